@@ -1,0 +1,66 @@
+"""Binance USDⓈ-M market data kept in memory for synchronous Python: streamed, repaired, never stale.
+
+``DataManager`` is where to begin; ``get_data_manager()`` is the one the whole process shares.
+"""
+
+from .clock import Clock
+from .config import Config
+from .errors import (
+    AccessDenied,
+    AtsSyncError,
+    ConfigError,
+    ConnectionFailed,
+    DataError,
+    DataUnavailableError,
+    ExchangeFailure,
+    HostNotFound,
+    InvalidArgument,
+    InvalidInterval,
+    InvalidSymbol,
+    MalformedAnswer,
+    NoSpotPair,
+    NotRunning,
+    RateLimited,
+    RequestError,
+    RequestRejected,
+    RequestTimeout,
+    StaleDataError,
+    StartTimeout,
+)
+from .manager import DataManager, get_data_manager, reset_data_manager
+from .rest_shaped import RestShaped
+from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
+
+__all__ = [
+    "AccessDenied",
+    "AtsSyncError",
+    "Clock",
+    "Config",
+    "ConfigError",
+    "ConnectionFailed",
+    "ConnectionStatus",
+    "DataError",
+    "DataManager",
+    "DataUnavailableError",
+    "ExchangeFailure",
+    "FeedState",
+    "FeedStatus",
+    "HostNotFound",
+    "InvalidArgument",
+    "InvalidInterval",
+    "InvalidSymbol",
+    "MalformedAnswer",
+    "NoSpotPair",
+    "NotRunning",
+    "Overall",
+    "RateLimited",
+    "RequestError",
+    "RequestRejected",
+    "RequestTimeout",
+    "RestShaped",
+    "StaleDataError",
+    "StartTimeout",
+    "Status",
+    "get_data_manager",
+    "reset_data_manager",
+]

@@ -1,0 +1,166 @@
+"""Settings: frozen, checked when made, readable from the environment."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+
+_ENVIRONMENT = {
+    "BINANCE_FAPI_BASE": "fapi_base",
+    "BINANCE_SPOT_BASE": "spot_base",
+    "BINANCE_FSTREAM_BASE": "fstream_base",
+    "BINANCE_SPOT_STREAM_BASE": "spot_stream_base",
+}
+_HTTP = ("http", "https")
+_WS = ("ws", "wss")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be set. Times are seconds; weights are the exchange's request weight.
+
+    Proxies are those of the environment (``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``) unless
+    ``proxies`` is given, for REST and for streams alike.
+    """
+
+    fapi_base: str = "https://fapi.binance.com"
+    spot_base: str = "https://api.binance.com"
+    fstream_base: str = "wss://fstream.binance.com"
+    spot_stream_base: str = "wss://stream.binance.com:9443"
+    ca_file: str | None = None
+    """A PEM file of certificate authorities to trust instead of the usual ones."""
+    proxies: Mapping[str, str] | None = field(default=None, hash=False)
+    """``{"http": url, "https": url}``; None reads the environment, an empty mapping uses none."""
+
+    read_timeout: float = 10.0
+    """How long one read may take in all: waiting for budget, for the request, for its retries."""
+    request_timeout: float = 10.0
+    """How long one HTTP request may take, from connecting to the last byte."""
+    connect_timeout: float = 5.0
+    close_timeout: float = 2.0
+    """How long ``close()`` may take."""
+
+    max_klines: int = 500
+    max_trades: int = 1000
+    max_open_interest: int = 300
+    max_liquidations: int = 1000
+    """Forced orders kept for a symbol."""
+    warmup_klines: int = 499
+    """Rows asked for at the start: 499 weigh 2, 500 weigh 5."""
+    open_interest_periods: tuple[str, ...] = ("1h",)
+    """Periods polled from the start; others are followed from their first read on."""
+
+    futures_weight_limit: int = 2400
+    spot_weight_limit: int = 6000
+    weight_share: float = 0.8
+    """The part of a host's limit this process may use; the rest is for other programs on this address."""
+    repair_share: float = 0.1
+    """The part of the limit, inside ``weight_share``, kept free for reads and repairs."""
+    max_rest_threads: int = 32
+
+    max_streams_per_connection: int = 1024
+    reconnect_min: float = 1.0
+    reconnect_max: float = 15.0
+    healthy_after: float = 60.0
+    """A connection that lasted this long has its back-off reset."""
+    connection_max_age: float = 23 * 3600.0
+    """A connection is replaced, without a gap, when it reaches this age (the exchange cuts it at 24 hours)."""
+    ping_interval: float = 1.0
+    """A connection on which nothing arrived for this long is pinged."""
+    silence_limit: float = 6.0
+    """A connection without frame or pong for this long is given up. (Reads stop trusting it sooner.)"""
+    drain_interval: float = 0.0
+    """Least time between two receives on a busy connection: larger costs lag and saves CPU."""
+
+    def __post_init__(self) -> None:
+        for name, schemes in (
+            ("fapi_base", _HTTP),
+            ("spot_base", _HTTP),
+            ("fstream_base", _WS),
+            ("spot_stream_base", _WS),
+        ):
+            object.__setattr__(self, name, _checked_url(name, getattr(self, name), schemes))
+        for name in (
+            "read_timeout",
+            "request_timeout",
+            "connect_timeout",
+            "close_timeout",
+            "reconnect_min",
+            "reconnect_max",
+            "healthy_after",
+            "connection_max_age",
+            "ping_interval",
+            "silence_limit",
+        ):
+            self._check_number(name, above=0.0)
+        self._check_number("drain_interval", least=0.0, most=1.0)
+        for name, most in (
+            ("max_klines", 1500),
+            ("warmup_klines", 1500),
+            ("max_trades", 100_000),
+            ("max_open_interest", 500),
+            ("max_liquidations", 100_000),
+            ("futures_weight_limit", 1_000_000),
+            ("spot_weight_limit", 1_000_000),
+            ("max_rest_threads", 256),
+            ("max_streams_per_connection", 1024),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ConfigError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+        self._check_number("weight_share", above=0.0, most=1.0)
+        self._check_number("repair_share", least=0.0, most=1.0)
+        if self.repair_share >= self.weight_share:
+            raise ConfigError("repair_share must be smaller than weight_share, of which it is a part")
+        if self.reconnect_min > self.reconnect_max:
+            raise ConfigError("reconnect_min must not be larger than reconnect_max")
+        if self.ping_interval >= self.silence_limit:
+            raise ConfigError("ping_interval must be smaller than silence_limit, or every quiet stream is cut")
+        if self.ca_file is not None and not os.path.isfile(self.ca_file):
+            raise ConfigError(f"ca_file: there is no file {self.ca_file!r}")
+        object.__setattr__(self, "open_interest_periods", tuple(self.open_interest_periods))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> Config:
+        """Settings from ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_FSTREAM_BASE`` and
+        ``BINANCE_SPOT_STREAM_BASE`` where they are set, the defaults otherwise; ``overrides`` win.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, object] = {
+            name: environ[variable] for variable, name in _ENVIRONMENT.items() if environ.get(variable)
+        }
+        values.update(overrides)
+        unknown = set(values) - {each.name for each in fields(cls)}
+        if unknown:
+            raise ConfigError(f"no such setting: {', '.join(sorted(unknown))}")
+        return cls(**values)  # type: ignore[arg-type]
+
+    def _check_number(
+        self, name: str, *, above: float | None = None, least: float | None = None, most: float | None = None
+    ) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or (above is not None and value <= above) or (least is not None and value < least):
+            bound = f"above {above:g}" if above is not None else f"of at least {least:g}"
+            raise ConfigError(f"{name} must be a number {bound}, not {value!r}")
+        if most is not None and value > most:
+            raise ConfigError(f"{name} must not be above {most:g}, it is {value!r}")
+
+
+def _checked_url(name: str, url: object, schemes: tuple[str, ...]) -> str:
+    example = f"{schemes[1]}://host[:port]"
+    if not isinstance(url, str):
+        raise ConfigError(f"{name} must be a URL such as {example}, not {url!r}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{name} {url!r} is not a URL: {error}") from None
+    if parts.scheme not in schemes or not host or parts.query or parts.fragment or any(map(str.isspace, url)):
+        raise ConfigError(f"{name} must be a URL such as {example}, not {url!r}")
+    return url.rstrip("/")

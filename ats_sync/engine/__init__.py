@@ -1,0 +1,1 @@
+"""What to do. Pure: (moment, event) → actions; no threads, sockets or clocks of its own."""

@@ -1,0 +1,420 @@
+"""The connections: which streams each carries, when it connects, subscribes, is replaced, is given up.
+
+A connection's life: WAITING (until its back-off is over) → CONNECTING → OPEN → lost → WAITING …
+A stream's on it: pending → sent (in a SUBSCRIBE) → acknowledged.
+
+A replacement takes over a connection's streams while the old one goes on delivering; only when every
+stream has been acknowledged and the two have overlapped for a while is the old one closed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ..config import Config
+from ..store.link import Link
+from ..venue.endpoints import CONNECTION_ATTEMPT_LIMIT, MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, Route
+from .moment import Moment
+
+ACKNOWLEDGED_WITHIN = 5.0
+OVERLAP = 2.0
+CONNECT_WITHIN = 15.0
+SPREAD_FROM = 256  # From this many streams on a route they are spread over at least two connections.
+KEPT_FREE_MESSAGES = 3  # a second, for pings and pongs
+
+
+class Phase(str, Enum):
+    WAITING = "waiting"
+    CONNECTING = "connecting"
+    OPEN = "open"
+
+
+class Progress(Enum):
+    PENDING = 0
+    SENT = 1
+    ACKNOWLEDGED = 2
+
+
+# --- actions ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    connection: int
+    route: Route
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    connection: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    connection: int
+    reason: str
+
+
+Action = Connect | Send | Disconnect
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection, across its reconnects."""
+
+    number: int
+    route: Route
+    phase: Phase
+    since: float
+    due: float
+    """WAITING: when to connect. CONNECTING: when to give up."""
+    link: Link | None = None
+    failures: int = 0
+    opened: float = 0.0
+    retire: float = 0.0
+    """When to be replaced."""
+    last_error: str = ""
+    streams: dict[str, Progress] = field(default_factory=dict)
+    requests: dict[int, tuple[tuple[str, ...], float, bool]] = field(default_factory=dict)
+    """Unanswered messages by id: names, sent at, whether it subscribes."""
+    leaving: list[str] = field(default_factory=list)
+    """Names to be unsubscribed."""
+    sent: deque[float] = field(default_factory=lambda: deque(maxlen=16))
+    replaces: int | None = None
+    overlap_until: float | None = None
+
+    def acknowledged(self) -> bool:
+        return all(progress is Progress.ACKNOWLEDGED for progress in self.streams.values())
+
+
+class Connections:
+    """All connections. What is to be done goes to ``actions``; what was acknowledged to ``live``."""
+
+    def __init__(self, config: Config, rng: random.Random) -> None:
+        self._config = config
+        self._rng = rng
+        self._numbers = itertools.count(1)
+        self._ids = itertools.count(1)
+        self._attempts: deque[float] = deque(maxlen=CONNECTION_ATTEMPT_LIMIT[0])
+        self.connections: dict[int, Connection] = {}
+        self.home: dict[str, int] = {}
+        self.actions: list[Action] = []
+        self.live: list[tuple[str, Link]] = []
+        """Streams acknowledged since last taken, with the link they are live on."""
+        self.moved: list[tuple[str, Link]] = []
+        """Streams that a replacement has taken over without a gap, since last taken."""
+        self.gone: list[Link] = []
+        """Links that ended, since last taken."""
+        self.reconnects = 0
+        self.refused: list[str] = []
+
+    # --- what is wanted ------------------------------------------------------------------------
+
+    def want(self, names: Iterable[tuple[str, Route]], at: Moment) -> None:
+        """Carry these streams from now on."""
+        by_route: dict[Route, list[str]] = {}
+        for name, route in names:
+            if name not in self.home:
+                by_route.setdefault(route, []).append(name)
+        for route, fresh in by_route.items():
+            self._make_room(route, len(fresh), at)
+            for name in fresh:
+                connection = min(self._of(route), key=lambda each: len(each.streams))
+                connection.streams[name] = Progress.PENDING
+                if name in connection.leaving:
+                    connection.leaving.remove(name)
+                self.home[name] = connection.number
+        self.tick(at)
+
+    def unwant(self, names: Iterable[str], at: Moment) -> None:
+        """Carry these streams no longer."""
+        for name in names:
+            self.home.pop(name, None)
+            for connection in self.connections.values():
+                progress = connection.streams.pop(name, Progress.PENDING)
+                if progress is not Progress.PENDING and connection.phase is Phase.OPEN:
+                    connection.leaving.append(name)
+        self.tick(at)
+
+    def _of(self, route: Route) -> list[Connection]:
+        return [each for each in self.connections.values() if each.route is route and each.replaces is None]
+
+    def _make_room(self, route: Route, more: int, at: Moment) -> None:
+        existing = self._of(route)
+        total = sum(len(each.streams) for each in existing) + more
+        most = self._config.max_streams_per_connection
+        needed = max(-(-total // most), 2 if total >= SPREAD_FROM and route is Route.MARKET else 1)
+        for _ in range(needed - len(existing)):
+            number = next(self._numbers)
+            self.connections[number] = Connection(number, route, Phase.WAITING, at.steady, at.steady)
+
+    # --- what happened ---------------------------------------------------------------------------
+
+    def opened(self, number: int, link: Link, at: Moment) -> None:
+        """The handshake is done."""
+        connection = self.connections.get(number)
+        if connection is None or connection.link is not link:
+            return
+        connection.phase = Phase.OPEN
+        connection.since = connection.opened = at.steady
+        # Ages differ from the start, so that replacements never fall together.
+        share = 1.0 - 0.1 * (number % 5) - 0.02 * self._rng.random()
+        connection.retire = at.steady + self._config.connection_max_age * share
+        self.tick(at)
+
+    def lost(self, number: int, link: Link, reason: str, at: Moment) -> None:
+        """The connection ended, or could not be made."""
+        link.up = False
+        connection = self.connections.get(number)
+        if connection is None or connection.link is not link:
+            return  # news of an attempt that was given up before
+        self.gone.append(link)
+        if connection.phase is Phase.OPEN and at.steady - connection.opened >= self._config.healthy_after:
+            connection.failures = 0
+        if connection.replaces is not None:
+            # A failed replacement is given up; the old connection goes on and is replaced a little later.
+            del self.connections[number]
+            replaced = self.connections.get(connection.replaces)
+            if replaced is not None:
+                replaced.retire = at.steady + self._back_off(connection.failures + 2)
+            self.tick(at)
+            return
+        for replacement in [each for each in self.connections.values() if each.replaces == number]:
+            # The old one is gone: what was to replace it now simply takes its place.
+            self._take_over(replacement, connection)
+            del self.connections[number]
+            self.reconnects += 1
+            self.tick(at)
+            return
+        connection.link = None
+        connection.last_error = reason
+        connection.phase = Phase.WAITING
+        connection.since = at.steady
+        connection.due = at.steady + self._back_off(connection.failures)
+        connection.failures += 1
+        connection.streams = dict.fromkeys(connection.streams, Progress.PENDING)
+        connection.requests.clear()
+        connection.leaving.clear()
+        self.reconnects += 1
+        self.tick(at)
+
+    def replied(self, number: int, message: dict[str, Any], at: Moment) -> None:
+        """A message that is no stream frame came in: an acknowledgement or an error."""
+        connection = self.connections.get(number)
+        if connection is None:
+            return
+        identity = message.get("id")
+        answered = connection.requests.pop(identity, None) if isinstance(identity, int) else None
+        if message.get("error") is not None or "code" in message or answered is None:
+            self.refused.append(f"{connection.route.value}-{number}: {json.dumps(message)[:200]}")
+        if answered is None:
+            return
+        names, _, subscribes = answered
+        if not subscribes:
+            return
+        if message.get("result", "absent") is None and message.get("error") is None and connection.link:
+            for name in names:
+                if connection.streams.get(name) is Progress.SENT:
+                    connection.streams[name] = Progress.ACKNOWLEDGED
+                    if connection.replaces is None:
+                        self.live.append((name, connection.link))
+        else:
+            for name in names:
+                if connection.streams.get(name) is Progress.SENT:
+                    connection.streams[name] = Progress.PENDING
+        self.tick(at)
+
+    def encouraged(self, at: Moment) -> None:
+        """The network works again (a request got through): do not wait out long back-offs."""
+        for connection in self.connections.values():
+            if connection.phase is Phase.WAITING:
+                soonest = max(at.steady, connection.since + self._config.reconnect_min)
+                connection.due = min(connection.due, soonest)
+
+    def resubscribe(self, name: str, at: Moment) -> bool:
+        """Subscribe a stream anew on its own connection; whether it has one that is open."""
+        connection = self.connections.get(self.home.get(name, -1))
+        if connection is None or connection.phase is not Phase.OPEN:
+            return False
+        connection.leaving.append(name)
+        connection.streams[name] = Progress.PENDING
+        self.tick(at)
+        return True
+
+    def move(self, name: str, at: Moment) -> bool:
+        """Carry a stream on another open connection of its route; whether there is one."""
+        home = self.connections.get(self.home.get(name, -1))
+        if home is None:
+            return False
+        others = [
+            each
+            for each in self._of(home.route)
+            if each is not home
+            and each.phase is Phase.OPEN
+            and len(each.streams) < self._config.max_streams_per_connection
+        ]
+        if not others:
+            return False
+        target = min(others, key=lambda each: len(each.streams))
+        if home.streams.pop(name, Progress.PENDING) is not Progress.PENDING and home.phase is Phase.OPEN:
+            home.leaving.append(name)
+        target.streams[name] = Progress.PENDING
+        self.home[name] = target.number
+        self.tick(at)
+        return True
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def tick(self, at: Moment) -> None:
+        """Do what is due."""
+        now = at.steady
+        for connection in list(self.connections.values()):
+            if connection.phase is Phase.WAITING:
+                if not connection.streams:
+                    del self.connections[connection.number]
+                elif now >= connection.due and self._may_attempt(now):
+                    self._connect(connection, at)
+            elif connection.phase is Phase.CONNECTING:
+                if now >= connection.due:
+                    self._give_up(connection, "connecting took too long", at)
+            elif not connection.streams and not connection.leaving and connection.replaces is None:
+                self._drop(connection, "nothing is wanted of it any more")
+            else:
+                self._speak(connection, now)
+                self._check_replies(connection, at)
+                self._check_age(connection, at)
+
+    def next_due(self, now: float) -> float | None:
+        """When :meth:`tick` has something to do next (steady), None for nothing foreseeable."""
+        moments: list[float] = []
+        for connection in self.connections.values():
+            if connection.phase is Phase.OPEN:
+                if connection.leaving or Progress.PENDING in connection.streams.values():
+                    moments.append(self._may_speak_at(connection, now))
+                moments += [sent + ACKNOWLEDGED_WITHIN for _, sent, _ in connection.requests.values()]
+                if connection.overlap_until is not None:
+                    moments.append(connection.overlap_until)
+                elif connection.replaces is None:
+                    moments.append(connection.retire)
+            else:
+                moments.append(max(connection.due, self._attempt_free_at(now)))
+        return min(moments, default=None)
+
+    def _connect(self, connection: Connection, at: Moment) -> None:
+        self._attempts.append(at.steady)
+        connection.phase = Phase.CONNECTING
+        connection.since = at.steady
+        connection.due = at.steady + CONNECT_WITHIN
+        connection.link = Link(connection.number, connection.route.value, at.exchange / 1000.0)
+        connection.sent.clear()
+        self.actions.append(Connect(connection.number, connection.route, connection.link))
+
+    def _speak(self, connection: Connection, now: float) -> None:
+        """Send what the message limit allows of the pending (un)subscriptions."""
+        while self._may_speak_at(connection, now) <= now:
+            if connection.leaving:
+                names = tuple(connection.leaving[:NAMES_PER_SUBSCRIBE])
+                del connection.leaving[: len(names)]
+                method = "UNSUBSCRIBE"
+            else:
+                pending = (name for name, p in connection.streams.items() if p is Progress.PENDING)
+                names = tuple(itertools.islice(pending, NAMES_PER_SUBSCRIBE))
+                if not names:
+                    return
+                for name in names:
+                    connection.streams[name] = Progress.SENT
+                method = "SUBSCRIBE"
+            identity = next(self._ids)
+            connection.requests[identity] = (names, now, method == "SUBSCRIBE")
+            connection.sent.append(now)
+            message = {"method": method, "params": list(names), "id": identity}
+            self.actions.append(Send(connection.number, json.dumps(message, ensure_ascii=False, separators=(",", ":"))))
+
+    def _may_speak_at(self, connection: Connection, now: float) -> float:
+        allowed = max(1, MESSAGES_PER_SECOND[connection.route.value] - KEPT_FREE_MESSAGES)
+        recent = [sent for sent in connection.sent if sent > now - 1.0]
+        return now if len(recent) < allowed else recent[-allowed] + 1.001
+
+    def _check_replies(self, connection: Connection, at: Moment) -> None:
+        for identity, (names, sent, subscribes) in list(connection.requests.items()):
+            if at.steady - sent < ACKNOWLEDGED_WITHIN:
+                continue
+            del connection.requests[identity]
+            if subscribes and any(connection.streams.get(name) is Progress.SENT for name in names):
+                # Dropped in silence; a fresh connection is the only thing known to help.
+                self._give_up(connection, "a subscription was not acknowledged", at)
+                return
+
+    def _check_age(self, connection: Connection, at: Moment) -> None:
+        now = at.steady
+        if connection.replaces is not None:
+            old = self.connections.get(connection.replaces)
+            if not connection.acknowledged():
+                connection.overlap_until = None
+            elif connection.overlap_until is None:
+                connection.overlap_until = now + OVERLAP
+            elif now >= connection.overlap_until and old is not None:
+                self._take_over(connection, old)
+                self._drop(old, "replaced before its age limit")
+        elif now >= connection.retire:
+            # One at a time, so that there is never more than one connection beyond the usual number.
+            in_hand = any(each.replaces is not None for each in self.connections.values())
+            if not in_hand and self._may_attempt(now):
+                number = next(self._numbers)
+                replacement = Connection(number, connection.route, Phase.WAITING, now, now)
+                replacement.replaces = connection.number
+                replacement.streams = dict.fromkeys(connection.streams, Progress.PENDING)
+                self.connections[number] = replacement
+                self._connect(replacement, at)
+            else:
+                connection.retire = now + 5.0
+
+    def _take_over(self, replacement: Connection, old: Connection) -> None:
+        """``replacement`` is the home of the old one's streams from now on."""
+        replacement.replaces = None
+        replacement.overlap_until = None
+        for name in list(replacement.streams):
+            if name not in old.streams:
+                del replacement.streams[name]
+                replacement.leaving.append(name)
+        for name in old.streams:
+            self.home[name] = replacement.number
+            progress = replacement.streams.setdefault(name, Progress.PENDING)
+            if progress is Progress.ACKNOWLEDGED and replacement.link is not None:
+                # Where the old one was alive to the end, the series goes on without a question; where
+                # it was not, the acknowledgement counts as a new subscription.
+                alive = old.link is not None and old.link.up
+                (self.moved if alive else self.live).append((name, replacement.link))
+
+    def _give_up(self, connection: Connection, reason: str, at: Moment) -> None:
+        self.actions.append(Disconnect(connection.number, reason))
+        if connection.link is not None:
+            self.lost(connection.number, connection.link, reason, at)
+
+    def _drop(self, connection: Connection, reason: str) -> None:
+        del self.connections[connection.number]
+        self.actions.append(Disconnect(connection.number, reason))
+
+    def _back_off(self, failures: int) -> float:
+        config = self._config
+        delay = min(config.reconnect_max, config.reconnect_min * 2.0 ** min(failures, 16))
+        return delay * self._rng.uniform(0.5, 1.0)
+
+    def _may_attempt(self, now: float) -> bool:
+        return self._attempt_free_at(now) <= now
+
+    def _attempt_free_at(self, now: float) -> float:
+        # Two thirds of what the exchange allows: other programs on this address connect too.
+        most, seconds = CONNECTION_ATTEMPT_LIMIT
+        allowed = most * 2 // 3
+        recent = [attempt for attempt in self._attempts if attempt > now - seconds]
+        return now if len(recent) < allowed else recent[-allowed] + seconds

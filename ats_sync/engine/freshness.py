@@ -1,0 +1,31 @@
+"""Whether what is known may be passed off as fresh."""
+
+from __future__ import annotations
+
+from ..store.link import Link
+
+
+def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence: float) -> str:
+    """Why a streamed series can not be trusted at this exchange time (seconds); "" when it can.
+
+    ``silence`` is how long (seconds) the connection may go without a proof of life.
+    """
+    if link is None:
+        return "it is not streamed yet"
+    if not link.up:
+        return "its connection is down"
+    if suspected:
+        return suspected
+    if link.age(exchange_now) > silence:
+        return f"its connection has shown no life for {link.age(exchange_now):.1f} s"
+    return ""
+
+
+def within(age: float, bound: float | None, max_age: float | None) -> bool:
+    """Whether an age (seconds) is inside the bound and what the caller asked for."""
+    return (bound is None or age <= bound) and (max_age is None or age <= max_age)
+
+
+def tightened(bound: float, max_age: float | None) -> float:
+    """The bound, or what the caller asked for where that is tighter."""
+    return bound if max_age is None else min(bound, max_age)

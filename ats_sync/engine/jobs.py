@@ -1,0 +1,143 @@
+"""Which request goes next: by cause, then in order, as far as the budget lets it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, field, replace
+
+from ..feeds import PRIORITY, Cause, Key
+from ..store.link import Link
+from ..venue.endpoints import Bucket, Request
+from .budget import Budget
+from .moment import Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A request for the sake of a series."""
+
+    key: Key
+    request: Request
+    cause: Cause
+    limit: int = 0
+    """Rows asked for."""
+    link: Link | None = None
+    """The living subscription there was before the request was made, if any."""
+    order: int = 0
+    """Among equals of one cause the smaller goes first."""
+
+    @property
+    def identity(self) -> tuple[Key, Request]:
+        """Fetches of one identity want the same answer."""
+        return self.key, self.request
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A fetch waiting for its turn."""
+
+    fetch: Fetch
+    priority: tuple[int, int]
+    cancelled: bool = False
+    running: bool = False
+    for_engine: bool = False
+    """Whether it is to be sent even if no reader waits for it."""
+    deadline: float | None = None
+    """The moment (steady) at which the last waiting reader gives up."""
+    tickets: list[object] = field(default_factory=list)
+    """The waiting readers."""
+
+
+class JobQueue:
+    """Jobs by priority. One job an identity: a second fetch of it joins the first and may hurry it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._heaps: dict[Bucket, list[tuple[tuple[int, int], int, Job]]] = {bucket: [] for bucket in Bucket}
+        self._jobs: dict[object, Job] = {}
+        self._count = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, fetch: Fetch) -> tuple[Job, bool]:
+        """Put a fetch in line. Returns its job and whether that was made for it."""
+        priority = (PRIORITY[fetch.cause], fetch.order)
+        job = self._jobs.get(fetch.identity)
+        if job is None:
+            job = self._jobs[fetch.identity] = Job(fetch, priority)
+            self._push(job)
+            return job, True
+        if not job.running:
+            # Not sent yet, so what the newcomer knows holds for the answer too.
+            hurried = priority < job.priority
+            base = fetch if hurried else job.fetch
+            job.fetch = replace(base, link=fetch.link or job.fetch.link)
+            if hurried:
+                job.priority = priority
+                self._push(job)
+        return job, False
+
+    def _push(self, job: Job) -> None:
+        heapq.heappush(self._heaps[job.fetch.request.bucket], (job.priority, next(self._count), job))
+
+    def pop(self, at: Moment) -> Job | float | None:
+        """The job to send now, its cost already spent; else the moment to ask again; None for no job."""
+        best: Job | None = None
+        best_rank: tuple[tuple[int, int], int] | None = None
+        wait: float | None = None
+        for heap in self._heaps.values():
+            while heap and self._outdated(*heap[0]):
+                heapq.heappop(heap)
+            if not heap:
+                continue
+            priority, number, job = heap[0]
+            free = self.budget.free_at(job.fetch.request, job.fetch.cause, at.steady)
+            if free > at.steady:
+                wait = free if wait is None else min(wait, free)
+            elif best_rank is None or (priority, number) < best_rank:
+                best, best_rank = job, (priority, number)
+        if best is None:
+            return wait
+        heapq.heappop(self._heaps[best.fetch.request.bucket])
+        best.running = True
+        self.budget.spend(best.fetch.request, at)
+        return best
+
+    def _outdated(self, priority: tuple[int, int], _: int, job: Job) -> bool:
+        """Whether a place in line counts no longer: taken, given up, or bettered."""
+        if job.cancelled or job.running or priority != job.priority:
+            return True
+        link = job.fetch.link
+        if link is not None and not link.up and job.fetch.cause is not Cause.READ:
+            # It was to complete a stream that is gone; the engine asks anew when it is back.
+            self.cancel(job)
+            return True
+        return False
+
+    def done(self, job: Job) -> None:
+        """The job has been answered, or has failed for good."""
+        if self._jobs.get(job.fetch.identity) is job:
+            del self._jobs[job.fetch.identity]
+
+    def again(self, job: Job) -> None:
+        """Put a job that ran back in line (the host said to wait before it answered)."""
+        job.running = False
+        self._push(job)
+
+    def cancel(self, job: Job) -> None:
+        """Nobody wants it any more."""
+        if not job.running:
+            job.cancelled = True
+            self.done(job)
+
+    def clear(self) -> list[Job]:
+        """Take every waiting job out."""
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.cancelled = True
+        self._jobs.clear()
+        for heap in self._heaps.values():
+            heap.clear()
+        return jobs

@@ -1,0 +1,12 @@
+"""A moment, as the engine is told it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Moment(NamedTuple):
+    """``steady``: seconds that never run backwards; ``exchange``: the exchange's time, epoch ms."""
+
+    steady: float
+    exchange: int

@@ -1,0 +1,158 @@
+"""The exception tree.
+
+Every error raised on purpose by this library is an :class:`AtsSyncError`. Each says what to do and
+carries ``retryable``: whether the same call may succeed later without a change by the caller.
+Network trouble also is an :class:`OSError` and bad input also a :class:`ValueError`, so code written
+for ``urllib`` keeps working::
+
+    AtsSyncError
+    ├── ConfigError (ValueError)              a setting is wrong
+    ├── InvalidArgument (ValueError)          a call is wrong: limit, type, empty list
+    │   ├── InvalidSymbol                     malformed, or not listed by the exchange
+    │   └── InvalidInterval
+    ├── NotRunning (RuntimeError)             the manager is closed
+    ├── NoSpotPair (LookupError)              a perpetual without a spot market of the same name
+    ├── DataError (OSError)
+    │   ├── StartTimeout (TimeoutError)       start() ran out of time; names what is missing
+    │   ├── StaleDataError                    too old and could not be refreshed; carries age, bound, data
+    │   └── DataUnavailableError              nothing known and could not be fetched
+    └── RequestError (OSError)                one REST request failed
+        ├── RequestRejected                   4xx: the request is wrong
+        ├── RateLimited                       429, 418, or our own budget; carries retry_at
+        ├── AccessDenied                      403, 451: the exchange bars this address
+        ├── ExchangeFailure                   5xx and the codes that mean the same
+        ├── MalformedAnswer (ValueError)      not the JSON that was promised
+        └── ConnectionFailed (ConnectionError)
+            ├── HostNotFound
+            └── RequestTimeout (TimeoutError)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class AtsSyncError(Exception):
+    """Root of the tree. ``retryable`` tells whether trying again later can help."""
+
+    retryable: bool = False
+
+
+class ConfigError(AtsSyncError, ValueError):
+    """A setting is unusable; the message names it and what it must look like."""
+
+
+class InvalidArgument(AtsSyncError, ValueError):
+    """An argument is unusable; nothing was sent."""
+
+
+class InvalidSymbol(InvalidArgument):
+    """A symbol that is malformed or that the exchange does not list (any more)."""
+
+
+class InvalidInterval(InvalidArgument):
+    """A kline interval or open interest period that the exchange does not have."""
+
+
+class NotRunning(AtsSyncError, RuntimeError):
+    """The manager was closed (or never started) and this call needs it running."""
+
+
+class NoSpotPair(AtsSyncError, LookupError):
+    """This perpetual has no spot market under the same name (remembered: asking again sends nothing)."""
+
+
+class DataError(AtsSyncError, OSError):
+    """No answer inside its freshness bound could be given.
+
+    ``retry_at`` is the epoch time in seconds from which REST may be asked again, where it said to wait.
+    """
+
+    retryable = True
+    retry_at: float | None = None
+
+
+class StartTimeout(DataError, TimeoutError):
+    """``start(timeout=…)`` ran out of time. The manager keeps warming up; ``missing`` names what it lacks."""
+
+    def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+class StaleDataError(DataError):
+    """The last known data is older than its bound and REST could not refresh it.
+
+    ``age`` and ``bound`` are seconds, ``data`` is what the read would have returned.
+    """
+
+    def __init__(self, message: str, *, age: float, bound: float, data: Any) -> None:
+        super().__init__(message)
+        self.age = age
+        self.bound = bound
+        self.data = data
+
+
+class DataUnavailableError(DataError):
+    """Nothing is known yet and REST could not answer. The cause is chained."""
+
+
+class RequestError(AtsSyncError, OSError):
+    """One REST request failed.
+
+    ``status`` is the HTTP status (None when there was no answer), ``code`` the exchange's own error
+    number (such as -1121), both also in the text.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class RequestRejected(RequestError):
+    """The exchange refused the request as wrong (4xx); sending it again cannot help."""
+
+
+class RateLimited(RequestError):
+    """Too many requests (429), a ban (418), or no budget left before the deadline.
+
+    ``retry_at`` is the epoch time in seconds from which the host may be asked again.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_at: float, status: int | None = None, code: int | None = None) -> None:
+        super().__init__(message, status=status, code=code)
+        self.retry_at = retry_at
+
+
+class AccessDenied(RequestError):
+    """A firewall (403) or a barred country (451): nothing this program sends can change it."""
+
+
+class ExchangeFailure(RequestError):
+    """The exchange failed (5xx, -1000, -1001, -1007); it may work again at once."""
+
+    retryable = True
+
+
+class MalformedAnswer(RequestError, ValueError):
+    """The body is not what was promised: HTML, empty, cut short, or of another shape."""
+
+    retryable = True
+
+
+class ConnectionFailed(RequestError, ConnectionError):
+    """No connection, or it broke before the answer was complete."""
+
+    retryable = True
+
+
+class HostNotFound(ConnectionFailed):
+    """The host name does not resolve."""
+
+
+class RequestTimeout(ConnectionFailed, TimeoutError):
+    """The answer was not complete when its time was up."""

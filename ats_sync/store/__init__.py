@@ -1,0 +1,1 @@
+"""What is known. One class a kind, each with its own lock; no threads, sockets or clocks."""

@@ -1,0 +1,70 @@
+"""A REST answer on its way into the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import MalformedAnswer
+from ..feeds import Key, Kind
+from ..store.link import Link
+from ..venue import decode
+from ..venue.decode import DecodeError
+from .market import MarketStore
+
+
+def absorb(store: MarketStore, key: Key, body: bytes, *, asked: int, limit: int, link: Link | None) -> Any:
+    """Decode the answer that was asked for at exchange time ``asked`` (ms) and merge it, where it is followed.
+
+    Returns what was decoded, for those who wait for it: shared, not to be changed. ``limit`` is the number
+    of newest rows asked for, 0 where a range was asked for (then nothing is merged). Raises
+    :class:`~ats_sync.errors.MalformedAnswer`.
+    """
+    try:
+        return _absorb(store, key, body, asked, limit, link)
+    except DecodeError as error:
+        raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
+
+
+def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, link: Link | None) -> Any:
+    if key.kind is Kind.KLINES:
+        texts = decode.kline_texts(body)
+        series = store.klines.get((key.symbol, key.interval))
+        if series is not None and limit:
+            series.merge_rest(texts, asked, limit)
+        return texts
+    if key.kind is Kind.TRADES:
+        found = decode.trades(body)
+        ring = store.trades.get(key.symbol)
+        if ring is not None and limit:
+            ring.merge_rest(found, asked=asked, whole=bool(found) and found[0].id == 0)
+        return found
+    if key.kind is Kind.BOOK:
+        book = decode.book_snapshot(body)
+        held = store.books.get(key.symbol)
+        if held is not None and limit:
+            held.merge_rest(book, link)
+        return book
+    if key.kind is Kind.OPEN_INTEREST:
+        rows = decode.open_interest(body)
+        interest = store.open_interest.get((key.symbol, key.interval))
+        if interest is not None and limit:
+            interest.merge_rest(rows, asked=asked, limit=limit)
+        return rows
+    if key.kind is Kind.MARK:
+        marks = decode.rest_marks(body)
+        store.marks.merge_rest(marks, asked=asked, whole=not key.symbol)
+        return marks
+    if key.kind is Kind.SPOT:
+        prices = decode.spot_prices(body)
+        if not key.symbol:
+            store.spot.merge_rest(prices, asked)
+        return prices
+    if key.kind is Kind.LISTINGS:
+        info = decode.exchange_info(body)
+        store.listings.put("info", info, asked)
+        return info
+    if key.kind is Kind.SPOT_KLINES:
+        return decode.kline_texts(body)
+    if key.kind is Kind.CLOCK:
+        return decode.server_time(body)
+    return decode.json_answer(body)

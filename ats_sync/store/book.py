@@ -1,0 +1,112 @@
+"""The best 20 levels of one order book, as the partial-depth stream sends them whole."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from ..feeds import Key, Kind
+from ..venue import decode
+from ..venue.decode import Book, DecodeError
+from .link import Link
+
+STREAMED_LEVELS = 20
+
+FloatLevels = list[list[float]]
+
+
+class BookStanding(NamedTuple):
+    link: Link | None
+    """The connection that delivered (or confirmed) the newest state."""
+    suspected: str
+    event: int
+    """Exchange time (ms) of the newest state, 0 where there is none."""
+
+
+class BookSeries:
+    """The newest partial book of a symbol. Of two states the greater update id wins."""
+
+    def __init__(self, symbol: str) -> None:
+        self.key = Key(Kind.BOOK, symbol)
+        self.suspected = ""
+        self.undecodable = 0
+        self._lock = threading.Lock()  # guards everything below
+        self._link: Link | None = None
+        self._update_id = -1
+        self._event = 0
+        self._frame: bytes | None = None
+        self._book: Book | None = None
+        self._floats: tuple[Book, FloatLevels, FloatLevels] | None = None
+
+    def ingest(self, frame: bytes, link: Link) -> None:
+        """Take one partial-depth frame."""
+        update_id, event = decode.scan_book(frame)
+        with self._lock:
+            if update_id < self._update_id:
+                return
+            self._update_id = update_id
+            self._event = event
+            self._frame = frame
+            self._link = link
+            if self.suspected:
+                self.suspected = ""
+
+    def merge_rest(self, book: Book, link: Link | None) -> None:
+        """Take a REST answer; ``link`` is the living subscription that was there before it was asked, if any."""
+        with self._lock:
+            if book.update_id >= self._update_id:
+                self._update_id = book.update_id
+                self._event = book.time
+                self._frame = None
+                self._book = book
+                self._link = link
+            elif link is not None and self._link is None:
+                self._link = link
+
+    def go_live(self, link: Link) -> None:
+        """``link`` has taken over from the connection that delivered so far, without a gap."""
+        with self._lock:
+            self._link = link
+
+    def standing(self) -> BookStanding:
+        with self._lock:
+            return BookStanding(self._link, self.suspected, self._event)
+
+    def read(self) -> Book | None:
+        """The newest book (shared: not to be changed), None where nothing is known.
+
+        A frame that turns out unusable is dropped and :class:`DecodeError` raised; the last decoded
+        book is then what remains.
+        """
+        with self._lock:
+            frame, book = self._frame, self._book
+        if frame is None:
+            return book
+        try:
+            book = decode.partial_book(frame)
+        except DecodeError:
+            with self._lock:
+                self.undecodable += 1
+                if self._frame is frame:
+                    self._frame = None
+                    self._link = None
+                    if self._book is not None:
+                        self._update_id, self._event = self._book.update_id, self._book.time
+                    else:
+                        self._update_id, self._event = -1, 0
+            raise
+        with self._lock:
+            if self._frame is frame:
+                self._frame = None
+                self._book = book
+        return book
+
+    def floats(self, book: Book) -> tuple[FloatLevels, FloatLevels]:
+        """The levels of ``book`` as floats (shared: not to be changed), remembered."""
+        remembered = self._floats
+        if remembered is not None and remembered[0] is book:
+            return remembered[1], remembered[2]
+        bids = [[float(price), float(quantity)] for price, quantity, *_ in book.bids]
+        asks = [[float(price), float(quantity)] for price, quantity, *_ in book.asks]
+        self._floats = (book, bids, asks)
+        return bids, asks

@@ -1,0 +1,410 @@
+"""One kline series: closed candles without a hole, and what is known beyond them.
+
+Merging is commutative and idempotent: of two versions of one candle the higher ``rank`` wins, among
+equals the greater trade count, then the later event. So a stream, a second stream and a REST answer
+that is older than both may arrive in any order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..feeds import Key, Kind
+from ..venue import decode
+from ..venue.decode import DecodeError, Row
+from ..venue.intervals import next_open, open_time
+from .link import Link
+from .notices import Event, Notice
+
+FINAL_IN_REST_AFTER = 5000
+"""A REST row is final when it was asked for at least this long (ms) after its candle's close."""
+FINAL_EVENT_WITHIN = 3500
+"""How long (ms) after its close a candle that had trades may lack its final event before that is suspicious."""
+CONFIRMED_WITHIN = 60_000
+"""How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
+MOST_AHEAD = 1600
+
+OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
+
+
+class Candle(NamedTuple):
+    """One version of a candle beyond the closed ones. ``source`` is a frame or a row's text."""
+
+    opened: int
+    rank: int
+    trades: int
+    event: int
+    source: bytes
+    is_frame: bool
+
+    @property
+    def final(self) -> bool:
+        return self.rank != OPEN
+
+    def text(self) -> bytes:
+        """The row's text; :class:`DecodeError` where the frame turns out unusable."""
+        return decode.kline_text(self.source) if self.is_frame else self.source
+
+
+class Standing(NamedTuple):
+    """How a series stands at a moment; whether that is fresh is judged elsewhere."""
+
+    link: Link | None
+    suspected: str
+    rows: int
+    """Rows that can be served, the open candle and provisional ones included."""
+    complete: bool
+    """Whether the history reaches back to the listing."""
+    doubt: str
+    """Why what is known can not be the whole truth, "" where nothing says so."""
+    event: int
+    """Exchange time (ms) of the newest event or answer merged."""
+
+
+class _Memo:
+    """The newest closed rows decoded, built when first asked for. Used under the series' lock."""
+
+    def __init__(self, decode_rows: Callable[[Iterable[bytes]], list[Row]]) -> None:
+        self.decode = decode_rows
+        self.rows: list[Row] = []
+
+    def closed(self, text: bytes) -> None:
+        if self.rows:
+            self.rows.extend(self.decode((text,)))
+
+    def forget(self) -> None:
+        self.rows = []
+
+
+class KlineSeries:
+    """The candles of one symbol and interval.
+
+    ``link`` is the connection on which the series is live: set once a REST answer, asked for after the
+    subscription was acknowledged, has closed the gap before it.
+    """
+
+    def __init__(self, symbol: str, interval: str, depth: int) -> None:
+        self.key = Key(Kind.KLINES, symbol, interval)
+        self.interval = interval
+        self.depth = depth
+        self.link: Link | None = None
+        self.suspected = ""
+        self.complete = False
+        self.mismatches = 0
+        self.out_of_order = 0
+        self._lock = threading.Lock()  # guards everything below
+        self._closed: list[bytes] = []
+        self._first = 0
+        self._next = 0  # the open time after the last closed candle; 0 before the first REST answer
+        self._ahead: dict[int, Candle] = {}
+        self._event = 0
+        self._version = 0
+        self._strings = _Memo(decode.string_rows)
+        self._floats = _Memo(decode.float_rows)
+        self._open_text: tuple[Candle, bytes] | None = None
+        self._closed_notice = Notice(Event.CLOSED, self.key)
+        self._gap_notice = Notice(Event.GAP, self.key)
+
+    # --- merging -------------------------------------------------------------------------------
+
+    def ingest(self, frame: bytes, link: Link) -> Notice | None:
+        """Merge one kline frame."""
+        opened, trades, final, event = decode.scan_kline(frame)
+        if final:
+            # The candle's last word is checked now: an unusable one must not close it.
+            candle = Candle(opened, FINAL_BY_STREAM, trades, event, decode.kline_text(frame), False)
+        else:
+            candle = Candle(opened, OPEN, trades, event, frame, True)
+        with self._lock:
+            if event > self._event:
+                self._event = event
+            held = self._ahead.get(opened)
+            if held is not None:
+                if candle[1:4] <= held[1:4]:
+                    return None
+                self._ahead[opened] = candle
+                return self._promote() if final else None
+            if opened < self._next:
+                self.out_of_order += 1
+                return None
+            self._ahead[opened] = candle
+            if len(self._ahead) > MOST_AHEAD:
+                del self._ahead[min(self._ahead)]
+            notice = self._promote() if final else None
+            if notice is None and self._next and opened != self._next:
+                return self._gap_notice  # a candle before this one is missing or was never final
+            return notice
+
+    def merge_rest(self, texts: list[bytes], asked: int, limit: int, *, newest: bool = True) -> bool:
+        """Merge a REST answer asked for at exchange time ``asked`` (ms) with ``limit``; whether a candle closed.
+
+        ``newest`` tells that no start or end was given, so an answer shorter than ``limit`` is the whole
+        history. Raises :class:`DecodeError` where the rows are not in order.
+        """
+        rows = [(decode.text_open_time(text), text) for text in texts]
+        if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
+            raise DecodeError("the rows of a klines answer are not in order")
+        # Where the exchange itself has a hole (a halted symbol), only what follows it is a series.
+        for index in range(len(rows) - 1, 0, -1):
+            if next_open(self.interval, rows[index - 1][0]) != rows[index][0]:
+                rows = rows[index:]
+                break
+        else:
+            if newest and len(rows) < limit:
+                self.complete = True
+        if not rows:
+            return False
+        final_before = asked - FINAL_IN_REST_AFTER
+        with self._lock:
+            self._event = max(self._event, min(asked, next_open(self.interval, rows[-1][0]) - 1))
+            if not self._next:
+                self._first = self._next = rows[0][0]
+            finals = [text for opened, text in rows if next_open(self.interval, opened) <= final_before]
+            if finals:
+                self._merge_closed(rows[0][0], finals)
+            for opened, text in rows[len(finals) :]:
+                if opened >= self._next:
+                    self._hold(Candle(opened, OPEN, decode.text_trades(text), asked, text, False))
+            return self._promote() is not None
+
+    def _merge_closed(self, first: int, finals: list[bytes]) -> None:
+        """Merge final REST rows that follow each other without a hole. The lock is held."""
+        assert self._lock.locked()
+        after = first
+        for _ in finals:
+            after = next_open(self.interval, after)
+        if not self._closed and first <= self._next <= after:
+            self._replace_closed(finals, first, after)
+        elif first > self._next or after < self._first:
+            # Not adjacent: kept aside until the rows between arrive (older ones are of no use).
+            opened = first
+            for text in finals:
+                if opened >= self._next:
+                    self._hold(Candle(opened, FINAL_BY_REST, decode.text_trades(text), opened, text, False))
+                opened = next_open(self.interval, opened)
+        else:
+            self._overlay(first, finals, after)
+
+    def _overlay(self, first: int, finals: list[bytes], after: int) -> None:
+        known = {decode.text_open_time(text): text for text in self._closed}
+        changed = 0
+        opened = first
+        for text in finals:
+            held = known.get(opened)
+            if held is None and opened < self._next:
+                changed += 1
+            elif held is not None and held != text:
+                self.mismatches += 1
+                changed += 1
+            known[opened] = text
+            opened = next_open(self.interval, opened)
+        if after > self._next or changed:
+            merged = [known[opened] for opened in sorted(known)]
+            if changed:
+                self._replace_closed(merged, min(first, self._first), max(after, self._next))
+            else:
+                for text in merged[len(self._closed) :]:
+                    self._append(text)
+
+    def _replace_closed(self, texts: list[bytes], first: int, after: int) -> None:
+        self._closed = texts
+        self._first, self._next = first, after
+        self._version += 1
+        self._strings.forget()
+        self._floats.forget()
+        self._forget_behind()
+        self._trim()
+
+    def _append(self, text: bytes) -> None:
+        self._closed.append(text)
+        self._next = next_open(self.interval, self._next)
+        self._version += 1
+        self._strings.closed(text)
+        self._floats.closed(text)
+        self._trim()
+
+    def _trim(self) -> None:
+        surplus = len(self._closed) - self.depth
+        if surplus > 0:
+            del self._closed[:surplus]
+            self._first = decode.text_open_time(self._closed[0])
+            for memo in (self._strings, self._floats):
+                del memo.rows[: len(memo.rows) - self.depth]
+            self.complete = False
+
+    def _hold(self, candle: Candle) -> None:
+        held = self._ahead.get(candle.opened)
+        if held is None or candle[1:4] > held[1:4]:
+            self._ahead[candle.opened] = candle
+
+    def _forget_behind(self) -> None:
+        for opened in [opened for opened in self._ahead if opened < self._next]:
+            del self._ahead[opened]
+
+    def _promote(self) -> Notice | None:
+        """Close the candles that are final and adjacent. The lock is held."""
+        assert self._lock.locked()
+        closed = None
+        while (candle := self._ahead.get(self._next)) is not None and candle.final:
+            del self._ahead[self._next]
+            if not self._closed:
+                self._first = candle.opened
+            self._append(candle.text())
+            closed = self._closed_notice
+        if closed is not None:
+            self._forget_behind()
+        return closed
+
+    def discard_open(self, candle: Candle) -> None:
+        """Forget one version of an open candle that turned out to be unusable."""
+        with self._lock:
+            if self._ahead.get(candle.opened) is candle:
+                del self._ahead[candle.opened]
+
+    def go_live(self, link: Link) -> None:
+        """The series is whole up to what ``link`` delivers."""
+        self.suspected = ""
+        self.link = link
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def standing(self, now: int) -> Standing:
+        """How the series stands at exchange time ``now`` (ms)."""
+        with self._lock:
+            closed, chain = len(self._closed), self._chain()
+            stray = len(self._ahead) > len(chain)
+            following, event = self._next, self._event
+        rows, doubt = self._judge(now, closed, chain, stray, following)
+        return Standing(self.link, self.suspected, rows, self.complete, doubt, event)
+
+    def _judge(self, now: int, closed: int, chain: list[Candle], stray: bool, following: int) -> tuple[int, str]:
+        if not following or not (closed or chain):
+            return 0, "nothing is known yet"
+        beyond = next_open(self.interval, chain[-1].opened) if chain else following
+        missing = 0
+        if now >= beyond:
+            current = open_time(self.interval, now, known_open=following)
+            missing = 1
+            opened = beyond
+            while opened < current and missing < 3:
+                missing += 1
+                opened = next_open(self.interval, opened)
+        rows = closed + len(chain) + missing
+        if stray:
+            return rows, "a candle is missing"
+        if len(chain) > 1:
+            return rows, "a candle's final event was lost"
+        if missing:
+            unconfirmed = next_open(self.interval, following)  # the close of the first candle not yet closed here
+            if chain and chain[0].trades and now >= unconfirmed + FINAL_EVENT_WITHIN:
+                return rows, "a candle's final event is overdue"
+            if now >= unconfirmed + CONFIRMED_WITHIN or missing > 2:
+                return rows, "a candle without events was not confirmed"
+        return rows, ""
+
+    def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
+        """The newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
+
+        ``exact``: strings as REST writes them; otherwise floats. Where the stream has not begun a candle
+        whose time has come, the provisional flat row that REST shows stands in (not where ``now`` is None:
+        then the rows are what was known last). Raises :class:`DecodeError` where the open candle turns out
+        to be unusable (it is then forgotten).
+        """
+        memo = self._strings if exact else self._floats
+        with self._lock:
+            chain = self._chain()
+            following = self._next
+            last = self._closed[-1] if self._closed else b""
+        tail = [self._text(candle) for candle in chain]
+        if now is not None and following and (tail or last):
+            beyond = next_open(self.interval, chain[-1].opened) if chain else following
+            previous = tail[-1] if tail else last
+            if now >= beyond:
+                current = open_time(self.interval, now, known_open=following)
+                while beyond <= current and len(tail) < limit:
+                    after = next_open(self.interval, beyond)
+                    previous = decode.flat_text(beyond, after - 1, previous)
+                    tail.append(previous)
+                    beyond = after
+        tail = tail[-limit:]
+        wanted = limit - len(tail)
+        with self._lock:
+            if self._next != following:
+                # A candle closed in between; what was taken as the tail is part of the history now.
+                again = True
+            else:
+                again = False
+                picked, todo, version = self._decoded(memo, wanted)
+        if again:
+            return self.rows(limit, now, exact=exact)
+        if todo:
+            decoded = memo.decode(todo)
+            with self._lock:
+                if self._version == version and len(memo.rows) == len(picked):
+                    memo.rows = decoded + memo.rows
+            picked = decoded + picked
+        return [*map(list.copy, picked), *(memo.decode(tail) if tail else ())]
+
+    def _decoded(self, memo: _Memo, wanted: int) -> tuple[list[Row], list[bytes], int]:
+        """The decoded rows among the ``wanted`` newest, the texts still to decode, the version."""
+        count = min(wanted, len(self._closed))
+        if count <= 0:
+            return [], [], self._version
+        have = len(memo.rows)
+        if have >= count:
+            return memo.rows[have - count :], [], self._version
+        end = len(self._closed) - have
+        return memo.rows[:], self._closed[len(self._closed) - count : end], self._version
+
+    def _chain(self) -> list[Candle]:
+        """The candles beyond the closed ones that follow each other. The lock is held."""
+        ahead = self._ahead
+        chain: list[Candle] = []
+        opened = self._next
+        while (candle := ahead.get(opened)) is not None:
+            chain.append(candle)
+            if len(chain) == len(ahead):
+                break
+            opened = next_open(self.interval, opened)
+        return chain
+
+    def _text(self, candle: Candle) -> bytes:
+        remembered = self._open_text
+        if remembered is not None and remembered[0] is candle:
+            return remembered[1]
+        try:
+            text = candle.text()
+        except DecodeError:
+            self.discard_open(candle)
+            raise
+        self._open_text = (candle, text)
+        return text
+
+    def following(self) -> int:
+        """The open time (ms) of the first candle that is not closed here, 0 before the first answer."""
+        with self._lock:
+            return self._next
+
+    def closed_after(self, after: int) -> bytes | None:
+        """The text of the newest closed row if it opened later than ``after`` (ms)."""
+        with self._lock:
+            if self._closed and decode.text_open_time(self._closed[-1]) > after:
+                return self._closed[-1]
+            return None
+
+    def last_close(self) -> int:
+        """The open time (ms) of the newest closed candle, 0 where there is none."""
+        with self._lock:
+            return decode.text_open_time(self._closed[-1]) if self._closed else 0
+
+    def audit_rows(self) -> list[bytes]:
+        """The texts of the closed rows, oldest first (a copy)."""
+        with self._lock:
+            return self._closed[:]
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._closed) + len(self._chain())

@@ -1,0 +1,1 @@
+"""I/O without market meaning: guarded sockets, REST requests, WebSocket streams."""

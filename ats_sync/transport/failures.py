@@ -1,0 +1,72 @@
+"""What an exception of sockets, urllib3 or requests means."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+
+import requests
+from urllib3.exceptions import IncompleteRead, InvalidChunkLength, NameResolutionError
+
+from ..errors import (
+    ConnectionFailed,
+    HostNotFound,
+    MalformedAnswer,
+    RequestError,
+    RequestRejected,
+    RequestTimeout,
+)
+
+_DAMAGED = (IncompleteRead, InvalidChunkLength, requests.exceptions.ContentDecodingError)
+
+
+def translated(error: BaseException, what: str, host: str) -> RequestError:
+    """The error of ours that means the same. ``what`` is the request, ``host`` whom it was for."""
+    chain = list(_causes(error))
+    text = f"{what}: {_innermost(chain)}"
+    if any(isinstance(each, (NameResolutionError, socket.gaierror)) for each in chain):
+        return HostNotFound(f"{what}: the name of the host (or proxy) does not resolve: {host}")
+    if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in chain):
+        return RequestTimeout(f"{what}: no connection to {host} in time, or no answer: {_innermost(chain)}")
+    if any(isinstance(each, requests.exceptions.ProxyError) for each in chain):
+        return ConnectionFailed(f"{what}: by proxy: {_innermost(chain)}")
+    for each in chain:
+        if isinstance(each, _DAMAGED):
+            return MalformedAnswer(f"{what}: the body is cut short or damaged: {each}")
+        if isinstance(each, http.client.HTTPException) and not isinstance(
+            each, (http.client.RemoteDisconnected, ConnectionError)
+        ):
+            return MalformedAnswer(f"{what}: not an HTTP answer: {type(each).__name__} {each}")
+    if isinstance(error, requests.exceptions.ChunkedEncodingError) and not any(map(_of_the_system, chain)):
+        return MalformedAnswer(f"{what}: the body is cut short: {error}")
+    if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
+        return RequestRejected(text)
+    return ConnectionFailed(text)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it wraps (requests and urllib3 keep it in ``args`` or ``reason``), and its causes."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        # Not __context__: that may be what the caller was dealing with when it asked.
+        inner = [*each.args, getattr(each, "reason", None), each.__cause__]
+        waiting.extend(one for one in inner if isinstance(one, BaseException))
+
+
+def _innermost(chain: list[BaseException]) -> str:
+    """The words of the system's own error where there is one; the wrappers' texts show objects."""
+    for each in reversed(chain):
+        if isinstance(each, OSError) and each.strerror and _of_the_system(each):
+            return each.strerror
+    return f"{type(chain[0]).__name__} {chain[0]}"
+
+
+def _of_the_system(error: BaseException) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, requests.RequestException)

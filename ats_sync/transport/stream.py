@@ -1,0 +1,273 @@
+"""A WebSocket connection that hands out whole text messages, many at a time, without blocking."""
+
+from __future__ import annotations
+
+import http.client
+import selectors
+import socket
+import threading
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from requests.structures import CaseInsensitiveDict
+from requests.utils import requote_uri
+from urllib3.exceptions import HTTPError
+from websocket import (
+    WebSocket,
+    WebSocketBadStatusException,
+    WebSocketConnectionClosedException,
+    WebSocketException,
+    WebSocketTimeoutException,
+)
+
+from ..clock import Clock
+from ..config import Config
+from ..errors import (
+    ConnectionFailed,
+    MalformedAnswer,
+    NotRunning,
+    RequestError,
+    RequestTimeout,
+)
+from .adapter import open_tunnel, proxy_for
+from .failures import translated
+from .frames import FrameReader, StreamClosed
+from .rest import classify
+from .sockets import NO_DELAY, Guard, open_socket, tls_context
+from .wire import MAX_RECORD, RECEIVE_SIZE, TlsWire, Wire
+
+__all__ = ["StreamClosed", "WebSocketStream"]
+
+READS_PER_CALL = 4
+"""A call of receive() takes at most this many buffers of RECEIVE_SIZE."""
+
+_PORTS = {"ws": 80, "wss": 443}
+_SWITCHING_PROTOCOLS = 101
+_NORMAL = 1000
+_NETWORK_TROUBLE = (OSError, HTTPError, http.client.HTTPException, WebSocketException)
+
+
+class WebSocketStream:
+    """Belongs to one thread; only :meth:`wake` and :meth:`shutdown` may be called from others.
+
+    ``frames_received`` counts the text messages handed out, ``bytes_received`` all bytes after decryption,
+    ``ignored`` the binary messages dropped; ``last_pong`` is when a pong came, seconds of ``clock.now()``.
+    """
+
+    def __init__(self, websocket: WebSocket, wire: Wire, clock: Clock, guard: Guard) -> None:
+        self._websocket = websocket
+        self._wire = wire
+        self._clock = clock
+        self._guard = guard
+        self._reader = FrameReader(websocket, self._on_pong)
+        self._ended: StreamClosed | None = None
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE + MAX_RECORD))
+        self.last_pong: float | None = None
+        self.frames_received = 0
+        self.bytes_received = 0
+        wire.settimeout(0)
+        self._selector = selectors.DefaultSelector()
+        self._watched = selectors.EVENT_READ
+        self._wake_in, wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        wake_out.setblocking(False)
+        self._wake_out: socket.socket | None = wake_out
+        self._wake_lock = threading.Lock()  # guards _wake_out, which other threads use, against close()
+        self._selector.register(wire.fileno(), selectors.EVENT_READ)
+        self._selector.register(self._wake_in, selectors.EVENT_READ)
+
+    @classmethod
+    def connect(cls, url: str, config: Config, clock: Clock, guard: Guard, *, timeout: float) -> WebSocketStream:
+        """Connect, by proxy if there is one, and shake hands, all within ``timeout`` seconds.
+
+        Raises a RequestError: HostNotFound, RequestTimeout, ConnectionFailed (also an untrusted
+        certificate and ``guard.shutdown()``), AccessDenied, RateLimited, ExchangeFailure, RequestRejected
+        or MalformedAnswer.
+        """
+        parts = urlsplit(url)
+        what = f"WebSocket {parts.scheme}://{parts.netloc}{parts.path}"
+        host = parts.hostname or ""
+        guard.deadline = clock.now() + timeout
+        wire: Wire | None = None
+        try:
+            wire = _open_wire(url, host, parts.port or _PORTS[parts.scheme], config, guard, timeout)
+            websocket = _shake_hands(url, wire, what, clock)
+            return cls(websocket, wire, clock, guard)
+        except BaseException as error:
+            if wire is not None:
+                wire.close()
+            if isinstance(error, RequestError) or not isinstance(error, _NETWORK_TROUBLE):
+                raise
+            raise _connect_failure(error, what, host, guard, timeout) from error
+        finally:
+            guard.deadline = None
+
+    @property
+    def ignored(self) -> int:
+        return self._reader.ignored
+
+    def fileno(self) -> int:
+        return self._wire.fileno()
+
+    def receive(self) -> list[bytes]:
+        """The payloads of the text messages that are there now, in order, valid UTF-8 each; often several,
+        perhaps none. Never blocks, and takes about 1 MB at most: more is left for the next call.
+
+        Raises StreamClosed when there is nothing left of a stream that is over.
+        """
+        if self._ended is not None:
+            raise self._ended
+        messages: list[bytes] = []
+        buffer, wire = self._buffer, self._wire
+        try:
+            for _ in range(READS_PER_CALL):
+                count = wire.recv_into(buffer)
+                if count == 0:
+                    raise StreamClosed(None, self._why_at_end())
+                self.bytes_received += count
+                self._reader.feed(bytes(buffer[:count]), messages)
+                if count < RECEIVE_SIZE and not wire.buffered:
+                    break
+        except BlockingIOError:
+            pass
+        except StreamClosed as closed:
+            self._ended = closed
+        except OSError as error:
+            self._ended = StreamClosed(None, self._why_at_end() if self._guard.stopped else str(error))
+        self.frames_received += len(messages)
+        if self._ended is not None and not messages:
+            raise self._ended
+        return messages
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until there is something for :meth:`receive`, until :meth:`wake`, or for ``timeout`` seconds.
+
+        Whether receive() has something to do (or to raise); sends on what could not be sent before.
+        """
+        wire = self._wire
+        if self._ended is not None or wire.buffered:
+            return True
+        if (self._watched & selectors.EVENT_WRITE != 0) != bool(wire.unsent):
+            self._watched ^= selectors.EVENT_WRITE
+            self._selector.modify(wire.fileno(), self._watched)
+        readable = False
+        for key, events in self._selector.select(timeout):
+            if key.fileobj is self._wake_in:
+                self._wake_in.recv(4096)
+                continue
+            if events & selectors.EVENT_WRITE and wire.unsent:
+                wire.flush()
+            if events & selectors.EVENT_READ:
+                readable = True
+        return readable
+
+    def wake(self) -> None:
+        """End a :meth:`wait`, the present one or the next; from any thread, harmless after close()."""
+        with self._wake_lock:
+            if self._wake_out is not None:
+                try:
+                    self._wake_out.send(b"\0")
+                except BlockingIOError:
+                    pass  # Full of wakes that are not taken yet.
+
+    def send_text(self, text: str) -> None:
+        """Send a message; what the peer does not take at once is sent during :meth:`wait`.
+
+        A connection that turns out to be broken is reported by receive(). NotRunning after close().
+        """
+        self._check_open()
+        self._websocket.send_text(text)
+
+    def ping(self) -> None:
+        """Send a ping; its pong sets ``last_pong``."""
+        self._check_open()
+        self._websocket.ping()
+
+    def shutdown(self) -> None:
+        """End this connection at once, from any thread: receive() raises StreamClosed. To end a
+        connection that is still being made, shut down its guard."""
+        self._guard.shut(self._wire.raw)
+
+    def close(self) -> None:
+        """Say goodbye without waiting for an answer, and close the socket. May be called again."""
+        with self._wake_lock:
+            wake_out, self._wake_out = self._wake_out, None
+        if wake_out is None:
+            return
+        if self._ended is None:
+            self._websocket.send_close(_NORMAL)
+            self._ended = StreamClosed(None, "closed by this program")
+        self._selector.close()
+        self._wake_in.close()
+        wake_out.close()
+        self._wire.close()
+
+    def _check_open(self) -> None:
+        if self._wake_out is None:
+            raise NotRunning("this stream was closed")
+
+    def _on_pong(self) -> None:
+        self.last_pong = self._clock.now()
+
+    def _why_at_end(self) -> str:
+        if self._guard.stopped:
+            return "shut down by this program"
+        return "ended in the middle of a message" if self._reader.inside_frame else "ended without a close frame"
+
+
+def _open_wire(url: str, host: str, port: int, config: Config, guard: Guard, timeout: float) -> Wire:
+    secure = urlsplit(url).scheme == "wss"
+    context = tls_context(config.ca_file)
+    proxy = proxy_for(url, config)
+    limit = min(timeout, config.connect_timeout)
+    if proxy is None:
+        sock = open_socket(host, port, guard, timeout=limit, options=NO_DELAY)
+    else:
+        sock = open_tunnel(proxy, host, port, guard, context, timeout=limit)
+    if not secure:
+        return Wire(sock)
+    try:
+        wire = TlsWire(sock, context, host)
+        wire.handshake()
+    except BaseException:
+        sock.close()
+        raise
+    return wire
+
+
+def _shake_hands(url: str, wire: Wire, what: str, clock: Clock) -> WebSocket:
+    websocket = WebSocket(enable_multithread=False)
+    headers: Mapping[str, str]
+    try:
+        # It would follow a redirect by a connection of its own.
+        websocket.connect(  # type: ignore[no-untyped-call]
+            requote_uri(url),
+            socket=wire,
+            suppress_origin=True,
+            redirect_limit=0,
+            header=["User-Agent: ats-sync"],
+        )
+    except WebSocketBadStatusException as error:
+        status, body, headers = error.status_code, error.resp_body or b"", error.resp_headers or {}
+    except WebSocketException:
+        if websocket.handshake_response is None:
+            raise
+        status, body, headers = websocket.handshake_response.status, b"", websocket.handshake_response.headers
+    else:
+        status, body, headers = websocket.getstatus() or 0, b"", websocket.getheaders() or {}
+    if status == _SWITCHING_PROTOCOLS:
+        return websocket
+    problem = classify(status, body, CaseInsensitiveDict(headers), now_wall=clock.wall(), what=what)
+    raise problem or MalformedAnswer(f"{what}: HTTP {status} instead of an upgrade", status=status)
+
+
+def _connect_failure(error: Exception, what: str, host: str, guard: Guard, timeout: float) -> RequestError:
+    if guard.stopped:
+        return ConnectionFailed(f"{what}: ended, shut down by this program")
+    if guard.expired or isinstance(error, WebSocketTimeoutException):
+        return RequestTimeout(f"{what}: not connected within {timeout:g} s")
+    if isinstance(error, WebSocketConnectionClosedException):
+        return ConnectionFailed(f"{what}: the connection was closed before the handshake was complete")
+    if isinstance(error, WebSocketException):
+        return MalformedAnswer(f"{what}: the answer is not a WebSocket handshake: {error}")
+    return translated(error, what, host)

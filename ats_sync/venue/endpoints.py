@@ -1,0 +1,245 @@
+"""Hosts, REST paths with their weights and limits, stream routes and names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..config import Config
+
+
+class Host(str, Enum):
+    """A REST host; bans and request weight are counted for each on its own."""
+
+    FUTURES = "futures"
+    SPOT = "spot"
+    OTHER = "other"
+    """Not this exchange's market data: a full URL that somebody passed in."""
+
+
+class Bucket(str, Enum):
+    """What a request is counted in."""
+
+    FUTURES = "futures weight"
+    SPOT = "spot weight"
+    OPEN_INTEREST = "open interest requests"
+    FUNDING = "funding requests"
+    OTHER = "other requests"
+
+
+OPEN_INTEREST_LIMIT = (1000, 300.0)
+"""Requests, seconds."""
+FUNDING_LIMIT = (500, 300.0)
+OTHER_LIMIT = (1200, 60.0)
+"""Nobody's rule but our own courtesy."""
+CONNECTION_ATTEMPT_LIMIT = (300, 300.0)
+"""Stream connection attempts, seconds."""
+WEIGHT_WINDOW = 60.0
+
+MESSAGES_PER_SECOND = {"public": 10, "market": 10, "spot": 5}
+"""Client messages a connection may send in a second; SUBSCRIBE, ping and pong all count."""
+NAMES_PER_SUBSCRIBE = 100
+
+
+class Route(str, Enum):
+    """Where a stream is served. On a wrong route a subscription is accepted and stays silent for ever."""
+
+    PUBLIC = "public"
+    MARKET = "market"
+    SPOT = "spot"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One REST request, ready to be budgeted and sent."""
+
+    host: Host
+    path: str
+    params: tuple[tuple[str, str | int], ...] = ()
+    weight: int = 1
+    bucket: Bucket = Bucket.FUTURES
+    used_weight_is_true: bool = True
+    """Whether the answer's used-weight header may correct the budget."""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def url(self, config: Config) -> str:
+        base = {Host.FUTURES: config.fapi_base, Host.SPOT: config.spot_base, Host.OTHER: ""}[self.host]
+        return base + self.path
+
+    def __str__(self) -> str:
+        query = "&".join(f"{name}={value}" for name, value in self.params if name != "signature")
+        return f"{self.path}?{query}" if query else self.path
+
+
+def _params(**values: str | int | None) -> tuple[tuple[str, str | int], ...]:
+    return tuple((name, value) for name, value in values.items() if value is not None)
+
+
+def klines_weight(limit: int) -> int:
+    if limit < 100:
+        return 1
+    if limit < 500:
+        return 2
+    return 5 if limit <= 1000 else 10
+
+
+def depth_weight(limit: int) -> int:
+    if limit <= 50:
+        return 2
+    return {100: 5, 500: 10}.get(limit, 20)
+
+
+DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
+KLINES_MOST = 1500
+SPOT_KLINES_MOST = 1000
+AGG_TRADES_MOST = 1000
+OPEN_INTEREST_MOST = 500
+FUNDING_MOST = 1000
+
+
+def time() -> Request:
+    return Request(Host.FUTURES, "/fapi/v1/time")
+
+
+def exchange_info() -> Request:
+    return Request(Host.FUTURES, "/fapi/v1/exchangeInfo")
+
+
+def klines(symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+    params = _params(symbol=symbol, interval=interval, startTime=start, endTime=end, limit=limit)
+    return Request(Host.FUTURES, "/fapi/v1/klines", params, klines_weight(limit))
+
+
+def spot_klines(symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+    params = _params(symbol=symbol, interval=interval, startTime=start, endTime=end, limit=limit)
+    return Request(Host.SPOT, "/api/v3/klines", params, 2, Bucket.SPOT)
+
+
+def depth(symbol: str, limit: int) -> Request:
+    return Request(Host.FUTURES, "/fapi/v1/depth", _params(symbol=symbol, limit=limit), depth_weight(limit))
+
+
+def agg_trades(
+    symbol: str,
+    limit: int,
+    *,
+    from_id: int | None = None,
+    start: int | None = None,
+    end: int | None = None,
+) -> Request:
+    params = _params(symbol=symbol, fromId=from_id, startTime=start, endTime=end, limit=limit)
+    return Request(Host.FUTURES, "/fapi/v1/aggTrades", params, 20)
+
+
+def premium_index(symbol: str | None = None) -> Request:
+    return Request(Host.FUTURES, "/fapi/v1/premiumIndex", _params(symbol=symbol), 1 if symbol else 10)
+
+
+def funding_rate(symbol: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+    params = _params(symbol=symbol, startTime=start, endTime=end, limit=limit)
+    return Request(Host.FUTURES, "/fapi/v1/fundingRate", params, 1, Bucket.FUNDING)
+
+
+def ticker_24h(symbol: str | None = None) -> Request:
+    return Request(Host.FUTURES, "/fapi/v1/ticker/24hr", _params(symbol=symbol), 1 if symbol else 40)
+
+
+def book_ticker(symbol: str | None = None) -> Request:
+    return Request(
+        Host.FUTURES,
+        "/fapi/v1/ticker/bookTicker",
+        _params(symbol=symbol),
+        2 if symbol else 5,
+        used_weight_is_true=False,
+    )
+
+
+def open_interest_hist(
+    symbol: str, period: str, limit: int, *, start: int | None = None, end: int | None = None
+) -> Request:
+    params = _params(symbol=symbol, period=period, limit=limit, startTime=start, endTime=end)
+    return Request(Host.FUTURES, "/futures/data/openInterestHist", params, 1, Bucket.OPEN_INTEREST)
+
+
+def spot_price(symbol: str | None = None) -> Request:
+    return Request(Host.SPOT, "/api/v3/ticker/price", _params(symbol=symbol), 2 if symbol else 4, Bucket.SPOT)
+
+
+def force_orders(symbol: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+    params = _params(symbol=symbol, limit=limit, startTime=start, endTime=end)
+    return Request(Host.FUTURES, "/fapi/v1/forceOrders", params, 20)
+
+
+def any_request(path_or_url: str, params: Mapping[str, str | int], config: Config) -> Request:
+    """A request for whatever path (of the futures host) or full URL, weighed as far as it is known."""
+    url = path_or_url if "://" in path_or_url else config.fapi_base + path_or_url
+    sent = tuple((name, value) for name, value in params.items())
+    for host, base in ((Host.FUTURES, config.fapi_base), (Host.SPOT, config.spot_base)):
+        if url.startswith(base + "/"):
+            path = url[len(base) :]
+            weight, bucket = _weight_of(host, path.split("?", 1)[0], params)
+            return Request(host, path, sent, weight, bucket, not path.endswith("/ticker/bookTicker"))
+    return Request(Host.OTHER, url, sent, 1, Bucket.OTHER)
+
+
+def _weight_of(host: Host, path: str, params: Mapping[str, str | int]) -> tuple[int, Bucket]:
+    if host is Host.SPOT:
+        return {"/api/v3/exchangeInfo": 20, "/api/v3/ticker/24hr": 80}.get(path, 4), Bucket.SPOT
+    if path.startswith("/futures/data/"):
+        return 1, Bucket.OPEN_INTEREST
+    if path in ("/fapi/v1/fundingRate", "/fapi/v1/fundingInfo"):
+        return 1, Bucket.FUNDING
+    limit = _limit_in(params)
+    one = "symbol" in params
+    if path.endswith("lines"):  # klines, and their continuous, index, mark and premium kin
+        return klines_weight(limit or 500), Bucket.FUTURES
+    known = {
+        "/fapi/v1/depth": depth_weight(limit or 500),
+        "/fapi/v1/aggTrades": 20,
+        "/fapi/v1/historicalTrades": 20,
+        "/fapi/v1/trades": 5,
+        "/fapi/v1/forceOrders": 20,
+        "/fapi/v1/allForceOrders": 20,
+        "/fapi/v1/premiumIndex": 1 if one else 10,
+        "/fapi/v1/ticker/24hr": 1 if one else 40,
+        "/fapi/v1/ticker/price": 1 if one else 2,
+        "/fapi/v1/ticker/bookTicker": 2 if one else 5,
+    }
+    return known.get(path, 1), Bucket.FUTURES
+
+
+def _limit_in(params: Mapping[str, str | int]) -> int:
+    try:
+        return int(params.get("limit", 0))
+    except ValueError:
+        return 0
+
+
+def stream_url(config: Config, route: Route) -> str:
+    """Where a combined-stream connection of this route begins."""
+    if route is Route.SPOT:
+        return f"{config.spot_stream_base}/stream"
+    return f"{config.fstream_base}/{route.value}/stream"
+
+
+def kline_stream(symbol: str, interval: str) -> str:
+    return f"{symbol.lower()}@kline_{interval}"
+
+
+def agg_trade_stream(symbol: str) -> str:
+    return f"{symbol.lower()}@aggTrade"
+
+
+def book_stream(symbol: str) -> str:
+    return f"{symbol.lower()}@depth20@100ms"
+
+
+def diff_depth_stream(symbol: str) -> str:
+    return f"{symbol.lower()}@depth@100ms"
+
+
+MARK_PRICES_STREAM = "!markPrice@arr@1s"
+LIQUIDATIONS_STREAM = "!forceOrder@arr"
+TICKERS_STREAM = "!ticker@arr"
+BOOK_TICKERS_STREAM = "!bookTicker"

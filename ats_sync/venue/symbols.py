@@ -1,0 +1,37 @@
+"""Symbols as callers write them and as the exchange wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import InvalidArgument, InvalidSymbol
+
+_SEPARATORS = frozenset("@/?&#!%\\\"'+,;:=<>[]{}|^`~*()$")
+_LONGEST = 40
+
+
+def check_symbol(symbol: object) -> str:
+    """The symbol in upper case; :class:`InvalidSymbol` for what can not be one.
+
+    Letters and digits of any script pass (币安人生USDT is one), and so do ``_``, ``-`` and ``.``.
+    Separators, white space and control characters are refused, before they reach a URL or a stream name.
+    """
+    if not isinstance(symbol, str):
+        raise InvalidSymbol(f"a symbol is a text such as 'BTCUSDT', not {symbol!r}")
+    if not symbol:
+        raise InvalidSymbol("the symbol is empty; write one such as 'BTCUSDT'")
+    if len(symbol) > _LONGEST or not symbol.isprintable() or not _SEPARATORS.isdisjoint(symbol):
+        raise InvalidSymbol(f"{symbol[:_LONGEST]!r} can not be a symbol")
+    if any(map(str.isspace, symbol)):
+        raise InvalidSymbol(f"{symbol!r} contains white space; write the symbol alone, such as 'BTCUSDT'")
+    return symbol.upper()
+
+
+def check_symbols(symbols: Iterable[object]) -> tuple[str, ...]:
+    """Each symbol checked, upper-cased and once, in order; an empty list is refused."""
+    if isinstance(symbols, str):
+        raise InvalidArgument(f"symbols is a list such as ['BTCUSDT'], not the text {symbols!r}")
+    checked = tuple(dict.fromkeys(check_symbol(symbol) for symbol in symbols))
+    if not checked:
+        raise InvalidArgument("the list of symbols is empty; name at least one, such as 'BTCUSDT'")
+    return checked

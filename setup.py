@@ -1,0 +1,53 @@
+"""Packaging of ats_sync: the library, its drop-in shim, and the extras for people who want more."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+PACKAGES = [
+    "ats_sync",
+    "ats_sync.engine",
+    "ats_sync.runtime",
+    "ats_sync.simulator",
+    "ats_sync.simulator.market",
+    "ats_sync.store",
+    "ats_sync.transport",
+    "ats_sync.venue",
+    "compat",
+]
+
+SIMULATOR = ["aiohttp>=3.9"]
+TLS = ["trustme>=1.1"]
+DEMO = ["rich>=13"]
+TEST = [
+    *SIMULATOR,
+    *TLS,
+    *DEMO,
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "responses>=0.25",
+    "hypothesis>=6.100",
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
+    "types-requests",
+    "types-cachetools",
+]
+
+setup(
+    name="ats-sync",
+    version="0.1.0",
+    description="Binance USDⓈ-M market data kept in memory for synchronous Python: streamed, repaired, never stale",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    packages=PACKAGES,
+    package_data={"ats_sync": ["py.typed"], "compat": ["py.typed"]},
+    install_requires=[
+        "requests>=2.31",
+        "urllib3>=2.0",
+        "websocket-client>=1.8",
+        "cachetools>=5.3",
+        "tenacity>=8.2",
+    ],
+    extras_require={"simulator": SIMULATOR, "tls": TLS, "demo": [*SIMULATOR, *DEMO], "test": TEST},
+)
