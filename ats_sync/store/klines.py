@@ -159,6 +159,7 @@ class KlineSeries:
             return False
         final_before = asked - FINAL_IN_REST_AFTER
         with self._lock:
+            before = self._next
             self._event = max(self._event, min(asked, next_open(self.interval, rows[-1][0]) - 1))
             if not self._next:
                 self._first = self._next = rows[0][0]
@@ -168,7 +169,9 @@ class KlineSeries:
             for opened, text in rows[len(finals) :]:
                 if opened >= self._next:
                     self._hold(Candle(opened, OPEN, decode.text_trades(text), asked, text, False))
-            return self._promote() is not None
+            self._promote()
+            self._forget_behind()
+            return 0 < before < self._next
 
     def _merge_closed(self, first: int, finals: list[bytes]) -> None:
         """Merge final REST rows that follow each other without a hole. The lock is held."""

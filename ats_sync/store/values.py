@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from cachetools import TTLCache
 
@@ -165,7 +166,8 @@ class Liquidations:
             return list(orders)[-limit:]
 
 
-class Dated(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Dated(Generic[T]):
     """A value and the exchange time (ms) as of which it was true."""
 
     value: T

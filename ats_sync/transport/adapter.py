@@ -73,7 +73,7 @@ def _open(connection: HTTPConnection, guard: Guard) -> GuardedSocket:
     # The exceptions are those of urllib3's own method: its callers and requests tell failures apart by them.
     try:
         return open_socket(
-            connection._dns_host,
+            connection.host,
             connection.port or connection.default_port,
             guard,
             timeout=connection.timeout,

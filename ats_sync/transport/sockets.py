@@ -22,6 +22,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.wait import wait_for_write
 
 from ..clock import Clock
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -200,10 +201,15 @@ class GuardedContext(ssl.SSLContext):
 
 def tls_context(ca_file: str | None) -> GuardedContext:
     """The verifying context for these authorities: ``ca_file``, or else what requests would use
-    (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, certifi). Shared, since reading them takes long."""
+    (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, certifi). Shared, since reading them takes long.
+
+    Raises ConfigError when they cannot be read."""
     path = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     path = path or str(DEFAULT_CA_BUNDLE_PATH)
-    return _context(path, os.stat(path).st_mtime_ns)
+    try:
+        return _context(path, os.stat(path).st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(f"no certificate authorities can be read from {path!r}: {error}") from error
 
 
 @functools.lru_cache(maxsize=8)

@@ -142,10 +142,11 @@ class WebSocketStream:
     def wait(self, timeout: float | None) -> bool:
         """Wait until there is something for :meth:`receive`, until :meth:`wake`, or for ``timeout`` seconds.
 
-        Whether receive() has something to do (or to raise); sends on what could not be sent before.
+        Whether receive() has something to do (or to raise). Also sends what could not be sent before, after
+        which it may return False early.
         """
         wire = self._wire
-        if self._ended is not None or wire.buffered:
+        if self._ended is not None or wire.buffered or wire.failure is not None:
             return True
         if (self._watched & selectors.EVENT_WRITE != 0) != bool(wire.unsent):
             self._watched ^= selectors.EVENT_WRITE
@@ -253,6 +254,9 @@ def _shake_hands(url: str, wire: Wire, what: str, clock: Clock) -> WebSocket:
         if websocket.handshake_response is None:
             raise
         status, body, headers = websocket.handshake_response.status, b"", websocket.handshake_response.headers
+    except (ValueError, IndexError) as error:
+        # What websocket-client 1.8 lets through when the head is garbage.
+        raise MalformedAnswer(f"{what}: the answer is not a WebSocket handshake: {error}") from error
     else:
         status, body, headers = websocket.getstatus() or 0, b"", websocket.getheaders() or {}
     if status == _SWITCHING_PROTOCOLS:

@@ -33,7 +33,8 @@ class Wire:
         self.unsent = bytearray()
         self.buffered = False
         """Whether ``recv_into`` may have bytes of which the socket's readiness says nothing."""
-        self._failure: OSError | None = None
+        self.failure: OSError | None = None
+        """Why nothing can be sent any more."""
         self._blocking = True
         self._handshake_bytes = 0
 
@@ -68,7 +69,7 @@ class Wire:
         try:
             return self.raw.recv_into_now(buffer)
         except _WOULD_BLOCK:
-            raise self._failure or BlockingIOError from None
+            raise self.failure or BlockingIOError from None
 
     def send(self, data: bytes) -> int:
         """Send all of ``data``, or when non-blocking what goes at once, keeping the rest.
@@ -77,7 +78,7 @@ class Wire:
         """
         if self._blocking:
             self.raw.sendall(data)
-        else:
+        elif self.failure is None:
             self.unsent += data
             self.flush()
         return len(data)
@@ -109,7 +110,7 @@ class Wire:
 
     def _fail(self, error: OSError) -> None:
         self.unsent.clear()
-        self._failure = error
+        self.failure = error
 
 
 class TlsWire(Wire):
@@ -136,7 +137,7 @@ class TlsWire(Wire):
         try:
             received = self.raw.recv_into_now(self._cipher)
         except _WOULD_BLOCK:
-            raise self._failure or BlockingIOError from None
+            raise self.failure or BlockingIOError from None
         if received:
             self._incoming.write(self._cipher[:received])
         else:
@@ -158,7 +159,7 @@ class TlsWire(Wire):
         return len(data)
 
     def close(self) -> None:
-        if not self._blocking and self._failure is None:
+        if not self._blocking and self.failure is None:
             # Writes our goodbye, then finds that the peer's is not there: nobody waits for that.
             with contextlib.suppress(OSError):
                 self._tls.unwrap()

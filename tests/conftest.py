@@ -1,0 +1,38 @@
+"""What every test gets: a check that it leaves no thread of ours behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RECORDING = Path(__file__).parents[2] / "shared" / "recordings" / "binance-usdm-2021-07-22"
+GRACE = 5.0
+
+
+def our_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("ats-")}
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test after which an ``ats-`` thread runs that did not run before it."""
+    before = our_threads()
+    yield
+    left = our_threads() - before
+    for thread in left:
+        thread.join(GRACE)
+    alive = sorted(thread.name for thread in left if thread.is_alive())
+    # The request threads of a manager that a wider fixture owns come and go.
+    shared = request.node.get_closest_marker("shared_threads")
+    assert shared is not None or not alive, f"threads left behind: {alive}"
+
+
+@pytest.fixture(scope="session")
+def recording() -> Path:
+    """The directory of the real recording, which lies beside the checkout and never in it."""
+    if not RECORDING.is_dir():
+        pytest.skip(f"the recording of the real exchange is not beside this checkout ({RECORDING.name})")
+    return RECORDING

@@ -1,0 +1,514 @@
+"""The manager on the embedded exchange, over real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ats_sync import (
+    AccessDenied,
+    Config,
+    ConfigError,
+    DataManager,
+    DataUnavailableError,
+    HostNotFound,
+    InvalidArgument,
+    InvalidInterval,
+    InvalidSymbol,
+    NoSpotPair,
+    NotRunning,
+    Overall,
+    StaleDataError,
+    StartTimeout,
+    get_data_manager,
+    reset_data_manager,
+)
+from ats_sync.simulator import SimulatedExchange, before_midnight
+
+from .support import all_live, closed_equal, reads, requests_by_cause, until
+
+INTERVALS = ("1m", "1h")
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(symbols=12, seed=7) as ex:
+        yield ex
+
+
+@pytest.fixture(scope="module")
+def symbols(exchange: SimulatedExchange) -> list[str]:
+    return list(exchange.symbols[:4]) + [s for s in exchange.symbols if not s.isascii()][:1]
+
+
+@pytest.fixture(scope="module")
+def dm(exchange: SimulatedExchange, symbols: list[str]) -> Iterator[DataManager]:
+    with DataManager(symbols, INTERVALS, config=exchange.config()) as manager:
+        until(lambda: all_live(manager, "trades"), PATIENCE)
+        yield manager
+
+
+def config_at(url: str) -> Config:
+    stream = url.replace("http", "ws", 1)
+    return Config(fapi_base=url, spot_base=url, fstream_base=stream, spot_stream_base=stream)
+
+
+class TestReads:
+    pytestmark = pytest.mark.shared_threads
+
+    def test_shapes(self, dm: DataManager, symbols: list[str]) -> None:
+        symbol = symbols[0]
+        rows = dm.get_klines(symbol.lower(), "1h", limit=300)
+        assert len(rows) == 300
+        assert all(isinstance(row, list) and len(row) == 12 for row in rows)
+        assert [type(item) for item in rows[0]] == [int, *[float] * 5, int, float, int, *[float] * 3]
+        assert all(a[0] + 3_600_000 == b[0] for a, b in zip(rows, rows[1:], strict=False))
+        book = dm.get_orderbook(symbol, limit=5)
+        assert set(book) == {"bids", "asks", "timestamp", "lastUpdateId"}
+        assert len(book["bids"]) == len(book["asks"]) == 5
+        assert book["bids"][0][0] > book["bids"][1][0]
+        assert book["bids"][0][0] < book["asks"][0][0] < book["asks"][1][0]
+        assert isinstance(dm.get_mark_price(symbol), float)
+        funding = dm.get_funding_rate(symbol)
+        assert set(funding) == {"rate", "nextTime", "markPrice", "timestamp"}
+        assert funding["nextTime"] > funding["timestamp"]
+        assert dm.get_spot_price(symbol) > 0
+        interest = dm.get_oi_history(symbol, "1h", limit=100)
+        assert len(interest) == 100
+        assert set(interest[0]) == {"timestamp", "sumOpenInterest", "sumOpenInterestValue"}
+        trades = dm.get_agg_trades(symbol, limit=500)
+        assert len(trades) == 500
+        assert set(trades[0]) == {"id", "price", "qty", "time", "isBuyerMaker"}
+        assert [trade["id"] for trade in trades] == list(range(trades[0]["id"], trades[0]["id"] + 500))
+        newest = dm.get_liquidation_trades(symbol, limit=2)[0]
+        assert newest["id"] >= trades[-2]["id"]
+        assert isinstance(dm.get_liquidations(), list)
+
+    def test_a_scan_causes_no_request(self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
+        began = exchange.now()
+        for symbol in symbols:
+            for interval in INTERVALS:
+                dm.get_klines(symbol, interval, 300)
+            dm.get_orderbook(symbol)
+            dm.get_mark_price(symbol)
+            dm.get_funding_rate(symbol)
+            dm.get_oi_history(symbol, "1h", 200)
+            dm.get_agg_trades(symbol, 500)
+        assert [record.path for record in exchange.request_log(since=began)] == []
+
+    def test_closed_candles_equal_rest_string_for_string(
+        self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]
+    ) -> None:
+        for symbol in symbols:
+            for interval in INTERVALS:
+                assert closed_equal(dm, exchange, symbol, interval, 400)
+
+    def test_what_is_returned_belongs_to_the_caller(self, dm: DataManager, symbols: list[str]) -> None:
+        symbol = symbols[0]
+        for spoilt in (
+            dm.get_klines(symbol, "1h", 3),
+            dm.get_agg_trades(symbol, 3),
+            dm.get_oi_history(symbol, "1h", 3),
+        ):
+            spoilt[0].clear()
+            spoilt.clear()
+        dm.get_orderbook(symbol)["bids"][0][0] = -1.0
+        assert len(dm.get_klines(symbol, "1h", 3)[0]) == 12
+        assert dm.get_orderbook(symbol)["bids"][0][0] > 0
+        assert dm.get_agg_trades(symbol, 3)[0]["id"] > 0
+        assert dm.get_oi_history(symbol, "1h", 3)[0]["timestamp"] > 0
+
+    def test_more_rows_than_are_kept_come_from_rest(self, dm: DataManager, symbols: list[str]) -> None:
+        assert len(dm.get_klines(symbols[0], "1m", 1000)) == 1000
+        assert len(dm.get_klines(symbols[0], "1m", 500)) == 500
+
+    def test_max_age_zero_always_asks(self, dm: DataManager, symbols: list[str]) -> None:
+        before = reads(dm)
+        dm.get_klines(symbols[0], "1h", 10, max_age=0)
+        dm.get_mark_price(symbols[0], max_age=0)
+        dm.get_orderbook(symbols[0], 5, max_age=0)
+        assert reads(dm) == before + 3
+
+    def test_deeper_books_come_from_rest(self, dm: DataManager, symbols: list[str]) -> None:
+        assert len(dm.get_orderbook(symbols[0], limit=60)["bids"]) == 60
+
+    def test_another_open_interest_period_has_its_own_history(self, dm: DataManager, symbols: list[str]) -> None:
+        rows = dm.get_oi_history(symbols[0], "4h", 5)
+        assert [b["timestamp"] - a["timestamp"] for a, b in zip(rows, rows[1:], strict=False)] == [4 * 3_600_000] * 4
+        until(lambda: all_live(dm, "oi"))
+        before = reads(dm)
+        assert dm.get_oi_history(symbols[0], "4h", 5)[-1]["timestamp"] == rows[-1]["timestamp"]
+        assert reads(dm) == before
+
+    def test_a_symbol_that_is_not_watched_is_answered_and_not_followed(
+        self, dm: DataManager, exchange: SimulatedExchange
+    ) -> None:
+        stranger = exchange.symbols[6]
+        before = reads(dm)
+        for _ in range(2):
+            assert len(dm.get_klines(stranger, "15m", 20)) == 20
+            assert dm.get_orderbook(stranger, 5)["bids"]
+            assert dm.get_mark_price(stranger) > 0
+        assert reads(dm) == before + 4  # marks come for all symbols anyway
+        assert stranger not in dm.symbols
+
+    def test_a_perpetual_without_a_spot_pair_says_so_without_a_request(
+        self, dm: DataManager, exchange: SimulatedExchange
+    ) -> None:
+        before = sum(requests_by_cause(dm).values())
+        for _ in range(3):
+            with pytest.raises(NoSpotPair, match="1000PEPEUSDT has no spot market"):
+                dm.get_spot_price("1000PEPEUSDT")
+        assert sum(requests_by_cause(dm).values()) == before
+
+    def test_unknown_symbols_and_bad_arguments_are_refused(self, dm: DataManager, symbols: list[str]) -> None:
+        with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
+            dm.get_klines("NOSUCHUSDT", "1h")
+        with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
+            dm.get_spot_price("NOSUCHUSDT")
+        with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
+            dm.get_mark_price("NOSUCHUSDT")
+        before = sum(requests_by_cause(dm).values())
+        for symbol in ("", "BTC/USDT", "BTC USDT", "btcusdt@trade", "a\nb", 7, None):
+            with pytest.raises(InvalidSymbol):
+                dm.get_klines(symbol, "1h")  # type: ignore[arg-type]
+        for interval in ("", "7m", "1H", None):
+            with pytest.raises(InvalidInterval):
+                dm.get_klines(symbols[0], interval)  # type: ignore[arg-type]
+        for limit in (0, -1, 1.5, "7", None, True, 1501):
+            with pytest.raises(InvalidArgument):
+                dm.get_klines(symbols[0], "1h", limit)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument):
+            dm.get_klines(symbols[0], "1h", max_age=-1)
+        assert sum(requests_by_cause(dm).values()) == before
+
+    def test_many_readers_share_one_request(self, dm: DataManager, exchange: SimulatedExchange) -> None:
+        stranger = exchange.symbols[8]
+        exchange.latency(0.5)
+        try:
+            before = reads(dm)
+            found: list[int] = []
+            readers = [
+                threading.Thread(target=lambda: found.append(len(dm.get_klines(stranger, "1d", 9)))) for _ in range(8)
+            ]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+        finally:
+            exchange.latency(0.0)
+        assert found == [9] * 8
+        assert reads(dm) == before + 1
+
+    def test_stats_status_and_last_update(self, dm: DataManager, symbols: list[str]) -> None:
+        stats = dm.get_stats()
+        assert stats["initialized"] is True
+        assert stats["symbols_count"] == len(symbols)
+        assert stats["klines_cached"] > 900
+        assert stats["rest_calls"] == sum(stats["rest_calls_by_cause"].values())
+        assert set(stats["rest_calls_by_cause"]) == {"read", "warm-up", "poll", "repair", "audit", "probe"}
+        assert stats["cache_hit_rate"].endswith("%")
+        status = dm.status()
+        assert status.state is Overall.LIVE
+        assert len(status.connections) == 2
+        assert all(each.acknowledged == each.streams for each in status.connections)
+        assert "live" in str(status)
+        symbol = symbols[0]
+        now = time.time()
+        keys = ("klines_1h", "klines_1m", "orderbook", "oi", "funding", "mark", "spot", "trades", "liquidation")
+        for kind in keys:
+            assert abs(now - dm.last_update[f"{symbol}_{kind}"]) < 600
+        with pytest.raises(TypeError):
+            dm.last_update["x"] = 1.0  # type: ignore[index]
+
+    def test_it_waits_for_the_next_closed_candle(self, dm: DataManager, symbols: list[str]) -> None:
+        last_closed = dm.get_klines(symbols[0], "1m", 2)[0]
+        row = dm.wait_closed(symbols[0], "1m", after=last_closed[0] - 60_000, timeout=0)
+        assert row is not None
+        assert row[0] >= last_closed[0]
+        assert dm.wait_closed(symbols[0], "1m", after=last_closed[0] + 10**9, timeout=0.05) is None
+
+
+class TestLife:
+    def test_it_starts_again_after_close(self, exchange: SimulatedExchange, symbols: list[str]) -> None:
+        dm = DataManager(symbols[:1], ["1h"], config=exchange.config())
+        for _ in range(2):
+            assert dm.start(timeout=PATIENCE) is dm
+            assert len(dm.get_klines(symbols[0], "1h", 10)) == 10
+            dm.close()
+            dm.close()
+            assert dm.status().state is Overall.STOPPED
+            with pytest.raises(NotRunning):
+                dm.get_klines(symbols[0], "1h", 10)
+
+    def test_watch_and_unwatch(self, exchange: SimulatedExchange) -> None:
+        first, second = exchange.symbols[:2]
+        with DataManager([first], ["1h"], config=exchange.config()) as dm:
+            dm.watch([second.lower()])
+            until(lambda: all_live(dm, "klines", "orderbook", "trades"))
+            before = reads(dm)
+            assert len(dm.get_klines(second, "1h", 300)) == 300
+            assert reads(dm) == before
+            dm.unwatch([first])
+            assert dm.symbols == (second,)
+            until(lambda: sum(each.streams for each in dm.status().connections) == 5)
+            until(lambda: sorted(_names_of(exchange, dm)) == sorted(_wanted(second)))
+            with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
+                dm.watch(["NOSUCHUSDT"])
+
+    def test_the_shared_manager(self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, url in exchange.environment().items():
+            monkeypatch.setenv(name, url)
+        first, second = exchange.symbols[:2]
+        try:
+            dm = get_data_manager()
+            assert get_data_manager() is dm
+            dm.initialize([first], ["1h"])
+            dm.initialize([second], ["1h"])
+            assert dm.symbols == (first, second)
+            assert len(dm.get_klines(second, "1h", 10)) == 10
+            assert reads(dm) == 0
+        finally:
+            reset_data_manager()
+
+    def test_without_websocket(self, exchange: SimulatedExchange) -> None:
+        symbol = exchange.symbols[0]
+        with DataManager([symbol], ["1m"], config=exchange.config(), enable_websocket=False) as dm:
+            before = exchange.stats().connections_now
+            assert len(dm.get_klines(symbol, "1m", 300)) == 300
+            assert dm.get_orderbook(symbol)["bids"]
+            assert dm.get_mark_price(symbol) > 0
+            assert dm.get_spot_price(symbol) > 0
+            assert len(dm.get_agg_trades(symbol, 100)) == 100
+            assert closed_equal(dm, exchange, symbol, "1m")
+            assert dm.status().connections == ()
+            assert exchange.stats().connections_now == before
+
+    def test_tls(self) -> None:
+        with (
+            SimulatedExchange(symbols=["BTCUSDT"], tls=True) as ex,
+            DataManager(["BTCUSDT"], ["1h"], config=ex.config()) as dm,
+        ):
+            assert ex.fapi_url.startswith("https://")
+            assert len(dm.get_klines("BTCUSDT", "1h", 10)) == 10
+            assert reads(dm) == 0
+
+    def test_closing_is_quick_while_connections_hang(self, exchange: SimulatedExchange) -> None:
+        before = set(threading.enumerate())
+        exchange.freeze(what="all")
+        dm = DataManager([exchange.symbols[0]], ["1h"], config=exchange.config(close_timeout=5.0))
+        try:
+            with pytest.raises(StartTimeout):
+                dm.start(timeout=0.3)
+        finally:
+            dm.close()
+            exchange.thaw()
+        assert set(threading.enumerate()) <= before
+
+
+def _names_of(exchange: SimulatedExchange, dm: DataManager) -> list[str]:
+    """What the newest connections, as many as this manager has, are subscribed to as the exchange sees it."""
+    newest = [each for each in exchange.stats().connections if each.open][-len(dm.status().connections) :]
+    return [name for each in newest for name in exchange.subscriptions(each.number) or ()]
+
+
+def _wanted(symbol: str) -> list[str]:
+    name = symbol.lower()
+    own = [f"{name}@kline_1h", f"{name}@aggTrade", f"{name}@depth20@100ms"]
+    return [*own, "!markPrice@arr@1s", "!forceOrder@arr"]
+
+
+class TestStartErrors:
+    def test_an_unknown_symbol_at_once(self, exchange: SimulatedExchange) -> None:
+        dm = DataManager(["BTCUSDT", "NOSUCHUSDT"], ["1h"], config=exchange.config())
+        with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
+            dm.start(timeout=PATIENCE)
+        assert not dm.running
+
+    def test_a_host_that_does_not_resolve_at_once(self) -> None:
+        dm = DataManager(["BTCUSDT"], ["1h"], config=config_at("http://no-such-host.invalid"))
+        with pytest.raises(HostNotFound, match=r"no-such-host\.invalid"):
+            dm.start(timeout=PATIENCE)
+
+    @pytest.mark.parametrize(("kind", "words"), [("403", "firewall"), ("451", "country")])
+    def test_a_barred_address_at_once(self, exchange: SimulatedExchange, kind: str, words: str) -> None:
+        exchange.fail_rest(kind)  # type: ignore[arg-type]
+        try:
+            with pytest.raises(AccessDenied, match=words):
+                DataManager(["BTCUSDT"], ["1h"], config=exchange.config()).start(timeout=PATIENCE)
+        finally:
+            exchange.clear_faults()
+
+    def test_too_late_names_what_is_missing_and_goes_on(self, exchange: SimulatedExchange) -> None:
+        exchange.refuse(what="streams")
+        dm = DataManager(["BTCUSDT"], ["1h"], config=exchange.config())
+        try:
+            with pytest.raises(StartTimeout, match="BTCUSDT") as caught:
+                dm.start(timeout=0.5)
+            assert caught.value.missing
+            assert dm.status().state is Overall.STARTING
+            exchange.accept()
+            dm.start(timeout=PATIENCE)
+            assert dm.initialized
+        finally:
+            exchange.accept()
+            dm.close()
+
+    def test_other_faults_are_waited_out(self, exchange: SimulatedExchange) -> None:
+        exchange.fail_rest("500", count=3)
+        try:
+            with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm:
+                assert dm.initialized
+        finally:
+            exchange.clear_faults()
+
+    def test_nothing_to_follow(self) -> None:
+        with pytest.raises(InvalidArgument, match="empty"):
+            DataManager([]).start()
+        with pytest.raises(InvalidInterval):
+            DataManager(["BTCUSDT"], ["7m"])
+        with pytest.raises(InvalidSymbol):
+            DataManager(["BTC USDT"])
+
+    def test_a_wrong_url(self) -> None:
+        for url in ("fapi.binance.com", "ftp://x", "https://", "http://a b", "http://h:99999"):
+            with pytest.raises(ConfigError):
+                Config(fapi_base=url)
+
+
+class TestDegrading:
+    def test_a_cut_is_noticed_served_by_rest_and_mended(self) -> None:
+        with (
+            SimulatedExchange(symbols=["BTCUSDT", "ETHUSDT"], seed=3) as ex,
+            DataManager(["BTCUSDT", "ETHUSDT"], ["1m"], config=ex.config()) as dm,
+        ):
+            until(lambda: all_live(dm, "trades"))
+            ex.refuse(what="streams")
+            ex.cut(how="reset")
+            until(lambda: dm.status().state is Overall.DEGRADED)
+            before = reads(dm)
+            rows = dm.rest_shaped.klines("BTCUSDT", "1m", 50)
+            assert reads(dm) == before + 1
+            assert rows[:-1] == ex.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1m", limit=50)[:-1]
+            ids = [trade["id"] for trade in dm.get_agg_trades("BTCUSDT", 500)]
+            assert ids == list(range(ids[0], ids[0] + 500))
+            ex.accept()
+            until(lambda: dm.status().state is Overall.LIVE)
+            until(lambda: all_live(dm, "trades"))
+            before = reads(dm)
+            ids = [trade["id"] for trade in dm.get_agg_trades("BTCUSDT", 1000)]
+            assert ids == list(range(ids[0], ids[0] + 1000))
+            assert closed_equal(dm, ex, "BTCUSDT", "1m")
+            assert reads(dm) == before
+            assert dm.get_stats()["ws_reconnects"] >= 2
+
+    def test_stale_data_is_raised_with_its_age_and_itself(self) -> None:
+        with (
+            SimulatedExchange(symbols=["BTCUSDT"], seed=3) as ex,
+            DataManager(["BTCUSDT"], ["1m"], config=ex.config(read_timeout=1.0)) as dm,
+        ):
+            ex.refuse(what="streams")
+            ex.fail_rest("reset")
+            ex.cut(how="reset")
+            until(lambda: dm.status().state is Overall.DEGRADED)
+            with pytest.raises(StaleDataError, match="BTCUSDT klines 1m") as caught:
+                dm.get_klines("BTCUSDT", "1m", 30)
+            assert caught.value.retryable
+            assert caught.value.age >= 0
+            assert len(caught.value.data) in (29, 30)
+            until(lambda: _age(dm) > 1.0)
+            with pytest.raises(StaleDataError) as book:
+                dm.get_orderbook("BTCUSDT")
+            assert book.value.data["bids"]
+            with pytest.raises(DataUnavailableError):
+                dm.get_klines("BTCUSDT", "3m", 30)
+
+    def test_told_to_wait_it_raises_at_once_and_sends_nothing(self) -> None:
+        with (
+            SimulatedExchange(symbols=["BTCUSDT"], seed=3) as ex,
+            DataManager(["BTCUSDT"], ["1m"], config=ex.config()) as dm,
+        ):
+            until(lambda: all_live(dm, "trades"))
+            ex.ban(60.0)
+            with pytest.raises(DataUnavailableError, match="418"):
+                dm.get_klines("BTCUSDT", "3m", 30)
+            sent = ex.stats().fapi.requests
+            with pytest.raises(DataUnavailableError) as caught:
+                dm.get_klines("BTCUSDT", "5m", 30)
+            assert caught.value.retry_at is not None
+            assert caught.value.retry_at > time.time() + 30
+            assert dm.status().blocked["futures"] > time.time() + 30
+            assert ex.stats().fapi.requests == sent
+            assert len(dm.get_klines("BTCUSDT", "1m", 30)) == 30
+
+    def test_malformed_frames_harm_nothing(self) -> None:
+        kinds = (
+            "not_json", "truncated", "wrong_types", "missing_field", "empty_field", "nan", "null", "unknown_event",
+            "binary", "fragmented", "bad_element", "empty_message", "big_int", "deep", "huge",
+        )  # fmt: skip
+        with (
+            SimulatedExchange(symbols=["BTCUSDT"], seed=3) as ex,
+            DataManager(["BTCUSDT"], ["1m"], config=ex.config()) as dm,
+        ):
+            until(lambda: all_live(dm, "trades"))
+            for kind in kinds:
+                for selector in ("kline", "aggTrade", "depth", "markPrice"):
+                    ex.malformed(kind, selector, next_n=2)
+            until(lambda: sum(dm.get_stats()["ws_dropped"].values()) > 10)
+            until(lambda: ex.fault_counts().get("malformed", 0) >= 2 * len(kinds))
+            until(lambda: dm.status().state is Overall.LIVE and all_live(dm, "trades"))
+            assert closed_equal(dm, ex, "BTCUSDT", "1m")
+            assert dm.get_orderbook("BTCUSDT")["bids"]
+            assert dm.get_mark_price("BTCUSDT") > 0
+            ids = [trade["id"] for trade in dm.get_agg_trades("BTCUSDT", 500)]
+            assert ids == list(range(ids[0], ids[0] + 500))
+
+
+def _age(dm: DataManager) -> float:
+    ages = [feed.age for feed in dm.status().feeds if feed.kind == "orderbook" and feed.age is not None]
+    return min(ages, default=0.0)
+
+
+class TestTheTurn:
+    def test_at_midnight_every_interval_turns_and_memory_shows_what_rest_shows(self) -> None:
+        intervals = ["1m", "1h", "1d"]
+        names = ["BTCUSDT", "SUIUSDT"]
+        with SimulatedExchange(symbols=12, seed=5, start=before_midnight(4.0)) as ex:
+            ex.silence("SUIUSDT")
+            with DataManager(names, intervals, config=ex.config()) as dm:
+                midnight = (ex.now() // 86_400_000 + 1) * 86_400_000
+                until(lambda: ex.now() >= midnight + 50, 20)
+                before = reads(dm)
+                for symbol in names:
+                    for interval in intervals:
+                        rows = dm.rest_shaped.klines(symbol, interval, 5)
+                        truth = ex.rest("/fapi/v1/klines", symbol=symbol, interval=interval, limit=5)
+                        assert [row[0] for row in rows] == [row[0] for row in truth]
+                        if symbol == "SUIUSDT":
+                            assert rows[-1] == truth[-1], "the provisional row is what REST shows"
+                assert reads(dm) == before
+                row = dm.wait_closed("BTCUSDT", "1d", after=midnight - 2 * 86_400_000, timeout=20)
+                assert row is not None
+                assert row[0] == midnight - 86_400_000
+                row = dm.wait_closed("SUIUSDT", "1h", after=midnight - 2 * 3_600_000, timeout=40)
+                assert row is not None
+                assert reads(dm) == before
+                for symbol in names:
+                    for interval in intervals:
+                        assert closed_equal(dm, ex, symbol, interval, 50)
+
+    def test_a_lost_final_event_is_fetched(self) -> None:
+        with SimulatedExchange(symbols=["BTCUSDT"], seed=5, start=before_midnight(2.5)) as ex:
+            ex.lose_finals()
+            with DataManager(["BTCUSDT"], ["1h", "1d"], config=ex.config()) as dm:
+                midnight = (ex.now() // 86_400_000 + 1) * 86_400_000
+                row = dm.wait_closed("BTCUSDT", "1d", after=midnight - 2 * 86_400_000, timeout=40)
+                assert row is not None
+                assert row[0] == midnight - 86_400_000
+                assert requests_by_cause(dm)["repair"] >= 1
+                until(lambda: dm.status().state is Overall.LIVE)
+                assert closed_equal(dm, ex, "BTCUSDT", "1h")

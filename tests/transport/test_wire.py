@@ -1,0 +1,196 @@
+"""The wires over a socket pair, where each system call is under control."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ats_sync.transport import wire as wires
+from ats_sync.transport.sockets import GuardedSocket, tls_context
+from ats_sync.transport.wire import MAX_RECORD, RECEIVE_SIZE, TlsWire, Wire
+
+
+class Link:
+    """A connected wire and the socket of its peer."""
+
+    def __init__(self, kit: Any, secure: bool, version: ssl.TLSVersion | None = None) -> None:
+        mine, other = socket.socketpair()
+        other.settimeout(kit.patience)
+        guarded = GuardedSocket(mine.family, mine.type, mine.proto, fileno=mine.detach())
+        guarded.guard = kit.guard()
+        guarded.guard.add(guarded)
+        guarded.guard.deadline = kit.clock.now() + kit.patience
+        self.peer = other
+        self.buffer = memoryview(bytearray(RECEIVE_SIZE + MAX_RECORD))
+        if secure:
+            context = kit.server_context()
+            if version is not None:
+                context.maximum_version = version
+            tls = TlsWire(guarded, tls_context(kit.ca_file), "localhost")
+            accepted = kit.Background(lambda: context.wrap_socket(other, server_side=True))
+            tls.handshake()
+            self.peer = accepted.result()
+            self.wire: Wire = tls
+        else:
+            self.wire = Wire(guarded)
+
+    def go_live(self) -> None:
+        self.wire.settimeout(0)
+        while self.wire.buffered:
+            try:
+                self.wire.recv_into(self.buffer)
+            except BlockingIOError:
+                continue
+
+    def receive(self) -> bytes:
+        """One recv_into; b"-" when there is nothing."""
+        try:
+            return bytes(self.buffer[: self.wire.recv_into(self.buffer)])
+        except BlockingIOError:
+            return b"-"
+
+    def close(self) -> None:
+        self.wire.close()
+        self.peer.close()
+
+
+@pytest.fixture(params=["plain", "TLS 1.2", "TLS 1.3"])
+def link(request: pytest.FixtureRequest, kit: Any) -> Iterator[Link]:
+    version = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}.get(request.param)
+    link = Link(kit, version is not None, version)
+    yield link
+    link.close()
+
+
+def test_blocking_until_told_otherwise(link: Link) -> None:
+    assert link.wire.gettimeout() is None
+    link.peer.sendall(b"hello")
+    assert link.wire.recv(3) + link.wire.recv(5) == b"hello"
+    assert link.wire.send(b"answer") == 6
+    assert link.peer.recv(100) == b"answer"
+    link.go_live()
+    assert link.wire.gettimeout() == 0
+    assert not link.wire.raw.getblocking()
+
+
+def test_what_came_with_the_handshake_is_announced(kit: Any) -> None:
+    link = Link(kit, True)
+    link.peer.sendall(b"head+more")
+    assert link.wire.recv(5) == b"head+"
+    link.wire.settimeout(0)
+    assert link.wire.buffered
+    assert link.receive() == b"more"
+    assert not link.wire.buffered
+    assert link.receive() == b"-"
+    link.close()
+
+
+def test_all_records_at_once(link: Link) -> None:
+    link.go_live()
+    for number in range(20):
+        link.peer.sendall(b"%03d" % number)
+    assert link.receive() == b"".join(b"%03d" % number for number in range(20))
+    assert link.receive() == b"-"
+
+
+def test_a_record_in_pieces(kit: Any) -> None:
+    """Half a record is nothing yet; its second half completes it."""
+    link = Link(kit, True)
+    link.go_live()
+    link.peer.sendall(b"whole")
+    cipher = bytes(link.buffer[: link.wire.raw.recv_into_now(link.buffer)])
+    for byte in cipher[:-1]:
+        assert feed(link, bytes([byte])) == b"-"
+    assert feed(link, cipher[-1:]) == b"whole"
+    link.close()
+
+
+def feed(link: Link, cipher: bytes) -> bytes:
+    """Receive as if these were the bytes on the socket."""
+    raw = link.wire.raw
+
+    class Raw:
+        def recv_into_now(self, buffer: memoryview) -> int:
+            buffer[: len(cipher)] = cipher
+            return len(cipher)
+
+    link.wire.raw = Raw()  # type: ignore[assignment]
+    try:
+        return link.receive()
+    finally:
+        link.wire.raw = raw
+
+
+def test_the_end_after_the_last_bytes(link: Link) -> None:
+    link.go_live()
+    link.peer.sendall(b"last")
+    if isinstance(link.peer, ssl.SSLSocket):
+        link.peer.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            link.peer.unwrap()
+    link.peer.close()
+    assert link.receive() == b"last"
+    assert link.receive() == b""
+
+
+def test_a_cut_after_the_last_bytes(link: Link) -> None:
+    link.go_live()
+    link.peer.sendall(b"last")
+    link.peer.close()
+    assert link.receive() == b"last"
+    assert link.receive() == b""
+
+
+def test_unsent_bytes_wait_for_the_peer(link: Link) -> None:
+    link.go_live()
+    sent = bytes(range(256)) * 40
+    count = 0
+    while not link.wire.unsent:
+        link.wire.send(sent)
+        count += 1
+    received = 0
+    while received < count * len(sent):
+        received += len(link.peer.recv(65536))
+        link.wire.flush()
+    assert not link.wire.unsent
+
+
+def test_too_much_unsent_fails_the_wire(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wires, "MAX_UNSENT", 100_000)
+    link.go_live()
+
+    def fill() -> None:
+        for _ in range(1000):
+            link.wire.send(bytes(10_000))
+            link.wire.recv_into(link.buffer)
+
+    def fill_until_failure() -> None:
+        while True:
+            try:
+                fill()
+            except BlockingIOError:
+                continue
+
+    with pytest.raises(ConnectionError, match="unread"):
+        fill_until_failure()
+
+
+def test_close_says_goodbye_over_tls(kit: Any) -> None:
+    link = Link(kit, True)
+    link.go_live()
+    link.wire.close()
+    assert link.peer.recv(10) == b""
+    link.peer.close()
+    link.wire.close()
+
+
+def test_an_endless_handshake_answer_is_refused(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wires, "MAX_HANDSHAKE", 10)
+    link.peer.sendall(b"x" * 20)
+    assert link.wire.recv(10) == b"x" * 10
+    with pytest.raises(OSError, match="more than 10 bytes"):
+        link.wire.recv(1)
