@@ -19,6 +19,7 @@ from .errors import (
     InvalidSymbol,
     MalformedAnswer,
     NoSpotPair,
+    NotInMemory,
     NotRunning,
     RateLimited,
     RequestError,
@@ -28,6 +29,7 @@ from .errors import (
     StartTimeout,
 )
 from .manager import DataManager, get_data_manager, reset_data_manager
+from .reads import memory_only
 from .rest_shaped import RestShaped
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
 
@@ -51,6 +53,7 @@ __all__ = [
     "InvalidSymbol",
     "MalformedAnswer",
     "NoSpotPair",
+    "NotInMemory",
     "NotRunning",
     "Overall",
     "RateLimited",
@@ -62,5 +65,6 @@ __all__ = [
     "StartTimeout",
     "Status",
     "get_data_manager",
+    "memory_only",
     "reset_data_manager",
 ]

@@ -10,6 +10,8 @@ import time
 from typing import Protocol
 
 _DISAGREEMENT = 1.0
+_BELIEVED = 1.0
+"""How far (seconds) an event may correct the clock by itself; more than that is settled by ``/time``."""
 
 
 class TimeSource(Protocol):
@@ -51,6 +53,7 @@ class Clock:
         self._anchor = (self.wall(), self.wall(), self.now())
         self._lock = threading.Lock()  # guards the replacement of _anchor against a lost update
         self.synchronised = False
+        self._doubted = False
 
     def exchange(self) -> float:
         """The exchange's time now, epoch seconds."""
@@ -64,9 +67,13 @@ class Clock:
         return int(self.exchange() * 1000)
 
     def proven(self) -> bool:
-        """Whether both clocks agree on how long ago the anchor was."""
+        """Whether both clocks agree on how long ago the anchor was, and no event contradicts it."""
         _, wall, steady = self._anchor
-        return abs((self.wall() - wall) - (self.now() - steady)) <= _DISAGREEMENT
+        return not self._doubted and abs((self.wall() - wall) - (self.now() - steady)) <= _DISAGREEMENT
+
+    def doubt(self) -> None:
+        """Something contradicts what we think the exchange's time is; the next answer of ``/time`` settles it."""
+        self._doubted = True
 
     def offset(self) -> float:
         """Exchange time minus this machine's wall clock, seconds."""
@@ -76,15 +83,22 @@ class Clock:
         """Anchor to an answer of ``/time`` (already corrected for its way back)."""
         with self._lock:
             self._anchor = (exchange, self.wall(), self.now())
+            self._doubted = False
             self.synchronised = True
 
     def saw_event(self, event_ms: int) -> None:
         """An event bears this time, so the exchange's clock is at least there."""
         event = event_ms / 1000.0
-        if event > self.exchange():
-            with self._lock:
-                if event > self.exchange():
-                    self._anchor = (event, self.wall(), self.now())
+        ahead = event - self.exchange()
+        if ahead <= 0:
+            return
+        if ahead > _BELIEVED:
+            # One wrong event must not make everything look old.
+            self._doubted = True
+            return
+        with self._lock:
+            if event > self.exchange():
+                self._anchor = (event, self.wall(), self.now())
 
     def to_wall(self, steady: float) -> float:
         """A moment of :meth:`now` as epoch seconds of this machine's wall clock."""

@@ -15,7 +15,8 @@ for ``urllib`` keeps working::
     ├── DataError (OSError)
     │   ├── StartTimeout (TimeoutError)       start() ran out of time; names what is missing
     │   ├── StaleDataError                    too old and could not be refreshed; carries age, bound, data
-    │   └── DataUnavailableError              nothing known and could not be fetched
+    │   ├── DataUnavailableError              nothing known and could not be fetched
+    │   └── NotInMemory                       not fresh in memory, and the read was not to wait
     └── RequestError (OSError)                one REST request failed
         ├── RequestRejected                   4xx: the request is wrong
         ├── RateLimited                       429, 418, or our own budget; carries retry_at
@@ -96,6 +97,10 @@ class StaleDataError(DataError):
 
 class DataUnavailableError(DataError):
     """Nothing is known yet and REST could not answer. The cause is chained."""
+
+
+class NotInMemory(DataError):
+    """Memory could not answer fresh, and inside ``memory_only()`` nothing is asked of REST."""
 
 
 class RequestError(AtsSyncError, OSError):

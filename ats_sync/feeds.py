@@ -22,6 +22,10 @@ class Kind(str, Enum):
     SPOT = "spot"
     LISTINGS = "listings"
     CLOCK = "clock"
+    TICKERS = "tickers"
+    """Last trade ids of all symbols: witnesses against dead streams."""
+    QUOTES = "quotes"
+    """Best quotes of all symbols: witnesses against dead book streams."""
     SPOT_KLINES = "spot klines"
     ANSWER = "answer"
     """Anything else REST answers; asked for and not followed."""
@@ -110,6 +114,11 @@ FEEDS: dict[Kind, Feed] = {
             "open interest history",
         ),
         Feed(Kind.SPOT, True, False, None, None, False, 60.0, 48.0, True, 86400.0, 0, True, "spot price"),
+        Feed(
+            Kind.TICKERS, True, True, None, 5.0, False, None, 120.0, True, 0.0, 8, False,
+            "last trade ids, to find dead streams by",
+        ),
+        Feed(Kind.QUOTES, True, True, None, None, True, None, None, False, 0.0, 9, False, "best quotes, likewise"),
         Feed(
             Kind.LISTINGS, True, False, None, None, False, 3600.0, 3000.0, True, 86400.0, 0, False,
             "which symbols trade",

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 from .clock import Clock
 from .config import Config
 from .engine.budget import Budget
-from .engine.engine import SHARED
+from .engine.engine import SHARED, WITNESSES
+from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StaleDataError, StartTimeout
 from .feeds import Key, Kind
 from .reads import Reads, check_limit, check_max_age
 from .rest_shaped import RestShaped
 from .runtime.counters import Counters
+from .runtime.courier import moment
 from .runtime.direct import DirectRequests
 from .runtime.runtime import Runtime
 from .status import Overall, Status, connection_statuses, feed_statuses, last_updates
@@ -127,7 +129,7 @@ class DataManager:
             self._runtime = runtime
             runtime.start()
             keys = self._store.follow(self._symbols, self._intervals, self.config.open_interest_periods)
-            runtime.follow([*SHARED, *keys])
+            runtime.follow([*SHARED, *(WITNESSES if self.enable_websocket else ()), *keys])
             return runtime
 
     def _wait_until_ready(self, runtime: Runtime, deadline: float | None) -> None:
@@ -164,6 +166,9 @@ class DataManager:
         unknown = [symbol for symbol in symbols if symbol not in listings.value.listed]
         if unknown:
             raise InvalidSymbol(f"the exchange lists no perpetual {', '.join(unknown)}; check the spelling")
+        closed = [symbol for symbol in symbols if symbol not in listings.value.trading]
+        if closed:
+            raise InvalidSymbol(f"{', '.join(closed)}: listed, but not trading (any more, or not yet)")
 
     def close(self) -> None:
         """End every thread and connection, within ``config.close_timeout`` seconds. May be called again, and
@@ -480,6 +485,15 @@ class DataManager:
         else:
             overall = Overall.LIVE
         return Status(overall, self._begun, connections, feeds, runtime.requests.waiting(), blocked)
+
+    def quality(self, symbol: str) -> Quality:
+        """How good a watched symbol's data was over the last 5 minutes: a score from 0 to 1 and its parts."""
+        symbol = check_symbol(symbol)
+        runtime = self._running()
+        if symbol not in self._store.books:
+            raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
+        with runtime.engine_lock:
+            return runtime.engine.quality.judge(symbol, moment(self.clock))
 
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped"

@@ -6,11 +6,14 @@ Every method returns ``(value, known)`` in the exact form of the exchange; :mod:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from .clock import Clock
 from .config import Config
+from .engine.budget import Usage
 from .engine.freshness import stream_doubt, tightened, within
 from .engine.jobs import Fetch
 from .engine.upkeep import tail_limit
@@ -21,6 +24,7 @@ from .errors import (
     InvalidArgument,
     InvalidSymbol,
     NoSpotPair,
+    NotInMemory,
     NotRunning,
     RateLimited,
     RequestError,
@@ -35,11 +39,33 @@ from .store.klines import KlineSeries
 from .store.market import MarketStore
 from .venue import decode, endpoints
 from .venue.decode import Book, DecodeError, Liquidation, Mark, Row, Trade
-from .venue.endpoints import Request
+from .venue.endpoints import Bucket, Request
 from .venue.intervals import next_open
 
 T = TypeVar("T")
 UNKNOWN_SYMBOL = -1121
+
+
+class _Mode(threading.local):
+    memory_only = False
+
+
+_mode = _Mode()
+
+
+@contextmanager
+def memory_only() -> Iterator[None]:
+    """Inside it, a read on this thread never waits.
+
+    What is not fresh in memory raises :class:`~ats_sync.errors.NotInMemory` and sends nothing. For the
+    thread of an event loop, which can then repeat the read on another; not to be held over an ``await``.
+    """
+    before = _mode.memory_only
+    _mode.memory_only = True
+    try:
+        yield
+    finally:
+        _mode.memory_only = before
 
 
 def check_limit(limit: object, most: int | None = None) -> int:
@@ -87,6 +113,7 @@ class Reads:
 
     def klines(self, symbol: str, interval: str, limit: int, *, max_age: float | None, exact: bool) -> list[Row]:
         """The newest ``limit`` rows, the caller's own; with ``exact`` the strings of REST, else floats."""
+        self._check_delisted(symbol)
         series = self._store.klines.get((symbol, interval))
         if series is None:
             if symbol in self._store.books:
@@ -115,7 +142,6 @@ class Reads:
         if not enough or tail is None or tail >= limit:
             return self._klines_by_rest(symbol, interval, limit, exact, series)
         request = endpoints.klines(symbol, interval, tail)
-        self._counters.miss()
         try:
             texts: list[bytes] = self._fetch(series.key, request, tail)
             now = self._clock.exchange_ms()
@@ -135,7 +161,6 @@ class Reads:
         self, symbol: str, interval: str, limit: int, exact: bool, series: KlineSeries | None = None
     ) -> list[Row]:
         request = endpoints.klines(symbol, interval, limit)
-        self._counters.miss()
         try:
             texts: list[bytes] = self._fetch(Key(Kind.KLINES, symbol, interval), request, limit)
         except RequestError as error:
@@ -161,6 +186,7 @@ class Reads:
 
     def book(self, symbol: str, limit: int, *, max_age: float | None) -> Book:
         """At least ``limit`` levels a side where there are so many. Shared: not to be changed."""
+        self._check_delisted(symbol)
         feed = FEEDS[Kind.BOOK]
         key = Key(Kind.BOOK, symbol)
         series = self._store.books.get(symbol)
@@ -181,7 +207,6 @@ class Reads:
                         self._counters.hit()
                         return book
         depth = next((each for each in endpoints.DEPTH_LIMITS if each >= limit), endpoints.DEPTH_LIMITS[-1])
-        self._counters.miss()
         try:
             return self._cast(Book, self._fetch(key, endpoints.depth(symbol, depth), depth))
         except RequestError as error:
@@ -198,6 +223,7 @@ class Reads:
 
     def mark(self, symbol: str, *, max_age: float | None) -> Mark:
         """Mark price and funding of a symbol."""
+        self._check_delisted(symbol)
         feed = FEEDS[Kind.MARK]
         board = self._store.marks
         exchange = self._clock.exchange()
@@ -209,7 +235,6 @@ class Reads:
         self._check_listed(symbol)
         watched = symbol in self._store.books
         key = Key(Kind.MARK) if watched else Key(Kind.MARK, symbol)
-        self._counters.miss()
         try:
             marks: list[Mark] = self._fetch(key, endpoints.premium_index(key.symbol or None), 1)
         except RequestError as error:
@@ -224,6 +249,7 @@ class Reads:
 
     def trades(self, symbol: str, limit: int, *, max_age: float | None) -> list[Trade]:
         """The newest ``limit`` aggregated trades, oldest first, ids without a hole."""
+        self._check_delisted(symbol)
         feed = FEEDS[Kind.TRADES]
         key = Key(Kind.TRADES, symbol)
         ring = self._store.trades.get(symbol)
@@ -244,7 +270,6 @@ class Reads:
                     self._counters.hit()
                     return found
         asked = min(limit, endpoints.AGG_TRADES_MOST)
-        self._counters.miss()
         try:
             answer: list[Trade] = self._fetch(key, endpoints.agg_trades(symbol, asked), asked)
         except RequestError as error:
@@ -266,6 +291,7 @@ class Reads:
 
     def open_interest(self, symbol: str, period: str, limit: int, *, max_age: float | None) -> list[dict[str, Any]]:
         """The newest ``limit`` rows, the caller's own, as the exchange wrote them, oldest first."""
+        self._check_delisted(symbol)
         bound = FEEDS[Kind.OPEN_INTEREST].bound_polled or 0.0
         key = Key(Kind.OPEN_INTEREST, symbol, period)
         series = self._store.open_interest.get((symbol, period))
@@ -278,7 +304,6 @@ class Reads:
                 return series.read(limit)
         elif symbol in self._store.books:
             self._wanted(key)
-        self._counters.miss()
         try:
             rows: list[dict[str, Any]] = self._fetch(key, endpoints.open_interest_hist(symbol, period, limit), limit)
         except RequestError as error:
@@ -292,6 +317,7 @@ class Reads:
 
     def spot_price(self, symbol: str, *, max_age: float | None) -> str:
         """The spot price of the pair of the same name, as the exchange wrote it."""
+        self._check_delisted(symbol)
         prices = self.spot_prices(max_age=max_age)
         price = prices.get(symbol)
         if price is None:
@@ -308,7 +334,6 @@ class Reads:
         if held is not None and max_age != 0 and within(age, bound, max_age):
             self._counters.hit()
             return held.value
-        self._counters.miss()
         try:
             prices: dict[str, str] = self._fetch(Key(Kind.SPOT), endpoints.spot_price(), 0)
         except RequestError as error:
@@ -323,16 +348,22 @@ class Reads:
 
     def ask(self, key: Key, request: Request, timeout: float | None = None) -> Any:
         """One budgeted request of no series' history; what was decoded by the key's kind."""
-        self._counters.miss()
         try:
             return self._fetch(key, request, 0, timeout)
         except RequestError as error:
             self._fail(error, key)
 
+    def usage(self, bucket: Bucket) -> Usage:
+        """What a bucket has used in its window."""
+        return self._requests.usage(bucket)
+
     # --- routing ---------------------------------------------------------------------------------------
 
     def _fetch(self, key: Key, request: Request, limit: int, timeout: float | None = None) -> Any:
         self._check_delisted(key.symbol)
+        if _mode.memory_only:
+            raise NotInMemory(f"{key} is not fresh in memory, and this read was not to wait for REST")
+        self._counters.miss()
         patience = self._config.read_timeout if timeout is None else timeout
         return self._requests.ask(Fetch(key, request, Cause.READ, limit), patience)
 

@@ -8,27 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from .config import Config
-from .engine.upkeep import UNKNOWN_SYMBOL
-from .errors import InvalidSymbol, RequestRejected
+from .engine.budget import Usage
+from .errors import (
+    DataUnavailableError,
+    InvalidSymbol,
+    MalformedAnswer,
+    NoSpotPair,
+    RequestError,
+    RequestRejected,
+    StaleDataError,
+)
 from .feeds import Key, Kind
-from .reads import Reads
+from .reads import UNKNOWN_SYMBOL, Reads
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
 from .venue.decode import Book, Mark, Row, Trade, string_rows
-from .venue.endpoints import Request
+from .venue.endpoints import Bucket, Request
+from .venue.intervals import PERIODS
 from .venue.symbols import check_symbol
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class RestShaped:
-    """``live``: whether a manager runs. Limits are taken as they are; symbols are upper-cased and checked.
+    """``live``: whether a manager runs. Limits, intervals and periods are taken as they are: a wrong one is the
+    exchange's own error. Symbols are upper-cased and checked; times are ms.
 
-    Errors are those of :mod:`ats_sync.errors`; times are ms.
+    Errors are those of :mod:`ats_sync.errors`, OSError or ValueError unless the manager is closed meanwhile: where
+    REST was asked and nothing is known, the :class:`~ats_sync.errors.RequestError` itself, whose text holds the
+    HTTP status and the exchange's number. What is returned belongs to the caller.
     """
 
     def __init__(self, reads: Reads, config: Config, *, live: bool, watched: Container[str]) -> None:
@@ -43,7 +58,7 @@ class RestShaped:
         """12-item lists (items 0, 6, 8 int, the rest str), oldest first; ``/fapi/v1/klines``."""
         symbol = check_symbol(symbol)
         if self._follows(symbol) and start is None and end is None and self._reads.follows(symbol, interval):
-            return self._reads.klines(symbol, interval, limit, max_age=None, exact=True)
+            return _told(lambda: self._reads.klines(symbol, interval, limit, max_age=None, exact=True), _same)
         request = endpoints.klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.KLINES, symbol, request))
 
@@ -60,11 +75,11 @@ class RestShaped:
     ) -> list[dict[str, Any]]:
         """Rows as ``/futures/data/openInterestHist`` writes them, oldest first."""
         symbol = check_symbol(symbol)
-        if self._follows(symbol) and start is None and end is None:
-            return self._reads.open_interest(symbol, period, limit, max_age=None)
+        if self._follows(symbol) and start is None and end is None and period in PERIODS:
+            return _told(lambda: self._reads.open_interest(symbol, period, limit, max_age=None), _same)
         request = endpoints.open_interest_hist(symbol, period, limit, start=start, end=end)
-        rows: list[dict[str, Any]] = self._ask(Kind.OPEN_INTEREST, symbol, request)
-        return [dict(row) for row in rows]
+        rows: list[dict[str, Any]] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
+        return rows
 
     def funding_hist(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
@@ -72,52 +87,66 @@ class RestShaped:
         """Rows as ``/fapi/v1/fundingRate`` writes them, oldest first; ``[]`` for an answer that is no list."""
         symbol = check_symbol(symbol)
         rows = self._ask(Kind.ANSWER, symbol, endpoints.funding_rate(symbol, limit, start=start, end=end))
-        return [dict(row) for row in rows] if isinstance(rows, list) else []
+        return rows if isinstance(rows, list) else []
 
     def depth(self, symbol: str, limit: int) -> dict[str, Any]:
         """``{"lastUpdateId", "E", "T", "bids": [[str, str], …], "asks"}``; ``/fapi/v1/depth``."""
         symbol = check_symbol(symbol)
         if self._follows(symbol) and limit <= STREAMED_LEVELS:
-            book = self._reads.book(symbol, limit, max_age=None)
-        else:
-            book = self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit))
-        return _book(book, limit)
+            return _told(lambda: self._reads.book(symbol, limit, max_age=None), lambda book: _book(book, limit))
+        return _book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
     def mark_price(self, symbol: str) -> float:
         """``markPrice`` of ``/fapi/v1/premiumIndex``, 0 where it is missing."""
-        return float(self._mark(symbol).mark_price)
+        return self._premium(symbol, "markPrice", lambda mark: mark.mark_price)
 
     def last_funding_rate(self, symbol: str) -> float:
         """``lastFundingRate`` of ``/fapi/v1/premiumIndex``, 0 where it is missing."""
-        return float(self._mark(symbol).funding_rate)
+        return self._premium(symbol, "lastFundingRate", lambda mark: mark.funding_rate)
 
-    def _mark(self, symbol: str) -> Mark:
+    def _premium(self, symbol: str, field: str, known: Callable[[Mark], str]) -> float:
         symbol = check_symbol(symbol)
-        if self._follows(symbol):
-            return self._reads.mark(symbol, max_age=None)
-        marks: list[Mark] = self._ask(Kind.MARK, symbol, endpoints.premium_index(symbol))
-        return marks[0] if marks else Mark(symbol, "0", "0", 0, 0)
+        if self._live:
+            try:
+                return _told(lambda: self._reads.mark(symbol, max_age=None), lambda mark: float(known(mark)))
+            except InvalidSymbol:
+                pass  # What comes for all symbols lacks it; let the exchange say what is wrong with it.
+        answer = self._ask(Kind.ANSWER, symbol, endpoints.premium_index(symbol))
+        return float(_expected(answer, dict).get(field) or 0)
 
     def all_premium_index(self) -> list[dict[str, Any]]:
         """The answer of ``/fapi/v1/premiumIndex`` for all symbols."""
-        marks: list[Mark] = self._ask(Kind.MARK, "", endpoints.premium_index())
-        return [dict(mark.answer) for mark in marks if mark.answer is not None]
+        rows: list[dict[str, Any]] = _expected(self._ask(Kind.ANSWER, "", endpoints.premium_index()), list)
+        return rows
 
     def spot_price(self, symbol: str) -> float:
         """``price`` of ``/api/v3/ticker/price``."""
         symbol = check_symbol(symbol)
-        if self._follows(symbol):
-            return float(self._reads.spot_price(symbol, max_age=None))
+        if self._live:
+            try:
+                return _told(
+                    lambda: self._reads.spot_price(symbol, max_age=None),
+                    lambda known: float(known if isinstance(known, str) else known.get(symbol, "nan")),
+                )
+            except NoSpotPair as error:
+                raise RequestRejected(
+                    f"{error}; known beforehand, nothing was sent (the exchange's answer is HTTP 400, "
+                    f"code {UNKNOWN_SYMBOL}: Invalid symbol.)",
+                    status=400,
+                    code=UNKNOWN_SYMBOL,
+                ) from error
+            except InvalidSymbol:
+                pass  # As in _premium().
         prices: dict[str, str] = self._ask(Kind.SPOT, symbol, endpoints.spot_price(symbol))
+        if symbol not in prices:
+            raise MalformedAnswer(f"the exchange sent no spot price of {symbol}", status=200)
         return float(prices[symbol])
 
     def all_spot_prices(self) -> dict[str, float]:
         """``{symbol: price}`` of ``/api/v3/ticker/price``."""
         if self._live:
-            prices = self._reads.spot_prices(max_age=None)
-        else:
-            prices = self._ask(Kind.SPOT, "", endpoints.spot_price())
-        return {symbol: float(price) for symbol, price in prices.items()}
+            return _told(lambda: self._reads.spot_prices(max_age=None), _floats)
+        return _floats(self._ask(Kind.SPOT, "", endpoints.spot_price()))
 
     def agg_trades(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
@@ -125,11 +154,8 @@ class RestShaped:
         """Rows as ``/fapi/v1/aggTrades`` writes them, oldest first."""
         symbol = check_symbol(symbol)
         if self._follows(symbol) and start is None and end is None:
-            found = self._reads.trades(symbol, limit, max_age=None)
-        else:
-            request = endpoints.agg_trades(symbol, limit, start=start, end=end)
-            found = self._ask(Kind.TRADES, symbol, request)
-        return [_trade(trade) for trade in found]
+            return _told(lambda: self._reads.trades(symbol, limit, max_age=None), _trades)
+        return _trades(self._ask(Kind.TRADES, symbol, endpoints.agg_trades(symbol, limit, start=start, end=end)))
 
     def ticker_24h(self, symbol: str | None = None) -> Any:
         """The answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without."""
@@ -148,7 +174,7 @@ class RestShaped:
         if not self._live:
             request = endpoints.force_orders(symbol, limit, start=start, end=end)
             answer = self._ask(Kind.ANSWER, symbol, request)
-            return list(answer) if isinstance(answer, list) else []
+            return answer if isinstance(answer, list) else []
         earliest = start if start is not None else 0
         latest = end if end is not None else 1 << 62
         orders = [each for each in self._reads.liquidations(symbol, 1 << 30) if earliest <= each.time <= latest]
@@ -189,18 +215,59 @@ class RestShaped:
         request = endpoints.any_request(path, {**signed, "signature": signature}, self._config)
         return self._ask(Kind.ANSWER, "", replace(request, headers=(("X-MBX-APIKEY", key),)), timeout)
 
+    def usage(self) -> Usage:
+        """Request weight of the futures host in the last minute, and how much of it this process may use."""
+        return self._reads.usage(Bucket.FUTURES)
+
     def _follows(self, symbol: str) -> bool:
         return self._live and symbol in self._watched
 
     def _ask(self, kind: Kind, symbol: str, request: Request, timeout: float | None = None) -> Any:
-        try:
-            return self._reads.ask(Key(kind, symbol), request, timeout)
-        except InvalidSymbol as error:
-            # Code written for the old module looks for the HTTP status and the exchange's number in an OSError.
-            cause = error.__cause__
-            if isinstance(cause, RequestRejected) and cause.code == UNKNOWN_SYMBOL:
-                raise cause from None
-            raise
+        answer = _told(lambda: self._reads.ask(Key(kind, symbol), request, timeout), _same)
+        # All who asked for the same at the same time were given the same object.
+        return _own(answer) if kind is Kind.ANSWER else answer
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def _told(read: Callable[[], S], shape: Callable[[S], T]) -> T:
+    """Read and shape, and the same for the data that a stale-data error carries.
+
+    Code written for the old module looks for the HTTP status in the text of an OSError, so where there is
+    nothing to tell but that a request failed, that request's own error is raised.
+    """
+    try:
+        value = read()
+    except StaleDataError as error:
+        error.data = shape(error.data)
+        raise
+    except (InvalidSymbol, DataUnavailableError) as error:
+        cause = error.__cause__
+        if isinstance(cause, RequestError):
+            raise cause from cause.__cause__
+        raise
+    return shape(value)
+
+
+def _own(value: Any) -> Any:
+    """A copy of parsed JSON, much faster than the general way."""
+    if isinstance(value, list):
+        return [_own(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _own(item) for name, item in value.items()}
+    return value
+
+
+def _expected(answer: Any, kind: type[T]) -> T:
+    if not isinstance(answer, kind):
+        raise MalformedAnswer(f"the answer is a {type(answer).__name__}, not a {kind.__name__}", status=200)
+    return answer
+
+
+def _floats(prices: Mapping[str, str]) -> dict[str, float]:
+    return {symbol: float(price) for symbol, price in prices.items()}
 
 
 def _book(book: Book, limit: int) -> dict[str, Any]:
@@ -211,6 +278,10 @@ def _book(book: Book, limit: int) -> dict[str, Any]:
         "bids": [level[:2] for level in book.bids[:limit]],
         "asks": [level[:2] for level in book.asks[:limit]],
     }
+
+
+def _trades(trades: list[Trade]) -> list[dict[str, Any]]:
+    return [_trade(trade) for trade in trades]
 
 
 def _trade(trade: Trade) -> dict[str, Any]:

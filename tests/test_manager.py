@@ -255,7 +255,7 @@ class TestLife:
             assert reads(dm) == before
             dm.unwatch([first])
             assert dm.symbols == (second,)
-            until(lambda: sum(each.streams for each in dm.status().connections) == 5)
+            until(lambda: sum(each.streams for each in dm.status().connections) == 7)
             until(lambda: sorted(_names_of(exchange, dm)) == sorted(_wanted(second)))
             with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
                 dm.watch(["NOSUCHUSDT"])
@@ -319,7 +319,7 @@ def _names_of(exchange: SimulatedExchange, dm: DataManager) -> list[str]:
 def _wanted(symbol: str) -> list[str]:
     name = symbol.lower()
     own = [f"{name}@kline_1h", f"{name}@aggTrade", f"{name}@depth20@100ms"]
-    return [*own, "!markPrice@arr@1s", "!forceOrder@arr"]
+    return [*own, "!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker"]
 
 
 class TestStartErrors:

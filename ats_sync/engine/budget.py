@@ -8,6 +8,7 @@ exchange's own count and stands until that count's minute is over.
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from ..config import Config
 from ..feeds import Cause
@@ -17,6 +18,17 @@ from .moment import Moment
 _MINUTE = 60_000
 _BORDER = 2_000  # A request sent this long (ms) before a minute's turn may be counted on either side of it.
 _UNRESERVED = frozenset({Cause.READ, Cause.REPAIR, Cause.PROBE})
+
+
+class Usage(NamedTuple):
+    """What a bucket has used in its window."""
+
+    requests: int
+    """Those of this process."""
+    cost: int
+    """Of this process and, as far as it is known, of others on this address."""
+    allowed: int
+    """The share of the limit that this process keeps to."""
 
 
 class Window:
@@ -37,6 +49,11 @@ class Window:
         if now >= self._foreign_until:
             self._foreign = 0
         return self._used + self._foreign
+
+    def requests(self, now: float) -> int:
+        """How many requests of our own are in the window."""
+        self.used(now)
+        return len(self._spent)
 
     def spend(self, at: Moment, cost: int) -> None:
         self._spent.append((at.steady, at.exchange, cost))
@@ -92,6 +109,11 @@ class Budget:
         window = self.windows[request.bucket]
         window.spend(at, request.weight)
         self.most_used[request.bucket] = max(self.most_used[request.bucket], window.used(at.steady))
+
+    def usage(self, bucket: Bucket, now: float) -> Usage:
+        """How a bucket stands at ``now`` (steady)."""
+        window = self.windows[bucket]
+        return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
 
     def answered(self, request: Request, used: int | None, at: Moment) -> None:
         """An answer came; ``used`` is its used-weight header."""

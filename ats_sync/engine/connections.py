@@ -114,6 +114,8 @@ class Connections:
         """Streams that a replacement has taken over without a gap, since last taken."""
         self.gone: list[Link] = []
         """Links that ended, since last taken."""
+        self.held = False
+        """Whether connecting has to wait (for the exchange's time, without which no proof of life can be judged)."""
         self.reconnects = 0
         self.refused: list[str] = []
 
@@ -281,7 +283,7 @@ class Connections:
             if connection.phase is Phase.WAITING:
                 if not connection.streams:
                     del self.connections[connection.number]
-                elif now >= connection.due and self._may_attempt(now):
+                elif now >= connection.due and not self.held and self._may_attempt(now):
                     self._connect(connection, at)
             elif connection.phase is Phase.CONNECTING:
                 if now >= connection.due:
@@ -305,7 +307,7 @@ class Connections:
                     moments.append(connection.overlap_until)
                 elif connection.replaces is None:
                     moments.append(connection.retire)
-            else:
+            elif not (self.held and connection.phase is Phase.WAITING):
                 moments.append(max(connection.due, self._attempt_free_at(now)))
         return min(moments, default=None)
 
@@ -394,6 +396,12 @@ class Connections:
                 # it was not, the acknowledgement counts as a new subscription.
                 alive = old.link is not None and old.link.up
                 (self.moved if alive else self.live).append((name, replacement.link))
+
+    def give_up(self, number: int, reason: str, at: Moment) -> None:
+        """Cut a connection that is of no use any more, and connect anew."""
+        connection = self.connections.get(number)
+        if connection is not None and connection.phase is Phase.OPEN:
+            self._give_up(connection, reason, at)
 
     def _give_up(self, connection: Connection, reason: str, at: Moment) -> None:
         self.actions.append(Disconnect(connection.number, reason))

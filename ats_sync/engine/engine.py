@@ -16,7 +16,8 @@ from ..store.notices import Notice
 from .connections import Action, Connections
 from .jobs import Fetch
 from .moment import Moment
-from .upkeep import Upkeep
+from .quality import QualityMeter
+from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Remedy, Upkeep
 
 SHARED = (
     Key(Kind.MARK),
@@ -26,6 +27,11 @@ SHARED = (
     Key(Kind.CLOCK),
 )
 """What is followed once for all symbols."""
+WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES))
+"""What is followed besides where there are streams, to find the dead ones by."""
+LINK_LATE = 2.5
+MASS_SUSPICION = 20
+MASS_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class Engine:
         self.store = store
         self.connections = Connections(config, rng)
         self.upkeep = Upkeep(config, store, rng, streams=streams)
+        self.quality = QualityMeter(store)
+        self._frames_seen: dict[Link, int] = {}
         self._by_stream: dict[str, Key] = {}
 
     # --- events ------------------------------------------------------------------------------------
@@ -55,6 +63,7 @@ class Engine:
         keys = list(keys)
         self.upkeep.follow(keys, at)
         if self.streams:
+            self.connections.held = self.upkeep.waits_for_clock()
             names = []
             for key in keys:
                 name = stream_of(key)
@@ -75,14 +84,29 @@ class Engine:
             self.connections.unwant(names, at)
         self.tick(at)
 
-    def delisted(self, symbols: Iterable[str], at: Moment) -> None:
-        """These symbols have left the exchange: nothing more is asked or streamed for them."""
-        gone = set(symbols)
-        keys = [key for key in self.upkeep.states if key.symbol in gone]
-        for key in keys:
-            self.upkeep.bury(key, "the exchange does not list it (any more)")
-        if self.streams:
-            self.connections.unwant([name for key in keys if (name := stream_of(key)) is not None], at)
+    def _compare_listings(self, at: Moment) -> None:
+        """Symbols that have left the exchange cost nothing more; those that are back are followed again."""
+        listings = self.store.listings.get("info")
+        if listings is None:
+            return
+        trading = listings.value.trading
+        followed = self.store.books.keys()
+        gone = {symbol for symbol in followed if symbol not in trading} - self.store.delisted.keys()
+        back = {symbol for symbol in self.store.delisted if symbol in trading}
+        if not gone and not back:
+            return
+        kept = {symbol: why for symbol, why in self.store.delisted.items() if symbol not in back}
+        self.store.delisted = {**kept, **dict.fromkeys(gone, "it no longer trades on the exchange; unwatch it")}
+        for key in list(self.upkeep.states):
+            name = stream_of(key) if self.streams else None
+            if key.symbol in gone:
+                self.upkeep.bury(key, "it no longer trades on the exchange")
+                if name is not None:
+                    self.connections.unwant([name], at)
+            elif key.symbol in back:
+                self.upkeep.revive(key, at)
+                if name is not None:
+                    self.connections.want([(name, route_of(key))], at)
 
     def opened(self, connection: int, link: Link, at: Moment) -> None:
         self.connections.opened(connection, link, at)
@@ -104,11 +128,53 @@ class Engine:
         self.upkeep.fetched(fetch, error, at)
         if error is None:
             self.connections.encouraged(at)
+            if fetch.key.kind is Kind.LISTINGS:
+                self._compare_listings(at)
+            elif fetch.key.kind is Kind.TICKERS and not self.store.tickers.listed >= self._expected():
+                self.upkeep.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
         self._spread(at)
 
+    def _expected(self) -> set[str]:
+        return {symbol for symbol in self.store.books if symbol not in self.store.delisted}
+
     def tick(self, at: Moment) -> None:
+        self._check_lateness(at)
         self.connections.tick(at)
         self._spread(at)
+        self.quality.sample(at)
+
+    def _check_lateness(self, at: Moment) -> None:
+        """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong."""
+        seen: dict[Link, int] = {}
+        for connection in self.connections.connections.values():
+            link = connection.link
+            if link is None or not link.up:
+                continue
+            seen[link] = link.frames
+            arriving = link.frames > self._frames_seen.get(link, link.frames)
+            if arriving and link.age(at.exchange / 1000.0) > LINK_LATE:
+                self.upkeep.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+        self._frames_seen = seen
+
+    def _mend(self, at: Moment) -> None:
+        """Carry the remedies for dead streams over to the connections."""
+        remedies = self.upkeep.remedies[:]
+        self.upkeep.remedies.clear()
+        by_connection: dict[int, list[tuple[str, Remedy]]] = {}
+        for key, remedy in remedies:
+            name = stream_of(key)
+            home = self.connections.home.get(name) if name is not None else None
+            if name is not None and home is not None:
+                by_connection.setdefault(home, []).append((name, remedy))
+        for number, mends in by_connection.items():
+            carried = len(self.connections.connections[number].streams)
+            if len(mends) > max(MASS_SUSPICION, carried * MASS_SHARE):
+                self.connections.give_up(number, f"{len(mends)} of its {carried} streams are dead", at)
+                continue
+            for name, remedy in mends:
+                if remedy is Remedy.MOVE and self.connections.move(name, at):
+                    continue
+                self.connections.resubscribe(name, at)
 
     # --- results -----------------------------------------------------------------------------------
 
@@ -121,7 +187,7 @@ class Engine:
 
     def next_due(self, at: Moment) -> float | None:
         """When (steady) :meth:`tick` is to be called at the latest, None where nothing is foreseeable."""
-        moments = (self.connections.next_due(at.steady), self.upkeep.next_due(at))
+        moments = (self.connections.next_due(at.steady), self.upkeep.next_due(at), self.quality.due())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def missing(self) -> list[Key]:
@@ -132,6 +198,9 @@ class Engine:
     def _spread(self, at: Moment) -> None:
         """Pass on what one part found out to the other."""
         connections, upkeep = self.connections, self.upkeep
+        if connections.held and not upkeep.waits_for_clock():
+            connections.held = False
+            connections.tick(at)
         for link in connections.gone:
             upkeep.lost(link)
         connections.gone.clear()
@@ -146,3 +215,5 @@ class Engine:
                 upkeep.moved(key, link)
         connections.moved.clear()
         upkeep.tick(at)
+        if upkeep.remedies:
+            self._mend(at)

@@ -16,7 +16,7 @@ def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence
         return "its connection is down"
     if suspected:
         return suspected
-    if link.age(exchange_now) > silence:
+    if not link.alive(exchange_now, silence):
         return f"its connection has shown no life for {link.age(exchange_now):.1f} s"
     return ""
 

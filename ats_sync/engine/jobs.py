@@ -24,6 +24,8 @@ class Fetch:
     """Rows asked for."""
     link: Link | None = None
     """The living subscription there was before the request was made, if any."""
+    epoch: int = 0
+    """Which of its subscriptions that was."""
     order: int = 0
     """Among equals of one cause the smaller goes first."""
 
@@ -73,7 +75,8 @@ class JobQueue:
             # Not sent yet, so what the newcomer knows holds for the answer too.
             hurried = priority < job.priority
             base = fetch if hurried else job.fetch
-            job.fetch = replace(base, link=fetch.link or job.fetch.link)
+            latest = fetch if fetch.link is not None else job.fetch
+            job.fetch = replace(base, link=latest.link, epoch=latest.epoch)
             if hurried:
                 job.priority = priority
                 self._push(job)

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 
 class Moment(NamedTuple):
-    """``steady``: seconds that never run backwards; ``exchange``: the exchange's time, epoch ms."""
+    """``steady``: seconds that never run backwards; ``exchange``: the exchange's time, epoch ms;
+    ``proven``: whether nothing contradicts that time."""
 
     steady: float
     exchange: int
+    proven: bool = True

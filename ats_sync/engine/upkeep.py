@@ -12,18 +12,22 @@ import logging
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from ..config import Config
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Feed, Key, Kind
-from ..store.klines import FINAL_EVENT_WITHIN, FINAL_IN_REST_AFTER
+from ..store.book import BookSeries
+from ..store.klines import FINAL_EVENT_WITHIN, FINAL_IN_REST_AFTER, KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Event, Notice
+from ..store.trades import TradeRing
 from ..venue import endpoints
 from ..venue.intervals import candles_between, next_open, open_time
 from .jobs import Fetch
 from .moment import Moment
+from .witness import Witnesses
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +42,26 @@ RETRY_FIRST, RETRY_MOST = 1.0, 30.0
 BARRED_RETRY = 60.0
 UNKNOWN_SYMBOL = -1121
 CLOCK = Key(Kind.CLOCK)
+LISTINGS = Key(Kind.LISTINGS)
+AUDIT_EVERY = 300.0
+AUDIT_ROWS = 99
+"""The most rows that weigh 1."""
+FORGIVEN_AFTER = 120.0
+"""A stream that lived this long after a remedy counts as well again."""
+GIVEN_UP_FOR = 300.0
+"""How long a stream that no remedy helped is left alone, its series served by REST."""
+LISTINGS_AGAIN_AFTER = 20.0
+CLOCK_AGAIN_AFTER = 5.0
+CAUSE_OF_POLL = {Kind.CLOCK: Cause.PROBE, Kind.TICKERS: Cause.AUDIT}
 PATIENCE_WITH_CLOCK = 3
 """After so many failures of ``/time`` the rest is asked for without it."""
+
+
+class Remedy(Enum):
+    """What to do about a stream that is dead."""
+
+    RESUBSCRIBE = "resubscribe"
+    MOVE = "move to another connection"
 
 
 @dataclass(slots=True)
@@ -61,6 +83,17 @@ class State:
     attempts: int = 0
     error: AtsSyncError | None = None
     dead: str = ""
+    epoch: int = 0
+    """Counts its subscriptions: what was asked before one proves nothing for it."""
+    audit_at: float = 0.0
+    remedies: int = 0
+    """How often its stream was found dead in a row."""
+    remedied: float = -FORGIVEN_AFTER
+    """When it was last (steady)."""
+    heard_when_given_up: int = 0
+
+
+REMEDIES = (Remedy.RESUBSCRIBE, Remedy.MOVE)
 
 
 class Upkeep:
@@ -73,6 +106,11 @@ class Upkeep:
         self._streams = streams
         self.states: dict[Key, State] = {}
         self.fetches: list[Fetch] = []
+        self.remedies: list[tuple[Key, Remedy]] = []
+        """Dead streams and what to do about them, since last taken."""
+        self.given_up: dict[Key, float] = {}
+        """Streams that no remedy helped, and until when (steady) they are left alone."""
+        self._witnesses = Witnesses(store)
         self._agenda: list[tuple[float, int, Key]] = []
         self._turns: dict[str, int] = {}
         self._held: list[tuple[float, Key]] = []
@@ -86,18 +124,19 @@ class Upkeep:
                 continue
             feed = FEEDS[key.kind]
             state = self.states[key] = State(key, feed)
-            if key.kind is Kind.LIQUIDATIONS:
+            if key.kind in (Kind.LIQUIDATIONS, Kind.QUOTES):
                 continue
             if feed.streamed and self._streams and not feed.one_for_all:
                 self._schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
             else:
-                self._schedule(state, at.steady, Cause.WARM_UP)
+                self._schedule(state, at.steady, Cause.PROBE if key == CLOCK else Cause.WARM_UP)
             if key.kind is Kind.KLINES and self._streams and key.interval not in self._turns:
                 self._turns[key.interval] = self._next_turn(key.interval, at.exchange)
 
     def unfollow(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self.states.pop(key, None)
+            self.given_up.pop(key, None)
         followed = {key.interval for key in self.states if key.kind is Kind.KLINES}
         self._turns = {interval: due for interval, due in self._turns.items() if interval in followed}
 
@@ -107,6 +146,21 @@ class Upkeep:
         if state is not None:
             state.dead = reason
             state.due = None
+            self.given_up.pop(key, None)
+
+    def revive(self, key: Key, at: Moment) -> None:
+        """The exchange has it again."""
+        state = self.states.get(key)
+        if state is not None and state.dead:
+            state.dead = ""
+            self._schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.REPAIR)
+
+    def again(self, key: Key, at: Moment, pause: float) -> None:
+        """Ask anew for what is polled, unless that was done less than ``pause`` seconds ago."""
+        state = self.states.get(key)
+        if state is not None and state.fetching is None and at.steady - state.audit_at >= pause:
+            state.audit_at = at.steady
+            self._schedule(state, at.steady, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -116,7 +170,9 @@ class Upkeep:
         if state is None or state.dead:
             return
         state.link = link
+        state.epoch += 1
         state.attempts = 0
+        self.given_up.pop(key, None)
         cause = Cause.REPAIR if state.live_once else Cause.WARM_UP
         if key.kind is Kind.KLINES:
             self._schedule(state, at.steady, cause)
@@ -180,6 +236,7 @@ class Upkeep:
             state.error = error
             if isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL:
                 self.bury(fetch.key, "the exchange does not list it (any more)")
+                self.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
             elif mine:
                 state.attempts += 1
                 self._schedule(state, at.steady + self._back_off(state, error), fetch.cause)
@@ -192,7 +249,7 @@ class Upkeep:
     def _settle(self, state: State, fetch: Fetch, at: Moment) -> None:
         """After a merge: is the series live, and what is still missing?"""
         key, link = state.key, fetch.link
-        on_link = link is not None and link is state.link and link.up
+        on_link = link is not None and link is state.link and link.up and fetch.epoch == state.epoch
         if key.kind is Kind.KLINES:
             series = self._store.klines.get((key.symbol, key.interval))
             if series is None:
@@ -225,11 +282,57 @@ class Upkeep:
             self._schedule(state, at.steady, Cause.REPAIR if state.live_once else Cause.WARM_UP)
             return
         state.attempts = 0
+        if key.kind is Kind.KLINES and self._streams:
+            if at.steady >= state.audit_at:
+                state.audit_at = at.steady + AUDIT_EVERY * self._rng.uniform(0.7, 1.0)
+            self._schedule(state, state.audit_at, Cause.AUDIT)
         if self._polled(state.feed) and state.feed.poll is not None:
             # The first polls are strewn over the period so that they never come as one crowd.
             first = fetch.cause is Cause.WARM_UP and not state.feed.one_for_all
             pause = state.feed.poll * (self._rng.uniform(0.3, 1.0) if first else 1.0)
-            self._schedule(state, at.steady + pause, Cause.POLL)
+            self._schedule(state, at.steady + pause, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
+
+    # --- dead streams ------------------------------------------------------------------------------
+
+    def _look(self, at: Moment) -> None:
+        """Find the streams that have died alone, and those given up that may be tried again."""
+        for key, reason in self._witnesses.look(at):
+            self._suspect(key, reason, at)
+        for key, until in list(self.given_up.items()):
+            series = self._streamed(key)
+            state = self.states.get(key)
+            if series is None or state is None:
+                del self.given_up[key]
+            elif at.steady >= until or series.received > state.heard_when_given_up:
+                del self.given_up[key]
+                state.remedies = 0
+                self.remedies.append((key, Remedy.RESUBSCRIBE))
+
+    def _suspect(self, key: Key, reason: str, at: Moment) -> None:
+        state, series = self.states.get(key), self._streamed(key)
+        if state is None or series is None or state.link is None or state.dead:
+            return
+        series.suspect(reason)
+        if at.steady - state.remedied > FORGIVEN_AFTER:
+            state.remedies = 0
+        state.remedied = at.steady
+        state.remedies += 1
+        state.link = None
+        state.due = None
+        log.info("%s: %s; remedy %d", key, reason, state.remedies)
+        if state.remedies <= len(REMEDIES):
+            self.remedies.append((key, REMEDIES[state.remedies - 1]))
+        else:
+            series.suspect("its stream is dead and no remedy helped: REST answers")
+            state.heard_when_given_up = series.received
+            self.given_up[key] = at.steady + GIVEN_UP_FOR
+
+    def _streamed(self, key: Key) -> KlineSeries | TradeRing | BookSeries | None:
+        if key.kind is Kind.KLINES:
+            return self._store.klines.get((key.symbol, key.interval))
+        if key.kind is Kind.TRADES:
+            return self._store.trades.get(key.symbol)
+        return self._store.books.get(key.symbol) if key.kind is Kind.BOOK else None
 
     def _polled(self, feed: Feed) -> bool:
         return feed.poll is not None and (feed.poll_always or not self._streams)
@@ -239,12 +342,16 @@ class Upkeep:
     def tick(self, at: Moment) -> None:
         """Send what is due."""
         self._check_turns(at)
+        if self._streams:
+            self._look(at)
+        if not at.proven:
+            self.again(CLOCK, at, CLOCK_AGAIN_AFTER)
         while self._agenda and self._agenda[0][0] <= at.steady:
             due, _, key = heapq.heappop(self._agenda)
             state = self.states.get(key)
             if state is None or state.due != due or state.dead:
                 continue
-            if self._must_wait(state):
+            if key != CLOCK and self.waits_for_clock():
                 self._held.append((due, key))
                 continue
             state.due = None
@@ -255,11 +362,11 @@ class Upkeep:
                 state.fetching = fetch
                 self.fetches.append(fetch)
 
-    def _must_wait(self, state: State) -> bool:
+    def waits_for_clock(self) -> bool:
         """Whether the first answer of ``/time`` is still to come: it goes alone, before many threads start,
         since its header tells the budget that others have left."""
         clock = self.states.get(CLOCK)
-        return not (clock is None or state is clock or clock.known or clock.attempts >= PATIENCE_WITH_CLOCK)
+        return clock is not None and not clock.known and clock.attempts < PATIENCE_WITH_CLOCK
 
     def _release(self) -> None:
         """Whatever waited for the clock is due now."""
@@ -270,6 +377,8 @@ class Upkeep:
     def next_due(self, at: Moment) -> float | None:
         """When :meth:`tick` has something to do next (steady)."""
         moments = [at.steady + (turn - at.exchange) / 1000.0 for turn in self._turns.values()]
+        if self._streams:
+            moments.append(self._witnesses.due())
         while self._agenda:
             due, _, key = self._agenda[0]
             state = self.states.get(key)
@@ -351,6 +460,7 @@ class Upkeep:
                 limit = min(limit, max(2, behind + 1))
             return self._fetch(state, endpoints.open_interest_hist(symbol, key.interval, limit), limit)
         request = {
+            Kind.TICKERS: endpoints.ticker_24h,
             Kind.MARK: endpoints.premium_index,
             Kind.SPOT: endpoints.spot_price,
             Kind.LISTINGS: endpoints.exchange_info,
@@ -366,6 +476,8 @@ class Upkeep:
         limit = tail_limit(series.following(), key.interval, at.exchange)
         if limit is None or limit > self._config.max_klines:
             limit = self._config.warmup_klines
+        elif state.cause is Cause.AUDIT:
+            limit = max(limit, AUDIT_ROWS)
         return self._fetch(state, endpoints.klines(key.symbol, key.interval, limit), limit)
 
     def _trades_lacking(self, state: State) -> bool:
@@ -398,7 +510,7 @@ class Upkeep:
         return self._fetch(state, endpoints.agg_trades(symbol, limit), limit)
 
     def _fetch(self, state: State, request: endpoints.Request, limit: int) -> Fetch:
-        return Fetch(state.key, request, state.cause, limit, state.link, state.feed.warm_up_order)
+        return Fetch(state.key, request, state.cause, limit, state.link, state.epoch, state.feed.warm_up_order)
 
     # --- readiness ---------------------------------------------------------------------------------
 

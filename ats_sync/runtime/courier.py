@@ -25,7 +25,7 @@ log = Sparing(logging.getLogger(__name__))
 
 def moment(clock: Clock) -> Moment:
     """Now, as the engine is told it."""
-    return Moment(clock.now(), clock.exchange_ms())
+    return Moment(clock.now(), clock.exchange_ms(), clock.proven())
 
 
 class Courier:

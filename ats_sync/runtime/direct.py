@@ -8,10 +8,11 @@ from typing import Any
 
 from ..clock import Clock
 from ..config import Config
-from ..engine.budget import Budget
+from ..engine.budget import Budget, Usage
 from ..engine.jobs import Fetch
 from ..store.market import MarketStore
 from ..transport.rest import RestClient
+from ..venue.endpoints import Bucket
 from .counters import Counters
 from .courier import Courier
 
@@ -27,6 +28,7 @@ class DirectRequests:
         self._clock = clock
         self._stop = threading.Event()
         self._lock = threading.Lock()  # guards the budget and the clients
+        self._budget = budget
         self._clients: deque[RestClient] = deque()
         self._courier = Courier(config, clock, store, budget, counters, self._lock, self._stop)
 
@@ -45,6 +47,11 @@ class DirectRequests:
                     self._clients.append(client)
             if not keep:
                 client.close()
+
+    def usage(self, bucket: Bucket) -> Usage:
+        """What a bucket has used in its window."""
+        with self._lock:
+            return self._budget.usage(bucket, self._clock.now())
 
     def close(self) -> None:
         """Close the connections that are kept."""

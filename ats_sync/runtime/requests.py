@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..config import Config
-from ..engine.budget import Budget
+from ..engine.budget import Budget, Usage
 from ..engine.jobs import Fetch, Job, JobQueue
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
 from ..feeds import Cause
 from ..store.market import MarketStore
 from ..transport.rest import RestClient
+from ..venue.endpoints import Bucket
 from .counters import Counters
 from .courier import Courier, moment
 
@@ -31,6 +32,9 @@ class Requests(Protocol):
 
     def ask(self, fetch: Fetch, timeout: float) -> Any:
         """What was decoded from the answer. Raises :class:`~ats_sync.errors.RequestError`."""
+
+    def usage(self, bucket: Bucket) -> Usage:
+        """What a bucket has used in its window."""
 
 
 class _Ticket:
@@ -202,6 +206,11 @@ class RequestThreads:
     def workers(self) -> int:
         with self._lock:
             return len(self._workers)
+
+    def usage(self, bucket: Bucket) -> Usage:
+        """What a bucket has used in its window."""
+        with self._lock:
+            return self._budget.usage(bucket, self._clock.now())
 
     def waiting(self) -> int:
         """Fetches that are in line or under way."""

@@ -136,7 +136,7 @@ class StreamThread(threading.Thread):
                 pong = stream.last_pong
                 proved = heartbeat.ponged(now)
                 if proved is not None:
-                    link.proved(proved)
+                    link.proved(proved, clock.exchange())
         return self._stop_reason
 
     def _prove(self, frame: bytes) -> None:
@@ -146,4 +146,5 @@ class StreamThread(threading.Thread):
         except DecodeError:
             return
         self._clock.saw_event(event)
-        self.link.proved(min(event / 1000.0, self._clock.exchange() + FUTURE_EVENT))
+        exchange = self._clock.exchange()
+        self.link.proved(min(event / 1000.0, exchange + FUTURE_EVENT), exchange)

@@ -63,6 +63,10 @@ def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, l
         info = decode.exchange_info(body)
         store.listings.put("info", info, asked)
         return info
+    if key.kind is Kind.TICKERS:
+        last_trades = decode.last_trades(decode.json_answer(body, list))
+        store.tickers.merge_rest(last_trades, asked)
+        return last_trades
     if key.kind is Kind.SPOT_KLINES:
         return decode.kline_texts(body)
     if key.kind is Kind.CLOCK:

@@ -29,6 +29,8 @@ class BookSeries:
     def __init__(self, symbol: str) -> None:
         self.key = Key(Kind.BOOK, symbol)
         self.suspected = ""
+        self.received = 0
+        self.out_of_order = 0
         self.undecodable = 0
         self._lock = threading.Lock()  # guards everything below
         self._link: Link | None = None
@@ -42,7 +44,9 @@ class BookSeries:
         """Take one partial-depth frame."""
         update_id, event = decode.scan_book(frame)
         with self._lock:
+            self.received += 1
             if update_id < self._update_id:
+                self.out_of_order += 1
                 return
             self._update_id = update_id
             self._event = event
@@ -60,6 +64,8 @@ class BookSeries:
                 self._frame = None
                 self._book = book
                 self._link = link
+                if link is not None:
+                    self.suspected = ""
             elif link is not None and self._link is None:
                 self._link = link
 
@@ -67,6 +73,16 @@ class BookSeries:
         """``link`` has taken over from the connection that delivered so far, without a gap."""
         with self._lock:
             self._link = link
+
+    def suspect(self, reason: str) -> None:
+        """Its stream seems to be dead: memory is not to be trusted until a frame comes or REST answers."""
+        with self._lock:
+            self.suspected = reason
+            self._link = None
+
+    def update_id(self) -> int:
+        """The newest state's update id, -1 where none is known."""
+        return self._update_id
 
     def standing(self) -> BookStanding:
         with self._lock:

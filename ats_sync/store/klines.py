@@ -93,14 +93,19 @@ class KlineSeries:
         self.link: Link | None = None
         self.suspected = ""
         self.complete = False
-        self.mismatches = 0
+        self.received = 0
+        self.lost = 0
         self.out_of_order = 0
+        self.audited = 0
+        self.mismatches = 0
         self._lock = threading.Lock()  # guards everything below
         self._closed: list[bytes] = []
         self._first = 0
         self._next = 0  # the open time after the last closed candle; 0 before the first REST answer
         self._ahead: dict[int, Candle] = {}
-        self._event = 0
+        self._stream_event = 0
+        self._last_frame = b""
+        self._answered = 0
         self._version = 0
         self._strings = _Memo(decode.string_rows)
         self._floats = _Memo(decode.float_rows)
@@ -119,8 +124,12 @@ class KlineSeries:
         else:
             candle = Candle(opened, OPEN, trades, event, frame, True)
         with self._lock:
-            if event > self._event:
-                self._event = event
+            self.received += 1
+            if event >= self._stream_event:
+                self._stream_event = event
+                self._last_frame = frame
+                if self.suspected:
+                    self.suspected = ""
             held = self._ahead.get(opened)
             if held is not None:
                 if candle[1:4] <= held[1:4]:
@@ -135,6 +144,7 @@ class KlineSeries:
                 del self._ahead[min(self._ahead)]
             notice = self._promote() if final else None
             if notice is None and self._next and opened != self._next:
+                self.lost += 1
                 return self._gap_notice  # a candle before this one is missing or was never final
             return notice
 
@@ -160,7 +170,7 @@ class KlineSeries:
         final_before = asked - FINAL_IN_REST_AFTER
         with self._lock:
             before = self._next
-            self._event = max(self._event, min(asked, next_open(self.interval, rows[-1][0]) - 1))
+            self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
             if not self._next:
                 self._first = self._next = rows[0][0]
             finals = [text for opened, text in rows if next_open(self.interval, opened) <= final_before]
@@ -199,9 +209,11 @@ class KlineSeries:
             held = known.get(opened)
             if held is None and opened < self._next:
                 changed += 1
-            elif held is not None and held != text:
-                self.mismatches += 1
-                changed += 1
+            elif held is not None:
+                self.audited += 1
+                if held != text:
+                    self.mismatches += 1
+                    changed += 1
             known[opened] = text
             opened = next_open(self.interval, opened)
         if after > self._next or changed:
@@ -272,6 +284,20 @@ class KlineSeries:
         self.suspected = ""
         self.link = link
 
+    def suspect(self, reason: str) -> None:
+        """Its stream seems to be dead: memory is not to be trusted until the series is live again."""
+        self.suspected = reason
+        self.link = None
+
+    def last_heard(self) -> tuple[int, int, int]:
+        """``(id of the last trade its stream told of, that event's time, time of the newest answer merged)``, ms.
+
+        The id is -1 where no frame came yet, or where the candle has no trade.
+        """
+        with self._lock:
+            frame, event, answered = self._last_frame, self._stream_event, self._answered
+        return (decode.scan_kline_last_trade(frame) if frame else -1), event, answered
+
     # --- reading -------------------------------------------------------------------------------
 
     def standing(self, now: int) -> Standing:
@@ -279,7 +305,7 @@ class KlineSeries:
         with self._lock:
             closed, chain = len(self._closed), self._chain()
             stray = len(self._ahead) > len(chain)
-            following, event = self._next, self._event
+            following, event = self._next, max(self._stream_event, self._answered)
         rows, doubt = self._judge(now, closed, chain, stray, following)
         return Standing(self.link, self.suspected, rows, self.complete, doubt, event)
 

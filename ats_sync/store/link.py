@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+AHEAD = 2.0
+"""A proof further than this (seconds) in the future stems from a clock that has been corrected since."""
+
 
 class Link:
     """One connection's life. The thread that owns the connection writes, readers read.
@@ -26,10 +29,11 @@ class Link:
 
     def alive(self, exchange_now: float, silence: float) -> bool:
         """Whether it is up and has proved so within ``silence`` seconds."""
-        return self.up and exchange_now - self.proof <= silence
+        return self.up and -AHEAD <= exchange_now - self.proof <= silence
 
-    def proved(self, exchange_time: float) -> None:
-        if exchange_time > self.proof:
+    def proved(self, exchange_time: float, exchange_now: float) -> None:
+        """Everything up to ``exchange_time`` has arrived (as seen at ``exchange_now``)."""
+        if exchange_time > self.proof or self.proof > exchange_now + AHEAD:
             self.proof = exchange_time
 
     def __repr__(self) -> str:

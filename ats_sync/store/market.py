@@ -17,6 +17,7 @@ from .link import Link
 from .notices import Notice
 from .trades import TradeRing
 from .values import AnswerCache, Liquidations, MarkBoard, OpenInterestSeries, SpotBoard
+from .witness import QuoteBoard, TickerBoard
 
 Sink = Callable[[bytes, Link], Notice | None]
 Reply = dict[str, Any]
@@ -29,6 +30,8 @@ class MarketStore:
         self._config = config
         self.marks = MarkBoard()
         self.liquidations = Liquidations(config.max_liquidations)
+        self.tickers = TickerBoard()
+        self.quotes = QuoteBoard()
         self.spot = SpotBoard(FEEDS[Kind.SPOT].kept, now=now)
         self.listings: AnswerCache[decode.ExchangeInfo] = AnswerCache(FEEDS[Kind.LISTINGS].kept, now=now, most=1)
         self.delisted: dict[str, str] = {}
@@ -42,6 +45,8 @@ class MarketStore:
         self._sinks: dict[bytes, Sink] = {
             endpoints.MARK_PRICES_STREAM.encode(): self.marks.ingest,
             endpoints.LIQUIDATIONS_STREAM.encode(): self.liquidations.ingest,
+            endpoints.TICKERS_STREAM.encode(): self.tickers.ingest,
+            endpoints.BOOK_TICKERS_STREAM.encode(): self.quotes.ingest,
         }
         self._dropped: Counter[str] = Counter()
 
@@ -163,9 +168,11 @@ def stream_of(key: Key) -> str | None:
     return {
         Kind.MARK: endpoints.MARK_PRICES_STREAM,
         Kind.LIQUIDATIONS: endpoints.LIQUIDATIONS_STREAM,
+        Kind.TICKERS: endpoints.TICKERS_STREAM,
+        Kind.QUOTES: endpoints.BOOK_TICKERS_STREAM,
     }.get(key.kind)
 
 
 def route_of(key: Key) -> endpoints.Route:
     """The route its stream is served on."""
-    return endpoints.Route.PUBLIC if key.kind is Kind.BOOK else endpoints.Route.MARKET
+    return endpoints.Route.PUBLIC if key.kind in (Kind.BOOK, Kind.QUOTES) else endpoints.Route.MARKET

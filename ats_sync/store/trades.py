@@ -57,6 +57,9 @@ class TradeRing:
         self.suspected = ""
         self.complete = False
         self.undecodable = 0
+        self.received = 0
+        self.missed = 0
+        self.out_of_order = 0
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[_Segment] = []
         self._event = 0
@@ -66,8 +69,11 @@ class TradeRing:
         """Take one aggTrade frame."""
         number, event = decode.scan_trade(frame)
         with self._lock:
+            self.received += 1
             if event > self._event:
                 self._event = event
+            if self.suspected:
+                self.suspected = ""
             if self._segments:
                 newest = self._segments[-1]
                 if number == newest.after:
@@ -75,8 +81,12 @@ class TradeRing:
                     if len(newest.entries) >= 2 * self.capacity:
                         self._trim()
                     return None
-                if newest.first <= number < newest.after:
-                    return None
+                if number < newest.after:
+                    self.out_of_order += 1
+                    if number >= newest.first:
+                        return None
+                else:
+                    self.missed += number - newest.after
             self._insert(_Segment(number, [frame]))
             return self._gap_notice if self._segments[0].after <= number else None
 
@@ -136,6 +146,27 @@ class TradeRing:
         """The newest segment is whole up to what ``link`` delivers."""
         self.suspected = ""
         self.link = link
+
+    def suspect(self, reason: str) -> None:
+        """Its stream seems to be dead: memory is not to be trusted until the series is live again."""
+        self.suspected = reason
+        self.link = None
+
+    def last_heard(self) -> tuple[int, int]:
+        """``(id of the last trade, its time in ms)`` as far as is known here, -1 and 0 where nothing is.
+
+        (Of the trade itself, of which an aggregated trade sums up several.)
+        """
+        with self._lock:
+            entry = self._segments[-1].entries[-1] if self._segments else None
+        if entry is None:
+            return -1, 0
+        if isinstance(entry, Trade):
+            return entry.last_trade, entry.time
+        try:
+            return decode.scan_trade_end(entry)
+        except DecodeError:
+            return -1, 0
 
     def standing(self) -> TradeStanding:
         with self._lock:

@@ -127,6 +127,11 @@ def scan_trade(frame: bytes) -> tuple[int, int]:
     return _number_after(frame, b'"a":'), _number_after(frame, b'"E":')
 
 
+def scan_trade_end(frame: bytes) -> tuple[int, int]:
+    """``(id of the last trade it sums up, time of trading in ms)`` of an aggTrade frame."""
+    return _number_after(frame, b'"l":'), _number_after(frame, b'"T":')
+
+
 def scan_book(frame: bytes) -> tuple[int, int]:
     """``(last update id, event time)`` of a depth frame."""
     if not frame.endswith(b"}"):
@@ -477,6 +482,49 @@ def liquidation(frame: bytes) -> Liquidation:
         _decimal(order.get(key, "0") if isinstance(order, dict) else None)
     _text(_field(order, "S"))
     return Liquidation(_text(_field(order, "s")), _whole(_field(order, "T")), order)
+
+
+# --- witnesses ----------------------------------------------------------------------------------
+
+
+def last_trades(values: object) -> dict[str, int]:
+    """``{symbol: id of its last trade}`` of an array of 24-hour tickers, as a stream (``s``, ``L``) or REST
+    (``symbol``, ``lastId``) writes them. Bad elements are left out."""
+
+    def one(ticker: dict[str, Any]) -> tuple[str, int]:
+        streamed = "s" in ticker if isinstance(ticker, dict) else False
+        return (
+            _text(_field(ticker, "s" if streamed else "symbol")),
+            _whole(_field(ticker, "L" if streamed else "lastId")),
+        )
+
+    good, _ = _each(values, one)
+    return dict(good)
+
+
+def stream_tickers(frame: bytes) -> tuple[int, dict[str, int]]:
+    """``(event time, last trade ids)`` of an ``!ticker@arr`` frame."""
+    return scan_event_time(frame), last_trades(_data(frame))
+
+
+def best_quotes(frame: bytes) -> tuple[str, str, str, str]:
+    """``(bid, its quantity, ask, its quantity)`` of a bookTicker frame."""
+    data = _data(frame)
+    bid, bid_quantity, ask, ask_quantity = (_decimal(_field(data, key)) for key in "bBaA")
+    return bid, bid_quantity, ask, ask_quantity
+
+
+def scan_quotes(frame: bytes) -> tuple[str, int]:
+    """``(symbol, update id)`` of a bookTicker frame."""
+    at = frame.find(b'"s":"')
+    end = frame.find(b'"', at + 5)
+    name = frame[at + 5 : end]
+    if at < 0 or end < 0 or b"\\" in name:
+        return _text(_field(_data(frame), "s")), _number_after(frame, b'"u":')
+    try:
+        return name.decode(), _number_after(frame, b'"u":')
+    except UnicodeDecodeError:
+        raise DecodeError("a symbol that is no text") from None
 
 
 # --- exchange information ----------------------------------------------------------------------------

@@ -1,0 +1,253 @@
+"""``demo``: the main job before the user's eyes.
+
+Warm-up, scans that cause no request, the loss of every stream, scans served by REST, the way back, the figures.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from ..config import Config
+from ..errors import StartTimeout
+from ..feeds import Kind
+from ..manager import DataManager
+from ..simulator import SimulatedExchange
+from ..status import FeedState, Overall, Status
+from .failures import OK, CommandFailed, asking
+from .scanner import Finding, Scan, Scanner
+from .screen import Counts, Screen, Table
+
+SEED = 7
+LOOK_EVERY = 0.25
+"""Seconds between two looks at a manager that warms up or recovers."""
+SCAN_EVERY = 4.0
+MOST_SCANS, FEWEST_SCANS = 8, 2
+SHOWN = 8
+"""Findings shown of each scan."""
+BY_REST = 20
+"""Symbols scanned while REST alone answers: about 80 of the minute's request weight."""
+OUTAGE = 4.0
+"""Seconds without streams."""
+PATIENCE = 120.0
+PATIENCE_PER_SERIES = 0.1
+"""Warming up asks about a thousand series a minute, for that is what the exchange's limit allows."""
+
+NAMES = {
+    Kind.KLINES: "candles",
+    Kind.BOOK: "order books",
+    Kind.MARK: "mark prices",
+    Kind.OPEN_INTEREST: "open interest",
+    Kind.SPOT: "spot prices",
+    Kind.TRADES: "trades",
+}
+AWAITED = (Kind.KLINES, Kind.BOOK, Kind.MARK, Kind.OPEN_INTEREST, Kind.SPOT)
+STREAMED = (Kind.KLINES, Kind.BOOK, Kind.MARK)
+"""What must be back before a scan is answered from memory again."""
+
+
+def run(options: Namespace) -> int:
+    """The whole demo; its exit status."""
+    screen = Screen(sys.stdout)
+    with ExitStack() as stack:
+        exchange: SimulatedExchange | None = None
+        if options.live:
+            config = Config.from_env()
+            symbols: Sequence[str] = busiest(config, options.symbols)
+            screen.heading(f"The exchange at {config.fapi_base}: {_size(symbols, options.intervals)}")
+        else:
+            exchange = stack.enter_context(SimulatedExchange(options.symbols, seed=SEED))
+            config = exchange.config()
+            symbols = exchange.symbols
+            screen.heading(f"An exchange of its own on this machine: {_size(symbols, options.intervals)}")
+        manager = DataManager(symbols, options.intervals, config=config, enable_websocket=not options.no_websocket)
+        stack.callback(manager.close)
+        _Demo(screen, manager, exchange, options.seconds).run()
+    return OK
+
+
+def _size(symbols: Sequence[str], intervals: Sequence[str]) -> str:
+    return f"{len(symbols)} symbols × {len(intervals)} intervals ({', '.join(intervals)})"
+
+
+def busiest(config: Config, count: int) -> list[str]:
+    """The ``count`` USDT perpetuals that turned over most in the last 24 hours."""
+    asked = DataManager(config=config).rest_shaped
+    with asking(config.fapi_base):
+        info = asked.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
+        tickers = asked.ticker_24h()
+    try:
+        perpetuals = [
+            each["symbol"]
+            for each in info["symbols"]
+            if each["status"] == "TRADING" and each["contractType"] == "PERPETUAL" and each["quoteAsset"] == "USDT"
+        ]
+        turnover = {each["symbol"]: float(each["quoteVolume"]) for each in tickers}
+    except (LookupError, TypeError, ValueError) as error:
+        raise CommandFailed(
+            f"{config.fapi_base}: exchangeInfo or the 24 h tickers are not as expected: {error!r}"
+        ) from error
+    if not perpetuals:
+        raise CommandFailed(f"{config.fapi_base} lists no USDT perpetual that trades")
+    return sorted(perpetuals, key=lambda symbol: turnover.get(symbol, 0.0), reverse=True)[:count]
+
+
+class _Demo:
+    """One run. ``exchange`` is None on the real one, which nobody can cut."""
+
+    def __init__(
+        self, screen: Screen, manager: DataManager, exchange: SimulatedExchange | None, seconds: float
+    ) -> None:
+        self._screen = screen
+        self._manager = manager
+        self._exchange = exchange
+        self._seconds = seconds
+        self._pause = threading.Event()  # never set: waiting for it ends by Ctrl-C alone
+        self._scanner = Scanner(manager)
+
+    def run(self) -> None:
+        self._warm_up()
+        if self._manager.enable_websocket:
+            self._scans(self._manager.symbols)
+            if self._exchange is not None:
+                self._outage(self._exchange)
+        else:
+            self._screen.line(f"Without streams candles and books come by REST: {BY_REST} symbols a scan.")
+            self._scans(self._manager.symbols[:BY_REST])
+        self._figures()
+
+    # --- the parts ---------------------------------------------------------------------------------
+
+    def _warm_up(self) -> None:
+        manager = self._manager
+        began = time.monotonic()
+        deadline = began + self._patience()
+        # A book that is not streamed is old a second later, so there is nothing to count.
+        awaited = [kind for kind in AWAITED if manager.enable_websocket or kind is not Kind.BOOK]
+        with self._screen.meter("warming up") as meter:
+            while True:
+                try:
+                    manager.start(LOOK_EVERY)
+                    break
+                except StartTimeout:
+                    if time.monotonic() > deadline:
+                        raise
+                    meter.show(_counts(manager.status(), awaited))
+            meter.show(_counts(manager.status(), awaited))
+        stats = manager.get_stats()
+        self._screen.line(
+            f"Ready after {time.monotonic() - began:.1f} s and {stats['rest_calls']} requests; "
+            f"{stats['klines_cached']} candles in memory. Trades (heavy to ask for) follow in the background."
+        )
+
+    def _scans(self, symbols: Sequence[str]) -> None:
+        count = max(FEWEST_SCANS, min(MOST_SCANS, round(self._seconds / SCAN_EVERY)))
+        began = time.monotonic()
+        for number in range(count):
+            self._scan(f"Scan {number + 1} of {count}", symbols)
+            due = began + self._seconds * (number + 1) / count
+            self._pause.wait(max(0.0, due - time.monotonic()))
+
+    def _scan(self, title: str, symbols: Sequence[str]) -> Scan:
+        scan = self._scanner.scan(symbols)
+        shown = sorted(scan.findings, key=lambda finding: abs(finding.score), reverse=True)[:SHOWN]
+        fast, slow = self._scanner.interval, self._scanner.slow_interval
+        columns = (
+            "symbol", "price", f"{fast} %", f"{slow or ''} %", "volume", "OI %", "fund %", "basis %", "book", "flow",
+        )  # fmt: skip
+        self._screen.heading(
+            f"{title}: {len(symbols)} symbols in {1000 * scan.seconds:.0f} ms, "
+            f"requests caused by the scan: {scan.requests}"
+        )
+        if shown:
+            flows = sum(finding.flow is not None for finding in scan.findings)
+            warm = f"; trades are warm for {flows} symbols" if flows < len(scan.findings) else ""
+            rows = [_cells(finding) for finding in shown]
+            self._screen.table(Table(f"the {len(shown)} that stand out{warm}", columns, rows))
+        if scan.failures:
+            symbol, error = next(iter(scan.failures.items()))
+            self._screen.line(f"{len(scan.failures)} symbols could not be read; {symbol}: {error}")
+        return scan
+
+    def _outage(self, exchange: SimulatedExchange) -> None:
+        screen, manager = self._screen, self._manager
+        screen.heading(f"Now every stream connection is cut, and none is accepted for {OUTAGE:g} s")
+        began = time.monotonic()
+        exchange.refuse(OUTAGE, "streams")
+        exchange.cut(how="reset")
+        self._until(lambda status: status.state is Overall.DEGRADED, began + 10.0, "the loss was not noticed")
+        screen.line(f"{time.monotonic() - began:5.1f} s  {manager.status().state.value}")
+        self._scan("Served by REST, inside its budget", manager.symbols[:BY_REST])
+        screen.line()
+        screen.line("Every series is completed by REST, as fast as the request weight left of the minute allows.")
+        with screen.meter("restoring") as meter:
+
+            def restored(status: Status) -> bool:
+                meter.show(_counts(status, STREAMED))
+                return all(feed.state is FeedState.LIVE for feed in status.feeds if feed.kind in STREAMED)
+
+            self._until(restored, began + self._patience(), "the streams were not restored")
+        screen.line(f"{time.monotonic() - began:5.1f} s  restored, nothing is missing")
+        self._scan("From memory again", manager.symbols)
+
+    def _until(self, condition: Callable[[Status], bool], deadline: float, failure: str) -> None:
+        while not condition(self._manager.status()):
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"{failure}:\n{self._manager.status()}")
+            self._pause.wait(LOOK_EVERY)
+
+    def _patience(self) -> float:
+        return PATIENCE + PATIENCE_PER_SERIES * len(self._manager.symbols) * len(self._manager.intervals)
+
+    def _figures(self) -> None:
+        stats = self._manager.get_stats()
+        causes = ", ".join(f"{count} {cause}" for cause, count in stats["rest_calls_by_cause"].items() if count)
+        rows = [
+            ("symbols", str(stats["symbols_count"])),
+            ("candles in memory", str(stats["klines_cached"])),
+            ("stream frames", str(stats["ws_updates"])),
+            ("connections lost", str(stats["ws_reconnects"])),
+            ("reads from memory", f"{stats['cache_hits']} ({stats['cache_hit_rate']})"),
+            ("requests", f"{stats['rest_calls']} ({causes})"),
+            ("request weight, most in a minute", str(stats["weight_most_used"]["futures weight"])),
+        ]
+        if self._exchange is not None:
+            seen = self._exchange.stats()
+            refused = seen.fapi.refused_429 + seen.fapi.refused_418
+            rows += [
+                ("… as the exchange counted it", f"{seen.fapi.max_weight} of {self._exchange.settings.weight_limit}"),
+                ("requests refused for their rate", str(refused)),
+                ("connections at one time, at most", str(seen.connections_max)),
+            ]
+        self._screen.line()
+        self._screen.table(Table("The figures", ("", ""), rows))
+        self._screen.line()
+        self._screen.line(str(self._manager.status()))
+
+
+def _counts(status: Status, kinds: Sequence[Kind]) -> Counts:
+    return {NAMES[kind]: ready for kind in kinds if (ready := status.ready(kind.value))[1]}
+
+
+def _cells(finding: Finding) -> tuple[str, ...]:
+    return (
+        finding.symbol,
+        f"{finding.price:g}",
+        _signed(finding.trend, 2),
+        _signed(finding.slow_trend, 2),
+        f"{finding.volume:.2f}",
+        _signed(finding.open_interest, 2),
+        _signed(finding.funding, 4),
+        _signed(finding.basis, 3),
+        _signed(finding.imbalance, 2),
+        _signed(finding.flow, 2),
+    )
+
+
+def _signed(value: Any, digits: int) -> str:
+    return "-" if value is None else f"{value:+.{digits}f}"

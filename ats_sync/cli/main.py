@@ -1,0 +1,194 @@
+"""Arguments, exit status, and what goes to stderr.
+
+0: done. 1: it failed, in plain words on stderr. 2: wrong usage, or a package is missing. 130: ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO, TypeVar
+
+from ..errors import AtsSyncError
+from ..manager import DEFAULT_INTERVALS
+from ..simulator import SimulatorError
+from ..venue.intervals import check_interval
+from ..venue.symbols import check_symbol
+from . import record, simulate
+from .failures import FAILED, INTERRUPTED, CommandFailed, need
+
+T = TypeVar("T")
+
+MOST_SYMBOLS = 1000
+HIGHEST_PORT = 65532
+"""The three ports after it are used, too."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status. ``SystemExit`` from argparse for wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Some symbols are Chinese; a terminal that can not show them gets question marks.
+            stream.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
+    with _warnings_on_stderr():
+        try:
+            status: int = options.run(options)
+            sys.stdout.flush()
+            return status
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except CommandFailed as failure:
+            return _told(str(failure), failure.status)
+        except BrokenPipeError:
+            # Whoever read the output has left; what is still buffered must not fail again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        except SimulatorError as error:
+            lines = str(error).splitlines()
+            return _told(lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}", FAILED)
+        except (AtsSyncError, OSError) as error:
+            return _told(str(error), FAILED)
+
+
+def _told(message: str, status: int) -> int:
+    sys.stderr.write(f"ats_sync: {message}\n")
+    return status
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is at the time: a progress bar puts itself in its place for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    logger = logging.getLogger("ats_sync")
+    handler = _StderrHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("ats_sync: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _demo(options: Namespace) -> int:
+    need("demo", "rich", *(() if options.live else ("aiohttp",)))
+    # Only here, since it imports what may not be installed.
+    from .demo import run
+
+    return run(options)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="python -m ats_sync",
+        description="Binance USDⓈ-M market data kept in memory: a demonstration, a test exchange, a recorder.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("demo", help="warm up, scan from memory, lose the streams and get them back")
+    command.set_defaults(run=_demo)
+    command.add_argument(
+        "--live", action="store_true", help="on the real exchange (or that of the BINANCE_… environment), without a cut"
+    )
+    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
+    command.add_argument(
+        "--intervals",
+        type=_each(check_interval),
+        default=list(DEFAULT_INTERVALS),
+        metavar="I,J",
+        help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
+    )
+    command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to go on scanning (20)")
+    command.add_argument("--no-websocket", action="store_true", help="REST alone")
+
+    command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C")
+    command.set_defaults(run=simulate.run)
+    command.add_argument(
+        "--port",
+        type=_whole(0, HIGHEST_PORT),
+        default=0,
+        metavar="N",
+        help="of futures REST; the next three are spot REST, futures streams, spot streams (0: any free ones)",
+    )
+    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
+    command.add_argument("--seed", type=int, default=7, help="of its trades (7)")
+    command.add_argument("--latency", type=_delay, default=0.0, metavar="S", help="seconds added to each REST answer")
+    command.add_argument("--tls", action="store_true", help="https and wss, with a certificate made for it")
+
+    command = commands.add_parser("record", help="write REST answers and stream frames to files, to be replayed")
+    command.set_defaults(run=record.run)
+    command.add_argument("directory", metavar="DIR", help="where to; made if it is not there")
+    command.add_argument("--seconds", type=_seconds, default=30.0, metavar="S", help="how long (30)")
+    command.add_argument(
+        "--symbols",
+        type=_each(check_symbol),
+        default=["BTCUSDT", "ETHUSDT"],
+        metavar="A,B",
+        help="perpetuals (BTCUSDT,ETHUSDT)",
+    )
+    command.add_argument(
+        "--streams",
+        type=_each(record.check_stream),
+        default=list(record.DEFAULT_STREAMS),
+        metavar="A,B",
+        help=f"kinds, each for every symbol, or !… for all symbols at once ({','.join(record.DEFAULT_STREAMS)})",
+    )
+    return parser
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise ArgumentTypeError(f"it must be above 0, not {text}")
+    return value
+
+
+def _delay(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise ArgumentTypeError(f"it must not be negative, as {text} is")
+    return value
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ArgumentTypeError(f"it must be a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return check
+
+
+def _each(check: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """A list written with commas; each part is checked, and kept once."""
+
+    def parse(text: str) -> list[T]:
+        try:
+            return list(dict.fromkeys(check(part) for part in text.split(",")))
+        except AtsSyncError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return parse

@@ -1,0 +1,17 @@
+"""``simulate``: the embedded exchange in the foreground."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from ..simulator import serve_forever
+from .failures import INTERRUPTED, need
+
+
+def run(options: Namespace) -> int:
+    """Serve until Ctrl-C, which is the only way it ends well."""
+    need("simulate", "aiohttp", *(("trustme",) if options.tls else ()))
+    serve_forever(
+        port=options.port, symbols=options.symbols, seed=options.seed, latency=options.latency, tls=options.tls
+    )
+    return INTERRUPTED

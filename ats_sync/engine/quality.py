@@ -1,0 +1,134 @@
+"""How good a symbol's data was over the last minutes, from what was really counted."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..store.market import MarketStore
+from .freshness import stream_doubt
+from .moment import Moment
+
+WINDOW = 300.0
+SAMPLE_EVERY = 10.0
+DRIFT = 1.5
+"""Events that are older than this (seconds) when they are the newest of their connection have drifted."""
+WEIGHTS = {"missing": 0.35, "out_of_order": 0.15, "drift": 0.20, "mismatch": 0.30}
+PUBLISH, DEGRADE = 0.90, 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """``score`` = 1 − (0.35·missing + 0.15·out_of_order + 0.20·drift + 0.30·mismatch), each part from 0 to 1.
+
+    ``missing``: events lost, or the share of time in which a series was not live, whichever is larger.
+    ``out_of_order``: events that came after later ones. ``drift``: the share of time in which the newest events were
+    late or the clock was in doubt. ``mismatch``: closed candles that an audit by REST had to correct.
+    ``seconds``: the time it was measured over, at most 300.
+    """
+
+    score: float
+    missing: float
+    out_of_order: float
+    drift: float
+    mismatch: float
+    seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """ "publish" from 0.90 on, "degrade" from 0.85 on, "stop" below."""
+        if self.score >= PUBLISH:
+            return "publish"
+        return "degrade" if self.score >= DEGRADE else "stop"
+
+
+class Sample(NamedTuple):
+    """Totals of one symbol at a moment; ``live`` and ``drifted`` hold for the moment itself."""
+
+    at: float
+    received: int
+    lost: int
+    out_of_order: int
+    audited: int
+    mismatched: int
+    live: bool
+    drifted: bool
+
+
+class QualityMeter:
+    """Samples every followed symbol and judges the difference between the first and the last sample."""
+
+    def __init__(self, store: MarketStore) -> None:
+        self._store = store
+        self._samples: dict[str, deque[Sample]] = {}
+        self._due = 0.0
+
+    def due(self) -> float:
+        return self._due
+
+    def sample(self, at: Moment) -> None:
+        """Take a sample of every symbol, if it is time."""
+        if at.steady < self._due:
+            return
+        self._due = at.steady + SAMPLE_EVERY
+        for gone in self._samples.keys() - self._store.books.keys():
+            del self._samples[gone]
+        taken = self._take(at)
+        for symbol, sample in taken.items():
+            samples = self._samples.setdefault(symbol, deque(maxlen=int(WINDOW / SAMPLE_EVERY) + 1))
+            samples.append(sample)
+
+    def judge(self, symbol: str, at: Moment) -> Quality:
+        """The quality of a followed symbol up to now (KeyError for others)."""
+        now = self._take(at, only=symbol)[symbol]
+        samples = [*self._samples.get(symbol, ()), now]
+        first = samples[0]
+        received = now.received - first.received
+        lost = now.lost - first.lost
+        audited = now.audited - first.audited
+        missing = max(
+            lost / (received + lost) if lost else 0.0,
+            sum(not sample.live for sample in samples) / len(samples),
+        )
+        out_of_order = (now.out_of_order - first.out_of_order) / received if received else 0.0
+        drift = sum(sample.drifted for sample in samples) / len(samples)
+        mismatch = (now.mismatched - first.mismatched) / audited if audited else 0.0
+        parts = {
+            "missing": min(1.0, missing),
+            "out_of_order": min(1.0, out_of_order),
+            "drift": drift,
+            "mismatch": min(1.0, mismatch),
+        }
+        score = 1.0 - sum(WEIGHTS[name] * part for name, part in parts.items())
+        return Quality(score, **parts, seconds=now.at - first.at)
+
+    def _take(self, at: Moment, only: str | None = None) -> dict[str, Sample]:
+        store, exchange = self._store, at.exchange / 1000.0
+        samples: dict[str, Sample] = {}
+        symbols = store.books if only is None else {only: store.books[only]}
+        for symbol, book in symbols.items():
+            standing, ring = book.standing(), store.trades[symbol]
+            samples[symbol] = Sample(
+                at.steady,
+                book.received + ring.received,
+                ring.missed,
+                book.out_of_order + ring.out_of_order,
+                0,
+                0,
+                live=not stream_doubt(standing.link, standing.suspected, exchange, DRIFT),
+                drifted=not at.proven or (standing.link is not None and standing.link.age(exchange) > DRIFT),
+            )
+        for (symbol, _), series in store.klines.items():
+            so_far = samples.get(symbol)
+            if so_far is not None:
+                link = series.link
+                samples[symbol] = so_far._replace(
+                    received=so_far.received + series.received,
+                    lost=so_far.lost + series.lost,
+                    out_of_order=so_far.out_of_order + series.out_of_order,
+                    audited=so_far.audited + series.audited,
+                    mismatched=so_far.mismatched + series.mismatches,
+                    live=so_far.live and link is not None and link.up and not series.suspected,
+                )
+        return samples

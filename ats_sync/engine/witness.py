@@ -1,0 +1,159 @@
+"""Streams that died alone and in silence, found by what their siblings tell.
+
+Every kline event of a symbol names its last trade, so do its aggregated trades and the tickers; a series that
+has not heard of a trade its siblings have known of for a while is suspected. The quotes that come every few
+seconds do the same for the books.
+
+A kline stream is throttled: what was traded within a moment of its last event may rightly stay untold until the
+next trade. So only a trade that surely happened later than that is evidence against it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..feeds import Key
+from ..store.book import BookSeries
+from ..store.klines import KlineSeries
+from ..store.link import Link
+from ..store.market import MarketStore
+from ..venue import decode
+from ..venue.decode import DecodeError
+from .moment import Moment
+
+LOOK_EVERY = 0.5
+GRACE = 1.5
+"""Seconds that evidence must be old before it counts: siblings are not told at the same instant."""
+BOOK_GRACE = 0.6
+KLINE_THROTTLE = 400
+"""Trades within this long (ms) of a kline event may stay untold."""
+TOLD_WITHIN = 300
+"""A kline event follows its last trade within this long (ms)."""
+LINK_CURRENT = 1.2
+"""A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
+
+
+class Sighting(NamedTuple):
+    """Somebody told that ``trade`` has happened, and not before ``happened`` (exchange ms)."""
+
+    trade: int
+    happened: int
+    seen: float
+
+
+class _Symbol:
+    """What is known of one symbol."""
+
+    __slots__ = ("best", "quote", "ripening", "ticker")
+
+    def __init__(self) -> None:
+        self.best = Sighting(-1, 0, 0.0)  # the newest one that is old enough to count
+        self.ripening: deque[Sighting] = deque(maxlen=16)
+        self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
+        self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
+
+
+class Witnesses:
+    """Collects the evidence and names the suspects. One moment's look costs a scan of each series' last frame."""
+
+    def __init__(self, store: MarketStore) -> None:
+        self._store = store
+        self._symbols: dict[str, _Symbol] = {}
+        self._due = 0.0
+
+    def due(self) -> float:
+        return self._due
+
+    def look(self, at: Moment) -> Iterator[tuple[Key, str]]:
+        """Every series that is suspected now, with the reason."""
+        if at.steady < self._due:
+            return
+        self._due = at.steady + LOOK_EVERY
+        store = self._store
+        for as_of, last_trades in store.tickers.take():
+            self._take_tickers(as_of, last_trades, at)
+        by_symbol: dict[str, list[KlineSeries]] = {}
+        for (symbol, _), series in store.klines.items():
+            by_symbol.setdefault(symbol, []).append(series)
+        for gone in self._symbols.keys() - store.books.keys():
+            del self._symbols[gone]
+        for symbol, book in store.books.items():
+            known = self._symbols.get(symbol)
+            if known is None:
+                known = self._symbols[symbol] = _Symbol()
+            yield from self._look_at_trades(symbol, known, by_symbol.get(symbol, []), at)
+            reason = self._look_at_book(symbol, known, book, at)
+            if reason:
+                yield book.key, reason
+
+    def _take_tickers(self, as_of: int, last_trades: dict[str, int], at: Moment) -> None:
+        for symbol in self._store.books:
+            trade = last_trades.get(symbol)
+            known = self._symbols.get(symbol)
+            if trade is None or known is None:
+                continue
+            before, last = known.ticker
+            if as_of > before:
+                known.ticker = (as_of, trade)
+                if 0 <= last < trade:
+                    # It happened after the previous ticker, or that would have told of it.
+                    _add(known, Sighting(trade, before, at.steady))
+
+    def _look_at_trades(
+        self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment
+    ) -> Iterator[tuple[Key, str]]:
+        ring = self._store.trades.get(symbol)
+        ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
+        _add(known, Sighting(ring_trade, traded, at.steady))
+        heard = [series.last_heard() for series in klines]
+        for trade, event, _ in heard:
+            _add(known, Sighting(trade, event - TOLD_WITHIN, at.steady))
+        while known.ripening and known.ripening[0].seen <= at.steady - GRACE:
+            known.best = known.ripening.popleft()
+        best = known.best
+        if ring is not None and ring_trade < best.trade and _current(ring.link, at):
+            yield ring.key, "its stream is silent though the symbol trades"
+        for series, (trade, event, answered) in zip(klines, heard, strict=True):
+            told_until = max(event, answered) + KLINE_THROTTLE
+            if trade < best.trade and best.happened > told_until and _current(series.link, at):
+                yield series.key, "its stream is silent though the symbol trades"
+
+    def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
+        quote = self._store.quotes.get(symbol)
+        if quote is None or quote[0] <= book.update_id():
+            known.quote = (-1, 0.0)
+            return ""
+        update_id, frame = quote
+        if known.quote[0] < 0:
+            known.quote = (update_id, at.steady)
+        if at.steady - known.quote[1] < BOOK_GRACE or not _current(book.standing().link, at):
+            return ""
+        # Only deeper levels may have changed, of which this stream rightly says nothing.
+        try:
+            held = book.read()
+            bid, bid_quantity, ask, ask_quantity = decode.best_quotes(frame)
+        except DecodeError:
+            return ""
+        if held is None or not held.bids or not held.asks:
+            return ""
+        same = held.bids[0][:2] == [bid, bid_quantity] and held.asks[0][:2] == [ask, ask_quantity]
+        return "" if same else "its stream is silent though the book changes"
+
+
+def _add(known: _Symbol, sighting: Sighting) -> None:
+    newest = known.ripening[-1] if known.ripening else known.best
+    if sighting.trade > newest.trade:
+        known.ripening.append(sighting)
+    elif sighting.trade == newest.trade and sighting.happened > newest.happened:
+        # Another witness places the same trade later: keep when it was first seen.
+        better = newest._replace(happened=sighting.happened)
+        if known.ripening:
+            known.ripening[-1] = better
+        else:
+            known.best = better
+
+
+def _current(link: Link | None, at: Moment) -> bool:
+    return link is not None and link.up and link.age(at.exchange / 1000.0) <= LINK_CURRENT

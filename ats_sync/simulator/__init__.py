@@ -1,0 +1,30 @@
+"""An exchange to run against: Binance USDⓈ-M futures and their spot market on loopback, with every fault on call.
+
+Needs the extra ``simulator`` (aiohttp), and ``tls`` (trustme) for TLS. It uses nothing of the rest of the library, so
+that a mistake in one is not repeated in the other.
+"""
+
+from __future__ import annotations
+
+from .clock import before_midnight, before_turn
+from .controls import Controls
+from .errors import ApiError, SimulatorError
+from .exchange import SimulatedExchange, serve_forever
+from .settings import Settings
+from .stats import BlastResult, ConnectionInfo, HostStats, RequestRecord, SimulatorStats
+
+__all__ = [
+    "ApiError",
+    "BlastResult",
+    "ConnectionInfo",
+    "Controls",
+    "HostStats",
+    "RequestRecord",
+    "Settings",
+    "SimulatedExchange",
+    "SimulatorError",
+    "SimulatorStats",
+    "before_midnight",
+    "before_turn",
+    "serve_forever",
+]

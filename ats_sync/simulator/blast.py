@@ -1,0 +1,369 @@
+"""Floods subscribed streams with fresh copies of real frames, for benchmarks.
+
+The market makes as many frames as a market does. To load a client with any rate, the newest frame of each stream is
+made into a template whose times and ids are filled in anew for every copy: contiguous trade ids, chained update ids,
+kline events that agree with the trades sent before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import re
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .connection import StreamConnection
+from .market import Frame
+from .market.intervals import floor_open, next_open
+from .names import KINDS, delivers, kind_of
+from .wire import ws_frame
+
+DEFAULT_MIX = {"kline": 0.47, "depth": 0.30, "aggTrade": 0.22, "markPrice": 0.01}
+"""Shares of the frames of 200 symbols with four intervals, books, trades and mark prices at a busy time."""
+
+_CHUNK = 256
+_HIGH_WATER = 1 << 20
+_RATE_TICK = 0.005
+_DRAIN_TICK = 0.0002
+_UPDATE_STEP = 10
+_DAY = 86_400_000
+_NUMBER = re.compile(r'"(E|T|a|f|l|L|n|U|u|pu|t)":(\d+)')
+
+Value = tuple[int, int, int]
+"""A number in a template: (base, added each round, 1 if exchange time is added)."""
+_NOW: Value = (0, 0, 1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stream on one connection."""
+
+    target: int
+    combined: bool
+    frame: Frame
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return kind_of(self.frame.stream)
+
+    @property
+    def symbol(self) -> str:
+        """The lower-case symbol of its name."""
+        return self.frame.stream.partition("@")[0]
+
+
+@dataclass
+class _Counter:
+    """An id that grows by one with each use; uses are counted over one round."""
+
+    base: int
+    uses: int = 0
+
+
+def _numbers(payload: str) -> dict[str, int]:
+    return {name: int(text) for name, text in _NUMBER.findall(payload)}
+
+
+class Part:
+    """The share of one connection in a round: templates, and the numbers that go into them."""
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        """Where in the round each template stands."""
+        self.kinds: list[str] = []
+        self._templates: list[bytes] = []
+        self._values: list[Value] = []
+        self._offsets = [0]
+        self._texts: list[bytes] = []
+        self._sizes: list[int] = []
+
+    def add(self, position: int, kind: str, template: str, values: list[Value]) -> None:
+        """The next template."""
+        self.positions.append(position)
+        self.kinds.append(kind)
+        self._templates.append(template.encode())
+        self._values += values
+        self._offsets.append(len(self._values))
+
+    def _message(self, index: int, turn: int, now: int) -> bytes:
+        values = self._values[self._offsets[index] : self._offsets[index + 1]]
+        return self._templates[index] % tuple(base + added * turn + timed * now for base, added, timed in values)
+
+    def measure(self, turn: int, now: int) -> None:
+        """Make frame headers for the numbers of round ``turn``."""
+        self._texts, self._sizes = [], []
+        for index, template in enumerate(self._templates):
+            message = self._message(index, turn, now)
+            frame = ws_frame(message)
+            header = frame[: len(frame) - len(message)]
+            self._texts.append(header.replace(b"%", b"%%") + template)
+            self._sizes.append(len(frame))
+
+    def render(self, first: int, last: int, turn: int, now: int) -> tuple[bytes, list[int]]:
+        """The frames ``first`` to ``last`` (exclusive) of round ``turn`` in one piece, and the size of each."""
+        flat = self._values[self._offsets[first] : self._offsets[last]]
+        values = tuple([base + added * turn + timed * now for base, added, timed in flat])
+        data = b"".join(self._texts[first:last]) % values
+        sizes = self._sizes[first:last]
+        if len(data) == sum(sizes):
+            return data, sizes
+        # A number has grown by a digit since the headers were made.
+        self.measure(turn, now)
+        frames = [ws_frame(self._message(index, turn, now)) for index in range(first, last)]
+        return b"".join(frames), [len(frame) for frame in frames]
+
+
+class Round:
+    """The frames of all connections in an order that repeats, each time with the next ids."""
+
+    def __init__(
+        self, sources: list[Source], targets: int, mix: Mapping[str, float], now: int, generator: random.Random
+    ) -> None:
+        self._now = now
+        self.turn = now + _DAY
+        """When the first candle of these streams turns."""
+        by_kind: dict[str, list[Source]] = {}
+        for source in sources:
+            if mix.get(source.kind, 0.0) > 0:
+                by_kind.setdefault(source.kind, []).append(source)
+        whole = sum(mix[kind] for kind in by_kind)
+        # Long enough for each stream to have its turn.
+        length = max((math.ceil(len(found) / mix[kind] * whole) for kind, found in by_kind.items()), default=0)
+        order = [
+            found[number % len(found)]
+            for kind, found in by_kind.items()
+            for number in range(max(len(found), round(length * mix[kind] / whole)))
+        ]
+        generator.shuffle(order)
+        self.size = len(order)
+        self._uses = Counter(source.frame.stream for source in order)
+        self._growth = Counter(source.symbol for source in order if source.kind == "aggTrade")
+        self._trades = self._last_trades(sources)
+        self._ids: dict[str, _Counter] = {}
+        self.parts = [Part() for _ in range(targets)]
+        for position, source in enumerate(order):
+            self._add(position, source)
+        for part in self.parts:
+            part.measure(0, now)
+
+    @staticmethod
+    def _last_trades(sources: list[Source]) -> dict[str, _Counter]:
+        last: Counter[str] = Counter()
+        for source in sources:
+            if source.kind in ("kline", "aggTrade"):
+                numbers = _numbers(source.frame.payload)
+                last[source.symbol] = max(last[source.symbol], numbers.get("L", numbers.get("l", 0)))
+        return {symbol: _Counter(number) for symbol, number in last.items()}
+
+    def _add(self, position: int, source: Source) -> None:
+        fields = {
+            "kline": self._kline,
+            "aggTrade": self._agg_trade,
+            "depth": self._book,
+            "bookTicker": self._book,
+        }.get(source.kind, self._timed)(source)
+        values: list[Value] = []
+
+        def fill(match: re.Match[str]) -> str:
+            value = fields.get(match[1])
+            if value is None:
+                return match[0]
+            values.append(value)
+            return f'"{match[1]}":%d'
+
+        frame = source.frame
+        text = _NUMBER.sub(fill, frame.payload.replace("%", "%%")).replace('"x":true', '"x":false')
+        if source.combined:
+            stream = frame.stream.replace("%", "%%")
+            text = f'{{"stream":"{stream}","data":{text}}}'
+        self.parts[source.target].add(position, source.kind, text, values)
+
+    def _kline(self, source: Source) -> dict[str, Value]:
+        numbers = _numbers(source.frame.payload)
+        interval = source.frame.stream.partition("@kline_")[2]
+        opened = floor_open(interval, self._now)
+        turn = next_open(interval, opened)
+        self.turn = min(self.turn, turn)
+        trades = self._trades[source.symbol]
+        count = numbers["n"] if numbers["t"] == opened else 1
+        growth = self._growth[source.symbol]
+        return {
+            "E": _NOW,
+            "t": (opened, 0, 0),
+            "T": (turn - 1, 0, 0),
+            "L": (trades.base + trades.uses, growth, 0),
+            "n": (count + trades.uses, growth, 0),
+        }
+
+    def _agg_trade(self, source: Source) -> dict[str, Value]:
+        trades = self._trades[source.symbol]
+        trades.uses += 1
+        uses = self._uses[source.frame.stream]
+        own = self._counter(source, "a")
+        own.uses += 1
+        trade = (trades.base + trades.uses, uses, 0)
+        return {"E": _NOW, "T": _NOW, "a": (own.base + own.uses, uses, 0), "f": trade, "l": trade}
+
+    def _book(self, source: Source) -> dict[str, Value]:
+        own = self._counter(source, "u")
+        before = own.base + own.uses * _UPDATE_STEP
+        own.uses += 1
+        step = self._uses[source.frame.stream] * _UPDATE_STEP
+        return {
+            "E": _NOW,
+            "T": _NOW,
+            "U": (before + 1, step, 0),
+            "u": (before + _UPDATE_STEP, step, 0),
+            "pu": (before, step, 0),
+        }
+
+    def _counter(self, source: Source, field: str) -> _Counter:
+        found = self._ids.get(source.frame.stream)
+        if found is None:
+            found = self._ids[source.frame.stream] = _Counter(_numbers(source.frame.payload)[field])
+        return found
+
+    def _timed(self, source: Source) -> dict[str, Value]:
+        return {"E": _NOW}
+
+
+class Blast:
+    """One flood over the given connections. ``frames``: the newest frame of each stream, by (spot, name)."""
+
+    def __init__(
+        self,
+        connections: list[StreamConnection],
+        frames: Mapping[tuple[bool, str], Frame],
+        now: Callable[[], int],
+        mix: Mapping[str, float] | None,
+        send_buffer: int,
+    ) -> None:
+        self._asked = mix
+        shares = dict(DEFAULT_MIX if mix is None else mix)
+        if set(shares) - set(KINDS) or min(shares.values(), default=-1) < 0 or sum(shares.values()) <= 0:
+            raise ValueError(f"mix must give shares to kinds of stream ({', '.join(KINDS)}), not {mix!r}")
+        sources: dict[tuple[bool, str], Source] = {}
+        for target, connection in enumerate(connections):
+            for name in connection.names:
+                key = (connection.spot, name)
+                if key in frames and delivers(connection.route, name):
+                    sources.setdefault(key, Source(target, connection.combined, frames[key]))
+        self._connections = connections
+        self._now = now
+        self._send_buffer = send_buffer
+        self._generator = random.Random(1)
+        self._sources = list(sources.values())
+        self._mix = shares
+        self._round = self._make()
+        if not self._round.size:
+            raise ValueError("nothing to send: no stream of the mix has had a frame on these connections yet")
+        self._turn = 0
+        self._position = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._by_kind: Counter[str] = Counter()
+        self._by_connection = [0] * len(self._connections)
+        self._bytes = 0
+
+    def continues(self, connections: list[StreamConnection], mix: Mapping[str, float] | None) -> bool:
+        """Whether a flood over ``connections`` with ``mix`` is this one going on."""
+        return connections == self._connections and mix == self._asked
+
+    def _make(self) -> Round:
+        return Round(self._sources, len(self._connections), self._mix, self._now(), self._generator)
+
+    async def run(self, frames_per_second: float | None, seconds: float) -> dict[str, Any]:
+        """Send for ``seconds``, or until a connection has closed; what was sent. Run again, it goes on."""
+        self._forget()
+        begun = time.monotonic()
+        held_back = 0
+        if frames_per_second is None:
+            await self._flat_out(begun + seconds)
+        else:
+            held_back = await self._at_rate(frames_per_second, begun + seconds)
+        numbers = [connection.number for connection in self._connections]
+        return {
+            "frames": self._by_kind.total(),
+            "bytes": self._bytes,
+            "seconds": time.monotonic() - begun,
+            "by_kind": dict(self._by_kind),
+            "by_connection": dict(zip(numbers, self._by_connection, strict=True)),
+            "held_back": held_back,
+        }
+
+    @property
+    def _open(self) -> bool:
+        return all(connection.open for connection in self._connections)
+
+    @property
+    def _unsent(self) -> int:
+        return max(connection.gate.unsent for connection in self._connections)
+
+    async def _flat_out(self, end: float) -> None:
+        while time.monotonic() < end and self._open:
+            if self._unsent < _HIGH_WATER:
+                self._send(_CHUNK * len(self._connections))
+                await asyncio.sleep(0)
+            else:
+                await asyncio.sleep(_DRAIN_TICK)
+
+    async def _at_rate(self, rate: float, end: float) -> int:
+        """What a full socket keeps back is not made up for, but counted."""
+        last = time.monotonic()
+        owed = 0.0
+        held_back = 0
+        while (now := time.monotonic()) < end and self._open:
+            owed += rate * (now - last)
+            last = now
+            due = int(owed)
+            owed -= due
+            if self._unsent > self._send_buffer:
+                held_back += due
+            elif due:
+                self._send(due)
+            await asyncio.sleep(max(0.0, _RATE_TICK - (time.monotonic() - now)))
+        return held_back
+
+    def _send(self, count: int) -> None:
+        """The next ``count`` frames of the round, each on its connection."""
+        now = self._now()
+        while count > 0:
+            last = min(self._position + count, self._round.size)
+            for number, part in enumerate(self._round.parts):
+                begin = bisect_left(part.positions, self._position)
+                end = bisect_left(part.positions, last)
+                if begin < end:
+                    self._write(number, part, begin, end, now)
+            count -= last - self._position
+            self._position = last
+            if last == self._round.size:
+                self._position = 0
+                self._turn += 1
+                # Between rounds every id has been used equally often, so that a new round goes on where this ends.
+                if now >= self._round.turn:
+                    self._round = self._make()
+
+    def _write(self, number: int, part: Part, begin: int, end: int, now: int) -> None:
+        data, sizes = part.render(begin, end, self._turn, now)
+        connection = self._connections[number]
+        if connection.gate.separate:
+            parts, at = [], 0
+            for size in sizes:
+                parts.append(data[at : at + size])
+                at += size
+            connection.gate.send(parts)
+        else:
+            connection.gate.send([data])
+        self._by_kind.update(part.kinds[begin:end])
+        self._by_connection[number] += len(sizes)
+        self._bytes += len(data)
+        connection.frames_sent += len(sizes)
+        connection.bytes_sent += len(data)

@@ -1,0 +1,269 @@
+"""One client on the streams: its subscriptions, its messages, its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiohttp import WSMsgType, web
+
+from .gate import Gate
+from .settings import Settings
+from .stats import ConnectionInfo
+from .wire import PING, PONG, close_frame, ws_frame
+
+_METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+_CLOSE_WAIT = 1.0
+_BIG_MESSAGE_GRACE = 3.0
+
+
+class Subscriptions(Protocol):
+    """Who is told when a connection joins or leaves a stream."""
+
+    def join(self, connection: StreamConnection, stream: str) -> None:
+        """``connection`` wants ``stream`` from now on."""
+
+    def leave(self, connection: StreamConnection, stream: str) -> None:
+        """``connection`` no longer wants ``stream``."""
+
+
+@dataclass(frozen=True)
+class Pings:
+    """How a host pings: every ``interval`` seconds, and a pong is due ``deadline`` seconds after a ping."""
+
+    interval: float
+    deadline: float
+
+
+@dataclass(eq=False)
+class StreamConnection:
+    """A WebSocket after its handshake. Frames wait in ``outbox`` until :meth:`flush`."""
+
+    number: int
+    route: str
+    combined: bool
+    gate: Gate
+    settings: Settings
+    subscriptions: Subscriptions
+    opened_at: int
+    """Exchange time, ms."""
+    names: dict[str, None] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    """Streams of this connection that a fault has silenced."""
+    barred: set[str] = field(default_factory=set)
+    """Streams that stay silent on this connection even when it subscribes to them again."""
+    outbox: list[bytes] = field(default_factory=list)
+    messages: int = 0
+    frames_sent: int = 0
+    bytes_sent: int = 0
+    pongs: int = 0
+    closed_why: str = ""
+
+    def __post_init__(self) -> None:
+        self.born = time.monotonic()
+        self._last_ping = self.born
+        self._pong_due: float | None = None
+        self._recent: deque[float] = deque()
+        self._big_until = 0.0
+        self._close_sent = False
+
+    @property
+    def spot(self) -> bool:
+        """On the spot exchange's streams."""
+        return self.route == "spot"
+
+    @property
+    def open(self) -> bool:
+        """Still delivering."""
+        return self.gate.alive and not self._close_sent and not self.gate.peer_gone
+
+    def info(self) -> ConnectionInfo:
+        """What is told of it in the statistics."""
+        return ConnectionInfo(
+            number=self.number,
+            route=self.route,
+            opened_at=self.opened_at,
+            open=self.open,
+            subscriptions=len(self.names),
+            messages=self.messages,
+            frames_sent=self.frames_sent,
+            bytes_sent=self.bytes_sent,
+            closed_why=self.closed_why,
+        )
+
+    # -- out
+
+    def push(self, wire: bytes) -> None:
+        """Queue one frame."""
+        self.outbox.append(wire)
+
+    def flush(self) -> None:
+        """Write what is queued; a reader too slow for the send buffer is cut instead."""
+        outbox = self.outbox
+        if not outbox:
+            return
+        self.outbox = []
+        if not self.open:
+            return
+        unsent = self.gate.unsent
+        bound = self.settings.send_buffer * (8 if self.gate.frozen else 1)
+        if unsent > bound and time.monotonic() > self._big_until:
+            self.closed_why = "slow reader"
+            self.gate.abort()
+            return
+        size = sum(map(len, outbox))
+        if unsent <= bound < unsent + size:
+            # One message that outgrows the buffer is not the reader's fault: it has a while to take it.
+            self._big_until = time.monotonic() + _BIG_MESSAGE_GRACE
+        self.frames_sent += len(outbox)
+        self.bytes_sent += size
+        self.gate.send(outbox)
+
+    def reply(self, message: dict[str, Any]) -> None:
+        """Queue a control answer behind the frames before it, and write both."""
+        self.push(ws_frame(json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()))
+        self.flush()
+
+    def close(self, why: str, code: int = 1008) -> None:
+        """Close politely: close frame, then the TCP connection."""
+        if self._close_sent or not self.gate.alive:
+            return
+        self.closed_why = self.closed_why or why
+        self.flush()
+        self._close_sent = True
+        self.gate.send([close_frame(code, why)])
+        asyncio.get_running_loop().call_later(_CLOSE_WAIT, self.gate.close)
+
+    def check_time(self, now: float, pings: Pings, max_age: float) -> None:
+        """Ping, and close for age or a missing pong; ``now`` is monotonic."""
+        if not self.open or self.gate.half_open:
+            return
+        if now - self.born >= max_age:
+            self.close("age limit", 1001)
+        elif self._pong_due is not None and now >= self._pong_due:
+            self.close("no pong")
+        elif now - self._last_ping >= pings.interval:
+            self._last_ping = now
+            if self._pong_due is None:
+                self._pong_due = now + pings.deadline
+            self.gate.send([ws_frame(str(time.time_ns() // 1_000_000).encode(), PING)])
+
+    # -- in
+
+    async def run(self, socket: web.WebSocketResponse) -> None:
+        """Read until the client leaves or the connection is closed."""
+        while True:
+            message = await socket.receive()
+            kind = message.type
+            if kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG):
+                if self._close_sent:
+                    continue
+                self.messages += 1
+                if self._too_fast():
+                    self.close("Too many requests")
+                elif kind == WSMsgType.PING:
+                    self.flush()
+                    self.gate.send([ws_frame(bytes(message.data), PONG)])
+                elif kind == WSMsgType.PONG:
+                    self.pongs += 1
+                    self._pong_due = None
+                else:
+                    self.take(message.data)
+                continue
+            if kind == WSMsgType.CLOSE:
+                if not self._close_sent:
+                    self._close_sent = True
+                    self.closed_why = self.closed_why or "closed by the client"
+                    self.gate.send([close_frame(int(message.data or 1000))])
+                self.gate.close()
+            elif kind == WSMsgType.ERROR:
+                self.closed_why = self.closed_why or f"protocol error: {message.data}"
+                self.gate.close()
+            return
+
+    def _too_fast(self) -> bool:
+        limit = self.settings.spot_messages_per_second if self.spot else self.settings.messages_per_second
+        now = time.monotonic()
+        recent = self._recent
+        while recent and now - recent[0] >= 1.0:
+            recent.popleft()
+        recent.append(now)
+        return len(recent) > limit
+
+    def take(self, text: str | bytes) -> None:
+        """Carry out one client message."""
+        try:
+            asked = json.loads(text)
+        except ValueError as error:
+            self.reply({"code": 2, "msg": f"Invalid request: {error}"})
+            return
+        if not isinstance(asked, dict):
+            self.reply({"code": 2, "msg": "Invalid request: request must be a JSON object"})
+            return
+        method, params, number = asked.get("method"), asked.get("params", []), asked.get("id")
+        if method not in _METHODS:
+            expected = ", ".join(f"`{name}`" for name in _METHODS)
+            self.reply({"code": 2, "msg": f"Invalid request: unknown variant `{method}`, expected one of {expected}"})
+            return
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | str)):
+            self.reply({"code": 2, "msg": "Invalid request: request ID must be an unsigned integer or a string"})
+            return
+        if method == "LIST_SUBSCRIPTIONS":
+            self.reply({"result": list(self.names), "id": number})
+            return
+        if not isinstance(params, list):
+            self.reply({"code": 2, "msg": "Invalid request: params must be an array"})
+            return
+        if method in ("SET_PROPERTY", "GET_PROPERTY"):
+            self._property(method, params, number)
+            return
+        if not all(isinstance(name, str) for name in params):
+            self.reply({"code": 2, "msg": "Invalid request: stream names must be strings"})
+            return
+        size = len(text.encode()) if isinstance(text, str) else len(text)
+        if len(params) > self.settings.max_names or size > self.settings.max_message:
+            if self.settings.oversized == "close":
+                self.close("Payload too long", 1009)
+            return
+        change: Callable[[str], bool] = self.add if method == "SUBSCRIBE" else self.remove
+        for name in params:
+            if not change(name):
+                return
+        self.reply({"result": None, "id": number})
+
+    def _property(self, method: str, params: list[Any], number: int | str | None) -> None:
+        if not params or params[0] != "combined":
+            self.reply({"code": 2, "msg": "Invalid request: unknown property"})
+        elif method == "GET_PROPERTY":
+            self.reply({"result": self.combined, "id": number})
+        elif len(params) == 2 and isinstance(params[1], bool):
+            self.flush()
+            self.combined = params[1]
+            self.reply({"result": None, "id": number})
+        else:
+            self.reply({"code": 2, "msg": "Invalid request: property value must be a boolean"})
+
+    def add(self, name: str) -> bool:
+        """Subscribe to one stream; False when that closed the connection."""
+        if name in self.names:
+            return True
+        if len(self.names) >= self.settings.max_streams:
+            self.close("Too many streams")
+            return False
+        self.names[name] = None
+        self.dropped.discard(name)
+        self.subscriptions.join(self, name)
+        return True
+
+    def remove(self, name: str) -> bool:
+        """Unsubscribe from one stream; an unknown one is no error."""
+        if name in self.names:
+            del self.names[name]
+            self.dropped.discard(name)
+            self.subscriptions.leave(self, name)
+        return True

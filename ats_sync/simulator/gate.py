@@ -1,0 +1,259 @@
+"""The byte level of one accepted connection: where cuts, freezes and trickles really happen.
+
+A gate stands between the socket and the HTTP server's protocol, under TLS, so that a held or trickled connection
+stops in the middle of a record as a real network does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from .tls import TlsSession
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+def reset_socket(sock: socket.socket) -> None:
+    """Make the close of ``sock`` a TCP reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+
+
+class Gate(asyncio.Protocol):
+    """One accepted connection. ``on_gone`` is called once, when the peer or we have ended it."""
+
+    def __init__(
+        self,
+        inner: Callable[[], asyncio.BaseProtocol],
+        context: ssl.SSLContext | None,
+        on_gone: Callable[[Gate], None],
+    ) -> None:
+        self._inner_factory = inner
+        self._inner: asyncio.Protocol | None = None
+        self._context = context
+        self._tls = TlsSession(context) if context is not None else None
+        self._on_gone = on_gone
+        self._raw: asyncio.Transport | None = None
+        self._held_out: deque[bytes] = deque()
+        self._held_size = 0
+        self._closing = False
+        self._credit = 0.0
+        self.frozen = False
+        self.half_open = False
+        self.peer_gone = False
+        self.rate: float | None = None
+        self.transport = GateTransport(self)
+
+    # -- the socket's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._raw = cast(asyncio.Transport, transport)
+        if self.frozen:
+            self._raw.pause_reading()
+        if self._tls is None:
+            self._open_inner()
+
+    def _open_inner(self) -> None:
+        self._inner = cast(asyncio.Protocol, self._inner_factory())
+        self._inner.connection_made(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.half_open:
+            return
+        if self._tls is None:
+            assert self._inner is not None
+            self._inner.data_received(data)
+            return
+        try:
+            plain, answer, closed = self._tls.receive(data)
+        except ssl.SSLError:
+            self.abort()
+            return
+        if answer:
+            self._emit(answer)
+        if self._tls.established and self._inner is None:
+            self._open_inner()
+        if plain and self._inner is not None:
+            self._inner.data_received(plain)
+        if closed:
+            self.close()
+
+    def eof_received(self) -> bool:
+        self.peer_gone = True
+        if self.half_open:
+            # A dead network answers a FIN as little as anything else; the socket stays until it is swept.
+            self._on_gone(self)
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._raw = None
+        self._held_out.clear()
+        self._held_size = 0
+        if self._inner is not None:
+            inner, self._inner = self._inner, None
+            inner.connection_lost(exc)
+        self._on_gone(self)
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    # -- the server's side
+
+    @property
+    def alive(self) -> bool:
+        """Still usable: neither closed nor closing."""
+        return self._raw is not None and not self._closing
+
+    @property
+    def separate(self) -> bool:
+        """Whether frames are to be sent apart, each in records of its own."""
+        return self._tls is not None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes not yet taken by the kernel."""
+        return self._held_size + (self._raw.get_write_buffer_size() if self._raw is not None else 0)
+
+    def info(self, name: str, default: Any = None) -> Any:
+        """``get_extra_info`` of the socket, and the TLS context."""
+        if name == "sslcontext":
+            return self._context
+        return self._raw.get_extra_info(name, default) if self._raw is not None else default
+
+    def send(self, parts: list[bytes]) -> None:
+        """Write ``parts`` at once; under TLS each has records of its own."""
+        if self._raw is None or self._closing:
+            return
+        if self._tls is None:
+            self._emit(b"".join(parts))
+        else:
+            self._emit(self._tls.send(parts))
+
+    def _emit(self, data: bytes) -> None:
+        if self._raw is None or self.half_open:
+            return
+        if self.frozen or self.rate is not None or self._held_out:
+            self._held_out.append(data)
+            self._held_size += len(data)
+        else:
+            self._raw.write(data)
+
+    def close(self) -> None:
+        """Close once everything held has been sent."""
+        if self._closing or self._raw is None:
+            return
+        if self._tls is not None:
+            self._emit(self._tls.close())
+        self._closing = True
+        if not self._held_out and not self.half_open:
+            self._raw.close()
+
+    def abort(self) -> None:
+        """Cut with a TCP reset."""
+        self._closing = True
+        if self._raw is None:
+            return
+        sock = self._raw.get_extra_info("socket")
+        if sock is not None:
+            reset_socket(sock)
+        self._raw.abort()
+
+    # -- faults
+
+    def go_half_open(self) -> None:
+        """From now on nothing is read or sent, and the TCP connection stays."""
+        self.half_open = True
+        self._held_out.clear()
+        self._held_size = 0
+
+    def freeze(self) -> None:
+        """Hold everything in both directions."""
+        self.frozen = True
+        if self._raw is not None and not self._raw.is_closing():
+            self._raw.pause_reading()
+
+    def thaw(self) -> None:
+        """Send what was held, read what came."""
+        self.frozen = False
+        if self._raw is not None and not self._raw.is_closing():
+            self._raw.resume_reading()
+        self.release(0.0)
+
+    def release(self, elapsed: float) -> None:
+        """Send what the rate allows after ``elapsed`` seconds, or all that is held when there is no rate."""
+        if self._raw is None or self.frozen or self.half_open:
+            return
+        if self.rate is None:
+            while self._held_out:
+                self._raw.write(self._held_out.popleft())
+            self._held_size = 0
+        else:
+            # Credit of an idle connection is not saved up beyond a second's worth.
+            self._credit = min(self._credit + elapsed * self.rate, max(1.0, self.rate))
+            while self._held_out and self._credit >= 1.0:
+                data = self._held_out.popleft()
+                now, later = data[: int(self._credit)], data[int(self._credit) :]
+                self._raw.write(now)
+                self._credit -= len(now)
+                self._held_size -= len(now)
+                if later:
+                    self._held_out.appendleft(later)
+        if self._closing and not self._held_out:
+            self._raw.close()
+
+
+class GateTransport(asyncio.Transport):
+    """What the HTTP server writes to."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.gate.info(name, default)
+
+    def is_closing(self) -> bool:
+        return not self.gate.alive
+
+    def close(self) -> None:
+        self.gate.close()
+
+    def abort(self) -> None:
+        self.gate.abort()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.gate.send([bytes(data)])
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.gate.send([b"".join(list_of_data)])
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return self.gate.unsent
+
+    def is_reading(self) -> bool:
+        raw = self.gate._raw
+        return raw is not None and raw.is_reading()
+
+    def pause_reading(self) -> None:
+        raw = self.gate._raw
+        if raw is not None and not raw.is_closing():
+            raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        raw = self.gate._raw
+        if raw is not None and not raw.is_closing() and not self.gate.frozen:
+            raw.resume_reading()

@@ -1,0 +1,127 @@
+"""Request limits of one host: weight a calendar minute, request buckets, 429, 418 and bans. Pure: time is given."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+MINUTE = 60_000
+FIVE_MINUTES = 5 * MINUTE
+LONGEST_BAN = 3 * 24 * 3600.0
+
+
+class Bucket:
+    """A count that starts anew with every window of exchange time (windows are aligned to the epoch)."""
+
+    def __init__(self, limit: int, window: int) -> None:
+        self.limit = limit
+        self.window = window
+        self.used = 0
+        self._index = -1
+
+    def add(self, now: int, amount: int) -> int:
+        """Count ``amount`` in the window that holds ``now``; returns what that window has now."""
+        index = now // self.window
+        if index != self._index:
+            self._index = index
+            self.used = 0
+        self.used += amount
+        return self.used
+
+    def ends(self, now: int) -> int:
+        """When the window that holds ``now`` ends, ms."""
+        return (now // self.window + 1) * self.window
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request turned away: 429 (slow down) or 418 (banned) until ``until`` (exchange ms)."""
+
+    status: int
+    until: int
+    limit: int
+    per_minute: bool = True
+
+    def retry_after(self, now: int) -> int:
+        """Whole seconds to wait, at least 1."""
+        return max(1, math.ceil((self.until - now) / 1000))
+
+
+class HostLimits:
+    """What one address has used of one host, and what it is told for it.
+
+    Going over the weight or a bucket is a 429 until that window ends. Requests sent all the same are forgiven
+    ``patience`` times, then the address is banned; every further ban, and every ``patience`` requests sent into a
+    ban, make the next one twice as long.
+    """
+
+    def __init__(self, weight_limit: int, buckets: dict[str, int], *, ban_seconds: float, patience: int) -> None:
+        self.weight = Bucket(weight_limit, MINUTE)
+        self.buckets = {name: Bucket(limit, FIVE_MINUTES) for name, limit in buckets.items()}
+        self.ban_seconds = ban_seconds
+        self.patience = patience
+        self.used_by_minute: deque[tuple[int, int]] = deque(maxlen=24 * 60)
+        self.max_used = 0
+        self.refused = {429: 0, 418: 0}
+        self.sent_while_banned = 0
+        self.banned_until = 0
+        self._wait_until: dict[str, int] = {}
+        self._offences = 0
+        self._bans = 0
+
+    def admit(self, now: int, weight: int, bucket: str | None = None) -> Refusal | None:
+        """Count one request; None lets it pass."""
+        if now < self.banned_until:
+            self.sent_while_banned += 1
+            self._offences += 1
+            if self._offences > self.patience:
+                self.ban(now)
+            return self._refuse(418, self.banned_until)
+        self.spend(now, weight)
+        counted = self.buckets.get(bucket) if bucket is not None else None
+        if counted is not None:
+            counted.add(now, 1)
+        for name, over in (("", self.weight), (bucket or "", counted)):
+            if over is None or over.used <= over.limit:
+                continue
+            if now >= self._wait_until.get(name, 0):
+                self._wait_until[name] = over.ends(now)
+                self._offences = 0
+                return self._refuse(429, over.ends(now), over.limit, name == "")
+            self._offences += 1
+            if self._offences > self.patience:
+                self.ban(now)
+                return self._refuse(418, self.banned_until)
+            return self._refuse(429, over.ends(now), over.limit, name == "")
+        return None
+
+    def spend(self, now: int, weight: int) -> int:
+        """Count ``weight`` in this minute without a request; returns what the minute has now."""
+        used = self.weight.add(now, weight)
+        minute = now - now % MINUTE
+        if self.used_by_minute and self.used_by_minute[-1][0] == minute:
+            self.used_by_minute[-1] = (minute, used)
+        elif used:
+            self.used_by_minute.append((minute, used))
+        self.max_used = max(self.max_used, used)
+        return used
+
+    def ban(self, now: int, seconds: float | None = None) -> int:
+        """Ban the address from now on, for ``seconds`` or as long as its record says; returns the end, ms."""
+        if seconds is None:
+            seconds = min(LONGEST_BAN, self.ban_seconds * 2**self._bans)
+            self._bans = min(self._bans + 1, 40)
+        self._offences = 0
+        self.banned_until = now + math.ceil(seconds * 1000)
+        return self.banned_until
+
+    def pardon(self) -> None:
+        """Forget bans and offences; what was used stays used."""
+        self.banned_until = 0
+        self._wait_until.clear()
+        self._offences = self._bans = 0
+
+    def _refuse(self, status: int, until: int, limit: int = 0, per_minute: bool = True) -> Refusal:
+        self.refused[status] += 1
+        return Refusal(status, until, limit, per_minute)

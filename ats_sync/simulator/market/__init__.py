@@ -1,0 +1,14 @@
+"""A pure, seeded model of Binance USDⓈ-M futures and the spot prices beside them.
+
+Candles, trades, books, mark prices, open interest and forced orders all follow from one trade process a symbol,
+so that REST answers and stream frames agree to the last digit. It has no clock, thread or socket: exchange time
+is what :meth:`Market.advance` was told last.
+"""
+
+from __future__ import annotations
+
+from .errors import UnknownInterval, UnknownSymbol
+from .frame import Frame
+from .market import Market
+
+__all__ = ["Frame", "Market", "UnknownInterval", "UnknownSymbol"]

@@ -1,0 +1,163 @@
+"""All candles of one symbol, before and after the market's beginning, at every interval."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from .history import Candle, History, flat, merged
+from .intervals import HOUR, MINUTE, floor_open, next_open, opens_back, source_length
+
+
+class Candles:
+    """One-minute candles of what trades, and every interval summed from them and from the history."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.current = flat(history.end, history.close)  # the minute of the last trade
+        self._minutes: list[Candle] = []  # those before it that traded
+        self._hours: list[Candle] = []  # summed from them, for the coarser intervals
+        self._summed = 0  # minutes that are in self._hours
+
+    def add(self, at: int, price: int, qty: int, trades: int, taker_buys: bool) -> None:
+        """One aggregated trade; ``at`` never goes back."""
+        (opened, open_, high, low, _, volume, count, quote, bought, buy_quote, previous) = self.current
+        if at >= opened + MINUTE:
+            if count:
+                self._minutes.append(self.current)
+                previous = self.current[4]
+            opened = at - at % MINUTE
+            volume = count = quote = bought = buy_quote = 0
+        if not count:
+            open_ = high = low = price
+        value = price * qty
+        if taker_buys:
+            bought += qty
+            buy_quote += value
+        self.current = (
+            opened,
+            open_,
+            high if high > price else price,
+            low if low < price else price,
+            price,
+            volume + qty,
+            count + trades,
+            quote + value,
+            bought,
+            buy_quote,
+            previous,
+        )
+
+    def rows(self, start: int, stop: int, length: int) -> list[Candle]:
+        """What traded in ``[start, stop)``, in stored candles of at most ``length`` ms, oldest first.
+
+        Before the market's beginning quiet spans are there as flat candles, after it they are left out.
+        """
+        found = self.history.rows(start, stop, length)
+        if stop > self.history.end:
+            stored = self._minutes
+            if length >= HOUR:
+                self._sum_hours()
+                stored = self._hours
+                first = bisect_left(stored, (start,))
+                found += [hour for hour in stored[first:] if hour[0] < stop]
+                stored = self._minutes[self._summed :]
+            first = bisect_left(stored, (start,))
+            last = bisect_left(stored, (stop,))
+            found += stored[first:last]
+            if self.current[6] and start <= self.current[0] < stop:
+                found.append(self.current)
+        return found
+
+    def close_before(self, at: int) -> int:
+        """The last price traded before ``at``."""
+        if at <= self.history.end:
+            rows = self.history.rows(at - MINUTE, at, MINUTE)
+            return rows[-1][4] if rows else self.history.close
+        if self.current[6] and self.current[0] < at:
+            return self.current[4]
+        index = bisect_left(self._minutes, (at,))
+        return self._minutes[index - 1][4] if index else self.history.close
+
+    def series(self, interval: str, first: int, last: int, *, before: int | None = None) -> list[Candle]:
+        """The candles that open at ``first`` … ``last`` (open times of ``interval``), flat where nothing traded.
+
+        ``before``: only what traded before that time, a whole minute.
+        """
+        found: list[Candle] = []
+        opened = first
+        ends = next_open(interval, opened)
+        candle: Candle | None = None
+        price: int | None = None
+        for row in self._tiles(interval, first, next_open(interval, last), before):
+            while row[0] >= ends:
+                if candle is None:
+                    price = self.close_before(opened) if price is None else price
+                    candle = flat(opened, price)
+                found.append(candle)
+                price = candle[4]
+                candle = None
+                opened = ends
+                ends = next_open(interval, opened)
+            if candle is None:
+                # A listing in mid-candle, or a quiet beginning: the candle is older than its first trade.
+                candle = row if row[0] == opened else (opened, *row[1:])
+            else:
+                candle = merged(candle, row)
+        while opened <= last:
+            if candle is None:
+                price = self.close_before(opened) if price is None else price
+                candle = flat(opened, price)
+            found.append(candle)
+            price = candle[4]
+            candle = None
+            opened = next_open(interval, opened)
+        return found
+
+    def _tiles(self, interval: str, start: int, stop: int, before: int | None) -> list[Candle]:
+        if before is None or before >= stop:
+            return self.rows(start, stop, source_length(interval))
+        return [row for row in self.rows(start, before, source_length(interval)) if row[0] < before]
+
+    def traded(self, interval: str, first: int, last: int) -> list[Candle]:
+        """Like :meth:`series`, without the flat ones."""
+        if first > last:
+            return []
+        return [candle for candle in self.series(interval, first, last) if candle[6]]
+
+    def select(self, interval: str, now: int, start: int | None, end: int | None, limit: int) -> list[Candle]:
+        """The candles a REST request means: the newest ``limit``, or from ``start`` on, oldest first."""
+        first = floor_open(interval, self.history.begin)
+        last = floor_open(interval, now if end is None else min(end, now))
+        if limit < 1 or (end is not None and end < 0):
+            return []
+        if start is None:
+            first = max(first, opens_back(interval, last, limit - 1))
+        else:
+            opened = floor_open(interval, max(start, 0))
+            if opened < start:
+                opened = next_open(interval, opened)
+            first = max(first, opened)
+            if first > last:
+                return []
+            last = min(last, self._opens_on(interval, first, limit - 1))
+        return self.series(interval, first, last) if first <= last else []
+
+    @staticmethod
+    def _opens_on(interval: str, opened: int, count: int) -> int:
+        if interval == "1M":
+            for _ in range(count):
+                opened = next_open(interval, opened)
+            return opened
+        return opened + count * (next_open(interval, opened) - opened)
+
+    def _sum_hours(self) -> None:
+        """Bring the hours up to the last full one; the first may begin within its hour."""
+        ending = self.current[0] - self.current[0] % HOUR
+        minutes = self._minutes
+        while self._summed < len(minutes) and minutes[self._summed][0] < ending:
+            minute = minutes[self._summed]
+            self._summed += 1
+            if self._hours and self._hours[-1][0] // HOUR == minute[0] // HOUR:
+                self._hours[-1] = merged(self._hours[-1], minute)
+            else:
+                self._hours.append(minute)

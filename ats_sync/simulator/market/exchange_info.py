@@ -1,0 +1,140 @@
+"""``exchangeInfo`` of the futures and of the spot exchange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .decimals import fixed, plain
+from .instrument import Instrument
+from .spot import SpotPair
+
+_FOREVER = 4_133_404_800_000  # the delivery date of perpetuals
+
+
+def exchange_info(trading: list[Instrument], settling: list[Instrument], now: int) -> dict[str, Any]:
+    """``/fapi/v1/exchangeInfo``."""
+    return {
+        "timezone": "UTC",
+        "serverTime": now,
+        "futuresType": "U_MARGINED",
+        "rateLimits": [
+            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400},
+            {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
+            {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300},
+        ],
+        "exchangeFilters": [],
+        "assets": [
+            {"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"},
+            {"asset": "BTC", "marginAvailable": True, "autoAssetExchange": "-0.10000000"},
+        ],
+        "symbols": [_contract(each, "TRADING") for each in trading]
+        + [_contract(each, "SETTLING") for each in settling],
+    }
+
+
+def _contract(instrument: Instrument, status: str) -> dict[str, Any]:
+    spec = instrument.spec
+    tick = _size(spec.tick, spec.price_decimals)
+    step = plain(1, spec.qty_decimals)
+    price = spec.price * spec.tick
+    lot = {"stepSize": step, "minQty": step}
+    return {
+        "symbol": spec.name,
+        "pair": spec.name,
+        "contractType": "PERPETUAL",
+        "deliveryDate": _FOREVER,
+        "onboardDate": instrument.listed,
+        "status": status,
+        "maintMarginPercent": "2.5000",
+        "requiredMarginPercent": "5.0000",
+        "baseAsset": spec.base_asset,
+        "quoteAsset": "USDT",
+        "marginAsset": "USDT",
+        "pricePrecision": spec.price_decimals,
+        "quantityPrecision": spec.qty_decimals,
+        "baseAssetPrecision": 8,
+        "quotePrecision": 8,
+        "underlyingType": "COIN",
+        "underlyingSubType": [],
+        "settlePlan": 0,
+        "triggerProtect": "0.0500",
+        "liquidationFee": "0.012500",
+        "marketTakeBound": "0.05",
+        "maxMoveOrderLimit": 10000,
+        "filters": [
+            {
+                "filterType": "PRICE_FILTER",
+                "minPrice": _size(max(spec.tick, price // 100), spec.price_decimals),
+                "maxPrice": _size(price * 100, spec.price_decimals),
+                "tickSize": tick,
+            },
+            {"filterType": "LOT_SIZE", "maxQty": _size(spec.mean_qty * 10**4, spec.qty_decimals), **lot},
+            {"filterType": "MARKET_LOT_SIZE", "maxQty": _size(spec.mean_qty * 10**3, spec.qty_decimals), **lot},
+            {"filterType": "MAX_NUM_ORDERS", "limit": 200},
+            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": 10},
+            {"filterType": "MIN_NOTIONAL", "notional": "5"},
+            {
+                "filterType": "PERCENT_PRICE",
+                "multiplierUp": "1.0500",
+                "multiplierDown": "0.9500",
+                "multiplierDecimal": "4",
+            },
+        ],
+        "orderTypes": [
+            "LIMIT",
+            "MARKET",
+            "STOP",
+            "STOP_MARKET",
+            "TAKE_PROFIT",
+            "TAKE_PROFIT_MARKET",
+            "TRAILING_STOP_MARKET",
+        ],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
+    }
+
+
+def _size(value: int, decimals: int) -> str:
+    return fixed(value, decimals)
+
+
+def spot_exchange_info(pairs: list[SpotPair], now: int) -> dict[str, Any]:
+    """Spot ``/api/v3/exchangeInfo``."""
+    return {
+        "timezone": "UTC",
+        "serverTime": now,
+        "rateLimits": [
+            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
+            {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
+        ],
+        "exchangeFilters": [],
+        "symbols": [
+            {
+                "symbol": pair.name,
+                "status": "TRADING",
+                "baseAsset": pair.base_asset,
+                "baseAssetPrecision": 8,
+                "quoteAsset": "USDT",
+                "quotePrecision": 8,
+                "quoteAssetPrecision": 8,
+                "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+                "isSpotTradingAllowed": True,
+                "isMarginTradingAllowed": False,
+                "filters": [
+                    {
+                        "filterType": "PRICE_FILTER",
+                        "minPrice": pair.tick_text,
+                        "maxPrice": "1000000.00000000",
+                        "tickSize": pair.tick_text,
+                    },
+                    {
+                        "filterType": "LOT_SIZE",
+                        "minQty": pair.qty(1),
+                        "maxQty": "92233720000.00000000",
+                        "stepSize": pair.qty(1),
+                    },
+                ],
+                "permissions": ["SPOT"],
+            }
+            for pair in pairs
+        ],
+    }

@@ -1,0 +1,94 @@
+"""The one loop that moves the market on and sends what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from .clock import ExchangeClock
+from .hub import Hub
+from .listener import Listener
+from .market import Frame, Market
+from .stream_faults import StreamFaults
+
+# A late pump catches up in steps, so that answers and control frames are not kept waiting for all of it.
+_LONGEST_STEP = 250
+_SKIP_STEP = 2_000
+
+
+class Pump:
+    """Runs every ``tick`` seconds of real time."""
+
+    def __init__(
+        self,
+        market: Market,
+        clock: ExchangeClock,
+        hub: Hub,
+        faults: StreamFaults,
+        listeners: Sequence[Listener],
+        tick: float,
+    ) -> None:
+        self._market = market
+        self._clock = clock
+        self._hub = hub
+        self._faults = faults
+        self._listeners = listeners
+        self._tick = tick
+        self._last = time.monotonic()
+        self._skip_until = 0
+        self.after_step: Callable[[], None] = lambda: None
+
+    @property
+    def behind(self) -> int:
+        """How far the market is behind the clock, ms."""
+        return max(0, self._clock.now() - self._market.now)
+
+    def skip_to(self, until: int) -> None:
+        """Events up to exchange time ``until`` are not sent to anyone: the clock has jumped over them."""
+        self._skip_until = until
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            begun = time.monotonic()
+            self.step()
+            await asyncio.sleep(max(0.0, self._tick - (time.monotonic() - begun)))
+
+    def step(self) -> None:
+        """Bring the market up to now (or one longest step nearer) and send its frames."""
+        now = self._clock.now()
+        market = self._market
+        if now > market.now:
+            if market.now < self._skip_until:
+                self._skip(min(now, self._skip_until, market.now + _SKIP_STEP))
+            else:
+                target = min(now, market.now + _LONGEST_STEP)
+                self.send(market.advance(target))
+        elif self._faults.busy:
+            self.send([])
+        self._hub.flush()
+        self._hub.check_time()
+        wall = time.monotonic()
+        for listener in self._listeners:
+            listener.release(wall - self._last)
+        self._last = wall
+        self.after_step()
+
+    def send(self, frames: list[Frame]) -> None:
+        """Queue frames for their subscribers, through the faults."""
+        if self._faults.busy:
+            self._hub.deliver(self._faults.apply(frames, self._clock.now()))
+        else:
+            self._hub.deliver(frames)
+
+    def _skip(self, until: int) -> None:
+        market = self._market
+        wanted, spot_wanted = set(market.wanted), set(market.spot_wanted)
+        market.wanted.clear()
+        market.spot_wanted.clear()
+        try:
+            market.advance(until)
+        finally:
+            market.wanted.update(wanted)
+            market.spot_wanted.update(spot_wanted)

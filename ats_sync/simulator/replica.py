@@ -1,0 +1,169 @@
+"""A lagging replica: REST answered from what the market was some seconds ago.
+
+It is a copy of the market that stops where it is, then follows at a distance. A forked process holds the copy
+where the operating system can fork cheaply and safely, which is the simulator's own single-threaded process;
+elsewhere the market is copied in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+from .market import Market
+from .rest import compute
+
+# The market moves in steps this long while the copy catches up, so that no step is long.
+_STEP = 1000
+
+
+Change = tuple[int, str, dict[str, Any]]
+"""A change made to the market: its time, the method of Market, and its keyword arguments."""
+
+
+class Follower:
+    """A market that follows another at a distance, changes included."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self._changes: deque[Change] = deque()
+        market.wanted.clear()
+        market.spot_wanted.clear()
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """Changes to be made when their time comes."""
+        self._changes.extend(changes)
+
+    def follow(self, until: int) -> None:
+        """Come up to ``until`` if not there yet."""
+        while self._changes and self._changes[0][0] <= until:
+            at, method, arguments = self._changes.popleft()
+            self._advance(at)
+            getattr(self.market, method)(**arguments)
+        self._advance(until)
+
+    def _advance(self, until: int) -> None:
+        while self.market.now < until:
+            self.market.advance(min(until, self.market.now + _STEP))
+
+
+class LocalReplica:
+    """A copy in this process's memory. (By pickle: a deep copy would share bound built-in methods.)"""
+
+    def __init__(self, market: Market, lag: int, now: Callable[[], int]) -> None:
+        self._follower = Follower(pickle.loads(pickle.dumps(market, pickle.HIGHEST_PROTOCOL)))
+        self.lag = lag
+        self._now = now
+
+    def change(self, change: Change) -> None:
+        """Make the same change when its time comes."""
+        self._follower.add([change])
+
+    async def answer(self, host: str, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
+        """Status and body at the replica's state."""
+        now = self._now()
+        self._follower.follow(now - self.lag)
+        return compute(host, path, params, self._follower.market, now)
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+
+class ForkedReplica:
+    """A copy in a forked process, asked over a socket pair."""
+
+    def __init__(self, market: Market, lag: int, now: Callable[[], int]) -> None:
+        self.lag = lag
+        self._now = now
+        ours, theirs = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _serve(theirs.fileno(), market)
+        theirs.close()
+        ours.setblocking(False)
+        self._sock = ours
+        self._turn = asyncio.Lock()
+        """Guards the order of questions and answers on the socket."""
+        self._buffer = b""
+        self._changes: list[Change] = []
+
+    def change(self, change: Change) -> None:
+        """Make the same change when its time comes."""
+        self._changes.append(change)
+
+    async def answer(self, host: str, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
+        """Status and body at the replica's state."""
+        loop = asyncio.get_running_loop()
+        now = self._now()
+        changes, self._changes = self._changes, []
+        question = json.dumps([changes, now - self.lag, now, host, path, dict(params)]).encode() + b"\n"
+        # A client that hangs up must not leave half an answer on the socket.
+        return await asyncio.shield(loop.create_task(self._ask(question)))
+
+    async def _ask(self, question: bytes) -> tuple[int, bytes]:
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            await loop.sock_sendall(self._sock, question)
+            head = await self._read(8)
+            status, size = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
+            return status, await self._read(size)
+
+    async def _read(self, size: int) -> bytes:
+        loop = asyncio.get_running_loop()
+        while len(self._buffer) < size:
+            data = await loop.sock_recv(self._sock, 256 * 1024)
+            if not data:
+                raise ConnectionError("the lagging replica has ended")
+            self._buffer += data
+        found, self._buffer = self._buffer[:size], self._buffer[size:]
+        return found
+
+    def stop(self) -> None:
+        """End the process."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        self._sock.close()
+
+
+Replica = LocalReplica | ForkedReplica
+
+
+def make_replica(market: Market, lag: int, now: Callable[[], int], *, may_fork: bool) -> Replica:
+    """A replica of ``market`` that falls up to ``lag`` ms behind ``now()``."""
+    if may_fork and hasattr(os, "fork") and sys.platform != "darwin":
+        return ForkedReplica(market, lag, now)
+    return LocalReplica(market, lag, now)
+
+
+def _serve(fileno: int, market: Market) -> NoReturn:
+    """The forked process: answers until the other end is closed, and never returns into the caller's code."""
+    status = 1
+    try:
+        for number in range(3):
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        os.closerange(3, fileno)
+        os.closerange(fileno + 1, max(fileno + 1, os.sysconf("SC_OPEN_MAX")))
+        follower = Follower(market)
+        with socket.socket(fileno=fileno) as sock, sock.makefile("rb") as lines:
+            sock.setblocking(True)
+            for line in lines:
+                sock.sendall(_reply(follower, json.loads(line)))
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _reply(follower: Follower, question: list[Any]) -> bytes:
+    changes, until, now, host, path, params = question
+    follower.add(tuple(change) for change in changes)
+    follower.follow(until)
+    status, body = compute(host, path, params, follower.market, now)
+    return status.to_bytes(4, "big") + len(body).to_bytes(4, "big") + body

@@ -1,0 +1,94 @@
+"""Ways in which REST can be made to fail."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+STATUS_KINDS = ("429", "418", "500", "502", "503", "504", "403", "451")
+BODY_KINDS = ("timeout", "reset", "trickle", "html", "empty", "truncated", "wrong_shape", "slow", "code")
+REST_FAULTS = (*STATUS_KINDS, *BODY_KINDS)
+CODES = {
+    -1000: "An unknown error occurred while processing the request.",
+    -1001: "Internal error; unable to process your request. Please try again.",
+    -1007: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
+    -1008: "Request throttled by system-level protection. Reduce-only/close-position orders are exempt.",
+}
+
+
+@dataclass
+class RestFault:
+    """One rule; the first that fits a request decides."""
+
+    kind: str
+    path: str | None
+    host: str | None
+    left: int | None
+    until: float | None
+    """Monotonic seconds."""
+    retry_after: float
+    delay: float
+    code: int
+    status: int | None
+
+    def fits(self, host: str, path: str, now: float) -> bool:
+        """Whether it decides a request that arrives at ``now``."""
+        if self.over(now):
+            return False
+        return (self.host is None or self.host == host) and (self.path is None or self.path == path)
+
+    def over(self, now: float) -> bool:
+        """Used up."""
+        return self.left == 0 or (self.until is not None and now >= self.until)
+
+
+class RestFaults:
+    """The rules in force."""
+
+    def __init__(self) -> None:
+        self._rules: list[RestFault] = []
+
+    def add(
+        self,
+        kind: str,
+        *,
+        path: str | None,
+        host: str | None,
+        count: int | None,
+        seconds: float | None,
+        retry_after: float,
+        delay: float,
+        code: int,
+        status: int | None,
+    ) -> None:
+        """A new rule, behind those in force."""
+        if kind not in REST_FAULTS:
+            raise ValueError(f"kind must be one of {', '.join(REST_FAULTS)}, not {kind!r}")
+        if host not in (None, "fapi", "spot"):
+            raise ValueError(f"host must be fapi, spot or None, not {host!r}")
+        if count is not None and count < 1:
+            raise ValueError("count must be at least 1")
+        until = None if seconds is None else time.monotonic() + seconds
+        self._rules.append(RestFault(kind, path, host, count, until, retry_after, delay, code, status))
+
+    def take(self, host: str, path: str) -> RestFault | None:
+        """The fault of one request, counted."""
+        if not self._rules:
+            return None
+        now = time.monotonic()
+        self._rules = [rule for rule in self._rules if not rule.over(now)]
+        for rule in self._rules:
+            if rule.fits(host, path, now):
+                if rule.left is not None:
+                    rule.left -= 1
+                return rule
+        return None
+
+    def clear(self) -> None:
+        """No rule any more."""
+        self._rules.clear()
+
+    def active(self) -> list[str]:
+        """The rules in words."""
+        now = time.monotonic()
+        return [f"rest {rule.kind} {rule.path or '*'}" for rule in self._rules if not rule.over(now)]

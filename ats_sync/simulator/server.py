@@ -1,0 +1,251 @@
+"""The exchange itself: market, clock, four ports, pump. Runs on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from .clock import ExchangeClock, start_ms
+from .endpoints import FAPI, SPOT
+from .hub import Hub
+from .journal import HostJournal, Journal
+from .limits import HostLimits
+from .listener import Listener
+from .market import Market
+from .pump import Pump
+from .replica import Replica, make_replica
+from .rest import RestService
+from .settings import Settings
+from .stats import SimulatorStats
+from .stream_faults import StreamFaults
+from .tls import make_context
+
+REST_LISTENERS = ("fapi", "spot")
+STREAM_LISTENERS = ("fstream", "spot_stream")
+GROUPS = {
+    "rest": REST_LISTENERS,
+    "streams": STREAM_LISTENERS,
+    "all": (*REST_LISTENERS, *STREAM_LISTENERS),
+    **{name: (name,) for name in (*REST_LISTENERS, *STREAM_LISTENERS)},
+}
+"""What a fault can be aimed at, and the ports it then means."""
+
+Handler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
+
+
+class ExchangeServer:
+    """Everything that answers. :meth:`open` and :meth:`close` must run on the same event loop."""
+
+    def __init__(self, settings: Settings, *, may_fork: bool) -> None:
+        self.settings = settings
+        self._may_fork = may_fork
+        self._folder = tempfile.TemporaryDirectory(prefix="exchange-")
+        self.ca_file: str | None = None
+        try:
+            context = None
+            if settings.tls:
+                context, self.ca_file = make_context(Path(self._folder.name))
+            self._context = context
+            start = start_ms(settings.start)
+            self.clock = ExchangeClock(start)
+            self.market = Market(settings.symbols, seed=settings.seed, start=start, activity=settings.activity)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        now = self.clock.now
+        self.journal = Journal(
+            {
+                FAPI: HostJournal(self._limits(settings.weight_limit, futures=True)),
+                SPOT: HostJournal(self._limits(settings.spot_weight_limit, futures=False)),
+            }
+        )
+        self.rest = RestService(self.market, self.journal, now, settings.latency, settings.seed)
+        self.hub = Hub(self.market, settings, now)
+        self.stream_faults = StreamFaults(settings.seed)
+        self.replica: Replica | None = None
+        self.listeners: dict[str, Listener] = {}
+        self.connections_max = 0
+        self._web_servers: list[web.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.failure: asyncio.Future[None] | None = None
+
+    def _limits(self, weight: int, *, futures: bool) -> HostLimits:
+        settings = self.settings
+        buckets = {"funding": settings.funding_limit, "open interest": settings.oi_limit} if futures else {}
+        return HostLimits(weight, buckets, ban_seconds=settings.ban_seconds, patience=settings.ban_patience)
+
+    # -- life
+
+    async def open(self) -> None:
+        """Take the ports, start the clock, answer."""
+        handlers: dict[str, Handler] = {
+            "fapi": lambda request: self.rest.handle(request, FAPI),
+            "spot": lambda request: self.rest.handle(request, SPOT),
+            "fstream": lambda request: self.hub.handle(request, False),
+            "spot_stream": lambda request: self.hub.handle(request, True),
+        }
+        for (name, handler), port in zip(handlers.items(), self.settings.ports, strict=True):
+            server = web.Server(handler, handler_cancellation=True, access_log=None)
+            self._web_servers.append(server)
+            admit = self.hub.admit if name in STREAM_LISTENERS else _always
+            self.listeners[name] = Listener(name, port, server, self._context, admit)
+        if self.settings.start is not None:
+            self.clock.begin(self.settings.start)
+        for listener in self.listeners.values():
+            listener.open()
+        self.pump = Pump(
+            self.market,
+            self.clock,
+            self.hub,
+            self.stream_faults,
+            list(self.listeners.values()),
+            self.settings.tick,
+        )
+        self.pump.after_step = self._after_step
+        self.failure = asyncio.get_running_loop().create_future()
+        self.spawn(self.pump.run())
+
+    async def close(self) -> None:
+        """Give everything back. Safe after a failed :meth:`open`."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.hub.unhang.set()
+        self.rest.let_go()
+        for listener in self.listeners.values():
+            await listener.close()
+        for server in self._web_servers:
+            await server.shutdown(0.2)
+        if self.replica is not None:
+            self.replica.stop()
+            self.replica = None
+        self._folder.cleanup()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work`` until it ends or the server does; its failure is the server's."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or self.failure is None or self.failure.done():
+            return
+        error = task.exception()
+        if error is not None:
+            self.failure.set_exception(error)
+
+    def after(self, name: str, seconds: float | None, action: Callable[[], None]) -> None:
+        """Do ``action`` in ``seconds`` (None: never), in place of what ``name`` had pending."""
+        pending = self._timers.pop(name, None)
+        if pending is not None:
+            pending.cancel()
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+
+            def run() -> None:
+                self._timers.pop(name, None)
+                action()
+
+            self._timers[name] = loop.call_later(seconds, run)
+
+    def _after_step(self) -> None:
+        self.connections_max = max(self.connections_max, self.connections_now)
+
+    # -- what it is
+
+    @property
+    def connections_now(self) -> int:
+        """TCP connections on the stream ports whose client is still there."""
+        return sum(len(self.listeners[name].gates) for name in STREAM_LISTENERS)
+
+    def urls(self) -> dict[str, str]:
+        """The four base URLs by listener."""
+        http, ws = ("https", "wss") if self.settings.tls else ("http", "ws")
+        return {
+            name: f"{http if name in REST_LISTENERS else ws}://127.0.0.1:{listener.port}"
+            for name, listener in self.listeners.items()
+        }
+
+    def stats(self) -> SimulatorStats:
+        """Everything counted so far."""
+        now = self.clock.now()
+        return SimulatorStats(
+            time=now,
+            fapi=self.journal.hosts[FAPI].stats(now),
+            spot=self.journal.hosts[SPOT].stats(now),
+            connections_now=self.connections_now,
+            connections_max=self.connections_max,
+            connection_attempts=sum(self.listeners[name].attempts for name in STREAM_LISTENERS),
+            attempts_refused=self.hub.attempts_refused,
+            frames_sent=self.hub.frames_sent,
+            faults_active=self.active_faults(),
+            behind_ms=self.pump.behind,
+            connections=[item.info() for item in self.hub.connections.values()] + list(self.hub.closed),
+        )
+
+    # -- faults that concern more than one part
+
+    def active_faults(self) -> list[str]:
+        """The faults in force, in words."""
+        found = [*self.rest.faults.active(), *self.stream_faults.active()]
+        found += [f"dropped everywhere {name}" for name in sorted(self.hub.silent_everywhere)]
+        if self.hub.handshake_fault is not None:
+            found.append(f"handshake {self.hub.handshake_fault}, {self.hub.hanging} hanging")
+        if self.replica is not None:
+            found.append(f"lagging replica {self.replica.lag} ms")
+        for name, listener in self.listeners.items():
+            found += [
+                f"{what} {name}"
+                for what, on in (
+                    ("refuse", not listener.listening or listener.resetting),
+                    ("freeze", listener.frozen),
+                    ("trickle", listener.rate is not None),
+                )
+                if on
+            ]
+        return found
+
+    def aimed_at(self, what: str) -> list[Listener]:
+        """The listeners that ``what`` names."""
+        if what not in GROUPS:
+            raise ValueError(f"what must be one of {', '.join(GROUPS)}, not {what!r}")
+        return [self.listeners[name] for name in GROUPS[what]]
+
+    def lag_replica(self, seconds: float | None, share: float = 1.0) -> None:
+        """Begin, change, or end (None) the lagging replica, which answers a ``share`` of the requests."""
+        self.rest.replica_share = share
+        old = self.replica
+        lag = None if seconds is None else round(seconds * 1000)
+        if lag is not None and old is not None and lag >= old.lag:
+            old.lag = lag
+            return
+        if old is not None:
+            old.stop()
+        self.replica = self.rest.replica = None
+        if lag is not None:
+            fresh = make_replica(self.market, lag, self.clock.now, may_fork=self._may_fork)
+            self.replica = self.rest.replica = fresh
+
+    def change_market(self, method: str, **arguments: Any) -> Any:
+        """Call a method of the market that changes it, here and, when its time comes, in the replica."""
+        self.pump.step()
+        result = getattr(self.market, method)(**arguments)
+        if self.replica is not None:
+            self.replica.change((self.market.now, method, arguments))
+        return result
+
+
+def _always() -> bool:
+    return True

@@ -1,0 +1,116 @@
+"""What a simulated exchange tells of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+
+class RequestRecord(NamedTuple):
+    """One REST request as it arrived."""
+
+    time: int
+    """Exchange time of arrival, ms."""
+    host: str
+    """"fapi" or "spot"."""
+    path: str
+    params: dict[str, str]
+    status: int
+    """What was answered; 0: nothing (never answered, cut, or still under way)."""
+    weight: int
+    used_weight: int
+    """The minute's used weight of the host, this request included."""
+    waited: int | None
+    """None, or how many ms ago a 429 or 418 had been sent whose Retry-After was still running on arrival."""
+
+
+@dataclass(frozen=True)
+class ConnectionInfo:
+    """One stream connection."""
+
+    number: int
+    route: str
+    """"public", "market", "private", "unrouted" or "spot"."""
+    opened_at: int
+    open: bool
+    subscriptions: int
+    messages: int
+    """Received from the client, control frames included."""
+    frames_sent: int
+    bytes_sent: int
+    closed_why: str
+    """Empty while open, or when the client just went away."""
+
+
+@dataclass(frozen=True)
+class HostStats:
+    """REST of one host ("fapi" or "spot")."""
+
+    requests: int
+    requests_by_path: dict[str, int]
+    used_weight: int
+    """In the current minute."""
+    max_weight: int
+    """In any minute so far."""
+    weight_by_minute: dict[int, int]
+    """Start of the minute (exchange ms) to the weight used in it."""
+    refused_429: int
+    refused_418: int
+    while_told_to_wait: int
+    """Requests that arrived after a 429 or 418 had been sent and before its Retry-After was over."""
+    while_banned: int
+    """Those of them that arrived during a ban."""
+    banned_until: int
+
+
+@dataclass(frozen=True)
+class BlastResult:
+    """What a flood of frames sent."""
+
+    frames: int
+    bytes: int
+    seconds: float
+    by_kind: dict[str, int]
+    by_connection: dict[int, int]
+    """Frames by the number of the connection."""
+    held_back: int
+    """Frames due but not sent because the client's side was full (only at a given rate)."""
+
+
+@dataclass(frozen=True)
+class SimulatorStats:
+    """A snapshot of everything counted since the start."""
+
+    time: int
+    """Exchange time, ms."""
+    fapi: HostStats
+    spot: HostStats
+    connections_now: int
+    """Open stream connections, futures and spot."""
+    connections_max: int
+    """The most at one instant."""
+    connection_attempts: int
+    """Accepted by the stream ports, refused ones not counted."""
+    attempts_refused: int
+    """Reset because of too many attempts."""
+    frames_sent: int
+    faults_active: list[str]
+    behind_ms: int
+    """How far the market is behind the clock: more than a few tens of ms means that the machine is too slow."""
+    connections: list[ConnectionInfo] = field(default_factory=list)
+    """Open ones, then the last 1000 closed ones."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for :meth:`from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> SimulatorStats:
+        """The inverse of :meth:`to_json`, after a trip through JSON."""
+        plain = dict(values)
+        for host in ("fapi", "spot"):
+            inner = dict(plain[host])
+            inner["weight_by_minute"] = {int(at): used for at, used in inner["weight_by_minute"].items()}
+            plain[host] = HostStats(**inner)
+        plain["connections"] = [ConnectionInfo(**item) for item in plain["connections"]]
+        return cls(**plain)

@@ -1,0 +1,78 @@
+"""What other streams tell about symbols: their last trade, their best quotes. Evidence against dead streams."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from ..feeds import Key, Kind
+from ..venue import decode
+from ..venue.decode import DecodeError
+from .link import Link
+
+MOST_PENDING = 4
+MOST_SYMBOLS = 4096
+
+
+class TickerBoard:
+    """Last trade ids out of the 24-hour tickers, from the stream each second and from REST now and then."""
+
+    def __init__(self) -> None:
+        self.key = Key(Kind.TICKERS)
+        self.event = 0
+        self._lock = threading.Lock()  # guards the two below
+        self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
+        self._answers: deque[tuple[int, dict[str, int]]] = deque(maxlen=MOST_PENDING)
+        self.listed: frozenset[str] = frozenset()
+        """The symbols of the newest REST answer."""
+
+    def ingest(self, frame: bytes, link: Link) -> None:
+        """Take one ``!ticker@arr`` frame."""
+        event = decode.scan_event_time(frame)
+        with self._lock:
+            self.event = max(self.event, event)
+            self._pending.append(frame)
+
+    def merge_rest(self, last_trades: dict[str, int], asked: int) -> None:
+        """Take a REST answer asked for at exchange time ``asked`` (ms)."""
+        with self._lock:
+            self._answers.append((asked, last_trades))
+            self.listed = frozenset(last_trades)
+
+    def take(self) -> list[tuple[int, dict[str, int]]]:
+        """What has come since the last call: ``(as of, {symbol: last trade id})``, in order. Unusable frames
+        are left out: they are no evidence."""
+        with self._lock:
+            frames, sightings = list(self._pending), list(self._answers)
+            self._pending.clear()
+            self._answers.clear()
+        for frame in frames:
+            try:
+                sightings.append(decode.stream_tickers(frame))
+            except DecodeError:
+                continue
+        return sorted(sightings, key=lambda sighting: sighting[0])
+
+
+class QuoteBoard:
+    """The newest ``!bookTicker`` frame of each symbol."""
+
+    def __init__(self) -> None:
+        self.key = Key(Kind.QUOTES)
+        self.event = 0
+        self._lock = threading.Lock()  # guards the one below
+        self._newest: dict[str, tuple[int, bytes]] = {}
+
+    def ingest(self, frame: bytes, link: Link) -> None:
+        """Take one ``!bookTicker`` frame."""
+        symbol, update_id = decode.scan_quotes(frame)
+        event = decode.scan_event_time(frame)
+        with self._lock:
+            self.event = max(self.event, event)
+            held = self._newest.get(symbol)
+            if (held is None and len(self._newest) < MOST_SYMBOLS) or (held is not None and update_id >= held[0]):
+                self._newest[symbol] = (update_id, frame)
+
+    def get(self, symbol: str) -> tuple[int, bytes] | None:
+        """``(update id, frame)`` of a symbol's newest quotes."""
+        return self._newest.get(symbol)

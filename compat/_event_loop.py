@@ -1,0 +1,22 @@
+"""Reads on the thread of an event loop: from memory at once, anything slower on another thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from ats_sync import NotInMemory, memory_only
+
+T = TypeVar("T")
+
+
+async def read_without_blocking(read: Callable[[], T], executor: Executor | None = None) -> T:
+    """What ``read()`` returns. Where memory cannot answer it, it runs in ``executor`` (None: the loop's own)."""
+    try:
+        with memory_only():
+            return read()
+    except NotInMemory:
+        pass
+    return await asyncio.get_running_loop().run_in_executor(executor, read)

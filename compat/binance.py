@@ -1,0 +1,199 @@
+"""The old ``sources.binance``: market data of Binance USDⓈ-M futures and spot in the exact shape of REST.
+
+Whatever the shared manager follows and has fresh is answered from memory, anything else by one REST request inside
+the request-weight budget. While no manager runs, each call is exactly one request on the calling thread and starts no
+thread::
+
+    ats_sync.get_data_manager().initialize(["BTCUSDT", "ETHUSDT"])   # from here on reads cause no request
+    rows = get_klines("BTCUSDT", "1h", 300)
+
+Common to all functions: symbols are upper-cased; limits are clamped to what the exchange allows; intervals and periods
+are passed on unchecked; times are ms. What is returned belongs to the caller. Errors are OSError or ValueError with the
+HTTP status and the exchange's number in their text: see :mod:`ats_sync.errors`.
+
+Environment, read at import: ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_API_KEY``, ``BINANCE_API_SECRET``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ats_sync import Config, RequestError, RestShaped, get_data_manager
+
+_ENVIRONMENT = Config.from_env()
+BASE = _ENVIRONMENT.fapi_base
+SPOT_BASE = _ENVIRONMENT.spot_base
+API_KEY = os.environ.get("BINANCE_API_KEY", "")
+API_SECRET = os.environ.get("BINANCE_API_SECRET", "")
+
+Row = list[Any]
+"""``[open_time, open, high, low, close, volume, close_time, quote_volume, trades, taker_buy_base, taker_buy_quote,
+ignore]``: items 0, 6, 8 int, the rest str."""
+Answer = dict[str, Any]
+Whole = int | float | str
+"""Anything that ``int()`` takes."""
+Params = Mapping[str, Any]
+
+_DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
+
+
+def _rest() -> RestShaped:
+    return get_data_manager().rest_shaped
+
+
+def _clamped(limit: Whole, most: int) -> int:
+    return int(max(1, min(int(limit), most)))
+
+
+def _ms(time: Whole | None) -> int | None:
+    return None if time is None else int(time)
+
+
+def _sent(params: Params | None) -> dict[str, str | int]:
+    """Parameters as they are written into the query; those that are None are left out."""
+    return {
+        name: value if isinstance(value, (str, int)) else str(value)
+        for name, value in (params or {}).items()
+        if value is not None
+    }
+
+
+def _get(path_or_url: str, params: Params | None = None, *, timeout: float = 8.0, retries: int = 2) -> Any:
+    """The parsed JSON of a path on the futures host, or of a full URL.
+
+    ``timeout`` (seconds) covers all of it: waiting for budget, the request, its retries. ``retries`` is accepted
+    and not used: while the manager runs, what is worth another try is tried again; otherwise one request is sent.
+    """
+    return _rest().get(path_or_url, _sent(params), timeout=timeout)
+
+
+def _get_signed(path: str, params: Params | None = None, *, timeout: float = 8.0, retries: int = 2) -> Any:
+    """As :func:`_get`, signed; RuntimeError unless ``BINANCE_API_KEY`` and ``BINANCE_API_SECRET`` are set."""
+    if not API_KEY or not API_SECRET:
+        raise RuntimeError("BINANCE_API_KEY and BINANCE_API_SECRET must be set for signed requests")
+    now = get_data_manager().clock.exchange_ms()
+    return _rest().get_signed(path, _sent(params), key=API_KEY, secret=API_SECRET, now=now, timeout=timeout)
+
+
+def get_klines(
+    symbol: str,
+    interval: str,
+    limit: Whole = 300,
+    start_time: Whole | None = None,
+    end_time: Whole | None = None,
+) -> list[Row]:
+    """Candles, oldest first, the last one open; at most 1500. Source: ``/fapi/v1/klines`` and its stream."""
+    return _rest().klines(symbol.upper(), interval, _clamped(limit, 1500), start=_ms(start_time), end=_ms(end_time))
+
+
+def get_spot_klines(
+    symbol: str,
+    interval: str,
+    limit: Whole = 300,
+    start_time: Whole | None = None,
+    end_time: Whole | None = None,
+) -> list[Row]:
+    """Candles of the spot pair, as :func:`get_klines`; at most 1000. Source: spot ``/api/v3/klines``."""
+    return _rest().spot_klines(
+        symbol.upper(), interval, _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time)
+    )
+
+
+def get_open_interest_hist(
+    symbol: str,
+    period: str = "1h",
+    limit: Whole = 200,
+    start_time: Whole | None = None,
+    end_time: Whole | None = None,
+) -> list[Answer]:
+    """``{"symbol", "sumOpenInterest", "sumOpenInterestValue", …, "timestamp"}``, oldest first; at most 500.
+
+    Numbers are str, the timestamp int (ms). Source: ``/futures/data/openInterestHist``.
+    """
+    return _rest().open_interest_hist(
+        symbol.upper(), period, _clamped(limit, 500), start=_ms(start_time), end=_ms(end_time)
+    )
+
+
+def get_funding_hist(
+    symbol: str, limit: Whole = 120, start_time: Whole | None = None, end_time: Whole | None = None
+) -> list[Answer]:
+    """``{"symbol", "fundingRate", "fundingTime", "markPrice"}``, oldest first; at most 1000.
+
+    ``[]`` for an answer that is no list. Source: ``/fapi/v1/fundingRate``.
+    """
+    return _rest().funding_hist(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
+
+
+def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> Answer:
+    """``{"lastUpdateId", "E", "T", "bids": [[price, quantity], …], "asks"}``, prices and quantities str, best first.
+
+    The levels are the nearest of 5, 10, 20, 50, 100, 500, 1000 (the lower one of two as near). Source:
+    ``/fapi/v1/depth``; up to 20 levels the stream, whose ``E`` is the time of its event.
+    """
+    wanted = int(limit)
+    return _rest().depth(symbol.upper(), min(_DEPTH_LIMITS, key=lambda allowed: abs(allowed - wanted)))
+
+
+def get_mark_price(symbol: str) -> float:
+    """The mark price, 0 where it is missing. Source: ``/fapi/v1/premiumIndex`` and the mark price stream."""
+    return _rest().mark_price(symbol.upper())
+
+
+def get_funding_rate(symbol: str) -> float:
+    """The last funding rate, 0 where it is missing. Source: as :func:`get_mark_price`."""
+    return _rest().last_funding_rate(symbol.upper())
+
+
+def get_spot_price(symbol: str) -> float:
+    """The price of the spot pair of the same name. Source: spot ``/api/v3/ticker/price``."""
+    return _rest().spot_price(symbol.upper())
+
+
+def get_all_spot_prices() -> dict[str, float]:
+    """``{symbol: price}`` of every spot pair. Source: spot ``/api/v3/ticker/price``."""
+    return _rest().all_spot_prices()
+
+
+def get_all_premium_index() -> list[Answer]:
+    """Mark price and funding of every contract, strings as REST writes them. Source: ``/fapi/v1/premiumIndex``."""
+    return _rest().all_premium_index()
+
+
+def get_liquidations(
+    symbol: str,
+    interval: str = "5m",
+    limit: Whole = 100,
+    start_time: Whole | None = None,
+    end_time: Whole | None = None,
+) -> list[Answer]:
+    """Forced orders, oldest first; at most 1000. ``interval`` is accepted and was never used.
+
+    The exchange has closed its endpoint, so this is partial: what the running manager has seen since its start
+    (at most one a second and symbol is reported). While none runs, ``/fapi/v1/forceOrders`` is asked, and with keys
+    set, where that says 401, ``/fapi/v1/allForceOrders`` signed: their refusal is the error.
+    """
+    symbol, most = symbol.upper(), _clamped(limit, 1000)
+    start, end = _ms(start_time), _ms(end_time)
+    try:
+        return _rest().liquidations(symbol, most, start=start, end=end)
+    except RequestError as error:
+        if "401" not in str(error) or not API_KEY or not API_SECRET:
+            raise
+    params = {"symbol": symbol, "limit": most, "startTime": start, "endTime": end}
+    answer = _get_signed("/fapi/v1/allForceOrders", params)
+    return answer if isinstance(answer, list) else []
+
+
+def get_agg_trades(
+    symbol: str, limit: Whole = 500, start_time: Whole | None = None, end_time: Whole | None = None
+) -> list[Answer]:
+    """``{"a", "p", "q", "nq", "f", "l", "T", "m"}``, oldest first; at most 1000. Source: ``/fapi/v1/aggTrades``."""
+    return _rest().agg_trades(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
+
+
+def get_ticker_24h(symbol: str | None = None) -> Any:
+    """The last 24 hours: a dict for a symbol, a list of them without. Source: ``/fapi/v1/ticker/24hr``."""
+    return _rest().ticker_24h(symbol.upper() if symbol else None)

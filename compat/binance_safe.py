@@ -1,0 +1,73 @@
+"""The old ``sources.binance_safe``: reads inside a request budget. Here all are, so most are the same functions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from ats_sync import get_data_manager
+
+from ._event_loop import read_without_blocking
+from .binance import Answer, Whole, get_funding_hist, get_klines, get_open_interest_hist, get_ticker_24h
+
+__all__ = [
+    "batch_get_open_interest_hist",
+    "get_funding_hist",
+    "get_klines",
+    "get_open_interest_hist",
+    "get_rate_limiter_status",
+    "get_ticker_24h",
+]
+
+log = logging.getLogger(__name__)
+
+
+async def batch_get_open_interest_hist(
+    symbols: Iterable[str], period: str = "1h", limit: Whole = 200, batch_size: int = 20
+) -> dict[str, list[Answer]]:
+    """``{symbol: rows}`` of :func:`get_open_interest_hist`, in the order asked for.
+
+    What fails is logged and gives ``[]``. The loop is not blocked: what memory cannot answer is asked for by at most
+    ``batch_size`` threads, which end with the call.
+    """
+    symbols = list(dict.fromkeys(symbols))
+    executor = ThreadPoolExecutor(max(1, int(batch_size)), thread_name_prefix="open-interest")
+    try:
+        found = await asyncio.gather(
+            *(
+                read_without_blocking(partial(get_open_interest_hist, symbol, period, limit), executor)
+                for symbol in symbols
+            ),
+            return_exceptions=True,
+        )
+    finally:
+        # Not waited for: on a cancelled call that would block the loop until the last request is answered.
+        executor.shutdown(wait=False, cancel_futures=True)
+    answers: dict[str, list[Answer]] = {}
+    for symbol, rows in zip(symbols, found, strict=True):
+        if isinstance(rows, list):
+            answers[symbol] = rows
+        elif isinstance(rows, Exception):
+            log.warning("no open interest of %s: %s", symbol, rows)
+            answers[symbol] = []
+        else:
+            raise rows
+    return answers
+
+
+def get_rate_limiter_status() -> dict[str, int]:
+    """``{"requests", "weight", "requests_limit", "weight_limit"}`` of the futures host over the last minute.
+
+    ``weight`` includes what other programs on this address are known to have used. The exchange limits weight alone;
+    since no request weighs less than 1, the same number bounds the requests.
+    """
+    usage = get_data_manager().rest_shaped.usage()
+    return {
+        "requests": usage.requests,
+        "weight": usage.cost,
+        "requests_limit": usage.allowed,
+        "weight_limit": usage.allowed,
+    }

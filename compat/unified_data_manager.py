@@ -1,0 +1,131 @@
+"""The old design's ``UnifiedDataManager``: the shared manager's reads as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import ats_sync
+from ats_sync import DataManager
+
+from ._event_loop import read_without_blocking
+
+T = TypeVar("T")
+
+
+class UnifiedDataManager:
+    """A view of ``ats_sync.get_data_manager()`` for code that runs in an event loop.
+
+    A read never blocks the loop: what is fresh in memory is returned at once, anything else is read on a thread of the
+    loop's default executor. Shapes, sources and errors are those of :class:`ats_sync.DataManager`; reads raise
+    :class:`~ats_sync.NotRunning` before :meth:`initialize`. Symbols may be lower case.
+    """
+
+    @property
+    def config(self) -> Mapping[str, int | float]:
+        """Depths and intervals (seconds) under their old names, to look at; set them by :class:`ats_sync.Config`.
+
+        The update intervals are the ages up to which each kind counts as fresh.
+        """
+        config = self._manager.config
+        return MappingProxyType(
+            {
+                "max_klines": config.max_klines,
+                "max_trades": config.max_trades,
+                "max_oi": config.max_open_interest,
+                "oi_update_interval": 300,
+                "funding_update_interval": 3600,
+                "spot_update_interval": 60,
+                "liquidation_update_interval": 300,
+                "rest_timeout": config.read_timeout,
+                "ws_reconnect_delay": 5,
+            }
+        )
+
+    @property
+    def initialized(self) -> bool:
+        """Whether :meth:`initialize` has succeeded and :meth:`close` was not called since."""
+        return self._manager.initialized
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols that are followed."""
+        return list(self._manager.symbols)
+
+    @property
+    def last_update(self) -> Mapping[str, float]:
+        """Epoch seconds by ``{symbol}_klines_{interval}``, ``_oi``, ``_orderbook``, ``_funding``, ``_spot``, …."""
+        return self._manager.last_update
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """The same as :meth:`get_stats`."""
+        return self.get_stats()
+
+    def get_stats(self) -> dict[str, Any]:
+        """What :meth:`ats_sync.DataManager.get_stats` counts."""
+        return self._manager.get_stats()
+
+    async def initialize(
+        self,
+        symbols: Iterable[str],
+        intervals: Iterable[str] = ("1h", "4h", "15m", "1d"),
+        enable_websocket: bool = True,
+    ) -> None:
+        """Follow these symbols and wait until they are warm. Cancelled, it closes what it had started."""
+        manager = self._manager
+        was_running = manager.running
+        try:
+            await asyncio.to_thread(manager.initialize, symbols, intervals, enable_websocket)
+        except asyncio.CancelledError:
+            # The thread waits for the market, however long that takes, and a loop that ends waits for the thread.
+            if not was_running:
+                await asyncio.to_thread(manager.close)
+            raise
+
+    async def close(self) -> None:
+        """End every thread and connection. May be called again; :meth:`initialize` works again after it."""
+        await asyncio.to_thread(self._manager.close)
+
+    async def get_klines(self, symbol: str, interval: str, limit: int = 300) -> list[list[Any]]:
+        """Candles, oldest first, the last one open; times and trades int, the rest float."""
+        return await self._read(lambda manager: manager.get_klines(symbol, interval, limit))
+
+    async def get_oi_history(self, symbol: str, interval: str = "1h", limit: int = 100) -> list[dict[str, Any]]:
+        """``{"timestamp", "sumOpenInterest", "sumOpenInterestValue"}``, oldest first."""
+        return await self._read(lambda manager: manager.get_oi_history(symbol, interval, limit))
+
+    async def get_orderbook(self, symbol: str, limit: int = 20) -> dict[str, Any]:
+        """``{"bids": [[price, quantity], …], "asks", "timestamp", "lastUpdateId"}``, floats, best first."""
+        return await self._read(lambda manager: manager.get_orderbook(symbol, limit))
+
+    async def get_funding_rate(self, symbol: str) -> dict[str, Any]:
+        """``{"rate", "nextTime", "markPrice", "timestamp"}``."""
+        return await self._read(lambda manager: manager.get_funding_rate(symbol))
+
+    async def get_spot_price(self, symbol: str) -> float:
+        """The price of the spot pair of the same name."""
+        return await self._read(lambda manager: manager.get_spot_price(symbol))
+
+    async def get_liquidation_trades(self, symbol: str, limit: int = 500) -> list[dict[str, Any]]:
+        """``{"price", "qty", "time", "isBuyerMaker"}`` of aggregated trades, oldest first."""
+        trades = await self._read(lambda manager: manager.get_liquidation_trades(symbol, limit))
+        return [{name: trade[name] for name in ("price", "qty", "time", "isBuyerMaker")} for trade in trades]
+
+    @property
+    def _manager(self) -> DataManager:
+        return ats_sync.get_data_manager()
+
+    async def _read(self, read: Callable[[DataManager], T]) -> T:
+        manager = self._manager
+        return await read_without_blocking(lambda: read(manager))
+
+
+_unified = UnifiedDataManager()
+
+
+def get_data_manager() -> UnifiedDataManager:
+    """The one view of the process's shared manager."""
+    return _unified

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.simulator import ApiError
+from ats_sync.simulator.endpoints import ENDPOINTS, answer
+from ats_sync.simulator.market import Market
+
+START = 1_700_049_600_000
+HOUR = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def market() -> Market:
+    market = Market(["BTCUSDT", "ETHUSDT"], seed=1, start=START)
+    market.advance(START + 1000)
+    return market
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "weight"),
+    [
+        ("/fapi/v1/klines", {"limit": "99"}, 1),
+        ("/fapi/v1/klines", {"limit": "100"}, 2),
+        ("/fapi/v1/klines", {"limit": "499"}, 2),
+        ("/fapi/v1/klines", {}, 5),
+        ("/fapi/v1/klines", {"limit": "1000"}, 5),
+        ("/fapi/v1/klines", {"limit": "1001"}, 10),
+        ("/fapi/v1/depth", {"limit": "5"}, 2),
+        ("/fapi/v1/depth", {"limit": "50"}, 2),
+        ("/fapi/v1/depth", {"limit": "100"}, 5),
+        ("/fapi/v1/depth", {}, 10),
+        ("/fapi/v1/depth", {"limit": "500"}, 10),
+        ("/fapi/v1/depth", {"limit": "1000"}, 20),
+        ("/fapi/v1/aggTrades", {"symbol": "BTCUSDT"}, 20),
+        ("/fapi/v1/premiumIndex", {"symbol": "BTCUSDT"}, 1),
+        ("/fapi/v1/premiumIndex", {}, 10),
+        ("/fapi/v1/ticker/24hr", {"symbol": "BTCUSDT"}, 1),
+        ("/fapi/v1/ticker/24hr", {}, 40),
+        ("/fapi/v1/ticker/bookTicker", {"symbol": "BTCUSDT"}, 2),
+        ("/fapi/v1/ticker/bookTicker", {}, 5),
+        ("/fapi/v1/exchangeInfo", {}, 1),
+        ("/fapi/v1/time", {}, 1),
+        ("/fapi/v1/ping", {}, 1),
+        ("/futures/data/openInterestHist", {}, 0),
+    ],
+)
+def test_futures_weights(path: str, params: dict[str, str], weight: int) -> None:
+    assert ENDPOINTS["fapi"][path].weight(params) == weight
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "weight"),
+    [
+        ("/api/v3/ticker/price", {"symbol": "BTCUSDT"}, 2),
+        ("/api/v3/ticker/price", {}, 4),
+        ("/api/v3/klines", {"limit": "1000"}, 2),
+    ],
+)
+def test_spot_weights(path: str, params: dict[str, str], weight: int) -> None:
+    assert ENDPOINTS["spot"][path].weight(params) == weight
+
+
+def test_funding_and_open_interest_have_buckets_of_their_own() -> None:
+    futures = ENDPOINTS["fapi"]
+    assert futures["/fapi/v1/fundingRate"].bucket == futures["/fapi/v1/fundingInfo"].bucket == "funding"
+    assert futures["/futures/data/openInterestHist"].bucket == "open interest"
+
+
+KLINES = {"symbol": "BTCUSDT", "interval": "1h"}
+TRADES = {"symbol": "BTCUSDT"}
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "code"),
+    [
+        ("/fapi/v1/klines", {"interval": "1h"}, -1102),
+        ("/fapi/v1/klines", {"symbol": "", "interval": "1h"}, -1102),
+        ("/fapi/v1/klines", {"symbol": "BTCUSDT"}, -1102),
+        ("/fapi/v1/klines", {"symbol": "NOSUCHUSDT", "interval": "1h"}, -1121),
+        ("/fapi/v1/klines", {"symbol": "BTCUSDT", "interval": "7h"}, -1120),
+        ("/fapi/v1/klines", KLINES | {"limit": "0"}, -1130),
+        ("/fapi/v1/klines", KLINES | {"limit": "1501"}, -1130),
+        ("/fapi/v1/klines", KLINES | {"limit": "ten"}, -1102),
+        ("/fapi/v1/klines", KLINES | {"startTime": "2", "endTime": "1"}, -1023),
+        ("/fapi/v1/depth", {"symbol": "BTCUSDT", "limit": "7"}, -1130),
+        ("/fapi/v1/depth", {"symbol": "NOSUCHUSDT"}, -1121),
+        ("/fapi/v1/aggTrades", TRADES | {"limit": "1001"}, -1130),
+        ("/fapi/v1/aggTrades", TRADES | {"startTime": str(START - HOUR), "endTime": str(START)}, -1127),
+        ("/fapi/v1/aggTrades", TRADES | {"fromId": "1", "startTime": str(START)}, -1128),
+        ("/fapi/v1/aggTrades", TRADES | {"startTime": str(START - 49 * HOUR)}, -1130),
+        ("/fapi/v1/premiumIndex", {"symbol": "NOSUCHUSDT"}, -1121),
+        ("/fapi/v1/fundingRate", {"limit": "1001"}, -1130),
+        ("/futures/data/openInterestHist", {"symbol": "BTCUSDT"}, -1102),
+        ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "1m"}, -1130),
+        ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "1h", "limit": "501"}, -1130),
+        ("/fapi/v1/forceOrders", {}, -2014),
+        ("/fapi/v1/allForceOrders", {}, -1000),
+    ],
+)
+def test_errors_of_futures(path: str, params: dict[str, str], code: int, market: Market) -> None:
+    with pytest.raises(ApiError) as caught:
+        answer("fapi", path, params, market)
+    assert caught.value.code == code
+    assert 400 <= caught.value.status < 500
+
+
+def test_errors_of_spot(market: Market) -> None:
+    with pytest.raises(ApiError) as caught:
+        answer("spot", "/api/v3/klines", KLINES | {"limit": "1001"}, market)
+    assert caught.value.code == -1130
+
+
+def test_a_window_just_under_an_hour_is_served(market: Market) -> None:
+    params = TRADES | {"startTime": str(START - HOUR + 1), "endTime": str(START), "limit": "1000"}
+    trades = answer("fapi", "/fapi/v1/aggTrades", params, market)
+    assert trades
+    assert all(START - HOUR < trade["T"] <= START for trade in trades)
+
+
+def test_limits_default_as_documented(market: Market) -> None:
+    assert len(answer("fapi", "/fapi/v1/klines", {"symbol": "BTCUSDT", "interval": "1m"}, market)) == 500
+    assert len(answer("fapi", "/fapi/v1/aggTrades", TRADES, market)) == 500
+    rows = answer("fapi", "/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "1h"}, market)
+    assert len(rows) == 30
+
+
+def test_every_documented_path_answers(market: Market) -> None:
+    params = {"symbol": "BTCUSDT", "interval": "1h", "period": "1h"}
+    closed = ("/fapi/v1/forceOrders", "/fapi/v1/allForceOrders")
+    for host, endpoints in ENDPOINTS.items():
+        for path in endpoints:
+            if path not in closed:
+                answer(host, path, params, market)
+
+
+def test_an_unknown_path_is_404(market: Market) -> None:
+    with pytest.raises(ApiError) as caught:
+        answer("fapi", "/fapi/v1/nothing", {}, market)
+    assert caught.value.status == 404

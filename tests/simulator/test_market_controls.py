@@ -1,0 +1,104 @@
+"""Changing the market, the clock and the weight from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ats_sync.simulator import ApiError, SimulatedExchange, before_turn
+
+from .plain import rest, stream, until
+
+
+@pytest.fixture
+def own() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(["BTCUSDT", "ETHUSDT"], seed=2) as ex:
+        yield ex
+
+
+def test_a_trade_on_call(own: SimulatedExchange) -> None:
+    own.silence("ETHUSDT")
+    name = "ethusdt@aggTrade"
+    with stream(own, "/market/stream", name) as client:
+        until(lambda: client.is_silent(0.4))
+        own.trade("ETHUSDT", qty=4321)
+        trade = client.data(name)
+        assert int(trade["q"].replace(".", "")) == 4321
+        newest = own.rest("/fapi/v1/aggTrades", symbol="ETHUSDT", limit=1)[0]
+        assert (newest["a"], newest["q"]) == (trade["a"], trade["q"])
+        assert client.is_silent(0.4)
+        own.silence("ETHUSDT", on=False)
+        client.data(name)
+
+
+def test_delisting_and_listing(own: SimulatedExchange) -> None:
+    name = "ethusdt@aggTrade"
+    with stream(own, "/market/stream", name, "btcusdt@aggTrade") as client, rest(own) as http:
+        client.data(name)
+        own.delist("ETHUSDT")
+        assert own.trading() == ("BTCUSDT",)
+        assert http.code("/fapi/v1/klines", symbol="ETHUSDT", interval="1h") == (400, -1121)
+        assert client.ask("LIST_SUBSCRIPTIONS")["result"] == [name, "btcusdt@aggTrade"]
+        assert {client.receive()["stream"] for _ in range(10)} == {"btcusdt@aggTrade"}
+        own.list_symbol("NEWUSDT", price=1.25)
+        assert own.trading() == ("BTCUSDT", "NEWUSDT")
+        client.subscribe("newusdt@aggTrade")
+        own.trade("NEWUSDT")
+        assert client.data("newusdt@aggTrade")["s"] == "NEWUSDT"
+        rows = http.get("/fapi/v1/klines", symbol="NEWUSDT", interval="1h", limit=500).json()
+        assert len(rows) == 1
+        statuses = {item["symbol"]: item["status"] for item in http.get("/fapi/v1/exchangeInfo").json()["symbols"]}
+        assert statuses["NEWUSDT"] == "TRADING"
+        assert statuses.get("ETHUSDT") != "TRADING"
+
+
+def test_unknown_symbols_are_refused(own: SimulatedExchange) -> None:
+    for act in (own.trade, own.delist, own.silence):
+        with pytest.raises(ValueError, match="NOSUCHUSDT"):
+            act("NOSUCHUSDT")
+
+
+def test_another_program_spends_weight(own: SimulatedExchange) -> None:
+    with rest(own) as client:
+        assert own.spend_weight(100) >= 100
+        assert int(client.get("/fapi/v1/time").headers["X-MBX-USED-WEIGHT-1M"]) >= 101
+        own.spend_weight(2400)
+        assert client.get("/fapi/v1/time").status_code == 429
+        own.spend_weight(6001, "spot")
+        assert client.get("/api/v3/time").status_code == 429
+    with pytest.raises(ValueError, match="host"):
+        own.spend_weight(1, "futures")  # type: ignore[arg-type]
+
+
+def test_the_clock_jumps_forward() -> None:
+    with SimulatedExchange(["BTCUSDT", "ETHUSDT"], start=before_turn("1h", 1800)) as ex:
+        name = "btcusdt@aggTrade"
+        with stream(ex, "/market/stream", name) as client, rest(ex) as http:
+            before = client.data(name)
+            ex.jump_clock(600_000)
+            assert http.get("/fapi/v1/time").json()["serverTime"] > before["E"] + 599_000
+            until(lambda: ex.stats().behind_ms < 500)
+            after = client.wait_for(lambda message: message["data"]["E"] > before["E"] + 599_000)["data"]
+            # The skipped time has passed in the market, and nothing of it was sent.
+            assert after["a"] > before["a"] + 1000
+            rows = http.get("/fapi/v1/klines", symbol="BTCUSDT", interval="1m", limit=5).json()
+            assert rows[-1][0] == after["T"] - after["T"] % 60_000
+            assert all(row[8] > 0 for row in rows[:-1])
+
+
+def test_the_clock_jumps_back() -> None:
+    with SimulatedExchange(["BTCUSDT"]) as ex:
+        name = "btcusdt@aggTrade"
+        with stream(ex, "/market/stream", name) as client:
+            client.data(name)
+            then = ex.now()
+            assert ex.jump_clock(-1000) < then
+            until(lambda: client.is_silent(0.3))
+            assert client.data(name)["E"] >= then - 50
+
+
+def test_a_delisted_symbols_truth_is_an_error(own: SimulatedExchange) -> None:
+    own.delist("BTCUSDT")
+    with pytest.raises(ApiError):
+        own.rest("/fapi/v1/depth", symbol="BTCUSDT")

@@ -1,0 +1,144 @@
+"""What closes a stream connection, on an exchange with small limits."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+import websocket
+
+from ats_sync.simulator import SimulatedExchange
+
+from .plain import Stream, rest, stream, until
+
+
+@pytest.fixture
+def small() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(
+        ["BTCUSDT"],
+        max_streams=1024,
+        connection_attempts=5,
+        attempts_patience=2,
+        ban_seconds=1.5,
+        oversized="close",
+    ) as ex:
+        yield ex
+
+
+def subscribe_unread(client: Stream, names: list[str]) -> None:
+    client.socket.send(json.dumps({"method": "SUBSCRIBE", "params": names, "id": 1}))
+
+
+def test_1024_streams_and_not_one_more(ex: SimulatedExchange) -> None:
+    with stream(ex, "/public/stream") as client:
+        for part in range(8):
+            client.subscribe(*[f"s{part}x{number}@depth" for number in range(128)])
+        subscribe_unread(client, ["onemore@depth"])
+        assert client.is_closed() == "close 1008"
+
+
+@pytest.mark.parametrize(("spot", "path", "most"), [(False, "/market/stream", 10), (True, "/stream", 5)])
+def test_messages_a_second(ex: SimulatedExchange, spot: bool, path: str, most: int) -> None:
+    with stream(ex, path, spot=spot) as client:
+        for number in range(most):
+            client.socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
+        assert [client.receive()["id"] for _ in range(most)] == list(range(most))
+    with stream(ex, path, spot=spot) as client:
+        # Pings and pongs count as much as requests.
+        for number in range(most - 1):
+            (client.socket.ping if number % 2 else client.socket.pong)("x")
+        subscribe_unread(client, ["btcusdt@aggTrade"])
+        client.socket.ping()
+        assert client.is_closed() == "close 1008"
+
+
+def test_a_steady_client_may_go_on(ex: SimulatedExchange) -> None:
+    with stream(ex, "/market/stream", "btcusdt@kline_1m") as client:
+        # A kline comes four times a second at most: two pings for each stay under ten.
+        for _ in range(8):
+            client.data("btcusdt@kline_1m")
+            client.socket.ping()
+            client.socket.ping()
+        assert client.ask("LIST_SUBSCRIPTIONS")["result"] == ["btcusdt@kline_1m"]
+
+
+def test_a_long_message_may_close(small: SimulatedExchange) -> None:
+    with stream(small, "/market/stream") as client:
+        subscribe_unread(client, [f"s{number}@aggTrade" for number in range(401)])
+        assert client.is_closed() == "close 1009"
+
+
+def test_too_many_attempts_are_reset_then_banned(small: SimulatedExchange) -> None:
+    clients = [Stream(small, "/market/stream") for _ in range(5)]
+    for _ in range(3):
+        with pytest.raises((ConnectionResetError, websocket.WebSocketConnectionClosedException)):
+            Stream(small, "/market/stream")
+    assert small.stats().attempts_refused == 3
+    with pytest.raises(websocket.WebSocketBadStatusException) as caught:
+        Stream(small, "/public/stream")
+    assert caught.value.status_code == 403
+    # Those that are open stay, and REST is another matter.
+    assert clients[0].ask("LIST_SUBSCRIPTIONS")["result"] == []
+    with rest(small) as http:
+        assert http.get("/fapi/v1/ping").status_code == 200
+    small.pardon()
+    with stream(small, "/market/stream"):
+        pass
+    for client in clients:
+        client.abandon()
+
+
+def test_no_pong_no_connection(ex: SimulatedExchange) -> None:
+    ex.ping_every(0.2, 0.4)
+    with stream(ex, "/market/stream") as silent:
+        opcode, payload = silent.socket.recv_data(control_frame=True)
+        # websocket-client answers pings while it reads; this one reads no more until it is too late.
+        assert opcode == websocket.ABNF.OPCODE_PING
+        assert payload.isdigit()
+    with stream(ex, "/market/stream") as deaf:
+        [number] = [item.number for item in ex.stats().connections if item.open]
+        until(lambda: not ex.stats().connections_now)
+        [info] = [item for item in ex.stats().connections if item.number == number]
+        assert info.closed_why == "no pong"
+        assert deaf.is_closed() in ("close 1008", "reset", "eof")
+
+
+def test_pongs_keep_it(ex: SimulatedExchange) -> None:
+    ex.ping_every(0.15, 0.3)
+    with stream(ex, "/market/stream") as client:
+        pings = 0
+        while pings < 6:
+            opcode, _ = client.socket.recv_data(control_frame=True)
+            pings += opcode == websocket.ABNF.OPCODE_PING
+        assert client.ask("LIST_SUBSCRIPTIONS")["result"] == []
+
+
+def test_every_connection_grows_old(ex: SimulatedExchange) -> None:
+    ex.age_limit(0.5)
+    for spot, path in ((False, "/market/stream"), (True, "/stream")):
+        with stream(ex, path, "btcusdt@aggTrade", spot=spot) as client:
+            client.data("btcusdt@aggTrade")
+            assert client.is_closed() == "close 1001"
+
+
+def test_a_slow_reader_is_cut() -> None:
+    with SimulatedExchange(["BTCUSDT"], send_buffer=20_000) as ex:
+        client = socket.socket()
+        with client:
+            # A small window, so that the kernel's buffers do not read on the client's behalf.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", int(ex.fstream_url.rsplit(":", 1)[1])))
+            names = "/".join(f"btcusdt@{kind}" for kind in ("depth20@100ms", "bookTicker", "depth@100ms"))
+            key = "dGhlIHNhbXBsZSBub25jZQ=="
+            client.sendall(
+                f"GET /public/stream?streams={names} HTTP/1.1\r\nHost: x\r\n"
+                "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            )
+            until(lambda: ex.stats().connections_now == 1)
+            ex.malformed("huge", "depth", next_n=2)
+            until(lambda: ex.stats().connections_now == 0)
+            [info] = ex.stats().connections
+            assert info.closed_why == "slow reader"
