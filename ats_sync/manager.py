@@ -12,7 +12,7 @@ from .config import Config
 from .engine.budget import Budget
 from .engine.engine import SHARED, WITNESSES
 from .engine.quality import Quality
-from .errors import InvalidSymbol, NotRunning, StaleDataError, StartTimeout
+from .errors import InvalidArgument, InvalidSymbol, NotRunning, StaleDataError, StartTimeout
 from .feeds import Key, Kind
 from .reads import Reads, check_limit, check_max_age
 from .rest_shaped import RestShaped
@@ -55,8 +55,8 @@ class DataManager:
         enable_websocket: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        symbols = symbols if isinstance(symbols, str) else tuple(symbols)
-        self._symbols: tuple[str, ...] = check_symbols(symbols) if symbols else ()
+        symbols = tuple(symbols) if isinstance(symbols, Iterable) and not isinstance(symbols, str) else symbols
+        self._symbols: tuple[str, ...] = () if symbols == () else check_symbols(symbols)
         self._intervals = _checked_intervals(intervals)
         self.config = config if config is not None else Config.from_env()
         for period in self.config.open_interest_periods:
@@ -501,8 +501,8 @@ class DataManager:
 
 
 def _checked_intervals(intervals: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(intervals, str):
-        intervals = (intervals,)
+    if isinstance(intervals, str) or not isinstance(intervals, Iterable):
+        raise InvalidArgument(f"intervals is a list such as ['1h', '15m'], not {intervals!r}")
     return tuple(dict.fromkeys(check_interval(interval) for interval in intervals))
 
 

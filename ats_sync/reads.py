@@ -206,7 +206,8 @@ class Reads:
                     if book is not None:
                         self._counters.hit()
                         return book
-        depth = next((each for each in endpoints.DEPTH_LIMITS if each >= limit), endpoints.DEPTH_LIMITS[-1])
+        wanted = max(limit, STREAMED_LEVELS)
+        depth = next((each for each in endpoints.DEPTH_LIMITS if each >= wanted), endpoints.DEPTH_LIMITS[-1])
         try:
             return self._cast(Book, self._fetch(key, endpoints.depth(symbol, depth), depth))
         except RequestError as error:

@@ -202,7 +202,11 @@ def event_of(store: MarketStore, key: Key) -> int:
     if key.kind is Kind.SPOT:
         held = store.spot.get()
         return held.as_of if held is not None else 0
-    return store.liquidations.event
+    return {
+        Kind.TICKERS: store.tickers.event,
+        Kind.QUOTES: store.quotes.event,
+        Kind.LIQUIDATIONS: store.liquidations.event,
+    }[key.kind]
 
 
 def last_updates(store: MarketStore) -> dict[str, float]:

@@ -27,6 +27,8 @@ ACKNOWLEDGED_WITHIN = 5.0
 OVERLAP = 2.0
 CONNECT_WITHIN = 15.0
 SPREAD_FROM = 256  # From this many streams on a route they are spread over at least two connections.
+MOST_REFUSALS = 32
+AFTER_REFUSAL = 10.0  # seconds before a refused subscription is tried again
 KEPT_FREE_MESSAGES = 3  # a second, for pings and pongs
 
 
@@ -88,6 +90,8 @@ class Connection:
     """Unanswered messages by id: names, sent at, whether it subscribes."""
     leaving: list[str] = field(default_factory=list)
     """Names to be unsubscribed."""
+    silent_until: float = 0.0
+    """No message is sent before: one was refused."""
     sent: deque[float] = field(default_factory=lambda: deque(maxlen=16))
     replaces: int | None = None
     overlap_until: float | None = None
@@ -117,7 +121,8 @@ class Connections:
         self.held = False
         """Whether connecting has to wait (for the exchange's time, without which no proof of life can be judged)."""
         self.reconnects = 0
-        self.refused: list[str] = []
+        self.refused: deque[str] = deque(maxlen=MOST_REFUSALS)
+        """What the exchange said against our messages, the newest ones."""
 
     # --- what is wanted ------------------------------------------------------------------------
 
@@ -206,6 +211,7 @@ class Connections:
         connection.streams = dict.fromkeys(connection.streams, Progress.PENDING)
         connection.requests.clear()
         connection.leaving.clear()
+        connection.silent_until = 0.0
         self.reconnects += 1
         self.tick(at)
 
@@ -230,13 +236,14 @@ class Connections:
                     if connection.replaces is None:
                         self.live.append((name, connection.link))
         else:
+            connection.silent_until = at.steady + AFTER_REFUSAL
             for name in names:
                 if connection.streams.get(name) is Progress.SENT:
                     connection.streams[name] = Progress.PENDING
         self.tick(at)
 
     def encouraged(self, at: Moment) -> None:
-        """The network works again (a request got through): do not wait out long back-offs."""
+        """The network works again: do not wait out long back-offs."""
         for connection in self.connections.values():
             if connection.phase is Phase.WAITING:
                 soonest = max(at.steady, connection.since + self._config.reconnect_min)
@@ -280,6 +287,10 @@ class Connections:
         """Do what is due."""
         now = at.steady
         for connection in list(self.connections.values()):
+            if self.connections.get(connection.number) is not connection:
+                continue  # gone through what happened to one before it
+            if connection.replaces is not None and connection.replaces not in self.connections:
+                connection.replaces = connection.overlap_until = None
             if connection.phase is Phase.WAITING:
                 if not connection.streams:
                     del self.connections[connection.number]
@@ -344,7 +355,8 @@ class Connections:
     def _may_speak_at(self, connection: Connection, now: float) -> float:
         allowed = max(1, MESSAGES_PER_SECOND[connection.route.value] - KEPT_FREE_MESSAGES)
         recent = [sent for sent in connection.sent if sent > now - 1.0]
-        return now if len(recent) < allowed else recent[-allowed] + 1.001
+        free = now if len(recent) < allowed else recent[-allowed] + 1.001
+        return max(free, connection.silent_until)
 
     def _check_replies(self, connection: Connection, at: Moment) -> None:
         for identity, (names, sent, subscribes) in list(connection.requests.items()):
@@ -410,6 +422,8 @@ class Connections:
 
     def _drop(self, connection: Connection, reason: str) -> None:
         del self.connections[connection.number]
+        if connection.link is not None:
+            self.gone.append(connection.link)
         self.actions.append(Disconnect(connection.number, reason))
 
     def _back_off(self, failures: int) -> float:

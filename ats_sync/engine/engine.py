@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import Config
-from ..errors import AtsSyncError
+from ..errors import AtsSyncError, ConnectionFailed
 from ..feeds import FEEDS, Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
@@ -54,6 +54,7 @@ class Engine:
         self.upkeep = Upkeep(config, store, rng, streams=streams)
         self.quality = QualityMeter(store)
         self._frames_seen: dict[Link, int] = {}
+        self._network_failed = False
         self._by_stream: dict[str, Key] = {}
 
     # --- events ------------------------------------------------------------------------------------
@@ -126,8 +127,12 @@ class Engine:
 
     def fetched(self, fetch: Fetch, error: AtsSyncError | None, at: Moment) -> None:
         self.upkeep.fetched(fetch, error, at)
+        if isinstance(error, ConnectionFailed):
+            self._network_failed = True
         if error is None:
-            self.connections.encouraged(at)
+            if self._network_failed:
+                self._network_failed = False
+                self.connections.encouraged(at)
             if fetch.key.kind is Kind.LISTINGS:
                 self._compare_listings(at)
             elif fetch.key.kind is Kind.TICKERS and not self.store.tickers.listed >= self._expected():
@@ -201,6 +206,11 @@ class Engine:
         if connections.held and not upkeep.waits_for_clock():
             connections.held = False
             connections.tick(at)
+        for name, link in connections.moved:
+            key = self._by_stream.get(name)
+            if key is not None:
+                upkeep.moved(key, link, at)
+        connections.moved.clear()
         for link in connections.gone:
             upkeep.lost(link)
         connections.gone.clear()
@@ -209,11 +219,6 @@ class Engine:
             if key is not None:
                 upkeep.acknowledged(key, link, at)
         connections.live.clear()
-        for name, link in connections.moved:
-            key = self._by_stream.get(name)
-            if key is not None:
-                upkeep.moved(key, link)
-        connections.moved.clear()
         upkeep.tick(at)
         if upkeep.remedies:
             self._mend(at)

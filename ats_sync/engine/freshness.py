@@ -10,12 +10,12 @@ def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence
 
     ``silence`` is how long (seconds) the connection may go without a proof of life.
     """
+    if suspected:
+        return suspected
     if link is None:
         return "it is not streamed yet"
     if not link.up:
         return "its connection is down"
-    if suspected:
-        return suspected
     if not link.alive(exchange_now, silence):
         return f"its connection has shown no life for {link.age(exchange_now):.1f} s"
     return ""

@@ -93,6 +93,7 @@ class State:
     heard_when_given_up: int = 0
 
 
+PER_SYMBOL = frozenset({Kind.KLINES, Kind.TRADES, Kind.BOOK})
 REMEDIES = (Remedy.RESUBSCRIBE, Remedy.MOVE)
 
 
@@ -183,12 +184,17 @@ class Upkeep:
         elif key.kind is Kind.BOOK:
             self._schedule(state, at.steady + FIRST_FRAME_WITHIN, cause)
 
-    def moved(self, key: Key, link: Link) -> None:
+    def moved(self, key: Key, link: Link, at: Moment) -> None:
         """``link`` has taken over from another living connection, without a gap."""
         state = self.states.get(key)
         if state is None or state.dead:
             return
         old, state.link = state.link, link
+        state.epoch += 1
+        if state.fetching is not None and state.fetching.link is old:
+            # It would be dropped with the old connection, or prove nothing for the new one.
+            state.fetching = None
+            self._schedule(state, at.steady, Cause.REPAIR if state.live_once else Cause.WARM_UP)
         if key.kind is Kind.KLINES:
             series = self._store.klines.get((key.symbol, key.interval))
             if series is not None and series.link is old:
@@ -203,11 +209,12 @@ class Upkeep:
     def lost(self, link: Link) -> None:
         """The connection is gone: what it fed waits for a new subscription."""
         for state in self.states.values():
+            if state.fetching is not None and state.fetching.link is link:
+                state.fetching = None  # it is dropped where it waits in line
             if state.link is link:
                 state.link = None
-                if state.fetching is not None and state.fetching.link is link:
-                    state.fetching = None
-                state.due = None
+                if state.key.kind in PER_SYMBOL:
+                    state.due = None  # the next acknowledgement schedules it anew
 
     def noticed(self, notices: Iterable[Notice], at: Moment) -> None:
         """A store found something missing."""

@@ -15,14 +15,14 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .connection import StreamConnection
 from .market import Frame
 from .market.intervals import floor_open, next_open
 from .names import KINDS, delivers, kind_of
-from .wire import ws_frame
+from .wire import wire_of, ws_frame
 
 DEFAULT_MIX = {"kline": 0.47, "depth": 0.30, "aggTrade": 0.22, "markPrice": 0.01}
 """Shares of the frames of 200 symbols with four intervals, books, trades and mark prices at a busy time."""
@@ -234,6 +234,32 @@ class Round:
         return {"E": _NOW}
 
 
+def _caught_up(sources: list[Source], now: int) -> tuple[list[Source], list[Source]]:
+    """The sources with every trade stream as far as its symbol's klines, and the trades that brought it there.
+
+    A kline event goes out before the trade it contains: copies that started from both would never meet.
+    """
+    reached: Counter[str] = Counter()
+    for source in sources:
+        if source.kind == "kline":
+            reached[source.symbol] = max(reached[source.symbol], _numbers(source.frame.payload)["L"])
+    even: list[Source] = []
+    bridges: list[Source] = []
+    for source in sources:
+        numbers = _numbers(source.frame.payload)
+        if source.kind == "aggTrade" and numbers["l"] < reached[source.symbol]:
+            new = {"E": now, "T": now, "a": numbers["a"] + 1, "f": numbers["l"] + 1, "l": reached[source.symbol]}
+            payload = _refilled(source.frame.payload, new)
+            source = replace(source, frame=replace(source.frame, event_time=now, payload=payload))
+            bridges.append(source)
+        even.append(source)
+    return even, bridges
+
+
+def _refilled(payload: str, new: Mapping[str, int]) -> str:
+    return _NUMBER.sub(lambda match: f'"{match[1]}":{new.get(match[1], match[2])}', payload)
+
+
 class Blast:
     """One flood over the given connections. ``frames``: the newest frame of each stream, by (spot, name)."""
 
@@ -259,7 +285,7 @@ class Blast:
         self._now = now
         self._send_buffer = send_buffer
         self._generator = random.Random(1)
-        self._sources = list(sources.values())
+        self._sources, self._prelude = _caught_up(list(sources.values()), now())
         self._mix = shares
         self._round = self._make()
         if not self._round.size:
@@ -284,6 +310,10 @@ class Blast:
         """Send for ``seconds``, or until a connection has closed; what was sent. Run again, it goes on."""
         self._forget()
         begun = time.monotonic()
+        while self._prelude:
+            source = self._prelude.pop()
+            wire = wire_of(source.frame)
+            self._connections[source.target].gate.send([wire.combined if source.combined else wire.bare])
         held_back = 0
         if frames_per_second is None:
             await self._flat_out(begun + seconds)

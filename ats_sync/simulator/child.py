@@ -87,9 +87,11 @@ class ChildHost:
         self._errors.seek(max(0, self._errors.tell() - _TAIL))
         return self._errors.read().decode("utf-8", "replace").strip()
 
-    def failure(self) -> str | None:
-        """What the child said before it ended by itself; None while it runs."""
-        if self._process.poll() is None:
+    def failure(self, patience: float = 0.0) -> str | None:
+        """What the child said before it ended by itself; None when it runs on after ``patience`` seconds."""
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
             return None
         return self._tail() or f"exit status {self._process.returncode}"
 

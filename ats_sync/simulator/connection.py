@@ -19,7 +19,7 @@ from .wire import PING, PONG, close_frame, ws_frame
 
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 _CLOSE_WAIT = 1.0
-_BIG_MESSAGE_GRACE = 3.0
+_BIG_MESSAGE_GRACE = 1.0
 
 
 class Subscriptions(Protocol):
@@ -61,13 +61,14 @@ class StreamConnection:
     messages: int = 0
     frames_sent: int = 0
     bytes_sent: int = 0
-    pongs: int = 0
     closed_why: str = ""
 
     def __post_init__(self) -> None:
         self.born = time.monotonic()
         self._last_ping = self.born
         self._pong_due: float | None = None
+        self._unanswered: set[bytes] = set()
+        """Payloads of pings since the last good pong."""
         self._recent: deque[float] = deque()
         self._big_until = 0.0
         self._close_sent = False
@@ -108,7 +109,7 @@ class StreamConnection:
         if not outbox:
             return
         self.outbox = []
-        if not self.open:
+        if not self.open or self.gate.half_open:
             return
         unsent = self.gate.unsent
         bound = self.settings.send_buffer * (8 if self.gate.frozen else 1)
@@ -151,7 +152,9 @@ class StreamConnection:
             self._last_ping = now
             if self._pong_due is None:
                 self._pong_due = now + pings.deadline
-            self.gate.send([ws_frame(str(time.time_ns() // 1_000_000).encode(), PING)])
+            payload = str(time.time_ns() // 1_000_000).encode()
+            self._unanswered.add(payload)
+            self.gate.send([ws_frame(payload, PING)])
 
     # -- in
 
@@ -170,8 +173,10 @@ class StreamConnection:
                     self.flush()
                     self.gate.send([ws_frame(bytes(message.data), PONG)])
                 elif kind == WSMsgType.PONG:
-                    self.pongs += 1
-                    self._pong_due = None
+                    # A pong that answers no ping is allowed, and keeps nothing open.
+                    if bytes(message.data) in self._unanswered:
+                        self._unanswered.clear()
+                        self._pong_due = None
                 else:
                     self.take(message.data)
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections import deque
 from typing import Any
@@ -20,6 +21,7 @@ class ControlClient:
         self._token = token
         self._idle: deque[socket.socket] = deque()
         self._closed = False
+        self._owner = os.getpid()
 
     def call(self, name: str, arguments: dict[str, Any], timeout: float = 60.0) -> Any:
         """The result of one command; ValueError, TypeError or :class:`SimulatorError`."""
@@ -36,6 +38,11 @@ class ControlClient:
         return answer["result"]
 
     def _exchange(self, question: bytes, timeout: float) -> dict[str, Any]:
+        if os.getpid() != self._owner:
+            # A fork: the connections kept are the parent's, whose answers this process must not take.
+            self._owner = os.getpid()
+            while self._idle:
+                self._idle.pop().close()
         try:
             sock = self._idle.pop()
         except IndexError:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .serving import ThreadHost
 
 
+_DEATH_PATIENCE = 1.0
+
+
 class SimulatedExchange(Controls):
     """An exchange on this machine's loopback: REST and WebSocket of Binance USDⓈ-M futures and of its spot market.
 
@@ -128,7 +131,9 @@ class SimulatedExchange(Controls):
         try:
             return self._control.call(command, arguments, timeout)
         except SimulatorError as error:
-            failure = None if self._closed else self._host.failure()
+            # A broken connection may be noticed before the end of the process behind it.
+            broken = isinstance(error.__cause__, ConnectionError)
+            failure = None if self._closed else self._host.failure(_DEATH_PATIENCE if broken else 0.0)
             if failure is not None:
                 raise SimulatorError(f"the simulated exchange has ended: {failure}") from error
             raise
@@ -136,7 +141,7 @@ class SimulatedExchange(Controls):
     # -- clients
 
     def config(self, **overrides: Any) -> Config:
-        """An ``ats_sync.Config`` that points at this exchange, directly even where proxies are set."""
+        """An ``ats_sync.Config`` that points at this exchange, without the environment's proxies."""
         from ats_sync.config import Config
 
         options: dict[str, Any] = {
@@ -145,6 +150,7 @@ class SimulatedExchange(Controls):
             "fstream_base": self.fstream_url,
             "spot_stream_base": self.spot_stream_url,
             "ca_file": self.ca_file,
+            "proxies": {},
         }
         return Config(**(options | overrides))
 

@@ -202,6 +202,7 @@ class Hub:
         if not members:
             del table[stream]
             wanted.discard(stream)
+            self.last_frames.pop((connection.spot, stream), None)
 
     def _of(self, spot: bool) -> tuple[dict[str, list[StreamConnection]], set[str]]:
         return self._tables[spot], self._market.spot_wanted if spot else self._market.wanted

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -123,9 +124,10 @@ class RestService:
         if wrong:
             limit = self._journal.hosts[entry.host].limits.weight.limit
             used = (used + limit // 2) % limit
-        return {"X-MBX-USED-WEIGHT-1M": str(used), "Server": "simulator"} | (
-            {"X-MBX-USED-WEIGHT": str(used)} if entry.host == "spot" else {}
-        )
+        headers = {"X-MBX-USED-WEIGHT-1M": str(used), "Date": formatdate(self._now() / 1000, usegmt=True)}
+        if entry.host == "spot":
+            headers["X-MBX-USED-WEIGHT"] = str(used)
+        return headers
 
     async def _answer(self, entry: Entry) -> Reply:
         replica = self.replica if entry.path not in LIVE_PATHS else None

@@ -128,8 +128,9 @@ class ThreadHost:
         self._stop = ask
         await run(self._settings, self.token, self._ready.set_result, stop, may_fork=False)
 
-    def failure(self) -> str | None:
-        """Why the thread has ended by itself; None while it runs."""
+    def failure(self, patience: float = 0.0) -> str | None:
+        """Why the thread has ended by itself; None when it runs on after ``patience`` seconds."""
+        self._thread.join(patience)
         return None if self._thread.is_alive() else repr(self._failure)
 
     def wait(self) -> None:

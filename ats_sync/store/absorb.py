@@ -9,6 +9,7 @@ from ..feeds import Key, Kind
 from ..store.link import Link
 from ..venue import decode
 from ..venue.decode import DecodeError
+from .book import STREAMED_LEVELS
 from .market import MarketStore
 
 
@@ -41,7 +42,7 @@ def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, l
     if key.kind is Kind.BOOK:
         book = decode.book_snapshot(body)
         held = store.books.get(key.symbol)
-        if held is not None and limit:
+        if held is not None and limit >= STREAMED_LEVELS:
             held.merge_rest(book, link)
         return book
     if key.kind is Kind.OPEN_INTEREST:

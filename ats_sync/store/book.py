@@ -63,11 +63,12 @@ class BookSeries:
                 self._event = book.time
                 self._frame = None
                 self._book = book
-                self._link = link
                 if link is not None:
+                    self._link = link
                     self.suspected = ""
-            elif link is not None and self._link is None:
+            elif link is not None and (self._link is None or not self._link.up):
                 self._link = link
+                self.suspected = ""
 
     def go_live(self, link: Link) -> None:
         """``link`` has taken over from the connection that delivered so far, without a gap."""

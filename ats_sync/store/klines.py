@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..feeds import Key, Kind
 from ..venue import decode
 from ..venue.decode import DecodeError, Row
-from ..venue.intervals import next_open, open_time
+from ..venue.intervals import candles_between, next_open, open_time
 from .link import Link
 from .notices import Event, Notice
 
@@ -110,6 +110,7 @@ class KlineSeries:
         self._strings = _Memo(decode.string_rows)
         self._floats = _Memo(decode.float_rows)
         self._open_text: tuple[Candle, bytes] | None = None
+        self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
 
@@ -158,9 +159,11 @@ class KlineSeries:
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
         # Where the exchange itself has a hole (a halted symbol), only what follows it is a series.
+        holed = False
         for index in range(len(rows) - 1, 0, -1):
             if next_open(self.interval, rows[index - 1][0]) != rows[index][0]:
                 rows = rows[index:]
+                holed = True
                 break
         else:
             if newest and len(rows) < limit:
@@ -175,7 +178,7 @@ class KlineSeries:
                 self._first = self._next = rows[0][0]
             finals = [text for opened, text in rows if next_open(self.interval, opened) <= final_before]
             if finals:
-                self._merge_closed(rows[0][0], finals)
+                self._merge_closed(rows[0][0], finals, holed)
             for opened, text in rows[len(finals) :]:
                 if opened >= self._next:
                     self._hold(Candle(opened, OPEN, decode.text_trades(text), asked, text, False))
@@ -183,13 +186,20 @@ class KlineSeries:
             self._forget_behind()
             return 0 < before < self._next
 
-    def _merge_closed(self, first: int, finals: list[bytes]) -> None:
-        """Merge final REST rows that follow each other without a hole. The lock is held."""
+    def _merge_closed(self, first: int, finals: list[bytes], holed: bool) -> None:
+        """Merge final REST rows that follow each other without a hole. The lock is held.
+
+        ``holed``: the exchange itself has none just before them.
+        """
         assert self._lock.locked()
         after = first
         for _ in finals:
             after = next_open(self.interval, after)
         if not self._closed and first <= self._next <= after:
+            self._replace_closed(finals, first, after)
+        elif first > self._next and (holed or self._outgrown(after)):
+            # What is held could never be joined to them, or would be trimmed away: begin anew.
+            self.complete = False
             self._replace_closed(finals, first, after)
         elif first > self._next or after < self._first:
             # Not adjacent: kept aside until the rows between arrive (older ones are of no use).
@@ -200,6 +210,10 @@ class KlineSeries:
                 opened = next_open(self.interval, opened)
         else:
             self._overlay(first, finals, after)
+
+    def _outgrown(self, after: int) -> bool:
+        last = open_time(self.interval, after - 1, known_open=self._next)
+        return candles_between(self.interval, self._next, last) >= self.depth - 2
 
     def _overlay(self, first: int, finals: list[bytes], after: int) -> None:
         known = {decode.text_open_time(text): text for text in self._closed}
@@ -278,6 +292,7 @@ class KlineSeries:
         with self._lock:
             if self._ahead.get(candle.opened) is candle:
                 del self._ahead[candle.opened]
+                self._spoilt = candle.opened
 
     def go_live(self, link: Link) -> None:
         """The series is whole up to what ``link`` delivers."""
@@ -305,8 +320,11 @@ class KlineSeries:
         with self._lock:
             closed, chain = len(self._closed), self._chain()
             stray = len(self._ahead) > len(chain)
+            spoilt = self._spoilt >= self._next > 0 and self._spoilt not in self._ahead
             following, event = self._next, max(self._stream_event, self._answered)
         rows, doubt = self._judge(now, closed, chain, stray, following)
+        if spoilt and not doubt:
+            doubt = "the newest version of a candle was unusable"
         return Standing(self.link, self.suspected, rows, self.complete, doubt, event)
 
     def _judge(self, now: int, closed: int, chain: list[Candle], stray: bool, following: int) -> tuple[int, str]:
@@ -353,7 +371,7 @@ class KlineSeries:
             previous = tail[-1] if tail else last
             if now >= beyond:
                 current = open_time(self.interval, now, known_open=following)
-                while beyond <= current and len(tail) < limit:
+                while beyond <= current and len(tail) <= MOST_AHEAD:
                     after = next_open(self.interval, beyond)
                     previous = decode.flat_text(beyond, after - 1, previous)
                     tail.append(previous)

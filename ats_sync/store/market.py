@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..feeds import FEEDS, Key, Kind
+from ..logs import Sparing
 from ..venue import decode, endpoints
 from ..venue.decode import DecodeError
 from .book import BookSeries
@@ -18,6 +20,8 @@ from .notices import Notice
 from .trades import TradeRing
 from .values import AnswerCache, Liquidations, MarkBoard, OpenInterestSeries, SpotBoard
 from .witness import QuoteBoard, TickerBoard
+
+log = Sparing(logging.getLogger(__name__))
 
 Sink = Callable[[bytes, Link], Notice | None]
 Reply = dict[str, Any]
@@ -130,9 +134,21 @@ class MarketStore:
                 if sink is None:
                     self.count_dropped("a stream that is not followed")
                     continue
-                notice = sink(frame, link)
+                try:
+                    notice = sink(frame, link)
+                except DecodeError:
+                    # Scanning is strict about white space and escapes; rewritten, the frame may well be good.
+                    rewritten = decode.normalised(frame)
+                    if rewritten == frame or isinstance(rewritten, dict):
+                        raise
+                    notice = sink(rewritten, link)
             except DecodeError as error:
                 self.count_dropped(_reason(error))
+                continue
+            except Exception as error:  # noqa: BLE001
+                # No frame may end the stream of all others; it is a fault of ours all the same.
+                self.count_dropped(f"{type(error).__name__} in merging")
+                log.warning(type(error).__name__, "a frame could not be merged: %r: %r", error, frame[:300])
                 continue
             if notice is not None:
                 notices.append(notice)

@@ -31,7 +31,7 @@ taker_buy_quote, ignore]``."""
 _DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z")
 _STREAM: Final = b'{"stream":"'
 _STREAM_LENGTH: Final = len(_STREAM)
-_DIGITS: Final = b"0123456789"
+_SKEW: Final = 5_000
 
 
 # --- the envelope ------------------------------------------------------------------------------
@@ -63,11 +63,11 @@ def normalised(frame: bytes) -> bytes | dict[str, Any]:
         return message
     if not isinstance(stream, str) or "data" not in message:
         raise DecodeError("a frame without a stream name or without data")
-    return _dump({"stream": stream, "data": message["data"]})
-
-
-def _dump(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        rewritten = json.dumps({"stream": stream, "data": message["data"]}, ensure_ascii=False, separators=(",", ":"))
+        return rewritten.encode()
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not to be rewritten: {error}") from None
 
 
 def _data(frame: bytes) -> Any:
@@ -90,8 +90,8 @@ def _number_after(frame: bytes, key: bytes, start: int = 0) -> int:
     if not digits.isdigit():
         # The last field of its object ends with a brace.
         digits = frame[at : at + 20].split(b"}", 1)[0].split(b",", 1)[0]
-        if not digits.isdigit():
-            raise DecodeError(f"{key.decode()} is no whole number")
+    if not digits.isdigit() or len(digits) > 19:
+        raise DecodeError(f"{key.decode()} is no whole number")
     return int(digits)
 
 
@@ -103,12 +103,10 @@ def scan_kline(frame: bytes) -> tuple[int, int, bool, int]:
     final = b'"x":true' in frame
     if not final and b'"x":false' not in frame:
         raise DecodeError("a kline frame without its final flag")
-    return (
-        _number_after(frame, b'"t":', k),
-        _number_after(frame, b'"n":', k),
-        final,
-        _number_after(frame, b'"E":'),
-    )
+    opened, event = _number_after(frame, b'"t":', k), _number_after(frame, b'"E":')
+    if not EARLIEST <= opened <= event + _SKEW:
+        raise DecodeError("a candle that opens after its event")
+    return opened, _number_after(frame, b'"n":', k), final, event
 
 
 def scan_kline_last_trade(frame: bytes) -> int:
@@ -168,7 +166,12 @@ def _field(values: dict[str, Any], key: str) -> Any:
 
 # --- klines ------------------------------------------------------------------------------------
 
-_ROW_SKELETON: Final = b',"","","","","",,"",,"","",""'
+_WHOLE: Final = rb"(?:0|[1-9]\d{0,17})"
+_QUOTED: Final = rb'"\d+(?:\.\d+)?"'
+_ROW: Final = b",".join([_WHOLE, *[_QUOTED] * 5, _WHOLE, _QUOTED, _WHOLE, *[_QUOTED] * 3])
+_ROWS: Final = re.compile(rb"\[\[" + _ROW + rb"(?:\],\[" + _ROW + rb")*\]\]")
+EARLIEST, LATEST = 1_000_000_000_000, 4_000_000_000_000
+"""Times (ms) from 2001 to 2096: anything else is no time."""
 
 
 def kline_text(frame: bytes) -> bytes:
@@ -207,15 +210,20 @@ def kline_texts(body: bytes) -> list[bytes]:
     """
     if body == b"[]":
         return []
-    texts = body[2:-2].split(b"],[")
-    skeleton = b"[[" + b"],[".join([_ROW_SKELETON] * len(texts)) + b"]]"
-    if body.translate(None, b"0123456789.") == skeleton and b'""' not in body and b",," not in body:
-        return texts
+    if _ROWS.fullmatch(body):
+        return _checked_times(body[2:-2].split(b"],["))
     rows = json_answer(body, list)
     try:
-        return [kline_text_of(row) for row in rows]
+        return _checked_times([kline_text_of(row) for row in rows])
     except DecodeError as error:
         raise MalformedAnswer(f"the exchange sent an unusable kline row: {error}", status=200) from None
+
+
+def _checked_times(texts: list[bytes]) -> list[bytes]:
+    for text in texts:
+        if not EARLIEST <= text_open_time(text) <= LATEST:
+            raise MalformedAnswer("the exchange sent a kline row with an open time that is none", status=200)
+    return texts
 
 
 def string_rows(texts: Iterable[bytes]) -> list[Row]:
@@ -434,7 +442,7 @@ def rest_marks(body: bytes) -> list[Mark]:
     """The marks of a premiumIndex answer for all symbols or for one."""
     values = json_answer(body, (list, dict))
     good, _ = _each(values if isinstance(values, list) else [values], _rest_mark)
-    if not good and values:
+    if not good:
         raise MalformedAnswer("the exchange sent no usable premium index", status=200)
     return good
 
@@ -447,7 +455,7 @@ def spot_prices(body: bytes) -> dict[str, str]:
 
     values = json_answer(body, (list, dict))
     good, _ = _each(values if isinstance(values, list) else [values], one)
-    if not good and values:
+    if not good:
         raise MalformedAnswer("the exchange sent no usable spot price", status=200)
     return dict(good)
 
@@ -530,6 +538,10 @@ def scan_quotes(frame: bytes) -> tuple[str, int]:
 # --- exchange information ----------------------------------------------------------------------------
 
 
+LEAST_WEIGHT_LIMIT = 100
+"""A limit a minute below this is no limit but a mistake: with it, next to nothing could be asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExchangeInfo:
     """Which symbols trade, and the weight the exchange allows a minute (None where it does not say)."""
@@ -545,17 +557,21 @@ def exchange_info(body: bytes) -> ExchangeInfo:
     symbols = values.get("symbols")
     if not isinstance(symbols, list):
         raise MalformedAnswer("exchangeInfo came without its symbols", status=200)
-    listed = {s["symbol"]: s.get("status") for s in symbols if isinstance(s, dict) and "symbol" in s}
+    listed = {
+        s["symbol"]: s.get("status") for s in symbols if isinstance(s, dict) and isinstance(s.get("symbol"), str)
+    }
+    if not listed:
+        raise MalformedAnswer("exchangeInfo listed no symbol", status=200)
+    limits = values.get("rateLimits")
     limit = None
-    for rule in values.get("rateLimits") or ():
-        if (
-            isinstance(rule, dict)
-            and rule.get("rateLimitType") == "REQUEST_WEIGHT"
-            and rule.get("interval") == "MINUTE"
-            and rule.get("intervalNum") == 1
-            and isinstance(rule.get("limit"), int)
-        ):
-            limit = rule["limit"]
+    for rule in limits if isinstance(limits, list) else ():
+        if not isinstance(rule, dict):
+            continue
+        what = (rule.get("rateLimitType"), rule.get("interval"), rule.get("intervalNum"))
+        if what == ("REQUEST_WEIGHT", "MINUTE", 1):
+            number = rule.get("limit")
+            if isinstance(number, int) and number >= LEAST_WEIGHT_LIMIT and not isinstance(number, bool):
+                limit = number
     trading = frozenset(symbol for symbol, status in listed.items() if status == "TRADING")
     return ExchangeInfo(trading, frozenset(listed), limit)
 

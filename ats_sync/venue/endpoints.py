@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from urllib.parse import parse_qsl
 
 from ..config import Config
 
@@ -177,9 +178,9 @@ def any_request(path_or_url: str, params: Mapping[str, str | int], config: Confi
     sent = tuple((name, value) for name, value in params.items())
     for host, base in ((Host.FUTURES, config.fapi_base), (Host.SPOT, config.spot_base)):
         if url.startswith(base + "/"):
-            path = url[len(base) :]
-            weight, bucket = _weight_of(host, path.split("?", 1)[0], params)
-            return Request(host, path, sent, weight, bucket, not path.endswith("/ticker/bookTicker"))
+            path, _, query = url[len(base) :].partition("?")
+            weight, bucket = _weight_of(host, path, {**dict(parse_qsl(query)), **params})
+            return Request(host, url[len(base) :], sent, weight, bucket, not path.endswith("/ticker/bookTicker"))
     return Request(Host.OTHER, url, sent, 1, Bucket.OTHER)
 
 

@@ -31,6 +31,8 @@ def check_symbols(symbols: Iterable[object]) -> tuple[str, ...]:
     """Each symbol checked, upper-cased and once, in order; an empty list is refused."""
     if isinstance(symbols, str):
         raise InvalidArgument(f"symbols is a list such as ['BTCUSDT'], not the text {symbols!r}")
+    if not isinstance(symbols, Iterable):
+        raise InvalidArgument(f"symbols is a list such as ['BTCUSDT'], not {symbols!r}")
     checked = tuple(dict.fromkeys(check_symbol(symbol) for symbol in symbols))
     if not checked:
         raise InvalidArgument("the list of symbols is empty; name at least one, such as 'BTCUSDT'")

@@ -58,10 +58,14 @@ def rest(ex: SimulatedExchange) -> Iterator[Rest]:
 class Stream:
     """One WebSocket by websocket-client."""
 
-    def __init__(self, ex: SimulatedExchange, path: str, *, spot: bool = False, timeout: float = 10.0) -> None:
+    def __init__(
+        self, ex: SimulatedExchange, path: str, *, spot: bool = False, timeout: float = 10.0, check_text: bool = False
+    ) -> None:
         base = ex.spot_stream_url if spot else ex.fstream_url
         options = {"ca_certs": ex.ca_file} if ex.ca_file else None
-        self.socket = websocket.create_connection(base + path, timeout=timeout, sslopt=options)
+        self.socket = websocket.create_connection(
+            base + path, timeout=timeout, sslopt=options, skip_utf8_validation=not check_text
+        )
         self._ids = 0
 
     def receive(self, timeout: float = 10.0) -> Any:

@@ -45,11 +45,10 @@ def test_numbers_may_grow_by_a_digit() -> None:
     assert seen[0]["p"] == "5%"
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("rate", [2000, None])
+@pytest.mark.parametrize(("tls", "rate"), [(False, 2000), (True, 2000), (False, None)])
 def test_a_flood_is_a_valid_market(tls: bool, rate: float | None) -> None:
     with (
-        SimulatedExchange(["BTCUSDT", "ETHUSDT"], tls=tls) as ex,
+        SimulatedExchange(["BTCUSDT", "ETHUSDT"], tls=tls, in_thread=True) as ex,
         stream(ex, "/market/stream?streams=" + "/".join((*NAMES, MARKS))) as market,
         stream(ex, "/public/stream?streams=" + "/".join(BOOKS)) as public,
     ):

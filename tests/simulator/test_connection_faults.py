@@ -43,6 +43,7 @@ def test_cuts(either: SimulatedExchange, how: str, seen: str) -> None:
         if how == "reset":
             # Asked of the system: Python's TLS sockets report a reset as an end of file.
             sock = client.socket.sock
+            assert sock is not None
             until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET)
         else:
             assert client.is_closed() == seen
@@ -63,6 +64,7 @@ def test_half_open_says_nothing_and_stays(either: SimulatedExchange) -> None:
         with stream(either, "/market/stream", TRADE) as other:
             other.data(TRADE)
         # Not even the client's end of it is answered.
+        assert client.socket.sock is not None
         client.socket.sock.shutdown(socket.SHUT_WR)
         until(lambda: either.stats().connections_now == 0)
         assert client.is_silent(0.3)
@@ -188,7 +190,10 @@ def test_a_trickle_stops_inside_a_record(secure: SimulatedExchange) -> None:
 
 
 def test_a_backlog_behind_a_trickle_is_cut() -> None:
-    with SimulatedExchange(["BTCUSDT"], send_buffer=10_000) as ex, stream(ex, "/market/stream", TRADE) as client:
+    with (
+        SimulatedExchange(["BTCUSDT"], in_thread=True, send_buffer=5_000) as ex,
+        stream(ex, "/market/stream", TRADE) as client,
+    ):
         ex.trickle(10)
         until(lambda: ex.stats().connections_now == 0, timeout=20)
         assert client.is_closed() == "reset"

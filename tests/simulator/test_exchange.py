@@ -118,13 +118,12 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", ["kill", "terminate"])
-def test_it_dies_with_its_parent(how: str) -> None:
+def test_it_dies_with_its_parent() -> None:
     with python(PARENT, stdin=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid, authority = parent.stdout.readline().split()
         assert alive(int(pid))
-        getattr(parent, how)()
+        parent.kill()
         parent.wait(10)
         until(lambda: not alive(int(pid)))
         assert not os.path.exists(authority)
@@ -157,14 +156,14 @@ def test_bad_arguments_are_refused_before_anything_starts() -> None:
 
 
 def test_its_clock_starts_where_it_is_told() -> None:
-    midnight = before_midnight(3) + 3000
-    with SimulatedExchange(["BTCUSDT"], start=midnight - 3000) as ex:
-        assert midnight - 3000 <= ex.now() < midnight
+    midnight = before_midnight(1) + 1000
+    with SimulatedExchange(["BTCUSDT"], start=midnight - 1000) as ex:
+        assert midnight - 1000 <= ex.now() < midnight
         until(lambda: ex.now() > midnight + 100)
         rows = ex.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1d", limit=2)
         assert rows[-1][0] == midnight
     moment = datetime(2025, 3, 1, 12, tzinfo=timezone.utc)
-    with SimulatedExchange(["BTCUSDT"], start=moment) as ex:
+    with SimulatedExchange(["BTCUSDT"], start=moment, in_thread=True) as ex:
         assert 0 <= ex.now() - moment.timestamp() * 1000 < 60_000
 
 
@@ -172,7 +171,7 @@ def test_the_same_seed_is_the_same_market() -> None:
     start = 1_700_000_000_000
     rows = []
     for _ in range(2):
-        with SimulatedExchange(["BTCUSDT", "ETHUSDT"], seed=9, start=start) as ex:
+        with SimulatedExchange(["BTCUSDT", "ETHUSDT"], seed=9, start=start, in_thread=True) as ex:
             rows.append(ex.rest("/fapi/v1/klines", symbol="ETHUSDT", interval="1h", limit=100, endTime=start - 1))
     assert rows[0] == rows[1]
 
@@ -209,6 +208,26 @@ def test_calls_from_many_threads(ex: SimulatedExchange) -> None:
     for thread in threads:
         thread.join(30)
     assert len(seen) == 400
+
+
+def test_a_fork_neither_ends_it_nor_disturbs_its_channel(ex: SimulatedExchange) -> None:
+    reading, writing = os.pipe()
+    before = ex.now()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.write(writing, str(ex.now()).encode())
+            ex.close()
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        assert int(told.read()) >= before
+    assert os.waitpid(pid, 0)[1] == 0
+    assert alive(ex.pid)
+    assert ex.now() >= before
 
 
 SERVER = """

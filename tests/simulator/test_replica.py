@@ -88,7 +88,7 @@ def test_its_process_ends_with_the_fault_and_with_the_exchange() -> None:
 
 
 def test_a_share_of_the_requests_is_stale() -> None:
-    with SimulatedExchange(["BTCUSDT"]) as ex, rest(ex) as client:
+    with SimulatedExchange(["BTCUSDT"], in_thread=True) as ex, rest(ex) as client:
         ex.lagging_replica(60, share=0.5)
         first = newest(client)
         until(lambda: newest(client) > first + 10)

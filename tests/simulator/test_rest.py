@@ -22,7 +22,7 @@ LIMITED: dict[str, Any] = {
 @pytest.fixture
 def limited() -> Iterator[SimulatedExchange]:
     """A small budget, and most of a minute to spend it in."""
-    with SimulatedExchange(["BTCUSDT"], start=before_turn("5m", 290), ban_seconds=2.0, **LIMITED) as ex:
+    with SimulatedExchange(["BTCUSDT"], in_thread=True, start=before_turn("5m", 290), ban_seconds=2.0, **LIMITED) as ex:
         yield ex
 
 
@@ -119,7 +119,10 @@ def test_funding_and_open_interest_have_their_own_buckets(limited: SimulatedExch
 
 
 def test_the_minute_is_the_calendars() -> None:
-    with SimulatedExchange(["BTCUSDT"], start=before_turn("1m", 0.6), weight_limit=10) as ex, rest(ex) as client:
+    with (
+        SimulatedExchange(["BTCUSDT"], in_thread=True, start=before_turn("1m", 0.6), weight_limit=10) as ex,
+        rest(ex) as client,
+    ):
         before = ex.now()
         ex.spend_weight(10)
         refused = client.get("/fapi/v1/ping")

@@ -67,7 +67,7 @@ def test_codes(ex: SimulatedExchange, code: int, status: int) -> None:
 def test_bodies_that_are_not_json(ex: SimulatedExchange) -> None:
     with rest(ex) as client:
         for kind in ("html", "empty"):
-            ex.fail_rest(kind, count=1)  # type: ignore[arg-type]
+            ex.fail_rest(kind, count=1)
             response = client.get("/fapi/v1/klines", **KLINES)
             assert response.status_code == 200
             with pytest.raises(requests.exceptions.JSONDecodeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ from .plain import Stream, rest, stream, until
 def small() -> Iterator[SimulatedExchange]:
     with SimulatedExchange(
         ["BTCUSDT"],
-        max_streams=1024,
+        in_thread=True,
         connection_attempts=5,
         attempts_patience=2,
         ban_seconds=1.5,
@@ -55,13 +56,14 @@ def test_messages_a_second(ex: SimulatedExchange, spot: bool, path: str, most: i
 
 
 def test_a_steady_client_may_go_on(ex: SimulatedExchange) -> None:
-    with stream(ex, "/market/stream", "btcusdt@kline_1m") as client:
-        # A kline comes four times a second at most: two pings for each stay under ten.
-        for _ in range(8):
-            client.data("btcusdt@kline_1m")
-            client.socket.ping()
-            client.socket.ping()
-        assert client.ask("LIST_SUBSCRIPTIONS")["result"] == ["btcusdt@kline_1m"]
+    with stream(ex, "/market/stream") as client:
+        for _ in range(2):
+            for _ in range(8):
+                client.socket.ping()
+            assert client.ask("LIST_SUBSCRIPTIONS")["result"] == []
+            answered = time.monotonic()
+            until(lambda answered=answered: time.monotonic() > answered + 1.05)  # type: ignore[misc]
+        assert client.ask("LIST_SUBSCRIPTIONS")["result"] == []
 
 
 def test_a_long_message_may_close(small: SimulatedExchange) -> None:
@@ -105,6 +107,24 @@ def test_no_pong_no_connection(ex: SimulatedExchange) -> None:
         assert deaf.is_closed() in ("close 1008", "reset", "eof")
 
 
+def test_a_pong_nobody_asked_for_keeps_nothing_open(ex: SimulatedExchange) -> None:
+    ex.ping_every(0.2, 0.4)
+    with stream(ex, "/market/stream") as client:
+        [number] = [item.number for item in ex.stats().connections if item.open]
+        last = 0.0
+
+        def gone() -> bool:
+            nonlocal last
+            if time.monotonic() > last + 0.15:
+                last = time.monotonic()
+                client.socket.pong("unasked")
+            return ex.stats().connections_now == 0
+
+        until(gone)
+        [info] = [item for item in ex.stats().connections if item.number == number]
+        assert info.closed_why == "no pong"
+
+
 def test_pongs_keep_it(ex: SimulatedExchange) -> None:
     ex.ping_every(0.15, 0.3)
     with stream(ex, "/market/stream") as client:
@@ -124,7 +144,7 @@ def test_every_connection_grows_old(ex: SimulatedExchange) -> None:
 
 
 def test_a_slow_reader_is_cut() -> None:
-    with SimulatedExchange(["BTCUSDT"], send_buffer=20_000) as ex:
+    with SimulatedExchange(["BTCUSDT"], in_thread=True, send_buffer=20_000) as ex:
         client = socket.socket()
         with client:
             # A small window, so that the kernel's buffers do not read on the client's behalf.

@@ -1,0 +1,113 @@
+"""The exchange's own account of what was sent to it, and what this process holds."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..simulator import SimulatorStats
+from .options import ASKED_ALL_THE_SAME, MOST_CONNECTIONS
+from .tally import Finding, Promise
+from .truth import catching
+from .world import World
+
+MINUTE = 60_000
+LOOK_EVERY = 1.0
+HOSTS = ("fapi", "spot")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a process holds; None where the system does not tell."""
+
+    threads: int
+    """Of the library."""
+    sockets: int | None
+    memory: float | None
+    """Resident, MB."""
+
+
+def resources() -> Resources:
+    """What this process holds now."""
+    threads = sum(thread.name.startswith("ats-") for thread in threading.enumerate())
+    try:
+        sockets = sum(_is_socket(each) for each in os.listdir("/proc/self/fd"))
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return Resources(threads, None, None)
+    resident = next((line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")), None)
+    return Resources(threads, sockets, int(resident) / 1024 if resident is not None else None)
+
+
+def _is_socket(descriptor: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+    except OSError:
+        return False
+
+
+class Accountant(threading.Thread):
+    """Goes through the exchange's log of requests and its connections, every second."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(name="stress-accountant", daemon=True)
+        self._world = world
+        self._seen = 0
+        self.weight: dict[str, Counter[int]] = {host: Counter() for host in HOSTS}
+        """Ours, by host and minute (exchange ms)."""
+        self.by_path: Counter[str] = Counter()
+        self.waited_for_nothing = 0
+        self.most_connections = 0
+        self._lock = threading.Lock()  # guards everything above against the last look of another thread
+
+    def run(self) -> None:
+        with catching(self._world):
+            while not self._world.stop.wait(LOOK_EVERY):
+                self.look()
+
+    def look(self) -> None:
+        """Take in what is new."""
+        effects = self._world.effects()
+        stats = self._world.exchange.stats()
+        with self._lock:
+            self._requests(stats, holding=effects.holding)
+            self._connections(stats, holding=effects.holding or self._world.effects().holding)
+
+    def _requests(self, stats: SimulatorStats, *, holding: bool) -> None:
+        total = stats.fapi.requests + stats.spot.requests
+        if total == self._seen:
+            return
+        for record in self._world.exchange.request_log(most=total - self._seen):
+            self.weight[record.host][record.time - record.time % MINUTE] += record.weight
+            self.by_path[record.path] += 1
+            if record.waited is not None and record.waited > ASKED_ALL_THE_SAME * 1000 and not holding:
+                self.waited_for_nothing += 1
+                text = f"{record.path} {record.waited} ms after the {record.host} host had said to wait"
+                self._world.tally.found(Finding(Promise.WAIT, text))
+        self._seen = total
+
+    def _connections(self, stats: SimulatorStats, *, holding: bool) -> None:
+        now = sum(each.open and not each.closed_why for each in stats.connections)
+        if holding:
+            return
+        self.most_connections = max(self.most_connections, now)
+        if now > MOST_CONNECTIONS:
+            self._world.tally.found(Finding(Promise.CONNECTIONS, f"{now} at once"))
+
+    def over_budget(self, limits: dict[str, int]) -> list[str]:
+        """The minutes in which we used more than allowed."""
+        with self._lock:
+            return [
+                f"{used} of {limits[host]} on the {host} host in the minute of {minute}"
+                for host in HOSTS
+                for minute, used in self.weight[host].items()
+                if used > limits[host]
+            ]
+
+    def most_used(self, host: str) -> int:
+        """The most weight that we used in a minute."""
+        with self._lock:
+            return max(self.weight[host].values(), default=0)

@@ -1,0 +1,76 @@
+"""The manager under test: it tells where each read was answered from, and its clock can be disturbed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from ..clock import Clock, SystemTime
+from ..config import Config
+from ..manager import DataManager
+from ..runtime.counters import Counters
+
+
+class ReadSources(Counters):
+    """Counts that also tell each reading thread how its own reads were answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = threading.local()
+
+    def hit(self) -> None:
+        super().hit()
+        self._own.rest = False
+
+    def miss(self) -> None:
+        super().miss()
+        self._own.rest = True
+
+    def by_rest(self) -> bool:
+        """Whether this thread's last read went past memory."""
+        return bool(getattr(self._own, "rest", True))
+
+
+class DisturbedTime:
+    """The machine's clocks, with a wall clock that jumps and a steady one that can stand still."""
+
+    def __init__(self) -> None:
+        self._source = SystemTime()
+        self._lock = threading.Lock()  # guards everything below
+        self._wall = 0.0
+        self._lost = 0.0
+        self._held: float | None = None
+
+    def wall(self) -> float:
+        return self._source.wall() + self._wall
+
+    def steady(self) -> float:
+        held = self._held
+        return held if held is not None else self._source.steady() - self._lost
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward, or back."""
+        with self._lock:
+            self._wall += seconds
+
+    def hold(self) -> None:
+        """Let the steady clock stand still, as where it does not count a sleep."""
+        with self._lock:
+            if self._held is None:
+                self._held = self._source.steady() - self._lost
+
+    def release(self) -> None:
+        """Let the steady clock go on from where it stood."""
+        with self._lock:
+            if self._held is not None:
+                self._lost = self._source.steady() - self._held
+                self._held = None
+
+
+class MeasuredManager(DataManager):
+    """A manager whose reads can be told apart."""
+
+    def __init__(self, symbols: Iterable[str], intervals: Iterable[str], config: Config, time: DisturbedTime) -> None:
+        super().__init__(symbols, intervals, config=config, clock=Clock(time))
+        self.sources = self._counters = ReadSources()
+        self._reset()

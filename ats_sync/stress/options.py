@@ -1,0 +1,56 @@
+"""What a stress run can be told, and the bounds it holds the library to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_INTERVALS = ("1m", "15m", "1h", "4h", "1d")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Times are seconds."""
+
+    seconds: float = 60.0
+    """How long faults are made; warming up before and comparing everything after come on top."""
+    symbols: int = 200
+    intervals: tuple[str, ...] = DEFAULT_INTERVALS
+    seed: int = 7
+    readers: int = 4
+    pause: bool = False
+    """Whether this process may be stopped (SIGSTOP) by a helper, too."""
+    checks_per_second: float = 8.0
+    """How many reads are compared with the exchange's truth; each costs it three answers."""
+    scan_seconds: float = 5.0
+    """How long a reader takes for one scan of all symbols."""
+    only: tuple[str, ...] = ()
+    """Names of faults to choose from; empty: all."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far an answer from memory may be behind the exchange, seconds.
+
+    ``usual``: a connection counts as alive for its silence bound (3 s, books 2 s), an event comes within the
+    stream's period (0.25 s), and the machine is given the rest. ``silent``: while single streams are made silent or
+    lose events, which their siblings must tell first (2.5 s after the next trade, books 6.5 s).
+    """
+
+    usual: float
+    silent: float
+
+
+BOUNDS = {
+    "klines": Bounds(4.0, 6.5),
+    "trades": Bounds(4.0, 6.5),
+    "orderbook": Bounds(3.0, 9.5),
+    "mark": Bounds(6.0, 6.0),
+}
+
+CONVERGED_WITHIN = 30.0
+"""Candles and books agree with REST again this long after a fault's end."""
+FINAL_AFTER = 5.0
+"""A candle's last word is in REST this long after its close."""
+MOST_CONNECTIONS = 5
+ASKED_ALL_THE_SAME = 1.5
+"""Seconds after which a request can no longer have been under way when the 429 was sent."""

@@ -1,0 +1,114 @@
+"""How soon after a fault everything lives again and equals REST."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ..errors import AtsSyncError
+from ..feeds import Kind
+from ..simulator import ApiError
+from ..status import FeedState, FeedStatus
+from ..venue.intervals import nominal_length
+from .options import CONVERGED_WITHIN, FINAL_AFTER
+from .tally import Finding, Promise
+from .truth import KLINES
+from .world import World
+
+LOOK_EVERY = 0.25
+GIVEN_UP_AFTER = 150.0
+SOUND = (FeedState.LIVE, FeedState.POLLED, FeedState.GONE)
+AWAITED = tuple(kind.value for kind in (Kind.KLINES, Kind.BOOK, Kind.MARK, Kind.OPEN_INTEREST, Kind.SPOT))
+CLOSED = 6
+
+Series = tuple[str, str]
+
+
+@dataclass
+class Recovery:
+    """Seconds from the end of a fault until …"""
+
+    live: float | None = None
+    """… all series but the trades were live again. None: not before it was given up."""
+    equal: float | None = None
+    """… and their closed candles equal those of REST."""
+    trades: float | None = None
+    """… and all trades were live, too; None where they were not by then."""
+    late: list[str] = field(default_factory=list)
+    """What was not live when it should have been."""
+
+
+def wait_for_recovery(world: World, ended: float) -> Recovery:
+    """Watch until everything is well again; what takes too long is a finding."""
+    recovery = Recovery()
+    differing: set[Series] | None = None
+    overdue = False
+    while not world.stop.is_set():
+        unsound = note_feeds(world)
+        passed = time.monotonic() - ended
+        if not unsound:
+            recovery.live = passed if recovery.live is None else recovery.live
+            differing = different(world, all_series(world) if differing is None else differing, CLOSED)
+            passed = time.monotonic() - ended
+            if not differing:
+                recovery.equal = max(recovery.live, passed if overdue else recovery.live)
+                break
+        else:
+            recovery.live = None
+        if passed > CONVERGED_WITHIN and not overdue:
+            overdue = True
+            recovery.late = [_shown(feed) for feed in unsound[:5]]
+            if unsound:
+                text = f"{len(unsound)} series not live after {CONVERGED_WITHIN:g} s: {'; '.join(recovery.late)}"
+                world.tally.found(Finding(Promise.CONVERGENCE, text))
+            for symbol, interval in differing or ():
+                world.tally.found(Finding(Promise.DIVERGENCE, f"{symbol} klines {interval} differ from REST"))
+        if passed > GIVEN_UP_AFTER:
+            break
+        world.stop.wait(LOOK_EVERY)
+    feeds = [feed for feed in world.manager.status().feeds if feed.kind == Kind.TRADES.value]
+    if all(feed.state in SOUND or feed.symbol in world.delisted for feed in feeds):
+        recovery.trades = time.monotonic() - ended
+    return recovery
+
+
+def _shown(feed: FeedStatus) -> str:
+    return f"{feed.symbol} {feed.kind} {feed.interval} {feed.state.value}: {feed.reason}"
+
+
+def note_feeds(world: World) -> list[FeedStatus]:
+    """The series (but trades) that are not as they should be. Notes whose trades are warm by now."""
+    status = world.manager.status()
+    trades = {feed.symbol for feed in status.feeds if feed.kind == Kind.TRADES.value and feed.state is FeedState.LIVE}
+    if not trades <= world.warm:
+        world.warm |= trades
+    return [
+        feed
+        for feed in status.feeds
+        if feed.kind in AWAITED and feed.state not in SOUND and feed.symbol not in world.delisted
+    ]
+
+
+def all_series(world: World) -> set[Series]:
+    return {(symbol, interval) for symbol in world.symbols for interval in world.options.intervals}
+
+
+def different(world: World, series: set[Series], closed: int) -> set[Series]:
+    """Those of ``series`` whose newest ``closed`` closed candles in memory are not those of REST."""
+    return {each for each in series if not world.stop.is_set() and not _equal(world, *each, closed)}
+
+
+def _equal(world: World, symbol: str, interval: str, closed: int) -> bool:
+    exchange, manager = world.exchange, world.manager
+    try:
+        final_before = exchange.now() - FINAL_AFTER * 1000
+        held = manager.rest_shaped.klines(symbol, interval, closed + 1)
+        from_memory = not manager.sources.by_rest()
+        true = {row[0]: row for row in exchange.rest(KLINES, symbol=symbol, interval=interval, limit=closed + 2)}
+    except AtsSyncError:
+        return False
+    except ApiError:
+        return True  # it was delisted
+    length = nominal_length(interval)
+    rows = [row for row in held[:-1] if row[0] + length <= final_before]
+    return from_memory and all(row == true.get(row[0], row) for row in rows)

@@ -1,0 +1,78 @@
+"""What a run has found, counted by many threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+MOST_EXAMPLES = 20
+
+
+class Promise(str, Enum):
+    """A promise, named by what is counted when it is broken."""
+
+    STALE = "stale reads"
+    INVARIANT = "broken invariants"
+    DIVERGENCE = "divergences"
+    CONVERGENCE = "recoveries above 30 s"
+    BUDGET = "minutes above the budget"
+    WAIT = "requests while told to wait"
+    BANNED = "refused requests (429, 418) not of a fault's making"
+    CONNECTIONS = "times with too many connections"
+    LEAK = "leaks"
+    DELISTED = "delisted symbols still served"
+    CRASH = "errors that are not the library's own"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A promise that was broken."""
+
+    promise: Promise
+    text: str
+
+
+@dataclass
+class Tally:
+    """Counts. ``faults`` names what is being done to the exchange at a moment."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Guards everything below."""
+    reads: int = 0
+    from_memory: int = 0
+    raised: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    broken: Counter[Promise] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    active: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    def read(self, *, memory: bool) -> None:
+        """One read was answered."""
+        with self.lock:
+            self.reads += 1
+            self.from_memory += memory
+
+    def refused(self, error: Exception) -> None:
+        """One read raised, loudly."""
+        with self.lock:
+            self.reads += 1
+            self.raised[type(error).__name__] += 1
+
+    def checked(self, kind: str) -> None:
+        """One answer was compared with the truth."""
+        with self.lock:
+            self.checks[kind] += 1
+
+    def found(self, finding: Finding) -> None:
+        """A promise was broken."""
+        with self.lock:
+            self.broken[finding.promise] += 1
+            if len(self.examples) < MOST_EXAMPLES or self.broken[finding.promise] == 1:
+                at = time.monotonic() - self.began
+                self.examples.append(
+                    f"{at:7.1f} s  {finding.promise.value}: {finding.text} [{self.active or 'healthy'}]"
+                )
