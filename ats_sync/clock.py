@@ -55,6 +55,10 @@ class Clock:
         self.synchronised = False
         self._doubted = False
 
+    def after_fork(self) -> None:
+        """In a child process: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
     def exchange(self) -> float:
         """The exchange's time now, epoch seconds."""
         exchange, wall, steady = self._anchor

@@ -39,6 +39,8 @@ class Config:
 
     read_timeout: float = 10.0
     """How long one read may take in all: waiting for budget, for the request, for its retries."""
+    shim_timeout: float = 75.0
+    """The same for calls in the old shape: old code waits for a first scan that one minute's weight can not hold."""
     request_timeout: float = 10.0
     """How long one HTTP request may take, from connecting to the last byte."""
     connect_timeout: float = 5.0
@@ -87,6 +89,7 @@ class Config:
             object.__setattr__(self, name, _checked_url(name, getattr(self, name), schemes))
         for name in (
             "read_timeout",
+            "shim_timeout",
             "request_timeout",
             "connect_timeout",
             "close_timeout",

@@ -15,6 +15,8 @@ class Kind(str, Enum):
 
     KLINES = "klines"
     BOOK = "orderbook"
+    DEPTH = "depth"
+    """The order book beyond the best 20 levels."""
     MARK = "mark"
     TRADES = "trades"
     LIQUIDATIONS = "liquidations"
@@ -52,6 +54,8 @@ class Cause(str, Enum):
     AUDIT = "audit"
     PROBE = "probe"
 
+
+CANDLES = frozenset({Kind.KLINES, Kind.SPOT_KLINES})
 
 PRIORITY = {
     Cause.PROBE: 0,
@@ -99,7 +103,15 @@ FEEDS: dict[Kind, Feed] = {
         Feed(
             Kind.KLINES, False, True, 3.0, None, True, None, None, False, 0.0, 0, True, "candles of any interval"
         ),
+        Feed(
+            Kind.SPOT_KLINES, False, True, 3.0, None, True, None, None, False, 0.0, 1, False,
+            "spot candles, once they are asked for",
+        ),
         Feed(Kind.BOOK, False, True, 2.0, 1.0, True, 1.0, None, False, 0.0, 1, True, "order book, 20 levels"),
+        Feed(
+            Kind.DEPTH, False, True, 2.0, 1.0, True, None, None, False, 0.0, 4, False,
+            "order book, up to 1000 levels, once it is asked for",
+        ),
         Feed(
             Kind.MARK, True, True, None, 5.0, False, 3600.0, 0.8 * 3600, False, 86400.0, 0, True,
             "mark price and funding rate",

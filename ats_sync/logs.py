@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 
@@ -17,6 +18,12 @@ class Sparing:
         self._logger = logger
         self._lock = threading.Lock()  # guards _seen
         self._seen: dict[str, tuple[float, int]] = {}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        # Another thread may have held the lock when the process was copied.
+        self._lock = threading.Lock()
 
     def info(self, kind: str, text: str, *values: object) -> None:
         self._log(logging.INFO, kind, text, values)

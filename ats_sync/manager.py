@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
@@ -21,14 +24,20 @@ from .runtime.courier import moment
 from .runtime.direct import DirectRequests
 from .runtime.runtime import Runtime
 from .status import Overall, Status, connection_statuses, feed_statuses, last_updates
-from .store.market import MarketStore
+from .store.book import STREAMED_LEVELS, BookSeries
+from .store.depth import DepthBook
+from .store.klines import KlineSeries
+from .store.market import MarketStore, keys_of
 from .venue.decode import Book, Mark, Trade, float_rows, text_open_time
 from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
 from .venue.intervals import check_interval, check_period
 from .venue.symbols import check_symbol, check_symbols
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
+LEAST_ROWS = 2
 DEFAULT_INTERVALS = ("1h", "4h", "15m", "1d")
 
 
@@ -63,13 +72,20 @@ class DataManager:
             check_period(period)
         self.enable_websocket = enable_websocket
         self.clock = clock if clock is not None else Clock()
+        self._closed = False
+        self._forked = self._fork_told = False
+        self._reconnects_before = self._frames_before = 0
+        self._begin_afresh()
+        _managers.add(self)
+
+    def _begin_afresh(self) -> None:
+        """No runtime, nothing known, fresh locks."""
         self._lock = threading.Lock()  # guards everything below; never held while waiting
         self._counters = Counters()
         self._budget = Budget(self.config)
         self._runtime: Runtime | None = None
         self._begun = self.clock.wall()
         self._ready = False
-        self._reconnects_before = self._frames_before = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -77,6 +93,7 @@ class DataManager:
         self._store = MarketStore(self.config, self.clock.now)
         self._direct = DirectRequests(self.config, self.clock, self._store, self._budget, self._counters)
         self._reads = Reads(self.config, self.clock, self._store, self._direct, self._counters, streams=False)
+        self._patient_reads = self._reads
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -89,6 +106,7 @@ class DataManager:
         """
         if not self._symbols:
             check_symbols(())
+        self._forked = False
         deadline = None if timeout is None else self.clock.now() + timeout
         runtime = self._launch()
         try:
@@ -117,18 +135,23 @@ class DataManager:
                 self._counters,
                 streams=self.enable_websocket,
             )
-            self._reads = Reads(
-                self.config,
-                self.clock,
-                self._store,
-                runtime.requests,
-                self._counters,
-                streams=self.enable_websocket,
-                wanted=self._want,
+            self._reads, self._patient_reads = (
+                Reads(
+                    self.config,
+                    self.clock,
+                    self._store,
+                    runtime.requests,
+                    self._counters,
+                    streams=self.enable_websocket,
+                    wanted=self._want,
+                    patience=patience,
+                )
+                for patience in (self.config.read_timeout, self.config.shim_timeout)
             )
             self._runtime = runtime
+            self._closed = False
             runtime.start()
-            keys = self._store.follow(self._symbols, self._intervals, self.config.open_interest_periods)
+            keys = self._store.follow(keys_of(self._symbols, self._intervals, self.config.open_interest_periods))
             runtime.follow([*SHARED, *(WITNESSES if self.enable_websocket else ()), *keys])
             return runtime
 
@@ -176,6 +199,7 @@ class DataManager:
         with self._lock:
             runtime, self._runtime = self._runtime, None
             self._ready = False
+            self._closed = True
             if runtime is not None:
                 self._reset()
             direct = self._direct
@@ -245,7 +269,7 @@ class DataManager:
         self._check_listed(symbols)
         with self._lock:
             self._symbols = tuple(dict.fromkeys((*self._symbols, *symbols)))
-            keys = self._store.follow(symbols, checked, self.config.open_interest_periods)
+            keys = self._store.follow(keys_of(symbols, checked, self.config.open_interest_periods))
             runtime.follow(keys)
 
     def unwatch(self, symbols: Iterable[str]) -> None:
@@ -254,15 +278,20 @@ class DataManager:
         runtime = self._running()
         with self._lock:
             self._symbols = tuple(symbol for symbol in self._symbols if symbol not in symbols)
-            runtime.unfollow(self._store.unfollow(symbols))
+            runtime.unfollow(self._store.unfollow(key for key in self._store.followed_keys() if key.symbol in symbols))
 
     def _want(self, key: Key) -> None:
-        """A watched symbol's open interest is read for a period that is not followed yet: from now on it is."""
+        """A watched symbol's open interest is read for a period that is not followed yet: from now on it is.
+
+        Its full order book is followed as long as it is read.
+        """
+        if key.kind is Kind.DEPTH and key.symbol in self._symbols:
+            self._demand(key, 0)
         if key.kind is not Kind.OPEN_INTEREST:
             return
         with self._lock:
             if self._runtime is not None and key.symbol in self._symbols:
-                self._runtime.follow(self._store.follow((key.symbol,), (), (key.interval,)))
+                self._runtime.follow(self._store.follow([key]))
 
     def _running(self) -> Runtime:
         runtime = self._runtime
@@ -278,7 +307,61 @@ class DataManager:
 
         While the manager does not run, each of its calls is one budgeted request on the calling thread.
         """
-        return RestShaped(self._reads, self.config, live=self.running, watched=self._store.books)
+        self._warn_if_forked()
+        return RestShaped(self._patient_reads, self.config, live=self.running, want=self._demand)
+
+    def autostart(self) -> DataManager:
+        """Start in the background, without waiting and with nothing to follow but what will be read in the old shape.
+
+        Does nothing where it runs already, after a ``close()``, in a forked child, and with the environment's
+        ``ATS_SYNC_AUTOSTART=0``.
+        """
+        allowed = not (self._closed or self._forked) and os.environ.get("ATS_SYNC_AUTOSTART", "1") != "0"
+        if allowed and not self.running:
+            self._launch()
+            self._ready = True
+        return self
+
+    def _demand(self, key: Key, depth: int) -> None:
+        """A series is read in the old shape: it is followed from now on, as deep as that read, until nobody asks."""
+        runtime = self._runtime
+        if runtime is None or (key.symbol in self._symbols and key.interval in self._intervals):
+            return
+        if key.kind is Kind.DEPTH and not self.enable_websocket:
+            return
+        series = self._store.get(key)
+        if series is None:
+            listings = self._store.listings.get("info")
+            if key.kind is not Kind.SPOT_KLINES and listings is not None and key.symbol not in listings.value.trading:
+                return
+            with self._lock:
+                if self._runtime is not runtime:
+                    return
+                added = self._store.follow([key], depth)
+                series = self._store.get(key)
+                if added and isinstance(series, KlineSeries):
+                    series.first_rows = max(depth, LEAST_ROWS)
+                runtime.follow(added)
+        elif isinstance(series, KlineSeries) and depth > series.depth:
+            series.depth = depth
+        if key.symbol not in self._symbols or key.kind is Kind.DEPTH:
+            runtime.engine.demand.asked(key, self.clock.now())
+
+    def _warn_if_forked(self) -> None:
+        if self._forked and not self._fork_told:
+            self._fork_told = True
+            log.warning(
+                "this process was forked from one that ran a DataManager: it shares nothing with it, and each read is "
+                "one REST request, counted against the same address; call start() for a manager of its own"
+            )
+
+    def after_fork(self) -> None:
+        """In a child process: the parent's threads, sockets, locks and data are not here."""
+        ran = self._runtime is not None
+        self.clock.after_fork()
+        self._begin_afresh()
+        self._forked = self._forked or ran
+        self._fork_told = False
 
     def get_klines(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
@@ -299,7 +382,9 @@ class DataManager:
         """``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.
 
         Floats, ``limit`` levels a side (at most 1000) where the book has so many. Source:
-        ``<symbol>@depth20@100ms`` up to 20 levels, else ``/fapi/v1/depth``.
+        ``<symbol>@depth20@100ms`` up to 20 levels. The first read of more is answered by ``/fapi/v1/depth``, and for a
+        watched symbol ``<symbol>@depth@100ms`` is followed from then on (until nobody has asked for half an hour): a
+        full book in memory, asked anew where the price has moved too far for it.
         """
         symbol, limit = check_symbol(symbol), check_limit(limit, DEPTH_LIMITS[-1])
         max_age = check_max_age(max_age)
@@ -309,7 +394,9 @@ class DataManager:
         )
 
     def _shape_book(self, symbol: str, book: Book, limit: int) -> dict[str, Any]:
-        series = self._store.books.get(symbol)
+        shelf: Mapping[str, BookSeries | DepthBook]
+        shelf = self._store.books if limit <= STREAMED_LEVELS else self._store.depths
+        series = shelf.get(symbol)
         if series is not None:
             bids, asks = series.floats(book)
         else:
@@ -430,7 +517,8 @@ class DataManager:
     @property
     def last_update(self) -> Mapping[str, float]:
         """Epoch seconds of each series' newest event or answer, read-only: keys such as ``BTCUSDT_klines_1h``,
-        ``BTCUSDT_orderbook``, ``_oi``, ``_funding``, ``_mark``, ``_spot``, ``_trades``, ``_liquidation``."""
+        ``BTCUSDT_orderbook``, ``_depth``, ``_oi``, ``_funding``, ``_mark``, ``_spot``, ``_trades``,
+        ``_liquidation``."""
         return MappingProxyType(last_updates(self._store))
 
     def get_stats(self) -> dict[str, Any]:
@@ -451,6 +539,7 @@ class DataManager:
             "klines_cached": sum(map(len, store.klines.values())),
             "oi_cached": sum(map(len, store.open_interest.values())),
             "trades_cached": sum(map(len, store.trades.values())),
+            "depth_cached": sum(book.live() for book in store.depths.values()),
             "funding_cached": sum(symbol in self._symbols for symbol in store.marks.everything()),
             "ws_updates": frames,
             "ws_reconnects": reconnects,
@@ -490,7 +579,7 @@ class DataManager:
         """How good a watched symbol's data was over the last 5 minutes: a score from 0 to 1 and its parts."""
         symbol = check_symbol(symbol)
         runtime = self._running()
-        if symbol not in self._store.books:
+        if symbol not in self._store.symbols:
             raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
         with runtime.engine_lock:
             return runtime.engine.quality.judge(symbol, moment(self.clock))
@@ -549,6 +638,7 @@ def _shape_trades(trades: list[Trade]) -> list[dict[str, Any]]:
     ]
 
 
+_managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
 _shared_lock = threading.Lock()  # guards _shared
 _shared: DataManager | None = None
 
@@ -569,3 +659,14 @@ def reset_data_manager() -> None:
         manager, _shared = _shared, None
     if manager is not None:
         manager.close()
+
+
+def _after_fork() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+    for manager in list(_managers):
+        manager.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

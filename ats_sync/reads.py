@@ -35,14 +35,17 @@ from .feeds import FEEDS, Cause, Key, Kind
 from .runtime.counters import Counters
 from .runtime.requests import Requests
 from .store.book import STREAMED_LEVELS
+from .store.depth import DepthBook
 from .store.klines import KlineSeries
 from .store.market import MarketStore
+from .store.values import AnswerCache
 from .venue import decode, endpoints
 from .venue.decode import Book, DecodeError, Liquidation, Mark, Row, Trade
 from .venue.endpoints import Bucket, Request
 from .venue.intervals import next_open
 
 T = TypeVar("T")
+ANSWERS_KEPT = 3600.0
 UNKNOWN_SYMBOL = -1121
 
 
@@ -99,6 +102,7 @@ class Reads:
         *,
         streams: bool,
         wanted: Callable[[Key], None] = lambda key: None,
+        patience: float | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -108,17 +112,32 @@ class Reads:
         self._streams = streams
         self._wanted = wanted
         """Told of a watched symbol's series that is read but not followed yet."""
+        self._patience = config.read_timeout if patience is None else patience
+        self._answers: AnswerCache[Any] = AnswerCache(ANSWERS_KEPT, now=clock.now)
 
     # --- klines ------------------------------------------------------------------------------------
 
-    def klines(self, symbol: str, interval: str, limit: int, *, max_age: float | None, exact: bool) -> list[Row]:
-        """The newest ``limit`` rows, the caller's own; with ``exact`` the strings of REST, else floats."""
+    def klines(
+        self,
+        symbol: str,
+        interval: str,
+        limit: int,
+        *,
+        max_age: float | None,
+        exact: bool,
+        kind: Kind = Kind.KLINES,
+    ) -> list[Row]:
+        """The newest ``limit`` rows, the caller's own; with ``exact`` the strings of REST, else floats.
+
+        ``kind``: of the perpetual, or of the spot pair of the same name.
+        """
         self._check_delisted(symbol)
-        series = self._store.klines.get((symbol, interval))
+        key = Key(kind, symbol, interval)
+        series = self._store.candles(key)
         if series is None:
-            if symbol in self._store.books:
-                self._wanted(Key(Kind.KLINES, symbol, interval))
-            return self._klines_by_rest(symbol, interval, limit, exact)
+            if symbol in self._store.symbols:
+                self._wanted(key)
+            return self._klines_by_rest(key, limit, exact)
         silence = tightened(FEEDS[Kind.KLINES].silence or 0.0, max_age)
         exchange = self._clock.exchange()
         now = int(exchange * 1000)
@@ -137,36 +156,31 @@ class Reads:
 
     def _klines_refreshed(self, series: KlineSeries, limit: int, exact: bool, *, enough: bool) -> list[Row]:
         """The rows after asking REST for those since the last final one (for all, where memory lacks depth)."""
-        symbol, interval = series.key.symbol, series.key.interval
-        tail = tail_limit(series.following(), interval, self._clock.exchange_ms())
+        tail = tail_limit(series.following(), series.interval, self._clock.exchange_ms())
         if not enough or tail is None or tail >= limit:
-            return self._klines_by_rest(symbol, interval, limit, exact, series)
-        request = endpoints.klines(symbol, interval, tail)
+            return self._klines_by_rest(series.key, limit, exact, series)
         try:
-            texts: list[bytes] = self._fetch(series.key, request, tail)
+            texts: list[bytes] = self._fetch(series.key, _klines_request(series.key, tail), tail)
             now = self._clock.exchange_ms()
             standing = series.standing(now)
             if texts and (standing.rows >= limit or standing.complete):
                 rows = series.rows(limit, now, exact=exact)
                 newest = decode.text_open_time(texts[-1])
-                if rows and rows[-1][0] >= newest and _without_hole(rows, interval):
+                if rows and rows[-1][0] >= newest and _without_hole(rows, series.interval):
                     return rows
         except RequestError as error:
             self._give_up_klines(series, limit, exact, error)
         except DecodeError as error:
             self._store.count_dropped(f"a candle that could not be decoded: {error}")
-        return self._klines_by_rest(symbol, interval, limit, exact, series)
+        return self._klines_by_rest(series.key, limit, exact, series)
 
-    def _klines_by_rest(
-        self, symbol: str, interval: str, limit: int, exact: bool, series: KlineSeries | None = None
-    ) -> list[Row]:
-        request = endpoints.klines(symbol, interval, limit)
+    def _klines_by_rest(self, key: Key, limit: int, exact: bool, series: KlineSeries | None = None) -> list[Row]:
         try:
-            texts: list[bytes] = self._fetch(Key(Kind.KLINES, symbol, interval), request, limit)
+            texts: list[bytes] = self._fetch(key, _klines_request(key, limit), limit)
         except RequestError as error:
             if series is not None:
                 self._give_up_klines(series, limit, exact, error)
-            self._fail(error, Key(Kind.KLINES, symbol, interval))
+            self._fail(error, key)
         rows = texts[-limit:]
         return decode.string_rows(rows) if exact else decode.float_rows(rows)
 
@@ -187,10 +201,12 @@ class Reads:
     def book(self, symbol: str, limit: int, *, max_age: float | None) -> Book:
         """At least ``limit`` levels a side where there are so many. Shared: not to be changed."""
         self._check_delisted(symbol)
+        if limit > STREAMED_LEVELS:
+            return self._deep_book(symbol, limit, max_age)
         feed = FEEDS[Kind.BOOK]
         key = Key(Kind.BOOK, symbol)
         series = self._store.books.get(symbol)
-        if series is not None and limit <= STREAMED_LEVELS:
+        if series is not None:
             exchange = self._clock.exchange()
             standing = series.standing()
             age = exchange - standing.event / 1000.0
@@ -206,10 +222,8 @@ class Reads:
                     if book is not None:
                         self._counters.hit()
                         return book
-        wanted = max(limit, STREAMED_LEVELS)
-        depth = next((each for each in endpoints.DEPTH_LIMITS if each >= wanted), endpoints.DEPTH_LIMITS[-1])
         try:
-            return self._cast(Book, self._fetch(key, endpoints.depth(symbol, depth), depth))
+            return self._cast(Book, self._fetch(key, endpoints.depth(symbol, STREAMED_LEVELS), STREAMED_LEVELS))
         except RequestError as error:
             if series is None:
                 self._fail(error, key)
@@ -219,6 +233,47 @@ class Reads:
             except DecodeError:
                 pass
             self._fail(error, key, age=age, bound=feed.bound or 0.0, data=data)
+
+    def _deep_book(self, symbol: str, limit: int, max_age: float | None) -> Book:
+        key = Key(Kind.DEPTH, symbol)
+        if self._streams and symbol in self._store.symbols:
+            self._wanted(key)
+        series = self._store.depths.get(symbol)
+        depth = next((each for each in endpoints.DEPTH_LIMITS if each >= limit), endpoints.DEPTH_LIMITS[-1])
+        if series is not None:
+            series.asked(limit, self._clock.now())
+            book = self._deep_book_in_memory(series, limit, max_age) if max_age != 0 else None
+            if book is not None:
+                self._counters.hit()
+                return book
+            standing = series.standing()
+            delivers = standing.link is not None and standing.link.up and not standing.suspected
+            if delivers and (standing.doubt or not series.covers(limit)):
+                # It is what the book itself is waiting for.
+                depth = series.snapshot_limit()
+        else:
+            key = Key(Kind.BOOK, symbol)
+        try:
+            return self._cast(Book, self._fetch(key, endpoints.depth(symbol, depth), depth))
+        except RequestError as error:
+            if series is None:
+                self._fail(error, key)
+            age = self._clock.exchange() - series.standing().event / 1000.0
+            self._fail(error, key, age=age, bound=FEEDS[Kind.DEPTH].bound or 0.0, data=series.known())
+
+    def _deep_book_in_memory(self, series: DepthBook, limit: int, max_age: float | None) -> Book | None:
+        feed = FEEDS[Kind.DEPTH]
+        exchange = self._clock.exchange()
+        standing = series.standing()
+        young = not standing.suspected and within(exchange - standing.event / 1000.0, feed.bound, max_age)
+        silence = tightened(feed.silence or 0.0, max_age)
+        if not young and stream_doubt(standing.link, standing.suspected, exchange, silence):
+            return None
+        try:
+            return series.read(limit)
+        except DecodeError as error:
+            self._store.count_dropped(f"a book that could not be decoded: {error}")
+            return None
 
     # --- marks and funding -------------------------------------------------------------------------
 
@@ -234,10 +289,9 @@ class Reads:
             self._counters.hit()
             return mark
         self._check_listed(symbol)
-        watched = symbol in self._store.books
-        key = Key(Kind.MARK) if watched else Key(Kind.MARK, symbol)
         try:
-            marks: list[Mark] = self._fetch(key, endpoints.premium_index(key.symbol or None), 1)
+            # One answer for all symbols serves everybody who waits for any of them.
+            marks: list[Mark] = self._fetch(Key(Kind.MARK), endpoints.premium_index(), 1)
         except RequestError as error:
             age = exchange - mark.time / 1000.0 if mark is not None else 0.0
             self._fail(error, Key(Kind.MARK, symbol), age=age, bound=bound, data=mark)
@@ -259,8 +313,8 @@ class Reads:
             standing = ring.standing()
             silence = tightened(feed.silence or 0.0, max_age)
             doubt = stream_doubt(standing.link, standing.suspected, exchange, silence)
-            if not self._streams and standing.event:
-                polled = exchange - standing.event / 1000.0
+            if not self._streams and ring.answered:
+                polled = exchange - ring.answered / 1000.0
                 doubt = "" if within(polled, feed.bound_polled, max_age) else doubt
             if not doubt and max_age != 0 and (standing.rows >= limit or standing.complete):
                 try:
@@ -270,7 +324,9 @@ class Reads:
                 else:
                     self._counters.hit()
                     return found
-        asked = min(limit, endpoints.AGG_TRADES_MOST)
+        # They weigh the same; as many as the ring wants, so that its own request is this one.
+        wanted = limit if ring is None else max(limit, ring.capacity)
+        asked = min(wanted, endpoints.AGG_TRADES_MOST)
         try:
             answer: list[Trade] = self._fetch(key, endpoints.agg_trades(symbol, asked), asked)
         except RequestError as error:
@@ -282,7 +338,7 @@ class Reads:
             except DecodeError:
                 data = []
             self._fail(error, key, age=age, bound=feed.silence or 0.0, data=data or None)
-        return answer
+        return answer[-limit:]
 
     def liquidations(self, symbol: str | None, limit: int) -> list[Liquidation]:
         """Forced orders seen since the start, oldest first."""
@@ -303,7 +359,7 @@ class Reads:
             if series.asked() and max_age != 0 and within(age, bound, max_age) and enough:
                 self._counters.hit()
                 return series.read(limit)
-        elif symbol in self._store.books:
+        elif symbol in self._store.symbols:
             self._wanted(key)
         try:
             rows: list[dict[str, Any]] = self._fetch(key, endpoints.open_interest_hist(symbol, period, limit), limit)
@@ -319,12 +375,39 @@ class Reads:
     def spot_price(self, symbol: str, *, max_age: float | None) -> str:
         """The spot price of the pair of the same name, as the exchange wrote it."""
         self._check_delisted(symbol)
+        if max_age is None and (close := self._spot_close(symbol)):
+            return close
         prices = self.spot_prices(max_age=max_age)
         price = prices.get(symbol)
         if price is None:
             self._check_listed(symbol)
             raise NoSpotPair(f"{symbol} has no spot market of the same name; there is no spot price to read")
         return price
+
+    def _spot_close(self, symbol: str) -> str:
+        """The close of a living spot candle, fresher than the poll; "" where none is followed."""
+        exchange = self._clock.exchange()
+        now = int(exchange * 1000)
+        for (each, _), series in self._store.spot_klines.items():
+            if each != symbol:
+                continue
+            standing = series.standing(now)
+            silence = FEEDS[Kind.SPOT_KLINES].silence or 0.0
+            if standing.doubt or stream_doubt(standing.link, standing.suspected, exchange, silence):
+                continue
+            try:
+                close: str = series.rows(1, now, exact=True)[-1][4]
+            except DecodeError:
+                continue
+            self._counters.hit()
+            return close
+        return ""
+
+    def check_spot_pair(self, symbol: str) -> None:
+        """:class:`~ats_sync.errors.NoSpotPair` where the list of all spot prices is known and lacks the symbol."""
+        held = self._store.spot.get()
+        if held is not None and symbol not in held.value:
+            raise NoSpotPair(f"{symbol} has no spot market of the same name")
 
     def spot_prices(self, *, max_age: float | None) -> Mapping[str, str]:
         """All spot prices. Shared: not to be changed."""
@@ -347,6 +430,26 @@ class Reads:
 
     # --- anything else -------------------------------------------------------------------------------
 
+    def remembered(self, key: Key, request: Request, lifetime: float) -> Any:
+        """As :meth:`ask`; an answer is given again for ``lifetime`` seconds. Shared: not to be changed."""
+        held = self._answers.get((key, request))
+        now = self._clock.exchange_ms()
+        if held is not None and now - held.as_of <= lifetime * 1000:
+            self._counters.hit()
+            return held.value
+        value = self.ask(key, request)
+        self._answers.put((key, request), value, now)
+        return value
+
+    def exchange(self) -> float:
+        """The exchange's time now, epoch seconds."""
+        return self._clock.exchange()
+
+    def next_funding(self, symbol: str) -> int:
+        """When (exchange ms) the symbol's next funding is due as far as is known, 0 where it is not."""
+        mark = self._store.marks.get(symbol)
+        return mark.next_funding_time if mark is not None else 0
+
     def ask(self, key: Key, request: Request, timeout: float | None = None) -> Any:
         """One budgeted request of no series' history; what was decoded by the key's kind."""
         try:
@@ -365,7 +468,7 @@ class Reads:
         if _mode.memory_only:
             raise NotInMemory(f"{key} is not fresh in memory, and this read was not to wait for REST")
         self._counters.miss()
-        patience = self._config.read_timeout if timeout is None else timeout
+        patience = self._patience if timeout is None else timeout
         return self._requests.ask(Fetch(key, request, Cause.READ, limit), patience)
 
     def _check_delisted(self, symbol: str) -> None:
@@ -408,6 +511,11 @@ class Reads:
     def _cast(kind: type[T], value: Any) -> T:
         assert isinstance(value, kind)
         return value
+
+
+def _klines_request(key: Key, limit: int) -> Request:
+    ask = endpoints.spot_klines if key.kind is Kind.SPOT_KLINES else endpoints.klines
+    return ask(key.symbol, key.interval, limit)
 
 
 def _without_hole(rows: list[Row], interval: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -29,9 +29,25 @@ from .reads import UNKNOWN_SYMBOL, Reads
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
 from .venue.decode import Book, Mark, Row, Trade, string_rows
-from .venue.endpoints import Bucket, Request
-from .venue.intervals import PERIODS
+from .venue.endpoints import DEPTH_LIMITS, Bucket, Request
+from .venue.intervals import INTERVALS, PERIODS
 from .venue.symbols import check_symbol
+
+BRIEFLY = 5.0
+FUNDING_PERIOD = 8 * 3600.0
+FUNDING_KNOWN_FOR = 3600.0
+LIFETIMES = {
+    "/fapi/v1/exchangeInfo": 3600.0,
+    "/fapi/v1/fundingInfo": 3600.0,
+    "/fapi/v1/ticker/24hr": BRIEFLY,
+    "/fapi/v1/ticker/price": 1.0,
+    "/fapi/v1/premiumIndex": BRIEFLY,
+    "/fapi/v1/openInterest": BRIEFLY,
+    "/api/v3/exchangeInfo": 3600.0,
+    "/api/v3/ticker/price": BRIEFLY,
+    "/api/v3/ticker/24hr": BRIEFLY,
+}
+"""Seconds for which the answer of a path that somebody asks for by itself is given again; of others it is not."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -46,18 +62,22 @@ class RestShaped:
     HTTP status and the exchange's number. What is returned belongs to the caller.
     """
 
-    def __init__(self, reads: Reads, config: Config, *, live: bool, watched: Container[str]) -> None:
+    def __init__(
+        self, reads: Reads, config: Config, *, live: bool, want: Callable[[Key, int], None] = lambda key, depth: None
+    ) -> None:
         self._reads = reads
         self._config = config
         self._live = live
-        self._watched = watched
+        self._want = want
+        """Told of every series that is read, with the rows asked for: it is followed from then on."""
 
     def klines(
         self, symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[Row]:
         """12-item lists (items 0, 6, 8 int, the rest str), oldest first; ``/fapi/v1/klines``."""
         symbol = check_symbol(symbol)
-        if self._follows(symbol) and start is None and end is None and self._reads.follows(symbol, interval):
+        if self._live and start is None and end is None and interval in INTERVALS:
+            self._want(Key(Kind.KLINES, symbol, interval), limit)
             return _told(lambda: self._reads.klines(symbol, interval, limit, max_age=None, exact=True), _same)
         request = endpoints.klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.KLINES, symbol, request))
@@ -67,6 +87,16 @@ class RestShaped:
     ) -> list[Row]:
         """As :meth:`klines`, of the spot pair; ``/api/v3/klines``."""
         symbol = check_symbol(symbol)
+        if self._live and start is None and end is None and interval in INTERVALS:
+            try:
+                self._reads.check_spot_pair(symbol)
+            except NoSpotPair as error:
+                raise _refused_beforehand(error) from error
+            self._want(Key(Kind.SPOT_KLINES, symbol, interval), limit)
+            return _told(
+                lambda: self._reads.klines(symbol, interval, limit, max_age=None, exact=True, kind=Kind.SPOT_KLINES),
+                _same,
+            )
         request = endpoints.spot_klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.SPOT_KLINES, symbol, request))
 
@@ -75,7 +105,8 @@ class RestShaped:
     ) -> list[dict[str, Any]]:
         """Rows as ``/futures/data/openInterestHist`` writes them, oldest first."""
         symbol = check_symbol(symbol)
-        if self._follows(symbol) and start is None and end is None and period in PERIODS:
+        if self._live and start is None and end is None and period in PERIODS:
+            self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
             return _told(lambda: self._reads.open_interest(symbol, period, limit, max_age=None), _same)
         request = endpoints.open_interest_hist(symbol, period, limit, start=start, end=end)
         rows: list[dict[str, Any]] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
@@ -86,13 +117,21 @@ class RestShaped:
     ) -> list[dict[str, Any]]:
         """Rows as ``/fapi/v1/fundingRate`` writes them, oldest first; ``[]`` for an answer that is no list."""
         symbol = check_symbol(symbol)
-        rows = self._ask(Kind.ANSWER, symbol, endpoints.funding_rate(symbol, limit, start=start, end=end))
+        request = endpoints.funding_rate(symbol, limit, start=start, end=end)
+        if self._live and start is None and end is None:
+            # Nothing changes before the next funding.
+            due = self._reads.next_funding(symbol) / 1000.0 - self._reads.exchange()
+            since = min(FUNDING_KNOWN_FOR, max(0.0, FUNDING_PERIOD - due)) if due > 0 else 0.0
+            rows = self._remembered(Kind.ANSWER, symbol, request, since)
+        else:
+            rows = self._ask(Kind.ANSWER, symbol, request)
         return rows if isinstance(rows, list) else []
 
     def depth(self, symbol: str, limit: int) -> dict[str, Any]:
         """``{"lastUpdateId", "E", "T", "bids": [[str, str], …], "asks"}``; ``/fapi/v1/depth``."""
         symbol = check_symbol(symbol)
-        if self._follows(symbol) and limit <= STREAMED_LEVELS:
+        if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
+            self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
             return _told(lambda: self._reads.book(symbol, limit, max_age=None), lambda book: _book(book, limit))
         return _book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
@@ -116,7 +155,8 @@ class RestShaped:
 
     def all_premium_index(self) -> list[dict[str, Any]]:
         """The answer of ``/fapi/v1/premiumIndex`` for all symbols."""
-        rows: list[dict[str, Any]] = _expected(self._ask(Kind.ANSWER, "", endpoints.premium_index()), list)
+        answer = self._remembered(Kind.ANSWER, "", endpoints.premium_index(), BRIEFLY)
+        rows: list[dict[str, Any]] = _expected(answer, list)
         return rows
 
     def spot_price(self, symbol: str) -> float:
@@ -129,12 +169,7 @@ class RestShaped:
                     lambda known: float(known if isinstance(known, str) else known.get(symbol, "nan")),
                 )
             except NoSpotPair as error:
-                raise RequestRejected(
-                    f"{error}; known beforehand, nothing was sent (the exchange's answer is HTTP 400, "
-                    f"code {UNKNOWN_SYMBOL}: Invalid symbol.)",
-                    status=400,
-                    code=UNKNOWN_SYMBOL,
-                ) from error
+                raise _refused_beforehand(error) from error
             except InvalidSymbol:
                 pass  # As in _premium().
         prices: dict[str, str] = self._ask(Kind.SPOT, symbol, endpoints.spot_price(symbol))
@@ -153,14 +188,15 @@ class RestShaped:
     ) -> list[dict[str, Any]]:
         """Rows as ``/fapi/v1/aggTrades`` writes them, oldest first."""
         symbol = check_symbol(symbol)
-        if self._follows(symbol) and start is None and end is None:
+        if self._live and start is None and end is None:
+            self._want(Key(Kind.TRADES, symbol), limit)
             return _told(lambda: self._reads.trades(symbol, limit, max_age=None), _trades)
         return _trades(self._ask(Kind.TRADES, symbol, endpoints.agg_trades(symbol, limit, start=start, end=end)))
 
     def ticker_24h(self, symbol: str | None = None) -> Any:
         """The answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without."""
         symbol = check_symbol(symbol) if symbol else None
-        return self._ask(Kind.ANSWER, symbol or "", endpoints.ticker_24h(symbol))
+        return self._remembered(Kind.ANSWER, symbol or "", endpoints.ticker_24h(symbol), BRIEFLY)
 
     def liquidations(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
@@ -197,6 +233,9 @@ class RestShaped:
     def get(self, path_or_url: str, params: Mapping[str, str | int] | None = None, *, timeout: float) -> Any:
         """The JSON of any path on the futures host, or of a full URL."""
         request = endpoints.any_request(path_or_url, params or {}, self._config)
+        lifetime = LIFETIMES.get(request.path, 0.0)
+        if self._live and lifetime:
+            return self._remembered(Kind.ANSWER, "", request, lifetime)
         return self._ask(Kind.ANSWER, "", request, timeout)
 
     def get_signed(
@@ -219,13 +258,24 @@ class RestShaped:
         """Request weight of the futures host in the last minute, and how much of it this process may use."""
         return self._reads.usage(Bucket.FUTURES)
 
-    def _follows(self, symbol: str) -> bool:
-        return self._live and symbol in self._watched
+    def _remembered(self, kind: Kind, symbol: str, request: Request, lifetime: float) -> Any:
+        if not self._live:
+            return self._ask(kind, symbol, request)
+        return _own(_told(lambda: self._reads.remembered(Key(kind, symbol), request, lifetime), _same))
 
     def _ask(self, kind: Kind, symbol: str, request: Request, timeout: float | None = None) -> Any:
         answer = _told(lambda: self._reads.ask(Key(kind, symbol), request, timeout), _same)
         # All who asked for the same at the same time were given the same object.
         return _own(answer) if kind is Kind.ANSWER else answer
+
+
+def _refused_beforehand(error: NoSpotPair) -> RequestRejected:
+    return RequestRejected(
+        f"{error}; known beforehand, nothing was sent (the exchange's answer is HTTP 400, "
+        f"code {UNKNOWN_SYMBOL}: Invalid symbol.)",
+        status=400,
+        code=UNKNOWN_SYMBOL,
+    )
 
 
 def _same(value: T) -> T:

@@ -13,7 +13,7 @@ from .engine.connections import Connection, Progress
 from .engine.engine import Engine
 from .engine.freshness import stream_doubt
 from .engine.upkeep import State
-from .feeds import FEEDS, Key, Kind
+from .feeds import CANDLES, FEEDS, Key, Kind
 from .store.market import MarketStore, stream_of
 
 
@@ -164,10 +164,12 @@ def _judge(
         doubt = stream_doubt(link, "", exchange, feed.silence or feed.bound or 5.0)
         if not doubt and feed.bound is not None and (age is None or age > feed.bound):
             doubt = "no recent event"
-    elif key.kind is Kind.KLINES:
-        series = store.klines[key.symbol, key.interval]
+    elif (series := store.candles(key)) is not None and key.kind in CANDLES:
         standing = series.standing(int(exchange * 1000))
         doubt = stream_doubt(standing.link, standing.suspected, exchange, feed.silence or 0.0) or standing.doubt
+    elif key.kind is Kind.DEPTH:
+        depth = store.depths[key.symbol].standing()
+        doubt = depth.suspected or depth.doubt or stream_doubt(depth.link, "", exchange, feed.silence or 0.0)
     elif key.kind is Kind.BOOK:
         book = store.books[key.symbol].standing()
         doubt = stream_doubt(book.link, book.suspected, exchange, feed.silence or 0.0)
@@ -185,12 +187,15 @@ def _stream(key: Key) -> str:
 
 def event_of(store: MarketStore, key: Key) -> int:
     """Exchange time (ms) of a series' newest event or answer, 0 before the first."""
-    if key.kind is Kind.KLINES:
-        series = store.klines.get((key.symbol, key.interval))
+    if key.kind in CANDLES:
+        series = store.candles(key)
         return series.standing(0).event if series is not None else 0
     if key.kind is Kind.BOOK:
         book = store.books.get(key.symbol)
         return book.standing().event if book is not None else 0
+    if key.kind is Kind.DEPTH:
+        depth = store.depths.get(key.symbol)
+        return depth.standing().event if depth is not None else 0
     if key.kind is Kind.TRADES:
         ring = store.trades.get(key.symbol)
         return ring.standing().event if ring is not None else 0
@@ -224,8 +229,13 @@ def last_updates(store: MarketStore) -> dict[str, float]:
         updates[name] = max(updates.get(name, 0.0), rows.asked() / 1000.0)
     marks = store.marks.everything()
     spot = store.spot.get()
-    for symbol, book in store.books.items():
-        note(f"{symbol}_orderbook", book.standing().event)
+    for (symbol, interval), series in store.spot_klines.items():
+        note(f"{symbol}_spot_klines_{interval}", series.standing(0).event)
+    for symbol, depth in store.depths.items():
+        note(f"{symbol}_depth", depth.standing().event)
+    for symbol in store.symbols:
+        book = store.books.get(symbol)
+        note(f"{symbol}_orderbook", book.standing().event if book is not None else 0)
         mark = marks.get(symbol)
         if mark is not None:
             note(f"{symbol}_mark", mark.time)

@@ -40,7 +40,7 @@ _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 
 
 def _rest() -> RestShaped:
-    return get_data_manager().rest_shaped
+    return get_data_manager().autostart().rest_shaped
 
 
 def _clamped(limit: Whole, most: int) -> int:

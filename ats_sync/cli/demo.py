@@ -10,7 +10,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 from ..config import Config
@@ -32,7 +32,7 @@ SHOWN = 8
 """Findings shown of each scan."""
 BY_REST = 20
 """Symbols scanned while REST alone answers: about 80 of the minute's request weight."""
-OUTAGE = 4.0
+OUTAGE = 3.0
 """Seconds without streams."""
 PATIENCE = 120.0
 PATIENCE_PER_SERIES = 0.1
@@ -77,10 +77,9 @@ def _size(symbols: Sequence[str], intervals: Sequence[str]) -> str:
 
 def busiest(config: Config, count: int) -> list[str]:
     """The ``count`` USDT perpetuals that turned over most in the last 24 hours."""
-    asked = DataManager(config=config).rest_shaped
-    with asking(config.fapi_base):
-        info = asked.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
-        tickers = asked.ticker_24h()
+    with closing(DataManager(config=config)) as asked, asking(config.fapi_base):
+        info = asked.rest_shaped.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
+        tickers = asked.rest_shaped.ticker_24h()
     try:
         perpetuals = [
             each["symbol"]

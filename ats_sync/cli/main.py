@@ -91,10 +91,17 @@ def _demo(options: Namespace) -> int:
     return run(options)
 
 
+def _stress(options: Namespace) -> int:
+    need("stress", "rich", "aiohttp")
+    from .stress import run
+
+    return run(options)
+
+
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m ats_sync",
-        description="Binance USDⓈ-M market data kept in memory: a demonstration, a test exchange, a recorder.",
+        description="Binance USDⓈ-M market data kept in memory: a demonstration, tests, a test exchange, a recorder.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -113,6 +120,23 @@ def _parser() -> ArgumentParser:
     )
     command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to go on scanning (20)")
     command.add_argument("--no-websocket", action="store_true", help="REST alone")
+
+    command = commands.add_parser("stress", help="faults at random on a test exchange, every promise watched")
+    command.set_defaults(run=_stress)
+    command.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="how long to make faults (60)")
+    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
+    command.add_argument(
+        "--intervals",
+        type=_each(check_interval),
+        default=["1m", "15m", "1h", "4h", "1d"],
+        metavar="I,J",
+        help="kline intervals (1m,15m,1h,4h,1d)",
+    )
+    command.add_argument("--seed", type=int, default=7, help="of the trades and the faults (7)")
+    command.add_argument("--readers", type=_whole(1, 64), default=4, metavar="N", help="threads that scan (4)")
+    command.add_argument("--pause", action="store_true", help="now and then stop this process, too (SIGSTOP)")
+    command.add_argument("--only", type=_names, default=[], metavar="A,B", help="these faults alone")
+    command.add_argument("--json", metavar="FILE", help="write the figures there, too")
 
     command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C")
     command.set_defaults(run=simulate.run)
@@ -180,6 +204,10 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return check
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _each(check: Callable[[str], T]) -> Callable[[str], list[T]]:

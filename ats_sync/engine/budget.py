@@ -1,18 +1,32 @@
 """How much may be asked of the exchange, and when.
 
-A request is counted when it is sent, in a window that slides, so that no minute, wherever it is cut,
-holds more than the share. What other programs on the same address have used is learnt from the
-exchange's own count and stands until that count's minute is over.
+A request is counted from when it is sent until a window's length after its answer (when it arrived in
+between is not known), so that no minute, wherever it is cut, holds more than the share. What other
+programs on the same address have used is learnt from the exchange's own count and stands until that
+count's minute is over.
+
+The candles are worth most: what can wait leaves room for repairing all of them at once, reads for those
+that need it at the moment.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum
 from typing import NamedTuple
 
 from ..config import Config
 from ..feeds import Cause
-from ..venue.endpoints import FUNDING_LIMIT, OPEN_INTEREST_LIMIT, OTHER_LIMIT, WEIGHT_WINDOW, Bucket, Host, Request
+from ..venue.endpoints import (
+    AGG_TRADES_PATH,
+    FUNDING_LIMIT,
+    OPEN_INTEREST_LIMIT,
+    OTHER_LIMIT,
+    WEIGHT_WINDOW,
+    Bucket,
+    Host,
+    Request,
+)
 from .moment import Moment
 
 _MINUTE = 60_000
@@ -31,21 +45,39 @@ class Usage(NamedTuple):
     """The share of the limit that this process keeps to."""
 
 
+class Tier(Enum):
+    """Requests for which the same part of the limit is open. What one tier has to wait for holds up no other."""
+
+    FIRST = "repairs and probes"
+    READ = "reads"
+    USUAL = "warm-up, polls"
+    PATIENT = "trades, audits"
+
+
+class _Spent(NamedTuple):
+    steady: float
+    """When it was sent; once it has been answered, that."""
+    exchange: int
+    cost: int
+    answered: bool
+
+
 class Window:
     """Costs of the last ``seconds``, at most ``limit`` in all."""
 
     def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
         self.seconds = seconds
-        self._spent: deque[tuple[float, int, int]] = deque()  # (steady, exchange ms, cost)
+        self._spent: deque[_Spent] = deque()
         self._used = 0
         self._foreign = 0
+        self._foreign_minute = 0
         self._foreign_until = 0.0
 
     def used(self, now: float) -> int:
         """What counts against the limit now: our own and, as far as known, others'."""
-        while self._spent and self._spent[0][0] <= now - self.seconds:
-            self._used -= self._spent.popleft()[2]
+        while self._spent and self._spent[0].steady <= now - self.seconds:
+            self._used -= self._spent.popleft().cost
         if now >= self._foreign_until:
             self._foreign = 0
         return self._used + self._foreign
@@ -56,29 +88,44 @@ class Window:
         return len(self._spent)
 
     def spend(self, at: Moment, cost: int) -> None:
-        self._spent.append((at.steady, at.exchange, cost))
+        self._spent.append(_Spent(at.steady, at.exchange, cost, False))
         self._used += cost
 
-    def free_at(self, now: float, cost: int, share: float) -> float:
-        """The moment (steady) from which ``cost`` fits into ``share`` of the limit; ``now`` if it does."""
-        surplus = self.used(now) + cost - int(self.limit * share)
+    def answered(self, at: Moment, cost: int) -> None:
+        """A request of this cost is under way no longer."""
+        # Among those of one cost it makes no difference which of them it was.
+        for index in range(len(self._spent) - 1, -1, -1):
+            spent = self._spent[index]
+            if spent.cost == cost and not spent.answered:
+                del self._spent[index]
+                self._spent.append(spent._replace(steady=at.steady, answered=True))
+                return
+
+    def free_at(self, now: float, cost: int, share: float, kept: int = 0) -> float:
+        """The moment (steady) from which ``cost`` fits into ``share`` of the limit, less what is ``kept`` for
+        others; ``now`` if it does."""
+        surplus = self.used(now) + cost - (int(self.limit * share) - kept)
         if surplus <= 0:
             return now
-        moments = [(spent_at + self.seconds, spent) for spent_at, _, spent in self._spent]
+        moments = [(spent.steady + self.seconds, spent.cost) for spent in self._spent]
         if self._foreign:
             moments.append((self._foreign_until, self._foreign))
         for moment, freed in sorted(moments):
             surplus -= freed
             if surplus <= 0:
                 return max(moment, now)
-        return now + self.seconds  # A cost above the whole share; it can only ever go alone.
+        return moments[-1][0] if moments else now
 
     def count_of_exchange(self, used: int, at: Moment) -> None:
         """The exchange says ``used`` has been spent in its current minute."""
         self.used(at.steady)
         minute_began = at.exchange - at.exchange % _MINUTE
-        own = sum(cost for _, exchange, cost in self._spent if exchange >= minute_began - _BORDER)
-        self._foreign = max(0, used - own)
+        own = sum(spent.cost for spent in self._spent if spent.exchange >= minute_began - _BORDER)
+        foreign = max(0, used - own)
+        # Answers overtake each other: within one minute the count only grows.
+        same = minute_began == self._foreign_minute
+        self._foreign = max(self._foreign, foreign) if same else foreign
+        self._foreign_minute = minute_began
         self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange) / 1000.0
 
 
@@ -96,13 +143,36 @@ class Budget:
             Bucket.OTHER: Window(*OTHER_LIMIT),
         }
         self._blocked: dict[Host, float] = {}
+        self._candles = self._lacking = 0
         self.most_used = dict.fromkeys(Bucket, 0)
 
     def free_at(self, request: Request, cause: Cause, now: float) -> float:
         """The earliest moment (steady) at which ``request`` may be sent, ``now`` when it may at once."""
         share = self.share if cause in _UNRESERVED else self.share - self.reserve
-        free = self.windows[request.bucket].free_at(now, request.weight, share)
+        window = self.windows[request.bucket]
+        free = window.free_at(now, request.weight, share, self._kept(request, cause, window))
         return max(free, self._blocked.get(request.host, now))
+
+    def candles(self, count: int, lacking: int) -> None:
+        """So many kline series are followed, and so many of them must be repaired now, each by a request."""
+        self._candles, self._lacking = count, lacking
+
+    def _kept(self, request: Request, cause: Cause, window: Window) -> int:
+        """What a request must leave for the repair of candles; at most half of what we may use."""
+        if request.bucket is not Bucket.FUTURES:
+            return 0
+        tier = self.tier(request, cause)
+        wanted = self._candles if tier is Tier.PATIENT else self._lacking if tier is Tier.READ else 0
+        return min(wanted, int(window.limit * self.share) // 2)
+
+    @staticmethod
+    def tier(request: Request, cause: Cause) -> Tier:
+        """Which part of the limit is open to a request."""
+        if cause is Cause.READ:
+            return Tier.READ
+        if cause is Cause.AUDIT or request.path == AGG_TRADES_PATH:
+            return Tier.PATIENT
+        return Tier.FIRST if cause in _UNRESERVED else Tier.USUAL
 
     def spend(self, request: Request, at: Moment) -> None:
         """Count a request as sent."""
@@ -114,6 +184,10 @@ class Budget:
         """How a bucket stands at ``now`` (steady)."""
         window = self.windows[bucket]
         return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
+
+    def ended(self, request: Request, at: Moment) -> None:
+        """A request is under way no longer, whether it was answered or not."""
+        self.windows[request.bucket].answered(at, request.weight)
 
     def answered(self, request: Request, used: int | None, at: Moment) -> None:
         """An answer came; ``used`` is its used-weight header."""

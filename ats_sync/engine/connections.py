@@ -20,7 +20,7 @@ from typing import Any
 
 from ..config import Config
 from ..store.link import Link
-from ..venue.endpoints import CONNECTION_ATTEMPT_LIMIT, MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, Route
+from ..venue.endpoints import CONNECTION_ATTEMPT_LIMIT, MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, SPOT_PREFIX, Route
 from .moment import Moment
 
 ACKNOWLEDGED_WITHIN = 5.0
@@ -95,6 +95,8 @@ class Connection:
     sent: deque[float] = field(default_factory=lambda: deque(maxlen=16))
     replaces: int | None = None
     overlap_until: float | None = None
+    overlap_from: float = 0.0
+    """When (exchange time, seconds) the overlap began: what the other one proves later covers the turn."""
 
     def acknowledged(self) -> bool:
         return all(progress is Progress.ACKNOWLEDGED for progress in self.streams.values())
@@ -349,7 +351,8 @@ class Connections:
             identity = next(self._ids)
             connection.requests[identity] = (names, now, method == "SUBSCRIBE")
             connection.sent.append(now)
-            message = {"method": method, "params": list(names), "id": identity}
+            params = [name.removeprefix(SPOT_PREFIX) for name in names]
+            message = {"method": method, "params": params, "id": identity}
             self.actions.append(Send(connection.number, json.dumps(message, ensure_ascii=False, separators=(",", ":"))))
 
     def _may_speak_at(self, connection: Connection, now: float) -> float:
@@ -376,6 +379,7 @@ class Connections:
                 connection.overlap_until = None
             elif connection.overlap_until is None:
                 connection.overlap_until = now + OVERLAP
+                connection.overlap_from = at.exchange / 1000.0
             elif now >= connection.overlap_until and old is not None:
                 self._take_over(connection, old)
                 self._drop(old, "replaced before its age limit")
@@ -406,7 +410,7 @@ class Connections:
             if progress is Progress.ACKNOWLEDGED and replacement.link is not None:
                 # Where the old one was alive to the end, the series goes on without a question; where
                 # it was not, the acknowledgement counts as a new subscription.
-                alive = old.link is not None and old.link.up
+                alive = old.link is not None and old.link.up and old.link.proof >= replacement.overlap_from
                 (self.moved if alive else self.live).append((name, replacement.link))
 
     def give_up(self, number: int, reason: str, at: Moment) -> None:

@@ -14,6 +14,7 @@ from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
 from ..store.notices import Notice
 from .connections import Action, Connections
+from .demand import Demand
 from .jobs import Fetch
 from .moment import Moment
 from .quality import QualityMeter
@@ -55,6 +56,7 @@ class Engine:
         self.quality = QualityMeter(store)
         self._frames_seen: dict[Link, int] = {}
         self._network_failed = False
+        self.demand = Demand()
         self._by_stream: dict[str, Key] = {}
 
     # --- events ------------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ class Engine:
         if listings is None:
             return
         trading = listings.value.trading
-        followed = self.store.books.keys()
+        followed = self.store.symbols
         gone = {symbol for symbol in followed if symbol not in trading} - self.store.delisted.keys()
         back = {symbol for symbol in self.store.delisted if symbol in trading}
         if not gone and not back:
@@ -100,6 +102,8 @@ class Engine:
         self.store.delisted = {**kept, **dict.fromkeys(gone, "it no longer trades on the exchange; unwatch it")}
         for key in list(self.upkeep.states):
             name = stream_of(key) if self.streams else None
+            if key.kind is Kind.SPOT_KLINES:
+                continue
             if key.symbol in gone:
                 self.upkeep.bury(key, "it no longer trades on the exchange")
                 if name is not None:
@@ -139,14 +143,17 @@ class Engine:
                 self.upkeep.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
         self._spread(at)
 
-    def _expected(self) -> set[str]:
-        return {symbol for symbol in self.store.books if symbol not in self.store.delisted}
+    def _expected(self) -> frozenset[str]:
+        return self.store.symbols - self.store.delisted.keys()
 
     def tick(self, at: Moment) -> None:
         self._check_lateness(at)
         self.connections.tick(at)
         self._spread(at)
         self.quality.sample(at)
+        gone = self.demand.expired(at.steady)
+        if gone:
+            self.unfollow(self.store.unfollow(gone), at)
 
     def _check_lateness(self, at: Moment) -> None:
         """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong."""
@@ -190,10 +197,10 @@ class Engine:
         self.upkeep.fetches.clear()
         return actions
 
-    def next_due(self, at: Moment) -> float | None:
-        """When (steady) :meth:`tick` is to be called at the latest, None where nothing is foreseeable."""
-        moments = (self.connections.next_due(at.steady), self.upkeep.next_due(at), self.quality.due())
-        return min((moment for moment in moments if moment is not None), default=None)
+    def next_due(self, at: Moment) -> float:
+        """When (steady) :meth:`tick` is to be called at the latest."""
+        moments = [self.connections.next_due(at.steady), self.upkeep.next_due(at)]
+        return min([self.quality.due(), self.demand.due(), *(moment for moment in moments if moment is not None)])
 
     def missing(self) -> list[Key]:
         """What ``start()`` still waits for; before anything is followed, everything."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from ..feeds import PRIORITY, Cause, Key
 from ..store.link import Link
 from ..venue.endpoints import Bucket, Request
-from .budget import Budget
+from .budget import Budget, Tier
 from .moment import Moment
 
 
@@ -56,7 +56,10 @@ class JobQueue:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._heaps: dict[Bucket, list[tuple[tuple[int, int], int, Job]]] = {bucket: [] for bucket in Bucket}
+        # Apart, so that a job which must wait for its part of a limit holds up none that need not.
+        self._heaps: dict[tuple[Bucket, Tier], list[tuple[tuple[int, int], int, Job]]] = {
+            (bucket, tier): [] for bucket in Bucket for tier in Tier
+        }
         self._jobs: dict[object, Job] = {}
         self._count = itertools.count()
 
@@ -83,7 +86,11 @@ class JobQueue:
         return job, False
 
     def _push(self, job: Job) -> None:
-        heapq.heappush(self._heaps[job.fetch.request.bucket], (job.priority, next(self._count), job))
+        heapq.heappush(self._heap_of(job), (job.priority, next(self._count), job))
+
+    def _heap_of(self, job: Job) -> list[tuple[tuple[int, int], int, Job]]:
+        request = job.fetch.request
+        return self._heaps[request.bucket, self.budget.tier(request, job.fetch.cause)]
 
     def pop(self, at: Moment) -> Job | float | None:
         """The job to send now, its cost already spent; else the moment to ask again; None for no job."""
@@ -103,7 +110,7 @@ class JobQueue:
                 best, best_rank = job, (priority, number)
         if best is None:
             return wait
-        heapq.heappop(self._heaps[best.fetch.request.bucket])
+        heapq.heappop(self._heap_of(best))
         best.running = True
         self.budget.spend(best.fetch.request, at)
         return best

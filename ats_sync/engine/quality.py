@@ -24,7 +24,7 @@ class Quality:
 
     ``missing``: events lost, or the share of time in which a series was not live, whichever is larger.
     ``out_of_order``: events that came after later ones. ``drift``: the share of time in which the newest events were
-    late or the clock was in doubt. ``mismatch``: closed candles that an audit by REST had to correct.
+    late or the clock was in doubt. ``mismatch``: closed candles and full books that an audit by REST had to correct.
     ``seconds``: the time it was measured over, at most 300.
     """
 
@@ -72,7 +72,7 @@ class QualityMeter:
         if at.steady < self._due:
             return
         self._due = at.steady + SAMPLE_EVERY
-        for gone in self._samples.keys() - self._store.books.keys():
+        for gone in self._samples.keys() - self._store.symbols:
             del self._samples[gone]
         taken = self._take(at)
         for symbol, sample in taken.items():
@@ -106,19 +106,32 @@ class QualityMeter:
     def _take(self, at: Moment, only: str | None = None) -> dict[str, Sample]:
         store, exchange = self._store, at.exchange / 1000.0
         samples: dict[str, Sample] = {}
-        symbols = store.books if only is None else {only: store.books[only]}
-        for symbol, book in symbols.items():
-            standing, ring = book.standing(), store.trades[symbol]
+        for symbol in store.symbols if only is None else (only,):
+            book, ring = store.books.get(symbol), store.trades.get(symbol)
+            standing = book.standing() if book is not None else None
+            link = standing.link if standing is not None else None
             samples[symbol] = Sample(
                 at.steady,
-                book.received + ring.received,
-                ring.missed,
-                book.out_of_order + ring.out_of_order,
+                (book.received if book is not None else 0) + (ring.received if ring is not None else 0),
+                ring.missed if ring is not None else 0,
+                (book.out_of_order if book is not None else 0) + (ring.out_of_order if ring is not None else 0),
                 0,
                 0,
-                live=not stream_doubt(standing.link, standing.suspected, exchange, DRIFT),
-                drifted=not at.proven or (standing.link is not None and standing.link.age(exchange) > DRIFT),
+                live=standing is None or not stream_doubt(link, standing.suspected, exchange, DRIFT),
+                drifted=not at.proven or (link is not None and link.age(exchange) > DRIFT),
             )
+        for symbol, depth in store.depths.items():
+            so_far = samples.get(symbol)
+            if so_far is not None:
+                samples[symbol] = so_far._replace(
+                    received=so_far.received + depth.received,
+                    lost=so_far.lost + depth.holes,
+                    out_of_order=so_far.out_of_order + depth.out_of_order,
+                    audited=so_far.audited + depth.audited,
+                    mismatched=so_far.mismatched + depth.mismatches,
+                    # One that is only just being begun takes nothing from what was promised.
+                    live=so_far.live and (depth.live() or not depth.begun),
+                )
         for (symbol, _), series in store.klines.items():
             so_far = samples.get(symbol)
             if so_far is not None:

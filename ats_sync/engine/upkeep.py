@@ -16,15 +16,17 @@ from enum import Enum
 
 from ..config import Config
 from ..errors import AtsSyncError, RequestRejected
-from ..feeds import FEEDS, Cause, Feed, Key, Kind
+from ..feeds import CANDLES, FEEDS, Cause, Feed, Key, Kind
 from ..store.book import BookSeries
+from ..store.depth import DepthBook
 from ..store.klines import FINAL_EVENT_WITHIN, FINAL_IN_REST_AFTER, KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Event, Notice
 from ..store.trades import TradeRing
 from ..venue import endpoints
-from ..venue.intervals import candles_between, next_open, open_time
+from ..venue.intervals import candles_between, next_open, nominal_length, open_time
+from .depths import DepthCare, enough
 from .jobs import Fetch
 from .moment import Moment
 from .witness import Witnesses
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 WITHOUT_STREAM_AFTER = 5.0
 """A series whose stream is not acknowledged this soon is fetched all the same."""
+ALL_FINAL = max(FINAL_EVENT_WITHIN.values())
 FIRST_FRAME_WITHIN = 1.5
 """A book of which no frame came this long after the acknowledgement is fetched."""
 CONFIRM_SPREAD = 20.0
@@ -44,6 +47,9 @@ UNKNOWN_SYMBOL = -1121
 CLOCK = Key(Kind.CLOCK)
 LISTINGS = Key(Kind.LISTINGS)
 AUDIT_EVERY = 300.0
+DEPTH_AUDIT_EVERY = 600.0
+DEPTH_AGAIN_AFTER = 0.3
+"""A snapshot that was older than the first event kept is followed by another this soon."""
 AUDIT_ROWS = 99
 """The most rows that weigh 1."""
 FORGIVEN_AFTER = 120.0
@@ -93,7 +99,7 @@ class State:
     heard_when_given_up: int = 0
 
 
-PER_SYMBOL = frozenset({Kind.KLINES, Kind.TRADES, Kind.BOOK})
+PER_SYMBOL = frozenset({*CANDLES, Kind.TRADES, Kind.BOOK, Kind.DEPTH})
 REMEDIES = (Remedy.RESUBSCRIBE, Remedy.MOVE)
 
 
@@ -112,6 +118,7 @@ class Upkeep:
         self.given_up: dict[Key, float] = {}
         """Streams that no remedy helped, and until when (steady) they are left alone."""
         self._witnesses = Witnesses(store)
+        self._depths = DepthCare(store)
         self._agenda: list[tuple[float, int, Key]] = []
         self._turns: dict[str, int] = {}
         self._held: list[tuple[float, Key]] = []
@@ -131,14 +138,14 @@ class Upkeep:
                 self._schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
             else:
                 self._schedule(state, at.steady, Cause.PROBE if key == CLOCK else Cause.WARM_UP)
-            if key.kind is Kind.KLINES and self._streams and key.interval not in self._turns:
+            if key.kind in CANDLES and self._streams and key.interval not in self._turns:
                 self._turns[key.interval] = self._next_turn(key.interval, at.exchange)
 
     def unfollow(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self.states.pop(key, None)
             self.given_up.pop(key, None)
-        followed = {key.interval for key in self.states if key.kind is Kind.KLINES}
+        followed = {key.interval for key in self.states if key.kind in CANDLES}
         self._turns = {interval: due for interval, due in self._turns.items() if interval in followed}
 
     def bury(self, key: Key, reason: str) -> None:
@@ -175,7 +182,7 @@ class Upkeep:
         state.attempts = 0
         self.given_up.pop(key, None)
         cause = Cause.REPAIR if state.live_once else Cause.WARM_UP
-        if key.kind is Kind.KLINES:
+        if key.kind in CANDLES or key.kind is Kind.DEPTH:
             self._schedule(state, at.steady, cause)
         elif key.kind is Kind.TRADES:
             ring = self._store.trades.get(key.symbol)
@@ -195,16 +202,20 @@ class Upkeep:
             # It would be dropped with the old connection, or prove nothing for the new one.
             state.fetching = None
             self._schedule(state, at.steady, Cause.REPAIR if state.live_once else Cause.WARM_UP)
-        if key.kind is Kind.KLINES:
-            series = self._store.klines.get((key.symbol, key.interval))
+        if key.kind in CANDLES:
+            series = self._store.candles(key)
             if series is not None and series.link is old:
                 series.go_live(link)
         elif key.kind is Kind.TRADES:
             ring = self._store.trades.get(key.symbol)
             if ring is not None and ring.link is old:
                 ring.go_live(link)
-        elif key.kind is Kind.BOOK and (book := self._store.books.get(key.symbol)) is not None:
-            book.go_live(link)
+        elif key.kind is Kind.BOOK:
+            book = self._store.books.get(key.symbol)
+            if book is not None and book.standing().link is old:
+                book.go_live(link)
+        elif key.kind is Kind.DEPTH and (depth := self._store.depths.get(key.symbol)) is not None:
+            depth.hand_over(old, link)
 
     def lost(self, link: Link) -> None:
         """The connection is gone: what it fed waits for a new subscription."""
@@ -225,7 +236,10 @@ class Upkeep:
             if state is None or state.dead or state.link is None:
                 continue
             due = at.steady + 0.1
-            if notice.key.kind is Kind.KLINES:
+            if notice.key.kind is Kind.DEPTH and self._depths.holed(notice.key.symbol, at):
+                state.due = None
+                continue
+            if notice.key.kind in CANDLES:
                 due = max(due, self._confirmable(notice.key, at) + self._rng.uniform(0.0, OVERDUE_SPREAD))
             self._schedule(state, due, Cause.REPAIR if state.live_once else Cause.WARM_UP)
 
@@ -257,8 +271,8 @@ class Upkeep:
         """After a merge: is the series live, and what is still missing?"""
         key, link = state.key, fetch.link
         on_link = link is not None and link is state.link and link.up and fetch.epoch == state.epoch
-        if key.kind is Kind.KLINES:
-            series = self._store.klines.get((key.symbol, key.interval))
+        if key.kind in CANDLES:
+            series = self._store.candles(key)
             if series is None:
                 return
             if on_link and link is not None:
@@ -282,22 +296,39 @@ class Upkeep:
                 pause = 0.0 if state.attempts < 20 else self._back_off(state, None)
                 self._schedule(state, at.steady + pause, Cause.REPAIR if state.live_once else Cause.WARM_UP)
                 return
+        elif key.kind is Kind.DEPTH:
+            depth = self._store.depths.get(key.symbol)
+            if depth is None or depth.suspended:
+                return
+            if on_link and link is not None:
+                depth.go_live(link)
+            if not depth.live():
+                if state.link is not None:
+                    state.attempts += 1
+                    pause = DEPTH_AGAIN_AFTER if state.attempts == 1 else self._back_off(state, None)
+                    self._schedule(state, at.steady + pause, Cause.REPAIR if state.live_once else Cause.WARM_UP)
+                return
+            state.live_once = True
         elif on_link:
             state.live_once = True
-        if state.link is not None and not on_link and key.kind in (Kind.KLINES, Kind.TRADES, Kind.BOOK):
+        if state.link is not None and not on_link and key.kind in PER_SYMBOL:
             # The subscription came while this was under way: it proves nothing about what fell in between.
             self._schedule(state, at.steady, Cause.REPAIR if state.live_once else Cause.WARM_UP)
             return
         state.attempts = 0
-        if key.kind is Kind.KLINES and self._streams:
-            if at.steady >= state.audit_at:
-                state.audit_at = at.steady + AUDIT_EVERY * self._rng.uniform(0.7, 1.0)
-            self._schedule(state, state.audit_at, Cause.AUDIT)
+        if (key.kind in CANDLES or key.kind is Kind.DEPTH) and self._streams:
+            self._schedule_audit(state, at)
         if self._polled(state.feed) and state.feed.poll is not None:
             # The first polls are strewn over the period so that they never come as one crowd.
             first = fetch.cause is Cause.WARM_UP and not state.feed.one_for_all
             pause = state.feed.poll * (self._rng.uniform(0.3, 1.0) if first else 1.0)
             self._schedule(state, at.steady + pause, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
+
+    def _schedule_audit(self, state: State, at: Moment) -> None:
+        if at.steady >= state.audit_at:
+            every = DEPTH_AUDIT_EVERY if state.key.kind is Kind.DEPTH else AUDIT_EVERY
+            state.audit_at = at.steady + every * self._rng.uniform(0.7, 1.0)
+        self._schedule(state, state.audit_at, Cause.AUDIT)
 
     # --- dead streams ------------------------------------------------------------------------------
 
@@ -305,6 +336,10 @@ class Upkeep:
         """Find the streams that have died alone, and those given up that may be tried again."""
         for key, reason in self._witnesses.look(at):
             self._suspect(key, reason, at)
+        for key in self._depths.look(at):
+            book = self.states.get(key)
+            if book is not None and book.link is not None and not book.dead:
+                self._schedule(book, at.steady, Cause.REPAIR)
         for key, until in list(self.given_up.items()):
             series = self._streamed(key)
             state = self.states.get(key)
@@ -334,11 +369,13 @@ class Upkeep:
             state.heard_when_given_up = series.received
             self.given_up[key] = at.steady + GIVEN_UP_FOR
 
-    def _streamed(self, key: Key) -> KlineSeries | TradeRing | BookSeries | None:
-        if key.kind is Kind.KLINES:
-            return self._store.klines.get((key.symbol, key.interval))
+    def _streamed(self, key: Key) -> KlineSeries | TradeRing | BookSeries | DepthBook | None:
+        if key.kind in CANDLES:
+            return self._store.candles(key)
         if key.kind is Kind.TRADES:
             return self._store.trades.get(key.symbol)
+        if key.kind is Kind.DEPTH:
+            return self._store.depths.get(key.symbol)
         return self._store.books.get(key.symbol) if key.kind is Kind.BOOK else None
 
     def _polled(self, feed: Feed) -> bool:
@@ -386,6 +423,8 @@ class Upkeep:
         moments = [at.steady + (turn - at.exchange) / 1000.0 for turn in self._turns.values()]
         if self._streams:
             moments.append(self._witnesses.due())
+            if (depths_due := self._depths.due()) is not None:
+                moments.append(depths_due)
         while self._agenda:
             due, _, key = self._agenda[0]
             state = self.states.get(key)
@@ -412,17 +451,21 @@ class Upkeep:
 
     def _next_turn(self, interval: str, exchange: int) -> int:
         """When (exchange ms) candles of this interval that have just ended must all be final."""
-        return next_open(interval, open_time(interval, exchange - FINAL_EVENT_WITHIN)) + FINAL_EVENT_WITHIN
+        return next_open(interval, open_time(interval, exchange - ALL_FINAL)) + ALL_FINAL
 
     def _check_turns(self, at: Moment) -> None:
         for interval, due in self._turns.items():
+            if due > at.exchange + nominal_length(interval) + ALL_FINAL:
+                # It was foreseen while the clock was ahead.
+                self._turns[interval] = self._next_turn(interval, at.exchange)
+                continue
             if at.exchange < due:
                 continue
             self._turns[interval] = self._next_turn(interval, at.exchange)
             for key, state in self.states.items():
-                if key.kind is not Kind.KLINES or key.interval != interval or state.link is None:
+                if key.kind not in CANDLES or key.interval != interval or state.link is None:
                     continue
-                series = self._store.klines.get((key.symbol, key.interval))
+                series = self._store.candles(key)
                 if series is None or not series.following():
                     continue
                 if next_open(interval, series.following()) <= at.exchange:
@@ -433,7 +476,7 @@ class Upkeep:
 
     def _confirmable(self, key: Key, at: Moment) -> float:
         """When (steady) a REST answer can close the first candle that is not closed here; now at the earliest."""
-        series = self._store.klines.get((key.symbol, key.interval))
+        series = self._store.candles(key)
         following = series.following() if series is not None else 0
         if not following or next_open(key.interval, following) > at.exchange:
             return at.steady
@@ -446,7 +489,7 @@ class Upkeep:
         """The request that serves a series now, None where none is needed (any more)."""
         key = state.key
         symbol = key.symbol
-        if key.kind is Kind.KLINES:
+        if key.kind in CANDLES:
             return self._plan_klines(state, at)
         if key.kind is Kind.TRADES:
             return self._plan_trades(state)
@@ -459,6 +502,8 @@ class Upkeep:
                 state.known = state.live_once = True
                 return None
             return self._fetch(state, endpoints.depth(symbol, 20), 20)
+        if key.kind is Kind.DEPTH:
+            return self._plan_depth(state, at)
         if key.kind is Kind.OPEN_INTEREST:
             limit = self._config.max_open_interest
             series = self._store.open_interest.get((symbol, key.interval))
@@ -477,15 +522,31 @@ class Upkeep:
 
     def _plan_klines(self, state: State, at: Moment) -> Fetch | None:
         key = state.key
-        series = self._store.klines.get((key.symbol, key.interval))
+        series = self._store.candles(key)
         if series is None:
             return None
         limit = tail_limit(series.following(), key.interval, at.exchange)
-        if limit is None or limit > self._config.max_klines:
-            limit = self._config.warmup_klines
+        first_rows = min(series.first_rows or self._config.warmup_klines, series.depth)
+        # An early read may have begun the history with a few rows only.
+        short = not series.complete and len(series) + 1 < first_rows
+        if limit is None or limit > series.depth or short:
+            limit = first_rows
         elif state.cause is Cause.AUDIT:
             limit = max(limit, AUDIT_ROWS)
-        return self._fetch(state, endpoints.klines(key.symbol, key.interval, limit), limit)
+        ask = endpoints.spot_klines if key.kind is Kind.SPOT_KLINES else endpoints.klines
+        return self._fetch(state, ask(key.symbol, key.interval, limit), limit)
+
+    def _plan_depth(self, state: State, at: Moment) -> Fetch | None:
+        book = self._store.depths.get(state.key.symbol)
+        if book is None or book.suspended or state.link is None:
+            return None  # Without its stream a snapshot is of no use.
+        if state.cause is not Cause.AUDIT and book.live() and enough(book):
+            # The stream went on exactly where it had been, or a reader's snapshot did.
+            state.known = state.live_once = True
+            self._schedule_audit(state, at)
+            return None
+        limit = book.snapshot_limit()
+        return self._fetch(state, endpoints.depth(state.key.symbol, limit), limit)
 
     def _trades_lacking(self, state: State) -> bool:
         ring = self._store.trades.get(state.key.symbol)
@@ -519,6 +580,20 @@ class Upkeep:
     def _fetch(self, state: State, request: endpoints.Request, limit: int) -> Fetch:
         return Fetch(state.key, request, state.cause, limit, state.link, state.epoch, state.feed.warm_up_order)
 
+    def candles(self) -> tuple[int, int]:
+        """How many kline series are followed by stream, and how many were live and are not now."""
+        if not self._streams:
+            return 0, 0
+        count = lacking = 0
+        for key, state in self.states.items():
+            if key.kind is not Kind.KLINES or state.dead:
+                continue
+            count += 1
+            if state.live_once:
+                series = self._store.klines.get((key.symbol, key.interval))
+                lacking += series is not None and (series.link is None or not series.link.up)
+        return count, lacking
+
     # --- readiness ---------------------------------------------------------------------------------
 
     def ready(self, key: Key) -> bool:
@@ -528,12 +603,15 @@ class Upkeep:
             return True
         if not (state.feed.streamed and self._streams):
             return state.known
-        if key.kind is Kind.KLINES:
-            series = self._store.klines.get((key.symbol, key.interval))
+        if key.kind in CANDLES:
+            series = self._store.candles(key)
             return series is None or series.link is not None
         if key.kind is Kind.BOOK:
             book = self._store.books.get(key.symbol)
             return book is None or book.standing().link is not None
+        if key.kind is Kind.DEPTH:
+            depth = self._store.depths.get(key.symbol)
+            return depth is None or depth.live()
         if key.kind is Kind.TRADES:
             ring = self._store.trades.get(key.symbol)
             return ring is None or ring.link is not None

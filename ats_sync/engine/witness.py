@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ..feeds import Key
 from ..store.book import BookSeries
+from ..store.depth import DepthBook
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
@@ -27,6 +28,7 @@ LOOK_EVERY = 0.5
 GRACE = 1.5
 """Seconds that evidence must be old before it counts: siblings are not told at the same instant."""
 BOOK_GRACE = 0.6
+DEPTH_GRACE = 1.0
 KLINE_THROTTLE = 400
 """Trades within this long (ms) of a kline event may stay untold."""
 TOLD_WITHIN = 300
@@ -46,13 +48,14 @@ class Sighting(NamedTuple):
 class _Symbol:
     """What is known of one symbol."""
 
-    __slots__ = ("best", "quote", "ripening", "ticker")
+    __slots__ = ("best", "depth", "quote", "ripening", "ticker")
 
     def __init__(self) -> None:
         self.best = Sighting(-1, 0, 0.0)  # the newest one that is old enough to count
         self.ripening: deque[Sighting] = deque(maxlen=16)
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
+        self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
 
 
 class Witnesses:
@@ -77,19 +80,23 @@ class Witnesses:
         by_symbol: dict[str, list[KlineSeries]] = {}
         for (symbol, _), series in store.klines.items():
             by_symbol.setdefault(symbol, []).append(series)
-        for gone in self._symbols.keys() - store.books.keys():
+        for gone in self._symbols.keys() - store.symbols:
             del self._symbols[gone]
-        for symbol, book in store.books.items():
+        for symbol in store.symbols:
             known = self._symbols.get(symbol)
             if known is None:
                 known = self._symbols[symbol] = _Symbol()
             yield from self._look_at_trades(symbol, known, by_symbol.get(symbol, []), at)
-            reason = self._look_at_book(symbol, known, book, at)
-            if reason:
+            book = store.books.get(symbol)
+            reason = self._look_at_book(symbol, known, book, at) if book is not None else ""
+            if book is not None and reason:
                 yield book.key, reason
+            depth = store.depths.get(symbol)
+            if depth is not None and self._lags(symbol, known, depth, book, at):
+                yield depth.key, "its stream is silent though the book changes"
 
     def _take_tickers(self, as_of: int, last_trades: dict[str, int], at: Moment) -> None:
-        for symbol in self._store.books:
+        for symbol in self._store.symbols:
             trade = last_trades.get(symbol)
             known = self._symbols.get(symbol)
             if trade is None or known is None:
@@ -140,6 +147,17 @@ class Witnesses:
             return ""
         same = held.bids[0][:2] == [bid, bid_quantity] and held.asks[0][:2] == [ask, ask_quantity]
         return "" if same else "its stream is silent though the book changes"
+
+
+    def _lags(self, symbol: str, known: _Symbol, depth: DepthBook, book: BookSeries | None, at: Moment) -> bool:
+        """Whether a full book has for a while not come to an update id that other streams have told."""
+        quote = self._store.quotes.get(symbol)
+        told = max(quote[0] if quote is not None else -1, book.newest_frame if book is not None else -1)
+        lacking, since = known.depth
+        if depth.update_id() >= lacking:
+            # What was lacking has come; what is newer may just be on its way.
+            lacking, since = known.depth = (told, at.steady) if told > depth.update_id() else (-1, 0.0)
+        return lacking >= 0 and at.steady - since > DEPTH_GRACE and _current(depth.standing().link, at)
 
 
 def _add(known: _Symbol, sighting: Sighting) -> None:

@@ -73,12 +73,16 @@ class Courier:
             unpaid = True
             self._counters.request(fetch.cause)
             left = deadline - self._clock.now()
-            return client.get(
-                fetch.request.url(self._config),
-                dict(fetch.request.params),
-                headers=dict(fetch.request.headers),
-                timeout=max(0.05, min(left, self._config.request_timeout)),
-            )
+            try:
+                return client.get(
+                    fetch.request.url(self._config),
+                    dict(fetch.request.params),
+                    headers=dict(fetch.request.headers),
+                    timeout=max(0.05, min(left, self._config.request_timeout)),
+                )
+            finally:
+                with self._lock:
+                    self._budget.ended(fetch.request, moment(self._clock))
 
         try:
             answer = retrying(attempt, deadline=deadline, clock=self._clock, stop=self._stop, attempts=attempts)

@@ -33,6 +33,12 @@ class Requests(Protocol):
     def ask(self, fetch: Fetch, timeout: float) -> Any:
         """What was decoded from the answer. Raises :class:`~ats_sync.errors.RequestError`."""
 
+    def candles(self, count: int, lacking: int) -> None:
+        """How many kline series there are, and how many need a repair: the budget keeps room for it."""
+        with self._lock:
+            self._budget.candles(count, lacking)
+            self._changed.notify()
+
     def usage(self, bucket: Bucket) -> Usage:
         """What a bucket has used in its window."""
 

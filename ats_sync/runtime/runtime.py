@@ -31,6 +31,7 @@ log = Sparing(logging.getLogger(__name__))
 
 MOST_REPLIES = 10_000
 LONGEST_WAIT = 60.0
+COUNT_EVERY = 0.2
 
 EngineEvent = Callable[[Engine, Moment], None]
 
@@ -71,6 +72,7 @@ class Runtime:
         self._streams_lock = threading.Lock()  # guards _streams and _ended
         self._streams: dict[int, StreamThread] = {}
         self._ended: list[StreamThread] = []
+        self._count_due = 0.0
         self._thread = threading.Thread(target=self._run, name="ats-engine", daemon=True)
 
     # --- life --------------------------------------------------------------------------------------
@@ -182,8 +184,14 @@ class Runtime:
                     event(self.engine, moment(self._clock))
                 if notices:
                     self.engine.noticed(notices, moment(self._clock))
-                self.engine.tick(moment(self._clock))
+                at = moment(self._clock)
+                self.engine.tick(at)
                 actions = self.engine.take()
+                counted = at.steady >= self._count_due
+                candles = self.engine.upkeep.candles() if counted else (0, 0)
+            if counted:
+                self._count_due = at.steady + COUNT_EVERY
+                self.requests.candles(*candles)
             for action in actions:
                 self._carry_out(action)
             with self.changed:
@@ -194,7 +202,7 @@ class Runtime:
         with self.engine_lock:
             at = moment(self._clock)
             due = self.engine.next_due(at)
-        wait = LONGEST_WAIT if due is None else max(0.0, due - at.steady)
+        wait = min(LONGEST_WAIT, max(0.0, due - at.steady))
         with self._wake:
             if not (self._events or self._replies or self._notices or self._stop.is_set()) and wait > 0:
                 self._wake.wait(wait)

@@ -327,7 +327,8 @@ class Controls(ABC):
 
         From then on the market no longer sends to these connections, and its REST knows nothing of what was sent: a
         benchmark is the last thing to do with a client. (Another flood over the same connections with the same mix
-        goes on where the one before ended; another mix needs new connections.) ValueError when there is nothing to send.
+        goes on where the one before ended; another mix needs new connections.) ValueError when there is nothing to
+        send.
         """
         told = self._call(
             "blast",

@@ -20,7 +20,7 @@ from .stats import ConnectionInfo
 from .wire import Wire, wire_of, ws_frame
 
 _MAX_CLIENT_MESSAGE = 1024 * 1024
-_CLOSED_KEPT = 1000
+_CLOSED_KEPT = 200
 
 
 class Target:

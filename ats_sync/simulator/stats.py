@@ -98,7 +98,7 @@ class SimulatorStats:
     behind_ms: int
     """How far the market is behind the clock: more than a few tens of ms means that the machine is too slow."""
     connections: list[ConnectionInfo] = field(default_factory=list)
-    """Open ones, then the last 1000 closed ones."""
+    """Open ones, then the last 200 closed ones."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for :meth:`from_json`."""

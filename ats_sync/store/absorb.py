@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import MalformedAnswer
-from ..feeds import Key, Kind
+from ..feeds import CANDLES, Key, Kind
 from ..store.link import Link
 from ..venue import decode
 from ..venue.decode import DecodeError
@@ -27,9 +27,9 @@ def absorb(store: MarketStore, key: Key, body: bytes, *, asked: int, limit: int,
 
 
 def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, link: Link | None) -> Any:
-    if key.kind is Kind.KLINES:
+    if key.kind in CANDLES:
         texts = decode.kline_texts(body)
-        series = store.klines.get((key.symbol, key.interval))
+        series = store.candles(key)
         if series is not None and limit:
             series.merge_rest(texts, asked, limit)
         return texts
@@ -45,6 +45,12 @@ def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, l
         if held is not None and limit >= STREAMED_LEVELS:
             held.merge_rest(book, link)
         return book
+    if key.kind is Kind.DEPTH:
+        snapshot = decode.book_snapshot(body)
+        depth = store.depths.get(key.symbol)
+        if depth is not None and limit:
+            depth.merge_rest(snapshot, link, limit)
+        return snapshot
     if key.kind is Kind.OPEN_INTEREST:
         rows = decode.open_interest(body)
         interest = store.open_interest.get((key.symbol, key.interval))
@@ -68,8 +74,6 @@ def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, l
         last_trades = decode.last_trades(decode.json_answer(body, list))
         store.tickers.merge_rest(last_trades, asked)
         return last_trades
-    if key.kind is Kind.SPOT_KLINES:
-        return decode.kline_texts(body)
     if key.kind is Kind.CLOCK:
         return decode.server_time(body)
     return decode.json_answer(body)

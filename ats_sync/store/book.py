@@ -6,13 +6,30 @@ import threading
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import decode
+from ..venue import decode, scan
 from ..venue.decode import Book, DecodeError
 from .link import Link
 
 STREAMED_LEVELS = 20
 
 FloatLevels = list[list[float]]
+
+
+class FloatCache:
+    """The levels of the book that was last asked for, as floats."""
+
+    def __init__(self) -> None:
+        self._newest: tuple[Book, FloatLevels, FloatLevels] | None = None
+
+    def of(self, book: Book) -> tuple[FloatLevels, FloatLevels]:
+        """Bids and asks (shared: not to be changed)."""
+        newest = self._newest
+        if newest is not None and newest[0] is book:
+            return newest[1], newest[2]
+        bids = [[float(price), float(quantity)] for price, quantity, *_ in book.bids]
+        asks = [[float(price), float(quantity)] for price, quantity, *_ in book.asks]
+        self._newest = (book, bids, asks)
+        return bids, asks
 
 
 class BookStanding(NamedTuple):
@@ -30,6 +47,8 @@ class BookSeries:
         self.key = Key(Kind.BOOK, symbol)
         self.suspected = ""
         self.received = 0
+        self.newest_frame = -1
+        """The update id of the newest frame."""
         self.out_of_order = 0
         self.undecodable = 0
         self._lock = threading.Lock()  # guards everything below
@@ -38,20 +57,21 @@ class BookSeries:
         self._event = 0
         self._frame: bytes | None = None
         self._book: Book | None = None
-        self._floats: tuple[Book, FloatLevels, FloatLevels] | None = None
+        self._floats = FloatCache()
 
     def ingest(self, frame: bytes, link: Link) -> None:
         """Take one partial-depth frame."""
-        update_id, event = decode.scan_book(frame)
+        update_id, event = scan.scan_book(frame)
         with self._lock:
             self.received += 1
             if update_id < self._update_id:
                 self.out_of_order += 1
                 return
-            self._update_id = update_id
+            self._update_id = self.newest_frame = update_id
             self._event = event
             self._frame = frame
-            self._link = link
+            if link.up or self._link is None:
+                self._link = link  # what a replaced connection still delivers takes nothing back
             if self.suspected:
                 self.suspected = ""
 
@@ -120,10 +140,4 @@ class BookSeries:
 
     def floats(self, book: Book) -> tuple[FloatLevels, FloatLevels]:
         """The levels of ``book`` as floats (shared: not to be changed), remembered."""
-        remembered = self._floats
-        if remembered is not None and remembered[0] is book:
-            return remembered[1], remembered[2]
-        bids = [[float(price), float(quantity)] for price, quantity, *_ in book.bids]
-        asks = [[float(price), float(quantity)] for price, quantity, *_ in book.asks]
-        self._floats = (book, bids, asks)
-        return bids, asks
+        return self._floats.of(book)

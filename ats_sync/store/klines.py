@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import decode
+from ..venue import decode, scan
 from ..venue.decode import DecodeError, Row
 from ..venue.intervals import candles_between, next_open, open_time
 from .link import Link
@@ -21,8 +21,9 @@ from .notices import Event, Notice
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
-FINAL_EVENT_WITHIN = 3500
-"""How long (ms) after its close a candle that had trades may lack its final event before that is suspicious."""
+FINAL_EVENT_WITHIN = {Kind.KLINES: 3500, Kind.SPOT_KLINES: 5500}
+"""How long (ms) after its close a candle that had trades may lack its final event before that is suspicious (spot
+candles are told of only every 2 s)."""
 CONFIRMED_WITHIN = 60_000
 """How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
 MOST_AHEAD = 1600
@@ -47,6 +48,10 @@ class Candle(NamedTuple):
     def text(self) -> bytes:
         """The row's text; :class:`DecodeError` where the frame turns out unusable."""
         return decode.kline_text(self.source) if self.is_frame else self.source
+
+
+_new = tuple.__new__
+"""Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
 
 
 class Standing(NamedTuple):
@@ -86,10 +91,12 @@ class KlineSeries:
     subscription was acknowledged, has closed the gap before it.
     """
 
-    def __init__(self, symbol: str, interval: str, depth: int) -> None:
-        self.key = Key(Kind.KLINES, symbol, interval)
+    def __init__(self, symbol: str, interval: str, depth: int, *, kind: Kind = Kind.KLINES) -> None:
+        self.key = Key(kind, symbol, interval)
         self.interval = interval
         self.depth = depth
+        self.first_rows = 0
+        """How many rows whoever asked for it first wanted, 0 for the usual."""
         self.link: Link | None = None
         self.suspected = ""
         self.complete = False
@@ -104,6 +111,8 @@ class KlineSeries:
         self._next = 0  # the open time after the last closed candle; 0 before the first REST answer
         self._ahead: dict[int, Candle] = {}
         self._stream_event = 0
+        # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
+        self._shape: tuple[int, scan.KlineShape | None] = (0, None)
         self._last_frame = b""
         self._answered = 0
         self._version = 0
@@ -118,14 +127,37 @@ class KlineSeries:
 
     def ingest(self, frame: bytes, link: Link) -> Notice | None:
         """Merge one kline frame."""
+        # Nearly every frame is one more of a candle that stays open: that is told without taking it apart.
+        opened, shape = self._shape
+        known = scan.scan_open_kline(frame, shape) if shape is not None else None
+        if known is None:
+            return self._ingest_any(frame)
+        trades, event = known
+        with self._lock:
+            held = self._ahead.get(opened)
+            if held is not None and held[1] == OPEN:
+                self.received += 1
+                if event >= self._stream_event:
+                    self._stream_event = event
+                    self._last_frame = frame
+                    if self.suspected:
+                        self.suspected = ""
+                if trades > held[2] or (trades == held[2] and event > held[3]):
+                    self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
+                return None
+        return self._ingest_any(frame)
+
+    def _ingest_any(self, frame: bytes) -> Notice | None:
         opened, trades, final, event = decode.scan_kline(frame)
         if final:
             # The candle's last word is checked now: an unusable one must not close it.
             candle = Candle(opened, FINAL_BY_STREAM, trades, event, decode.kline_text(frame), False)
         else:
             candle = Candle(opened, OPEN, trades, event, frame, True)
+            self._shape = opened, scan.kline_shape(frame, opened)
         with self._lock:
             self.received += 1
+            before = self._last_frame
             if event >= self._stream_event:
                 self._stream_event = event
                 self._last_frame = frame
@@ -143,7 +175,9 @@ class KlineSeries:
             self._ahead[opened] = candle
             if len(self._ahead) > MOST_AHEAD:
                 del self._ahead[min(self._ahead)]
-            notice = self._promote() if final else None
+            if 0 < self._next < opened and self._next not in self._ahead:
+                self._fill_flat(opened, frame, before)
+            notice = self._promote()
             if notice is None and self._next and opened != self._next:
                 self.lost += 1
                 return self._gap_notice  # a candle before this one is missing or was never final
@@ -170,7 +204,9 @@ class KlineSeries:
                 self.complete = True
         if not rows:
             return False
-        final_before = asked - FINAL_IN_REST_AFTER
+        # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
+        # question (a replica that lags), or our clock is ahead.
+        final_before = min(asked - FINAL_IN_REST_AFTER, rows[-1][0]) if newest else asked - FINAL_IN_REST_AFTER
         with self._lock:
             before = self._next
             self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
@@ -261,7 +297,7 @@ class KlineSeries:
             del self._closed[:surplus]
             self._first = decode.text_open_time(self._closed[0])
             for memo in (self._strings, self._floats):
-                del memo.rows[: len(memo.rows) - self.depth]
+                del memo.rows[: max(0, len(memo.rows) - self.depth)]
             self.complete = False
 
     def _hold(self, candle: Candle) -> None:
@@ -286,6 +322,23 @@ class KlineSeries:
         if closed is not None:
             self._forget_behind()
         return closed
+
+    def _fill_flat(self, opened: int, frame: bytes, before: bytes) -> None:
+        """Close the candles without trades that came before the one that opened at ``opened``. The lock is held.
+
+        They have no events. That there was no trade is proven where the first trade of the new candle follows the last
+        one of the frame ``before``.
+        """
+        assert self._lock.locked()
+        last = decode.scan_kline_last_trade(before) if before else -1
+        if last < 0 or not self._closed or decode.scan_kline_first_trade(frame) != last + 1:
+            return
+        flat, previous = self._next, self._closed[-1]
+        while flat < opened and flat not in self._ahead:
+            after = next_open(self.interval, flat)
+            previous = decode.flat_text(flat, after - 1, previous)
+            self._ahead[flat] = Candle(flat, FINAL_BY_STREAM, 0, flat, previous, False)
+            flat = after
 
     def discard_open(self, candle: Candle) -> None:
         """Forget one version of an open candle that turned out to be unusable."""
@@ -346,7 +399,7 @@ class KlineSeries:
             return rows, "a candle's final event was lost"
         if missing:
             unconfirmed = next_open(self.interval, following)  # the close of the first candle not yet closed here
-            if chain and chain[0].trades and now >= unconfirmed + FINAL_EVENT_WITHIN:
+            if chain and chain[0].trades and now >= unconfirmed + FINAL_EVENT_WITHIN[self.key.kind]:
                 return rows, "a candle's final event is overdue"
             if now >= unconfirmed + CONFIRMED_WITHIN or missing > 2:
                 return rows, "a candle without events was not confirmed"

@@ -14,6 +14,7 @@ from ..logs import Sparing
 from ..venue import decode, endpoints
 from ..venue.decode import DecodeError
 from .book import BookSeries
+from .depth import DepthBook
 from .klines import KlineSeries
 from .link import Link
 from .notices import Notice
@@ -23,8 +24,20 @@ from .witness import QuoteBoard, TickerBoard
 
 log = Sparing(logging.getLogger(__name__))
 
+_SHELVES = {
+    Kind.KLINES: "klines",
+    Kind.SPOT_KLINES: "spot_klines",
+    Kind.BOOK: "books",
+    Kind.DEPTH: "depths",
+    Kind.TRADES: "trades",
+    Kind.OPEN_INTEREST: "open_interest",
+}
+SPOT_PREFIX = endpoints.SPOT_PREFIX
+
+Series = KlineSeries | BookSeries | DepthBook | TradeRing | OpenInterestSeries
 Sink = Callable[[bytes, Link], Notice | None]
 Reply = dict[str, Any]
+_NAME_AT = len(decode.STREAM)
 
 
 class MarketStore:
@@ -43,67 +56,90 @@ class MarketStore:
         self._lock = threading.Lock()  # guards the replacement of the dictionaries and the counter below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
         self.klines: dict[tuple[str, str], KlineSeries] = {}
+        self.spot_klines: dict[tuple[str, str], KlineSeries] = {}
         self.books: dict[str, BookSeries] = {}
+        self.depths: dict[str, DepthBook] = {}
         self.trades: dict[str, TradeRing] = {}
         self.open_interest: dict[tuple[str, str], OpenInterestSeries] = {}
+        self.symbols: frozenset[str] = frozenset()
+        """Every symbol of which anything is followed."""
         self._sinks: dict[bytes, Sink] = {
-            endpoints.MARK_PRICES_STREAM.encode(): self.marks.ingest,
-            endpoints.LIQUIDATIONS_STREAM.encode(): self.liquidations.ingest,
-            endpoints.TICKERS_STREAM.encode(): self.tickers.ingest,
-            endpoints.BOOK_TICKERS_STREAM.encode(): self.quotes.ingest,
+            _sign(endpoints.MARK_PRICES_STREAM): self.marks.ingest,
+            _sign(endpoints.LIQUIDATIONS_STREAM): self.liquidations.ingest,
+            _sign(endpoints.TICKERS_STREAM): self.tickers.ingest,
+            _sign(endpoints.BOOK_TICKERS_STREAM): self.quotes.ingest,
         }
+        self._spot_sinks: dict[bytes, Sink] = {}
         self._dropped: Counter[str] = Counter()
 
     # --- what is followed ------------------------------------------------------------------------
 
-    def follow(self, symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[str]) -> list[Key]:
-        """Begin a series for everything named that has none yet; the keys of the new ones."""
-        config = self._config
-        intervals, periods = tuple(intervals), tuple(periods)
-        added: list[Key] = []
+    def follow(self, keys: Iterable[Key], depth: int = 0) -> list[Key]:
+        """Begin a series for every key that has none yet; the keys of the new ones.
+
+        Candles are kept ``depth`` rows deep, where that is more than the configured depth.
+        """
         with self._lock:
-            klines, books, trades = dict(self.klines), dict(self.books), dict(self.trades)
-            interest, sinks = dict(self.open_interest), dict(self._sinks)
-            for symbol in symbols:
-                for interval in intervals:
-                    if (symbol, interval) not in klines:
-                        series = klines[symbol, interval] = KlineSeries(symbol, interval, config.max_klines)
-                        sinks[endpoints.kline_stream(symbol, interval).encode()] = series.ingest
-                        added.append(series.key)
-                if symbol not in books:
-                    book = books[symbol] = BookSeries(symbol)
-                    sinks[endpoints.book_stream(symbol).encode()] = book.ingest
-                    added.append(book.key)
-                for period in periods:
-                    if (symbol, period) not in interest:
-                        rows = OpenInterestSeries(symbol, period, config.max_open_interest)
-                        interest[symbol, period] = rows
-                        added.append(rows.key)
-                if symbol not in trades:
-                    ring = trades[symbol] = TradeRing(symbol, config.max_trades)
-                    sinks[endpoints.agg_trade_stream(symbol).encode()] = ring.ingest
-                    added.append(ring.key)
-            self.klines, self.books, self.trades = klines, books, trades
-            self.open_interest, self._sinks = interest, sinks
+            added = [key for key in dict.fromkeys(keys) if self.get(key) is None and key.kind in _SHELVES]
+            shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {key.kind for key in added}}
+            sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
+            for key in added:
+                series = self._begin(key, depth)
+                shelves[key.kind][_place(key)] = series
+                name = stream_of(key)
+                if name is not None and not isinstance(series, OpenInterestSeries):
+                    market = Kind.SPOT_KLINES if key.kind is Kind.SPOT_KLINES else Kind.KLINES
+                    sinks[market][_sign(name)] = series.ingest
+            self._replace(shelves, sinks)
         return added
 
-    def unfollow(self, symbols: Iterable[str]) -> list[Key]:
-        """Drop every series of these symbols; the keys of those there were."""
-        gone = set(symbols)
+    def _begin(self, key: Key, depth: int) -> Series:
+        config = self._config
+        if key.kind in (Kind.KLINES, Kind.SPOT_KLINES):
+            return KlineSeries(key.symbol, key.interval, max(config.max_klines, depth), kind=key.kind)
+        if key.kind is Kind.BOOK:
+            return BookSeries(key.symbol)
+        if key.kind is Kind.DEPTH:
+            return DepthBook(key.symbol)
+        if key.kind is Kind.TRADES:
+            return TradeRing(key.symbol, config.max_trades)
+        return OpenInterestSeries(key.symbol, key.interval, max(config.max_open_interest, depth))
+
+    def unfollow(self, keys: Iterable[Key]) -> list[Key]:
+        """Drop these series; the keys of those there were."""
         with self._lock:
-            keys = [
-                *(s.key for (symbol, _), s in self.klines.items() if symbol in gone),
-                *(s.key for (symbol, _), s in self.open_interest.items() if symbol in gone),
-                *(book.key for symbol, book in self.books.items() if symbol in gone),
-                *(ring.key for symbol, ring in self.trades.items() if symbol in gone),
-            ]
-            streams = {name.encode() for key in keys if (name := stream_of(key)) is not None}
-            self.klines = {k: v for k, v in self.klines.items() if k[0] not in gone}
-            self.open_interest = {k: v for k, v in self.open_interest.items() if k[0] not in gone}
-            self.books = {k: v for k, v in self.books.items() if k not in gone}
-            self.trades = {k: v for k, v in self.trades.items() if k not in gone}
-            self._sinks = {name: sink for name, sink in self._sinks.items() if name not in streams}
-        return keys
+            gone = [key for key in dict.fromkeys(keys) if self.get(key) is not None]
+            shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {key.kind for key in gone}}
+            sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
+            for key in gone:
+                del shelves[key.kind][_place(key)]
+                name = stream_of(key)
+                if name is not None:
+                    market = Kind.SPOT_KLINES if key.kind is Kind.SPOT_KLINES else Kind.KLINES
+                    sinks[market].pop(_sign(name), None)
+            self._replace(shelves, sinks)
+        return gone
+
+    def _replace(self, shelves: dict[Kind, dict[Any, Any]], sinks: dict[Kind, dict[bytes, Sink]]) -> None:
+        for kind, shelf in shelves.items():
+            setattr(self, _SHELVES[kind], shelf)
+        self._sinks, self._spot_sinks = sinks[Kind.KLINES], sinks[Kind.SPOT_KLINES]
+        self.symbols = frozenset(key.symbol for key in self.followed_keys())
+
+    def get(self, key: Key) -> Series | None:
+        """The series of a key, None where it is not followed."""
+        shelf = _SHELVES.get(key.kind)
+        series: Series | None = getattr(self, shelf).get(_place(key)) if shelf is not None else None
+        return series
+
+    def candles(self, key: Key) -> KlineSeries | None:
+        """The candles of a key, of futures or spot."""
+        shelf = self.spot_klines if key.kind is Kind.SPOT_KLINES else self.klines
+        return shelf.get((key.symbol, key.interval))
+
+    def followed_keys(self) -> list[Key]:
+        """The keys of everything that is followed by symbol."""
+        return [series.key for shelf in _SHELVES.values() for series in getattr(self, shelf).values()]
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -113,46 +149,60 @@ class MarketStore:
         Returns what the engine should know and the messages that were no stream frames. A frame that is
         unusable is counted and dropped.
         """
-        sinks = self._sinks
+        sinks = self._spot_sinks if link.route == endpoints.Route.SPOT.value else self._sinks
         notices: list[Notice] = []
         replies: list[Reply] = []
+        count = 0
         for frame in frames:
-            link.frames += 1
-            name = decode.stream_name(frame)
-            try:
-                if name is None:
-                    whole = decode.normalised(frame)
-                    if isinstance(whole, dict):
-                        link.frames -= 1
-                        replies.append(whole)
-                        continue
-                    frame = whole
-                    name = decode.stream_name(frame)
-                    if name is None:
-                        raise DecodeError("a stream name that can not be one")
-                sink = sinks.get(name)
-                if sink is None:
-                    self.count_dropped("a stream that is not followed")
-                    continue
+            count += 1
+            # A name that is known has nothing to unescape: what stands before its quote is the key.
+            sink = sinks.get(frame[: frame.find(b'"', _NAME_AT)])
+            if sink is not None:
                 try:
                     notice = sink(frame, link)
-                except DecodeError:
-                    # Scanning is strict about white space and escapes; rewritten, the frame may well be good.
-                    rewritten = decode.normalised(frame)
-                    if rewritten == frame or isinstance(rewritten, dict):
-                        raise
-                    notice = sink(rewritten, link)
-            except DecodeError as error:
-                self.count_dropped(_reason(error))
-                continue
-            except Exception as error:  # noqa: BLE001
-                # No frame may end the stream of all others; it is a fault of ours all the same.
-                self.count_dropped(f"{type(error).__name__} in merging")
-                log.warning(type(error).__name__, "a frame could not be merged: %r: %r", error, frame[:300])
-                continue
+                except Exception:  # noqa: BLE001 -- tried again with care, which tells what was wrong
+                    notice = self._ingest_carefully(frame, link, sinks, replies)
+            else:
+                notice = self._ingest_carefully(frame, link, sinks, replies)
             if notice is not None:
                 notices.append(notice)
+        link.frames += count - len(replies)
         return notices, replies
+
+    def _ingest_carefully(
+        self, frame: bytes, link: Link, sinks: dict[bytes, Sink], replies: list[Reply]
+    ) -> Notice | None:
+        """Merge a frame of any spacing and order of keys, or find out what else it is."""
+        name = decode.stream_name(frame)
+        try:
+            if name is None:
+                whole = decode.normalised(frame)
+                if isinstance(whole, dict):
+                    replies.append(whole)
+                    return None
+                frame = whole
+                name = decode.stream_name(frame)
+                if name is None:
+                    raise DecodeError("a stream name that can not be one")
+            sink = sinks.get(decode.STREAM + name)
+            if sink is None:
+                self.count_dropped("a stream that is not followed")
+                return None
+            try:
+                return sink(frame, link)
+            except DecodeError:
+                # Scanning is strict about white space and escapes; rewritten, the frame may well be good.
+                rewritten = decode.normalised(frame)
+                if rewritten == frame or isinstance(rewritten, dict):
+                    raise
+                return sink(rewritten, link)
+        except DecodeError as error:
+            self.count_dropped(_reason(error))
+        except Exception as error:  # noqa: BLE001
+            # No frame may end the stream of all others; it is a fault of ours all the same.
+            self.count_dropped(f"{type(error).__name__} in merging")
+            log.warning(type(error).__name__, "a frame could not be merged: %r: %r", error, frame[:300])
+        return None
 
     def count_dropped(self, reason: str) -> None:
         with self._lock:
@@ -173,12 +223,36 @@ def _reason(error: DecodeError) -> str:
     return text.rsplit(" is no ", 1)[-1] if " is no " in text else text.split(":", 1)[0]
 
 
+def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[str]) -> list[Key]:
+    """The keys of everything that is followed for symbols which are watched."""
+    keys: list[Key] = []
+    for symbol in symbols:
+        keys += [Key(Kind.KLINES, symbol, interval) for interval in intervals]
+        keys.append(Key(Kind.BOOK, symbol))
+        keys += [Key(Kind.OPEN_INTEREST, symbol, period) for period in periods]
+        keys.append(Key(Kind.TRADES, symbol))
+    return keys
+
+
+def _sign(stream: str) -> bytes:
+    """How the frames of a stream begin."""
+    return decode.STREAM + stream.removeprefix(SPOT_PREFIX).encode()
+
+
+def _place(key: Key) -> str | tuple[str, str]:
+    return (key.symbol, key.interval) if key.interval else key.symbol
+
+
 def stream_of(key: Key) -> str | None:
-    """The stream that feeds a series, None for what is polled."""
+    """The stream that feeds a series, None for what is polled; those of the spot host bear a prefix."""
     if key.kind is Kind.KLINES:
         return endpoints.kline_stream(key.symbol, key.interval)
+    if key.kind is Kind.SPOT_KLINES:
+        return SPOT_PREFIX + endpoints.kline_stream(key.symbol, key.interval)
     if key.kind is Kind.BOOK:
         return endpoints.book_stream(key.symbol)
+    if key.kind is Kind.DEPTH:
+        return endpoints.diff_depth_stream(key.symbol)
     if key.kind is Kind.TRADES:
         return endpoints.agg_trade_stream(key.symbol)
     return {
@@ -191,4 +265,7 @@ def stream_of(key: Key) -> str | None:
 
 def route_of(key: Key) -> endpoints.Route:
     """The route its stream is served on."""
-    return endpoints.Route.PUBLIC if key.kind in (Kind.BOOK, Kind.QUOTES) else endpoints.Route.MARKET
+    if key.kind is Kind.SPOT_KLINES:
+        return endpoints.Route.SPOT
+    public = key.kind in (Kind.BOOK, Kind.DEPTH, Kind.QUOTES)
+    return endpoints.Route.PUBLIC if public else endpoints.Route.MARKET

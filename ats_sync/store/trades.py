@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import decode
+from ..venue import decode, scan
 from ..venue.decode import DecodeError, Trade
 from .link import Link
 from .notices import Event, Notice
@@ -59,6 +59,8 @@ class TradeRing:
         self.undecodable = 0
         self.received = 0
         self.missed = 0
+        self.answered = 0
+        """Exchange time (ms) at which REST was last asked."""
         self.out_of_order = 0
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[_Segment] = []
@@ -67,7 +69,7 @@ class TradeRing:
 
     def ingest(self, frame: bytes, link: Link) -> Notice | None:
         """Take one aggTrade frame."""
-        number, event = decode.scan_trade(frame)
+        number, event = scan.scan_trade(frame)
         with self._lock:
             self.received += 1
             if event > self._event:
@@ -76,17 +78,19 @@ class TradeRing:
                 self.suspected = ""
             if self._segments:
                 newest = self._segments[-1]
-                if number == newest.after:
-                    newest.entries.append(frame)
-                    if len(newest.entries) >= 2 * self.capacity:
+                entries = newest.entries
+                after = newest.first + len(entries)
+                if number == after:
+                    entries.append(frame)
+                    if len(entries) >= 2 * self.capacity:
                         self._trim()
                     return None
-                if number < newest.after:
+                if number < after:
                     self.out_of_order += 1
                     if number >= newest.first:
                         return None
                 else:
-                    self.missed += number - newest.after
+                    self.missed += number - after
             self._insert(_Segment(number, [frame]))
             return self._gap_notice if self._segments[0].after <= number else None
 
@@ -97,6 +101,7 @@ class TradeRing:
         """
         if whole:
             self.complete = True
+        self.answered = max(self.answered, asked)
         if not found:
             return
         run: list[Entry] = []
@@ -215,6 +220,8 @@ class TradeRing:
 
     def _remember(self, first: int, decoded: list[Trade]) -> None:
         with self._lock:
+            if not self._segments:
+                return
             newest = self._segments[-1]
             offset = first - newest.first
             if offset >= 0 and first + len(decoded) <= newest.after:
@@ -223,6 +230,8 @@ class TradeRing:
     def _cut_behind(self, number: int) -> None:
         with self._lock:
             self.undecodable += 1
+            if not self._segments:
+                return
             newest = self._segments[-1]
             offset = number - newest.first
             if 0 <= offset < len(newest.entries):

@@ -13,6 +13,7 @@ from cachetools import TTLCache
 from ..feeds import Key, Kind
 from ..venue import decode
 from ..venue.decode import DecodeError, Liquidation, Mark
+from ..venue.intervals import nominal_length
 from .link import Link
 
 T = TypeVar("T")
@@ -109,6 +110,11 @@ class OpenInterestSeries:
         with self._lock:
             if len(rows) < limit:
                 self.complete = True
+            elif self._rows and int(rows[0]["timestamp"]) > max(self._rows) + nominal_length(self.key.interval):
+                # It does not reach back to what is held: there may be rows in between.
+                self._rows.clear()
+                self._asked_for.clear()
+                self.complete = False
             for row in rows:
                 stamp = int(row["timestamp"])
                 if self._asked_for.get(stamp, -1) <= asked:
@@ -151,6 +157,8 @@ class Liquidations:
     def ingest(self, frame: bytes, link: Link) -> None:
         """Take one ``!forceOrder@arr`` frame. They are few, so each is decoded as it comes."""
         order = decode.liquidation(frame)
+        if order is None:
+            return
         with self._lock:
             own = self._by_symbol.setdefault(order.symbol, deque(maxlen=self.capacity))
             if order in own:

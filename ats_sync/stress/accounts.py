@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Accountant(threading.Thread):
         self._seen = 0
         self.weight: dict[str, Counter[int]] = {host: Counter() for host in HOSTS}
         """Ours, by host and minute (exchange ms)."""
-        self.by_path: Counter[str] = Counter()
+        self._recent: deque[tuple[int, str, int]] = deque()  # (exchange ms, path, weight), the last minute's
         self.waited_for_nothing = 0
         self.most_connections = 0
         self._lock = threading.Lock()  # guards everything above against the last look of another thread
@@ -82,12 +82,22 @@ class Accountant(threading.Thread):
             return
         for record in self._world.exchange.request_log(most=total - self._seen):
             self.weight[record.host][record.time - record.time % MINUTE] += record.weight
-            self.by_path[record.path] += 1
+            self._recent.append((record.time, record.path, record.weight))
             if record.waited is not None and record.waited > ASKED_ALL_THE_SAME * 1000 and not holding:
                 self.waited_for_nothing += 1
                 text = f"{record.path} {record.waited} ms after the {record.host} host had said to wait"
                 self._world.tally.found(Finding(Promise.WAIT, text))
         self._seen = total
+        while self._recent and abs(stats.time - self._recent[0][0]) > MINUTE:
+            self._recent.popleft()
+
+    def last_minute(self) -> str:
+        """What the weight of the last 60 s went to."""
+        with self._lock:
+            used: Counter[str] = Counter()
+            for _, path, weight in self._recent:
+                used[path.rsplit("/", 1)[-1]] += weight
+        return ", ".join(f"{path} {weight}" for path, weight in used.most_common(4)) or "none"
 
     def _connections(self, stats: SimulatorStats, *, holding: bool) -> None:
         now = sum(each.open and not each.closed_why for each in stats.connections)

@@ -33,7 +33,7 @@ class Reader(threading.Thread):
                 symbols = world.symbols
                 began = time.monotonic()
                 pace = world.options.scan_seconds / len(symbols)
-                for position, symbol in enumerate(symbols):
+                for position in range(len(symbols)):
                     # Readers begin at different symbols, so that they meet at some and not at all.
                     self._symbol(symbols[(position + turn * 7) % len(symbols)])
                     if world.stop.wait(max(0.0, began + (position + 1) * pace - time.monotonic())):

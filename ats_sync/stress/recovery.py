@@ -10,12 +10,15 @@ from ..feeds import Kind
 from ..simulator import ApiError
 from ..status import FeedState, FeedStatus
 from ..venue.intervals import nominal_length
+from .accounts import Accountant
 from .options import CONVERGED_WITHIN, FINAL_AFTER
 from .tally import Finding, Promise
 from .truth import KLINES
 from .world import World
 
 LOOK_EVERY = 0.25
+STEADY_FOR = 4.0
+"""Seconds without anything amiss before all counts as well: what has just died is not noticed at once."""
 GIVEN_UP_AFTER = 150.0
 SOUND = (FeedState.LIVE, FeedState.POLLED, FeedState.GONE)
 AWAITED = tuple(kind.value for kind in (Kind.KLINES, Kind.BOOK, Kind.MARK, Kind.OPEN_INTEREST, Kind.SPOT))
@@ -38,30 +41,37 @@ class Recovery:
     """What was not live when it should have been."""
 
 
-def wait_for_recovery(world: World, ended: float) -> Recovery:
+def wait_for_recovery(world: World, ended: float, accountant: Accountant) -> Recovery:
     """Watch until everything is well again; what takes too long is a finding."""
     recovery = Recovery()
     differing: set[Series] | None = None
+    diverged: set[Series] = set()
     overdue = False
     while not world.stop.is_set():
         unsound = note_feeds(world)
         passed = time.monotonic() - ended
         if not unsound:
             recovery.live = passed if recovery.live is None else recovery.live
+        else:
+            recovery.live = None
+        if recovery.live is not None and passed >= recovery.live + STEADY_FOR:
             differing = different(world, all_series(world) if differing is None else differing, CLOSED)
             passed = time.monotonic() - ended
             if not differing:
                 recovery.equal = max(recovery.live, passed if overdue else recovery.live)
                 break
-        else:
-            recovery.live = None
         if passed > CONVERGED_WITHIN and not overdue:
             overdue = True
             recovery.late = [_shown(feed) for feed in unsound[:5]]
             if unsound:
-                text = f"{len(unsound)} series not live after {CONVERGED_WITHIN:g} s: {'; '.join(recovery.late)}"
+                text = (
+                    f"{len(unsound)} series not live after {CONVERGED_WITHIN:g} s: {'; '.join(recovery.late)}; "
+                    f"weight of the last minute: {accountant.last_minute()}"
+                )
                 world.tally.found(Finding(Promise.CONVERGENCE, text))
-            for symbol, interval in differing or ():
+        if overdue:
+            for symbol, interval in (differing or set()) - diverged:
+                diverged.add((symbol, interval))
                 world.tally.found(Finding(Promise.DIVERGENCE, f"{symbol} klines {interval} differ from REST"))
         if passed > GIVEN_UP_AFTER:
             break

@@ -20,7 +20,7 @@ from .truth import READ_TIMEOUT, TradesCheck, checkers
 from .world import World
 
 START_WITHIN = 300.0
-LONGEST_SPELL = 4.0
+LONGEST_SPELL = 1.0
 SETTLED_WITHIN = 20.0
 DEPTH = 490
 MIDNIGHT_AFTER = 0.3
@@ -110,7 +110,7 @@ class _Run:
             world.made[fault.name] += 1
         self._make(faults)
         ended = time.monotonic()
-        recovery = wait_for_recovery(world, ended)
+        recovery = wait_for_recovery(world, ended, self._accountant)
         taken = recovery.equal if recovery.equal is not None else time.monotonic() - ended
         kind = faults[0].name if len(faults) == 1 else "several at once"
         slowest = self._report.recovery
@@ -155,7 +155,7 @@ class _Run:
         """Everything that is held, to its full depth."""
         world = self._world
         self._tell(self._line("comparing everything"))
-        wait_for_recovery(world, time.monotonic())
+        wait_for_recovery(world, time.monotonic(), self._accountant)
         for symbol, interval in sorted(different(world, all_series(world), DEPTH)):
             world.tally.found(Finding(Promise.DIVERGENCE, f"{symbol} klines {interval} differ from REST at the end"))
         for symbol in world.symbols:
@@ -218,6 +218,6 @@ class _Run:
             found(Finding(Promise.LEAK, f"{end.sockets} sockets, {start.sockets} at the start"))
         before = self._half_way
         factor, more = MEMORY_GROWTH
-        if before is not None and before.memory is not None and end.memory is not None:
-            if end.memory > before.memory * factor + more:
-                found(Finding(Promise.LEAK, f"{end.memory:.0f} MB, {before.memory:.0f} when half was over"))
+        held = (before.memory if before is not None else None), end.memory
+        if held[0] is not None and held[1] is not None and held[1] > held[0] * factor + more:
+            found(Finding(Promise.LEAK, f"{held[1]:.0f} MB, {held[0]:.0f} when half was over"))

@@ -29,9 +29,10 @@ Row = list[Any]
 taker_buy_quote, ignore]``."""
 
 _DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z")
-_STREAM: Final = b'{"stream":"'
-_STREAM_LENGTH: Final = len(_STREAM)
-_SKEW: Final = 5_000
+STREAM: Final = b'{"stream":"'
+_NAME_AT: Final = len(STREAM)
+SKEW: Final = 5_000
+"""How much later (ms) than its event a candle may open."""
 
 
 # --- the envelope ------------------------------------------------------------------------------
@@ -39,9 +40,9 @@ _SKEW: Final = 5_000
 
 def stream_name(frame: bytes) -> bytes | None:
     """The stream a combined frame belongs to, where it stands first and unescaped; else None."""
-    if frame.startswith(_STREAM):
-        end = frame.find(b'"', _STREAM_LENGTH)
-        name = frame[_STREAM_LENGTH:end]
+    if frame.startswith(STREAM):
+        end = frame.find(b'"', _NAME_AT)
+        name = frame[_NAME_AT:end]
         if end > 0 and b"\\" not in name:
             return name
     return None
@@ -104,18 +105,25 @@ def scan_kline(frame: bytes) -> tuple[int, int, bool, int]:
     if not final and b'"x":false' not in frame:
         raise DecodeError("a kline frame without its final flag")
     opened, event = _number_after(frame, b'"t":', k), _number_after(frame, b'"E":')
-    if not EARLIEST <= opened <= event + _SKEW:
+    if not EARLIEST <= opened <= min(event + SKEW, LATEST):
         raise DecodeError("a candle that opens after its event")
     return opened, _number_after(frame, b'"n":', k), final, event
 
 
 def scan_kline_last_trade(frame: bytes) -> int:
     """The id of the last trade in a kline frame's candle (-1 where there is none)."""
-    at = frame.find(b'"L":', frame.find(b'"k":{'))
-    if at < 0:
+    try:
+        return _number_after(frame, b'"L":', frame.find(b'"k":{'))
+    except DecodeError:
         return -1
-    digits = frame[at + 4 : frame.find(b",", at)]
-    return int(digits) if digits.isdigit() else -1
+
+
+def scan_kline_first_trade(frame: bytes) -> int:
+    """The id of the first trade in a kline frame's candle (-1 where there is none)."""
+    try:
+        return _number_after(frame, b'"f":', frame.find(b'"k":{'))
+    except DecodeError:
+        return -1
 
 
 def scan_trade(frame: bytes) -> tuple[int, int]:
@@ -135,6 +143,17 @@ def scan_book(frame: bytes) -> tuple[int, int]:
     if not frame.endswith(b"}"):
         raise DecodeError("a depth frame that is cut short")
     return _number_after(frame, b'"u":'), _number_after(frame, b'"E":')
+
+
+def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
+    """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
+    if not frame.endswith(b"}"):
+        raise DecodeError("a depth frame that is cut short")
+    first, last = _number_after(frame, b'"U":'), _number_after(frame, b'"u":')
+    previous = _number_after(frame, b'"pu":')
+    if max(first, previous) > last:
+        raise DecodeError("a depth frame whose update ids are out of order")
+    return first, last, previous, _number_after(frame, b'"E":')
 
 
 def scan_event_time(frame: bytes) -> int:
@@ -357,6 +376,34 @@ def partial_book(frame: bytes) -> Book:
     return Book(_whole(_field(data, "u")), _whole(_field(data, "E")), _whole(_field(data, "T")), bids, asks)
 
 
+def diff_levels(frame: bytes) -> tuple[int, list[Level], list[Level]]:
+    """``(transaction time, changed bids, changed asks)`` of a depth event; the levels are not checked yet."""
+    data = _data(frame)
+    bids, asks = _field(data, "b"), _field(data, "a")
+    if not isinstance(bids, list) or not isinstance(asks, list):
+        raise DecodeError("levels that are no list")
+    return _whole(_field(data, "T")), bids, asks
+
+
+def level_price(level: Level) -> float:
+    """The price of a level that need not be one."""
+    try:
+        return float(level[0])
+    except (TypeError, ValueError, LookupError):
+        raise DecodeError(f"the price of {level!r} is no decimal") from None
+
+
+def level_quantity(level: Level) -> float:
+    """The quantity of a level whose fields are checked here."""
+    if not isinstance(level, list) or len(level) < 2:
+        raise DecodeError("a level that is no pair")
+    _decimal(level[0])
+    quantity = float(_decimal(level[1]))
+    if quantity < 0 or level[0].startswith("-"):
+        raise DecodeError("a level below zero")
+    return quantity
+
+
 def book_snapshot(body: bytes) -> Book:
     """The book of a REST depth answer."""
     values = json_answer(body, dict)
@@ -473,6 +520,9 @@ def open_interest(body: bytes) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: int(row["timestamp"]))
 
 
+COIN_MARGINED = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Liquidation:
     """One forced order as ``!forceOrder@arr`` reported it."""
@@ -482,9 +532,11 @@ class Liquidation:
     order: dict[str, Any]
 
 
-def liquidation(frame: bytes) -> Liquidation:
-    """The forced order of a ``!forceOrder@arr`` frame."""
+def liquidation(frame: bytes) -> Liquidation | None:
+    """The forced order of a ``!forceOrder@arr`` frame, None where it is one of the COIN-M market."""
     data = _data(frame)
+    if isinstance(data, dict) and data.get("st") == COIN_MARGINED:
+        return None
     order = _field(data, "o")
     for key in ("p", "q", "ap", "z"):
         _decimal(order.get(key, "0") if isinstance(order, dict) else None)
@@ -557,9 +609,7 @@ def exchange_info(body: bytes) -> ExchangeInfo:
     symbols = values.get("symbols")
     if not isinstance(symbols, list):
         raise MalformedAnswer("exchangeInfo came without its symbols", status=200)
-    listed = {
-        s["symbol"]: s.get("status") for s in symbols if isinstance(s, dict) and isinstance(s.get("symbol"), str)
-    }
+    listed = {s["symbol"]: s.get("status") for s in symbols if isinstance(s, dict) and isinstance(s.get("symbol"), str)}
     if not listed:
         raise MalformedAnswer("exchangeInfo listed no symbol", status=200)
     limits = values.get("rateLimits")

@@ -95,6 +95,7 @@ DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 KLINES_MOST = 1500
 SPOT_KLINES_MOST = 1000
 AGG_TRADES_MOST = 1000
+AGG_TRADES_PATH = "/fapi/v1/aggTrades"
 OPEN_INTEREST_MOST = 500
 FUNDING_MOST = 1000
 
@@ -130,7 +131,7 @@ def agg_trades(
     end: int | None = None,
 ) -> Request:
     params = _params(symbol=symbol, fromId=from_id, startTime=start, endTime=end, limit=limit)
-    return Request(Host.FUTURES, "/fapi/v1/aggTrades", params, 20)
+    return Request(Host.FUTURES, AGG_TRADES_PATH, params, 20)
 
 
 def premium_index(symbol: str | None = None) -> Request:
@@ -197,7 +198,7 @@ def _weight_of(host: Host, path: str, params: Mapping[str, str | int]) -> tuple[
         return klines_weight(limit or 500), Bucket.FUTURES
     known = {
         "/fapi/v1/depth": depth_weight(limit or 500),
-        "/fapi/v1/aggTrades": 20,
+        AGG_TRADES_PATH: 20,
         "/fapi/v1/historicalTrades": 20,
         "/fapi/v1/trades": 5,
         "/fapi/v1/forceOrders": 20,
@@ -240,6 +241,8 @@ def diff_depth_stream(symbol: str) -> str:
     return f"{symbol.lower()}@depth@100ms"
 
 
+SPOT_PREFIX = "spot/"
+"""Marks a stream's name as one of the spot host, where futures have streams of the same names; never sent."""
 MARK_PRICES_STREAM = "!markPrice@arr@1s"
 LIQUIDATIONS_STREAM = "!forceOrder@arr"
 TICKERS_STREAM = "!ticker@arr"

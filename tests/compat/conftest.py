@@ -27,6 +27,12 @@ STRANGER = "SOLUSDT"
 """Listed and not followed."""
 
 
+@pytest.fixture(autouse=True)
+def no_autostart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users' own tests have it: nothing starts by itself."""
+    monkeypatch.setenv("ATS_SYNC_AUTOSTART", "0")
+
+
 class Recorded:
     """Answers from files, and what was sent to get them."""
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import websocket
@@ -62,10 +65,18 @@ class Stream:
         self, ex: SimulatedExchange, path: str, *, spot: bool = False, timeout: float = 10.0, check_text: bool = False
     ) -> None:
         base = ex.spot_stream_url if spot else ex.fstream_url
-        options = {"ca_certs": ex.ca_file} if ex.ca_file else None
-        self.socket = websocket.create_connection(
-            base + path, timeout=timeout, sslopt=options, skip_utf8_validation=not check_text
-        )
+        address = urlsplit(base)
+        # A socket of our own, since the library does not close its own after every kind of failure.
+        sock = socket.create_connection((address.hostname or "", address.port or 0), timeout)
+        try:
+            if ex.ca_file:
+                sock = ssl.create_default_context(cafile=ex.ca_file).wrap_socket(sock, server_hostname="127.0.0.1")
+            self.socket = websocket.create_connection(
+                base + path, timeout=timeout, socket=sock, skip_utf8_validation=not check_text
+            )
+        except BaseException:
+            sock.close()
+            raise
         self._ids = 0
 
     def receive(self, timeout: float = 10.0) -> Any:

@@ -154,11 +154,17 @@ def test_a_refusal_ends_by_itself(ex: SimulatedExchange) -> None:
         assert http.get("/fapi/v1/ping").status_code == 200
 
 
+def first_byte(address: tuple[str, int]) -> bytes:
+    # The reset may come as soon as during connect().
+    with socket.create_connection(address, timeout=5) as raw:
+        return raw.recv(1)
+
+
 def test_accepted_and_reset(either: SimulatedExchange) -> None:
     either.refuse(what="all", how="reset")
-    with pytest.raises((OSError, websocket.WebSocketConnectionClosedException)) as seen:
-        Stream(either, "/market/stream")
-    assert not isinstance(seen.value, ConnectionRefusedError)
+    address = ("127.0.0.1", int(either.fstream_url.rsplit(":", 1)[1]))
+    with pytest.raises(ConnectionResetError):
+        first_byte(address)
     with rest(either) as http, pytest.raises(requests.exceptions.ConnectionError):
         http.get("/fapi/v1/ping")
     either.clear_faults()
@@ -168,16 +174,16 @@ def test_accepted_and_reset(either: SimulatedExchange) -> None:
 
 def test_a_trickle_is_slow_and_whole(either: SimulatedExchange) -> None:
     with stream(either, "/market/stream") as client:
-        either.trickle(400)
+        either.trickle(800)
         begun = either.now()
-        # Answers of about 60 bytes and more: at 400 bytes a second ten of them take over a second.
+        # Answers of about 60 bytes and more: at 800 bytes a second nine of them take over half a second.
         listed = [client.ask("LIST_SUBSCRIPTIONS")["result"] for _ in range(9)]
         client.subscribe(TRADE)
         either.trickle(None)
         client.data(TRADE)
         took = either.now() - begun
     assert listed == [[]] * 9
-    assert took > 500
+    assert took > 250
 
 
 def test_a_trickle_stops_inside_a_record(secure: SimulatedExchange) -> None:
@@ -261,7 +267,7 @@ def test_tls_is_verified_and_rest_works_over_it(secure: SimulatedExchange) -> No
         assert http.get("/fapi/v1/ping").status_code == 200
 
 
-def test_two_hundred_cuts_leave_nothing(ex: SimulatedExchange) -> None:
+def test_a_hundred_cuts_leave_nothing(ex: SimulatedExchange) -> None:
     def open_files() -> int:
         return len(os.listdir(f"/proc/{ex.pid}/fd"))
 
@@ -271,7 +277,7 @@ def test_two_hundred_cuts_leave_nothing(ex: SimulatedExchange) -> None:
         pass
     until(lambda: ex.stats().connections_now == 0)
     before = open_files()
-    for number in range(200):
+    for number in range(100):
         how = ("close", "drop", "reset", "half_open")[number % 4]
         with stream(ex, "/market/stream?streams=" + TRADE):
             until(lambda: ex.stats().connections_now > 0)

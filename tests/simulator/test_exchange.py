@@ -138,7 +138,7 @@ def test_a_killed_exchange_says_so() -> None:
 
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_a_failed_start_says_why(in_thread: bool) -> None:
-    with SimulatedExchange(["BTCUSDT"]) as ex:
+    with SimulatedExchange(["BTCUSDT"], in_thread=True) as ex:
         taken = int(ex.fapi_url.rsplit(":", 1)[1])
         with pytest.raises(SimulatorError, match="in use"):
             SimulatedExchange(["BTCUSDT"], ports=(taken, 0, 0, 0), in_thread=in_thread)
@@ -156,9 +156,9 @@ def test_bad_arguments_are_refused_before_anything_starts() -> None:
 
 
 def test_its_clock_starts_where_it_is_told() -> None:
-    midnight = before_midnight(1) + 1000
-    with SimulatedExchange(["BTCUSDT"], start=midnight - 1000) as ex:
-        assert midnight - 1000 <= ex.now() < midnight
+    midnight = before_midnight(0.5) + 500
+    with SimulatedExchange(["BTCUSDT"], start=midnight - 500, in_thread=True) as ex:
+        assert midnight - 500 <= ex.now() < midnight
         until(lambda: ex.now() > midnight + 100)
         rows = ex.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1d", limit=2)
         assert rows[-1][0] == midnight

@@ -57,12 +57,13 @@ def test_messages_a_second(ex: SimulatedExchange, spot: bool, path: str, most: i
 
 def test_a_steady_client_may_go_on(ex: SimulatedExchange) -> None:
     with stream(ex, "/market/stream") as client:
-        for _ in range(2):
-            for _ in range(8):
-                client.socket.ping()
-            assert client.ask("LIST_SUBSCRIPTIONS")["result"] == []
-            answered = time.monotonic()
-            until(lambda answered=answered: time.monotonic() > answered + 1.05)  # type: ignore[misc]
+        for _ in range(9):
+            client.socket.ping()
+        assert client.ask("LIST_SUBSCRIPTIONS")["result"] == []
+        answered = time.monotonic()
+        until(lambda: time.monotonic() > answered + 1.05)
+        for _ in range(9):
+            client.socket.ping()
         assert client.ask("LIST_SUBSCRIPTIONS")["result"] == []
 
 
@@ -93,13 +94,9 @@ def test_too_many_attempts_are_reset_then_banned(small: SimulatedExchange) -> No
 
 
 def test_no_pong_no_connection(ex: SimulatedExchange) -> None:
-    ex.ping_every(0.2, 0.4)
-    with stream(ex, "/market/stream") as silent:
-        opcode, payload = silent.socket.recv_data(control_frame=True)
-        # websocket-client answers pings while it reads; this one reads no more until it is too late.
-        assert opcode == websocket.ABNF.OPCODE_PING
-        assert payload.isdigit()
+    ex.ping_every(0.15, 0.3)
     with stream(ex, "/market/stream") as deaf:
+        # websocket-client answers pings while it reads; this one does not read until it is too late.
         [number] = [item.number for item in ex.stats().connections if item.open]
         until(lambda: not ex.stats().connections_now)
         [info] = [item for item in ex.stats().connections if item.number == number]
@@ -108,7 +105,7 @@ def test_no_pong_no_connection(ex: SimulatedExchange) -> None:
 
 
 def test_a_pong_nobody_asked_for_keeps_nothing_open(ex: SimulatedExchange) -> None:
-    ex.ping_every(0.2, 0.4)
+    ex.ping_every(0.1, 0.3)
     with stream(ex, "/market/stream") as client:
         [number] = [item.number for item in ex.stats().connections if item.open]
         last = 0.0
@@ -136,7 +133,7 @@ def test_pongs_keep_it(ex: SimulatedExchange) -> None:
 
 
 def test_every_connection_grows_old(ex: SimulatedExchange) -> None:
-    ex.age_limit(0.5)
+    ex.age_limit(0.3)
     for spot, path in ((False, "/market/stream"), (True, "/stream")):
         with stream(ex, path, "btcusdt@aggTrade", spot=spot) as client:
             client.data("btcusdt@aggTrade")

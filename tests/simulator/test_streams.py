@@ -85,20 +85,21 @@ def test_the_wrong_route_accepts_and_stays_silent(ex: SimulatedExchange) -> None
         for _ in range(5):
             right.data(TRADE)
         for client in (public, market, private):
-            assert client.is_silent(0.3)
+            assert client.is_silent(0.2)
 
 
 def test_the_old_paths_deliver_books_only(ex: SimulatedExchange) -> None:
     for path in ("/stream", "/ws"):
         with stream(ex, path, TRADE, KLINE, BOOK) as client:
-            messages = [client.receive() for _ in range(10)]
+            messages = [client.receive() for _ in range(4)]
         assert {(message.get("data") or message)["e"] for message in messages} == {"depthUpdate"}
 
 
-@pytest.mark.parametrize("name", ["btcusd@aggTrade", "BTCUSDT@aggTrade", "btcusdt@kline_7h", "btcusdt", "!x@arr"])
-def test_a_mistyped_name_accepts_and_stays_silent(ex: SimulatedExchange, name: str) -> None:
-    with stream(ex, "/market/stream", name) as client:
-        assert client.is_silent(0.4)
+def test_mistyped_names_are_accepted_and_silent(ex: SimulatedExchange) -> None:
+    names = ["btcusd@aggTrade", "BTCUSDT@aggTrade", "btcusdt@kline_7h", "btcusdt", "!x@arr"]
+    with stream(ex, "/market/stream", *names) as client:
+        assert client.is_silent(0.5)
+        assert client.ask("LIST_SUBSCRIPTIONS")["result"] == names
 
 
 def test_chinese_names(ex: SimulatedExchange) -> None:
@@ -116,12 +117,12 @@ def test_all_market_streams(ex: SimulatedExchange) -> None:
 
 
 def test_spot_has_a_host_of_its_own(ex: SimulatedExchange) -> None:
-    with stream(ex, "/stream", "btcusdt@kline_1m", "btcusdt@trade", spot=True) as client:
+    with stream(ex, "/stream", "btcusdt@trade", spot=True) as client, rest(ex) as http:
         assert client.data("btcusdt@trade")["e"] == "trade"
-        kline = client.data("btcusdt@kline_1m")["k"]
-    with rest(ex) as http:
-        rows = http.get("/api/v3/klines", symbol="BTCUSDT", interval="1m", limit=2).json()
-    assert kline["t"] in [row[0] for row in rows]
+        # The path of the futures' routes means nothing there.
+        with pytest.raises(websocket.WebSocketBadStatusException):
+            Stream(ex, "/market/stream", spot=True)
+        assert http.get("/api/v3/klines", symbol="BTCUSDT", interval="1m", limit=2).status_code == 200
 
 
 def test_stream_and_rest_agree_to_the_last_digit(ex: SimulatedExchange) -> None:
@@ -189,7 +190,7 @@ def test_what_was_missed_is_not_sent_again(ex: SimulatedExchange) -> None:
     with stream(ex, "/market/stream", TRADE) as first:
         last = first.data(TRADE)["a"]
     with stream(ex, "/market/stream", BOOK.replace("depth20@100ms", "kline_1m")) as between:
-        for _ in range(5):
+        for _ in range(3):
             between.data(KLINE)
     with stream(ex, "/market/stream", TRADE) as second:
         assert second.data(TRADE)["a"] > last + 1

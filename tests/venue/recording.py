@@ -31,5 +31,5 @@ def answers(recording: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def exchange_info(recording: Path) -> bytes:
-    text = (recording / "exchange_info.txt").read_bytes()
-    return text[text.index(b"{") :].strip()
+    first = (recording / "exchange_info.txt").read_bytes().splitlines()[0]
+    return first[first.index(b"{") :]

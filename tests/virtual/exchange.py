@@ -165,7 +165,7 @@ class Exchange:
         self.tape = tape
         self.market: ScriptedMarket = tape.market()
         self.limits = {
-            host: HostLimits(limit, {"funding": 500, "open interest": 1000}, ban_seconds=BAN_SECONDS, patience=3)
+            host: HostLimits(limit, {"funding": 500, "open interest": 1000}, ban_seconds=BAN_SECONDS, patience=1000)
             for host, limit in ((FAPI, weight_limit), (SPOT, 6000))
         }
         self.weight_limit = weight_limit

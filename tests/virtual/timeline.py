@@ -56,4 +56,5 @@ class MachineClocks:
 
     def moment_of(self, steady: float) -> int:
         """The true time (ms) at which a timer for ``steady`` goes off."""
-        return self._line.now + max(0, math.ceil((steady - self.steady()) * 1000.0 - 1e-6))
+        ahead = steady - self.steady()
+        return self._line.now + (math.ceil(ahead * 1000.0) if ahead > 0 else 0)

@@ -1,0 +1,69 @@
+"""``stress``: the manager on the embedded exchange under faults, every promise watched."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from ..stress import Options, Report, names, run_stress
+from .failures import FAILED, INTERRUPTED, OK, USAGE, CommandFailed
+from .screen import Screen, Table
+
+
+def run(options: Namespace) -> int:
+    """Run it and show what it found; the exit status says whether every promise held."""
+    screen = Screen(sys.stdout)
+    screen.heading(
+        f"{options.symbols} symbols × {len(options.intervals)} intervals, books and trades; faults for "
+        f"{options.seconds:g} s, seed {options.seed}"
+    )
+    unknown = set(options.only) - set(names())
+    if unknown:
+        raise CommandFailed(f"no fault {sorted(unknown)[0]!r}; choose from {', '.join(names())}", USAGE)
+    report = run_stress(
+        Options(
+            seconds=options.seconds,
+            symbols=options.symbols,
+            intervals=tuple(options.intervals),
+            seed=options.seed,
+            readers=options.readers,
+            pause=options.pause,
+            only=tuple(options.only),
+        ),
+        _teller(screen),
+    )
+    if options.json is not None:
+        _write(report, options.json)
+    _show(screen, report)
+    if report.interrupted:
+        return INTERRUPTED
+    return OK if report.kept else FAILED
+
+
+def _teller(screen: Screen) -> Callable[[str], None]:
+    """Progress is for people: elsewhere only the result counts."""
+    return screen.line if screen.terminal else lambda text: None
+
+
+def _show(screen: Screen, report: Report) -> None:
+    screen.table(Table("Stress test", ("what", "figure"), report.rows()))
+    for example in report.examples:
+        screen.line(example)
+    if report.interrupted:
+        screen.line("Ended early by Ctrl-C.")
+    elif report.kept:
+        screen.line("Every promise was kept.")
+    else:
+        broken = ", ".join(f"{name} ({count})" for name, count in report.broken.items())
+        screen.line(f"Promises were broken: {broken}. The same again: --seed {report.options.seed}")
+
+
+def _write(report: Report, path: str) -> None:
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CommandFailed(f"the report can not be written to {path}: {error}") from error

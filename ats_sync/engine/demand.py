@@ -1,0 +1,65 @@
+"""What is followed because it was read, and for how long."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from ..feeds import Key
+
+LEAST_KEPT = 1800.0
+"""Nothing is dropped sooner (seconds) after its last read."""
+KEPT_PERIODS = 3.0
+"""Otherwise a series is kept for so many times the usual distance of its reads."""
+SAME_SCAN = 1.0
+"""Reads closer together than this (seconds) belong to one scan."""
+SWEEP_EVERY = 60.0
+
+
+class _Asked(NamedTuple):
+    last: float
+    distance: float
+
+
+class Demand:
+    """Remembers when each series was read, and names those that nobody asked for in a while."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _asked
+        self._asked: dict[Key, _Asked] = {}
+        self._swept = 0.0
+
+    def asked(self, key: Key, now: float) -> bool:
+        """The series is read at ``now`` (steady); whether that is the first time."""
+        with self._lock:
+            before = self._asked.get(key)
+            if before is None:
+                self._asked[key] = _Asked(now, 0.0)
+                return True
+            distance = now - before.last
+            if distance >= SAME_SCAN:
+                usual = distance if not before.distance else 0.7 * before.distance + 0.3 * distance
+                self._asked[key] = _Asked(now, usual)
+            return False
+
+    def due(self) -> float:
+        return self._swept + SWEEP_EVERY
+
+    def expired(self, now: float) -> list[Key]:
+        """The series that nobody asked for in a while; they are forgotten here."""
+        if now < self.due():
+            return []
+        self._swept = now
+        with self._lock:
+            gone = [
+                key
+                for key, asked in self._asked.items()
+                if now - asked.last > max(LEAST_KEPT, KEPT_PERIODS * asked.distance)
+            ]
+            for key in gone:
+                del self._asked[key]
+        return gone
+
+    def forget(self, key: Key) -> None:
+        with self._lock:
+            self._asked.pop(key, None)

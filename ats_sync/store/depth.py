@@ -1,0 +1,286 @@
+"""A full order book of one symbol: a REST snapshot, kept up by the stream of its changes.
+
+Events are only queued as they come (their ids are checked) and applied when somebody reads. A snapshot shows the
+best levels, so the book is exact as far as the last of them, or altogether where the snapshot was not full.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from ..feeds import Key, Kind
+from ..venue import decode
+from ..venue.decode import Book, DecodeError, Level
+from .book import FloatCache, FloatLevels
+from .chain import Diff, DiffChain
+from .link import Link
+from .notices import Event, Notice
+from .side import Side
+
+SNAPSHOTS = ((100, 500), (1000, 1000))
+"""Up to how many levels asked for which snapshot is taken: a small one costs half."""
+REMEMBERED = 300.0
+"""How long (seconds) the most levels ever asked for count, once less is asked for."""
+MOST_QUEUED = 300
+"""Events queued before some are applied though nobody reads."""
+APPLIED_AT_ONCE = 60
+
+
+class DepthStanding(NamedTuple):
+    link: Link | None
+    """The connection that delivers what changes."""
+    suspected: str
+    event: int
+    """Exchange time (ms) of the newest event or snapshot, 0 where there is none."""
+    doubt: str
+    """Why there is no book; "" where there is one."""
+
+
+class DepthBook:
+    """The order book of a symbol as far as its snapshot reached, up to date with every event that has come."""
+
+    def __init__(self, symbol: str) -> None:
+        self.key = Key(Kind.DEPTH, symbol)
+        self.received = 0
+        self.undecodable = 0
+        self.audited = 0
+        """Snapshots compared with the book of the same update id."""
+        self.mismatches = 0
+        self.last_read: float | None = None
+        """When (steady) it was last asked for."""
+        self.begun = False
+        """Whether there ever was a book."""
+        self._most_asked = (0, 0.0)
+        self._floats = FloatCache()
+        self._lock = threading.Lock()  # guards everything below
+        self._chain = DiffChain()
+        self._suspected = ""
+        self._suspended = ""
+        self._untold = False  # whether the engine has yet to hear that there is no book any more
+        self._offered: Link | None = None  # the subscription that was there before the newest snapshot was asked for
+        # None while something is missing; else exact at _update_id
+        self._sides: tuple[Side, Side] | None = None
+        self._update_id = -1
+        self._time = 0
+        self._transaction_time = 0
+        self._read: tuple[int, Book] | None = None  # levels asked for, and what was shown
+
+    # --- what is asked of it -----------------------------------------------------------------------
+
+    def asked(self, limit: int, now: float) -> None:
+        """Somebody reads ``limit`` levels at ``now`` (steady)."""
+        self.last_read = now
+        most, since = self._most_asked
+        if limit >= most or now - since > REMEMBERED:
+            self._most_asked = (limit, now)
+
+    @property
+    def wanted(self) -> int:
+        """How many levels are to be served from memory."""
+        return self._most_asked[0]
+
+    def snapshot_limit(self) -> int:
+        """How many levels its next snapshot should have: enough, with room for the price to move."""
+        return next(size for most, size in SNAPSHOTS if self.wanted <= most)
+
+    # --- the way in ----------------------------------------------------------------------------------
+
+    def ingest(self, frame: bytes, link: Link) -> Notice | None:
+        """Take one event of the diff stream."""
+        _, last, previous, event = decode.scan_diff(frame)
+        with self._lock:
+            self.received += 1
+            if self._suspended:
+                return None
+            holes = self._chain.holes
+            tip = self._chain.tip
+            if not self._chain.add(Diff(previous, last, event, frame), link):
+                self._untold |= self._sides is not None or self._chain.holes > holes
+                self._sides = self._offered = None
+            elif self._chain.tip > tip and self._suspected:
+                self._suspected = ""
+            if self._sides is not None and self._chain.pending > MOST_QUEUED:
+                try:
+                    self._apply(self._chain.take(APPLIED_AT_ONCE))
+                except DecodeError:
+                    pass  # It is counted, and there is no book any more, which is told below.
+            return self._tell()
+
+    def _tell(self) -> Notice | None:
+        untold, self._untold = self._untold, False
+        return Notice(Event.GAP, self.key) if untold else None
+
+    def merge_rest(self, book: Book, link: Link | None, limit: int) -> None:
+        """Take a REST snapshot of at most ``limit`` levels a side.
+
+        ``link`` is the living subscription there was before it was asked for, if any. One that is too old for
+        the first event to continue it is left out.
+        """
+        with self._lock:
+            if self._suspended or self._chain.after(book.update_id) is None:
+                return
+            before = self._brought_up_to_date()
+            # What turned out to be unusable just now was dropped, and may have continued the snapshot.
+            later = self._chain.after(book.update_id)
+            if later is None:
+                return
+            self._chain.rest_on(book.update_id, book.time)
+            self._offered = None if later else link
+            bids, asks = Side(book.bids, sign=-1, limit=limit), Side(book.asks, sign=1, limit=limit)
+            self._sides = bids, asks
+            self._update_id, self._time = book.update_id, book.time
+            self._transaction_time = book.transaction_time
+            self._read = None
+            now = self._brought_up_to_date()
+            if before is not None and now is not None and before[0] == self._update_id:
+                self.audited += 1
+                self.mismatches += not all(map(Side.agrees, before[1], now[1]))
+            if now is not None:
+                self.begun = True
+                self._untold = False
+
+    def go_live(self, link: Link) -> None:
+        """A snapshot that was asked for after ``link`` had subscribed has come: what has changed since comes there."""
+        with self._lock:
+            if self._sides is not None and self._offered is link:
+                self._chain.await_on(link)
+                self._offered = None
+                self._suspected = ""
+
+    def _brought_up_to_date(self) -> tuple[int, tuple[Side, Side]] | None:
+        """The book after every event that has come, and its update id; None where there is none."""
+        try:
+            self._apply(self._chain.take() if self._sides is not None else [])
+        except DecodeError:
+            return None
+        return (self._update_id, self._sides) if self._sides is not None else None
+
+    def _apply(self, diffs: list[Diff]) -> None:
+        """Bring the book up to the last of these. The lock is held."""
+        assert self._lock.locked()
+        if not diffs or self._sides is None:
+            return
+        last = diffs[-1]
+        bids, asks = self._sides
+        bid_changes: dict[float, Level] = {}
+        ask_changes: dict[float, Level] = {}
+        try:
+            for diff in diffs:
+                last = diff
+                transaction_time, changed_bids, changed_asks = decode.diff_levels(diff.frame)
+                # Only the last of several changes of one level is checked and taken.
+                for level in changed_bids:
+                    bid_changes[-decode.level_price(level)] = level
+                for level in changed_asks:
+                    ask_changes[decode.level_price(level)] = level
+            bids.apply(bid_changes)
+            asks.apply(ask_changes)
+            if bids.best() >= asks.best():
+                raise DecodeError(f"a crossed book: bid {bids.best()}, ask {asks.best()}")
+        except DecodeError:
+            self.undecodable += 1
+            self._sides = None
+            self._offered = None
+            self._untold = True
+            self._chain.cut_after(last)
+            raise
+        self._update_id = last.last
+        self._time = max(self._time, last.event)
+        self._transaction_time = transaction_time
+        self._read = None
+
+    # --- what it is worth ------------------------------------------------------------------------------
+
+    def hand_over(self, old: Link | None, new: Link) -> None:
+        """``new`` has taken over from the living connection ``old``, without a gap."""
+        with self._lock:
+            if not self._chain.hand_over(old, new):
+                self._untold |= self._sides is not None
+                self._sides = self._offered = None
+
+    def suspect(self, reason: str) -> None:
+        """Its stream seems to be dead: memory is not to be trusted until an event comes or REST answers."""
+        with self._lock:
+            self._suspected = reason
+            self._offered = None
+            self._chain.mistrust()
+
+    def suspend(self, reason: str) -> None:
+        """Take nothing more and serve nothing until :meth:`resume`."""
+        with self._lock:
+            self._suspended = reason
+            self._sides = self._offered = None
+            self._untold = False
+            self._chain.forget()
+
+    def resume(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._suspended = ""
+
+    @property
+    def suspended(self) -> str:
+        """Why it is suspended, "" where it is not."""
+        return self._suspended
+
+    @property
+    def holes(self) -> int:
+        """How often its stream left something out."""
+        return self._chain.holes
+
+    @property
+    def out_of_order(self) -> int:
+        return self._chain.repeats
+
+    def update_id(self) -> int:
+        """The update id up to which everything has come, -1 where nothing has."""
+        return self._chain.tip
+
+    def standing(self) -> DepthStanding:
+        with self._lock:
+            chain = self._chain
+            suspected = self._suspended or self._suspected
+            doubt = "" if self._sides is not None else "a snapshot of the book is to come"
+            return DepthStanding(chain.source, suspected, chain.event, doubt)
+
+    def live(self) -> bool:
+        """Whether there is a book, and a connection that keeps it up."""
+        standing = self.standing()
+        return not standing.doubt and not standing.suspected and standing.link is not None and standing.link.up
+
+    def covers(self, limit: int) -> bool:
+        """Whether the best ``limit`` levels a side were known when events were last applied, or all there are."""
+        with self._lock:
+            return self._sides is not None and all(side.covers(limit) for side in self._sides)
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    def read(self, limit: int) -> Book | None:
+        """The book with at least ``limit`` levels a side where there are so many (shared: not to be changed).
+
+        None where there is none, or where it is not known so far. :class:`~ats_sync.venue.decode.DecodeError`
+        where an event turns out unusable: then there is no book until the next snapshot.
+        """
+        with self._lock:
+            if self._sides is None:
+                return None
+            self._apply(self._chain.take())
+            shown = self._read
+            if shown is not None and shown[0] >= limit:
+                return shown[1]
+            if not all(side.covers(limit) for side in self._sides):
+                return None
+            bids, asks = (side.top(limit) for side in self._sides)
+            book = Book(self._update_id, self._time, self._transaction_time, bids, asks)
+            self._read = limit, book
+            return book
+
+    def known(self) -> Book | None:
+        """What was last read, however old it is by now."""
+        shown = self._read
+        return shown[1] if shown is not None else None
+
+    def floats(self, book: Book) -> tuple[FloatLevels, FloatLevels]:
+        """The levels of ``book`` as floats (shared: not to be changed), remembered."""
+        return self._floats.of(book)

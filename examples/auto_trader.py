@@ -1,0 +1,84 @@
+"""React to closed candles: a crossing of two averages, on paper. It places no orders.
+
+python examples/auto_trader.py BTCUSDT --interval 5m
+python examples/auto_trader.py --simulate --candles 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from statistics import fmean
+
+from ats_sync import Config, DataError, DataManager
+from ats_sync.simulator import SimulatedExchange, before_turn
+
+FAST, SLOW = 10, 30
+
+
+class PaperTrader:
+    """Long while the fast average of the closes is above the slow one, else flat."""
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.entry: float | None = None
+        self.profit = 0.0
+
+    def on_closed(self, closes: list[float], price: float) -> str:
+        """Decide on the closes of final candles; ``price`` is what an order would get now."""
+        long = fmean(closes[-FAST:]) > fmean(closes[-SLOW:])
+        if long and self.entry is None:
+            self.entry = price
+            return f"would buy at {price:g}"
+        if not long and self.entry is not None:
+            self.profit += price / self.entry - 1
+            self.entry = None
+            return f"would sell at {price:g}; so far {self.profit:+.3%}"
+        return "long, stays long" if long else "flat, stays flat"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Trade on closed candles, on paper.")
+    parser.add_argument("symbol", nargs="?", default="BTCUSDT")
+    parser.add_argument("--interval", default="1m")
+    parser.add_argument("--candles", type=int, default=0, help="end after so many (0: go on until Ctrl-C)")
+    parser.add_argument("--simulate", action="store_true", help="run on the embedded exchange, near a candle's turn")
+    options = parser.parse_args()
+
+    with ExitStack() as stack:
+        config = Config.from_env()
+        if options.simulate:
+            start = before_turn(options.interval, seconds=4)
+            config = stack.enter_context(SimulatedExchange(symbols=12, start=start)).config()
+        dm = DataManager([options.symbol], [options.interval], config=config)
+        stack.callback(dm.close)
+        dm.start()
+
+        trader = PaperTrader(options.symbol)
+        seen = 0
+        # The last row is the open candle; whatever opened before it is final.
+        after = dm.get_klines(options.symbol, options.interval, limit=2)[0][0]
+        print(f"waiting for {options.symbol}'s {options.interval} candles to close")
+        while not options.candles or seen < options.candles:
+            row = dm.wait_closed(options.symbol, options.interval, after=after, timeout=60)
+            if row is None:
+                continue
+            after = row[0]
+            seen += 1
+            closed = datetime.fromtimestamp(row[6] / 1000, timezone.utc)
+            try:
+                closes = [each[4] for each in dm.get_klines(options.symbol, options.interval, limit=SLOW + 1)]
+                price = dm.get_orderbook(options.symbol, limit=5)["asks"][0][0]
+            except DataError as error:
+                # Better no decision than one on old data.
+                print(f"{closed:%H:%M:%S}  no decision: {error}")
+                continue
+            print(f"{closed:%H:%M:%S}  closed at {row[4]:g}: {trader.on_closed(closes[:-1], price)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("ended")

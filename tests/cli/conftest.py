@@ -1,0 +1,25 @@
+"""One exchange for the tests that run the command in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ats_sync.simulator import SimulatedExchange
+
+
+@pytest.fixture(scope="package")
+def exchange() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(symbols=12, seed=7) as ex:
+        yield ex
+
+
+@pytest.fixture
+def at_exchange(exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedExchange]:
+    """The environment names the exchange, and no fault is left on it."""
+    for name, value in exchange.environment().items():
+        monkeypatch.setenv(name, value)
+    yield exchange
+    exchange.clear_faults()
+    exchange.latency(0.0)

@@ -1,0 +1,106 @@
+"""The demo: from its first line to its last, and what it leaves."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import signal
+
+import pytest
+
+from ats_sync import Config
+from ats_sync.cli import main
+from ats_sync.cli.demo import busiest
+from ats_sync.cli.failures import CommandFailed
+from ats_sync.simulator import SimulatedExchange
+
+from ..support import until
+from .command import children, finish, run, runs, start, until_line
+
+SCAN = re.compile(r"^(.+): (\d+) symbols in \d+ ms, requests caused by the scan: (\d+)$", re.MULTILINE)
+
+
+def scans(out: str) -> list[tuple[str, int, int]]:
+    """Title, symbols and requests of each scan shown."""
+    return [(title, int(symbols), int(requests)) for title, symbols, requests in SCAN.findall(out)]
+
+
+def test_the_whole_demo_on_its_own_exchange() -> None:
+    code, out, err = run("-m", "ats_sync", "demo", "--symbols", "6", "--seconds", "3")
+    assert code == 0, err
+    shown = scans(out)
+    assert [title for title, _, _ in shown] == [
+        "Scan 1 of 2",
+        "Scan 2 of 2",
+        "Served by REST, inside its budget",
+        "From memory again",
+    ]
+    assert [symbols for _, symbols, _ in shown] == [6, 6, 6, 6]
+    first, second, outage, restored = (requests for _, _, requests in shown)
+    assert first == second == restored == 0
+    # At least the candles of two intervals had to be asked for, and nothing was asked twice.
+    assert 12 <= outage <= 20
+    assert "6 symbols × 4 intervals (1h, 4h, 15m, 1d)" in out
+    order = [
+        "warming up: candles 24/24",
+        "Ready after",
+        "Now every stream",
+        "degraded",
+        "restoring",
+        "restored",
+        "The figures",
+    ]
+    places = [out.index(text) for text in order]
+    assert places == sorted(places)
+    assert re.search(r"requests refused for their rate +0$", out, re.MULTILINE)
+    assert "stream connection" in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_is_130_and_leaves_no_process() -> None:
+    process = start("-m", "ats_sync", "demo", "--symbols", "6", "--seconds", "60")
+    until_line(process, "requests caused by the scan: 0")
+    started = children(process)
+    assert started
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 130
+    assert err == ""
+    until(lambda: not any(map(runs, started)), what="the exchange's process ends")
+
+
+def test_live_follows_the_busiest_of_the_exchange_in_the_environment(
+    at_exchange: SimulatedExchange, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--live", "--symbols", "3", "--seconds", "0.5", "--intervals", "1h"]) == 0
+    out = capsys.readouterr().out
+    assert f"The exchange at {at_exchange.fapi_url}: 3 symbols × 1 intervals (1h)" in out
+    assert [(symbols, requests) for _, symbols, requests in scans(out)] == [(3, 0), (3, 0)]
+    assert "cut" not in out
+    tickers = at_exchange.rest("/fapi/v1/ticker/24hr")
+    first = max(tickers, key=lambda each: float(each["quoteVolume"]))["symbol"]
+    assert first in out
+
+
+def test_without_websocket_each_scan_asks(at_exchange: SimulatedExchange, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["demo", "--live", "--symbols", "3", "--seconds", "0.5", "--intervals", "1h", "--no-websocket"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(requests >= 3 for _, _, requests in scans(out))
+    assert re.search(r"stream frames +0$", out, re.MULTILINE)
+    assert at_exchange.stats().connections_now == 0
+
+
+def test_busiest_is_by_turnover_and_only_what_trades(exchange: SimulatedExchange) -> None:
+    turnover = {each["symbol"]: float(each["quoteVolume"]) for each in exchange.rest("/fapi/v1/ticker/24hr")}
+    found = busiest(exchange.config(), 12)
+    assert sorted(found) == sorted(exchange.symbols)
+    # It goes on trading between the two looks, so only clear differences are sure to keep their order.
+    assert all(turnover[a] > 0.9 * turnover[b] for a, b in itertools.pairwise(found))
+    assert busiest(exchange.config(), 2) == found[:2]
+
+
+def test_an_answer_of_another_shape_is_a_plain_failure(at_exchange: SimulatedExchange) -> None:
+    at_exchange.fail_rest("wrong_shape", path="/fapi/v1/exchangeInfo", count=1)
+    with pytest.raises(CommandFailed, match=re.escape(at_exchange.fapi_url)):
+        busiest(Config.from_env(), 2)

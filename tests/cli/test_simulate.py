@@ -1,0 +1,57 @@
+"""The embedded exchange in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import pytest
+import requests
+
+from ats_sync.cli import main
+
+from ..support import until
+from .command import children, finish, runs, start, until_line
+
+
+def four_free_ports() -> int:
+    """A port that is free, as are the three after it."""
+    for _ in range(50):
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port: int = first.getsockname()[1]
+        try:
+            for each in range(port, port + 4):
+                socket.create_server(("127.0.0.1", each)).close()
+        except (OSError, OverflowError):
+            continue
+        return port
+    raise AssertionError("no four free ports in a row")
+
+
+def test_it_serves_until_ctrl_c() -> None:
+    port = four_free_ports()
+    process = start("-m", "ats_sync", "simulate", "--symbols", "5", "--port", str(port))
+    shown = until_line(process, "Ctrl-C")
+    exports = dict(line[len("export ") :].split("=", 1) for line in shown.splitlines() if line.startswith("export "))
+    assert exports == {
+        "BINANCE_FAPI_BASE": f"http://127.0.0.1:{port}",
+        "BINANCE_SPOT_BASE": f"http://127.0.0.1:{port + 1}",
+        "BINANCE_FSTREAM_BASE": f"ws://127.0.0.1:{port + 2}",
+        "BINANCE_SPOT_STREAM_BASE": f"ws://127.0.0.1:{port + 3}",
+    }
+    info = requests.get(exports["BINANCE_FAPI_BASE"] + "/fapi/v1/exchangeInfo", timeout=10).json()
+    assert len(info["symbols"]) == 5
+    started = children(process)
+    assert started
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert (code, err) == (130, "")
+    until(lambda: not any(map(runs, started)), what="the exchange's process ends")
+
+
+def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["simulate", "--symbols", "1", "--port", str(min(taken.getsockname()[1], 65532))]) == 1
+    err = capsys.readouterr().err
+    assert "in use" in err
+    assert err.count("\n") == 1

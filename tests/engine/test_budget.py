@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.config import Config
+from ats_sync.engine.budget import Budget, Usage, Window
+from ats_sync.engine.moment import Moment
+from ats_sync.feeds import Cause
+from ats_sync.venue import endpoints
+from ats_sync.venue.endpoints import Bucket, Host, Request
+
+from ..venue.samples import MIDNIGHT
+
+CONFIG = Config(futures_weight_limit=100, spot_weight_limit=100, weight_share=0.8, repair_share=0.1)
+
+
+def at(second: float) -> Moment:
+    """``second`` is counted from a minute's turn."""
+    return Moment(5_000.0 + second, MIDNIGHT + int(second * 1000))
+
+
+def weighing(weight: int, *, host: Host = Host.FUTURES) -> Request:
+    return Request(host, "/x", weight=weight, bucket=Bucket.SPOT if host is Host.SPOT else Bucket.FUTURES)
+
+
+def spend(budget: Budget, weight: int, second: float) -> None:
+    budget.spend(weighing(weight), at(second))
+
+
+def free(budget: Budget, weight: int, second: float, cause: Cause = Cause.READ) -> float:
+    """Seconds until a request may go."""
+    now = at(second).steady
+    return budget.free_at(weighing(weight), cause, now) - now
+
+
+def test_inside_the_share_it_goes_at_once_and_beyond_it_waits_for_the_oldest() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 50, 0)
+    spend(budget, 20, 10)
+    assert free(budget, 10, 20) == 0
+    assert free(budget, 11, 20) == pytest.approx(40)
+    assert free(budget, 80, 20) == pytest.approx(50)
+    assert free(budget, 11, 60) == 0
+
+
+def test_a_share_is_kept_for_reads_and_repairs() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 70, 0)
+    for cause in Cause:
+        expected = 0 if cause in (Cause.READ, Cause.REPAIR, Cause.PROBE) else 60
+        assert free(budget, 10, 0, cause) == pytest.approx(expected), cause
+
+
+def test_what_others_use_counts_until_their_minute_is_over() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 10, 20)
+    budget.answered(weighing(10), 75, at(21))
+    assert budget.usage(Bucket.FUTURES, at(21).steady) == Usage(1, 75, 80)
+    assert free(budget, 6, 21) == pytest.approx(39)
+    assert free(budget, 5, 21) == 0
+    assert free(budget, 70, 60) == 0
+    assert free(budget, 71, 60) == pytest.approx(20)
+
+
+def test_a_count_lower_than_our_own_changes_nothing() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 60, 5)
+    budget.answered(weighing(60), 3, at(6))
+    assert budget.usage(Bucket.FUTURES, at(6).steady).cost == 60
+
+
+def test_what_was_sent_before_the_turn_is_not_counted_twice() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 30, 58.5)
+    # Sent just before the minute's turn; the exchange counted it in the new minute.
+    budget.answered(weighing(30), 30, at(60.2))
+    assert budget.usage(Bucket.FUTURES, at(60.2).steady).cost == 30
+
+
+def test_an_older_count_that_arrives_later_does_not_free_anything() -> None:
+    budget = Budget(CONFIG)
+    for second in (1.0, 1.1, 1.2):
+        spend(budget, 10, second)
+    budget.answered(weighing(10), 70, at(2))
+    before = budget.usage(Bucket.FUTURES, at(2).steady).cost
+    budget.answered(weighing(10), 50, at(2.1))
+    assert budget.usage(Bucket.FUTURES, at(2.1).steady).cost >= before
+
+
+def test_counts_that_are_known_to_be_wrong_are_ignored() -> None:
+    budget = Budget(CONFIG)
+    budget.answered(endpoints.book_ticker(), 2_000, at(1))
+    budget.answered(endpoints.open_interest_hist("A", "1h", 5), 2_000, at(1))
+    budget.answered(weighing(1), None, at(1))
+    for bucket in Bucket:
+        assert budget.usage(bucket, at(1).steady).cost == 0
+
+
+def test_buckets_and_hosts_are_counted_apart() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 80, 0)
+    now = at(1).steady
+    for request in (weighing(5, host=Host.SPOT), endpoints.open_interest_hist("A", "1h", 5), endpoints.funding_rate("A", 5)):
+        assert budget.free_at(request, Cause.READ, now) == now
+    assert budget.usage(Bucket.OPEN_INTEREST, now).allowed == 800
+    assert budget.usage(Bucket.FUNDING, now).allowed == 400
+
+
+def test_request_buckets_count_requests_over_five_minutes() -> None:
+    budget = Budget(CONFIG)
+    request = endpoints.funding_rate("A", 5)
+    for i in range(400):
+        assert budget.free_at(request, Cause.READ, at(i / 10).steady) == at(i / 10).steady
+        budget.spend(request, at(i / 10))
+    assert budget.free_at(request, Cause.READ, at(100).steady) == pytest.approx(at(300).steady)
+
+
+def test_a_blocked_host_is_asked_nothing_and_the_other_is() -> None:
+    budget = Budget(CONFIG)
+    budget.block(Host.FUTURES, at(90).steady)
+    budget.block(Host.FUTURES, at(30).steady)
+    assert free(budget, 1, 0) == pytest.approx(90)
+    now = at(0).steady
+    assert budget.free_at(endpoints.open_interest_hist("A", "1h", 5), Cause.PROBE, now) == pytest.approx(now + 90)
+    assert budget.free_at(weighing(1, host=Host.SPOT), Cause.READ, now) == now
+    assert budget.blocked_until(Host.FUTURES, now) == at(90).steady
+    assert budget.blocked_until(Host.SPOT, now) is None
+    assert budget.blocked_until(Host.FUTURES, at(90).steady) is None
+    assert free(budget, 1, 90) == 0
+
+
+def test_the_exchanges_own_limit_is_taken() -> None:
+    budget = Budget(CONFIG)
+    budget.set_limit(Host.FUTURES, 1_000)
+    assert budget.usage(Bucket.FUTURES, 0.0).allowed == 800
+    assert budget.usage(Bucket.SPOT, 0.0).allowed == 80
+
+
+def test_a_cost_above_the_whole_share_can_go_alone() -> None:
+    budget = Budget(CONFIG)
+    assert free(budget, 90, 0) == 0
+    spend(budget, 1, 0)
+    assert free(budget, 90, 1) == pytest.approx(59)
+
+
+def test_the_most_that_was_ever_used_is_remembered() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 30, 0)
+    spend(budget, 20, 30)
+    spend(budget, 5, 70)
+    assert budget.most_used[Bucket.FUTURES] == 50
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.floats(0, 20), st.integers(1, 40)), min_size=1, max_size=60),
+    st.sampled_from([0.3, 0.5, 0.8, 1.0]),
+)
+def test_no_minute_wherever_it_is_cut_holds_more_than_the_share(asked: list[tuple[float, int]], share: float) -> None:
+    window, sent, now = Window(100, 60.0), deque[tuple[float, int]](), 1_000.0
+    for pause, cost in asked:
+        now += pause
+        if cost > int(100 * share):
+            continue
+        tries = 0
+        while (moment := window.free_at(now, cost, share)) > now:
+            now, tries = moment, tries + 1
+            assert tries < 3, "the moment it names is the moment it may go"
+        window.spend(Moment(now, int(now * 1000)), cost)
+        sent.append((now, cost))
+        # Counted again, naively, over every minute that ends with a request.
+        assert sum(cost for when, cost in sent if now - 60.0 + 1e-6 < when <= now) <= math.floor(100 * share)
+        assert window.used(now) == sum(cost for when, cost in sent if when > now - 60.0)
+        assert window.requests(now) == sum(1 for when, _ in sent if when > now - 60.0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.floats(0.0, 8.0), st.integers(1, 25), st.integers(0, 30)), min_size=1, max_size=40))
+def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limit(
+    happened: list[tuple[float, int, int]],
+) -> None:
+    """Others spend before each of our requests; each is answered at once, with the exchange's count of its minute."""
+    budget = Budget(CONFIG)
+    second, counted, minute = 0.0, 0, 0
+    for pause, cost, others in happened:
+        second += pause
+        second += free(budget, cost, second)
+        if int(at(second).exchange // 60_000) != minute:
+            minute, counted = int(at(second).exchange // 60_000), 0
+        spend(budget, cost, second)
+        counted += cost
+        assert counted <= 80, "the answer before told what the others had used"
+        counted = min(counted + others, 100)
+        budget.answered(weighing(cost), counted, at(second))

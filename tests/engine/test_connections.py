@@ -1,0 +1,523 @@
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.config import Config
+from ats_sync.engine.connections import (
+    ACKNOWLEDGED_WITHIN,
+    CONNECT_WITHIN,
+    OVERLAP,
+    Connect,
+    Connections,
+    Phase,
+)
+from ats_sync.venue.endpoints import MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, Route
+
+from .wire import START, Wire
+
+Names = list[tuple[str, Route]]
+
+
+def names(count: int, route: Route = Route.MARKET, prefix: str = "s") -> Names:
+    return [(f"{prefix}{i}@x", route) for i in range(count)]
+
+
+def wire_of(wanted: Names, *, seed: int = 1, handshake: float = 0.05, **settings: Any) -> Wire:
+    wire = Wire(Connections(Config(**settings), random.Random(seed)), handshake=handshake)
+    wire.connections.want(wanted, wire.at())
+    return wire
+
+
+def settle(wire: Wire, seconds: float = 60.0) -> None:
+    assert wire.run(seconds, until=wire.settled), "not everything was acknowledged"
+
+
+# --- subscribing ------------------------------------------------------------------------------------------
+
+
+def test_everything_wanted_is_subscribed_and_told_once() -> None:
+    wanted = [*names(850), *names(201, Route.PUBLIC, "b")]
+    wire = wire_of(wanted)
+    settle(wire)
+    wire.run(30)
+    assert wire.delivered() == {name for name, _ in wanted}
+    assert Counter(name for name, _ in wire.live) == Counter(name for name, _ in wanted)
+    for name, link in wire.live:
+        assert link is wire.open[wire.connections.home[name]]
+        assert link.route == dict(wanted)[name].value
+    assert not wire.disconnects
+
+
+def test_two_hundred_symbols_need_three_connections_and_market_is_spread_over_two() -> None:
+    wire = wire_of([*names(1002), *names(201, Route.PUBLIC, "b")])
+    settle(wire)
+    by_route = Counter(each.route for each in wire.connections.connections.values())
+    assert by_route == {Route.MARKET: 2, Route.PUBLIC: 1}
+    sizes = [len(each.streams) for each in wire.connections.connections.values() if each.route is Route.MARKET]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(("count", "most", "needed"), [(1, 1024, 1), (255, 1024, 1), (256, 1024, 2), (2049, 1024, 3), (11, 5, 3)])
+def test_more_streams_take_more_connections(count: int, most: int, needed: int) -> None:
+    wire = wire_of(names(count), max_streams_per_connection=most)
+    settle(wire)
+    assert len(wire.open) == needed
+    assert all(len(held) <= most for held in wire.subscribed.values())
+
+
+def test_streams_wanted_later_fill_up_what_there_is() -> None:
+    wire = wire_of(names(4), max_streams_per_connection=5)
+    settle(wire)
+    wire.connections.want([*names(4), *names(6, prefix="t")], wire.at())
+    settle(wire)
+    assert len(wire.open) == 2
+    assert all(len(held) <= 5 for held in wire.subscribed.values())
+    assert len(wire.delivered()) == 10
+
+
+@pytest.mark.parametrize("route", list(Route))
+def test_batches_and_message_limits_are_kept(route: Route) -> None:
+    wire = wire_of(names(1000, route), max_streams_per_connection=1024)
+    settle(wire)
+    wire.connections.unwant([f"s{i}@x" for i in range(0, 1000, 2)], wire.at())
+    wire.run(20)
+    for _, _, _, batch in wire.messages:
+        assert 1 <= len(batch) <= NAMES_PER_SUBSCRIBE
+    for number in wire.links:
+        times = [when for when, where, _, _ in wire.messages if where == number]
+        for i, first in enumerate(times):
+            in_a_second = [when for when in times[i:] if when < first + 1.0]
+            # Pings and pongs count too, so something must be left for them.
+            assert len(in_a_second) <= MESSAGES_PER_SECOND[route.value] - 2
+
+
+def test_every_message_has_its_own_id_and_is_utf8() -> None:
+    connections = Connections(Config(), random.Random(1))
+    wire = Wire(connections)
+    sent: list[str] = []
+    connections.want([("币安人生usdt@aggTrade", Route.MARKET), *names(250)], wire.at())
+    original = wire._do
+
+    def spy(action: Any) -> None:
+        sent.extend([action.text] if hasattr(action, "text") else [])
+        original(action)
+
+    wire._do = spy  # type: ignore[method-assign]
+    settle(wire)
+    ids = [json.loads(text)["id"] for text in sent]
+    assert len(set(ids)) == len(ids) == 3
+    assert "币安人生usdt@aggTrade" in sent[0]
+
+
+def test_an_acknowledgement_of_something_else_is_not_taken() -> None:
+    wire = wire_of(names(1))
+    wire.answer = lambda number, method, batch: None
+    wire.run(1)
+    (number,) = wire.open
+    for message in ({"result": None, "id": 999}, {"result": None}, {"result": None, "id": "1"}, {"id": None}):
+        wire.connections.replied(number, message, wire.at())
+    wire.connections.replied(77, {"result": None, "id": 1}, wire.at())
+    wire.carry_out()
+    assert wire.live == []
+
+
+def test_an_unacknowledged_subscription_cuts_the_connection_and_is_made_anew() -> None:
+    wire = wire_of(names(150))
+    silent = True
+    wire.answer = lambda number, method, batch: None if silent and "s120@x" in batch else {"result": None}
+    wire.run(ACKNOWLEDGED_WITHIN - 0.5)
+    assert not wire.disconnects
+    wire.run(1.0)
+    assert len(wire.disconnects) == 1
+    assert "acknowledged" in wire.disconnects[0][2]
+    silent = False
+    settle(wire)
+    assert wire.delivered() == {name for name, _ in names(150)}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [{"error": {"code": 2, "msg": "Invalid request"}}, {"result": ["x"]}, {"code": 3, "msg": "x"}],
+)
+def test_a_refused_subscription_is_asked_again_but_not_hammered(refusal: dict[str, Any]) -> None:
+    wire = wire_of(names(1))
+    wire.answer = lambda number, method, batch: refusal
+    wire.run(120)
+    assert wire.live == []
+    assert 2 <= len(wire.messages) <= 30
+    assert bool(wire.connections.refused) is ("result" not in refusal)
+    wire.run(3_600)
+    assert len(wire.connections.refused) <= 100
+    wire.answer = lambda number, method, batch: {"result": None}
+    settle(wire)
+    assert [name for name, _ in wire.live] == ["s0@x"]
+
+
+# --- losing and coming back -----------------------------------------------------------------------------------
+
+
+def test_a_lost_connection_comes_back_with_all_its_streams() -> None:
+    wire = wire_of(names(300))
+    settle(wire)
+    before = dict(wire.connections.home)
+    number = next(iter(wire.open))
+    old = wire.open[number]
+    wire.live.clear()
+    wire.cut(number)
+    settle(wire)
+    assert wire.gone == [old]
+    assert {name for name, _ in wire.live} == {name for name, home in before.items() if home == number}
+    assert wire.connections.home == before
+    assert len(wire.delivered()) == 300
+    assert wire.links[number] is not old
+
+
+def test_back_off_grows_to_its_limit_with_jitter() -> None:
+    wire = wire_of(names(1), reconnect_min=1.0, reconnect_max=15.0)
+    wire.refuses = True
+    wire.run(200)
+    pauses = [b - a - wire.handshake for (a, _), (b, _) in itertools.pairwise(wire.attempts)]
+    for i, pause in enumerate(pauses):
+        whole = min(15.0, 2.0**i)
+        assert whole / 2 - 0.01 <= pause <= whole + 0.01
+    assert len(set(pauses[5:])) > 1
+
+
+def test_back_off_is_not_reset_by_a_mere_connect() -> None:
+    wire = wire_of(names(1), healthy_after=60.0)
+    settle(wire)
+    for _ in range(6):
+        wire.cut_all()
+        assert wire.run(60, until=wire.settled)
+        wire.run(5)
+    times = [when for when, _ in wire.attempts]
+    assert times[-1] - times[-2] > 10
+
+
+def test_back_off_is_reset_after_a_while_of_health() -> None:
+    wire = wire_of(names(1), healthy_after=60.0)
+    wire.refuses = True
+    wire.run(100)
+    wire.refuses = False
+    settle(wire)
+    wire.run(61)
+    wire.cut_all()
+    cut_at = wire.now
+    settle(wire)
+    assert wire.attempts[-1][0] - cut_at <= 1.0
+
+
+def test_encouragement_ends_a_long_wait_but_never_the_shortest() -> None:
+    wire = wire_of(names(1), reconnect_min=1.0)
+    wire.refuses = True
+    wire.run(100)
+    count = len(wire.attempts)
+    wire.connections.encouraged(wire.at())
+    wire.run(1.1)
+    assert len(wire.attempts) == count + 1
+    for _ in range(50):
+        wire.connections.encouraged(wire.at())
+        wire.run(0.1)
+    assert len(wire.attempts) <= count + 7
+
+
+def test_the_exchanges_limit_of_attempts_is_never_approached() -> None:
+    wire = wire_of([*names(300), *names(300, Route.PUBLIC, "b")], reconnect_min=0.01, reconnect_max=0.02, handshake=0.01)
+    wire.refuses = True
+    wire.run(1_000)
+    times = [when for when, _ in wire.attempts]
+    assert len(times) > 300
+    for first in times:
+        assert sum(first <= when < first + 300.0 for when in times) <= 200
+
+
+def test_a_connection_that_never_shakes_hands_is_given_up() -> None:
+    wire = wire_of(names(1), handshake=1e9)
+    wire.run(CONNECT_WITHIN + 3)
+    assert len(wire.disconnects) == 1
+    assert len(wire.attempts) == 2
+
+
+def test_news_of_an_attempt_given_up_before_are_ignored() -> None:
+    wire = wire_of(names(1))
+    settle(wire)
+    (number,) = wire.open
+    old = wire.open[number]
+    wire.cut(number)
+    settle(wire)
+    state = wire.connections.connections[number]
+    wire.connections.lost(number, old, "late news", wire.at())
+    wire.connections.opened(number, old, wire.at())
+    assert state.phase is Phase.OPEN
+    assert state.link is wire.open[number]
+    assert wire.connections.reconnects == 1
+
+
+# --- wanting less --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_wanted_no_longer_is_unsubscribed() -> None:
+    wire = wire_of(names(10))
+    settle(wire)
+    wire.connections.unwant(["s3@x", "s4@x", "unknown"], wire.at())
+    settle(wire)
+    assert wire.delivered() == {f"s{i}@x" for i in range(10)} - {"s3@x", "s4@x"}
+    assert "s3@x" not in wire.connections.home
+
+
+def test_a_connection_of_which_nothing_is_wanted_is_closed() -> None:
+    wire = wire_of([*names(2), *names(2, Route.PUBLIC, "b")])
+    settle(wire)
+    wire.connections.unwant(["s0@x", "s1@x"], wire.at())
+    wire.run(5)
+    assert wire.delivered() == {"b0@x", "b1@x"}
+    assert len(wire.connections.connections) == 1
+    wire.connections.want(names(1), wire.at())
+    settle(wire)
+    assert "s0@x" in wire.delivered()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01, 0.2])
+def test_wanted_again_at_once_it_is_delivered(pause: float) -> None:
+    wire = wire_of(names(5))
+    settle(wire)
+    wire.connections.unwant(["s3@x"], wire.at())
+    wire.run(pause)
+    wire.connections.want(names(5), wire.at())
+    settle(wire)
+    assert "s3@x" in wire.delivered()
+
+
+def test_unwanted_before_it_was_ever_sent_it_is_never_sent() -> None:
+    wire = wire_of(names(3), handshake=1.0)
+    wire.run(0.5)
+    wire.connections.unwant(["s1@x"], wire.at())
+    settle(wire)
+    assert wire.delivered() == {"s0@x", "s2@x"}
+
+
+def test_a_waiting_connection_emptied_in_the_same_moment_as_another_is_given_up() -> None:
+    wire = wire_of([*names(1), *names(1, Route.PUBLIC, "b")])
+    wire.answer = lambda number, method, batch: None if batch == ["s0@x"] else {"result": None}
+    wire.run(1)
+    public = wire.connections.home["b0@x"]
+    sent_at = wire.messages[0][0]
+    wire.now = sent_at + ACKNOWLEDGED_WITHIN - 0.01
+    wire.cut(public)
+    wire.now = sent_at + ACKNOWLEDGED_WITHIN
+    wire.connections.unwant(["b0@x"], wire.at())
+    assert set(wire.connections.connections) == {wire.connections.home["s0@x"]}
+
+
+# --- moving ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_subscribed_anew_on_its_own_connection() -> None:
+    wire = wire_of(names(3))
+    settle(wire)
+    wire.live.clear()
+    assert wire.connections.resubscribe("s1@x", wire.at())
+    settle(wire)
+    assert [(method, batch) for _, _, method, batch in wire.messages[-2:]] == [
+        ("UNSUBSCRIBE", ["s1@x"]),
+        ("SUBSCRIBE", ["s1@x"]),
+    ]
+    assert [name for name, _ in wire.live] == ["s1@x"]
+    assert "s1@x" in wire.delivered()
+    assert not wire.connections.resubscribe("unknown", wire.at())
+
+
+def test_a_stream_is_moved_to_another_connection_of_its_route() -> None:
+    wire = wire_of([*names(300), *names(1, Route.PUBLIC, "b")])
+    settle(wire)
+    wire.live.clear()
+    before = wire.connections.home["s1@x"]
+    assert wire.connections.move("s1@x", wire.at())
+    settle(wire)
+    after = wire.connections.home["s1@x"]
+    assert after != before
+    assert "s1@x" in wire.subscribed[after]
+    assert "s1@x" not in wire.subscribed[before]
+    assert wire.live == [("s1@x", wire.open[after])]
+    assert not wire.connections.move("b0@x", wire.at())
+    assert not wire.connections.move("unknown", wire.at())
+
+
+# --- the age limit -------------------------------------------------------------------------------------------------------
+
+
+def replacing(wire: Wire) -> bool:
+    return any(each.replaces is not None for each in wire.connections.connections.values())
+
+
+def test_a_replacement_takes_over_without_a_gap_and_one_at_a_time() -> None:
+    wanted = [*names(600), *names(200, Route.PUBLIC, "b")]
+    wire = wire_of(wanted, connection_max_age=300.0)
+    settle(wire)
+    everything = {name for name, _ in wanted}
+    before = dict(wire.open)
+    wire.live.clear()
+    for _ in range(6_500):
+        wire.run(0.1)
+        assert wire.delivered() == everything
+        assert len(wire.open) <= 4
+    assert not set(before.values()) & set(wire.open.values())
+    assert wire.live == [], "a hand-over is no new subscription"
+    assert {name for name, _ in wire.moved} == everything
+    for name, link in {name: link for name, link in wire.moved}.items():
+        assert link is wire.open[wire.connections.home[name]]
+    assert wire.connections.reconnects == 0
+    assert wire.most_open <= 4
+
+
+def test_the_two_overlap_for_a_while() -> None:
+    wire = wire_of(names(3), connection_max_age=100.0)
+    settle(wire)
+    assert wire.run(200, until=lambda: bool(wire.moved))
+    started = wire.attempts[-1][0]
+    assert wire.now - started >= OVERLAP
+    assert wire.now - START <= 100.0
+
+
+def test_connections_are_replaced_before_their_age_limit_and_not_together() -> None:
+    wire = wire_of([*names(600), *names(200, Route.PUBLIC, "b")])
+    settle(wire)
+    wire.run(23.5 * 3600)
+    assert len(wire.disconnects) >= 3
+    for _, number, reason in wire.disconnects:
+        assert "replaced" in reason
+        assert number not in wire.open
+    times = sorted(when for when, _, _ in wire.disconnects)
+    assert all(b - a > 60 for a, b in itertools.pairwise(times))
+
+
+def test_a_replacement_that_fails_leaves_the_old_one_at_work() -> None:
+    wire = wire_of(names(3), connection_max_age=100.0)
+    settle(wire)
+    number = next(iter(wire.open))
+    wire.refuses = True
+    wire.run(150)
+    assert wire.delivered() == {name for name, _ in names(3)}
+    assert set(wire.open) == {number}
+    assert 2 <= len(wire.attempts) <= 60
+    wire.refuses = False
+    assert wire.run(60, until=lambda: number not in wire.open)
+    assert wire.delivered() == {name for name, _ in names(3)}
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_the_old_one_dies_during_the_overlap(acknowledged: bool) -> None:
+    wire = wire_of(names(3), connection_max_age=100.0)
+    settle(wire)
+    (old,) = wire.open
+    wire.live.clear()
+    assert wire.run(150, until=lambda: replacing(wire) and (not acknowledged or wire.settled()))
+    if not acknowledged:
+        wire.handshake = 0.5
+    wire.cut(old)
+    settle(wire)
+    assert wire.delivered() == {name for name, _ in names(3)}
+    assert {name for name, _ in wire.live} == {name for name, _ in names(3)}, "there may have been a gap"
+    assert len(wire.connections.connections) == 1
+
+
+def test_changed_wishes_during_a_hand_over_are_kept() -> None:
+    wire = wire_of(names(4), connection_max_age=100.0)
+    settle(wire)
+    assert wire.run(150, until=lambda: replacing(wire))
+    wire.run(0.5)
+    wire.connections.unwant(["s0@x"], wire.at())
+    wire.connections.want([("late@x", Route.MARKET)], wire.at())
+    wire.run(20)
+    assert not replacing(wire)
+    assert wire.delivered() == {"s1@x", "s2@x", "s3@x", "late@x"}
+    assert set(wire.connections.home) == wire.delivered()
+
+
+def test_a_stream_wanted_during_a_hand_over_is_not_torn_by_it() -> None:
+    wire = wire_of(names(4), connection_max_age=100.0)
+    settle(wire)
+    assert wire.run(150, until=lambda: replacing(wire))
+    wire.run(0.5)
+    wire.connections.want([("late@x", Route.MARKET)], wire.at())
+    assert wire.run(5, until=lambda: "late@x" in wire.delivered())
+    for _ in range(500):
+        wire.run(0.02)
+        assert "late@x" in wire.delivered()
+    assert not replacing(wire)
+
+
+def test_everything_unwanted_during_a_hand_over_leaves_nothing_behind() -> None:
+    wire = wire_of([*names(2), *names(2, Route.PUBLIC, "b")], connection_max_age=100.0)
+    settle(wire)
+    assert wire.run(150, until=lambda: replacing(wire))
+    wire.run(0.5)
+    wire.connections.unwant([name for name, _ in [*names(2), *names(2, Route.PUBLIC, "b")]], wire.at())
+    wire.run(30)
+    assert wire.connections.connections == {}
+    assert wire.open == {}
+    assert wire.connections.next_due(wire.now) is None
+
+
+# --- whatever happens --------------------------------------------------------------------------------------------------
+
+
+happenings = st.lists(
+    st.tuples(
+        st.sampled_from(["cut", "refuse", "accept", "silent", "answer", "error", "want", "unwant", "encourage", "move", "resubscribe", "wait", "age"]),
+        st.integers(0, 11),
+        st.floats(0.0, 12.0),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=120)
+@given(happenings, st.integers(0, 2**32 - 1))
+def test_after_any_trouble_everything_wanted_is_delivered(story: list[tuple[str, int, float]], seed: int) -> None:
+    wanted = {name: route for name, route in [*names(8), *names(4, Route.PUBLIC, "b")]}
+    wire = wire_of(list(wanted.items()), seed=seed, max_streams_per_connection=5, connection_max_age=60.0)
+    everything = list(wanted.items())
+    for what, which, pause in story:
+        name, route = everything[which]
+        match what:
+            case "cut" if wire.open:
+                wire.cut(sorted(wire.open)[which % len(wire.open)])
+            case "refuse" | "accept":
+                wire.refuses = what == "refuse"
+            case "silent":
+                wire.answer = lambda number, method, batch: None
+            case "answer":
+                wire.answer = lambda number, method, batch: {"result": None}
+            case "error":
+                wire.answer = lambda number, method, batch: {"error": {"code": 1, "msg": "no"}}
+            case "want":
+                wanted[name] = route
+                wire.connections.want([(name, route)], wire.at())
+            case "unwant":
+                wanted.pop(name, None)
+                wire.connections.unwant([name], wire.at())
+            case "encourage":
+                wire.connections.encouraged(wire.at())
+            case "move":
+                wire.connections.move(name, wire.at())
+            case "resubscribe":
+                wire.connections.resubscribe(name, wire.at())
+        wire.run(pause)
+        assert set(wire.connections.home) == set(wanted)
+        assert sum(each.replaces is not None for each in wire.connections.connections.values()) <= 1
+    wire.refuses = False
+    wire.answer = lambda number, method, batch: {"result": None}
+    assert wire.run(90, until=lambda: wire.delivered() >= set(wanted) and wire.settled())
+    wire.run(1)
+    for name, home in wire.connections.home.items():
+        assert name in wire.subscribed[home], "it is delivered where it is thought to be"
+    assert all(isinstance(action, Connect) is False for action in wire.connections.actions)

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.config import Config
+from ats_sync.engine.budget import Budget
+from ats_sync.engine.jobs import Fetch, Job, JobQueue
+from ats_sync.engine.moment import Moment
+from ats_sync.feeds import PRIORITY, Cause, Key, Kind
+from ats_sync.store.link import Link
+from ats_sync.venue import endpoints
+from ats_sync.venue.endpoints import Host
+
+from ..venue.samples import MIDNIGHT
+
+NOW = Moment(1_000.0, MIDNIGHT)
+
+
+def queue_of(limit: int = 2_400) -> JobQueue:
+    return JobQueue(Budget(Config(futures_weight_limit=limit)))
+
+
+def fetch(symbol: str = "A", cause: Cause = Cause.POLL, *, order: int = 0, link: Link | None = None, limit: int = 50) -> Fetch:
+    return Fetch(Key(Kind.KLINES, symbol, "1m"), endpoints.klines(symbol, "1m", limit), cause, limit, link, order=order)
+
+
+def popped(queue: JobQueue, at: Moment = NOW) -> list[str]:
+    """The symbols of all jobs that may go now, in order."""
+    symbols = []
+    while isinstance(job := queue.pop(at), Job):
+        symbols.append(job.fetch.key.symbol)
+    return symbols
+
+
+def test_jobs_go_by_cause_then_by_order_then_by_age() -> None:
+    queue = queue_of()
+    for cause in (Cause.AUDIT, Cause.WARM_UP, Cause.POLL, Cause.REPAIR, Cause.READ, Cause.PROBE):
+        queue.add(fetch(f"{cause.value} late", cause, order=2))
+        queue.add(fetch(f"{cause.value} early", cause, order=1))
+        queue.add(fetch(f"{cause.value} last", cause, order=2))
+    expected = [
+        f"{cause.value} {when}"
+        for cause in (Cause.PROBE, Cause.READ, Cause.REPAIR, Cause.POLL, Cause.WARM_UP, Cause.AUDIT)
+        for when in ("early", "late", "last")
+    ]
+    assert popped(queue) == expected
+    assert queue.pop(NOW) is None
+
+
+def test_every_cause_has_its_place() -> None:
+    assert set(PRIORITY) == set(Cause)
+    assert len(set(PRIORITY.values())) == len(Cause)
+
+
+def test_fetches_of_one_identity_are_one_job() -> None:
+    queue = queue_of()
+    job, made = queue.add(fetch())
+    other, made_again = queue.add(fetch())
+    assert other is job
+    assert (made, made_again, len(queue)) == (True, False, 1)
+    different, made_different = queue.add(fetch(limit=60))
+    assert different is not job
+    assert made_different
+    assert popped(queue) == ["A", "A"]
+
+
+def test_a_reader_hurries_a_job_in_line() -> None:
+    queue = queue_of()
+    queue.add(fetch("first", Cause.REPAIR))
+    slow, _ = queue.add(fetch("slow", Cause.WARM_UP))
+    hurried, made = queue.add(fetch("slow", Cause.READ))
+    assert hurried is slow
+    assert not made
+    assert slow.fetch.cause is Cause.READ
+    assert popped(queue) == ["slow", "first"]
+
+
+def test_a_lesser_cause_does_not_slow_a_job_down() -> None:
+    queue = queue_of()
+    job, _ = queue.add(fetch("a", Cause.READ))
+    queue.add(fetch("b", Cause.REPAIR))
+    queue.add(fetch("a", Cause.AUDIT))
+    assert job.fetch.cause is Cause.READ
+    assert popped(queue) == ["a", "b"]
+
+
+@pytest.mark.parametrize("first", [Cause.READ, Cause.WARM_UP])
+def test_a_job_in_line_learns_of_the_subscription_that_came_meanwhile(first: Cause) -> None:
+    queue, link = queue_of(), Link(1, "market", 0.0)
+    job, _ = queue.add(fetch(cause=first))
+    queue.add(fetch(cause=Cause.REPAIR, link=link))
+    assert job.fetch.link is link
+    queue.add(fetch(cause=Cause.READ))
+    assert job.fetch.link is link
+
+
+def test_a_running_job_is_joined_and_changed_no_more() -> None:
+    queue, link = queue_of(), Link(1, "market", 0.0)
+    queue.add(fetch())
+    job = queue.pop(NOW)
+    assert isinstance(job, Job)
+    assert job.running
+    same, made = queue.add(fetch(cause=Cause.READ, link=link))
+    assert same is job
+    assert not made
+    assert (job.fetch.cause, job.fetch.link) == (Cause.POLL, None)
+    assert queue.pop(NOW) is None
+    queue.done(job)
+    assert len(queue) == 0
+    assert queue.add(fetch())[1]
+
+
+def test_what_is_popped_is_paid_for() -> None:
+    queue = queue_of()
+    queue.add(fetch(limit=499))
+    queue.pop(NOW)
+    assert queue.budget.windows[endpoints.Bucket.FUTURES].used(NOW.steady) == 2
+
+
+def test_without_budget_it_tells_when_to_ask_again() -> None:
+    queue = queue_of(limit=100)
+    for i in range(3):
+        queue.add(Fetch(Key(Kind.TRADES, f"{i}"), endpoints.agg_trades(f"{i}", 1000), Cause.WARM_UP, 1000))
+    queue.budget.spend(endpoints.agg_trades("x", 1), Moment(NOW.steady - 20, NOW.exchange - 20_000))
+    assert isinstance(queue.pop(NOW), Job)
+    assert isinstance(queue.pop(NOW), Job)
+    again = queue.pop(NOW)
+    assert again == pytest.approx(NOW.steady + 40)
+    assert isinstance(again, float)
+    assert isinstance(queue.pop(Moment(again, NOW.exchange + 40_000)), Job)
+
+
+def test_a_blocked_host_does_not_hold_up_the_other() -> None:
+    queue = queue_of()
+    queue.budget.block(Host.FUTURES, NOW.steady + 30)
+    queue.add(fetch("futures", Cause.READ))
+    queue.add(Fetch(Key(Kind.SPOT), endpoints.spot_price(), Cause.POLL))
+    job = queue.pop(NOW)
+    assert isinstance(job, Job)
+    assert job.fetch.key.kind is Kind.SPOT
+    assert queue.pop(NOW) == NOW.steady + 30
+
+
+def test_a_cancelled_job_is_never_sent_and_may_be_asked_anew() -> None:
+    queue = queue_of()
+    job, _ = queue.add(fetch())
+    queue.cancel(job)
+    assert len(queue) == 0
+    assert queue.pop(NOW) is None
+    assert queue.add(fetch())[1]
+    assert popped(queue) == ["A"]
+
+
+def test_a_running_job_can_not_be_cancelled() -> None:
+    queue = queue_of()
+    job, _ = queue.add(fetch())
+    queue.pop(NOW)
+    queue.cancel(job)
+    assert len(queue) == 1
+
+
+@pytest.mark.parametrize("cause", [Cause.WARM_UP, Cause.REPAIR, Cause.POLL, Cause.AUDIT])
+def test_what_was_to_complete_a_stream_that_is_gone_is_dropped(cause: Cause) -> None:
+    queue, link = queue_of(), Link(1, "market", 0.0)
+    queue.add(fetch("dead", cause, link=link))
+    queue.add(fetch("alive", cause, link=Link(2, "market", 0.0)))
+    link.up = False
+    assert popped(queue) == ["alive"]
+    assert len(queue) == 1
+
+
+def test_what_a_reader_waits_for_is_sent_although_the_stream_is_gone() -> None:
+    queue, link = queue_of(), Link(1, "market", 0.0)
+    queue.add(fetch("a", Cause.REPAIR, link=link))
+    queue.add(fetch("a", Cause.READ))
+    link.up = False
+    assert popped(queue) == ["a"]
+
+
+def test_a_new_subscription_saves_the_job_of_the_old_one() -> None:
+    queue, old, new = queue_of(), Link(1, "market", 0.0), Link(2, "market", 0.0)
+    queue.add(fetch("a", Cause.REPAIR, link=old))
+    old.up = False
+    job, _ = queue.add(fetch("a", Cause.REPAIR, link=new))
+    assert job.fetch.link is new
+    assert popped(queue) == ["a"]
+
+
+def test_a_job_that_has_to_wait_after_all_goes_back_in_line_once() -> None:
+    queue = queue_of()
+    queue.add(fetch("a", Cause.WARM_UP))
+    queue.add(fetch("a", Cause.READ))
+    job = queue.pop(NOW)
+    assert isinstance(job, Job)
+    queue.again(job)
+    assert queue.pop(NOW) is job
+    assert queue.pop(NOW) is None
+    queue.done(job)
+    assert queue.pop(NOW) is None
+
+
+def test_clearing_takes_every_job() -> None:
+    queue = queue_of()
+    jobs = [queue.add(fetch(symbol))[0] for symbol in "abc"]
+    running = queue.pop(NOW)
+    assert set(map(id, queue.clear())) == set(map(id, jobs))
+    assert running in jobs
+    assert len(queue) == 0
+    assert queue.pop(NOW) is None

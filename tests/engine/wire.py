@@ -1,0 +1,148 @@
+"""A network for the connections on a virtual clock: it connects, acknowledges, refuses and stays silent."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ats_sync.engine.connections import Action, Connect, Connections, Disconnect, Phase, Send
+from ats_sync.engine.moment import Moment
+from ats_sync.store.link import Link
+
+from ..venue.samples import MIDNIGHT
+
+START = 1_000.0
+
+
+def moment(now: float) -> Moment:
+    return Moment(now, MIDNIGHT + int((now - START) * 1000))
+
+
+class Wire:
+    """Drives :class:`Connections` and keeps a record of all that was sent."""
+
+    def __init__(self, connections: Connections, *, handshake: float = 0.05, latency: float = 0.05) -> None:
+        self.connections = connections
+        self.now = START
+        self.handshake = handshake
+        self.latency = latency
+        self.refuses = False
+        """Whether attempts to connect fail."""
+        self.answer: Callable[[int, str, list[str]], Any] = lambda number, method, names: {"result": None}
+        """What a message is answered with, None for silence."""
+        self.attempts: list[tuple[float, int]] = []
+        self.links: dict[int, Link] = {}
+        """The newest link of each connection."""
+        self.open: dict[int, Link] = {}
+        """The sockets that are open."""
+        self.subscribed: dict[int, set[str]] = {}
+        self.messages: list[tuple[float, int, str, list[str]]] = []
+        self.disconnects: list[tuple[float, int, str]] = []
+        self.live: list[tuple[str, Link]] = []
+        self.moved: list[tuple[str, Link]] = []
+        self.gone: list[Link] = []
+        self.most_open = 0
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+
+    def at(self) -> Moment:
+        return moment(self.now)
+
+    def later(self, pause: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (self.now + pause, next(self._count), act))
+
+    def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass, waking the connections when they ask for it; whether ``until`` came true."""
+        end = self.now + seconds
+        idle = 0
+        while True:
+            self.carry_out()
+            if until():
+                return True
+            due = self.connections.next_due(self.now)
+            wake = min(end, due if due is not None else end, self._agenda[0][0] if self._agenda else end)
+            idle = idle + 1 if wake <= self.now else 0
+            assert idle < 100, f"it asks to be woken at {due} again and again, now is {self.now}"
+            self.now = max(self.now, wake)
+            while self._agenda and self._agenda[0][0] <= self.now:
+                heapq.heappop(self._agenda)[2]()
+            self.connections.tick(self.at())
+            if self.now >= end:
+                self.carry_out()
+                return until()
+
+    def carry_out(self) -> None:
+        while self.connections.actions:
+            actions, self.connections.actions = self.connections.actions, []
+            for action in actions:
+                self._do(action)
+        self.live += self.connections.live
+        self.moved += self.connections.moved
+        self.gone += self.connections.gone
+        self.connections.live.clear()
+        self.connections.moved.clear()
+        self.connections.gone.clear()
+
+    def _do(self, action: Action) -> None:
+        if isinstance(action, Connect):
+            self.attempts.append((self.now, action.connection))
+            self.links[action.connection] = action.link
+            self.later(self.handshake, lambda: self._shake(action))
+        elif isinstance(action, Send):
+            assert action.connection in self.open, "nothing is said on a socket that is not open"
+            message = json.loads(action.text)
+            names = message["params"]
+            self.messages.append((self.now, action.connection, message["method"], names))
+            reply = self.answer(action.connection, message["method"], names)
+            link = self.open[action.connection]
+            if reply is not None:
+                if reply == {"result": None}:
+                    held = self.subscribed[action.connection]
+                    held.difference_update(names) if message["method"] == "UNSUBSCRIBE" else held.update(names)
+                self.later(self.latency, lambda: self._reply(action.connection, link, reply | {"id": message["id"]}))
+        else:
+            assert isinstance(action, Disconnect)
+            self.disconnects.append((self.now, action.connection, action.reason))
+            link = self.open.pop(action.connection, self.links[action.connection])
+            link.up = False
+            self.later(0.001, lambda: self.connections.lost(action.connection, link, action.reason, self.at()))
+
+    def _shake(self, action: Connect) -> None:
+        if not action.link.up:
+            return
+        if self.refuses:
+            action.link.up = False
+            self.connections.lost(action.connection, action.link, "refused", self.at())
+            return
+        self.open[action.connection] = action.link
+        self.subscribed[action.connection] = set()
+        self.most_open = max(self.most_open, len(self.open))
+        self.connections.opened(action.connection, action.link, self.at())
+
+    def _reply(self, number: int, link: Link, message: dict[str, Any]) -> None:
+        if self.open.get(number) is link:
+            self.connections.replied(number, message, self.at())
+
+    def cut(self, number: int, reason: str = "cut") -> None:
+        """The connection ends from the other side."""
+        link = self.open.pop(number)
+        link.up = False
+        self.connections.lost(number, link, reason, self.at())
+
+    def cut_all(self) -> None:
+        for number in list(self.open):
+            self.cut(number)
+
+    def delivered(self) -> set[str]:
+        """The names that some open socket delivers."""
+        return {name for number in self.open for name in self.subscribed[number]}
+
+    def settled(self) -> bool:
+        """Whether everything is connected and acknowledged, with nothing left to say."""
+        return all(
+            each.phase is Phase.OPEN and each.acknowledged() and not each.leaving and not each.requests
+            for each in self.connections.connections.values()
+        )

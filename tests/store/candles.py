@@ -1,0 +1,73 @@
+"""A small exchange's truth about one kline series: what its stream and its REST would have said at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ats_sync.venue.intervals import next_open
+
+from ..venue import samples
+
+Row = list[Any]
+PRICES = ("7.6110", "7.6120", "7.5990", "7.6000", "0.10", "100")
+
+
+class Truth:
+    """Candles from ``start`` on; ``trades[i]`` is how many trades candle ``i`` has in the end (0: a quiet one)."""
+
+    def __init__(self, interval: str, start: int, trades: Sequence[int]) -> None:
+        self.interval = interval
+        self.trades = list(trades)
+        self.opens = [start]
+        for _ in trades:
+            self.opens.append(next_open(interval, self.opens[-1]))
+        self.end = self.opens.pop()
+
+    def __len__(self) -> int:
+        return len(self.trades)
+
+    def close_time(self, i: int) -> int:
+        return (self.opens[i + 1] if i + 1 < len(self) else self.end) - 1
+
+    def row(self, i: int, trades: int | None = None) -> Row:
+        """Candle ``i`` after so many trades (None: at its end)."""
+        n = self.trades[i] if trades is None else trades
+        length = self.close_time(i) + 1 - self.opens[i]
+        if not n:
+            row = samples.row(self.opens[i], length=length, trades=0, price=self._last_price(i - 1))
+        else:
+            row = samples.row(self.opens[i], length=length, trades=n, price=PRICES[(i + n) % len(PRICES)], volume=f"{n}.5")
+        return row
+
+    def _last_price(self, i: int) -> str:
+        while i >= 0 and not self.trades[i]:
+            i -= 1
+        return str(self.row(i)[4]) if i >= 0 else "7.6110"
+
+    def told_at(self, i: int, trades: int) -> int:
+        """When the event of the ``trades``-th trade goes out: spread evenly over the candle."""
+        length = self.close_time(i) + 1 - self.opens[i]
+        return self.opens[i] + length * trades // (self.trades[i] + 1)
+
+    def frame(self, i: int, trades: int | None = None, *, final: bool = False, symbol: str = "BTCUSDT") -> bytes:
+        """The stream's event about candle ``i`` after so many trades."""
+        n = self.trades[i] if trades is None else trades
+        event = self.close_time(i) + 204 if final else self.told_at(i, n)
+        return samples.kline_frame(self.row(i, n), symbol=symbol, interval=self.interval, event=event, final=final)
+
+    def rest(self, now: int, limit: int = 1500) -> list[Row]:
+        """What REST answers at ``now``."""
+        rows = []
+        for i, opened in enumerate(self.opens):
+            if opened > now:
+                break
+            told = [n for n in range(self.trades[i] + 1) if self.told_at(i, n) <= now]
+            rows.append(self.row(i, self.trades[i] if self.close_time(i) < now else max(told)))
+        return rows[-limit:]
+
+    def texts(self, now: int, limit: int = 1500) -> list[bytes]:
+        return [samples.row_text(row) for row in self.rest(now, limit)]
+
+    def finals(self, start: int = 0, end: int | None = None) -> list[Row]:
+        return [self.row(i) for i in range(start, len(self) if end is None else end)]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ats_sync.config import Config
+from ats_sync.errors import MalformedAnswer
+from ats_sync.feeds import Key, Kind
+from ats_sync.store.absorb import absorb
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.venue import decode
+
+from ..venue import samples
+from ..venue.samples import HOUR, MIDNIGHT, MINUTE, compact
+
+SYMBOL = "BTCUSDT"
+LINK = Link(1, "public", 0.0)
+ASKED = MIDNIGHT + 10 * MINUTE
+ROWS = compact([samples.row(MIDNIGHT + i * MINUTE) for i in range(11)])
+KLINES = Key(Kind.KLINES, SYMBOL, "1m")
+TRADES = Key(Kind.TRADES, SYMBOL)
+BOOK = Key(Kind.BOOK, SYMBOL)
+INTEREST = Key(Kind.OPEN_INTEREST, SYMBOL, "1h")
+
+
+@pytest.fixture
+def store() -> MarketStore:
+    store = MarketStore(Config(), lambda: 0.0)
+    store.follow(keys_of((SYMBOL,), ("1m",), ("1h",)))
+    return store
+
+
+def take(store: MarketStore, key: Key, body: bytes, *, limit: int = 0, link: Link | None = None) -> Any:
+    return absorb(store, key, body, asked=ASKED, limit=limit, link=link)
+
+
+def test_candles_are_merged_and_returned_as_texts(store: MarketStore) -> None:
+    texts = take(store, KLINES, ROWS, limit=499)
+    assert decode.string_rows(texts) == [samples.row(MIDNIGHT + i * MINUTE) for i in range(11)]
+    series = store.klines[SYMBOL, "1m"]
+    assert series.following() == MIDNIGHT + 9 * MINUTE, "the tenth closed only just before it was asked for"
+    assert series.complete
+
+
+def test_a_range_is_answered_and_not_merged(store: MarketStore) -> None:
+    take(store, KLINES, ROWS)
+    take(store, TRADES, compact([samples.rest_trade(5)]))
+    take(store, INTEREST, compact([samples.open_interest_row(MIDNIGHT)]))
+    assert store.klines[SYMBOL, "1m"].following() == 0
+    assert store.trades[SYMBOL].last_id() == -1
+    assert store.open_interest[SYMBOL, "1h"].newest() == 0
+
+
+def test_what_is_not_followed_is_only_answered(store: MarketStore) -> None:
+    assert len(take(store, Key(Kind.KLINES, "ETHUSDT", "1m"), ROWS, limit=499)) == 11
+    assert len(take(store, Key(Kind.SPOT_KLINES, SYMBOL, "1m"), ROWS, limit=499)) == 11
+    assert take(store, Key(Kind.TRADES, "ETHUSDT"), b"[]", limit=5) == []
+    assert take(store, Key(Kind.BOOK, "ETHUSDT"), compact(samples.rest_book(5)), limit=20).update_id == 5
+    assert store.symbols == {SYMBOL}
+
+
+def test_trades_that_begin_with_the_first_are_complete(store: MarketStore) -> None:
+    take(store, TRADES, compact([samples.rest_trade(number) for number in (3, 4)]), limit=1000)
+    ring = store.trades[SYMBOL]
+    assert [trade.id for trade in ring.read(5)] == [3, 4]
+    take(store, TRADES, compact([samples.rest_trade(number) for number in range(5)]), limit=1000)
+    assert ring.complete
+    assert [trade.id for trade in ring.read(9)] == [0, 1, 2, 3, 4]
+
+
+def test_a_book_is_merged_with_the_subscription_it_was_asked_on(store: MarketStore) -> None:
+    take(store, BOOK, compact(samples.rest_book(5)), limit=20, link=LINK)
+    assert store.books[SYMBOL].standing().link is LINK
+
+
+@pytest.mark.parametrize("limit", [5, 10])
+def test_a_shallow_book_never_replaces_the_deep_one(store: MarketStore, limit: int) -> None:
+    take(store, BOOK, compact(samples.rest_book(5)), limit=20, link=LINK)
+    shallow = take(store, BOOK, compact(samples.rest_book(9, count=limit)), limit=limit)
+    assert len(shallow.bids) == limit
+    held = store.books[SYMBOL].read()
+    assert held is not None
+    assert (held.update_id, len(held.bids)) == (5, 20)
+
+
+def test_open_interest_is_merged(store: MarketStore) -> None:
+    rows = [samples.open_interest_row(MIDNIGHT + i * HOUR) for i in range(3)]
+    assert take(store, INTEREST, compact(rows), limit=3) == rows
+    series = store.open_interest[SYMBOL, "1h"]
+    assert (series.read(5), series.asked()) == (rows, ASKED)
+
+
+def test_what_serves_all_symbols(store: MarketStore) -> None:
+    take(store, Key(Kind.MARK), compact([samples.rest_mark(SYMBOL)]))
+    assert store.marks.polled() == ASKED
+    take(store, Key(Kind.MARK, "ETHUSDT"), compact(samples.rest_mark("ETHUSDT")))
+    assert set(store.marks.everything()) == {SYMBOL, "ETHUSDT"}
+    take(store, Key(Kind.SPOT), compact([{"symbol": SYMBOL, "price": "1.50"}]))
+    assert store.spot.get() == store.spot.get()
+    held = store.spot.get()
+    assert held is not None
+    assert (dict(held.value), held.as_of) == ({SYMBOL: "1.50"}, ASKED)
+    take(store, Key(Kind.SPOT, SYMBOL), compact({"symbol": SYMBOL, "price": "9"}))
+    assert store.spot.get() == held, "one price is not the list of all"
+    take(store, Key(Kind.LISTINGS), compact(samples.exchange_info({SYMBOL: "TRADING"})))
+    info = store.listings.get("info")
+    assert info is not None
+    assert info.value.trading == {SYMBOL}
+    take(store, Key(Kind.TICKERS), compact([{"symbol": SYMBOL, "lastId": 5}]))
+    assert store.tickers.take() == [(ASKED, {SYMBOL: 5})]
+    assert take(store, Key(Kind.CLOCK), b'{"serverTime":5}') == 5
+    assert take(store, Key(Kind.ANSWER), b'{"anything":[1]}') == {"anything": [1]}
+
+
+@pytest.mark.parametrize("key", [KLINES, TRADES, BOOK, INTEREST, *map(Key, (Kind.MARK, Kind.SPOT, Kind.LISTINGS, Kind.TICKERS, Kind.CLOCK, Kind.ANSWER))])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[[1]", b'"x', b"\xff"])
+def test_what_is_no_answer_is_malformed_and_changes_nothing(store: MarketStore, key: Key, body: bytes) -> None:
+    with pytest.raises(MalformedAnswer):
+        take(store, key, body, limit=20)
+    assert store.klines[SYMBOL, "1m"].following() == 0
+    assert store.books[SYMBOL].update_id() == -1
+
+
+def test_rows_out_of_order_are_malformed(store: MarketStore) -> None:
+    rows = [samples.row(MIDNIGHT + MINUTE), samples.row(MIDNIGHT)]
+    with pytest.raises(MalformedAnswer, match="order"):
+        take(store, KLINES, compact(rows), limit=5)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.store.book import BookSeries
+from ats_sync.store.link import Link
+from ats_sync.venue import decode
+from ats_sync.venue.decode import Book, DecodeError
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, compact, frame
+
+
+def link(number: int = 1) -> Link:
+    return Link(number, "public", 0.0)
+
+
+def rest(update_id: int, *, event: int = MIDNIGHT, count: int = 20) -> Book:
+    return decode.book_snapshot(compact(samples.rest_book(update_id, event=event, count=count)))
+
+
+def held(series: BookSeries) -> int:
+    book = series.read()
+    assert book is not None
+    return book.update_id
+
+
+def test_nothing_is_known_at_first() -> None:
+    series = BookSeries("BTCUSDT")
+    assert series.read() is None
+    assert series.standing() == (None, "", 0)
+    assert series.update_id() == -1
+
+
+def test_the_greater_update_id_wins_whatever_came_first() -> None:
+    here = link()
+    for order in ([5, 7, 6], [7, 6, 5], [6, 7, 7]):
+        series = BookSeries("BTCUSDT")
+        for update_id in order:
+            series.ingest(samples.book_frame(update_id, event=MIDNIGHT + update_id), here)
+        assert held(series) == 7
+        assert series.standing() == (here, "", MIDNIGHT + 7)
+        assert series.update_id() == 7
+
+
+def test_events_out_of_order_are_counted() -> None:
+    series = BookSeries("BTCUSDT")
+    for update_id in (5, 7, 6, 7):
+        series.ingest(samples.book_frame(update_id), link())
+    assert (series.received, series.out_of_order) == (4, 1)
+
+
+def test_a_frame_is_read_as_it_was_written() -> None:
+    series = BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(5), link())
+    data = samples.book_data(5)
+    assert series.read() == Book(5, MIDNIGHT, MIDNIGHT - 4, data["b"], data["a"])
+
+
+def test_rest_and_stream_meet_in_either_order() -> None:
+    here = link()
+    series = BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(9), here)
+    series.merge_rest(rest(7), None)
+    assert held(series) == 9
+    assert series.standing().link is here
+    series.merge_rest(rest(11, event=MIDNIGHT + 5), here)
+    assert held(series) == 11
+    assert series.standing().event == MIDNIGHT + 5
+    series.ingest(samples.book_frame(10), here)
+    assert held(series) == 11
+
+
+def test_an_answer_asked_without_a_subscription_makes_nothing_live() -> None:
+    series = BookSeries("BTCUSDT")
+    series.merge_rest(rest(7), None)
+    assert series.standing().link is None
+    assert held(series) == 7
+
+
+def test_an_answer_with_the_subscription_makes_it_live() -> None:
+    here, series = link(), BookSeries("BTCUSDT")
+    series.merge_rest(rest(7), here)
+    assert series.standing().link is here
+
+
+@pytest.mark.parametrize("update_id", [7, 8])
+def test_a_readers_own_request_does_not_take_the_liveness(update_id: int) -> None:
+    here, series = link(), BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(7), here)
+    series.merge_rest(rest(update_id), None)
+    assert series.standing().link is here
+    assert held(series) == update_id
+
+
+def test_after_a_reconnect_a_quiet_book_is_live_again_with_an_answer() -> None:
+    old, new, series = link(1), link(2), BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(7), old)
+    old.up = False
+    series.merge_rest(rest(7), new)
+    assert series.standing().link is new
+
+
+def test_the_last_frames_of_a_replaced_connection_do_not_take_the_book_back() -> None:
+    old, new, series = link(1), link(2), BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(7), old)
+    series.go_live(new)
+    old.up = False
+    series.ingest(samples.book_frame(7), old)
+    assert series.standing().link is new
+
+
+def test_an_unusable_frame_is_told_and_the_last_usable_book_remains_but_is_not_live() -> None:
+    here, series = link(), BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(7, event=MIDNIGHT + 7), here)
+    series.read()
+    bad = samples.book_data(8) | {"b": [["", "1"]]}
+    series.ingest(frame("btcusdt@depth20@100ms", bad), here)
+    with pytest.raises(DecodeError):
+        series.read()
+    assert held(series) == 7
+    assert series.standing() == (None, "", MIDNIGHT + 7)
+    assert series.undecodable == 1
+    series.ingest(samples.book_frame(9), here)
+    assert held(series) == 9
+    assert series.standing().link is here
+
+
+def test_an_unusable_first_frame_leaves_nothing() -> None:
+    series = BookSeries("BTCUSDT")
+    series.ingest(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), link())
+    with pytest.raises(DecodeError):
+        series.read()
+    assert series.read() is None
+    assert series.standing() == (None, "", 0)
+    series.ingest(samples.book_frame(3), link())
+    assert held(series) == 3
+
+
+def test_a_frame_that_comes_while_an_unusable_one_is_decoded_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, series = link(), BookSeries("BTCUSDT")
+    series.ingest(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), here)
+    honest = decode.partial_book
+
+    def meanwhile(message: bytes) -> Book:
+        monkeypatch.setattr(decode, "partial_book", honest)
+        series.ingest(samples.book_frame(9), here)
+        return honest(message)
+
+    monkeypatch.setattr(decode, "partial_book", meanwhile)
+    with pytest.raises(DecodeError):
+        series.read()
+    assert held(series) == 9
+    assert series.standing().link is here
+
+
+def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(7), link())
+    first = series.read()
+    monkeypatch.setattr(decode, "partial_book", lambda message: pytest.fail("decoded again"))
+    assert series.read() is first
+
+
+def test_floats_are_those_of_the_book_they_are_asked_for() -> None:
+    series = BookSeries("BTCUSDT")
+    one, other = rest(1), rest(2, count=3)
+    bids, asks = series.floats(one)
+    assert bids == [[float(price), float(quantity)] for price, quantity in one.bids]
+    assert asks == [[float(price), float(quantity)] for price, quantity in one.asks]
+    assert series.floats(one)[0] is bids
+    assert len(series.floats(other)[0]) == 3
+    assert series.floats(one)[0] == bids
+
+
+def test_suspicion_ends_with_a_frame_or_an_answer_on_a_subscription() -> None:
+    here, series = link(), BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(7), here)
+    series.suspect("silent")
+    assert series.standing()[:2] == (None, "silent")
+    series.merge_rest(rest(7), None)
+    assert series.standing()[:2] == (None, "silent")
+    series.merge_rest(rest(7), here)
+    assert series.standing()[:2] == (here, "")
+    series.suspect("silent")
+    series.ingest(samples.book_frame(8), here)
+    assert series.standing()[:2] == (here, "")

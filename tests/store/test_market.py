@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.config import Config
+from ats_sync.feeds import Key, Kind
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore, keys_of, route_of, stream_of
+from ats_sync.store.notices import Event
+from ats_sync.venue import decode
+from ats_sync.venue.endpoints import Route
+
+from ..venue import recording as real
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, MINUTE, compact, frame
+from ..venue.test_decode import FRAMES, mutated, replaced
+
+SYMBOL = "BTCUSDT"
+CHINESE = "币安人生USDT"
+
+
+def store_of(*symbols: str, intervals: tuple[str, ...] = ("1m",)) -> MarketStore:
+    store = MarketStore(Config(), lambda: 0.0)
+    store.follow(keys_of(symbols or (SYMBOL,), intervals, ("1h",)))
+    return store
+
+
+def market() -> Link:
+    return Link(1, "market", 0.0)
+
+
+def test_each_frame_reaches_its_series() -> None:
+    store, link = store_of(SYMBOL, CHINESE), market()
+    frames = [
+        samples.kline_frame(samples.row(MIDNIGHT), symbol=CHINESE),
+        samples.trade_frame(5),
+        samples.trade_frame(6),
+        samples.book_frame(7),
+        samples.marks_frame([SYMBOL, CHINESE]),
+        samples.liquidation_frame(SYMBOL),
+        samples.tickers_frame({SYMBOL: 9}),
+        samples.quotes_frame(SYMBOL, 8),
+    ]
+    assert store.ingest(frames, link) == ([], [])
+    assert store.dropped() == {}
+    assert link.frames == len(frames)
+    assert store.klines[CHINESE, "1m"].received == 1
+    assert store.klines[SYMBOL, "1m"].received == 0
+    assert [trade.id for trade in store.trades[SYMBOL].read(5)] == [5, 6]
+    assert store.books[SYMBOL].update_id() == 7
+    assert store.marks.get(CHINESE) is not None
+    assert len(store.liquidations.read(SYMBOL, 5)) == 1
+    assert store.tickers.take() == [(MIDNIGHT, {SYMBOL: 9})]
+    assert store.quotes.get(SYMBOL) is not None
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda text: json.dumps(json.loads(text)),
+        lambda text: json.dumps(json.loads(text), indent=2),
+        lambda text: json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True),
+        lambda text: json.dumps(dict(reversed(json.loads(text).items())), separators=(",", ":")),
+        lambda text: text.replace('"data":{', '"data": { '),
+        lambda text: text.replace(",", ", "),
+        lambda text: text.replace(":", " : ") if "@" not in text else text + "\n",
+        lambda text: "\n " + text,
+    ],
+)  # fmt: skip
+def test_order_spacing_and_escapes_do_not_matter(rewrite: Any) -> None:
+    plain, odd = store_of(SYMBOL, CHINESE), store_of(SYMBOL, CHINESE)
+    frames = [
+        samples.kline_frame(samples.row(MIDNIGHT), symbol=CHINESE),
+        samples.kline_frame(samples.row(MIDNIGHT), symbol=CHINESE, final=True),
+        samples.trade_frame(5, symbol=CHINESE),
+        samples.book_frame(7, symbol=CHINESE),
+    ]
+    plain.ingest(frames, market())
+    notices, replies = odd.ingest([rewrite(text.decode()).encode() for text in frames], market())
+    assert (notices, replies) == ([], [])
+    assert odd.dropped() == {}
+    assert odd.trades[CHINESE].read(5) == plain.trades[CHINESE].read(5)
+    assert odd.books[CHINESE].read() == plain.books[CHINESE].read()
+    rest = compact([samples.row(MIDNIGHT - MINUTE)])[2:-2]
+    for store in (odd, plain):
+        store.klines[CHINESE, "1m"].merge_rest([rest], MIDNIGHT + 10_000, 1)
+    assert odd.klines[CHINESE, "1m"].rows(5, MIDNIGHT, exact=True) == plain.klines[CHINESE, "1m"].rows(
+        5, MIDNIGHT, exact=True
+    )
+
+
+def test_what_is_no_stream_frame_comes_back_and_is_not_counted_as_one() -> None:
+    store, link = store_of(), market()
+    said = [{"result": None, "id": 3}, {"error": {"code": 2, "msg": "Invalid request"}, "id": 4}, {"code": 0, "msg": "x"}]
+    notices, replies = store.ingest([compact(said[0]), samples.trade_frame(5), *map(compact, said[1:])], link)
+    assert (notices, replies) == ([], said)
+    assert link.frames == 1
+    assert store.dropped() == {}
+
+
+def test_a_stream_that_is_not_followed_is_counted_and_dropped() -> None:
+    store, link = store_of(), market()
+    store.ingest([samples.trade_frame(5, symbol="ETHUSDT"), frame("", {}), frame("btcusdt@aggTrade@x", {})], link)
+    assert store.dropped() == {"a stream that is not followed": 3}
+    assert link.frames == 3
+
+
+def test_an_unusable_frame_is_counted_by_its_kind_and_those_around_it_are_merged() -> None:
+    store, link = store_of(), market()
+    good = [samples.trade_frame(number) for number in (1, 2, 3)]
+    bad = [b"", b"<html>", b"\xff\x00", b"[1]", samples.trade_frame(9)[:-2], frame("btcusdt@aggTrade", {"a": "x", "E": 1})]
+    mixed = [good[0], *bad[:3], good[1], *bad[3:], good[2]]
+    assert store.ingest(mixed, link) == ([], [])
+    assert [trade.id for trade in store.trades[SYMBOL].read(5)] == [1, 2, 3]
+    assert sum(store.dropped().values()) == len(bad)
+    for number in range(1_000):
+        store.ingest([frame("btcusdt@aggTrade", {"a": f"{number}", "E": 1}), b"x" * number], link)
+    assert len(store.dropped()) < 10, "counted by kind, not by content"
+
+
+def test_gaps_and_closed_candles_are_told_in_order() -> None:
+    store, link = store_of(), market()
+    texts = [compact(samples.row(MIDNIGHT - MINUTE))[1:-1]]
+    store.klines[SYMBOL, "1m"].merge_rest(texts, MIDNIGHT + 6_000, 1)
+    notices, _ = store.ingest(
+        [
+            samples.kline_frame(samples.row(MIDNIGHT)),
+            samples.kline_frame(samples.row(MIDNIGHT), final=True),
+            samples.trade_frame(1),
+            samples.trade_frame(3),
+        ],
+        link,
+    )
+    assert [(notice.event, notice.key) for notice in notices] == [
+        (Event.CLOSED, Key(Kind.KLINES, SYMBOL, "1m")),
+        (Event.GAP, Key(Kind.TRADES, SYMBOL)),
+    ]
+
+
+def test_following_twice_begins_only_what_is_new() -> None:
+    store = store_of(SYMBOL)
+    series = store.klines[SYMBOL, "1m"]
+    added = store.follow(keys_of((SYMBOL, "ETHUSDT"), ("1m", "1h"), ("1h",)))
+    assert store.klines[SYMBOL, "1m"] is series
+    assert set(added) == {
+        Key(Kind.KLINES, SYMBOL, "1h"),
+        Key(Kind.KLINES, "ETHUSDT", "1m"),
+        Key(Kind.KLINES, "ETHUSDT", "1h"),
+        Key(Kind.BOOK, "ETHUSDT"),
+        Key(Kind.TRADES, "ETHUSDT"),
+        Key(Kind.OPEN_INTEREST, "ETHUSDT", "1h"),
+    }
+    assert store.symbols == {SYMBOL, "ETHUSDT"}
+
+
+def test_what_is_followed_no_longer_is_dropped_and_its_frames_too() -> None:
+    store, link = store_of(SYMBOL, "ETHUSDT"), market()
+    gone = [key for key in store.followed_keys() if key.symbol == SYMBOL]
+    assert set(store.unfollow(gone)) == set(gone)
+    assert store.unfollow(gone) == []
+    assert store.symbols == {"ETHUSDT"}
+    store.ingest([samples.trade_frame(5), samples.trade_frame(5, symbol="ETHUSDT")], link)
+    assert store.dropped() == {"a stream that is not followed": 1}
+    assert len(store.trades["ETHUSDT"]) == 1
+    store.ingest([samples.marks_frame([SYMBOL])], link)
+    assert store.marks.get(SYMBOL) is not None, "what serves all symbols goes on"
+
+
+def test_spot_and_futures_candles_of_one_name_are_two_series() -> None:
+    store = store_of(SYMBOL)
+    spot_key = Key(Kind.SPOT_KLINES, SYMBOL, "1m")
+    assert store.follow([spot_key]) == [spot_key]
+    message = samples.kline_frame(samples.row(MIDNIGHT))
+    store.ingest([message], Link(2, Route.SPOT.value, 0.0))
+    spot, futures = store.candles(spot_key), store.candles(Key(Kind.KLINES, SYMBOL, "1m"))
+    assert spot is not None
+    assert futures is not None
+    assert (spot.received, futures.received) == (1, 0)
+    store.ingest([message, message], market())
+    assert (spot.received, futures.received) == (1, 2)
+    store.unfollow([spot_key])
+    assert store.candles(spot_key) is None
+    store.ingest([message], market())
+    assert futures.received == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "stream", "route"),
+    [
+        (Key(Kind.KLINES, CHINESE, "1h"), "币安人生usdt@kline_1h", Route.MARKET),
+        (Key(Kind.TRADES, SYMBOL), "btcusdt@aggTrade", Route.MARKET),
+        (Key(Kind.BOOK, SYMBOL), "btcusdt@depth20@100ms", Route.PUBLIC),
+        (Key(Kind.MARK), "!markPrice@arr@1s", Route.MARKET),
+        (Key(Kind.LIQUIDATIONS), "!forceOrder@arr", Route.MARKET),
+        (Key(Kind.TICKERS), "!ticker@arr", Route.MARKET),
+        (Key(Kind.QUOTES), "!bookTicker", Route.PUBLIC),
+        (Key(Kind.OPEN_INTEREST, SYMBOL, "1h"), None, None),
+        (Key(Kind.SPOT), None, None),
+        (Key(Kind.CLOCK), None, None),
+        (Key(Kind.LISTINGS), None, None),
+    ],
+)
+def test_every_kind_has_its_stream_and_its_route(key: Key, stream: str | None, route: Route | None) -> None:
+    assert stream_of(key) == stream
+    if route is not None:
+        assert route_of(key) is route
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from(FRAMES).flatmap(lambda whole: mutated(whole) | replaced(whole)), max_size=4))
+def test_no_frame_whatever_ends_the_stream_or_harms_a_known_value(bad: list[bytes]) -> None:
+    store, link = store_of(SYMBOL, CHINESE), market()
+    store.ingest([samples.trade_frame(77), samples.book_frame(4711)], link)
+    store.ingest(bad, link)
+    assert not [reason for reason in store.dropped() if "in merging" in reason], store.dropped()
+    good = [samples.trade_frame(10**18 + number) for number in (1, 2)]
+    store.ingest(good, link)
+    for symbol in (SYMBOL, CHINESE):
+        for read in (lambda s=symbol: store.trades[s].read(50), lambda s=symbol: store.books[s].read()):
+            try:
+                read()
+            except decode.DecodeError:
+                continue
+    assert [trade.id for trade in store.trades[SYMBOL].read(2)] == [10**18 + 1, 10**18 + 2]
+    store.marks.everything()
+    store.tickers.take()
+
+
+def test_the_recording_goes_through_whole(recording: Path) -> None:
+    symbols = ("SUSHIUSDT", "AKROUSDT", "KEEPUSDT", "CTKUSDT")
+    store, link = store_of(*symbols), market()
+    frames = real.frames(recording)
+    assert len(frames) == 1_535
+    notices, replies = store.ingest(frames, link)
+    assert (notices, replies, link.frames) == ([], [], 1_535)
+    assert store.dropped() == {"a stream that is not followed": 764 + 613}
+    assert sum(len(store.trades[symbol]) for symbol in symbols) == 91
+    for symbol in symbols:
+        assert store.trades[symbol].standing().hole is None
+    assert sum(store.klines[symbol, "1m"].received for symbol in symbols) == 67

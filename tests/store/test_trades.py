@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.store.link import Link
+from ats_sync.store.notices import Event
+from ats_sync.store.trades import MOST_SEGMENTS, TradeRing
+from ats_sync.venue import decode
+from ats_sync.venue.decode import DecodeError, Trade
+
+from ..venue import recording as real
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, compact
+
+LINK = Link(1, "market", 0.0)
+
+
+def ring_of(capacity: int = 100) -> TradeRing:
+    return TradeRing("BTCUSDT", capacity)
+
+
+def stream(ring: TradeRing, *numbers: int) -> list[Any]:
+    return [ring.ingest(samples.trade_frame(number), LINK) for number in numbers]
+
+
+def answer(ring: TradeRing, first: int, last: int, *, whole: bool = False) -> None:
+    found = decode.trades(compact([samples.rest_trade(number) for number in range(first, last + 1)]))
+    ring.merge_rest(found, asked=MIDNIGHT + 10_000_000, whole=whole)
+
+
+def ids(ring: TradeRing, limit: int = 1_000) -> list[int]:
+    return [trade.id for trade in ring.read(limit)]
+
+
+def test_nothing_is_known_at_first() -> None:
+    ring = ring_of()
+    assert ring.read(5) == []
+    assert (ring.first_id(), ring.last_id(), ring.last_heard(), len(ring)) == (-1, -1, (-1, 0), 0)
+    assert ring.standing() == (None, "", 0, False, None, 0)
+
+
+def test_consecutive_trades_are_one_run() -> None:
+    ring = ring_of()
+    assert stream(ring, 5, 6, 7) == [None, None, None]
+    assert ids(ring) == [5, 6, 7]
+    assert ids(ring, 2) == [6, 7]
+    assert (ring.first_id(), ring.last_id()) == (5, 7)
+    assert ring.standing().event == MIDNIGHT + 7 + 3
+    assert ring.last_heard() == (15, MIDNIGHT + 7)
+
+
+def test_a_trade_is_read_as_it_was_written() -> None:
+    ring = ring_of()
+    stream(ring, 5)
+    answer(ring, 4, 4)
+    assert ring.read(2) == [
+        Trade(4, "7.6110", "3", 8, 9, MIDNIGHT + 4, True, "3"),
+        Trade(5, "7.6110", "3", 10, 11, MIDNIGHT + 5, False, "3"),
+    ]
+
+
+def test_a_hole_cuts_the_ring_and_is_told() -> None:
+    ring = ring_of()
+    stream(ring, 5, 6)
+    (notice,) = stream(ring, 9)
+    assert notice.event is Event.GAP
+    assert notice.key == ring.key
+    assert ids(ring) == [9]
+    standing = ring.standing()
+    assert (standing.rows, standing.hole) == (1, (7, 8))
+    assert ring.missed == 2
+    assert stream(ring, 10) == [None]
+
+
+def test_a_hole_filled_makes_one_run_again() -> None:
+    ring = ring_of()
+    stream(ring, 5, 6, 9, 10)
+    answer(ring, 7, 8)
+    assert ids(ring) == [5, 6, 7, 8, 9, 10]
+    assert ring.standing().hole is None
+
+
+def test_a_hole_filled_by_halves_shrinks() -> None:
+    ring = ring_of()
+    stream(ring, 1, 2, 10)
+    answer(ring, 7, 9)
+    assert ids(ring) == [7, 8, 9, 10]
+    assert ring.standing().hole == (3, 6)
+    stream(ring, 4)
+    assert ring.standing().hole == (5, 6)
+    answer(ring, 5, 6)
+    answer(ring, 3, 3)
+    assert ids(ring) == list(range(1, 11))
+
+
+def test_duplicates_and_late_trades_change_nothing_and_are_counted() -> None:
+    ring = ring_of()
+    stream(ring, 5, 6, 7, 6, 5, 7)
+    assert ids(ring) == [5, 6, 7]
+    assert (ring.out_of_order, ring.received, ring.missed) == (3, 6, 0)
+
+
+def test_a_late_trade_fills_its_own_hole() -> None:
+    ring = ring_of()
+    stream(ring, 5, 7)
+    assert ids(ring) == [7]
+    stream(ring, 6)
+    assert ids(ring) == [5, 6, 7]
+    assert ring.standing().hole is None
+
+
+def test_an_answer_overlaps_and_precedes_the_stream() -> None:
+    ring = ring_of()
+    stream(ring, 50, 51)
+    answer(ring, 30, 50)
+    assert ids(ring) == list(range(30, 52))
+    answer(ring, 20, 60)
+    assert ids(ring) == list(range(20, 61))
+    answer(ring, 25, 26)
+    assert ids(ring) == list(range(20, 61))
+
+
+def test_an_answer_with_a_hole_of_its_own_is_not_taken_for_whole() -> None:
+    ring = ring_of()
+    found = decode.trades(compact([samples.rest_trade(number) for number in (1, 2, 3, 6, 7)]))
+    ring.merge_rest(found, asked=MIDNIGHT)
+    assert ids(ring) == [6, 7]
+    assert ring.standing().hole == (4, 5)
+
+
+def test_it_keeps_its_capacity_and_no_more() -> None:
+    ring = ring_of(10)
+    stream(ring, *range(100))
+    assert ids(ring) == list(range(90, 100))
+    assert ring.standing().rows == len(ring) == 10
+    assert sum(len(segment.entries) for segment in ring._segments) <= 2 * 10
+    answer(ring, 0, 99, whole=True)
+    assert ids(ring) == list(range(90, 100))
+    assert not ring.complete, "older ones were dropped"
+
+
+def test_holes_without_end_do_not_grow() -> None:
+    ring = ring_of(10)
+    stream(ring, *range(0, 1_000, 3))
+    assert len(ring._segments) <= MOST_SEGMENTS
+    assert ids(ring) == [999]
+
+
+def test_a_history_that_reaches_back_to_the_first_trade_is_complete() -> None:
+    ring = ring_of()
+    answer(ring, 0, 5, whole=True)
+    assert ring.standing().complete
+    ring.merge_rest([], asked=MIDNIGHT, whole=True)
+    assert ring.standing().complete
+
+
+def test_an_unusable_trade_cuts_the_ring_behind_it() -> None:
+    ring = ring_of()
+    stream(ring, 5)
+    ring.ingest(samples.trade_frame(6, price=""), LINK)
+    stream(ring, 7, 8)
+    assert ids(ring, 2) == [7, 8]
+    with pytest.raises(DecodeError):
+        ring.read(4)
+    assert ring.undecodable == 1
+    assert ids(ring) == [7, 8]
+    assert ring.standing().hole == (6, 6)
+    answer(ring, 6, 6)
+    assert ids(ring) == [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(("before", "after"), [([], []), ([4], []), ([], [6])])
+def test_an_unusable_trade_at_the_border_leaves_a_usable_ring(before: list[int], after: list[int]) -> None:
+    ring = ring_of()
+    stream(ring, *before)
+    ring.ingest(samples.trade_frame(5, price="x"), LINK)
+    stream(ring, *after)
+    with pytest.raises(DecodeError):
+        ring.read(5)
+    assert ids(ring) == (after or before)
+    stream(ring, 7)
+    assert ring.last_id() == 7
+
+
+def test_two_readers_that_meet_the_same_unusable_trade_both_get_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = ring_of()
+    ring.ingest(samples.trade_frame(5, price=""), LINK)
+    honest, inside = decode.trade, []
+
+    def meanwhile(frame: bytes) -> Trade:
+        if not inside:
+            inside.append(1)
+            with pytest.raises(DecodeError):
+                ring.read(5)
+        return honest(frame)
+
+    monkeypatch.setattr(decode, "trade", meanwhile)
+    with pytest.raises(DecodeError):
+        ring.read(5)
+    assert ring.read(5) == []
+
+
+def test_what_is_returned_is_the_callers_own() -> None:
+    ring = ring_of()
+    stream(ring, 1, 2, 3)
+    ring.read(3).clear()
+    got = ring.read(3)
+    got.reverse()
+    assert ids(ring) == [1, 2, 3]
+
+
+def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = ring_of()
+    stream(ring, 1, 2, 3)
+    ring.read(3)
+    monkeypatch.setattr(decode, "trade", lambda frame: pytest.fail("decoded again"))
+    assert ids(ring) == [1, 2, 3]
+
+
+def test_suspicion_takes_the_liveness_and_an_event_ends_it() -> None:
+    ring = ring_of()
+    ring.go_live(LINK)
+    ring.suspect("silent")
+    assert ring.standing()[:2] == (None, "silent")
+    stream(ring, 5)
+    assert ring.standing()[:2] == (None, "")
+    ring.go_live(LINK)
+    assert ring.standing().link is LINK
+
+
+class Model:
+    """The same ring, naively: all trades ever seen, cut to what one could know."""
+
+    def __init__(self) -> None:
+        self.known: set[int] = set()
+
+    def newest_run(self, capacity: int) -> list[int]:
+        if not self.known:
+            return []
+        last = max(self.known)
+        first = last
+        while first - 1 in self.known:
+            first -= 1
+        return list(range(first, last + 1))[-capacity:]
+
+
+steps = st.one_of(
+    st.tuples(st.just("stream"), st.integers(0, 60), st.integers(0, 6)),
+    st.tuples(st.just("rest"), st.integers(0, 60), st.integers(0, 12)),
+    st.tuples(st.just("read"), st.integers(1, 70), st.just(0)),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(steps, max_size=12))
+def test_it_serves_what_a_naive_ring_would(happened: list[tuple[str, int, int]]) -> None:
+    ring, model = ring_of(1_000), Model()
+    for what, number, more in happened:
+        if what == "stream":
+            stream(ring, *range(number, number + more + 1))
+            model.known |= set(range(number, number + more + 1))
+        elif what == "rest":
+            answer(ring, number, number + more)
+            model.known |= set(range(number, number + more + 1))
+        expected = model.newest_run(1_000)
+        assert ids(ring, number or 1) == expected[-(number or 1) :]
+        assert ring.standing().rows == len(expected)
+        if len(ring._segments) > 1:
+            first, last = ring.standing().hole or (0, 0)
+            assert last == expected[0] - 1
+            assert not set(range(first, last + 1)) & model.known
+            assert first - 1 in model.known
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(steps, max_size=12), st.integers(1, 12))
+def test_a_small_ring_is_always_a_run_that_ends_with_the_newest(happened: list[tuple[str, int, int]], capacity: int) -> None:
+    ring, newest = ring_of(capacity), -1
+    for what, number, more in happened:
+        if what == "stream":
+            stream(ring, *range(number, number + more + 1))
+            newest = max(newest, number + more)
+        elif what == "rest":
+            answer(ring, number, number + more)
+            newest = max(newest, number + more)
+        got = ids(ring)
+        assert got == list(range(newest - len(got) + 1, newest + 1))
+        assert len(got) == ring.standing().rows <= capacity
+        assert (newest < 0) == (not got)
+
+
+def test_the_real_trades_are_all_there_in_order(recording: Path) -> None:
+    total = 0
+    for symbol in ("sushiusdt", "akrousdt", "keepusdt", "ctkusdt"):
+        ring = ring_of(1_000)
+        seen = list(real.of_stream(recording, f"{symbol}@aggTrade"))
+        for frame, _ in seen:
+            assert ring.ingest(frame, LINK) is None
+        got = ring.read(1_000)
+        assert [trade.id for trade in got] == [data["a"] for _, data in seen]
+        assert [(trade.price, trade.quantity, trade.time, trade.buyer_is_maker) for trade in got] == [
+            (data["p"], data["q"], data["T"], data["m"]) for _, data in seen
+        ]
+        total += len(got)
+    assert total == 91
+    assert json.loads(seen[0][0])["stream"] == "ctkusdt@aggTrade"

@@ -1,0 +1,280 @@
+"""What can break, and for how long. Times are ms after the beginning of a schedule."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ats_sync.simulator.endpoints import FAPI
+
+from .exchange import RestFault
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something breaks ``at`` and is whole again after ``lasts`` ms."""
+
+    at: int
+
+    @property
+    def ends(self) -> int:
+        return self.at + getattr(self, "lasts", 0)
+
+    def arm(self, world: World) -> None:
+        line = world.line
+        line.at(line.start + self.at, lambda: self.begin(world))
+        if self.ends > self.at:
+            line.at(line.start + self.ends, lambda: self.end(world))
+
+    def begin(self, world: World) -> None:
+        raise NotImplementedError
+
+    def end(self, world: World) -> None:
+        """Undo what :meth:`begin` did, where that does not end by itself."""
+
+
+@dataclass(frozen=True)
+class Cut(Fault):
+    """Connections are closed, or reset (what is under way is lost)."""
+
+    route: str = ""
+    reset: bool = False
+
+    def begin(self, world: World) -> None:
+        for session in world.exchange.sessions(self.route):
+            session.cut(reset=self.reset)
+
+
+@dataclass(frozen=True)
+class HalfOpen(Fault):
+    """Bytes stop on the connections there are; new ones work."""
+
+    route: str = ""
+
+    def begin(self, world: World) -> None:
+        for session in world.exchange.sessions(self.route):
+            session.dead = True
+
+
+@dataclass(frozen=True)
+class Stall(Fault):
+    """Bytes to us are held up and then come all at once."""
+
+    lasts: int
+    route: str = ""
+
+    def begin(self, world: World) -> None:
+        for session in world.exchange.sessions(self.route):
+            session.stalled_until = world.line.now + self.lasts
+
+
+@dataclass(frozen=True)
+class Dark(Fault):
+    """Nothing gets through in either direction; connections of before are dead for good."""
+
+    lasts: int
+
+    def begin(self, world: World) -> None:
+        world.exchange.dark = True
+        for session in world.exchange.sessions():
+            session.dead = True
+
+    def end(self, world: World) -> None:
+        world.exchange.dark = False
+
+
+@dataclass(frozen=True)
+class Refuse(Fault):
+    """Connections are cut and no new stream connection is accepted."""
+
+    lasts: int
+
+    def begin(self, world: World) -> None:
+        world.exchange.refusing = True
+        for session in world.exchange.sessions():
+            session.cut(reset=True)
+
+    def end(self, world: World) -> None:
+        world.exchange.refusing = False
+
+
+@dataclass(frozen=True)
+class Deaf(Fault):
+    """Subscriptions are dropped in silence; the connections that were subscribed are cut."""
+
+    lasts: int
+
+    def begin(self, world: World) -> None:
+        world.exchange.deaf = True
+        for session in world.exchange.sessions():
+            session.cut(reset=False)
+
+    def end(self, world: World) -> None:
+        world.exchange.deaf = False
+
+
+@dataclass(frozen=True)
+class Events(Fault):
+    """Single events are lost, doubled, late (and so out of order) or made unusable; ``what`` selects the streams
+    by a part of their name, "final" the last events of candles."""
+
+    lasts: int
+    how: str
+    what: str
+    share: float = 0.5
+    delay: int = 3000
+
+    def begin(self, world: World) -> None:
+        rng = random.Random(self.at)
+
+        def mangle(stream: str, frame: bytes, _: int) -> Iterable[tuple[int, bytes]]:
+            chosen = b'"x":true' in frame if self.what == "final" else self.what in stream
+            if world.line.now >= end or not chosen or rng.random() >= self.share:
+                return ((0, frame),)
+            if self.how == "lose":
+                return ()
+            if self.how == "double":
+                return ((0, frame), (rng.randrange(2) * self.delay, frame))
+            if self.how == "late":
+                return ((rng.randrange(1, self.delay), frame),)
+            return ((0, _spoilt(frame, rng)),)
+
+        end = world.line.start + self.ends
+        world.damaged(self.what)
+        world.exchange.mangle.append(mangle)
+        world.line.at(end, lambda: world.exchange.mangle.remove(mangle))
+
+
+def _spoilt(frame: bytes, rng: random.Random) -> bytes:
+    kind = rng.randrange(5)
+    if kind == 0:
+        return frame[: rng.randrange(len(frame))]
+    if kind == 1:
+        return frame.replace(b'":"', b'":"x', 6)
+    if kind == 2:
+        return b'{"stream":"btcusdt@kline_1m","data":{}}'
+    if kind == 3:
+        return b"\xff\x00{"
+    return frame.replace(b'"E":1', b'"E":9', 1)
+
+
+@dataclass(frozen=True)
+class Mute(Fault):
+    """One stream falls silent alone, until resubscribed, moved, or to the fault's end ("ever")."""
+
+    lasts: int
+    stream: str
+    until: str
+
+    def begin(self, world: World) -> None:
+        world.damaged(self.stream)
+        world.exchange.mute_stream(self.stream, self.until)
+
+    def end(self, world: World) -> None:
+        world.exchange.mute.pop(self.stream, None)
+
+
+@dataclass(frozen=True)
+class Rest(Fault):
+    """A share of the requests fails in one way; see ``REST_KINDS``."""
+
+    lasts: int
+    kind: str
+    share: float = 1.0
+    lag: int = 0
+
+    def begin(self, world: World) -> None:
+        fault = RestFault(self.kind, self.share, self.lag)
+        end = world.line.start + self.ends
+        if self.kind == "lag":
+            world.lag_until = max(world.lag_until, end)
+            world.lag = max(world.lag, self.lag)
+        if self.kind.startswith("slow") or self.kind == "timeout":
+            world.slow_until = max(world.slow_until, end + 20_000)
+        world.exchange.rest_faults.append(fault)
+        world.line.at(end, lambda: world.exchange.rest_faults.remove(fault))
+
+
+@dataclass(frozen=True)
+class Ban(Fault):
+    """The address is banned: 418 until then."""
+
+    lasts: int
+
+    def begin(self, world: World) -> None:
+        world.exchange.limits[FAPI].ban(world.line.now, self.lasts / 1000.0)
+
+
+@dataclass(frozen=True)
+class Others(Fault):
+    """Another program on this address uses a share of the limit at once."""
+
+    share: float
+
+    def begin(self, world: World) -> None:
+        world.exchange.spend(FAPI, int(world.exchange.weight_limit * self.share))
+
+    @property
+    def ends(self) -> int:
+        return self.at
+
+
+@dataclass(frozen=True)
+class Pause(Fault):
+    """The process is stopped; with ``asleep`` the machine is, and its steady clock stands still."""
+
+    lasts: int
+    asleep: bool = False
+
+    def begin(self, world: World) -> None:
+        world.pauses += 1
+        if world.pauses == 1:
+            world.stopped_at = world.line.now
+            world.process.stop()
+
+    def end(self, world: World) -> None:
+        world.pauses -= 1
+        if not world.pauses:
+            if self.asleep:
+                world.clocks.stood_still += (world.line.now - world.stopped_at) / 1000.0
+            world.process.go_on()
+
+
+@dataclass(frozen=True)
+class Sluggish(Fault):
+    """The process gets little of the processor: every thread waits for its turns."""
+
+    lasts: int
+    delay: int = 300
+
+    def begin(self, world: World) -> None:
+        world.process.sluggish = self.delay
+
+    def end(self, world: World) -> None:
+        world.process.sluggish = 0
+
+
+@dataclass(frozen=True)
+class WallClock(Fault):
+    """Somebody sets the machine's wall clock."""
+
+    seconds: float
+
+    def begin(self, world: World) -> None:
+        world.clocks.wall_error += self.seconds
+
+
+@dataclass(frozen=True)
+class Delist(Fault):
+    """A symbol leaves the exchange."""
+
+    symbol: str
+
+    def begin(self, world: World) -> None:
+        world.exchange.delisted.add(self.symbol)
+        world.delisted[self.symbol] = world.line.now

@@ -1,0 +1,118 @@
+"""Comparing what a reader was given with what was true: every function raises :class:`BrokenPromise`.
+
+``since`` and ``until`` (ms): the answer must hold all that the exchange had told by ``since``, and nothing that it
+had not made by ``until``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ats_sync.venue.decode import Book, Mark, Trade
+from ats_sync.venue.intervals import next_open, open_time
+
+from .exchange import BrokenPromise
+from .tape import BookTruth, KlineTruth, TradeTruth
+
+FINAL_TOLD_AFTER = 2_100
+"""A candle's last change is told at most this long (ms) after its close."""
+AHEAD = 400
+"""By so much (ms) our idea of the exchange's time may be ahead."""
+
+Row = list[Any]
+
+
+def check_invariants(rows: Sequence[Row], interval: str) -> None:
+    """Open times strictly increasing by the interval, prices in order."""
+    for before, after in zip(rows, rows[1:], strict=False):
+        if next_open(interval, before[0]) != after[0]:
+            raise BrokenPromise(f"a hole or a duplicate: {before[0]} is followed by {after[0]} in {interval}")
+    for row in rows:
+        opened, o, h, low, c = row[0], *map(float, row[1:5])
+        if not low <= min(o, c) <= max(o, c) <= h:
+            raise BrokenPromise(f"not a candle: {row}")
+        if row[6] != next_open(interval, opened) - 1:
+            raise BrokenPromise(f"a wrong close time: {row}")
+
+
+def check_klines(
+    rows: Sequence[Row], interval: str, truth: KlineTruth, *, since: int, until: int, last_told: tuple[int, int] | None
+) -> None:
+    """``last_told``: open time and trades that the newest candle must have got to at least."""
+    if not rows:
+        raise BrokenPromise("no rows at all")
+    check_invariants(rows, interval)
+    newest = rows[-1][0]
+    if newest > until + AHEAD:
+        raise BrokenPromise(f"a candle that opens {newest - until} ms from now: {rows[-1]}")
+    if newest < open_time(interval, since):
+        raise BrokenPromise(f"the newest row opened at {newest}, the exchange is at {since} or later")
+    if last_told is not None:
+        opened, trades = last_told
+        held = next((row for row in reversed(rows) if row[0] == opened), None)
+        if held is None:
+            if opened > newest:
+                raise BrokenPromise(f"the candle of {opened}, told of before {since}, is not there yet")
+        elif held[8] < trades:
+            raise BrokenPromise(f"{trades - held[8]} trades told before {since} lack in {held}; now {until}")
+    previous: Row | None = None
+    for row in rows:
+        _check_row(row, previous, interval, truth, since, until)
+        previous = row
+
+
+def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth, since: int, until: int) -> None:
+    opened = row[0]
+    versions = truth.versions.get(opened)
+    if next_open(interval, opened) + FINAL_TOLD_AFTER <= since:
+        if versions is not None and row != versions[-1][2]:
+            raise BrokenPromise(f"a closed candle differs from REST: {row}, the truth is {versions[-1][2]}")
+        return
+    if row[8] == 0:
+        if previous is not None and not row[1] == row[2] == row[3] == row[4] == previous[4]:
+            raise BrokenPromise(f"a flat candle that is none: {previous}, {row}")
+        return
+    if versions is None:
+        raise BrokenPromise(f"an invented candle: {row}")
+    same = [version for version in versions if version[1] == row[8]]
+    if not any(version[2] == row and version[0] <= until for version in same):
+        raise BrokenPromise(f"never was: {row}; known: {same or versions[-3:]}")
+
+
+def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: int) -> None:
+    """Consecutive, true, and up to ``last_told`` at least."""
+    for before, after in zip(trades, trades[1:], strict=False):
+        if after.id != before.id + 1:
+            raise BrokenPromise(f"a hole or a duplicate: trade {before.id} is followed by {after.id}")
+    for trade in (*trades[:2], *trades[-3:]):
+        known = truth.by_id.get(trade.id)
+        if known is None or (trade.price, trade.quantity, trade.time, trade.last_trade, trade.buyer_is_maker) != (
+            known["p"], known["q"], known["T"], known["l"], known["m"],
+        ):  # fmt: skip
+            raise BrokenPromise(f"never was: {trade}; the truth is {known}")
+    newest = trades[-1].id if trades else -1
+    if newest < last_told:
+        raise BrokenPromise(f"trades up to {last_told} were told, the newest served is {newest}")
+
+
+def check_book(book: Book, truth: BookTruth, *, last_told: int) -> None:
+    if book.update_id < last_told:
+        raise BrokenPromise(f"the book stands at {book.update_id}, {last_told} was told")
+    levels = truth.levels.get(book.update_id)
+    if levels is not None and (book.bids[:20], book.asks[:20]) != levels:
+        raise BrokenPromise(f"a book that never was: {book}")
+
+
+def same_touch(book: Book, truth: BookTruth, told: int) -> bool:
+    """Whether the best prices and quantities are those of the state ``told``."""
+    bids, asks = truth.levels[told]
+    return book.bids[:1] == bids[:1] and book.asks[:1] == asks[:1]
+
+
+def check_mark(mark: Mark, marks: dict[tuple[str, int], str], *, since: int) -> None:
+    if mark.time < since:
+        raise BrokenPromise(f"a mark price of {mark.time}, the bound is {since}")
+    known = marks.get((mark.symbol, mark.time))
+    if known is not None and known != mark.mark_price:
+        raise BrokenPromise(f"never was: {mark}; the truth is {known}")

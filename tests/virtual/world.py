@@ -1,0 +1,369 @@
+"""One schedule from beginning to end: an exchange, a client, faults, readers, and the promises checked all along."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ats_sync.config import Config
+from ats_sync.errors import AtsSyncError, DataError, InvalidSymbol, NotInMemory, RequestError
+from ats_sync.feeds import FEEDS, Key, Kind
+from ats_sync.reads import memory_only
+from ats_sync.status import FeedState, feed_statuses
+from ats_sync.store.market import stream_of
+
+from . import truth
+from .exchange import BrokenPromise, Exchange
+from .faults import Fault
+from .process import Process
+from .tape import LENGTH, SETTINGS, tape
+from .timeline import MachineClocks, Timeline
+
+CONVERGED_WITHIN = 30_000
+LOOK_EVERY = 1_000
+SLACK = 500
+"""What the network takes, and what our idea of the exchange's time may lag (ms)."""
+STALE_KLINES = 3_000 + SLACK
+STALE_TRADES = 3_000 + SLACK
+STALE_BOOK = 2_000 + SLACK
+STALE_DAMAGED_BOOK = 6_500 + SLACK
+STALE_MARK = 5_000 + SLACK
+THROTTLE = 450
+JOINED = 1_500
+"""A reader may be given the answer of a request that was sent so long before it asked."""
+DELISTED_WITHIN = 150_000
+MAX_TRADES = 60
+
+
+@dataclass(frozen=True)
+class Read:
+    """A read that may wait for REST."""
+
+    at: int
+    kind: str
+    symbol: int = 0
+    interval: int = 0
+    limit: int = 20
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All that a run depends on."""
+
+    setting: int = 0
+    seed: int = 0
+    faults: tuple[Fault, ...] = ()
+    reads: tuple[Read, ...] = ()
+    weight_limit: int = 2400
+    connection_max_age: float = 23 * 3600.0
+    wall_error: float = 0.0
+    skip: int = 0
+    """Where the tape is entered (ms after its start)."""
+
+    @property
+    def ends(self) -> int:
+        return max([20_000, *(fault.ends for fault in self.faults), *(read.at for read in self.reads)])
+
+
+@dataclass
+class World:
+    schedule: Schedule
+    pauses: int = 0
+    stopped_at: int = 0
+    lag: int = 0
+    lag_until: int = 0
+    slow_until: int = 0
+    delisted: dict[str, int] = field(default_factory=dict)
+    served: dict[str, int] = field(default_factory=lambda: {"memory": 0, "rest": 0, "raised": 0, "peeks": 0, "fresh": 0})
+
+    def __post_init__(self) -> None:
+        schedule = self.schedule
+        self.tape = tape(SETTINGS[schedule.setting])
+        self.symbols = self.tape.setting.symbols
+        self.intervals = self.tape.setting.intervals
+        self.rng = random.Random(schedule.seed)
+        self.line = Timeline(self.tape.start)
+        self.clocks = MachineClocks(self.line, wall_error=schedule.wall_error)
+        self.config = Config(
+            futures_weight_limit=schedule.weight_limit,
+            connection_max_age=schedule.connection_max_age,
+            max_klines=100,
+            warmup_klines=60,
+            max_trades=MAX_TRADES,
+            max_open_interest=10,
+            proxies={},
+        )
+        self.exchange = Exchange(
+            self.line, self.tape, self.rng, weight_limit=schedule.weight_limit, share=self.config.weight_share
+        )
+        self.process = Process(self.line, self.clocks, self.exchange, self.config, self.rng)
+        self.process.looked.append(self._look)
+        self._damaged: set[str] = set()
+        self._peeks: list[Callable[[], None]] = [
+            *(self._peek_klines(s, i) for s in self.symbols for i in self.intervals),
+            *(self._peek_trades(s) for s in self.symbols),
+            *(self._peek_book(s) for s in self.symbols),
+            *(self._peek_mark(s) for s in self.symbols),
+        ]
+
+    # --- the run --------------------------------------------------------------------------------------------
+
+    def run(self) -> World:
+        schedule, line = self.schedule, self.line
+        self.process.start(self.symbols, self.intervals)
+        for fault in schedule.faults:
+            fault.arm(self)
+        line.after(LOOK_EVERY, self._look_at_all)
+        for read in sorted(schedule.reads, key=lambda each: each.at):
+            line.run_until(line.start + read.at)
+            line.run_until(line.now + 120_000, lambda: not self.process.stopped)
+            self._read(read)
+        line.run_until(line.start + schedule.ends)
+        converged = max(line.now, self.exchange.waits_until()) + CONVERGED_WITHIN
+        while line.now < converged:
+            line.run_until(converged)
+            if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._told_lately():
+                converged = self.exchange.waits_until() + CONVERGED_WITHIN
+        if schedule.weight_limit < 1000:
+            line.run_until(line.now + 61_000)
+        if line.now > line.start + LENGTH:
+            raise AssertionError("the schedule is longer than the tape")
+        self._check_converged()
+        self._check_growth()
+        return self
+
+    def _told_lately(self) -> bool:
+        return self.exchange.waits_until() < self.line.now
+
+    def damaged(self, what: str) -> None:
+        """Streams with this in their name do not get all that is due to them."""
+        self._damaged.add(what)
+
+    def _is_damaged(self, stream: str) -> bool:
+        return any(what == "final" or what in stream for what in self._damaged)
+
+    # --- what memory says at once -------------------------------------------------------------------------------
+
+    def _look_at_all(self) -> None:
+        self.line.after(LOOK_EVERY, self._look_at_all)
+        if not self.process.stopped:
+            for peek in self._peeks:
+                self._peek(peek)
+
+    def _look(self) -> None:
+        """Somebody looks right after a step, at something."""
+        if self.rng.random() < 0.15:
+            self._peek(self.rng.choice(self._peeks))
+
+    def _peek(self, peek: Callable[[], None]) -> None:
+        self.served["peeks"] += 1
+        with memory_only():
+            try:
+                peek()
+            except (NotInMemory, InvalidSymbol):
+                return
+        self.served["fresh"] += 1
+
+    def _since(self, stale: int) -> int:
+        lagging = self.lag + 8000 if self.line.now < self.lag_until + 10_000 else 0
+        return self.line.now - stale - lagging
+
+    def _peek_klines(self, symbol: str, interval: str) -> Callable[[], None]:
+        known = self.tape.klines[symbol, interval]
+        stream = stream_of(Key(Kind.KLINES, symbol, interval)) or ""
+
+        def peek() -> None:
+            rows = self.process.reads.klines(symbol, interval, self.rng.randrange(1, 6), max_age=None, exact=True)
+            since = self._since(STALE_KLINES)
+            told = self._told(symbol, interval, stream, rows, since)
+            truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told)
+
+        return peek
+
+    def _told(
+        self, symbol: str, interval: str, stream: str, rows: list[truth.Row], since: int
+    ) -> tuple[int, int] | None:
+        """What the newest candle must have got to."""
+        told = self.tape.klines[symbol, interval].last_told(self._until_delisting(symbol, since))
+        if told is None or not self._is_damaged(stream):
+            return told
+        series = self.process.store.klines[symbol, interval]
+        _, event, answered = series.last_heard()
+        untold_until = max(event, answered) + THROTTLE
+        known = self.tape.trades[symbol]
+        held = next((row[8] for row in rows if row[0] == told[0]), 0)
+        counted = self.tape.klines[symbol, interval].versions[told[0]][0][1]
+        for at, count in zip(known.times, known.counts, strict=True):
+            if at >= told[0] and at <= since:
+                counted += count
+                if counted > held and at > untold_until:
+                    return told
+        # What is missing was traded so soon after the last event that its absence is no evidence.
+        return None
+
+    def _until_delisting(self, symbol: str, since: int) -> int:
+        return min(since, self.delisted.get(symbol, since))
+
+    def _peek_trades(self, symbol: str) -> Callable[[], None]:
+        known = self.tape.trades[symbol]
+
+        def peek() -> None:
+            trades = self.process.reads.trades(symbol, self.rng.randrange(1, 30), max_age=None)
+            since = self._until_delisting(symbol, self._since(STALE_TRADES))
+            truth.check_trades(trades, known, last_told=known.last_told(since))
+
+        return peek
+
+    def _peek_book(self, symbol: str) -> Callable[[], None]:
+        known = self.tape.books[symbol]
+        stream = stream_of(Key(Kind.BOOK, symbol)) or ""
+
+        def peek() -> None:
+            book = self.process.reads.book(symbol, 20, max_age=None)
+            damaged = self._is_damaged(stream)
+            since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
+            told = known.last_told(since)
+            if damaged and told >= 0 and truth.same_touch(book, known, told):
+                told = -1  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
+            truth.check_book(book, known, last_told=told)
+
+        return peek
+
+    def _peek_mark(self, symbol: str) -> Callable[[], None]:
+        def peek() -> None:
+            mark = self.process.reads.mark(symbol, max_age=None)
+            truth.check_mark(mark, self.tape.marks, since=self._since(STALE_MARK))
+
+        return peek
+
+    # --- what a reader gets who may wait --------------------------------------------------------------------------
+
+    def _read(self, read: Read) -> None:
+        symbol = self.symbols[read.symbol % len(self.symbols)]
+        interval = self.intervals[read.interval % len(self.intervals)]
+        process, reads = self.process, self.process.reads
+        asked, hits = self.line.now, process.counters.hits
+        value: Any
+        try:
+            if read.kind == "klines":
+                value = reads.klines(symbol, interval, read.limit, max_age=None, exact=True)
+            elif read.kind == "trades":
+                value = reads.trades(symbol, read.limit, max_age=None)
+            elif read.kind == "book":
+                value = reads.book(symbol, read.limit, max_age=None)
+            elif read.kind == "mark":
+                value = reads.mark(symbol, max_age=None)
+            elif read.kind == "open interest":
+                value = reads.open_interest(symbol, self.config.open_interest_periods[0], 5, max_age=None)
+            else:
+                value = reads.spot_price(symbol, max_age=None)
+        except (DataError, RequestError, InvalidSymbol, LookupError) as error:
+            if not isinstance(error, AtsSyncError):
+                raise
+            self.served["raised"] += 1
+            return
+        if process.counters.hits > hits:
+            self.served["memory"] += 1
+            return  # the same as a peek, which are many
+        self.served["rest"] += 1
+        slow = 12_000 if self.line.now < self.slow_until else 0
+        since = asked - JOINED - slow - (self.lag + 2000 if self.line.now < self.lag_until + 15_000 else 0)
+        since = self._until_delisting(symbol, since)
+        if read.kind == "klines":
+            told = self.tape.klines[symbol, interval].last_told(since)
+            known = self.tape.klines[symbol, interval]
+            truth.check_klines(value, interval, known, since=since, until=self.line.now, last_told=told)
+        elif read.kind == "trades":
+            told_trade = self.tape.trades[symbol].last_told(since)
+            truth.check_trades(value, self.tape.trades[symbol], last_told=told_trade)
+        elif read.kind == "book":
+            truth.check_book(value, self.tape.books[symbol], last_told=self.tape.books[symbol].last_told(since))
+        elif read.kind == "mark":
+            truth.check_mark(value, self.tape.marks, since=since - 1100)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _check_converged(self) -> None:
+        process, now = self.process, self.line.now
+        left_alone = self._unheard()
+        for status in feed_statuses(process.engine, process.store, process.clock):
+            key = Key(Kind(status.kind), status.symbol, status.interval)
+            if key in left_alone or key.kind in (Kind.TICKERS, Kind.QUOTES):
+                continue  # (Among three symbols there is not always a change to tell of.)
+            if status.symbol in self.delisted:
+                if now - self.delisted[status.symbol] > DELISTED_WITHIN and status.state is not FeedState.GONE:
+                    raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
+                continue
+            if status.state not in (FeedState.LIVE, FeedState.POLLED):
+                state = process.engine.upkeep.states[key]
+                raise BrokenPromise(f"not live again: {status}; {state}")
+        since = now - STALE_KLINES
+        for symbol in self.symbols:
+            if symbol in self.delisted:
+                continue
+            for interval in self.intervals:
+                if Key(Kind.KLINES, symbol, interval) not in left_alone:
+                    self._check_history(symbol, interval, since)
+            ring = process.store.trades[symbol]
+            if Key(Kind.TRADES, symbol) not in left_alone and ring.standing().rows < MAX_TRADES:
+                raise BrokenPromise(f"{ring.key} holds {ring.standing()}, it should be whole")
+        for peek in self._peeks:
+            self._peek(peek)
+
+    def _check_history(self, symbol: str, interval: str, since: int) -> None:
+        process = self.process
+        series = process.store.klines[symbol, interval]
+        limit = series.standing(process.clock.exchange_ms()).rows
+        if limit < min(60, self.config.max_klines):
+            raise BrokenPromise(f"{series.key} has only {limit} rows")
+        with memory_only():
+            rows = process.reads.klines(symbol, interval, limit, max_age=None, exact=True)
+        known = self.tape.klines[symbol, interval]
+        told = self._told(symbol, interval, stream_of(series.key) or "", rows, since)
+        truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told)
+
+    def _unheard(self) -> set[Key]:
+        """Series whose stream nothing helped and has not said a word since: REST may go on serving them."""
+        process = self.process
+        return {
+            key
+            for key in process.engine.upkeep.given_up
+            if process.store is not None and self._is_damaged(stream_of(key) or "?")
+        }
+
+    def _check_growth(self) -> None:
+        engine, process = self.process.engine, self.process
+        states = len(engine.upkeep.states)
+        sizes = {
+            "agenda": (len(engine.upkeep._agenda), 40 * states),
+            "held": (len(engine.upkeep._held), states),
+            "fetches": (len(engine.upkeep.fetches), 0),
+            "actions": (len(engine.connections.actions), 0),
+            "connections": (len(engine.connections.connections), 4),
+            "streams": (process.streams(), 4),
+            "sessions": (len(self.exchange.sessions()), 4),
+            "requests in line": (len(process.requests.queue), states),
+            "requests under way": (process.requests.under_way, states),
+            "refused": (len(engine.connections.refused), 100),
+            "unanswered messages": (sum(len(c.requests) for c in engine.connections.connections.values()), 4),
+            "candles ahead": (max(len(series._ahead) for series in process.store.klines.values()), 3),
+            "in line by bucket": (sum(map(len, process.requests.queue._heaps.values())), 2 * states),
+        }
+        for name, (size, most) in sizes.items():
+            if size > most:
+                raise BrokenPromise(f"{name}: {size}, expected at most {most}")
+
+
+def run(schedule: Schedule) -> World:
+    """Run a schedule; :class:`BrokenPromise` names the moment and the schedule."""
+    world = World(schedule)
+    try:
+        return world.run()
+    except BrokenPromise as broken:
+        seconds = (world.line.now - world.line.start) / 1000.0
+        raise BrokenPromise(f"at {seconds:.3f} s: {broken}\n{schedule}") from None
+
+
+__all__ = ["FEEDS", "Read", "Schedule", "World", "replace", "run"]
