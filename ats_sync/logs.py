@@ -31,7 +31,11 @@ class Sparing:
     def warning(self, kind: str, text: str, *values: object) -> None:
         self._log(logging.WARNING, kind, text, values)
 
-    def _log(self, level: int, kind: str, text: str, values: tuple[object, ...]) -> None:
+    def exception(self, kind: str, text: str, *values: object) -> None:
+        """An error with the trace of the exception being handled."""
+        self._log(logging.ERROR, kind, text, values, trace=True)
+
+    def _log(self, level: int, kind: str, text: str, values: tuple[object, ...], *, trace: bool = False) -> None:
         now = time.monotonic()
         with self._lock:
             last, left_out = self._seen.get(kind, (now - EVERY, 0))
@@ -42,6 +46,6 @@ class Sparing:
                 self._seen.clear()
             self._seen[kind] = (now, 0)
         if left_out:
-            self._logger.log(level, text + " (and %d more like it)", *values, left_out)
+            self._logger.log(level, text + " (and %d more like it)", *values, left_out, exc_info=trace)
         else:
-            self._logger.log(level, text, *values)
+            self._logger.log(level, text, *values, exc_info=trace)

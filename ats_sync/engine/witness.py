@@ -148,7 +148,6 @@ class Witnesses:
         same = held.bids[0][:2] == [bid, bid_quantity] and held.asks[0][:2] == [ask, ask_quantity]
         return "" if same else "its stream is silent though the book changes"
 
-
     def _lags(self, symbol: str, known: _Symbol, depth: DepthBook, book: BookSeries | None, at: Moment) -> bool:
         """Whether a full book has for a while not come to an update id that other streams have told."""
         quote = self._store.quotes.get(symbol)

@@ -33,12 +33,6 @@ class Requests(Protocol):
     def ask(self, fetch: Fetch, timeout: float) -> Any:
         """What was decoded from the answer. Raises :class:`~ats_sync.errors.RequestError`."""
 
-    def candles(self, count: int, lacking: int) -> None:
-        """How many kline series there are, and how many need a repair: the budget keeps room for it."""
-        with self._lock:
-            self._budget.candles(count, lacking)
-            self._changed.notify()
-
     def usage(self, bucket: Bucket) -> Usage:
         """What a bucket has used in its window."""
 
@@ -114,6 +108,12 @@ class RequestThreads:
         if not ticket.ready.is_set():
             raise RequestTimeout(f"{fetch.request.path} was not answered within {timeout:g} s")
         return ticket.value
+
+    def candles(self, count: int, lacking: int) -> None:
+        """How many kline series there are, and how many need a repair: the budget keeps room for it."""
+        with self._lock:
+            self._budget.candles(count, lacking)
+            self._changed.notify()
 
     def _staff(self) -> None:
         """See to it that somebody does what was just put in line. The lock is held."""

@@ -31,6 +31,7 @@ log = Sparing(logging.getLogger(__name__))
 
 MOST_REPLIES = 10_000
 LONGEST_WAIT = 60.0
+AFTER_FAILURE = 0.2
 COUNT_EVERY = 0.2
 
 EngineEvent = Callable[[Engine, Moment], None]
@@ -176,26 +177,35 @@ class Runtime:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            events, replies, notices = self._next_events()
-            with self.engine_lock:
-                for number, message in replies:
-                    self.engine.replied(number, message, moment(self._clock))
-                for event in events:
-                    event(self.engine, moment(self._clock))
-                if notices:
-                    self.engine.noticed(notices, moment(self._clock))
-                at = moment(self._clock)
-                self.engine.tick(at)
-                actions = self.engine.take()
-                counted = at.steady >= self._count_due
-                candles = self.engine.upkeep.candles() if counted else (0, 0)
-            if counted:
-                self._count_due = at.steady + COUNT_EVERY
-                self.requests.candles(*candles)
-            for action in actions:
-                self._carry_out(action)
-            with self.changed:
-                self.changed.notify_all()
+            try:
+                self._turn()
+            except Exception:
+                # A fault of ours; with a dead engine nothing would ever be repaired again.
+                log.exception("engine", "the engine failed on an event; it goes on")
+                self._clock.wait(self._stop, AFTER_FAILURE)
+
+    def _turn(self) -> None:
+        """Take in what has happened, and carry out what follows."""
+        events, replies, notices = self._next_events()
+        with self.engine_lock:
+            for number, message in replies:
+                self.engine.replied(number, message, moment(self._clock))
+            for event in events:
+                event(self.engine, moment(self._clock))
+            if notices:
+                self.engine.noticed(notices, moment(self._clock))
+            at = moment(self._clock)
+            self.engine.tick(at)
+            actions = self.engine.take()
+            counted = at.steady >= self._count_due
+            candles = self.engine.upkeep.candles() if counted else (0, 0)
+        if counted:
+            self._count_due = at.steady + COUNT_EVERY
+            self.requests.candles(*candles)
+        for action in actions:
+            self._carry_out(action)
+        with self.changed:
+            self.changed.notify_all()
 
     def _next_events(self) -> tuple[list[EngineEvent], list[tuple[int, dict[str, Any]]], list[Notice]]:
         """What has happened, or nothing when the engine has something to do by itself."""

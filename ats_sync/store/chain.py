@@ -66,8 +66,10 @@ class DiffChain:
                 return True
             if diff.previous != told.last:
                 self.holes += 1
-                self._begin_with(diff, link)
-                return False
+                # A snapshot may have told what was left out; ids that run backwards are nothing to go on with.
+                if not told.last < diff.previous <= self.tip:
+                    self._begin_with(diff, link)
+                    return False
         if diff.last <= self.tip:
             if diff.event > self.event + BACKWARDS:
                 self._begin_with(diff, link)

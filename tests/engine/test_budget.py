@@ -21,7 +21,7 @@ CONFIG = Config(futures_weight_limit=100, spot_weight_limit=100, weight_share=0.
 
 def at(second: float) -> Moment:
     """``second`` is counted from a minute's turn."""
-    return Moment(5_000.0 + second, MIDNIGHT + int(second * 1000))
+    return Moment(5_000.0 + second, MIDNIGHT + round(second * 1000))
 
 
 def weighing(weight: int, *, host: Host = Host.FUTURES) -> Request:

@@ -413,6 +413,19 @@ def test_a_replacement_that_fails_leaves_the_old_one_at_work() -> None:
     assert wire.delivered() == {name for name, _ in names(3)}
 
 
+def test_a_replaced_connection_that_had_died_in_silence_may_have_missed_something() -> None:
+    wire = wire_of(names(3), connection_max_age=100.0)
+    settle(wire)
+    (old,) = wire.open.values()
+    wire.live.clear()
+    assert wire.run(150, until=lambda: replacing(wire))
+    wire.frozen.add(old)
+    assert wire.run(20, until=lambda: not replacing(wire))
+    assert wire.moved == []
+    assert {name for name, _ in wire.live} == {name for name, _ in names(3)}
+    assert wire.gone == [old]
+
+
 @pytest.mark.parametrize("acknowledged", [True, False])
 def test_the_old_one_dies_during_the_overlap(acknowledged: bool) -> None:
     wire = wire_of(names(3), connection_max_age=100.0)

@@ -45,6 +45,8 @@ class Wire:
         self.moved: list[tuple[str, Link]] = []
         self.gone: list[Link] = []
         self.most_open = 0
+        self.frozen: set[Link] = set()
+        """Open, but nothing arrives any more."""
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
 
@@ -66,7 +68,12 @@ class Wire:
             wake = min(end, due if due is not None else end, self._agenda[0][0] if self._agenda else end)
             idle = idle + 1 if wake <= self.now else 0
             assert idle < 100, f"it asks to be woken at {due} again and again, now is {self.now}"
-            self.now = max(self.now, wake)
+            # A computed moment and the difference that it is compared by may round apart.
+            self.now = max(self.now, wake) + (1e-6 if idle > 10 else 0.0)
+            exchange = self.at().exchange / 1000.0
+            for link in self.open.values():
+                if link not in self.frozen:
+                    link.proved(exchange, exchange)
             while self._agenda and self._agenda[0][0] <= self.now:
                 heapq.heappop(self._agenda)[2]()
             self.connections.tick(self.at())
@@ -100,8 +107,7 @@ class Wire:
             link = self.open[action.connection]
             if reply is not None:
                 if reply == {"result": None}:
-                    held = self.subscribed[action.connection]
-                    held.difference_update(names) if message["method"] == "UNSUBSCRIBE" else held.update(names)
+                    self.later(self.latency / 2, lambda: self._obey(link, message["method"], names))
                 self.later(self.latency, lambda: self._reply(action.connection, link, reply | {"id": message["id"]}))
         else:
             assert isinstance(action, Disconnect)
@@ -121,6 +127,11 @@ class Wire:
         self.subscribed[action.connection] = set()
         self.most_open = max(self.most_open, len(self.open))
         self.connections.opened(action.connection, action.link, self.at())
+
+    def _obey(self, link: Link, method: str, names: list[str]) -> None:
+        if self.open.get(link.connection) is link:
+            held = self.subscribed[link.connection]
+            held.difference_update(names) if method == "UNSUBSCRIBE" else held.update(names)
 
     def _reply(self, number: int, link: Link, message: dict[str, Any]) -> None:
         if self.open.get(number) is link:

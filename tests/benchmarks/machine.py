@@ -1,0 +1,167 @@
+"""The cores, the child processes and the clocks that the measurements run on.
+
+Only processes that a benchmark has started itself are pinned.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+CONSUMER, PRODUCER = 0, 1
+_PATIENCE = 180.0
+
+
+def pin(pid: int, core: int) -> bool:
+    """Keep a process that a benchmark has started on one core; whether that could be done."""
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return False
+    os.sched_setaffinity(pid, {cores[core % len(cores)]})
+    return True
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def description() -> str:
+    """Interpreter and machine in one line."""
+    return (
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, "
+        f"{os.cpu_count()} cores, {processor()}"
+    )
+
+
+def memory_mb() -> float:
+    """Resident memory of this process, MB (the most it ever had where the system tells no more)."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def collection_ms(times: int = 5) -> float:
+    """How long a full garbage collection takes, ms: the median."""
+    gc.collect()
+    taken = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        gc.collect()
+        taken.append((time.perf_counter() - begun) * 1e3)
+    return sorted(taken)[times // 2]
+
+
+class Client(Protocol):
+    """What consumes frames in a child process."""
+
+    def start(self) -> None:
+        """Return when everything is subscribed."""
+
+    def frames(self) -> int:
+        """Frames whose values are held so far."""
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Anything else the benchmark wants of it."""
+
+    def close(self) -> None: ...
+
+
+def _serve(pipe: Connection, make: Callable[..., Client], arguments: Mapping[str, Any], core: int | None) -> None:
+    if core is not None:
+        pin(0, core)
+    try:
+        client = make(**arguments)
+        client.start()
+    except BaseException as error:
+        pipe.send(error if isinstance(error, ImportError) else RuntimeError(f"{type(error).__name__}: {error}"))
+        raise SystemExit(1) from error
+    pipe.send(None)
+    try:
+        while (command := pipe.recv()) is not None:
+            name, options = command
+            if name == "cpu":
+                pipe.send((time.process_time(), client.frames()))
+            else:
+                pipe.send(client.call(name, options))
+    finally:
+        client.close()
+
+
+class Child:
+    """A client in a process of its own."""
+
+    def __init__(self, make: Callable[..., Client], core: int | None = CONSUMER, **arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, make, arguments, core), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.begun = time.perf_counter()
+        try:
+            error = self._receive()
+        except BaseException:
+            self.close()
+            raise
+        if error is not None:
+            self.close()
+            raise error
+
+    def _receive(self) -> Any:
+        if not self._pipe.poll(_PATIENCE):
+            raise RuntimeError(f"a child did not answer within {_PATIENCE:.0f} s")
+        return self._pipe.recv()
+
+    def call(self, name: str, **options: Any) -> Any:
+        """What the client answers to a call."""
+        self._pipe.send((name, options))
+        return self._receive()
+
+    def cpu(self) -> tuple[float, int]:
+        """``(CPU seconds so far, frames so far)`` of the child."""
+        self._pipe.send(("cpu", {}))
+        seconds, frames = self._receive()
+        return float(seconds), int(frames)
+
+    def close(self) -> None:
+        """End the process."""
+        try:
+            self._pipe.send(None)
+        except OSError:
+            pass
+        self.process.join(10.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self._pipe.close()
+
+
+@contextmanager
+def child(make: Callable[..., Client], core: int | None = CONSUMER, **arguments: Any) -> Iterator[Child]:
+    """A client in a process of its own, ended at the end."""
+    made = Child(make, core, **arguments)
+    try:
+        yield made
+    finally:
+        made.close()
