@@ -10,6 +10,7 @@ import time
 from typing import Protocol
 
 _DISAGREEMENT = 1.0
+_UNSURE = 900.0
 _BELIEVED = 1.0
 """How far (seconds) an event may correct the clock by itself; more than that is settled by ``/time``."""
 
@@ -69,6 +70,14 @@ class Clock:
     def exchange_ms(self) -> int:
         """The exchange's time now, epoch milliseconds."""
         return int(self.exchange() * 1000)
+
+    def earliest_ms(self) -> int:
+        """What the exchange's time is at least: for what must not be believed too early. Before ``/time`` has
+        answered, or while it is in doubt, well behind what this machine's clock says."""
+        exchange, wall, steady = self._anchor
+        advance = min(self.wall() - wall, self.now() - steady)
+        margin = 0.0 if self.synchronised and not self._doubted else _UNSURE
+        return int((exchange + max(0.0, advance) - margin) * 1000)
 
     def proven(self) -> bool:
         """Whether both clocks agree on how long ago the anchor was, and no event contradicts it."""

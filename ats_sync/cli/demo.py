@@ -20,7 +20,7 @@ from ..manager import DataManager
 from ..simulator import SimulatedExchange
 from ..status import FeedState, Overall, Status
 from .failures import OK, CommandFailed, asking
-from .scanner import Finding, Scan, Scanner
+from .scanner import Finding, Scanner
 from .screen import Counts, Screen, Table
 
 SEED = 7
@@ -137,7 +137,13 @@ class _Demo:
                     if time.monotonic() > deadline:
                         raise
                     meter.show(_counts(manager.status(), awaited))
-            meter.show(_counts(manager.status(), awaited))
+
+            def caught_up(status: Status) -> bool:
+                meter.show(_counts(status, awaited))
+                return not manager.enable_websocket or _live(status)
+
+            # A busy machine has a backlog of frames by now, and nothing in it counts as fresh.
+            self._until(caught_up, deadline, "the streams lag behind; this machine is too busy for so many symbols")
         stats = manager.get_stats()
         self._screen.line(
             f"Ready after {time.monotonic() - began:.1f} s and {stats['rest_calls']} requests; "
@@ -152,16 +158,16 @@ class _Demo:
             due = began + self._seconds * (number + 1) / count
             self._pause.wait(max(0.0, due - time.monotonic()))
 
-    def _scan(self, title: str, symbols: Sequence[str]) -> Scan:
+    def _scan(self, title: str, symbols: Sequence[str]) -> None:
         scan = self._scanner.scan(symbols)
         shown = sorted(scan.findings, key=lambda finding: abs(finding.score), reverse=True)[:SHOWN]
         fast, slow = self._scanner.interval, self._scanner.slow_interval
         columns = (
             "symbol", "price", f"{fast} %", f"{slow or ''} %", "volume", "OI %", "fund %", "basis %", "book", "flow",
         )  # fmt: skip
+        count = f"{len(scan.findings)} of {len(symbols)}" if scan.failures else str(len(symbols))
         self._screen.heading(
-            f"{title}: {len(symbols)} symbols in {1000 * scan.seconds:.0f} ms, "
-            f"requests caused by the scan: {scan.requests}"
+            f"{title}: {count} symbols in {1000 * scan.seconds:.0f} ms, requests caused by the scan: {scan.requests}"
         )
         if shown:
             flows = sum(finding.flow is not None for finding in scan.findings)
@@ -170,8 +176,9 @@ class _Demo:
             self._screen.table(Table(f"the {len(shown)} that stand out{warm}", columns, rows))
         if scan.failures:
             symbol, error = next(iter(scan.failures.items()))
+            if not shown:
+                raise CommandFailed(f"not one symbol could be read; {symbol}: {error}")
             self._screen.line(f"{len(scan.failures)} symbols could not be read; {symbol}: {error}")
-        return scan
 
     def _outage(self, exchange: SimulatedExchange) -> None:
         screen, manager = self._screen, self._manager
@@ -188,7 +195,7 @@ class _Demo:
 
             def restored(status: Status) -> bool:
                 meter.show(_counts(status, STREAMED))
-                return all(feed.state is FeedState.LIVE for feed in status.feeds if feed.kind in STREAMED)
+                return _live(status)
 
             self._until(restored, began + self._patience(), "the streams were not restored")
         screen.line(f"{time.monotonic() - began:5.1f} s  restored, nothing is missing")
@@ -227,6 +234,10 @@ class _Demo:
         self._screen.table(Table("The figures", ("", ""), rows))
         self._screen.line()
         self._screen.line(str(self._manager.status()))
+
+
+def _live(status: Status) -> bool:
+    return all(feed.state is FeedState.LIVE for feed in status.feeds if feed.kind in STREAMED)
 
 
 def _counts(status: Status, kinds: Sequence[Kind]) -> Counts:

@@ -162,8 +162,13 @@ class Budget:
         if request.bucket is not Bucket.FUTURES:
             return 0
         tier = self.tier(request, cause)
-        wanted = self._candles if tier is Tier.PATIENT else self._lacking if tier is Tier.READ else 0
-        return min(wanted, int(window.limit * self.share) // 2)
+        allowed = int(window.limit * self.share)
+        if tier is Tier.READ:
+            # What needs a repair is not known at once, so a little is kept for it at all times.
+            wanted = max(self._lacking, min(self._candles, allowed // 10))
+        else:
+            wanted = self._candles if tier is Tier.PATIENT else 0
+        return min(wanted, allowed // 2)
 
     @staticmethod
     def tier(request: Request, cause: Cause) -> Tier:

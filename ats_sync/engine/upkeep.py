@@ -196,6 +196,10 @@ class Upkeep:
         state = self.states.get(key)
         if state is None or state.dead:
             return
+        if state.link is None:
+            # It was suspected, or not acknowledged there: the new connection begins it anew.
+            self.acknowledged(key, link, at)
+            return
         old, state.link = state.link, link
         state.epoch += 1
         if state.fetching is not None and state.fetching.link is old:
@@ -581,7 +585,7 @@ class Upkeep:
         return Fetch(state.key, request, state.cause, limit, state.link, state.epoch, state.feed.warm_up_order)
 
     def candles(self) -> tuple[int, int]:
-        """How many kline series are followed by stream, and how many were live and are not now."""
+        """How many kline series are followed by stream, and how many of those that were live need a repair."""
         if not self._streams:
             return 0, 0
         count = lacking = 0
@@ -591,7 +595,8 @@ class Upkeep:
             count += 1
             if state.live_once:
                 series = self._store.klines.get((key.symbol, key.interval))
-                lacking += series is not None and (series.link is None or not series.link.up)
+                broken = series is not None and (series.link is None or not series.link.up)
+                lacking += broken or (state.cause is Cause.REPAIR and (state.due or state.fetching) is not None)
         return count, lacking
 
     # --- readiness ---------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Courier:
             log.warning("rate limited", "%s; nothing is sent to the %s host before", error, fetch.request.host.value)
             raise
         received = self._clock.now()
-        asked = self._clock.exchange_ms() - int((received - answer.sent_at) * 1000)
+        asked = self._clock.earliest_ms() - int((received - answer.sent_at) * 1000)
         with self._lock:
             self._budget.answered(fetch.request, _used_weight(answer), moment(self._clock))
         if not merge():

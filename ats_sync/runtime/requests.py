@@ -109,12 +109,6 @@ class RequestThreads:
             raise RequestTimeout(f"{fetch.request.path} was not answered within {timeout:g} s")
         return ticket.value
 
-    def candles(self, count: int, lacking: int) -> None:
-        """How many kline series there are, and how many need a repair: the budget keeps room for it."""
-        with self._lock:
-            self._budget.candles(count, lacking)
-            self._changed.notify()
-
     def _staff(self) -> None:
         """See to it that somebody does what was just put in line. The lock is held."""
         assert self._lock.locked()
@@ -212,6 +206,12 @@ class RequestThreads:
     def workers(self) -> int:
         with self._lock:
             return len(self._workers)
+
+    def candles(self, count: int, lacking: int) -> None:
+        """How many kline series there are, and how many need a repair: the budget keeps room for it."""
+        with self._lock:
+            self._budget.candles(count, lacking)
+            self._changed.notify()
 
     def usage(self, bucket: Bucket) -> Usage:
         """What a bucket has used in its window."""

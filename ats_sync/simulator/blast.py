@@ -53,6 +53,11 @@ class Source:
         """Its kind."""
         return kind_of(self.frame.stream)
 
+    def share(self, mix: Mapping[str, float]) -> str:
+        """What it is called in a mix: its name after the symbol ("depth20@100ms") where that is there, else its kind."""
+        rest = self.frame.stream.partition("@")[2]
+        return rest if rest in mix else self.kind
+
     @property
     def symbol(self) -> str:
         """The lower-case symbol of its name."""
@@ -131,8 +136,9 @@ class Round:
         """When the first candle of these streams turns."""
         by_kind: dict[str, list[Source]] = {}
         for source in sources:
-            if mix.get(source.kind, 0.0) > 0:
-                by_kind.setdefault(source.kind, []).append(source)
+            share = source.share(mix)
+            if mix.get(share, 0.0) > 0:
+                by_kind.setdefault(share, []).append(source)
         whole = sum(mix[kind] for kind in by_kind)
         # Long enough for each stream to have its turn.
         length = max((math.ceil(len(found) / mix[kind] * whole) for kind, found in by_kind.items()), default=0)
@@ -273,7 +279,8 @@ class Blast:
     ) -> None:
         self._asked = mix
         shares = dict(DEFAULT_MIX if mix is None else mix)
-        if set(shares) - set(KINDS) or min(shares.values(), default=-1) < 0 or sum(shares.values()) <= 0:
+        unknown = [name for name in shares if name not in KINDS and not kind_of(f"x@{name}")]
+        if unknown or min(shares.values(), default=-1) < 0 or sum(shares.values()) <= 0:
             raise ValueError(f"mix must give shares to kinds of stream ({', '.join(KINDS)}), not {mix!r}")
         sources: dict[tuple[bool, str], Source] = {}
         for target, connection in enumerate(connections):

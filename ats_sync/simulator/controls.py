@@ -321,7 +321,8 @@ class Controls(ABC):
 
         ``frames_per_second`` in all, or None: as fast as the sockets take them. The frames are copies of the newest
         real frame of each stream subscribed, with fresh event and open times and ids that go on without a hole; ``E``
-        is exchange time at the moment of sending. ``mix``: shares by kind, by default 47 % klines, 30 % books, 22 %
+        is exchange time at the moment of sending. ``mix``: shares by kind or by name after the symbol
+        ("depth20@100ms", which then does not count for its kind), by default 47 % klines, 30 % books, 22 %
         trades, 1 % mark prices; kinds that are not subscribed leave their share to the others. Streams that have
         had no frame yet are left out.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..feeds import Key, Kind
 from ..venue import decode
-from ..venue.decode import Book, DecodeError, Level
+from ..venue.decode import Book, DecodeError, Pair
 from .book import FloatCache, FloatLevels
 from .chain import Diff, DiffChain
 from .link import Link
@@ -22,9 +22,9 @@ SNAPSHOTS = ((100, 500), (1000, 1000))
 """Up to how many levels asked for which snapshot is taken: a small one costs half."""
 REMEMBERED = 300.0
 """How long (seconds) the most levels ever asked for count, once less is asked for."""
-MOST_QUEUED = 300
+MOST_QUEUED = 40
 """Events queued before some are applied though nobody reads."""
-APPLIED_AT_ONCE = 60
+APPLIED_AT_ONCE = 20
 
 
 class DepthStanding(NamedTuple):
@@ -163,17 +163,15 @@ class DepthBook:
             return
         last = diffs[-1]
         bids, asks = self._sides
-        bid_changes: dict[float, Level] = {}
-        ask_changes: dict[float, Level] = {}
+        bid_changes: dict[float, Pair] = {}
+        ask_changes: dict[float, Pair] = {}
         try:
             for diff in diffs:
                 last = diff
-                transaction_time, changed_bids, changed_asks = decode.diff_levels(diff.frame)
-                # Only the last of several changes of one level is checked and taken.
-                for level in changed_bids:
-                    bid_changes[-decode.level_price(level)] = level
-                for level in changed_asks:
-                    ask_changes[decode.level_price(level)] = level
+                changed_bids, changed_asks = decode.diff_levels(diff.frame)
+                bid_changes.update(changed_bids)
+                ask_changes.update(changed_asks)
+            transaction_time = decode.scan_diff_time(last.frame)
             bids.apply(bid_changes)
             asks.apply(ask_changes)
             if bids.best() >= asks.best():

@@ -175,7 +175,7 @@ class KlineSeries:
             self._ahead[opened] = candle
             if len(self._ahead) > MOST_AHEAD:
                 del self._ahead[min(self._ahead)]
-            if 0 < self._next < opened and self._next not in self._ahead:
+            if 0 < self._next < opened:
                 self._fill_flat(opened, frame, before)
             notice = self._promote()
             if notice is None and self._next and opened != self._next:
@@ -210,7 +210,7 @@ class KlineSeries:
         with self._lock:
             before = self._next
             self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
-            if not self._next:
+            if not self._next or (not self._closed and rows[0][0] < self._next):
                 self._first = self._next = rows[0][0]
             finals = [text for opened, text in rows if next_open(self.interval, opened) <= final_before]
             if finals:
@@ -334,7 +334,10 @@ class KlineSeries:
         if last < 0 or not self._closed or decode.scan_kline_first_trade(frame) != last + 1:
             return
         flat, previous = self._next, self._closed[-1]
-        while flat < opened and flat not in self._ahead:
+        while flat < opened:
+            held = self._ahead.get(flat)
+            if held is not None and held.trades:
+                return
             after = next_open(self.interval, flat)
             previous = decode.flat_text(flat, after - 1, previous)
             self._ahead[flat] = Candle(flat, FINAL_BY_STREAM, 0, flat, previous, False)
@@ -395,9 +398,9 @@ class KlineSeries:
         rows = closed + len(chain) + missing
         if stray:
             return rows, "a candle is missing"
-        if len(chain) > 1:
+        if any(candle.trades for candle in chain[:-1]):
             return rows, "a candle's final event was lost"
-        if missing:
+        if missing or len(chain) > 1:
             unconfirmed = next_open(self.interval, following)  # the close of the first candle not yet closed here
             if chain and chain[0].trades and now >= unconfirmed + FINAL_EVENT_WITHIN[self.key.kind]:
                 return rows, "a candle's final event is overdue"

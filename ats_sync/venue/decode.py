@@ -156,6 +156,11 @@ def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
     return first, last, previous, _number_after(frame, b'"E":')
 
 
+def scan_diff_time(frame: bytes) -> int:
+    """The transaction time of a depth event, ms."""
+    return _number_after(frame, b'"T":')
+
+
 def scan_event_time(frame: bytes) -> int:
     """The first event time in a frame, ms."""
     return _number_after(frame, b'"E":')
@@ -339,6 +344,8 @@ def trades(body: bytes) -> list[Trade]:
 # --- books -------------------------------------------------------------------------------------
 
 Level = list[str]
+Pair = tuple[str, str]
+"""Price and quantity, as the exchange wrote them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,32 +383,48 @@ def partial_book(frame: bytes) -> Book:
     return Book(_whole(_field(data, "u")), _whole(_field(data, "E")), _whole(_field(data, "T")), bids, asks)
 
 
-def diff_levels(frame: bytes) -> tuple[int, list[Level], list[Level]]:
-    """``(transaction time, changed bids, changed asks)`` of a depth event; the levels are not checked yet."""
-    data = _data(frame)
-    bids, asks = _field(data, "b"), _field(data, "a")
-    if not isinstance(bids, list) or not isinstance(asks, list):
-        raise DecodeError("levels that are no list")
-    return _whole(_field(data, "T")), bids, asks
+def diff_levels(frame: bytes) -> tuple[dict[float, Pair], dict[float, Pair]]:
+    """The changed bids and the changed asks of a depth event, by price; the last of one price."""
+    at, asks_at = frame.find(b'"b":['), frame.find(b'],"a":[')
+    bids = _pairs(frame[at + 4 : asks_at + 1])
+    asks = _pairs(frame[asks_at + 6 : frame.rfind(b"]") + 1])
+    if at < 0 or asks_at < 0 or bids is None or asks is None:
+        data = _data(frame)
+        bids, asks = (_checked_pairs(_field(data, key)) for key in "ba")
+    return by_price(*bids), by_price(*asks)
 
 
-def level_price(level: Level) -> float:
-    """The price of a level that need not be one."""
-    try:
-        return float(level[0])
-    except (TypeError, ValueError, LookupError):
-        raise DecodeError(f"the price of {level!r} is no decimal") from None
+def _pairs(levels: bytes) -> tuple[list[str], list[str]] | None:
+    """Prices and quantities where they stand there as the exchange writes them, None elsewhere."""
+    frame = levels.translate(None, b"0123456789.")
+    if frame != b"[" + (b'["",""],' * (len(frame) // 8))[:-1] + b"]":
+        return None
+    parts = levels.decode().split('"')
+    return parts[1::4], parts[3::4]
 
 
-def level_quantity(level: Level) -> float:
-    """The quantity of a level whose fields are checked here."""
-    if not isinstance(level, list) or len(level) < 2:
-        raise DecodeError("a level that is no pair")
-    _decimal(level[0])
-    quantity = float(_decimal(level[1]))
-    if quantity < 0 or level[0].startswith("-"):
+def _checked_pairs(levels: object) -> tuple[list[str], list[str]]:
+    checked = _levels(levels)
+    prices, quantities = [level[0] for level in checked], [level[1] for level in checked]
+    if any(text.startswith("-") for text in (*prices, *quantities)):
         raise DecodeError("a level below zero")
-    return quantity
+    return prices, quantities
+
+
+def by_price(prices: list[str], quantities: list[str]) -> dict[float, Pair]:
+    """``{price: (price, quantity)}``, the texts as they are."""
+    try:
+        return dict(zip(map(float, prices), zip(prices, quantities, strict=True), strict=True))
+    except ValueError as error:
+        raise DecodeError(f"a price that is no decimal: {error}") from None
+
+
+def quantity_of(level: Pair) -> float:
+    """The quantity as a number."""
+    try:
+        return float(level[1])
+    except ValueError as error:
+        raise DecodeError(f"a quantity that is no decimal: {error}") from None
 
 
 def book_snapshot(body: bytes) -> Book:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 import signal
@@ -10,12 +11,14 @@ import pytest
 
 from ats_sync import Config
 from ats_sync.cli import main
-from ats_sync.cli.demo import busiest
+from ats_sync.cli.demo import _Demo, busiest
 from ats_sync.cli.failures import CommandFailed
+from ats_sync.cli.screen import Screen
 from ats_sync.simulator import SimulatedExchange
 
 from ..support import until
 from .command import children, finish, run, runs, start, until_line
+from .test_scanner import Market
 
 SCAN = re.compile(r"^(.+): (\d+) symbols in \d+ ms, requests caused by the scan: (\d+)$", re.MULTILINE)
 
@@ -104,3 +107,13 @@ def test_an_answer_of_another_shape_is_a_plain_failure(at_exchange: SimulatedExc
     at_exchange.fail_rest("wrong_shape", path="/fapi/v1/exchangeInfo", count=1)
     with pytest.raises(CommandFailed, match=re.escape(at_exchange.fapi_url)):
         busiest(Config.from_env(), 2)
+
+
+def test_symbols_that_can_not_be_read_are_counted_and_all_of_them_are_a_failure() -> None:
+    out = io.StringIO()
+    demo = _Demo(Screen(out), Market(), None, 1.0)  # type: ignore[arg-type]
+    demo._scan("Scan", ["BADUSDT", "AUSDT"])
+    assert "Scan: 1 of 2 symbols in" in out.getvalue()
+    assert "1 symbols could not be read; BADUSDT: nothing is known" in out.getvalue()
+    with pytest.raises(CommandFailed, match="not one symbol could be read; BADUSDT: nothing is known"):
+        demo._scan("Scan", ["BADUSDT"])

@@ -7,7 +7,8 @@ import heapq
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ats_sync.config import Config
@@ -18,9 +19,11 @@ from ats_sync.engine.moment import Moment
 from ats_sync.errors import AtsSyncError
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.absorb import absorb
+from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.trades import TradeRing
 
 from ..store.candles import Truth
 from ..venue import samples
@@ -31,14 +34,21 @@ START = 1_000.0
 BEGAN = MIDNIGHT - 30_000
 HISTORY = 30
 FIRST_TRADE = 5_000
+TURN = (MIDNIGHT - BEGAN) / 1000.0
+"""Seconds from the start to the first turn of a minute."""
 UNANSWERED = (Kind.LIQUIDATIONS, Kind.QUOTES)
 """What comes by stream alone."""
+
+
+def touch(number: int) -> str:
+    """The quantity at the best bid after so many trades."""
+    return str(1 + number % 89)
 
 
 class TinySymbol:
     """One contract: a minute has ``busy`` trades, spread evenly; its other candles follow from the minutes."""
 
-    def __init__(self, name: str, minutes: list[int], *, first_trade: int = FIRST_TRADE, intervals: Iterable[str] = ("1m",)) -> None:
+    def __init__(self, name: str, minutes: list[int], *, first_trade: int = FIRST_TRADE) -> None:
         self.name = name
         self.first_trade = first_trade
         self.truth = Truth("1m", MIDNIGHT - HISTORY * MINUTE, minutes)
@@ -48,27 +58,45 @@ class TinySymbol:
     def last_trade(self, now: int) -> int:
         return self.first_trade + bisect.bisect_right(self.trades, now) - 1
 
-    def update_id(self, now: int) -> int:
-        return self.last_trade(now) * 10
-
-    def tape(self) -> list[tuple[int, str, bytes]]:
-        """``(when, stream, frame)`` of everything its own streams tell."""
-        lower, told, number = self.name.lower(), [], self.first_trade - 1
+    def tape(self) -> list[tuple[int, str, Callable[[], bytes]]]:
+        """``(when, stream, frame)`` of everything its own streams tell from the beginning on."""
+        lower, number = self.name.lower(), self.first_trade - 1
+        told: list[tuple[int, str, Callable[[], bytes]]] = []
         for i, count in enumerate(self.truth.trades):
+            if self.truth.close_time(i) < BEGAN:
+                number += count
+                continue
             for n in range(1, count + 1):
                 number += 1
                 at = self.truth.told_at(i, n)
-                told.append((at, f"{lower}@kline_1m", self._kline(i, n, number, at, final=False)))
-                told.append((at + 20, f"{lower}@aggTrade", self._trade(number, at)))
-                book = samples.book_frame(number * 10, event=at + 30, symbol=self.name)
-                told.append((at + 30, f"{lower}@depth20@100ms", book))
-                told.append((at + 40, "!bookTicker", samples.quotes_frame(self.name, number * 10, event=at + 40)))
+                told += [
+                    (at, f"{lower}@kline_1m", partial(self._kline, i, n, number, at)),
+                    (at + 20, f"{lower}@aggTrade", partial(self._trade, number, at)),
+                    (at + 30, f"{lower}@depth20@100ms", partial(self._book, number, at + 30)),
+                    (at + 40, "!bookTicker", partial(self._quotes, number, at + 40)),
+                ]
             if count:
                 at = self.truth.close_time(i) + 204
-                told.append((at, f"{lower}@kline_1m", self._kline(i, count, number, at, final=True)))
+                told.append((at, f"{lower}@kline_1m", partial(self._kline, i, count, number, at, final=True)))
         return told
 
-    def _kline(self, i: int, n: int, number: int, at: int, *, final: bool) -> bytes:
+    def _book(self, number: int, at: int) -> bytes:
+        data = samples.book_data(number * 10, event=at, symbol=self.name)
+        data["b"][0][1] = touch(number)
+        return samples.frame(f"{self.name.lower()}@depth20@100ms", data)
+
+    def _quotes(self, number: int, at: int) -> bytes:
+        return samples.frame(
+            "!bookTicker", samples.quotes_data(self.name, number * 10, event=at) | {"B": touch(number)}
+        )
+
+    def rest_book(self, now: int) -> dict[str, Any]:
+        number = self.last_trade(now)
+        book = samples.rest_book(number * 10, event=now)
+        book["bids"][0][1] = touch(number)
+        return book
+
+    def _kline(self, i: int, n: int, number: int, at: int, *, final: bool = False) -> bytes:
         row = self.truth.row(i, n)
         data = samples.kline_data(row, symbol=self.name, interval="1m", event=at, final=final)
         data["k"] |= {"f": number - n + 1, "L": number}
@@ -81,6 +109,24 @@ class TinySymbol:
     def rest_trade(self, number: int) -> dict[str, Any]:
         at = self.trades[number - self.first_trade]
         return samples.rest_trade(number, at=at) | {"f": number, "l": number}
+
+
+def deep(name: str, busy: int, *, minutes: int = 20) -> TinySymbol:
+    """A symbol whose trades reach further back than a ring; the older ones in one burst long ago."""
+    return TinySymbol(name, [1_500, *[busy] * (HISTORY + minutes - 1)])
+
+
+def failing(kind: Kind, error: AtsSyncError, *, times: int = 10**9) -> Callable[[Fetch], AtsSyncError | None]:
+    """For :attr:`Bench.fails`: the first requests of a kind fail."""
+    left = [times]
+
+    def fails(fetch: Fetch) -> AtsSyncError | None:
+        if fetch.key.kind is kind and left[0] > 0:
+            left[0] -= 1
+            return error
+        return None
+
+    return fails
 
 
 class Bench:
@@ -97,7 +143,9 @@ class Bench:
         **settings: Any,
     ) -> None:
         if not isinstance(symbols, list):
-            symbols = [TinySymbol(name, [busy] * (HISTORY + minutes)) for name, busy in (symbols or {"AUSDT": 12}).items()]
+            symbols = [
+                TinySymbol(name, [busy] * (HISTORY + minutes)) for name, busy in (symbols or {"AUSDT": 12}).items()
+            ]
         self.symbols = {symbol.name: symbol for symbol in symbols}
         self.config = Config(**settings)
         self.store = MarketStore(self.config, lambda: self.now)
@@ -121,7 +169,9 @@ class Bench:
         self.connects: list[tuple[float, str]] = []
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
-        self._tape = sorted(itertools.chain.from_iterable(symbol.tape() for symbol in symbols), key=lambda told: told[0])
+        self._tape = sorted(
+            itertools.chain.from_iterable(symbol.tape() for symbol in symbols), key=lambda told: told[0]
+        )
         self._tape_at = bisect.bisect_left(self._tape, BEGAN, key=lambda told: told[0])
         self._next_second = BEGAN
         if follow:
@@ -151,7 +201,14 @@ class Bench:
         self._carry_out()
         while not until():
             due = self.engine.next_due(self.at())
-            wake = min([end, self._steady(self._next_event()), *(top[0] for top in self._agenda[:1]), *([due] if due is not None else [])])
+            wake = min(
+                [
+                    end,
+                    self._steady(self._next_delivery()),
+                    *(top[0] for top in self._agenda[:1]),
+                    *([due] if due is not None else []),
+                ]
+            )
             idle = idle + 1 if wake <= self.now else 0
             assert idle < 200, f"it asks to be woken at {due} again and again, now is {self.now}"
             self.now = max(self.now, wake) + (1e-4 if idle > 10 else 0.0)
@@ -176,6 +233,11 @@ class Bench:
         tape = self._tape[self._tape_at][0] if self._tape_at < len(self._tape) else self._next_second
         return min(tape, self._next_second)
 
+    def _next_delivery(self) -> int:
+        """The network carries what was told within 50 ms together."""
+        event = self._next_event()
+        return event + -event % 50
+
     def _tell(self) -> None:
         now = self.exchange()
         while self._next_event() <= now:
@@ -189,7 +251,8 @@ class Bench:
             else:
                 _, stream, frame = self._tape[self._tape_at]
                 self._tape_at += 1
-                self.deliver(stream, frame)
+                if any(stream in held for held in self.subscribed.values()):
+                    self.deliver(stream, frame())
         for link in self.links.values():
             if link.up:
                 link.proved(now / 1000.0, self.at().exchange / 1000.0)
@@ -214,7 +277,12 @@ class Bench:
                     self.later(0.05, lambda action=action: self._shake(action))  # type: ignore[misc]
                 elif isinstance(action, Send):
                     message = json.loads(action.text)
-                    self.later(0.05, lambda n=action.connection, m=message, link=self.links[action.connection]: self._obey(n, m, link))  # type: ignore[misc]
+                    self.later(
+                        0.05,
+                        lambda n=action.connection, m=message, link=self.links[action.connection]: self._obey(
+                            n, m, link
+                        ),
+                    )  # type: ignore[misc]
                 else:
                     self.cut(action.connection, action.reason)
 
@@ -283,7 +351,7 @@ class Bench:
             return compact([symbol.rest_trade(number) for number in range(first, min(last, first + limit - 1) + 1)])
         if key.kind is Kind.BOOK:
             assert symbol is not None
-            return compact(samples.rest_book(symbol.update_id(now), event=now))
+            return compact(symbol.rest_book(now))
         if key.kind is Kind.OPEN_INTEREST:
             newest = now - now % HOUR
             return compact([samples.open_interest_row(newest - back * HOUR) for back in reversed(range(limit))])
@@ -299,7 +367,9 @@ class Bench:
 
     # --- what one wants to know --------------------------------------------------------------------------------------
 
-    def of(self, kind: Kind, *, since: float = 0.0, cause: Cause | None = None, symbol: str | None = None) -> list[tuple[float, Fetch]]:
+    def of(
+        self, kind: Kind, *, since: float = 0.0, cause: Cause | None = None, symbol: str | None = None
+    ) -> list[tuple[float, Fetch]]:
         """The requests of a kind, made ``since`` so many seconds from the start."""
         return [
             (when, fetch)
@@ -318,14 +388,22 @@ class Bench:
         assert self.run(20, until=self.all_live), [str(key) for key in self.lacking()]
 
     def lacking(self) -> list[Key]:
-        ready = self.engine.upkeep.ready
-        return [key for key in self.engine.upkeep.states if key.kind not in UNANSWERED and not ready(key)]
+        return [key for key in self.engine.upkeep.states if key.kind not in UNANSWERED and not self._is_live(key)]
+
+    def _is_live(self, key: Key) -> bool:
+        series = self.store.get(key)
+        if self.engine.streams and isinstance(series, KlineSeries | BookSeries | TradeRing):
+            link = series.standing(self.exchange()).link if isinstance(series, KlineSeries) else series.standing().link
+            if link is not None and not link.up:
+                return False
+        return self.engine.upkeep.ready(key)
 
     def all_live(self) -> bool:
         return not self.lacking()
 
     def agrees(self, symbol: str = "AUSDT") -> bool:
         """Whether the candles in memory are what REST would answer now."""
+        self._tell()
         now = self.exchange()
         return self.series(symbol).rows(HISTORY, now, exact=True) == self.symbols[symbol].truth.rest(now, HISTORY)
 

@@ -105,7 +105,11 @@ def test_buckets_and_hosts_are_counted_apart() -> None:
     budget = Budget(CONFIG)
     spend(budget, 80, 0)
     now = at(1).steady
-    for request in (weighing(5, host=Host.SPOT), endpoints.open_interest_hist("A", "1h", 5), endpoints.funding_rate("A", 5)):
+    for request in (
+        weighing(5, host=Host.SPOT),
+        endpoints.open_interest_hist("A", "1h", 5),
+        endpoints.funding_rate("A", 5),
+    ):
         assert budget.free_at(request, Cause.READ, now) == now
     assert budget.usage(Bucket.OPEN_INTEREST, now).allowed == 800
     assert budget.usage(Bucket.FUNDING, now).allowed == 400

@@ -43,5 +43,7 @@ def test_a_tightened_bound_is_held() -> None:
         (-1.0, 5.0, None, True),
     ],
 )
-def test_an_age_is_held_against_both_bounds(age: float, bound: float | None, max_age: float | None, fresh: bool) -> None:
+def test_an_age_is_held_against_both_bounds(
+    age: float, bound: float | None, max_age: float | None, fresh: bool
+) -> None:
     assert within(age, bound, max_age) is fresh

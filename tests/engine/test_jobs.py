@@ -20,7 +20,9 @@ def queue_of(limit: int = 2_400) -> JobQueue:
     return JobQueue(Budget(Config(futures_weight_limit=limit)))
 
 
-def fetch(symbol: str = "A", cause: Cause = Cause.POLL, *, order: int = 0, link: Link | None = None, limit: int = 50) -> Fetch:
+def fetch(
+    symbol: str = "A", cause: Cause = Cause.POLL, *, order: int = 0, link: Link | None = None, limit: int = 50
+) -> Fetch:
     return Fetch(Key(Kind.KLINES, symbol, "1m"), endpoints.klines(symbol, "1m", limit), cause, limit, link, order=order)
 
 

@@ -162,11 +162,10 @@ def first_byte(address: tuple[str, int]) -> bytes:
 
 def test_accepted_and_reset(either: SimulatedExchange) -> None:
     either.refuse(what="all", how="reset")
-    address = ("127.0.0.1", int(either.fstream_url.rsplit(":", 1)[1]))
-    with pytest.raises(ConnectionResetError):
-        first_byte(address)
-    with rest(either) as http, pytest.raises(requests.exceptions.ConnectionError):
-        http.get("/fapi/v1/ping")
+    for url in (either.fstream_url, either.spot_stream_url, either.fapi_url, either.spot_url):
+        address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        with pytest.raises(ConnectionResetError):
+            first_byte(address)
     either.clear_faults()
     with rest(either) as http:
         assert http.get("/fapi/v1/ping").status_code == 200

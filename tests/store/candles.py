@@ -23,6 +23,7 @@ class Truth:
         for _ in trades:
             self.opens.append(next_open(interval, self.opens[-1]))
         self.end = self.opens.pop()
+        self._rows: dict[tuple[int, int], Row] = {}
 
     def __len__(self) -> int:
         return len(self.trades)
@@ -33,12 +34,12 @@ class Truth:
     def row(self, i: int, trades: int | None = None) -> Row:
         """Candle ``i`` after so many trades (None: at its end)."""
         n = self.trades[i] if trades is None else trades
-        length = self.close_time(i) + 1 - self.opens[i]
-        if not n:
-            row = samples.row(self.opens[i], length=length, trades=0, price=self._last_price(i - 1))
-        else:
-            row = samples.row(self.opens[i], length=length, trades=n, price=PRICES[(i + n) % len(PRICES)], volume=f"{n}.5")
-        return row
+        row = self._rows.get((i, n))
+        if row is None:
+            length = self.close_time(i) + 1 - self.opens[i]
+            price = PRICES[(i + n) % len(PRICES)] if n else self._last_price(i - 1)
+            row = self._rows[i, n] = samples.row(self.opens[i], length=length, trades=n, price=price, volume=f"{n}.5")
+        return row[:]
 
     def _last_price(self, i: int) -> str:
         while i >= 0 and not self.trades[i]:
@@ -62,8 +63,10 @@ class Truth:
         for i, opened in enumerate(self.opens):
             if opened > now:
                 break
-            told = [n for n in range(self.trades[i] + 1) if self.told_at(i, n) <= now]
-            rows.append(self.row(i, self.trades[i] if self.close_time(i) < now else max(told)))
+            n = self.trades[i]
+            while n and self.told_at(i, n) > now:
+                n -= 1
+            rows.append(self.row(i, n))
         return rows[-limit:]
 
     def texts(self, now: int, limit: int = 1500) -> list[bytes]:

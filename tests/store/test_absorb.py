@@ -114,7 +114,16 @@ def test_what_serves_all_symbols(store: MarketStore) -> None:
     assert take(store, Key(Kind.ANSWER), b'{"anything":[1]}') == {"anything": [1]}
 
 
-@pytest.mark.parametrize("key", [KLINES, TRADES, BOOK, INTEREST, *map(Key, (Kind.MARK, Kind.SPOT, Kind.LISTINGS, Kind.TICKERS, Kind.CLOCK, Kind.ANSWER))])
+@pytest.mark.parametrize(
+    "key",
+    [
+        KLINES,
+        TRADES,
+        BOOK,
+        INTEREST,
+        *map(Key, (Kind.MARK, Kind.SPOT, Kind.LISTINGS, Kind.TICKERS, Kind.CLOCK, Kind.ANSWER)),
+    ],
+)
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[[1]", b'"x', b"\xff"])
 def test_what_is_no_answer_is_malformed_and_changes_nothing(store: MarketStore, key: Key, body: bytes) -> None:
     with pytest.raises(MalformedAnswer):

@@ -548,7 +548,7 @@ class TestAgainstANaiveModel:
                 assert found.update_id >= told, "an event was left out"
         # Undisturbed for one snapshot and one event, it is live again and up to date.
         assert book.live()
-        assert shown(book, 1).update_id == market.update_id
+        assert book.update_id() == market.update_id
 
     @settings(max_examples=60, deadline=None)
     @given(seed=st.integers(0, 2**32), skipped=st.integers(1, 3))

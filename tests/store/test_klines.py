@@ -61,7 +61,7 @@ def state(series: KlineSeries, now: int) -> Any:
     )
 
 
-# --- merging -------------------------------------------------------------------------------------------
+# --- merging --------------------------------------------------------------------------------------
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -240,7 +240,7 @@ def test_history_grows_over_turns_of_every_calendar(interval: str) -> None:
     assert series.following() == truth.end
 
 
-# --- the exchange's history as a whole -----------------------------------------------------------------------
+# --- the exchange's history as a whole ------------------------------------------------------------
 
 
 def test_older_rows_are_put_before_what_is_known() -> None:
@@ -362,7 +362,7 @@ def test_an_event_of_a_time_far_ahead_does_not_spoil_the_series() -> None:
     assert not series.standing(asked(truth, 10)).doubt
 
 
-# --- the turn of the candle ------------------------------------------------------------------------------------
+# --- the turn of the candle -----------------------------------------------------------------------
 
 
 def test_a_quiet_candle_is_shown_as_rest_shows_it() -> None:
@@ -448,7 +448,7 @@ def test_the_turn_of_every_calendar(interval: str) -> None:
     assert rows[-1][6] == truth.end - 1
 
 
-# --- reading ------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -547,7 +547,7 @@ def test_it_tells_the_last_trade_it_has_heard_of() -> None:
     assert series.last_heard()[:2] == (1_004, truth.told_at(1, 5))
 
 
-# --- properties ---------------------------------------------------------------------------------------------------
+# --- properties -----------------------------------------------------------------------------------
 
 
 @st.composite
@@ -581,7 +581,9 @@ def apply(series: KlineSeries, truth: Truth, event: tuple[Any, ...]) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(happenings(), st.randoms(use_true_random=False), st.integers(0, 5))
-def test_merging_is_commutative_and_idempotent(case: tuple[Truth, list[tuple[Any, ...]], int], order: Any, doubled: int) -> None:
+def test_merging_is_commutative_and_idempotent(
+    case: tuple[Truth, list[tuple[Any, ...]], int], order: Any, doubled: int
+) -> None:
     truth, events, now = case
     one, other = series_of(truth), series_of(truth)
     for event in events:
@@ -652,9 +654,7 @@ def as_exact(row: list[Any], exact: bool) -> list[Any]:
     st.integers(3, 9),
     st.lists(st.tuples(st.sampled_from("fffrRpcw"), st.integers(1, 12), st.booleans()), max_size=30),
 )
-def test_remembered_decoding_stays_aligned(
-    trades: list[int], depth: int, steps: list[tuple[str, int, bool]]
-) -> None:
+def test_remembered_decoding_stays_aligned(trades: list[int], depth: int, steps: list[tuple[str, int, bool]]) -> None:
     """f: a final event, r: a read, R: reads of both forms, p: older rows, c: a correction, w: an answer for all."""
     truth = Truth("1m", MIDNIGHT, trades)
     series = series_of(truth, depth)
@@ -724,7 +724,7 @@ def test_readers_see_whole_history_while_a_stream_writes() -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-# --- the real exchange --------------------------------------------------------------------------------------------
+# --- the real exchange ----------------------------------------------------------------------------
 
 
 def test_the_real_final_candles_are_final(recording: Path) -> None:

@@ -97,7 +97,11 @@ def test_order_spacing_and_escapes_do_not_matter(rewrite: Any) -> None:
 
 def test_what_is_no_stream_frame_comes_back_and_is_not_counted_as_one() -> None:
     store, link = store_of(), market()
-    said = [{"result": None, "id": 3}, {"error": {"code": 2, "msg": "Invalid request"}, "id": 4}, {"code": 0, "msg": "x"}]
+    said = [
+        {"result": None, "id": 3},
+        {"error": {"code": 2, "msg": "Invalid request"}, "id": 4},
+        {"code": 0, "msg": "x"},
+    ]
     notices, replies = store.ingest([compact(said[0]), samples.trade_frame(5), *map(compact, said[1:])], link)
     assert (notices, replies) == ([], said)
     assert link.frames == 1
@@ -114,7 +118,14 @@ def test_a_stream_that_is_not_followed_is_counted_and_dropped() -> None:
 def test_an_unusable_frame_is_counted_by_its_kind_and_those_around_it_are_merged() -> None:
     store, link = store_of(), market()
     good = [samples.trade_frame(number) for number in (1, 2, 3)]
-    bad = [b"", b"<html>", b"\xff\x00", b"[1]", samples.trade_frame(9)[:-2], frame("btcusdt@aggTrade", {"a": "x", "E": 1})]
+    bad = [
+        b"",
+        b"<html>",
+        b"\xff\x00",
+        b"[1]",
+        samples.trade_frame(9)[:-2],
+        frame("btcusdt@aggTrade", {"a": "x", "E": 1}),
+    ]
     mixed = [good[0], *bad[:3], good[1], *bad[3:], good[2]]
     assert store.ingest(mixed, link) == ([], [])
     assert [trade.id for trade in store.trades[SYMBOL].read(5)] == [1, 2, 3]

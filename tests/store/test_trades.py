@@ -280,7 +280,9 @@ def test_it_serves_what_a_naive_ring_would(happened: list[tuple[str, int, int]])
 
 @settings(deadline=None, max_examples=80)
 @given(st.lists(steps, max_size=12), st.integers(1, 12))
-def test_a_small_ring_is_always_a_run_that_ends_with_the_newest(happened: list[tuple[str, int, int]], capacity: int) -> None:
+def test_a_small_ring_is_always_a_run_that_ends_with_the_newest(
+    happened: list[tuple[str, int, int]], capacity: int
+) -> None:
     ring, newest = ring_of(capacity), -1
     for what, number, more in happened:
         if what == "stream":

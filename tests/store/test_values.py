@@ -33,7 +33,7 @@ class HandClock:
         return self.now
 
 
-# --- marks ---------------------------------------------------------------------------------------------
+# --- marks ----------------------------------------------------------------------------------------
 
 
 def price(board: MarkBoard, symbol: str = "BTCUSDT") -> str | None:
@@ -97,7 +97,7 @@ def test_unusable_marks_are_counted_and_harm_no_other() -> None:
         board.ingest(b'{"stream":"!markPrice@arr@1s","data":[]}', LINK)
 
 
-# --- open interest -------------------------------------------------------------------------------------------
+# --- open interest --------------------------------------------------------------------------------
 
 
 def interest(*hours: int, value: str = "1.0") -> list[dict[str, Any]]:
@@ -162,7 +162,7 @@ def test_rows_of_open_interest_are_the_callers_own() -> None:
     assert series.read(1)[0]["sumOpenInterest"] == "1.00"
 
 
-# --- forced orders ---------------------------------------------------------------------------------------------
+# --- forced orders --------------------------------------------------------------------------------
 
 
 def test_forced_orders_are_kept_by_symbol_and_in_all() -> None:
@@ -200,7 +200,7 @@ def test_an_unusable_forced_order_is_refused() -> None:
     assert board.read(None, 10) == []
 
 
-# --- kept answers ------------------------------------------------------------------------------------------------
+# --- kept answers ---------------------------------------------------------------------------------
 
 
 def test_an_answer_is_kept_for_its_time_and_then_forgotten() -> None:

@@ -21,7 +21,9 @@ def frame(stream: str, data: object) -> bytes:
     return compact({"stream": stream, "data": data})
 
 
-def row(opened: int, *, length: int = MINUTE, trades: int = 10, price: str = "7.6110", volume: str = "12.5") -> list[Any]:
+def row(
+    opened: int, *, length: int = MINUTE, trades: int = 10, price: str = "7.6110", volume: str = "12.5"
+) -> list[Any]:
     """One REST kline row."""
     quantities = (volume, "0.75", "5.5") if trades else ("0", "0", "0")
     return [

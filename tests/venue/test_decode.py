@@ -77,7 +77,7 @@ def shuffled(value: Any, order: random.Random) -> Any:
     return value
 
 
-# --- the envelope --------------------------------------------------------------------------------------
+# --- the envelope ---------------------------------------------------------------------------------
 
 
 def test_the_stream_name_is_found_in_place() -> None:
@@ -105,7 +105,9 @@ def test_escaped_names_are_unescaped() -> None:
     assert decode.normalised(escaped) == KLINE
 
 
-@pytest.mark.parametrize("message", [b'{"result":null,"id":7}', b'{"error":{"code":2,"msg":"x"},"id":7}', b'{"stream":null}'])
+@pytest.mark.parametrize(
+    "message", [b'{"result":null,"id":7}', b'{"error":{"code":2,"msg":"x"},"id":7}', b'{"stream":null}']
+)
 def test_what_is_no_stream_frame_comes_back_as_its_object(message: bytes) -> None:
     assert decode.normalised(message) == json.loads(message)
 
@@ -138,7 +140,7 @@ def test_nesting_of_any_depth_is_refused_or_passed() -> None:
             continue
 
 
-# --- scanning and decoding say the same ------------------------------------------------------------------
+# --- scanning and decoding say the same -----------------------------------------------------------
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from([None, 1]), st.booleans())
@@ -207,7 +209,7 @@ def test_a_frame_cut_short_is_refused_wherever_it_was_cut(scan: Callable[[bytes]
                 scan(whole[:end])
 
 
-# --- klines ----------------------------------------------------------------------------------------------
+# --- klines ---------------------------------------------------------------------------------------
 
 
 def test_a_kline_event_and_the_row_of_rest_have_one_text() -> None:
@@ -244,7 +246,26 @@ def test_the_flat_row_is_what_rest_shows() -> None:
     assert decode.string_rows([flat]) == [samples.row(MIDNIGHT + MINUTE, price="0.00004120", trades=0)]
 
 
-BAD_FIELDS: list[Any] = [None, "", "x", 5, -1.5, True, [], {}, "1,2", "1.2.3", ".", "1.", ".5", "--1", "nan", "inf", " 1", "1\n"]
+BAD_FIELDS: list[Any] = [
+    None,
+    "",
+    "x",
+    5,
+    -1.5,
+    True,
+    [],
+    {},
+    "1,2",
+    "1.2.3",
+    ".",
+    "1.",
+    ".5",
+    "--1",
+    "nan",
+    "inf",
+    " 1",
+    "1\n",
+]
 
 
 @pytest.mark.parametrize("index", [1, 2, 3, 4, 5, 7, 9, 10, 11])
@@ -295,7 +316,7 @@ def test_a_candle_with_a_bad_field_has_no_text(field: str, bad: Any) -> None:
         decode.kline_text(frame("a@kline_1m", data))
 
 
-# --- the others --------------------------------------------------------------------------------------------
+# --- the others -----------------------------------------------------------------------------------
 
 
 def test_trades_of_rest_are_ordered_and_keep_the_new_field() -> None:
@@ -341,7 +362,10 @@ def test_one_bad_element_drops_only_itself() -> None:
     assert dropped == len(elements) - 1
     assert [mark.symbol for mark in decode.rest_marks(compact([samples.rest_mark("A"), {}, None]))] == ["A"]
     assert decode.spot_prices(compact([{"symbol": "A", "price": "1.0"}, {"symbol": "B"}, 5])) == {"A": "1.0"}
-    assert decode.last_trades([samples.ticker_data("A", 5), {"symbol": "B", "lastId": 6}, {}, None, "x"]) == {"A": 5, "B": 6}
+    assert decode.last_trades([samples.ticker_data("A", 5), {"symbol": "B", "lastId": 6}, {}, None, "x"]) == {
+        "A": 5,
+        "B": 6,
+    }
 
 
 def test_a_perpetual_without_funding_has_a_rate_of_nought() -> None:
@@ -444,7 +468,8 @@ def test_the_time_of_the_exchange() -> None:
 
 NO_ANSWERS = [
     b"", b" ", b"<html><body>502</body></html>", b"null", b"true", b"5", b'"x"', b"{", b"[[", b"[1,2", b"\xff\xfe\xfd",
-    b"[null]", b"[[]]", b"[[[]]]", b'{"code":-1121,"msg":"Invalid symbol."}', b"[" * 100_000, b"[" + b"9" * 5_000 + b"]",
+    b"[null]", b"[[]]", b"[[[]]]", b'{"code":-1121,"msg":"Invalid symbol."}', b"[" * 100_000,
+    b"[" + b"9" * 5_000 + b"]",
     b'[{"a":1}', b"nan", b"[NaN]",
 ]  # fmt: skip
 
@@ -459,7 +484,7 @@ def test_what_is_no_answer_is_malformed(read: Callable[[bytes], Any], body: byte
     assert len(str(caught.value)) < 1_000
 
 
-# --- fuzz ---------------------------------------------------------------------------------------------------
+# --- fuzz -----------------------------------------------------------------------------------------
 
 junk = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=5),
@@ -482,7 +507,9 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
             case 2:
                 del data[at:]
             case 3:
-                data[at:end] = draw(st.sampled_from([b"", b'"', b"{", b"}", b"[", b"]", b",", b":", b"0", b".", b"-", b" "]))
+                data[at:end] = draw(
+                    st.sampled_from([b"", b'"', b"{", b"}", b"[", b"]", b",", b":", b"0", b".", b"-", b" "])
+                )
             case _:
                 del data[:at]
     return bytes(data)
@@ -523,7 +550,11 @@ def test_no_frame_raises_anything_but_a_decode_error(message: bytes) -> None:
 
 
 @settings(deadline=None, max_examples=400)
-@given(st.sampled_from(list(ANSWERS.items())).flatmap(lambda pair: st.tuples(st.just(pair[0]), mutated(pair[1]) | replaced(pair[1]))))
+@given(
+    st.sampled_from(list(ANSWERS.items())).flatmap(
+        lambda pair: st.tuples(st.just(pair[0]), mutated(pair[1]) | replaced(pair[1]))
+    )
+)
 def test_no_answer_raises_anything_but_malformed(case: tuple[Callable[[bytes], Any], bytes]) -> None:
     read, body = case
     try:
@@ -549,7 +580,7 @@ def test_a_candle_that_has_a_text_has_a_row(message: bytes) -> None:
     assert decode.string_rows([text])[0][0] == decode.text_open_time(text)
 
 
-# --- the real exchange ------------------------------------------------------------------------------------------
+# --- the real exchange ----------------------------------------------------------------------------
 
 
 def test_every_real_candle_is_scanned_and_decoded_alike(recording: Path) -> None:

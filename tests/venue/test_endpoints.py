@@ -23,9 +23,7 @@ def test_klines_weigh_by_their_limit(limit: int, weight: int) -> None:
     assert params(request) == {"symbol": "BTCUSDT", "interval": "1h", "limit": limit}
 
 
-@pytest.mark.parametrize(
-    ("limit", "weight"), [(5, 2), (10, 2), (20, 2), (50, 2), (100, 5), (500, 10), (1000, 20)]
-)
+@pytest.mark.parametrize(("limit", "weight"), [(5, 2), (10, 2), (20, 2), (50, 2), (100, 5), (500, 10), (1000, 20)])
 def test_depth_weighs_by_its_limit(limit: int, weight: int) -> None:
     assert endpoints.depth("BTCUSDT", limit).weight == weight
     assert limit in endpoints.DEPTH_LIMITS

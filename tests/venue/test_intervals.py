@@ -23,9 +23,9 @@ def ms(*date: int) -> int:
 
 
 def test_every_interval_of_the_exchange_is_there() -> None:
-    expected = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M".split()
+    expected = ["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"]
     assert list(INTERVALS) == expected
-    assert list(PERIODS) == "5m 15m 30m 1h 2h 4h 6h 12h 1d".split()
+    assert list(PERIODS) == ["5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"]
 
 
 @given(every_interval, moments)

@@ -508,7 +508,7 @@ class VirtualRequests:
             process.exchange.told_to_wait(HOST[fetch.request.host], process.line.now + int((until - clock.now()) * 1000))
             raise
         received = clock.now()
-        asked = clock.exchange_ms() - int((received - got.sent_at) * 1000)
+        asked = clock.earliest_ms() - int((received - got.sent_at) * 1000)
         text = got.headers.get("X-MBX-USED-WEIGHT-1M", "")
         process.budget.answered(fetch.request, int(text) if text.isdigit() else None, moment(clock))
         value = absorb(process.store, fetch.key, got.body, asked=asked, limit=fetch.limit, link=fetch.link)

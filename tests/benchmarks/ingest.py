@@ -1,0 +1,136 @@
+"""CPU time a frame, from the socket to the value that a read would find."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ats_sync.simulator import SimulatedExchange
+
+from .machine import PRODUCER, Child, child, pin
+from .ours import INTERVALS, Ours
+from .report import OURS, Report
+from .rivals import RIVALS
+
+RATE = 5_000.0
+FLAT_OUT = "flat out"
+AT_RATE = "at 5,000 frames/s"
+MIXES: dict[str, dict[str, float]] = {
+    "depth20": {"kline": 0.47, "depth20@100ms": 0.30, "aggTrade": 0.22, "markPrice": 0.01},
+    "diffs": {"kline": 0.47, "depth@100ms": 0.30, "aggTrade": 0.22, "markPrice": 0.01},
+}
+NAIVE, PICOWS, FLOOR = "WebSocketApp + json.loads", "picows + orjson", "floor: receive, split, keep the bytes"
+
+
+def exchange(symbols: int, *, tls: bool = False, **options: Any) -> SimulatedExchange:
+    """An exchange in a process of its own, on the core of the producer, whose limits are no obstacle."""
+    made = SimulatedExchange(symbols, seed=7, tls=tls, **{"send_buffer": 64 << 20, **options})
+    pin(made.pid, PRODUCER)
+    return made
+
+
+def settings(ex: SimulatedExchange, **overrides: Any) -> dict[str, Any]:
+    """The settings of a manager on that exchange, to be handed to a child."""
+    return {
+        "fapi_base": ex.fapi_url,
+        "spot_base": ex.spot_url,
+        "fstream_base": ex.fstream_url,
+        "spot_stream_base": ex.spot_stream_url,
+        "ca_file": ex.ca_file,
+        "proxies": {},
+        **overrides,
+    }
+
+
+UNLIMITED = {"weight_limit": 10**6, "spot_weight_limit": 10**6, "oi_limit": 10**6}
+GENEROUS = {"futures_weight_limit": 10**6, "spot_weight_limit": 10**6}
+
+
+def streams(symbols: Sequence[str], mix: str) -> dict[str, list[str]]:
+    """What a client of this mix subscribes to, by route."""
+    names = [symbol.lower() for symbol in symbols]
+    market = [f"{name}@kline_{interval}" for name in names for interval in INTERVALS]
+    market += [f"{name}@aggTrade" for name in names]
+    book = "depth20@100ms" if mix == "depth20" else "depth@100ms"
+    return {"market": [*market, "!markPrice@arr@1s"], "public": [f"{name}@{book}" for name in names]}
+
+
+def cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, seconds: float) -> tuple[float, float]:
+    """``(µs of CPU a frame, frames a second)`` of a client under a flood."""
+    ex.blast(None, RATE, 0.3, mix=MIXES[mix])
+    cpu, frames = client.cpu()
+    begun = time.perf_counter()
+    sent = ex.blast(None, rate, seconds, mix=MIXES[mix])
+    _settle(client)
+    took = time.perf_counter() - begun
+    cpu_after, frames_after = client.cpu()
+    taken = frames_after - frames
+    if taken < 0.98 * sent.frames:
+        raise RuntimeError(f"only {taken} of {sent.frames} frames were taken")
+    return (cpu_after - cpu) / taken * 1e6, taken / took
+
+
+def _settle(client: Child) -> None:
+    """Until what was sent has been taken."""
+    deadline = time.monotonic() + 60.0
+    before = -1
+    while (now := client.cpu()[1]) != before and time.monotonic() < deadline:
+        before = now
+        time.sleep(0.05)
+
+
+def measure(report: Report, *, quick: bool) -> None:
+    """Ours and the others, both mixes, plain and TLS, flat out and at a rate."""
+    seconds = 1.5 if quick else 4.0
+    for tls in (False, True):
+        for mix in ("depth20", "diffs"):
+            if quick and mix == "diffs" and tls:
+                continue
+            with exchange(200, tls=tls, **UNLIMITED) as ex:
+                where = f"{'TLS' if tls else 'plain'}, {mix}"
+                _rivals(report, ex, where, mix, seconds, quick=quick)
+                _ours(report, ex, where, mix, seconds, quick=quick)
+            section = f"Ingest, {where}: µs of CPU a frame"
+            report.show(section)
+
+
+def _rivals(report: Report, ex: SimulatedExchange, where: str, mix: str, seconds: float, *, quick: bool) -> None:
+    section = f"Ingest, {where}: µs of CPU a frame"
+    wanted = streams(ex.symbols, mix)
+    for name, rival in RIVALS.items():
+        if mix == "diffs" and name not in (NAIVE, PICOWS, FLOOR):
+            continue
+        try:
+            with child(rival, base=ex.fstream_url, streams=wanted, ca_file=ex.ca_file) as client:
+                for case, rate in ((FLAT_OUT, None), (AT_RATE, RATE)):
+                    value, pace = cost(ex, client, mix, rate, seconds)
+                    report.add(section, case, name, value, "µs", note=f"{pace:,.0f} frames/s")
+        except ImportError as error:
+            report.note(f"{name} left out: {error}")
+        except RuntimeError as error:
+            report.note(f"{name} failed ({where}): {error}")
+
+
+def _ours(report: Report, ex: SimulatedExchange, where: str, mix: str, seconds: float, *, quick: bool) -> None:
+    section = f"Ingest, {where}: µs of CPU a frame"
+    tls = ex.ca_file is not None
+    for drain in (0.0, 0.02) if quick else (0.0, 0.005, 0.02):
+        config = settings(ex, drain_interval=drain, warmup_klines=2, max_trades=100, **GENEROUS)
+        with child(Ours, config=config, symbols=ex.symbols, deep_books=mix == "diffs") as client:
+            subject = f"{OURS}, drained every {drain * 1e3:.0f} ms" if drain else OURS
+            if not drain:
+                value, pace = cost(ex, client, mix, None, seconds)
+                naive = report.value(section, FLAT_OUT, NAIVE)
+                target = None if tls else min(4.0, naive / 25 if naive else 4.0)
+                report.add(section, FLAT_OUT, subject, value, "µs", target, f"{pace:,.0f} frames/s")
+            value, pace = cost(ex, client, mix, RATE, seconds)
+            floor = report.value(section, AT_RATE, FLOOR)
+            target = None
+            if tls and drain == 0.02:
+                target = 10.0
+            elif not drain and floor:
+                target = 1.3 * floor
+            report.add(section, AT_RATE, subject, value, "µs", target, f"{pace:,.0f} frames/s")
+
+

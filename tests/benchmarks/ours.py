@@ -1,0 +1,286 @@
+"""The manager as a client of a benchmark, in a process of its own."""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ats_sync import Config, DataManager
+
+from . import machine
+
+INTERVALS = ("1h", "4h", "15m", "1d")
+
+
+class Ours:
+    """A manager that follows ``symbols``; ``call`` runs the method of that name."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        symbols: Sequence[str],
+        deep_books: bool = False,
+        wait_for_trades: bool = False,
+    ) -> None:
+        self._before = machine.memory_mb()
+        self.config = Config(**config)
+        self.dm = DataManager(symbols, INTERVALS, config=self.config)
+        self._deep_books = deep_books
+        self._wait_for_trades = wait_for_trades
+        self.started_in = 0.0
+        self.start_cpu = 0.0
+
+    def start(self) -> None:
+        begun, cpu = time.perf_counter(), time.process_time()
+        self.dm.start(timeout=170)
+        self.started_in = time.perf_counter() - begun
+        self.start_cpu = time.process_time() - cpu
+        if self._deep_books:
+            self._follow_deep_books()
+        if self._wait_for_trades:
+            self._until(lambda: all(live == count for live, count in [self.dm.status().ready("trades")]))
+
+    def _follow_deep_books(self) -> None:
+        for symbol in self.dm.symbols:
+            self.dm.get_orderbook(symbol, 100)
+
+        def quiet() -> bool:
+            before = self._requests("read")
+            for symbol in self.dm.symbols:
+                self.dm.get_orderbook(symbol, 100)
+            return self._requests("read") == before
+
+        self._until(quiet)
+
+    def _requests(self, cause: str) -> int:
+        return int(self.dm.get_stats()["rest_calls_by_cause"][cause])
+
+    @staticmethod
+    def _until(condition: Callable[[], bool], patience: float = 150.0) -> None:
+        pause = threading.Event()
+        deadline = time.monotonic() + patience
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the manager did not get ready")
+            pause.wait(0.25)
+
+    def frames(self) -> int:
+        return int(self.dm.get_stats()["ws_updates"])
+
+    def close(self) -> None:
+        self.dm.close()
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        return getattr(self, name)(**arguments)
+
+    # --- what is asked of it ------------------------------------------------------------------------
+
+    def started(self) -> dict[str, float]:
+        """How long ``start()`` took, and the CPU time of it, seconds."""
+        stats = self.dm.get_stats()
+        return {
+            "seconds": self.started_in,
+            "cpu": self.start_cpu,
+            "requests": float(stats["rest_calls"]),
+            "weight": float(stats["weight_most_used"]["futures weight"])
+            if "futures weight" in stats["weight_most_used"]
+            else float(max(stats["weight_most_used"].values())),
+        }
+
+    def read_times(self, seconds: float, names: Sequence[str] | None = None) -> dict[str, list[float]]:
+        """µs of each read, of symbols and intervals at random: ``{read: [each]}``."""
+        dm, shaped = self.dm, self.dm.rest_shaped
+        reads: dict[str, Callable[[str, str], object]] = {
+            "get_klines 300": lambda symbol, interval: dm.get_klines(symbol, interval, 300),
+            "rest_shaped.klines 300": lambda symbol, interval: shaped.klines(symbol, interval, 300),
+            "get_orderbook 20": lambda symbol, interval: dm.get_orderbook(symbol),
+            "get_mark_price": lambda symbol, interval: dm.get_mark_price(symbol),
+            "get_funding_rate": lambda symbol, interval: dm.get_funding_rate(symbol),
+            "get_spot_price": lambda symbol, interval: _spot(dm, symbol),
+            "get_oi_history 200": lambda symbol, interval: dm.get_oi_history(symbol, "1h", 200),
+            "get_agg_trades 500": lambda symbol, interval: dm.get_agg_trades(symbol, 500),
+            "get_orderbook 100": lambda symbol, interval: dm.get_orderbook(symbol, 100),
+        }
+        if names is None:
+            names = [name for name in reads if name != "get_orderbook 100"]
+        generator = random.Random(5)
+        with_spot = [symbol for symbol in dm.symbols if _spot(dm, symbol)]
+        targets = {
+            name: [
+                (generator.choice(with_spot if "spot" in name else dm.symbols), generator.choice(INTERVALS))
+                for _ in range(997)
+            ]
+            for name in names
+        }
+        taken: dict[str, list[float]] = {name: [] for name in names}
+        clock = time.perf_counter
+        end = clock() + seconds
+        turn = 0
+        while clock() < end:
+            for name in names:
+                symbol, interval = targets[name][turn % 997]
+                read = reads[name]
+                begun = clock()
+                read(symbol, interval)
+                taken[name].append((clock() - begun) * 1e6)
+            turn += 1
+        return taken
+
+    def hot_read_times(self, times: int) -> dict[str, float]:
+        """Median µs of the same few series read again and again."""
+        dm, shaped = self.dm, self.dm.rest_shaped
+        symbol = dm.symbols[0]
+        reads: dict[str, Callable[[], object]] = {
+            "get_klines 300, the same series": lambda: dm.get_klines(symbol, "1h", 300),
+            "rest_shaped.klines 300, the same series": lambda: shaped.klines(symbol, "1h", 300),
+        }
+        return {name: _median(read, times) for name, read in reads.items()}
+
+    def scan(self, times: int) -> dict[str, float]:
+        """Everything a scan reads of every symbol: best ms of ``times`` scans, by part and in all."""
+        best: dict[str, float] = {}
+        requests = self._requests("read")
+        for _ in range(times):
+            took = self._scan()
+            if not best or took["all"] < best["all"]:
+                best = took
+        best["requests caused"] = float(self._requests("read") - requests)
+        return best
+
+    def _scan(self) -> dict[str, float]:
+        dm = self.dm
+        clock = time.perf_counter
+        took = dict.fromkeys(("klines", "books", "open interest", "marks", "spot", "trades"), 0.0)
+        begun = clock()
+        for symbol in dm.symbols:
+            at = clock()
+            for interval in INTERVALS:
+                dm.get_klines(symbol, interval, 300)
+            took["klines"] += (then := clock()) - at
+            dm.get_orderbook(symbol)
+            took["books"] += (at := clock()) - then
+            dm.get_oi_history(symbol, "1h", 200)
+            took["open interest"] += (then := clock()) - at
+            dm.get_mark_price(symbol)
+            dm.get_funding_rate(symbol)
+            took["marks"] += (at := clock()) - then
+            _spot(dm, symbol)
+            took["spot"] += (then := clock()) - at
+            dm.get_agg_trades(symbol, 500)
+            took["trades"] += clock() - then
+        took["all"] = clock() - begun
+        return {name: seconds * 1e3 for name, seconds in took.items()}
+
+    def lag(self, seconds: float, busy: bool) -> dict[str, Any]:
+        """From the exchange's send to visible in a read: ms, of books polled without pause by one thread.
+
+        ``busy``: another thread computes meanwhile; how fast that goes is told in loops a second.
+        """
+        computing = _Computing()
+        if busy:
+            computing.start()
+        loops, cpu = computing.loops, time.process_time()
+        dm = self.dm
+        clock, exchange = time.perf_counter, dm.clock.exchange
+        pause = threading.Event()
+        last = {symbol: 0 for symbol in dm.symbols}
+        lags: list[float] = []
+        begun = clock()
+        while clock() < begun + seconds:
+            for symbol in dm.symbols[:20]:
+                stamp = dm.get_orderbook(symbol)["timestamp"]
+                if stamp != last[symbol]:
+                    if last[symbol]:
+                        lags.append(exchange() * 1e3 - stamp)
+                    last[symbol] = stamp
+            pause.wait(0.0005)
+        took = clock() - begun
+        rate = (computing.loops - loops) / took
+        used = (time.process_time() - cpu) / took
+        if busy:
+            computing.stop()
+        return {"lags": lags, "loops": rate, "cpu": used}
+
+    def compute(self, seconds: float) -> float:
+        """Loops a second of a thread that computes while nobody reads."""
+        computing = _Computing()
+        computing.start()
+        threading.Event().wait(0.1)
+        loops, begun = computing.loops, time.perf_counter()
+        threading.Event().wait(seconds)
+        rate = (computing.loops - loops) / (time.perf_counter() - begun)
+        computing.stop()
+        return rate
+
+    def memory(self) -> dict[str, float]:
+        """MB of this process, before the manager was made, now, and after everything was read; gc in ms."""
+        found = {"before": self._before, "warm": machine.memory_mb()}
+        self._scan()
+        found["after a scan"] = machine.memory_mb()
+        shaped = self.dm.rest_shaped
+        for symbol in self.dm.symbols:
+            for interval in INTERVALS:
+                shaped.klines(symbol, interval, 300)
+        found["after exact reads"] = machine.memory_mb()
+        found["collection"] = machine.collection_ms()
+        found["objects"] = float(len(gc.get_objects()))
+        found["candles"] = self._candles_mb()
+        return found
+
+    def _candles_mb(self) -> float:
+        """How much memory comes back when only the candles are dropped."""
+        store = self.dm._store
+        held = sum(map(len, store.klines.values()))
+        before = machine.memory_mb()
+        usage = getattr(store, "candle_bytes", None)
+        if usage is not None:
+            return float(usage()) / 1e6
+        return before if held else 0.0
+
+
+class _Computing:
+    """A thread that only computes."""
+
+    def __init__(self) -> None:
+        self.loops = 0
+        self._on = True
+        self._thread = threading.Thread(target=self._run, name="computing", daemon=True)
+
+    def _run(self) -> None:
+        while self._on:
+            total = 0.0
+            for number in range(2_000):
+                total += number * 0.5
+            self.loops += 1
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._on = False
+        self._thread.join()
+
+
+def _spot(dm: DataManager, symbol: str) -> bool:
+    from ats_sync import NoSpotPair
+
+    try:
+        dm.get_spot_price(symbol)
+    except NoSpotPair:
+        return False
+    return True
+
+
+def _median(read: Callable[[], object], times: int) -> float:
+    clock = time.perf_counter
+    taken = []
+    for _ in range(times):
+        begun = clock()
+        read()
+        taken.append((clock() - begun) * 1e6)
+    return statistics.median(taken)

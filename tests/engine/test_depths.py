@@ -1,0 +1,478 @@
+"""What the engine asks for the sake of full order books, on a virtual clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from ats_sync.config import Config
+from ats_sync.engine.depths import HOLES_MOST, HOLES_WITHIN, READ_WITHIN, SUSPENDED_FOR, WIDENED_EVERY
+from ats_sync.engine.engine import Engine
+from ats_sync.engine.jobs import Fetch
+from ats_sync.engine.moment import Moment
+from ats_sync.engine.quality import QualityMeter
+from ats_sync.engine.upkeep import DEPTH_AGAIN_AFTER, DEPTH_AUDIT_EVERY, GIVEN_UP_FOR, Remedy, Upkeep
+from ats_sync.errors import RequestTimeout
+from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.store.depth import DepthBook
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore
+from ats_sync.venue import endpoints
+from ats_sync.venue.decode import Book
+
+from ..store.depth_market import BEGAN, STREAM, Market
+from ..venue.samples import frame
+
+KEY = Key(Kind.DEPTH, "BTCUSDT")
+LIGHT = Key(Kind.BOOK, "BTCUSDT")
+STEP = 0.1
+
+
+class Desk:
+    """One full book, its market, and whoever answers its requests."""
+
+    def __init__(self, *, asked: int = 100, levels: int = 30, seed: int = 3) -> None:
+        self.now = 1_000.0
+        self.store = MarketStore(Config(), lambda: self.now)
+        self.upkeep = Upkeep(Config(), self.store, random.Random(5), streams=True)
+        self.store.follow([KEY, LIGHT])
+        self.book: DepthBook = self.store.depths["BTCUSDT"]
+        self.book.asked(asked, self.now)
+        self.market = Market(seed, levels)
+        self.link = Link(1, "public", self.exchange() / 1000)
+        self.upkeep.follow([KEY], self.at())
+        self.sent: list[tuple[float, Fetch]] = []
+        self.latency = 0.05
+
+    def exchange(self) -> int:
+        return BEGAN + int(self.now * 1000)
+
+    def at(self) -> Moment:
+        return Moment(self.now, self.exchange())
+
+    def acknowledge(self, link: Link | None = None) -> None:
+        if link is not None:
+            self.link = link
+        self.upkeep.acknowledged(KEY, self.link, self.at())
+        self.tick()
+
+    def tick(self) -> None:
+        self.link.proved(self.exchange() / 1000, self.exchange() / 1000)
+        self.upkeep.tick(self.at())
+        self.sent += [(self.now, fetch) for fetch in self.upkeep.fetches if fetch.key == KEY]
+        self.upkeep.fetches.clear()
+
+    def run(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
+        """Let time pass; requests are answered from the market's state at that moment."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += STEP
+            each()
+            self.tick()
+            self.answer_all()
+
+    def answer_all(self) -> None:
+        for _, fetch in self.sent:
+            if fetch is self.upkeep.states[KEY].fetching:
+                self.answer(fetch, self.market.rest(fetch.limit))
+
+    def answer(self, fetch: Fetch, book: Book) -> None:
+        self.book.merge_rest(book, fetch.link, fetch.limit)
+        self.upkeep.fetched(fetch, None, self.at())
+        self.tick()
+
+    def event(self, *, lost: bool = False) -> None:
+        self.market.change(3)
+        _, text = self.market.event()
+        if not lost:
+            notice = self.book.ingest(text, self.link)
+            if notice is not None:
+                self.upkeep.noticed([notice], self.at())
+
+    def hole(self) -> None:
+        self.event(lost=True)
+        self.event()
+
+    def requests(self) -> list[tuple[Cause, int, int]]:
+        """Cause, levels and weight of what was sent since the last call."""
+        found = [(fetch.cause, fetch.limit, fetch.request.weight) for _, fetch in self.sent]
+        assert all(fetch.request == endpoints.depth("BTCUSDT", fetch.limit) for _, fetch in self.sent)
+        self.sent.clear()
+        return found
+
+
+def live(desk: Desk) -> Desk:
+    desk.acknowledge()
+    desk.event()
+    desk.run(0.3)
+    assert desk.book.live()
+    desk.requests()
+    return desk
+
+
+@pytest.mark.parametrize(("asked", "limit", "weight"), [(21, 500, 10), (100, 500, 10), (101, 1000, 20), (1000, 1000, 20)])
+def test_a_snapshot_of_the_size_that_is_asked_follows_the_acknowledgement(asked: int, limit: int, weight: int) -> None:
+    desk = Desk(asked=asked)
+    desk.run(30)
+    assert desk.requests() == [], "without its stream a snapshot is of no use"
+    desk.acknowledge()
+    assert desk.requests() == [(Cause.WARM_UP, limit, weight)]
+    desk.answer(desk.upkeep.states[KEY].fetching or pytest.fail("nothing is asked"), desk.market.rest(limit))
+    assert desk.book.live()
+    desk.run(60, desk.event)
+    assert desk.requests() == []
+    assert desk.upkeep.ready(KEY)
+
+
+def test_a_snapshot_that_is_older_than_the_first_event_is_followed_by_another() -> None:
+    desk = Desk()
+    old = desk.market.rest(500)
+    desk.event(lost=True)
+    desk.acknowledge()
+    desk.event()
+    (_, fetch), *_ = desk.sent
+    desk.answer(fetch, old)
+    assert not desk.book.live()
+    desk.run(DEPTH_AGAIN_AFTER + 0.2)
+    assert desk.requests() == [(Cause.WARM_UP, 500, 10)] * 2
+    assert desk.book.live()
+
+
+def test_a_replica_that_stays_behind_is_asked_ever_less_often() -> None:
+    desk = Desk()
+    old = desk.market.rest(500)
+    desk.event(lost=True)
+    desk.market.rest = lambda limit: old  # type: ignore[method-assign]
+    desk.acknowledge()
+    desk.event()
+    desk.run(60)
+    assert not desk.book.live()
+    assert 4 <= len(desk.requests()) <= 9
+
+
+def test_a_hole_is_repaired_at_once() -> None:
+    desk = live(Desk())
+    desk.hole()
+    assert not desk.book.live()
+    desk.run(0.3)
+    assert desk.requests() == [(Cause.REPAIR, 500, 10)]
+    assert desk.book.live()
+    assert desk.upkeep.states[KEY].live_once
+
+
+def test_a_failed_snapshot_is_asked_for_again() -> None:
+    desk = Desk()
+    desk.acknowledge()
+    (_, fetch), *_ = desk.sent
+    desk.upkeep.fetched(fetch, RequestTimeout("no luck"), desk.at())
+    desk.run(3)
+    assert desk.book.live()
+
+
+def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() -> None:
+    desk = live(Desk())
+    desk.link.up = False
+    desk.upkeep.lost(desk.link)
+    desk.run(10)
+    assert desk.requests() == []
+    desk.link = Link(2, "public", desk.exchange() / 1000)
+    desk.event()
+    desk.acknowledge()
+    assert desk.book.live()
+    assert desk.requests() == []
+    desk.link.up = False
+    desk.upkeep.lost(desk.link)
+    desk.event(lost=True)
+    desk.acknowledge(Link(3, "public", desk.exchange() / 1000))
+    desk.run(0.2)
+    assert desk.requests() == [(Cause.REPAIR, 500, 10)]
+    assert desk.book.live()
+
+
+def test_a_hand_over_asks_nothing() -> None:
+    desk = live(Desk())
+    old, desk.link = desk.link, Link(2, "public", desk.exchange() / 1000)
+    desk.upkeep.moved(KEY, desk.link, desk.at())
+    old.up = False
+    desk.run(5, desk.event)
+    assert desk.requests() == []
+    assert desk.book.live()
+
+
+def test_an_audit_every_ten_minutes() -> None:
+    desk = live(Desk())
+    began = desk.now
+    desk.run(3 * DEPTH_AUDIT_EVERY, lambda: desk.event() if desk.market.random.random() < 0.2 else None)
+    moments = [at - began for at, _ in desk.sent]
+    assert set(desk.requests()) == {(Cause.AUDIT, 500, 10)}
+    assert 3 <= len(moments) <= 5
+    assert all(b - a >= 0.65 * DEPTH_AUDIT_EVERY for a, b in zip(moments, moments[1:], strict=False))
+    assert desk.book.mismatches == 0
+    assert desk.book.audited >= 3
+
+
+def test_an_audit_finds_a_wrong_book() -> None:
+    desk = live(Desk())
+    desk.book.read(1)
+    sides = desk.book._sides
+    assert sides is not None
+    sides[0].apply({1.0: ("1.0", "5")})
+    desk.run(DEPTH_AUDIT_EVERY)
+    assert desk.book.mismatches == 1
+    found = desk.book.read(100)
+    assert found is not None
+    assert found.bids == desk.market.history[desk.market.update_id][0]
+
+
+class TestTooManyHoles:
+    def holes(self, desk: Desk, count: int, *, every: float) -> None:
+        for _ in range(count):
+            desk.hole()
+            desk.run(every)
+
+    def test_suspended_for_a_while(self) -> None:
+        desk = live(Desk())
+        self.holes(desk, HOLES_MOST, every=1.0)
+        assert desk.book.live()
+        assert desk.requests() == [(Cause.REPAIR, 500, 10)] * HOLES_MOST
+        desk.hole()
+        assert not desk.book.live()
+        assert "suspended" in desk.book.standing().suspected
+        desk.run(SUSPENDED_FOR - 5, desk.event)
+        assert desk.requests() == []
+        assert not desk.book.live()
+        desk.run(10, desk.event)
+        assert desk.requests() == [(Cause.REPAIR, 500, 10)]
+        assert desk.book.live()
+        assert desk.book.suspended == ""
+        self.holes(desk, HOLES_MOST, every=1.0)
+        assert desk.book.live(), "what was before the rest no longer counts"
+
+    def test_rare_holes_are_repaired_for_ever(self) -> None:
+        desk = live(Desk())
+        self.holes(desk, 4 * HOLES_MOST, every=HOLES_WITHIN / HOLES_MOST)
+        assert desk.book.live()
+        assert desk.book.holes == 4 * HOLES_MOST
+
+    def test_reconnects_are_no_holes(self) -> None:
+        desk = live(Desk())
+        for number in range(2, 12):
+            desk.link.up = False
+            desk.upkeep.lost(desk.link)
+            desk.event(lost=True)
+            desk.link = Link(number, "public", desk.exchange() / 1000)
+            desk.event()
+            desk.acknowledge()
+            desk.run(1.0)
+            assert desk.book.live()
+        assert not desk.book.suspended
+
+    def test_a_snapshot_that_was_under_way_changes_nothing(self) -> None:
+        desk = live(Desk())
+        self.holes(desk, HOLES_MOST, every=1.0)
+        desk.event(lost=True)
+        desk.event()
+        desk.requests()
+        assert desk.book.suspended
+        assert not desk.book.live()
+        desk.run(5)
+        assert desk.requests() == []
+
+    def test_cut_while_it_rests(self) -> None:
+        desk = live(Desk())
+        self.holes(desk, HOLES_MOST + 1, every=1.0)
+        assert desk.book.suspended
+        desk.requests()
+        desk.link.up = False
+        desk.upkeep.lost(desk.link)
+        desk.acknowledge(Link(2, "public", desk.exchange() / 1000))
+        desk.run(SUSPENDED_FOR / 2)
+        assert desk.requests() == []
+        desk.run(SUSPENDED_FOR / 2 + 5)
+        assert desk.book.live()
+
+
+class TestRoomToMove:
+    def falls(self, desk: Desk, ticks: int) -> None:
+        """The price falls through so many levels of bids."""
+        desk.market.history.clear()
+        desk.market._move(-ticks)
+        desk.market.update_id += 1
+        desk.event()
+
+    def read(self, desk: Desk, limit: int) -> bool:
+        desk.book.asked(limit, desk.now)
+        return desk.book.read(limit) is not None
+
+    def test_a_book_with_few_levels_left_gets_a_new_snapshot_before_they_are_lacking(self) -> None:
+        desk = live(Desk(levels=800))
+        assert desk.book.covers(500 - 10)
+        assert not desk.book.covers(600)
+        self.falls(desk, 300)
+        assert self.read(desk, 100)
+        desk.run(3)
+        assert desk.requests() == []
+        self.falls(desk, 90)
+        assert self.read(desk, 100), "a hundred are still there"
+        desk.run(3)
+        assert desk.requests() == [(Cause.REPAIR, 500, 10)]
+        assert desk.book.covers(400)
+        assert desk.book.mismatches == 0
+
+    def test_not_while_nobody_reads(self) -> None:
+        desk = live(Desk(levels=800))
+        assert self.read(desk, 100)
+        desk.run(READ_WITHIN + 1)
+        self.falls(desk, 450)
+        desk.book.read(1)
+        desk.run(20)
+        assert desk.requests() == []
+        assert not self.read(desk, 100)
+        desk.run(3)
+        assert desk.requests() == [(Cause.REPAIR, 500, 10)]
+        assert self.read(desk, 100)
+
+    def test_not_more_often_than_every_half_minute(self) -> None:
+        # A thousand is all that a snapshot shows, so every step of the price takes what is asked.
+        desk = live(Desk(asked=1000, levels=1_300))
+        for _ in range(4 * int(WIDENED_EVERY)):
+            self.falls(desk, 1)
+            self.read(desk, 1000)
+            desk.run(1.0)
+        assert 3 <= len(desk.requests()) <= 5
+        assert desk.book.live()
+
+
+class TestWitnesses:
+    def quote(self, desk: Desk) -> None:
+        bids, asks = desk.market.history[desk.market.update_id]
+        data = {
+            "e": "bookTicker", "u": desk.market.update_id, "s": "BTCUSDT", "b": bids[0][0], "B": bids[0][1],
+            "a": asks[0][0], "A": asks[0][1], "T": desk.exchange(), "E": desk.exchange(),
+        }  # fmt: skip
+        desk.store.quotes.ingest(frame("!bookTicker", data), desk.link)
+
+    def light(self, desk: Desk) -> None:
+        bids, asks = desk.market.history[desk.market.update_id]
+        data = {
+            "e": "depthUpdate", "E": desk.exchange(), "T": desk.exchange(), "s": "BTCUSDT", "U": 1,
+            "u": desk.market.update_id, "pu": 0, "b": bids[:20], "a": asks[:20],
+        }  # fmt: skip
+        desk.store.books["BTCUSDT"].ingest(frame("btcusdt@depth20@100ms", data), desk.link)
+
+    @pytest.mark.parametrize("witness", ["quote", "light"])
+    def test_a_silent_stream_is_found_and_subscribed_anew(self, witness: str) -> None:
+        desk = live(Desk())
+
+        def changes() -> None:
+            desk.event(lost=True)
+            getattr(self, witness)(desk)
+
+        desk.run(0.9, changes)
+        assert desk.upkeep.remedies == []
+        desk.run(1.0, changes)
+        assert desk.upkeep.remedies == [(KEY, Remedy.RESUBSCRIBE)]
+        assert not desk.book.live()
+        assert desk.book.standing().suspected
+        desk.upkeep.remedies.clear()
+        desk.acknowledge()
+        desk.run(0.3)
+        assert desk.book.live()
+        assert desk.requests() == [(Cause.REPAIR, 500, 10)]
+
+    @pytest.mark.parametrize("witness", ["quote", "light"])
+    def test_a_stream_that_is_a_little_behind_all_the_time_is_not_suspected(self, witness: str) -> None:
+        desk = live(Desk())
+        late: list[bytes] = []
+
+        def changes() -> None:
+            desk.market.change(2)
+            late.append(desk.market.event()[1])
+            getattr(self, witness)(desk)
+            if len(late) > 5:
+                assert desk.book.ingest(late.pop(0), desk.link) is None
+
+        desk.run(20, changes)
+        assert desk.upkeep.remedies == []
+        assert desk.book.live()
+
+    def test_a_snapshot_that_is_ahead_of_the_streams_is_no_evidence(self) -> None:
+        desk = live(Desk())
+        desk.market.change(2)
+        desk.store.books["BTCUSDT"].merge_rest(desk.market.rest(20), None)
+        desk.run(10)
+        assert desk.upkeep.remedies == []
+
+    def test_a_connection_that_lags_is_judged_as_a_whole(self) -> None:
+        desk = live(Desk())
+        desk.event(lost=True)
+        self.quote(desk)
+        desk.link.proof -= 5.0
+        for _ in range(40):
+            desk.now += STEP
+            desk.upkeep.tick(desk.at())
+        assert desk.upkeep.remedies == []
+
+    def test_given_up_after_two_remedies_and_tried_again(self) -> None:
+        desk = live(Desk())
+
+        def changes() -> None:
+            desk.event(lost=True)
+            self.quote(desk)
+
+        taken: list[Remedy] = []
+        for _ in range(60):
+            desk.run(1.0, changes)
+            taken += [remedy for _, remedy in desk.upkeep.remedies]
+            if desk.upkeep.remedies:
+                desk.upkeep.remedies.clear()
+                desk.acknowledge()
+        assert taken == [Remedy.RESUBSCRIBE, Remedy.MOVE]
+        assert KEY in desk.upkeep.given_up
+        assert "no remedy" in desk.book.standing().suspected
+        desk.run(GIVEN_UP_FOR)
+        assert (KEY, Remedy.RESUBSCRIBE) in desk.upkeep.remedies
+
+
+class TestQuality:
+    def test_holes_and_audits_count(self) -> None:
+        desk = live(Desk())
+        light = desk.store.books["BTCUSDT"]
+        light.merge_rest(desk.market.rest(20), desk.link)
+        meter = QualityMeter(desk.store)
+        meter.sample(desk.at())
+        assert meter.judge("BTCUSDT", desk.at()).score == 1.0
+        for _ in range(97):
+            desk.event()
+        assert meter.judge("BTCUSDT", desk.at()).score == 1.0
+        desk.hole()
+        judged = meter.judge("BTCUSDT", desk.at())
+        assert judged.missing == 0.5, "at one of two moments it is not live"
+        desk.run(0.5)
+        assert meter.judge("BTCUSDT", desk.at()).missing == pytest.approx(1 / 99)
+
+    def test_a_book_that_is_only_begun_takes_nothing(self) -> None:
+        desk = Desk()
+        desk.store.books["BTCUSDT"].merge_rest(desk.market.rest(20), desk.link)
+        assert QualityMeter(desk.store).judge("BTCUSDT", desk.at()).score == 1.0
+
+
+def test_what_nobody_asks_for_is_dropped_after_half_an_hour() -> None:
+    now = 1_000.0
+    store = MarketStore(Config(), lambda: now)
+    engine = Engine(Config(), store, rng=random.Random(1))
+    engine.follow(store.follow([KEY]), Moment(now, BEGAN))
+    engine.demand.asked(KEY, now)
+    assert STREAM in engine.connections.home
+    for later in range(60, 1_801, 60):
+        engine.tick(Moment(now + later, BEGAN + later * 1000))
+    assert "BTCUSDT" in store.depths
+    for later in range(1_860, 2_000, 60):
+        engine.tick(Moment(now + later, BEGAN + later * 1000))
+    assert store.depths == {}
+    assert STREAM not in engine.connections.home
+    assert KEY not in engine.upkeep.states
+    assert store.ingest([Market(1, 3).event()[1]], Link(1, "public", 0.0))[0] == []
+    assert store.dropped() == {"a stream that is not followed": 1}

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.engine.upkeep import (
+    GIVEN_UP_FOR,
+)
+from ats_sync.errors import ExchangeFailure, RequestRejected
+from ats_sync.feeds import CANDLES, FEEDS, Cause, Key, Kind
+from ats_sync.venue.intervals import HOUR
+
+from .bench import TURN, Bench, deep, failing
+
+# --- hand-over ------------------------------------------------------------------------------------
+
+
+def test_a_hand_over_asks_nothing_and_interrupts_nothing() -> None:
+    bench = Bench([deep("AUSDT", 20), deep("BUSDT", 0)], connection_max_age=100.0)
+    bench.warm()
+    begun, before = bench.seconds, set(bench.links.values())
+    for _ in range(200):
+        bench.run(0.7)
+        assert not bench.lacking()
+        for series in bench.store.klines.values():
+            link = series.standing(bench.exchange()).link
+            assert link is not None
+            assert link.up
+    assert not before & set(bench.links.values())
+    bench.run(20)
+    since = [fetch for when, fetch in bench.asked if when > begun]
+    assert not [fetch for fetch in since if fetch.key.kind in (Kind.TRADES, Kind.BOOK)]
+    assert bench.agrees("AUSDT")
+
+
+def test_a_fetch_dropped_with_its_connection_is_made_anew() -> None:
+    bench = Bench([deep("AUSDT", 20)], connection_max_age=60.0)
+    bench.warm()
+    bench.holds = lambda fetch: fetch.key.kind is Kind.KLINES and bool(bench.held) is False
+    bench.dropped = lambda stream, frame: b'"x":true' in frame and bench.seconds < TURN + 1
+    assert bench.run(60, until=lambda: bool(bench.held))
+    (waiting,) = bench.held
+    assert waiting.link is not None
+    # What waits in line for a connection that is gone is dropped in silence.
+    assert bench.run(90, until=lambda: not waiting.link.up)
+    bench.run(20)
+    assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) >= 2
+    assert bench.agrees()
+    assert not bench.series().standing(bench.exchange()).doubt
+
+
+def test_a_hand_over_makes_no_book_live_that_was_not() -> None:
+    bench = Bench([deep("AUSDT", 0)])
+    bench.warm()
+    book, state = bench.store.books["AUSDT"], bench.engine.upkeep.states[Key(Kind.BOOK, "AUSDT")]
+    link = bench.link_of("ausdt@depth20@100ms")
+    assert book.standing().link is link is state.link
+    book.suspect("unproven")
+    successor = next(link for link in bench.links.values() if link.route == "market")
+    bench.engine.upkeep.moved(book.key, successor, bench.at())
+    assert book.standing().link is None
+
+
+# --- dead streams ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stream", "kind", "within"),
+    [
+        ("ausdt@kline_1m", Kind.KLINES, 3.5),
+        ("ausdt@aggTrade", Kind.TRADES, 3.5),
+        ("ausdt@depth20@100ms", Kind.BOOK, 6.5),
+    ],
+)
+def test_a_stream_that_dies_alone_is_suspected_and_subscribed_anew(stream: str, kind: Kind, within: float) -> None:
+    bench = Bench([deep("AUSDT", 60), deep("BUSDT", 60)])
+    bench.warm()
+    key = next(key for key in bench.engine.upkeep.states if key.kind is kind and key.symbol == "AUSDT")
+    state = bench.engine.upkeep.states[key]
+    epoch = state.epoch
+    bench.dropped = lambda told, frame: told == stream and state.epoch == epoch
+    assert bench.run(within, until=lambda: state.link is None), "it was not noticed"
+    assert bench.run(10, until=bench.all_live)
+    assert state.remedies == 1
+    bench.run(30)
+    assert state.remedies == 1
+    others = [each for each in bench.engine.upkeep.states.values() if each is not state]
+    assert not any(each.remedies for each in others), "nobody else is suspected"
+    assert bench.agrees()
+
+
+def test_a_stream_no_remedy_helps_is_left_to_rest_and_tried_again_later() -> None:
+    bench = Bench([deep("AUSDT", 60), deep("BUSDT", 60)])
+    bench.warm()
+    key = Key(Kind.KLINES, "AUSDT", "1m")
+    bench.dropped = lambda told, frame: told == "ausdt@kline_1m"
+    assert bench.run(60, until=lambda: key in bench.engine.upkeep.given_up)
+    assert "REST" in bench.series().standing(bench.exchange()).suspected
+    given_up = bench.seconds
+    bench.run(GIVEN_UP_FOR - 10)
+    assert key in bench.engine.upkeep.given_up
+    assert len(bench.of(Kind.KLINES, since=given_up + 1, symbol="AUSDT")) <= 15
+    bench.dropped = lambda told, frame: False
+    assert bench.run(30, until=bench.all_live)
+    assert not bench.engine.upkeep.given_up
+    bench.run(70)
+    assert bench.agrees()
+
+
+def test_a_quiet_market_is_nobodys_fault() -> None:
+    bench = Bench([deep("AUSDT", 0), deep("BUSDT", 1), deep("CUSDT", 3)])
+    bench.warm()
+    bench.run(300)
+    assert not any(state.remedies for state in bench.engine.upkeep.states.values())
+
+
+def test_a_connection_of_which_much_is_dead_is_made_anew() -> None:
+    bench = Bench([deep(f"S{i}USDT", 60, minutes=4) for i in range(24)])
+    bench.warm()
+    link = bench.link_of("s0usdt@kline_1m")
+    bench.dropped = lambda told, frame: "kline" in told and bench.link_of("s0usdt@kline_1m") is link
+    assert bench.run(15, until=lambda: link is not None and not link.up)
+    assert bench.run(20, until=bench.all_live)
+    bench.run(70)
+    assert all(map(bench.agrees, bench.symbols))
+
+
+# --- coming and going -----------------------------------------------------------------------------
+
+
+def test_a_symbol_that_leaves_costs_nothing_more_and_harms_nobody() -> None:
+    bench = Bench([deep("AUSDT", 20), deep("GONE", 20)])
+    bench.warm()
+    bench.unlisted = {"GONE"}
+    bench.dropped = lambda stream, frame: stream.startswith("gone@")
+    bench.fails = lambda fetch: RequestRejected("x", status=400, code=-1121) if fetch.key.symbol == "GONE" else None
+    assert bench.run(180, until=lambda: "GONE" in bench.store.delisted), "it was not noticed in three minutes"
+    bench.run(1)
+    assert not [name for held in bench.subscribed.values() for name in held if name.startswith("gone@")]
+    gone = bench.seconds
+    bench.run(400)
+    assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "GONE" and when > gone]
+    assert bench.agrees()
+    assert not bench.engine.missing()
+
+
+def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_off_as_fresh() -> None:
+    bench = Bench([deep("AUSDT", 20, minutes=30), deep("BACK", 20, minutes=30)])
+    bench.warm()
+    bench.unlisted = {"BACK"}
+    bench.dropped = lambda stream, frame: stream.startswith("back@")
+    assert bench.run(200, until=lambda: "BACK" in bench.store.delisted)
+    bench.run(300)
+    for series in (bench.store.books["BACK"].standing(), bench.series("BACK").standing(bench.exchange())):
+        assert series.link is None or not series.link.up, "nothing keeps it fresh any more"
+    bench.unlisted.clear()
+    bench.dropped = lambda stream, frame: False
+    bench.engine.upkeep.again(Key(Kind.LISTINGS), bench.at(), 0.0)
+    bench.run(1)
+    assert not bench.store.delisted
+    assert bench.run(30, until=bench.all_live)
+    bench.run(70)
+    assert bench.agrees("BACK")
+
+
+def test_what_is_followed_no_longer_is_asked_no_more() -> None:
+    bench = Bench([deep("AUSDT", 20), deep("BUSDT", 0)])
+    bench.warm()
+    keys = [key for key in bench.store.followed_keys() if key.symbol == "BUSDT"]
+    bench.engine.unfollow(bench.store.unfollow(keys), bench.at())
+    gone = bench.seconds
+    bench.run(300)
+    assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "BUSDT" and when >= gone]
+    assert not [name for held in bench.subscribed.values() for name in held if name.startswith("busdt@")]
+    assert not any(key.symbol == "BUSDT" for key in bench.engine.upkeep.states)
+    bench.follow("BUSDT")
+    assert bench.run(20, until=bench.all_live)
+    assert bench.agrees("BUSDT")
+
+
+def test_followed_later_it_is_warmed_like_the_first() -> None:
+    bench = Bench([deep("AUSDT", 20), deep("BUSDT", 20)], follow=False)
+    bench.follow("AUSDT")
+    bench.warm()
+    bench.follow("BUSDT")
+    assert bench.run(20, until=bench.all_live)
+    assert bench.agrees("BUSDT")
+    assert len(bench.of(Kind.KLINES, symbol="AUSDT")) == 1
+
+
+# --- the clock ------------------------------------------------------------------------------------
+
+
+def test_an_unproven_clock_is_asked_for_at_once_but_not_hammered() -> None:
+    bench = Bench([deep("AUSDT", 20)])
+    bench.warm()
+    begun = bench.seconds
+    bench.fails = failing(Kind.CLOCK, ExchangeFailure("x"))
+    bench.proven = False
+    bench.run(60)
+    assert 1 <= len(bench.of(Kind.CLOCK, since=begun)) <= 15
+    assert bench.of(Kind.CLOCK, since=begun)[0][0] - begun < 1.0
+    bench.fails = lambda fetch: None
+    assert bench.run(40, until=lambda: bench.proven)
+    begun = bench.seconds
+    bench.run(60)
+    assert not bench.of(Kind.CLOCK, since=begun)
+
+
+# --- nothing grows --------------------------------------------------------------------------------
+
+
+def test_nothing_grows_with_time() -> None:
+    bench = Bench([deep("AUSDT", 20, minutes=70), deep("BUSDT", 0, minutes=70)], connection_max_age=120.0)
+    bench.warm()
+
+    def size() -> int:
+        upkeep = bench.engine.upkeep
+        return len(upkeep._agenda) + len(upkeep._held) + len(upkeep.states) + len(bench.engine._by_stream)
+
+    bench.run(400)
+    after_a_while = size()
+    for i in range(20):
+        bench.run(75)
+        if i % 5 == 0:
+            bench.cut_route("market" if i % 2 else "public")
+    assert size() <= after_a_while + 10
+    assert len(bench.engine.connections.connections) <= 3
+    assert bench.run(30, until=bench.all_live)
+
+
+def test_every_kind_that_is_followed_has_its_policy() -> None:
+    for kind in (*CANDLES, Kind.BOOK, Kind.TRADES, Kind.OPEN_INTEREST, Kind.MARK, Kind.SPOT, Kind.LISTINGS, Kind.CLOCK):
+        feed = FEEDS[kind]
+        assert feed.kind is kind
+        assert feed.what
+        if feed.poll is not None and feed.bound_polled is not None:
+            assert feed.poll < feed.bound_polled, "or every poll would come too late"
+    assert FEEDS[Kind.OPEN_INTEREST].poll == 240
+    assert FEEDS[Kind.SPOT].poll == 48
+    assert FEEDS[Kind.MARK].poll == HOUR / 1000 * 0.8

@@ -1,0 +1,38 @@
+"""An exchange and a manager on it, shared by a module; every test leaves them well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ats_sync import DataManager
+from ats_sync.simulator import SimulatedExchange
+
+from .helpers import all_well
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+INTERVALS = ("1m", "1h")
+
+
+@pytest.fixture(scope="module")
+def ex() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(SYMBOLS, seed=7) as exchange:
+        yield exchange
+
+
+@pytest.fixture(scope="module")
+def shared_dm(ex: SimulatedExchange) -> Iterator[DataManager]:
+    config = ex.config(reconnect_min=0.2, reconnect_max=1.0, read_timeout=2.0, request_timeout=2.0)
+    with DataManager(SYMBOLS, INTERVALS, config=config) as manager:
+        yield manager
+
+
+@pytest.fixture
+def dm(ex: SimulatedExchange, shared_dm: DataManager) -> Iterator[DataManager]:
+    """The manager, well before the test; afterwards the faults are over and it is well again, as promised."""
+    all_well(shared_dm, ex)
+    yield shared_dm
+    ex.clear_faults()
+    ex.pardon()
+    all_well(shared_dm, ex)

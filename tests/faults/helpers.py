@@ -1,0 +1,95 @@
+"""Waiting until all is well again, and holding every answer to the exchange's own truth."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ats_sync import AtsSyncError, DataManager, Overall
+from ats_sync.simulator import SimulatedExchange
+from ats_sync.stress import checks
+from ats_sync.stress.tally import Finding
+
+from ..support import all_live, closed_equal, until
+
+KLINES, DEPTH, AGG_TRADES = "/fapi/v1/klines", "/fapi/v1/depth", "/fapi/v1/aggTrades"
+BEHIND = 4.5
+"""Seconds that an answer from memory may be behind: 3 s without life on a connection, the stream's period, and some
+for a busy machine."""
+WELL_WITHIN = 30.0
+"""What the library promises."""
+
+
+def well(dm: DataManager, ex: SimulatedExchange) -> bool:
+    """Whether everything is live and every closed candle and every trade is what REST has."""
+    if dm.status().state is not Overall.LIVE or not all_live(dm, "klines", "orderbook", "trades", "mark"):
+        return False
+    series = [(symbol, interval) for symbol in dm.symbols for interval in dm.intervals]
+    return all(closed_equal(dm, ex, *each, 30) for each in series) and all(whole(dm, ex, each) for each in dm.symbols)
+
+
+def all_well(dm: DataManager, ex: SimulatedExchange) -> None:
+    """Wait for it as long as is promised."""
+    until(lambda: well(dm, ex), WELL_WITHIN, f"all well; {dm.status()}")
+
+
+def whole(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int = 200) -> bool:
+    """Whether the trades in memory are REST's, without a hole."""
+    held = dm.rest_shaped.agg_trades(symbol, limit)
+    return bool(held == ex.rest(AGG_TRADES, symbol=symbol, fromId=held[0]["a"], limit=len(held)))
+
+
+def passed(ex: SimulatedExchange, seconds: float) -> None:
+    """Wait until this much of the exchange's time has passed."""
+    end = ex.now() + seconds * 1000
+    until(lambda: ex.now() >= end, seconds + 30.0)
+
+
+class Truth:
+    """What the exchange had at a moment, which answers given ``BEHIND`` later must know."""
+
+    def __init__(self, ex: SimulatedExchange, dm: DataManager) -> None:
+        self._ex, self._dm = ex, dm
+        self._rows = {
+            (symbol, interval): ex.rest(KLINES, symbol=symbol, interval=interval, limit=5)
+            for symbol in dm.symbols
+            for interval in dm.intervals
+        }
+        self._books = {symbol: ex.rest(DEPTH, symbol=symbol, limit=20) for symbol in dm.symbols}
+        self._trades = {symbol: ex.rest(AGG_TRADES, symbol=symbol, limit=1)[-1]["a"] for symbol in dm.symbols}
+
+    def check(self) -> int:
+        """Read everything: each answer knows this truth, or raises. Returns how many answered."""
+        answers = 0
+        for (symbol, interval), before in self._rows.items():
+            with contextlib.suppress(AtsSyncError):
+                found = self.klines(symbol, interval, before)
+                answers += 1
+                assert not found, found
+        for symbol, book in self._books.items():
+            with contextlib.suppress(AtsSyncError):
+                read = self._dm.rest_shaped.depth(symbol, 20)
+                answers += 1
+                found = checks.book(symbol, read, book, self._ex.rest(DEPTH, symbol=symbol, limit=20))
+                assert not found, found
+        for symbol, newest in self._trades.items():
+            with contextlib.suppress(AtsSyncError):
+                rows = self._dm.rest_shaped.agg_trades(symbol, 50)
+                answers += 1
+                same = self._ex.rest(AGG_TRADES, symbol=symbol, fromId=rows[0]["a"], limit=len(rows))
+                found = checks.trades(symbol, rows, newest, same)
+                assert not found, found
+        return answers
+
+    def klines(self, symbol: str, interval: str, before: Any) -> list[Finding]:
+        """What is wrong with the candles read now."""
+        read = self._dm.rest_shaped.klines(symbol, interval, 5)
+        after = self._ex.rest(KLINES, symbol=symbol, interval=interval, limit=7)
+        return checks.klines(f"{symbol} {interval}", interval, 5, read, before, after, self._ex.now())
+
+
+def fresh_or_loud(dm: DataManager, ex: SimulatedExchange) -> int:
+    """Sample the truth, let the bound pass, read everything; how many reads were answered."""
+    truth = Truth(ex, dm)
+    passed(ex, BEHIND)
+    return truth.check()
