@@ -259,7 +259,7 @@ class Reads:
             if series is None:
                 self._fail(error, key)
             age = self._clock.exchange() - series.standing().event / 1000.0
-            self._fail(error, key, age=age, bound=FEEDS[Kind.DEPTH].bound or 0.0, data=series.known())
+            self._fail(error, key, age=age, bound=FEEDS[Kind.DEPTH].bound or 0.0, data=series.known(limit))
 
     def _deep_book_in_memory(self, series: DepthBook, limit: int, max_age: float | None) -> Book | None:
         feed = FEEDS[Kind.DEPTH]

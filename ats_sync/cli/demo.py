@@ -186,7 +186,7 @@ class _Demo:
         began = time.monotonic()
         exchange.refuse(OUTAGE, "streams")
         exchange.cut(how="reset")
-        self._until(lambda status: status.state is Overall.DEGRADED, began + 10.0, "the loss was not noticed")
+        self._until(_cut_off, began + 10.0, "the loss was not noticed")
         screen.line(f"{time.monotonic() - began:5.1f} s  {manager.status().state.value}")
         self._scan("Served by REST, inside its budget", manager.symbols[:BY_REST])
         screen.line()
@@ -234,6 +234,10 @@ class _Demo:
         self._screen.table(Table("The figures", ("", ""), rows))
         self._screen.line()
         self._screen.line(str(self._manager.status()))
+
+
+def _cut_off(status: Status) -> bool:
+    return status.state is Overall.DEGRADED and not any(each.state == "open" for each in status.connections)
 
 
 def _live(status: Status) -> bool:

@@ -13,7 +13,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from ..errors import AtsSyncError
 from ..manager import DEFAULT_INTERVALS
@@ -62,12 +62,11 @@ def _told(message: str, status: int) -> int:
     return status
 
 
-class _StderrHandler(logging.StreamHandler[TextIO]):
+class _StderrHandler(logging.Handler):
     """Writes to what ``sys.stderr`` is at the time: a progress bar puts itself in its place for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
+        sys.stderr.write(self.format(record) + "\n")
 
 
 @contextmanager

@@ -142,6 +142,9 @@ class Connections:
                 if name in connection.leaving:
                     connection.leaving.remove(name)
                 self.home[name] = connection.number
+                for replacement in self.connections.values():
+                    if replacement.replaces == connection.number:
+                        replacement.streams[name] = Progress.PENDING
         self.tick(at)
 
     def unwant(self, names: Iterable[str], at: Moment) -> None:
@@ -363,7 +366,7 @@ class Connections:
 
     def _check_replies(self, connection: Connection, at: Moment) -> None:
         for identity, (names, sent, subscribes) in list(connection.requests.items()):
-            if at.steady - sent < ACKNOWLEDGED_WITHIN:
+            if at.steady < sent + ACKNOWLEDGED_WITHIN:
                 continue
             del connection.requests[identity]
             if subscribes and any(connection.streams.get(name) is Progress.SENT for name in names):

@@ -83,6 +83,8 @@ class State:
     """Its acknowledged subscription."""
     last_id: int = -1
     """The last trade known when the subscription was acknowledged."""
+    reached: int = -1
+    """The oldest trade that the last backfill reached."""
     fetching: Fetch | None = None
     due: float | None = None
     cause: Cause = Cause.WARM_UP
@@ -153,8 +155,11 @@ class Upkeep:
         state = self.states.get(key)
         if state is not None:
             state.dead = reason
-            state.due = None
+            state.due = state.link = None
             self.given_up.pop(key, None)
+            series = self._streamed(key)
+            if series is not None:
+                series.suspect(reason)  # should it come back, what is held is not to be trusted
 
     def revive(self, key: Key, at: Moment) -> None:
         """The exchange has it again."""
@@ -187,7 +192,8 @@ class Upkeep:
         elif key.kind is Kind.TRADES:
             ring = self._store.trades.get(key.symbol)
             state.last_id = ring.last_id() if ring is not None else -1
-            self._schedule(state, at.steady, cause)
+            # The next trade may prove that none was missed, which saves the request.
+            self._schedule(state, at.steady + (FIRST_FRAME_WITHIN if state.last_id >= 0 else 0.0), cause)
         elif key.kind is Kind.BOOK:
             self._schedule(state, at.steady + FIRST_FRAME_WITHIN, cause)
 
@@ -252,7 +258,10 @@ class Upkeep:
         state = self.states.get(fetch.key)
         if state is None:
             return
-        mine = state.fetching is fetch or (state.fetching is not None and state.fetching.identity == fetch.identity)
+        waiting = state.fetching
+        mine = waiting is fetch or (waiting is not None and waiting.identity == fetch.identity)
+        # Where a reader had asked for the same already, the answer comes under the reader's cause.
+        cause = waiting.cause if waiting is not None else fetch.cause
         if mine:
             state.fetching = None
         if state.key == CLOCK:
@@ -264,7 +273,7 @@ class Upkeep:
                 self.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
             elif mine:
                 state.attempts += 1
-                self._schedule(state, at.steady + self._back_off(state, error), fetch.cause)
+                self._schedule(state, at.steady + self._back_off(state, error), cause)
             return
         state.error = None
         state.known = True
@@ -296,8 +305,11 @@ class Upkeep:
                 ring.go_live(link)
                 state.live_once = True
             if self._trades_lacking(state):
-                state.attempts += 1
-                pause = 0.0 if state.attempts < 20 else self._back_off(state, None)
+                first = ring.first_id()
+                progress = state.reached < 0 or first < state.reached
+                state.attempts = 0 if progress else state.attempts + 1
+                state.reached = first
+                pause = 0.0 if progress else self._back_off(state, None)
                 self._schedule(state, at.steady + pause, Cause.REPAIR if state.live_once else Cause.WARM_UP)
                 return
         elif key.kind is Kind.DEPTH:

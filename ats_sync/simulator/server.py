@@ -54,6 +54,8 @@ class ExchangeServer:
             start = start_ms(settings.start)
             self.clock = ExchangeClock(start)
             self.market = Market(settings.symbols, seed=settings.seed, start=start, activity=settings.activity)
+            self.market.weight_limit = settings.weight_limit
+            self.market.spot_weight_limit = settings.spot_weight_limit
         except BaseException:
             self._folder.cleanup()
             raise

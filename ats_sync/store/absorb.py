@@ -37,7 +37,7 @@ def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, l
         found = decode.trades(body)
         ring = store.trades.get(key.symbol)
         if ring is not None and limit:
-            ring.merge_rest(found, asked=asked, whole=bool(found) and found[0].id == 0)
+            ring.merge_rest(found, asked=asked, limit=limit)
         return found
     if key.kind is Kind.BOOK:
         book = decode.book_snapshot(body)

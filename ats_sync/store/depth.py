@@ -65,6 +65,7 @@ class DepthBook:
         self._time = 0
         self._transaction_time = 0
         self._read: tuple[int, Book] | None = None  # levels asked for, and what was shown
+        self._shown: Book | None = None
 
     # --- what is asked of it -----------------------------------------------------------------------
 
@@ -272,12 +273,15 @@ class DepthBook:
             bids, asks = (side.top(limit) for side in self._sides)
             book = Book(self._update_id, self._time, self._transaction_time, bids, asks)
             self._read = limit, book
+            self._shown = book
             return book
 
-    def known(self) -> Book | None:
-        """What was last read, however old it is by now."""
-        shown = self._read
-        return shown[1] if shown is not None else None
+    def known(self, limit: int) -> Book | None:
+        """The newest that can be shown, whatever it is worth by now: where there is no book, what was last read."""
+        try:
+            return self.read(limit) or self._shown
+        except DecodeError:
+            return self._shown
 
     def floats(self, book: Book) -> tuple[FloatLevels, FloatLevels]:
         """The levels of ``book`` as floats (shared: not to be changed), remembered."""

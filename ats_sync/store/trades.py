@@ -17,6 +17,7 @@ from .link import Link
 from .notices import Event, Notice
 
 MOST_SEGMENTS = 8
+MOST_IN_ANSWER = 1000
 
 Entry = bytes | Trade
 
@@ -94,14 +95,15 @@ class TradeRing:
             self._insert(_Segment(number, [frame]))
             return self._gap_notice if self._segments[0].after <= number else None
 
-    def merge_rest(self, found: Sequence[Trade], *, asked: int, whole: bool = False) -> None:
-        """Merge a REST answer (ordered by id) asked for at exchange time ``asked`` (ms).
+    def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int) -> None:
+        """Merge a REST answer (ordered by id) asked for at exchange time ``asked`` (ms) with ``limit``.
 
-        ``whole``: it reaches back as far as the exchange goes.
+        One that is shorter than that, or that goes back no further than what is held, shows that there is no more.
         """
-        if whole:
-            self.complete = True
         self.answered = max(self.answered, asked)
+        oldest = self.first_id()
+        if len(found) < limit or found[0].id == 0 or (0 <= oldest <= found[0].id and limit < MOST_IN_ANSWER):
+            self.complete = True
         if not found:
             return
         run: list[Entry] = []

@@ -100,6 +100,7 @@ def both_down(world: World) -> Fault:
 
     def begin() -> None:
         ex.refuse(seconds, "all")
+        ex.fail_rest("reset", seconds=seconds)  # on the connections that are open
         ex.cut(how="reset")
 
     return Fault("streams and REST down", seconds, begin, lambda: ex.accept("all"))

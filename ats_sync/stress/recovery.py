@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import AtsSyncError
 from ..feeds import Kind
@@ -37,8 +37,8 @@ class Recovery:
     """… and their closed candles equal those of REST."""
     trades: float | None = None
     """… and all trades were live, too; None where they were not by then."""
-    late: list[str] = field(default_factory=list)
-    """What was not live when it should have been."""
+    last: str = ""
+    """What was the last to be live again."""
 
 
 def wait_for_recovery(world: World, ended: float, accountant: Accountant) -> Recovery:
@@ -54,6 +54,7 @@ def wait_for_recovery(world: World, ended: float, accountant: Accountant) -> Rec
             recovery.live = passed if recovery.live is None else recovery.live
         else:
             recovery.live = None
+            recovery.last = _shown(unsound[-1])
         if recovery.live is not None and passed >= recovery.live + STEADY_FOR:
             differing = different(world, all_series(world) if differing is None else differing, CLOSED)
             passed = time.monotonic() - ended
@@ -62,10 +63,10 @@ def wait_for_recovery(world: World, ended: float, accountant: Accountant) -> Rec
                 break
         if passed > CONVERGED_WITHIN and not overdue:
             overdue = True
-            recovery.late = [_shown(feed) for feed in unsound[:5]]
             if unsound:
+                shown = "; ".join(map(_shown, unsound[:3]))
                 text = (
-                    f"{len(unsound)} series not live after {CONVERGED_WITHIN:g} s: {'; '.join(recovery.late)}; "
+                    f"{len(unsound)} series not live after {CONVERGED_WITHIN:g} s: {shown}; "
                     f"weight of the last minute: {accountant.last_minute()}"
                 )
                 world.tally.found(Finding(Promise.CONVERGENCE, text))

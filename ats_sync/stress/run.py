@@ -118,7 +118,8 @@ class _Run:
         if recovery.trades is not None:
             self._report.trades_recovery = max(self._report.trades_recovery, recovery.trades)
         world.tally.active = ""
-        self._tell(self._line(f"recovered from {name} after {taken:.1f} s"))
+        last = f", last {recovery.last}" if recovery.last else ""
+        self._tell(self._line(f"recovered from {name} after {taken:.1f} s{last}"))
 
     def _make(self, faults: list[Fault]) -> None:
         world = self._world

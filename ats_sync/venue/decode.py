@@ -99,7 +99,7 @@ def _number_after(frame: bytes, key: bytes, start: int = 0) -> int:
 def scan_kline(frame: bytes) -> tuple[int, int, bool, int]:
     """``(open time, trades, final, event time)`` of a kline frame."""
     k = frame.find(b'"k":{')
-    if k < 0 or not frame.endswith(b"}"):
+    if k < 0 or not frame.endswith(b"}}"):
         raise DecodeError("a kline frame without its candle")
     final = b'"x":true' in frame
     if not final and b'"x":false' not in frame:
@@ -128,7 +128,7 @@ def scan_kline_first_trade(frame: bytes) -> int:
 
 def scan_trade(frame: bytes) -> tuple[int, int]:
     """``(aggregated trade id, event time)`` of an aggTrade frame."""
-    if not frame.endswith(b"}"):
+    if not frame.endswith(b"}}"):
         raise DecodeError("an aggTrade frame that is cut short")
     return _number_after(frame, b'"a":'), _number_after(frame, b'"E":')
 
@@ -140,14 +140,14 @@ def scan_trade_end(frame: bytes) -> tuple[int, int]:
 
 def scan_book(frame: bytes) -> tuple[int, int]:
     """``(last update id, event time)`` of a depth frame."""
-    if not frame.endswith(b"}"):
+    if not frame.endswith(b"}}"):
         raise DecodeError("a depth frame that is cut short")
     return _number_after(frame, b'"u":'), _number_after(frame, b'"E":')
 
 
 def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
     """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
-    if not frame.endswith(b"}"):
+    if not frame.endswith(b"}}"):
         raise DecodeError("a depth frame that is cut short")
     first, last = _number_after(frame, b'"U":'), _number_after(frame, b'"u":')
     previous = _number_after(frame, b'"pu":')

@@ -13,7 +13,7 @@ from ats_sync.cli.failures import CommandFailed, asking, need
 def test_need_names_every_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    with pytest.raises(CommandFailed, match="demo needs rich and aiohttp; install with: .* rich aiohttp$") as caught:
+    with pytest.raises(CommandFailed, match=r"demo needs rich and aiohttp; install with: .* rich aiohttp$") as caught:
         need("demo", "rich", "json", "aiohttp")
     assert caught.value.status == 2
     need("demo", "json")
@@ -21,7 +21,7 @@ def test_need_names_every_missing_package(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("error", [RequestTimeout("too late"), DataUnavailableError("too late")])
 def test_asking_says_which_host(error: Exception) -> None:
-    with pytest.raises(CommandFailed, match="^http://host: too late$") as caught, asking("http://host"):
+    with pytest.raises(CommandFailed, match=r"^http://host: too late$") as caught, asking("http://host"):
         raise error
     assert caught.value.status == 1
     assert caught.value.__cause__ is error

@@ -86,9 +86,9 @@ class TinySymbol:
         return samples.frame(f"{self.name.lower()}@depth20@100ms", data)
 
     def _quotes(self, number: int, at: int) -> bytes:
-        return samples.frame(
-            "!bookTicker", samples.quotes_data(self.name, number * 10, event=at) | {"B": touch(number)}
-        )
+        data = samples.quotes_data(self.name, number * 10, event=at)
+        data["B"] = touch(number)
+        return samples.frame("!bookTicker", data)
 
     def rest_book(self, now: int) -> dict[str, Any]:
         number = self.last_trade(now)
@@ -201,14 +201,8 @@ class Bench:
         self._carry_out()
         while not until():
             due = self.engine.next_due(self.at())
-            wake = min(
-                [
-                    end,
-                    self._steady(self._next_delivery()),
-                    *(top[0] for top in self._agenda[:1]),
-                    *([due] if due is not None else []),
-                ]
-            )
+            moments = [end, self._steady(self._next_delivery()), end if due is None else due]
+            wake = min(moments + [moment for moment, _, _ in self._agenda[:1]])
             idle = idle + 1 if wake <= self.now else 0
             assert idle < 200, f"it asks to be woken at {due} again and again, now is {self.now}"
             self.now = max(self.now, wake) + (1e-4 if idle > 10 else 0.0)
@@ -274,15 +268,10 @@ class Bench:
                     self._ask(action.fetch)
                 elif isinstance(action, Connect):
                     self.connects.append((self.seconds, action.route.value))
-                    self.later(0.05, lambda action=action: self._shake(action))  # type: ignore[misc]
+                    self.later(0.05, partial(self._shake, action))
                 elif isinstance(action, Send):
-                    message = json.loads(action.text)
-                    self.later(
-                        0.05,
-                        lambda n=action.connection, m=message, link=self.links[action.connection]: self._obey(
-                            n, m, link
-                        ),
-                    )  # type: ignore[misc]
+                    link = self.links[action.connection]
+                    self.later(0.05, partial(self._obey, action.connection, json.loads(action.text), link))
                 else:
                     self.cut(action.connection, action.reason)
 

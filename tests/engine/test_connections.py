@@ -487,14 +487,17 @@ def test_everything_unwanted_during_a_hand_over_leaves_nothing_behind() -> None:
 # --- whatever happens -----------------------------------------------------------------------------
 
 
+TROUBLES = (
+    "cut", "refuse", "accept", "silent", "answer", "error", "want", "unwant", "encourage", "move", "resubscribe", "wait",
+)  # fmt: skip
 happenings = st.lists(
     st.tuples(
-        st.sampled_from(["cut", "refuse", "accept", "silent", "answer", "error", "want", "unwant", "encourage", "move", "resubscribe", "wait"]),
+        st.sampled_from(TROUBLES),
         st.integers(0, 11),
         st.floats(0.0, 12.0),
     ),
     max_size=25,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None, max_examples=120)

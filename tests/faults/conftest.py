@@ -23,7 +23,7 @@ def ex() -> Iterator[SimulatedExchange]:
 
 @pytest.fixture(scope="module")
 def shared_dm(ex: SimulatedExchange) -> Iterator[DataManager]:
-    config = ex.config(reconnect_min=0.2, reconnect_max=1.0, read_timeout=2.0, request_timeout=2.0)
+    config = ex.config(reconnect_min=0.2, reconnect_max=1.0, connect_timeout=1.0, read_timeout=2.0, request_timeout=2.0)
     with DataManager(SYMBOLS, INTERVALS, config=config) as manager:
         yield manager
 

@@ -14,11 +14,15 @@ PRICES = ("7.6110", "7.6120", "7.5990", "7.6000", "0.10", "100")
 
 
 class Truth:
-    """Candles from ``start`` on; ``trades[i]`` is how many trades candle ``i`` has in the end (0: a quiet one)."""
+    """Candles from ``start`` on; ``trades[i]`` is how many trades candle ``i`` has in the end (0: a quiet one).
 
-    def __init__(self, interval: str, start: int, trades: Sequence[int]) -> None:
+    The trades are numbered from ``first_trade`` on; where that is None, no candle's first follows another's last.
+    """
+
+    def __init__(self, interval: str, start: int, trades: Sequence[int], *, first_trade: int | None = None) -> None:
         self.interval = interval
         self.trades = list(trades)
+        self.first_trade = first_trade
         self.opens = [start]
         for _ in trades:
             self.opens.append(next_open(interval, self.opens[-1]))
@@ -55,7 +59,10 @@ class Truth:
         """The stream's event about candle ``i`` after so many trades."""
         n = self.trades[i] if trades is None else trades
         event = self.close_time(i) + 204 if final else self.told_at(i, n)
-        return samples.kline_frame(self.row(i, n), symbol=symbol, interval=self.interval, event=event, final=final)
+        data = samples.kline_data(self.row(i, n), symbol=symbol, interval=self.interval, event=event, final=final)
+        first = 1_000 * (i + 1) if self.first_trade is None else self.first_trade + sum(self.trades[:i])
+        data["k"] |= {"f": first, "L": first + n - 1}
+        return samples.frame(f"{symbol.lower()}@kline_{self.interval}", data)
 
     def rest(self, now: int, limit: int = 1500) -> list[Row]:
         """What REST answers at ``now``."""

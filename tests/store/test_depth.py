@@ -255,7 +255,7 @@ class TestUnusable:
             book.read(20)
         assert book.undecodable == 1
         assert book.read(20) is None
-        assert book.known() is before
+        assert book.known(20) is before
         assert book.ingest(diff(120, 110, bids=[["99.9", "4"]]), source) == GAP
         book.merge_rest(snapshot(105, BIDS, ASKS), None, 500)
         assert book.read(20) is None, "the unusable event would have to be applied to it"

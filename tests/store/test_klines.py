@@ -431,6 +431,33 @@ def test_ended_without_any_event_it_must_be_confirmed_within_a_minute() -> None:
     assert "confirmed" in series.standing(closed + CONFIRMED_WITHIN).doubt
 
 
+def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5, 2], first_trade=500)
+    series = warmed(truth, 1)
+    series.ingest(truth.frame(1, final=True), LINK)
+    notice = series.ingest(truth.frame(4, 1), LINK)
+    assert notice is None or notice.event is Event.CLOSED
+    now = truth.told_at(4, 1)
+    assert series.following() == truth.opens[4]
+    assert not series.standing(now).doubt
+    assert series.rows(9, now, exact=True) == [*truth.finals(0, 4), truth.row(4, 1)]
+
+
+@pytest.mark.parametrize("lost", ["a trade between them", "the final event before them"])
+def test_a_candle_is_not_taken_for_one_without_trades_where_the_numbers_leave_room(lost: str) -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 2, 0, 5, 2], first_trade=500)
+    series = warmed(truth, 1)
+    if lost == "a trade between them":
+        series.ingest(truth.frame(1, final=True), LINK)
+    else:
+        series.ingest(truth.frame(1, 4), LINK)
+    notice = series.ingest(truth.frame(4, 1), LINK)
+    assert notice is not None
+    assert notice.event is Event.GAP
+    assert series.standing(truth.told_at(4, 1)).doubt
+    assert series.following() == truth.opens[2 if lost == "a trade between them" else 1]
+
+
 def test_three_unconfirmed_candles_are_too_many() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 0, 0, 0, 0])
     series = warmed(truth, 1)
@@ -544,18 +571,20 @@ def test_it_tells_the_last_trade_it_has_heard_of() -> None:
     assert series.last_heard() == (-1, 0, asked(truth, 1))
     series.ingest(truth.frame(1, 5), LINK)
     series.ingest(truth.frame(1, 4), LINK)
-    assert series.last_heard()[:2] == (1_004, truth.told_at(1, 5))
+    assert series.last_heard()[:2] == (2_004, truth.told_at(1, 5))
 
 
 # --- properties -----------------------------------------------------------------------------------
 
 
 @st.composite
-def happenings(draw: st.DrawFn) -> tuple[Truth, list[tuple[Any, ...]], int]:
+def happenings(draw: st.DrawFn, *, numbered: bool) -> tuple[Truth, list[tuple[Any, ...]], int]:
     """A truth and events about it in any order, doubled and lost; among them one answer that holds everything."""
     interval = draw(st.sampled_from(list(STARTS)))
     trades = draw(st.lists(st.integers(0, 4), min_size=2, max_size=9))
-    truth = Truth(interval, STARTS[interval], trades)
+    truth = Truth(
+        interval, STARTS[interval], trades, first_trade=draw(st.sampled_from([None, 77])) if numbered else None
+    )
     now = truth.opens[-1] + draw(st.integers(0, truth.end - truth.opens[-1] - 1))
     told: list[tuple[Any, ...]] = []
     for i, count in enumerate(trades):
@@ -580,7 +609,7 @@ def apply(series: KlineSeries, truth: Truth, event: tuple[Any, ...]) -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(happenings(), st.randoms(use_true_random=False), st.integers(0, 5))
+@given(happenings(numbered=False), st.randoms(use_true_random=False), st.integers(0, 5))
 def test_merging_is_commutative_and_idempotent(
     case: tuple[Truth, list[tuple[Any, ...]], int], order: Any, doubled: int
 ) -> None:
@@ -600,7 +629,7 @@ def test_merging_is_commutative_and_idempotent(
 
 
 @settings(deadline=None, max_examples=150)
-@given(happenings(), st.integers(2, 8), st.data())
+@given(happenings(numbered=True), st.integers(2, 8), st.data())
 def test_history_holds_its_invariants_at_every_instant(
     case: tuple[Truth, list[tuple[Any, ...]], int], depth: int, data: st.DataObject
 ) -> None:
@@ -733,8 +762,8 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         seen = list(real.of_stream(recording, f"{symbol.lower()}@kline_1m"))
         finals = [data["k"] for _, data in seen if data["k"]["x"]]
         first = min(data["k"]["t"] for _, data in seen)
-        before = samples.row(first - MINUTE)
-        series.merge_rest([samples.row_text(before)], first + 10_000, 1)
+        before = [samples.row(first - MINUTE), samples.row(first, trades=0)]
+        series.merge_rest([samples.row_text(row) for row in before], first + 10_000, 2)
         for frame, _ in seen:
             series.ingest(frame, LINK)
         (final,) = finals

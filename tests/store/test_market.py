@@ -18,8 +18,9 @@ from ats_sync.venue.endpoints import Route
 
 from ..venue import recording as real
 from ..venue import samples
+from ..venue.mutations import mutated, replaced
 from ..venue.samples import MIDNIGHT, MINUTE, compact, frame
-from ..venue.test_decode import FRAMES, mutated, replaced
+from ..venue.test_decode import FRAMES
 
 SYMBOL = "BTCUSDT"
 CHINESE = "币安人生USDT"
@@ -137,8 +138,8 @@ def test_an_unusable_frame_is_counted_by_its_kind_and_those_around_it_are_merged
 
 def test_gaps_and_closed_candles_are_told_in_order() -> None:
     store, link = store_of(), market()
-    texts = [compact(samples.row(MIDNIGHT - MINUTE))[1:-1]]
-    store.klines[SYMBOL, "1m"].merge_rest(texts, MIDNIGHT + 6_000, 1)
+    texts = [samples.row_text(samples.row(MIDNIGHT - MINUTE)), samples.row_text(samples.row(MIDNIGHT, trades=0))]
+    store.klines[SYMBOL, "1m"].merge_rest(texts, MIDNIGHT + 6_000, 2)
     notices, _ = store.ingest(
         [
             samples.kline_frame(samples.row(MIDNIGHT)),

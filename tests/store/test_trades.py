@@ -31,7 +31,7 @@ def stream(ring: TradeRing, *numbers: int) -> list[Any]:
 
 def answer(ring: TradeRing, first: int, last: int, *, whole: bool = False) -> None:
     found = decode.trades(compact([samples.rest_trade(number) for number in range(first, last + 1)]))
-    ring.merge_rest(found, asked=MIDNIGHT + 10_000_000, whole=whole)
+    ring.merge_rest(found, asked=MIDNIGHT + 10_000_000, limit=len(found) + whole)
 
 
 def ids(ring: TradeRing, limit: int = 1_000) -> list[int]:
@@ -129,7 +129,7 @@ def test_an_answer_overlaps_and_precedes_the_stream() -> None:
 def test_an_answer_with_a_hole_of_its_own_is_not_taken_for_whole() -> None:
     ring = ring_of()
     found = decode.trades(compact([samples.rest_trade(number) for number in (1, 2, 3, 6, 7)]))
-    ring.merge_rest(found, asked=MIDNIGHT)
+    ring.merge_rest(found, asked=MIDNIGHT, limit=0)
     assert ids(ring) == [6, 7]
     assert ring.standing().hole == (4, 5)
 
@@ -156,7 +156,7 @@ def test_a_history_that_reaches_back_to_the_first_trade_is_complete() -> None:
     ring = ring_of()
     answer(ring, 0, 5, whole=True)
     assert ring.standing().complete
-    ring.merge_rest([], asked=MIDNIGHT, whole=True)
+    ring.merge_rest([], asked=MIDNIGHT, limit=100)
     assert ring.standing().complete
 
 

@@ -17,6 +17,11 @@ def compact(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def parsed(message: bytes) -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads(message)
+    return whole
+
+
 def frame(stream: str, data: object) -> bytes:
     return compact({"stream": stream, "data": data})
 

@@ -11,14 +11,16 @@ from .spot import SpotPair
 _FOREVER = 4_133_404_800_000  # the delivery date of perpetuals
 
 
-def exchange_info(trading: list[Instrument], settling: list[Instrument], now: int) -> dict[str, Any]:
+def exchange_info(
+    trading: list[Instrument], settling: list[Instrument], now: int, *, weight_limit: int
+) -> dict[str, Any]:
     """``/fapi/v1/exchangeInfo``."""
     return {
         "timezone": "UTC",
         "serverTime": now,
         "futuresType": "U_MARGINED",
         "rateLimits": [
-            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400},
+            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight_limit},
             {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
             {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300},
         ],
@@ -97,13 +99,13 @@ def _size(value: int, decimals: int) -> str:
     return fixed(value, decimals)
 
 
-def spot_exchange_info(pairs: list[SpotPair], now: int) -> dict[str, Any]:
+def spot_exchange_info(pairs: list[SpotPair], now: int, *, weight_limit: int) -> dict[str, Any]:
     """Spot ``/api/v3/exchangeInfo``."""
     return {
         "timezone": "UTC",
         "serverTime": now,
         "rateLimits": [
-            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
+            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight_limit},
             {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
         ],
         "exchangeFilters": [],

@@ -46,6 +46,9 @@ class Market:
         if activity < 0:
             raise ValueError("activity cannot be negative")
         self.now = start
+        self.weight_limit = 2400
+        """What ``exchange_info`` tells; to hold to it is for the server."""
+        self.spot_weight_limit = 6000
         self.wanted: set[str] = set()
         self.spot_wanted: set[str] = set()
         self._seed = seed
@@ -257,7 +260,8 @@ class Market:
 
     def exchange_info(self) -> Answer:
         """Contracts with their filters and status, and the rate limits."""
-        return exchange_info(list(self._instruments.values()), list(self._gone.values()), self.now)
+        trading, gone = list(self._instruments.values()), list(self._gone.values())
+        return exchange_info(trading, gone, self.now, weight_limit=self.weight_limit)
 
     def spot_price(self, symbol: str | None = None) -> Answer | list[Answer]:
         """Last spot price, of one pair or of all."""
@@ -273,4 +277,4 @@ class Market:
 
     def spot_exchange_info(self) -> Answer:
         """The spot pairs with their filters, and the spot rate limits."""
-        return spot_exchange_info(list(self._spot.values()), self.now)
+        return spot_exchange_info(list(self._spot.values()), self.now, weight_limit=self.spot_weight_limit)
