@@ -6,11 +6,13 @@ from setuptools import setup
 
 PACKAGES = [
     "ats_sync",
+    "ats_sync.cli",
     "ats_sync.engine",
     "ats_sync.runtime",
     "ats_sync.simulator",
     "ats_sync.simulator.market",
     "ats_sync.store",
+    "ats_sync.stress",
     "ats_sync.transport",
     "ats_sync.venue",
     "compat",
@@ -25,6 +27,7 @@ TEST = [
     *DEMO,
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
     "responses>=0.25",
     "hypothesis>=6.100",
     "ruff>=0.17,<0.18",

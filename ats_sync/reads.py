@@ -37,6 +37,7 @@ from .runtime.requests import Requests
 from .store.book import STREAMED_LEVELS
 from .store.depth import DepthBook
 from .store.klines import KlineSeries
+from .store.link import Link
 from .store.market import MarketStore
 from .store.values import AnswerCache
 from .venue import decode, endpoints
@@ -142,7 +143,7 @@ class Reads:
         exchange = self._clock.exchange()
         now = int(exchange * 1000)
         standing = series.standing(now)
-        doubt = stream_doubt(standing.link, standing.suspected, exchange, silence) or standing.doubt
+        doubt = self._stream_doubt(standing.link, standing.suspected, exchange, silence) or standing.doubt
         enough = standing.rows >= limit or standing.complete
         if not doubt and enough and max_age != 0:
             try:
@@ -164,7 +165,8 @@ class Reads:
             now = self._clock.exchange_ms()
             standing = series.standing(now)
             if texts and (standing.rows >= limit or standing.complete):
-                rows = series.rows(limit, now, exact=exact)
+                # No row is made up by a clock that is in doubt.
+                rows = series.rows(limit, now if self._clock.proven() else None, exact=exact)
                 newest = decode.text_open_time(texts[-1])
                 if rows and rows[-1][0] >= newest and _without_hole(rows, series.interval):
                     return rows
@@ -212,8 +214,9 @@ class Reads:
             age = exchange - standing.event / 1000.0
             young = standing.event > 0 and within(age, feed.bound, max_age) and not standing.suspected
             # Young by its own time is fresh even where the connection has just gone down.
-            doubt = stream_doubt(standing.link, standing.suspected, exchange, tightened(feed.silence or 0.0, max_age))
-            if max_age != 0 and (young or not doubt):
+            silence = tightened(feed.silence or 0.0, max_age)
+            doubt = self._stream_doubt(standing.link, standing.suspected, exchange, silence)
+            if max_age != 0 and ((young and self._clock.proven()) or not doubt):
                 try:
                     book = series.read()
                 except DecodeError as error:
@@ -267,7 +270,7 @@ class Reads:
         standing = series.standing()
         young = not standing.suspected and within(exchange - standing.event / 1000.0, feed.bound, max_age)
         silence = tightened(feed.silence or 0.0, max_age)
-        if not young and stream_doubt(standing.link, standing.suspected, exchange, silence):
+        if not young and self._stream_doubt(standing.link, standing.suspected, exchange, silence):
             return None
         try:
             return series.read(limit)
@@ -285,7 +288,8 @@ class Reads:
         exchange = self._clock.exchange()
         mark = board.get(symbol)
         bound = (feed.bound if self._streams else feed.bound_polled) or 0.0
-        if mark is not None and max_age != 0 and within(exchange - mark.time / 1000.0, bound, max_age):
+        trusted = mark is not None and max_age != 0 and self._clock.proven()
+        if trusted and mark is not None and within(exchange - mark.time / 1000.0, bound, max_age):
             self._counters.hit()
             return mark
         self._check_listed(symbol)
@@ -312,7 +316,7 @@ class Reads:
             exchange = self._clock.exchange()
             standing = ring.standing()
             silence = tightened(feed.silence or 0.0, max_age)
-            doubt = stream_doubt(standing.link, standing.suspected, exchange, silence)
+            doubt = self._stream_doubt(standing.link, standing.suspected, exchange, silence)
             if not self._streams and ring.answered:
                 polled = exchange - ring.answered / 1000.0
                 doubt = "" if within(polled, feed.bound_polled, max_age) else doubt
@@ -393,7 +397,7 @@ class Reads:
                 continue
             standing = series.standing(now)
             silence = FEEDS[Kind.SPOT_KLINES].silence or 0.0
-            if standing.doubt or stream_doubt(standing.link, standing.suspected, exchange, silence):
+            if standing.doubt or self._stream_doubt(standing.link, standing.suspected, exchange, silence):
                 continue
             try:
                 close: str = series.rows(1, now, exact=True)[-1][4]
@@ -460,6 +464,12 @@ class Reads:
     def usage(self, bucket: Bucket) -> Usage:
         """What a bucket has used in its window."""
         return self._requests.usage(bucket)
+
+    def _stream_doubt(self, link: Link | None, suspected: str, exchange: float, silence: float) -> str:
+        """As :func:`~ats_sync.engine.freshness.stream_doubt`; and while the time is in doubt, so is everything."""
+        if not self._clock.proven():
+            return "the exchange's time is in doubt"
+        return stream_doubt(link, suspected, exchange, silence)
 
     # --- routing ---------------------------------------------------------------------------------------
 

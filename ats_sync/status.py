@@ -155,7 +155,7 @@ def _judge(
     if not feed.streamed or not engine.streams:
         if not state.known:
             return FeedState.WARMING_UP, "the first answer is to come"
-        if feed.bound_polled is None or (age is not None and age <= feed.bound_polled):
+        if feed.poll is None or feed.bound_polled is None or (age is not None and age <= feed.bound_polled):
             return FeedState.POLLED, ""
         return FeedState.DEGRADED, "the last poll is too long ago"
     if feed.one_for_all:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 from collections import deque
 from collections.abc import Iterable
@@ -92,7 +93,8 @@ class Connection:
     """Names to be unsubscribed."""
     silent_until: float = 0.0
     """No message is sent before: one was refused."""
-    sent: deque[float] = field(default_factory=lambda: deque(maxlen=16))
+    answered: deque[float] = field(default_factory=lambda: deque(maxlen=16))
+    """When the newest answers to our messages came."""
     replaces: int | None = None
     overlap_until: float | None = None
     overlap_from: float = 0.0
@@ -231,6 +233,7 @@ class Connections:
             self.refused.append(f"{connection.route.value}-{number}: {json.dumps(message)[:200]}")
         if answered is None:
             return
+        connection.answered.append(at.steady)
         names, _, subscribes = answered
         if not subscribes:
             return
@@ -333,7 +336,7 @@ class Connections:
         connection.since = at.steady
         connection.due = at.steady + CONNECT_WITHIN
         connection.link = Link(connection.number, connection.route.value, at.exchange / 1000.0)
-        connection.sent.clear()
+        connection.answered.clear()
         self.actions.append(Connect(connection.number, connection.route, connection.link))
 
     def _speak(self, connection: Connection, now: float) -> None:
@@ -353,15 +356,19 @@ class Connections:
                 method = "SUBSCRIBE"
             identity = next(self._ids)
             connection.requests[identity] = (names, now, method == "SUBSCRIBE")
-            connection.sent.append(now)
             params = [name.removeprefix(SPOT_PREFIX) for name in names]
             message = {"method": method, "params": params, "id": identity}
             self.actions.append(Send(connection.number, json.dumps(message, ensure_ascii=False, separators=(",", ":"))))
 
     def _may_speak_at(self, connection: Connection, now: float) -> float:
         allowed = max(1, MESSAGES_PER_SECOND[connection.route.value] - KEPT_FREE_MESSAGES)
-        recent = [sent for sent in connection.sent if sent > now - 1.0]
-        free = now if len(recent) < allowed else recent[-allowed] + 1.001
+        # When a message is handed over says little about when it arrives: a busy thread sends several at once. Its
+        # answer does, so a message counts until a second after that.
+        left = allowed - len(connection.requests)
+        if left <= 0:
+            return math.inf
+        recent = [answered for answered in connection.answered if answered > now - 1.0]
+        free = now if len(recent) < left else recent[-left] + 1.001
         return max(free, connection.silent_until)
 
     def _check_replies(self, connection: Connection, at: Moment) -> None:
@@ -369,6 +376,7 @@ class Connections:
             if at.steady < sent + ACKNOWLEDGED_WITHIN:
                 continue
             del connection.requests[identity]
+            connection.answered.append(at.steady)
             if subscribes and any(connection.streams.get(name) is Progress.SENT for name in names):
                 # Dropped in silence; a fresh connection is the only thing known to help.
                 self._give_up(connection, "a subscription was not acknowledged", at)

@@ -41,7 +41,7 @@ FIRST_FRAME_WITHIN = 1.5
 CONFIRM_SPREAD = 20.0
 """Confirmations of quiet candles are spread over this long after a turn."""
 OVERDUE_SPREAD = 3.0
-RETRY_FIRST, RETRY_MOST = 1.0, 30.0
+RETRY_FIRST, RETRY_MOST = 1.0, 10.0
 BARRED_RETRY = 60.0
 UNKNOWN_SYMBOL = -1121
 CLOCK = Key(Kind.CLOCK)
@@ -58,6 +58,7 @@ GIVEN_UP_FOR = 300.0
 """How long a stream that no remedy helped is left alone, its series served by REST."""
 LISTINGS_AGAIN_AFTER = 20.0
 CLOCK_AGAIN_AFTER = 5.0
+SLEPT = 5.0
 CAUSE_OF_POLL = {Kind.CLOCK: Cause.PROBE, Kind.TICKERS: Cause.AUDIT}
 PATIENCE_WITH_CLOCK = 3
 """After so many failures of ``/time`` the rest is asked for without it."""
@@ -120,6 +121,7 @@ class Upkeep:
         self.given_up: dict[Key, float] = {}
         """Streams that no remedy helped, and until when (steady) they are left alone."""
         self._witnesses = Witnesses(store)
+        self._offset: float | None = None  # exchange time minus steady time at the last proven tick
         self._depths = DepthCare(store)
         self._agenda: list[tuple[float, int, Key]] = []
         self._turns: dict[str, int] = {}
@@ -406,6 +408,7 @@ class Upkeep:
             self._look(at)
         if not at.proven:
             self.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+        self._check_sleep(at)
         while self._agenda and self._agenda[0][0] <= at.steady:
             due, _, key = heapq.heappop(self._agenda)
             state = self.states.get(key)
@@ -421,6 +424,18 @@ class Upkeep:
             if fetch is not None:
                 state.fetching = fetch
                 self.fetches.append(fetch)
+
+    def _check_sleep(self, at: Moment) -> None:
+        """Where the steady clock stood still while the machine slept, polls are late without being due."""
+        if not at.proven:
+            return
+        offset = at.exchange / 1000.0 - at.steady
+        slept = self._offset is not None and offset - self._offset > SLEPT
+        self._offset = offset
+        if slept:
+            for state in self.states.values():
+                if state.known and not state.dead and self._polled(state.feed):
+                    self._schedule(state, at.steady, CAUSE_OF_POLL.get(state.key.kind, Cause.POLL))
 
     def waits_for_clock(self) -> bool:
         """Whether the first answer of ``/time`` is still to come: it goes alone, before many threads start,

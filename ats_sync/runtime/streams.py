@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from ..store.notices import Notice
 from ..transport.sockets import Guard
 from ..transport.stream import StreamClosed, WebSocketStream
 from ..venue.decode import DecodeError, scan_event_time
+
+log = logging.getLogger(__name__)
 
 MOST_UNSENT = 1000
 FUTURE_EVENT = 1.0
@@ -92,6 +95,10 @@ class StreamThread(threading.Thread):
         except RequestError as failure:
             error = failure
             reason = str(failure)
+        except Exception as failure:
+            # A fault of ours; untold, the engine would think this connection alive for ever.
+            log.exception("a stream thread failed")
+            reason = repr(failure)
         finally:
             self.link.up = False
             stream = self._stream

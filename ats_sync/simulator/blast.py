@@ -54,7 +54,8 @@ class Source:
         return kind_of(self.frame.stream)
 
     def share(self, mix: Mapping[str, float]) -> str:
-        """What it is called in a mix: its name after the symbol ("depth20@100ms") where that is there, else its kind."""
+        """What it is called in a mix: its name after the symbol ("depth20@100ms") where that is there, else its
+        kind."""
         rest = self.frame.stream.partition("@")[2]
         return rest if rest in mix else self.kind
 

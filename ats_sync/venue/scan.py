@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from . import decode
 
 _COMMA: Final = 44
-_BRACE: Final = 125
+_END: Final = b"}}"
 _TIME: Final = 13
 """Digits of a time in ms, until the year 2286."""
 _SLACK: Final = 24
@@ -85,7 +85,7 @@ def scan_book(frame: bytes) -> tuple[int, int]:
     if (
         update.isdigit()
         and event.isdigit()
-        and frame[-1] == _BRACE
+        and frame[-2:] == _END
         and frame[at + _TIME] == _COMMA
         and end - begin <= _LONGEST
     ):
@@ -103,7 +103,7 @@ def scan_trade(frame: bytes) -> tuple[int, int]:
     if (
         number.isdigit()
         and event.isdigit()
-        and frame[-1] == _BRACE
+        and frame[-2:] == _END
         and not 48 <= frame[at + _TIME] <= 57
         and end - begin <= _LONGEST
     ):

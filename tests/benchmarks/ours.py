@@ -188,7 +188,7 @@ class Ours:
         dm = self.dm
         clock, exchange = time.perf_counter, dm.clock.exchange
         pause = threading.Event()
-        last = {symbol: 0 for symbol in dm.symbols}
+        last = dict.fromkeys(dm.symbols, 0)
         lags: list[float] = []
         begun = clock()
         while clock() < begun + seconds:

@@ -488,7 +488,8 @@ def test_everything_unwanted_during_a_hand_over_leaves_nothing_behind() -> None:
 
 
 TROUBLES = (
-    "cut", "refuse", "accept", "silent", "answer", "error", "want", "unwant", "encourage", "move", "resubscribe", "wait",
+    "cut", "refuse", "accept", "silent", "answer", "error", "want", "unwant", "encourage", "move", "resubscribe",
+    "wait",
 )  # fmt: skip
 happenings = st.lists(
     st.tuples(

@@ -1,0 +1,172 @@
+"""Decoded closed candles, remembered for those who read the same series again.
+
+Floats are kept as columns of eight bytes an item. Strings have no such form: whole rows are kept, which are five
+times as large as their text, and so only as many as a budget for all series allows.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from ..venue import decode
+from ..venue.decode import Row
+
+WHOLE = frozenset({0, 6, 8})
+"""The items of a row that are whole numbers: open time, close time, number of trades."""
+ROW_BYTES = 800
+"""About what a row of strings takes, its place in the list included."""
+PATIENCE = 4096
+"""Rows that were not read while so many reads found theirs not remembered make room."""
+
+ExactRow = tuple[Any, ...]
+
+
+class FloatColumns:
+    """The newest rows as twelve columns. Used under the lock of the series, but for ``build`` and ``rows``."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self) -> None:
+        self._columns: list[array[Any]] | None = None
+
+    def take(self, count: int) -> list[array[Any]] | None:
+        """The newest ``count`` rows, the caller's own; None where they are not remembered."""
+        columns = self._columns
+        if columns is None or len(columns[0]) < count:
+            return None
+        return [column[len(column) - count :] for column in columns]
+
+    @staticmethod
+    def build(texts: Sequence[bytes]) -> list[array[Any]]:
+        columns = zip(*decode.string_rows(texts), strict=True) if texts else [()] * 12
+        return [
+            array("q", column) if index in WHOLE else array("d", map(float, column))
+            for index, column in enumerate(columns)
+        ]
+
+    def put(self, columns: list[array[Any]]) -> None:
+        self._columns = [column[:] for column in columns]
+
+    def closed(self, text: bytes) -> None:
+        """One more candle has closed."""
+        if self._columns is not None:
+            for held, added in zip(self._columns, self.build((text,)), strict=True):
+                held.extend(added)
+
+    def keep(self, depth: int) -> None:
+        """Forget all but the newest ``depth`` rows."""
+        for column in self._columns or ():
+            del column[: max(0, len(column) - depth)]
+
+    def forget(self) -> None:
+        self._columns = None
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(len(column) * column.itemsize for column in self._columns or ())
+
+    @staticmethod
+    def rows(columns: list[array[Any]]) -> list[Row]:
+        return list(map(list, zip(*columns, strict=True)))
+
+
+class ExactRows:
+    """The newest rows as REST writes them, where the budget has room. Used as :class:`FloatColumns`."""
+
+    __slots__ = ("_budget", "_rows", "used")
+
+    def __init__(self, budget: RowBudget) -> None:
+        self._budget = budget
+        self._rows: list[ExactRow] | None = None
+        self.used = 0
+        """The turn of the budget at which it was last read."""
+
+    def take(self, count: int) -> list[ExactRow] | None:
+        """The newest ``count`` rows; None where they are not remembered."""
+        rows = self._rows
+        if rows is None or len(rows) < count:
+            return None
+        self.used = self._budget.turn
+        return rows[len(rows) - count :]
+
+    @staticmethod
+    def build(texts: Sequence[bytes]) -> list[ExactRow]:
+        return list(map(tuple, decode.string_rows(texts)))
+
+    def put(self, rows: list[ExactRow]) -> None:
+        if self._budget.admit(self, len(rows)):
+            self._rows = rows[:]
+
+    def closed(self, text: bytes) -> None:
+        """One more candle has closed."""
+        rows = self._rows
+        if rows is not None:
+            rows.extend(self.build((text,)))
+            # What is remembered stays as large as it was admitted.
+            del rows[0]
+
+    def keep(self, depth: int) -> None:
+        """Forget all but the newest ``depth`` rows."""
+        rows = self._rows
+        if rows is not None:
+            del rows[: max(0, len(rows) - depth)]
+
+    def forget(self) -> None:
+        """Forget them; also called by the budget, when others need the room."""
+        self._rows = None
+
+    @property
+    def size(self) -> int:
+        """Bytes held, about."""
+        return ROW_BYTES * len(self._rows or ())
+
+    @staticmethod
+    def rows(rows: list[ExactRow]) -> list[Row]:
+        return list(map(list, rows))
+
+
+class RowBudget:
+    """How many rows of strings may be remembered for all series together.
+
+    Who came first stays: a scan goes round more series than fit, and if the newest took the place of the
+    oldest, none would ever be found again.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._lock = threading.Lock()  # guards everything below
+        self._room = most_bytes // ROW_BYTES
+        self._held: dict[ExactRows, int] = {}
+        self.turn = 0
+
+    def admit(self, rows: ExactRows, count: int) -> bool:
+        """Whether ``rows`` may hold ``count`` rows from now on."""
+        with self._lock:
+            self.turn += 1
+            rows.used = self.turn
+            own = self._held.pop(rows, 0)
+            self._room += own
+            while self._room < count and self._held:
+                oldest = next(iter(self._held))
+                size = self._held.pop(oldest)
+                if self.turn - oldest.used <= PATIENCE:
+                    # Still read: to the end of the line, so that the next look falls on another.
+                    self._held[oldest] = size
+                    break
+                oldest.forget()
+                self._room += size
+            if self._room < count:
+                rows.forget()
+                return False
+            self._room -= count
+            self._held[rows] = count
+            return True
+
+    def release(self, rows: ExactRows) -> None:
+        """``rows`` are not wanted any more."""
+        with self._lock:
+            self._room += self._held.pop(rows, 0)
+            rows.forget()

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ats_sync.clock import Clock, SystemTime
+
+EXCHANGE = 1_795_219_200.0
+WALL = EXCHANGE - 7.0
+
+
+class HandTime:
+    """Clocks that are set by hand."""
+
+    def __init__(self) -> None:
+        self.at_wall = WALL
+        self.at_steady = 500.0
+
+    def wall(self) -> float:
+        return self.at_wall
+
+    def steady(self) -> float:
+        return self.at_steady
+
+    def passes(self, seconds: float) -> None:
+        self.at_wall += seconds
+        self.at_steady += seconds
+
+
+@pytest.fixture
+def source() -> HandTime:
+    return HandTime()
+
+
+@pytest.fixture
+def clock(source: HandTime) -> Clock:
+    """A clock that has been told the exchange's time."""
+    clock = Clock(source)
+    clock.set_exchange(EXCHANGE)
+    return clock
+
+
+def test_before_anything_is_known_the_wall_stands_in(source: HandTime) -> None:
+    clock = Clock(source)
+    assert not clock.synchronised
+    assert clock.exchange() == WALL
+    source.passes(3.0)
+    assert clock.exchange() == WALL + 3.0
+
+
+def test_the_exchanges_time_goes_on_from_the_answer(source: HandTime, clock: Clock) -> None:
+    assert clock.synchronised
+    source.passes(2.5)
+    assert clock.exchange() == EXCHANGE + 2.5
+    assert clock.exchange_ms() == int((EXCHANGE + 2.5) * 1000)
+    assert clock.offset() == pytest.approx(7.0)
+    assert clock.proven()
+
+
+def test_a_wall_set_back_makes_nothing_look_younger(source: HandTime, clock: Clock) -> None:
+    source.passes(10.0)
+    source.at_wall -= 600.0
+    assert clock.exchange() == EXCHANGE + 10.0
+    assert not clock.proven()
+    source.passes(1.0)
+    assert clock.exchange() == EXCHANGE + 11.0
+
+
+def test_a_wall_set_forward_makes_everything_look_old_and_unproven(source: HandTime, clock: Clock) -> None:
+    source.passes(10.0)
+    source.at_wall += 600.0
+    assert clock.exchange() == EXCHANGE + 610.0
+    assert not clock.proven()
+    clock.set_exchange(EXCHANGE + 10.0)
+    assert clock.proven()
+    assert clock.exchange() == EXCHANGE + 10.0
+
+
+def test_a_steady_clock_that_stood_still_makes_nothing_look_younger(source: HandTime, clock: Clock) -> None:
+    source.at_wall += 3_600.0  # the machine slept
+    assert clock.exchange() == EXCHANGE + 3_600.0
+    assert not clock.proven()
+    clock.set_exchange(EXCHANGE + 3_600.2)
+    assert clock.proven()
+
+
+@pytest.mark.parametrize(("apart", "proven"), [(0.0, True), (0.9, True), (-0.9, True), (1.1, False), (-1.1, False)])
+def test_a_second_of_disagreement_is_borne(source: HandTime, clock: Clock, apart: float, proven: bool) -> None:
+    source.passes(60.0)
+    source.at_wall += apart
+    assert clock.proven() is proven
+
+
+def test_an_event_a_little_ahead_corrects_the_clock(source: HandTime, clock: Clock) -> None:
+    source.passes(5.0)
+    clock.saw_event(int((EXCHANGE + 5.4) * 1000))
+    assert clock.exchange() == pytest.approx(EXCHANGE + 5.4)
+    source.passes(1.0)
+    assert clock.exchange() == pytest.approx(EXCHANGE + 6.4)
+    assert clock.proven()
+
+
+def test_an_event_behind_changes_nothing(source: HandTime, clock: Clock) -> None:
+    source.passes(5.0)
+    clock.saw_event(int((EXCHANGE + 4.0) * 1000))
+    clock.saw_event(0)
+    assert clock.exchange() == EXCHANGE + 5.0
+    assert clock.proven()
+
+
+def test_after_the_clocks_disagreed_a_new_event_settles_it(source: HandTime, clock: Clock) -> None:
+    source.passes(5.0)
+    source.at_wall -= 600.0
+    assert not clock.proven()
+    clock.saw_event(int((EXCHANGE + 5.1) * 1000))
+    assert clock.proven()
+    source.passes(1.0)
+    assert clock.exchange() == pytest.approx(EXCHANGE + 6.1)
+
+
+@pytest.mark.parametrize("ahead", [2.0, 86_400.0, 1e12])
+def test_one_wrong_event_makes_nothing_look_old_but_is_looked_into(
+    source: HandTime, clock: Clock, ahead: float
+) -> None:
+    source.passes(5.0)
+    clock.saw_event(int((EXCHANGE + 5.0 + ahead) * 1000))
+    assert clock.exchange() == EXCHANGE + 5.0
+    assert not clock.proven()
+    clock.set_exchange(EXCHANGE + 5.0)
+    assert clock.proven()
+
+
+def test_a_doubt_stands_until_the_exchange_is_asked(source: HandTime, clock: Clock) -> None:
+    clock.doubt()
+    source.passes(100.0)
+    clock.saw_event(int((EXCHANGE + 100.1) * 1000))
+    assert not clock.proven()
+    clock.set_exchange(EXCHANGE + 100.0)
+    assert clock.proven()
+
+
+def test_what_it_is_at_least_lies_behind_every_doubt(source: HandTime, clock: Clock) -> None:
+    source.passes(10.0)
+    assert clock.earliest_ms() == clock.exchange_ms()
+    source.at_wall += 600.0
+    assert clock.earliest_ms() == int((EXCHANGE + 10.0) * 1000)
+    source.at_wall -= 1_200.0
+    assert clock.earliest_ms() <= int((EXCHANGE + 10.0) * 1000)
+    clock.set_exchange(EXCHANGE + 10.0)
+    clock.doubt()
+    assert clock.earliest_ms() < int((EXCHANGE - 600.0) * 1000)
+
+
+def test_before_the_exchange_was_asked_the_wall_may_be_wrong_by_minutes(source: HandTime) -> None:
+    clock = Clock(source)
+    assert clock.earliest_ms() <= int((WALL - 600.0) * 1000)
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100), st.floats(-1_000, 1_000)), max_size=20))
+def test_exchange_time_is_never_less_than_either_clock_says(happened: list[tuple[float, float, float]]) -> None:
+    """However the two clocks go, what was received looks at least as old as the steady clock knows it is."""
+    source = HandTime()
+    clock = Clock(source)
+    clock.set_exchange(EXCHANGE)
+    really = 0.0
+    for slept, awake, jump in happened:
+        source.at_wall += slept + awake + jump
+        source.at_steady += awake
+        really += awake
+        assert clock.exchange() >= EXCHANGE + really - 1e-3
+        assert clock.earliest_ms() <= (EXCHANGE + really) * 1000 + 1
+
+
+def test_moments_are_translated_to_the_wall(source: HandTime, clock: Clock) -> None:
+    assert clock.to_wall(source.at_steady + 30.0) == WALL + 30.0
+    source.passes(10.0)
+    assert clock.to_wall(clock.now()) == WALL + 10.0
+
+
+def test_waiting_ends_with_the_event_or_the_time() -> None:
+    event = threading.Event()
+    assert not Clock.wait(event, 0.0)
+    event.set()
+    assert Clock.wait(event, None)
+
+
+def test_the_machines_own_clocks() -> None:
+    clock = Clock()
+    assert clock.wall() == pytest.approx(time.time(), abs=5)
+    assert clock.exchange() == pytest.approx(time.time(), abs=5)
+    assert clock.proven()
+    first = SystemTime.steady()
+    assert SystemTime.steady() >= first
+
+
+def test_it_can_be_told_the_time_in_a_forked_child() -> None:
+    clock = Clock(HandTime())
+    clock._lock.acquire()
+    clock.after_fork()
+    clock.set_exchange(EXCHANGE)
+    assert clock.exchange() == EXCHANGE
