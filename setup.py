@@ -21,10 +21,23 @@ PACKAGES = [
 SIMULATOR = ["aiohttp>=3.9"]
 TLS = ["trustme>=1.1"]
 DEMO = ["rich>=13"]
+ARRAYS = ["numpy>=1.26"]
+FRAMES = [*ARRAYS, "pandas>=2.1"]
+BENCH = [
+    *SIMULATOR,
+    *TLS,
+    "orjson>=3.9",
+    "picows>=1.0",
+    "websockets>=13",
+    "python-binance>=1.0.19",
+    "unicorn-binance-websocket-api>=2.8",
+    "ccxt>=4.3",
+]
 TEST = [
     *SIMULATOR,
     *TLS,
     *DEMO,
+    *FRAMES,
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
@@ -52,5 +65,13 @@ setup(
         "cachetools>=5.3",
         "tenacity>=8.2",
     ],
-    extras_require={"simulator": SIMULATOR, "tls": TLS, "demo": [*SIMULATOR, *DEMO], "test": TEST},
+    extras_require={
+        "simulator": SIMULATOR,
+        "tls": TLS,
+        "demo": [*SIMULATOR, *DEMO],
+        "arrays": ARRAYS,
+        "frames": FRAMES,
+        "bench": BENCH,
+        "test": TEST,
+    },
 )

@@ -126,7 +126,14 @@ class Config:
             raise ConfigError("ping_interval must be smaller than silence_limit, or every quiet stream is cut")
         if self.ca_file is not None and not os.path.isfile(self.ca_file):
             raise ConfigError(f"ca_file: there is no file {self.ca_file!r}")
-        object.__setattr__(self, "open_interest_periods", tuple(self.open_interest_periods))
+        periods = self.open_interest_periods
+        if not isinstance(periods, (tuple, list)) or not all(isinstance(period, str) for period in periods):
+            raise ConfigError(f"open_interest_periods must be a tuple such as ('1h',), not {periods!r}")
+        object.__setattr__(self, "open_interest_periods", tuple(periods))
+        proxies = self.proxies
+        texts = isinstance(proxies, Mapping) and all(isinstance(url, str) for url in proxies.values())
+        if proxies is not None and not texts:
+            raise ConfigError(f"proxies must be a mapping such as {{'https': url}}, or None, not {self.proxies!r}")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> Config:
@@ -164,6 +171,6 @@ def _checked_url(name: str, url: object, schemes: tuple[str, ...]) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigError(f"{name} {url!r} is not a URL: {error}") from None
-    if parts.scheme not in schemes or not host or parts.query or parts.fragment or any(map(str.isspace, url)):
+    if parts.scheme not in schemes or not host or "?" in url or "#" in url or any(map(str.isspace, url)):
         raise ConfigError(f"{name} must be a URL such as {example}, not {url!r}")
     return url.rstrip("/")

@@ -12,6 +12,7 @@ for ``urllib`` keeps working::
     │   └── InvalidInterval
     ├── NotRunning (RuntimeError)             the manager is closed
     ├── NoSpotPair (LookupError)              a perpetual without a spot market of the same name
+    ├── MissingExtra (ImportError)            a read needs a package that is not installed; says which extra
     ├── DataError (OSError)
     │   ├── StartTimeout (TimeoutError)       start() ran out of time; names what is missing
     │   ├── StaleDataError                    too old and could not be refreshed; carries age, bound, data
@@ -64,6 +65,10 @@ class NoSpotPair(AtsSyncError, LookupError):
     """This perpetual has no spot market under the same name (remembered: asking again sends nothing)."""
 
 
+class MissingExtra(AtsSyncError, ImportError):
+    """A read needs a package that is not installed; the text names the extra that brings it."""
+
+
 class DataError(AtsSyncError, OSError):
     """No answer inside its freshness bound could be given.
 
@@ -88,7 +93,7 @@ class StaleDataError(DataError):
     ``age`` and ``bound`` are seconds, ``data`` is what the read would have returned.
     """
 
-    def __init__(self, message: str, *, age: float, bound: float, data: Any) -> None:
+    def __init__(self, message: str, *, age: float = 0.0, bound: float = 0.0, data: Any = None) -> None:
         super().__init__(message)
         self.age = age
         self.bound = bound
@@ -128,7 +133,7 @@ class RateLimited(RequestError):
 
     retryable = True
 
-    def __init__(self, message: str, *, retry_at: float, status: int | None = None, code: int | None = None) -> None:
+    def __init__(self, message: str, *, retry_at: float = 0.0, status: int | None = None, code: int | None = None) -> None:
         super().__init__(message, status=status, code=code)
         self.retry_at = retry_at
 
@@ -153,6 +158,8 @@ class ConnectionFailed(RequestError, ConnectionError):
     """No connection, or it broke before the answer was complete."""
 
     retryable = True
+    unsent: bool = False
+    """Whether the request surely never reached the exchange."""
 
 
 class HostNotFound(ConnectionFailed):

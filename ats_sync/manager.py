@@ -28,6 +28,9 @@ from .store.book import STREAMED_LEVELS, BookSeries
 from .store.depth import DepthBook
 from .store.klines import KlineSeries
 from .store.market import MarketStore, keys_of
+from .store.open_interest import OpenInterestColumns, OpenInterestSeries
+from .store.tape import TradeColumns
+from .tables import Candles, klines_array, klines_frame
 from .venue.decode import Book, Mark, Trade, float_rows, text_open_time
 from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
 from .venue.intervals import check_interval, check_period
@@ -92,8 +95,18 @@ class DataManager:
         """An empty store, read directly. The lock is held, or nobody else knows this object yet."""
         self._store = MarketStore(self.config, self.clock.now)
         self._direct = DirectRequests(self.config, self.clock, self._store, self._budget, self._counters)
-        self._reads = Reads(self.config, self.clock, self._store, self._direct, self._counters, streams=False)
-        self._patient_reads = self._reads
+        self._reads, self._patient_reads = (
+            Reads(
+                self.config,
+                self.clock,
+                self._store,
+                self._direct,
+                self._counters,
+                streams=False,
+                patience=patience,
+            )
+            for patience in (self.config.read_timeout, self.config.shim_timeout)
+        )
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -269,8 +282,12 @@ class DataManager:
         self._check_listed(symbols)
         with self._lock:
             self._symbols = tuple(dict.fromkeys((*self._symbols, *symbols)))
-            keys = self._store.follow(keys_of(symbols, checked, self.config.open_interest_periods))
-            runtime.follow(keys)
+            watched = keys_of(symbols, checked, self.config.open_interest_periods)
+            with runtime.engine_lock:
+                # What was followed only because it was read is kept from now on, read or not.
+                runtime.engine.demand.forget(watched)
+                added = self._store.follow(watched)
+            runtime.follow(added)
 
     def unwatch(self, symbols: Iterable[str]) -> None:
         """Follow these symbols no longer; their data is dropped."""
@@ -325,10 +342,9 @@ class DataManager:
     def _demand(self, key: Key, depth: int) -> None:
         """A series is read in the old shape: it is followed from now on, as deep as that read, until nobody asks."""
         runtime = self._runtime
-        if runtime is None or (key.symbol in self._symbols and key.interval in self._intervals):
+        if runtime is None or (key.kind is Kind.DEPTH and not self.enable_websocket):
             return
-        if key.kind is Kind.DEPTH and not self.enable_websocket:
-            return
+        demand = runtime.engine.demand
         series = self._store.get(key)
         if series is None:
             listings = self._store.listings.get("info")
@@ -341,11 +357,14 @@ class DataManager:
                 series = self._store.get(key)
                 if added and isinstance(series, KlineSeries):
                     series.first_rows = max(depth, LEAST_ROWS)
+                if added:
+                    demand.asked(key, self.clock.now())
                 runtime.follow(added)
-        elif isinstance(series, KlineSeries) and depth > series.depth:
+            return
+        if isinstance(series, (KlineSeries, OpenInterestSeries)) and depth > series.depth:
             series.depth = depth
-        if key.symbol not in self._symbols or key.kind is Kind.DEPTH:
-            runtime.engine.demand.asked(key, self.clock.now())
+        if key in demand:
+            demand.asked(key, self.clock.now())
 
     def _warn_if_forked(self) -> None:
         if self._forked and not self._fork_told:
@@ -377,6 +396,30 @@ class DataManager:
         symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
         return self._alive().klines(symbol, interval, limit, max_age=max_age, exact=False)
+
+    def get_klines_array(self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None) -> Any:
+        """:meth:`get_klines` as a NumPy structured array (the extra ``arrays``).
+
+        Its fields bear the names given there: times (ms) and trades int64, the rest float64. The caller's own.
+        :class:`~ats_sync.errors.MissingExtra` where NumPy is not installed.
+        """
+        return self._table(klines_array, symbol, interval, limit, max_age)
+
+    def get_klines_frame(self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None) -> Any:
+        """:meth:`get_klines` as a pandas DataFrame (the extra ``frames``).
+
+        Indexed by open time, UTC; columns ``open``, ``high``, ``low``, ``close``, ``volume``, ``close_time`` (UTC),
+        ``quote_volume``, ``trades`` (int64), ``taker_buy_base``, ``taker_buy_quote``, the others float64.
+        :class:`~ats_sync.errors.MissingExtra` where pandas is not installed.
+        """
+        return self._table(klines_frame, symbol, interval, limit, max_age)
+
+    def _table(
+        self, shape: Callable[[Candles], Any], symbol: str, interval: str, limit: int, max_age: float | None
+    ) -> Any:
+        symbol, interval = check_symbol(symbol), check_interval(interval)
+        limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
+        return _shaped(shape, lambda: self._alive().kline_columns(symbol, interval, limit, max_age=max_age))
 
     def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> dict[str, Any]:
         """``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.
@@ -440,7 +483,8 @@ class DataManager:
         symbol, interval = check_symbol(symbol), check_period(interval)
         limit, max_age = check_limit(limit, OPEN_INTEREST_MOST), check_max_age(max_age)
         return _shaped(
-            _shape_open_interest, lambda: self._alive().open_interest(symbol, interval, limit, max_age=max_age)
+            _shape_open_interest,
+            lambda: self._alive().open_interest_columns(symbol, interval, limit, max_age=max_age),
         )
 
     def get_agg_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[dict[str, Any]]:
@@ -451,7 +495,7 @@ class DataManager:
         """
         symbol, limit = check_symbol(symbol), check_limit(limit, max(self.config.max_trades, AGG_TRADES_MOST))
         max_age = check_max_age(max_age)
-        return _shaped(_shape_trades, lambda: self._alive().trades(symbol, limit, max_age=max_age))
+        return _shaped(_shape_trades, lambda: self._alive().trade_columns(symbol, limit, max_age=max_age))
 
     def get_liquidation_trades(
         self, symbol: str, limit: int = 500, *, max_age: float | None = None
@@ -614,7 +658,12 @@ def _shape_funding(mark: Mark) -> dict[str, Any]:
     }
 
 
-def _shape_open_interest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shape_open_interest(rows: list[dict[str, Any]] | OpenInterestColumns) -> list[dict[str, Any]]:
+    if isinstance(rows, OpenInterestColumns):
+        return [
+            {"timestamp": stamp, "sumOpenInterest": amount, "sumOpenInterestValue": value}
+            for stamp, amount, value in zip(*rows, strict=True)
+        ]
     return [
         {
             "timestamp": row["timestamp"],
@@ -625,7 +674,14 @@ def _shape_open_interest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _shape_trades(trades: list[Trade]) -> list[dict[str, Any]]:
+def _shape_trades(trades: list[Trade] | TradeColumns) -> list[dict[str, Any]]:
+    if isinstance(trades, TradeColumns):
+        numbers = range(trades.first, trades.after)
+        items = zip(numbers, trades.prices, trades.quantities, trades.times, trades.makers, strict=True)
+        return [
+            {"id": number, "price": price, "qty": quantity, "time": time, "isBuyerMaker": maker == 1}
+            for number, price, quantity, time, maker in items
+        ]
     return [
         {
             "id": trade.id,

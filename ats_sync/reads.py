@@ -35,10 +35,15 @@ from .feeds import FEEDS, Cause, Key, Kind
 from .runtime.counters import Counters
 from .runtime.requests import Requests
 from .store.book import STREAMED_LEVELS
+from .store.cut import Cut
 from .store.depth import DepthBook
 from .store.klines import KlineSeries
 from .store.link import Link
 from .store.market import MarketStore
+from .store.open_interest import OpenInterestColumns, OpenInterestSeries
+from .store.remembered import Column
+from .store.tape import TradeColumns
+from .store.trades import TradeRing
 from .store.values import AnswerCache
 from .venue import decode, endpoints
 from .venue.decode import Book, DecodeError, Liquidation, Mark, Row, Trade
@@ -132,6 +137,24 @@ class Reads:
 
         ``kind``: of the perpetual, or of the spot pair of the same name.
         """
+        return self._klines(symbol, interval, limit, max_age, exact, kind, Cut.rows)
+
+    def kline_columns(
+        self, symbol: str, interval: str, limit: int, *, max_age: float | None
+    ) -> list[Column] | list[Row]:
+        """As :meth:`klines` in floats; twelve columns where they are answered from memory."""
+        return self._klines(symbol, interval, limit, max_age, False, Kind.KLINES, Cut.columns)
+
+    def _klines(
+        self,
+        symbol: str,
+        interval: str,
+        limit: int,
+        max_age: float | None,
+        exact: bool,
+        kind: Kind,
+        take: Callable[[Cut[Any]], T],
+    ) -> T | list[Row]:
         self._check_delisted(symbol)
         key = Key(kind, symbol, interval)
         series = self._store.candles(key)
@@ -142,12 +165,12 @@ class Reads:
         silence = tightened(FEEDS[Kind.KLINES].silence or 0.0, max_age)
         exchange = self._clock.exchange()
         now = int(exchange * 1000)
-        standing = series.standing(now)
+        standing, cut = series.look(limit, now, exact=exact)
         doubt = self._stream_doubt(standing.link, standing.suspected, exchange, silence) or standing.doubt
         enough = standing.rows >= limit or standing.complete
         if not doubt and enough and max_age != 0:
             try:
-                rows = series.rows(limit, now, exact=exact)
+                rows = take(cut)
             except DecodeError as error:
                 self._store.count_dropped(f"a candle that could not be decoded: {error}")
             else:
@@ -308,6 +331,15 @@ class Reads:
 
     def trades(self, symbol: str, limit: int, *, max_age: float | None) -> list[Trade]:
         """The newest ``limit`` aggregated trades, oldest first, ids without a hole."""
+        return self._trades(symbol, limit, max_age, TradeRing.read)
+
+    def trade_columns(self, symbol: str, limit: int, *, max_age: float | None) -> TradeColumns | list[Trade]:
+        """As :meth:`trades`, in numbers where they are answered from memory."""
+        return self._trades(symbol, limit, max_age, TradeRing.columns)
+
+    def _trades(
+        self, symbol: str, limit: int, max_age: float | None, read: Callable[[TradeRing, int], T]
+    ) -> T | list[Trade]:
         self._check_delisted(symbol)
         feed = FEEDS[Kind.TRADES]
         key = Key(Kind.TRADES, symbol)
@@ -322,7 +354,7 @@ class Reads:
                 doubt = "" if within(polled, feed.bound_polled, max_age) else doubt
             if not doubt and max_age != 0 and (standing.rows >= limit or standing.complete):
                 try:
-                    found = ring.read(limit)
+                    found = read(ring, limit)
                 except DecodeError as error:
                     self._store.count_dropped(f"a trade that could not be decoded: {error}")
                 else:
@@ -352,6 +384,22 @@ class Reads:
 
     def open_interest(self, symbol: str, period: str, limit: int, *, max_age: float | None) -> list[dict[str, Any]]:
         """The newest ``limit`` rows, the caller's own, as the exchange wrote them, oldest first."""
+        return self._open_interest(symbol, period, limit, max_age, OpenInterestSeries.read)
+
+    def open_interest_columns(
+        self, symbol: str, period: str, limit: int, *, max_age: float | None
+    ) -> OpenInterestColumns | list[dict[str, Any]]:
+        """As :meth:`open_interest`, in numbers where they are answered from memory."""
+        return self._open_interest(symbol, period, limit, max_age, OpenInterestSeries.columns)
+
+    def _open_interest(
+        self,
+        symbol: str,
+        period: str,
+        limit: int,
+        max_age: float | None,
+        read: Callable[[OpenInterestSeries, int], T],
+    ) -> T | list[dict[str, Any]]:
         self._check_delisted(symbol)
         bound = FEEDS[Kind.OPEN_INTEREST].bound_polled or 0.0
         key = Key(Kind.OPEN_INTEREST, symbol, period)
@@ -362,7 +410,7 @@ class Reads:
             age = exchange - series.asked() / 1000.0
             if series.asked() and max_age != 0 and within(age, bound, max_age) and enough:
                 self._counters.hit()
-                return series.read(limit)
+                return read(series, limit)
         elif symbol in self._store.symbols:
             self._wanted(key)
         try:

@@ -16,6 +16,7 @@ TREE = {
     "InvalidInterval": ("InvalidArgument", ValueError),
     "NotRunning": ("AtsSyncError", RuntimeError),
     "NoSpotPair": ("AtsSyncError", LookupError),
+    "MissingExtra": ("AtsSyncError", ImportError),
     "DataError": ("AtsSyncError", OSError),
     "StartTimeout": ("DataError", TimeoutError),
     "StaleDataError": ("DataError", OSError),

@@ -54,6 +54,9 @@ class Tier(Enum):
     PATIENT = "trades, audits"
 
 
+_TIERS = tuple(Tier)
+
+
 class _Spent(NamedTuple):
     steady: float
     """When it was sent; once it has been answered, that."""
@@ -91,14 +94,17 @@ class Window:
         self._spent.append(_Spent(at.steady, at.exchange, cost, False))
         self._used += cost
 
-    def answered(self, at: Moment, cost: int) -> None:
-        """A request of this cost is under way no longer."""
+    def answered(self, at: Moment, cost: int, *, unsent: bool = False) -> None:
+        """A request of this cost is under way no longer; ``unsent``: it never was."""
         # Among those of one cost it makes no difference which of them it was.
         for index in range(len(self._spent) - 1, -1, -1):
             spent = self._spent[index]
             if spent.cost == cost and not spent.answered:
                 del self._spent[index]
-                self._spent.append(spent._replace(steady=at.steady, answered=True))
+                if unsent:
+                    self._used -= cost
+                else:
+                    self._spent.append(spent._replace(steady=at.steady, answered=True))
                 return
 
     def free_at(self, now: float, cost: int, share: float, kept: int = 0) -> float:
@@ -170,6 +176,10 @@ class Budget:
             wanted = self._candles if tier is Tier.PATIENT else 0
         return min(wanted, allowed // 2)
 
+    def richer(self, request: Request, cause: Cause, other: Cause) -> bool:
+        """Whether more of the limit is open to ``request`` for ``cause`` than for ``other``."""
+        return _TIERS.index(self.tier(request, cause)) < _TIERS.index(self.tier(request, other))
+
     @staticmethod
     def tier(request: Request, cause: Cause) -> Tier:
         """Which part of the limit is open to a request."""
@@ -190,9 +200,10 @@ class Budget:
         window = self.windows[bucket]
         return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
 
-    def ended(self, request: Request, at: Moment) -> None:
-        """A request is under way no longer, whether it was answered or not."""
-        self.windows[request.bucket].answered(at, request.weight)
+    def ended(self, request: Request, at: Moment, *, unsent: bool = False) -> None:
+        """A request is under way no longer, whether it was answered or not; ``unsent``: it never reached the
+        exchange, and costs nothing."""
+        self.windows[request.bucket].answered(at, request.weight, unsent=unsent)
 
     def answered(self, request: Request, used: int | None, at: Moment) -> None:
         """An answer came; ``used`` is its used-weight header."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..feeds import Key
@@ -13,6 +14,8 @@ KEPT_PERIODS = 3.0
 """Otherwise a series is kept for so many times the usual distance of its reads."""
 SAME_SCAN = 1.0
 """Reads closer together than this (seconds) belong to one scan."""
+REMEMBERED = 86_400.0
+"""When a series that was dropped had last been read counts for so long (seconds): who scans every hour is recognised."""
 SWEEP_EVERY = 60.0
 
 
@@ -25,8 +28,10 @@ class Demand:
     """Remembers when each series was read, and names those that nobody asked for in a while."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _asked
+        self._lock = threading.Lock()  # guards the two below
         self._asked: dict[Key, _Asked] = {}
+        self._dropped: dict[Key, float] = {}
+        """When those that were dropped had last been read."""
         self._swept = 0.0
 
     def asked(self, key: Key, now: float) -> bool:
@@ -34,7 +39,8 @@ class Demand:
         with self._lock:
             before = self._asked.get(key)
             if before is None:
-                self._asked[key] = _Asked(now, 0.0)
+                last = self._dropped.pop(key, now)
+                self._asked[key] = _Asked(now, now - last)
                 return True
             distance = now - before.last
             if distance >= SAME_SCAN:
@@ -46,7 +52,7 @@ class Demand:
         return self._swept + SWEEP_EVERY
 
     def expired(self, now: float) -> list[Key]:
-        """The series that nobody asked for in a while; they are forgotten here."""
+        """The series that nobody asked for in a while; they count as dropped from now on."""
         if now < self.due():
             return []
         self._swept = now
@@ -57,9 +63,18 @@ class Demand:
                 if now - asked.last > max(LEAST_KEPT, KEPT_PERIODS * asked.distance)
             ]
             for key in gone:
-                del self._asked[key]
+                self._dropped[key] = self._asked.pop(key).last
+            for key in [key for key, last in self._dropped.items() if now - last > REMEMBERED]:
+                del self._dropped[key]
         return gone
 
-    def forget(self, key: Key) -> None:
+    def forget(self, keys: Iterable[Key]) -> None:
+        """These series are kept for another reason."""
         with self._lock:
-            self._asked.pop(key, None)
+            for key in keys:
+                self._asked.pop(key, None)
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether the series is followed because it was read."""
+        with self._lock:
+            return key in self._asked

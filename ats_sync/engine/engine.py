@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from ..feeds import FEEDS, Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
 from ..store.notices import Notice
-from .connections import Action, Connections
+from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM
+from .connections import Action, Connection, Connections, Progress
 from .demand import Demand
 from .jobs import Fetch
 from .moment import Moment
@@ -31,6 +33,8 @@ SHARED = (
 WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES))
 """What is followed besides where there are streams, to find the dead ones by."""
 LINK_LATE = 2.5
+STEADY_STREAMS = {MARK_PRICES_STREAM: 4.0, TICKERS_STREAM: 4.0, BOOK_TICKERS_STREAM: 11.0}
+"""Streams that come whatever is traded, and how long (seconds) nothing at all may come beside them."""
 MASS_SUSPICION = 20
 MASS_SHARE = 0.25
 
@@ -54,7 +58,7 @@ class Engine:
         self.connections = Connections(config, rng)
         self.upkeep = Upkeep(config, store, rng, streams=streams)
         self.quality = QualityMeter(store)
-        self._frames_seen: dict[Link, int] = {}
+        self._frames_seen: dict[Link, tuple[int, float]] = {}
         self._network_failed = False
         self.demand = Demand()
         self._by_stream: dict[str, Key] = {}
@@ -139,9 +143,14 @@ class Engine:
                 self.connections.encouraged(at)
             if fetch.key.kind is Kind.LISTINGS:
                 self._compare_listings(at)
-            elif fetch.key.kind is Kind.TICKERS and not self.store.tickers.listed >= self._expected():
+            elif fetch.key.kind is Kind.TICKERS and self._listings_differ(self.store.tickers.listed):
                 self.upkeep.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
         self._spread(at)
+
+    def _listings_differ(self, seen: frozenset[str]) -> bool:
+        """Whether a symbol that is followed has left the exchange, or one that is not in the listings trades there."""
+        listings = self.store.listings.get("info")
+        return not seen >= self._expected() or (listings is not None and not seen <= listings.value.listed)
 
     def _expected(self) -> frozenset[str]:
         return self.store.symbols - self.store.delisted.keys()
@@ -156,17 +165,30 @@ class Engine:
             self.unfollow(self.store.unfollow(gone), at)
 
     def _check_lateness(self, at: Moment) -> None:
-        """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong."""
-        seen: dict[Link, int] = {}
-        for connection in self.connections.connections.values():
+        """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong. And pongs without
+        any frame where one is due every second: a connection that lives and delivers nothing."""
+        seen: dict[Link, tuple[int, float]] = {}
+        for connection in list(self.connections.connections.values()):
             link = connection.link
             if link is None or not link.up:
                 continue
-            seen[link] = link.frames
-            arriving = link.frames > self._frames_seen.get(link, link.frames)
-            if arriving and link.age(at.exchange / 1000.0) > LINK_LATE:
-                self.upkeep.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+            frames, since = self._frames_seen.get(link, (link.frames, at.steady))
+            if link.frames > frames:
+                frames, since = link.frames, at.steady
+                if link.age(at.exchange / 1000.0) > LINK_LATE:
+                    self.upkeep.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+            seen[link] = (frames, since)
+            if frames and at.steady - since > self._patience(connection):
+                self.connections.give_up(connection.number, "it answers pings and delivers nothing", at)
         self._frames_seen = seen
+
+    @staticmethod
+    def _patience(connection: Connection) -> float:
+        """How long a connection may deliver nothing, by the steadiest stream that it carries."""
+        for stream, patience in STEADY_STREAMS.items():
+            if connection.streams.get(stream) is Progress.ACKNOWLEDGED:
+                return patience
+        return math.inf
 
     def _mend(self, at: Moment) -> None:
         """Carry the remedies for dead streams over to the connections."""

@@ -12,6 +12,9 @@ from ..venue.endpoints import Bucket, Request
 from .budget import Budget, Tier
 from .moment import Moment
 
+LEAST_TIME = 0.1
+"""Seconds that a request needs at least: with less left it is not worth its weight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
@@ -41,6 +44,8 @@ class Job:
 
     fetch: Fetch
     priority: tuple[int, int]
+    payer: Cause
+    """The cause whose part of the limits it is paid from: of all who want it, the one for whom most is open."""
     cancelled: bool = False
     running: bool = False
     for_engine: bool = False
@@ -71,7 +76,7 @@ class JobQueue:
         priority = (PRIORITY[fetch.cause], fetch.order)
         job = self._jobs.get(fetch.identity)
         if job is None:
-            job = self._jobs[fetch.identity] = Job(fetch, priority)
+            job = self._jobs[fetch.identity] = Job(fetch, priority, fetch.cause)
             self._push(job)
             return job, True
         if not job.running:
@@ -80,8 +85,12 @@ class JobQueue:
             base = fetch if hurried else job.fetch
             latest = fetch if fetch.link is not None else job.fetch
             job.fetch = replace(base, link=latest.link, epoch=latest.epoch)
+            richer = self.budget.richer(fetch.request, fetch.cause, job.payer)
+            if richer:
+                job.payer = fetch.cause
             if hurried:
                 job.priority = priority
+            if hurried or richer:
                 self._push(job)
         return job, False
 
@@ -90,7 +99,7 @@ class JobQueue:
 
     def _heap_of(self, job: Job) -> list[tuple[tuple[int, int], int, Job]]:
         request = job.fetch.request
-        return self._heaps[request.bucket, self.budget.tier(request, job.fetch.cause)]
+        return self._heaps[request.bucket, self.budget.tier(request, job.payer)]
 
     def pop(self, at: Moment) -> Job | float | None:
         """The job to send now, its cost already spent; else the moment to ask again; None for no job."""
@@ -98,12 +107,12 @@ class JobQueue:
         best_rank: tuple[tuple[int, int], int] | None = None
         wait: float | None = None
         for heap in self._heaps.values():
-            while heap and self._outdated(*heap[0]):
+            while heap and self._outdated(*heap[0], at.steady):
                 heapq.heappop(heap)
             if not heap:
                 continue
             priority, number, job = heap[0]
-            free = self.budget.free_at(job.fetch.request, job.fetch.cause, at.steady)
+            free = self.budget.free_at(job.fetch.request, job.payer, at.steady)
             if free > at.steady:
                 wait = free if wait is None else min(wait, free)
             elif best_rank is None or (priority, number) < best_rank:
@@ -115,9 +124,12 @@ class JobQueue:
         self.budget.spend(best.fetch.request, at)
         return best
 
-    def _outdated(self, priority: tuple[int, int], _: int, job: Job) -> bool:
+    def _outdated(self, priority: tuple[int, int], _: int, job: Job, now: float) -> bool:
         """Whether a place in line counts no longer: taken, given up, or bettered."""
         if job.cancelled or job.running or priority != job.priority:
+            return True
+        if not job.for_engine and job.deadline is not None and job.deadline - now < LEAST_TIME:
+            self.cancel(job)  # whoever waits for it will have given up before it is answered
             return True
         link = job.fetch.link
         if link is not None and not link.up and job.fetch.cause is not Cause.READ:

@@ -106,7 +106,7 @@ class QualityMeter:
     def _take(self, at: Moment, only: str | None = None) -> dict[str, Sample]:
         store, exchange = self._store, at.exchange / 1000.0
         samples: dict[str, Sample] = {}
-        for symbol in store.symbols if only is None else (only,):
+        for symbol in store.symbols if only is None else store.symbols & {only}:
             book, ring = store.books.get(symbol), store.trades.get(symbol)
             standing = book.standing() if book is not None else None
             link = standing.link if standing is not None else None

@@ -133,7 +133,7 @@ class Witnesses:
             known.quote = (-1, 0.0)
             return ""
         update_id, frame = quote
-        if known.quote[0] < 0:
+        if known.quote[0] <= book.update_id():
             known.quote = (update_id, at.steady)
         if at.steady - known.quote[1] < BOOK_GRACE or not _current(book.standing().link, at):
             return ""

@@ -12,7 +12,7 @@ from ..config import Config
 from ..engine.budget import Budget
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment
-from ..errors import NotRunning, RateLimited
+from ..errors import ConnectionFailed, NotRunning, RateLimited
 from ..feeds import Kind
 from ..logs import Sparing
 from ..store.absorb import absorb
@@ -73,6 +73,7 @@ class Courier:
             unpaid = True
             self._counters.request(fetch.cause)
             left = deadline - self._clock.now()
+            unsent = False
             try:
                 return client.get(
                     fetch.request.url(self._config),
@@ -80,9 +81,12 @@ class Courier:
                     headers=dict(fetch.request.headers),
                     timeout=max(0.05, min(left, self._config.request_timeout)),
                 )
+            except ConnectionFailed as failure:
+                unsent = failure.unsent
+                raise
             finally:
                 with self._lock:
-                    self._budget.ended(fetch.request, moment(self._clock))
+                    self._budget.ended(fetch.request, moment(self._clock), unsent=unsent)
 
         try:
             answer = retrying(attempt, deadline=deadline, clock=self._clock, stop=self._stop, attempts=attempts)

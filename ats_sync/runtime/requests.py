@@ -154,7 +154,10 @@ class RequestThreads:
         value: Any = None
         error: AtsSyncError | None = None
         try:
-            deadline = job.deadline if job.deadline is not None else self._clock.now() + self._config.request_timeout
+            deadline = self._clock.now() + self._config.request_timeout
+            if job.deadline is not None:
+                # The engine wants the answer also when the readers have given up.
+                deadline = max(deadline, job.deadline) if job.for_engine else job.deadline
             value = self.courier.carry(
                 client,
                 fetch,
@@ -166,7 +169,7 @@ class RequestThreads:
         except RateLimited as limited:
             error = limited
             with self._lock:
-                free = self._budget.free_at(fetch.request, fetch.cause, self._clock.now())
+                free = self._budget.free_at(fetch.request, job.payer, self._clock.now())
                 if (job.deadline is None or free < job.deadline) and not self._stop.is_set():
                     # Still in time, or nobody waits: it goes back in line until the host may be asked.
                     self._idle += 1

@@ -48,6 +48,7 @@ class DiffChain:
         self._events: deque[Diff] = deque()
         self._pending = 0  # how many of the newest are not applied
         self._told: Diff | None = None  # the newest event that came on the source, needed or not
+        self._left: Link | None = None  # handed over: what it still delivers is welcome, and the last of it
         self._ahead: deque[tuple[Diff, Link]] = deque(maxlen=MOST_AHEAD)
 
     @property
@@ -92,8 +93,8 @@ class DiffChain:
         if len(self._events) > MOST_UNAPPLIED + RECENT:
             self._events.popleft()
             self._pending = min(self._pending, len(self._events))
-        self._told = diff
-        self.source = link
+        if link is not self._left:
+            self.source, self._told = link, diff
         self.tip, self.event = diff.last, diff.event
         if self._ahead:
             self._catch_up()
@@ -136,7 +137,7 @@ class DiffChain:
         """``new`` has taken over from the living ``old``, which ends; whether nothing is missing."""
         if self.source is None or self.source is not old:
             return True
-        self.source = new
+        self.source, self._left = new, old
         self._told = None
         return self._continue_ahead()
 

@@ -10,8 +10,9 @@ import threading
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import decode
-from ..venue.decode import Book, DecodeError, Pair
+from ..venue import diffs
+from ..venue.decode import Book, DecodeError
+from ..venue.diffs import Pair
 from .book import FloatCache, FloatLevels
 from .chain import Diff, DiffChain
 from .link import Link
@@ -89,7 +90,7 @@ class DepthBook:
 
     def ingest(self, frame: bytes, link: Link) -> Notice | None:
         """Take one event of the diff stream."""
-        _, last, previous, event = decode.scan_diff(frame)
+        _, last, previous, event = diffs.scan_diff(frame)
         with self._lock:
             self.received += 1
             if self._suspended:
@@ -157,22 +158,22 @@ class DepthBook:
             return None
         return (self._update_id, self._sides) if self._sides is not None else None
 
-    def _apply(self, diffs: list[Diff]) -> None:
+    def _apply(self, events: list[Diff]) -> None:
         """Bring the book up to the last of these. The lock is held."""
         assert self._lock.locked()
-        if not diffs or self._sides is None:
+        if not events or self._sides is None:
             return
-        last = diffs[-1]
+        last = events[-1]
         bids, asks = self._sides
         bid_changes: dict[float, Pair] = {}
         ask_changes: dict[float, Pair] = {}
         try:
-            for diff in diffs:
+            for diff in events:
                 last = diff
-                changed_bids, changed_asks = decode.diff_levels(diff.frame)
+                changed_bids, changed_asks = diffs.diff_levels(diff.frame)
                 bid_changes.update(changed_bids)
                 ask_changes.update(changed_asks)
-            transaction_time = decode.scan_diff_time(last.frame)
+            transaction_time = diffs.scan_diff_time(last.frame)
             bids.apply(bid_changes)
             asks.apply(ask_changes)
             if bids.best() >= asks.best():

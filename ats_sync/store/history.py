@@ -67,8 +67,10 @@ class History:
             return self._loose[-1]
         if not self._count:
             raise IndexError("there is no closed candle")
-        return self._packed[max(self._start, self._packed.rfind(_BETWEEN) + len(_BETWEEN)) :] if self._count > 1 else (
-            self._packed[self._start :]
+        return (
+            self._packed[max(self._start, self._packed.rfind(_BETWEEN) + len(_BETWEEN)) :]
+            if self._count > 1
+            else (self._packed[self._start :])
         )
 
     def texts(self) -> list[bytes]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, TypeVar
 
 from ..feeds import Key, Kind
 from ..venue import decode, scan
 from ..venue.decode import DecodeError, Row
 from ..venue.intervals import candles_between, next_open, open_time
+from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, Standing
+from .cut import SPARE, Cut
+from .history import History
 from .link import Link
 from .notices import Event, Notice
+from .remembered import ROW_BYTES, ExactRows, FloatColumns, Memo, RowBudget
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
@@ -28,60 +31,9 @@ CONFIRMED_WITHIN = 60_000
 """How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
 MOST_AHEAD = 1600
 
-OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
-
-
-class Candle(NamedTuple):
-    """One version of a candle beyond the closed ones. ``source`` is a frame or a row's text."""
-
-    opened: int
-    rank: int
-    trades: int
-    event: int
-    source: bytes
-    is_frame: bool
-
-    @property
-    def final(self) -> bool:
-        return self.rank != OPEN
-
-    def text(self) -> bytes:
-        """The row's text; :class:`DecodeError` where the frame turns out unusable."""
-        return decode.kline_text(self.source) if self.is_frame else self.source
-
-
+T = TypeVar("T")
 _new = tuple.__new__
 """Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
-
-
-class Standing(NamedTuple):
-    """How a series stands at a moment; whether that is fresh is judged elsewhere."""
-
-    link: Link | None
-    suspected: str
-    rows: int
-    """Rows that can be served, the open candle and provisional ones included."""
-    complete: bool
-    """Whether the history reaches back to the listing."""
-    doubt: str
-    """Why what is known can not be the whole truth, "" where nothing says so."""
-    event: int
-    """Exchange time (ms) of the newest event or answer merged."""
-
-
-class _Memo:
-    """The newest closed rows decoded, built when first asked for. Used under the series' lock."""
-
-    def __init__(self, decode_rows: Callable[[Iterable[bytes]], list[Row]]) -> None:
-        self.decode = decode_rows
-        self.rows: list[Row] = []
-
-    def closed(self, text: bytes) -> None:
-        if self.rows:
-            self.rows.extend(self.decode((text,)))
-
-    def forget(self) -> None:
-        self.rows = []
 
 
 class KlineSeries:
@@ -91,7 +43,15 @@ class KlineSeries:
     subscription was acknowledged, has closed the gap before it.
     """
 
-    def __init__(self, symbol: str, interval: str, depth: int, *, kind: Kind = Kind.KLINES) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        interval: str,
+        depth: int,
+        *,
+        kind: Kind = Kind.KLINES,
+        budget: RowBudget | None = None,
+    ) -> None:
         self.key = Key(kind, symbol, interval)
         self.interval = interval
         self.depth = depth
@@ -105,8 +65,9 @@ class KlineSeries:
         self.out_of_order = 0
         self.audited = 0
         self.mismatches = 0
+        budget = budget if budget is not None else RowBudget(depth * ROW_BYTES)
         self._lock = threading.Lock()  # guards everything below
-        self._closed: list[bytes] = []
+        self._history = History()
         self._first = 0
         self._next = 0  # the open time after the last closed candle; 0 before the first REST answer
         self._ahead: dict[int, Candle] = {}
@@ -116,9 +77,9 @@ class KlineSeries:
         self._last_frame = b""
         self._answered = 0
         self._version = 0
-        self._strings = _Memo(decode.string_rows)
-        self._floats = _Memo(decode.float_rows)
-        self._open_text: tuple[Candle, bytes] | None = None
+        self._floats = FloatColumns()
+        self._strings = ExactRows(budget)
+        self._open_text: tuple[Candle, bytes, Row] | None = None
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
@@ -210,7 +171,7 @@ class KlineSeries:
         with self._lock:
             before = self._next
             self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
-            if not self._next or (not self._closed and rows[0][0] < self._next):
+            if not self._next or (not self._history and rows[0][0] < self._next):
                 self._first = self._next = rows[0][0]
             finals = [text for opened, text in rows if next_open(self.interval, opened) <= final_before]
             if finals:
@@ -231,7 +192,7 @@ class KlineSeries:
         after = first
         for _ in finals:
             after = next_open(self.interval, after)
-        if not self._closed and first <= self._next <= after:
+        if not self._history and first <= self._next <= after:
             self._replace_closed(finals, first, after)
         elif first > self._next and (holed or self._outgrown(after)):
             # What is held could never be joined to them, or would be trimmed away: begin anew.
@@ -252,7 +213,7 @@ class KlineSeries:
         return candles_between(self.interval, self._next, last) >= self.depth - 2
 
     def _overlay(self, first: int, finals: list[bytes], after: int) -> None:
-        known = {decode.text_open_time(text): text for text in self._closed}
+        known = {decode.text_open_time(text): text for text in self._history.texts()}
         changed = 0
         opened = first
         for text in finals:
@@ -271,11 +232,11 @@ class KlineSeries:
             if changed:
                 self._replace_closed(merged, min(first, self._first), max(after, self._next))
             else:
-                for text in merged[len(self._closed) :]:
+                for text in merged[len(self._history) :]:
                     self._append(text)
 
     def _replace_closed(self, texts: list[bytes], first: int, after: int) -> None:
-        self._closed = texts
+        self._history.replace(texts)
         self._first, self._next = first, after
         self._version += 1
         self._strings.forget()
@@ -284,7 +245,7 @@ class KlineSeries:
         self._trim()
 
     def _append(self, text: bytes) -> None:
-        self._closed.append(text)
+        self._history.append(text)
         self._next = next_open(self.interval, self._next)
         self._version += 1
         self._strings.closed(text)
@@ -292,12 +253,12 @@ class KlineSeries:
         self._trim()
 
     def _trim(self) -> None:
-        surplus = len(self._closed) - self.depth
+        surplus = len(self._history) - self.depth
         if surplus > 0:
-            del self._closed[:surplus]
-            self._first = decode.text_open_time(self._closed[0])
-            for memo in (self._strings, self._floats):
-                del memo.rows[: max(0, len(memo.rows) - self.depth)]
+            self._history.drop_oldest(surplus)
+            self._first = decode.text_open_time(self._history.first())
+            self._strings.keep(self.depth)
+            self._floats.keep(self.depth)
             self.complete = False
 
     def _hold(self, candle: Candle) -> None:
@@ -315,7 +276,7 @@ class KlineSeries:
         closed = None
         while (candle := self._ahead.get(self._next)) is not None and candle.final:
             del self._ahead[self._next]
-            if not self._closed:
+            if not self._history:
                 self._first = candle.opened
             self._append(candle.text())
             closed = self._closed_notice
@@ -331,9 +292,9 @@ class KlineSeries:
         """
         assert self._lock.locked()
         last = decode.scan_kline_last_trade(before) if before else -1
-        if last < 0 or not self._closed or decode.scan_kline_first_trade(frame) != last + 1:
+        if last < 0 or not self._history or decode.scan_kline_first_trade(frame) != last + 1:
             return
-        flat, previous = self._next, self._closed[-1]
+        flat, previous = self._next, self._history.last()
         while flat < opened:
             held = self._ahead.get(flat)
             if held is not None and held.trades:
@@ -374,10 +335,34 @@ class KlineSeries:
     def standing(self, now: int) -> Standing:
         """How the series stands at exchange time ``now`` (ms)."""
         with self._lock:
-            closed, chain = len(self._closed), self._chain()
-            stray = len(self._ahead) > len(chain)
-            spoilt = self._spoilt >= self._next > 0 and self._spoilt not in self._ahead
-            following, event = self._next, max(self._stream_event, self._answered)
+            chain = self._chain()
+            noted = self._note(chain)
+        return self._stand(now, chain, noted)
+
+    def look(self, limit: int, now: int, *, exact: bool) -> tuple[Standing, Cut[Any]]:
+        """:meth:`standing` and the newest ``limit`` rows at one and the same moment, decoded when asked for.
+
+        Where the stream has not begun a candle whose time has come, the provisional flat row that REST shows
+        stands in.
+        """
+        with self._lock:
+            chain = self._chain()
+            noted = self._note(chain)
+            cut = self._cut(chain, limit, now, exact)
+        return self._stand(now, chain, noted), cut
+
+    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int]:
+        """What standing is judged from. The lock is held."""
+        return (
+            len(self._history),
+            len(self._ahead) > len(chain),
+            self._spoilt >= self._next > 0 and self._spoilt not in self._ahead,
+            self._next,
+            max(self._stream_event, self._answered),
+        )
+
+    def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int]) -> Standing:
+        closed, stray, spoilt, following, event = noted
         rows, doubt = self._judge(now, closed, chain, stray, following)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
@@ -411,56 +396,28 @@ class KlineSeries:
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
         """The newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
 
-        ``exact``: strings as REST writes them; otherwise floats. Where the stream has not begun a candle
-        whose time has come, the provisional flat row that REST shows stands in (not where ``now`` is None:
-        then the rows are what was known last). Raises :class:`DecodeError` where the open candle turns out
-        to be unusable (it is then forgotten).
+        ``exact``: strings as REST writes them; otherwise floats. Provisional rows as in :meth:`look`, but none
+        where ``now`` is None: then the rows are what was known last. Raises :class:`DecodeError` where the open
+        candle turns out to be unusable (it is then forgotten).
         """
-        memo = self._strings if exact else self._floats
         with self._lock:
-            chain = self._chain()
-            following = self._next
-            last = self._closed[-1] if self._closed else b""
-        tail = [self._text(candle) for candle in chain]
-        if now is not None and following and (tail or last):
-            beyond = next_open(self.interval, chain[-1].opened) if chain else following
-            previous = tail[-1] if tail else last
-            if now >= beyond:
-                current = open_time(self.interval, now, known_open=following)
-                while beyond <= current and len(tail) <= MOST_AHEAD:
-                    after = next_open(self.interval, beyond)
-                    previous = decode.flat_text(beyond, after - 1, previous)
-                    tail.append(previous)
-                    beyond = after
-        tail = tail[-limit:]
-        wanted = limit - len(tail)
-        with self._lock:
-            if self._next != following:
-                # A candle closed in between; what was taken as the tail is part of the history now.
-                again = True
-            else:
-                again = False
-                picked, todo, version = self._decoded(memo, wanted)
-        if again:
-            return self.rows(limit, now, exact=exact)
-        if todo:
-            decoded = memo.decode(todo)
-            with self._lock:
-                if self._version == version and len(memo.rows) == len(picked):
-                    memo.rows = decoded + memo.rows
-            picked = decoded + picked
-        return [*map(list.copy, picked), *(memo.decode(tail) if tail else ())]
+            cut = self._cut(self._chain(), limit, now, exact)
+        return cut.rows()
 
-    def _decoded(self, memo: _Memo, wanted: int) -> tuple[list[Row], list[bytes], int]:
-        """The decoded rows among the ``wanted`` newest, the texts still to decode, the version."""
-        count = min(wanted, len(self._closed))
-        if count <= 0:
-            return [], [], self._version
-        have = len(memo.rows)
-        if have >= count:
-            return memo.rows[have - count :], [], self._version
-        end = len(self._closed) - have
-        return memo.rows[:], self._closed[len(self._closed) - count : end], self._version
+    def _cut(self, chain: list[Candle], limit: int, now: int | None, exact: bool) -> Cut[Any]:
+        """The newest rows as they are at this moment. The lock is held."""
+        assert self._lock.locked()
+        beyond = next_open(self.interval, chain[-1].opened) if chain else self._next
+        missing = 0
+        if now is not None and now >= beyond > 0 and (chain or self._history):
+            current = open_time(self.interval, now, known_open=beyond)
+            missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
+        closed = min(len(self._history), max(0, limit - len(chain) - missing))
+        memo: Memo[Any] = self._strings if exact else self._floats
+        picked = memo.take(closed)
+        texts = self._history.newest(closed + SPARE) if picked is None else []
+        last = self._history.last() if missing and not chain else b""
+        return Cut(self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, self._version)
 
     def _chain(self) -> list[Candle]:
         """The candles beyond the closed ones that follow each other. The lock is held."""
@@ -474,17 +431,26 @@ class KlineSeries:
             opened = next_open(self.interval, opened)
         return chain
 
-    def _text(self, candle: Candle) -> bytes:
+    def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row]:
+        """A candle beyond the closed ones with its text and its row, remembered until another is asked for.
+
+        Raises :class:`DecodeError` where it turns out to be unusable; it is then forgotten.
+        """
         remembered = self._open_text
-        if remembered is not None and remembered[0] is candle:
-            return remembered[1]
-        try:
-            text = candle.text()
-        except DecodeError:
-            self.discard_open(candle)
-            raise
-        self._open_text = (candle, text)
-        return text
+        if remembered is None or remembered[0] is not candle:
+            try:
+                text = candle.text()
+            except DecodeError:
+                self.discard_open(candle)
+                raise
+            self._open_text = remembered = (candle, text, decode.string_rows((text,))[0])
+        return remembered
+
+    def remember(self, memo: Memo[T], decoded: T, version: int) -> None:
+        """Keep decoded closed rows, if no candle has closed since ``version``."""
+        with self._lock:
+            if self._version == version:
+                memo.put(decoded)
 
     def following(self) -> int:
         """The open time (ms) of the first candle that is not closed here, 0 before the first answer."""
@@ -494,20 +460,31 @@ class KlineSeries:
     def closed_after(self, after: int) -> bytes | None:
         """The text of the newest closed row if it opened later than ``after`` (ms)."""
         with self._lock:
-            if self._closed and decode.text_open_time(self._closed[-1]) > after:
-                return self._closed[-1]
+            if self._history and decode.text_open_time(self._history.last()) > after:
+                return self._history.last()
             return None
 
     def last_close(self) -> int:
         """The open time (ms) of the newest closed candle, 0 where there is none."""
         with self._lock:
-            return decode.text_open_time(self._closed[-1]) if self._closed else 0
+            return decode.text_open_time(self._history.last()) if self._history else 0
+
+    def size(self) -> int:
+        """Bytes that the closed rows take, with what is remembered of them."""
+        with self._lock:
+            return self._history.size + self._floats.size + self._strings.size
+
+    def forget_decoded(self) -> None:
+        """Make the room that decoded rows take free for other series."""
+        with self._lock:
+            self._floats.forget()
+            self._strings.release()
 
     def audit_rows(self) -> list[bytes]:
         """The texts of the closed rows, oldest first (a copy)."""
         with self._lock:
-            return self._closed[:]
+            return self._history.texts()
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._closed) + len(self._chain())
+            return len(self._history) + len(self._chain())

@@ -18,8 +18,10 @@ from .depth import DepthBook
 from .klines import KlineSeries
 from .link import Link
 from .notices import Notice
+from .open_interest import OpenInterestSeries
+from .remembered import RowBudget
 from .trades import TradeRing
-from .values import AnswerCache, Liquidations, MarkBoard, OpenInterestSeries, SpotBoard
+from .values import AnswerCache, Liquidations, MarkBoard, SpotBoard
 from .witness import QuoteBoard, TickerBoard
 
 log = Sparing(logging.getLogger(__name__))
@@ -35,6 +37,9 @@ _SHELVES = {
 SPOT_PREFIX = endpoints.SPOT_PREFIX
 
 Series = KlineSeries | BookSeries | DepthBook | TradeRing | OpenInterestSeries
+MOST_EXACT = 16 * 1024 * 1024
+"""Bytes of rows in strings that are remembered for those who read them again."""
+
 Sink = Callable[[bytes, Link], Notice | None]
 Reply = dict[str, Any]
 _NAME_AT = len(decode.STREAM)
@@ -62,7 +67,7 @@ class MarketStore:
         self.trades: dict[str, TradeRing] = {}
         self.open_interest: dict[tuple[str, str], OpenInterestSeries] = {}
         self.symbols: frozenset[str] = frozenset()
-        """Every symbol of which anything is followed."""
+        """Every perpetual of which anything is followed."""
         self._sinks: dict[bytes, Sink] = {
             _sign(endpoints.MARK_PRICES_STREAM): self.marks.ingest,
             _sign(endpoints.LIQUIDATIONS_STREAM): self.liquidations.ingest,
@@ -71,6 +76,7 @@ class MarketStore:
         }
         self._spot_sinks: dict[bytes, Sink] = {}
         self._dropped: Counter[str] = Counter()
+        self._exact_rows = RowBudget(MOST_EXACT)
 
     # --- what is followed ------------------------------------------------------------------------
 
@@ -96,7 +102,8 @@ class MarketStore:
     def _begin(self, key: Key, depth: int) -> Series:
         config = self._config
         if key.kind in (Kind.KLINES, Kind.SPOT_KLINES):
-            return KlineSeries(key.symbol, key.interval, max(config.max_klines, depth), kind=key.kind)
+            depth = max(config.max_klines, depth)
+            return KlineSeries(key.symbol, key.interval, depth, kind=key.kind, budget=self._exact_rows)
         if key.kind is Kind.BOOK:
             return BookSeries(key.symbol)
         if key.kind is Kind.DEPTH:
@@ -112,6 +119,9 @@ class MarketStore:
             shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {key.kind for key in gone}}
             sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
             for key in gone:
+                series = self.get(key)
+                if isinstance(series, KlineSeries):
+                    series.forget_decoded()
                 del shelves[key.kind][_place(key)]
                 name = stream_of(key)
                 if name is not None:
@@ -124,7 +134,7 @@ class MarketStore:
         for kind, shelf in shelves.items():
             setattr(self, _SHELVES[kind], shelf)
         self._sinks, self._spot_sinks = sinks[Kind.KLINES], sinks[Kind.SPOT_KLINES]
-        self.symbols = frozenset(key.symbol for key in self.followed_keys())
+        self.symbols = frozenset(key.symbol for key in self.followed_keys() if key.kind is not Kind.SPOT_KLINES)
 
     def get(self, key: Key) -> Series | None:
         """The series of a key, None where it is not followed."""
@@ -203,6 +213,10 @@ class MarketStore:
             self.count_dropped(f"{type(error).__name__} in merging")
             log.warning(type(error).__name__, "a frame could not be merged: %r: %r", error, frame[:300])
         return None
+
+    def candle_bytes(self) -> int:
+        """Memory that the closed candles take, with all that is remembered of them."""
+        return sum(series.size() for series in (*self.klines.values(), *self.spot_klines.values()))
 
     def count_dropped(self, reason: str) -> None:
         with self._lock:

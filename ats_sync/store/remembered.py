@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..venue import decode
 from ..venue.decode import Row
@@ -21,34 +21,83 @@ ROW_BYTES = 800
 PATIENCE = 4096
 """Rows that were not read while so many reads found theirs not remembered make room."""
 
+ALIKE = frozenset({0, 6, 11})
+"""The items that are the same in every series of an interval: open time, close time, and one that is always 0."""
+MOST_ALIKE = 64
+
 ExactRow = tuple[Any, ...]
+Column: TypeAlias = "array[Any]"
+
+
+T = TypeVar("T")
+
+
+class Memo(Protocol[T]):
+    """Decoded closed rows of one series. Used under its lock, but for ``build``, ``newest`` and ``rows``."""
+
+    def take(self, count: int) -> T | None:
+        """The newest ``count`` rows, the caller's own; None where they are not remembered."""
+
+    def build(self, texts: Sequence[bytes]) -> T:
+        """Decode."""
+
+    def newest(self, decoded: T, count: int) -> T:
+        """A copy of the last ``count`` rows."""
+
+    def put(self, decoded: T) -> None:
+        """Remember these and no others."""
+
+    def rows(self, picked: T) -> list[Row]:
+        """Rows of the caller's own."""
+
+
+_alike: dict[tuple[int, Any], tuple[Column, list[Any]]] = {}
+
+
+def _items(column: Column) -> Sequence[Any]:
+    """The column's numbers as objects, shared with the other series that have the same: to make them anew for each
+    read takes longer than all the rest."""
+    if not column:
+        return column
+    place = (len(column), column[0])
+    known = _alike.get(place)
+    if known is not None and known[0] == column:
+        return known[1]
+    if len(_alike) >= MOST_ALIKE:
+        _alike.clear()
+    items = column.tolist()
+    _alike[place] = (column, items)
+    return items
 
 
 class FloatColumns:
-    """The newest rows as twelve columns. Used under the lock of the series, but for ``build`` and ``rows``."""
+    """The newest rows as twelve columns."""
 
     __slots__ = ("_columns",)
 
     def __init__(self) -> None:
-        self._columns: list[array[Any]] | None = None
+        self._columns: list[Column] | None = None
 
-    def take(self, count: int) -> list[array[Any]] | None:
-        """The newest ``count`` rows, the caller's own; None where they are not remembered."""
+    def take(self, count: int) -> list[Column] | None:
         columns = self._columns
         if columns is None or len(columns[0]) < count:
             return None
-        return [column[len(column) - count :] for column in columns]
+        return self.newest(columns, count)
 
     @staticmethod
-    def build(texts: Sequence[bytes]) -> list[array[Any]]:
+    def newest(decoded: list[Column], count: int) -> list[Column]:
+        return [column[len(column) - count :] for column in decoded]
+
+    @staticmethod
+    def build(texts: Sequence[bytes]) -> list[Column]:
         columns = zip(*decode.string_rows(texts), strict=True) if texts else [()] * 12
         return [
             array("q", column) if index in WHOLE else array("d", map(float, column))
             for index, column in enumerate(columns)
         ]
 
-    def put(self, columns: list[array[Any]]) -> None:
-        self._columns = [column[:] for column in columns]
+    def put(self, decoded: list[Column]) -> None:
+        self._columns = decoded
 
     def closed(self, text: bytes) -> None:
         """One more candle has closed."""
@@ -70,12 +119,13 @@ class FloatColumns:
         return sum(len(column) * column.itemsize for column in self._columns or ())
 
     @staticmethod
-    def rows(columns: list[array[Any]]) -> list[Row]:
-        return list(map(list, zip(*columns, strict=True)))
+    def rows(picked: list[Column]) -> list[Row]:
+        items = [_items(column) if index in ALIKE else column for index, column in enumerate(picked)]
+        return list(map(list, zip(*items, strict=True)))
 
 
 class ExactRows:
-    """The newest rows as REST writes them, where the budget has room. Used as :class:`FloatColumns`."""
+    """The newest rows as REST writes them, where the budget has room."""
 
     __slots__ = ("_budget", "_rows", "used")
 
@@ -86,20 +136,23 @@ class ExactRows:
         """The turn of the budget at which it was last read."""
 
     def take(self, count: int) -> list[ExactRow] | None:
-        """The newest ``count`` rows; None where they are not remembered."""
         rows = self._rows
         if rows is None or len(rows) < count:
             return None
         self.used = self._budget.turn
-        return rows[len(rows) - count :]
+        return self.newest(rows, count)
+
+    @staticmethod
+    def newest(decoded: list[ExactRow], count: int) -> list[ExactRow]:
+        return decoded[len(decoded) - count :]
 
     @staticmethod
     def build(texts: Sequence[bytes]) -> list[ExactRow]:
         return list(map(tuple, decode.string_rows(texts)))
 
-    def put(self, rows: list[ExactRow]) -> None:
-        if self._budget.admit(self, len(rows)):
-            self._rows = rows[:]
+    def put(self, decoded: list[ExactRow]) -> None:
+        if self._budget.admit(self, len(decoded)):
+            self._rows = decoded
 
     def closed(self, text: bytes) -> None:
         """One more candle has closed."""
@@ -115,6 +168,10 @@ class ExactRows:
         if rows is not None:
             del rows[: max(0, len(rows) - depth)]
 
+    def release(self) -> None:
+        """Forget them, and let others have the room."""
+        self._budget.release(self)
+
     def forget(self) -> None:
         """Forget them; also called by the budget, when others need the room."""
         self._rows = None
@@ -125,8 +182,8 @@ class ExactRows:
         return ROW_BYTES * len(self._rows or ())
 
     @staticmethod
-    def rows(rows: list[ExactRow]) -> list[Row]:
-        return list(map(list, rows))
+    def rows(picked: list[ExactRow]) -> list[Row]:
+        return list(map(list, picked))
 
 
 class RowBudget:

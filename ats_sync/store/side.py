@@ -6,7 +6,8 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping
 from math import inf
 
-from ..venue.decode import Level, Pair, by_price, quantity_of
+from ..venue.decode import Level
+from ..venue.diffs import Pair, by_price, quantity_of
 
 MOST_LEVELS = 3000
 LEVELS_LEFT = 2000

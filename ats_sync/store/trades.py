@@ -11,23 +11,25 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import decode, scan
+from ..venue import decode, endpoints, scan
 from ..venue.decode import DecodeError, Trade
 from .link import Link
 from .notices import Event, Notice
+from .tape import TradeColumns
 
 MOST_SEGMENTS = 8
 MOST_IN_ANSWER = 1000
 
-Entry = bytes | Trade
+SPARE = 64
+"""Trades kept beyond the capacity, so that not each new one drops an old one."""
 
 
 class _Segment:
-    """Trades ``first``, ``first + 1``, … as frames, decoded when first read."""
+    """Trades ``first``, ``first + 1``, … as JSON objects, decoded when read."""
 
     __slots__ = ("entries", "first")
 
-    def __init__(self, first: int, entries: list[Entry]) -> None:
+    def __init__(self, first: int, entries: list[bytes]) -> None:
         self.first = first
         self.entries = entries
 
@@ -63,14 +65,19 @@ class TradeRing:
         self.answered = 0
         """Exchange time (ms) at which REST was last asked."""
         self.out_of_order = 0
+        # Of a frame only its data is kept, where it has the form that all have.
+        self._head = decode.STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[_Segment] = []
+        self._columns: TradeColumns | None = None
         self._event = 0
         self._gap_notice = Notice(Event.GAP, self.key)
 
     def ingest(self, frame: bytes, link: Link) -> Notice | None:
         """Take one aggTrade frame."""
         number, event = scan.scan_trade(frame)
+        head = self._head
+        entry = frame[len(head) - 1 : -1] if frame.startswith(head) else decode.data_text(frame)
         with self._lock:
             self.received += 1
             if event > self._event:
@@ -82,8 +89,8 @@ class TradeRing:
                 entries = newest.entries
                 after = newest.first + len(entries)
                 if number == after:
-                    entries.append(frame)
-                    if len(entries) >= 2 * self.capacity:
+                    entries.append(entry)
+                    if len(entries) >= self.capacity + SPARE:
                         self._trim()
                     return None
                 if number < after:
@@ -92,7 +99,7 @@ class TradeRing:
                         return None
                 else:
                     self.missed += number - after
-            self._insert(_Segment(number, [frame]))
+            self._insert(_Segment(number, [entry]))
             return self._gap_notice if self._segments[0].after <= number else None
 
     def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int) -> None:
@@ -106,7 +113,7 @@ class TradeRing:
             self.complete = True
         if not found:
             return
-        run: list[Entry] = []
+        run: list[bytes] = []
         first = found[0].id
         with self._lock:
             self._event = max(self._event, min(asked, found[-1].time))
@@ -116,7 +123,7 @@ class TradeRing:
                     run = []
                 if not run:
                     first = trade.id
-                run.append(trade)
+                run.append(decode.trade_text(trade))
             self._insert(_Segment(first, run))
             self._trim()
 
@@ -168,8 +175,6 @@ class TradeRing:
             entry = self._segments[-1].entries[-1] if self._segments else None
         if entry is None:
             return -1, 0
-        if isinstance(entry, Trade):
-            return entry.last_trade, entry.time
         try:
             return decode.scan_trade_end(entry)
         except DecodeError:
@@ -200,38 +205,57 @@ class TradeRing:
         Raises :class:`DecodeError` where one turns out unusable; the ring is then cut behind it.
         """
         with self._lock:
-            if not self._segments:
-                return []
-            newest = self._segments[-1]
-            picked = newest.entries[-min(limit, self.capacity) :]
-            first = newest.after - len(picked)
-        decoded: list[Trade] = []
-        fresh = False
-        for offset, entry in enumerate(picked):
-            if isinstance(entry, bytes):
-                fresh = True
+            first, picked = self._pick(limit)
+        return self._decoded(first, picked)
+
+    def columns(self, limit: int) -> TradeColumns:
+        """As :meth:`read`, as columns of numbers, the caller's own; only what came since the last call is decoded."""
+        with self._lock:
+            first, picked = self._pick(limit)
+            held = self._columns
+            if held is not None and held.first <= first <= held.after <= first + len(picked):
+                first, picked = held.after, picked[held.after - first :]
+            else:
+                held = None
+        found = TradeColumns.of(first, self._decoded(first, picked)) if picked or held is None else None
+        if held is not None:
+            found = held if found is None else held.joined(found)
+        assert found is not None
+        if found is not held:
+            if len(found) > self.capacity + SPARE:
+                found = found.last(self.capacity)
+            self._columns = found
+        return found.last(limit)
+
+    def _pick(self, limit: int) -> tuple[int, list[bytes]]:
+        """The newest ``limit`` trades and the first one's id. The lock is held."""
+        assert self._lock.locked()
+        if not self._segments:
+            return 0, []
+        newest = self._segments[-1]
+        picked = newest.entries[-min(limit, self.capacity) :]
+        return newest.after - len(picked), picked
+
+    def _decoded(self, first: int, picked: Sequence[bytes]) -> list[Trade]:
+        try:
+            return decode.trades_of(picked, first)
+        except DecodeError:
+            # Which of them it is; where none is by itself, they are told apart by nothing but their ids.
+            found: list[Trade] = []
+            for offset, entry in enumerate(picked):
                 try:
-                    entry = decode.trade(entry)
+                    found.append(decode.trade_of(entry))
+                    if found[-1].id != first + offset:
+                        raise DecodeError("a trade with another id than its frame seemed to have")
                 except DecodeError:
                     self._cut_behind(first + offset)
                     raise
-            decoded.append(entry)
-        if fresh:
-            self._remember(first, decoded)
-        return decoded
-
-    def _remember(self, first: int, decoded: list[Trade]) -> None:
-        with self._lock:
-            if not self._segments:
-                return
-            newest = self._segments[-1]
-            offset = first - newest.first
-            if offset >= 0 and first + len(decoded) <= newest.after:
-                newest.entries[offset : offset + len(decoded)] = decoded
+            return found
 
     def _cut_behind(self, number: int) -> None:
         with self._lock:
             self.undecodable += 1
+            self._columns = None
             if not self._segments:
                 return
             newest = self._segments[-1]
@@ -250,7 +274,7 @@ class TradeRing:
 
 
 def _joined(a: _Segment, b: _Segment) -> _Segment:
-    """One run out of two that touch or overlap; of a trade held twice, the decoded one stays."""
+    """One run out of two that touch or overlap."""
     if b.first < a.first:
         a, b = b, a
     overlap = a.after - b.first

@@ -1,4 +1,4 @@
-"""Values that replace each other: marks, spot prices, open interest, forced orders, kept answers."""
+"""Values that replace each other: marks, spot prices, forced orders, kept answers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
 from ..feeds import Key, Kind
 from ..venue import decode
 from ..venue.decode import DecodeError, Liquidation, Mark
-from ..venue.intervals import nominal_length
 from .link import Link
 
 T = TypeVar("T")
@@ -90,57 +89,6 @@ class MarkBoard:
         held = self._marks.get(mark.symbol)
         if held is None or mark.time >= held.time:
             self._marks[mark.symbol] = mark
-
-
-class OpenInterestSeries:
-    """Open interest history of one symbol and period; of two rows with one timestamp the later answer wins."""
-
-    def __init__(self, symbol: str, period: str, depth: int) -> None:
-        self.key = Key(Kind.OPEN_INTEREST, symbol, period)
-        self.depth = depth
-        self.complete = False
-        self._lock = threading.Lock()  # guards everything below
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._asked_for: dict[int, int] = {}
-        self._asked = 0
-
-    def merge_rest(self, rows: Iterable[dict[str, Any]], *, asked: int, limit: int) -> None:
-        """Merge an answer for the newest ``limit`` rows, asked for at exchange time ``asked`` (ms)."""
-        rows = list(rows)
-        with self._lock:
-            if len(rows) < limit:
-                self.complete = True
-            elif self._rows and int(rows[0]["timestamp"]) > max(self._rows) + nominal_length(self.key.interval):
-                # It does not reach back to what is held: there may be rows in between.
-                self._rows.clear()
-                self._asked_for.clear()
-                self.complete = False
-            for row in rows:
-                stamp = int(row["timestamp"])
-                if self._asked_for.get(stamp, -1) <= asked:
-                    self._asked_for[stamp] = asked
-                    self._rows[stamp] = row
-            for stamp in sorted(self._rows)[: max(0, len(self._rows) - self.depth)]:
-                del self._rows[stamp], self._asked_for[stamp]
-                self.complete = False
-            self._asked = max(self._asked, asked)
-
-    def asked(self) -> int:
-        """Exchange time (ms) of the newest answer, 0 for none: open interest is as old as that."""
-        return self._asked
-
-    def newest(self) -> int:
-        """The newest row's timestamp (ms), 0 for none."""
-        with self._lock:
-            return max(self._rows, default=0)
-
-    def read(self, limit: int) -> list[dict[str, Any]]:
-        """The newest ``limit`` rows, the caller's own, oldest first, as the exchange wrote them."""
-        with self._lock:
-            return [dict(self._rows[stamp]) for stamp in sorted(self._rows)[-limit:]]
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
 
 class Liquidations:

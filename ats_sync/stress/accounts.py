@@ -81,8 +81,9 @@ class Accountant(threading.Thread):
         if total == self._seen:
             return
         for record in self._world.exchange.request_log(most=total - self._seen):
+            if record.host == "fapi":
+                self._recent.append((record.time, record.path, record.weight))
             self.weight[record.host][record.time - record.time % MINUTE] += record.weight
-            self._recent.append((record.time, record.path, record.weight))
             if record.waited is not None and record.waited > ASKED_ALL_THE_SAME * 1000 and not holding:
                 self.waited_for_nothing += 1
                 text = f"{record.path} {record.waited} ms after the {record.host} host had said to wait"
@@ -106,6 +107,24 @@ class Accountant(threading.Thread):
         self.most_connections = max(self.most_connections, now)
         if now > MOST_CONNECTIONS:
             self._world.tally.found(Finding(Promise.CONNECTIONS, f"{now} at once"))
+
+    def room_in(self, needed: int, allowed: int) -> float:
+        """Seconds until so much weight fits into the minute's ``allowed``, if nothing else is sent until then."""
+        self.look()
+        now = self._world.exchange.now()
+        with self._lock:
+            foreign = self._world.foreign[now - now % MINUTE]
+            surplus = sum(weight for _, _, weight in self._recent) + foreign + needed - allowed
+            if surplus <= 0:
+                return 0.0
+            moments = sorted([(time + MINUTE, weight) for time, _, weight in self._recent])
+        if foreign:
+            moments = sorted([*moments, (now - now % MINUTE + MINUTE, foreign)])
+        for moment, weight in moments:
+            surplus -= weight
+            if surplus <= 0:
+                return max(0.0, (moment - now) / 1000.0)
+        return MINUTE / 1000.0
 
     def over_budget(self, limits: dict[str, int]) -> list[str]:
         """The minutes in which we used more than allowed."""

@@ -21,6 +21,8 @@ MINUTE = 60_000
 ROUTES: tuple[Route | None, ...] = (None, None, "public", "market")
 MOST_DELISTED = 5
 LARGEST_JUMP = 600.0
+BARRED_GRACE = 80.0
+"""An address that is barred asks only once a minute."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Fault:
     begin: Callable[[], object]
     end: Callable[[], object] = lambda: None
     effects: Effects = field(default_factory=Effects)
+    grace: float = 0.0
+    """Seconds beyond the usual that the recovery may take."""
 
 
 Maker = Callable[[World], Fault]
@@ -273,7 +277,13 @@ def rest_fails(world: World) -> Fault:
     delay, code = rng.uniform(0.2, 2.0), rng.choice((-1000, -1001, -1007))
     begin = _with_need(world, lambda: ex.fail_rest(kind, seconds=seconds, delay=delay, code=code))
     # Requests that are never answered are let go with everything else at the episode's end.
-    return Fault(f"REST {kind}", seconds, begin, effects=Effects(holding=kind in ("timeout", "trickle", "slow")))
+    return Fault(
+        f"REST {kind}",
+        seconds,
+        begin,
+        effects=Effects(holding=kind in ("timeout", "trickle", "slow")),
+        grace=BARRED_GRACE if kind in ("403", "451") else 0.0,
+    )
 
 
 @_fault(2.0)

@@ -41,9 +41,13 @@ class Recovery:
     """What was the last to be live again."""
 
 
-def wait_for_recovery(world: World, ended: float, accountant: Accountant) -> Recovery:
+def wait_for_recovery(world: World, ended: float, accountant: Accountant, grace: float = 0.0) -> Recovery:
     """Watch until everything is well again; what takes too long is a finding."""
     recovery = Recovery()
+    config = world.manager.config
+    allowed = int(config.futures_weight_limit * config.weight_share)
+    # All candles may have to be asked for; what was used up before the fault's end is nobody's fault now.
+    bound = CONVERGED_WITHIN + grace + accountant.room_in(len(all_series(world)), allowed)
     differing: set[Series] | None = None
     diverged: set[Series] = set()
     overdue = False
@@ -61,12 +65,12 @@ def wait_for_recovery(world: World, ended: float, accountant: Accountant) -> Rec
             if not differing:
                 recovery.equal = max(recovery.live, passed if overdue else recovery.live)
                 break
-        if passed > CONVERGED_WITHIN and not overdue:
+        if passed > bound and not overdue:
             overdue = True
             if unsound:
                 shown = "; ".join(map(_shown, unsound[:3]))
                 text = (
-                    f"{len(unsound)} series not live after {CONVERGED_WITHIN:g} s: {shown}; "
+                    f"{len(unsound)} series not live after {passed:.0f} s: {shown}; "
                     f"weight of the last minute: {accountant.last_minute()}"
                 )
                 world.tally.found(Finding(Promise.CONVERGENCE, text))

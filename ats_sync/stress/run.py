@@ -110,7 +110,7 @@ class _Run:
             world.made[fault.name] += 1
         self._make(faults)
         ended = time.monotonic()
-        recovery = wait_for_recovery(world, ended, self._accountant)
+        recovery = wait_for_recovery(world, ended, self._accountant, max(fault.grace for fault in faults))
         taken = recovery.equal if recovery.equal is not None else time.monotonic() - ended
         kind = faults[0].name if len(faults) == 1 else "several at once"
         slowest = self._report.recovery

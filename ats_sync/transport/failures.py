@@ -7,7 +7,13 @@ import socket
 from collections.abc import Iterator
 
 import requests
-from urllib3.exceptions import IncompleteRead, InvalidChunkLength, NameResolutionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    IncompleteRead,
+    InvalidChunkLength,
+    NameResolutionError,
+    NewConnectionError,
+)
 
 from ..errors import (
     ConnectionFailed,
@@ -18,12 +24,20 @@ from ..errors import (
     RequestTimeout,
 )
 
+_UNCONNECTED = (NewConnectionError, ConnectTimeoutError, NameResolutionError, socket.gaierror, ConnectionRefusedError)
 _DAMAGED = (IncompleteRead, InvalidChunkLength, requests.exceptions.ContentDecodingError)
 
 
 def translated(error: BaseException, what: str, host: str) -> RequestError:
     """The error of ours that means the same. ``what`` is the request, ``host`` whom it was for."""
     chain = list(_causes(error))
+    failure = _translated(chain, error, what, host)
+    if isinstance(failure, ConnectionFailed):
+        failure.unsent = any(isinstance(each, _UNCONNECTED) for each in chain)
+    return failure
+
+
+def _translated(chain: list[BaseException], error: BaseException, what: str, host: str) -> RequestError:
     text = f"{what}: {_innermost(chain)}"
     if any(isinstance(each, (NameResolutionError, socket.gaierror)) for each in chain):
         return HostNotFound(f"{what}: the name of the host (or proxy) does not resolve: {host}")

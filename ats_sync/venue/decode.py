@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..errors import MalformedAnswer
 
@@ -28,7 +28,7 @@ Row = list[Any]
 """``[open_time, open, high, low, close, volume, close_time, quote_volume, trades, taker_buy_base,
 taker_buy_quote, ignore]``."""
 
-_DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z")
+_DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z", re.ASCII)
 STREAM: Final = b'{"stream":"'
 _NAME_AT: Final = len(STREAM)
 SKEW: Final = 5_000
@@ -76,6 +76,11 @@ def _data(frame: bytes) -> Any:
         return json.loads(frame)["data"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise DecodeError(f"not a combined frame: {error}") from None
+
+
+def data_text(frame: bytes) -> bytes:
+    """The data of a combined frame as JSON."""
+    return json.dumps(_data(frame), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 # --- scanning ----------------------------------------------------------------------------------
@@ -143,22 +148,6 @@ def scan_book(frame: bytes) -> tuple[int, int]:
     if not frame.endswith(b"}}"):
         raise DecodeError("a depth frame that is cut short")
     return _number_after(frame, b'"u":'), _number_after(frame, b'"E":')
-
-
-def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
-    """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
-    if not frame.endswith(b"}}"):
-        raise DecodeError("a depth frame that is cut short")
-    first, last = _number_after(frame, b'"U":'), _number_after(frame, b'"u":')
-    previous = _number_after(frame, b'"pu":')
-    if max(first, previous) > last:
-        raise DecodeError("a depth frame whose update ids are out of order")
-    return first, last, previous, _number_after(frame, b'"E":')
-
-
-def scan_diff_time(frame: bytes) -> int:
-    """The transaction time of a depth event, ms."""
-    return _number_after(frame, b'"T":')
 
 
 def scan_event_time(frame: bytes) -> int:
@@ -258,23 +247,25 @@ def string_rows(texts: Iterable[bytes]) -> list[Row]:
 
 def float_rows(texts: Iterable[bytes]) -> list[Row]:
     """Rows with floats in place of the strings."""
-    rows = string_rows(texts)
+    return list(map(float_row, string_rows(texts)))
+
+
+def float_row(row: Row) -> Row:
+    """A row of strings as one of floats."""
+    t, o, h, low, c, v, close_time, q, n, tb, tq, ignore = row
     return [
-        [
-            t,
-            float(o),
-            float(h),
-            float(low),
-            float(c),
-            float(v),
-            close_time,
-            float(q),
-            n,
-            float(tb),
-            float(tq),
-            float(ignore),
-        ]
-        for t, o, h, low, c, v, close_time, q, n, tb, tq, ignore in rows
+        t,
+        float(o),
+        float(h),
+        float(low),
+        float(c),
+        float(v),
+        close_time,
+        float(q),
+        n,
+        float(tb),
+        float(tq),
+        float(ignore),
     ]
 
 
@@ -296,8 +287,7 @@ def flat_text(opened: int, close_time: int, previous: bytes) -> bytes:
 # --- trades ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Trade:
+class Trade(NamedTuple):
     """One aggregated trade; decimals as the exchange wrote them."""
 
     id: int
@@ -332,6 +322,39 @@ def trade(frame: bytes) -> Trade:
     return _trade(_data(frame))
 
 
+def trade_text(found: Trade) -> bytes:
+    """A trade as a JSON object."""
+    normal = "" if found.normal_quantity is None else f',"nq":"{found.normal_quantity}"'
+    return (
+        f'{{"a":{found.id},"p":"{found.price}","q":"{found.quantity}"{normal},"f":{found.first_trade},'
+        f'"l":{found.last_trade},"T":{found.time},"m":{"true" if found.buyer_is_maker else "false"}}}'
+    ).encode()
+
+
+def trade_of(text: bytes) -> Trade:
+    """The trade of a JSON object."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"a trade that is no JSON: {error}") from None
+    return _trade(values)
+
+
+def trades_of(texts: Sequence[bytes], first: int) -> list[Trade]:
+    """The trades of JSON objects with the ids ``first``, ``first + 1``, …, much faster than one by one.
+
+    Raises :class:`DecodeError` where any is not what it should be; :func:`trade_of` tells which.
+    """
+    try:
+        values = json.loads(b"[" + b",".join(texts) + b"]")
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"trades that are no JSON: {error}") from None
+    found = [_trade(each) for each in values]
+    if [each.id for each in found] != list(range(first, first + len(texts))):
+        raise DecodeError("trades that do not follow each other")
+    return found
+
+
 def trades(body: bytes) -> list[Trade]:
     """The trades of a REST aggTrades answer, ordered by id."""
     try:
@@ -344,8 +367,6 @@ def trades(body: bytes) -> list[Trade]:
 # --- books -------------------------------------------------------------------------------------
 
 Level = list[str]
-Pair = tuple[str, str]
-"""Price and quantity, as the exchange wrote them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,50 +402,6 @@ def partial_book(frame: bytes) -> Book:
     bids, asks = _levels(_field(data, "b")), _levels(_field(data, "a"))
     _check_sides(bids, asks)
     return Book(_whole(_field(data, "u")), _whole(_field(data, "E")), _whole(_field(data, "T")), bids, asks)
-
-
-def diff_levels(frame: bytes) -> tuple[dict[float, Pair], dict[float, Pair]]:
-    """The changed bids and the changed asks of a depth event, by price; the last of one price."""
-    at, asks_at = frame.find(b'"b":['), frame.find(b'],"a":[')
-    bids = _pairs(frame[at + 4 : asks_at + 1])
-    asks = _pairs(frame[asks_at + 6 : frame.rfind(b"]") + 1])
-    if at < 0 or asks_at < 0 or bids is None or asks is None:
-        data = _data(frame)
-        bids, asks = (_checked_pairs(_field(data, key)) for key in "ba")
-    return by_price(*bids), by_price(*asks)
-
-
-def _pairs(levels: bytes) -> tuple[list[str], list[str]] | None:
-    """Prices and quantities where they stand there as the exchange writes them, None elsewhere."""
-    frame = levels.translate(None, b"0123456789.")
-    if frame != b"[" + (b'["",""],' * (len(frame) // 8))[:-1] + b"]":
-        return None
-    parts = levels.decode().split('"')
-    return parts[1::4], parts[3::4]
-
-
-def _checked_pairs(levels: object) -> tuple[list[str], list[str]]:
-    checked = _levels(levels)
-    prices, quantities = [level[0] for level in checked], [level[1] for level in checked]
-    if any(text.startswith("-") for text in (*prices, *quantities)):
-        raise DecodeError("a level below zero")
-    return prices, quantities
-
-
-def by_price(prices: list[str], quantities: list[str]) -> dict[float, Pair]:
-    """``{price: (price, quantity)}``, the texts as they are."""
-    try:
-        return dict(zip(map(float, prices), zip(prices, quantities, strict=True), strict=True))
-    except ValueError as error:
-        raise DecodeError(f"a price that is no decimal: {error}") from None
-
-
-def quantity_of(level: Pair) -> float:
-    """The quantity as a number."""
-    try:
-        return float(level[1])
-    except ValueError as error:
-        raise DecodeError(f"a quantity that is no decimal: {error}") from None
 
 
 def book_snapshot(body: bytes) -> Book:

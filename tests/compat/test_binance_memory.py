@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.shared_threads, pytest.mark.usefixtures("live")]
 
 BTC, QUIET, CHINESE, NO_SPOT = SYMBOLS
 UNKNOWN = "NOSUCHUSDT"
+LATER = "XRPUSDT"
+"""Listed, and not followed before these tests read it."""
 Rest = Callable[..., Any]
 
 
@@ -177,13 +179,6 @@ def is_rest(exchange: SimulatedExchange, read: Callable[[], Any], path: str, **p
 class TestRest:
     """What memory does not hold, or not so much of it."""
 
-    def test_more_rows_than_are_kept(self, exchange: SimulatedExchange) -> None:
-        is_rest(
-            exchange, lambda: binance.get_klines(BTC, "1h", 1500), "/fapi/v1/klines", symbol=BTC, interval="1h",
-            limit=1500,
-        )  # fmt: skip
-        is_rest(exchange, lambda: binance.get_agg_trades(STRANGER), "/fapi/v1/aggTrades", symbol=STRANGER, limit=500)
-
     def test_times(self, exchange: SimulatedExchange) -> None:
         end = exchange.now() - 7_200_000
         is_rest(
@@ -200,30 +195,7 @@ class TestRest:
             startTime=start,
         )  # fmt: skip
 
-    def test_deeper_books(self, exchange: SimulatedExchange) -> None:
-        for limit in (50, 1000):
-            since = len(exchange.request_log())
-            book = binance.get_orderbook_snapshot(QUIET, limit)
-            sent = [each.params for each in exchange.request_log()[since:] if each.path == "/fapi/v1/depth"]
-            assert sent == [{"symbol": QUIET, "limit": str(limit)}]
-            assert without_sending_time(book) == depth(exchange.rest, QUIET, limit)
-
-    def test_a_symbol_that_is_not_followed(self, live: DataManager, exchange: SimulatedExchange) -> None:
-        is_rest(
-            exchange, lambda: binance.get_klines(STRANGER, "1h", 20), "/fapi/v1/klines", symbol=STRANGER,
-            interval="1h", limit=20,
-        )  # fmt: skip
-        is_rest(
-            exchange, lambda: binance.get_klines(BTC, "1d", 20), "/fapi/v1/klines", symbol=BTC, interval="1d",
-            limit=20,
-        )  # fmt: skip
-        assert STRANGER not in live.symbols
-
     def test_kinds_that_are_not_kept(self, exchange: SimulatedExchange) -> None:
-        is_rest(
-            exchange, lambda: binance.get_spot_klines(QUIET, "1h", 9), "/api/v3/klines", symbol=QUIET, interval="1h",
-            limit=9,
-        )  # fmt: skip
         is_rest(exchange, lambda: binance.get_funding_hist(CHINESE, 9), "/fapi/v1/fundingRate", symbol=CHINESE, limit=9)
         is_rest(exchange, lambda: tickers.one_24h(QUIET), "/fapi/v1/ticker/24hr", symbol=QUIET)
         is_rest(exchange, lambda: binance._get("/fapi/v1/fundingInfo"), "/fapi/v1/fundingInfo")
@@ -234,16 +206,97 @@ class TestRest:
         assert "/fapi/v1/ticker/24hr" in paths
         assert "/fapi/v1/premiumIndex" in paths
 
-    def test_another_open_interest_period_is_followed_from_its_first_read_on(
-        self, live: DataManager, wire: Wire, exchange: SimulatedExchange
+
+class TestFollowedFromTheFirstReadOn:
+    """REST answers the first read of a series, memory those after it."""
+
+    @pytest.mark.parametrize(
+        ("symbol", "read", "path", "sent", "truth"),
+        [
+            pytest.param(
+                LATER, lambda s: binance.get_klines(s, "1h", 20), "/fapi/v1/klines", {"interval": "1h", "limit": 20},
+                {}, id="another symbol",
+            ),
+            pytest.param(
+                CHINESE, lambda s: binance.get_klines(s, "1d", 20), "/fapi/v1/klines", {"interval": "1d", "limit": 20},
+                {}, id="another interval",
+            ),
+            pytest.param(
+                QUIET, lambda s: binance.get_klines(s, "1h", 1500), "/fapi/v1/klines",
+                {"interval": "1h", "limit": 1500}, {}, id="more rows than were kept",
+            ),
+            pytest.param(
+                LATER, lambda s: binance.get_klines(s, "5m", 1500), "/fapi/v1/klines",
+                {"interval": "5m", "limit": 1500}, {}, id="more rows than the first time",
+            ),
+            pytest.param(
+                QUIET, lambda s: binance.get_spot_klines(s, "1h", 9), "/api/v3/klines", {"interval": "1h", "limit": 9},
+                {}, id="spot candles of what is watched",
+            ),
+            pytest.param(
+                LATER, lambda s: binance.get_spot_klines(s, "15m", 1000), "/api/v3/klines",
+                {"interval": "15m", "limit": 1000}, {}, id="spot candles",
+            ),
+            pytest.param(
+                BTC, lambda s: binance.get_open_interest_hist(s, "4h", 5), "/futures/data/openInterestHist",
+                {"period": "4h", "limit": 5}, {}, id="another period",
+            ),
+            pytest.param(
+                BTC, lambda s: binance.get_open_interest_hist(s, "1h", 500), "/futures/data/openInterestHist",
+                {"period": "1h", "limit": 500}, {}, id="more open interest than was kept",
+            ),
+            pytest.param(
+                # As many as are kept, which weighs the same.
+                LATER, binance.get_agg_trades, "/fapi/v1/aggTrades", {"limit": 1000}, {"limit": 500}, id="trades",
+            ),
+        ],
+    )  # fmt: skip
+    def test_what_was_not_kept(
+        self,
+        live: DataManager,
+        wire: Wire,
+        exchange: SimulatedExchange,
+        symbol: str,
+        read: Callable[[str], Any],
+        path: str,
+        sent: dict[str, Any],
+        truth: dict[str, Any],
     ) -> None:
-        is_rest(
-            exchange, lambda: binance.get_open_interest_hist(BTC, "4h", 5), "/futures/data/openInterestHist",
-            symbol=BTC, period="4h", limit=5,
-        )  # fmt: skip
+        if symbol == LATER and sent.get("limit") == 1500:
+            read_less = binance.get_klines(symbol, "5m", 30)
+            assert len(read_less) == 30
+        exchange.silence(symbol)
+        try:
+            before, since = reads(live), len(exchange.request_log())
+            got = read(symbol.lower())
+            assert reads(live) == before + 1
+            params = {name: str(value) for name, value in {"symbol": symbol, **sent}.items()}
+            assert params in [each.params for each in exchange.request_log()[since:] if each.path == path]
+            answer = {"symbol": symbol, **sent, **truth}
+            assert got == exchange.rest(path, **answer)
+            wire.equal_without_request(lambda: read(symbol), lambda: exchange.rest(path, **answer))
+        finally:
+            exchange.silence(symbol, symbol in SILENT)
+        assert LATER not in live.symbols
+
+    @pytest.mark.parametrize("symbol", [QUIET, LATER])
+    def test_deeper_books(self, live: DataManager, wire: Wire, exchange: SimulatedExchange, symbol: str) -> None:
+        for limit in (50, 100, 1000):
+            before = reads(live)
+            book = without_sending_time(binance.get_orderbook_snapshot(symbol, limit))
+            assert reads(live) <= before + 1
+            assert {len(book["bids"]), len(book["asks"])} <= set(range(limit + 1))
+            # It changes ten times a second, so the two are seldom looked at in the same moment.
+            wire.equal_without_request(
+                lambda limit=limit: without_sending_time(binance.get_orderbook_snapshot(symbol, limit)),  # type: ignore[misc]
+                lambda limit=limit: depth(exchange.rest, symbol, limit),  # type: ignore[misc]
+            )
+
+    def test_a_spot_pair_without_a_perpetual(self, wire: Wire, exchange: SimulatedExchange) -> None:
+        params = {"symbol": "PEPEUSDT", "interval": "1h", "limit": 50}
         wire.equal_without_request(
-            lambda: binance.get_open_interest_hist(BTC, "4h", 100),
-            lambda: exchange.rest("/futures/data/openInterestHist", symbol=BTC, period="4h", limit=100),
+            lambda: binance.get_spot_klines("PEPEUSDT", "1h", 50)[:-1],
+            lambda: exchange.rest("/api/v3/klines", **params)[:-1],
         )
 
 
@@ -252,7 +305,6 @@ class TestErrors:
         "read",
         [
             lambda: binance.get_klines(UNKNOWN, "1h"),
-            lambda: binance.get_spot_klines(UNKNOWN, "1h"),
             lambda: binance.get_orderbook_snapshot(UNKNOWN),
             lambda: binance.get_mark_price(UNKNOWN),
             lambda: binance.get_funding_rate(UNKNOWN),
@@ -266,6 +318,13 @@ class TestErrors:
         with pytest.raises(OSError, match=r"400.*-1121"):
             read()
         assert reads(live) == before + 1
+
+    def test_of_a_symbol_without_spot_pair_come_at_once(self, live: DataManager) -> None:
+        before = reads(live)
+        for symbol in (UNKNOWN, NO_SPOT):
+            with pytest.raises(OSError, match=rf"{symbol}.*400.*-1121"):
+                binance.get_spot_klines(symbol, "1h")
+        assert reads(live) == before
 
     def test_of_a_wrong_interval_are_the_exchange_s_own_and_follow_nothing(self, live: DataManager) -> None:
         with pytest.raises(OSError, match=r"400.*-1120"):
@@ -299,7 +358,7 @@ class TestWhoseItIs:
     def test_also_where_a_request_is_shared(self, live: DataManager, exchange: SimulatedExchange) -> None:
         exchange.latency(0.5)
         found: list[Any] = []
-        readers = [threading.Thread(target=lambda: found.append(binance.get_ticker_24h(QUIET))) for _ in range(6)]
+        readers = [threading.Thread(target=lambda: found.append(binance.get_ticker_24h(LATER))) for _ in range(6)]
         try:
             before = reads(live)
             for reader in readers:
@@ -311,7 +370,7 @@ class TestWhoseItIs:
             exchange.latency(0.0)
         assert len({id(answer) for answer in found}) == 6
         found[0].clear()
-        assert all(answer["symbol"] == QUIET for answer in found[1:])
+        assert all(answer["symbol"] == LATER for answer in found[1:])
 
 
 def test_the_budget_is_told(live: DataManager, exchange: SimulatedExchange) -> None:

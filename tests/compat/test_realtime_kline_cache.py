@@ -18,6 +18,8 @@ from .conftest import STRANGER, SYMBOLS, Recorded, Wire
 pytestmark = pytest.mark.shared_threads
 
 QUIET, CHINESE = SYMBOLS[1], SYMBOLS[2]
+NOBODY = "ASTERUSDT"
+"""Listed, and not read by any test."""
 
 
 def test_one_for_the_process() -> None:
@@ -54,12 +56,14 @@ class TestInitialized:
         with pytest.raises(NotInMemory, match=STRANGER):
             asyncio.run(scan(STRANGER))
         assert (reads(live), live.get_stats()["cache_misses"]) == before
+        # From then on it is followed, so another thread's read may find it warm already.
         assert len(cache.get_klines(STRANGER, "1h", 30)) == 30
-        assert reads(live) == before[0] + 1
+        assert reads(live) <= before[0] + 1
 
     def test_what_it_tells_about_itself(self, live: DataManager) -> None:
         cache = get_kline_cache()
-        assert set(cache.last_update) == set(SYMBOLS)
+        # What other tests have read is followed as well.
+        assert set(cache.last_update) >= set(SYMBOLS)
         newest = max(live.last_update[f"{QUIET}_klines_{interval}"] for interval in live.intervals)
         assert cache.last_update[QUIET] >= newest - 0.001
         assert cache.is_initialized(CHINESE.lower())
@@ -67,9 +71,9 @@ class TestInitialized:
         assert cache.is_fresh(CHINESE.lower())
         assert cache.is_fresh(CHINESE, max_age_seconds=3600)
         assert not cache.is_fresh(CHINESE, max_age_seconds=0)
-        assert not cache.is_fresh(STRANGER)
+        assert not cache.is_fresh(NOBODY)
         stats = cache.get_stats()
-        assert stats["total_symbols"] == stats["initialized_symbols"] == len(SYMBOLS)
+        assert stats["total_symbols"] == len(SYMBOLS) <= stats["initialized_symbols"]
         assert stats["total_klines"] == stats["klines_cached"] >= 4 * 4 * 300
         assert stats["total_updates"] > 0
         assert stats["hit_rate"].endswith("%")

@@ -160,7 +160,7 @@ def test_the_most_that_was_ever_used_is_remembered() -> None:
     assert budget.most_used[Bucket.FUTURES] == 50
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=70)
 @given(
     st.lists(st.tuples(st.floats(0, 20), st.integers(1, 40)), min_size=1, max_size=60),
     st.sampled_from([0.3, 0.5, 0.8, 1.0]),
@@ -183,7 +183,7 @@ def test_no_minute_wherever_it_is_cut_holds_more_than_the_share(asked: list[tupl
         assert window.requests(now) == sum(1 for when, _ in sent if when > now - 60.0)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(0.0, 8.0), st.integers(1, 25), st.integers(0, 30)), min_size=1, max_size=40))
 def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limit(
     happened: list[tuple[float, int, int]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -112,7 +113,9 @@ def live(desk: Desk) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize(("asked", "limit", "weight"), [(21, 500, 10), (100, 500, 10), (101, 1000, 20), (1000, 1000, 20)])
+@pytest.mark.parametrize(
+    ("asked", "limit", "weight"), [(21, 500, 10), (100, 500, 10), (101, 1000, 20), (1000, 1000, 20)]
+)
 def test_a_snapshot_of_the_size_that_is_asked_follows_the_acknowledgement(asked: int, limit: int, weight: int) -> None:
     desk = Desk(asked=asked)
     desk.run(30)
@@ -196,6 +199,8 @@ def test_a_hand_over_asks_nothing() -> None:
     old, desk.link = desk.link, Link(2, "public", desk.exchange() / 1000)
     desk.upkeep.moved(KEY, desk.link, desk.at())
     old.up = False
+    desk.run(5)
+    assert desk.book.live(), "also where nothing has changed since"
     desk.run(5, desk.event)
     assert desk.requests() == []
     assert desk.book.live()
@@ -208,7 +213,7 @@ def test_an_audit_every_ten_minutes() -> None:
     moments = [at - began for at, _ in desk.sent]
     assert set(desk.requests()) == {(Cause.AUDIT, 500, 10)}
     assert 3 <= len(moments) <= 5
-    assert all(b - a >= 0.65 * DEPTH_AUDIT_EVERY for a, b in zip(moments, moments[1:], strict=False))
+    assert all(b - a >= 0.65 * DEPTH_AUDIT_EVERY for a, b in itertools.pairwise(moments))
     assert desk.book.mismatches == 0
     assert desk.book.audited >= 3
 

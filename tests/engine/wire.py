@@ -5,12 +5,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
+from ats_sync.config import Config
 from ats_sync.engine.connections import Action, Connect, Connections, Disconnect, Phase, Send
 from ats_sync.engine.moment import Moment
 from ats_sync.store.link import Link
+from ats_sync.venue.endpoints import Route
 
 from ..venue.samples import MIDNIGHT
 
@@ -157,3 +160,20 @@ class Wire:
             each.phase is Phase.OPEN and each.acknowledged() and not each.leaving and not each.requests
             for each in self.connections.connections.values()
         )
+
+
+Names = list[tuple[str, Route]]
+
+
+def names(count: int, route: Route = Route.MARKET, prefix: str = "s") -> Names:
+    return [(f"{prefix}{i}@x", route) for i in range(count)]
+
+
+def wire_of(wanted: Names, *, seed: int = 1, handshake: float = 0.05, **settings: Any) -> Wire:
+    wire = Wire(Connections(Config(**settings), random.Random(seed)), handshake=handshake)
+    wire.connections.want(wanted, wire.at())
+    return wire
+
+
+def settle(wire: Wire, seconds: float = 60.0) -> None:
+    assert wire.run(seconds, until=wire.settled), "not everything was acknowledged"

@@ -30,7 +30,10 @@ def well(dm: DataManager, ex: SimulatedExchange) -> bool:
 
 def all_well(dm: DataManager, ex: SimulatedExchange) -> None:
     """Wait for it as long as is promised."""
-    until(lambda: well(dm, ex), WELL_WITHIN, f"all well; {dm.status()}")
+    try:
+        until(lambda: well(dm, ex), WELL_WITHIN)
+    except AssertionError:
+        raise AssertionError(f"not well within {WELL_WITHIN:g} s: {dm.status()}") from None
 
 
 def whole(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int = 200) -> bool:

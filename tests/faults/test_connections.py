@@ -19,21 +19,19 @@ def degraded(dm: DataManager) -> bool:
     return dm.status().state is Overall.DEGRADED
 
 
-@pytest.mark.parametrize("route", ["market", "public"])
-def test_half_open(ex: SimulatedExchange, dm: DataManager, route: str) -> None:
+def test_half_open(ex: SimulatedExchange, dm: DataManager) -> None:
     before = dm.get_stats()["ws_reconnects"]
-    assert ex.cut(route, "half_open") >= 1  # type: ignore[arg-type]
+    assert ex.cut(how="half_open") == 2
     truth = Truth(ex, dm)
     passed(ex, BEHIND)
     assert truth.check() > 0
-    until(lambda: dm.get_stats()["ws_reconnects"] > before)
+    until(lambda: dm.get_stats()["ws_reconnects"] >= before + 2)
     all_well(dm, ex)
 
 
 def test_bytes_that_trickle(ex: SimulatedExchange, dm: DataManager) -> None:
     ex.trickle(400.0, "streams")
     until(lambda: degraded(dm))
-    fresh_or_loud(dm, ex)
     ex.trickle(None, "streams")
     all_well(dm, ex)
 
@@ -48,8 +46,8 @@ def test_everything_frozen(ex: SimulatedExchange, dm: DataManager) -> None:
 
 def test_an_age_limit_of_seconds(ex: SimulatedExchange, dm: DataManager) -> None:
     attempts = ex.stats().connection_attempts
-    ex.age_limit(2.0)
-    until(lambda: ex.stats().connection_attempts >= attempts + 6, 30.0)
+    ex.age_limit(1.0)
+    until(lambda: ex.stats().connection_attempts >= attempts + 4, 30.0)
     ex.age_limit(None)
     all_well(dm, ex)
 
@@ -57,19 +55,23 @@ def test_an_age_limit_of_seconds(ex: SimulatedExchange, dm: DataManager) -> None
 def test_server_pings_are_answered(ex: SimulatedExchange, dm: DataManager) -> None:
     before = dm.get_stats()["ws_reconnects"]
     ex.ping_every(0.2, 0.8)
-    passed(ex, 3.0)
+    passed(ex, 2.0)
     assert dm.get_stats()["ws_reconnects"] == before
     assert dm.status().state is Overall.LIVE
 
 
-@pytest.mark.parametrize("answer", [403, 451, 503, "hang"])
-def test_handshakes_that_fail(ex: SimulatedExchange, dm: DataManager, answer: int) -> None:
-    before = dm.get_stats()["ws_reconnects"]
-    ex.handshake(answer, count=2)
+def test_handshakes_that_fail(ex: SimulatedExchange, dm: DataManager) -> None:
+    def told(words: str) -> bool:
+        return any(words in each.last_error for each in dm.status().connections)
+
+    ex.handshake(403)
     ex.cut("market", "drop")
-    until(lambda: dm.get_stats()["ws_reconnects"] > before)
-    if answer in (403, 451):
-        until(lambda: any(str(answer) in each.last_error for each in dm.status().connections))
+    until(lambda: told("403"))
+    ex.handshake(503)
+    until(lambda: told("503"))
+    ex.handshake("hang")
+    until(lambda: told("not answered") or told("timed out") or told("within"))
+    ex.handshake(None)
     all_well(dm, ex)
 
 
@@ -82,7 +84,6 @@ def test_streams_and_rest_down_at_once(ex: SimulatedExchange, dm: DataManager) -
     with pytest.raises(StaleDataError) as caught:
         dm.get_klines(symbol, "1m", 20)
     assert caught.value.data
-    assert fresh_or_loud(dm, ex) == 0
     ex.clear_faults()
     all_well(dm, ex)
 
@@ -90,7 +91,7 @@ def test_streams_and_rest_down_at_once(ex: SimulatedExchange, dm: DataManager) -
 def test_a_hand_over_leaves_no_gap_and_needs_one_more_connection(ex: SimulatedExchange) -> None:
     symbols = ["BTCUSDT", "ETHUSDT"]
     others = ex.stats().connections_now
-    with DataManager(symbols, ["1m"], config=ex.config(connection_max_age=3.0)) as dm:
+    with DataManager(symbols, ["1m"], config=ex.config(connection_max_age=2.0)) as dm:
         all_well(dm, ex)
         before, asked = reads(dm), dm.get_stats()["rest_calls_by_cause"]["repair"]
         attempts = ex.stats().connection_attempts
@@ -104,7 +105,7 @@ def test_a_hand_over_leaves_no_gap_and_needs_one_more_connection(ex: SimulatedEx
             for symbol in symbols:
                 ids[symbol] |= {trade["id"] for trade in dm.get_agg_trades(symbol, 50)}
             assert dm.status().state is Overall.LIVE
-            return stats.connection_attempts >= attempts + 4
+            return stats.connection_attempts >= attempts + 3
 
         until(replaced, 40.0)
         assert most == 3

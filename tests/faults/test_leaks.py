@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from ats_sync import DataManager
 from ats_sync.simulator import SimulatedExchange
+from ats_sync.simulator.controls import Cut
 from ats_sync.stress.accounts import resources
 
 from ..support import until
 from .helpers import all_well
 
 CUTS = 100
+WAYS: tuple[Cut, ...] = ("close", "drop", "reset")
 
 
 def test_a_hundred_cuts_leave_the_same_threads_and_sockets() -> None:
@@ -21,12 +25,14 @@ def test_a_hundred_cuts_leave_the_same_threads_and_sockets() -> None:
             all_well(dm, ex)
             start = resources()
 
-            def connected() -> bool:
-                return all(each.state == "open" and each.acknowledged for each in dm.status().connections)
+            def reconnected(times: int) -> bool:
+                connections = dm.status().connections
+                again = all(each.state == "open" and each.acknowledged for each in connections)
+                return again and dm.get_stats()["ws_reconnects"] >= times
 
-            for cycle in range(CUTS):
-                ex.cut("market", ("close", "drop", "reset")[cycle % 3])  # type: ignore[arg-type]
-                until(lambda wanted=cycle + 1: dm.get_stats()["ws_reconnects"] >= wanted and connected())
+            for cycle in range(1, CUTS + 1):
+                ex.cut("market", WAYS[cycle % len(WAYS)])
+                until(partial(reconnected, cycle))
             all_well(dm, ex)
             until(lambda: resources().threads <= start.threads, what="connections that ended have no thread")
             end = resources()

@@ -30,7 +30,7 @@ def test_events_are_lost_and_streams_die(schedule: Schedule) -> None:
 
 
 @settings(_settings, max_examples=100)
-@given(schedules(rest_faults))
+@given(schedules(rest_faults, tight=True))
 def test_rest_fails(schedule: Schedule) -> None:
     run(schedule)
 
@@ -42,6 +42,6 @@ def test_the_process_stops_and_clocks_are_wrong(schedule: Schedule) -> None:
 
 
 @settings(_settings, max_examples=120)
-@given(schedules(any_fault, most=6))
+@given(schedules(any_fault, most=6, tight=True))
 def test_everything_at_once(schedule: Schedule) -> None:
     run(schedule)

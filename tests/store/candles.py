@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
+from ats_sync.store.link import Link
 from ats_sync.venue.intervals import next_open
 
 from ..venue import samples
+from ..venue.samples import DAY, MIDNIGHT
 
 Row = list[Any]
 PRICES = ("7.6110", "7.6120", "7.5990", "7.6000", "0.10", "100")
@@ -81,3 +84,42 @@ class Truth:
 
     def finals(self, start: int = 0, end: int | None = None) -> list[Row]:
         return [self.row(i) for i in range(start, len(self) if end is None else end)]
+
+
+LINK = Link(1, "market", 0.0)
+STARTS = {
+    "1m": MIDNIGHT,
+    "1h": MIDNIGHT,
+    "3d": MIDNIGHT + DAY,  # off the epoch's own count of three days
+    "1w": MIDNIGHT - 5 * DAY,  # Monday 2026-11-16
+    "1M": 1_790_812_800_000,  # 2026-10-01
+}
+
+
+def series_of(truth: Truth, depth: int = 500) -> KlineSeries:
+    return KlineSeries("BTCUSDT", truth.interval, depth)
+
+
+def warmed(truth: Truth, upto: int, *, depth: int = 500, limit: int = 499) -> KlineSeries:
+    """A series with the answer asked for once candle ``upto`` has opened and all before it are final in REST."""
+    series = series_of(truth, depth)
+    series.merge_rest(truth.texts(asked(truth, upto), limit), asked(truth, upto), limit)
+    return series
+
+
+def asked(truth: Truth, upto: int) -> int:
+    return truth.opens[upto] + FINAL_IN_REST_AFTER + 1_000
+
+
+def state(series: KlineSeries, now: int) -> Any:
+    """Everything of a series that a reader can tell."""
+    standing = series.standing(now)
+    return (
+        standing._replace(link=None),
+        series.following(),
+        series.rows(10_000, now, exact=True),
+        series.rows(10_000, now, exact=False),
+        series.rows(10_000, None, exact=True),
+        series.last_close(),
+        series.audit_rows(),
+    )

@@ -142,7 +142,9 @@ class TestTheRules:
 
     def test_prices_are_numbers(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100, bids=[["99.90", "0"], ["9.90", "4"]], asks=[["100.10", "8"], ["999.9", "5"]]), source)
+        book.ingest(
+            diff(110, 100, bids=[["99.90", "0"], ["9.90", "4"]], asks=[["100.10", "8"], ["999.9", "5"]]), source
+        )
         found = shown(book)
         assert found.bids == [["99.8", "2"], ["9.90", "4"]]
         assert found.asks == [["100.10", "8"], ["100.2", "2"], ["999.9", "5"], ["1000", "3"]]
@@ -259,6 +261,7 @@ class TestUnusable:
         assert book.ingest(diff(120, 110, bids=[["99.9", "4"]]), source) == GAP
         book.merge_rest(snapshot(105, BIDS, ASKS), None, 500)
         assert book.read(20) is None, "the unusable event would have to be applied to it"
+        assert book.undecodable == 1
         book.merge_rest(snapshot(112, BIDS, ASKS), None, 500)
         assert shown(book).bids[0] == ["99.9", "4"]
 
@@ -316,7 +319,10 @@ class TestBounds:
         book, source = begun(100)
         assert shown(book) is shown(book)
         assert shown(book, 10) is shown(book, 20)
-        assert book.floats(shown(book)) == ([[99.9, 1.0], [99.8, 2.0], [9.9, 3.0]], [[100.1, 1.0], [100.2, 2.0], [1000.0, 3.0]])
+        assert book.floats(shown(book)) == (
+            [[99.9, 1.0], [99.8, 2.0], [9.9, 3.0]],
+            [[100.1, 1.0], [100.2, 2.0], [1000.0, 3.0]],
+        )
         before = shown(book)
         book.ingest(diff(110, 100, bids=[["99.9", "8"]]), source)
         assert before.bids[0] == ["99.9", "1"], "what was handed out does not change"
@@ -416,6 +422,20 @@ class TestConnections:
         old.up = False
         assert book.read(20) is None
         assert book.ingest(diff(107, 106), new) == GAP
+
+    def test_what_the_old_connection_still_delivers_after_a_hand_over(self) -> None:
+        book, old = begun(100)
+        new = link(2)
+        book.ingest(diff(105, 100), old)
+        book.hand_over(old, new)
+        assert book.ingest(diff(110, 105), old) is None
+        old.up = False
+        assert book.live()
+        assert book.standing().link is new
+        assert book.ingest(diff(110, 105), new) is None
+        assert book.ingest(diff(115, 110), new) is None
+        assert book.ingest(diff(125, 120), new) == GAP
+        assert book.holes == 1
 
     def test_a_hand_over_of_a_quiet_book(self) -> None:
         book, old = begun(100)

@@ -224,7 +224,7 @@ def test_every_kind_has_its_stream_and_its_route(key: Key, stream: str | None, r
         assert route_of(key) is route
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.sampled_from(FRAMES).flatmap(lambda whole: mutated(whole) | replaced(whole)), max_size=4))
 def test_no_frame_whatever_ends_the_stream_or_harms_a_known_value(bad: list[bytes]) -> None:
     store, link = store_of(SYMBOL, CHINESE), market()

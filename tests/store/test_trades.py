@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ats_sync.store.link import Link
 from ats_sync.store.notices import Event
-from ats_sync.store.trades import MOST_SEGMENTS, TradeRing
+from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeRing
 from ats_sync.venue import decode
 from ats_sync.venue.decode import DecodeError, Trade
 
@@ -139,7 +139,7 @@ def test_it_keeps_its_capacity_and_no_more() -> None:
     stream(ring, *range(100))
     assert ids(ring) == list(range(90, 100))
     assert ring.standing().rows == len(ring) == 10
-    assert sum(len(segment.entries) for segment in ring._segments) <= 2 * 10
+    assert sum(len(segment.entries) for segment in ring._segments) <= 10 + SPARE
     answer(ring, 0, 99, whole=True)
     assert ids(ring) == list(range(90, 100))
     assert not ring.complete, "older ones were dropped"
@@ -191,7 +191,7 @@ def test_an_unusable_trade_at_the_border_leaves_a_usable_ring(before: list[int],
 def test_two_readers_that_meet_the_same_unusable_trade_both_get_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = ring_of()
     ring.ingest(samples.trade_frame(5, price=""), LINK)
-    honest, inside = decode.trade, []
+    honest, inside = decode.trade_of, []
 
     def meanwhile(frame: bytes) -> Trade:
         if not inside:
@@ -200,7 +200,7 @@ def test_two_readers_that_meet_the_same_unusable_trade_both_get_the_error(monkey
                 ring.read(5)
         return honest(frame)
 
-    monkeypatch.setattr(decode, "trade", meanwhile)
+    monkeypatch.setattr(decode, "trade_of", meanwhile)
     with pytest.raises(DecodeError):
         ring.read(5)
     assert ring.read(5) == []
@@ -257,7 +257,7 @@ steps = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=70)
 @given(st.lists(steps, max_size=12))
 def test_it_serves_what_a_naive_ring_would(happened: list[tuple[str, int, int]]) -> None:
     ring, model = ring_of(1_000), Model()
@@ -278,7 +278,7 @@ def test_it_serves_what_a_naive_ring_would(happened: list[tuple[str, int, int]])
             assert first - 1 in model.known
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(steps, max_size=12), st.integers(1, 12))
 def test_a_small_ring_is_always_a_run_that_ends_with_the_newest(
     happened: list[tuple[str, int, int]], capacity: int
@@ -312,3 +312,59 @@ def test_the_real_trades_are_all_there_in_order(recording: Path) -> None:
         total += len(got)
     assert total == 91
     assert json.loads(seen[0][0])["stream"] == "ctkusdt@aggTrade"
+
+
+# --- in numbers -----------------------------------------------------------------------------------
+
+
+def numbers(ring: TradeRing, limit: int) -> list[tuple[int, float, float, int, bool]]:
+    columns = ring.columns(limit)
+    items = zip(columns.prices, columns.quantities, columns.times, columns.makers, strict=True)
+    return [(columns.first + i, price, qty, at, maker == 1) for i, (price, qty, at, maker) in enumerate(items)]
+
+
+def as_numbers(found: list[Trade]) -> list[tuple[int, float, float, int, bool]]:
+    return [(each.id, float(each.price), float(each.quantity), each.time, each.buyer_is_maker) for each in found]
+
+
+def test_columns_are_those_of_the_trades_whatever_came_between() -> None:
+    ring = ring_of(100)
+    assert numbers(ring, 10) == []
+    upto = 0
+    for step, limit in ((1, 5), (30, 10), (5, 10), (0, 10), (90, 100), (3, 2), (400, 100), (150, 7), (1, 100)):
+        stream(ring, *range(upto, upto + step))
+        upto += step
+        assert numbers(ring, limit) == as_numbers(ring.read(limit))
+    stream(ring, upto + 10, upto + 11)
+    assert numbers(ring, 100) == as_numbers(ring.read(100))
+    assert [each[0] for each in numbers(ring, 100)] == [upto + 10, upto + 11]
+
+
+def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = ring_of(100)
+    stream(ring, *range(100))
+    assert len(numbers(ring, 50)) == 50
+    decoded: list[int] = []
+    honest = decode.trades_of
+
+    def counting(texts: list[bytes], first: int) -> list[Trade]:
+        decoded.append(len(texts))
+        return honest(texts, first)
+
+    monkeypatch.setattr(decode, "trades_of", counting)
+    stream(ring, 100, 101, 102)
+    assert [each[0] for each in numbers(ring, 50)] == list(range(53, 103))
+    assert decoded == [3]
+    numbers(ring, 50)
+    assert sum(decoded) == 3
+
+
+def test_an_unusable_trade_is_found_in_numbers_too() -> None:
+    ring = ring_of()
+    stream(ring, 1, 2)
+    assert len(numbers(ring, 5)) == 2
+    ring.ingest(samples.trade_frame(3, price=""), LINK)
+    stream(ring, 4)
+    with pytest.raises(DecodeError):
+        ring.columns(5)
+    assert [each[0] for each in numbers(ring, 5)] == [4]

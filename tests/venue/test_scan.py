@@ -36,7 +36,7 @@ def reordered(message: bytes, *, at_end: bool) -> bytes:
     return compact(whole)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=120)
 @given(st.sampled_from([TRADE, BOOK]).flatmap(lambda whole: mutated(whole) | replaced(whole)))
 def test_the_fast_way_says_what_the_careful_one_says(message: bytes) -> None:
     assume(decode.stream_name(message) is not None)  # nothing else ever reaches a series
@@ -69,7 +69,7 @@ def test_another_candle_stream_or_a_final_event_is_none_of_its(at_end: bool) -> 
         assert scan.scan_open_kline(reordered(other, at_end=at_end), shape) is None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(mutated(KLINE) | replaced(KLINE), st.booleans())
 def test_what_it_takes_for_one_more_event_is_one(message: bytes, from_itself: bool) -> None:
     shape = None

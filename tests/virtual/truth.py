@@ -37,9 +37,17 @@ def check_invariants(rows: Sequence[Row], interval: str) -> None:
 
 
 def check_klines(
-    rows: Sequence[Row], interval: str, truth: KlineTruth, *, since: int, until: int, last_told: tuple[int, int] | None
+    rows: Sequence[Row],
+    interval: str,
+    truth: KlineTruth,
+    *,
+    since: int,
+    until: int,
+    last_told: tuple[int, int] | None,
+    closed: int | None = None,
 ) -> None:
-    """``last_told``: open time and trades that the newest candle must have got to at least."""
+    """``last_told``: open time and trades that the newest candle must have got to at least; ``closed``: candles
+    that ended before that time must be final (default: ``since``)."""
     if not rows:
         raise BrokenPromise("no rows at all")
     check_invariants(rows, interval)
@@ -58,7 +66,7 @@ def check_klines(
             raise BrokenPromise(f"{trades - held[8]} trades told before {since} lack in {held}; now {until}")
     previous: Row | None = None
     for row in rows:
-        _check_row(row, previous, interval, truth, since, until)
+        _check_row(row, previous, interval, truth, since if closed is None else closed, until)
         previous = row
 
 

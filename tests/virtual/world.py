@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,11 +19,12 @@ from . import truth
 from .exchange import BrokenPromise, Exchange
 from .faults import Fault
 from .process import Process
-from .tape import LENGTH, SETTINGS, tape
+from .tape import LENGTH, SETTINGS, KlineTruth, tape
 from .timeline import MachineClocks, Timeline
 
 CONVERGED_WITHIN = 30_000
 LOOK_EVERY = 1_000
+PEEKS = 5
 SLACK = 500
 """What the network takes, and what our idea of the exchange's time may lag (ms)."""
 STALE_KLINES = 3_000 + SLACK
@@ -33,6 +35,8 @@ STALE_MARK = 5_000 + SLACK
 THROTTLE = 450
 JOINED = 1_500
 """A reader may be given the answer of a request that was sent so long before it asked."""
+CONFIRMED_WITHIN = 30_000
+"""A candle that seemed to be without trades is confirmed by REST so soon (ms)."""
 DELISTED_WITHIN = 150_000
 MAX_TRADES = 60
 
@@ -76,6 +80,8 @@ class World:
     lag_until: int = 0
     slow_until: int = 0
     delisted: dict[str, int] = field(default_factory=dict)
+    not_fresh: list[tuple[int, str]] = field(default_factory=list)
+    """When (ms after the beginning) memory could not answer, and what."""
     served: dict[str, int] = field(default_factory=lambda: {"memory": 0, "rest": 0, "raised": 0, "peeks": 0, "fresh": 0})
 
     def __post_init__(self) -> None:
@@ -127,7 +133,8 @@ class World:
             if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._told_lately():
                 converged = self.exchange.waits_until() + CONVERGED_WITHIN
         if schedule.weight_limit < 1000:
-            line.run_until(line.now + 61_000)
+            # A warm-up weighs more than a minute's share.
+            line.run_until(line.now + (61_000 if schedule.weight_limit >= 200 else 125_000))
         if line.now > line.start + LENGTH:
             raise AssertionError("the schedule is longer than the tape")
         self._check_converged()
@@ -149,12 +156,12 @@ class World:
     def _look_at_all(self) -> None:
         self.line.after(LOOK_EVERY, self._look_at_all)
         if not self.process.stopped:
-            for peek in self._peeks:
+            for peek in self.rng.sample(self._peeks, PEEKS):
                 self._peek(peek)
 
     def _look(self) -> None:
         """Somebody looks right after a step, at something."""
-        if self.rng.random() < 0.15:
+        if self.rng.random() < 0.12:
             self._peek(self.rng.choice(self._peeks))
 
     def _peek(self, peek: Callable[[], None]) -> None:
@@ -162,7 +169,8 @@ class World:
         with memory_only():
             try:
                 peek()
-            except (NotInMemory, InvalidSymbol):
+            except (NotInMemory, InvalidSymbol) as error:
+                self.not_fresh.append((self.line.now - self.line.start, str(error)))
                 return
         self.served["fresh"] += 1
 
@@ -177,16 +185,25 @@ class World:
         def peek() -> None:
             rows = self.process.reads.klines(symbol, interval, self.rng.randrange(1, 6), max_age=None, exact=True)
             since = self._since(STALE_KLINES)
-            told = self._told(symbol, interval, stream, rows, since)
-            truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told)
+            self._check_klines(symbol, interval, stream, rows, known, since)
 
         return peek
+
+    def _check_klines(
+        self, symbol: str, interval: str, stream: str, rows: list[truth.Row], known: KlineTruth, since: int
+    ) -> None:
+        told = self._told(symbol, interval, stream, rows, since)
+        closed = since - CONFIRMED_WITHIN if self.lag_until else since
+        truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told, closed=closed)
 
     def _told(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], since: int
     ) -> tuple[int, int] | None:
         """What the newest candle must have got to."""
-        told = self.tape.klines[symbol, interval].last_told(self._until_delisting(symbol, since))
+        known_klines = self.tape.klines[symbol, interval]
+        told = known_klines.last_told(self._until_delisting(symbol, since))
+        if self._only_while_lagging(known_klines.told_at, since):
+            return None
         if told is None or not self._is_damaged(stream):
             return told
         series = self.process.store.klines[symbol, interval]
@@ -203,6 +220,10 @@ class World:
         # What is missing was traded so soon after the last event that its absence is no evidence.
         return None
 
+    def _only_while_lagging(self, told_at: list[int], since: int) -> bool:
+        """Whether nothing was told after REST lagged: then nothing tells that a snapshot got meanwhile was too old."""
+        return bisect_right(told_at, since) == bisect_right(told_at, self.lag_until) if self.lag_until else False
+
     def _until_delisting(self, symbol: str, since: int) -> int:
         return min(since, self.delisted.get(symbol, since))
 
@@ -212,7 +233,8 @@ class World:
         def peek() -> None:
             trades = self.process.reads.trades(symbol, self.rng.randrange(1, 30), max_age=None)
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
-            truth.check_trades(trades, known, last_told=known.last_told(since))
+            told = -1 if self._only_while_lagging(known.told_at, since) else known.last_told(since)
+            truth.check_trades(trades, known, last_told=told)
 
         return peek
 
@@ -321,8 +343,7 @@ class World:
         with memory_only():
             rows = process.reads.klines(symbol, interval, limit, max_age=None, exact=True)
         known = self.tape.klines[symbol, interval]
-        told = self._told(symbol, interval, stream_of(series.key) or "", rows, since)
-        truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told)
+        self._check_klines(symbol, interval, stream_of(series.key) or "", rows, known, since)
 
     def _unheard(self) -> set[Key]:
         """Series whose stream nothing helped and has not said a word since: REST may go on serving them."""

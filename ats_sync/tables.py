@@ -1,0 +1,68 @@
+"""Candles for people who compute: a NumPy structured array, a pandas DataFrame.
+
+Both come straight from the columns in memory, without a list of lists in between. NumPy and pandas are loaded when
+first asked for: the extras ``arrays`` and ``frames``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import MissingExtra
+
+COLUMNS = (
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "trades",
+    "taker_buy_base",
+    "taker_buy_quote",
+    "ignore",
+)
+"""The items of a candle, in the order of :meth:`~ats_sync.DataManager.get_klines`."""
+WHOLE = frozenset({"open_time", "close_time", "trades"})
+"""Those that are whole numbers; the others are doubles."""
+
+Candles = Sequence[Sequence[Any]]
+"""Twelve columns (``array``), or rows (lists)."""
+
+
+def klines_array(candles: Candles) -> Any:
+    """A structured array, one element a candle, fields named as :data:`COLUMNS`: int64 and float64."""
+    numpy = _load("numpy", "arrays")
+    kind = numpy.dtype([(name, "i8" if name in WHOLE else "f8") for name in COLUMNS])
+    if not candles or not isinstance(candles[0], array):
+        return numpy.array([tuple(row) for row in candles], dtype=kind)
+    table = numpy.empty(len(candles[0]), dtype=kind)
+    for name, column in zip(COLUMNS, candles, strict=True):
+        # An empty buffer is none that NumPy takes.
+        table[name] = numpy.frombuffer(column, dtype=kind[name]) if len(column) else ()
+    return table
+
+
+def klines_frame(candles: Candles) -> Any:
+    """A DataFrame indexed by open time (UTC, named ``open_time``).
+
+    ``close_time`` is UTC, too, ``trades`` int64, the rest float64; ``ignore`` is left out.
+    """
+    pandas = _load("pandas", "frames")
+    table = klines_array(candles)
+    index = pandas.DatetimeIndex(pandas.to_datetime(table["open_time"], unit="ms", utc=True), name="open_time")
+    values = {name: table[name].copy() for name in COLUMNS if name not in ("open_time", "ignore")}
+    values["close_time"] = pandas.to_datetime(table["close_time"], unit="ms", utc=True)
+    return pandas.DataFrame(values, index=index)
+
+
+def _load(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(f"{module} is not installed; pip install 'ats-sync[{extra}]'") from error

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.config import Config
+from ats_sync.engine.moment import Moment
+from ats_sync.engine.quality import SAMPLE_EVERY, WEIGHTS, WINDOW, Quality, QualityMeter
+from ats_sync.feeds import Key, Kind
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore, keys_of
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT
+
+SYMBOL = "AUSDT"
+
+
+class Meter:
+    def __init__(self) -> None:
+        self.store = MarketStore(Config(), lambda: 0.0)
+        self.store.follow(keys_of([SYMBOL], ["1m"], []))
+        self.link = Link(1, "public", MIDNIGHT / 1000)
+        self.meter = QualityMeter(self.store)
+        self.second = 0.0
+        self.number = 0
+        self.store.klines[SYMBOL, "1m"].go_live(self.link)
+        self.store.trades[SYMBOL].go_live(self.link)
+
+    def at(self, *, proven: bool = True) -> Moment:
+        return Moment(1_000.0 + self.second, MIDNIGHT + int(self.second * 1000), proven)
+
+    def passes(self, seconds: float, *, alive: bool = True, proven: bool = True) -> None:
+        """One trade and one state of the book a second."""
+        for _ in range(int(seconds)):
+            self.second += 1.0
+            if alive:
+                self.number += 1
+                now = self.at().exchange / 1000
+                self.link.proved(now, now)
+                self.trade(self.number)
+                self.store.ingest([samples.book_frame(self.number, event=self.at().exchange, symbol=SYMBOL)], self.link)
+            self.meter.sample(self.at(proven=proven))
+
+    def trade(self, number: int) -> None:
+        self.store.ingest([samples.trade_frame(number, symbol=SYMBOL, at=self.at().exchange)], self.link)
+
+    def quality(self) -> Quality:
+        return self.meter.judge(SYMBOL, self.at())
+
+
+def test_nothing_wrong_is_a_full_score() -> None:
+    meter = Meter()
+    meter.passes(400)
+    quality = meter.quality()
+    assert quality.score == 1.0
+    assert quality.verdict == "publish"
+    assert WINDOW - SAMPLE_EVERY <= quality.seconds <= WINDOW + SAMPLE_EVERY
+    assert (quality.missing, quality.out_of_order, quality.drift, quality.mismatch) == (0, 0, 0, 0)
+
+
+def test_lost_and_late_events_cost_their_share() -> None:
+    meter = Meter()
+    meter.passes(100)
+    meter.number += 10
+    meter.passes(100)
+    quality = meter.quality()
+    assert 0 < quality.missing < 0.1
+    meter.trade(meter.number)
+    meter.trade(meter.number - 1)
+    worse = meter.quality()
+    assert worse.out_of_order > 0
+    assert worse.score < quality.score < 1.0
+
+
+def test_time_without_a_living_stream_is_missing() -> None:
+    meter = Meter()
+    meter.passes(100)
+    meter.link.up = False
+    meter.passes(100, alive=False)
+    quality = meter.quality()
+    assert 0.4 < quality.missing < 0.6
+    assert quality.verdict == "stop"
+
+
+def test_doubt_about_the_clock_is_drift() -> None:
+    meter = Meter()
+    meter.passes(100)
+    meter.passes(100, proven=False)
+    quality = meter.quality()
+    assert 0.4 < quality.drift < 0.6
+    assert quality.missing == 0
+
+
+def test_corrected_candles_are_mismatches() -> None:
+    meter = Meter()
+    meter.passes(50)
+    series = meter.store.klines[SYMBOL, "1m"]
+    rows = [samples.row(MIDNIGHT - i * samples.MINUTE) for i in (4, 3, 2, 1, 0)]
+    asked = meter.at().exchange
+    series.merge_rest([samples.row_text(row) for row in rows], asked, 499)
+    wrong = samples.row(MIDNIGHT - 4 * samples.MINUTE, price="1.0")
+    series.merge_rest([samples.row_text(row) for row in [wrong, *rows[1:]]], asked, 5)
+    quality = meter.quality()
+    assert quality.mismatch == pytest.approx(1 / 4)
+
+
+def test_what_is_past_is_forgiven_after_five_minutes() -> None:
+    meter = Meter()
+    meter.passes(50)
+    meter.number += 50
+    meter.passes(20)
+    assert meter.quality().score < 1.0
+    meter.passes(WINDOW + 2 * SAMPLE_EVERY)
+    assert meter.quality().score == 1.0
+
+
+def test_the_parts_weigh_as_agreed() -> None:
+    assert WEIGHTS == {"missing": 0.35, "out_of_order": 0.15, "drift": 0.20, "mismatch": 0.30}
+    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"), [(1.0, "publish"), (0.9, "publish"), (0.8999, "degrade"), (0.85, "degrade"), (0.84, "stop")]
+)
+def test_the_verdict(score: float, verdict: str) -> None:
+    assert Quality(score, 0, 0, 0, 0, 300).verdict == verdict
+
+
+def test_only_what_is_followed_has_a_quality() -> None:
+    meter = Meter()
+    with pytest.raises(KeyError):
+        meter.meter.judge("OTHER", meter.at())
+
+
+def test_samples_do_not_grow_and_go_with_their_symbol() -> None:
+    meter = Meter()
+    meter.passes(1_000)
+    assert len(meter.meter._samples[SYMBOL]) <= WINDOW / SAMPLE_EVERY + 1
+    meter.store.unfollow(meter.store.followed_keys())
+    meter.passes(20)
+    assert not meter.meter._samples
+
+
+def test_a_symbol_of_which_only_some_is_followed_has_a_quality_too() -> None:
+    store = MarketStore(Config(), lambda: 0.0)
+    store.follow([Key(Kind.TRADES, SYMBOL)])
+    meter = QualityMeter(store)
+    assert meter.judge(SYMBOL, Moment(1.0, MIDNIGHT)).score == 1.0

@@ -1,0 +1,116 @@
+"""What random schedules have found, each shrunk and by name: :func:`run` raises where a promise is broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..virtual.faults import Ban, Cut, Deaf, Events, HalfOpen, Mute, Pause, Refuse, Rest, Sluggish, WallClock
+from ..virtual.world import Read, Schedule, run
+
+
+def test_an_early_read_of_few_rows_does_not_cut_the_warm_up_short() -> None:
+    """It began the history, so that all later requests asked for what was new since then."""
+    run(Schedule(setting=0, seed=232, reads=(Read(0, "klines", symbol=0, interval=0, limit=1),)))
+
+
+def test_an_early_read_just_after_a_turn_does_not_begin_the_history_for_good() -> None:
+    """The last closed candle was not final yet, so the warm-up's rows did not join the one row that was known."""
+    run(Schedule(setting=3, seed=843, reads=(Read(0, "klines", symbol=1, interval=0, limit=1),)))
+
+
+def test_a_candle_without_trades_is_no_missing_candle() -> None:
+    """The first trade of the next one came before its confirmation, and the series was doubted for seconds."""
+    world = run(Schedule(setting=3, seed=3, reads=(Read(250_000, "klines", limit=3),)))
+    assert [each for each in world.not_fresh if each[0] > 5_000] == []
+
+
+def test_a_candle_without_trades_known_from_rest_has_no_final_event() -> None:
+    run(Schedule(setting=3, seed=816, faults=(Refuse(65_950, 21_550),)))
+    run(Schedule(setting=3, seed=199, faults=(HalfOpen(51_250, "market"), Cut(48_200, "public", True), Deaf(10_100, 16_650))))
+
+
+def test_a_hand_over_from_a_half_open_connection_has_a_gap() -> None:
+    """The old connection was up by name only: what it lost before the new one was acknowledged was never repaired."""
+    run(
+        Schedule(
+            setting=2,
+            seed=528,
+            faults=(HalfOpen(42_250, "market"),),
+            reads=(Read(4_500, "book", limit=1),),
+            connection_max_age=25.0,
+            wall_error=-600.0,
+        )
+    )
+
+
+@pytest.mark.parametrize("at", range(40_000, 48_000, 500))
+def test_a_connection_dies_about_its_hand_over(at: int) -> None:
+    run(Schedule(setting=0, seed=at, faults=(HalfOpen(at, "market"),), connection_max_age=25.0))
+
+
+def test_a_clock_that_is_ahead_makes_no_open_candle_final() -> None:
+    """At the start, before the exchange has told its time, and when somebody sets the clock."""
+    run(Schedule(setting=3, seed=229, reads=(Read(0, "klines", symbol=0, interval=1, limit=1),), wall_error=600.0))
+    run(Schedule(setting=0, seed=250, faults=(WallClock(23_200, 600.0), Sluggish(33_150, 6_400, 300))))
+    run(
+        Schedule(
+            setting=0,
+            seed=353,
+            faults=(Ban(0, 15_050),),
+            reads=(Read(9_150, "klines", symbol=1, interval=0, limit=20),),
+            wall_error=600.0,
+        )
+    )
+
+
+@pytest.mark.parametrize("lag", [2_000, 6_000, 10_000])
+def test_a_lagging_replica_makes_no_open_candle_final(lag: int) -> None:
+    """Its last row was over by our clock when it was asked, and not by its own."""
+    reads = tuple(Read(at, "klines", symbol=at // 500 % 3, limit=20) for at in range(24_000, 46_000, 500))
+    run(Schedule(setting=0, seed=lag, faults=(Rest(20_000, 25_000, "lag", 1.0, lag), Cut(25_500)), reads=reads))
+
+
+def test_a_hand_over_does_not_clear_a_suspicion() -> None:
+    """A dead stream's series had no link, nor had its state: the same, so the new connection made it live."""
+    run(
+        Schedule(
+            setting=1,
+            seed=270,
+            faults=(Mute(19_450, 21_450, "btcusdt@aggTrade", "ever"),),
+            reads=(
+                Read(500, "open interest", symbol=1),
+                Read(12_500, "klines", symbol=0, interval=0, limit=50),
+                Read(18_000, "open interest", symbol=1, limit=3),
+                Read(43_650, "klines", symbol=0, interval=1, limit=20),
+            ),
+            connection_max_age=25.0,
+        )
+    )
+
+
+def test_a_clock_in_doubt_shows_no_candle_of_the_future() -> None:
+    """Set forward while there was no budget left to ask for the time."""
+    run(
+        Schedule(
+            setting=3,
+            seed=279,
+            faults=(WallClock(6_000, 600.0), WallClock(22_150, 1.5), WallClock(17_850, 1.5)),
+            reads=(Read(8_700, "book", limit=50), Read(20_250, "spot", symbol=1)),
+            weight_limit=200,
+        )
+    )
+
+
+def test_after_a_sleep_what_is_polled_is_asked_for_at_once() -> None:
+    """The steady clock, by which the polls are timed, had stood still."""
+    run(Schedule(setting=0, seed=372, faults=(Pause(14_800, 19_950, asleep=True),), wall_error=600.0))
+    run(Schedule(setting=0, seed=202, faults=(Pause(37_600, 60_000, asleep=True),)))
+
+
+def test_what_is_polled_before_the_exchange_told_its_time_is_asked_for_again() -> None:
+    run(Schedule(setting=0, seed=284, faults=(Rest(0, 20_250, "502", 1.0),)))
+
+
+def test_a_connection_that_only_answers_pings_is_dead() -> None:
+    """Every stream of it is silent, those too that speak each second whatever trades."""
+    run(Schedule(setting=0, seed=980, faults=(Events(16_500, 30_000, "lose", "@", 1.0),)))

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.store.klines import CONFIRMED_WITHIN, KlineSeries
+from ats_sync.venue import decode
+from ats_sync.venue.intervals import next_open
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, MINUTE
+from .candles import LINK, STARTS, Truth, asked, series_of, state, warmed
+
+# --- properties -----------------------------------------------------------------------------------
+
+
+@st.composite
+def happenings(draw: st.DrawFn, *, numbered: bool) -> tuple[Truth, list[tuple[Any, ...]], int]:
+    """A truth and events about it in any order, doubled and lost; among them one answer that holds everything."""
+    interval = draw(st.sampled_from(list(STARTS)))
+    trades = draw(st.lists(st.integers(0, 4), min_size=2, max_size=9))
+    truth = Truth(
+        interval, STARTS[interval], trades, first_trade=draw(st.sampled_from([None, 77])) if numbered else None
+    )
+    now = truth.opens[-1] + draw(st.integers(0, truth.end - truth.opens[-1] - 1))
+    told: list[tuple[Any, ...]] = []
+    for i, count in enumerate(trades):
+        told += [("frame", i, n, False) for n in range(1, count + 1) if truth.told_at(i, n) <= now]
+        if count and truth.close_time(i) + 204 <= now:
+            told.append(("frame", i, count, True))
+    events = draw(st.lists(st.sampled_from(told), max_size=14)) if told else []
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(truth.opens[0], now))
+        events.append(("rest", at, draw(st.integers(1, 12))))
+    events.append(("rest", now, 499))
+    return truth, draw(st.permutations(events)), now
+
+
+def apply(series: KlineSeries, truth: Truth, event: tuple[Any, ...]) -> None:
+    if event[0] == "frame":
+        _, i, n, final = event
+        series.ingest(truth.frame(i, n, final=final), LINK)
+    else:
+        _, at, limit = event
+        series.merge_rest(truth.texts(at, limit), at, limit)
+
+
+@settings(deadline=None, max_examples=80)
+@given(happenings(numbered=False), st.randoms(use_true_random=False), st.integers(0, 5))
+def test_merging_is_commutative_and_idempotent(
+    case: tuple[Truth, list[tuple[Any, ...]], int], order: Any, doubled: int
+) -> None:
+    truth, events, now = case
+    one, other = series_of(truth), series_of(truth)
+    for event in events:
+        apply(one, truth, event)
+    again = events + [order.choice(events) for _ in range(doubled)]
+    order.shuffle(again)
+    for event in again:
+        apply(other, truth, event)
+    assert state(one, now) == state(other, now)
+    settled = state(one, now)
+    for event in again:
+        apply(one, truth, event)
+    assert state(one, now) == settled
+
+
+@settings(deadline=None, max_examples=80)
+@given(happenings(numbered=True), st.integers(2, 8), st.data())
+def test_history_holds_its_invariants_at_every_instant(
+    case: tuple[Truth, list[tuple[Any, ...]], int], depth: int, data: st.DataObject
+) -> None:
+    truth, events, now = case
+    series = series_of(truth, depth)
+    for event in events:
+        apply(series, truth, event)
+        limit, exact = data.draw(st.integers(1, 12)), data.draw(st.booleans())
+        check(series, truth, now, limit, exact)
+    check(series, truth, now, 100, exact=True)
+    assert len(series.audit_rows()) <= depth
+
+
+def check(series: KlineSeries, truth: Truth, now: int, limit: int, exact: bool) -> None:
+    """What a reader may rely on at any instant."""
+    rows = series.rows(limit, now, exact=exact)
+    standing = series.standing(now)
+    following = series.following()
+    assert len(rows) <= limit
+    assert len(rows) == min(limit, max(standing.rows, len(rows)))
+    for earlier, later in itertools.pairwise(rows):
+        assert later[0] == next_open(truth.interval, earlier[0])
+    if not rows:
+        assert standing.doubt
+        return
+    assert rows[-1][0] <= now <= rows[-1][6], "the newest row covers now"
+    known = {truth.opens[i]: i for i in range(len(truth))}
+    unclosed = 0
+    for row in rows:
+        i = known[row[0]]
+        if row[0] < following:
+            assert as_exact(row, exact) == as_exact(truth.row(i), exact)
+            continue
+        assert row[8] <= truth.trades[i]
+        if row[8]:
+            assert as_exact(row, exact) == as_exact(truth.row(i, row[8]), exact)
+        unclosed += row[6] < now
+    if not standing.doubt:
+        assert unclosed <= 2
+        first_unclosed = next_open(truth.interval, following)
+        assert now < first_unclosed + CONFIRMED_WITHIN
+
+
+def as_exact(row: list[Any], exact: bool) -> list[Any]:
+    return row if exact else [float(value) if isinstance(value, str) else value for value in row]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(0, 3), min_size=25, max_size=40),
+    st.integers(3, 9),
+    st.lists(st.tuples(st.sampled_from("fffrRpcw"), st.integers(1, 12), st.booleans()), max_size=30),
+)
+def test_remembered_decoding_stays_aligned(trades: list[int], depth: int, steps: list[tuple[str, int, bool]]) -> None:
+    """f: a final event, r: a read, R: reads of both forms, p: older rows, c: a correction, w: an answer for all."""
+    truth = Truth("1m", MIDNIGHT, trades)
+    series = series_of(truth, depth)
+    at = 5
+    series.merge_rest(truth.texts(asked(truth, at), 3), asked(truth, at), 3)
+    for step, number, exact in steps:
+        if step == "f" and at < len(truth) - 1:
+            if truth.trades[at]:
+                series.ingest(truth.frame(at, final=True), LINK)
+            else:
+                series.merge_rest(truth.texts(asked(truth, at + 1), 2), asked(truth, at + 1), 2)
+            at += 1
+        elif step == "p":
+            series.merge_rest(truth.texts(asked(truth, at), number), asked(truth, at), number)
+        elif step == "w":
+            series.merge_rest(truth.texts(asked(truth, at)), asked(truth, at), 499)
+        elif step == "c" and (held := series.audit_rows()):
+            wrong = decode.string_rows(held)[-1]
+            wrong[4] = "1.0"
+            series.merge_rest([samples.row_text(wrong)], asked(truth, at), 1)
+            series.merge_rest(truth.texts(asked(truth, at), number), asked(truth, at), number + 1)
+        for form in (True, False) if step == "R" else (exact,):
+            texts = series.audit_rows()[-number:]
+            expected = decode.string_rows(texts) if form else decode.float_rows(texts)
+            assert series.rows(number, None, exact=form)[: len(texts)] == expected or len(series) > len(texts)
+        closed = series.audit_rows()
+        assert series.rows(1_000, None, exact=exact)[: len(closed)] == (
+            decode.string_rows(closed) if exact else decode.float_rows(closed)
+        )
+
+
+def test_readers_see_whole_history_while_a_stream_writes() -> None:
+    truth = Truth("1m", MIDNIGHT, [1 + i % 3 for i in range(400)])
+    series = warmed(truth, 50, depth=60)
+    failures: list[BaseException] = []
+    done, begun = threading.Event(), threading.Barrier(4)
+
+    def read(exact: bool, limit: int) -> None:
+        begun.wait(10)
+        while not done.is_set():
+            rows = series.rows(limit, None, exact=exact)
+            try:
+                assert all(b[0] - a[0] == MINUTE for a, b in itertools.pairwise(rows))
+                assert len(rows) >= min(limit, 40)
+                for row in rows:
+                    i = (row[0] - MIDNIGHT) // MINUTE
+                    assert as_exact(truth.row(i), exact) == row or as_exact(truth.row(i, row[8]), exact) == row
+            except BaseException as error:  # noqa: BLE001
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=read, args=case) for case in ((True, 45), (False, 60), (True, 3))]
+    for thread in threads:
+        thread.start()
+    begun.wait(10)
+    for i in range(50, 400):
+        for n in range(1, truth.trades[i] + 1):
+            series.ingest(truth.frame(i, n), LINK)
+        if i % 7:
+            series.ingest(truth.frame(i, final=True), LINK)
+        elif i < 399:
+            series.merge_rest(truth.texts(asked(truth, i + 1), 3), asked(truth, i + 1), 3)
+    done.set()
+    for thread in threads:
+        thread.join(10)
+    assert not failures
+    assert not any(thread.is_alive() for thread in threads)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ats_sync.store import remembered
+from ats_sync.store.remembered import PATIENCE, ROW_BYTES, ExactRows, FloatColumns, RowBudget
+from ats_sync.venue import decode
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, MINUTE
+
+
+def texts(count: int, first: int = 0) -> list[bytes]:
+    return [samples.row_text(samples.row(MIDNIGHT + number * MINUTE)) for number in range(first, first + count)]
+
+
+def memos() -> list[Any]:
+    return [FloatColumns(), ExactRows(RowBudget(100 * ROW_BYTES))]
+
+
+def rows_of(memo: Any, found: list[bytes]) -> list[list[Any]]:
+    return decode.string_rows(found) if isinstance(memo, ExactRows) else decode.float_rows(found)
+
+
+@pytest.mark.parametrize("memo", memos(), ids=["floats", "strings"])
+def test_decoded_rows_are_what_decoding_gives(memo: Any) -> None:
+    assert memo.take(1) is None
+    memo.put(memo.build(texts(20)))
+    for count in (0, 1, 7, 20):
+        picked = memo.take(count)
+        assert memo.rows(picked) == rows_of(memo, texts(count, 20 - count))
+    assert memo.take(21) is None
+    memo.closed(texts(1, 20)[0])
+    assert memo.rows(memo.take(5)) == rows_of(memo, texts(5, 16))
+    memo.keep(3)
+    assert memo.rows(memo.take(3)) == rows_of(memo, texts(3, 18))
+    assert memo.take(4) is None
+    assert memo.size > 0
+    memo.forget()
+    assert memo.take(1) is None
+    assert memo.size == 0
+
+
+@pytest.mark.parametrize("memo", memos(), ids=["floats", "strings"])
+def test_what_is_given_is_the_callers_own(memo: Any) -> None:
+    memo.put(memo.build(texts(5)))
+    for row in memo.rows(memo.take(5)):
+        row[0] = row[4] = -1
+    assert memo.rows(memo.take(5)) == rows_of(memo, texts(5))
+    picked = memo.take(5)
+    if isinstance(memo, FloatColumns):
+        for column in picked:
+            del column[:1]
+    picked.clear()
+    assert memo.rows(memo.take(5)) == rows_of(memo, texts(5))
+
+
+def test_series_with_other_times_never_share_them() -> None:
+    one, other = FloatColumns(), FloatColumns()
+    holed = texts(2) + texts(8, 4)
+    one.put(one.build(texts(10)))
+    other.put(other.build(holed))
+    for _ in range(2):
+        assert other.rows(other.take(10) or []) == decode.float_rows(holed)
+        assert one.rows(one.take(10) or []) == decode.float_rows(texts(10))
+
+
+def test_shared_times_are_bounded() -> None:
+    memo = FloatColumns()
+    memo.put(memo.build(texts(200)))
+    for count in range(1, 200):
+        memo.rows(memo.take(count) or [])
+    assert len(remembered._alike) <= remembered.MOST_ALIKE
+
+
+def filled(budget: RowBudget, count: int = 10) -> ExactRows:
+    rows = ExactRows(budget)
+    rows.put(rows.build(texts(count)))
+    return rows
+
+
+def test_the_budget_is_kept_and_who_came_first_stays() -> None:
+    budget = RowBudget(25 * ROW_BYTES)
+    first, second, third = filled(budget), filled(budget), filled(budget)
+    assert [rows.take(10) is not None for rows in (first, second, third)] == [True, True, False]
+    assert sum(rows.size for rows in (first, second, third)) <= 25 * ROW_BYTES
+
+
+def test_what_nobody_reads_makes_room() -> None:
+    budget = RowBudget(25 * ROW_BYTES)
+    first, second = filled(budget), filled(budget)
+    late = ExactRows(budget)
+    for _ in range(2 * PATIENCE):
+        assert first.take(10) is not None, "it is read all the time"
+        late.put(late.build(texts(10)[:1]) * 10)
+        if late.take(10) is not None:
+            break
+    assert late.take(10) is not None
+    assert second.take(10) is None
+
+
+def test_released_room_is_for_others() -> None:
+    budget = RowBudget(10 * ROW_BYTES)
+    first = filled(budget)
+    first.release()
+    assert first.take(1) is None
+    assert filled(budget).take(10) is not None
+
+
+def test_growing_counts_what_was_held_before() -> None:
+    budget = RowBudget(10 * ROW_BYTES)
+    rows = filled(budget, 4)
+    rows.put(rows.build(texts(10)))
+    assert rows.take(10) is not None
+    rows.put(rows.build(texts(11)))
+    assert rows.take(1) is None
+    assert filled(budget).take(10) is not None

@@ -1,0 +1,289 @@
+"""The shape of the code: which way imports point, and what no module ever does to its host process."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "ats_sync"
+SHIM = ROOT / "compat"
+APART = ("simulator", "stress")
+"""Programs beside the library: the simulator, and what stresses the library with it."""
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "config", "clock"}),
+    frozenset({"venue", "feeds", "logs", "tables"}),
+    frozenset({"store"}),
+    frozenset({"engine", "transport"}),
+    frozenset({"runtime"}),
+    frozenset({"reads"}),
+    frozenset({"rest_shaped", "status"}),
+    frozenset({"manager"}),
+    frozenset({""}),
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
+)
+"""From the bottom up; a module imports what lies below it, and its own part."""
+PURE = ("engine", "store", "venue")
+OUTSIDE = frozenset({"socket", "time", "select", "ssl", "requests", "websocket", "urllib3", "asyncio", "subprocess"})
+
+
+def modules(*roots: Path) -> list[Path]:
+    return sorted(path for root in roots for path in root.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(module: str) -> str:
+    """``ats_sync.store.klines`` belongs to ``store``, ``ats_sync`` itself to ""."""
+    return module.split(".")[1] if "." in module else ""
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path, tree: ast.AST | None = None) -> Iterator[tuple[str, str]]:
+    """``(module, name)`` of every import; ``name`` is "" where the module itself is imported."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    for node in ast.walk(tree if tree is not None else parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package.split(".")
+                base = base[: len(base) - node.level + 1]
+                module = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            else:
+                module = node.module or ""
+            yield from ((module, alias.name) for alias in node.names)
+
+
+def within_library(path: Path, tree: ast.AST | None = None) -> Iterator[str]:
+    """The modules of the library that a module imports."""
+    for module, name in imports(path, tree):
+        if module == "ats_sync" or module.startswith("ats_sync."):
+            inner = f"{module}.{name}"
+            is_module = (ROOT / Path(*inner.split("."))).with_suffix(".py").exists() or (
+                ROOT / Path(*inner.split(".")) / "__init__.py"
+            ).exists()
+            yield inner if name and is_module else module
+
+
+LIBRARY_MODULES = [path for path in modules(LIBRARY) if part_of(name_of(path)) not in APART]
+
+
+def layer_of(part: str) -> int:
+    return next(number for number, layer in enumerate(LAYERS) if part in layer)
+
+
+def test_imports_point_down() -> None:
+    wrong = []
+    for path in LIBRARY_MODULES:
+        own = part_of(name_of(path))
+        for imported in within_library(path):
+            part = part_of(imported)
+            if part in APART:
+                allowed = own == "cli"
+            else:
+                allowed = layer_of(part) < layer_of(own) or part == own or {part, own} <= LAYERS[0]
+            if not allowed:
+                wrong.append(f"{name_of(path)} imports {imported}")
+    assert not wrong
+
+
+def test_every_part_has_its_layer() -> None:
+    for path in LIBRARY_MODULES:
+        layer_of(part_of(name_of(path)))
+
+
+def test_the_engine_does_not_know_the_transport() -> None:
+    for path in modules(LIBRARY / "engine", LIBRARY / "transport"):
+        for imported in within_library(path):
+            assert {part_of(imported), part_of(name_of(path))} != {"engine", "transport"}
+
+
+def test_the_simulator_stands_alone_but_for_the_settings_it_hands_out() -> None:
+    """Its literals are its own: a mistake shared by client and simulator would hide the worst bugs."""
+    for path in modules(LIBRARY / "simulator"):
+        tree = parsed(path)
+        # Inside a function, or for the type checker only: importing the simulator does not load the library.
+        later = {
+            id(node)
+            for parent in ast.walk(tree)
+            if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef))
+            or (isinstance(parent, ast.If) and "TYPE_CHECKING" in ast.unparse(parent.test))
+            for node in ast.walk(parent)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                for imported in within_library(path, ast.Module([node], [])):
+                    if part_of(imported) != "simulator":
+                        assert part_of(imported) == "config", f"{name_of(path)} imports {imported}"
+                        assert id(node) in later, f"{name_of(path)} imports {imported} at its top"
+
+
+@pytest.mark.skipif(not SHIM.is_dir(), reason="there is no shim in this checkout")
+def test_the_shim_uses_public_names_only() -> None:
+    public = {
+        element.value
+        for node in ast.walk(parsed(LIBRARY / "__init__.py"))
+        if isinstance(node, ast.Assign) and any(ast.unparse(target) == "__all__" for target in node.targets)
+        for element in ast.walk(node.value)
+        if isinstance(element, ast.Constant)
+    }
+    assert "DataManager" in public
+    for path in modules(SHIM):
+        for module, name in imports(path):
+            if module.startswith("ats_sync"):
+                assert module == "ats_sync", f"{name_of(path)} imports {module}"
+                assert not name or name in public, f"{name_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("part", PURE)
+def test_what_is_pure_has_no_threads_sockets_or_clocks(part: str) -> None:
+    for path in modules(LIBRARY / part):
+        check_pure(path)
+
+
+def check_pure(path: Path) -> None:
+    for module, name in imports(path):
+        assert module.split(".")[0] not in OUTSIDE, f"{name_of(path)} imports {module}"
+        assert (module, name) not in {("threading", "Thread"), ("threading", "Timer"), ("threading", "Event")}
+        assert (module, name) not in {("datetime", "date")}
+        assert not module.startswith("concurrent")
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            written = ast.unparse(node)
+            assert written not in {"threading.Thread", "threading.Timer", "threading.Event", "threading.Condition"}
+            assert written not in {"datetime.now", "datetime.utcnow", "datetime.today"}
+
+
+FORBIDDEN = (
+    "sys.setswitchinterval",
+    "sys.setrecursionlimit",
+    "sys.settrace",
+    "sys.setprofile",
+    "sys.excepthook",
+    "threading.excepthook",
+    "threading.stack_size",
+    "gc.disable",
+    "gc.enable",
+    "gc.freeze",
+    "gc.set_threshold",
+    "gc.collect",
+    "gc.set_debug",
+    "signal.signal",
+    "signal.setitimer",
+    "signal.alarm",
+    "setdefaulttimeout",
+    "logging.basicConfig",
+    "logging.disable",
+    "logging.captureWarnings",
+    "logging.root",
+    "locale.setlocale",
+    "os.putenv",
+    "os.chdir",
+    "os.umask",
+    "time.sleep",
+    "random.seed",
+    "warnings.filterwarnings",
+    "warnings.simplefilter",
+)
+OWN_PROCESS = (
+    "ats_sync.cli",
+    "ats_sync.__main__",
+    "ats_sync.simulator.child",
+    "ats_sync.simulator.serving._child",
+    "ats_sync.simulator.__main__",
+    "ats_sync.stress",
+)
+"""Programs: the process they run in is their own."""
+
+
+def is_environment(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "environ"
+
+
+def written_to_environment(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if is_environment(node.func.value):
+            return node.func.attr in {"update", "setdefault", "pop", "clear", "popitem"}
+        return node.func.attr == "getLogger" and not node.args
+    targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else ()
+    return any(isinstance(target, ast.Subscript) and is_environment(target.value) for target in targets)
+
+
+def of_the_host(node: ast.AST, name: str) -> Iterator[ast.AST]:
+    """The nodes of a module without those of programs."""
+    waiting = [(node, name)]
+    while waiting:
+        parent, outer = waiting.pop()
+        for child in ast.iter_child_nodes(parent):
+            inner = f"{outer}.{child.name}" if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else outer
+            if inner not in OWN_PROCESS:
+                yield child
+                waiting.append((child, inner))
+
+
+def test_the_host_process_is_never_changed() -> None:
+    wrong = []
+    last_names = {forbidden.split(".")[-1] for forbidden in FORBIDDEN}
+    for path in modules(LIBRARY, SHIM):
+        if name_of(path).startswith(tuple(f"{own}." for own in OWN_PROCESS)) or name_of(path) in OWN_PROCESS:
+            continue
+        for node in of_the_host(parsed(path), name_of(path)):
+            where = f"{name_of(path)}:{getattr(node, 'lineno', '?')}"
+            if written_to_environment(node):
+                wrong.append(f"{where} writes to the environment or takes the root logger")
+            if isinstance(node, ast.Attribute) and node.attr in last_names:
+                written = ast.unparse(node)
+                if written in FORBIDDEN or node.attr in FORBIDDEN:
+                    wrong.append(f"{where} uses {written}")
+    assert not wrong
+
+
+def test_no_exception_is_swallowed_whole() -> None:
+    for path in LIBRARY_MODULES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ExceptHandler):
+                whole = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+                silent = all(isinstance(each, (ast.Pass, ast.Continue)) for each in node.body)
+                assert not (whole and silent), f"{name_of(path)}:{node.lineno}"
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert not [name_of(path) for path in LIBRARY_MODULES if not ast.get_docstring(parsed(path))]
+
+
+def packages_on_disk() -> set[str]:
+    found = {name_of(path) for path in modules(LIBRARY, SHIM) if path.name == "__init__.py"}
+    bare = {path.parent for path in modules(LIBRARY, SHIM)} - {
+        path.parent for path in modules(LIBRARY, SHIM) if path.name == "__init__.py"
+    }
+    assert not bare, f"without __init__.py: {bare}"
+    return found
+
+
+def test_setup_names_every_package() -> None:
+    named: set[str] = set()
+    for node in ast.walk(parsed(ROOT / "setup.py")):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PACKAGES":
+            named = set(ast.literal_eval(node.value))
+    assert named == packages_on_disk()
+    assert (LIBRARY / "py.typed").exists()
+
+
+def test_no_path_of_one_machine_is_in_a_file() -> None:
+    marks = ["/" + "home/", "/" + "work/", "/" + "root/", "/" + "Users/", "/" + "tmp/"]
+    for path in modules(LIBRARY, SHIM):
+        text = path.read_text(encoding="utf-8")
+        assert not [mark for mark in marks if f'"{mark}' in text or f"'{mark}" in text], path

@@ -1,0 +1,210 @@
+"""The stress test itself: that its comparisons can fail, and a run of a minute in which nothing does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ats_sync.stress import checks, names
+from ats_sync.stress.manager import DisturbedTime, ReadSources
+from ats_sync.stress.tally import Finding, Promise, Tally
+
+from .support import until
+
+ROOT = Path(__file__).parents[1]
+MINUTE = 60_000
+FIRST = 1_700_000_040_000
+
+
+def row(index: int, trades: int, close: str = "10") -> list[Any]:
+    opened = FIRST + index * MINUTE
+    return [opened, "10", "11", "9", close, "1", opened + MINUTE - 1, "10", trades, "1", "10", "0"]
+
+
+def flat(index: int, close: str) -> list[Any]:
+    opened = FIRST + index * MINUTE
+    return [opened, close, close, close, close, "0", opened + MINUTE - 1, "0", 0, "0", "0", "0"]
+
+
+def promises(findings: list[Finding]) -> list[Promise]:
+    return [finding.promise for finding in findings]
+
+
+class TestCandles:
+    before = (row(0, 5), row(1, 7))
+    after = (row(0, 5), row(1, 9), row(2, 1))
+    now = FIRST + 2 * MINUTE + 500
+
+    def judge(self, read: list[list[Any]], *, bounded: bool = True) -> list[Promise]:
+        return promises(checks.klines("", "1m", len(read), read, self.before, self.after, self.now, bounded=bounded))
+
+    def test_what_is_true_at_any_moment_between(self) -> None:
+        assert self.judge([row(0, 5), row(1, 7)]) == []
+        assert self.judge([row(0, 5), row(1, 8)]) == []
+        assert self.judge([row(0, 5), row(1, 9), row(2, 1)]) == []
+        assert self.judge([row(0, 5), row(1, 9), flat(2, "10")]) == []
+
+    def test_stale(self) -> None:
+        assert self.judge([row(0, 5), row(1, 6)]) == [Promise.STALE]
+        assert self.judge([row(0, 5)]) == [Promise.STALE]
+        assert self.judge([row(0, 5), row(1, 6)], bounded=False) == []
+
+    def test_a_closed_candle_that_differs(self) -> None:
+        assert self.judge([row(0, 5, "9.5"), row(1, 9)]) == [Promise.INVARIANT]
+        assert self.judge([row(0, 4), row(1, 9)]) == [Promise.INVARIANT]
+        assert self.judge([row(0, 4), row(1, 9)], bounded=False) == [Promise.INVARIANT]
+
+    def test_holes_duplicates_disorder_and_the_future(self) -> None:
+        assert self.judge([row(0, 5), row(2, 1)]) == [Promise.INVARIANT]
+        assert self.judge([row(0, 5), row(0, 5), row(1, 9)]) == [Promise.INVARIANT]
+        assert self.judge([row(1, 9), row(0, 5)]) == [Promise.INVARIANT]
+        assert self.judge([row(1, 9), row(2, 2)]) == [Promise.INVARIANT]
+        assert self.judge([row(1, 9), row(2, 1), flat(3, "10")]) == [Promise.INVARIANT]
+        assert self.judge([[*row(1, 9)[:4], "12", *row(1, 9)[5:]]]) == [Promise.INVARIANT]
+
+    def test_too_few(self) -> None:
+        found = checks.klines("", "1m", 2, [row(1, 9)], self.before, self.after, self.now)
+        assert promises(found) == [Promise.INVARIANT]
+
+    def test_a_flat_candle_on_a_close_that_may_be_behind(self) -> None:
+        before = [row(0, 5), row(1, 7)]
+        after = [row(0, 5), row(1, 9, "10.5"), flat(2, "10.5")]
+        good = [row(0, 5), row(1, 8, "10"), flat(2, "10")]
+        assert checks.klines("", "1m", 3, good, before, after, self.now) == []
+        bad = [row(0, 5), row(1, 9, "10.5"), flat(2, "10")]
+        assert promises(checks.klines("", "1m", 3, bad, before, after, self.now)) == [Promise.INVARIANT]
+
+
+class TestBooks:
+    @staticmethod
+    def book(number: int, bid: str = "9", ask: str = "11") -> dict[str, Any]:
+        return {"lastUpdateId": number, "bids": [[bid, "1"], ["8", "1"]], "asks": [[ask, "1"], ["12", "1"]]}
+
+    def judge(self, read: dict[str, Any], *, bounded: bool = True) -> list[Promise]:
+        return promises(checks.book("", read, self.book(5), self.book(9, "9.5"), bounded=bounded))
+
+    def test_fresh(self) -> None:
+        assert self.judge(self.book(5)) == []
+        assert self.judge(self.book(7, "9.2")) == []
+        assert self.judge(self.book(9, "9.5")) == []
+        assert self.judge(self.book(4)) == [], "only deeper levels have changed"
+
+    def test_stale_or_wrong(self) -> None:
+        assert self.judge(self.book(4, "8.5")) == [Promise.STALE]
+        assert self.judge(self.book(4, "8.5"), bounded=False) == []
+        assert self.judge(self.book(5, "8.5")) == [Promise.INVARIANT]
+        assert self.judge(self.book(9, "9.4")) == [Promise.INVARIANT]
+        assert self.judge(self.book(10)) == [Promise.INVARIANT]
+        assert self.judge(self.book(7, "11", "11")) == [Promise.INVARIANT]
+        assert self.judge(self.book(7, "7")) == [Promise.INVARIANT]
+
+
+class TestTrades:
+    @staticmethod
+    def run_of(first: int, last: int) -> list[dict[str, Any]]:
+        return [{"a": number, "p": str(number)} for number in range(first, last + 1)]
+
+    def test_fresh(self) -> None:
+        assert checks.trades("", self.run_of(3, 7), 6, self.run_of(3, 9)) == []
+
+    def test_stale_or_wrong(self) -> None:
+        truth = self.run_of(3, 9)
+        assert promises(checks.trades("", self.run_of(3, 5), 6, truth)) == [Promise.STALE]
+        assert promises(checks.trades("", self.run_of(3, 5), 6, truth, bounded=False)) == []
+        holed = [*self.run_of(3, 4), *self.run_of(6, 7)]
+        assert promises(checks.trades("", holed, 6, truth)) == [Promise.INVARIANT]
+        assert promises(checks.trades("", self.run_of(3, 4) * 2, 6, truth)) == [Promise.INVARIANT]
+        assert promises(checks.trades("", self.run_of(3, 10), 6, truth)) == [Promise.INVARIANT]
+        wrong = [*self.run_of(3, 6), {"a": 7, "p": "0"}]
+        assert promises(checks.trades("", wrong, 6, truth)) == [Promise.INVARIANT]
+
+
+class TestInstruments:
+    def test_a_tally_keeps_an_example_of_each_promise(self) -> None:
+        tally = Tally()
+        for _ in range(100):
+            tally.found(Finding(Promise.STALE, "old"))
+        tally.found(Finding(Promise.LEAK, "more"))
+        assert tally.broken == {Promise.STALE: 100, Promise.LEAK: 1}
+        assert sum("old" in each for each in tally.examples) < 100
+        assert any("more" in each for each in tally.examples)
+
+    def test_a_clock_that_jumps_and_stands_still(self) -> None:
+        time = DisturbedTime()
+        wall = time.wall()
+        time.jump(-600.0)
+        assert wall - 601.0 < time.wall() < wall - 590.0
+        time.hold()
+        held = time.steady()
+        assert time.steady() == held
+        time.release()
+        assert held <= time.steady() < held + 5.0
+        until(lambda: time.steady() > held)
+
+    def test_where_a_read_was_answered_from(self) -> None:
+        sources = ReadSources()
+        sources.miss()
+        assert sources.by_rest()
+        sources.hit()
+        assert not sources.by_rest()
+        assert (sources.hits, sources.misses) == (1, 1)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ats_sync", "stress", *arguments]
+
+
+class TestCommand:
+    @pytest.mark.timeout(240)
+    def test_a_minute_of_faults_breaks_no_promise(self, tmp_path: Path) -> None:
+        told = tmp_path / "report.json"
+        done = subprocess.run(
+            command("--seconds", "60", "--symbols", "40", "--seed", "5", "--json", str(told)),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=220,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(told.read_text(encoding="utf-8"))
+        assert report["kept"]
+        assert report["broken"] == {}
+        assert report["streams"] >= 40 * 7
+        assert report["connections_most"] <= 5
+        assert sum(report["faults"].values()) >= 3
+        assert report["from_memory"] > 1000
+        assert sum(report["checks"].values()) > 100
+        assert 0 < report["weight_most"] <= report["weight_allowed"]
+        for shown in ("stale reads", "divergences", "slowest recovery", "Every promise was kept."):
+            assert shown in done.stdout
+
+    def test_it_ends_cleanly_on_ctrl_c(self) -> None:
+        running = subprocess.Popen(
+            command("--seconds", "600", "--symbols", "3", "--intervals", "1m"),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert running.stdout is not None
+        assert running.stdout.readline() is not None
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+        assert running.returncode == 130, out + err
+        assert "Traceback" not in err
+        with pytest.raises(ProcessLookupError):
+            os.killpg(running.pid, 0)
+
+    def test_an_unknown_fault(self) -> None:
+        done = subprocess.run(command("--only", "earthquake"), cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert "earthquake" in done.stderr
+        assert names()[0] in done.stderr
