@@ -133,7 +133,9 @@ class RateLimited(RequestError):
 
     retryable = True
 
-    def __init__(self, message: str, *, retry_at: float = 0.0, status: int | None = None, code: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_at: float = 0.0, status: int | None = None, code: int | None = None
+    ) -> None:
         super().__init__(message, status=status, code=code)
         self.retry_at = retry_at
 

@@ -233,7 +233,7 @@ class Reads:
         series = self._store.books.get(symbol)
         if series is not None:
             exchange = self._clock.exchange()
-            standing = series.standing()
+            standing, newest = series.look()
             age = exchange - standing.event / 1000.0
             young = standing.event > 0 and within(age, feed.bound, max_age) and not standing.suspected
             # Young by its own time is fresh even where the connection has just gone down.
@@ -241,7 +241,7 @@ class Reads:
             doubt = self._stream_doubt(standing.link, standing.suspected, exchange, silence)
             if max_age != 0 and ((young and self._clock.proven()) or not doubt):
                 try:
-                    book = series.read()
+                    book = series.decoded(newest)
                 except DecodeError as error:
                     self._store.count_dropped(f"a book that could not be decoded: {error}")
                 else:

@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"engine", "transport"}),
     frozenset({"runtime"}),
     frozenset({"reads"}),
-    frozenset({"rest_shaped", "status"}),
+    frozenset({"rest_shaped", "status", "tables"}),
     frozenset({"manager"}),
     frozenset({""}),
     frozenset({"cli"}),

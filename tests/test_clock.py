@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.clock import Clock, SystemTime
@@ -160,6 +160,7 @@ def test_before_the_exchange_was_asked_the_wall_may_be_wrong_by_minutes(source: 
     assert clock.earliest_ms() <= int((WALL - 600.0) * 1000)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100), st.floats(-1_000, 1_000)), max_size=20))
 def test_exchange_time_is_never_less_than_either_clock_says(happened: list[tuple[float, float, float]]) -> None:
     """However the two clocks go, what was received looks at least as old as the steady clock knows it is."""

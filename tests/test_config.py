@@ -158,7 +158,7 @@ def test_periods_are_checked_and_kept_as_a_tuple() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["1h", 5, None, ("1h", None)])
-def test_a_period_the_exchange_does_not_have_is_refused(wrong: Any) -> None:
+def test_periods_that_are_no_texts_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="open_interest_periods"):
         made(open_interest_periods=wrong)
 

@@ -97,6 +97,13 @@ def _stress(options: Namespace) -> int:
     return run(options)
 
 
+def _compare(options: Namespace) -> int:
+    need("compare", "rich", *(() if options.live else ("aiohttp",)))
+    from .compare import run
+
+    return run(options)
+
+
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m ats_sync",
@@ -136,6 +143,18 @@ def _parser() -> ArgumentParser:
     command.add_argument("--pause", action="store_true", help="now and then stop this process, too (SIGSTOP)")
     command.add_argument("--only", type=_names, default=[], metavar="A,B", help="these faults alone")
     command.add_argument("--json", metavar="FILE", help="write the figures there, too")
+
+    command = commands.add_parser("compare", help="the same scan by REST alone and through the manager, side by side")
+    command.set_defaults(run=_compare)
+    command.add_argument(
+        "--live", action="store_true", help="on the real exchange (or that of the BINANCE_… environment)"
+    )
+    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=50, metavar="N", help="how many (50)")
+    command.add_argument(
+        "--latency", type=_delay, default=0.2, metavar="S", help="seconds the embedded exchange takes a request (0.2)"
+    )
+    command.add_argument("--threads", type=_whole(1, 64), default=5, metavar="N", help="of the scanner (5)")
+    command.add_argument("--scans", type=_whole(1, 100), default=3, metavar="N", help="of each of the two (3)")
 
     command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C")
     command.set_defaults(run=simulate.run)

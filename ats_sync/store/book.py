@@ -109,14 +109,24 @@ class BookSeries:
         with self._lock:
             return BookStanding(self._link, self.suspected, self._event)
 
+    def look(self) -> tuple[BookStanding, tuple[bytes | None, Book | None]]:
+        """:meth:`standing` and what :meth:`decoded` takes, at one and the same moment."""
+        with self._lock:
+            return BookStanding(self._link, self.suspected, self._event), (self._frame, self._book)
+
     def read(self) -> Book | None:
-        """The newest book (shared: not to be changed), None where nothing is known.
+        """The newest book; see :meth:`decoded`."""
+        with self._lock:
+            newest = self._frame, self._book
+        return self.decoded(newest)
+
+    def decoded(self, newest: tuple[bytes | None, Book | None]) -> Book | None:
+        """The book seen by :meth:`look` (shared: not to be changed), None where nothing was known.
 
         A frame that turns out unusable is dropped and :class:`DecodeError` raised; the last decoded
         book is then what remains.
         """
-        with self._lock:
-            frame, book = self._frame, self._book
+        frame, book = newest
         if frame is None:
             return book
         try:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -427,9 +427,3 @@ def process_stopped(world: World) -> Fault:
         subprocess.run([sys.executable, "-c", _PAUSER, str(os.getpid()), str(seconds)], check=True)
 
     return Fault(f"process stopped {seconds:g} s", 0.0, begin, effects=Effects(holding=True))
-
-
-def all_makers() -> Iterator[tuple[str, Maker]]:
-    """Every fault by name."""
-    for _, name, maker in _MAKERS:
-        yield name, maker

@@ -45,6 +45,7 @@ BOUNDS = {
     "trades": Bounds(4.0, 6.5),
     "orderbook": Bounds(3.0, 9.5),
     "mark": Bounds(6.0, 6.0),
+    "oi": Bounds(0.0, 0.0),
 }
 
 CONVERGED_WITHIN = 30.0

@@ -37,6 +37,8 @@ class Recovery:
     """… and their closed candles equal those of REST."""
     trades: float | None = None
     """… and all trades were live, too; None where they were not by then."""
+    held_up: float = 0.0
+    """Seconds in which the minute's budget, used up by then, had no room for repairing all candles."""
     last: str = ""
     """What was the last to be live again."""
 
@@ -47,7 +49,8 @@ def wait_for_recovery(world: World, ended: float, accountant: Accountant, grace:
     config = world.manager.config
     allowed = int(config.futures_weight_limit * config.weight_share)
     # All candles may have to be asked for; what was used up before the fault's end is nobody's fault now.
-    bound = CONVERGED_WITHIN + grace + accountant.room_in(len(all_series(world)), allowed)
+    recovery.held_up = accountant.room_in(len(all_series(world)), allowed)
+    bound = CONVERGED_WITHIN + grace + recovery.held_up
     differing: set[Series] | None = None
     diverged: set[Series] = set()
     overdue = False

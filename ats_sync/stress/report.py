@@ -35,6 +35,8 @@ class Report:
     weight_allowed: int = 0
     recovery: dict[str, float] = field(default_factory=dict)
     """The slowest, by fault; seconds."""
+    held_up: int = 0
+    """How many recoveries had to wait for budget that had been used before the fault's end."""
     trades_recovery: float = 0.0
     """The slowest that was seen to its end."""
     unsuspected: dict[str, float] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Report:
             (Promise.DIVERGENCE.value, f"{self.broken.get(Promise.DIVERGENCE.value, 0)}"),
             ("slowest recovery", f"{max(self.recovery.values(), default=0.0):.1f} s"),
             *((f"  after {name}", f"{seconds:.1f} s") for name, seconds in sorted(self.recovery.items())),
+            ("  that waited for the minute's budget", f"{self.held_up}"),
             ("  trades (20 of weight each)", f"{self.trades_recovery:.1f} s"),
             ("longest time a dead stream went unsuspected", ""),
             *((f"  {kind}", f"{seconds:.1f} s") for kind, seconds in sorted(self.unsuspected.items())),

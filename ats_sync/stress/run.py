@@ -22,6 +22,7 @@ from .world import World
 START_WITHIN = 300.0
 LONGEST_SPELL = 1.0
 SETTLED_WITHIN = 20.0
+UNDER_WAY = 64
 DEPTH = 490
 MIDNIGHT_AFTER = 0.3
 """When in a run, as a part of it, every interval turns at once."""
@@ -38,7 +39,9 @@ def run_stress(options: Options, tell: Tell = lambda text: None) -> Report:
     begun = Tally()
     lead = _warm_up_takes(options) + options.seconds * MIDNIGHT_AFTER
     machine = DisturbedTime()
-    with SimulatedExchange(options.symbols, seed=options.seed, start=before_midnight(lead)) as exchange:
+    start = before_midnight(lead)
+    # What is under way when a ban begins arrives during it, on every request thread at once.
+    with SimulatedExchange(options.symbols, seed=options.seed, start=start, ban_patience=UNDER_WAY) as exchange:
         config = exchange.config(read_timeout=READ_TIMEOUT)
         manager = MeasuredManager(exchange.symbols, options.intervals, config, machine)
         world = World(options, exchange, manager, machine, random.Random(options.seed), begun, list(exchange.symbols))
@@ -115,6 +118,7 @@ class _Run:
         kind = faults[0].name if len(faults) == 1 else "several at once"
         slowest = self._report.recovery
         slowest[kind] = max(slowest.get(kind, 0.0), taken)
+        self._report.held_up += recovery.held_up > 0.0
         if recovery.trades is not None:
             self._report.trades_recovery = max(self._report.trades_recovery, recovery.trades)
         world.tally.active = ""

@@ -160,7 +160,7 @@ class MarkCheck(Check):
 class OpenInterestCheck(Check):
     """Rows but the newest never change."""
 
-    kind = "mark"
+    kind = "oi"
 
     def truth(self) -> Any:
         return self.world.exchange.rest(OPEN_INTEREST, symbol=self.symbol, period="1h", limit=OI_ROWS + 2)

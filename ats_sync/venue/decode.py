@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from ..errors import MalformedAnswer
@@ -182,6 +183,9 @@ def _field(values: dict[str, Any], key: str) -> Any:
 _WHOLE: Final = rb"(?:0|[1-9]\d{0,17})"
 _QUOTED: Final = rb'"\d+(?:\.\d+)?"'
 _ROW: Final = b",".join([_WHOLE, *[_QUOTED] * 5, _WHOLE, _QUOTED, _WHOLE, *[_QUOTED] * 3])
+_CANDLE_FIELDS: Final = itemgetter(*"tohlcvTqnVQ")
+_ROW_TYPES: Final = [int, *[str] * 5, int, str, int, *[str] * 3]
+_ONE_ROW: Final = re.compile(_ROW)
 _ROWS: Final = re.compile(rb"\[\[" + _ROW + rb"(?:\],\[" + _ROW + rb")*\]\]")
 EARLIEST, LATEST = 1_000_000_000_000, 4_000_000_000_000
 """Times (ms) from 2001 to 2096: anything else is no time."""
@@ -192,23 +196,24 @@ def kline_text(frame: bytes) -> bytes:
     k = _field(_data(frame), "k")
     if not isinstance(k, dict):
         raise DecodeError("the candle of a kline frame is no object")
-    return kline_text_of(
-        (
-            _whole(_field(k, "t")),
-            *(_field(k, key) for key in "ohlcv"),
-            _whole(_field(k, "T")),
-            _field(k, "q"),
-            _whole(_field(k, "n")),
-            *(_field(k, key) for key in "VQ"),
-            k.get("B", "0"),
-        )
-    )
+    try:
+        fields = _CANDLE_FIELDS(k)
+    except KeyError as error:
+        raise DecodeError(f"the field {error} is missing") from None
+    return kline_text_of((*fields, k.get("B", "0")))
 
 
 def kline_text_of(row: Sequence[Any]) -> bytes:
     """One REST kline row, already parsed, as its text; every field checked."""
     if not isinstance(row, (list, tuple)) or len(row) < 12:
         raise DecodeError("a kline row of fewer than 12 items")
+    if list(map(type, row[:12])) == _ROW_TYPES:
+        t, o, h, low, c, v, close_time, q, n, taker_base, taker_quote, ignore = row[:12]
+        text = (
+            f'{t},"{o}","{h}","{low}","{c}","{v}",{close_time},"{q}",{n},"{taker_base}","{taker_quote}","{ignore}"'
+        ).encode()
+        if _ONE_ROW.fullmatch(text):
+            return text
     d = _decimal
     return (
         f'{_whole(row[0])},"{d(row[1])}","{d(row[2])}","{d(row[3])}","{d(row[4])}","{d(row[5])}",'
@@ -300,7 +305,31 @@ class Trade(NamedTuple):
     normal_quantity: str | None
 
 
+_TRADE_FIELDS: Final = itemgetter("a", "p", "q", "f", "l", "T", "m")
+_TRADE_TYPES: Final = [int, str, str, int, int, int, bool]
+
+
 def _trade(values: dict[str, Any]) -> Trade:
+    try:
+        fields = _TRADE_FIELDS(values)
+        normal = values.get("nq", "0")
+    except (KeyError, TypeError, AttributeError):
+        return _trade_by_field(values)
+    number, price, quantity, first, last, time, maker = fields
+    good = _DECIMAL.match
+    if (
+        list(map(type, fields)) == _TRADE_TYPES
+        and type(normal) is str
+        and good(price)
+        and good(quantity)
+        and good(normal)
+    ):
+        return Trade(number, price, quantity, first, last, time, maker, values.get("nq"))
+    return _trade_by_field(values)
+
+
+def _trade_by_field(values: dict[str, Any]) -> Trade:
+    """As :func:`_trade`, field by field, so that the error names the one that is wrong."""
     maker = _field(values, "m")
     if not isinstance(maker, bool):
         raise DecodeError("'m' is no boolean")
@@ -391,6 +420,22 @@ def _levels(values: object) -> list[Level]:
     return values
 
 
+_PAIR: Final = rb"\[" + _QUOTED + rb"," + _QUOTED + rb"\]"
+_SIDE: Final = rb"\[(?:" + _PAIR + rb"(?:," + _PAIR + rb")*)?\]"
+_STREAMED_SIDES: Final = re.compile(rb'"b":' + _SIDE + rb',"a":' + _SIDE + rb"[,}]")
+_REST_SIDES: Final = re.compile(rb'"bids":' + _SIDE + rb',"asks":' + _SIDE + rb"[,}]")
+
+
+def _sides(values: dict[str, Any], raw: bytes, names: tuple[str, str], plain: re.Pattern[bytes]) -> list[list[Level]]:
+    """Bids and asks. One look at the text they came from tells that all levels are good; else each is checked."""
+    sides = [_field(values, name) for name in names]
+    once = all(raw.count(b'"%s":' % name.encode()) == 1 for name in names)
+    if not (once and plain.search(raw)):
+        sides = [_levels(side) for side in sides]
+    _check_sides(*sides)
+    return sides
+
+
 def _check_sides(bids: list[Level], asks: list[Level]) -> None:
     if bids and asks and float(bids[0][0]) >= float(asks[0][0]):
         raise DecodeError(f"a crossed book: bid {bids[0][0]}, ask {asks[0][0]}")
@@ -399,8 +444,7 @@ def _check_sides(bids: list[Level], asks: list[Level]) -> None:
 def partial_book(frame: bytes) -> Book:
     """The book of a ``depth20`` frame."""
     data = _data(frame)
-    bids, asks = _levels(_field(data, "b")), _levels(_field(data, "a"))
-    _check_sides(bids, asks)
+    bids, asks = _sides(data, frame, ("b", "a"), _STREAMED_SIDES)
     return Book(_whole(_field(data, "u")), _whole(_field(data, "E")), _whole(_field(data, "T")), bids, asks)
 
 
@@ -408,8 +452,7 @@ def book_snapshot(body: bytes) -> Book:
     """The book of a REST depth answer."""
     values = json_answer(body, dict)
     try:
-        bids, asks = _levels(_field(values, "bids")), _levels(_field(values, "asks"))
-        _check_sides(bids, asks)
+        bids, asks = _sides(values, body, ("bids", "asks"), _REST_SIDES)
         return Book(
             _whole(_field(values, "lastUpdateId")),
             _whole(_field(values, "E")),

@@ -104,7 +104,7 @@ def scan_trade(frame: bytes) -> tuple[int, int]:
         number.isdigit()
         and event.isdigit()
         and frame[-2:] == _END
-        and not 48 <= frame[at + _TIME] <= 57
+        and frame[at + _TIME] in b",}"
         and end - begin <= _LONGEST
     ):
         return int(number), int(event)

@@ -43,8 +43,8 @@ def settings(ex: SimulatedExchange, **overrides: Any) -> dict[str, Any]:
     }
 
 
-UNLIMITED = {"weight_limit": 10**6, "spot_weight_limit": 10**6, "oi_limit": 10**6}
-GENEROUS = {"futures_weight_limit": 10**6, "spot_weight_limit": 10**6}
+UNLIMITED: dict[str, Any] = {"weight_limit": 10**6, "spot_weight_limit": 10**6, "oi_limit": 10**6}
+GENEROUS: dict[str, Any] = {"futures_weight_limit": 10**6, "spot_weight_limit": 10**6}
 
 
 def streams(symbols: Sequence[str], mix: str) -> dict[str, list[str]]:
@@ -132,5 +132,3 @@ def _ours(report: Report, ex: SimulatedExchange, where: str, mix: str, seconds: 
             elif not drain and floor:
                 target = 1.3 * floor
             report.add(section, AT_RATE, subject, value, "µs", target, f"{pace:,.0f} frames/s")
-
-

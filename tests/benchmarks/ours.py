@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ats_sync import Config, DataManager
+from ats_sync import Config, DataManager, NoSpotPair
+from ats_sync.venue.decode import scan_event_time
 
 from . import machine
 
@@ -87,9 +88,6 @@ class Ours:
             "seconds": self.started_in,
             "cpu": self.start_cpu,
             "requests": float(stats["rest_calls"]),
-            "weight": float(stats["weight_most_used"]["futures weight"])
-            if "futures weight" in stats["weight_most_used"]
-            else float(max(stats["weight_most_used"].values())),
         }
 
     def read_times(self, seconds: float, names: Sequence[str] | None = None) -> dict[str, list[float]]:
@@ -177,38 +175,38 @@ class Ours:
         return {name: seconds * 1e3 for name, seconds in took.items()}
 
     def lag(self, seconds: float, busy: bool) -> dict[str, Any]:
-        """From the exchange's send to visible in a read: ms, of books polled without pause by one thread.
+        """How long (ms) after its event time each batch's first and last frame could be read.
 
-        ``busy``: another thread computes meanwhile; how fast that goes is told in loops a second.
+        The exchange runs on this machine's clock. ``busy``: another thread scans meanwhile; how fast that goes is
+        told in loops a second.
         """
-        computing = _Computing()
+        store: Any = self.dm._store
+        honest = store.ingest
+        lags: list[float] = []
+
+        def ingest(frames: Sequence[bytes], link: Any) -> Any:
+            found = honest(frames, link)
+            now = time.time() * 1e3
+            lags.extend(now - scan_event_time(frame) for frame in (frames[0], frames[-1]) if b'"E":' in frame)
+            return found
+
+        computing = _Computing(self.dm)
         if busy:
             computing.start()
-        loops, cpu = computing.loops, time.process_time()
-        dm = self.dm
-        clock, exchange = time.perf_counter, dm.clock.exchange
-        pause = threading.Event()
-        last = dict.fromkeys(dm.symbols, 0)
-        lags: list[float] = []
-        begun = clock()
-        while clock() < begun + seconds:
-            for symbol in dm.symbols[:20]:
-                stamp = dm.get_orderbook(symbol)["timestamp"]
-                if stamp != last[symbol]:
-                    if last[symbol]:
-                        lags.append(exchange() * 1e3 - stamp)
-                    last[symbol] = stamp
-            pause.wait(0.0005)
-        took = clock() - begun
-        rate = (computing.loops - loops) / took
+        store.ingest = ingest
+        loops, cpu, begun = computing.loops, time.process_time(), time.perf_counter()
+        threading.Event().wait(seconds)
+        took = time.perf_counter() - begun
         used = (time.process_time() - cpu) / took
+        rate = (computing.loops - loops) / took
+        del store.ingest
         if busy:
             computing.stop()
         return {"lags": lags, "loops": rate, "cpu": used}
 
     def compute(self, seconds: float) -> float:
         """Loops a second of a thread that computes while nobody reads."""
-        computing = _Computing()
+        computing = _Computing(self.dm)
         computing.start()
         threading.Event().wait(0.1)
         loops, begun = computing.loops, time.perf_counter()
@@ -216,6 +214,10 @@ class Ours:
         rate = (computing.loops - loops) / (time.perf_counter() - begun)
         computing.stop()
         return rate
+
+    def resident(self) -> float:
+        """MB of this process now."""
+        return machine.memory_mb()
 
     def memory(self) -> dict[str, float]:
         """MB of this process, before the manager was made, now, and after everything was read; gc in ms."""
@@ -229,24 +231,15 @@ class Ours:
         found["after exact reads"] = machine.memory_mb()
         found["collection"] = machine.collection_ms()
         found["objects"] = float(len(gc.get_objects()))
-        found["candles"] = self._candles_mb()
+        found["candles"] = self.dm._store.candle_bytes() / 1e6
         return found
-
-    def _candles_mb(self) -> float:
-        """How much memory comes back when only the candles are dropped."""
-        store = self.dm._store
-        held = sum(map(len, store.klines.values()))
-        before = machine.memory_mb()
-        usage = getattr(store, "candle_bytes", None)
-        if usage is not None:
-            return float(usage()) / 1e6
-        return before if held else 0.0
 
 
 class _Computing:
-    """A thread that only computes."""
+    """A thread that scans: reads candles now and then, and computes without pause."""
 
-    def __init__(self) -> None:
+    def __init__(self, dm: DataManager) -> None:
+        self._dm = dm
         self.loops = 0
         self._on = True
         self._thread = threading.Thread(target=self._run, name="computing", daemon=True)
@@ -254,8 +247,9 @@ class _Computing:
     def _run(self) -> None:
         while self._on:
             total = 0.0
-            for number in range(2_000):
-                total += number * 0.5
+            for row in self._dm.get_klines(self._dm.symbols[self.loops % len(self._dm.symbols)], "1h", 50):
+                for number in range(40):
+                    total += row[4] * number
             self.loops += 1
 
     def start(self) -> None:
@@ -267,8 +261,6 @@ class _Computing:
 
 
 def _spot(dm: DataManager, symbol: str) -> bool:
-    from ats_sync import NoSpotPair
-
     try:
         dm.get_spot_price(symbol)
     except NoSpotPair:

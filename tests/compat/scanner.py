@@ -2,16 +2,17 @@
 
     python -m tests.compat.scanner SYMBOLS THREADS
 
-A line on stdin is a command, a line of JSON on stdout its answer: ``scan``, ``new`` (what a symbol listed lately is asked
-for), ``warm``, ``end``.
+A line on stdin is a command, a line of JSON on stdout its answer: ``scan``, ``new`` (what a symbol listed lately is
+asked for), ``warm``, ``end``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,24 +21,34 @@ from compat import binance, klines
 
 Call = tuple[str, Callable[[str], Any]]
 
-CALLS: tuple[Call, ...] = (
+_EVERY_VERSION: tuple[Call, ...] = (
     ("klines 1h", lambda s: binance.get_klines(s, "1h", 300)),
     ("klines 4h", lambda s: binance.get_klines(s, "4h", 200)),
     ("klines 15m", lambda s: klines.klines_15m(s, 200)),
     ("open interest", lambda s: binance.get_open_interest_hist(s, "1h", 300)),
-    ("open interest, shorter", lambda s: binance.get_open_interest_hist(s, "1h", 200)),
     ("spot klines", lambda s: binance.get_spot_klines(s, "1h", 300)),
-    ("book of 20", lambda s: binance.get_orderbook_snapshot(s, limit=20)),
-    ("book of 100", lambda s: binance.get_orderbook_snapshot(s, limit=100)),
     ("mark price", binance.get_mark_price),
     ("funding rate", binance.get_funding_rate),
     ("spot price", binance.get_spot_price),
-    ("trades", lambda s: binance.get_agg_trades(s, limit=500)),
     ("BTC", lambda _: binance.get_klines("BTCUSDT", "1h", 48)),
     ("ETH", lambda _: binance.get_klines("ETHUSDT", "1h", 48)),
-    ("listings", lambda _: binance._get("/fapi/v1/exchangeInfo", timeout=5.0, retries=1)),
 )
-"""What all three versions of ``analyze_symbol`` ask, together."""
+_DEEP_BOOK: Call = ("book of 100", lambda s: binance.get_orderbook_snapshot(s, limit=100))
+VERSIONS: tuple[tuple[Call, ...], ...] = (
+    (
+        *_EVERY_VERSION,
+        ("open interest, shorter", lambda s: binance.get_open_interest_hist(s, "1h", 200)),
+        ("book of 20", lambda s: binance.get_orderbook_snapshot(s, limit=20)),
+        ("trades", lambda s: binance.get_agg_trades(s, limit=500)),
+    ),
+    (
+        *_EVERY_VERSION,
+        _DEEP_BOOK,
+        ("listings", lambda _: binance._get("/fapi/v1/exchangeInfo", timeout=5.0, retries=1)),
+    ),
+    (*_EVERY_VERSION, _DEEP_BOOK),
+)
+"""What the three versions of ``analyze_symbol`` ask."""
 ONCE_A_SCAN: tuple[Call, ...] = (
     ("BTC, longer", lambda _: binance.get_klines("BTCUSDT", "1h", 100)),
     ("ETH, longer", lambda _: binance.get_klines("ETHUSDT", "1h", 100)),
@@ -50,7 +61,7 @@ OF_A_NEW_SYMBOL: tuple[Call, ...] = (
 )
 
 
-def analyze(symbol: str, calls: Iterable[Call] = CALLS) -> dict[str, str]:
+def analyze(symbol: str, calls: Iterable[Call]) -> dict[str, str]:
     """All calls for one symbol, as the old code made them: the next one follows whatever became of the last.
 
     The errors, by call."""
@@ -64,14 +75,15 @@ def analyze(symbol: str, calls: Iterable[Call] = CALLS) -> dict[str, str]:
     return errors
 
 
-def scan(symbols: Iterable[str], threads: int, calls: Iterable[Call] = CALLS) -> dict[str, Any]:
-    """One scan by a pool of threads: the errors, and the requests that its reads and the manager caused meanwhile."""
-    manager, calls = get_data_manager(), tuple(calls)
+def scan(symbols: Iterable[str], threads: int, versions: Sequence[tuple[Call, ...]] = VERSIONS) -> dict[str, Any]:
+    """One scan by a pool of threads, the versions taking turns.
+
+    The errors, and the requests that its reads and the manager caused meanwhile, by cause."""
+    manager = get_data_manager()
     before = Counter(manager.get_stats()["rest_calls_by_cause"])
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda symbol: analyze(symbol, calls), symbols))
-    errors = [f"{name}: {error}" for each in found for name, error in each.items()]
-    errors += analyze("", ONCE_A_SCAN).values()
+        found = list(pool.map(analyze, symbols, itertools.cycle(versions)))
+    errors = [f"{name}: {error}" for each in [*found, analyze("", ONCE_A_SCAN)] for name, error in each.items()]
     after = Counter(manager.get_stats()["rest_calls_by_cause"])
     return {"errors": errors, "requests": {cause: after[cause] - before[cause] for cause in after}}
 
@@ -86,7 +98,7 @@ def warm() -> dict[str, Any]:
 def serve(symbols: list[str], threads: int) -> None:
     answers: dict[str, Callable[[], Any]] = {
         "scan": lambda: scan(symbols, threads),
-        "new": lambda: scan(["MONUSDT", "BTCUSDT"], threads, OF_A_NEW_SYMBOL),
+        "new": lambda: scan(["MONUSDT", "BTCUSDT"], threads, [OF_A_NEW_SYMBOL]),
         "warm": warm,
     }
     for line in sys.stdin:

@@ -17,12 +17,14 @@ from ats_sync.simulator import RequestRecord, SimulatedExchange, before_turn
 from ..cli.command import ROOT, environment
 from ..support import until
 
+pytestmark = pytest.mark.timeout(300)
+
 SYMBOLS, THREADS = 200, 20
 WEIGHT_LIMIT = 48_000
 """Twenty minutes' worth, so that a first scan is not spread over some of them."""
-LEAD = 60.0
+LEAD = 45.0
 """Seconds from the start to the turn of the hour."""
-PATIENCE = 90.0
+PATIENCE = 120.0
 NO_PAIR = "HTTP 400, code -1121"
 
 
@@ -31,7 +33,7 @@ class Scanner:
 
     def __init__(self, exchange: SimulatedExchange) -> None:
         self.exchange = exchange
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 -- closed by kill()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.compat.scanner", ",".join(exchange.symbols), str(THREADS)],
             stdin=subprocess.PIPE,

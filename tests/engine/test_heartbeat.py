@@ -44,7 +44,7 @@ def test_a_late_pong_proves_the_old_moment_only() -> None:
     assert heartbeat.ponged(105.0) == 5_001.0
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 3), st.sampled_from("hpoc")), max_size=40))
 def test_between_checks_nothing_falls_due(events: list[tuple[float, str]]) -> None:
     now, heartbeat = 100.0, Heartbeat(1.0, 6.0, now=100.0)

@@ -17,7 +17,8 @@ INTERVALS = ("1m", "1h")
 
 @pytest.fixture(scope="module")
 def ex() -> Iterator[SimulatedExchange]:
-    with SimulatedExchange(SYMBOLS, seed=7) as exchange:
+    # What is under way when a ban begins is no offence of the library.
+    with SimulatedExchange(SYMBOLS, seed=7, ban_patience=64) as exchange:
         yield exchange
 
 

@@ -27,6 +27,16 @@ def test_lost_doubled_out_of_order_and_late(ex: SimulatedExchange, dm: DataManag
     all_well(dm, ex)
 
 
+def test_what_was_lost_and_out_of_order_shows_in_the_quality(ex: SimulatedExchange, dm: DataManager) -> None:
+    symbol = dm.symbols[-1]
+    before = dm.quality(symbol)
+    ex.lose("aggTrade", probability=0.5)
+    ex.reorder("aggTrade", probability=0.5)
+    until(lambda: dm.quality(symbol).missing > before.missing, 30.0)
+    until(lambda: dm.quality(symbol).out_of_order > before.out_of_order, 30.0)
+    assert dm.quality(symbol).score < 1.0
+
+
 def test_an_old_candle_s_event_after_the_new_one_began() -> None:
     with (
         SimulatedExchange(["BTCUSDT"], seed=5, start=before_turn("1m", 4.0)) as own,

@@ -82,7 +82,9 @@ def test_an_older_version_of_a_candle_wins(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(klines.KlineSeries, "_hold", any_version)
     reads = tuple(Read(at, "klines", symbol=at // 250 % 3, limit=3) for at in range(6_000, 60_000, 250))
-    notice(*spread(Rest(5_000, 60_000, "lag", 1.0, 8_000), *(Cut(at) for at in range(8_000, 60_000, 7_000)), reads=reads))
+    notice(
+        *spread(Rest(5_000, 60_000, "lag", 1.0, 8_000), *(Cut(at) for at in range(8_000, 60_000, 7_000)), reads=reads)
+    )
 
 
 def test_an_older_book_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +127,9 @@ def test_the_engine_asks_to_be_called_at_once_for_ever(monkeypatch: pytest.Monke
 
 
 def test_a_schedule_is_repeated_exactly() -> None:
-    schedule = Schedule(1, 5, (Cut(9_000), Pause(20_000, 5_000), Rest(1_000, 9_000, "502", 0.5)), (Read(8_000, "klines"),))
+    schedule = Schedule(
+        1, 5, (Cut(9_000), Pause(20_000, 5_000), Rest(1_000, 9_000, "502", 0.5)), (Read(8_000, "klines"),)
+    )
     first, second = run(schedule), run(schedule)
     assert first.served == second.served
     assert first.exchange.counts == second.exchange.counts

@@ -26,7 +26,11 @@ def test_a_candle_without_trades_is_no_missing_candle() -> None:
 
 def test_a_candle_without_trades_known_from_rest_has_no_final_event() -> None:
     run(Schedule(setting=3, seed=816, faults=(Refuse(65_950, 21_550),)))
-    run(Schedule(setting=3, seed=199, faults=(HalfOpen(51_250, "market"), Cut(48_200, "public", True), Deaf(10_100, 16_650))))
+    run(
+        Schedule(
+            setting=3, seed=199, faults=(HalfOpen(51_250, "market"), Cut(48_200, "public", True), Deaf(10_100, 16_650))
+        )
+    )
 
 
 def test_a_hand_over_from_a_half_open_connection_has_a_gap() -> None:
@@ -67,7 +71,7 @@ def test_a_clock_that_is_ahead_makes_no_open_candle_final() -> None:
 def test_a_lagging_replica_makes_no_open_candle_final(lag: int) -> None:
     """Its last row was over by our clock when it was asked, and not by its own."""
     reads = tuple(Read(at, "klines", symbol=at // 500 % 3, limit=20) for at in range(24_000, 46_000, 500))
-    run(Schedule(setting=0, seed=lag, faults=(Rest(20_000, 25_000, "lag", 1.0, lag), Cut(25_500)), reads=reads))
+    run(Schedule(setting=0, seed=lag, faults=(Rest(20_000, 25_000, "lag", 1.0, lag),), reads=reads))
 
 
 def test_a_hand_over_does_not_clear_a_suspicion() -> None:
@@ -114,3 +118,12 @@ def test_what_is_polled_before_the_exchange_told_its_time_is_asked_for_again() -
 def test_a_connection_that_only_answers_pings_is_dead() -> None:
     """Every stream of it is silent, those too that speak each second whatever trades."""
     run(Schedule(setting=0, seed=980, faults=(Events(16_500, 30_000, "lose", "@", 1.0),)))
+
+
+def test_a_short_page_of_trades_from_a_lagging_replica_is_not_the_beginning_of_trading() -> None:
+    """The hole stayed, and the ring was taken for complete."""
+    run(Schedule(setting=0, seed=6_000, faults=(Rest(20_000, 25_000, "lag", 1.0, 6_000), Cut(25_500))))
+
+
+def test_an_empty_answer_is_not_the_beginning_of_trading() -> None:
+    run(Schedule(setting=0, seed=6, faults=(Rest(0, 12_000, "[]", 0.5), Cut(9_000))))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.store.link import Link
@@ -165,6 +165,7 @@ def test_an_older_answer_that_comes_later_changes_nothing() -> None:
     assert cache.get("a") is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 100), max_size=60))
 def test_no_more_answers_are_kept_than_were_allowed(keys: list[int]) -> None:
     cache: AnswerCache[int] = AnswerCache(60.0, now=HandClock(), most=7)
@@ -190,6 +191,7 @@ def test_spot_prices_are_replaced_as_a_whole() -> None:
     assert board.get() is None
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)), st.randoms(use_true_random=False))
 def test_marks_do_not_depend_on_the_order_of_arrival(order: list[int], dice: random.Random) -> None:
     board = MarkBoard()

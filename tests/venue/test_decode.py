@@ -143,7 +143,7 @@ def test_nesting_of_any_depth_is_refused_or_passed() -> None:
 # --- scanning and decoding say the same -----------------------------------------------------------
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.randoms(use_true_random=False), st.sampled_from([None, 1]), st.booleans())
 def test_a_kline_is_read_by_name_in_any_order(order: random.Random, indent: int | None, final: bool) -> None:
     row = samples.row(MIDNIGHT, trades=31)
@@ -155,7 +155,7 @@ def test_a_kline_is_read_by_name_in_any_order(order: random.Random, indent: int 
     assert scanned(message, decode.kline_text) == samples.row_text(row)
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.randoms(use_true_random=False), st.sampled_from([None, 2]))
 def test_a_trade_is_read_by_name_in_any_order(order: random.Random, indent: int | None) -> None:
     data = samples.trade_data(77, at=MIDNIGHT)
@@ -165,7 +165,7 @@ def test_a_trade_is_read_by_name_in_any_order(order: random.Random, indent: int 
     assert scanned(message, decode.trade) == decode.Trade(77, "7.6110", "3", 154, 155, MIDNIGHT, False, "3")
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.randoms(use_true_random=False), st.sampled_from([None, 2]))
 def test_a_book_is_read_by_name_in_any_order(order: random.Random, indent: int | None) -> None:
     data = samples.book_data(4711)
@@ -176,7 +176,7 @@ def test_a_book_is_read_by_name_in_any_order(order: random.Random, indent: int |
     assert (book.bids, book.asks) == (data["b"], data["a"])
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.randoms(use_true_random=False))
 def test_quotes_are_read_by_name_in_any_order(order: random.Random) -> None:
     data = samples.quotes_data("币安人生USDT", 12)
@@ -238,6 +238,7 @@ def test_no_rows_are_no_rows() -> None:
     assert decode.string_rows([]) == decode.float_rows([]) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=5), st.sampled_from([None, 1]))
 def test_rows_with_white_space_are_the_same_rows(trades: list[int], indent: int | None) -> None:
     rows = [samples.row(MIDNIGHT + i * MINUTE, trades=n) for i, n in enumerate(trades)]

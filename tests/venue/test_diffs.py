@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.venue.decode import DecodeError, normalised
@@ -29,6 +29,7 @@ def changed(**fields: Any) -> bytes:
     return frame(STREAM, DATA | fields)
 
 
+@settings(deadline=None)
 @given(order=st.randoms(use_true_random=False), indent=st.sampled_from((None, 1)))
 def test_an_event_is_read_by_name_in_any_order(order: random.Random, indent: int | None) -> None:
     items = list(DATA.items())
@@ -89,6 +90,7 @@ def test_a_quantity_that_is_none_is_refused() -> None:
         quantity_of(bids[1.0])
 
 
+@settings(deadline=None)
 @given(message=mutated(changed()))
 def test_whatever_comes_is_refused_or_is_levels(message: bytes) -> None:
     try:

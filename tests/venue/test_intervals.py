@@ -28,14 +28,14 @@ def test_every_interval_of_the_exchange_is_there() -> None:
     assert list(PERIODS) == ["5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"]
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(every_interval, moments)
 def test_a_candle_covers_the_moment_it_was_asked_for(interval: str, at: int) -> None:
     opened = open_time(interval, at)
     assert opened <= at < next_open(interval, opened)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(every_interval, moments)
 def test_the_last_millisecond_belongs_to_the_candle_and_the_next_begins_another(interval: str, at: int) -> None:
     opened = open_time(interval, at)
@@ -45,7 +45,7 @@ def test_the_last_millisecond_belongs_to_the_candle_and_the_next_begins_another(
     assert open_time(interval, following) == following
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(every_interval, moments, st.integers(0, 40))
 def test_candles_between_counts_what_next_open_steps_through(interval: str, at: int, steps: int) -> None:
     first = last = open_time(interval, at)
@@ -55,14 +55,14 @@ def test_candles_between_counts_what_next_open_steps_through(interval: str, at: 
     assert candles_between(interval, next_open(interval, last), last) == 0
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(moments)
 def test_weeks_open_on_monday(at: int) -> None:
     opened = utc(open_time("1w", at))
     assert (opened.weekday(), opened.hour, opened.minute, opened.second) == (0, 0, 0, 0)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(moments)
 def test_months_open_on_the_first(at: int) -> None:
     opened = utc(open_time("1M", at))
@@ -70,7 +70,7 @@ def test_months_open_on_the_first(at: int) -> None:
     assert (opened.year, opened.month) == (utc(at).year, utc(at).month)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(moments)
 def test_days_open_at_midnight(at: int) -> None:
     assert open_time("1d", at) == at - at % DAY
@@ -89,7 +89,7 @@ def test_the_known_monday() -> None:
     assert open_time("1w", ms(2026, 11, 23)) == ms(2026, 11, 23)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(moments, st.integers(0, 2), st.integers(-400, 400))
 def test_three_days_follow_the_alignment_of_the_rows(at: int, phase: int, steps: int) -> None:
     base = at - at % (3 * DAY) + phase * DAY
@@ -99,7 +99,7 @@ def test_three_days_follow_the_alignment_of_the_rows(at: int, phase: int, steps:
     assert opened <= at < opened + 3 * DAY
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(every_interval, moments, moments)
 def test_a_known_open_of_the_usual_calendar_changes_nothing(interval: str, at: int, other: int) -> None:
     assert open_time(interval, at, known_open=open_time(interval, other)) == open_time(interval, at)

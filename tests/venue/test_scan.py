@@ -1,3 +1,5 @@
+"""Whatever the quick scan says of a frame, the careful one says too."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -5,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ats_sync.venue import decode, scan
@@ -13,103 +15,129 @@ from ats_sync.venue.decode import DecodeError
 
 from . import recording as real
 from . import samples
-from .mutations import mutated, replaced
-from .samples import MIDNIGHT, compact, frame
+from .samples import MIDNIGHT, MINUTE, compact
 
-KLINE = samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT + 812)
-TRADE = samples.trade_frame(77)
-BOOK = samples.book_frame(4711)
+BOOK = samples.book_frame(123_456)
+TRADE = samples.trade_frame(4_711)
+KLINE = samples.kline_frame(samples.row(MIDNIGHT))
 
 
-def outcome(read: Callable[[bytes], Any], message: bytes) -> Any:
+Scan = Callable[[bytes], Any]
+PIECES = (b"", b"}", b"}}", b'"', b",", b"9", b"-1", b" ", b"\\", b"E", b'"u":1,', b"\xff")
+
+
+def verdict(of: Scan, frame: bytes) -> Any:
     try:
-        return read(message)
-    except DecodeError:
-        return "refused"
+        return of(frame)
+    except DecodeError as error:
+        return str(error)
 
 
-def reordered(message: bytes, *, at_end: bool) -> bytes:
-    """The same kline frame, with the event's time at its end."""
-    whole = samples.parsed(message)
-    if at_end:
-        whole["data"]["E"] = whole["data"].pop("E")
-    return compact(whole)
+def reordered(frame: bytes, order: list[str], inner: list[str] | None = None) -> bytes:
+    whole = samples.parsed(frame)
+    data = {key: whole["data"][key] for key in order}
+    if inner is not None:
+        data["k"] = {key: data["k"][key] for key in inner}
+    return compact({"stream": whole["stream"], "data": data})
 
 
-@settings(deadline=None, max_examples=120)
-@given(st.sampled_from([TRADE, BOOK]).flatmap(lambda whole: mutated(whole) | replaced(whole)))
-def test_the_fast_way_says_what_the_careful_one_says(message: bytes) -> None:
-    assume(decode.stream_name(message) is not None)  # nothing else ever reaches a series
-    assert outcome(scan.scan_trade, message) == outcome(decode.scan_trade, message)
-    assert outcome(scan.scan_book, message) == outcome(decode.scan_book, message)
+@st.composite
+def spoilt(draw: st.DrawFn, frame: bytes) -> bytes:
+    """The frame with a few bytes changed, cut or put in."""
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, max(0, len(frame) - 1)))
+        piece = draw(st.sampled_from(PIECES))
+        frame = frame[:at] + piece + frame[at + draw(st.integers(0, 3)) :]
+    return frame
 
 
-@pytest.mark.parametrize("at_end", [False, True])
-@pytest.mark.parametrize(("trades", "event"), [(11, 900), (9, 950), (123456, 59_999), (1, 1_000)])
-def test_one_more_event_of_an_open_candle_is_told_directly(at_end: bool, trades: int, event: int) -> None:
-    shape = scan.kline_shape(reordered(KLINE, at_end=at_end), MIDNIGHT)
-    assert shape is not None
-    row = samples.row(MIDNIGHT, trades=trades, price="0.00001234", volume="123456789.5")
-    message = reordered(samples.kline_frame(row, event=MIDNIGHT + event), at_end=at_end)
-    assert scan.scan_open_kline(message, shape) == (trades, MIDNIGHT + event)
+@pytest.mark.parametrize(
+    ("quick", "careful", "good"),
+    [(scan.scan_book, decode.scan_book, BOOK), (scan.scan_trade, decode.scan_trade, TRADE)],
+    ids=["book", "trade"],
+)
+class TestBooksAndTrades:
+    def test_a_plain_frame(
+        self,
+        quick: Callable[[bytes], Any],
+        careful: Callable[[bytes], Any],
+        good: bytes,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        expected = careful(good)
+        for name in ("scan_book", "scan_trade"):
+            monkeypatch.delattr(decode, name)
+        assert quick(good) == expected, "and without help"
+
+    @given(order=st.permutations(["e", "E", "T", "s", "st", "ps"]), place=st.integers(0, 6))
+    def test_any_order(self, quick: Scan, careful: Scan, good: bytes, order: list[str], place: int) -> None:
+        own = [key for key in samples.parsed(good)["data"] if key not in order]
+        frame = reordered(good, order[:place] + own + order[place:])
+        assert quick(frame) == careful(frame)
+
+    @given(data=st.data())
+    @example(data=None)
+    def test_a_spoilt_frame(self, quick: Scan, careful: Scan, good: bytes, data: st.DataObject | None) -> None:
+        frames = [b"", b"}", b"}}", good[:-1], good[:-2], b'{"E":1}}'] if data is None else [data.draw(spoilt(good))]
+        for frame in frames:
+            assert verdict(quick, frame) == verdict(careful, frame)
 
 
-@pytest.mark.parametrize("at_end", [False, True])
-def test_another_candle_stream_or_a_final_event_is_none_of_its(at_end: bool) -> None:
-    shape = scan.kline_shape(reordered(KLINE, at_end=at_end), MIDNIGHT)
-    assert shape is not None
-    row = samples.row(MIDNIGHT)
-    for other in (
-        samples.kline_frame(row, final=True),
-        samples.kline_frame(samples.row(MIDNIGHT + samples.MINUTE)),
-        samples.kline_frame(row, symbol="ETHUSDT"),
-        samples.kline_frame(row, event=5),
-        samples.kline_frame(row, event=10**14),
-    ):
-        assert scan.scan_open_kline(reordered(other, at_end=at_end), shape) is None
+class TestOpenKlines:
+    KEYS = tuple(samples.parsed(KLINE)["data"]["k"])
+
+    def agree(self, first: bytes, frame: bytes) -> bool:
+        """Whether the quick scan took ``frame``, after it had learnt from ``first``; what it says is checked."""
+        opened, _, _, _ = decode.scan_kline(first)
+        shape = scan.kline_shape(first, opened)
+        known = scan.scan_open_kline(frame, shape) if shape is not None else None
+        if known is None:
+            return False
+        assert decode.scan_kline(frame) == (opened, known[0], False, known[1])
+        return True
+
+    @pytest.mark.parametrize("order", [["e", "E", "s", "k"], ["e", "s", "k", "E"]])
+    def test_the_orders_that_are_known(self, order: list[str]) -> None:
+        first = reordered(KLINE, order)
+        for trades in (0, 9, 10, 11, 12_345, 1_234_567):
+            for event in (MIDNIGHT, MIDNIGHT + 59_999):
+                row = samples.row(MIDNIGHT, trades=trades, price="0.1", volume="123456789.125")
+                assert self.agree(first, reordered(samples.kline_frame(row, event=event), order))
+
+    @given(order=st.permutations(["e", "E", "s", "k"]), inner=st.permutations(KEYS))
+    def test_any_order(self, order: list[str], inner: list[str]) -> None:
+        first = reordered(KLINE, order, inner)
+        later = samples.kline_frame(samples.row(MIDNIGHT, trades=99), event=MIDNIGHT + 5_000)
+        self.agree(first, reordered(later, order, inner))
+        self.agree(first, reordered(later, ["e", "E", "s", "k"], list(self.KEYS)))
+
+    def test_what_it_leaves_alone(self) -> None:
+        final = samples.kline_frame(samples.row(MIDNIGHT), final=True)
+        following = samples.kline_frame(samples.row(MIDNIGHT + MINUTE))
+        early = samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT - decode.SKEW - 1)
+        for other in (final, following, early, KLINE[:-2], KLINE + b" ", b"", KLINE.replace(b'"n":10', b'"n":-1')):
+            assert not self.agree(KLINE, other)
+
+    @given(frame=spoilt(KLINE))
+    def test_a_spoilt_frame(self, frame: bytes) -> None:
+        self.agree(KLINE, frame)
 
 
-@settings(deadline=None, max_examples=120)
-@given(mutated(KLINE) | replaced(KLINE), st.booleans())
-def test_what_it_takes_for_one_more_event_is_one(message: bytes, from_itself: bool) -> None:
-    shape = None
-    if from_itself:
-        careful = outcome(decode.scan_kline, message)
-        if careful != "refused":
-            shape = scan.kline_shape(message, careful[0])
-    else:
-        shape = scan.kline_shape(KLINE, MIDNIGHT)
-    for later in (message, KLINE):
-        known = scan.scan_open_kline(later, shape) if shape is not None else None
-        if known is not None:
-            opened, trades, final, event = decode.scan_kline(later)
-            assert (trades, event, final) == (*known, False)
-            assert shape is not None
-            if not from_itself:
-                assert opened == MIDNIGHT
-
-
-def test_an_order_of_keys_it_does_not_know_has_no_shape() -> None:
-    assert scan.kline_shape(TRADE, MIDNIGHT) is None
-    assert scan.kline_shape(KLINE, MIDNIGHT + 1) is None
-    assert scan.kline_shape(KLINE[:-2], MIDNIGHT) is None
-    assert scan.kline_shape(frame("x", {"k": {"t": MIDNIGHT}}), MIDNIGHT) is None
-
-
-def test_the_real_frames_are_scanned_alike(recording: Path) -> None:
-    for message, data in real.of_stream(recording, "@aggTrade"):
-        assert scan.scan_trade(message) == (data["a"], data["E"])
-    for message, data in real.of_stream(recording, "@depth"):
-        assert scan.scan_book(message) == (data["u"], data["E"])
-    shapes: dict[str, scan.KlineShape | None] = {}
-    known = 0
-    for message, data in real.of_stream(recording, "@kline_1m"):
-        k, symbol = data["k"], data["s"]
-        shape = shapes.get(symbol)
-        told = scan.scan_open_kline(message, shape) if shape is not None else None
-        if told is not None:
-            assert told == (k["n"], data["E"])
-            assert not k["x"]
-            known += 1
-        shapes[symbol] = scan.kline_shape(message, k["t"])
-    assert known > 30
+def test_the_real_frames(recording: Path) -> None:
+    quick = 0
+    for symbol in ("SUSHIUSDT", "AKROUSDT", "KEEPUSDT", "CTKUSDT"):
+        shape: scan.KlineShape | None = None
+        opened = 0
+        for frame, _ in real.of_stream(recording, f"{symbol.lower()}@kline_1m"):
+            expected = decode.scan_kline(frame)
+            known = scan.scan_open_kline(frame, shape) if shape is not None else None
+            if known is not None:
+                assert expected == (opened, known[0], False, known[1])
+                quick += 1
+            elif not expected[2]:
+                opened = expected[0]
+                shape = scan.kline_shape(frame, opened)
+                assert shape is not None
+        for frame, _ in real.of_stream(recording, f"{symbol.lower()}@aggTrade"):
+            assert scan.scan_trade(frame) == decode.scan_trade(frame)
+    assert quick > 40

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.errors import InvalidArgument, InvalidSymbol
@@ -42,6 +42,7 @@ def test_what_is_no_symbol_is_refused(wrong: object) -> None:
     assert isinstance(caught.value, ValueError)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_whatever_passes_is_safe(text: str) -> None:
     try:

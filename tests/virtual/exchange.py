@@ -280,7 +280,9 @@ class Exchange:
 
     def subscribe(self, session: Session, names: list[str]) -> None:
         for name in names:
-            served_on = "public" if name.partition("@")[2].startswith(PUBLIC_KINDS) or name == "!bookTicker" else "market"
+            served_on = (
+                "public" if name.partition("@")[2].startswith(PUBLIC_KINDS) or name == "!bookTicker" else "market"
+            )
             if name in session.names or served_on != session.route:
                 continue
             session.names.add(name)

@@ -14,6 +14,9 @@ from .exchange import RestFault
 if TYPE_CHECKING:
     from .world import World
 
+BARRED_FOR = 80_000
+"""An address that is barred (403) is rightly not asked again for a minute (ms)."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -194,6 +197,8 @@ class Rest(Fault):
         if self.kind == "lag":
             world.lag_until = max(world.lag_until, end)
             world.lag = max(world.lag, self.lag)
+        if self.kind == "403":
+            world.patience = BARRED_FOR
         if self.kind.startswith("slow") or self.kind == "timeout":
             world.slow_until = max(world.slow_until, end + 20_000)
         world.exchange.rest_faults.append(fault)

@@ -505,7 +505,9 @@ class VirtualRequests:
         except RateLimited as error:
             until = clock.now() + error.retry_at - clock.wall()
             process.budget.block(fetch.request.host, until)
-            process.exchange.told_to_wait(HOST[fetch.request.host], process.line.now + int((until - clock.now()) * 1000))
+            process.exchange.told_to_wait(
+                HOST[fetch.request.host], process.line.now + int((until - clock.now()) * 1000)
+            )
             raise
         received = clock.now()
         asked = clock.earliest_ms() - int((received - got.sent_at) * 1000)
@@ -599,4 +601,3 @@ def _result(
         return ConnectionFailed(f"{path}: reset")
     problem = classify(status, body, headers, now_wall=clock.wall(), what=path)
     return Got(body, headers, sent_at) if problem is None else problem
-

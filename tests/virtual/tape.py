@@ -50,7 +50,7 @@ class KlineTruth:
 
     def note(self, row: Row, now: int) -> None:
         known = self.versions.setdefault(row[0], [])
-        if not known or known[-1][2] != row and row[8] >= known[-1][1]:
+        if not known or (known[-1][2] != row and row[8] >= known[-1][1]):
             known.append((now, row[8], row))
 
     def final(self, opened: int) -> Row:

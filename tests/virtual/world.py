@@ -79,10 +79,14 @@ class World:
     lag: int = 0
     lag_until: int = 0
     slow_until: int = 0
+    patience: int = 0
+    """How much longer (ms) than usual the recovery may take."""
     delisted: dict[str, int] = field(default_factory=dict)
     not_fresh: list[tuple[int, str]] = field(default_factory=list)
     """When (ms after the beginning) memory could not answer, and what."""
-    served: dict[str, int] = field(default_factory=lambda: {"memory": 0, "rest": 0, "raised": 0, "peeks": 0, "fresh": 0})
+    served: dict[str, int] = field(
+        default_factory=lambda: {"memory": 0, "rest": 0, "raised": 0, "peeks": 0, "fresh": 0}
+    )
 
     def __post_init__(self) -> None:
         schedule = self.schedule
@@ -132,6 +136,7 @@ class World:
             line.run_until(converged)
             if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._told_lately():
                 converged = self.exchange.waits_until() + CONVERGED_WITHIN
+        line.run_until(line.now + self.patience)
         if schedule.weight_limit < 1000:
             # A warm-up weighs more than a minute's share.
             line.run_until(line.now + (61_000 if schedule.weight_limit >= 200 else 125_000))

@@ -76,6 +76,7 @@ class Instrument:
         self.book = Book(spec, self.salt)
         self._book_origin = start - self.salt % 50_000_000 * spec.book_tick
         self._frozen_changes: int | None = None
+        self._frozen_since = 0  # transaction time of the last change before
         self.marked = self.bid + self.ask  # twice the middle at the last full second
         self.forced_at = 0  # of the last forced order
 
@@ -169,12 +170,13 @@ class Instrument:
     def changed_at(self, now: int) -> int:
         """Transaction time of the book's last change."""
         if self._frozen_changes is not None:
-            return self.trades.last_time
+            return max(self._frozen_since, self.trades.last_time)
         return max(now - (now - self._book_origin) % self.spec.book_tick, self.trades.last_time)
 
     def freeze(self, now: int) -> None:
         """The symbol stops trading and its book stops changing."""
         self.silent = True
+        self._frozen_since = self.changed_at(now)
         self._frozen_changes = self.state(now).changes
 
     def thaw(self, now: int) -> None:

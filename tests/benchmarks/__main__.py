@@ -1,0 +1,58 @@
+"""Measures ats_sync beside the usual ways and whichever rivals are installed.
+
+    python -m tests.benchmarks [--quick] [--only ingest,reads,…] [--json FILE]
+
+The exchange runs in a process of its own on one core, each client in another on the other core. CPU time is that of
+the client's process. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import ingest, reading, warmup
+from .machine import description
+from .report import Report
+
+SECTIONS: dict[str, Callable[..., None]] = {
+    "ingest": ingest.measure,
+    "reads": reading.measure_reads,
+    "lag": reading.measure_lag,
+    "memory": reading.measure_memory,
+    "warmup": warmup.measure,
+    "growth": warmup.measure_growth,
+}
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="shorter, coarser, without the longest cases")
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)}")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    options = parser.parse_args(arguments)
+    chosen = [name.strip() for name in options.only.split(",") if name.strip()]
+    unknown = sorted(set(chosen) - set(SECTIONS))
+    if unknown:
+        parser.error(f"no such section: {', '.join(unknown)}; choose some of {', '.join(SECTIONS)}")
+    report = Report()
+    print(f"{report.begun:%Y-%m-%d %H:%M} UTC, {description()}", flush=True)
+    begun = time.monotonic()
+    for name in chosen:
+        try:
+            SECTIONS[name](report, quick=options.quick)
+        except RuntimeError as error:
+            report.note(f"{name} was broken off: {error}")
+    print(f"\n{report.summary()}\n{time.monotonic() - begun:.0f} s")
+    if options.json is not None:
+        options.json.write_text(report.to_json(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,209 @@
+"""Guards of speed that count instead of measuring time: they hold on any machine, however busy."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ats_sync import Config
+from ats_sync.store.book import BookSeries
+from ats_sync.store.klines import KlineSeries
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.venue import decode
+
+from .venue import samples
+from .venue.samples import HOUR, MIDNIGHT, MINUTE
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+LINK = Link(1, "market", 0.0)
+
+
+class CountingLock:
+    """A lock that counts how often it is taken."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.taken = 0
+
+    def __enter__(self) -> None:
+        self.taken += 1
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def locked(self) -> bool:
+        held: bool = self._lock.locked()
+        return held
+
+
+class Decodes:
+    """How often JSON was parsed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._honest = json.loads
+
+    def loads(self, text: Any) -> Any:
+        self.count += 1
+        return self._honest(text)
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> Decodes:
+    counter = Decodes()
+    monkeypatch.setattr(json, "loads", counter.loads)
+    return counter
+
+
+@pytest.fixture
+def store() -> MarketStore:
+    made = MarketStore(Config(max_trades=100), now=lambda: 0.0)
+    made.follow(keys_of(SYMBOLS, ("1m",), ("1h",)))
+    for symbol in SYMBOLS:
+        warm(made.klines[symbol, "1m"])
+    return made
+
+
+def warm(series: KlineSeries, rows: int = 400) -> None:
+    texts = [samples.row_text(samples.row(MIDNIGHT + (i - rows) * MINUTE)) for i in range(rows + 1)]
+    series.merge_rest(texts, MIDNIGHT + 1_000, rows + 1)
+
+
+def traffic(rounds: int, first: int = 0) -> Iterator[list[bytes]]:
+    """What a market sends while a candle is open: the same few streams again and again."""
+    for number in range(first, first + rounds):
+        frames = []
+        for symbol in SYMBOLS:
+            row = samples.row(MIDNIGHT, trades=number + 1)
+            frames.append(samples.kline_frame(row, symbol=symbol, event=MIDNIGHT + number))
+            frames.append(samples.book_frame(10 * number, symbol=symbol, event=MIDNIGHT + number))
+            frames.append(samples.trade_frame(number, symbol=symbol, at=MIDNIGHT + number))
+        yield frames
+
+
+def test_what_is_superseded_is_never_decoded(store: MarketStore, decodes: Decodes) -> None:
+    count = 0
+    for frames in list(traffic(50)):
+        store.ingest(frames, LINK)
+        count += len(frames)
+    assert store.dropped() == {}
+    assert LINK.frames >= count
+    assert decodes.count == 0
+    store.books["BTCUSDT"].read()
+    assert decodes.count == 1, "one book was read, so one was decoded"
+    store.books["BTCUSDT"].read()
+    assert decodes.count == 1, "and that once"
+
+
+def test_what_is_read_again_is_not_decoded_again(store: MarketStore, decodes: Decodes) -> None:
+    for frames in list(traffic(50)):
+        store.ingest(frames, LINK)
+    series, ring = store.klines["BTCUSDT", "1m"], store.trades["BTCUSDT"]
+
+    def read_all() -> None:
+        series.rows(300, MIDNIGHT + 1_000, exact=False)
+        series.rows(300, MIDNIGHT + 1_000, exact=True)
+        ring.columns(40)
+
+    read_all()
+    decodes.count = 0
+    for _ in range(10):
+        read_all()
+    # Trades: an empty list of new ones is not even parsed; candles: neither the closed ones nor the open one.
+    assert decodes.count <= 10
+    before = decodes.count
+    store.ingest(next(traffic(1, first=50)), LINK)
+    read_all()
+    assert decodes.count - before <= 4, "the open candle, and the one new trade"
+
+
+def test_a_frame_takes_one_lock(store: MarketStore) -> None:
+    series: list[Any] = [store.klines["BTCUSDT", "1m"], store.books["BTCUSDT"], store.trades["BTCUSDT"]]
+    for frames in traffic(2):
+        store.ingest(frames, LINK)
+    locks = []
+    for each in (*series, store):
+        each._lock = CountingLock(each._lock)
+        locks.append(each._lock)
+    for frames in traffic(100, first=2):
+        store.ingest(frames, LINK)
+    assert [lock.taken for lock in locks] == [100, 100, 100, 0]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_read_of_candles_takes_one_lock(exact: bool) -> None:
+    series: Any = KlineSeries("BTCUSDT", "1m", 500)
+    warm(series)
+    series.ingest(samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT + 500), LINK)
+    series.rows(300, MIDNIGHT + 1_000, exact=exact)
+    series._lock = CountingLock(series._lock)
+    standing, cut = series.look(300, MIDNIGHT + 1_000, exact=exact)
+    assert len(cut.rows()) == 300
+    assert standing.rows >= 300
+    assert series._lock.taken == 1
+
+
+def test_a_read_of_a_book_takes_one_lock() -> None:
+    series: Any = BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(1), LINK)
+    series.read()
+    series._lock = CountingLock(series._lock)
+    _, newest = series.look()
+    book = series.decoded(newest)
+    assert book is not None
+    series.floats(book)
+    assert series._lock.taken == 1
+
+
+def test_a_hundred_thousand_frames_leave_no_more_behind_than_a_few(store: MarketStore) -> None:
+    per_round = len(next(traffic(1)))
+    batches = 100_000 // per_round
+    template = next(traffic(1, first=1_000_000))
+    # The numbers that must go on are filled in; to build each frame anew would take most of the time.
+    holes = [frame.replace(b"1000000", b"%d").replace(b"1000001", b"%d") for frame in template]
+    counts = [hole.count(b"%d") for hole in holes]
+    assert min(counts) >= 1
+
+    def send(first: int, rounds: int) -> None:
+        for number in range(first, first + rounds):
+            store.ingest([hole % ((number,) * count) for hole, count in zip(holes, counts, strict=True)], LINK)
+
+    send(1_000_000, 500)
+    gc.collect()
+    before, objects = sys.getallocatedblocks(), len(gc.get_objects())
+    send(1_000_500, batches)
+    gc.collect()
+    assert store.dropped() == {}
+    assert store.trades["BTCUSDT"].last_id() == 1_000_500 + batches - 1
+    assert sys.getallocatedblocks() - before < 500
+    assert len(gc.get_objects()) - objects < 100
+
+
+def test_candles_in_memory_are_no_objects_of_the_collector() -> None:
+    gc.collect()
+    before = len(gc.get_objects())
+    held = []
+    for _ in range(20):
+        series = KlineSeries("BTCUSDT", "1m", 500)
+        warm(series)
+        series.rows(300, MIDNIGHT + 1_000, exact=False)
+        held.append(series)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 20 * 40, "a series of 400 rows is a few dozen objects, not thousands"
+    assert sum(series.size() for series in held) < 20 * 400 * 250
+
+
+def test_a_full_answer_is_cut_without_parsing_it(decodes: Decodes) -> None:
+    rows = [samples.row(MIDNIGHT + i * HOUR, length=HOUR) for i in range(499)]
+    body = samples.compact(rows)
+    decodes.count = 0
+    texts = decode.kline_texts(body)
+    assert decodes.count == 0
+    assert decode.string_rows(texts) == rows
