@@ -315,7 +315,7 @@ def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
         common = [row for row in its[:-1] if row[at] in known]
         counts["rows"] += len(common)
         unequal = [row[at] for row in common if row != known[row[at]]]
-        if unequal or len(common) < min(len(result), len(its)) // 2:
+        if unequal or len(common) < max(len(result), len(its)) // 2:
             differences.append(f"{symbol} {name}: {len(unequal)} of {len(common)} settled rows")
     return counts, differences
 

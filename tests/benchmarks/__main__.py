@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="shorter, coarser, without the longest cases")
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)}")
+    parser.add_argument("--symbols", type=int, default=200, help="how many (the targets are for 200)")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args(arguments)
     chosen = [name.strip() for name in options.only.split(",") if name.strip()]
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     for name in chosen:
         try:
-            SECTIONS[name](report, quick=options.quick)
+            SECTIONS[name](report, quick=options.quick, symbols=options.symbols)
         except RuntimeError as error:
             report.note(f"{name} was broken off: {error}")
     print(f"\n{report.summary()}\n{time.monotonic() - begun:.0f} s")

@@ -80,14 +80,14 @@ def _settle(client: Child) -> None:
         time.sleep(0.05)
 
 
-def measure(report: Report, *, quick: bool) -> None:
+def measure(report: Report, *, quick: bool, symbols: int) -> None:
     """Ours and the others, both mixes, plain and TLS, flat out and at a rate."""
     seconds = 1.5 if quick else 4.0
     for tls in (False, True):
         for mix in ("depth20", "diffs"):
             if quick and mix == "diffs" and tls:
                 continue
-            with exchange(200, tls=tls, **UNLIMITED) as ex:
+            with exchange(symbols, tls=tls, **UNLIMITED) as ex:
                 where = f"{'TLS' if tls else 'plain'}, {mix}"
                 _rivals(report, ex, where, mix, seconds, quick=quick)
                 _ours(report, ex, where, mix, seconds, quick=quick)

@@ -57,12 +57,12 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def measure_reads(report: Report, *, quick: bool) -> None:
+def measure_reads(report: Report, *, quick: bool, symbols: int) -> None:
     """Each read by itself, and everything that a scan reads."""
     seconds = 3.0 if quick else 10.0
     section = "Reads while 5,000 frames/s come in: µs"
     with (
-        exchange(200, **UNLIMITED) as ex,
+        exchange(symbols, **UNLIMITED) as ex,
         child(Ours, config=_config(ex, 0.02), symbols=ex.symbols, wait_for_trades=True) as ours,
     ):
         ours.call("scan", times=1)
@@ -75,7 +75,7 @@ def measure_reads(report: Report, *, quick: bool) -> None:
         for name, value in hot.items():
             report.add(section, "p50", f"{OURS}: {name}", value, "µs", 60.0)
         report.show(section)
-        section = "A scan of 200 symbols: ms"
+        section = f"A scan of {symbols} symbols: ms"
         times = 3 if quick else 8
         for case, took in (
             ("quiet", ours.call("scan", times=times)),
@@ -89,13 +89,13 @@ def measure_reads(report: Report, *, quick: bool) -> None:
         report.show(section)
 
 
-def measure_lag(report: Report, *, quick: bool) -> None:
+def measure_lag(report: Report, *, quick: bool, symbols: int) -> None:
     """From the event time to visible, with and without a thread that computes."""
     seconds = 2.0 if quick else 6.0
     section = "Lag from the exchange's event to visible, at 5,000 frames/s: ms"
     for drain in (0.0, 0.02) if quick else (0.0, 0.005, 0.02):
         with (
-            exchange(200, **UNLIMITED) as ex,
+            exchange(symbols, **UNLIMITED) as ex,
             child(
                 Ours,
                 core=None,
@@ -118,11 +118,11 @@ def measure_lag(report: Report, *, quick: bool) -> None:
     report.show(section)
 
 
-def measure_memory(report: Report, *, quick: bool) -> None:
+def measure_memory(report: Report, *, quick: bool, symbols: int) -> None:
     """200 × 4 × 500 candles, books, 1000 trades and 300 rows of open interest a symbol."""
-    section = "Memory with 200 symbols"
+    section = f"Memory with {symbols} symbols"
     with (
-        exchange(200, **UNLIMITED) as ex,
+        exchange(symbols, **UNLIMITED) as ex,
         child(
             Ours,
             core=None,

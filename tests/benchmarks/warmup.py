@@ -37,25 +37,25 @@ def dictated(symbols: int) -> float:
     return math.floor((weight - 1) / (SHARE * LIMIT)) * WINDOW
 
 
-def measure(report: Report, *, quick: bool) -> None:
-    """200 symbols within a minute's weight; 500 above it."""
+def measure(report: Report, *, quick: bool, symbols: int) -> None:
+    """As many symbols as a minute's weight allows, and more."""
     section = "Warm-up at 200 ms a request: until every read but that of trades is answered from memory"
-    for symbols in (200,) if quick else (200, 500):
-        with prepared(symbols, latency=LATENCY) as ex:
+    for count in (symbols,) if quick else (symbols, 5 * symbols // 2):
+        with prepared(count, latency=LATENCY) as ex:
             _into_a_new_minute(ex)
             with child(Ours, config=settings(ex), symbols=ex.symbols) as ours:
                 found = ours.call("started")
                 used = ex.stats().fapi
-            least = dictated(symbols)
-            target = 8.0 if symbols == 200 else 1.1 * least
+            least = dictated(count)
+            target = 8.0 if not least else 1.1 * least
             note = f"{found['requests']:.0f} requests; the weight alone dictates {least:.0f} s"
-            case = f"{symbols} symbols × 4 intervals"
+            case = f"{count} symbols × {len(INTERVALS)} intervals"
             report.add(section, case, f"{OURS}: seconds", found["seconds"], "s", target, note)
             report.add(section, case, f"{OURS}: CPU a request", found["cpu"] / found["requests"] * 1e3, "ms")
             report.add(section, case, f"{OURS}: most weight in a minute", float(used.max_weight), "", 0.8 * LIMIT)
             report.add(section, case, f"{OURS}: refused by the exchange", float(used.refused_429), "", 0.0)
     if not quick:
-        _one_after_another(report, section)
+        _one_after_another(report, section, symbols)
     report.show(section)
 
 
@@ -65,7 +65,7 @@ def _into_a_new_minute(ex: SimulatedExchange) -> None:
         time.sleep((60_000 - ex.now() % 60_000) / 1e3)
 
 
-def _one_after_another(report: Report, section: str) -> None:
+def _one_after_another(report: Report, section: str, symbols: int) -> None:
     """The naive way, of which a few requests tell the rest."""
     import requests
 
@@ -77,16 +77,18 @@ def _one_after_another(report: Report, section: str) -> None:
             url = f"{ex.fapi_url}/fapi/v1/klines"
             requests.get(url, params={"symbol": symbol, "interval": interval, "limit": "499"}, timeout=10).json()
         took = (time.perf_counter() - begun) / few
-    case = f"200 symbols × {len(INTERVALS)} intervals"
-    report.add(section, case, "requests.get one after another", took * 200 * len(INTERVALS), "s", note="extrapolated")
+    case = f"{symbols} symbols × {len(INTERVALS)} intervals"
+    report.add(
+        section, case, "requests.get one after another", took * symbols * len(INTERVALS), "s", note="extrapolated"
+    )
 
 
-def measure_growth(report: Report, *, quick: bool) -> None:
-    """50, 200 and 500 symbols, with a limit that is no obstacle."""
+def measure_growth(report: Report, *, quick: bool, symbols: int) -> None:
+    """A quarter of the symbols, all, and two and a half times as many, with a limit that is no obstacle."""
     section = "Growth with the number of symbols"
     seconds = 2.0 if quick else 4.0
-    for symbols in (50, 200) if quick else (50, 200, 500):
-        with prepared(symbols, **UNLIMITED) as ex:
+    for count in (symbols // 4, symbols) if quick else (symbols // 4, symbols, 5 * symbols // 2):
+        with prepared(count, **UNLIMITED) as ex:
             config = settings(ex, drain_interval=0.02, max_trades=100, **GENEROUS)
             with child(Ours, config=config, symbols=ex.symbols, wait_for_trades=True) as ours:
                 started = ours.call("started")
@@ -96,7 +98,7 @@ def measure_growth(report: Report, *, quick: bool) -> None:
                 read = partial(ours.call, "read_times", seconds=seconds, names=names)
                 taken = under_flood(ex, seconds + 1.0, read)
                 value, _ = cost(ex, ours, "depth20", RATE, seconds)
-        who = f"{OURS}: {symbols} symbols"
+        who = f"{OURS}: {count} symbols"
         report.add(section, "CPU a frame at 5,000 frames/s, drained every 20 ms: µs", who, value, "µs")
         for name, times in taken.items():
             report.add(section, f"{name}, p50: µs", who, statistics.median(times), "µs")

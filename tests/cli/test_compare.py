@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-from argparse import Namespace
 
 import pytest
 
@@ -74,7 +73,7 @@ def test_where_the_manager_may_not_start_by_itself(
 
 
 def test_ctrl_c_ends_it_also_while_a_call_waits() -> None:
-    process = start("-m", "ats_sync", "compare", "--symbols", "40", "--latency", "5")
+    process = start("-m", "ats_sync", "compare", "--symbols", "40", "--latency", "2")
     until_line(process, "40 symbols")
     started = children(process)
     assert started

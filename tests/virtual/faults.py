@@ -14,6 +14,7 @@ from .exchange import RestFault
 if TYPE_CHECKING:
     from .world import World
 
+MINUTE = 60_000
 BARRED_FOR = 80_000
 """An address that is barred (403) is rightly not asked again for a minute (ms)."""
 
@@ -223,6 +224,7 @@ class Others(Fault):
 
     def begin(self, world: World) -> None:
         world.exchange.spend(FAPI, int(world.exchange.weight_limit * self.share))
+        world.others_until = world.line.now // MINUTE * MINUTE + MINUTE
 
     @property
     def ends(self) -> int:

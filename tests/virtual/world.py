@@ -32,6 +32,9 @@ STALE_TRADES = 3_000 + SLACK
 STALE_BOOK = 2_000 + SLACK
 STALE_DAMAGED_BOOK = 6_500 + SLACK
 STALE_MARK = 5_000 + SLACK
+STALE_ALL_SILENT = 5_500 + SLACK
+"""A connection that answers pings and delivers nothing at all."""
+ALL_STREAMS = "@"
 THROTTLE = 450
 JOINED = 1_500
 """A reader may be given the answer of a request that was sent so long before it asked."""
@@ -79,6 +82,8 @@ class World:
     lag: int = 0
     lag_until: int = 0
     slow_until: int = 0
+    others_until: int = 0
+    """When the minute ends of which another program has used some weight."""
     patience: int = 0
     """How much longer (ms) than usual the recovery may take."""
     delisted: dict[str, int] = field(default_factory=dict)
@@ -131,7 +136,7 @@ class World:
             line.run_until(line.now + 120_000, lambda: not self.process.stopped)
             self._read(read)
         line.run_until(line.start + schedule.ends)
-        converged = max(line.now, self.exchange.waits_until()) + CONVERGED_WITHIN
+        converged = max(line.now, self.others_until, self.exchange.waits_until()) + CONVERGED_WITHIN
         while line.now < converged:
             line.run_until(converged)
             if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._told_lately():
@@ -180,6 +185,8 @@ class World:
         self.served["fresh"] += 1
 
     def _since(self, stale: int) -> int:
+        if ALL_STREAMS in self._damaged:
+            stale = max(stale, STALE_ALL_SILENT)
         lagging = self.lag + 8000 if self.line.now < self.lag_until + 10_000 else 0
         return self.line.now - stale - lagging
 
