@@ -497,11 +497,6 @@ class Reads:
         """The exchange's time now, epoch seconds."""
         return self._clock.exchange()
 
-    def next_funding(self, symbol: str) -> int:
-        """When (exchange ms) the symbol's next funding is due as far as is known, 0 where it is not."""
-        mark = self._store.marks.get(symbol)
-        return mark.next_funding_time if mark is not None else 0
-
     def ask(self, key: Key, request: Request, timeout: float | None = None) -> Any:
         """One budgeted request of no series' history; what was decoded by the key's kind."""
         try:

@@ -34,8 +34,10 @@ from .venue.intervals import INTERVALS, PERIODS
 from .venue.symbols import check_symbol
 
 BRIEFLY = 5.0
-FUNDING_PERIOD = 8 * 3600.0
-FUNDING_KNOWN_FOR = 3600.0
+FUNDING_EVERY = 3600.0
+"""Contracts are funded every 1, 4 or 8 hours, always at a full hour."""
+FUNDING_LATE = 60.0
+"""So long after a full hour (seconds) its funding may still be missing in an answer."""
 LIFETIMES = {
     "/fapi/v1/exchangeInfo": 3600.0,
     "/fapi/v1/fundingInfo": 3600.0,
@@ -120,9 +122,9 @@ class RestShaped:
         request = endpoints.funding_rate(symbol, limit, start=start, end=end)
         if self._live and start is None and end is None:
             # Nothing changes before the next funding.
-            due = self._reads.next_funding(symbol) / 1000.0 - self._reads.exchange()
-            since = min(FUNDING_KNOWN_FOR, max(0.0, FUNDING_PERIOD - due)) if due > 0 else 0.0
-            rows = self._remembered(Kind.ANSWER, symbol, request, since)
+            since = self._reads.exchange() % FUNDING_EVERY
+            lifetime = since - FUNDING_LATE if since > FUNDING_LATE else min(since, BRIEFLY)
+            rows = self._remembered(Kind.ANSWER, symbol, request, lifetime)
         else:
             rows = self._ask(Kind.ANSWER, symbol, request)
         return rows if isinstance(rows, list) else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -66,7 +67,7 @@ class TestReads:
         assert len(rows) == 300
         assert all(isinstance(row, list) and len(row) == 12 for row in rows)
         assert [type(item) for item in rows[0]] == [int, *[float] * 5, int, float, int, *[float] * 3]
-        assert all(a[0] + 3_600_000 == b[0] for a, b in zip(rows, rows[1:], strict=False))
+        assert all(a[0] + 3_600_000 == b[0] for a, b in pairwise(rows))
         book = dm.get_orderbook(symbol, limit=5)
         assert set(book) == {"bids", "asks", "timestamp", "lastUpdateId"}
         assert len(book["bids"]) == len(book["asks"]) == 5
@@ -138,7 +139,7 @@ class TestReads:
 
     def test_another_open_interest_period_has_its_own_history(self, dm: DataManager, symbols: list[str]) -> None:
         rows = dm.get_oi_history(symbols[0], "4h", 5)
-        assert [b["timestamp"] - a["timestamp"] for a, b in zip(rows, rows[1:], strict=False)] == [4 * 3_600_000] * 4
+        assert [b["timestamp"] - a["timestamp"] for a, b in pairwise(rows)] == [4 * 3_600_000] * 4
         until(lambda: all_live(dm, "oi"))
         before = reads(dm)
         assert dm.get_oi_history(symbols[0], "4h", 5)[-1]["timestamp"] == rows[-1]["timestamp"]

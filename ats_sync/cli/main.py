@@ -149,7 +149,7 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "--live", action="store_true", help="on the real exchange (or that of the BINANCE_… environment)"
     )
-    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=50, metavar="N", help="how many (50)")
+    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=40, metavar="N", help="how many (40)")
     command.add_argument(
         "--latency", type=_delay, default=0.2, metavar="S", help="seconds the embedded exchange takes a request (0.2)"
     )

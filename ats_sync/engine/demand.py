@@ -15,7 +15,7 @@ KEPT_PERIODS = 3.0
 SAME_SCAN = 1.0
 """Reads closer together than this (seconds) belong to one scan."""
 REMEMBERED = 86_400.0
-"""When a series that was dropped had last been read counts for so long (seconds): who scans every hour is recognised."""
+"""When a dropped series had last been read counts for so long (seconds): who scans every hour is recognised."""
 SWEEP_EVERY = 60.0
 
 

@@ -173,12 +173,15 @@ class Engine:
             if link is None or not link.up:
                 continue
             frames, since = self._frames_seen.get(link, (link.frames, at.steady))
+            patience = self._patience(connection)
+            if patience == math.inf:
+                since = at.steady
             if link.frames > frames:
                 frames, since = link.frames, at.steady
                 if link.age(at.exchange / 1000.0) > LINK_LATE:
                     self.upkeep.again(CLOCK, at, CLOCK_AGAIN_AFTER)
             seen[link] = (frames, since)
-            if frames and at.steady - since > self._patience(connection):
+            if at.steady - since > patience:
                 self.connections.give_up(connection.number, "it answers pings and delivers nothing", at)
         self._frames_seen = seen
 

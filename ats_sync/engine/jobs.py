@@ -37,6 +37,11 @@ class Fetch:
         """Fetches of one identity want the same answer."""
         return self.key, self.request
 
+    @property
+    def from_id(self) -> int | None:
+        """The trade from which on it asks, None where it does not say."""
+        return next((int(value) for name, value in self.request.params if name == "fromId"), None)
+
 
 @dataclass(eq=False, slots=True)
 class Job:

@@ -278,6 +278,8 @@ class Upkeep:
                 self._schedule(state, at.steady + self._back_off(state, error), cause)
             return
         state.error = None
+        if state.key == CLOCK and not state.known:
+            self._wake_polls(at)  # what was asked before counts as older than it is
         state.known = True
         if mine or fetch.link is not None:
             self._settle(state, fetch, at)
@@ -433,9 +435,13 @@ class Upkeep:
         slept = self._offset is not None and offset - self._offset > SLEPT
         self._offset = offset
         if slept:
-            for state in self.states.values():
-                if state.known and not state.dead and self._polled(state.feed):
-                    self._schedule(state, at.steady, CAUSE_OF_POLL.get(state.key.kind, Cause.POLL))
+            self._wake_polls(at)
+
+    def _wake_polls(self, at: Moment) -> None:
+        """Ask anew at once for everything polled that is known."""
+        for state in self.states.values():
+            if state.known and not state.dead and self._polled(state.feed):
+                self._schedule(state, at.steady, CAUSE_OF_POLL.get(state.key.kind, Cause.POLL))
 
     def waits_for_clock(self) -> bool:
         """Whether the first answer of ``/time`` is still to come: it goes alone, before many threads start,

@@ -115,8 +115,10 @@ class Witnesses:
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
         _add(known, Sighting(ring_trade, traded, at.steady))
         heard = [series.last_heard() for series in klines]
-        for trade, event, _ in heard:
-            _add(known, Sighting(trade, event - TOLD_WITHIN, at.steady))
+        for series, (trade, event, _) in zip(klines, heard, strict=True):
+            # The last event of a candle may come long after its last trade.
+            if not series.heard_final():
+                _add(known, Sighting(trade, event - TOLD_WITHIN, at.steady))
         while known.ripening and known.ripening[0].seen <= at.steady - GRACE:
             known.best = known.ripening.popleft()
         best = known.best

@@ -102,7 +102,15 @@ class Courier:
             self._budget.answered(fetch.request, _used_weight(answer), moment(self._clock))
         if not merge():
             raise NotRunning("closed before the answer came")
-        value = absorb(self._store, fetch.key, answer.body, asked=asked, limit=fetch.limit, link=fetch.link)
+        value = absorb(
+            self._store,
+            fetch.key,
+            answer.body,
+            asked=asked,
+            limit=fetch.limit,
+            link=fetch.link,
+            from_id=fetch.from_id,
+        )
         self._learn(fetch, value, answer)
         return value
 

@@ -12,8 +12,19 @@ from ..venue.decode import DecodeError
 from .book import STREAMED_LEVELS
 from .market import MarketStore
 
+SOME_ROWS = 50
 
-def absorb(store: MarketStore, key: Key, body: bytes, *, asked: int, limit: int, link: Link | None) -> Any:
+
+def absorb(
+    store: MarketStore,
+    key: Key,
+    body: bytes,
+    *,
+    asked: int,
+    limit: int,
+    link: Link | None,
+    from_id: int | None = None,
+) -> Any:
     """Decode the answer that was asked for at exchange time ``asked`` (ms) and merge it, where it is followed.
 
     Returns what was decoded, for those who wait for it: shared, not to be changed. ``limit`` is the number
@@ -21,23 +32,29 @@ def absorb(store: MarketStore, key: Key, body: bytes, *, asked: int, limit: int,
     :class:`~ats_sync.errors.MalformedAnswer`.
     """
     try:
-        return _absorb(store, key, body, asked, limit, link)
+        return _absorb(store, key, body, asked, limit, link, from_id)
     except DecodeError as error:
         raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
 
 
-def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, link: Link | None) -> Any:
+def _absorb(
+    store: MarketStore, key: Key, body: bytes, asked: int, limit: int, link: Link | None, from_id: int | None
+) -> Any:
     if key.kind in CANDLES:
         texts = decode.kline_texts(body)
         series = store.candles(key)
         if series is not None and limit:
+            if not texts and series.following():
+                raise MalformedAnswer(f"the exchange sent no candles for {key}, which has some", status=200)
             series.merge_rest(texts, asked, limit)
         return texts
     if key.kind is Kind.TRADES:
         found = decode.trades(body)
         ring = store.trades.get(key.symbol)
         if ring is not None and limit:
-            ring.merge_rest(found, asked=asked, limit=limit)
+            if not found and from_id is None and (len(ring) or _has_traded(store, key.symbol)):
+                raise MalformedAnswer(f"the exchange sent no trades for {key}", status=200)
+            ring.merge_rest(found, asked=asked, limit=limit, from_id=from_id)
         return found
     if key.kind is Kind.BOOK:
         book = decode.book_snapshot(body)
@@ -77,3 +94,9 @@ def _absorb(store: MarketStore, key: Key, body: bytes, asked: int, limit: int, l
     if key.kind is Kind.CLOCK:
         return decode.server_time(body)
     return decode.json_answer(body)
+
+
+def _has_traded(store: MarketStore, symbol: str) -> bool:
+    """Whether any candle that is held of a symbol tells of a trade."""
+    rows = (series.audit_rows()[-SOME_ROWS:] for (name, _), series in store.klines.items() if name == symbol)
+    return any(decode.text_trades(text) for texts in rows for text in texts)

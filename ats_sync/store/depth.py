@@ -10,7 +10,7 @@ import threading
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import diffs
+from ..venue import diffs, scan
 from ..venue.decode import Book, DecodeError
 from ..venue.diffs import Pair
 from .book import FloatCache, FloatLevels
@@ -90,7 +90,7 @@ class DepthBook:
 
     def ingest(self, frame: bytes, link: Link) -> Notice | None:
         """Take one event of the diff stream."""
-        _, last, previous, event = diffs.scan_diff(frame)
+        _, last, previous, event = scan.scan_diff(frame)
         with self._lock:
             self.received += 1
             if self._suspended:

@@ -161,7 +161,7 @@ class KlineSeries:
                 holed = True
                 break
         else:
-            if newest and len(rows) < limit:
+            if newest and 0 < len(rows) < limit:
                 self.complete = True
         if not rows:
             return False
@@ -329,6 +329,10 @@ class KlineSeries:
         with self._lock:
             frame, event, answered = self._last_frame, self._stream_event, self._answered
         return (decode.scan_kline_last_trade(frame) if frame else -1), event, answered
+
+    def heard_final(self) -> bool:
+        """Whether the newest frame was the last one of its candle."""
+        return b'"x":true' in self._last_frame
 
     # --- reading -------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from .notices import Event, Notice
 from .tape import TradeColumns
 
 MOST_SEGMENTS = 8
-MOST_IN_ANSWER = 1000
 
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
@@ -102,17 +101,24 @@ class TradeRing:
             self._insert(_Segment(number, [entry]))
             return self._gap_notice if self._segments[0].after <= number else None
 
-    def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int) -> None:
-        """Merge a REST answer (ordered by id) asked for at exchange time ``asked`` (ms) with ``limit``.
+    def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int, from_id: int | None = None) -> None:
+        """Merge a REST answer (ordered by id) asked for at exchange time ``asked`` (ms) with ``limit``: from an id
+        on, or the newest.
 
-        One that is shorter than that, or that goes back no further than what is held, shows that there is no more.
+        There is no more where the newest are fewer than that, or where a page begins later than it was to. (An answer
+        that lags behind what is held shows nothing.)
         """
         self.answered = max(self.answered, asked)
-        oldest = self.first_id()
-        if len(found) < limit or found[0].id == 0 or (0 <= oldest <= found[0].id and limit < MOST_IN_ANSWER):
-            self.complete = True
         if not found:
+            self.complete = self.complete or (from_id is None and not len(self))
             return
+        oldest = self.first_id()
+        if from_id is None:
+            no_more = len(found) < limit and found[-1].id >= self.last_id()
+        else:
+            no_more = from_id < found[0].id <= oldest
+        if no_more or found[0].id == 0:
+            self.complete = True
         run: list[bytes] = []
         first = found[0].id
         with self._lock:
@@ -138,6 +144,8 @@ class TradeRing:
                 added = _joined(segment, added)
         kept.append(added)
         kept.sort(key=lambda segment: segment.first)
+        if len(kept) > MOST_SEGMENTS:
+            self.complete = False
         self._segments = kept[-MOST_SEGMENTS:]
 
     def _trim(self) -> None:
@@ -187,7 +195,8 @@ class TradeRing:
             if newest is not None and len(self._segments) > 1:
                 hole = (self._segments[-2].after, newest.first - 1)
             rows = min(len(newest.entries), self.capacity) if newest else 0
-            return TradeStanding(self.link, self.suspected, rows, self.complete, hole, self._event)
+            complete = self.complete and hole is None
+            return TradeStanding(self.link, self.suspected, rows, complete, hole, self._event)
 
     def last_id(self) -> int:
         """The id of the newest trade, -1 where none is known."""

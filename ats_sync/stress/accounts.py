@@ -61,6 +61,8 @@ class Accountant(threading.Thread):
         self._recent: deque[tuple[int, str, int]] = deque()  # (exchange ms, path, weight), the last minute's
         self.waited_for_nothing = 0
         self.most_connections = 0
+        self.most_behind = 0.0
+        """Seconds that the exchange was behind its own clock, while nothing held it up: the machine is too slow."""
         self._lock = threading.Lock()  # guards everything above against the last look of another thread
 
     def run(self) -> None:
@@ -104,6 +106,7 @@ class Accountant(threading.Thread):
         now = sum(each.open and not each.closed_why for each in stats.connections)
         if holding:
             return
+        self.most_behind = max(self.most_behind, stats.behind_ms / 1000.0)
         self.most_connections = max(self.most_connections, now)
         if now > MOST_CONNECTIONS:
             self._world.tally.found(Finding(Promise.CONNECTIONS, f"{now} at once"))

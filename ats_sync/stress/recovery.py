@@ -65,7 +65,9 @@ def wait_for_recovery(world: World, ended: float, accountant: Accountant, grace:
         if recovery.live is not None and passed >= recovery.live + STEADY_FOR:
             differing = different(world, all_series(world) if differing is None else differing, CLOSED)
             passed = time.monotonic() - ended
-            if not differing:
+            if differing is None:
+                recovery.live = None
+            elif not differing:
                 recovery.equal = max(recovery.live, passed if overdue else recovery.live)
                 break
         if passed > bound and not overdue:
@@ -111,9 +113,19 @@ def all_series(world: World) -> set[Series]:
     return {(symbol, interval) for symbol in world.symbols for interval in world.options.intervals}
 
 
-def different(world: World, series: set[Series], closed: int) -> set[Series]:
-    """Those of ``series`` whose newest ``closed`` closed candles in memory are not those of REST."""
-    return {each for each in series if not world.stop.is_set() and not _equal(world, *each, closed)}
+class _NotFromMemory(Exception):
+    """There is nothing in memory to be compared: the series is not live any more."""
+
+
+def different(world: World, series: set[Series], closed: int) -> set[Series] | None:
+    """Those of ``series`` whose newest ``closed`` closed candles in memory are not those of REST.
+
+    None where a series turned out not to be answered from memory.
+    """
+    try:
+        return {each for each in sorted(series) if not world.stop.is_set() and not _equal(world, *each, closed)}
+    except _NotFromMemory:
+        return None
 
 
 def _equal(world: World, symbol: str, interval: str, closed: int) -> bool:
@@ -121,12 +133,15 @@ def _equal(world: World, symbol: str, interval: str, closed: int) -> bool:
     try:
         final_before = exchange.now() - FINAL_AFTER * 1000
         held = manager.rest_shaped.klines(symbol, interval, closed + 1)
-        from_memory = not manager.sources.by_rest()
+        if manager.sources.by_rest():
+            raise _NotFromMemory
         true = {row[0]: row for row in exchange.rest(KLINES, symbol=symbol, interval=interval, limit=closed + 2)}
     except AtsSyncError:
-        return False
+        if symbol in world.delisted:
+            return True
+        raise _NotFromMemory from None
     except ApiError:
         return True  # it was delisted
     length = nominal_length(interval)
     rows = [row for row in held[:-1] if row[0] + length <= final_before]
-    return from_memory and all(row == true.get(row[0], row) for row in rows)
+    return all(row == true.get(row[0], row) for row in rows)

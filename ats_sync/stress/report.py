@@ -35,6 +35,8 @@ class Report:
     weight_allowed: int = 0
     recovery: dict[str, float] = field(default_factory=dict)
     """The slowest, by fault; seconds."""
+    exchange_behind: float = 0.0
+    """Seconds that the embedded exchange was behind its own clock at most; above one the machine was too slow."""
     held_up: int = 0
     """How many recoveries had to wait for budget that had been used before the fault's end."""
     trades_recovery: float = 0.0
@@ -59,6 +61,7 @@ class Report:
             ("streams", f"{self.streams}"),
             ("connections", f"{self.connections}, at most {self.connections_most} at once"),
             ("messages a second", f"{self.messages_per_second:.0f}"),
+            ("exchange behind its clock at most", f"{self.exchange_behind:.1f} s"),
             ("reconnects", f"{self.reconnects}"),
             ("faults", f"{sum(self.faults.values())}"),
             *((f"  {name}", f"{count}") for name, count in sorted(self.faults.items())),

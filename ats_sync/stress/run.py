@@ -161,7 +161,7 @@ class _Run:
         world = self._world
         self._tell(self._line("comparing everything"))
         wait_for_recovery(world, time.monotonic(), self._accountant)
-        for symbol, interval in sorted(different(world, all_series(world), DEPTH)):
+        for symbol, interval in sorted(different(world, all_series(world), DEPTH) or ()):
             world.tally.found(Finding(Promise.DIVERGENCE, f"{symbol} klines {interval} differ from REST at the end"))
         for symbol in world.symbols:
             if symbol in world.warm:
@@ -192,6 +192,7 @@ class _Run:
         report.by_rest = tally.reads - tally.from_memory - sum(tally.raised.values())
         report.checks = dict(tally.checks)
         report.requests = stats["rest_calls_by_cause"]
+        report.exchange_behind = self._accountant.most_behind
         report.weight_most = self._accountant.most_used("fapi")
         report.unsuspected = {kind: seconds for kind, seconds in world.unsuspected.items() if seconds > 0}
         report.broken = {promise.value: count for promise, count in tally.broken.items()}

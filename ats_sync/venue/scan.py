@@ -1,14 +1,14 @@
 """Scanning the frames that make up nearly all of the traffic, faster than key by key.
 
-Each function here answers what its namesake in :mod:`~ats_sync.venue.decode` answers, or leaves the frame to it:
-nothing is accepted here that is refused there.
+Each function here answers what its namesake in :mod:`~ats_sync.venue.decode` or ``diffs`` answers, or leaves the
+frame to it: nothing is accepted here that is refused there.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from . import decode
+from . import decode, diffs
 
 _COMMA: Final = 44
 _END: Final = b"}}"
@@ -91,6 +91,34 @@ def scan_book(frame: bytes) -> tuple[int, int]:
     ):
         return int(update), int(event)
     return decode.scan_book(frame)
+
+
+def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
+    """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
+    at = frame.find(b'"E":') + 4
+    event = frame[at : at + _TIME]
+    begin = frame.find(b'"U":') + 4
+    first = frame[begin : frame.find(b",", begin)]
+    begin = frame.find(b'"u":') + 4
+    last = frame[begin : frame.find(b",", begin)]
+    begin = frame.find(b'"pu":') + 5
+    previous = frame[begin : frame.find(b",", begin)]
+    if (
+        event.isdigit()
+        and first.isdigit()
+        and last.isdigit()
+        and previous.isdigit()
+        and frame[-2:] == _END
+        and frame[at + _TIME] == _COMMA
+        and len(first) <= _LONGEST
+        and len(last) <= _LONGEST
+        and len(previous) <= _LONGEST
+    ):
+        update_id, since = int(last), int(previous)
+        found = int(first), update_id, since, int(event)
+        if found[0] <= update_id and since <= update_id:
+            return found
+    return diffs.scan_diff(frame)
 
 
 def scan_trade(frame: bytes) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ats_sync.simulator import SimulatedExchange
 
+from .libraries import LIBRARIES
 from .machine import PRODUCER, Child, child, pin
 from .ours import INTERVALS, Ours
 from .report import OURS, Report
@@ -16,6 +17,7 @@ from .rivals import RIVALS
 RATE = 5_000.0
 FLAT_OUT = "flat out"
 AT_RATE = "at 5,000 frames/s"
+SILENCE = 2.0
 MIXES: dict[str, dict[str, float]] = {
     "depth20": {"kline": 0.47, "depth20@100ms": 0.30, "aggTrade": 0.22, "markPrice": 0.01},
     "diffs": {"kline": 0.47, "depth@100ms": 0.30, "aggTrade": 0.22, "markPrice": 0.01},
@@ -58,11 +60,12 @@ def streams(symbols: Sequence[str], mix: str) -> dict[str, list[str]]:
 
 def cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, seconds: float) -> tuple[float, float]:
     """``(µs of CPU a frame, frames a second)`` of a client under a flood."""
-    ex.blast(None, RATE, 0.3, mix=MIXES[mix])
+    frames = client.cpu()[1]
+    _settle(client, frames + ex.blast(None, RATE, 0.3, mix=MIXES[mix]).frames)
     cpu, frames = client.cpu()
     begun = time.perf_counter()
     sent = ex.blast(None, rate, seconds, mix=MIXES[mix])
-    _settle(client)
+    _settle(client, frames + sent.frames)
     took = time.perf_counter() - begun
     cpu_after, frames_after = client.cpu()
     taken = frames_after - frames
@@ -71,13 +74,13 @@ def cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, sec
     return (cpu_after - cpu) / taken * 1e6, taken / took
 
 
-def _settle(client: Child) -> None:
-    """Until what was sent has been taken."""
-    deadline = time.monotonic() + 60.0
-    before = -1
-    while (now := client.cpu()[1]) != before and time.monotonic() < deadline:
-        before = now
-        time.sleep(0.05)
+def _settle(client: Child, expected: int) -> None:
+    """Until what was sent has been taken, or nothing more comes."""
+    before, progress = -1, time.monotonic()
+    while (now := client.cpu()[1]) < expected and time.monotonic() < progress + SILENCE:
+        if now != before:
+            before, progress = now, time.monotonic()
+        time.sleep(0.02)
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
@@ -98,11 +101,12 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
 def _rivals(report: Report, ex: SimulatedExchange, where: str, mix: str, seconds: float, *, quick: bool) -> None:
     section = f"Ingest, {where}: µs of CPU a frame"
     wanted = streams(ex.symbols, mix)
-    for name, rival in RIVALS.items():
-        if mix == "diffs" and name not in (NAIVE, PICOWS, FLOOR):
+    libraries = {} if quick else LIBRARIES
+    for name, rival in (RIVALS | libraries).items():
+        if (mix == "diffs" or ex.ca_file) and name not in (NAIVE, PICOWS, FLOOR, *LIBRARIES):
             continue
         try:
-            with child(rival, base=ex.fstream_url, streams=wanted, ca_file=ex.ca_file) as client:
+            with child(rival, base=ex.fstream_url, streams=wanted, ca_file=ex.ca_file, rest=ex.fapi_url) as client:
                 for case, rate in ((FLAT_OUT, None), (AT_RATE, RATE)):
                     value, pace = cost(ex, client, mix, rate, seconds)
                     report.add(section, case, name, value, "µs", note=f"{pace:,.0f} frames/s")

@@ -46,8 +46,9 @@ def quickest_loads() -> Loads:
 class Rival(ABC):
     """One thread a route; ``count`` is by route, so that no two threads add to one number."""
 
-    def __init__(self, base: str, streams: Streams, ca_file: str | None) -> None:
+    def __init__(self, base: str, streams: Streams, ca_file: str | None, rest: str) -> None:
         self.base = base
+        self.rest = rest
         self.streams = streams
         self.ca_file = ca_file
         self.latest: dict[str, Any] = {}

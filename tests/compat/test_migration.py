@@ -139,6 +139,7 @@ def first_reads(environment: None, exchange: SimulatedExchange) -> dict[tuple[st
         found = {(name, symbol): read(symbol.lower()) for name, (read, _) in FUNCTIONS.items() for symbol in READ}
         for read_all, _ in FOR_ALL.values():
             read_all()
+        found["get_funding_hist", NEW] = binance.get_funding_hist(NEW, 100)  # funded every hour
     return found
 
 
@@ -244,6 +245,16 @@ class TestMemory:
         self, manager: DataManager, exchange: SimulatedExchange, wire: Wire
     ) -> None:
         check_all(exchange, wire, STREAMED)
+
+    def test_the_funding_of_the_turn_is_known(
+        self, manager: DataManager, first_reads: dict[tuple[str, str], Any], exchange: SimulatedExchange
+    ) -> None:
+        turn = (exchange.settings.start or 0) + round(1000 * LEAD)
+        assert first_reads["get_funding_hist", NEW][-1]["fundingTime"] < turn
+        until(
+            lambda: binance.get_funding_hist(NEW, 100) == exchange.rest("/fapi/v1/fundingRate", symbol=NEW, limit=100)
+        )
+        assert binance.get_funding_hist(NEW, 100)[-1]["fundingTime"] == turn
 
     def test_every_function_gives_what_rest_has_after_a_reconnect(
         self, manager: DataManager, exchange: SimulatedExchange, wire: Wire

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 SYMBOLS, THREADS = 200, 20
 WEIGHT_LIMIT = 48_000
 """Twenty minutes' worth, so that a first scan is not spread over some of them."""
-LEAD = 45.0
+LEAD = 40.0
 """Seconds from the start to the turn of the hour."""
 PATIENCE = 120.0
 NO_PAIR = "HTTP 400, code -1121"

@@ -83,6 +83,31 @@ def test_batches_and_message_limits_are_kept(route: Route) -> None:
             assert len(in_a_second) <= MESSAGES_PER_SECOND[route.value] - 2
 
 
+@pytest.mark.parametrize("route", list(Route))
+def test_message_limits_are_kept_where_messages_arrive_however_late_they_are_sent(route: Route) -> None:
+    wire = wire_of(names(1, route))
+    settle(wire)
+    (number,) = wire.open
+    arrived: list[float] = []
+    told = wire.answer
+
+    def answer(where: int, method: str, batch: list[str]) -> Any:
+        # In order: what was sent later arrives no sooner.
+        arrived.append(max([wire.now + wire.latency / 2, *arrived[-1:]]))
+        return told(where, method, batch)
+
+    wire.answer = answer
+    for i in range(100):
+        # A thread that is held up for a while sends all at once what it was given meanwhile.
+        wire.latency = 2.0 - 0.1 * (i % 20)
+        wire.connections.want([(f"t{i}@x", route)], wire.at())
+        wire.run(0.1)
+    settle(wire)
+    assert wire.subscribed[number] >= {f"t{i}@x" for i in range(100)}
+    for i, first in enumerate(arrived):
+        assert sum(when < first + 1.0 for when in arrived[i:]) <= MESSAGES_PER_SECOND[route.value] - 2
+
+
 def test_every_message_has_its_own_id_and_is_utf8() -> None:
     connections = Connections(Config(), random.Random(1))
     wire = Wire(connections)

@@ -19,7 +19,8 @@ def test_memory_always_answers(setting: int, age: float) -> None:
     assert world.served["memory"] == len(WHOLE_TAPE)
     assert world.served["fresh"] > 1_000
     assert world.process.counters.requests()["read"] == 0
-    assert [state.key for state in world.process.engine.upkeep.states.values() if state.remedies] == []
+    suspected = [state.key for state in world.process.engine.upkeep.states.values() if state.remedies]
+    assert suspected == []
 
 
 def test_hand_overs_happen() -> None:

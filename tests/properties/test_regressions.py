@@ -127,3 +127,10 @@ def test_a_short_page_of_trades_from_a_lagging_replica_is_not_the_beginning_of_t
 
 def test_an_empty_answer_is_not_the_beginning_of_trading() -> None:
     run(Schedule(setting=0, seed=6, faults=(Rest(0, 12_000, "[]", 0.5), Cut(9_000))))
+
+
+@pytest.mark.parametrize("age", [23 * 3600.0, 25.0], ids=["one connection", "hand-overs"])
+def test_the_final_event_of_a_thin_candle_is_no_evidence_of_a_recent_trade(age: float) -> None:
+    """Where late changes stay untold, it named a trade that the streams of longer candles rightly lacked."""
+    world = run(Schedule(setting=2, seed=2, reads=(Read(250_000, "klines"),), connection_max_age=age))
+    assert [state.key for state in world.process.engine.upkeep.states.values() if state.remedies] == []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ats_sync.venue import decode, scan
+from ats_sync.venue import decode, diffs, scan
 from ats_sync.venue.decode import DecodeError
 
 from . import recording as real
@@ -53,10 +53,14 @@ def spoilt(draw: st.DrawFn, frame: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("quick", "careful", "good"),
-    [(scan.scan_book, decode.scan_book, BOOK), (scan.scan_trade, decode.scan_trade, TRADE)],
-    ids=["book", "trade"],
+    [
+        (scan.scan_book, decode.scan_book, BOOK),
+        (scan.scan_trade, decode.scan_trade, TRADE),
+        (scan.scan_diff, diffs.scan_diff, BOOK),
+    ],
+    ids=["book", "trade", "diff"],
 )
-class TestBooksAndTrades:
+class TestFramesByThemselves:
     def test_a_plain_frame(
         self,
         quick: Callable[[bytes], Any],
@@ -65,8 +69,8 @@ class TestBooksAndTrades:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         expected = careful(good)
-        for name in ("scan_book", "scan_trade"):
-            monkeypatch.delattr(decode, name)
+        for module, name in ((decode, "scan_book"), (decode, "scan_trade"), (diffs, "scan_diff")):
+            monkeypatch.delattr(module, name)
         assert quick(good) == expected, "and without help"
 
     @given(order=st.permutations(["e", "E", "T", "s", "st", "ps"]), place=st.integers(0, 6))

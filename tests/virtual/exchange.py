@@ -191,6 +191,8 @@ class Exchange:
         """Each turns a frame into what is sent instead: ``(delay, frame)``."""
         self.rest_faults: list[RestFault] = []
         self.delisted: set[str] = set()
+        self.asked: dict[str, list[int]] = {symbol: [] for symbol in tape.setting.symbols}
+        """When (true ms) something was asked for a symbol."""
         self.counts = {"frames": 0, "requests": 0, "connects": 0}
         self._next_group()
 
@@ -316,6 +318,7 @@ class Exchange:
         """Take one request from the client; ``reply`` is called when the answer arrives, perhaps never."""
         line, now = self.line, self.line.now
         self.counts["requests"] += 1
+        self.asked.get(params.get("symbol", ""), []).append(now)
         endpoint = ENDPOINTS[host].get(path)
         weight = endpoint.weight(params) if endpoint is not None else 1
         self._check_budget(host, path, weight, now)
@@ -348,8 +351,15 @@ class Exchange:
         return None
 
     def _answer(
-        self, host: str, path: str, params: dict[str, str], weight: int, fault: RestFault | None, down: int, reply: Reply
-    ) -> None:  # fmt: skip
+        self,
+        host: str,
+        path: str,
+        params: dict[str, str],
+        weight: int,
+        fault: RestFault | None,
+        down: int,
+        reply: Reply,
+    ) -> None:
         line, now = self.line, self.line.now
         if self.dark:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -11,6 +12,9 @@ from .faults import Fault
 from .tape import SETTINGS
 from .world import Read, Schedule
 
+FAST = settings(
+    deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 HORIZON = 60_000
 """Faults begin before this (ms)."""
 

@@ -7,6 +7,7 @@ had not made by ``until``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from ats_sync.venue.decode import Book, Mark, Trade
@@ -25,7 +26,7 @@ Row = list[Any]
 
 def check_invariants(rows: Sequence[Row], interval: str) -> None:
     """Open times strictly increasing by the interval, prices in order."""
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         if next_open(interval, before[0]) != after[0]:
             raise BrokenPromise(f"a hole or a duplicate: {before[0]} is followed by {after[0]} in {interval}")
     for row in rows:
@@ -90,7 +91,7 @@ def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth,
 
 def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: int) -> None:
     """Consecutive, true, and up to ``last_told`` at least."""
-    for before, after in zip(trades, trades[1:], strict=False):
+    for before, after in pairwise(trades):
         if after.id != before.id + 1:
             raise BrokenPromise(f"a hole or a duplicate: trade {before.id} is followed by {after.id}")
     for trade in (*trades[:2], *trades[-3:]):

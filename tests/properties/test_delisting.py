@@ -1,0 +1,31 @@
+"""A symbol leaves the exchange: its reads say so, it costs nothing more, the others go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.errors import InvalidSymbol
+from ats_sync.reads import memory_only
+
+from ..virtual.faults import Cut, Delist
+from ..virtual.world import Read, Schedule, run
+
+
+@pytest.mark.parametrize("symbol", [0, 1, 2])
+@pytest.mark.parametrize("setting", [0, 3])
+def test_a_delisted_symbol_is_found_out_and_left_alone(setting: int, symbol: int) -> None:
+    names = ("BTCUSDT", "币安人生USDT", "BTCDOMUSDT")
+    world = run(
+        Schedule(
+            setting,
+            seed=symbol,
+            faults=(Delist(20_000, names[symbol]), Cut(120_000)),
+            reads=(Read(200_000, "klines", symbol), Read(230_000, "trades", symbol)),
+        )
+    )
+    assert set(world.process.store.delisted) == {names[symbol]}
+    assert world.served["raised"] == 2
+    with memory_only(), pytest.raises(InvalidSymbol, match=names[symbol]):
+        world.process.reads.klines(names[symbol], "1m", 5, max_age=None, exact=True)
+    requests = world.exchange.asked[names[symbol]]
+    assert [at for at in requests if at > world.line.start + 200_000] == []

@@ -1,0 +1,17 @@
+"""The promises under random schedules in which the process stops, the machine sleeps, clocks are set.
+
+A failure prints its schedule; ``run()`` repeats it exactly.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+
+from ..virtual.schedules import FAST, process_faults, schedules
+from ..virtual.world import Schedule, run
+
+
+@settings(FAST, max_examples=100)
+@given(schedules(process_faults))
+def test_the_promises_hold(schedule: Schedule) -> None:
+    run(schedule)
