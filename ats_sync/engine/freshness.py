@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..store.link import Link
+from ..store.link import AHEAD, Link
 
 
 def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence: float) -> str:
@@ -22,8 +22,8 @@ def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence
 
 
 def within(age: float, bound: float | None, max_age: float | None) -> bool:
-    """Whether an age (seconds) is inside the bound and what the caller asked for."""
-    return (bound is None or age <= bound) and (max_age is None or age <= max_age)
+    """Whether an age (seconds) is inside the bound and what the caller asked for. A time to come proves nothing."""
+    return age >= -AHEAD and (bound is None or age <= bound) and (max_age is None or age <= max_age)
 
 
 def tightened(bound: float, max_age: float | None) -> float:

@@ -5,7 +5,8 @@ has not heard of a trade its siblings have known of for a while is suspected. Th
 seconds do the same for the books.
 
 A kline stream is throttled: what was traded within a moment of its last event may rightly stay untold until the
-next trade. So only a trade that surely happened later than that is evidence against it.
+next trade. So only a trade that surely happened later than that is evidence against it, or one that the stream of
+aggregated trades, which is not throttled, lacks too.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ GRACE = 1.5
 """Seconds that evidence must be old before it counts: siblings are not told at the same instant."""
 BOOK_GRACE = 0.6
 DEPTH_GRACE = 1.0
+AHEAD = 2000
+"""An event that bears a time so far (ms) in the future has a wrong one."""
 KLINE_THROTTLE = 400
 """Trades within this long (ms) of a kline event may stay untold."""
 TOLD_WITHIN = 300
@@ -114,7 +117,7 @@ class Witnesses:
         ring = self._store.trades.get(symbol)
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
         _add(known, Sighting(ring_trade, traded, at.steady))
-        heard = [series.last_heard() for series in klines]
+        heard = [series.last_heard(at.exchange + AHEAD) for series in klines]
         for series, (trade, event, _) in zip(klines, heard, strict=True):
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
@@ -122,11 +125,13 @@ class Witnesses:
         while known.ripening and known.ripening[0].seen <= at.steady - GRACE:
             known.best = known.ripening.popleft()
         best = known.best
-        if ring is not None and ring_trade < best.trade and _current(ring.link, at):
+        ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
+        if ring is not None and ring_silent:
             yield ring.key, "its stream is silent though the symbol trades"
         for series, (trade, event, answered) in zip(klines, heard, strict=True):
-            told_until = max(event, answered) + KLINE_THROTTLE
-            if trade < best.trade and best.happened > told_until and _current(series.link, at):
+            # Beside a stream that surely died, what could be explained by throttling is no longer believed to be.
+            surely = ring_silent or best.happened > max(event, answered) + KLINE_THROTTLE
+            if trade < best.trade and surely and _current(series.link, at):
                 yield series.key, "its stream is silent though the symbol trades"
 
     def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
@@ -165,13 +170,16 @@ def _add(known: _Symbol, sighting: Sighting) -> None:
     newest = known.ripening[-1] if known.ripening else known.best
     if sighting.trade > newest.trade:
         known.ripening.append(sighting)
-    elif sighting.trade == newest.trade and sighting.happened > newest.happened:
-        # Another witness places the same trade later: keep when it was first seen.
-        better = newest._replace(happened=sighting.happened)
-        if known.ripening:
-            known.ripening[-1] = better
-        else:
-            known.best = better
+    # What was traded no earlier can not have happened earlier; when it was first seen is kept.
+    known.best = _placed(known.best, sighting)
+    for index, each in enumerate(known.ripening):
+        known.ripening[index] = _placed(each, sighting)
+
+
+def _placed(held: Sighting, other: Sighting) -> Sighting:
+    if 0 <= other.trade <= held.trade and other.happened > held.happened:
+        return held._replace(happened=other.happened)
+    return held
 
 
 def _current(link: Link | None, at: Moment) -> bool:

@@ -52,7 +52,7 @@ def _absorb(
         found = decode.trades(body)
         ring = store.trades.get(key.symbol)
         if ring is not None and limit:
-            if not found and from_id is None and (len(ring) or _has_traded(store, key.symbol)):
+            if not found and from_id is None and (len(ring) or not _has_never_traded(store, key.symbol)):
                 raise MalformedAnswer(f"the exchange sent no trades for {key}", status=200)
             ring.merge_rest(found, asked=asked, limit=limit, from_id=from_id)
         return found
@@ -96,7 +96,10 @@ def _absorb(
     return decode.json_answer(body)
 
 
-def _has_traded(store: MarketStore, symbol: str) -> bool:
-    """Whether any candle that is held of a symbol tells of a trade."""
-    rows = (series.audit_rows()[-SOME_ROWS:] for (name, _), series in store.klines.items() if name == symbol)
-    return any(decode.text_trades(text) for texts in rows for text in texts)
+def _has_never_traded(store: MarketStore, symbol: str) -> bool:
+    """Whether what is known of a symbol's candles allows that there are no trades of it."""
+    series = [each for (name, _), each in store.klines.items() if name == symbol]
+    if not any(len(each) for each in series):
+        return not series
+    rows = (each.audit_rows()[-SOME_ROWS:] for each in series)
+    return not any(decode.text_trades(text) for texts in rows for text in texts)

@@ -321,12 +321,15 @@ class KlineSeries:
         self.suspected = reason
         self.link = None
 
-    def last_heard(self) -> tuple[int, int, int]:
+    def last_heard(self, until: int | None = None) -> tuple[int, int, int]:
         """``(id of the last trade its stream told of, that event's time, time of the newest answer merged)``, ms.
 
-        The id is -1 where no frame came yet, or where the candle has no trade.
+        The id is -1 where no frame came yet, or where the candle has no trade. An event that bears a time later than
+        ``until`` has a wrong one: it counts as of then, so that what comes next is newer.
         """
         with self._lock:
+            if until is not None and self._stream_event > until:
+                self._stream_event = until
             frame, event, answered = self._last_frame, self._stream_event, self._answered
         return (decode.scan_kline_last_trade(frame) if frame else -1), event, answered
 

@@ -41,6 +41,7 @@ def test_a_tightened_bound_is_held() -> None:
         (5.0, 4.0, 10.0, False),
         (0.0, 5.0, 0.0, True),
         (-1.0, 5.0, None, True),
+        (-3.0, 5.0, None, False),
     ],
 )
 def test_an_age_is_held_against_both_bounds(

@@ -130,6 +130,32 @@ def test_a_trade_within_the_throttle_of_a_kline_event_may_rightly_stay_untold(co
     assert court.suspects(30.0) == set()
 
 
+def test_beside_a_dead_stream_of_trades_the_throttle_explains_nothing(court: Court) -> None:
+    court.tickers(100)
+    court.second += 0.5
+    court.kline("1m", 100)
+    court.kline("1h", 100)
+    court.second += 0.5
+    court.tickers(101)
+    found = [(round(when, 3), key) for when, key in court.looks(3.0)]
+    assert {key for _, key in found} == {TRADES, MINUTES, HOURS}
+    assert {when for when, _ in found[:3]} == {found[0][0]}, "in the same look"
+
+
+def test_a_trade_seen_late_tells_when_those_after_it_happened_at_the_earliest(court: Court) -> None:
+    court.tickers(100)
+    court.second += 1.0
+    court.kline("1m", 100)
+    court.kline("1h", 100)
+    court.second += 1.0
+    court.tickers(102)
+    court.trade(101)
+    court.second -= 0.5
+    court.trade(102)
+    court.second += 0.5
+    assert court.suspects(3.0) == {MINUTES, HOURS}
+
+
 def test_a_quiet_market_makes_nobody_suspect(court: Court) -> None:
     court.tickers(100)
     for _ in range(60):

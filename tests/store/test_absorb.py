@@ -70,6 +70,28 @@ def test_trades_that_begin_with_the_first_are_complete(store: MarketStore) -> No
     assert [trade.id for trade in ring.read(9)] == [0, 1, 2, 3, 4]
 
 
+def test_an_empty_answer_about_candles_that_are_there_is_unusable(store: MarketStore) -> None:
+    take(store, KLINES, b"[]", limit=499)
+    assert not store.klines[SYMBOL, "1m"].complete, "there is always the open candle"
+    take(store, KLINES, ROWS, limit=499)
+    with pytest.raises(MalformedAnswer):
+        take(store, KLINES, b"[]", limit=2)
+
+
+def test_an_empty_answer_about_trades_is_believed_where_the_candles_tell_of_none(store: MarketStore) -> None:
+    with pytest.raises(MalformedAnswer):
+        take(store, TRADES, b"[]", limit=1000)
+    take(store, KLINES, compact([samples.row(MIDNIGHT, trades=0), samples.row(MIDNIGHT + MINUTE, trades=0)]), limit=499)
+    assert take(store, TRADES, b"[]", limit=1000) == []
+    assert store.trades[SYMBOL].complete
+
+
+def test_an_empty_answer_about_trades_is_unusable_where_the_candles_tell_of_some(store: MarketStore) -> None:
+    take(store, KLINES, ROWS, limit=499)
+    with pytest.raises(MalformedAnswer):
+        take(store, TRADES, b"[]", limit=1000)
+
+
 def test_a_book_is_merged_with_the_subscription_it_was_asked_on(store: MarketStore) -> None:
     take(store, BOOK, compact(samples.rest_book(5)), limit=20, link=LINK)
     assert store.books[SYMBOL].standing().link is LINK

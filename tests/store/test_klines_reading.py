@@ -225,3 +225,16 @@ def test_it_tells_the_last_trade_it_has_heard_of() -> None:
     series.ingest(truth.frame(1, 5), LINK)
     series.ingest(truth.frame(1, 4), LINK)
     assert series.last_heard()[:2] == (2_004, truth.told_at(1, 5))
+
+
+def test_an_event_out_of_the_future_does_not_make_what_comes_next_old() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    series = warmed(truth, 1)
+    wrong = truth.frame(1, 4).replace(b'"E":1', b'"E":9', 1)
+    series.ingest(wrong, LINK)
+    told = truth.told_at(1, 4)
+    assert series.last_heard(told)[1] == told
+    series.suspect("silent")
+    series.ingest(truth.frame(1, 5), LINK)
+    assert not series.suspected
+    assert series.last_heard()[:2] == (2_004, truth.told_at(1, 5))
