@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from .clock import Clock
 from .config import Config
 from .engine.budget import Usage
-from .engine.freshness import stream_doubt, tightened, within
+from .engine.freshness import TIME_IN_DOUBT, stream_doubt, tightened, within
 from .engine.jobs import Fetch
 from .engine.upkeep import tail_limit
 from .errors import (
@@ -511,7 +511,7 @@ class Reads:
     def _stream_doubt(self, link: Link | None, suspected: str, exchange: float, silence: float) -> str:
         """As :func:`~ats_sync.engine.freshness.stream_doubt`; and while the time is in doubt, so is everything."""
         if not self._clock.proven():
-            return "the exchange's time is in doubt"
+            return TIME_IN_DOUBT
         return stream_doubt(link, suspected, exchange, silence)
 
     # --- routing ---------------------------------------------------------------------------------------

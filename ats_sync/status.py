@@ -11,7 +11,7 @@ from enum import Enum
 from .clock import Clock
 from .engine.connections import Connection, Progress
 from .engine.engine import Engine
-from .engine.freshness import stream_doubt
+from .engine.freshness import TIME_IN_DOUBT, stream_doubt
 from .engine.upkeep import State
 from .feeds import CANDLES, FEEDS, Key, Kind
 from .store.market import MarketStore, stream_of
@@ -129,20 +129,22 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
 
 def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[FeedStatus, ...]:
     """Every series the engine keeps. Its lock is held by the caller."""
-    exchange = clock.exchange()
+    exchange, proven = clock.exchange(), clock.proven()
     return tuple(
-        _feed(key, state, engine, store, exchange)
+        _feed(key, state, engine, store, exchange, proven)
         for key, state in engine.upkeep.states.items()
         if key.kind not in (Kind.LISTINGS, Kind.CLOCK)
     )
 
 
-def _feed(key: Key, state: State, engine: Engine, store: MarketStore, exchange: float) -> FeedStatus:
+def _feed(key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, proven: bool) -> FeedStatus:
     event = event_of(store, key)
     age = max(0.0, exchange - event / 1000.0) if event else None
     if state.dead:
         return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.GONE, age, state.dead)
     shown, reason = _judge(key, state, engine, store, exchange, age)
+    if shown is FeedState.LIVE and not proven:
+        shown, reason = FeedState.DEGRADED, TIME_IN_DOUBT
     if state.error is not None and shown not in (FeedState.LIVE, FeedState.POLLED):
         reason = f"{reason}; last error: {state.error}"
     return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason)

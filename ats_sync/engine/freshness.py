@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..store.link import AHEAD, Link
 
+TIME_IN_DOUBT = "the exchange's time is in doubt"
+
 
 def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence: float) -> str:
     """Why a streamed series can not be trusted at this exchange time (seconds); "" when it can.

@@ -30,6 +30,9 @@ candles are told of only every 2 s)."""
 CONFIRMED_WITHIN = 60_000
 """How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
 MOST_AHEAD = 1600
+"""Candles beyond the closed ones that are held."""
+MOST_DECODED = 4
+"""Of them, how many are remembered decoded."""
 
 T = TypeVar("T")
 _new = tuple.__new__
@@ -79,7 +82,8 @@ class KlineSeries:
         self._version = 0
         self._floats = FloatColumns()
         self._strings = ExactRows(budget)
-        self._open_text: tuple[Candle, bytes, Row] | None = None
+        # By open time. Just after a turn there are two: the one before may not be final yet.
+        self._ahead_decoded: dict[int, tuple[Candle, bytes, Row]] = {}
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
@@ -439,18 +443,21 @@ class KlineSeries:
         return chain
 
     def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row]:
-        """A candle beyond the closed ones with its text and its row, remembered until another is asked for.
+        """A candle beyond the closed ones with its text and its row, remembered until a newer version is asked for.
 
         Raises :class:`DecodeError` where it turns out to be unusable; it is then forgotten.
         """
-        remembered = self._open_text
+        remembered = self._ahead_decoded.get(candle.opened)
         if remembered is None or remembered[0] is not candle:
             try:
                 text = candle.text()
             except DecodeError:
                 self.discard_open(candle)
                 raise
-            self._open_text = remembered = (candle, text, decode.string_rows((text,))[0])
+            remembered = (candle, text, decode.string_rows((text,))[0])
+            self._ahead_decoded[candle.opened] = remembered
+            for opened in sorted(self._ahead_decoded.copy())[:-MOST_DECODED]:
+                self._ahead_decoded.pop(opened, None)
         return remembered
 
     def remember(self, memo: Memo[T], decoded: T, version: int) -> None:

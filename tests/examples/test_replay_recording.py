@@ -37,7 +37,9 @@ def test_the_real_recording(recording: Path) -> None:
 
 
 def test_the_real_recording_all_at_once(recording: Path) -> None:
-    out = output("replay_recording.py", str(recording), "--speed", "1000")
+    # (What it logs is its own affair: an exchange whose clock runs a thousand times as fast is suspicious.)
+    code, out, _ = run(str(EXAMPLES / "replay_recording.py"), str(recording), "--speed", "1000")
+    assert code == 0, out
     assert "4 final candles are final, 91 trades are held in order" in out
 
 
@@ -68,7 +70,7 @@ def test_a_lost_trade_is_found(
     monkeypatch.setattr(sys, "argv", ["replay_recording.py", str(tmp_path / "a"), "--speed", "20"])
     assert example.main() == 1
     out = capsys.readouterr().out
-    assert "wrong: SUSHIUSDT" in out or "wrong: not all of it was answered from memory" in out
+    assert "wrong: SUSHIUSDT" in out
     assert "wrong: CTKUSDT" not in out
 
 

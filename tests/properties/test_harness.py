@@ -82,9 +82,7 @@ def test_an_older_version_of_a_candle_wins(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(klines.KlineSeries, "_hold", any_version)
     reads = tuple(Read(at, "klines", symbol=at // 250 % 3, limit=3) for at in range(6_000, 60_000, 250))
-    notice(
-        *spread(Rest(5_000, 60_000, "slow down"), *(Cut(at) for at in range(8_000, 60_000, 7_000)), reads=reads)
-    )
+    notice(*spread(Rest(5_000, 60_000, "slow down"), *(Cut(at) for at in range(8_000, 60_000, 7_000)), reads=reads))
 
 
 def test_an_older_book_wins(monkeypatch: pytest.MonkeyPatch) -> None:
