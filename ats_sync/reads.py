@@ -16,7 +16,7 @@ from .config import Config
 from .engine.budget import Usage
 from .engine.freshness import TIME_IN_DOUBT, stream_doubt, tightened, within
 from .engine.jobs import Fetch
-from .engine.upkeep import tail_limit
+from .engine.plans import klines_request, tail_limit
 from .errors import (
     AtsSyncError,
     DataError,
@@ -184,7 +184,7 @@ class Reads:
         if not enough or tail is None or tail >= limit:
             return self._klines_by_rest(series.key, limit, exact, series)
         try:
-            texts: list[bytes] = self._fetch(series.key, _klines_request(series.key, tail), tail)
+            texts: list[bytes] = self._fetch(series.key, klines_request(series.key, tail), tail)
             now = self._clock.exchange_ms()
             standing = series.standing(now)
             if texts and (standing.rows >= limit or standing.complete):
@@ -201,7 +201,7 @@ class Reads:
 
     def _klines_by_rest(self, key: Key, limit: int, exact: bool, series: KlineSeries | None = None) -> list[Row]:
         try:
-            texts: list[bytes] = self._fetch(key, _klines_request(key, limit), limit)
+            texts: list[bytes] = self._fetch(key, klines_request(key, limit), limit)
         except RequestError as error:
             if series is not None:
                 self._give_up_klines(series, limit, exact, error)
@@ -564,11 +564,6 @@ class Reads:
     def _cast(kind: type[T], value: Any) -> T:
         assert isinstance(value, kind)
         return value
-
-
-def _klines_request(key: Key, limit: int) -> Request:
-    ask = endpoints.spot_klines if key.kind is Kind.SPOT_KLINES else endpoints.klines
-    return ask(key.symbol, key.interval, limit)
 
 
 def _without_hole(rows: list[Row], interval: str) -> bool:

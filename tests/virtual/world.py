@@ -362,7 +362,7 @@ class World:
         process = self.process
         return {
             key
-            for key in process.engine.upkeep.given_up
+            for key in process.engine.upkeep.remedies.given_up
             if process.store is not None and self._is_damaged(stream_of(key) or "?")
         }
 
@@ -370,8 +370,8 @@ class World:
         engine, process = self.process.engine, self.process
         states = len(engine.upkeep.states)
         sizes = {
-            "agenda": (len(engine.upkeep._agenda), 40 * states),
-            "held": (len(engine.upkeep._held), states),
+            "agenda": (len(engine.upkeep._agenda._heap), 40 * states),
+            "held": (len(engine.upkeep._agenda._held), states),
             "fetches": (len(engine.upkeep.fetches), 0),
             "actions": (len(engine.connections.actions), 0),
             "connections": (len(engine.connections.connections), 4),
