@@ -30,7 +30,7 @@ from .errors import (
     StartTimeout,
 )
 from .manager import DataManager
-from .reads import memory_only
+from .reads.routing import memory_only
 from .rest_shaped import RestShaped
 from .shared import get_data_manager, reset_data_manager
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status

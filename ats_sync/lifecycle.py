@@ -13,7 +13,7 @@ from .engine.budget import Budget
 from .engine.engine import SHARED, WITNESSES
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import Key
-from .reads import Reads
+from .reads.reads import Reads
 from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests

@@ -13,7 +13,7 @@ from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .following import Following
 from .lifecycle import Lifecycle
-from .reads import check_limit, check_max_age
+from .reads.arguments import check_limit, check_max_age
 from .rest_shaped import RestShaped
 from .runtime.courier import moment
 from .runtime.runtime import Runtime
@@ -191,7 +191,7 @@ class DataManager:
         """
         symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
-        return self._life.alive().klines(symbol, interval, limit, max_age=max_age, exact=False)
+        return self._life.alive().candles.rows(symbol, interval, limit, max_age=max_age, exact=False)
 
     def get_klines_array(self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None) -> Any:
         """:meth:`get_klines` as a NumPy structured array (the extra ``arrays``).
@@ -215,7 +215,7 @@ class DataManager:
     ) -> Any:
         symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
-        return shaped(shape, lambda: self._life.alive().kline_columns(symbol, interval, limit, max_age=max_age))
+        return shaped(shape, lambda: self._life.alive().candles.columns(symbol, interval, limit, max_age=max_age))
 
     def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> dict[str, Any]:
         """``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.
@@ -233,17 +233,19 @@ class DataManager:
             series = store.books.get(symbol) if limit <= STREAMED_LEVELS else store.depths.get(symbol)
             return shape_book(series, book, limit)
 
-        return shaped(shape, lambda: self._life.alive().book(symbol, limit, max_age=max_age))
+        return shaped(shape, lambda: self._life.alive().books.read(symbol, limit, max_age=max_age))
 
     def get_mark_price(self, symbol: str, *, max_age: float | None = None) -> float:
         """The mark price. Source: ``!markPrice@arr@1s`` and ``/fapi/v1/premiumIndex``."""
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
-        return shaped(lambda mark: float(mark.mark_price), lambda: self._life.alive().mark(symbol, max_age=max_age))
+        return shaped(
+            lambda mark: float(mark.mark_price), lambda: self._life.alive().values.mark(symbol, max_age=max_age)
+        )
 
     def get_funding_rate(self, symbol: str, *, max_age: float | None = None) -> dict[str, Any]:
         """``{"rate": float, "nextTime": ms, "markPrice": float, "timestamp": ms}``. Source: as the mark price."""
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
-        return shaped(shape_funding, lambda: self._life.alive().mark(symbol, max_age=max_age))
+        return shaped(shape_funding, lambda: self._life.alive().values.mark(symbol, max_age=max_age))
 
     def get_spot_price(self, symbol: str, *, max_age: float | None = None) -> float:
         """The price of the spot pair of the same name. Source: ``/api/v3/ticker/price``, every 48 s.
@@ -253,7 +255,7 @@ class DataManager:
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
         return shaped(
             lambda price: float(price if isinstance(price, str) else price.get(symbol, "nan")),
-            lambda: self._life.alive().spot_price(symbol, max_age=max_age),
+            lambda: self._life.alive().values.spot_price(symbol, max_age=max_age),
         )
 
     def get_oi_history(
@@ -267,7 +269,7 @@ class DataManager:
         limit, max_age = check_limit(limit, OPEN_INTEREST_MOST), check_max_age(max_age)
         return shaped(
             shape_open_interest,
-            lambda: self._life.alive().open_interest_columns(symbol, interval, limit, max_age=max_age),
+            lambda: self._life.alive().values.open_interest_columns(symbol, interval, limit, max_age=max_age),
         )
 
     def get_agg_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[dict[str, Any]]:
@@ -278,7 +280,7 @@ class DataManager:
         """
         symbol, limit = check_symbol(symbol), check_limit(limit, max(self.config.max_trades, AGG_TRADES_MOST))
         max_age = check_max_age(max_age)
-        return shaped(shape_trades, lambda: self._life.alive().trade_columns(symbol, limit, max_age=max_age))
+        return shaped(shape_trades, lambda: self._life.alive().trades.columns(symbol, limit, max_age=max_age))
 
     def get_liquidation_trades(
         self, symbol: str, limit: int = 500, *, max_age: float | None = None
@@ -294,7 +296,7 @@ class DataManager:
         symbol; the exchange has no REST for them, so what happened before the start is unknown.
         """
         checked = None if symbol is None else check_symbol(symbol)
-        return shape_liquidations(self._life.alive().liquidations(checked, check_limit(limit)))
+        return shape_liquidations(self._life.alive().trades.liquidations(checked, check_limit(limit)))
 
     def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> list[Any] | None:
         """Block until a candle that opened later than ``after`` (ms) is final; its row, or None in vain.

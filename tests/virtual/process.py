@@ -20,7 +20,7 @@ from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.heartbeat import Heartbeat
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Key
-from ats_sync.reads import Reads
+from ats_sync.reads.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.courier import moment
 from ats_sync.runtime.runtime import COUNT_EVERY
