@@ -22,9 +22,10 @@ from .stats import statistics
 from .status import Overall, Status, connection_statuses, feed_statuses, last_updates
 from .store.book import STREAMED_LEVELS
 from .tables import Candles, klines_array, klines_frame
-from .venue.decode import Book, float_rows, text_open_time
+from .venue.books import Book
 from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
 from .venue.intervals import check_interval, check_intervals, check_period
+from .venue.klines import float_rows, text_open_time
 from .venue.symbols import check_symbol, check_symbols
 
 DEFAULT_INTERVALS = ("1h", "4h", "15m", "1d")

@@ -29,10 +29,13 @@ from .reads.reads import Reads
 from .reads.routing import UNKNOWN_SYMBOL
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
-from .venue.decode import Book, Mark, Row, Trade, string_rows
+from .venue.books import Book
 from .venue.endpoints import DEPTH_LIMITS, Bucket, Request
 from .venue.intervals import INTERVALS, PERIODS
+from .venue.klines import Row, string_rows
 from .venue.symbols import check_symbol
+from .venue.trades import Trade
+from .venue.values import Mark
 
 BRIEFLY = 5.0
 FUNDING_EVERY = 3600.0

@@ -10,7 +10,9 @@ from .store.book import BookSeries
 from .store.depth import DepthBook
 from .store.open_interest import OpenInterestColumns
 from .store.tape import TradeColumns
-from .venue.decode import Book, Liquidation, Mark, Trade
+from .venue.books import Book
+from .venue.trades import Trade
+from .venue.values import Liquidation, Mark
 
 T = TypeVar("T")
 

@@ -11,7 +11,9 @@ from ats_sync.shapes import (
     shape_trades,
     shaped,
 )
-from ats_sync.venue.decode import Book, Liquidation, Mark, Trade
+from ats_sync.venue.books import Book
+from ats_sync.venue.trades import Trade
+from ats_sync.venue.values import Liquidation, Mark
 
 
 def test_stale_data_is_shaped_as_fresh_data_is() -> None:

@@ -10,7 +10,8 @@ from ..feeds import FEEDS, Key, Kind
 from ..store.book import STREAMED_LEVELS
 from ..store.depth import DepthBook
 from ..venue import endpoints
-from ..venue.decode import Book, DecodeError
+from ..venue.books import Book
+from ..venue.payload import DecodeError
 from .routing import Routing
 
 

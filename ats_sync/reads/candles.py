@@ -12,9 +12,9 @@ from ..feeds import FEEDS, Key, Kind
 from ..store.cut import Cut
 from ..store.klines import KlineSeries
 from ..store.remembered import Column
-from ..venue import decode
-from ..venue.decode import DecodeError, Row
 from ..venue.intervals import next_open
+from ..venue.klines import Row, float_rows, string_rows, text_open_time
+from ..venue.payload import DecodeError
 from .routing import Routing
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class CandleReads:
             if texts and (standing.rows >= limit or standing.complete):
                 # No row is made up by a clock that is in doubt.
                 rows = series.rows(limit, now if self._clock.proven() else None, exact=exact)
-                newest = decode.text_open_time(texts[-1])
+                newest = text_open_time(texts[-1])
                 if rows and rows[-1][0] >= newest and _without_hole(rows, series.interval):
                     return rows
         except RequestError as error:
@@ -111,7 +111,7 @@ class CandleReads:
                 self._give_up(series, limit, exact, error)
             self._route.fail(error, key)
         rows = texts[-limit:]
-        return decode.string_rows(rows) if exact else decode.float_rows(rows)
+        return string_rows(rows) if exact else float_rows(rows)
 
     def _give_up(self, series: KlineSeries, limit: int, exact: bool, error: RequestError) -> NoReturn:
         exchange = self._clock.exchange()

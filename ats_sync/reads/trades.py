@@ -11,7 +11,9 @@ from ..feeds import FEEDS, Key, Kind
 from ..store.tape import TradeColumns
 from ..store.trades import TradeRing
 from ..venue import endpoints
-from ..venue.decode import DecodeError, Liquidation, Trade
+from ..venue.payload import DecodeError
+from ..venue.trades import Trade
+from ..venue.values import Liquidation
 from .routing import Routing
 
 T = TypeVar("T")

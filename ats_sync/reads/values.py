@@ -10,7 +10,8 @@ from ..errors import InvalidSymbol, NoSpotPair, RequestError
 from ..feeds import FEEDS, Key, Kind
 from ..store.open_interest import OpenInterestColumns, OpenInterestSeries
 from ..venue import endpoints
-from ..venue.decode import DecodeError, Mark
+from ..venue.payload import DecodeError
+from ..venue.values import Mark
 from .routing import Routing
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..venue import decode
+from ..venue.klines import kline_text
 from .link import Link
 
 OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
@@ -26,7 +26,7 @@ class Candle(NamedTuple):
 
     def text(self) -> bytes:
         """The row's text; :class:`DecodeError` where the frame turns out unusable."""
-        return decode.kline_text(self.source) if self.is_frame else self.source
+        return kline_text(self.source) if self.is_frame else self.source
 
 
 class Standing(NamedTuple):

@@ -12,9 +12,20 @@ import threading
 from typing import Any, TypeVar
 
 from ..feeds import Key, Kind
-from ..venue import decode, scan
-from ..venue.decode import DecodeError, Row
+from ..venue import scan
 from ..venue.intervals import candles_between, next_open, open_time
+from ..venue.klines import (
+    Row,
+    flat_text,
+    kline_text,
+    scan_kline,
+    scan_kline_first_trade,
+    scan_kline_last_trade,
+    string_rows,
+    text_open_time,
+    text_trades,
+)
+from ..venue.payload import DecodeError
 from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, Standing
 from .cut import SPARE, Cut
 from .history import History
@@ -113,10 +124,10 @@ class KlineSeries:
         return self._ingest_any(frame)
 
     def _ingest_any(self, frame: bytes) -> Notice | None:
-        opened, trades, final, event = decode.scan_kline(frame)
+        opened, trades, final, event = scan_kline(frame)
         if final:
             # The candle's last word is checked now: an unusable one must not close it.
-            candle = Candle(opened, FINAL_BY_STREAM, trades, event, decode.kline_text(frame), False)
+            candle = Candle(opened, FINAL_BY_STREAM, trades, event, kline_text(frame), False)
         else:
             candle = Candle(opened, OPEN, trades, event, frame, True)
             self._shape = opened, scan.kline_shape(frame, opened)
@@ -154,7 +165,7 @@ class KlineSeries:
         ``newest`` tells that no start or end was given, so an answer shorter than ``limit`` is the whole
         history. Raises :class:`DecodeError` where the rows are not in order.
         """
-        rows = [(decode.text_open_time(text), text) for text in texts]
+        rows = [(text_open_time(text), text) for text in texts]
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
         # Where the exchange itself has a hole (a halted symbol), only what follows it is a series.
@@ -182,7 +193,7 @@ class KlineSeries:
                 self._merge_closed(rows[0][0], finals, holed)
             for opened, text in rows[len(finals) :]:
                 if opened >= self._next:
-                    self._hold(Candle(opened, OPEN, decode.text_trades(text), asked, text, False))
+                    self._hold(Candle(opened, OPEN, text_trades(text), asked, text, False))
             self._promote()
             self._forget_behind()
             return 0 < before < self._next
@@ -207,7 +218,7 @@ class KlineSeries:
             opened = first
             for text in finals:
                 if opened >= self._next:
-                    self._hold(Candle(opened, FINAL_BY_REST, decode.text_trades(text), opened, text, False))
+                    self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
                 opened = next_open(self.interval, opened)
         else:
             self._overlay(first, finals, after)
@@ -217,7 +228,7 @@ class KlineSeries:
         return candles_between(self.interval, self._next, last) >= self.depth - 2
 
     def _overlay(self, first: int, finals: list[bytes], after: int) -> None:
-        known = {decode.text_open_time(text): text for text in self._history.texts()}
+        known = {text_open_time(text): text for text in self._history.texts()}
         changed = 0
         opened = first
         for text in finals:
@@ -260,7 +271,7 @@ class KlineSeries:
         surplus = len(self._history) - self.depth
         if surplus > 0:
             self._history.drop_oldest(surplus)
-            self._first = decode.text_open_time(self._history.first())
+            self._first = text_open_time(self._history.first())
             self._strings.keep(self.depth)
             self._floats.keep(self.depth)
             self.complete = False
@@ -295,8 +306,8 @@ class KlineSeries:
         one of the frame ``before``.
         """
         assert self._lock.locked()
-        last = decode.scan_kline_last_trade(before) if before else -1
-        if last < 0 or not self._history or decode.scan_kline_first_trade(frame) != last + 1:
+        last = scan_kline_last_trade(before) if before else -1
+        if last < 0 or not self._history or scan_kline_first_trade(frame) != last + 1:
             return
         flat, previous = self._next, self._history.last()
         while flat < opened:
@@ -304,7 +315,7 @@ class KlineSeries:
             if held is not None and held.trades:
                 return
             after = next_open(self.interval, flat)
-            previous = decode.flat_text(flat, after - 1, previous)
+            previous = flat_text(flat, after - 1, previous)
             self._ahead[flat] = Candle(flat, FINAL_BY_STREAM, 0, flat, previous, False)
             flat = after
 
@@ -335,7 +346,7 @@ class KlineSeries:
             if until is not None and self._stream_event > until:
                 self._stream_event = until
             frame, event, answered = self._last_frame, self._stream_event, self._answered
-        return (decode.scan_kline_last_trade(frame) if frame else -1), event, answered
+        return (scan_kline_last_trade(frame) if frame else -1), event, answered
 
     def heard_final(self) -> bool:
         """Whether the newest frame was the last one of its candle."""
@@ -454,7 +465,7 @@ class KlineSeries:
             except DecodeError:
                 self.discard_open(candle)
                 raise
-            remembered = (candle, text, decode.string_rows((text,))[0])
+            remembered = (candle, text, string_rows((text,))[0])
             self._ahead_decoded[candle.opened] = remembered
             for opened in sorted(self._ahead_decoded.copy())[:-MOST_DECODED]:
                 self._ahead_decoded.pop(opened, None)
@@ -474,14 +485,14 @@ class KlineSeries:
     def closed_after(self, after: int) -> bytes | None:
         """The text of the newest closed row if it opened later than ``after`` (ms)."""
         with self._lock:
-            if self._history and decode.text_open_time(self._history.last()) > after:
+            if self._history and text_open_time(self._history.last()) > after:
                 return self._history.last()
             return None
 
     def last_close(self) -> int:
         """The open time (ms) of the newest closed candle, 0 where there is none."""
         with self._lock:
-            return decode.text_open_time(self._history.last()) if self._history else 0
+            return text_open_time(self._history.last()) if self._history else 0
 
     def size(self) -> int:
         """Bytes that the closed rows take, with what is remembered of them."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ats_sync import Config, DataManager, NoSpotPair
-from ats_sync.venue.decode import scan_event_time
+from ats_sync.venue.envelope import scan_event_time
 
 from . import machine
 

@@ -23,7 +23,7 @@ from ats_sync.store.depth import DepthBook
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
 from ats_sync.venue import endpoints
-from ats_sync.venue.decode import Book
+from ats_sync.venue.books import Book
 
 from ..store.depth_market import BEGAN, STREAM, Market
 from ..venue.samples import frame

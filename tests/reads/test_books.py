@@ -4,7 +4,7 @@ import pytest
 
 from ats_sync.errors import DataUnavailableError, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
-from ats_sync.venue.decode import Book
+from ats_sync.venue.books import Book
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT

@@ -5,8 +5,8 @@ import pytest
 from ats_sync.errors import DataUnavailableError, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.tape import TradeColumns
-from ats_sync.venue.decode import Trade
 from ats_sync.venue.endpoints import AGG_TRADES_MOST
+from ats_sync.venue.trades import Trade
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT

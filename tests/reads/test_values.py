@@ -4,8 +4,8 @@ import pytest
 
 from ats_sync.errors import InvalidSymbol, NoSpotPair, RequestTimeout, StaleDataError
 from ats_sync.feeds import FEEDS, Key, Kind
-from ats_sync.venue.decode import Mark
 from ats_sync.venue.intervals import HOUR
+from ats_sync.venue.values import Mark
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT

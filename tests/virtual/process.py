@@ -28,7 +28,8 @@ from ats_sync.runtime.streams import FUTURE_EVENT
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.notices import Event, Notice
-from ats_sync.venue.decode import DecodeError, scan_event_time
+from ats_sync.venue.envelope import scan_event_time
+from ats_sync.venue.payload import DecodeError
 
 from .exchange import BrokenPromise, Closed, Exchange, Item, Pong, Session
 from .requests import VirtualRequests
