@@ -15,7 +15,8 @@ from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
 from ..store.notices import Notice
 from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM
-from .connections import Action, Connection, Connections, Progress
+from .connection import Action, Connection, Progress
+from .connections import Connections
 from .demand import Demand
 from .jobs import Fetch
 from .moment import Moment

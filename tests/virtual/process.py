@@ -15,7 +15,7 @@ from typing import Any
 from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
-from ats_sync.engine.connections import Connect, Disconnect, Send
+from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.heartbeat import Heartbeat
 from ats_sync.engine.moment import Moment
