@@ -6,8 +6,9 @@ import random
 from collections.abc import Collection, Mapping
 
 from ..feeds import CANDLES, Cause, Key
-from ..store.klines import FINAL_EVENT_WITHIN, FINAL_IN_REST_AFTER
+from ..store.klines import FINAL_IN_REST_AFTER
 from ..store.market import MarketStore
+from ..store.standing import FINAL_EVENT_WITHIN
 from ..venue.intervals import next_open, nominal_length, open_time
 from .agenda import Agenda
 from .moment import Moment

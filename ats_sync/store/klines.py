@@ -26,20 +26,16 @@ from ..venue.klines import (
     text_trades,
 )
 from ..venue.payload import DecodeError
-from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, Standing
+from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, newest_run
 from .cut import SPARE, Cut
 from .history import History
 from .link import Link
 from .notices import Event, Notice
 from .remembered import ROW_BYTES, ExactRows, FloatColumns, Memo, RowBudget
+from .standing import Standing, judge
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
-FINAL_EVENT_WITHIN = {Kind.KLINES: 3500, Kind.SPOT_KLINES: 5500}
-"""How long (ms) after its close a candle that had trades may lack its final event before that is suspicious (spot
-candles are told of only every 2 s)."""
-CONFIRMED_WITHIN = 60_000
-"""How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
 MOST_AHEAD = 1600
 """Candles beyond the closed ones that are held."""
 MOST_DECODED = 4
@@ -168,16 +164,9 @@ class KlineSeries:
         rows = [(text_open_time(text), text) for text in texts]
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
-        # Where the exchange itself has a hole (a halted symbol), only what follows it is a series.
-        holed = False
-        for index in range(len(rows) - 1, 0, -1):
-            if next_open(self.interval, rows[index - 1][0]) != rows[index][0]:
-                rows = rows[index:]
-                holed = True
-                break
-        else:
-            if newest and 0 < len(rows) < limit:
-                self.complete = True
+        rows, holed = newest_run(rows, self.interval)
+        if newest and not holed and 0 < len(rows) < limit:
+            self.complete = True
         if not rows:
             return False
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
@@ -385,35 +374,10 @@ class KlineSeries:
 
     def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int]) -> Standing:
         closed, stray, spoilt, following, event = noted
-        rows, doubt = self._judge(now, closed, chain, stray, following)
+        rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
         return Standing(self.link, self.suspected, rows, self.complete, doubt, event)
-
-    def _judge(self, now: int, closed: int, chain: list[Candle], stray: bool, following: int) -> tuple[int, str]:
-        if not following or not (closed or chain):
-            return 0, "nothing is known yet"
-        beyond = next_open(self.interval, chain[-1].opened) if chain else following
-        missing = 0
-        if now >= beyond:
-            current = open_time(self.interval, now, known_open=following)
-            missing = 1
-            opened = beyond
-            while opened < current and missing < 3:
-                missing += 1
-                opened = next_open(self.interval, opened)
-        rows = closed + len(chain) + missing
-        if stray:
-            return rows, "a candle is missing"
-        if any(candle.trades for candle in chain[:-1]):
-            return rows, "a candle's final event was lost"
-        if missing or len(chain) > 1:
-            unconfirmed = next_open(self.interval, following)  # the close of the first candle not yet closed here
-            if chain and chain[0].trades and now >= unconfirmed + FINAL_EVENT_WITHIN[self.key.kind]:
-                return rows, "a candle's final event is overdue"
-            if now >= unconfirmed + CONFIRMED_WITHIN or missing > 2:
-                return rows, "a candle without events was not confirmed"
-        return rows, ""
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
         """The newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ats_sync.store.klines import CONFIRMED_WITHIN, KlineSeries
+from ats_sync.store.klines import KlineSeries
+from ats_sync.store.standing import CONFIRMED_WITHIN
 from ats_sync.venue.intervals import next_open
 from ats_sync.venue.klines import float_rows, string_rows
 

@@ -7,8 +7,9 @@ import pytest
 from ats_sync.feeds import Kind
 from ats_sync.store import remembered
 from ats_sync.store.cut import SPARE
-from ats_sync.store.klines import CONFIRMED_WITHIN, FINAL_EVENT_WITHIN, KlineSeries
+from ats_sync.store.klines import KlineSeries
 from ats_sync.store.notices import Event
+from ats_sync.store.standing import CONFIRMED_WITHIN, FINAL_EVENT_WITHIN
 from ats_sync.venue.klines import string_rows
 from ats_sync.venue.payload import DecodeError
 
