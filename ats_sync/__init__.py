@@ -29,9 +29,10 @@ from .errors import (
     StaleDataError,
     StartTimeout,
 )
-from .manager import DataManager, get_data_manager, reset_data_manager
-from .reads import memory_only
+from .manager import DataManager
+from .reads.routing import memory_only
 from .rest_shaped import RestShaped
+from .shared import get_data_manager, reset_data_manager
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
 
 __all__ = [

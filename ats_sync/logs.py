@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
+
+from . import forks
 
 EVERY = 30.0
 MOST_KINDS = 256
@@ -18,10 +19,9 @@ class Sparing:
         self._logger = logger
         self._lock = threading.Lock()  # guards _seen
         self._seen: dict[str, tuple[float, int]] = {}
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
+        forks.tell(self)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         # Another thread may have held the lock when the process was copied.
         self._lock = threading.Lock()
 

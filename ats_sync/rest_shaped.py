@@ -25,13 +25,17 @@ from .errors import (
     StaleDataError,
 )
 from .feeds import Key, Kind
-from .reads import UNKNOWN_SYMBOL, Reads
+from .reads.reads import Reads
+from .reads.routing import UNKNOWN_SYMBOL
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
-from .venue.decode import Book, Mark, Row, Trade, string_rows
+from .venue.books import Book
 from .venue.endpoints import DEPTH_LIMITS, Bucket, Request
 from .venue.intervals import INTERVALS, PERIODS
+from .venue.klines import Row, string_rows
 from .venue.symbols import check_symbol
+from .venue.trades import Trade
+from .venue.values import Mark
 
 BRIEFLY = 5.0
 FUNDING_EVERY = 3600.0
@@ -80,7 +84,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live and start is None and end is None and interval in INTERVALS:
             self._want(Key(Kind.KLINES, symbol, interval), limit)
-            return _told(lambda: self._reads.klines(symbol, interval, limit, max_age=None, exact=True), _same)
+            return _told(lambda: self._reads.candles.rows(symbol, interval, limit, max_age=None, exact=True), _same)
         request = endpoints.klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.KLINES, symbol, request))
 
@@ -91,12 +95,14 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live and start is None and end is None and interval in INTERVALS:
             try:
-                self._reads.check_spot_pair(symbol)
+                self._reads.values.check_spot_pair(symbol)
             except NoSpotPair as error:
                 raise _refused_beforehand(error) from error
             self._want(Key(Kind.SPOT_KLINES, symbol, interval), limit)
             return _told(
-                lambda: self._reads.klines(symbol, interval, limit, max_age=None, exact=True, kind=Kind.SPOT_KLINES),
+                lambda: self._reads.candles.rows(
+                    symbol, interval, limit, max_age=None, exact=True, kind=Kind.SPOT_KLINES
+                ),
                 _same,
             )
         request = endpoints.spot_klines(symbol, interval, limit, start=start, end=end)
@@ -109,7 +115,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live and start is None and end is None and period in PERIODS:
             self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
-            return _told(lambda: self._reads.open_interest(symbol, period, limit, max_age=None), _same)
+            return _told(lambda: self._reads.values.open_interest(symbol, period, limit, max_age=None), _same)
         request = endpoints.open_interest_hist(symbol, period, limit, start=start, end=end)
         rows: list[dict[str, Any]] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
         return rows
@@ -122,7 +128,7 @@ class RestShaped:
         request = endpoints.funding_rate(symbol, limit, start=start, end=end)
         if self._live and start is None and end is None:
             # Nothing changes before the next funding.
-            since = self._reads.exchange() % FUNDING_EVERY
+            since = self._reads.answers.exchange() % FUNDING_EVERY
             lifetime = since - FUNDING_LATE if since > FUNDING_LATE else min(since, BRIEFLY)
             rows = self._remembered(Kind.ANSWER, symbol, request, lifetime)
         else:
@@ -134,7 +140,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
             self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
-            return _told(lambda: self._reads.book(symbol, limit, max_age=None), lambda book: _book(book, limit))
+            return _told(lambda: self._reads.books.read(symbol, limit, max_age=None), lambda book: _book(book, limit))
         return _book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
     def mark_price(self, symbol: str) -> float:
@@ -149,7 +155,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live:
             try:
-                return _told(lambda: self._reads.mark(symbol, max_age=None), lambda mark: float(known(mark)))
+                return _told(lambda: self._reads.values.mark(symbol, max_age=None), lambda mark: float(known(mark)))
             except InvalidSymbol:
                 pass  # What comes for all symbols lacks it; let the exchange say what is wrong with it.
         answer = self._ask(Kind.ANSWER, symbol, endpoints.premium_index(symbol))
@@ -167,7 +173,7 @@ class RestShaped:
         if self._live:
             try:
                 return _told(
-                    lambda: self._reads.spot_price(symbol, max_age=None),
+                    lambda: self._reads.values.spot_price(symbol, max_age=None),
                     lambda known: float(known if isinstance(known, str) else known.get(symbol, "nan")),
                 )
             except NoSpotPair as error:
@@ -182,7 +188,7 @@ class RestShaped:
     def all_spot_prices(self) -> dict[str, float]:
         """``{symbol: price}`` of ``/api/v3/ticker/price``."""
         if self._live:
-            return _told(lambda: self._reads.spot_prices(max_age=None), _floats)
+            return _told(lambda: self._reads.values.spot_prices(max_age=None), _floats)
         return _floats(self._ask(Kind.SPOT, "", endpoints.spot_price()))
 
     def agg_trades(
@@ -192,7 +198,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live and start is None and end is None:
             self._want(Key(Kind.TRADES, symbol), limit)
-            return _told(lambda: self._reads.trades(symbol, limit, max_age=None), _trades)
+            return _told(lambda: self._reads.trades.rows(symbol, limit, max_age=None), _trades)
         return _trades(self._ask(Kind.TRADES, symbol, endpoints.agg_trades(symbol, limit, start=start, end=end)))
 
     def ticker_24h(self, symbol: str | None = None) -> Any:
@@ -215,7 +221,7 @@ class RestShaped:
             return answer if isinstance(answer, list) else []
         earliest = start if start is not None else 0
         latest = end if end is not None else 1 << 62
-        orders = [each for each in self._reads.liquidations(symbol, 1 << 30) if earliest <= each.time <= latest]
+        orders = [each for each in self._reads.trades.liquidations(symbol, 1 << 30) if earliest <= each.time <= latest]
         return [
             {
                 "symbol": each.symbol,
@@ -258,15 +264,15 @@ class RestShaped:
 
     def usage(self) -> Usage:
         """Request weight of the futures host in the last minute, and how much of it this process may use."""
-        return self._reads.usage(Bucket.FUTURES)
+        return self._reads.answers.usage(Bucket.FUTURES)
 
     def _remembered(self, kind: Kind, symbol: str, request: Request, lifetime: float) -> Any:
         if not self._live:
             return self._ask(kind, symbol, request)
-        return _own(_told(lambda: self._reads.remembered(Key(kind, symbol), request, lifetime), _same))
+        return _own(_told(lambda: self._reads.answers.remembered(Key(kind, symbol), request, lifetime), _same))
 
     def _ask(self, kind: Kind, symbol: str, request: Request, timeout: float | None = None) -> Any:
-        answer = _told(lambda: self._reads.ask(Key(kind, symbol), request, timeout), _same)
+        answer = _told(lambda: self._reads.answers.ask(Key(kind, symbol), request, timeout), _same)
         # All who asked for the same at the same time were given the same object.
         return _own(answer) if kind is Kind.ANSWER else answer
 

@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from enum import Enum
 
 from .clock import Clock
-from .engine.connections import Connection, Progress
+from .engine.connection import Connection, Progress
 from .engine.engine import Engine
 from .engine.freshness import TIME_IN_DOUBT, stream_doubt
-from .engine.upkeep import State
+from .engine.state import State
 from .feeds import CANDLES, FEEDS, Key, Kind
 from .store.market import MarketStore, stream_of
 

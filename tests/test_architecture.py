@@ -15,14 +15,17 @@ SHIM = ROOT / "compat"
 APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and what stresses the library with it."""
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "config", "clock"}),
-    frozenset({"venue", "feeds", "logs", "tables"}),
+    frozenset({"errors", "config", "clock", "forks"}),
+    frozenset({"venue", "feeds", "logs"}),
     frozenset({"store"}),
     frozenset({"engine", "transport"}),
     frozenset({"runtime"}),
     frozenset({"reads"}),
-    frozenset({"rest_shaped", "status", "tables"}),
+    frozenset({"rest_shaped", "shapes", "status", "tables"}),
+    frozenset({"lifecycle"}),
+    frozenset({"following", "stats"}),
     frozenset({"manager"}),
+    frozenset({"shared"}),
     frozenset({""}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

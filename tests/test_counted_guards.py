@@ -15,7 +15,7 @@ from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.venue import decode
+from ats_sync.venue.klines import kline_texts, string_rows
 
 from .venue import samples
 from .venue.samples import HOUR, MIDNIGHT, MINUTE
@@ -204,6 +204,6 @@ def test_a_full_answer_is_cut_without_parsing_it(decodes: Decodes) -> None:
     rows = [samples.row(MIDNIGHT + i * HOUR, length=HOUR) for i in range(499)]
     body = samples.compact(rows)
     decodes.count = 0
-    texts = decode.kline_texts(body)
+    texts = kline_texts(body)
     assert decodes.count == 0
-    assert decode.string_rows(texts) == rows
+    assert string_rows(texts) == rows

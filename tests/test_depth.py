@@ -58,7 +58,7 @@ def warm(dm: DataManager, symbol: str, limit: int) -> None:
     def settled() -> bool:
         before = reads(dm)
         dm.get_orderbook(symbol, limit)
-        return reads(dm) == before and is_live(dm, symbol) and enough(dm._store.depths[symbol])
+        return reads(dm) == before and is_live(dm, symbol) and enough(dm._life.store.depths[symbol])
 
     until(settled, PATIENCE, f"{limit} levels of {symbol} in memory")
 

@@ -82,6 +82,6 @@ def test_the_root_logger_is_left_alone() -> None:
 
 def test_a_forked_child_can_log(hand: Hand, log: Sparing, caplog: pytest.LogCaptureFixture) -> None:
     log._lock.acquire()
-    log._after_fork()
+    log.after_fork()
     log.warning("a", "still here")
     assert len(caplog.records) == 1

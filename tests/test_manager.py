@@ -10,22 +10,14 @@ from itertools import pairwise
 import pytest
 
 from ats_sync import (
-    AccessDenied,
-    Config,
-    ConfigError,
     DataManager,
     DataUnavailableError,
-    HostNotFound,
     InvalidArgument,
     InvalidInterval,
     InvalidSymbol,
     NoSpotPair,
-    NotRunning,
     Overall,
     StaleDataError,
-    StartTimeout,
-    get_data_manager,
-    reset_data_manager,
 )
 from ats_sync.simulator import SimulatedExchange, before_midnight
 
@@ -51,11 +43,6 @@ def dm(exchange: SimulatedExchange, symbols: list[str]) -> Iterator[DataManager]
     with DataManager(symbols, INTERVALS, config=exchange.config()) as manager:
         until(lambda: all_live(manager, "trades"), PATIENCE)
         yield manager
-
-
-def config_at(url: str) -> Config:
-    stream = url.replace("http", "ws", 1)
-    return Config(fapi_base=url, spot_base=url, fstream_base=stream, spot_stream_base=stream)
 
 
 class TestReads:
@@ -205,14 +192,7 @@ class TestReads:
         assert found == [9] * 8
         assert reads(dm) == before + 1
 
-    def test_stats_status_and_last_update(self, dm: DataManager, symbols: list[str]) -> None:
-        stats = dm.get_stats()
-        assert stats["initialized"] is True
-        assert stats["symbols_count"] == len(symbols)
-        assert stats["klines_cached"] > 900
-        assert stats["rest_calls"] == sum(stats["rest_calls_by_cause"].values())
-        assert set(stats["rest_calls_by_cause"]) == {"read", "warm-up", "poll", "repair", "audit", "probe"}
-        assert stats["cache_hit_rate"].endswith("%")
+    def test_status_and_last_update(self, dm: DataManager, symbols: list[str]) -> None:
         status = dm.status()
         assert status.state is Overall.LIVE
         assert len(status.connections) == 2
@@ -234,47 +214,14 @@ class TestReads:
         assert dm.wait_closed(symbols[0], "1m", after=last_closed[0] + 10**9, timeout=0.05) is None
 
 
-class TestLife:
-    def test_it_starts_again_after_close(self, exchange: SimulatedExchange, symbols: list[str]) -> None:
-        dm = DataManager(symbols[:1], ["1h"], config=exchange.config())
-        for _ in range(2):
-            assert dm.start(timeout=PATIENCE) is dm
-            assert len(dm.get_klines(symbols[0], "1h", 10)) == 10
-            dm.close()
-            dm.close()
-            assert dm.status().state is Overall.STOPPED
-            with pytest.raises(NotRunning):
-                dm.get_klines(symbols[0], "1h", 10)
-
-    def test_watch_and_unwatch(self, exchange: SimulatedExchange) -> None:
-        first, second = exchange.symbols[:2]
-        with DataManager([first], ["1h"], config=exchange.config()) as dm:
-            dm.watch([second.lower()])
-            until(lambda: all_live(dm, "klines", "orderbook", "trades"))
-            before = reads(dm)
-            assert len(dm.get_klines(second, "1h", 300)) == 300
-            assert reads(dm) == before
-            dm.unwatch([first])
-            assert dm.symbols == (second,)
-            until(lambda: sum(each.streams for each in dm.status().connections) == 7)
-            until(lambda: sorted(_names_of(exchange, dm)) == sorted(_wanted(second)))
-            with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
-                dm.watch(["NOSUCHUSDT"])
-
-    def test_the_shared_manager(self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, url in exchange.environment().items():
-            monkeypatch.setenv(name, url)
-        first, second = exchange.symbols[:2]
-        try:
-            dm = get_data_manager()
-            assert get_data_manager() is dm
-            dm.initialize([first], ["1h"])
-            dm.initialize([second], ["1h"])
-            assert dm.symbols == (first, second)
-            assert len(dm.get_klines(second, "1h", 10)) == 10
-            assert reads(dm) == 0
-        finally:
-            reset_data_manager()
+class TestMaking:
+    def test_nothing_to_follow(self) -> None:
+        with pytest.raises(InvalidArgument, match="empty"):
+            DataManager([]).start()
+        with pytest.raises(InvalidInterval):
+            DataManager(["BTCUSDT"], ["7m"])
+        with pytest.raises(InvalidSymbol):
+            DataManager(["BTC USDT"])
 
     def test_without_websocket(self, exchange: SimulatedExchange) -> None:
         symbol = exchange.symbols[0]
@@ -288,97 +235,6 @@ class TestLife:
             assert closed_equal(dm, exchange, symbol, "1m")
             assert dm.status().connections == ()
             assert exchange.stats().connections_now == before
-
-    def test_tls(self) -> None:
-        with (
-            SimulatedExchange(symbols=["BTCUSDT"], tls=True) as ex,
-            DataManager(["BTCUSDT"], ["1h"], config=ex.config()) as dm,
-        ):
-            assert ex.fapi_url.startswith("https://")
-            assert len(dm.get_klines("BTCUSDT", "1h", 10)) == 10
-            assert reads(dm) == 0
-
-    def test_closing_is_quick_while_connections_hang(self, exchange: SimulatedExchange) -> None:
-        before = set(threading.enumerate())
-        exchange.freeze(what="all")
-        dm = DataManager([exchange.symbols[0]], ["1h"], config=exchange.config(close_timeout=5.0))
-        try:
-            with pytest.raises(StartTimeout):
-                dm.start(timeout=0.3)
-        finally:
-            dm.close()
-            exchange.thaw()
-        assert set(threading.enumerate()) <= before
-
-
-def _names_of(exchange: SimulatedExchange, dm: DataManager) -> list[str]:
-    """What the newest connections, as many as this manager has, are subscribed to as the exchange sees it."""
-    newest = [each for each in exchange.stats().connections if each.open][-len(dm.status().connections) :]
-    return [name for each in newest for name in exchange.subscriptions(each.number) or ()]
-
-
-def _wanted(symbol: str) -> list[str]:
-    name = symbol.lower()
-    own = [f"{name}@kline_1h", f"{name}@aggTrade", f"{name}@depth20@100ms"]
-    return [*own, "!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker"]
-
-
-class TestStartErrors:
-    def test_an_unknown_symbol_at_once(self, exchange: SimulatedExchange) -> None:
-        dm = DataManager(["BTCUSDT", "NOSUCHUSDT"], ["1h"], config=exchange.config())
-        with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
-            dm.start(timeout=PATIENCE)
-        assert not dm.running
-
-    def test_a_host_that_does_not_resolve_at_once(self) -> None:
-        dm = DataManager(["BTCUSDT"], ["1h"], config=config_at("http://no-such-host.invalid"))
-        with pytest.raises(HostNotFound, match=r"no-such-host\.invalid"):
-            dm.start(timeout=PATIENCE)
-
-    @pytest.mark.parametrize(("kind", "words"), [("403", "firewall"), ("451", "country")])
-    def test_a_barred_address_at_once(self, exchange: SimulatedExchange, kind: str, words: str) -> None:
-        exchange.fail_rest(kind)  # type: ignore[arg-type]
-        try:
-            with pytest.raises(AccessDenied, match=words):
-                DataManager(["BTCUSDT"], ["1h"], config=exchange.config()).start(timeout=PATIENCE)
-        finally:
-            exchange.clear_faults()
-
-    def test_too_late_names_what_is_missing_and_goes_on(self, exchange: SimulatedExchange) -> None:
-        exchange.refuse(what="streams")
-        dm = DataManager(["BTCUSDT"], ["1h"], config=exchange.config())
-        try:
-            with pytest.raises(StartTimeout, match="BTCUSDT") as caught:
-                dm.start(timeout=0.5)
-            assert caught.value.missing
-            assert dm.status().state is Overall.STARTING
-            exchange.accept()
-            dm.start(timeout=PATIENCE)
-            assert dm.initialized
-        finally:
-            exchange.accept()
-            dm.close()
-
-    def test_other_faults_are_waited_out(self, exchange: SimulatedExchange) -> None:
-        exchange.fail_rest("500", count=3)
-        try:
-            with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm:
-                assert dm.initialized
-        finally:
-            exchange.clear_faults()
-
-    def test_nothing_to_follow(self) -> None:
-        with pytest.raises(InvalidArgument, match="empty"):
-            DataManager([]).start()
-        with pytest.raises(InvalidInterval):
-            DataManager(["BTCUSDT"], ["7m"])
-        with pytest.raises(InvalidSymbol):
-            DataManager(["BTC USDT"])
-
-    def test_a_wrong_url(self) -> None:
-        for url in ("fapi.binance.com", "ftp://x", "https://", "http://a b", "http://h:99999"):
-            with pytest.raises(ConfigError):
-                Config(fapi_base=url)
 
 
 class TestDegrading:

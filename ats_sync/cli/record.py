@@ -31,9 +31,11 @@ from ..runtime.courier import moment
 from ..transport.rest import RestClient, retrying
 from ..transport.sockets import Guard
 from ..transport.stream import StreamClosed, WebSocketStream
-from ..venue import decode, endpoints
+from ..venue import endpoints
 from ..venue.endpoints import Request, Route
+from ..venue.envelope import stream_name
 from ..venue.intervals import INTERVALS
+from ..venue.listings import exchange_info
 from .failures import OK, CommandFailed, asking
 
 STREAM, REST, EXCHANGE_INFO = "stream.txt", "rest.txt", "exchange_info.txt"
@@ -122,7 +124,7 @@ class Recorder:
         """The line of exchangeInfo, once it is clear that it lists the symbols."""
         with asking(self._config.fapi_base):
             line, body = self._ask(endpoints.exchange_info())
-        listed = decode.exchange_info(body).listed
+        listed = exchange_info(body).listed
         unknown = [symbol for symbol in self._symbols if symbol not in listed]
         if unknown:
             raise InvalidSymbol(f"{self._config.fapi_base} lists no perpetual {', '.join(unknown)}; check the spelling")
@@ -269,7 +271,7 @@ def _text(payload: bytes) -> str:
 
 def _kind(frame: bytes) -> str:
     """The kind of stream a frame is of: its name without the symbol."""
-    name = (decode.stream_name(frame) or b"other").decode("utf-8", "replace")
+    name = (stream_name(frame) or b"other").decode("utf-8", "replace")
     return name if name.startswith("!") else name.partition("@")[2] or name
 
 

@@ -1,8 +1,5 @@
 """The connections: which streams each carries, when it connects, subscribes, is replaced, is given up.
 
-A connection's life: WAITING (until its back-off is over) → CONNECTING → OPEN → lost → WAITING …
-A stream's on it: pending → sent (in a SUBSCRIBE) → acknowledged.
-
 A replacement takes over a connection's streams while the old one goes on delivering; only when every
 stream has been acknowledged and the two have overlapped for a while is the old one closed.
 """
@@ -15,13 +12,12 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from ..config import Config
 from ..store.link import Link
 from ..venue.endpoints import CONNECTION_ATTEMPT_LIMIT, MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, SPOT_PREFIX, Route
+from .connection import Action, Connect, Connection, Disconnect, Phase, Progress, Send
 from .moment import Moment
 
 ACKNOWLEDGED_WITHIN = 5.0
@@ -31,77 +27,6 @@ SPREAD_FROM = 256  # From this many streams on a route they are spread over at l
 MOST_REFUSALS = 32
 AFTER_REFUSAL = 10.0  # seconds before a refused subscription is tried again
 KEPT_FREE_MESSAGES = 3  # a second, for pings and pongs
-
-
-class Phase(str, Enum):
-    WAITING = "waiting"
-    CONNECTING = "connecting"
-    OPEN = "open"
-
-
-class Progress(Enum):
-    PENDING = 0
-    SENT = 1
-    ACKNOWLEDGED = 2
-
-
-# --- actions ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    connection: int
-    route: Route
-    link: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    connection: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnect:
-    connection: int
-    reason: str
-
-
-Action = Connect | Send | Disconnect
-
-
-@dataclass(slots=True)
-class Connection:
-    """One connection, across its reconnects."""
-
-    number: int
-    route: Route
-    phase: Phase
-    since: float
-    due: float
-    """WAITING: when to connect. CONNECTING: when to give up."""
-    link: Link | None = None
-    failures: int = 0
-    opened: float = 0.0
-    retire: float = 0.0
-    """When to be replaced."""
-    last_error: str = ""
-    streams: dict[str, Progress] = field(default_factory=dict)
-    requests: dict[int, tuple[tuple[str, ...], float, bool]] = field(default_factory=dict)
-    """Unanswered messages by id: names, sent at, whether it subscribes."""
-    leaving: list[str] = field(default_factory=list)
-    """Names to be unsubscribed."""
-    silent_until: float = 0.0
-    """No message is sent before: one was refused."""
-    answered: deque[float] = field(default_factory=lambda: deque(maxlen=16))
-    """When the newest answers to our messages came."""
-    replaces: int | None = None
-    overlap_until: float | None = None
-    overlap_from: float = 0.0
-    """When (exchange time, seconds) the overlap began: what the other one proves later covers the turn."""
-
-    def acknowledged(self) -> bool:
-        return all(progress is Progress.ACKNOWLEDGED for progress in self.streams.values())
 
 
 class Connections:

@@ -15,12 +15,14 @@ from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
 from ..store.notices import Notice
 from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM
-from .connections import Action, Connection, Connections, Progress
+from .connection import Action, Connection, Progress
+from .connections import Connections
 from .demand import Demand
 from .jobs import Fetch
 from .moment import Moment
 from .quality import QualityMeter
-from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Remedy, Upkeep
+from .remedies import Remedy
+from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Upkeep
 
 SHARED = (
     Key(Kind.MARK),
@@ -195,8 +197,8 @@ class Engine:
 
     def _mend(self, at: Moment) -> None:
         """Carry the remedies for dead streams over to the connections."""
-        remedies = self.upkeep.remedies[:]
-        self.upkeep.remedies.clear()
+        remedies = self.upkeep.remedies.wanted[:]
+        self.upkeep.remedies.wanted.clear()
         by_connection: dict[int, list[tuple[str, Remedy]]] = {}
         for key, remedy in remedies:
             name = stream_of(key)
@@ -252,5 +254,5 @@ class Engine:
                 upkeep.acknowledged(key, link, at)
         connections.live.clear()
         upkeep.tick(at)
-        if upkeep.remedies:
+        if upkeep.remedies.wanted:
             self._mend(at)

@@ -21,8 +21,8 @@ from ..store.depth import DepthBook
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..venue import decode
-from ..venue.decode import DecodeError
+from ..venue.payload import DecodeError
+from ..venue.tickers import best_quotes
 from .moment import Moment
 
 LOOK_EVERY = 0.5
@@ -147,7 +147,7 @@ class Witnesses:
         # Only deeper levels may have changed, of which this stream rightly says nothing.
         try:
             held = book.read()
-            bid, bid_quantity, ask, ask_quantity = decode.best_quotes(frame)
+            bid, bid_quantity, ask, ask_quantity = best_quotes(frame)
         except DecodeError:
             return ""
         if held is None or not held.bids or not held.asks:

@@ -11,7 +11,7 @@ from typing import Any
 from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
-from ..engine.connections import Connect, Disconnect, Send
+from ..engine.connection import Connect, Disconnect, Send
 from ..engine.engine import Engine, Submit
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment

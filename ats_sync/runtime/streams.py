@@ -16,7 +16,8 @@ from ..store.market import MarketStore
 from ..store.notices import Notice
 from ..transport.sockets import Guard
 from ..transport.stream import StreamClosed, WebSocketStream
-from ..venue.decode import DecodeError, scan_event_time
+from ..venue.envelope import scan_event_time
+from ..venue.payload import DecodeError
 
 log = logging.getLogger(__name__)
 

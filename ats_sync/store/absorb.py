@@ -7,8 +7,13 @@ from typing import Any
 from ..errors import MalformedAnswer
 from ..feeds import CANDLES, Key, Kind
 from ..store.link import Link
-from ..venue import decode
-from ..venue.decode import DecodeError
+from ..venue.books import book_snapshot
+from ..venue.klines import kline_texts, text_trades
+from ..venue.listings import exchange_info, server_time
+from ..venue.payload import DecodeError, json_answer
+from ..venue.tickers import last_trades
+from ..venue.trades import rest_trades
+from ..venue.values import rest_marks, rest_open_interest, rest_spot_prices
 from .book import STREAMED_LEVELS
 from .market import MarketStore
 
@@ -41,7 +46,7 @@ def _absorb(
     store: MarketStore, key: Key, body: bytes, asked: int, limit: int, link: Link | None, from_id: int | None
 ) -> Any:
     if key.kind in CANDLES:
-        texts = decode.kline_texts(body)
+        texts = kline_texts(body)
         series = store.candles(key)
         if series is not None and limit:
             if not texts and series.following():
@@ -49,7 +54,7 @@ def _absorb(
             series.merge_rest(texts, asked, limit)
         return texts
     if key.kind is Kind.TRADES:
-        found = decode.trades(body)
+        found = rest_trades(body)
         ring = store.trades.get(key.symbol)
         if ring is not None and limit:
             if not found and from_id is None and (len(ring) or not _has_never_traded(store, key.symbol)):
@@ -57,43 +62,43 @@ def _absorb(
             ring.merge_rest(found, asked=asked, limit=limit, from_id=from_id)
         return found
     if key.kind is Kind.BOOK:
-        book = decode.book_snapshot(body)
+        book = book_snapshot(body)
         held = store.books.get(key.symbol)
         if held is not None and limit >= STREAMED_LEVELS:
             held.merge_rest(book, link)
         return book
     if key.kind is Kind.DEPTH:
-        snapshot = decode.book_snapshot(body)
+        snapshot = book_snapshot(body)
         depth = store.depths.get(key.symbol)
         if depth is not None and limit:
             depth.merge_rest(snapshot, link, limit)
         return snapshot
     if key.kind is Kind.OPEN_INTEREST:
-        rows = decode.open_interest(body)
+        rows = rest_open_interest(body)
         interest = store.open_interest.get((key.symbol, key.interval))
         if interest is not None and limit:
             interest.merge_rest(rows, asked=asked, limit=limit)
         return rows
     if key.kind is Kind.MARK:
-        marks = decode.rest_marks(body)
+        marks = rest_marks(body)
         store.marks.merge_rest(marks, asked=asked, whole=not key.symbol)
         return marks
     if key.kind is Kind.SPOT:
-        prices = decode.spot_prices(body)
+        prices = rest_spot_prices(body)
         if not key.symbol:
             store.spot.merge_rest(prices, asked)
         return prices
     if key.kind is Kind.LISTINGS:
-        info = decode.exchange_info(body)
+        info = exchange_info(body)
         store.listings.put("info", info, asked)
         return info
     if key.kind is Kind.TICKERS:
-        last_trades = decode.last_trades(decode.json_answer(body, list))
-        store.tickers.merge_rest(last_trades, asked)
-        return last_trades
+        newest = last_trades(json_answer(body, list))
+        store.tickers.merge_rest(newest, asked)
+        return newest
     if key.kind is Kind.CLOCK:
-        return decode.server_time(body)
-    return decode.json_answer(body)
+        return server_time(body)
+    return json_answer(body)
 
 
 def _has_never_traded(store: MarketStore, symbol: str) -> bool:
@@ -102,4 +107,4 @@ def _has_never_traded(store: MarketStore, symbol: str) -> bool:
     if not any(len(each) for each in series):
         return not series
     rows = (each.audit_rows()[-SOME_ROWS:] for each in series)
-    return not any(decode.text_trades(text) for texts in rows for text in texts)
+    return not any(text_trades(text) for texts in rows for text in texts)

@@ -6,8 +6,9 @@ import threading
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import decode, scan
-from ..venue.decode import Book, DecodeError
+from ..venue import scan
+from ..venue.books import Book, partial_book
+from ..venue.payload import DecodeError
 from .link import Link
 
 STREAMED_LEVELS = 20
@@ -130,7 +131,7 @@ class BookSeries:
         if frame is None:
             return book
         try:
-            book = decode.partial_book(frame)
+            book = partial_book(frame)
         except DecodeError:
             with self._lock:
                 self.undecodable += 1

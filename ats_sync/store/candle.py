@@ -1,11 +1,11 @@
-"""One version of a candle, and how a series of them stands."""
+"""One version of a candle."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..venue import decode
-from .link import Link
+from ..venue.intervals import next_open
+from ..venue.klines import kline_text
 
 OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
 
@@ -26,19 +26,15 @@ class Candle(NamedTuple):
 
     def text(self) -> bytes:
         """The row's text; :class:`DecodeError` where the frame turns out unusable."""
-        return decode.kline_text(self.source) if self.is_frame else self.source
+        return kline_text(self.source) if self.is_frame else self.source
 
 
-class Standing(NamedTuple):
-    """How a series stands at a moment; whether that is fresh is judged elsewhere."""
+def newest_run(rows: list[tuple[int, bytes]], interval: str) -> tuple[list[tuple[int, bytes]], bool]:
+    """The newest rows of an answer, by open time, that follow each other, and whether a hole comes before them.
 
-    link: Link | None
-    suspected: str
-    rows: int
-    """Rows that can be served, the open candle and provisional ones included."""
-    complete: bool
-    """Whether the history reaches back to the listing."""
-    doubt: str
-    """Why what is known can not be the whole truth, "" where nothing says so."""
-    event: int
-    """Exchange time (ms) of the newest event or answer merged."""
+    Where the exchange itself has a hole (a halted symbol), only what follows it is a series.
+    """
+    for index in range(len(rows) - 1, 0, -1):
+        if next_open(interval, rows[index - 1][0]) != rows[index][0]:
+            return rows[index:], True
+    return rows, False

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..venue import decode
-from ..venue.decode import Row
 from ..venue.intervals import next_open
+from ..venue.klines import Row, flat_text, float_row, string_rows
 from .candle import Candle
 from .remembered import Column, FloatColumns, Memo
 
@@ -74,11 +73,11 @@ class Cut(Generic[T]):
         self._version = version
 
     def rows(self) -> list[Row]:
-        """The rows, the caller's own. Raises :class:`~ats_sync.venue.decode.DecodeError` where the open candle turns
+        """The rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle turns
         out to be unusable."""
         tail = self._tail()
         rows = self._memo.rows(self._decoded())
-        rows += tail if self._exact else map(decode.float_row, tail)
+        rows += tail if self._exact else map(float_row, tail)
         return rows
 
     def columns(self) -> list[Column]:
@@ -88,7 +87,7 @@ class Cut(Generic[T]):
         columns = self._decoded()
         if not isinstance(self._memo, FloatColumns) or not isinstance(columns, list):
             raise TypeError("columns are cut from floats")
-        for row in map(decode.float_row, tail):
+        for row in map(float_row, tail):
             for column, item in zip(columns, row, strict=True):
                 column.append(item)
         return columns
@@ -103,8 +102,8 @@ class Cut(Generic[T]):
             tail.append(row.copy())
         for _ in range(self._missing):
             after = next_open(series.interval, beyond)
-            previous = decode.flat_text(beyond, after - 1, previous)
-            tail += decode.string_rows((previous,))
+            previous = flat_text(beyond, after - 1, previous)
+            tail += string_rows((previous,))
             beyond = after
         return tail[-self._limit :]
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from ..feeds import Key, Kind
 from ..venue import diffs, scan
-from ..venue.decode import Book, DecodeError
+from ..venue.books import Book
 from ..venue.diffs import Pair
+from ..venue.payload import DecodeError
 from .book import FloatCache, FloatLevels
 from .chain import Diff, DiffChain
 from .link import Link
@@ -259,7 +260,7 @@ class DepthBook:
     def read(self, limit: int) -> Book | None:
         """The book with at least ``limit`` levels a side where there are so many (shared: not to be changed).
 
-        None where there is none, or where it is not known so far. :class:`~ats_sync.venue.decode.DecodeError`
+        None where there is none, or where it is not known so far. :class:`~ats_sync.venue.payload.DecodeError`
         where an event turns out unusable: then there is no book until the next snapshot.
         """
         with self._lock:

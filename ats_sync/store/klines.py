@@ -12,23 +12,30 @@ import threading
 from typing import Any, TypeVar
 
 from ..feeds import Key, Kind
-from ..venue import decode, scan
-from ..venue.decode import DecodeError, Row
+from ..venue import scan
 from ..venue.intervals import candles_between, next_open, open_time
-from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, Standing
+from ..venue.klines import (
+    Row,
+    flat_text,
+    kline_text,
+    scan_kline,
+    scan_kline_first_trade,
+    scan_kline_last_trade,
+    string_rows,
+    text_open_time,
+    text_trades,
+)
+from ..venue.payload import DecodeError
+from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, newest_run
 from .cut import SPARE, Cut
 from .history import History
 from .link import Link
 from .notices import Event, Notice
 from .remembered import ROW_BYTES, ExactRows, FloatColumns, Memo, RowBudget
+from .standing import Standing, judge
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
-FINAL_EVENT_WITHIN = {Kind.KLINES: 3500, Kind.SPOT_KLINES: 5500}
-"""How long (ms) after its close a candle that had trades may lack its final event before that is suspicious (spot
-candles are told of only every 2 s)."""
-CONFIRMED_WITHIN = 60_000
-"""How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
 MOST_AHEAD = 1600
 """Candles beyond the closed ones that are held."""
 MOST_DECODED = 4
@@ -113,10 +120,10 @@ class KlineSeries:
         return self._ingest_any(frame)
 
     def _ingest_any(self, frame: bytes) -> Notice | None:
-        opened, trades, final, event = decode.scan_kline(frame)
+        opened, trades, final, event = scan_kline(frame)
         if final:
             # The candle's last word is checked now: an unusable one must not close it.
-            candle = Candle(opened, FINAL_BY_STREAM, trades, event, decode.kline_text(frame), False)
+            candle = Candle(opened, FINAL_BY_STREAM, trades, event, kline_text(frame), False)
         else:
             candle = Candle(opened, OPEN, trades, event, frame, True)
             self._shape = opened, scan.kline_shape(frame, opened)
@@ -154,19 +161,12 @@ class KlineSeries:
         ``newest`` tells that no start or end was given, so an answer shorter than ``limit`` is the whole
         history. Raises :class:`DecodeError` where the rows are not in order.
         """
-        rows = [(decode.text_open_time(text), text) for text in texts]
+        rows = [(text_open_time(text), text) for text in texts]
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
-        # Where the exchange itself has a hole (a halted symbol), only what follows it is a series.
-        holed = False
-        for index in range(len(rows) - 1, 0, -1):
-            if next_open(self.interval, rows[index - 1][0]) != rows[index][0]:
-                rows = rows[index:]
-                holed = True
-                break
-        else:
-            if newest and 0 < len(rows) < limit:
-                self.complete = True
+        rows, holed = newest_run(rows, self.interval)
+        if newest and not holed and 0 < len(rows) < limit:
+            self.complete = True
         if not rows:
             return False
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
@@ -182,7 +182,7 @@ class KlineSeries:
                 self._merge_closed(rows[0][0], finals, holed)
             for opened, text in rows[len(finals) :]:
                 if opened >= self._next:
-                    self._hold(Candle(opened, OPEN, decode.text_trades(text), asked, text, False))
+                    self._hold(Candle(opened, OPEN, text_trades(text), asked, text, False))
             self._promote()
             self._forget_behind()
             return 0 < before < self._next
@@ -207,7 +207,7 @@ class KlineSeries:
             opened = first
             for text in finals:
                 if opened >= self._next:
-                    self._hold(Candle(opened, FINAL_BY_REST, decode.text_trades(text), opened, text, False))
+                    self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
                 opened = next_open(self.interval, opened)
         else:
             self._overlay(first, finals, after)
@@ -217,7 +217,7 @@ class KlineSeries:
         return candles_between(self.interval, self._next, last) >= self.depth - 2
 
     def _overlay(self, first: int, finals: list[bytes], after: int) -> None:
-        known = {decode.text_open_time(text): text for text in self._history.texts()}
+        known = {text_open_time(text): text for text in self._history.texts()}
         changed = 0
         opened = first
         for text in finals:
@@ -260,7 +260,7 @@ class KlineSeries:
         surplus = len(self._history) - self.depth
         if surplus > 0:
             self._history.drop_oldest(surplus)
-            self._first = decode.text_open_time(self._history.first())
+            self._first = text_open_time(self._history.first())
             self._strings.keep(self.depth)
             self._floats.keep(self.depth)
             self.complete = False
@@ -295,8 +295,8 @@ class KlineSeries:
         one of the frame ``before``.
         """
         assert self._lock.locked()
-        last = decode.scan_kline_last_trade(before) if before else -1
-        if last < 0 or not self._history or decode.scan_kline_first_trade(frame) != last + 1:
+        last = scan_kline_last_trade(before) if before else -1
+        if last < 0 or not self._history or scan_kline_first_trade(frame) != last + 1:
             return
         flat, previous = self._next, self._history.last()
         while flat < opened:
@@ -304,7 +304,7 @@ class KlineSeries:
             if held is not None and held.trades:
                 return
             after = next_open(self.interval, flat)
-            previous = decode.flat_text(flat, after - 1, previous)
+            previous = flat_text(flat, after - 1, previous)
             self._ahead[flat] = Candle(flat, FINAL_BY_STREAM, 0, flat, previous, False)
             flat = after
 
@@ -335,7 +335,7 @@ class KlineSeries:
             if until is not None and self._stream_event > until:
                 self._stream_event = until
             frame, event, answered = self._last_frame, self._stream_event, self._answered
-        return (decode.scan_kline_last_trade(frame) if frame else -1), event, answered
+        return (scan_kline_last_trade(frame) if frame else -1), event, answered
 
     def heard_final(self) -> bool:
         """Whether the newest frame was the last one of its candle."""
@@ -374,35 +374,10 @@ class KlineSeries:
 
     def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int]) -> Standing:
         closed, stray, spoilt, following, event = noted
-        rows, doubt = self._judge(now, closed, chain, stray, following)
+        rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
         return Standing(self.link, self.suspected, rows, self.complete, doubt, event)
-
-    def _judge(self, now: int, closed: int, chain: list[Candle], stray: bool, following: int) -> tuple[int, str]:
-        if not following or not (closed or chain):
-            return 0, "nothing is known yet"
-        beyond = next_open(self.interval, chain[-1].opened) if chain else following
-        missing = 0
-        if now >= beyond:
-            current = open_time(self.interval, now, known_open=following)
-            missing = 1
-            opened = beyond
-            while opened < current and missing < 3:
-                missing += 1
-                opened = next_open(self.interval, opened)
-        rows = closed + len(chain) + missing
-        if stray:
-            return rows, "a candle is missing"
-        if any(candle.trades for candle in chain[:-1]):
-            return rows, "a candle's final event was lost"
-        if missing or len(chain) > 1:
-            unconfirmed = next_open(self.interval, following)  # the close of the first candle not yet closed here
-            if chain and chain[0].trades and now >= unconfirmed + FINAL_EVENT_WITHIN[self.key.kind]:
-                return rows, "a candle's final event is overdue"
-            if now >= unconfirmed + CONFIRMED_WITHIN or missing > 2:
-                return rows, "a candle without events was not confirmed"
-        return rows, ""
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
         """The newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
@@ -454,7 +429,7 @@ class KlineSeries:
             except DecodeError:
                 self.discard_open(candle)
                 raise
-            remembered = (candle, text, decode.string_rows((text,))[0])
+            remembered = (candle, text, string_rows((text,))[0])
             self._ahead_decoded[candle.opened] = remembered
             for opened in sorted(self._ahead_decoded.copy())[:-MOST_DECODED]:
                 self._ahead_decoded.pop(opened, None)
@@ -474,14 +449,14 @@ class KlineSeries:
     def closed_after(self, after: int) -> bytes | None:
         """The text of the newest closed row if it opened later than ``after`` (ms)."""
         with self._lock:
-            if self._history and decode.text_open_time(self._history.last()) > after:
+            if self._history and text_open_time(self._history.last()) > after:
                 return self._history.last()
             return None
 
     def last_close(self) -> int:
         """The open time (ms) of the newest closed candle, 0 where there is none."""
         with self._lock:
-            return decode.text_open_time(self._history.last()) if self._history else 0
+            return text_open_time(self._history.last()) if self._history else 0
 
     def size(self) -> int:
         """Bytes that the closed rows take, with what is remembered of them."""

@@ -11,8 +11,10 @@ from typing import Any
 from ..config import Config
 from ..feeds import FEEDS, Key, Kind
 from ..logs import Sparing
-from ..venue import decode, endpoints
-from ..venue.decode import DecodeError
+from ..venue import endpoints
+from ..venue.envelope import STREAM, normalised, stream_name
+from ..venue.listings import ExchangeInfo
+from ..venue.payload import DecodeError
 from .book import BookSeries
 from .depth import DepthBook
 from .klines import KlineSeries
@@ -42,7 +44,7 @@ MOST_EXACT = 16 * 1024 * 1024
 
 Sink = Callable[[bytes, Link], Notice | None]
 Reply = dict[str, Any]
-_NAME_AT = len(decode.STREAM)
+_NAME_AT = len(STREAM)
 
 
 class MarketStore:
@@ -55,7 +57,7 @@ class MarketStore:
         self.tickers = TickerBoard()
         self.quotes = QuoteBoard()
         self.spot = SpotBoard(FEEDS[Kind.SPOT].kept, now=now)
-        self.listings: AnswerCache[decode.ExchangeInfo] = AnswerCache(FEEDS[Kind.LISTINGS].kept, now=now, most=1)
+        self.listings: AnswerCache[ExchangeInfo] = AnswerCache(FEEDS[Kind.LISTINGS].kept, now=now, most=1)
         self.delisted: dict[str, str] = {}
         """Symbols that were followed and have left the exchange, and what to say about it."""
         self._lock = threading.Lock()  # guards the replacement of the dictionaries and the counter below
@@ -183,18 +185,18 @@ class MarketStore:
         self, frame: bytes, link: Link, sinks: dict[bytes, Sink], replies: list[Reply]
     ) -> Notice | None:
         """Merge a frame of any spacing and order of keys, or find out what else it is."""
-        name = decode.stream_name(frame)
+        name = stream_name(frame)
         try:
             if name is None:
-                whole = decode.normalised(frame)
+                whole = normalised(frame)
                 if isinstance(whole, dict):
                     replies.append(whole)
                     return None
                 frame = whole
-                name = decode.stream_name(frame)
+                name = stream_name(frame)
                 if name is None:
                     raise DecodeError("a stream name that can not be one")
-            sink = sinks.get(decode.STREAM + name)
+            sink = sinks.get(STREAM + name)
             if sink is None:
                 self.count_dropped("a stream that is not followed")
                 return None
@@ -202,7 +204,7 @@ class MarketStore:
                 return sink(frame, link)
             except DecodeError:
                 # Scanning is strict about white space and escapes; rewritten, the frame may well be good.
-                rewritten = decode.normalised(frame)
+                rewritten = normalised(frame)
                 if rewritten == frame or isinstance(rewritten, dict):
                     raise
                 return sink(rewritten, link)
@@ -250,7 +252,7 @@ def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[
 
 def _sign(stream: str) -> bytes:
     """How the frames of a stream begin."""
-    return decode.STREAM + stream.removeprefix(SPOT_PREFIX).encode()
+    return STREAM + stream.removeprefix(SPOT_PREFIX).encode()
 
 
 def _place(key: Key) -> str | tuple[str, str]:

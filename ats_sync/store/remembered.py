@@ -11,8 +11,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from ..venue import decode
-from ..venue.decode import Row
+from ..venue.klines import Row, string_rows
 
 WHOLE = frozenset({0, 6, 8})
 """The items of a row that are whole numbers: open time, close time, number of trades."""
@@ -90,7 +89,7 @@ class FloatColumns:
 
     @staticmethod
     def build(texts: Sequence[bytes]) -> list[Column]:
-        columns = zip(*decode.string_rows(texts), strict=True) if texts else [()] * 12
+        columns = zip(*string_rows(texts), strict=True) if texts else [()] * 12
         return [
             array("q", column) if index in WHOLE else array("d", map(float, column))
             for index, column in enumerate(columns)
@@ -148,7 +147,7 @@ class ExactRows:
 
     @staticmethod
     def build(texts: Sequence[bytes]) -> list[ExactRow]:
-        return list(map(tuple, decode.string_rows(texts)))
+        return list(map(tuple, string_rows(texts)))
 
     def put(self, decoded: list[ExactRow]) -> None:
         if self._budget.admit(self, len(decoded)):

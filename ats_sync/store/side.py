@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping
 from math import inf
 
-from ..venue.decode import Level
+from ..venue.books import Level
 from ..venue.diffs import Pair, by_price, quantity_of
 
 MOST_LEVELS = 3000
@@ -37,7 +37,7 @@ class Side:
             self.edge = self._ranks[-1]
 
     def apply(self, changes: Mapping[float, Pair]) -> None:
-        """Take new quantities by price; zero removes. :class:`~ats_sync.venue.decode.DecodeError` for an unusable
+        """Take new quantities by price; zero removes. :class:`~ats_sync.venue.payload.DecodeError` for an unusable
         quantity, with part of the changes taken."""
         levels, ranks, edge, sign = self._levels, self._ranks, self.edge, self.sign
         many = len(changes) > len(ranks) // MANY

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ..venue.decode import Trade
+from ..venue.trades import Trade
 
 Doubles: TypeAlias = "array[float]"
 Wholes: TypeAlias = "array[int]"

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
-from ..venue import decode, endpoints, scan
-from ..venue.decode import DecodeError, Trade
+from ..venue import endpoints, scan
+from ..venue.envelope import STREAM, data_text
+from ..venue.payload import DecodeError
+from ..venue.trades import Trade, scan_trade_end, trade_of, trade_text, trades_of
 from .link import Link
 from .notices import Event, Notice
 from .tape import TradeColumns
@@ -65,7 +67,7 @@ class TradeRing:
         """Exchange time (ms) at which REST was last asked."""
         self.out_of_order = 0
         # Of a frame only its data is kept, where it has the form that all have.
-        self._head = decode.STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
+        self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[_Segment] = []
         self._columns: TradeColumns | None = None
@@ -76,7 +78,7 @@ class TradeRing:
         """Take one aggTrade frame."""
         number, event = scan.scan_trade(frame)
         head = self._head
-        entry = frame[len(head) - 1 : -1] if frame.startswith(head) else decode.data_text(frame)
+        entry = frame[len(head) - 1 : -1] if frame.startswith(head) else data_text(frame)
         with self._lock:
             self.received += 1
             if event > self._event:
@@ -129,7 +131,7 @@ class TradeRing:
                     run = []
                 if not run:
                     first = trade.id
-                run.append(decode.trade_text(trade))
+                run.append(trade_text(trade))
             self._insert(_Segment(first, run))
             self._trim()
 
@@ -184,7 +186,7 @@ class TradeRing:
         if entry is None:
             return -1, 0
         try:
-            return decode.scan_trade_end(entry)
+            return scan_trade_end(entry)
         except DecodeError:
             return -1, 0
 
@@ -247,13 +249,13 @@ class TradeRing:
 
     def _decoded(self, first: int, picked: Sequence[bytes]) -> list[Trade]:
         try:
-            return decode.trades_of(picked, first)
+            return trades_of(picked, first)
         except DecodeError:
             # Which of them it is; where none is by itself, they are told apart by nothing but their ids.
             found: list[Trade] = []
             for offset, entry in enumerate(picked):
                 try:
-                    found.append(decode.trade_of(entry))
+                    found.append(trade_of(entry))
                     if found[-1].id != first + offset:
                         raise DecodeError("a trade with another id than its frame seemed to have")
                 except DecodeError:

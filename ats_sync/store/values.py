@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 from cachetools import TTLCache
 
 from ..feeds import Key, Kind
-from ..venue import decode
-from ..venue.decode import DecodeError, Liquidation, Mark
+from ..venue.envelope import scan_event_time
+from ..venue.payload import DecodeError
+from ..venue.values import Liquidation, Mark, stream_liquidation, stream_marks
 from .link import Link
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class MarkBoard:
 
     def ingest(self, frame: bytes, link: Link) -> None:
         """Take one ``!markPrice@arr`` frame."""
-        event = decode.scan_event_time(frame)
+        event = scan_event_time(frame)
         with self._lock:
             self._pending.append(frame)
             if event > self._event:
@@ -77,7 +78,7 @@ class MarkBoard:
                     return
                 frame = self._pending.popleft()
             try:
-                marks, bad = decode.stream_marks(frame)
+                marks, bad = stream_marks(frame)
             except DecodeError:
                 marks, bad = [], 1
             with self._lock:
@@ -104,7 +105,7 @@ class Liquidations:
 
     def ingest(self, frame: bytes, link: Link) -> None:
         """Take one ``!forceOrder@arr`` frame. They are few, so each is decoded as it comes."""
-        order = decode.liquidation(frame)
+        order = stream_liquidation(frame)
         if order is None:
             return
         with self._lock:

@@ -6,8 +6,9 @@ import threading
 from collections import deque
 
 from ..feeds import Key, Kind
-from ..venue import decode
-from ..venue.decode import DecodeError
+from ..venue.envelope import scan_event_time
+from ..venue.payload import DecodeError
+from ..venue.tickers import scan_quotes, stream_tickers
 from .link import Link
 
 MOST_PENDING = 4
@@ -28,7 +29,7 @@ class TickerBoard:
 
     def ingest(self, frame: bytes, link: Link) -> None:
         """Take one ``!ticker@arr`` frame."""
-        event = decode.scan_event_time(frame)
+        event = scan_event_time(frame)
         with self._lock:
             self.event = max(self.event, event)
             self._pending.append(frame)
@@ -48,7 +49,7 @@ class TickerBoard:
             self._answers.clear()
         for frame in frames:
             try:
-                sightings.append(decode.stream_tickers(frame))
+                sightings.append(stream_tickers(frame))
             except DecodeError:
                 continue
         return sorted(sightings, key=lambda sighting: sighting[0])
@@ -65,8 +66,8 @@ class QuoteBoard:
 
     def ingest(self, frame: bytes, link: Link) -> None:
         """Take one ``!bookTicker`` frame."""
-        symbol, update_id = decode.scan_quotes(frame)
-        event = decode.scan_event_time(frame)
+        symbol, update_id = scan_quotes(frame)
+        event = scan_event_time(frame)
         with self._lock:
             self.event = max(self.event, event)
             held = self._newest.get(symbol)

@@ -72,5 +72,5 @@ class MeasuredManager(DataManager):
 
     def __init__(self, symbols: Iterable[str], intervals: Iterable[str], config: Config, time: DisturbedTime) -> None:
         super().__init__(symbols, intervals, config=config, clock=Clock(time))
-        self.sources = self._counters = ReadSources()
-        self._reset()
+        self.sources = self._life.counters = ReadSources()
+        self._life.reset()

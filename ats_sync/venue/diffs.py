@@ -6,7 +6,9 @@ written as the exchange writes them.
 
 from __future__ import annotations
 
-from .decode import DecodeError, _data, _field, _levels, _number_after
+from .books import checked_levels
+from .envelope import frame_data
+from .payload import DecodeError, field, number_after
 
 Pair = tuple[str, str]
 """Price and quantity, as the exchange wrote them."""
@@ -16,16 +18,16 @@ def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
     """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
     if not frame.endswith(b"}}"):
         raise DecodeError("a depth frame that is cut short")
-    first, last = _number_after(frame, b'"U":'), _number_after(frame, b'"u":')
-    previous = _number_after(frame, b'"pu":')
+    first, last = number_after(frame, b'"U":'), number_after(frame, b'"u":')
+    previous = number_after(frame, b'"pu":')
     if max(first, previous) > last:
         raise DecodeError("a depth frame whose update ids are out of order")
-    return first, last, previous, _number_after(frame, b'"E":')
+    return first, last, previous, number_after(frame, b'"E":')
 
 
 def scan_diff_time(frame: bytes) -> int:
     """The transaction time of a depth event, ms."""
-    return _number_after(frame, b'"T":')
+    return number_after(frame, b'"T":')
 
 
 def diff_levels(frame: bytes) -> tuple[dict[float, Pair], dict[float, Pair]]:
@@ -34,8 +36,8 @@ def diff_levels(frame: bytes) -> tuple[dict[float, Pair], dict[float, Pair]]:
     bids = _pairs(frame[at + 4 : asks_at + 1])
     asks = _pairs(frame[asks_at + 6 : frame.rfind(b"]") + 1])
     if at < 0 or asks_at < 0 or bids is None or asks is None:
-        data = _data(frame)
-        bids, asks = (_checked_pairs(_field(data, key)) for key in "ba")
+        data = frame_data(frame)
+        bids, asks = (_checked_pairs(field(data, key)) for key in "ba")
     return by_price(*bids), by_price(*asks)
 
 
@@ -49,7 +51,7 @@ def _pairs(levels: bytes) -> tuple[list[str], list[str]] | None:
 
 
 def _checked_pairs(levels: object) -> tuple[list[str], list[str]]:
-    checked = _levels(levels)
+    checked = checked_levels(levels)
     prices, quantities = [level[0] for level in checked], [level[1] for level in checked]
     if any(text.startswith("-") for text in (*prices, *quantities)):
         raise DecodeError("a level below zero")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from calendar import timegm
+from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from ..errors import InvalidInterval
+from ..errors import InvalidArgument, InvalidInterval
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -40,6 +41,13 @@ def check_interval(interval: object) -> str:
     if isinstance(interval, str) and interval in INTERVALS:
         return interval
     raise InvalidInterval(f"no interval {interval!r}; choose one of {', '.join(INTERVALS)}")
+
+
+def check_intervals(intervals: object) -> tuple[str, ...]:
+    """Several of them, each once."""
+    if isinstance(intervals, str) or not isinstance(intervals, Iterable):
+        raise InvalidArgument(f"intervals is a list such as ['1h', '15m'], not {intervals!r}")
+    return tuple(dict.fromkeys(check_interval(interval) for interval in intervals))
 
 
 def check_period(period: object) -> str:

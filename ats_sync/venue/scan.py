@@ -1,6 +1,6 @@
 """Scanning the frames that make up nearly all of the traffic, faster than key by key.
 
-Each function here answers what its namesake in :mod:`~ats_sync.venue.decode` or ``diffs`` answers, or leaves the
+Each function here answers what its namesake in ``books``, ``diffs`` or ``trades`` answers, or leaves the
 frame to it: nothing is accepted here that is refused there.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from . import decode, diffs
+from . import books, diffs, trades
+from .klines import SKEW
 
 _COMMA: Final = 44
 _END: Final = b"}}"
@@ -42,7 +43,7 @@ def kline_shape(frame: bytes, opened: int) -> KlineShape | None:
     if min(candle, time, event, count) < 0 or not frame.endswith(b"}}"):
         return None
     after_time = frame.index(b",", time) + 1
-    least = opened - decode.SKEW
+    least = opened - SKEW
     count_from = max(after_time, count - _SLACK)
     if event < candle:
         stop = event + 4 + _TIME
@@ -90,7 +91,7 @@ def scan_book(frame: bytes) -> tuple[int, int]:
         and end - begin <= _LONGEST
     ):
         return int(update), int(event)
-    return decode.scan_book(frame)
+    return books.scan_book(frame)
 
 
 def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
@@ -136,4 +137,4 @@ def scan_trade(frame: bytes) -> tuple[int, int]:
         and end - begin <= _LONGEST
     ):
         return int(number), int(event)
-    return decode.scan_trade(frame)
+    return trades.scan_trade(frame)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ats_sync import Config, DataManager, NoSpotPair
-from ats_sync.venue.decode import scan_event_time
+from ats_sync.venue.envelope import scan_event_time
 
 from . import machine
 
@@ -180,7 +180,7 @@ class Ours:
         The exchange runs on this machine's clock. ``busy``: another thread scans meanwhile; how fast that goes is
         told in loops a second.
         """
-        store: Any = self.dm._store
+        store: Any = self.dm._life.store
         honest = store.ingest
         lags: list[float] = []
 
@@ -231,7 +231,7 @@ class Ours:
         found["after exact reads"] = machine.memory_mb()
         found["collection"] = machine.collection_ms()
         found["objects"] = float(len(gc.get_objects()))
-        found["candles"] = self.dm._store.candle_bytes() / 1e6
+        found["candles"] = self.dm._life.store.candle_bytes() / 1e6
         return found
 
 

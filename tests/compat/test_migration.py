@@ -333,12 +333,12 @@ class TestMemory:
     def test_what_is_watched_later_is_kept(self, manager: DataManager) -> None:
         manager.initialize([NEW], ["1h"])
         assert manager.symbols == (NEW,)
-        runtime = manager._runtime
+        runtime = manager._life.runtime
         assert runtime is not None
-        kept = {key for key in manager._store.followed_keys() if key.symbol == NEW and key.interval == "1h"}
+        kept = {key for key in manager._life.store.followed_keys() if key.symbol == NEW and key.interval == "1h"}
         assert kept
         assert not [key for key in kept if key in runtime.engine.demand]
-        assert [key for key in manager._store.followed_keys() if key in runtime.engine.demand]
+        assert [key for key in manager._life.store.followed_keys() if key in runtime.engine.demand]
         manager.unwatch([NEW])
 
 

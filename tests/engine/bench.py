@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from ats_sync.config import Config
-from ats_sync.engine.connections import Connect, Send
+from ats_sync.engine.connection import Connect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment

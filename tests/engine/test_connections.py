@@ -11,13 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.config import Config
-from ats_sync.engine.connections import (
-    ACKNOWLEDGED_WITHIN,
-    CONNECT_WITHIN,
-    Connect,
-    Connections,
-    Phase,
-)
+from ats_sync.engine.connection import Connect, Phase
+from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN, CONNECT_WITHIN, Connections
 from ats_sync.venue.endpoints import MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, Route
 
 from .wire import Wire, names, settle, wire_of

@@ -9,19 +9,21 @@ from collections.abc import Callable
 import pytest
 
 from ats_sync.config import Config
+from ats_sync.engine.agenda import DEPTH_AUDIT_EVERY
 from ats_sync.engine.depths import HOLES_MOST, HOLES_WITHIN, READ_WITHIN, SUSPENDED_FOR, WIDENED_EVERY
 from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.engine.quality import QualityMeter
-from ats_sync.engine.upkeep import DEPTH_AGAIN_AFTER, DEPTH_AUDIT_EVERY, GIVEN_UP_FOR, Remedy, Upkeep
+from ats_sync.engine.remedies import GIVEN_UP_FOR, Remedy
+from ats_sync.engine.upkeep import DEPTH_AGAIN_AFTER, Upkeep
 from ats_sync.errors import RequestTimeout
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.depth import DepthBook
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
 from ats_sync.venue import endpoints
-from ats_sync.venue.decode import Book
+from ats_sync.venue.books import Book
 
 from ..store.depth_market import BEGAN, STREAM, Market
 from ..venue.samples import frame
@@ -376,12 +378,12 @@ class TestWitnesses:
             getattr(self, witness)(desk)
 
         desk.run(0.9, changes)
-        assert desk.upkeep.remedies == []
+        assert desk.upkeep.remedies.wanted == []
         desk.run(1.0, changes)
-        assert desk.upkeep.remedies == [(KEY, Remedy.RESUBSCRIBE)]
+        assert desk.upkeep.remedies.wanted == [(KEY, Remedy.RESUBSCRIBE)]
         assert not desk.book.live()
         assert desk.book.standing().suspected
-        desk.upkeep.remedies.clear()
+        desk.upkeep.remedies.wanted.clear()
         desk.acknowledge()
         desk.run(0.3)
         assert desk.book.live()
@@ -400,7 +402,7 @@ class TestWitnesses:
                 assert desk.book.ingest(late.pop(0), desk.link) is None
 
         desk.run(20, changes)
-        assert desk.upkeep.remedies == []
+        assert desk.upkeep.remedies.wanted == []
         assert desk.book.live()
 
     def test_a_snapshot_that_is_ahead_of_the_streams_is_no_evidence(self) -> None:
@@ -408,7 +410,7 @@ class TestWitnesses:
         desk.market.change(2)
         desk.store.books["BTCUSDT"].merge_rest(desk.market.rest(20), None)
         desk.run(10)
-        assert desk.upkeep.remedies == []
+        assert desk.upkeep.remedies.wanted == []
 
     def test_a_connection_that_lags_is_judged_as_a_whole(self) -> None:
         desk = live(Desk())
@@ -418,7 +420,7 @@ class TestWitnesses:
         for _ in range(40):
             desk.now += STEP
             desk.upkeep.tick(desk.at())
-        assert desk.upkeep.remedies == []
+        assert desk.upkeep.remedies.wanted == []
 
     def test_given_up_after_two_remedies_and_tried_again(self) -> None:
         desk = live(Desk())
@@ -430,15 +432,15 @@ class TestWitnesses:
         taken: list[Remedy] = []
         for _ in range(60):
             desk.run(1.0, changes)
-            taken += [remedy for _, remedy in desk.upkeep.remedies]
-            if desk.upkeep.remedies:
-                desk.upkeep.remedies.clear()
+            taken += [remedy for _, remedy in desk.upkeep.remedies.wanted]
+            if desk.upkeep.remedies.wanted:
+                desk.upkeep.remedies.wanted.clear()
                 desk.acknowledge()
         assert taken == [Remedy.RESUBSCRIBE, Remedy.MOVE]
-        assert KEY in desk.upkeep.given_up
+        assert KEY in desk.upkeep.remedies.given_up
         assert "no remedy" in desk.book.standing().suspected
         desk.run(GIVEN_UP_FOR)
-        assert (KEY, Remedy.RESUBSCRIBE) in desk.upkeep.remedies
+        assert (KEY, Remedy.RESUBSCRIBE) in desk.upkeep.remedies.wanted
 
 
 class TestQuality:

@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
-from ats_sync.engine.upkeep import (
-    GIVEN_UP_FOR,
-)
 from ats_sync.errors import ExchangeFailure, RequestRejected
 from ats_sync.feeds import CANDLES, FEEDS, Cause, Key, Kind
 from ats_sync.venue.intervals import HOUR
@@ -60,57 +55,7 @@ def test_a_hand_over_makes_no_book_live_that_was_not() -> None:
     assert book.standing().link is None
 
 
-# --- dead streams ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("stream", "kind", "within"),
-    [
-        ("ausdt@kline_1m", Kind.KLINES, 3.5),
-        ("ausdt@aggTrade", Kind.TRADES, 3.5),
-        ("ausdt@depth20@100ms", Kind.BOOK, 6.5),
-    ],
-)
-def test_a_stream_that_dies_alone_is_suspected_and_subscribed_anew(stream: str, kind: Kind, within: float) -> None:
-    bench = Bench([deep("AUSDT", 60), deep("BUSDT", 60)])
-    bench.warm()
-    key = next(key for key in bench.engine.upkeep.states if key.kind is kind and key.symbol == "AUSDT")
-    state = bench.engine.upkeep.states[key]
-    epoch = state.epoch
-    bench.dropped = lambda told, frame: told == stream and state.epoch == epoch
-    assert bench.run(within, until=lambda: state.link is None), "it was not noticed"
-    assert bench.run(10, until=bench.all_live)
-    assert state.remedies == 1
-    bench.run(30)
-    assert state.remedies == 1
-    others = [each for each in bench.engine.upkeep.states.values() if each is not state]
-    assert not any(each.remedies for each in others), "nobody else is suspected"
-    assert bench.agrees()
-
-
-def test_a_stream_no_remedy_helps_is_left_to_rest_and_tried_again_later() -> None:
-    bench = Bench([deep("AUSDT", 60), deep("BUSDT", 60)])
-    bench.warm()
-    key = Key(Kind.KLINES, "AUSDT", "1m")
-    bench.dropped = lambda told, frame: told == "ausdt@kline_1m"
-    assert bench.run(60, until=lambda: key in bench.engine.upkeep.given_up)
-    assert "REST" in bench.series().standing(bench.exchange()).suspected
-    given_up = bench.seconds
-    bench.run(GIVEN_UP_FOR - 10)
-    assert key in bench.engine.upkeep.given_up
-    assert len(bench.of(Kind.KLINES, since=given_up + 1, symbol="AUSDT")) <= 15
-    bench.dropped = lambda told, frame: False
-    assert bench.run(30, until=bench.all_live)
-    assert not bench.engine.upkeep.given_up
-    bench.run(70)
-    assert bench.agrees()
-
-
-def test_a_quiet_market_is_nobodys_fault() -> None:
-    bench = Bench([deep("AUSDT", 0), deep("BUSDT", 1), deep("CUSDT", 3)])
-    bench.warm()
-    bench.run(300)
-    assert not any(state.remedies for state in bench.engine.upkeep.states.values())
+# --- dead connections ----------------------------------------------------------------------------
 
 
 def test_a_connection_of_which_much_is_dead_is_made_anew() -> None:
@@ -215,7 +160,7 @@ def test_nothing_grows_with_time() -> None:
 
     def size() -> int:
         upkeep = bench.engine.upkeep
-        return len(upkeep._agenda) + len(upkeep._held) + len(upkeep.states) + len(bench.engine._by_stream)
+        return len(upkeep._agenda) + len(upkeep.states) + len(bench.engine._by_stream)
 
     bench.run(400)
     after_a_while = size()

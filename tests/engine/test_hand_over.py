@@ -4,9 +4,7 @@ import itertools
 
 import pytest
 
-from ats_sync.engine.connections import (
-    OVERLAP,
-)
+from ats_sync.engine.connections import OVERLAP
 from ats_sync.venue.endpoints import Route
 
 from .wire import START, Wire, names, settle, wire_of

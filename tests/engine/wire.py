@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ats_sync.config import Config
-from ats_sync.engine.connections import Action, Connect, Connections, Disconnect, Phase, Send
+from ats_sync.engine.connection import Action, Connect, Disconnect, Phase, Send
+from ats_sync.engine.connections import Connections
 from ats_sync.engine.moment import Moment
 from ats_sync.store.link import Link
 from ats_sync.venue.endpoints import Route

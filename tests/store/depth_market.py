@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from ats_sync.venue.decode import Book, book_snapshot
+from ats_sync.venue.books import Book, book_snapshot
 
 from ..venue.samples import compact, frame
 

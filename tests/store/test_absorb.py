@@ -10,7 +10,7 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.store.absorb import absorb
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.venue import decode
+from ats_sync.venue.klines import string_rows
 
 from ..venue import samples
 from ..venue.samples import HOUR, MIDNIGHT, MINUTE, compact
@@ -38,7 +38,7 @@ def take(store: MarketStore, key: Key, body: bytes, *, limit: int = 0, link: Lin
 
 def test_candles_are_merged_and_returned_as_texts(store: MarketStore) -> None:
     texts = take(store, KLINES, ROWS, limit=499)
-    assert decode.string_rows(texts) == [samples.row(MIDNIGHT + i * MINUTE) for i in range(11)]
+    assert string_rows(texts) == [samples.row(MIDNIGHT + i * MINUTE) for i in range(11)]
     series = store.klines[SYMBOL, "1m"]
     assert series.following() == MIDNIGHT + 9 * MINUTE, "the tenth closed only just before it was asked for"
     assert series.complete

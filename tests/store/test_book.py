@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from ats_sync.store import book as book_module
 from ats_sync.store.book import BookSeries
 from ats_sync.store.link import Link
-from ats_sync.venue import decode
-from ats_sync.venue.decode import Book, DecodeError
+from ats_sync.venue.books import Book, book_snapshot, partial_book
+from ats_sync.venue.payload import DecodeError
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, compact, frame
@@ -16,7 +17,7 @@ def link(number: int = 1) -> Link:
 
 
 def rest(update_id: int, *, event: int = MIDNIGHT, count: int = 20) -> Book:
-    return decode.book_snapshot(compact(samples.rest_book(update_id, event=event, count=count)))
+    return book_snapshot(compact(samples.rest_book(update_id, event=event, count=count)))
 
 
 def held(series: BookSeries) -> int:
@@ -140,14 +141,14 @@ def test_an_unusable_first_frame_leaves_nothing() -> None:
 def test_a_frame_that_comes_while_an_unusable_one_is_decoded_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     here, series = link(), BookSeries("BTCUSDT")
     series.ingest(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), here)
-    honest = decode.partial_book
+    honest = partial_book
 
     def meanwhile(message: bytes) -> Book:
-        monkeypatch.setattr(decode, "partial_book", honest)
+        monkeypatch.setattr(book_module, "partial_book", honest)
         series.ingest(samples.book_frame(9), here)
         return honest(message)
 
-    monkeypatch.setattr(decode, "partial_book", meanwhile)
+    monkeypatch.setattr(book_module, "partial_book", meanwhile)
     with pytest.raises(DecodeError):
         series.read()
     assert held(series) == 9
@@ -158,7 +159,7 @@ def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     series = BookSeries("BTCUSDT")
     series.ingest(samples.book_frame(7), link())
     first = series.read()
-    monkeypatch.setattr(decode, "partial_book", lambda message: pytest.fail("decoded again"))
+    monkeypatch.setattr(book_module, "partial_book", lambda message: pytest.fail("decoded again"))
     assert series.read() is first
 
 

@@ -15,8 +15,8 @@ from ats_sync.store.chain import RECENT
 from ats_sync.store.depth import APPLIED_AT_ONCE, MOST_QUEUED, REMEMBERED, DepthBook
 from ats_sync.store.link import Link
 from ats_sync.store.notices import Event, Notice
-from ats_sync.venue import decode
-from ats_sync.venue.decode import Book, DecodeError
+from ats_sync.venue.books import Book, book_snapshot
+from ats_sync.venue.payload import DecodeError
 
 from ..venue.recording import answers, of_stream
 from .depth_market import BEGAN, Levels, Market, diff, snapshot
@@ -626,7 +626,7 @@ class TestThreads:
 def snapshots(recording: Path) -> dict[str, Book]:
     """The recorded REST snapshots by symbol."""
     return {
-        url.split("symbol=")[1].split("&")[0]: decode.book_snapshot(body)
+        url.split("symbol=")[1].split("&")[0]: book_snapshot(body)
         for url, body in answers(recording)
         if "/depth?" in url
     }

@@ -6,7 +6,7 @@ import pytest
 
 from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.notices import Event
-from ats_sync.venue.decode import DecodeError
+from ats_sync.venue.payload import DecodeError
 
 from ..venue import recording as real
 from ..venue import samples

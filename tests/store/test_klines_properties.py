@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ats_sync.store.klines import CONFIRMED_WITHIN, KlineSeries
-from ats_sync.venue import decode
+from ats_sync.store.klines import KlineSeries
+from ats_sync.store.standing import CONFIRMED_WITHIN
 from ats_sync.venue.intervals import next_open
+from ats_sync.venue.klines import float_rows, string_rows
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, MINUTE
@@ -142,17 +143,17 @@ def test_remembered_decoding_stays_aligned(trades: list[int], depth: int, steps:
         elif step == "w":
             series.merge_rest(truth.texts(asked(truth, at)), asked(truth, at), 499)
         elif step == "c" and (held := series.audit_rows()):
-            wrong = decode.string_rows(held)[-1]
+            wrong = string_rows(held)[-1]
             wrong[4] = "1.0"
             series.merge_rest([samples.row_text(wrong)], asked(truth, at), 1)
             series.merge_rest(truth.texts(asked(truth, at), number), asked(truth, at), number + 1)
         for form in (True, False) if step == "R" else (exact,):
             texts = series.audit_rows()[-number:]
-            expected = decode.string_rows(texts) if form else decode.float_rows(texts)
+            expected = string_rows(texts) if form else float_rows(texts)
             assert series.rows(number, None, exact=form)[: len(texts)] == expected or len(series) > len(texts)
         closed = series.audit_rows()
         assert series.rows(1_000, None, exact=exact)[: len(closed)] == (
-            decode.string_rows(closed) if exact else decode.float_rows(closed)
+            string_rows(closed) if exact else float_rows(closed)
         )
 
 

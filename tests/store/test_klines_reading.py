@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from ats_sync.feeds import Kind
+from ats_sync.store import remembered
 from ats_sync.store.cut import SPARE
-from ats_sync.store.klines import CONFIRMED_WITHIN, FINAL_EVENT_WITHIN, KlineSeries
+from ats_sync.store.klines import KlineSeries
 from ats_sync.store.notices import Event
-from ats_sync.venue import decode
-from ats_sync.venue.decode import DecodeError
+from ats_sync.store.standing import CONFIRMED_WITHIN, FINAL_EVENT_WITHIN
+from ats_sync.venue.klines import string_rows
+from ats_sync.venue.payload import DecodeError
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT
@@ -179,14 +181,14 @@ def test_closed_rows_once_decoded_stay_decoded(monkeypatch: pytest.MonkeyPatch) 
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     series = warmed(truth, 40, depth=40)
     decoded: list[int] = []
-    rows_of = decode.string_rows
+    rows_of = string_rows
 
     def counting(texts: Any) -> Any:
         texts = list(texts)
         decoded.append(len(texts))
         return rows_of(texts)
 
-    monkeypatch.setattr(decode, "string_rows", counting)
+    monkeypatch.setattr(remembered, "string_rows", counting)
     series.rows(30, None, exact=True)
     assert 30 <= sum(decoded) <= 30 + SPARE
     decoded.clear()

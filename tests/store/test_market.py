@@ -13,14 +13,14 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of, route_of, stream_of
 from ats_sync.store.notices import Event
-from ats_sync.venue import decode
 from ats_sync.venue.endpoints import Route
+from ats_sync.venue.payload import DecodeError
 
 from ..venue import recording as real
 from ..venue import samples
+from ..venue.everything import FRAMES
 from ..venue.mutations import mutated, replaced
 from ..venue.samples import MIDNIGHT, MINUTE, compact, frame
-from ..venue.test_decode import FRAMES
 
 SYMBOL = "BTCUSDT"
 CHINESE = "币安人生USDT"
@@ -237,7 +237,7 @@ def test_no_frame_whatever_ends_the_stream_or_harms_a_known_value(bad: list[byte
         for read in (lambda s=symbol: store.trades[s].read(50), lambda s=symbol: store.books[s].read()):
             try:
                 read()
-            except decode.DecodeError:
+            except DecodeError:
                 continue
     assert [trade.id for trade in store.trades[SYMBOL].read(2)] == [10**18 + 1, 10**18 + 2]
     store.marks.everything()

@@ -6,7 +6,7 @@ import pytest
 
 from ats_sync.store import remembered
 from ats_sync.store.remembered import PATIENCE, ROW_BYTES, ExactRows, FloatColumns, RowBudget
-from ats_sync.venue import decode
+from ats_sync.venue.klines import float_rows, string_rows
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, MINUTE
@@ -21,7 +21,7 @@ def memos() -> list[Any]:
 
 
 def rows_of(memo: Any, found: list[bytes]) -> list[list[Any]]:
-    return decode.string_rows(found) if isinstance(memo, ExactRows) else decode.float_rows(found)
+    return string_rows(found) if isinstance(memo, ExactRows) else float_rows(found)
 
 
 @pytest.mark.parametrize("memo", memos(), ids=["floats", "strings"])
@@ -63,8 +63,8 @@ def test_series_with_other_times_never_share_them() -> None:
     one.put(one.build(texts(10)))
     other.put(other.build(holed))
     for _ in range(2):
-        assert other.rows(other.take(10) or []) == decode.float_rows(holed)
-        assert one.rows(one.take(10) or []) == decode.float_rows(texts(10))
+        assert other.rows(other.take(10) or []) == float_rows(holed)
+        assert one.rows(one.take(10) or []) == float_rows(texts(10))
 
 
 def test_shared_times_are_bounded() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ats_sync.store.side import LEVELS_LEFT, MOST_LEVELS, Side
-from ats_sync.venue.decode import DecodeError
 from ats_sync.venue.diffs import by_price
+from ats_sync.venue.payload import DecodeError
 
 PRICES = st.decimals(min_value=Decimal("0.1"), max_value=Decimal(120), places=1)
 CHANGES = st.lists(st.tuples(PRICES, st.integers(0, 3)), max_size=40)

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from ats_sync.store.tape import TradeColumns
-from ats_sync.venue import decode
-from ats_sync.venue.decode import Trade
+from ats_sync.venue.trades import Trade, stream_trade
 
 from ..venue import samples
 
 
 def trades(first: int, count: int) -> list[Trade]:
-    return [decode.trade(samples.trade_frame(number)) for number in range(first, first + count)]
+    return [stream_trade(samples.trade_frame(number)) for number in range(first, first + count)]
 
 
 def listed(columns: TradeColumns) -> list[tuple[int, float, float, int, bool]]:

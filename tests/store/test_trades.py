@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ats_sync.store import trades as trades_module
 from ats_sync.store.link import Link
 from ats_sync.store.notices import Event
 from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeRing
-from ats_sync.venue import decode
-from ats_sync.venue.decode import DecodeError, Trade
+from ats_sync.venue.payload import DecodeError
+from ats_sync.venue.trades import Trade, rest_trades, trade_of, trades_of
 
 from ..venue import recording as real
 from ..venue import samples
@@ -30,7 +31,7 @@ def stream(ring: TradeRing, *numbers: int) -> list[Any]:
 
 
 def answer(ring: TradeRing, first: int, last: int, *, whole: bool = False) -> None:
-    found = decode.trades(compact([samples.rest_trade(number) for number in range(first, last + 1)]))
+    found = rest_trades(compact([samples.rest_trade(number) for number in range(first, last + 1)]))
     ring.merge_rest(found, asked=MIDNIGHT + 10_000_000, limit=len(found) + whole)
 
 
@@ -128,7 +129,7 @@ def test_an_answer_overlaps_and_precedes_the_stream() -> None:
 
 def test_an_answer_with_a_hole_of_its_own_is_not_taken_for_whole() -> None:
     ring = ring_of()
-    found = decode.trades(compact([samples.rest_trade(number) for number in (1, 2, 3, 6, 7)]))
+    found = rest_trades(compact([samples.rest_trade(number) for number in (1, 2, 3, 6, 7)]))
     ring.merge_rest(found, asked=MIDNIGHT, limit=0)
     assert ids(ring) == [6, 7]
     assert ring.standing().hole == (4, 5)
@@ -191,7 +192,7 @@ def test_an_unusable_trade_at_the_border_leaves_a_usable_ring(before: list[int],
 def test_two_readers_that_meet_the_same_unusable_trade_both_get_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = ring_of()
     ring.ingest(samples.trade_frame(5, price=""), LINK)
-    honest, inside = decode.trade_of, []
+    honest, inside = trade_of, []
 
     def meanwhile(frame: bytes) -> Trade:
         if not inside:
@@ -200,7 +201,7 @@ def test_two_readers_that_meet_the_same_unusable_trade_both_get_the_error(monkey
                 ring.read(5)
         return honest(frame)
 
-    monkeypatch.setattr(decode, "trade_of", meanwhile)
+    monkeypatch.setattr(trades_module, "trade_of", meanwhile)
     with pytest.raises(DecodeError):
         ring.read(5)
     assert ring.read(5) == []
@@ -212,14 +213,6 @@ def test_what_is_returned_is_the_callers_own() -> None:
     ring.read(3).clear()
     got = ring.read(3)
     got.reverse()
-    assert ids(ring) == [1, 2, 3]
-
-
-def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    ring = ring_of()
-    stream(ring, 1, 2, 3)
-    ring.read(3)
-    monkeypatch.setattr(decode, "trade", lambda frame: pytest.fail("decoded again"))
     assert ids(ring) == [1, 2, 3]
 
 
@@ -345,13 +338,13 @@ def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     stream(ring, *range(100))
     assert len(numbers(ring, 50)) == 50
     decoded: list[int] = []
-    honest = decode.trades_of
+    honest = trades_of
 
     def counting(texts: list[bytes], first: int) -> list[Trade]:
         decoded.append(len(texts))
         return honest(texts, first)
 
-    monkeypatch.setattr(decode, "trades_of", counting)
+    monkeypatch.setattr(trades_module, "trades_of", counting)
     stream(ring, 100, 101, 102)
     assert [each[0] for each in numbers(ring, 50)] == list(range(53, 103))
     assert decoded == [3]

@@ -14,8 +14,8 @@ from ats_sync.store.values import (
     MarkBoard,
     SpotBoard,
 )
-from ats_sync.venue import decode
-from ats_sync.venue.decode import DecodeError
+from ats_sync.venue.payload import DecodeError
+from ats_sync.venue.values import Mark, rest_marks
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, compact, frame
@@ -39,8 +39,8 @@ def price(board: MarkBoard, symbol: str = "BTCUSDT") -> str | None:
     return mark.mark_price if mark is not None else None
 
 
-def marks(at: int, value: str, *symbols: str) -> list[decode.Mark]:
-    return decode.rest_marks(compact([samples.rest_mark(s, at=at, price=value) for s in symbols or ("BTCUSDT",)]))
+def marks(at: int, value: str, *symbols: str) -> list[Mark]:
+    return rest_marks(compact([samples.rest_mark(s, at=at, price=value) for s in symbols or ("BTCUSDT",)]))
 
 
 def test_the_later_mark_wins_in_either_order() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ats_sync.venue.decode import DecodeError, normalised
 from ats_sync.venue.diffs import diff_levels, quantity_of, scan_diff, scan_diff_time
+from ats_sync.venue.envelope import normalised
+from ats_sync.venue.payload import DecodeError
 
 from .mutations import mutated
 from .recording import of_stream

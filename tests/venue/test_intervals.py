@@ -122,6 +122,17 @@ def test_unknown_intervals_are_refused(wrong: object) -> None:
         intervals.check_interval(wrong)
 
 
+def test_several_are_taken_once_each() -> None:
+    assert intervals.check_intervals(["1h", "1m", "1h"]) == ("1h", "1m")
+    assert intervals.check_intervals([]) == ()
+
+
+@pytest.mark.parametrize("wrong", ["1h", None, 5, ["1h", "7m"]])
+def test_no_list_of_intervals_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidArgument):
+        intervals.check_intervals(wrong)
+
+
 @pytest.mark.parametrize("wrong", ["1m", "8h", "3d", "1w", "1M", "", None, 5, {}])
 def test_unknown_periods_are_refused(wrong: object) -> None:
     with pytest.raises(InvalidArgument, match="12h"):

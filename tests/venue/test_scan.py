@@ -10,8 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ats_sync.venue import decode, diffs, scan
-from ats_sync.venue.decode import DecodeError
+from ats_sync.venue import books, diffs, scan, trades
+from ats_sync.venue.books import scan_book
+from ats_sync.venue.klines import SKEW, scan_kline
+from ats_sync.venue.payload import DecodeError
+from ats_sync.venue.trades import scan_trade
 
 from . import recording as real
 from . import samples
@@ -54,8 +57,8 @@ def spoilt(draw: st.DrawFn, frame: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("quick", "careful", "good"),
     [
-        (scan.scan_book, decode.scan_book, BOOK),
-        (scan.scan_trade, decode.scan_trade, TRADE),
+        (scan.scan_book, scan_book, BOOK),
+        (scan.scan_trade, scan_trade, TRADE),
         (scan.scan_diff, diffs.scan_diff, BOOK),
     ],
     ids=["book", "trade", "diff"],
@@ -69,7 +72,7 @@ class TestFramesByThemselves:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         expected = careful(good)
-        for module, name in ((decode, "scan_book"), (decode, "scan_trade"), (diffs, "scan_diff")):
+        for module, name in ((books, "scan_book"), (trades, "scan_trade"), (diffs, "scan_diff")):
             monkeypatch.delattr(module, name)
         assert quick(good) == expected, "and without help"
 
@@ -92,20 +95,20 @@ class TestOpenKlines:
 
     def agree(self, first: bytes, frame: bytes) -> bool:
         """Whether the quick scan took ``frame``, after it had learnt from ``first``; what it says is checked."""
-        opened, _, _, _ = decode.scan_kline(first)
+        opened, _, _, _ = scan_kline(first)
         shape = scan.kline_shape(first, opened)
         known = scan.scan_open_kline(frame, shape) if shape is not None else None
         if known is None:
             return False
-        assert decode.scan_kline(frame) == (opened, known[0], False, known[1])
+        assert scan_kline(frame) == (opened, known[0], False, known[1])
         return True
 
     @pytest.mark.parametrize("order", [["e", "E", "s", "k"], ["e", "s", "k", "E"]])
     def test_the_orders_that_are_known(self, order: list[str]) -> None:
         first = reordered(KLINE, order)
-        for trades in (0, 9, 10, 11, 12_345, 1_234_567):
+        for count in (0, 9, 10, 11, 12_345, 1_234_567):
             for event in (MIDNIGHT, MIDNIGHT + 59_999):
-                row = samples.row(MIDNIGHT, trades=trades, price="0.1", volume="123456789.125")
+                row = samples.row(MIDNIGHT, trades=count, price="0.1", volume="123456789.125")
                 assert self.agree(first, reordered(samples.kline_frame(row, event=event), order))
 
     @given(order=st.permutations(["e", "E", "s", "k"]), inner=st.permutations(KEYS))
@@ -118,7 +121,7 @@ class TestOpenKlines:
     def test_what_it_leaves_alone(self) -> None:
         final = samples.kline_frame(samples.row(MIDNIGHT), final=True)
         following = samples.kline_frame(samples.row(MIDNIGHT + MINUTE))
-        early = samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT - decode.SKEW - 1)
+        early = samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT - SKEW - 1)
         for other in (final, following, early, KLINE[:-2], KLINE + b" ", b"", KLINE.replace(b'"n":10', b'"n":-1')):
             assert not self.agree(KLINE, other)
 
@@ -133,7 +136,7 @@ def test_the_real_frames(recording: Path) -> None:
         shape: scan.KlineShape | None = None
         opened = 0
         for frame, _ in real.of_stream(recording, f"{symbol.lower()}@kline_1m"):
-            expected = decode.scan_kline(frame)
+            expected = scan_kline(frame)
             known = scan.scan_open_kline(frame, shape) if shape is not None else None
             if known is not None:
                 assert expected == (opened, known[0], False, known[1])
@@ -143,5 +146,5 @@ def test_the_real_frames(recording: Path) -> None:
                 shape = scan.kline_shape(frame, opened)
                 assert shape is not None
         for frame, _ in real.of_stream(recording, f"{symbol.lower()}@aggTrade"):
-            assert scan.scan_trade(frame) == decode.scan_trade(frame)
+            assert scan.scan_trade(frame) == scan_trade(frame)
     assert quick > 40

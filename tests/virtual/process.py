@@ -15,12 +15,12 @@ from typing import Any
 from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
-from ats_sync.engine.connections import Connect, Disconnect, Send
+from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.heartbeat import Heartbeat
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Key
-from ats_sync.reads import Reads
+from ats_sync.reads.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.courier import moment
 from ats_sync.runtime.runtime import COUNT_EVERY
@@ -28,7 +28,8 @@ from ats_sync.runtime.streams import FUTURE_EVENT
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.notices import Event, Notice
-from ats_sync.venue.decode import DecodeError, scan_event_time
+from ats_sync.venue.envelope import scan_event_time
+from ats_sync.venue.payload import DecodeError
 
 from .exchange import BrokenPromise, Closed, Exchange, Item, Pong, Session
 from .requests import VirtualRequests

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from ats_sync.venue.decode import Book, Mark, Trade
+from ats_sync.venue.books import Book
 from ats_sync.venue.intervals import next_open, open_time
+from ats_sync.venue.trades import Trade
+from ats_sync.venue.values import Mark
 
 from .exchange import BrokenPromise
 from .tape import BookTruth, KlineTruth, TradeTruth

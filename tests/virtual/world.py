@@ -11,7 +11,7 @@ from typing import Any
 from ats_sync.config import Config
 from ats_sync.errors import AtsSyncError, DataError, InvalidSymbol, NotInMemory, RequestError
 from ats_sync.feeds import FEEDS, Key, Kind
-from ats_sync.reads import memory_only
+from ats_sync.reads.routing import memory_only
 from ats_sync.status import FeedState, feed_statuses
 from ats_sync.store.market import stream_of
 
@@ -195,7 +195,7 @@ class World:
         stream = stream_of(Key(Kind.KLINES, symbol, interval)) or ""
 
         def peek() -> None:
-            rows = self.process.reads.klines(symbol, interval, self.rng.randrange(1, 6), max_age=None, exact=True)
+            rows = self.process.reads.candles.rows(symbol, interval, self.rng.randrange(1, 6), max_age=None, exact=True)
             since = self._since(STALE_KLINES)
             self._check_klines(symbol, interval, stream, rows, known, since)
 
@@ -243,7 +243,7 @@ class World:
         known = self.tape.trades[symbol]
 
         def peek() -> None:
-            trades = self.process.reads.trades(symbol, self.rng.randrange(1, 30), max_age=None)
+            trades = self.process.reads.trades.rows(symbol, self.rng.randrange(1, 30), max_age=None)
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
             told = -1 if self._only_while_lagging(known.told_at, since) else known.last_told(since)
             truth.check_trades(trades, known, last_told=told)
@@ -255,7 +255,7 @@ class World:
         stream = stream_of(Key(Kind.BOOK, symbol)) or ""
 
         def peek() -> None:
-            book = self.process.reads.book(symbol, 20, max_age=None)
+            book = self.process.reads.books.read(symbol, 20, max_age=None)
             damaged = self._is_damaged(stream)
             since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
             told = known.last_told(since)
@@ -267,7 +267,7 @@ class World:
 
     def _peek_mark(self, symbol: str) -> Callable[[], None]:
         def peek() -> None:
-            mark = self.process.reads.mark(symbol, max_age=None)
+            mark = self.process.reads.values.mark(symbol, max_age=None)
             truth.check_mark(mark, self.tape.marks, since=self._since(STALE_MARK))
 
         return peek
@@ -282,17 +282,17 @@ class World:
         value: Any
         try:
             if read.kind == "klines":
-                value = reads.klines(symbol, interval, read.limit, max_age=None, exact=True)
+                value = reads.candles.rows(symbol, interval, read.limit, max_age=None, exact=True)
             elif read.kind == "trades":
-                value = reads.trades(symbol, read.limit, max_age=None)
+                value = reads.trades.rows(symbol, read.limit, max_age=None)
             elif read.kind == "book":
-                value = reads.book(symbol, read.limit, max_age=None)
+                value = reads.books.read(symbol, read.limit, max_age=None)
             elif read.kind == "mark":
-                value = reads.mark(symbol, max_age=None)
+                value = reads.values.mark(symbol, max_age=None)
             elif read.kind == "open interest":
-                value = reads.open_interest(symbol, self.config.open_interest_periods[0], 5, max_age=None)
+                value = reads.values.open_interest(symbol, self.config.open_interest_periods[0], 5, max_age=None)
             else:
-                value = reads.spot_price(symbol, max_age=None)
+                value = reads.values.spot_price(symbol, max_age=None)
         except (DataError, RequestError, InvalidSymbol, LookupError) as error:
             if not isinstance(error, AtsSyncError):
                 raise
@@ -353,7 +353,7 @@ class World:
         if limit < min(60, self.config.max_klines):
             raise BrokenPromise(f"{series.key} has only {limit} rows")
         with memory_only():
-            rows = process.reads.klines(symbol, interval, limit, max_age=None, exact=True)
+            rows = process.reads.candles.rows(symbol, interval, limit, max_age=None, exact=True)
         known = self.tape.klines[symbol, interval]
         self._check_klines(symbol, interval, stream_of(series.key) or "", rows, known, since)
 
@@ -362,7 +362,7 @@ class World:
         process = self.process
         return {
             key
-            for key in process.engine.upkeep.given_up
+            for key in process.engine.upkeep.remedies.given_up
             if process.store is not None and self._is_damaged(stream_of(key) or "?")
         }
 
@@ -370,8 +370,8 @@ class World:
         engine, process = self.process.engine, self.process
         states = len(engine.upkeep.states)
         sizes = {
-            "agenda": (len(engine.upkeep._agenda), 40 * states),
-            "held": (len(engine.upkeep._held), states),
+            "agenda": (len(engine.upkeep._agenda._heap), 40 * states),
+            "held": (len(engine.upkeep._agenda._held), states),
             "fetches": (len(engine.upkeep.fetches), 0),
             "actions": (len(engine.connections.actions), 0),
             "connections": (len(engine.connections.connections), 4),

@@ -1,0 +1,47 @@
+"""Where one series stands in the eyes of the engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..errors import AtsSyncError
+from ..feeds import Cause, Feed, Key
+from ..store.link import Link
+from .jobs import Fetch
+
+
+@dataclass(slots=True)
+class State:
+    """What is under way for one series, when it is due next, and what came of it so far."""
+
+    key: Key
+    feed: Feed
+    live_once: bool = False
+    known: bool = False
+    """Whether an answer was ever merged."""
+    link: Link | None = None
+    """Its acknowledged subscription."""
+    last_id: int = -1
+    """The last trade known when the subscription was acknowledged."""
+    reached: int = -1
+    """The oldest trade that the last backfill reached."""
+    fetching: Fetch | None = None
+    due: float | None = None
+    cause: Cause = Cause.WARM_UP
+    attempts: int = 0
+    error: AtsSyncError | None = None
+    dead: str = ""
+    epoch: int = 0
+    """Counts its subscriptions: what was asked before one proves nothing for it."""
+    audit_at: float = 0.0
+    remedies: int = 0
+    """How often its stream was found dead in a row."""
+    remedied: float = -math.inf
+    """When it was last (steady)."""
+    heard_when_given_up: int = 0
+
+    @property
+    def mending(self) -> Cause:
+        """Why it is asked for when something is missing: a repair, once it was live."""
+        return Cause.REPAIR if self.live_once else Cause.WARM_UP

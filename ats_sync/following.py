@@ -1,0 +1,103 @@
+"""Which series a manager keeps: those of the symbols it watches, and those that somebody reads."""
+
+from __future__ import annotations
+
+from .clock import Clock
+from .config import Config
+from .feeds import Key, Kind
+from .lifecycle import Lifecycle
+from .store.klines import KlineSeries
+from .store.market import keys_of
+from .store.open_interest import OpenInterestSeries
+
+LEAST_ROWS = 2
+
+
+class Following:
+    """The symbols and intervals that are watched, and what is read besides. Guarded by the lock of the lifecycle."""
+
+    def __init__(
+        self, config: Config, clock: Clock, life: Lifecycle, symbols: tuple[str, ...], intervals: tuple[str, ...]
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._life = life
+        self.symbols = symbols
+        self.intervals = intervals
+
+    def keys(self) -> list[Key]:
+        """What is followed from a start on."""
+        return keys_of(self.symbols, self.intervals, self._config.open_interest_periods)
+
+    def prepare(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
+        """These symbols, too, from the next start on, and these intervals instead."""
+        with self._life.lock:
+            self._add(symbols)
+            self.intervals = intervals
+
+    def _add(self, symbols: tuple[str, ...]) -> None:
+        self.symbols = tuple(dict.fromkeys((*self.symbols, *symbols)))
+
+    def watch(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
+        """Follow these symbols, too, with these intervals."""
+        life = self._life
+        runtime = life.living()
+        life.check_listed(symbols)
+        with life.lock:
+            self._add(symbols)
+            watched = keys_of(symbols, intervals, self._config.open_interest_periods)
+            with runtime.engine_lock:
+                # What was followed only because it was read is kept from now on, read or not.
+                runtime.engine.demand.forget(watched)
+                added = life.store.follow(watched)
+            runtime.follow(added)
+
+    def unwatch(self, symbols: tuple[str, ...]) -> None:
+        """Follow these symbols no longer."""
+        life = self._life
+        runtime = life.living()
+        with life.lock:
+            self.symbols = tuple(symbol for symbol in self.symbols if symbol not in symbols)
+            runtime.unfollow(life.store.unfollow(key for key in life.store.followed_keys() if key.symbol in symbols))
+
+    def want(self, key: Key) -> None:
+        """A watched symbol's open interest is read for a period that is not followed yet: from now on it is.
+
+        Its full order book is followed as long as it is read.
+        """
+        if key.kind is Kind.DEPTH and key.symbol in self.symbols:
+            self.demand(key, 0)
+        if key.kind is not Kind.OPEN_INTEREST:
+            return
+        life = self._life
+        with life.lock:
+            if life.runtime is not None and key.symbol in self.symbols:
+                life.runtime.follow(life.store.follow([key]))
+
+    def demand(self, key: Key, depth: int) -> None:
+        """A series is read in the old shape: it is followed from now on, as deep as that read, until nobody asks."""
+        life = self._life
+        runtime = life.runtime
+        if runtime is None or (key.kind is Kind.DEPTH and not runtime.engine.streams):
+            return
+        demand = runtime.engine.demand
+        series = life.store.get(key)
+        if series is None:
+            listings = life.store.listings.get("info")
+            if key.kind is not Kind.SPOT_KLINES and listings is not None and key.symbol not in listings.value.trading:
+                return
+            with life.lock:
+                if life.runtime is not runtime:
+                    return
+                added = life.store.follow([key], depth)
+                series = life.store.get(key)
+                if added and isinstance(series, KlineSeries):
+                    series.first_rows = max(depth, LEAST_ROWS)
+                if added:
+                    demand.asked(key, self._clock.now())
+                runtime.follow(added)
+            return
+        if isinstance(series, (KlineSeries, OpenInterestSeries)) and depth > series.depth:
+            series.depth = depth
+        if key in demand:
+            demand.asked(key, self._clock.now())

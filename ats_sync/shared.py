@@ -1,0 +1,46 @@
+"""The manager that a whole process shares."""
+
+from __future__ import annotations
+
+import threading
+
+from . import forks
+from .manager import DataManager
+
+
+class _Shared:
+    """At most one manager, made when first asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _manager
+        self._manager: DataManager | None = None
+
+    def get(self) -> DataManager:
+        with self._lock:
+            if self._manager is None:
+                self._manager = DataManager()
+            return self._manager
+
+    def reset(self) -> None:
+        with self._lock:
+            manager, self._manager = self._manager, None
+        if manager is not None:
+            manager.close()
+
+    def after_fork(self) -> None:
+        # Another thread may have held the lock when the process was copied.
+        self._lock = threading.Lock()
+
+
+_shared = _Shared()
+forks.tell(_shared)
+
+
+def get_data_manager() -> DataManager:
+    """The manager that the whole process shares, made at the first call; ``initialize()`` starts it."""
+    return _shared.get()
+
+
+def reset_data_manager() -> None:
+    """Close the shared manager and forget it, so that the next call reads the environment anew."""
+    _shared.reset()

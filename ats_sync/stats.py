@@ -1,0 +1,40 @@
+"""What a manager counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from .lifecycle import Lifecycle
+
+
+def statistics(life: Lifecycle, symbols: Collection[str]) -> dict[str, Any]:
+    """As :meth:`~ats_sync.DataManager.get_stats` gives it; ``symbols`` are those that are watched."""
+    runtime, store = life.runtime, life.store
+    by_cause = life.counters.requests()
+    hits, misses = life.counters.hits, life.counters.misses
+    reconnects, frames, threads = life.reconnects_before, life.frames_before, 0
+    if runtime is not None:
+        with runtime.engine_lock:
+            reconnects += runtime.engine.connections.reconnects
+        frames += runtime.frames()
+        threads = runtime.requests.workers()
+    return {
+        "initialized": life.ready and life.running,
+        "symbols_count": len(symbols),
+        "klines_cached": sum(map(len, store.klines.values())),
+        "oi_cached": sum(map(len, store.open_interest.values())),
+        "trades_cached": sum(map(len, store.trades.values())),
+        "depth_cached": sum(book.live() for book in store.depths.values()),
+        "funding_cached": sum(symbol in symbols for symbol in store.marks.everything()),
+        "ws_updates": frames,
+        "ws_reconnects": reconnects,
+        "ws_dropped": store.dropped(),
+        "rest_calls": sum(by_cause.values()),
+        "rest_calls_by_cause": by_cause,
+        "rest_threads": threads,
+        "weight_most_used": {bucket.value: used for bucket, used in life.budget.most_used.items()},
+        "cache_hits": hits,
+        "cache_misses": misses,
+        "cache_hit_rate": f"{100.0 * hits / (hits + misses):.1f}%" if hits + misses else "-",
+    }

@@ -1,0 +1,61 @@
+"""The envelope of a combined stream: which stream a frame belongs to, and when it was sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from .payload import DecodeError, number_after
+
+STREAM: Final = b'{"stream":"'
+_NAME_AT: Final = len(STREAM)
+
+
+def stream_name(frame: bytes) -> bytes | None:
+    """The stream a combined frame belongs to, where it stands first and unescaped; else None."""
+    if frame.startswith(STREAM):
+        end = frame.find(b'"', _NAME_AT)
+        name = frame[_NAME_AT:end]
+        if end > 0 and b"\\" not in name:
+            return name
+    return None
+
+
+def normalised(frame: bytes) -> bytes | dict[str, Any]:
+    """A frame of any key order and spacing, rewritten as scanning expects it.
+
+    A message that is no stream frame (an acknowledgement, an error) comes back as its object.
+    """
+    try:
+        message = json.loads(frame)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise DecodeError("a frame that is no object")
+    stream = message.get("stream")
+    if stream is None:
+        return message
+    if not isinstance(stream, str) or "data" not in message:
+        raise DecodeError("a frame without a stream name or without data")
+    try:
+        rewritten = json.dumps({"stream": stream, "data": message["data"]}, ensure_ascii=False, separators=(",", ":"))
+        return rewritten.encode()
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not to be rewritten: {error}") from None
+
+
+def frame_data(frame: bytes) -> Any:
+    try:
+        return json.loads(frame)["data"]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise DecodeError(f"not a combined frame: {error}") from None
+
+
+def data_text(frame: bytes) -> bytes:
+    """The data of a combined frame as JSON."""
+    return json.dumps(frame_data(frame), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def scan_event_time(frame: bytes) -> int:
+    """The first event time in a frame, ms."""
+    return number_after(frame, b'"E":')

@@ -1,0 +1,88 @@
+"""What the way from the exchange's bytes to values is made of.
+
+Two depths. *Scanning* takes from a frame what merging needs (ids, times, the final flag) by looking
+for keys, without building objects: it runs for every frame. *Decoding* builds the values and checks
+every field: it runs when somebody reads, and for the few frames that end a candle.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import MalformedAnswer
+
+QUOTED: Final = rb'"\d+(?:\.\d+)?"'
+"""A decimal as the exchange writes it, in the text of a payload."""
+DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z", re.ASCII)
+
+
+class DecodeError(ValueError):
+    """A payload is not what it should be; it is counted and dropped."""
+
+
+def number_after(frame: bytes, key: bytes, start: int = 0) -> int:
+    at = frame.find(key, start)
+    if at < 0:
+        raise DecodeError(f"no {key.decode()} in the frame")
+    at += len(key)
+    comma = frame.find(b",", at)
+    digits = frame[at:comma] if comma > 0 else b""
+    if not digits.isdigit():
+        # The last field of its object ends with a brace.
+        digits = frame[at : at + 20].split(b"}", 1)[0].split(b",", 1)[0]
+    if not digits.isdigit() or len(digits) > 19:
+        raise DecodeError(f"{key.decode()} is no whole number")
+    return int(digits)
+
+
+def decimal(value: object) -> str:
+    if isinstance(value, str) and DECIMAL.match(value):
+        return value
+    raise DecodeError(f"{value!r} is no decimal")
+
+
+def whole(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise DecodeError(f"{value!r} is no whole number")
+
+
+def field(values: dict[str, Any], key: str) -> Any:
+    try:
+        return values[key]
+    except (KeyError, TypeError):
+        raise DecodeError(f"the field {key!r} is missing") from None
+
+
+def text_of(value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise DecodeError(f"{value!r} is no text")
+
+
+def each_of(values: object, decode_one: Callable[[dict[str, Any]], Any]) -> tuple[list[Any], int]:
+    """Each element decoded; a bad element drops only itself. Also how many were dropped."""
+    if not isinstance(values, list):
+        raise DecodeError("an array was expected")
+    good: list[Any] = []
+    bad = 0
+    for value in values:
+        try:
+            good.append(decode_one(value))
+        except DecodeError:
+            bad += 1
+    return good, bad
+
+
+def json_answer(body: bytes, expected: type | tuple[type, ...] | None = None) -> Any:
+    """A REST body as JSON of the expected type, else :class:`~ats_sync.errors.MalformedAnswer`."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedAnswer(f"the answer is no JSON: {error}", status=200) from None
+    if expected is not None and not isinstance(value, expected):
+        raise MalformedAnswer(f"the answer is a {type(value).__name__}, which was not expected", status=200)
+    return value

@@ -1,0 +1,110 @@
+"""Marks and funding, spot prices, open interest, forced orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import MalformedAnswer
+from .envelope import frame_data
+from .payload import DecodeError, decimal, each_of, field, json_answer, text_of, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Mark price and funding of a symbol; ``time`` is the event's, ms."""
+
+    symbol: str
+    mark_price: str
+    funding_rate: str
+    next_funding_time: int
+    time: int
+    answer: dict[str, Any] | None = None
+    """The REST answer it came from, where it did."""
+
+
+def _stream_mark(values: dict[str, Any]) -> Mark:
+    rate = field(values, "r")
+    return Mark(
+        text_of(field(values, "s")),
+        decimal(field(values, "p")),
+        decimal(rate) if rate != "" else "0",
+        whole(field(values, "T")),
+        whole(field(values, "E")),
+    )
+
+
+def _rest_mark(values: dict[str, Any]) -> Mark:
+    rate = field(values, "lastFundingRate")
+    return Mark(
+        text_of(field(values, "symbol")),
+        decimal(field(values, "markPrice")),
+        decimal(rate) if rate != "" else "0",
+        whole(field(values, "nextFundingTime")),
+        whole(field(values, "time")),
+        values,
+    )
+
+
+def stream_marks(frame: bytes) -> tuple[list[Mark], int]:
+    """The marks of a ``!markPrice@arr`` frame, and how many elements were unusable."""
+    return each_of(frame_data(frame), _stream_mark)
+
+
+def rest_marks(body: bytes) -> list[Mark]:
+    """The marks of a premiumIndex answer for all symbols or for one."""
+    values = json_answer(body, (list, dict))
+    good, _ = each_of(values if isinstance(values, list) else [values], _rest_mark)
+    if not good:
+        raise MalformedAnswer("the exchange sent no usable premium index", status=200)
+    return good
+
+
+def rest_spot_prices(body: bytes) -> dict[str, str]:
+    """``{symbol: price}`` of a spot price answer for all symbols or for one."""
+
+    def one(values: dict[str, Any]) -> tuple[str, str]:
+        return text_of(field(values, "symbol")), decimal(field(values, "price"))
+
+    values = json_answer(body, (list, dict))
+    good, _ = each_of(values if isinstance(values, list) else [values], one)
+    if not good:
+        raise MalformedAnswer("the exchange sent no usable spot price", status=200)
+    return dict(good)
+
+
+def rest_open_interest(body: bytes) -> list[dict[str, Any]]:
+    """The rows of an open interest answer, oldest first, as the exchange wrote them."""
+    rows = json_answer(body, list)
+    try:
+        for row in rows:
+            decimal(field(row, "sumOpenInterest"))
+            decimal(field(row, "sumOpenInterestValue"))
+            whole(field(row, "timestamp"))
+    except DecodeError as error:
+        raise MalformedAnswer(f"the exchange sent an unusable open interest row: {error}", status=200) from None
+    return sorted(rows, key=lambda row: int(row["timestamp"]))
+
+
+COIN_MARGINED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Liquidation:
+    """One forced order as ``!forceOrder@arr`` reported it."""
+
+    symbol: str
+    time: int
+    order: dict[str, Any]
+
+
+def stream_liquidation(frame: bytes) -> Liquidation | None:
+    """The forced order of a ``!forceOrder@arr`` frame, None where it is one of the COIN-M market."""
+    data = frame_data(frame)
+    if isinstance(data, dict) and data.get("st") == COIN_MARGINED:
+        return None
+    order = field(data, "o")
+    for key in ("p", "q", "ap", "z"):
+        decimal(order.get(key, "0") if isinstance(order, dict) else None)
+    text_of(field(order, "S"))
+    return Liquidation(text_of(field(order, "s")), whole(field(order, "T")), order)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from ats_sync.engine.turns import CONFIRM_SPREAD
+from ats_sync.feeds import Cause, Kind
+
+from .bench import TURN, Bench, deep
+
+
+def test_candles_that_trade_need_no_request_at_the_turn() -> None:
+    bench = Bench([deep(f"S{i}USDT", 10) for i in range(10)])
+    bench.warm()
+    bench.run(TURN + 120)
+    assert not bench.of(Kind.KLINES, cause=Cause.REPAIR)
+    assert all(map(bench.agrees, bench.symbols))
+
+
+def test_quiet_candles_are_confirmed_by_small_requests_spread_over_time_and_never_doubted() -> None:
+    bench = Bench([deep(f"S{i}USDT", 0) for i in range(30)])
+    bench.warm()
+
+    def doubted() -> bool:
+        now = bench.exchange()
+        return any(series.standing(now).doubt for series in bench.store.klines.values())
+
+    assert not bench.run(TURN - bench.seconds + 55, until=doubted)
+    confirmed = bench.of(Kind.KLINES, cause=Cause.REPAIR)
+    assert len(confirmed) == 30
+    assert {fetch.request.weight for _, fetch in confirmed} == {1}
+    times = [when - TURN for when, _ in confirmed]
+    assert min(times) >= 5.0, "before that REST may not have its last word"
+    assert max(times) <= 6.0 + CONFIRM_SPREAD
+    assert max(sum(start <= when < start + 1.0 for when in times) for start in times) <= 10
+    assert all(map(bench.agrees, bench.symbols))
+
+
+def test_a_confirmation_is_not_lost_to_an_audit() -> None:
+    bench = Bench([deep("AUSDT", 0)])
+    bench.warm()
+    bench.run(TURN - bench.seconds + 3.6)
+    state = bench.engine.upkeep.states[bench.series().key]
+    # The rolling audit of this series happens to fall between the turn and the confirmation.
+    state.due = None
+    bench.engine.upkeep._agenda.schedule(state, bench.now + 0.3, Cause.AUDIT)
+    bench.run(56)
+    assert not bench.series().standing(bench.exchange()).doubt
+
+
+def test_a_lost_final_event_is_made_good_as_soon_as_rest_has_it() -> None:
+    bench = Bench([deep("AUSDT", 10), deep("BUSDT", 10)])
+    bench.warm()
+    bench.dropped = lambda stream, frame: (
+        stream == "ausdt@kline_1m" and b'"x":true' in frame and bench.seconds < TURN + 1
+    )
+    bench.run(TURN - bench.seconds + 10)
+    ((when, fetch),) = bench.of(Kind.KLINES, cause=Cause.REPAIR)
+    assert fetch.key.symbol == "AUSDT"
+    assert fetch.request.weight == 1
+    assert 5.0 <= when - TURN <= 8.5
+    assert bench.agrees()
+    assert not bench.series().standing(bench.exchange()).doubt
+
+
+def test_a_clock_that_was_ahead_does_not_hold_up_the_turns() -> None:
+    bench = Bench([deep("AUSDT", 0)], follow=False)
+    bench.exchange_ahead = 600_000
+    bench.follow("AUSDT")
+    bench.warm()
+    bench.run(TURN + 40)
+    assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) == 1

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.errors import InvalidSymbol, NoSpotPair, RequestTimeout, StaleDataError
+from ats_sync.feeds import FEEDS, Key, Kind
+from ats_sync.venue.intervals import HOUR
+from ats_sync.venue.values import Mark
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT
+from .desk import SYMBOL, Desk
+
+INTEREST = Key(Kind.OPEN_INTEREST, SYMBOL, "1h")
+ROWS = [samples.open_interest_row(MIDNIGHT + (i - 9) * HOUR) for i in range(10)]
+
+
+class TestMarks:
+    def test_a_young_one_comes_from_memory_and_an_old_one_is_asked_for(self) -> None:
+        desk = Desk()
+        desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT))
+        assert desk.reads.values.mark(SYMBOL, max_age=None).mark_price == "7.6115"
+        assert desk.asked == []
+        desk.later(60.0)
+        newer = Mark(SYMBOL, "8", "0", MIDNIGHT, MIDNIGHT + 60_000)
+        desk.answers = [[newer], RequestTimeout("x")]
+        assert desk.reads.values.mark(SYMBOL, max_age=None) is newer
+        with pytest.raises(StaleDataError) as caught:
+            desk.reads.values.mark(SYMBOL, max_age=None)
+        assert caught.value.data.mark_price == "7.6115"
+
+    def test_one_that_no_answer_has_is_unknown(self) -> None:
+        desk = Desk()
+        desk.answers = [[]]
+        with pytest.raises(InvalidSymbol, match=SYMBOL):
+            desk.reads.values.mark(SYMBOL, max_age=None)
+
+
+class TestOpenInterest:
+    def test_within_its_bound_it_comes_from_memory_as_the_callers_own(self) -> None:
+        desk = Desk(INTEREST)
+        desk.merge(INTEREST, ROWS, limit=10)
+        for _ in range(2):
+            rows = desk.reads.values.open_interest(SYMBOL, "1h", 3, max_age=None)
+            assert rows == ROWS[-3:]
+            rows[0].clear()
+        columns = desk.reads.values.open_interest_columns(SYMBOL, "1h", 3, max_age=None)
+        assert not isinstance(columns, list)
+        assert list(columns[0]) == [row["timestamp"] for row in ROWS[-3:]]
+        assert desk.asked == []
+
+    def test_beyond_it_it_is_asked_for(self) -> None:
+        desk = Desk(INTEREST)
+        desk.merge(INTEREST, ROWS, limit=10)
+        desk.later((FEEDS[Kind.OPEN_INTEREST].bound_polled or 0.0) + 1.0)
+        desk.answers = [ROWS, RequestTimeout("x")]
+        assert desk.reads.values.open_interest(SYMBOL, "1h", 3, max_age=None) == ROWS[-3:]
+        with pytest.raises(StaleDataError) as caught:
+            desk.reads.values.open_interest(SYMBOL, "1h", 3, max_age=None)
+        assert caught.value.data == ROWS[-3:]
+
+    def test_another_period_of_a_watched_symbol_is_wanted(self) -> None:
+        desk = Desk(INTEREST)
+        desk.answers = [ROWS]
+        desk.reads.values.open_interest(SYMBOL, "4h", 3, max_age=None)
+        assert desk.wanted == [Key(Kind.OPEN_INTEREST, SYMBOL, "4h")]
+
+
+class TestSpot:
+    def test_one_list_of_all_prices_serves_every_symbol(self) -> None:
+        desk = Desk()
+        desk.merge(Key(Kind.SPOT), [{"symbol": SYMBOL, "price": "7.6"}])
+        desk.reads.values.check_spot_pair(SYMBOL)
+        assert desk.reads.values.spot_price(SYMBOL, max_age=None) == "7.6"
+        for read in (
+            lambda: desk.reads.values.spot_price("ETHUSDT", max_age=None),
+            lambda: desk.reads.values.check_spot_pair("ETHUSDT"),
+        ):
+            with pytest.raises(NoSpotPair, match="ETHUSDT"):
+                read()
+        assert desk.asked == []
+
+    def test_while_nothing_is_known_it_is_asked_for(self) -> None:
+        desk = Desk()
+        desk.reads.values.check_spot_pair("ETHUSDT")
+        desk.answers = [{SYMBOL: "8"}]
+        assert desk.reads.values.spot_price(SYMBOL, max_age=None) == "8"
+
+    def test_a_followed_candle_knows_it_sooner(self) -> None:
+        key = Key(Kind.SPOT_KLINES, SYMBOL, "1m")
+        desk = Desk(key)
+        desk.later(30.0)
+        desk.merge(key, [samples.row(MIDNIGHT - 60_000, price="7.5"), samples.row(MIDNIGHT, price="7.7")], limit=2)
+        desk.store.spot_klines[SYMBOL, "1m"].go_live(desk.link)
+        assert desk.reads.values.spot_price(SYMBOL, max_age=None) == "7.7"
+        assert desk.asked == []

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.feeds import Kind
+from ats_sync.store.candle import OPEN, Candle
+from ats_sync.store.standing import CONFIRMED_WITHIN, FINAL_EVENT_WITHIN, judge
+
+from ..venue.samples import MIDNIGHT, MINUTE
+
+PATIENCE = FINAL_EVENT_WITHIN[Kind.KLINES]
+
+
+def judged(now: int, chain: list[Candle], *, closed: int = 3, stray: bool = False) -> tuple[int, str]:
+    return judge(Kind.KLINES, "1m", MIDNIGHT + now, closed, chain, stray, MIDNIGHT)
+
+
+def candle(minute: int, trades: int) -> Candle:
+    return Candle(MIDNIGHT + minute * MINUTE, OPEN, trades, 0, b"", False)
+
+
+def test_nothing_is_known_before_the_first_answer() -> None:
+    assert judge(Kind.KLINES, "1m", MIDNIGHT, 0, [], False, 0) == (0, "nothing is known yet")
+    assert judged(5_000, [], closed=0) == (0, "nothing is known yet")
+
+
+def test_an_open_candle_is_one_row_and_one_whose_time_has_come_another() -> None:
+    assert judged(5_000, [candle(0, 2)]) == (4, "")
+    assert judged(5_000, []) == (4, "")
+    assert judged(MINUTE, [candle(0, 2)]) == (5, "")
+
+
+@pytest.mark.parametrize(
+    ("now", "chain", "stray", "word"),
+    [
+        (5_000, [candle(0, 2)], True, "missing"),
+        (MINUTE + 100, [candle(0, 2), candle(1, 1)], False, "lost"),
+        (MINUTE + PATIENCE, [candle(0, 2)], False, "overdue"),
+        (MINUTE + CONFIRMED_WITHIN, [candle(0, 0)], False, "confirmed"),
+        (3 * MINUTE, [], False, "confirmed"),
+    ],
+)
+def test_what_can_not_be_the_whole_truth_is_doubted(now: int, chain: list[Candle], stray: bool, word: str) -> None:
+    assert word in judged(now, chain, stray=stray)[1]
+
+
+def test_until_then_it_is_not() -> None:
+    assert judged(MINUTE + PATIENCE - 1, [candle(0, 2)])[1] == ""
+    assert judged(MINUTE + CONFIRMED_WITHIN - 1, [candle(0, 0)])[1] == ""

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync import get_data_manager, reset_data_manager, shared
+from ats_sync.simulator import SimulatedExchange
+
+from .support import reads
+
+
+def test_the_shared_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SimulatedExchange(symbols=2, seed=7) as exchange:
+        for name, url in exchange.environment().items():
+            monkeypatch.setenv(name, url)
+        first, second = exchange.symbols
+        try:
+            dm = get_data_manager()
+            assert get_data_manager() is dm
+            dm.initialize([first], ["1h"])
+            dm.initialize([second], ["1h"])
+            assert dm.symbols == (first, second)
+            assert len(dm.get_klines(second, "1h", 10)) == 10
+            assert reads(dm) == 0
+        finally:
+            reset_data_manager()
+
+
+def test_a_forked_child_can_ask_for_it() -> None:
+    """Another thread may be in the midst of a call while the child is made."""
+    one = shared._Shared()
+    one._lock.acquire()
+    one.after_fork()
+    one.reset()

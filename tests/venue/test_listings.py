@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ats_sync.errors import MalformedAnswer
+from ats_sync.venue.listings import exchange_info, server_time
+
+from . import recording as real
+from . import samples
+from .samples import MIDNIGHT, compact
+
+
+def test_the_real_exchange_info(recording: Path) -> None:
+    info = exchange_info(real.exchange_info(recording))
+    assert {"SUSHIUSDT", "AKROUSDT", "KEEPUSDT", "CTKUSDT"} <= info.trading
+    assert info.weight_limit == 2400
+
+
+def test_exchange_info_tells_who_trades_and_the_limit() -> None:
+    body = samples.exchange_info({"BTCUSDT": "TRADING", "OLDUSDT": "SETTLING"}, weight=1200)
+    info = exchange_info(compact(body))
+    assert info.trading == {"BTCUSDT"}
+    assert info.listed == {"BTCUSDT", "OLDUSDT"}
+    assert info.weight_limit == 1200
+    del body["rateLimits"]
+    assert exchange_info(compact(body)).weight_limit is None
+
+
+@pytest.mark.parametrize("body", [b'{"symbols":[]}', b'{"symbols":{}}', b'{"rateLimits":[]}'])
+def test_exchange_info_without_symbols_would_delist_everything(body: bytes) -> None:
+    with pytest.raises(MalformedAnswer):
+        exchange_info(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"symbols":[{"symbol":["x"],"status":"TRADING"},{"symbol":"A","status":"TRADING"}]}',
+        b'{"symbols":[{"symbol":5},{"symbol":"A","status":"TRADING"}],"rateLimits":5}',
+        b'{"symbols":[{},null,{"symbol":"A","status":["x"]},{"symbol":"A","status":"TRADING"}],"rateLimits":[5,null]}',
+    ],
+)
+def test_bad_parts_of_exchange_info_are_left_out(body: bytes) -> None:
+    info = exchange_info(body)
+    assert info.listed == {"A"}
+    assert info.weight_limit is None
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 2400.5, "2400", None])
+def test_a_limit_that_can_not_be_one_is_not_believed(limit: Any) -> None:
+    body = samples.exchange_info({"A": "TRADING"})
+    body["rateLimits"][0]["limit"] = limit
+    assert exchange_info(compact(body)).weight_limit is None
+
+
+def test_the_time_of_the_exchange() -> None:
+    assert server_time(b'{"serverTime":1795219200000}') == MIDNIGHT
+    for body in (b"{}", b'{"serverTime":"1795219200000"}', b'{"serverTime":1.5}', b'{"serverTime":null}', b"[]"):
+        with pytest.raises(MalformedAnswer):
+            server_time(body)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.errors import MalformedAnswer
+from ats_sync.venue.books import scan_book
+from ats_sync.venue.klines import float_rows, kline_texts, scan_kline, string_rows, text_open_time, text_trades
+from ats_sync.venue.payload import DecodeError
+from ats_sync.venue.trades import scan_trade
+
+from .everything import ANSWERS, BOOK, FRAMES, KLINE, SCANS, TRADE
+from .mutations import mutated, replaced
+
+
+@pytest.mark.parametrize("scan", [scan_kline, scan_trade, scan_book])
+@pytest.mark.parametrize("whole", [KLINE, TRADE, BOOK])
+def test_a_frame_cut_short_is_refused_wherever_it_was_cut(scan: Callable[[bytes], Any], whole: bytes) -> None:
+    for end in range(len(whole)):
+        if whole[end - 1 : end] != b"}":
+            with pytest.raises(DecodeError):
+                scan(whole[:end])
+
+
+NO_ANSWERS = [
+    b"", b" ", b"<html><body>502</body></html>", b"null", b"true", b"5", b'"x"', b"{", b"[[", b"[1,2", b"\xff\xfe\xfd",
+    b"[null]", b"[[]]", b"[[[]]]", b'{"code":-1121,"msg":"Invalid symbol."}', b"[" * 100_000,
+    b"[" + b"9" * 5_000 + b"]",
+    b'[{"a":1}', b"nan", b"[NaN]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("read", ANSWERS, ids=lambda read: read.__name__)
+@pytest.mark.parametrize("body", NO_ANSWERS, ids=range(len(NO_ANSWERS)))
+def test_what_is_no_answer_is_malformed(read: Callable[[bytes], Any], body: bytes) -> None:
+    with pytest.raises(MalformedAnswer) as caught:
+        read(body)
+    assert caught.value.status == 200
+    assert caught.value.retryable
+    assert len(str(caught.value)) < 1_000
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(FRAMES).flatmap(lambda whole: mutated(whole) | replaced(whole)))
+def test_no_frame_raises_anything_but_a_decode_error(message: bytes) -> None:
+    for scan in SCANS:
+        try:
+            scan(message)
+        except DecodeError:
+            continue
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from(list(ANSWERS.items())).flatmap(
+        lambda pair: st.tuples(st.just(pair[0]), mutated(pair[1]) | replaced(pair[1]))
+    )
+)
+def test_no_answer_raises_anything_but_malformed(case: tuple[Callable[[bytes], Any], bytes]) -> None:
+    read, body = case
+    try:
+        value = read(body)
+    except MalformedAnswer:
+        return
+    if read is kline_texts:
+        for text in value:
+            text_open_time(text)
+            text_trades(text)
+        assert len(float_rows(value)) == len(string_rows(value)) == len(value)
