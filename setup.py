@@ -41,7 +41,7 @@ TEST = [
     *FRAMES,
     "pytest>=8",
     "pytest-timeout>=2.3",
-    "pytest-xdist>=3.5",
+    "pytest-xdist>=3.7",
     "responses>=0.25",
     "hypothesis>=6.100",
     "ruff>=0.17,<0.18",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -12,8 +14,11 @@ from .faults import Fault
 from .tape import SETTINGS
 from .world import Read, Schedule
 
+EXPLORE = "ATS_EXPLORE"
+"""Set in the environment, other schedules are tried at each run (``pytest --hypothesis-seed=N`` repeats one)."""
 FAST = settings(
     deadline=None,
+    derandomize=EXPLORE not in os.environ,
     print_blob=True,
     # Shrinking takes minutes and a schedule is printed whole: what it needs can be left out by hand.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
