@@ -26,11 +26,10 @@ from .errors import (
 )
 from .feeds import Key, Kind
 from .reads.reads import Reads
-from .reads.routing import UNKNOWN_SYMBOL
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
 from .venue.books import Book
-from .venue.endpoints import DEPTH_LIMITS, Bucket, Request
+from .venue.endpoints import DEPTH_LIMITS, UNKNOWN_SYMBOL, Bucket, Request
 from .venue.intervals import INTERVALS, PERIODS
 from .venue.klines import Row, string_rows
 from .venue.symbols import check_symbol

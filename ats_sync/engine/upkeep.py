@@ -15,6 +15,7 @@ from ..feeds import CANDLES, FEEDS, Cause, Feed, Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Event, Notice
+from ..venue.endpoints import UNKNOWN_SYMBOL
 from .agenda import Agenda
 from .depths import DepthCare
 from .jobs import Fetch
@@ -28,7 +29,6 @@ WITHOUT_STREAM_AFTER = 5.0
 """A series whose stream is not acknowledged this soon is fetched all the same."""
 FIRST_FRAME_WITHIN = 1.5
 """A book of which no frame came this long after the acknowledgement is fetched."""
-UNKNOWN_SYMBOL = -1121
 CLOCK = Key(Kind.CLOCK)
 LISTINGS = Key(Kind.LISTINGS)
 DEPTH_AGAIN_AFTER = 0.3

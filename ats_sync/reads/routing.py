@@ -27,9 +27,7 @@ from ..runtime.counters import Counters
 from ..runtime.requests import Requests
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..venue.endpoints import Request
-
-UNKNOWN_SYMBOL = -1121
+from ..venue.endpoints import UNKNOWN_SYMBOL, Request
 
 
 class _Mode(threading.local):

@@ -42,6 +42,9 @@ MESSAGES_PER_SECOND = {"public": 10, "market": 10, "spot": 5}
 """Client messages a connection may send in a second; SUBSCRIBE, ping and pong all count."""
 NAMES_PER_SUBSCRIBE = 100
 
+UNKNOWN_SYMBOL = -1121
+"""The exchange's number for a symbol that it does not have."""
+
 
 class Route(str, Enum):
     """Where a stream is served. On a wrong route a subscription is accepted and stays silent for ever."""

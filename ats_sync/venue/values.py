@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +54,7 @@ def stream_marks(frame: bytes) -> tuple[list[Mark], int]:
 
 def rest_marks(body: bytes) -> list[Mark]:
     """The marks of a premiumIndex answer for all symbols or for one."""
-    values = json_answer(body, (list, dict))
-    good, _ = each_of(values if isinstance(values, list) else [values], _rest_mark)
-    if not good:
-        raise MalformedAnswer("the exchange sent no usable premium index", status=200)
-    return good
+    return _all_or_one(body, _rest_mark, "premium index")
 
 
 def rest_spot_prices(body: bytes) -> dict[str, str]:
@@ -66,11 +63,16 @@ def rest_spot_prices(body: bytes) -> dict[str, str]:
     def one(values: dict[str, Any]) -> tuple[str, str]:
         return text_of(field(values, "symbol")), decimal(field(values, "price"))
 
+    return dict(_all_or_one(body, one, "spot price"))
+
+
+def _all_or_one(body: bytes, decode_one: Callable[[dict[str, Any]], Any], what: str) -> list[Any]:
+    """The good ones of an answer for all symbols or for one; at least one is."""
     values = json_answer(body, (list, dict))
-    good, _ = each_of(values if isinstance(values, list) else [values], one)
+    good, _ = each_of(values if isinstance(values, list) else [values], decode_one)
     if not good:
-        raise MalformedAnswer("the exchange sent no usable spot price", status=200)
-    return dict(good)
+        raise MalformedAnswer(f"the exchange sent no usable {what}", status=200)
+    return good
 
 
 def rest_open_interest(body: bytes) -> list[dict[str, Any]]:
