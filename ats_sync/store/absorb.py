@@ -17,8 +17,6 @@ from ..venue.values import rest_marks, rest_open_interest, rest_spot_prices
 from .book import STREAMED_LEVELS
 from .market import MarketStore
 
-SOME_ROWS = 50
-
 
 def absorb(
     store: MarketStore,
@@ -102,9 +100,9 @@ def _absorb(
 
 
 def _has_never_traded(store: MarketStore, symbol: str) -> bool:
-    """Whether what is known of a symbol's candles allows that there are no trades of it."""
-    series = [each for (name, _), each in store.klines.items() if name == symbol]
-    if not any(len(each) for each in series):
-        return not series
-    rows = (each.audit_rows()[-SOME_ROWS:] for each in series)
-    return not any(text_trades(text) for texts in rows for text in texts)
+    """Whether what is known of a symbol's candles allows that there was never a trade of it."""
+    followed = [series for (name, _), series in store.klines.items() if name == symbol]
+    whole = [series for series in followed if series.complete]
+    if not whole:
+        return not followed
+    return not any(text_trades(text) for series in whole for text in series.audit_rows())
