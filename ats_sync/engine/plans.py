@@ -9,6 +9,7 @@ from ..venue import endpoints
 from ..venue.intervals import candles_between, open_time
 from .agenda import Agenda
 from .depths import enough
+from .first_frames import FirstFrames
 from .jobs import Fetch
 from .moment import Moment
 from .state import State
@@ -20,10 +21,11 @@ AUDIT_ROWS = 99
 class Plans:
     """Plans fetches. Where a stream has closed its gap by itself, the series is live and nothing is asked."""
 
-    def __init__(self, config: Config, store: MarketStore, agenda: Agenda) -> None:
+    def __init__(self, config: Config, store: MarketStore, agenda: Agenda, frames: FirstFrames) -> None:
         self._config = config
         self._store = store
         self._agenda = agenda
+        self._frames = frames
 
     def plan(self, state: State, at: Moment) -> Fetch | None:
         """The request that serves a series now, None where none is needed (any more)."""
@@ -31,7 +33,7 @@ class Plans:
         if key.kind in CANDLES:
             return self._plan_klines(state, at)
         if key.kind is Kind.TRADES:
-            return self._plan_trades(state)
+            return self._plan_trades(state, at)
         if key.kind is Kind.BOOK:
             return self._plan_book(state)
         if key.kind is Kind.DEPTH:
@@ -53,11 +55,11 @@ class Plans:
         if series is None:
             return None
         limit = tail_limit(series.following(), key.interval, at.exchange)
-        first_rows = min(series.first_rows or self._config.warmup_klines, series.depth)
-        # An early read may have begun the history with a few rows only.
-        short = not series.complete and len(series) + 1 < first_rows
-        if limit is None or limit > series.depth or short:
-            limit = first_rows
+        if state.cause is not Cause.AUDIT and self._frames.close_the_gap(state, at):
+            self._agenda.schedule_audit(state, at)
+            return None
+        if limit is None or limit > series.depth or self._frames.short(series):
+            limit = self._frames.first_rows(series)
         elif state.cause is Cause.AUDIT:
             limit = max(limit, AUDIT_ROWS)
         return _fetch(state, klines_request(key, limit), limit)
@@ -93,17 +95,13 @@ class Plans:
             limit = min(limit, max(2, behind + 1))
         return _fetch(state, endpoints.open_interest_hist(key.symbol, key.interval, limit), limit)
 
-    def _plan_trades(self, state: State) -> Fetch | None:
+    def _plan_trades(self, state: State, at: Moment) -> Fetch | None:
         symbol = state.key.symbol
         ring = self._store.trades.get(symbol)
         if ring is None:
             return None
         standing = ring.standing()
-        went_on = ring.first_id() <= state.last_id < ring.last_id() and state.last_id >= 0
-        if state.link is not None and ring.link is not state.link and went_on:
-            # The stream went on exactly where the last known trade had been: nothing was missed.
-            ring.go_live(state.link)
-            state.live_once = state.known = True
+        self._frames.close_the_gap(state, at)
         if ring.link is state.link and state.link is not None:
             if not self.trades_lacking(state):
                 return None

@@ -22,8 +22,6 @@ class State:
     """Whether an answer was ever merged."""
     link: Link | None = None
     """Its acknowledged subscription."""
-    last_id: int = -1
-    """The last trade known when the subscription was acknowledged."""
     reached: int = -1
     """The oldest trade that the last backfill reached."""
     fetching: Fetch | None = None

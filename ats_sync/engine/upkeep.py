@@ -18,6 +18,7 @@ from ..store.notices import Event, Notice
 from ..venue.endpoints import UNKNOWN_SYMBOL
 from .agenda import Agenda
 from .depths import DepthCare
+from .first_frames import FIRST_FRAME_WITHIN, FirstFrames
 from .jobs import Fetch
 from .moment import Moment
 from .plans import Plans
@@ -27,8 +28,6 @@ from .turns import Turns
 
 WITHOUT_STREAM_AFTER = 5.0
 """A series whose stream is not acknowledged this soon is fetched all the same."""
-FIRST_FRAME_WITHIN = 1.5
-"""A book of which no frame came this long after the acknowledgement is fetched."""
 CLOCK = Key(Kind.CLOCK)
 LISTINGS = Key(Kind.LISTINGS)
 DEPTH_AGAIN_AFTER = 0.3
@@ -56,7 +55,8 @@ class Upkeep:
         self._depths = DepthCare(store)
         self._agenda = Agenda(self.states, rng)
         self._turns = Turns(store, self.states, self._agenda, rng)
-        self._plans = Plans(config, store, self._agenda)
+        self._frames = FirstFrames(config, store)
+        self._plans = Plans(config, store, self._agenda, self._frames)
 
     # --- what is followed ------------------------------------------------------------------------
 
@@ -118,13 +118,12 @@ class Upkeep:
         state.attempts = 0
         self.remedies.forget(key)
         cause = state.mending
-        if key.kind in CANDLES or key.kind is Kind.DEPTH:
+        series = self._frames.series(state)
+        if series is not None:
+            series.begin_on(link)
+            self._agenda.schedule(state, at.steady + self._frames.wait(state), cause)
+        elif key.kind is Kind.DEPTH:
             self._agenda.schedule(state, at.steady, cause)
-        elif key.kind is Kind.TRADES:
-            ring = self._store.trades.get(key.symbol)
-            state.last_id = ring.last_id() if ring is not None else -1
-            # The next trade may prove that none was missed, which saves the request.
-            self._agenda.schedule(state, at.steady + (FIRST_FRAME_WITHIN if state.last_id >= 0 else 0.0), cause)
         elif key.kind is Kind.BOOK:
             self._agenda.schedule(state, at.steady + FIRST_FRAME_WITHIN, cause)
 
@@ -143,14 +142,11 @@ class Upkeep:
             # It would be dropped with the old connection, or prove nothing for the new one.
             state.fetching = None
             self._agenda.schedule(state, at.steady, state.mending)
-        if key.kind in CANDLES:
-            series = self._store.candles(key)
-            if series is not None and series.link is old:
-                series.go_live(link)
-        elif key.kind is Kind.TRADES:
-            ring = self._store.trades.get(key.symbol)
-            if ring is not None and ring.link is old:
-                ring.go_live(link)
+        series = self._frames.series(state)
+        if series is not None and series.link is old:
+            series.go_live(link)
+        elif series is not None:
+            series.begin_on(link)
         elif key.kind is Kind.BOOK:
             book = self._store.books.get(key.symbol)
             if book is not None and book.standing().link is old:
@@ -262,7 +258,7 @@ class Upkeep:
             state.live_once = True
         if state.link is not None and not on_link and key.kind in PER_SYMBOL:
             # The subscription came while this was under way: it proves nothing about what fell in between.
-            self._agenda.schedule(state, at.steady, state.mending)
+            self._agenda.schedule(state, at.steady + self._frames.wait(state), state.mending)
             return
         state.attempts = 0
         if (key.kind in CANDLES or key.kind is Kind.DEPTH) and self._streams:
@@ -294,6 +290,8 @@ class Upkeep:
             state.due = None
             if state.fetching is not None:
                 continue
+            if state.link is None and state.known and self._streams and state.key.kind in PER_SYMBOL:
+                continue  # What is known serves until its subscription is acknowledged.
             fetch = self._plans.plan(state, at)
             if fetch is not None:
                 state.fetching = fetch

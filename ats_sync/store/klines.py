@@ -91,6 +91,8 @@ class KlineSeries:
         self._strings = ExactRows(budget)
         # By open time. Just after a turn there are two: the one before may not be final yet.
         self._ahead_decoded: dict[int, tuple[Candle, bytes, Row]] = {}
+        self._awaited: Link | None = None  # whose first frame is to be noted
+        self._begun_after = self._begun_with = 0
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
@@ -103,12 +105,14 @@ class KlineSeries:
         opened, shape = self._shape
         known = scan.scan_open_kline(frame, shape) if shape is not None else None
         if known is None:
-            return self._ingest_any(frame)
+            return self._ingest_any(frame, link)
         trades, event = known
         with self._lock:
             held = self._ahead.get(opened)
             if held is not None and held[1] == OPEN:
                 self.received += 1
+                if link is self._awaited and event > self._begun_after:
+                    self._awaited, self._begun_with = None, opened
                 if event >= self._stream_event:
                     self._stream_event = event
                     self._last_frame = frame
@@ -117,9 +121,9 @@ class KlineSeries:
                 if trades > held[2] or (trades == held[2] and event > held[3]):
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
                 return None
-        return self._ingest_any(frame)
+        return self._ingest_any(frame, link)
 
-    def _ingest_any(self, frame: bytes) -> Notice | None:
+    def _ingest_any(self, frame: bytes, link: Link) -> Notice | None:
         opened, trades, final, event = scan_kline(frame)
         if final:
             # The candle's last word is checked now: an unusable one must not close it.
@@ -129,6 +133,8 @@ class KlineSeries:
             self._shape = opened, scan.kline_shape(frame, opened)
         with self._lock:
             self.received += 1
+            if link is self._awaited and event > self._begun_after:
+                self._awaited, self._begun_with = None, opened
             before = self._last_frame
             if event >= self._stream_event:
                 self._stream_event = event
@@ -314,6 +320,25 @@ class KlineSeries:
             if self._ahead.get(candle.opened) is candle:
                 del self._ahead[candle.opened]
                 self._spoilt = candle.opened
+
+    def begin_on(self, link: Link) -> None:
+        """Whatever happens from now on is delivered on ``link``: note with which candle it begins.
+
+        (By a frame newer than those that have come: what comes late or again proves nothing.)
+        """
+        with self._lock:
+            self._awaited, self._begun_after, self._begun_with = link, self._stream_event, 0
+
+    def begun(self) -> bool:
+        """Whether a frame has come on the link it was last told to begin on."""
+        with self._lock:
+            return self._begun_with > 0
+
+    def goes_on(self) -> bool:
+        """Whether every candle before the one of that frame is closed here: then nothing is missing, since a frame
+        tells its whole candle."""
+        with self._lock:
+            return 0 < self._begun_with <= self._next and bool(self._history)
 
     def go_live(self, link: Link) -> None:
         """The series is whole up to what ``link`` delivers."""

@@ -72,6 +72,8 @@ class TradeRing:
         self._segments: list[_Segment] = []
         self._columns: TradeColumns | None = None
         self._event = 0
+        self._awaited: Link | None = None  # whose first trade is to be noted
+        self._begun_after = self._begun_with = -1
         self._gap_notice = Notice(Event.GAP, self.key)
 
     def ingest(self, frame: bytes, link: Link) -> Notice | None:
@@ -85,6 +87,8 @@ class TradeRing:
                 self._event = event
             if self.suspected:
                 self.suspected = ""
+            if link is self._awaited and number > self._begun_after:
+                self._awaited, self._begun_with = None, number
             if self._segments:
                 newest = self._segments[-1]
                 entries = newest.entries
@@ -165,6 +169,26 @@ class TradeRing:
             room -= len(segment.entries)
             kept.append(segment)
         self._segments = kept[::-1]
+
+    def begin_on(self, link: Link) -> None:
+        """Whatever happens from now on is delivered on ``link``: note with which trade it begins.
+
+        (With one that is not known yet: what comes late or again proves nothing.)
+        """
+        last = self.last_id()
+        with self._lock:
+            self._awaited, self._begun_after, self._begun_with = link, last, -1
+
+    def begun(self) -> bool:
+        """Whether a trade has come on the link it was last told to begin on."""
+        with self._lock:
+            return self._begun_with >= 0
+
+    def goes_on(self) -> bool:
+        """Whether that trade follows on known ones, and all that came later on it: then nothing is missing."""
+        with self._lock:
+            newest = self._segments[-1] if self._segments else None
+            return newest is not None and newest.first < self._begun_with < newest.after
 
     def go_live(self, link: Link) -> None:
         """The newest segment is whole up to what ``link`` delivers."""

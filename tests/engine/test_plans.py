@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from ats_sync.engine.first_frames import FIRST_FRAME_WITHIN
 from ats_sync.engine.plans import klines_request, tail_limit
-from ats_sync.engine.upkeep import FIRST_FRAME_WITHIN
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.venue.intervals import MINUTE
 

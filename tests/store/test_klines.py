@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
+from ats_sync.store.link import Link
 from ats_sync.store.notices import Event
 from ats_sync.venue.payload import DecodeError
 
@@ -12,6 +13,27 @@ from ..venue import recording as real
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, MINUTE
 from .candles import LINK, STARTS, Truth, asked, series_of, state, warmed
+
+# --- a new subscription ---------------------------------------------------------------------------
+
+
+def test_it_goes_on_where_all_candles_before_the_first_one_of_a_link_are_closed() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    other = Link(2, "market", 0.0)
+    series = warmed(truth, 1)
+    series.begin_on(other)
+    series.ingest(truth.frame(1, 1), LINK)
+    assert (series.begun(), series.goes_on()) == (False, False)
+    series.ingest(truth.frame(1, 2), other)
+    assert (series.begun(), series.goes_on()) == (True, True)
+    series.begin_on(other)
+    series.ingest(truth.frame(1, 1), other)
+    assert not series.begun(), "what comes late proves nothing"
+    series.ingest(truth.frame(2, 1), other)
+    assert (series.begun(), series.goes_on()) == (True, False), "the one before may have gone on"
+    series.ingest(truth.frame(1, final=True), other)
+    assert series.goes_on()
+
 
 # --- merging --------------------------------------------------------------------------------------
 

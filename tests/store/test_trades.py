@@ -56,6 +56,24 @@ def test_consecutive_trades_are_one_run() -> None:
     assert ring.last_heard() == (15, MIDNIGHT + 7)
 
 
+def test_it_goes_on_where_the_first_trade_of_a_link_follows_on_what_is_known() -> None:
+    ring = ring_of()
+    answer(ring, 1, 5)
+    ring.begin_on(LINK)
+    ring.ingest(samples.trade_frame(6), Link(2, "market", 0.0))
+    assert (ring.begun(), ring.goes_on()) == (False, False)
+    stream(ring, 4)
+    assert (ring.begun(), ring.goes_on()) == (False, False), "what comes late proves nothing"
+    stream(ring, 8)
+    assert (ring.begun(), ring.goes_on()) == (True, False), "the seventh is missing"
+    answer(ring, 3, 7)
+    assert ring.goes_on()
+    stream(ring, 9, 11)
+    assert not ring.goes_on(), "one got lost on the link itself"
+    ring.begin_on(LINK)
+    assert not ring.begun()
+
+
 def test_a_trade_is_read_as_it_was_written() -> None:
     ring = ring_of()
     stream(ring, 5)
