@@ -19,6 +19,7 @@ from ..config import Config
 from ..feeds import Cause
 from ..venue.endpoints import (
     AGG_TRADES_PATH,
+    DEPTH_PATH,
     FUNDING_LIMIT,
     OPEN_INTEREST_LIMIT,
     OTHER_LIMIT,
@@ -51,10 +52,12 @@ class Tier(Enum):
     FIRST = "repairs and probes"
     READ = "reads"
     USUAL = "warm-up, polls"
-    PATIENT = "trades, audits"
+    PATIENT = "trades, full books to come, audits"
 
 
 _TIERS = tuple(Tier)
+PARTIAL_BOOK = 2
+"""What the 20 levels weigh that ``start()`` waits for; who waits for more levels asks by himself."""
 
 
 class _Spent(NamedTuple):
@@ -186,6 +189,8 @@ class Budget:
         if cause is Cause.READ:
             return Tier.READ
         if cause is Cause.AUDIT or request.path == AGG_TRADES_PATH:
+            return Tier.PATIENT
+        if cause is Cause.WARM_UP and request.path == DEPTH_PATH and request.weight > PARTIAL_BOOK:
             return Tier.PATIENT
         return Tier.FIRST if cause in _UNRESERVED else Tier.USUAL
 

@@ -124,6 +124,8 @@ class Upkeep:
             self._agenda.schedule(state, at.steady + self._frames.wait(state), cause)
         elif key.kind is Kind.DEPTH:
             self._agenda.schedule(state, at.steady, cause)
+            if (depth := self._store.depths.get(key.symbol)) is not None:
+                depth.acknowledged.set()
         elif key.kind is Kind.BOOK:
             self._agenda.schedule(state, at.steady + FIRST_FRAME_WITHIN, cause)
 

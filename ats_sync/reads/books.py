@@ -11,8 +11,16 @@ from ..store.book import STREAMED_LEVELS
 from ..store.depth import DepthBook
 from ..venue import endpoints
 from ..venue.books import Book
+from ..venue.endpoints import Bucket
 from ..venue.payload import DecodeError
 from .routing import Routing
+
+SUBSCRIBED_WITHIN = 1.5
+"""The first read of a full book waits so long (seconds) for its stream: an answer from before that could not be
+kept up, and would be asked for twice."""
+AMPLE = 0.8
+"""As long as no more than this part of the allowed weight is used, a read asks for what the book itself will need;
+beyond it, only for its own levels: others are waiting."""
 
 
 class BookReads:
@@ -73,9 +81,13 @@ class BookReads:
             if book is not None:
                 self._counters.hit()
                 return book
+            ample = series.begun or self._is_ample()
+            if ample and max_age != 0 and series.first_read is not None:
+                self._route.await_subscription(series.acknowledged, series.first_read + SUBSCRIBED_WITHIN)
             standing = series.standing()
-            delivers = standing.link is not None and standing.link.up and not standing.suspected
-            if delivers and (standing.doubt or not series.covers(limit)):
+            up = standing.link.up if standing.link is not None else series.acknowledged.is_set()
+            delivers = up and not standing.suspected
+            if delivers and ample and (standing.doubt or not series.covers(limit)):
                 # It is what the book itself is waiting for.
                 depth = series.snapshot_limit()
         else:
@@ -87,6 +99,10 @@ class BookReads:
                 self._route.fail(error, key)
             age = self._clock.exchange() - series.standing().event / 1000.0
             self._route.fail(error, key, age=age, bound=FEEDS[Kind.DEPTH].bound or 0.0, data=series.known(limit))
+
+    def _is_ample(self) -> bool:
+        usage = self._route.requests.usage(Bucket.FUTURES)
+        return usage.cost <= AMPLE * usage.allowed
 
     def _deep_in_memory(self, series: DepthBook, limit: int, max_age: float | None) -> Book | None:
         feed = FEEDS[Kind.DEPTH]

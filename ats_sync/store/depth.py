@@ -49,8 +49,11 @@ class DepthBook:
         self.audited = 0
         """Snapshots compared with the book of the same update id."""
         self.mismatches = 0
+        self.first_read: float | None = None
         self.last_read: float | None = None
-        """When (steady) it was last asked for."""
+        """When (steady) it was first and last asked for."""
+        self.acknowledged = threading.Event()
+        """Set once it has a subscription: what changes after a snapshot asked for from then on is delivered."""
         self.begun = False
         """Whether there ever was a book."""
         self._most_asked = (0, 0.0)
@@ -73,6 +76,7 @@ class DepthBook:
 
     def asked(self, limit: int, now: float) -> None:
         """Somebody reads ``limit`` levels at ``now`` (steady)."""
+        self.first_read = now if self.first_read is None else self.first_read
         self.last_read = now
         most, since = self._most_asked
         if limit >= most or now - since > REMEMBERED:

@@ -99,6 +99,7 @@ KLINES_MOST = 1500
 SPOT_KLINES_MOST = 1000
 AGG_TRADES_MOST = 1000
 AGG_TRADES_PATH = "/fapi/v1/aggTrades"
+DEPTH_PATH = "/fapi/v1/depth"
 OPEN_INTEREST_MOST = 500
 FUNDING_MOST = 1000
 
@@ -122,7 +123,7 @@ def spot_klines(symbol: str, interval: str, limit: int, *, start: int | None = N
 
 
 def depth(symbol: str, limit: int) -> Request:
-    return Request(Host.FUTURES, "/fapi/v1/depth", _params(symbol=symbol, limit=limit), depth_weight(limit))
+    return Request(Host.FUTURES, DEPTH_PATH, _params(symbol=symbol, limit=limit), depth_weight(limit))
 
 
 def agg_trades(

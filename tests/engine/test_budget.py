@@ -56,6 +56,21 @@ def test_a_share_is_kept_for_reads_and_repairs() -> None:
         assert free(budget, 10, 0, cause) == pytest.approx(expected), cause
 
 
+def test_a_full_book_that_nobody_waits_for_leaves_room_for_all_candles() -> None:
+    budget = Budget(CONFIG)
+    budget.candles(30, 0)
+    now = at(0).steady
+    partial, full = endpoints.depth("BTCUSDT", 20), endpoints.depth("BTCUSDT", 500)
+    spend(budget, 35, 0)
+    for cause, request, expected in (
+        (Cause.WARM_UP, partial, 0),
+        (Cause.WARM_UP, full, 60),
+        (Cause.REPAIR, full, 0),
+        (Cause.READ, full, 0),
+    ):
+        assert budget.free_at(request, cause, now) - now == pytest.approx(expected), (cause, request)
+
+
 def test_what_others_use_counts_until_their_minute_is_over() -> None:
     budget = Budget(CONFIG)
     spend(budget, 10, 20)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from ats_sync.errors import DataUnavailableError, RequestTimeout, StaleDataError
+from ats_sync.errors import DataUnavailableError, NotInMemory, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
+from ats_sync.reads.books import SUBSCRIBED_WITHIN
+from ats_sync.reads.routing import memory_only
 from ats_sync.venue.books import Book
 
 from ..venue import samples
@@ -45,6 +49,34 @@ def test_more_levels_are_asked_for_and_wanted() -> None:
     desk.reads.books.read("ETHUSDT", 1000, max_age=None)
     assert [fetch.limit for fetch in desk.asked] == [100, 1000]
     assert desk.wanted == [Key(Kind.DEPTH, SYMBOL)]
+
+
+def test_the_first_read_of_a_full_book_asks_for_what_its_stream_can_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(Key(Kind.DEPTH, SYMBOL))
+    acknowledged = desk.store.depths[SYMBOL].acknowledged
+    waited: list[float | None] = []
+
+    def wait(event: threading.Event, timeout: float | None) -> bool:
+        waited.append(timeout)
+        if len(waited) > 1:
+            event.set()
+        desk.time.at += 0.5
+        return event.is_set()
+
+    monkeypatch.setattr(desk.clock, "wait", wait)
+    desk.answers = [ASKED] * 4
+    desk.used = 900
+    desk.reads.books.read(SYMBOL, 100, max_age=None)
+    assert (waited, desk.asked[-1].limit) == ([], 100), "where the budget is short it takes its own levels"
+    desk.used = 0
+    desk.reads.books.read(SYMBOL, 100, max_age=None)
+    assert (waited, desk.asked[-1].limit) == ([SUBSCRIBED_WITHIN], 100), "the stream may be late"
+    desk.reads.books.read(SYMBOL, 100, max_age=None)
+    assert (waited[1:], desk.asked[-1].limit) == ([SUBSCRIBED_WITHIN - 0.5], 500)
+    assert acknowledged.is_set()
+    with memory_only(), pytest.raises(NotInMemory):
+        desk.reads.books.read(SYMBOL, 100, max_age=None)
+    assert len(waited) == 2
 
 
 def test_where_rest_fails_what_is_known_stands_in_the_error() -> None:
