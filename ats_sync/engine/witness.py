@@ -34,6 +34,8 @@ AHEAD = 2000
 """An event that bears a time so far (ms) in the future has a wrong one."""
 KLINE_THROTTLE = 400
 """Trades within this long (ms) of a kline event may stay untold."""
+TICKER_LATE = 1000
+"""A ticker may lack what was traded within this long (ms) before it."""
 TOLD_WITHIN = 300
 """A kline event follows its last trade within this long (ms)."""
 LINK_CURRENT = 1.2
@@ -68,6 +70,7 @@ class Witnesses:
         self._store = store
         self._symbols: dict[str, _Symbol] = {}
         self._due = 0.0
+        self._tickers_as_of = 0
 
     def due(self) -> float:
         return self._due
@@ -99,6 +102,9 @@ class Witnesses:
                 yield depth.key, "its stream is silent though the book changes"
 
     def _take_tickers(self, as_of: int, last_trades: dict[str, int], at: Moment) -> None:
+        # Each array holds every symbol that has changed since the one before.
+        unchanged_until = self._tickers_as_of - TICKER_LATE
+        self._tickers_as_of = max(self._tickers_as_of, as_of)
         for symbol in self._store.symbols:
             trade = last_trades.get(symbol)
             known = self._symbols.get(symbol)
@@ -109,7 +115,7 @@ class Witnesses:
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have told of it.
-                    _add(known, Sighting(trade, before, at.steady))
+                    _add(known, Sighting(trade, max(before, unchanged_until), at.steady))
 
     def _look_at_trades(
         self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment

@@ -142,6 +142,21 @@ def test_beside_a_dead_stream_of_trades_the_throttle_explains_nothing(court: Cou
     assert {when for when, _ in found[:3]} == {found[0][0]}, "in the same look"
 
 
+def test_a_symbol_that_was_in_no_array_of_tickers_was_not_traded_meanwhile(court: Court) -> None:
+    court.store.trades[SYMBOL].link = None  # so that the candles and the tickers are all that tells
+    court.tickers(100)
+    for second in range(6):
+        court.second += 1.0
+        court.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=court.ms())], court.link)
+        assert court.suspects(0.1) == set()
+        if second == 3:
+            court.kline("1m", 100)
+            court.kline("1h", 100)
+    court.second += 1.0
+    court.tickers(101)
+    assert court.suspects(3.0) == {MINUTES, HOURS}
+
+
 def test_a_trade_seen_late_tells_when_those_after_it_happened_at_the_earliest(court: Court) -> None:
     court.tickers(100)
     court.second += 1.0

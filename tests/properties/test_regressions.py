@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from ..virtual.faults import Ban, Cut, Deaf, Events, HalfOpen, Mute, Pause, Refuse, Rest, Sluggish, WallClock
+from ..virtual.faults import (
+    Ban,
+    Cut,
+    Dark,
+    Deaf,
+    Events,
+    HalfOpen,
+    Mute,
+    Others,
+    Pause,
+    Refuse,
+    Rest,
+    Sluggish,
+    WallClock,
+)
 from ..virtual.world import Read, Schedule, run
 
 
@@ -134,3 +148,33 @@ def test_the_final_event_of_a_thin_candle_is_no_evidence_of_a_recent_trade(age: 
     """Where late changes stay untold, it named a trade that the streams of longer candles rightly lacked."""
     world = run(Schedule(setting=2, seed=2, reads=(Read(250_000, "klines"),), connection_max_age=age))
     assert [state.key for state in world.process.engine.upkeep.states.values() if state.remedies] == []
+
+
+def test_all_streams_of_a_symbol_lost_from_the_start() -> None:
+    """The first trade came so soon after the warm-up that throttling could explain its absence from the candles."""
+    run(Schedule(setting=0, seed=0, faults=(Events(0, 5_050, "lose", "btcusdt", 1.0),)))
+
+
+def test_an_event_with_a_time_to_come_does_not_keep_a_book_young() -> None:
+    run(Schedule(setting=2, seed=0, faults=(Dark(27_300, 6_800), Events(26_200, 1_250, "spoil", "btcusdt", 0.2))))
+
+
+def test_empty_answers_before_anything_is_known_make_nothing_live() -> None:
+    run(Schedule(setting=0, seed=0, faults=(Rest(0, 6_100, "[]"),)))
+
+
+def test_candles_that_go_back_an_hour_do_not_tell_that_there_never_was_a_trade() -> None:
+    faults = (Rest(0, 1_000, "[]", 0.2), Ban(11_800, 22_300), Others(3_700, 0.95))
+    reads = (Read(14_800, "klines", symbol=1, limit=20), Read(12_050, "trades", symbol=2, limit=50))
+    run(Schedule(setting=3, seed=73, faults=faults, reads=reads))
+
+
+def test_a_quiet_symbol_that_is_in_no_array_of_tickers_was_not_traded() -> None:
+    """The tickers told of a trade, and for want of a recent one before it could have happened long ago."""
+    faults = (
+        Events(4_850, 15_600, "spoil", "币安人生usdt", 1.0),
+        Mute(6_250, 19_950, "btcdomusdt@kline_1m", "moved"),
+        Events(8_500, 10_200, "late", "kline_1m", 1.0),
+        Events(33_050, 12_650, "lose", "btcusdt@kline_1m", 0.2),
+    )
+    run(Schedule(setting=0, seed=132, faults=faults, connection_max_age=25.0))
