@@ -97,8 +97,14 @@ class RequestThreads:
             job.tickets.append(ticket)
             job.deadline = max(job.deadline or deadline, deadline)
             self._staff()
+        held_up: float | None = None
         if not ticket.ready.wait(timeout):
             with self._lock:
+                now = self._clock.now()
+                free = self._budget.free_at(fetch.request, fetch.cause, now)
+                if not job.running and (free > now or self._idle > 0):
+                    # Somebody could have sent it; the budget, or those before it in line, did not let him.
+                    held_up = free
                 if ticket in job.tickets:
                     job.tickets.remove(ticket)
                 if not job.tickets and not job.for_engine:
@@ -106,6 +112,8 @@ class RequestThreads:
         if ticket.error is not None:
             raise ticket.error
         if not ticket.ready.is_set():
+            if held_up is not None:
+                raise self.courier.too_late(fetch, held_up)
             raise RequestTimeout(f"{fetch.request.path} was not answered within {timeout:g} s")
         return ticket.value
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from ats_sync.clock import Clock
+from ats_sync.engine.budget import Budget
+from ats_sync.engine.jobs import Fetch
+from ats_sync.engine.moment import Moment
+from ats_sync.errors import AtsSyncError, RateLimited, RequestTimeout
+from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.runtime.counters import Counters
+from ats_sync.runtime.requests import RequestThreads
+from ats_sync.simulator import SimulatedExchange
+from ats_sync.store.market import MarketStore
+from ats_sync.venue import endpoints
+from ats_sync.venue.endpoints import WEIGHT_WINDOW
+
+ALLOWED = 80
+PATIENCE = 3.0
+
+
+def threads_of(exchange: SimulatedExchange, clock: Clock, budget: Budget) -> RequestThreads:
+    config = exchange.config()
+    return RequestThreads(config, clock, MarketStore(config, clock.now), budget, Counters(), lambda fetch, error: None)
+
+
+def book(symbol: str) -> Fetch:
+    return Fetch(Key(Kind.BOOK, symbol), endpoints.depth(symbol, 1000), Cause.READ)
+
+
+def test_who_was_put_in_line_and_never_had_his_turn_is_told_that_it_was_the_budget() -> None:
+    with SimulatedExchange(symbols=6, seed=7) as exchange:
+        clock = Clock()
+        budget = Budget(replace(exchange.config(), futures_weight_limit=100))
+        now = clock.now()
+        # All of it is free again in a second, but only four of them fit.
+        spent = Moment(now + 1.0 - WEIGHT_WINDOW, clock.exchange_ms() - 59_000)
+        budget.spend(endpoints.Request(endpoints.Host.FUTURES, "/x", weight=ALLOWED), spent)
+        requests = threads_of(exchange, clock, budget)
+
+        def ask(symbol: str) -> AtsSyncError | None:
+            try:
+                requests.ask(book(symbol), PATIENCE)
+            except AtsSyncError as error:
+                return error
+            return None
+
+        try:
+            with ThreadPoolExecutor(5) as pool:
+                found = [error for error in pool.map(ask, exchange.symbols[:5]) if error is not None]
+        finally:
+            for thread in requests.stop():
+                thread.join()
+        (error,) = found
+        assert isinstance(error, RateLimited)
+        assert "budget" in str(error)
+        assert WEIGHT_WINDOW - PATIENCE <= error.retry_at - clock.wall() <= WEIGHT_WINDOW
+
+
+def test_what_is_under_way_for_too_long_is_a_timeout() -> None:
+    with SimulatedExchange(symbols=2, seed=7, latency=2.0) as exchange:
+        requests = threads_of(exchange, Clock(), Budget(exchange.config()))
+        try:
+            with pytest.raises(RequestTimeout):
+                requests.ask(book(exchange.symbols[0]), 0.5)
+        finally:
+            for thread in requests.stop():
+                thread.join()
