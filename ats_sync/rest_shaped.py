@@ -154,7 +154,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live:
             try:
-                return _told(lambda: self._reads.values.mark(symbol, max_age=None), lambda mark: float(known(mark)))
+                return _known(lambda: self._reads.values.mark(symbol, max_age=None), lambda mark: float(known(mark)))
             except InvalidSymbol:
                 pass  # What comes for all symbols lacks it; let the exchange say what is wrong with it.
         answer = self._ask(Kind.ANSWER, symbol, endpoints.premium_index(symbol))
@@ -171,8 +171,8 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live:
             try:
-                return _told(
-                    lambda: self._reads.values.spot_price(symbol, max_age=None),
+                return _known(
+                    lambda: self._reads.values.pair_price(symbol, max_age=None),
                     lambda known: float(known if isinstance(known, str) else known.get(symbol, "nan")),
                 )
             except NoSpotPair as error:
@@ -276,7 +276,7 @@ class RestShaped:
         return _own(answer) if kind is Kind.ANSWER else answer
 
 
-def _refused_beforehand(error: NoSpotPair) -> RequestRejected:
+def _refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
     return RequestRejected(
         f"{error}; known beforehand, nothing was sent (the exchange's answer is HTTP 400, "
         f"code {UNKNOWN_SYMBOL}: Invalid symbol.)",
@@ -290,6 +290,14 @@ def _same(value: T) -> T:
 
 
 def _told(read: Callable[[], S], shape: Callable[[S], T]) -> T:
+    """As :func:`_known`; a symbol that is refused without asking is refused as the exchange would."""
+    try:
+        return _known(read, shape)
+    except InvalidSymbol as error:
+        raise _refused_beforehand(error) from error
+
+
+def _known(read: Callable[[], S], shape: Callable[[S], T]) -> T:
     """Read and shape, and the same for the data that a stale-data error carries.
 
     Code written for the old module looks for the HTTP status in the text of an OSError, so where there is

@@ -59,7 +59,8 @@ class CandleReads:
         kind: Kind,
         take: Callable[[Cut[Any]], T],
     ) -> T | list[Row]:
-        self._route.check_delisted(symbol)
+        if kind is Kind.KLINES:
+            self._route.check_delisted(symbol)
         key = Key(kind, symbol, interval)
         series = self._store.candles(key)
         if series is None:

@@ -22,12 +22,15 @@ from ..errors import (
     RequestRejected,
     StaleDataError,
 )
-from ..feeds import Cause, Key
+from ..feeds import Cause, Key, Kind
 from ..runtime.counters import Counters
 from ..runtime.requests import Requests
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..venue.endpoints import UNKNOWN_SYMBOL, Request
+
+SPOT_KINDS = frozenset({Kind.SPOT, Kind.SPOT_KLINES})
+"""A spot pair may go on trading when the perpetual of its name no longer does."""
 
 
 class _Mode(threading.local):
@@ -84,7 +87,8 @@ class Routing:
 
     def fetch(self, key: Key, request: Request, limit: int, timeout: float | None = None) -> Any:
         """What was decoded from REST's answer. Raises :class:`~ats_sync.errors.RequestError`."""
-        self.check_delisted(key.symbol)
+        if key.kind not in SPOT_KINDS:
+            self.check_delisted(key.symbol)
         if _mode.memory_only:
             raise NotInMemory(f"{key} is not fresh in memory, and this read was not to wait for REST")
         self.counters.miss()

@@ -99,12 +99,16 @@ class ValueReads:
     def spot_price(self, symbol: str, *, max_age: float | None) -> str:
         """The spot price of the pair of the same name, as the exchange wrote it."""
         self._route.check_delisted(symbol)
+        return self.pair_price(symbol, max_age=max_age)
+
+    def pair_price(self, symbol: str, *, max_age: float | None) -> str:
+        """The same, also where the perpetual has left the exchange."""
         if max_age is None and (close := self._spot_close(symbol)):
             return close
-        prices = self.spot_prices(max_age=max_age)
-        price = prices.get(symbol)
+        price = self.spot_prices(max_age=max_age).get(symbol)
         if price is None:
-            self._route.check_listed(symbol)
+            if symbol not in self._store.delisted:
+                self._route.check_listed(symbol)
             raise NoSpotPair(f"{symbol} has no spot market of the same name; there is no spot price to read")
         return price
 

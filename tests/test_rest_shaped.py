@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ats_sync import Config, RequestRejected, RestShaped
+
+from .reads.desk import SYMBOL, Desk
+from .venue import samples
+from .venue.samples import MIDNIGHT
+
+Read = Callable[[RestShaped], Any]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def rest(desk: Desk) -> RestShaped:
+    return RestShaped(desk.reads, Config(), live=True)
+
+
+class TestOfADelistedPerpetual:
+    @pytest.fixture(autouse=True)
+    def delisted(self, desk: Desk) -> None:
+        desk.store.delisted = {SYMBOL: "it no longer trades on the exchange; unwatch it"}
+
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda rest: rest.klines(SYMBOL, "1h", 5),
+            lambda rest: rest.open_interest_hist(SYMBOL, "1h", 5),
+            lambda rest: rest.depth(SYMBOL, 20),
+            lambda rest: rest.depth(SYMBOL, 100),
+            lambda rest: rest.agg_trades(SYMBOL, 5),
+            lambda rest: rest.mark_price(SYMBOL),
+            lambda rest: rest.funding_hist(SYMBOL, 5),
+        ],
+    )
+    def test_the_refusal_has_the_status_that_the_exchange_s_would_have(
+        self, desk: Desk, rest: RestShaped, read: Read
+    ) -> None:
+        with pytest.raises(OSError, match=f"{SYMBOL}: it no longer trades.*HTTP 400, code -1121") as caught:
+            read(rest)
+        assert isinstance(caught.value, RequestRejected)
+        assert (caught.value.status, caught.value.code) == (400, -1121)
+        assert desk.asked == []
+
+    def test_its_spot_pair_goes_on(self, desk: Desk, rest: RestShaped) -> None:
+        desk.store.spot.merge_rest({SYMBOL: "7.6"}, MIDNIGHT)
+        assert rest.spot_price(SYMBOL) == 7.6
+        row = samples.row(MIDNIGHT)
+        desk.answers = [[samples.compact(row)[1:-1]]]
+        assert rest.spot_klines(SYMBOL, "1h", 1) == [row]
+
+    def test_without_one_the_exchange_s_refusal_is_known_beforehand(self, desk: Desk, rest: RestShaped) -> None:
+        desk.store.spot.merge_rest({"ETHUSDT": "7.6"}, MIDNIGHT)
+        for read in (lambda: rest.spot_price(SYMBOL), lambda: rest.spot_klines(SYMBOL, "1h", 1)):
+            with pytest.raises(RequestRejected, match="HTTP 400, code -1121"):
+                read()
+        assert desk.asked == []
