@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from ..feeds import Key, Kind
+from ..venue.endpoints import OPEN_INTEREST_REACH
 from ..venue.intervals import nominal_length
 
 Doubles: TypeAlias = "array[float]"
@@ -24,7 +25,10 @@ class OpenInterestColumns(NamedTuple):
 
 
 class OpenInterestSeries:
-    """Open interest history of one symbol and period; of two rows with one timestamp the later answer wins."""
+    """Open interest history of one symbol and period; of two rows with one timestamp the later answer wins.
+
+    It reaches no further back than the exchange's own.
+    """
 
     def __init__(self, symbol: str, period: str, depth: int) -> None:
         self.key = Key(Kind.OPEN_INTEREST, symbol, period)
@@ -53,12 +57,13 @@ class OpenInterestSeries:
                 known = held.get(stamp)
                 if known is None or known[0] <= asked:
                     held[stamp] = (asked, row)
-            merged = sorted(held.items())
+            self._asked = max(self._asked, asked)
+            oldest = self._asked - OPEN_INTEREST_REACH
+            merged = sorted(item for item in held.items() if item[0] >= oldest)
             if len(merged) > self.depth:
                 del merged[: len(merged) - self.depth]
                 self.complete = False
             self._keep(merged)
-            self._asked = max(self._asked, asked)
 
     def _keep(self, merged: list[tuple[int, tuple[int, dict[str, Any]]]]) -> None:
         """Replace what is held. The lock is held."""

@@ -101,6 +101,8 @@ AGG_TRADES_MOST = 1000
 AGG_TRADES_PATH = "/fapi/v1/aggTrades"
 DEPTH_PATH = "/fapi/v1/depth"
 OPEN_INTEREST_MOST = 500
+OPEN_INTEREST_REACH = 30 * 86_400_000
+"""How far back (ms) the open interest history goes."""
 FUNDING_MOST = 1000
 
 

@@ -49,6 +49,18 @@ def test_a_short_history_of_open_interest_is_complete() -> None:
     assert not series.complete, "the oldest row was dropped"
 
 
+def test_it_reaches_no_further_back_than_rest_does() -> None:
+    month = range(0, 30 * 24 + 1, 24)
+    series = OpenInterestSeries("BTCUSDT", "1d", 500)
+    series.merge_rest(interest(*month), asked=MIDNIGHT + 30 * 24 * HOUR, limit=200)
+    assert stamps(series) == [*month]
+    series.merge_rest(interest(30 * 24, 31 * 24), asked=MIDNIGHT + 31 * 24 * HOUR + 1, limit=2)
+    assert stamps(series) == [*month[2:], 31 * 24]
+    assert series.complete
+    series.merge_rest(interest(*month), asked=MIDNIGHT + 30 * 24 * HOUR, limit=200)
+    assert stamps(series) == [*month[2:], 31 * 24], "an answer from before changes nothing"
+
+
 def test_periods_without_a_row_are_no_hole() -> None:
     series = OpenInterestSeries("BTCUSDT", "1h", 50)
     series.merge_rest(interest(0, 1, 5, 6), asked=MIDNIGHT + 7 * HOUR, limit=4)
