@@ -268,7 +268,7 @@ class RestShaped:
     def _remembered(self, kind: Kind, symbol: str, request: Request, lifetime: float) -> Any:
         if not self._live:
             return self._ask(kind, symbol, request)
-        return _own(_told(lambda: self._reads.answers.remembered(Key(kind, symbol), request, lifetime), _same))
+        return _told(lambda: self._reads.answers.remembered(Key(kind, symbol), request, lifetime), _same)
 
     def _ask(self, kind: Kind, symbol: str, request: Request, timeout: float | None = None) -> Any:
         answer = _told(lambda: self._reads.answers.ask(Key(kind, symbol), request, timeout), _same)

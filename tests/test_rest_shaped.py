@@ -24,6 +24,17 @@ def rest(desk: Desk) -> RestShaped:
     return RestShaped(desk.reads, Config(), live=True)
 
 
+def test_what_all_ask_for_is_not_copied_part_by_part(
+    desk: Desk, rest: RestShaped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.answers = [{"symbols": [{"symbol": SYMBOL}]}]
+    monkeypatch.delattr("ats_sync.rest_shaped._own")
+    for _ in range(200):
+        found = rest.get("/fapi/v1/exchangeInfo", timeout=5.0)
+        assert found.pop("symbols") == [{"symbol": SYMBOL}]
+    assert len(desk.asked) == 1
+
+
 class TestOfADelistedPerpetual:
     @pytest.fixture(autouse=True)
     def delisted(self, desk: Desk) -> None:

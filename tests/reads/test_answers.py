@@ -15,12 +15,27 @@ REQUEST = endpoints.ticker_24h(SYMBOL)
 def test_an_answer_is_given_again_for_its_lifetime() -> None:
     desk = Desk()
     desk.answers = [["first"], ["second"]]
-    first = desk.reads.answers.remembered(KEY, REQUEST, 5.0)
+    assert desk.reads.answers.remembered(KEY, REQUEST, 5.0) == ["first"]
     desk.later(5.0)
-    assert desk.reads.answers.remembered(KEY, REQUEST, 5.0) is first
+    assert desk.reads.answers.remembered(KEY, REQUEST, 5.0) == ["first"]
     desk.later(0.1)
     assert desk.reads.answers.remembered(KEY, REQUEST, 5.0) == ["second"]
     assert (desk.counters.hits, desk.counters.misses) == (1, 2)
+
+
+def test_what_is_given_again_is_the_callers_own_down_to_the_last_part() -> None:
+    desk = Desk()
+    answer = {"symbols": [{"filters": [{"tickSize": "0.10"}], "onboardDate": 1569398400000, "x": None, "y": 0.1}]}
+    desk.answers = [answer]
+    for _ in range(3):
+        given = desk.reads.answers.remembered(KEY, REQUEST, 5.0)
+        assert given == {
+            "symbols": [{"filters": [{"tickSize": "0.10"}], "onboardDate": 1569398400000, "x": None, "y": 0.1}]
+        }
+        given["symbols"][0]["filters"][0].clear()
+        given["symbols"].append(1)
+    assert answer["symbols"][0]["filters"] == [{"tickSize": "0.10"}]
+    assert len(desk.asked) == 1
 
 
 def test_asking_always_asks() -> None:
