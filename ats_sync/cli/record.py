@@ -254,7 +254,7 @@ class Recorder:
         )
         received = time.time()
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        budget.answered(request, int(used) if used.isdecimal() else None, moment(clock))
+        budget.answered(request, int(used) if used.isdecimal() else None, moment(clock), answer.sent_at)
         url = request.url(config) + (f"?{urlencode(params)}" if params else "")
         return f"{url} -> {received:.6f}: {_text(answer.body)}", answer.body
 

@@ -1,9 +1,9 @@
 """How much may be asked of the exchange, and when.
 
 A request is counted from when it is sent until a window's length after its answer (when it arrived in
-between is not known), so that no minute, wherever it is cut, holds more than the share. What other
-programs on the same address have used is learnt from the exchange's own count and stands until that
-count's minute is over.
+between is not known), so that no minute, wherever it is cut, holds more than the share. One that was never
+answered may arrive later still, and is counted for longer. What other programs on the same address have used is
+learnt from the exchange's own count and stands until that count's minute is over.
 
 The candles are worth most: what can wait leaves room for repairing all of them at once, reads for those
 that need it at the moment.
@@ -11,7 +11,7 @@ that need it at the moment.
 
 from __future__ import annotations
 
-from collections import deque
+import bisect
 from enum import Enum
 from typing import NamedTuple
 
@@ -31,7 +31,9 @@ from ..venue.endpoints import (
 from .moment import Moment
 
 _MINUTE = 60_000
-_BORDER = 2_000  # A request sent this long (ms) before a minute's turn may be counted on either side of it.
+_BORDER = 2_000  # A request answered this long (ms) before a minute's turn may be counted on either side of it.
+_SURELY = 250  # One sent so long (ms) after a minute's turn, as we know the time, is counted in that minute.
+_ARRIVES_WITHIN = 30.0  # One that was given up unanswered reaches the exchange within this long (seconds), or never.
 _UNRESERVED = frozenset({Cause.READ, Cause.REPAIR, Cause.PROBE})
 
 
@@ -62,10 +64,11 @@ PARTIAL_BOOK = 2
 
 class _Spent(NamedTuple):
     steady: float
-    """When it was sent; once it has been answered, that."""
+    """When it was sent; once it has been answered, that; the latest it can arrive where it never was."""
     exchange: int
+    """The same as exchange time (ms)."""
     cost: int
-    answered: bool
+    under_way: bool
 
 
 class Window:
@@ -74,7 +77,7 @@ class Window:
     def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
         self.seconds = seconds
-        self._spent: deque[_Spent] = deque()
+        self._spent: list[_Spent] = []  # ordered by their steady time
         self._used = 0
         self._foreign = 0
         self._foreign_minute = 0
@@ -82,8 +85,12 @@ class Window:
 
     def used(self, now: float) -> int:
         """What counts against the limit now: our own and, as far as known, others'."""
-        while self._spent and self._spent[0].steady <= now - self.seconds:
-            self._used -= self._spent.popleft().cost
+        over = 0
+        while over < len(self._spent) and self._spent[over].steady <= now - self.seconds:
+            self._used -= self._spent[over].cost
+            over += 1
+        if over:
+            del self._spent[:over]
         if now >= self._foreign_until:
             self._foreign = 0
         return self._used + self._foreign
@@ -94,20 +101,27 @@ class Window:
         return len(self._spent)
 
     def spend(self, at: Moment, cost: int) -> None:
-        self._spent.append(_Spent(at.steady, at.exchange, cost, False))
+        self._insert(_Spent(at.steady, at.exchange, cost, True))
         self._used += cost
 
-    def answered(self, at: Moment, cost: int, *, unsent: bool = False) -> None:
-        """A request of this cost is under way no longer; ``unsent``: it never was."""
+    def _insert(self, spent: _Spent) -> None:
+        if self._spent and spent.steady < self._spent[-1].steady:
+            bisect.insort(self._spent, spent, key=_steady)
+        else:
+            self._spent.append(spent)
+
+    def ended(self, at: Moment, cost: int, *, unsent: bool, lost: bool) -> None:
+        """A request of this cost is under way no longer; ``unsent``: it never was; ``lost``: no answer came."""
         # Among those of one cost it makes no difference which of them it was.
         for index in range(len(self._spent) - 1, -1, -1):
             spent = self._spent[index]
-            if spent.cost == cost and not spent.answered:
+            if spent.cost == cost and spent.under_way:
                 del self._spent[index]
                 if unsent:
                     self._used -= cost
                 else:
-                    self._spent.append(spent._replace(steady=at.steady, answered=True))
+                    late = _ARRIVES_WITHIN if lost else 0.0
+                    self._insert(_Spent(at.steady + late, at.exchange + round(late * 1000), cost, False))
                 return
 
     def free_at(self, now: float, cost: int, share: float, kept: int = 0) -> float:
@@ -125,17 +139,23 @@ class Window:
                 return max(moment, now)
         return moments[-1][0] if moments else now
 
-    def count_of_exchange(self, used: int, at: Moment) -> None:
-        """The exchange says ``used`` has been spent in its current minute."""
+    def count_of_exchange(self, used: int, at: Moment, sent: int) -> None:
+        """The exchange says ``used`` has been spent in the minute in which it got a request sent at ``sent`` (ms)."""
         self.used(at.steady)
         minute_began = at.exchange - at.exchange % _MINUTE
-        own = sum(spent.cost for spent in self._spent if spent.exchange >= minute_began - _BORDER)
+        if sent < minute_began + _SURELY:
+            return  # It may be the count of the minute before.
+        own = sum(spent.cost for spent in self._spent if spent.under_way or spent.exchange >= minute_began - _BORDER)
         foreign = max(0, used - own)
         # Answers overtake each other: within one minute the count only grows.
         same = minute_began == self._foreign_minute
         self._foreign = max(self._foreign, foreign) if same else foreign
         self._foreign_minute = minute_began
         self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange) / 1000.0
+
+
+def _steady(spent: _Spent) -> float:
+    return spent.steady
 
 
 class Budget:
@@ -205,16 +225,17 @@ class Budget:
         window = self.windows[bucket]
         return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
 
-    def ended(self, request: Request, at: Moment, *, unsent: bool = False) -> None:
-        """A request is under way no longer, whether it was answered or not; ``unsent``: it never reached the
-        exchange, and costs nothing."""
-        self.windows[request.bucket].answered(at, request.weight, unsent=unsent)
+    def ended(self, request: Request, at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
+        """A request is under way no longer; ``unsent``: it never reached the exchange, and costs nothing; ``lost``: no
+        answer came, so it may still arrive."""
+        self.windows[request.bucket].ended(at, request.weight, unsent=unsent, lost=lost)
 
-    def answered(self, request: Request, used: int | None, at: Moment) -> None:
-        """An answer came; ``used`` is its used-weight header."""
+    def answered(self, request: Request, used: int | None, at: Moment, sent_at: float) -> None:
+        """An answer came to what was sent at ``sent_at`` (steady); ``used`` is its used-weight header."""
         weighed = request.bucket in (Bucket.FUTURES, Bucket.SPOT)
         if used is not None and request.used_weight_is_true and weighed:
-            self.windows[request.bucket].count_of_exchange(used, at)
+            sent = at.exchange - round((at.steady - sent_at) * 1000)
+            self.windows[request.bucket].count_of_exchange(used, at, sent)
 
     def block(self, host: Host, until: float) -> None:
         """The host said to wait until this moment (steady)."""

@@ -12,7 +12,7 @@ from ..config import Config
 from ..engine.budget import Budget
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment
-from ..errors import ConnectionFailed, NotRunning, RateLimited
+from ..errors import ConnectionFailed, NotRunning, RateLimited, RequestTimeout
 from ..feeds import Kind
 from ..logs import Sparing
 from ..store.absorb import absorb
@@ -73,7 +73,7 @@ class Courier:
             unpaid = True
             self._counters.request(fetch.cause)
             left = deadline - self._clock.now()
-            unsent = False
+            unsent = lost = False
             try:
                 return client.get(
                     fetch.request.url(self._config),
@@ -84,9 +84,12 @@ class Courier:
             except ConnectionFailed as failure:
                 unsent = failure.unsent
                 raise
+            except RequestTimeout:
+                lost = True
+                raise
             finally:
                 with self._lock:
-                    self._budget.ended(fetch.request, moment(self._clock), unsent=unsent)
+                    self._budget.ended(fetch.request, moment(self._clock), unsent=unsent, lost=lost)
 
         try:
             answer = retrying(attempt, deadline=deadline, clock=self._clock, stop=self._stop, attempts=attempts)
@@ -99,7 +102,7 @@ class Courier:
         received = self._clock.now()
         asked = self._clock.earliest_ms() - int((received - answer.sent_at) * 1000)
         with self._lock:
-            self._budget.answered(fetch.request, _used_weight(answer), moment(self._clock))
+            self._budget.answered(fetch.request, _used_weight(answer), moment(self._clock), answer.sent_at)
         if not merge():
             raise NotRunning("closed before the answer came")
         value = absorb(

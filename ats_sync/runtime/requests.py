@@ -118,9 +118,12 @@ class RequestThreads:
         return ticket.value
 
     def _staff(self) -> None:
-        """See to it that somebody does what was just put in line. The lock is held."""
+        """See to it that somebody looks at what is in line. The lock is held.
+
+        Who finds a job calls the next one: so there are no more workers than the budget has work for.
+        """
         assert self._lock.locked()
-        if self._idle < len(self._queue) and len(self._workers) < self._config.max_rest_threads:
+        if not self._idle and len(self._workers) < self._config.max_rest_threads:
             name = f"ats-rest-{next(self._numbers)}"
             client = RestClient(self._config, self._clock)
             worker = threading.Thread(target=self._work, args=(client,), name=name, daemon=True)
@@ -148,6 +151,8 @@ class RequestThreads:
                 found = self._queue.pop(at)
                 if isinstance(found, Job):
                     self._idle -= 1
+                    if len(self._queue) > len(self._workers) - self._idle:
+                        self._staff()
                     return found
                 patience = idle_since + IDLE - at.steady
                 if patience <= 0 and (found is None or self._idle > 1):

@@ -185,7 +185,8 @@ class VirtualRequests:
         received = clock.now()
         asked = clock.earliest_ms() - int((received - got.sent_at) * 1000)
         text = got.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        process.budget.answered(fetch.request, int(text) if text.isdigit() else None, moment(clock))
+        used = int(text) if text.isdigit() else None
+        process.budget.answered(fetch.request, used, moment(clock), got.sent_at)
         value = absorb(
             process.store, fetch.key, got.body, asked=asked, limit=fetch.limit, link=fetch.link, from_id=fetch.from_id
         )
@@ -207,15 +208,18 @@ class VirtualRequests:
             request = fetch.request
             timeout = max(0.05, min(deadline - clock.now(), process.config.request_timeout))
             params = {name: str(value) for name, value in request.params}
-            unsent = False
+            unsent = lost = False
             try:
                 try:
                     return (yield Get(HOST[request.host], request.path, params, timeout))
                 except ConnectionFailed as failure:
                     unsent = failure.unsent
                     raise
+                except RequestTimeout:
+                    lost = True
+                    raise
                 finally:
-                    process.budget.ended(request, moment(clock), unsent=unsent)
+                    process.budget.ended(request, moment(clock), unsent=unsent, lost=lost)
             except RequestError as error:
                 if not error.retryable or isinstance(error, RateLimited) or number == attempts:
                     raise
