@@ -241,4 +241,5 @@ def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limi
         counted += cost
         assert counted <= 80, "the answer before told what the others had used"
         counted = min(counted + others, 100)
+        budget.ended(weighing(cost), at(second))
         budget.answered(weighing(cost), counted, at(second), at(second).steady)
