@@ -1,28 +1,33 @@
-"""The old ``sources.klines``: candles of fixed intervals, and their columns."""
+"""The old ``klines``: candles by the name of their interval, and the columns of any candles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from .binance import Row, Whole, get_klines
 
 Columns = tuple[list[float], list[float], list[float], list[float], list[float], list[float], list[float]]
 
 
-def klines_1h(symbol: str, limit: Whole = 300) -> list[Row]:
-    """One-hour candles, as :func:`compat.binance.get_klines`."""
-    return get_klines(symbol, "1h", limit)
+class _Newest(Protocol):
+    def __call__(self, symbol: str, limit: Whole = ...) -> list[Row]: ...
 
 
-def klines_4h(symbol: str, limit: Whole = 200) -> list[Row]:
-    """Four-hour candles, as :func:`compat.binance.get_klines`."""
-    return get_klines(symbol, "4h", limit)
+def _newest(interval: str, *, usually: int) -> _Newest:
+    """A reader of one interval, for the three below."""
+
+    def read(symbol: str, limit: Whole = usually) -> list[Row]:
+        return get_klines(symbol, limit=limit, interval=interval)
+
+    read.__name__ = read.__qualname__ = f"klines_{interval}"
+    read.__doc__ = f"The newest {interval} candles of a perpetual, in the shape of :func:`compat.binance.get_klines`."
+    return read
 
 
-def klines_15m(symbol: str, limit: Whole = 300) -> list[Row]:
-    """Fifteen-minute candles, as :func:`compat.binance.get_klines`."""
-    return get_klines(symbol, "15m", limit)
+klines_15m = _newest("15m", usually=300)
+klines_1h = _newest("1h", usually=300)
+klines_4h = _newest("4h", usually=200)
 
 
 def split_ohlcv(rows: Iterable[Sequence[Any]]) -> Columns:

@@ -1,17 +1,25 @@
-"""The old ``sources.tickers``: statistics of the last 24 hours."""
+"""The old ``tickers``: what was traded in the last 24 hours, of all contracts or of one."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from .binance import Answer, get_ticker_24h
+
+T = TypeVar("T", list[Answer], Answer)
+
+
+def _or_nothing(symbol: str | None, empty: T) -> T:
+    """The exchange's answer; ``empty`` where it is of another shape (an error object instead of a list, say)."""
+    found = get_ticker_24h(symbol)
+    return found if isinstance(found, type(empty)) else empty
 
 
 def all_24h() -> list[Answer]:
-    """Every contract's last 24 hours; ``[]`` for an answer that is no list."""
-    answer = get_ticker_24h()
-    return answer if isinstance(answer, list) else []
+    """One object a contract, in the exchange's order. Source: :func:`compat.binance.get_ticker_24h`."""
+    return _or_nothing(None, [])
 
 
 def one_24h(symbol: str) -> Answer:
-    """One contract's last 24 hours; ``{}`` for an answer that is no object."""
-    answer = get_ticker_24h(symbol)
-    return answer if isinstance(answer, dict) else {}
+    """That of a single contract. Source: as :func:`all_24h`."""
+    return _or_nothing(symbol, {})
