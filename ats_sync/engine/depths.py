@@ -16,7 +16,9 @@ HOLES_WITHIN = 300.0
 SUSPENDED_FOR = 300.0
 """How long a book whose stream leaves out too much is served by REST."""
 WIDENED_EVERY = 30.0
-"""A snapshot for the sake of more levels is asked for no more often than this (seconds)."""
+"""A snapshot for the sake of more levels is asked for no more often than this (seconds) ..."""
+WIDENED_IN_NEED = 8.0
+"""... or than this, where the next step of the price may leave too few for those who ask."""
 READ_WITHIN = 60.0
 """And only for a book that was read not longer ago than this."""
 
@@ -82,9 +84,9 @@ class DepthCare:
             elif (
                 book.last_read is not None
                 and at.steady - book.last_read <= READ_WITHIN
-                and at.steady - record.widened >= WIDENED_EVERY
+                and at.steady - record.widened >= _patience(book)
                 and book.live()
-                and not enough(book)
+                and not ample(book)
             ):
                 record.widened = at.steady
                 needing.append(book.key)
@@ -97,6 +99,16 @@ class DepthCare:
         return record
 
 
+def _patience(book: DepthBook) -> float:
+    in_need = not enough(book) and book.snapshot_limit() >= 2 * book.wanted
+    return WIDENED_IN_NEED if in_need else WIDENED_EVERY
+
+
 def enough(book: DepthBook) -> bool:
     """Whether a book has the levels that are asked of it, and some to lose where its snapshot can have more."""
     return book.covers(min(book.snapshot_limit(), book.wanted + book.wanted // 2))
+
+
+def ample(book: DepthBook) -> bool:
+    """Whether a book has at least half of what a new snapshot would have, where that is more than enough."""
+    return enough(book) and book.covers(max(book.wanted, book.snapshot_limit() // 2))

@@ -8,7 +8,7 @@ from ..store.market import MarketStore
 from ..venue import endpoints
 from ..venue.intervals import candles_between, open_time
 from .agenda import Agenda
-from .depths import enough
+from .depths import ample
 from .first_frames import FirstFrames
 from .jobs import Fetch
 from .moment import Moment
@@ -78,7 +78,7 @@ class Plans:
         book = self._store.depths.get(state.key.symbol)
         if book is None or book.suspended or state.link is None:
             return None  # Without its stream a snapshot is of no use.
-        if state.cause is not Cause.AUDIT and book.live() and enough(book):
+        if state.cause is not Cause.AUDIT and book.live() and ample(book):
             # The stream went on exactly where it had been, or a reader's snapshot did.
             state.known = state.live_once = True
             self._agenda.schedule_audit(state, at)

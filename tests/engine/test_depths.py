@@ -10,7 +10,7 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.agenda import DEPTH_AUDIT_EVERY
-from ats_sync.engine.depths import HOLES_MOST, HOLES_WITHIN, READ_WITHIN, SUSPENDED_FOR, WIDENED_EVERY
+from ats_sync.engine.depths import HOLES_MOST, HOLES_WITHIN, READ_WITHIN, SUSPENDED_FOR, WIDENED_EVERY, WIDENED_IN_NEED
 from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
@@ -317,11 +317,11 @@ class TestRoomToMove:
         desk = live(Desk(levels=800))
         assert desk.book.covers(500 - 10)
         assert not desk.book.covers(600)
-        self.falls(desk, 300)
+        self.falls(desk, 200)
         assert self.read(desk, 100)
         desk.run(3)
         assert desk.requests() == []
-        self.falls(desk, 90)
+        self.falls(desk, 60)
         assert self.read(desk, 100), "a hundred are still there"
         desk.run(3)
         assert desk.requests() == [(Cause.REPAIR, 500, 10)]
@@ -339,6 +339,15 @@ class TestRoomToMove:
         assert not self.read(desk, 100)
         desk.run(3)
         assert desk.requests() == [(Cause.REPAIR, 500, 10)]
+        assert self.read(desk, 100)
+
+    def test_where_the_price_runs_away_sooner_again(self) -> None:
+        desk = live(Desk(levels=3_000))
+        for _ in range(2):
+            self.falls(desk, 370)
+            assert self.read(desk, 100)
+            desk.run(WIDENED_IN_NEED + 1)
+        assert len(desk.requests()) == 2
         assert self.read(desk, 100)
 
     def test_not_more_often_than_every_half_minute(self) -> None:
