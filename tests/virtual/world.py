@@ -161,6 +161,10 @@ class World:
     def _is_damaged(self, stream: str) -> bool:
         return any(what == "final" or what in stream for what in self._damaged)
 
+    def _unwitnessed(self, stream: str) -> bool:
+        """Whether a stream and the arrays that tell of all symbols lose events: what both lose, nobody can know of."""
+        return self._is_damaged(stream) and any(what.startswith("!") for what in self._damaged)
+
     # --- what memory says at once -------------------------------------------------------------------------------
 
     def _look_at_all(self) -> None:
@@ -214,7 +218,7 @@ class World:
         """What the newest candle must have got to."""
         known_klines = self.tape.klines[symbol, interval]
         told = known_klines.last_told(self._until_delisting(symbol, since))
-        if self._only_while_lagging(known_klines.told_at, since):
+        if self._only_while_lagging(known_klines.told_at, since) or self._unwitnessed(stream):
             return None
         if told is None or not self._is_damaged(stream):
             return told
@@ -241,11 +245,13 @@ class World:
 
     def _peek_trades(self, symbol: str) -> Callable[[], None]:
         known = self.tape.trades[symbol]
+        stream = stream_of(Key(Kind.TRADES, symbol)) or ""
 
         def peek() -> None:
             trades = self.process.reads.trades.rows(symbol, self.rng.randrange(1, 30), max_age=None)
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
-            told = -1 if self._only_while_lagging(known.told_at, since) else known.last_told(since)
+            excused = self._only_while_lagging(known.told_at, since) or self._unwitnessed(stream)
+            told = -1 if excused else known.last_told(since)
             truth.check_trades(trades, known, last_told=told)
 
         return peek
@@ -258,7 +264,7 @@ class World:
             book = self.process.reads.books.read(symbol, 20, max_age=None)
             damaged = self._is_damaged(stream)
             since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
-            told = known.last_told(since)
+            told = -1 if self._unwitnessed(stream) else known.last_told(since)
             if damaged and told >= 0 and truth.same_touch(book, known, told):
                 told = -1  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
             truth.check_book(book, known, last_told=told)
