@@ -52,6 +52,7 @@ class Upkeep:
         self.fetches: list[Fetch] = []
         self.remedies = Remedies(store, self.states)
         self._offset: float | None = None  # exchange time minus steady time at the last proven tick
+        self._polled_in_doubt: set[Key] = set()
         self._depths = DepthCare(store)
         self._agenda = Agenda(self.states, rng)
         self._turns = Turns(store, self.states, self._agenda, rng)
@@ -205,8 +206,12 @@ class Upkeep:
                 self._agenda.schedule(state, at.steady + self._agenda.back_off(state, error), cause)
             return
         state.error = None
-        if state.key == CLOCK and not state.known:
-            self._wake_polls(at)  # what was asked before counts as older than it is
+        # What is asked while the time is not sure counts as older than it is.
+        if state.key == CLOCK:
+            self._wake_polls(at, self.states if not state.known else self._polled_in_doubt)
+            self._polled_in_doubt.clear()
+        elif not at.proven and self._polled(state.feed):
+            self._polled_in_doubt.add(state.key)
         state.known = True
         if mine or fetch.link is not None:
             self._settle(state, fetch, at)
@@ -313,12 +318,13 @@ class Upkeep:
         slept = self._offset is not None and offset - self._offset > SLEPT
         self._offset = offset
         if slept:
-            self._wake_polls(at)
+            self._wake_polls(at, self.states)
 
-    def _wake_polls(self, at: Moment) -> None:
-        """Ask anew at once for everything polled that is known."""
-        for state in self.states.values():
-            if state.known and not state.dead and self._polled(state.feed):
+    def _wake_polls(self, at: Moment, keys: Iterable[Key]) -> None:
+        """Ask anew at once for those of them that are polled and known."""
+        for key in keys:
+            state = self.states.get(key)
+            if state is not None and state.known and not state.dead and self._polled(state.feed):
                 self._agenda.schedule(state, at.steady, CAUSE_OF_POLL.get(state.key.kind, Cause.POLL))
 
     def waits_for_clock(self) -> bool:

@@ -178,3 +178,14 @@ def test_a_quiet_symbol_that_is_in_no_array_of_tickers_was_not_traded() -> None:
         Events(33_050, 12_650, "lose", "btcusdt@kline_1m", 0.2),
     )
     run(Schedule(setting=0, seed=132, faults=faults, connection_max_age=25.0))
+
+
+def test_what_is_polled_while_the_time_is_in_doubt_is_asked_for_again() -> None:
+    """Events with a time to come made it doubtful again and again; an answer of then counts as older than it is."""
+    faults = (
+        Mute(20_400, 23_050, "币安人生usdt@aggTrade", "moved"),
+        Events(20_150, 30_000, "spoil", "币安人生usdt@depth20@100ms", 0.5),
+        Events(4_900, 16_350, "double", "btcusdt", 1.0),
+        Mute(35_750, 2_750, "btcdomusdt@kline_1m", "moved"),
+    )
+    run(Schedule(setting=0, seed=414, faults=faults, connection_max_age=25.0))
