@@ -126,7 +126,7 @@ class Upkeep:
         elif key.kind is Kind.DEPTH:
             self._agenda.schedule(state, at.steady, cause)
             if (depth := self._store.depths.get(key.symbol)) is not None:
-                depth.acknowledged.set()
+                depth.acknowledged()
         elif key.kind is Kind.BOOK:
             self._agenda.schedule(state, at.steady + FIRST_FRAME_WITHIN, cause)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from ..engine.freshness import tightened, within
@@ -83,9 +84,9 @@ class BookReads:
                 return book
             ample = series.begun or self._is_ample()
             if ample and max_age != 0 and series.first_read is not None:
-                self._route.await_subscription(series.acknowledged, series.first_read + SUBSCRIBED_WITHIN)
+                self._await_subscription(series, series.first_read + SUBSCRIBED_WITHIN)
             standing = series.standing()
-            up = standing.link.up if standing.link is not None else series.acknowledged.is_set()
+            up = standing.link.up if standing.link is not None else series.subscribed
             delivers = up and not standing.suspected
             if delivers and ample and (standing.doubt or not series.covers(limit)):
                 # It is what the book itself is waiting for.
@@ -99,6 +100,12 @@ class BookReads:
                 self._route.fail(error, key)
             age = self._clock.exchange() - series.standing().event / 1000.0
             self._route.fail(error, key, age=age, bound=FEEDS[Kind.DEPTH].bound or 0.0, data=series.known(limit))
+
+    def _await_subscription(self, series: DepthBook, until: float) -> None:
+        if not series.subscribed:
+            subscribed = threading.Event()
+            series.when_subscribed(subscribed.set)
+            self._route.wait(subscribed, until)
 
     def _is_ample(self) -> bool:
         usage = self._route.requests.usage(Bucket.FUTURES)

@@ -95,11 +95,11 @@ class Routing:
         patience = self._patience if timeout is None else timeout
         return self.requests.ask(Fetch(key, request, Cause.READ, limit), patience)
 
-    def await_subscription(self, acknowledged: threading.Event, until: float) -> None:
-        """Wait for a subscription until that moment (steady), unless this read is not to wait."""
+    def wait(self, event: threading.Event, until: float) -> None:
+        """Wait for an event until that moment (steady), unless this read is not to wait."""
         patience = until - self.clock.now()
         if patience > 0 and not _mode.memory_only:
-            self.clock.wait(acknowledged, min(patience, self._patience))
+            self.clock.wait(event, min(patience, self._patience))
 
     def check_delisted(self, symbol: str) -> None:
         """:class:`~ats_sync.errors.InvalidSymbol` for one that was followed and has left the exchange."""

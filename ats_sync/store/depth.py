@@ -7,6 +7,7 @@ best levels, so the book is exact as far as the last of them, or altogether wher
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
@@ -52,13 +53,14 @@ class DepthBook:
         self.first_read: float | None = None
         self.last_read: float | None = None
         """When (steady) it was first and last asked for."""
-        self.acknowledged = threading.Event()
-        """Set once it has a subscription: what changes after a snapshot asked for from then on is delivered."""
+        self.subscribed = False
+        """Whether it ever had a subscription: what changes after a snapshot asked for from then on is delivered."""
         self.begun = False
         """Whether there ever was a book."""
         self._most_asked = (0, 0.0)
         self._floats = FloatCache()
         self._lock = threading.Lock()  # guards everything below
+        self._waiting: list[Callable[[], object]] = []  # for its first subscription
         self._chain = DiffChain()
         self._suspected = ""
         self._suspended = ""
@@ -81,6 +83,22 @@ class DepthBook:
         most, since = self._most_asked
         if limit >= most or now - since > REMEMBERED:
             self._most_asked = (limit, now)
+
+    def when_subscribed(self, tell: Callable[[], object]) -> None:
+        """Call ``tell`` once it has a subscription, now if it has."""
+        with self._lock:
+            if not self.subscribed:
+                self._waiting.append(tell)
+                return
+        tell()
+
+    def acknowledged(self) -> None:
+        """It has a subscription."""
+        with self._lock:
+            self.subscribed = True
+            waiting, self._waiting = self._waiting, []
+        for tell in waiting:
+            tell()
 
     @property
     def wanted(self) -> int:

@@ -380,14 +380,19 @@ def steady_clock(world: World) -> Fault:
 
 @_fault(1.0)
 def exchange_stopped(world: World) -> Fault:
-    pid = world.exchange.pid
-    return Fault(
-        "exchange stopped",
-        world.rng.choice((0.1, 2.0, 5.0)),
-        lambda: os.kill(pid, signal.SIGSTOP),
-        lambda: os.kill(pid, signal.SIGCONT),
-        Effects(holding=True),
-    )
+    pid, seconds = world.exchange.pid, world.rng.choice((0.1, 2.0, 5.0))
+
+    def go_on() -> None:
+        os.kill(pid, signal.SIGCONT)
+
+    def begin() -> None:
+        # By a thread of its own: whoever asks something of the exchange meanwhile waits until it goes on.
+        timer = threading.Timer(seconds, go_on)
+        timer.daemon = True
+        timer.start()
+        os.kill(pid, signal.SIGSTOP)
+
+    return Fault("exchange stopped", seconds, begin, go_on, Effects(holding=True))
 
 
 @_fault(1.0)

@@ -53,13 +53,13 @@ def test_more_levels_are_asked_for_and_wanted() -> None:
 
 def test_the_first_read_of_a_full_book_asks_for_what_its_stream_can_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(Key(Kind.DEPTH, SYMBOL))
-    acknowledged = desk.store.depths[SYMBOL].acknowledged
+    book = desk.store.depths[SYMBOL]
     waited: list[float | None] = []
 
     def wait(event: threading.Event, timeout: float | None) -> bool:
         waited.append(timeout)
         if len(waited) > 1:
-            event.set()
+            book.acknowledged()
         desk.time.at += 0.5
         return event.is_set()
 
@@ -73,7 +73,7 @@ def test_the_first_read_of_a_full_book_asks_for_what_its_stream_can_keep_up(monk
     assert (waited, desk.asked[-1].limit) == ([SUBSCRIBED_WITHIN], 100), "the stream may be late"
     desk.reads.books.read(SYMBOL, 100, max_age=None)
     assert (waited[1:], desk.asked[-1].limit) == ([SUBSCRIBED_WITHIN - 0.5], 500)
-    assert acknowledged.is_set()
+    assert book.subscribed
     with memory_only(), pytest.raises(NotInMemory):
         desk.reads.books.read(SYMBOL, 100, max_age=None)
     assert len(waited) == 2
