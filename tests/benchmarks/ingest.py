@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -80,7 +81,7 @@ def _settle(client: Child, expected: int) -> None:
     while (now := client.cpu()[1]) < expected and time.monotonic() < progress + SILENCE:
         if now != before:
             before, progress = now, time.monotonic()
-        time.sleep(0.02)
+        threading.Event().wait(0.02)
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import threading
 import time
 from functools import partial
 from typing import Any
@@ -62,7 +63,7 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
 def _into_a_new_minute(ex: SimulatedExchange) -> None:
     """What was asked while preparing must not count."""
     if ex.stats().fapi.used_weight:
-        time.sleep((60_000 - ex.now() % 60_000) / 1e3)
+        threading.Event().wait((60_000 - ex.now() % 60_000) / 1e3)
 
 
 def _one_after_another(report: Report, section: str, symbols: int) -> None:
