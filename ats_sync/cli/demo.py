@@ -32,6 +32,8 @@ SHOWN = 8
 """Findings shown of each scan."""
 BY_REST = 20
 """Symbols scanned while REST alone answers: about 80 of the minute's request weight."""
+READ_WEIGHT = 6
+"""At most, of all that is read of a symbol."""
 OUTAGE = 3.0
 """Seconds without streams."""
 PATIENCE = 120.0
@@ -182,6 +184,7 @@ class _Demo:
 
     def _outage(self, exchange: SimulatedExchange) -> None:
         screen, manager = self._screen, self._manager
+        self._wait_for_budget()
         screen.heading(f"Now every stream connection is cut, and none is accepted for {OUTAGE:g} s")
         began = time.monotonic()
         exchange.refuse(OUTAGE, "streams")
@@ -200,6 +203,20 @@ class _Demo:
             self._until(restored, began + self._patience(), "the streams were not restored")
         screen.line(f"{time.monotonic() - began:5.1f} s  restored, nothing is missing")
         self._scan("From memory again", manager.symbols)
+
+    def _wait_for_budget(self) -> None:
+        """Warming up has used most of a minute's weight, of which every series is to be repaired."""
+        manager = self._manager
+        series = len(manager.symbols) * len(manager.intervals)
+
+        def room(_: Status) -> bool:
+            usage = manager.rest_shaped.usage()
+            return usage.cost + min(series, usage.allowed // 2) + READ_WEIGHT * BY_REST <= usage.allowed
+
+        if not room(manager.status()):
+            self._screen.line()
+            self._screen.line("Until the minute is over in which warming up has used the weight (at most a minute) …")
+            self._until(room, time.monotonic() + PATIENCE, "the request weight is used up by others")
 
     def _until(self, condition: Callable[[Status], bool], deadline: float, failure: str) -> None:
         while not condition(self._manager.status()):
