@@ -222,8 +222,12 @@ def test_no_minute_wherever_it_is_cut_holds_more_than_the_share(asked: list[tupl
         assert window.requests(now) == sum(1 for when, _ in sent if when > now - 60.0)
 
 
+MILLISECONDS = st.integers(0, 8_000).map(lambda ms: ms / 1000)
+"""Seconds; the exchange's time is told in whole milliseconds."""
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.floats(0.0, 8.0), st.integers(1, 25), st.integers(0, 30)), min_size=1, max_size=40))
+@given(st.lists(st.tuples(MILLISECONDS, st.integers(1, 25), st.integers(0, 30)), min_size=1, max_size=40))
 def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limit(
     happened: list[tuple[float, int, int]],
 ) -> None:
