@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples at each run; with ATS_EXPLORE in the environment others.
+hypothesis.settings.register_profile("usual", derandomize="ATS_EXPLORE" not in os.environ)
+hypothesis.settings.load_profile("usual")
 
 RECORDING = Path(__file__).parents[2] / "shared" / "recordings" / "binance-usdm-2021-07-22"
 GRACE = 5.0
