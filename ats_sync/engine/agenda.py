@@ -35,6 +35,8 @@ class Agenda:
     def schedule(self, state: State, due: float, cause: Cause) -> None:
         """Ask for a series at ``due`` (steady), unless it is due before anyway."""
         if state.due is not None and state.due <= due:
+            if state.cause is Cause.AUDIT:
+                state.cause = cause  # it goes then, and no longer as the last of all
             return
         state.due = due
         state.cause = cause

@@ -116,7 +116,7 @@ class Connections:
         connection = self.connections.get(number)
         if connection is None or connection.link is not link:
             return  # news of an attempt that was given up before
-        self.gone.append(link)
+        self._ended(link)
         if connection.phase is Phase.OPEN and at.steady - connection.opened >= self._config.healthy_after:
             connection.failures = 0
         if connection.replaces is not None:
@@ -363,8 +363,13 @@ class Connections:
     def _drop(self, connection: Connection, reason: str) -> None:
         del self.connections[connection.number]
         if connection.link is not None:
-            self.gone.append(connection.link)
+            self._ended(connection.link)
         self.actions.append(Disconnect(connection.number, reason))
+
+    def _ended(self, link: Link) -> None:
+        # What was acknowledged on it in the same breath is no longer live.
+        self.live = [each for each in self.live if each[1] is not link]
+        self.gone.append(link)
 
     def _back_off(self, failures: int) -> float:
         config = self._config

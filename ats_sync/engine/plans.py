@@ -123,7 +123,9 @@ class Plans:
 
 
 def _fetch(state: State, request: endpoints.Request, limit: int) -> Fetch:
-    return Fetch(state.key, request, state.cause, limit, state.link, state.epoch, state.feed.warm_up_order)
+    # An answer for all symbols is wanted whether its stream lives on or not.
+    link = None if state.feed.one_for_all else state.link
+    return Fetch(state.key, request, state.cause, limit, link, state.epoch, state.feed.warm_up_order)
 
 
 def klines_request(key: Key, limit: int) -> endpoints.Request:

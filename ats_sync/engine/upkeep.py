@@ -117,6 +117,9 @@ class Upkeep:
         state.link = link
         state.epoch += 1
         state.attempts = 0
+        if key.kind in PER_SYMBOL:
+            # What is under way proves nothing for this subscription, and may wait long in line or never be sent.
+            state.fetching = None
         self.remedies.forget(key)
         cause = state.mending
         series = self._frames.series(state)
@@ -150,6 +153,7 @@ class Upkeep:
             series.go_live(link)
         elif series is not None:
             series.begin_on(link)
+            self._agenda.schedule(state, at.steady + self._frames.wait(state), state.mending)
         elif key.kind is Kind.BOOK:
             book = self._store.books.get(key.symbol)
             if book is not None and book.standing().link is old:
@@ -295,7 +299,7 @@ class Upkeep:
                 self._agenda.hold(state)
                 continue
             state.due = None
-            if state.fetching is not None:
+            if state.fetching is not None and not self._outranked(state):
                 continue
             if state.link is None and state.known and self._streams and state.key.kind in PER_SYMBOL:
                 continue  # What is known serves until its subscription is acknowledged.
@@ -303,6 +307,11 @@ class Upkeep:
             if fetch is not None:
                 state.fetching = fetch
                 self.fetches.append(fetch)
+
+    @staticmethod
+    def _outranked(state: State) -> bool:
+        """Whether what is due may not wait for what is under way: an audit goes last and may be minutes in line."""
+        return state.fetching is not None and state.fetching.cause is Cause.AUDIT and state.cause is not Cause.AUDIT
 
     def _look_at_depths(self, at: Moment) -> None:
         for key in self._depths.look(at):

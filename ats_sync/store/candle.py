@@ -24,6 +24,11 @@ class Candle(NamedTuple):
     def final(self) -> bool:
         return self.rank != OPEN
 
+    @property
+    def streamed(self) -> bool:
+        """Whether its stream told of it (and not only a REST answer)."""
+        return self.is_frame or self.rank == FINAL_BY_STREAM
+
     def text(self) -> bytes:
         """The row's text; :class:`DecodeError` where the frame turns out unusable."""
         return kline_text(self.source) if self.is_frame else self.source

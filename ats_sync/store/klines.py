@@ -146,7 +146,9 @@ class KlineSeries:
                 if candle[1:4] <= held[1:4]:
                     return None
                 self._ahead[opened] = candle
-                return self._promote() if final else None
+                notice = self._promote() if final else None
+                # A REST answer told of it before; that the stream does tells that those before it should be final.
+                return notice or (self._gap_notice if opened > self._next and not held.streamed else None)
             if opened < self._next:
                 self.out_of_order += 1
                 return None

@@ -54,8 +54,13 @@ def judge(
     rows = closed + len(chain) + missing
     if stray:
         return rows, "a candle is missing"
-    if any(candle.trades for candle in chain[:-1]):
+    # The stream tells that a candle is final before it tells of the next one; REST may tell of the next one before.
+    told = max((index for index, candle in enumerate(chain) if candle.streamed), default=0)
+    if any(candle.trades for candle in chain[:told]):
         return rows, "a candle's final event was lost"
+    for candle in chain[:-1]:
+        if candle.trades and now >= next_open(interval, candle.opened) + FINAL_EVENT_WITHIN[kind]:
+            return rows, "a candle's final event is overdue"
     if missing or len(chain) > 1:
         unconfirmed = next_open(interval, following)  # the close of the first candle not yet closed here
         if chain and chain[0].trades and now >= unconfirmed + FINAL_EVENT_WITHIN[kind]:

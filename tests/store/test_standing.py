@@ -15,8 +15,8 @@ def judged(now: int, chain: list[Candle], *, closed: int = 3, stray: bool = Fals
     return judge(Kind.KLINES, "1m", MIDNIGHT + now, closed, chain, stray, MIDNIGHT)
 
 
-def candle(minute: int, trades: int) -> Candle:
-    return Candle(MIDNIGHT + minute * MINUTE, OPEN, trades, 0, b"", False)
+def candle(minute: int, trades: int, *, streamed: bool = True) -> Candle:
+    return Candle(MIDNIGHT + minute * MINUTE, OPEN, trades, 0, b"", streamed)
 
 
 def test_nothing_is_known_before_the_first_answer() -> None:
@@ -35,13 +35,20 @@ def test_an_open_candle_is_one_row_and_one_whose_time_has_come_another() -> None
     [
         (5_000, [candle(0, 2)], True, "missing"),
         (MINUTE + 100, [candle(0, 2), candle(1, 1)], False, "lost"),
+        (MINUTE + 100, [candle(0, 2), candle(1, 1), candle(2, 1, streamed=False)], False, "lost"),
         (MINUTE + PATIENCE, [candle(0, 2)], False, "overdue"),
+        (MINUTE + PATIENCE, [candle(0, 2), candle(1, 1, streamed=False)], False, "overdue"),
+        (2 * MINUTE + PATIENCE, [candle(0, 0), candle(1, 1), candle(2, 1, streamed=False)], False, "overdue"),
         (MINUTE + CONFIRMED_WITHIN, [candle(0, 0)], False, "confirmed"),
         (3 * MINUTE, [], False, "confirmed"),
     ],
 )
 def test_what_can_not_be_the_whole_truth_is_doubted(now: int, chain: list[Candle], stray: bool, word: str) -> None:
     assert word in judged(now, chain, stray=stray)[1]
+
+
+def test_an_answer_may_tell_of_the_next_candle_before_the_final_event_comes() -> None:
+    assert judged(MINUTE + PATIENCE - 1, [candle(0, 2), candle(1, 1, streamed=False)]) == (5, "")
 
 
 def test_until_then_it_is_not() -> None:

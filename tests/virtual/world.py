@@ -16,6 +16,7 @@ from ats_sync.status import FeedState, feed_statuses
 from ats_sync.store.market import stream_of
 
 from . import truth
+from .care import forgotten
 from .exchange import BrokenPromise, Exchange
 from .faults import Fault
 from .process import Process
@@ -116,6 +117,7 @@ class World:
         self.process = Process(self.line, self.clocks, self.exchange, self.config, self.rng)
         self.process.looked.append(self._look)
         self._damaged: set[str] = set()
+        self._forgotten: dict[Key, str] = {}
         self._peeks: list[Callable[[], None]] = [
             *(self._peek_klines(s, i) for s in self.symbols for i in self.intervals),
             *(self._peek_trades(s) for s in self.symbols),
@@ -172,6 +174,13 @@ class World:
         if not self.process.stopped:
             for peek in self.rng.sample(self._peeks, PEEKS):
                 self._peek(peek)
+        self._check_care()
+
+    def _check_care(self) -> None:
+        """At two looks in a row, since news may be on its way from one thread to another."""
+        before, self._forgotten = self._forgotten, {} if self.process.stopped else forgotten(self.process)
+        for key in before.keys() & self._forgotten.keys():
+            raise BrokenPromise(f"{key} is forgotten: {self._forgotten[key]}")
 
     def _look(self) -> None:
         """Somebody looks right after a step, at something."""

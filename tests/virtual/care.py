@@ -1,0 +1,45 @@
+"""What the engine must never lose sight of: a series that is followed is live, or something is under way for it."""
+
+from __future__ import annotations
+
+from ats_sync.engine.connection import Phase, Progress
+from ats_sync.engine.state import State
+from ats_sync.engine.upkeep import PER_SYMBOL
+from ats_sync.feeds import Key, Kind
+from ats_sync.store.market import stream_of
+
+from .process import Process
+
+
+def forgotten(process: Process) -> dict[Key, str]:
+    """The series for which nothing is under way though they are not live, and why it is thought so."""
+    engine = process.engine
+    found: dict[Key, str] = {}
+    for key, state in engine.upkeep.states.items():
+        if state.dead or key in engine.upkeep.remedies.given_up or key.kind in (Kind.LIQUIDATIONS, Kind.QUOTES):
+            continue
+        if key.kind not in PER_SYMBOL:
+            if state.due is None and state.fetching is None and (state.feed.poll_always or not state.known):
+                found[key] = f"it is polled and will not be asked for again: {state}"
+        elif state.link is None:
+            if _is_streamed(process, key):
+                found[key] = "its stream is acknowledged and the engine does not know"
+        elif state.fetching is not None and state.fetching.identity not in process.requests.queue._jobs:
+            found[key] = f"it waits for a request that nobody carries: {state}"
+        elif state.due is None and state.fetching is None and not engine.upkeep.ready(key):
+            found[key] = f"it is not live and nothing is due: {state}"
+        elif state.due is not None and not _on_the_agenda(process, state):
+            found[key] = f"what is due is not on the agenda: {state}"
+    return found
+
+
+def _is_streamed(process: Process, key: Key) -> bool:
+    connections, name = process.engine.connections, stream_of(key) or ""
+    home = connections.connections.get(connections.home.get(name, -1))
+    return home is not None and home.phase is Phase.OPEN and home.streams.get(name) is Progress.ACKNOWLEDGED
+
+
+def _on_the_agenda(process: Process, state: State) -> bool:
+    agenda = process.engine.upkeep._agenda
+    waiting = {(due, key) for due, _, key in agenda._heap} | set(agenda._held)
+    return (state.due, state.key) in waiting
