@@ -39,6 +39,15 @@ def test_the_earliest_moment_counts_and_each_comes_once() -> None:
     assert len(agenda) == 0
 
 
+def test_an_audit_that_comes_first_goes_as_what_is_wanted_after_it() -> None:
+    agenda, a, _ = made()
+    agenda.schedule(a, 10.0, Cause.AUDIT)
+    agenda.schedule(a, 11.0, Cause.REPAIR)
+    assert (a.due, a.cause) == (10.0, Cause.REPAIR), "as an audit it would wait behind everything"
+    agenda.schedule(a, 12.0, Cause.AUDIT)
+    assert (a.due, a.cause) == (10.0, Cause.REPAIR)
+
+
 def test_what_is_dead_or_gone_does_not_come() -> None:
     a, b = State(A, FEEDS[A.kind]), State(B, FEEDS[B.kind])
     states = {A: a, B: b}

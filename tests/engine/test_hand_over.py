@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from ats_sync.engine.connections import OVERLAP
+from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN, OVERLAP
 from ats_sync.venue.endpoints import Route
 
-from .wire import START, Wire, names, settle, wire_of
+from .wire import START, Wire, moment, names, settle, wire_of
 
 # --- moving ---------------------------------------------------------------------------------------
 
@@ -41,6 +41,24 @@ def test_a_stream_is_moved_to_another_connection_of_its_route() -> None:
     assert wire.live == [("s1@x", wire.open[after])]
     assert not wire.connections.move("b0@x", wire.at())
     assert not wire.connections.move("unknown", wire.at())
+
+
+def test_what_is_acknowledged_while_its_connection_is_given_up_is_not_live() -> None:
+    wire = wire_of(names(3))
+    settle(wire)
+    ((number, link),) = wire.open.items()
+    connections, connection = wire.connections, wire.connections.connections[1]
+    wire.answer = lambda number, method, batch: None
+    for name in ("s0@x", "s1@x"):
+        connections.resubscribe(name, wire.at())
+        wire.run(1.5)
+    answered, unanswered = [identity for identity, (_, _, subscribes) in connection.requests.items() if subscribes]
+    sent = connection.requests[unanswered][1]
+    wire.live.clear()
+    late = moment(sent + ACKNOWLEDGED_WITHIN + 0.1)
+    connections.replied(number, {"result": None, "id": answered}, late)
+    assert connections.gone == [link], "one was acknowledged, the other never"
+    assert connections.live == []
 
 
 # --- the age limit --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from ats_sync.engine.upkeep import WITHOUT_STREAM_AFTER
 from ats_sync.errors import ExchangeFailure, RequestRejected
 from ats_sync.feeds import FEEDS, Cause, Key, Kind
 from ats_sync.store.absorb import absorb
+from ats_sync.store.link import Link
 
 from ..venue.samples import compact
 from .bench import Bench, deep, failing
@@ -185,3 +186,58 @@ def test_polls_never_come_as_one_crowd() -> None:
         assert bound is not None
         assert max(b - a for a, b in itertools.pairwise(own)) < bound
         assert all(fetch.limit <= 3 for _, fetch in bench.of(Kind.OPEN_INTEREST, symbol=name, cause=Cause.POLL))
+
+
+# --- nothing is lost sight of ---------------------------------------------------------------------
+
+KLINES = Key(Kind.KLINES, "AUSDT", "1m")
+
+
+def with_an_audit_in_line() -> Bench:
+    """An audit of the candles waits in line for ever."""
+    bench = Bench([deep("AUSDT", 20)])
+    bench.warm()
+    bench.holds = lambda fetch: fetch.cause is Cause.AUDIT and fetch.key == KLINES
+    assert bench.run(400, until=lambda: bool(bench.held))
+    return bench
+
+
+def test_a_repair_does_not_wait_for_an_audit_in_line() -> None:
+    bench = with_an_audit_in_line()
+    bench.dropped = lambda stream, frame: b'"x":true' in frame
+    assert bench.run(70, until=lambda: bool(bench.series().standing(bench.exchange()).doubt))
+    bench.dropped = lambda stream, frame: False
+    assert bench.run(12, until=bench.agrees)
+
+
+def test_a_new_subscription_does_not_wait_for_an_audit_in_line() -> None:
+    bench = with_an_audit_in_line()
+    bench.dropped = lambda stream, frame: stream == "ausdt@kline_1m"
+    assert bench.run(30, until=lambda: bench.series().link is None)
+    bench.dropped = lambda stream, frame: False
+    assert bench.run(8, until=lambda: bench.series().link is bench.link_of("ausdt@kline_1m"))
+    bench.run(1)
+    assert bench.agrees()
+
+
+def test_what_waits_for_a_connection_that_is_lost_later_is_asked_for_on_the_new_one() -> None:
+    bench = with_an_audit_in_line()
+    state = bench.engine.upkeep.states[KLINES]
+    old, new = state.link, Link(99, "market", bench.exchange() / 1000.0)
+    assert old is not None
+    bench.series().suspect("its stream is silent")
+    state.link = None
+    bench.engine.upkeep.acknowledged(KLINES, new, bench.at())
+    bench.engine.upkeep.lost(old)
+    assert bench.run(5, until=lambda: bench.series().link is new)
+
+
+def test_what_is_asked_for_all_symbols_at_once_depends_on_no_connection() -> None:
+    bench = Bench([deep("AUSDT", 20)])
+    bench.warm()
+    bench.holds = lambda fetch: fetch.key.kind is Kind.TICKERS
+    assert bench.run(200, until=lambda: bool(bench.held))
+    (fetch,) = bench.held
+    assert fetch.link is None, "or it would be dropped in line with the connection, and never come again"
+    bench.cut_route()
+    assert bench.engine.upkeep.states[Key(Kind.TICKERS)].fetching is fetch

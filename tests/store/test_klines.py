@@ -140,6 +140,21 @@ def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
     assert not series.standing(now).doubt
 
 
+def test_a_candle_that_an_answer_told_of_before_its_stream_is_no_gap_until_the_stream_does() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    series.ingest(truth.frame(1, 4), LINK)
+    now = truth.opens[2] + 200
+    series.merge_rest(truth.texts(now, 2), now, 2)
+    assert not series.standing(now).doubt
+    notice = series.ingest(truth.frame(2, 2), LINK)
+    now = truth.told_at(2, 2)
+    assert notice is not None
+    assert notice.event is Event.GAP
+    assert "lost" in series.standing(now).doubt
+    assert series.ingest(truth.frame(2, 3), LINK) is None, "told once"
+
+
 def test_a_late_event_of_a_closed_candle_is_counted_and_dropped() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = warmed(truth, 2)
