@@ -92,9 +92,16 @@ class Clock:
         """Exchange time minus this machine's wall clock, seconds."""
         return self.exchange() - self.wall()
 
-    def set_exchange(self, exchange: float) -> None:
-        """Anchor to an answer of ``/time`` (already corrected for its way back)."""
+    def set_exchange(self, earliest: float, latest: float | None = None) -> None:
+        """Anchor to an answer of ``/time``: the exchange's time is now between the two (``latest`` None: the first).
+
+        A slow answer says little. Where it agrees with what was thought before, that is kept; else the middle counts.
+        """
+        latest = earliest if latest is None else latest
         with self._lock:
+            exchange = self.exchange()
+            if not (self.synchronised and earliest <= exchange <= latest):
+                exchange = (earliest + latest) / 2
             self._anchor = (exchange, self.wall(), self.now())
             self._doubted = False
             self.synchronised = True

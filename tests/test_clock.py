@@ -80,6 +80,28 @@ def test_a_wall_set_forward_makes_everything_look_old_and_unproven(source: HandT
     assert clock.exchange() == EXCHANGE + 10.0
 
 
+def test_of_an_answer_that_took_long_the_middle_counts_where_nothing_better_is_known(source: HandTime) -> None:
+    clock = Clock(source)
+    clock.set_exchange(EXCHANGE, EXCHANGE + 4.0)
+    assert clock.exchange() == EXCHANGE + 2.0
+
+
+@pytest.mark.parametrize("told", [0.0, -0.5, -4.0])
+def test_an_answer_that_took_long_does_not_spoil_what_was_known(source: HandTime, clock: Clock, told: float) -> None:
+    source.at_wall -= 600.0
+    assert not clock.proven()
+    clock.set_exchange(EXCHANGE + told, EXCHANGE + told + 4.0)
+    assert clock.exchange() == EXCHANGE
+    assert clock.proven()
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 0.1])
+def test_an_answer_that_contradicts_what_was_thought_settles_it(source: HandTime, clock: Clock, wrong: float) -> None:
+    earliest = EXCHANGE + (wrong if wrong > 0 else wrong - 0.04)
+    clock.set_exchange(earliest, earliest + 0.04)
+    assert clock.exchange() == pytest.approx(earliest + 0.02)
+
+
 def test_a_steady_clock_that_stood_still_makes_nothing_look_younger(source: HandTime, clock: Clock) -> None:
     source.at_wall += 3_600.0  # the machine slept
     assert clock.exchange() == EXCHANGE + 3_600.0

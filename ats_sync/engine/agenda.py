@@ -28,6 +28,7 @@ class Agenda:
         self._heap: list[tuple[float, int, Key]] = []
         self._held: list[tuple[float, Key]] = []
         self._numbers = itertools.count()
+        self.audit_every = AUDIT_EVERY
 
     def __len__(self) -> int:
         return len(self._heap) + len(self._held)
@@ -45,7 +46,7 @@ class Agenda:
     def schedule_audit(self, state: State, at: Moment) -> None:
         """Compare a series with REST when its turn has come, or as soon as that is over already."""
         if at.steady >= state.audit_at:
-            every = DEPTH_AUDIT_EVERY if state.key.kind is Kind.DEPTH else AUDIT_EVERY
+            every = DEPTH_AUDIT_EVERY if state.key.kind is Kind.DEPTH else self.audit_every
             state.audit_at = at.steady + every * self._rng.uniform(0.7, 1.0)
         self.schedule(state, state.audit_at, Cause.AUDIT)
 

@@ -149,8 +149,8 @@ class Courier:
     def _learn(self, fetch: Fetch, value: Any, answer: Answer) -> None:
         if fetch.key.kind is Kind.CLOCK:
             # The exchange wrote its time somewhere between sending and receiving.
-            age = self._clock.now() - answer.received_at + (answer.received_at - answer.sent_at) / 2
-            self._clock.set_exchange(value / 1000.0 + age)
+            now, told = self._clock.now(), value / 1000.0
+            self._clock.set_exchange(told + now - answer.received_at, told + now - answer.sent_at)
         elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
             with self._lock:
                 self._budget.set_limit(fetch.request.host, value.weight_limit)

@@ -189,3 +189,26 @@ def test_what_is_polled_while_the_time_is_in_doubt_is_asked_for_again() -> None:
         Mute(35_750, 2_750, "btcdomusdt@kline_1m", "moved"),
     )
     run(Schedule(setting=0, seed=414, faults=faults, connection_max_age=25.0))
+
+
+def test_a_slow_answer_about_the_time_does_not_begin_a_candle_too_early() -> None:
+    """The middle between sending and receiving it was a second off, though the time had been known better before."""
+    run(
+        Schedule(
+            setting=0,
+            seed=207,
+            faults=(
+                WallClock(8_600, -600.0),
+                Dark(47_200, 3_050),
+                Rest(3_000, 20_250, "slow up", 1.0),
+                Mute(0, 7_150, "btcusdt@aggTrade", "resubscribed"),
+            ),
+            weight_limit=200,
+        )
+    )
+
+
+def test_an_audit_just_after_a_turn_casts_no_doubt_on_the_candle_before() -> None:
+    """Its answer told of the next candle before the stream could tell that the one before was final."""
+    faults = (Refuse(37_450, 12_750), Refuse(1_400, 1_150), Refuse(3_300, 1_750))
+    run(Schedule(setting=1, seed=112, faults=faults, audit_every=12.0))

@@ -191,8 +191,8 @@ class VirtualRequests:
             process.store, fetch.key, got.body, asked=asked, limit=fetch.limit, link=fetch.link, from_id=fetch.from_id
         )
         if fetch.key.kind is Kind.CLOCK:
-            age = clock.now() - received + (received - got.sent_at) / 2
-            clock.set_exchange(value / 1000.0 + age)
+            told = value / 1000.0
+            clock.set_exchange(told + clock.now() - received, told + clock.now() - got.sent_at)
         elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
             process.budget.set_limit(fetch.request.host, value.weight_limit)
         process._look()

@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ats_sync.engine.agenda import AUDIT_EVERY
+
 from . import faults as f
 from .exchange import REST_KINDS
 from .faults import Fault
@@ -86,4 +88,5 @@ def schedules(some: SearchStrategy[Fault], *, most: int = 4, tight: bool = False
         weight_limit=st.sampled_from([2400, 2400, 200, 130]) if tight else st.just(2400),
         connection_max_age=st.sampled_from([23 * 3600.0, 23 * 3600.0, 25.0]),
         wall_error=st.sampled_from([0.0, 0.0, 600.0, -600.0]),
+        audit_every=st.sampled_from([AUDIT_EVERY, 12.0]),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ats_sync.config import Config
+from ats_sync.engine.agenda import AUDIT_EVERY
 from ats_sync.errors import AtsSyncError, DataError, InvalidSymbol, NotInMemory, RequestError
 from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.reads.routing import memory_only
@@ -67,6 +68,7 @@ class Schedule:
     weight_limit: int = 2400
     connection_max_age: float = 23 * 3600.0
     wall_error: float = 0.0
+    audit_every: float = AUDIT_EVERY
     skip: int = 0
     """Where the tape is entered (ms after its start)."""
 
@@ -115,6 +117,7 @@ class World:
             self.line, self.tape, self.rng, weight_limit=schedule.weight_limit, share=self.config.weight_share
         )
         self.process = Process(self.line, self.clocks, self.exchange, self.config, self.rng)
+        self.process.engine.upkeep._agenda.audit_every = schedule.audit_every
         self.process.looked.append(self._look)
         self._damaged: set[str] = set()
         self._forgotten: dict[Key, str] = {}
