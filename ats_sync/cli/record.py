@@ -243,7 +243,7 @@ class Recorder:
         while (free := budget.free_at(request, Cause.READ, clock.now())) > clock.now():
             if clock.wait(self._stop, free - clock.now()):
                 raise NotRunning("the recording is over")
-        budget.spend(request, moment(clock))
+        budget.spend(request, moment(clock), Cause.READ)
         params = dict(request.params)
         answer = retrying(
             lambda: self._client.get(request.url(config), params, timeout=config.request_timeout),

@@ -6,7 +6,8 @@ answered may arrive later still, and is counted for longer. What other programs 
 learnt from the exchange's own count and stands until that count's minute is over.
 
 The candles are worth most: what can wait leaves room for repairing all of them at once, reads for those
-that need it at the moment.
+that need it at the moment. Audits are cheap and would always find room before what is dear, so they have a
+small part of their own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..venue.endpoints import (
     AGG_TRADES_PATH,
     DEPTH_PATH,
     FUNDING_LIMIT,
+    KLINES_PATH,
     OPEN_INTEREST_LIMIT,
     OTHER_LIMIT,
     WEIGHT_WINDOW,
@@ -54,10 +56,14 @@ class Tier(Enum):
     FIRST = "repairs and probes"
     READ = "reads"
     USUAL = "warm-up, polls"
-    PATIENT = "trades, full books to come, audits"
+    AUDIT = "audits of candles"
+    PATIENT = "trades, full books to come"
 
 
 _TIERS = tuple(Tier)
+_LEAVING_ROOM = frozenset({Tier.AUDIT, Tier.PATIENT})
+AUDIT_SHARE = 0.1
+"""The part of the exchange's limit that audits of candles may use at most."""
 PARTIAL_BOOK = 2
 """What the 20 levels weigh that ``start()`` waits for; who waits for more levels asks by himself."""
 
@@ -171,6 +177,7 @@ class Budget:
             Bucket.FUNDING: Window(*FUNDING_LIMIT),
             Bucket.OTHER: Window(*OTHER_LIMIT),
         }
+        self._audits = Window(int(config.futures_weight_limit * AUDIT_SHARE), WEIGHT_WINDOW)
         self._blocked: dict[Host, float] = {}
         self._candles = self._lacking = 0
         self.most_used = dict.fromkeys(Bucket, 0)
@@ -180,6 +187,8 @@ class Budget:
         share = self.share if cause in _UNRESERVED else self.share - self.reserve
         window = self.windows[request.bucket]
         free = window.free_at(now, request.weight, share, self._kept(request, cause, window))
+        if self.tier(request, cause) is Tier.AUDIT:
+            free = max(free, self._audits.free_at(now, request.weight, 1.0))
         return max(free, self._blocked.get(request.host, now))
 
     def candles(self, count: int, lacking: int) -> None:
@@ -196,7 +205,7 @@ class Budget:
             # What needs a repair is not known at once, so a little is kept for it at all times.
             wanted = max(self._lacking, min(self._candles, allowed // 10))
         else:
-            wanted = self._candles if tier is Tier.PATIENT else 0
+            wanted = self._candles if tier in _LEAVING_ROOM else 0
         return min(wanted, allowed // 2)
 
     def richer(self, request: Request, cause: Cause, other: Cause) -> bool:
@@ -208,16 +217,20 @@ class Budget:
         """Which part of the limit is open to a request."""
         if cause is Cause.READ:
             return Tier.READ
-        if cause is Cause.AUDIT or request.path == AGG_TRADES_PATH:
+        if cause is Cause.AUDIT and request.path == KLINES_PATH:
+            return Tier.AUDIT
+        if request.path == AGG_TRADES_PATH or (cause is Cause.AUDIT and request.path == DEPTH_PATH):
             return Tier.PATIENT
         if cause is Cause.WARM_UP and request.path == DEPTH_PATH and request.weight > PARTIAL_BOOK:
             return Tier.PATIENT
         return Tier.FIRST if cause in _UNRESERVED else Tier.USUAL
 
-    def spend(self, request: Request, at: Moment) -> None:
+    def spend(self, request: Request, at: Moment, cause: Cause) -> None:
         """Count a request as sent."""
         window = self.windows[request.bucket]
         window.spend(at, request.weight)
+        if self.tier(request, cause) is Tier.AUDIT:
+            self._audits.spend(at, request.weight)
         self.most_used[request.bucket] = max(self.most_used[request.bucket], window.used(at.steady))
 
     def usage(self, bucket: Bucket, now: float) -> Usage:
@@ -249,3 +262,5 @@ class Budget:
     def set_limit(self, host: Host, weight: int) -> None:
         """The exchange told its limit a minute."""
         self.windows[Bucket.FUTURES if host is Host.FUTURES else Bucket.SPOT].limit = weight
+        if host is Host.FUTURES:
+            self._audits.limit = int(weight * AUDIT_SHARE)

@@ -15,14 +15,14 @@ from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
 from ..store.notices import Notice
 from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM
-from .connection import Action, Connection, Phase, Progress
+from .connection import Action, Connection, Progress
 from .connections import Connections
 from .demand import Demand
 from .jobs import Fetch
 from .moment import Moment
 from .quality import QualityMeter
 from .remedies import Remedy
-from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, PER_SYMBOL, Upkeep
+from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Upkeep
 
 SHARED = (
     Key(Kind.MARK),
@@ -37,7 +37,6 @@ WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES))
 LINK_LATE = 2.5
 STEADY_STREAMS = {MARK_PRICES_STREAM: 4.0, TICKERS_STREAM: 4.0, BOOK_TICKERS_STREAM: 11.0}
 """Streams that come whatever is traded, and how long (seconds) nothing at all may come beside them."""
-STRAYS_EVERY = 5.0
 MASS_SUSPICION = 20
 MASS_SHARE = 0.25
 
@@ -62,8 +61,6 @@ class Engine:
         self.upkeep = Upkeep(config, store, rng, streams=streams)
         self.quality = QualityMeter(store)
         self._frames_seen: dict[Link, tuple[int, float]] = {}
-        self._strays_due = 0.0
-        self._strays: set[Key] = set()
         self._network_failed = False
         self.demand = Demand()
         self._by_stream: dict[str, Key] = {}
@@ -162,32 +159,12 @@ class Engine:
 
     def tick(self, at: Moment) -> None:
         self._check_lateness(at)
-        self._fetch_strays(at)
         self.connections.tick(at)
         self._spread(at)
         self.quality.sample(at)
         gone = self.demand.expired(at.steady)
         if gone:
             self.unfollow(self.store.unfollow(gone), at)
-
-    def _fetch_strays(self, at: Moment) -> None:
-        """Series that have a living stream and do not know of it, at two looks in a row: it is subscribed anew, so that
-        they are begun on it. (Acknowledgements and suspicions can cross.)"""
-        if at.steady < self._strays_due or not self.streams:
-            return
-        self._strays_due = at.steady + STRAYS_EVERY
-        found: dict[Key, str] = {}
-        for name, key in self._by_stream.items():
-            state = self.upkeep.states.get(key)
-            connection = self.connections.connections.get(self.connections.home.get(name, -1))
-            if state is None or connection is None or key.kind not in PER_SYMBOL:
-                continue
-            lives = connection.phase is Phase.OPEN and connection.streams.get(name) is Progress.ACKNOWLEDGED
-            if lives and state.link is None and not state.dead and key not in self.upkeep.remedies.given_up:
-                found[key] = name
-        for key in self._strays & found.keys():
-            self.connections.resubscribe(found[key], at)
-        self._strays = set(found)
 
     def _check_lateness(self, at: Moment) -> None:
         """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong. And pongs without

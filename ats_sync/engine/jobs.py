@@ -108,26 +108,25 @@ class JobQueue:
 
     def pop(self, at: Moment) -> Job | float | None:
         """The job to send now, its cost already spent; else the moment to ask again; None for no job."""
-        best: Job | None = None
-        best_rank: tuple[tuple[int, int], int] | None = None
+        best: list[tuple[tuple[int, int], int, Job]] | None = None
         wait: float | None = None
         for heap in self._heaps.values():
             while heap and self._outdated(*heap[0], at.steady):
                 heapq.heappop(heap)
             if not heap:
                 continue
-            priority, number, job = heap[0]
+            job = heap[0][2]
             free = self.budget.free_at(job.fetch.request, job.payer, at.steady)
             if free > at.steady:
                 wait = free if wait is None else min(wait, free)
-            elif best_rank is None or (priority, number) < best_rank:
-                best, best_rank = job, (priority, number)
+            elif best is None or heap[0][:2] < best[0][:2]:
+                best = heap
         if best is None:
             return wait
-        heapq.heappop(self._heap_of(best))
-        best.running = True
-        self.budget.spend(best.fetch.request, at)
-        return best
+        job = heapq.heappop(best)[2]  # (It may stand in another line too, whoever pays for it now.)
+        job.running = True
+        self.budget.spend(job.fetch.request, at, job.payer)
+        return job
 
     def _outdated(self, priority: tuple[int, int], _: int, job: Job, now: float) -> bool:
         """Whether a place in line counts no longer: taken, given up, or bettered."""

@@ -123,7 +123,7 @@ class Courier:
                 at = moment(self._clock)
                 free = self._budget.free_at(fetch.request, fetch.cause, at.steady)
                 if free <= at.steady:
-                    self._budget.spend(fetch.request, at)
+                    self._budget.spend(fetch.request, at, fetch.cause)
                     return
             if free > deadline:
                 raise self.too_late(fetch, free)

@@ -98,6 +98,7 @@ DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 KLINES_MOST = 1500
 SPOT_KLINES_MOST = 1000
 AGG_TRADES_MOST = 1000
+KLINES_PATH = "/fapi/v1/klines"
 AGG_TRADES_PATH = "/fapi/v1/aggTrades"
 DEPTH_PATH = "/fapi/v1/depth"
 OPEN_INTEREST_MOST = 500
@@ -116,7 +117,7 @@ def exchange_info() -> Request:
 
 def klines(symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
     params = _params(symbol=symbol, interval=interval, startTime=start, endTime=end, limit=limit)
-    return Request(Host.FUTURES, "/fapi/v1/klines", params, klines_weight(limit))
+    return Request(Host.FUTURES, KLINES_PATH, params, klines_weight(limit))
 
 
 def spot_klines(symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:

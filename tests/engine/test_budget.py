@@ -29,7 +29,7 @@ def weighing(weight: int, *, host: Host = Host.FUTURES) -> Request:
 
 
 def spend(budget: Budget, weight: int, second: float) -> None:
-    budget.spend(weighing(weight), at(second))
+    budget.spend(weighing(weight), at(second), Cause.READ)
 
 
 def free(budget: Budget, weight: int, second: float, cause: Cause = Cause.READ) -> float:
@@ -159,7 +159,7 @@ def test_request_buckets_count_requests_over_five_minutes() -> None:
     request = endpoints.funding_rate("A", 5)
     for i in range(400):
         assert budget.free_at(request, Cause.READ, at(i / 10).steady) == at(i / 10).steady
-        budget.spend(request, at(i / 10))
+        budget.spend(request, at(i / 10), Cause.READ)
     assert budget.free_at(request, Cause.READ, at(100).steady) == pytest.approx(at(300).steady)
 
 
@@ -247,3 +247,33 @@ def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limi
         counted = min(counted + others, 100)
         budget.ended(weighing(cost), at(second))
         budget.answered(weighing(cost), counted, at(second), at(second).steady)
+
+
+# --- audits ---------------------------------------------------------------------------------------
+
+
+def audit(symbol: str = "AUSDT") -> Request:
+    return endpoints.klines(symbol, "1m", 99)
+
+
+def test_audits_of_candles_use_a_tenth_of_the_limit_and_go_beside_what_is_dear() -> None:
+    budget = Budget(CONFIG)
+    now = at(0).steady
+    while budget.free_at(endpoints.agg_trades("A", 1000), Cause.REPAIR, now) == now:
+        budget.spend(endpoints.agg_trades("A", 1000), at(0), Cause.REPAIR)
+    for _ in range(10):
+        assert budget.free_at(audit(), Cause.AUDIT, now) == now
+        budget.spend(audit(), at(0), Cause.AUDIT)
+    assert budget.free_at(audit(), Cause.AUDIT, now) == pytest.approx(now + 60)
+    assert budget.free_at(audit(), Cause.REPAIR, now) == now, "the same request for another cause"
+    budget.set_limit(Host.FUTURES, 200)
+    assert budget.free_at(audit(), Cause.AUDIT, now) == now
+
+
+def test_audits_leave_room_for_repairing_all_candles_and_never_wait_for_the_ticker() -> None:
+    budget = Budget(CONFIG)
+    budget.candles(30, 0)
+    spend(budget, 40, 0)
+    now = at(0).steady
+    assert budget.free_at(audit(), Cause.AUDIT, now) > now
+    assert budget.free_at(weighing(30), Cause.AUDIT, now) == now, "the answer that finds dead streams"

@@ -183,19 +183,3 @@ def test_every_kind_that_is_followed_has_its_policy() -> None:
     assert FEEDS[Kind.OPEN_INTEREST].poll == 240
     assert FEEDS[Kind.SPOT].poll == 48
     assert FEEDS[Kind.MARK].poll == HOUR / 1000 * 0.8
-
-
-# --- strays ---------------------------------------------------------------------------------------
-
-
-def test_a_series_that_does_not_know_of_its_living_stream_is_begun_on_it() -> None:
-    bench = Bench([deep("AUSDT", 20)])
-    bench.warm()
-    key = Key(Kind.KLINES, "AUSDT", "1m")
-    bench.engine.upkeep.states[key].link = None
-    series = bench.store.klines["AUSDT", "1m"]
-    series.suspect("")
-    assert bench.run(20, until=lambda: series.link is not None and series.link.up)
-    assert bench.engine.upkeep.states[key].link is series.link
-    bench.run(5)
-    assert bench.agrees("AUSDT")

@@ -112,6 +112,16 @@ def test_a_running_job_is_joined_and_changed_no_more() -> None:
     assert queue.add(fetch())[1]
 
 
+def test_a_job_that_two_pay_for_costs_no_other_its_place_in_line() -> None:
+    """A reader's request that is wanted for a repair, too, stands in both lines."""
+    queue = queue_of()
+    shared, _ = queue.add(fetch("SHARED", Cause.READ))
+    other, _ = queue.add(fetch("OTHER", Cause.REPAIR))
+    assert not queue.add(fetch("SHARED", Cause.REPAIR))[1]
+    assert shared.payer is Cause.REPAIR
+    assert [queue.pop(NOW), queue.pop(NOW), queue.pop(NOW)] == [shared, other, None]
+
+
 def test_what_is_popped_is_paid_for() -> None:
     queue = queue_of()
     queue.add(fetch(limit=499))
@@ -123,7 +133,7 @@ def test_without_budget_it_tells_when_to_ask_again() -> None:
     queue = queue_of(limit=100)
     for i in range(3):
         queue.add(Fetch(Key(Kind.TRADES, f"{i}"), endpoints.agg_trades(f"{i}", 1000), Cause.WARM_UP, 1000))
-    queue.budget.spend(endpoints.agg_trades("x", 1), Moment(NOW.steady - 20, NOW.exchange - 20_000))
+    queue.budget.spend(endpoints.agg_trades("x", 1), Moment(NOW.steady - 20, NOW.exchange - 20_000), Cause.REPAIR)
     assert isinstance(queue.pop(NOW), Job)
     assert isinstance(queue.pop(NOW), Job)
     again = queue.pop(NOW)

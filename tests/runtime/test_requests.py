@@ -38,7 +38,7 @@ def test_who_was_put_in_line_and_never_had_his_turn_is_told_that_it_was_the_budg
         now = clock.now()
         # All of it is free again in a second, but only four of them fit.
         spent = Moment(now + 1.0 - WEIGHT_WINDOW, clock.exchange_ms() - 59_000)
-        budget.spend(endpoints.Request(endpoints.Host.FUTURES, "/x", weight=ALLOWED), spent)
+        budget.spend(endpoints.Request(endpoints.Host.FUTURES, "/x", weight=ALLOWED), spent, Cause.READ)
         requests = threads_of(exchange, clock, budget)
 
         def ask(symbol: str) -> AtsSyncError | None:

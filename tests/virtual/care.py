@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ats_sync.engine.connection import Phase, Progress
+from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
 from ats_sync.engine.upkeep import PER_SYMBOL
 from ats_sync.feeds import Key, Kind
@@ -24,7 +25,7 @@ def forgotten(process: Process) -> dict[Key, str]:
         elif state.link is None:
             if _is_streamed(process, key):
                 found[key] = "its stream is acknowledged and the engine does not know"
-        elif state.fetching is not None and state.fetching.identity not in process.requests.queue._jobs:
+        elif state.fetching is not None and not _is_carried(process, state.fetching):
             found[key] = f"it waits for a request that nobody carries: {state}"
         elif state.due is None and state.fetching is None and not engine.upkeep.ready(key):
             found[key] = f"it is not live and nothing is due: {state}"
@@ -37,6 +38,14 @@ def _is_streamed(process: Process, key: Key) -> bool:
     connections, name = process.engine.connections, stream_of(key) or ""
     home = connections.connections.get(connections.home.get(name, -1))
     return home is not None and home.phase is Phase.OPEN and home.streams.get(name) is Progress.ACKNOWLEDGED
+
+
+def _is_carried(process: Process, fetch: Fetch) -> bool:
+    queue = process.requests.queue
+    job = queue._jobs.get(fetch.identity)
+    if job is None or job.running:
+        return job is not None
+    return any(each is job for heap in queue._heaps.values() for _, _, each in heap)
 
 
 def _on_the_agenda(process: Process, state: State) -> bool:

@@ -235,7 +235,7 @@ class VirtualRequests:
             at = moment(process.clock)
             free = process.budget.free_at(fetch.request, fetch.cause, at.steady)
             if free <= at.steady:
-                process.budget.spend(fetch.request, at)
+                process.budget.spend(fetch.request, at, fetch.cause)
                 return
             if free > deadline:
                 raise self._too_late(fetch, free)
