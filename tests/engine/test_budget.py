@@ -259,8 +259,8 @@ def audit(symbol: str = "AUSDT") -> Request:
 def test_audits_of_candles_use_a_tenth_of_the_limit_and_go_beside_what_is_dear() -> None:
     budget = Budget(CONFIG)
     now = at(0).steady
-    while budget.free_at(endpoints.agg_trades("A", 1000), Cause.REPAIR, now) == now:
-        budget.spend(endpoints.agg_trades("A", 1000), at(0), Cause.REPAIR)
+    while budget.free_at(endpoints.agg_trades("A", 1000), Cause.WARM_UP, now) == now:
+        budget.spend(endpoints.agg_trades("A", 1000), at(0), Cause.WARM_UP)
     for _ in range(10):
         assert budget.free_at(audit(), Cause.AUDIT, now) == now
         budget.spend(audit(), at(0), Cause.AUDIT)
