@@ -236,9 +236,10 @@ def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limi
     second, counted, minute = 0.0, 0, 0
     for pause, cost, others in happened:
         second += pause
-        second += free(budget, cost, second)
-        second = max(second, second - second % 60 + 0.25)  # before, it is unsure whose minute's count an answer tells
-        second += free(budget, cost, second)
+        while second % 60 < 0.25 or free(budget, cost, second) > 0:
+            second += free(budget, cost, second)
+            # Before, it is unsure whose minute's count an answer tells.
+            second = max(second, second - second % 60 + 0.25)
         if int(at(second).exchange // 60_000) != minute:
             minute, counted = int(at(second).exchange // 60_000), 0
         spend(budget, cost, second)
