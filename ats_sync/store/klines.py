@@ -27,11 +27,11 @@ from ..venue.klines import (
 )
 from ..venue.payload import DecodeError
 from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, newest_run
+from .closed import ClosedCandles
 from .cut import SPARE, Cut
-from .history import History
 from .link import Link
 from .notices import Event, Notice
-from .remembered import ROW_BYTES, ExactRows, FloatColumns, Memo, RowBudget
+from .remembered import ROW_BYTES, Memo, RowBudget
 from .standing import Standing, judge
 
 FINAL_IN_REST_AFTER = 5000
@@ -69,26 +69,17 @@ class KlineSeries:
         """How many rows whoever asked for it first wanted, 0 for the usual."""
         self.link: Link | None = None
         self.suspected = ""
-        self.complete = False
         self.received = 0
         self.lost = 0
         self.out_of_order = 0
-        self.audited = 0
-        self.mismatches = 0
-        budget = budget if budget is not None else RowBudget(depth * ROW_BYTES)
         self._lock = threading.Lock()  # guards everything below
-        self._history = History()
-        self._first = 0
-        self._next = 0  # the open time after the last closed candle; 0 before the first REST answer
+        self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
         self._ahead: dict[int, Candle] = {}
         self._stream_event = 0
         # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
         self._shape: tuple[int, scan.KlineShape | None] = (0, None)
         self._last_frame = b""
         self._answered = 0
-        self._version = 0
-        self._floats = FloatColumns()
-        self._strings = ExactRows(budget)
         # By open time. Just after a turn there are two: the one before may not be final yet.
         self._ahead_decoded: dict[int, tuple[Candle, bytes, Row]] = {}
         self._awaited: Link | None = None  # whose first frame is to be noted
@@ -96,6 +87,21 @@ class KlineSeries:
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the history reaches back to the listing."""
+        return self._closed.complete
+
+    @property
+    def audited(self) -> int:
+        """Closed rows that an answer told again."""
+        return self._closed.audited
+
+    @property
+    def mismatches(self) -> int:
+        """Of them, those it told otherwise."""
+        return self._closed.mismatches
 
     # --- merging -------------------------------------------------------------------------------
 
@@ -148,17 +154,17 @@ class KlineSeries:
                 self._ahead[opened] = candle
                 notice = self._promote() if final else None
                 # A REST answer told of it before; that the stream does tells that those before it should be final.
-                return notice or (self._gap_notice if opened > self._next and not held.streamed else None)
-            if opened < self._next:
+                return notice or (self._gap_notice if opened > self._closed.following and not held.streamed else None)
+            if opened < self._closed.following:
                 self.out_of_order += 1
                 return None
             self._ahead[opened] = candle
             if len(self._ahead) > MOST_AHEAD:
                 del self._ahead[min(self._ahead)]
-            if 0 < self._next < opened:
+            if 0 < self._closed.following < opened:
                 self._fill_flat(opened, frame, before)
             notice = self._promote()
-            if notice is None and self._next and opened != self._next:
+            if notice is None and self._closed.following and opened != self._closed.following:
                 self.lost += 1
                 return self._gap_notice  # a candle before this one is missing or was never final
             return notice
@@ -173,105 +179,28 @@ class KlineSeries:
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
         rows, holed = newest_run(rows, self.interval)
-        if newest and not holed and 0 < len(rows) < limit:
-            self.complete = True
         if not rows:
             return False
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
         # question (a replica that lags), or our clock is ahead.
         final_before = min(asked - FINAL_IN_REST_AFTER, rows[-1][0]) if newest else asked - FINAL_IN_REST_AFTER
         with self._lock:
-            before = self._next
+            closed = self._closed
+            before = closed.following
+            if newest and not holed and len(rows) < limit:
+                closed.complete = True
             self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
-            if not self._next or (not self._history and rows[0][0] < self._next):
-                self._first = self._next = rows[0][0]
+            closed.begin(rows[0][0])
             finals = [text for opened, text in rows if next_open(self.interval, opened) <= final_before]
             if finals:
-                self._merge_closed(rows[0][0], finals, holed)
+                for opened, text in closed.merge(rows[0][0], finals, holed):
+                    self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
             for opened, text in rows[len(finals) :]:
-                if opened >= self._next:
+                if opened >= closed.following:
                     self._hold(Candle(opened, OPEN, text_trades(text), asked, text, False))
             self._promote()
             self._forget_behind()
-            return 0 < before < self._next
-
-    def _merge_closed(self, first: int, finals: list[bytes], holed: bool) -> None:
-        """Merge final REST rows that follow each other without a hole. The lock is held.
-
-        ``holed``: the exchange itself has none just before them.
-        """
-        assert self._lock.locked()
-        after = first
-        for _ in finals:
-            after = next_open(self.interval, after)
-        if not self._history and first <= self._next <= after:
-            self._replace_closed(finals, first, after)
-        elif first > self._next and (holed or self._outgrown(after)):
-            # What is held could never be joined to them, or would be trimmed away: begin anew.
-            self.complete = False
-            self._replace_closed(finals, first, after)
-        elif first > self._next or after < self._first:
-            # Not adjacent: kept aside until the rows between arrive (older ones are of no use).
-            opened = first
-            for text in finals:
-                if opened >= self._next:
-                    self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
-                opened = next_open(self.interval, opened)
-        else:
-            self._overlay(first, finals, after)
-
-    def _outgrown(self, after: int) -> bool:
-        last = open_time(self.interval, after - 1, known_open=self._next)
-        return candles_between(self.interval, self._next, last) >= self.depth - 2
-
-    def _overlay(self, first: int, finals: list[bytes], after: int) -> None:
-        known = {text_open_time(text): text for text in self._history.texts()}
-        changed = 0
-        opened = first
-        for text in finals:
-            held = known.get(opened)
-            if held is None and opened < self._next:
-                changed += 1
-            elif held is not None:
-                self.audited += 1
-                if held != text:
-                    self.mismatches += 1
-                    changed += 1
-            known[opened] = text
-            opened = next_open(self.interval, opened)
-        if after > self._next or changed:
-            merged = [known[opened] for opened in sorted(known)]
-            if changed:
-                self._replace_closed(merged, min(first, self._first), max(after, self._next))
-            else:
-                for text in merged[len(self._history) :]:
-                    self._append(text)
-
-    def _replace_closed(self, texts: list[bytes], first: int, after: int) -> None:
-        self._history.replace(texts)
-        self._first, self._next = first, after
-        self._version += 1
-        self._strings.forget()
-        self._floats.forget()
-        self._forget_behind()
-        self._trim()
-
-    def _append(self, text: bytes) -> None:
-        self._history.append(text)
-        self._next = next_open(self.interval, self._next)
-        self._version += 1
-        self._strings.closed(text)
-        self._floats.closed(text)
-        self._trim()
-
-    def _trim(self) -> None:
-        surplus = len(self._history) - self.depth
-        if surplus > 0:
-            self._history.drop_oldest(surplus)
-            self._first = text_open_time(self._history.first())
-            self._strings.keep(self.depth)
-            self._floats.keep(self.depth)
-            self.complete = False
+            return 0 < before < closed.following
 
     def _hold(self, candle: Candle) -> None:
         held = self._ahead.get(candle.opened)
@@ -279,18 +208,16 @@ class KlineSeries:
             self._ahead[candle.opened] = candle
 
     def _forget_behind(self) -> None:
-        for opened in [opened for opened in self._ahead if opened < self._next]:
+        for opened in [opened for opened in self._ahead if opened < self._closed.following]:
             del self._ahead[opened]
 
     def _promote(self) -> Notice | None:
         """Close the candles that are final and adjacent. The lock is held."""
         assert self._lock.locked()
         closed = None
-        while (candle := self._ahead.get(self._next)) is not None and candle.final:
-            del self._ahead[self._next]
-            if not self._history:
-                self._first = candle.opened
-            self._append(candle.text())
+        while (candle := self._ahead.get(self._closed.following)) is not None and candle.final:
+            del self._ahead[self._closed.following]
+            self._closed.append(candle.text())
             closed = self._closed_notice
         if closed is not None:
             self._forget_behind()
@@ -304,9 +231,9 @@ class KlineSeries:
         """
         assert self._lock.locked()
         last = scan_kline_last_trade(before) if before else -1
-        if last < 0 or not self._history or scan_kline_first_trade(frame) != last + 1:
+        if last < 0 or not self._closed or scan_kline_first_trade(frame) != last + 1:
             return
-        flat, previous = self._next, self._history.last()
+        flat, previous = self._closed.following, self._closed.last()
         while flat < opened:
             held = self._ahead.get(flat)
             if held is not None and held.trades:
@@ -340,7 +267,7 @@ class KlineSeries:
         """Whether every candle before the one of that frame is closed here: then nothing is missing, since a frame
         tells its whole candle."""
         with self._lock:
-            return 0 < self._begun_with <= self._next and bool(self._history)
+            return 0 < self._begun_with <= self._closed.following and bool(self._closed)
 
     def go_live(self, link: Link) -> None:
         """The series is whole up to what ``link`` delivers."""
@@ -392,10 +319,10 @@ class KlineSeries:
     def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int]:
         """What standing is judged from. The lock is held."""
         return (
-            len(self._history),
+            len(self._closed),
             len(self._ahead) > len(chain),
-            self._spoilt >= self._next > 0 and self._spoilt not in self._ahead,
-            self._next,
+            self._spoilt >= self._closed.following > 0 and self._spoilt not in self._ahead,
+            self._closed.following,
             max(self._stream_event, self._answered),
         )
 
@@ -404,7 +331,7 @@ class KlineSeries:
         rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
-        return Standing(self.link, self.suspected, rows, self.complete, doubt, event)
+        return Standing(self.link, self.suspected, rows, self._closed.complete, doubt, event)
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
         """The newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
@@ -420,23 +347,24 @@ class KlineSeries:
     def _cut(self, chain: list[Candle], limit: int, now: int | None, exact: bool) -> Cut[Any]:
         """The newest rows as they are at this moment. The lock is held."""
         assert self._lock.locked()
-        beyond = next_open(self.interval, chain[-1].opened) if chain else self._next
+        held = self._closed
+        beyond = next_open(self.interval, chain[-1].opened) if chain else held.following
         missing = 0
-        if now is not None and now >= beyond > 0 and (chain or self._history):
+        if now is not None and now >= beyond > 0 and (chain or held):
             current = open_time(self.interval, now, known_open=beyond)
             missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
-        closed = min(len(self._history), max(0, limit - len(chain) - missing))
-        memo: Memo[Any] = self._strings if exact else self._floats
+        closed = min(len(held), max(0, limit - len(chain) - missing))
+        memo = held.memo(exact=exact)
         picked = memo.take(closed)
-        texts = self._history.newest(closed + SPARE) if picked is None else []
-        last = self._history.last() if missing and not chain else b""
-        return Cut(self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, self._version)
+        texts = held.newest(closed + SPARE) if picked is None else []
+        last = held.last() if missing and not chain else b""
+        return Cut(self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, held.version)
 
     def _chain(self) -> list[Candle]:
         """The candles beyond the closed ones that follow each other. The lock is held."""
         ahead = self._ahead
         chain: list[Candle] = []
-        opened = self._next
+        opened = self._closed.following
         while (candle := ahead.get(opened)) is not None:
             chain.append(candle)
             if len(chain) == len(ahead):
@@ -465,42 +393,41 @@ class KlineSeries:
     def remember(self, memo: Memo[T], decoded: T, version: int) -> None:
         """Keep decoded closed rows, if no candle has closed since ``version``."""
         with self._lock:
-            if self._version == version:
+            if self._closed.version == version:
                 memo.put(decoded)
 
     def following(self) -> int:
         """The open time (ms) of the first candle that is not closed here, 0 before the first answer."""
         with self._lock:
-            return self._next
+            return self._closed.following
 
     def closed_after(self, after: int) -> bytes | None:
         """The text of the newest closed row if it opened later than ``after`` (ms)."""
         with self._lock:
-            if self._history and text_open_time(self._history.last()) > after:
-                return self._history.last()
+            if self._closed and text_open_time(self._closed.last()) > after:
+                return self._closed.last()
             return None
 
     def last_close(self) -> int:
         """The open time (ms) of the newest closed candle, 0 where there is none."""
         with self._lock:
-            return text_open_time(self._history.last()) if self._history else 0
+            return text_open_time(self._closed.last()) if self._closed else 0
 
     def size(self) -> int:
         """Bytes that the closed rows take, with what is remembered of them."""
         with self._lock:
-            return self._history.size + self._floats.size + self._strings.size
+            return self._closed.size
 
     def forget_decoded(self) -> None:
         """Make the room that decoded rows take free for other series."""
         with self._lock:
-            self._floats.forget()
-            self._strings.release()
+            self._closed.forget_decoded()
 
     def audit_rows(self) -> list[bytes]:
         """The texts of the closed rows, oldest first (a copy)."""
         with self._lock:
-            return self._history.texts()
+            return self._closed.texts()
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._history) + len(self._chain())
+            return len(self._closed) + len(self._chain())

@@ -56,7 +56,6 @@ def test_more_than_memory_has_is_asked_for_whole() -> None:
     desk.merge(KEY, ROWS, limit=10)
     desk.merge(KEY, ROWS[-3:], limit=3)
     desk.store.klines[SYMBOL, "1m"].go_live(desk.link)
-    desk.store.klines[SYMBOL, "1m"].complete = False
     desk.answers = [[samples.row_text(row) for row in ROWS]]
     desk.reads.candles.rows(SYMBOL, "1m", 50, max_age=None, exact=True)
     assert [fetch.limit for fetch in desk.asked] == [50]

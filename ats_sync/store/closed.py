@@ -1,0 +1,143 @@
+"""The closed candles of one series: a run without a hole, and what is remembered of it decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..venue.intervals import candles_between, next_open, open_time
+from ..venue.klines import text_open_time
+from .history import History
+from .remembered import ExactRows, FloatColumns, Memo, RowBudget
+
+
+class ClosedCandles:
+    """At most ``depth`` of them. Not thread-safe: the series that owns it holds its lock."""
+
+    def __init__(self, interval: str, depth: int, budget: RowBudget) -> None:
+        self.interval = interval
+        self.depth = depth
+        self.following = 0
+        """The open time (ms) after the newest one; 0 before the first answer."""
+        self.complete = False
+        """Whether they reach back to the listing."""
+        self.audited = 0
+        """Rows that an answer told again."""
+        self.mismatches = 0
+        """Of them, those it told otherwise."""
+        self.version = 0
+        """Another one whenever they change."""
+        self._first = 0
+        self._history = History()
+        self._floats = FloatColumns()
+        self._strings = ExactRows(budget)
+
+    def __len__(self) -> int:
+        return len(self._history)
+
+    def begin(self, first: int) -> None:
+        """An answer begins with the candle that opened at ``first``: so do they, as long as none has closed."""
+        if not self.following or (not self._history and first < self.following):
+            self._first = self.following = first
+
+    def append(self, text: bytes) -> None:
+        """The candle that follows has closed."""
+        if not self._history:
+            self._first = self.following
+        self._history.append(text)
+        self.following = next_open(self.interval, self.following)
+        self.version += 1
+        self._strings.closed(text)
+        self._floats.closed(text)
+        self._trim()
+
+    def merge(self, first: int, finals: Sequence[bytes], holed: bool) -> list[tuple[int, bytes]]:
+        """Merge final rows of an answer that follow each other without a hole, from ``first`` on.
+
+        ``holed``: the exchange itself has none just before them. Returns those, by open time, that can not be joined
+        before the rows between have come (older ones are of no use).
+        """
+        opens = [first]
+        for _ in finals:
+            opens.append(next_open(self.interval, opens[-1]))
+        after = opens.pop()
+        if not self._history and first <= self.following <= after:
+            self._replace(finals, first, after)
+        elif first > self.following and (holed or self._outgrown(after)):
+            # What is held could never be joined to them, or would be trimmed away: begin anew.
+            self.complete = False
+            self._replace(finals, first, after)
+        elif first > self.following or after < self._first:
+            return [each for each in zip(opens, finals, strict=True) if each[0] >= self.following]
+        else:
+            self._overlay(opens, finals, after)
+        return []
+
+    def _outgrown(self, after: int) -> bool:
+        last = open_time(self.interval, after - 1, known_open=self.following)
+        return candles_between(self.interval, self.following, last) >= self.depth - 2
+
+    def _overlay(self, opens: list[int], finals: Sequence[bytes], after: int) -> None:
+        known = {text_open_time(text): text for text in self._history.texts()}
+        changed = 0
+        for opened, text in zip(opens, finals, strict=True):
+            held = known.get(opened)
+            if held is None and opened < self.following:
+                changed += 1
+            elif held is not None:
+                self.audited += 1
+                if held != text:
+                    self.mismatches += 1
+                    changed += 1
+            known[opened] = text
+        if changed:
+            merged = [known[opened] for opened in sorted(known)]
+            self._replace(merged, min(opens[0], self._first), max(after, self.following))
+        elif after > self.following:
+            for opened in sorted(known)[len(self._history) :]:
+                self.append(known[opened])
+
+    def _replace(self, texts: Sequence[bytes], first: int, after: int) -> None:
+        self._history.replace(texts)
+        self._first, self.following = first, after
+        self.version += 1
+        self._strings.forget()
+        self._floats.forget()
+        self._trim()
+
+    def _trim(self) -> None:
+        surplus = len(self._history) - self.depth
+        if surplus > 0:
+            self._history.drop_oldest(surplus)
+            self._first = text_open_time(self._history.first())
+            self._strings.keep(self.depth)
+            self._floats.keep(self.depth)
+            self.complete = False
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def last(self) -> bytes:
+        """The text of the newest one (IndexError where there is none)."""
+        return self._history.last()
+
+    def newest(self, count: int) -> list[bytes]:
+        """The texts of at most ``count`` of the newest, oldest first."""
+        return self._history.newest(count)
+
+    def texts(self) -> list[bytes]:
+        """All texts, oldest first."""
+        return self._history.texts()
+
+    def memo(self, *, exact: bool) -> Memo[Any]:
+        """What is remembered of them: strings as REST writes them, or floats."""
+        return self._strings if exact else self._floats
+
+    def forget_decoded(self) -> None:
+        """Make the room that decoded rows take free for other series."""
+        self._floats.forget()
+        self._strings.release()
+
+    @property
+    def size(self) -> int:
+        """Bytes held, decoded ones included."""
+        return self._history.size + self._floats.size + self._strings.size

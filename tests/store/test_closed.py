@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.store.closed import ClosedCandles
+from ats_sync.store.remembered import ROW_BYTES, RowBudget
+from ats_sync.venue.klines import text_open_time
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, MINUTE
+
+
+def text(minute: int, *, wrong: bool = False) -> bytes:
+    return samples.row_text(samples.row(MIDNIGHT + minute * MINUTE, trades=1, price="9.9" if wrong else "7.6"))
+
+
+def texts(first: int, after: int) -> list[bytes]:
+    return [text(minute) for minute in range(first, after)]
+
+
+def closed(first: int = 0, after: int = 0, *, depth: int = 100) -> ClosedCandles:
+    candles = ClosedCandles("1m", depth, RowBudget(depth * ROW_BYTES))
+    if after > first:
+        merge(candles, first, after)
+    return candles
+
+
+def merge(candles: ClosedCandles, first: int, after: int, *, holed: bool = False) -> list[tuple[int, bytes]]:
+    candles.begin(MIDNIGHT + first * MINUTE)
+    return candles.merge(MIDNIGHT + first * MINUTE, texts(first, after), holed)
+
+
+def minutes(candles: ClosedCandles) -> list[int]:
+    return [(text_open_time(each) - MIDNIGHT) // MINUTE for each in candles.texts()]
+
+
+def test_they_begin_with_the_first_answer_or_an_earlier_one_while_none_has_closed() -> None:
+    candles = closed()
+    assert candles.following == 0
+    candles.begin(MIDNIGHT + MINUTE)
+    candles.begin(MIDNIGHT)
+    assert candles.following == MIDNIGHT
+    candles.append(text(0))
+    candles.begin(MIDNIGHT - MINUTE)
+    assert candles.following == MIDNIGHT + MINUTE
+    assert minutes(candles) == [0]
+
+
+def test_rows_that_follow_are_appended_and_older_ones_put_before() -> None:
+    candles = closed(3, 6)
+    assert merge(candles, 5, 8) == []
+    assert merge(candles, 1, 4) == []
+    assert minutes(candles) == [1, 2, 3, 4, 5, 6, 7]
+    assert candles.following == MIDNIGHT + 8 * MINUTE
+    assert (candles.audited, candles.mismatches) == (2, 0)
+    assert candles.last() == text(7)
+    assert candles.newest(2) == texts(6, 8)
+
+
+def test_rows_that_can_not_be_joined_yet_are_given_back_and_older_ones_dropped() -> None:
+    candles = closed(3, 6)
+    assert merge(candles, 8, 10) == [(MIDNIGHT + 8 * MINUTE, text(8)), (MIDNIGHT + 9 * MINUTE, text(9))]
+    assert merge(candles, 0, 2) == []
+    assert minutes(candles) == [3, 4, 5]
+
+
+def test_after_a_hole_of_the_exchange_or_a_gap_longer_than_the_depth_they_begin_anew() -> None:
+    candles = closed(0, 3)
+    candles.complete = True
+    assert merge(candles, 6, 9, holed=True) == []
+    assert minutes(candles) == [6, 7, 8]
+    assert not candles.complete
+    candles = closed(0, 3, depth=10)
+    assert merge(candles, 20, 25) == []
+    assert minutes(candles) == [20, 21, 22, 23, 24]
+
+
+def test_a_row_told_otherwise_is_replaced_and_counted() -> None:
+    candles = closed()
+    candles.begin(MIDNIGHT)
+    for each in (text(0), text(1, wrong=True), text(2)):
+        candles.append(each)
+    before = candles.version
+    merge(candles, 1, 3)
+    assert candles.texts() == texts(0, 3)
+    assert (candles.audited, candles.mismatches) == (2, 1)
+    assert candles.version != before
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_is_remembered_follows_every_change(exact: bool) -> None:
+    candles = closed(0, 30, depth=32)
+    memo = candles.memo(exact=exact)
+
+    def agrees() -> bool:
+        count = len(candles)
+        picked = memo.take(count)
+        return picked is None or memo.rows(picked) == memo.rows(memo.build(candles.texts()))
+
+    memo.put(memo.build(candles.texts()))
+    assert memo.take(30) is not None
+    for minute in range(30, 36):
+        candles.append(text(minute))
+        assert agrees()
+    assert len(candles) == 32
+    merge(candles, 2, 5)
+    assert agrees()
+    candles.forget_decoded()
+    assert memo.take(1) is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12), st.booleans()), min_size=1, max_size=12))
+def test_whatever_comes_they_are_a_run_without_a_hole_and_never_too_many(
+    answers: list[tuple[int, int, bool]],
+) -> None:
+    candles = closed(depth=15)
+    for first, count, holed in answers:
+        merge(candles, first, first + count, holed=holed)
+        held = minutes(candles)
+        assert held == list(range(held[0], held[0] + len(held)))
+        assert len(held) <= 15
+        assert candles.following == MIDNIGHT + (held[-1] + 1) * MINUTE
+        assert candles.texts() == [text(minute) for minute in held]
