@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from ats_sync.config import Config
@@ -115,11 +117,13 @@ def test_a_running_job_is_joined_and_changed_no_more() -> None:
 def test_a_job_that_two_pay_for_costs_no_other_its_place_in_line() -> None:
     """A reader's request that is wanted for a repair, too, stands in both lines."""
     queue = queue_of()
-    shared, _ = queue.add(fetch("SHARED", Cause.READ))
-    other, _ = queue.add(fetch("OTHER", Cause.REPAIR))
-    assert not queue.add(fetch("SHARED", Cause.REPAIR))[1]
-    assert shared.payer is Cause.REPAIR
-    assert [queue.pop(NOW), queue.pop(NOW), queue.pop(NOW)] == [shared, other, None]
+    queue.add(fetch("REPAIR", Cause.REPAIR))
+    queue.add(fetch("READ", Cause.READ))
+    queue.add(fetch("REPAIR", Cause.READ))
+    job, made = queue.add(fetch("READ", Cause.REPAIR))
+    assert not made
+    assert job.payer is Cause.REPAIR
+    assert popped(queue) == ["READ", "REPAIR"]
 
 
 def test_what_is_popped_is_paid_for() -> None:
@@ -219,3 +223,41 @@ def test_clearing_takes_every_job() -> None:
     assert running in jobs
     assert len(queue) == 0
     assert queue.pop(NOW) is None
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_each_job_that_is_wanted_goes_once(seed: int) -> None:
+    generator = random.Random(seed)
+    queue, at = queue_of(generator.choice([20, 2_400])), NOW
+    wanted: set[int] = set()
+    running: list[Job] = []
+
+    def pop() -> bool:
+        job = queue.pop(at)
+        if not isinstance(job, Job):
+            return False
+        wanted.remove(id(job))
+        running.append(job)
+        return True
+
+    for change in generator.choices(["add", "pop", "done", "again", "cancel"], [20, 4, 3, 1, 1], k=60):
+        if change == "add":
+            cause = generator.choice([Cause.READ, Cause.REPAIR] * 4 + [*Cause])
+            job, made = queue.add(fetch(generator.choice("ABC"), cause))
+            assert made == (id(job) not in wanted and job not in running)
+            wanted |= {id(job)} if made else set()
+        elif change == "pop":
+            pop()
+        elif running and change == "done":
+            queue.done(running.pop())
+        elif running and change == "again":
+            queue.again(running[-1])
+            wanted.add(id(running.pop()))
+        elif change == "cancel" and (waiting := [job for job in queue._jobs.values() if not job.running]):
+            queue.cancel(waiting[0])
+            wanted.remove(id(waiting[0]))
+    for _ in range(len(wanted) + 1):
+        while pop():
+            pass
+        at = Moment(at.steady + 61, at.exchange + 61_000)
+    assert wanted == set()
