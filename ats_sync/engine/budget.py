@@ -63,7 +63,7 @@ class Tier(Enum):
 _TIERS = tuple(Tier)
 _LEAVING_ROOM = frozenset({Tier.AUDIT, Tier.PATIENT})
 AUDIT_SHARE = 0.1
-"""The part of the exchange's limit that audits of candles may use at most."""
+"""The part of what we may use that audits of candles may use at most."""
 PARTIAL_BOOK = 2
 """What the 20 levels weigh that ``start()`` waits for; who waits for more levels asks by himself."""
 
@@ -177,7 +177,7 @@ class Budget:
             Bucket.FUNDING: Window(*FUNDING_LIMIT),
             Bucket.OTHER: Window(*OTHER_LIMIT),
         }
-        self._audits = Window(int(config.futures_weight_limit * AUDIT_SHARE), WEIGHT_WINDOW)
+        self._audits = Window(config.futures_weight_limit, WEIGHT_WINDOW)
         self._blocked: dict[Host, float] = {}
         self._candles = self._lacking = 0
         self.most_used = dict.fromkeys(Bucket, 0)
@@ -188,7 +188,7 @@ class Budget:
         window = self.windows[request.bucket]
         free = window.free_at(now, request.weight, share, self._kept(request, cause, window))
         if self.tier(request, cause) is Tier.AUDIT:
-            free = max(free, self._audits.free_at(now, request.weight, 1.0))
+            free = max(free, self._audits.free_at(now, request.weight, self.share * AUDIT_SHARE))
         return max(free, self._blocked.get(request.host, now))
 
     def candles(self, count: int, lacking: int) -> None:
@@ -263,4 +263,4 @@ class Budget:
         """The exchange told its limit a minute."""
         self.windows[Bucket.FUTURES if host is Host.FUTURES else Bucket.SPOT].limit = weight
         if host is Host.FUTURES:
-            self._audits.limit = int(weight * AUDIT_SHARE)
+            self._audits.limit = weight

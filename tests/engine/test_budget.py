@@ -257,12 +257,12 @@ def audit(symbol: str = "AUSDT") -> Request:
     return endpoints.klines(symbol, "1m", 99)
 
 
-def test_audits_of_candles_use_a_tenth_of_the_limit_and_go_beside_what_is_dear() -> None:
+def test_audits_of_candles_use_a_tenth_of_the_share_and_go_beside_what_is_dear() -> None:
     budget = Budget(CONFIG)
     now = at(0).steady
     while budget.free_at(endpoints.agg_trades("A", 1000), Cause.WARM_UP, now) == now:
         budget.spend(endpoints.agg_trades("A", 1000), at(0), Cause.WARM_UP)
-    for _ in range(10):
+    for _ in range(8):
         assert budget.free_at(audit(), Cause.AUDIT, now) == now
         budget.spend(audit(), at(0), Cause.AUDIT)
     assert budget.free_at(audit(), Cause.AUDIT, now) == pytest.approx(now + 60)
