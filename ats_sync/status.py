@@ -178,6 +178,8 @@ def _judge(
     else:
         ring = store.trades[key.symbol].standing()
         doubt = stream_doubt(ring.link, ring.suspected, exchange, feed.silence or 0.0)
+        if not doubt and not engine.upkeep.ready(key):
+            doubt = f"the newest {ring.rows} are here, older ones are to come"
     if not doubt:
         return FeedState.LIVE, ""
     return (FeedState.DEGRADED if state.live_once else FeedState.WARMING_UP), doubt

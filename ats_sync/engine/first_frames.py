@@ -43,7 +43,8 @@ class FirstFrames:
         if isinstance(series, KlineSeries) and (self.short(series) or series.standing(at.exchange).doubt):
             return False
         series.go_live(link)
-        state.live_once = state.known = True
+        if isinstance(series, KlineSeries) or state.known:
+            state.live_once = state.known = True
         return True
 
     def first_rows(self, series: KlineSeries) -> int:

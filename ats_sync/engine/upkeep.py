@@ -179,6 +179,8 @@ class Upkeep:
             state = self.states.get(notice.key)
             if state is None or state.dead or state.link is None:
                 continue
+            if notice.key.kind is Kind.TRADES and self._frames.close_the_gap(state, at) and not self._lacks(state):
+                continue
             due = at.steady + 0.1
             if notice.key.kind is Kind.DEPTH and self._depths.holed(notice.key.symbol, at):
                 state.due = None
@@ -244,7 +246,7 @@ class Upkeep:
             if on_link and link is not None:
                 ring.go_live(link)
                 state.live_once = True
-            if self._plans.trades_lacking(state):
+            if self._lacks(state):
                 first = ring.first_id()
                 progress = state.reached < 0 or first < state.reached
                 state.attempts = 0 if progress else state.attempts + 1
@@ -388,5 +390,9 @@ class Upkeep:
             return depth is None or depth.live()
         if key.kind is Kind.TRADES:
             ring = self._store.trades.get(key.symbol)
-            return ring is None or ring.link is not None
+            return ring is None or (ring.link is not None and not self._lacks(state))
         return state.known
+
+    def _lacks(self, state: State) -> bool:
+        """Whether older trades are still to come."""
+        return self._plans.trades_lacking(state)

@@ -12,7 +12,7 @@ class Event(Enum):
     CLOSED = "closed"
     """A candle has become final."""
     GAP = "gap"
-    """Something is missing before what just arrived."""
+    """Something may be missing before what just arrived."""
 
 
 class Notice(NamedTuple):

@@ -87,7 +87,8 @@ class TradeRing:
                 self._event = event
             if self.suspected:
                 self.suspected = ""
-            if link is self._awaited and number > self._begun_after:
+            begins = link is self._awaited and number > self._begun_after
+            if begins:
                 self._awaited, self._begun_with = None, number
             if self._segments:
                 newest = self._segments[-1]
@@ -97,7 +98,7 @@ class TradeRing:
                     entries.append(entry)
                     if len(entries) >= self.capacity + SPARE:
                         self._trim()
-                    return None
+                    return self._gap_notice if begins else None
                 if number < after:
                     self.out_of_order += 1
                     if number >= newest.first:
@@ -105,7 +106,7 @@ class TradeRing:
                 else:
                     self.missed += number - after
             self._insert(_Segment(number, [entry]))
-            return self._gap_notice if self._segments[0].after <= number else None
+            return self._gap_notice if begins or self._segments[0].after <= number else None
 
     def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int, from_id: int | None = None) -> None:
         """Merge a REST answer (ordered by id) asked for at exchange time ``asked`` (ms) with ``limit``: from an id
@@ -185,10 +186,11 @@ class TradeRing:
             return self._begun_with >= 0
 
     def goes_on(self) -> bool:
-        """Whether that trade follows on known ones, and all that came later on it: then nothing is missing."""
+        """Whether all that came later follows on that trade: then nothing is missing since (before it, there may be a
+        hole)."""
         with self._lock:
             newest = self._segments[-1] if self._segments else None
-            return newest is not None and newest.first < self._begun_with < newest.after
+            return newest is not None and newest.first <= self._begun_with < newest.after
 
     def go_live(self, link: Link) -> None:
         """The newest segment is whole up to what ``link`` delivers."""

@@ -75,3 +75,45 @@ def test_a_candle_that_ended_between_a_read_and_its_stream_is_asked_for() -> Non
 def read_klines(bench: Bench, symbol: str) -> None:
     key = Key(Kind.KLINES, symbol, "1m")
     begun_by_a_read(bench, key, endpoints.klines(symbol, "1m", HISTORY), HISTORY, pause=0.01)
+
+
+def test_trades_are_served_from_their_first_frame_on_while_older_ones_wait_in_line() -> None:
+    """Each request for them weighs 20: the last one in line may come minutes later."""
+    bench = Bench([deep("AUSDT", 30)])
+    bench.holds = lambda fetch: fetch.key.kind is Kind.TRADES
+    ring, key = bench.store.trades["AUSDT"], Key(Kind.TRADES, "AUSDT")
+    assert bench.run(10, until=lambda: ring.link is not None)
+    bench.run(10)
+    assert len(bench.held) == 1
+    assert bench.trade_ids() == list(range(ring.first_id(), bench.symbols["AUSDT"].last_trade(bench.exchange()) + 1))
+    assert 2 < len(ring) < 15
+    assert not bench.engine.upkeep.ready(key), "older ones are still to come"
+    bench.holds = lambda fetch: False
+    (fetch,) = bench.held
+    now = bench.exchange()
+    bench.receive(fetch, bench.answer(fetch, now), now)
+    assert len(ring) >= 1_000
+    assert bench.engine.upkeep.ready(key)
+    assert bench.engine.upkeep.states[key].live_once
+
+
+def test_after_a_gap_the_newest_trades_are_served_while_its_repair_waits_in_line() -> None:
+    bench = Bench([deep("AUSDT", 30)])
+    bench.warm()
+    bench.holds = lambda fetch: fetch.key.kind is Kind.TRADES
+    ring = bench.store.trades["AUSDT"]
+    bench.refuses = True
+    bench.cut_route()
+    bench.run(10)
+    bench.refuses = False
+    assert bench.run(30, until=lambda: ring.link is not None and ring.link.up)
+    hole = ring.standing().hole
+    assert hole is not None
+    assert len(ring) < 15
+    assert bench.run(2, until=lambda: bool(bench.held))
+    (fetch,) = bench.held
+    assert (fetch.from_id, fetch.cause) == (hole[0], Cause.REPAIR)
+    now = bench.exchange()
+    bench.receive(fetch, bench.answer(fetch, now), now)
+    assert ring.standing().hole is None
+    assert len(ring) >= 1_000

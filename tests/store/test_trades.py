@@ -56,7 +56,7 @@ def test_consecutive_trades_are_one_run() -> None:
     assert ring.last_heard() == (15, MIDNIGHT + 7)
 
 
-def test_it_goes_on_where_the_first_trade_of_a_link_follows_on_what_is_known() -> None:
+def test_it_goes_on_from_the_first_trade_of_a_link_whatever_is_missing_before() -> None:
     ring = ring_of()
     answer(ring, 1, 5)
     ring.begin_on(LINK)
@@ -64,14 +64,27 @@ def test_it_goes_on_where_the_first_trade_of_a_link_follows_on_what_is_known() -
     assert (ring.begun(), ring.goes_on()) == (False, False)
     stream(ring, 4)
     assert (ring.begun(), ring.goes_on()) == (False, False), "what comes late proves nothing"
-    stream(ring, 8)
-    assert (ring.begun(), ring.goes_on()) == (True, False), "the seventh is missing"
+    (notice,) = stream(ring, 8)
+    assert notice is not None
+    assert notice.event is Event.GAP
+    assert (ring.begun(), ring.goes_on()) == (True, True)
+    assert (ring.standing().hole, ring.standing().rows) == ((7, 7), 1), "the seventh is missing"
     answer(ring, 3, 7)
     assert ring.goes_on()
-    stream(ring, 9, 11)
+    assert stream(ring, 9) == [None]
+    stream(ring, 11)
     assert not ring.goes_on(), "one got lost on the link itself"
     ring.begin_on(LINK)
     assert not ring.begun()
+
+
+def test_the_first_trade_of_a_link_is_told_also_where_it_follows_on_what_is_known() -> None:
+    ring = ring_of()
+    answer(ring, 1, 5)
+    ring.begin_on(LINK)
+    first, second = stream(ring, 6, 7)
+    assert first is not None, "with it, the ring may be used again"
+    assert second is None
 
 
 def test_a_trade_is_read_as_it_was_written() -> None:
