@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..errors import InvalidArgument, InvalidSymbol
 
 _SEPARATORS = frozenset("@/?&#!%\\\"'+,;:=<>[]{}|^`~*()$")
 _LONGEST = 40
+_REMEMBERED = 2048
+"""The checks are as long as the cheapest reads: symbols that passed are remembered, few times as many as there are."""
 
 
 def check_symbol(symbol: object) -> str:
@@ -18,6 +21,11 @@ def check_symbol(symbol: object) -> str:
     """
     if not isinstance(symbol, str):
         raise InvalidSymbol(f"a symbol is a text such as 'BTCUSDT', not {symbol!r}")
+    return _checked(symbol)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _checked(symbol: str) -> str:
     if not symbol:
         raise InvalidSymbol("the symbol is empty; write one such as 'BTCUSDT'")
     if len(symbol) > _LONGEST or not symbol.isprintable() or not _SEPARATORS.isdisjoint(symbol):
