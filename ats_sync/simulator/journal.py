@@ -22,12 +22,21 @@ class Entry:
     weight: int
     used_weight: int
     waited: int | None
+    number: int
     status: int = 0
 
     def record(self) -> RequestRecord:
         """As it is handed out."""
         return RequestRecord(
-            self.time, self.host, self.path, self.params, self.status, self.weight, self.used_weight, self.waited
+            self.time,
+            self.host,
+            self.path,
+            self.params,
+            self.status,
+            self.weight,
+            self.used_weight,
+            self.waited,
+            self.number,
         )
 
 
@@ -82,11 +91,13 @@ class Journal:
     def __init__(self, hosts: dict[str, HostJournal]) -> None:
         self.hosts = hosts
         self._entries: deque[Entry] = deque(maxlen=_KEPT)
+        self._arrived = 0
 
     def arrive(self, now: int, host: str, path: str, params: dict[str, str], weight: int) -> Entry:
         """Log one request (before its weight is counted)."""
         waited = self.hosts[host].arrive(now, path)
-        entry = Entry(now, host, path, params, weight, 0, waited)
+        entry = Entry(now, host, path, params, weight, 0, waited, self._arrived)
+        self._arrived += 1
         self._entries.append(entry)
         return entry
 

@@ -22,6 +22,8 @@ class RequestRecord(NamedTuple):
     """The minute's used weight of the host, this request included."""
     waited: int | None
     """None, or how many ms ago a 429 or 418 had been sent whose Retry-After was still running on arrival."""
+    number: int = 0
+    """Of both hosts' requests it was the how-manieth, from 0 on."""
 
 
 @dataclass(frozen=True)

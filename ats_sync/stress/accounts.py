@@ -16,6 +16,8 @@ from .world import World
 
 MINUTE = 60_000
 LOOK_EVERY = 1.0
+MOST_SINCE = 500
+"""No more requests than this come between two questions to the exchange."""
 HOSTS = ("fapi", "spot")
 
 
@@ -80,9 +82,13 @@ class Accountant(threading.Thread):
 
     def _requests(self, stats: SimulatorStats, *, holding: bool) -> None:
         total = stats.fapi.requests + stats.spot.requests
-        if total == self._seen:
+        if total <= self._seen:
             return
-        for record in self._world.exchange.request_log(most=total - self._seen):
+        # More have come since the count was told; what was seen is told apart by its number.
+        for record in self._world.exchange.request_log(most=total - self._seen + MOST_SINCE):
+            if record.number < self._seen:
+                continue
+            self._seen = record.number + 1
             if record.host == "fapi":
                 self._recent.append((record.time, record.path, record.weight))
             self.weight[record.host][record.time - record.time % MINUTE] += record.weight
@@ -90,7 +96,6 @@ class Accountant(threading.Thread):
                 self.waited_for_nothing += 1
                 text = f"{record.path} {record.waited} ms after the {record.host} host had said to wait"
                 self._world.tally.found(Finding(Promise.WAIT, text))
-        self._seen = total
         while self._recent and abs(stats.time - self._recent[0][0]) > MINUTE:
             self._recent.popleft()
 
