@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ats_sync.simulator import RequestRecord
 from ats_sync.stress import checks, names
+from ats_sync.stress.accounts import Accountant
 from ats_sync.stress.manager import DisturbedTime, ReadSources
 from ats_sync.stress.tally import Finding, Promise, Tally
+from ats_sync.stress.world import Effects
 
 from .support import until
 
@@ -208,3 +212,30 @@ class TestCommand:
         assert done.returncode == 2
         assert "earthquake" in done.stderr
         assert names()[0] in done.stderr
+
+
+class TestAccounts:
+    """Between two questions to the exchange requests go on arriving."""
+
+    def test_each_request_counts_once_and_none_is_missed(self) -> None:
+        log = [
+            RequestRecord(FIRST + number, "fapi", "/x", {}, 200, 20 if number % 7 == 0 else 1, 0, None, number)
+            for number in range(60)
+        ]
+        told = [0]
+
+        def stats() -> Any:
+            return SimpleNamespace(
+                fapi=SimpleNamespace(requests=told[0]), spot=SimpleNamespace(requests=0), connections=[], time=FIRST,
+                behind_ms=0,
+            )  # fmt: skip
+
+        def request_log(most: int) -> list[RequestRecord]:
+            return log[: told[0] + 3][-most:]
+
+        exchange = SimpleNamespace(stats=stats, request_log=request_log)
+        world: Any = SimpleNamespace(exchange=exchange, effects=Effects, tally=Tally())
+        accountant = Accountant(world)
+        for told[0] in (5, 6, 20, 57):
+            accountant.look()
+        assert accountant.weight["fapi"] == {FIRST: sum(record.weight for record in log)}
