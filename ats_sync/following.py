@@ -97,7 +97,7 @@ class Following:
                     demand.asked(key, self._clock.now())
                 runtime.follow(added)
             return
-        if isinstance(series, (KlineSeries, OpenInterestSeries)) and depth > series.depth:
-            series.depth = depth
+        if isinstance(series, (KlineSeries, OpenInterestSeries)):
+            series.deepen(depth)
         if key in demand:
             demand.asked(key, self._clock.now())

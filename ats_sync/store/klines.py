@@ -64,7 +64,6 @@ class KlineSeries:
     ) -> None:
         self.key = Key(kind, symbol, interval)
         self.interval = interval
-        self.depth = depth
         self.first_rows = 0
         """How many rows whoever asked for it first wanted, 0 for the usual."""
         self.link: Link | None = None
@@ -87,6 +86,16 @@ class KlineSeries:
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
+
+    @property
+    def depth(self) -> int:
+        """How many closed candles are kept."""
+        return self._closed.depth
+
+    def deepen(self, depth: int) -> None:
+        """Keep at least ``depth`` closed candles from now on."""
+        with self._lock:
+            self._closed.depth = max(self._closed.depth, depth)
 
     @property
     def complete(self) -> bool:

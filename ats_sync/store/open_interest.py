@@ -40,6 +40,11 @@ class OpenInterestSeries:
         self._columns = OpenInterestColumns(array("q"), array("d"), array("d"))
         self._asked = 0
 
+    def deepen(self, depth: int) -> None:
+        """Keep at least ``depth`` rows from now on."""
+        with self._lock:
+            self.depth = max(self.depth, depth)
+
     def merge_rest(self, rows: Iterable[dict[str, Any]], *, asked: int, limit: int) -> None:
         """Merge an answer for the newest ``limit`` rows, asked for at exchange time ``asked`` (ms)."""
         rows = list(rows)

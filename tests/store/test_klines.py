@@ -285,6 +285,21 @@ def test_history_is_trimmed_to_its_depth_and_then_not_complete() -> None:
     assert len(series.audit_rows()) == 8
 
 
+def test_it_can_be_deepened_and_then_keeps_what_an_answer_adds() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 60)
+    series = warmed(truth, 50, depth=8, limit=9)
+    assert len(series.audit_rows()) == 8
+    series.deepen(30)
+    series.deepen(10)
+    assert series.depth == 30
+    now = asked(truth, 50)
+    series.merge_rest(truth.texts(now, 41), now, 41)
+    assert len(series.audit_rows()) == 30
+    assert series.rows(31, now, exact=True)[:-1] == truth.finals(20, 50)
+    series.ingest(truth.frame(50, final=True), LINK)
+    assert len(series.audit_rows()) == 30
+
+
 def test_an_answer_that_does_not_touch_what_is_known_waits_and_shrinks_nothing() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     series = warmed(truth, 40)

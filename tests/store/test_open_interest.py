@@ -29,6 +29,16 @@ def test_open_interest_grows_and_is_trimmed() -> None:
     assert series.asked() == MIDNIGHT + 7 * HOUR
 
 
+def test_open_interest_can_be_deepened() -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 2)
+    series.merge_rest(interest(0, 1, 2, 3, 4), asked=MIDNIGHT + 5 * HOUR, limit=5)
+    assert stamps(series) == [3, 4]
+    series.deepen(4)
+    series.deepen(3)
+    series.merge_rest(interest(0, 1, 2, 3, 4), asked=MIDNIGHT + 5 * HOUR, limit=5)
+    assert stamps(series) == [1, 2, 3, 4]
+
+
 def test_of_two_rows_the_later_answer_wins_in_either_order() -> None:
     early, late = (interest(0, 1, value="1."), MIDNIGHT + HOUR), (interest(1, 2, value="2."), MIDNIGHT + 2 * HOUR)
     for order in ([early, late], [late, early]):
