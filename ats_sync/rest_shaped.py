@@ -340,8 +340,8 @@ def _book(book: Book, limit: int) -> dict[str, Any]:
         "lastUpdateId": book.update_id,
         "E": book.time,
         "T": book.transaction_time,
-        "bids": [level[:2] for level in book.bids[:limit]],
-        "asks": [level[:2] for level in book.asks[:limit]],
+        "bids": [list(level[:2]) for level in book.bids[:limit]],
+        "asks": [list(level[:2]) for level in book.asks[:limit]],
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .errors import StaleDataError
-from .store.book import BookSeries
+from .store.book import BookSeries, float_levels
 from .store.depth import DepthBook
 from .store.open_interest import OpenInterestColumns
 from .store.tape import TradeColumns
@@ -32,11 +32,10 @@ def shape_book(series: BookSeries | DepthBook | None, book: Book, limit: int) ->
     if series is not None:
         bids, asks = series.floats(book)
     else:
-        bids = [[float(price), float(quantity)] for price, quantity, *_ in book.bids]
-        asks = [[float(price), float(quantity)] for price, quantity, *_ in book.asks]
+        bids, asks = float_levels(book.bids), float_levels(book.asks)
     return {
-        "bids": [level.copy() for level in bids[:limit]],
-        "asks": [level.copy() for level in asks[:limit]],
+        "bids": list(map(list, bids[:limit])),
+        "asks": list(map(list, asks[:limit])),
         "timestamp": book.time,
         "lastUpdateId": book.update_id,
     }

@@ -12,7 +12,7 @@ aggregated trades, which is not throttled, lacks too.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..feeds import Key
@@ -53,14 +53,42 @@ class Sighting(NamedTuple):
 class _Symbol:
     """What is known of one symbol."""
 
-    __slots__ = ("best", "depth", "quote", "ripening", "ticker")
+    __slots__ = ("_best", "_ripening", "depth", "quote", "ticker")
 
     def __init__(self) -> None:
-        self.best = Sighting(-1, 0, 0.0)  # the newest one that is old enough to count
-        self.ripening: deque[Sighting] = deque(maxlen=16)
+        self._best = Sighting(-1, 0, 0.0)  # the newest one that is old enough to count
+        self._ripening: deque[Sighting] = deque(maxlen=16)
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
+
+    def learn(self, told: Sequence[tuple[int, int]], now: float) -> None:
+        """Take what was told at once: trades, each with when (exchange ms) it happened at the earliest."""
+        told = [each for each in told if each[0] >= 0]
+        if not told:
+            return
+        ripening = self._ripening
+        newest = max(told)[0]
+        if newest > (ripening[-1] if ripening else self._best).trade:
+            ripening.append(Sighting(newest, 0, now))
+        # What was traded no earlier can not have happened earlier; when it was first seen is kept.
+        self._best = _placed(self._best, told)
+        for index, each in enumerate(ripening):
+            ripening[index] = _placed(each, told)
+
+    def ripe(self, now: float) -> Sighting:
+        """The newest sighting that is old enough to count."""
+        while self._ripening and self._ripening[0].seen <= now - GRACE:
+            self._best = self._ripening.popleft()
+        return self._best
+
+
+def _placed(held: Sighting, told: Sequence[tuple[int, int]]) -> Sighting:
+    happened = held.happened
+    for trade, earliest in told:
+        if trade <= held.trade and earliest > happened:
+            happened = earliest
+    return held if happened == held.happened else Sighting(held.trade, happened, held.seen)
 
 
 class Witnesses:
@@ -115,22 +143,21 @@ class Witnesses:
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have told of it.
-                    _add(known, Sighting(trade, max(before, unchanged_until), at.steady))
+                    known.learn([(trade, max(before, unchanged_until))], at.steady)
 
     def _look_at_trades(
         self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment
     ) -> Iterator[tuple[Key, str]]:
         ring = self._store.trades.get(symbol)
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
-        _add(known, Sighting(ring_trade, traded, at.steady))
+        told = [(ring_trade, traded)]
         heard = [series.last_heard(at.exchange + AHEAD) for series in klines]
         for series, (trade, event, _) in zip(klines, heard, strict=True):
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
-                _add(known, Sighting(trade, event - TOLD_WITHIN, at.steady))
-        while known.ripening and known.ripening[0].seen <= at.steady - GRACE:
-            known.best = known.ripening.popleft()
-        best = known.best
+                told.append((trade, event - TOLD_WITHIN))
+        known.learn(told, at.steady)
+        best = known.ripe(at.steady)
         ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         if ring is not None and ring_silent:
             yield ring.key, "its stream is silent though the symbol trades"
@@ -158,7 +185,7 @@ class Witnesses:
             return ""
         if held is None or not held.bids or not held.asks:
             return ""
-        same = held.bids[0][:2] == [bid, bid_quantity] and held.asks[0][:2] == [ask, ask_quantity]
+        same = held.bids[0][:2] == (bid, bid_quantity) and held.asks[0][:2] == (ask, ask_quantity)
         return "" if same else "its stream is silent though the book changes"
 
     def _lags(self, symbol: str, known: _Symbol, depth: DepthBook, book: BookSeries | None, at: Moment) -> bool:
@@ -170,22 +197,6 @@ class Witnesses:
             # What was lacking has come; what is newer may just be on its way.
             lacking, since = known.depth = (told, at.steady) if told > depth.update_id() else (-1, 0.0)
         return lacking >= 0 and at.steady - since > DEPTH_GRACE and _current(depth.standing().link, at)
-
-
-def _add(known: _Symbol, sighting: Sighting) -> None:
-    newest = known.ripening[-1] if known.ripening else known.best
-    if sighting.trade > newest.trade:
-        known.ripening.append(sighting)
-    # What was traded no earlier can not have happened earlier; when it was first seen is kept.
-    known.best = _placed(known.best, sighting)
-    for index, each in enumerate(known.ripening):
-        known.ripening[index] = _placed(each, sighting)
-
-
-def _placed(held: Sighting, other: Sighting) -> Sighting:
-    if 0 <= other.trade <= held.trade and other.happened > held.happened:
-        return held._replace(happened=other.happened)
-    return held
 
 
 def _current(link: Link | None, at: Moment) -> bool:

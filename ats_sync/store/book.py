@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
 from ..venue import scan
-from ..venue.books import Book, partial_book
+from ..venue.books import Book, Level, partial_book
 from ..venue.payload import DecodeError
 from .link import Link
 
 STREAMED_LEVELS = 20
 
-FloatLevels = list[list[float]]
+FloatLevels = list[tuple[float, float]]
+
+
+def float_levels(levels: Iterable[Level]) -> FloatLevels:
+    """The levels as numbers. (Tuples of them soon cost the garbage collection nothing.)"""
+    return [(float(level[0]), float(level[1])) for level in levels]
 
 
 class FloatCache:
@@ -27,8 +33,7 @@ class FloatCache:
         newest = self._newest
         if newest is not None and newest[0] is book:
             return newest[1], newest[2]
-        bids = [[float(price), float(quantity)] for price, quantity, *_ in book.bids]
-        asks = [[float(price), float(quantity)] for price, quantity, *_ in book.asks]
+        bids, asks = float_levels(book.bids), float_levels(book.asks)
         self._newest = (book, bids, asks)
         return bids, asks
 

@@ -76,7 +76,8 @@ class Cut(Generic[T]):
         """The rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle turns
         out to be unusable."""
         tail = self._tail()
-        rows = self._memo.rows(self._decoded())
+        memo = self._memo
+        rows = memo.rows(self._picked) if self._picked is not None else memo.fresh(self._built(), self._closed)
         rows += tail if self._exact else map(float_row, tail)
         return rows
 
@@ -84,8 +85,9 @@ class Cut(Generic[T]):
         """The rows as twelve columns, the caller's own: 64-bit whole numbers at 0, 6 and 8, doubles elsewhere. Raises
         as :meth:`rows`."""
         tail = self._tail()
-        columns = self._decoded()
-        if not isinstance(self._memo, FloatColumns) or not isinstance(columns, list):
+        memo = self._memo
+        columns = self._picked if self._picked is not None else memo.newest(self._built(), self._closed)
+        if not isinstance(memo, FloatColumns) or not isinstance(columns, list):
             raise TypeError("columns are cut from floats")
         for row in map(float_row, tail):
             for column, item in zip(columns, row, strict=True):
@@ -107,11 +109,8 @@ class Cut(Generic[T]):
             beyond = after
         return tail[-self._limit :]
 
-    def _decoded(self) -> T:
-        if self._picked is not None:
-            return self._picked
+    def _built(self) -> T:
         decoded = self._memo.build(self._texts)
-        picked = self._memo.newest(decoded, self._closed)
         if self._closed >= LEAST_REMEMBERED:
             self._series.remember(self._memo, decoded, self._version)
-        return picked
+        return decoded

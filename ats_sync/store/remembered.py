@@ -1,7 +1,8 @@
 """Decoded closed candles, remembered for those who read the same series again.
 
-Floats are kept as columns of eight bytes an item. Strings have no such form: whole rows are kept, which are five
-times as large as their text, and so only as many as a budget for all series allows.
+Floats are kept as columns of eight bytes an item, which no garbage collection looks at. Strings have no such form:
+whole rows are kept, which are five times as large as their text, and so only as many as a budget for all series
+allows.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..venue.klines import Row, string_rows
 
-WHOLE = frozenset({0, 6, 8})
-"""The items of a row that are whole numbers: open time, close time, number of trades."""
+CODES = "qdddddqdqddd"
+"""The items of a row as ``array`` has them: open time, close time and number of trades are whole numbers."""
+ITEM = 8
+"""Bytes of an item of any column."""
 ROW_BYTES = 800
 """About what a row of strings takes, its place in the list included."""
 PATIENCE = 4096
@@ -24,7 +27,8 @@ ALIKE = frozenset({0, 6, 11})
 """The items that are the same in every series of an interval: open time, close time, and one that is always 0."""
 MOST_ALIKE = 64
 
-ExactRow = tuple[Any, ...]
+ExactRow = Any
+"""A list as it was built, a tuple where it is remembered."""
 Column: TypeAlias = "array[Any]"
 
 
@@ -47,10 +51,13 @@ class Memo(Protocol[T]):
         """Remember these and no others."""
 
     def rows(self, picked: T) -> list[Row]:
-        """Rows of the caller's own."""
+        """What was remembered as rows of the caller's own."""
+
+    def fresh(self, decoded: T, count: int) -> list[Row]:
+        """The last ``count`` of what has just been built as rows of the caller's own."""
 
 
-_alike: dict[tuple[int, Any], tuple[Column, list[Any]]] = {}
+_alike: dict[tuple[int, Any], tuple[bytes, list[Any]]] = {}
 
 
 def _items(column: Column) -> Sequence[Any]:
@@ -59,29 +66,31 @@ def _items(column: Column) -> Sequence[Any]:
     if not column:
         return column
     place = (len(column), column[0])
+    held = column.tobytes()
     known = _alike.get(place)
-    if known is not None and known[0] == column:
+    if known is not None and known[0] == held:
         return known[1]
     if len(_alike) >= MOST_ALIKE:
         _alike.clear()
     items = column.tolist()
-    _alike[place] = (column, items)
+    _alike[place] = (held, items)
     return items
 
 
 class FloatColumns:
     """The newest rows as twelve columns."""
 
-    __slots__ = ("_columns",)
+    __slots__ = ("_columns", "_count")
 
     def __init__(self) -> None:
-        self._columns: list[Column] | None = None
+        self._columns: tuple[bytes, ...] | None = None
+        self._count = 0
 
     def take(self, count: int) -> list[Column] | None:
-        columns = self._columns
-        if columns is None or len(columns[0]) < count:
+        if self._columns is None or self._count < count:
             return None
-        return self.newest(columns, count)
+        start = (self._count - count) * ITEM
+        return [array(code, column[start:]) for code, column in zip(CODES, self._columns, strict=True)]
 
     @staticmethod
     def newest(decoded: list[Column], count: int) -> list[Column]:
@@ -91,36 +100,43 @@ class FloatColumns:
     def build(texts: Sequence[bytes]) -> list[Column]:
         columns = zip(*string_rows(texts), strict=True) if texts else [()] * 12
         return [
-            array("q", column) if index in WHOLE else array("d", map(float, column))
-            for index, column in enumerate(columns)
+            array(code, column if code == "q" else map(float, column))
+            for code, column in zip(CODES, columns, strict=True)
         ]
 
     def put(self, decoded: list[Column]) -> None:
-        self._columns = decoded
+        self._columns = tuple(column.tobytes() for column in decoded)
+        self._count = len(decoded[0])
 
     def closed(self, text: bytes) -> None:
         """One more candle has closed."""
         if self._columns is not None:
-            for held, added in zip(self._columns, self.build((text,)), strict=True):
-                held.extend(added)
+            added = self.build((text,))
+            self._columns = tuple(held + one.tobytes() for held, one in zip(self._columns, added, strict=True))
+            self._count += 1
 
     def keep(self, depth: int) -> None:
         """Forget all but the newest ``depth`` rows."""
-        for column in self._columns or ():
-            del column[: max(0, len(column) - depth)]
+        surplus = self._count - depth
+        if self._columns is not None and surplus > 0:
+            self._columns = tuple(column[surplus * ITEM :] for column in self._columns)
+            self._count = depth
 
     def forget(self) -> None:
-        self._columns = None
+        self._columns, self._count = None, 0
 
     @property
     def size(self) -> int:
         """Bytes held."""
-        return sum(len(column) * column.itemsize for column in self._columns or ())
+        return sum(map(len, self._columns or ()))
 
     @staticmethod
     def rows(picked: list[Column]) -> list[Row]:
         items = [_items(column) if index in ALIKE else column for index, column in enumerate(picked)]
         return list(map(list, zip(*items, strict=True)))
+
+    def fresh(self, decoded: list[Column], count: int) -> list[Row]:
+        return self.rows(self.newest(decoded, count))
 
 
 class ExactRows:
@@ -147,17 +163,18 @@ class ExactRows:
 
     @staticmethod
     def build(texts: Sequence[bytes]) -> list[ExactRow]:
-        return list(map(tuple, string_rows(texts)))
+        return list(string_rows(texts))
 
     def put(self, decoded: list[ExactRow]) -> None:
         if self._budget.admit(self, len(decoded)):
-            self._rows = decoded
+            # Tuples: the rows that were built go to whoever asked.
+            self._rows = list(map(tuple, decoded))
 
     def closed(self, text: bytes) -> None:
         """One more candle has closed."""
         rows = self._rows
         if rows is not None:
-            rows.extend(self.build((text,)))
+            rows.extend(map(tuple, self.build((text,))))
             # What is remembered stays as large as it was admitted.
             del rows[0]
 
@@ -183,6 +200,10 @@ class ExactRows:
     @staticmethod
     def rows(picked: list[ExactRow]) -> list[Row]:
         return list(map(list, picked))
+
+    @staticmethod
+    def fresh(decoded: list[ExactRow], count: int) -> list[Row]:
+        return decoded[len(decoded) - count :]
 
 
 class RowBudget:

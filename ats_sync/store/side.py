@@ -66,9 +66,9 @@ class Side:
         return len(self._ranks) >= limit or self.edge == inf
 
     def top(self, limit: int) -> list[Level]:
-        """The best ``limit`` known levels, best first, made anew."""
+        """The best ``limit`` known levels, best first."""
         levels = self._levels
-        return [list(levels[rank]) for rank in self._ranks[:limit]]
+        return [levels[rank] for rank in self._ranks[:limit]]
 
     def best(self) -> float:
         """The best price, infinitely bad where there is none."""

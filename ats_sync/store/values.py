@@ -159,15 +159,25 @@ class AnswerCache(Generic[T]):
 
 
 class SpotBoard:
-    """Spot prices of all symbols, polled in one call; what the list lacks has no spot market."""
+    """Spot prices of all symbols, polled in one call; what the list lacks has no spot market.
+
+    They are forgotten ``kept`` seconds after they came.
+    """
 
     def __init__(self, kept: float, *, now: Callable[[], float]) -> None:
         self.key = Key(Kind.SPOT)
-        self._cache: AnswerCache[Mapping[str, str]] = AnswerCache(kept, now=now, most=1)
+        self._kept = kept
+        self._now = now
+        self._lock = threading.Lock()  # guards the replacement of _newest, which readers take without it
+        self._newest: tuple[Dated[Mapping[str, str]], float] | None = None
 
     def merge_rest(self, prices: Mapping[str, str], asked: int) -> None:
-        self._cache.put("all", prices, asked)
+        with self._lock:
+            held = self.get()
+            if held is None or held.as_of <= asked:
+                self._newest = Dated(prices, asked), self._now() + self._kept
 
     def get(self) -> Dated[Mapping[str, str]] | None:
         """All prices, exact strings, and when they were asked for."""
-        return self._cache.get("all")
+        newest = self._newest
+        return newest[0] if newest is not None and self._now() < newest[1] else None

@@ -10,7 +10,7 @@ from ..errors import MalformedAnswer
 from .envelope import frame_data
 from .payload import QUOTED, DecodeError, decimal, field, json_answer, number_after, whole
 
-Level = list[str]
+Level = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def checked_levels(values: object) -> list[Level]:
             raise DecodeError("a level that is no pair")
         decimal(level[0])
         decimal(level[1])
-    return values
+    return list(map(tuple, values))
 
 
 _PAIR: Final = rb"\[" + QUOTED + rb"," + QUOTED + rb"\]"
@@ -45,7 +45,9 @@ def _sides(values: dict[str, Any], raw: bytes, names: tuple[str, str], plain: re
     """Bids and asks. One look at the text they came from tells that all levels are good; else each is checked."""
     sides = [field(values, name) for name in names]
     once = all(raw.count(b'"%s":' % name.encode()) == 1 for name in names)
-    if not (once and plain.search(raw)):
+    if once and plain.search(raw):
+        sides = [list(map(tuple, side)) for side in sides]
+    else:
         sides = [checked_levels(side) for side in sides]
     _check_sides(*sides)
     return sides

@@ -242,7 +242,7 @@ def test_evidence_does_not_grow(court: Court) -> None:
         court.kline("1h", trade)
         court.trade(trade)
         court.suspects(0.1)
-    assert all(len(known.ripening) <= 16 for known in court.witnesses._symbols.values())
+    assert all(len(known._ripening) <= 16 for known in court.witnesses._symbols.values())
 
 
 def test_a_busy_symbol_is_judged_as_soon_as_a_slow_one(court: Court) -> None:

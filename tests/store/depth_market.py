@@ -101,6 +101,6 @@ class Market:
         return snapshot(self.update_id, bids[:limit], asks[:limit])
 
     def _remember(self) -> None:
-        bids = [list(self.bids[price]) for price in sorted(self.bids, reverse=True)]
-        asks = [list(self.asks[price]) for price in sorted(self.asks)]
+        bids = [tuple(self.bids[price]) for price in sorted(self.bids, reverse=True)]
+        asks = [tuple(self.asks[price]) for price in sorted(self.asks)]
         self.history[self.update_id] = bids, asks

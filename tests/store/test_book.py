@@ -55,7 +55,7 @@ def test_a_frame_is_read_as_it_was_written() -> None:
     series = BookSeries("BTCUSDT")
     series.ingest(samples.book_frame(5), link())
     data = samples.book_data(5)
-    assert series.read() == Book(5, MIDNIGHT, MIDNIGHT - 4, data["b"], data["a"])
+    assert series.read() == Book(5, MIDNIGHT, MIDNIGHT - 4, [*map(tuple, data["b"])], [*map(tuple, data["a"])])
 
 
 def test_rest_and_stream_meet_in_either_order() -> None:
@@ -167,8 +167,8 @@ def test_floats_are_those_of_the_book_they_are_asked_for() -> None:
     series = BookSeries("BTCUSDT")
     one, other = rest(1), rest(2, count=3)
     bids, asks = series.floats(one)
-    assert bids == [[float(price), float(quantity)] for price, quantity in one.bids]
-    assert asks == [[float(price), float(quantity)] for price, quantity in one.asks]
+    assert bids == [(float(price), float(quantity)) for price, quantity in one.bids]
+    assert asks == [(float(price), float(quantity)) for price, quantity in one.asks]
     assert series.floats(one)[0] is bids
     assert len(series.floats(other)[0]) == 3
     assert series.floats(one)[0] == bids

@@ -22,8 +22,8 @@ from ..venue.recording import answers, of_stream
 from .depth_market import BEGAN, Levels, Market, diff, snapshot
 
 GAP = Notice(Event.GAP, Key(Kind.DEPTH, "BTCUSDT"))
-BIDS: Levels = [["99.9", "1"], ["99.8", "2"], ["9.9", "3"]]
-ASKS: Levels = [["100.1", "1"], ["100.2", "2"], ["1000", "3"]]
+BIDS: Levels = [("99.9", "1"), ("99.8", "2"), ("9.9", "3")]
+ASKS: Levels = [("100.1", "1"), ("100.2", "2"), ("1000", "3")]
 
 
 def link(number: int = 1) -> Link:
@@ -49,38 +49,38 @@ def shown(book: DepthBook, limit: int = 20) -> Book:
 class TestTheRules:
     def test_events_on_a_snapshot(self) -> None:
         book, source = begun(100)
-        assert book.ingest(diff(110, 95, bids=[["99.9", "7"], ["99.8", "0"]]), source) is None
-        assert book.ingest(diff(115, 110, asks=[["100.15", "4"]], event=BEGAN + 900), source) is None
+        assert book.ingest(diff(110, 95, bids=[("99.9", "7"), ("99.8", "0")]), source) is None
+        assert book.ingest(diff(115, 110, asks=[("100.15", "4")], event=BEGAN + 900), source) is None
         found = shown(book)
-        assert found.bids == [["99.9", "7"], ["9.9", "3"]]
-        assert found.asks == [["100.1", "1"], ["100.15", "4"], ["100.2", "2"], ["1000", "3"]]
+        assert found.bids == [("99.9", "7"), ("9.9", "3")]
+        assert found.asks == [("100.1", "1"), ("100.15", "4"), ("100.2", "2"), ("1000", "3")]
         assert (found.update_id, found.time, found.transaction_time) == (115, BEGAN + 900, BEGAN + 896)
         assert book.update_id() == 115
 
     def test_events_before_the_snapshot_are_kept_and_those_it_contains_dropped(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
         for last, previous in ((90, 80), (95, 90), (110, 95)):
-            book.ingest(diff(last, previous, bids=[["99.9", str(last)]]), source)
+            book.ingest(diff(last, previous, bids=[("99.9", str(last))]), source)
         assert book.read(20) is None
         assert book.standing().doubt
         book.merge_rest(snapshot(97, BIDS, ASKS), None, 500)
-        assert shown(book).bids[0] == ["99.9", "110"]
+        assert shown(book).bids[0] == ("99.9", "110")
         assert book.live()
 
     def test_a_snapshot_at_the_very_id_of_an_event(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
-        book.ingest(diff(100, 90, bids=[["99.9", "55"]]), source)
+        book.ingest(diff(100, 90, bids=[("99.9", "55")]), source)
         book.merge_rest(snapshot(100, BIDS, ASKS), None, 500)
-        assert shown(book).bids[0] == ["99.9", "1"]
-        assert book.ingest(diff(105, 100, bids=[["99.9", "56"]]), source) is None
-        assert shown(book).bids[0] == ["99.9", "56"]
+        assert shown(book).bids[0] == ("99.9", "1")
+        assert book.ingest(diff(105, 100, bids=[("99.9", "56")]), source) is None
+        assert shown(book).bids[0] == ("99.9", "56")
 
     def test_nothing_has_changed_between_the_event_before_and_the_snapshot(self) -> None:
         # Ids belong to all books, so the first event may begin beyond the snapshot and still be the next one.
         book, source = begun(100)
-        frame = diff(120, 98, bids=[["99.9", "5"]]).replace(b'"U":99', b'"U":117')
+        frame = diff(120, 98, bids=[("99.9", "5")]).replace(b'"U":99', b'"U":117')
         assert book.ingest(frame, source) is None
-        assert shown(book).bids[0] == ["99.9", "5"]
+        assert shown(book).bids[0] == ("99.9", "5")
 
     def test_a_snapshot_older_than_the_first_event_is_left_out(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
@@ -98,11 +98,11 @@ class TestTheRules:
         assert book.ingest(diff(130, 120), source) == GAP
         assert book.read(20) is None
         assert book.holes == 1
-        assert book.ingest(diff(140, 130, bids=[["99.9", "9"]]), source) is None
+        assert book.ingest(diff(140, 130, bids=[("99.9", "9")]), source) is None
         book.merge_rest(snapshot(115, BIDS, ASKS), None, 500)
         assert book.read(20) is None, "the snapshot is from before the hole"
         book.merge_rest(snapshot(125, BIDS, ASKS), None, 500)
-        assert (shown(book).update_id, shown(book).bids[0]) == (140, ["99.9", "9"])
+        assert (shown(book).update_id, shown(book).bids[0]) == (140, ("99.9", "9"))
         assert book.live()
 
     def test_the_first_event_is_beyond_the_snapshot(self) -> None:
@@ -114,16 +114,16 @@ class TestTheRules:
     def test_events_twice_and_late(self) -> None:
         book, source = begun(100)
         for last, previous in ((110, 100), (110, 100), (120, 110), (110, 100)):
-            assert book.ingest(diff(last, previous, bids=[["99.9", str(last)]]), source) is None
-        assert shown(book).bids[0] == ["99.9", "120"]
+            assert book.ingest(diff(last, previous, bids=[("99.9", str(last))]), source) is None
+        assert shown(book).bids[0] == ("99.9", "120")
         assert (book.out_of_order, book.holes) == (1, 0)
 
     def test_what_was_left_out_is_told_by_a_snapshot(self) -> None:
         book, source = begun(100)
         book.ingest(diff(110, 100), source)
         book.merge_rest(snapshot(125, BIDS, ASKS), None, 500)
-        assert book.ingest(diff(130, 120, bids=[["99.9", "3"]]), source) is None
-        assert shown(book).bids[0] == ["99.9", "3"]
+        assert book.ingest(diff(130, 120, bids=[("99.9", "3")]), source) is None
+        assert shown(book).bids[0] == ("99.9", "3")
         assert book.holes == 1
 
     def test_ids_that_run_backwards(self) -> None:
@@ -143,14 +143,14 @@ class TestTheRules:
     def test_prices_are_numbers(self) -> None:
         book, source = begun(100)
         book.ingest(
-            diff(110, 100, bids=[["99.90", "0"], ["9.90", "4"]], asks=[["100.10", "8"], ["999.9", "5"]]), source
+            diff(110, 100, bids=[("99.90", "0"), ("9.90", "4")], asks=[("100.10", "8"), ("999.9", "5")]), source
         )
         found = shown(book)
-        assert found.bids == [["99.8", "2"], ["9.90", "4"]]
-        assert found.asks == [["100.10", "8"], ["100.2", "2"], ["999.9", "5"], ["1000", "3"]]
+        assert found.bids == [("99.8", "2"), ("9.90", "4")]
+        assert found.asks == [("100.10", "8"), ("100.2", "2"), ("999.9", "5"), ("1000", "3")]
 
     def test_the_order_of_snapshot_and_events_does_not_matter(self) -> None:
-        events = [diff(110, 95, bids=[["99.9", "7"]]), diff(120, 110, asks=[["100.1", "0"]]), diff(130, 120)]
+        events = [diff(110, 95, bids=[("99.9", "7")]), diff(120, 110, asks=[("100.1", "0")]), diff(130, 120)]
         results = []
         for at in range(len(events) + 1):
             book, source = DepthBook("BTCUSDT"), link()
@@ -163,44 +163,44 @@ class TestTheRules:
                 book.ingest(event, source)
             results.append(shown(book))
         assert results == [results[0]] * len(results)
-        assert results[0].bids[0] == ["99.9", "7"]
+        assert results[0].bids[0] == ("99.9", "7")
 
 
 class TestRange:
     def test_levels_beyond_a_full_snapshot_are_not_known(self) -> None:
         book, source = begun(100, limit=3)
-        book.ingest(diff(110, 100, bids=[["5.0", "9"], ["50.0", "4"]], asks=[["2000", "9"], ["500", "4"]]), source)
-        assert shown(book, 4).bids == [["99.9", "1"], ["99.8", "2"], ["50.0", "4"], ["9.9", "3"]]
-        assert shown(book, 4).asks[-1] == ["1000", "3"]
+        book.ingest(diff(110, 100, bids=[("5.0", "9"), ("50.0", "4")], asks=[("2000", "9"), ("500", "4")]), source)
+        assert shown(book, 4).bids == [("99.9", "1"), ("99.8", "2"), ("50.0", "4"), ("9.9", "3")]
+        assert shown(book, 4).asks[-1] == ("1000", "3")
         assert book.covers(4)
         assert not book.covers(5)
         assert book.read(5) is None
 
     def test_levels_that_go_are_not_made_up_for(self) -> None:
         book, source = begun(100, limit=3)
-        book.ingest(diff(110, 100, bids=[["99.9", "0"]]), source)
+        book.ingest(diff(110, 100, bids=[("99.9", "0")]), source)
         assert book.read(3) is None
-        assert shown(book, 2).bids == [["99.8", "2"], ["9.9", "3"]]
+        assert shown(book, 2).bids == [("99.8", "2"), ("9.9", "3")]
 
     def test_a_snapshot_that_was_not_full_shows_all_there_is(self) -> None:
         book, source = begun(100, limit=500)
-        book.ingest(diff(110, 100, bids=[["5.0", "9"], ["99.9", "0"]]), source)
-        assert shown(book, 1000).bids == [["99.8", "2"], ["9.9", "3"], ["5.0", "9"]]
+        book.ingest(diff(110, 100, bids=[("5.0", "9"), ("99.9", "0")]), source)
+        assert shown(book, 1000).bids == [("99.8", "2"), ("9.9", "3"), ("5.0", "9")]
 
     def test_each_side_for_itself(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
         book.merge_rest(snapshot(100, BIDS[:2], ASKS), source, 3)
         book.go_live(source)
-        book.ingest(diff(110, 100, bids=[["1.0", "9"]]), source)
-        assert shown(book, 3).bids[-1] == ["1.0", "9"]
+        book.ingest(diff(110, 100, bids=[("1.0", "9")]), source)
+        assert shown(book, 3).bids[-1] == ("1.0", "9")
         assert book.read(4) is None
 
     def test_a_new_snapshot_widens_it(self) -> None:
         book, source = begun(100, limit=3)
-        book.ingest(diff(110, 100, bids=[["99.9", "0"]]), source)
-        book.ingest(diff(120, 110, asks=[["100.1", "0"]]), source)
+        book.ingest(diff(110, 100, bids=[("99.9", "0")]), source)
+        book.ingest(diff(120, 110, asks=[("100.1", "0")]), source)
         assert book.read(3) is None
-        book.merge_rest(snapshot(110, [["99.8", "2"], ["9.9", "3"], ["9.8", "4"]], ASKS), None, 3)
+        book.merge_rest(snapshot(110, [("99.8", "2"), ("9.9", "3"), ("9.8", "4")], ASKS), None, 3)
         assert shown(book, 2).update_id == 120
         assert shown(book, 2).asks == ASKS[1:]
         assert book.live()
@@ -208,11 +208,11 @@ class TestRange:
     def test_a_snapshot_from_before_what_was_read(self) -> None:
         book, source = begun(100, limit=3)
         for last in range(110, 110 + RECENT):
-            book.ingest(diff(last, last - 1 if last > 110 else 100, bids=[["99.9", str(last)]]), source)
+            book.ingest(diff(last, last - 1 if last > 110 else 100, bids=[("99.9", str(last))]), source)
         newest = shown(book, 3)
-        wide = [*BIDS, ["9.8", "4"]]
-        book.merge_rest(snapshot(111, wide, [*ASKS, ["1001", "1"]]), None, 4)
-        assert shown(book, 4).bids == [*newest.bids, ["9.8", "4"]]
+        wide = [*BIDS, ("9.8", "4")]
+        book.merge_rest(snapshot(111, wide, [*ASKS, ("1001", "1")]), None, 4)
+        assert shown(book, 4).bids == [*newest.bids, ("9.8", "4")]
         assert shown(book, 4).update_id == newest.update_id
         assert (book.audited, book.mismatches) == (1, 0)
 
@@ -246,8 +246,8 @@ class TestUnusable:
 
     @pytest.mark.parametrize(
         "levels",
-        [[["NaN", "1"]], [["1", "NaN"]], [["1"]], [[1.5, "1"]], ["99.8"], [None], [["98", "-1"]], [["-98", "1"]],
-         [["98", ""]], [["150", "1"]]],
+        [[("NaN", "1")], [("1", "NaN")], [["1"]], [[1.5, "1"]], ["99.8"], [None], [("98", "-1")], [("-98", "1")],
+         [("98", "")], [("150", "1")]],
     )  # fmt: skip
     def test_an_event_that_turns_out_unusable_is_a_hole(self, levels: Any) -> None:
         book, source = begun(100)
@@ -258,18 +258,18 @@ class TestUnusable:
         assert book.undecodable == 1
         assert book.read(20) is None
         assert book.known(20) is before
-        assert book.ingest(diff(120, 110, bids=[["99.9", "4"]]), source) == GAP
+        assert book.ingest(diff(120, 110, bids=[("99.9", "4")]), source) == GAP
         book.merge_rest(snapshot(105, BIDS, ASKS), None, 500)
         assert book.read(20) is None, "the unusable event would have to be applied to it"
         assert book.undecodable == 1
         book.merge_rest(snapshot(112, BIDS, ASKS), None, 500)
-        assert shown(book).bids[0] == ["99.9", "4"]
+        assert shown(book).bids[0] == ("99.9", "4")
 
     def test_found_while_nobody_reads(self) -> None:
         book, source = begun(0)
         notices = []
         for last in range(1, MOST_QUEUED + 3):
-            levels = [["NaN", "1"]] if last == 5 else []
+            levels = [("NaN", "1")] if last == 5 else []
             notices.append(book.ingest(diff(last, last - 1, bids=levels), source))
         assert notices.count(GAP) == 1
         assert notices.index(GAP) == MOST_QUEUED
@@ -277,7 +277,7 @@ class TestUnusable:
 
     def test_in_a_frame_that_waits_for_its_snapshot(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
-        book.ingest(diff(110, 100, bids=[["x", "1"]]), source)
+        book.ingest(diff(110, 100, bids=[("x", "1")]), source)
         book.ingest(diff(120, 110), source)
         book.merge_rest(snapshot(105, BIDS, ASKS), source, 500)
         assert book.read(20) is None
@@ -289,10 +289,10 @@ class TestBounds:
     def test_events_are_applied_in_part_when_nobody_reads(self) -> None:
         book, source = begun(0)
         for last in range(1, 5 * MOST_QUEUED):
-            book.ingest(diff(last, last - 1, bids=[["99.9", str(last)]]), source)
+            book.ingest(diff(last, last - 1, bids=[("99.9", str(last))]), source)
             assert book._chain.pending <= MOST_QUEUED + 1
         assert len(book._chain._events) <= MOST_QUEUED + APPLIED_AT_ONCE + RECENT
-        assert shown(book).bids[0] == ["99.9", str(5 * MOST_QUEUED - 1)]
+        assert shown(book).bids[0] == ("99.9", str(5 * MOST_QUEUED - 1))
 
     def test_what_waits_for_a_snapshot_is_bounded(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
@@ -307,26 +307,26 @@ class TestBounds:
     def test_a_side_does_not_grow_without_bound(self) -> None:
         book, source = begun(0)
         for last in range(1, 60):
-            levels = [[f"{last}.{index:04}", "1"] for index in range(100)]
+            levels = [(f"{last}.{index:04}", "1") for index in range(100)]
             book.ingest(diff(last, last - 1, bids=levels), source)
             shown(book)
         found = shown(book, 1000)
         assert len(book._sides[0]) <= 3_000 if book._sides else False
-        assert found.bids[1] == ["99.8", "2"]
-        assert found.bids[2] == ["59.0099", "1"]
+        assert found.bids[1] == ("99.8", "2")
+        assert found.bids[2] == ("59.0099", "1")
 
     def test_a_read_is_remembered(self) -> None:
         book, source = begun(100)
         assert shown(book) is shown(book)
         assert shown(book, 10) is shown(book, 20)
         assert book.floats(shown(book)) == (
-            [[99.9, 1.0], [99.8, 2.0], [9.9, 3.0]],
-            [[100.1, 1.0], [100.2, 2.0], [1000.0, 3.0]],
+            [(99.9, 1.0), (99.8, 2.0), (9.9, 3.0)],
+            [(100.1, 1.0), (100.2, 2.0), (1000.0, 3.0)],
         )
         before = shown(book)
-        book.ingest(diff(110, 100, bids=[["99.9", "8"]]), source)
-        assert before.bids[0] == ["99.9", "1"], "what was handed out does not change"
-        assert shown(book).bids[0] == ["99.9", "8"]
+        book.ingest(diff(110, 100, bids=[("99.9", "8")]), source)
+        assert before.bids[0] == ("99.9", "1"), "what was handed out does not change"
+        assert shown(book).bids[0] == ("99.9", "8")
 
 
 class TestConnections:
@@ -395,7 +395,7 @@ class TestConnections:
         new = link(2)
         for last in range(101, 120):
             for source in (old, new) if last % 2 else (new, old):
-                assert book.ingest(diff(last, last - 1, bids=[["99.9", str(last)]]), source) is None
+                assert book.ingest(diff(last, last - 1, bids=[("99.9", str(last))]), source) is None
         book.hand_over(old, new)
         old.up = False
         assert book.live()
@@ -482,15 +482,15 @@ class TestConnections:
 class TestAudit:
     def test_a_book_that_is_wrong_is_found_and_put_right(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100, bids=[["99.9", "7"]]), source)
+        book.ingest(diff(110, 100, bids=[("99.9", "7")]), source)
         shown(book)
-        book.merge_rest(snapshot(110, [["99.9", "7"], ["99.8", "2.5"]], ASKS), source, 500)
+        book.merge_rest(snapshot(110, [("99.9", "7"), ("99.8", "2.5")], ASKS), source, 500)
         assert (book.audited, book.mismatches) == (1, 1)
-        assert shown(book).bids == [["99.9", "7"], ["99.8", "2.5"]]
+        assert shown(book).bids == [("99.9", "7"), ("99.8", "2.5")]
 
     def test_only_what_both_know_is_compared(self) -> None:
         book, _ = begun(100, limit=3)
-        book.merge_rest(snapshot(100, [*BIDS, ["9.8", "1"]], [*ASKS, ["1001", "1"]]), None, 4)
+        book.merge_rest(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), None, 4)
         assert (book.audited, book.mismatches) == (1, 0)
 
     def test_of_different_ids_nothing_is_compared(self) -> None:
@@ -661,8 +661,8 @@ class TestTheRealRecording:
                 continue
             for ticker in tickers.get(data["u"], ()):
                 compared += 1
-                assert found.bids[0] == [ticker["b"], ticker["B"]]
-                assert found.asks[0] == [ticker["a"], ticker["A"]]
+                assert found.bids[0] == (ticker["b"], ticker["B"])
+                assert found.asks[0] == (ticker["a"], ticker["A"])
         assert book.live()
         assert (book.holes, book.out_of_order, book.undecodable) == (0, 0, 0)
         assert chained > 90
@@ -674,7 +674,7 @@ class TestTheRealRecording:
             book.ingest(frame, source)
         book.merge_rest(snapshots["KEEPUSDT"], None, 1000)
         found = shown(book, 1000)
-        truth: tuple[dict[float, list[str]], dict[float, list[str]]] = ({}, {})
+        truth: tuple[dict[float, tuple[str, ...]], dict[float, tuple[str, ...]]] = ({}, {})
         for levels, side in zip((snapshots["KEEPUSDT"].bids, snapshots["KEEPUSDT"].asks), truth, strict=True):
             side.update((float(level[0]), level) for level in levels)
         for frame, data in of_stream(recording, "keepusdt@depth"):
@@ -682,7 +682,7 @@ class TestTheRealRecording:
             if data["u"] > snapshots["KEEPUSDT"].update_id:
                 for levels, side in zip((data["b"], data["a"]), truth, strict=True):
                     for level in levels:
-                        side[float(level[0])] = level
+                        side[float(level[0])] = tuple(level)
                         if float(level[1]) == 0:
                             del side[float(level[0])]
         assert found.bids == [truth[0][price] for price in sorted(truth[0], reverse=True)]

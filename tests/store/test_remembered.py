@@ -57,6 +57,17 @@ def test_what_is_given_is_the_callers_own(memo: Any) -> None:
     assert memo.rows(memo.take(5)) == rows_of(memo, texts(5))
 
 
+@pytest.mark.parametrize("memo", memos(), ids=["floats", "strings"])
+def test_what_was_just_built_is_the_callers_own_too(memo: Any) -> None:
+    built = memo.build(texts(5))
+    memo.put(built)
+    fresh = memo.fresh(built, 3)
+    assert fresh == rows_of(memo, texts(3, 2))
+    for row in fresh:
+        row[0] = row[4] = -1
+    assert memo.rows(memo.take(5)) == rows_of(memo, texts(5))
+
+
 def test_series_with_other_times_never_share_them() -> None:
     one, other = FloatColumns(), FloatColumns()
     holed = texts(2) + texts(8, 4)

@@ -27,7 +27,7 @@ def test_a_book_is_read_by_name_in_any_order(order: random.Random, indent: int |
     assert scanned(message, scan_book) == (4711, MIDNIGHT)
     book = scanned(message, partial_book)
     assert (book.update_id, book.time, book.transaction_time) == (4711, MIDNIGHT, MIDNIGHT - 4)
-    assert (book.bids, book.asks) == (data["b"], data["a"])
+    assert (book.bids, book.asks) == ([*map(tuple, data["b"])], [*map(tuple, data["a"])])
 
 
 def test_last_fields_of_their_object_are_numbers_too() -> None:
@@ -48,8 +48,8 @@ def test_the_real_snapshots_are_books(recording: Path) -> None:
     for _, body in found:
         book, values = book_snapshot(body), json.loads(body)
         assert (book.update_id, book.time) == (values["lastUpdateId"], values["E"])
-        assert book.bids == values["bids"]
-        assert book.asks == values["asks"]
+        assert book.bids == [*map(tuple, values["bids"])]
+        assert book.asks == [*map(tuple, values["asks"])]
 
 
 def test_a_crossed_book_is_refused() -> None:
@@ -62,7 +62,7 @@ def test_a_crossed_book_is_refused() -> None:
 
 def test_a_thin_or_empty_book_is_a_book() -> None:
     book = book_snapshot(compact(samples.rest_book(5) | {"bids": [], "asks": [["1", "2"]]}))
-    assert (book.bids, book.asks) == ([], [["1", "2"]])
+    assert (book.bids, book.asks) == ([], [("1", "2")])
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
