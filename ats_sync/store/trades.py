@@ -7,7 +7,7 @@ waits beyond a hole until a repair has filled it, then they become one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
@@ -17,6 +17,7 @@ from ..venue.payload import DecodeError
 from ..venue.trades import Trade, scan_trade_end, trade_of, trade_text, trades_of
 from .link import Link
 from .notices import Event, Notice
+from .pages import Pages
 from .tape import TradeColumns
 
 MOST_SEGMENTS = 8
@@ -30,9 +31,9 @@ class _Segment:
 
     __slots__ = ("entries", "first")
 
-    def __init__(self, first: int, entries: list[bytes]) -> None:
+    def __init__(self, first: int, entries: Iterable[bytes]) -> None:
         self.first = first
-        self.entries = entries
+        self.entries = Pages(entries)
 
     @property
     def after(self) -> int:
@@ -164,7 +165,7 @@ class TradeRing:
                 break
             surplus = len(segment.entries) - room
             if surplus > 0:
-                del segment.entries[:surplus]
+                segment.entries.drop_oldest(surplus)
                 segment.first += surplus
                 self.complete = False
             room -= len(segment.entries)
@@ -208,11 +209,11 @@ class TradeRing:
         (Of the trade itself, of which an aggregated trade sums up several.)
         """
         with self._lock:
-            entry = self._segments[-1].entries[-1] if self._segments else None
-        if entry is None:
+            newest = self._segments[-1].entries.newest(1) if self._segments else []
+        if not newest:
             return -1, 0
         try:
-            return scan_trade_end(entry)
+            return scan_trade_end(newest[0])
         except DecodeError:
             return -1, 0
 
@@ -242,18 +243,20 @@ class TradeRing:
         Raises :class:`DecodeError` where one turns out unusable; the ring is then cut behind it.
         """
         with self._lock:
-            first, picked = self._pick(limit)
+            first, count = self._newest(limit)
+            picked = self._texts(count)
         return self._decoded(first, picked)
 
     def columns(self, limit: int) -> TradeColumns:
         """As :meth:`read`, as columns of numbers, the caller's own; only what came since the last call is decoded."""
         with self._lock:
-            first, picked = self._pick(limit)
+            first, count = self._newest(limit)
             held = self._columns
-            if held is not None and held.first <= first <= held.after <= first + len(picked):
-                first, picked = held.after, picked[held.after - first :]
+            if held is not None and held.first <= first <= held.after <= first + count:
+                first, count = held.after, first + count - held.after
             else:
                 held = None
+            picked = self._texts(count)
         found = TradeColumns.of(first, self._decoded(first, picked)) if picked or held is None else None
         if held is not None:
             found = held if found is None else held.joined(found)
@@ -264,14 +267,19 @@ class TradeRing:
             self._columns = found
         return found.last(limit)
 
-    def _pick(self, limit: int) -> tuple[int, list[bytes]]:
-        """The newest ``limit`` trades and the first one's id. The lock is held."""
+    def _newest(self, limit: int) -> tuple[int, int]:
+        """The first one's id of the newest ``limit`` trades, and how many there are. The lock is held."""
         assert self._lock.locked()
         if not self._segments:
-            return 0, []
+            return 0, 0
         newest = self._segments[-1]
-        picked = newest.entries[-min(limit, self.capacity) :]
-        return newest.after - len(picked), picked
+        count = min(limit, self.capacity, len(newest.entries))
+        return newest.after - count, count
+
+    def _texts(self, count: int) -> list[bytes]:
+        """The newest ``count``. The lock is held."""
+        assert self._lock.locked()
+        return self._segments[-1].entries.newest(count) if self._segments else []
 
     def _decoded(self, first: int, picked: Sequence[bytes]) -> list[Trade]:
         try:
@@ -298,7 +306,8 @@ class TradeRing:
             newest = self._segments[-1]
             offset = number - newest.first
             if 0 <= offset < len(newest.entries):
-                older, younger = newest.entries[:offset], newest.entries[offset + 1 :]
+                entries = newest.entries.all()
+                older, younger = entries[:offset], entries[offset + 1 :]
                 first = newest.first
                 self._segments.pop()
                 if older:
@@ -315,8 +324,6 @@ def _joined(a: _Segment, b: _Segment) -> _Segment:
     if b.first < a.first:
         a, b = b, a
     overlap = a.after - b.first
-    if overlap <= 0:
-        return _Segment(a.first, a.entries + b.entries)
     if b.after <= a.after:
         return a
-    return _Segment(a.first, a.entries + b.entries[overlap:])
+    return _Segment(a.first, a.entries.all() + b.entries.all()[max(0, overlap) :])
