@@ -133,6 +133,7 @@ class Round:
         self, sources: list[Source], targets: int, mix: Mapping[str, float], now: int, generator: random.Random
     ) -> None:
         self._now = now
+        self._sources = sources
         self.turn = now + _DAY
         """When the first candle of these streams turns."""
         by_kind: dict[str, list[Source]] = {}
@@ -159,6 +160,30 @@ class Round:
             self._add(position, source)
         for part in self.parts:
             part.measure(0, now)
+
+    def finals(self, turn: int, now: int) -> list[Source]:
+        """The last events of the candles that are over at ``now``, when ``turn`` rounds have been sent."""
+        found = []
+        for source in self._sources:
+            if source.kind != "kline" or not self._uses[source.frame.stream]:
+                continue
+            numbers = _numbers(source.frame.payload)
+            interval = source.frame.stream.partition("@kline_")[2]
+            opened = floor_open(interval, self._now)
+            after = next_open(interval, opened)
+            if after > now:
+                continue
+            grown = self._growth[source.symbol] * turn
+            new = {
+                "E": now,
+                "t": opened,
+                "T": after - 1,
+                "L": self._trades[source.symbol].base + grown,
+                "n": (numbers["n"] if numbers["t"] == opened else 1) + grown,
+            }
+            payload = _refilled(source.frame.payload, new).replace('"x":false', '"x":true')
+            found.append(replace(source, frame=replace(source.frame, event_time=now, payload=payload)))
+        return found
 
     @staticmethod
     def _last_trades(sources: list[Source]) -> dict[str, _Counter]:
@@ -319,9 +344,7 @@ class Blast:
         self._forget()
         begun = time.monotonic()
         while self._prelude:
-            source = self._prelude.pop()
-            wire = wire_of(source.frame)
-            self._connections[source.target].gate.send([wire.combined if source.combined else wire.bare])
+            self._send_one(self._prelude.pop())
         held_back = 0
         if frames_per_second is None:
             await self._flat_out(begun + seconds)
@@ -387,7 +410,13 @@ class Blast:
                 self._turn += 1
                 # Between rounds every id has been used equally often, so that a new round goes on where this ends.
                 if now >= self._round.turn:
+                    for source in self._round.finals(self._turn, now):
+                        self._send_one(source)
                     self._round = self._make()
+
+    def _send_one(self, source: Source) -> None:
+        wire = wire_of(source.frame)
+        self._connections[source.target].gate.send([wire.combined if source.combined else wire.bare])
 
     def _write(self, number: int, part: Part, begin: int, end: int, now: int) -> None:
         data, sizes = part.render(begin, end, self._turn, now)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -117,3 +118,31 @@ def test_nothing_to_send_is_an_error(ex: SimulatedExchange) -> None:
         assert ids == list(range(ids[-1] - len(ids) + 1, ids[-1] + 1))
         # Afterwards the market keeps silent there.
         until(lambda: client.is_silent(0.3))
+
+
+def test_candles_that_turn_in_a_flood_are_closed_before_the_next_begin() -> None:
+    names = ("btcusdt@kline_1m", "btcusdt@kline_15m", "btcusdt@kline_1h", "btcusdt@aggTrade")
+    with (
+        SimulatedExchange(["BTCUSDT"], start=datetime(2026, 11, 3, 10, 14, 57), in_thread=True) as ex,
+        stream(ex, "/market/stream?streams=" + "/".join(names)) as market,
+    ):
+        waiting = set(names)
+        while waiting:
+            waiting.discard(market.receive()["stream"])
+        flood = threading.Thread(target=lambda: ex.blast("market", 500, 6.0))
+        flood.start()
+        turn = int(datetime(2026, 11, 3, 10, 15, tzinfo=timezone.utc).timestamp() * 1000)
+        seen: dict[str, list[Any]] = {name: [] for name in names}
+        while not all(seen[name] and seen[name][-1]["k"]["t"] == turn for name in names[:2]):
+            message = market.receive()
+            seen[message["stream"]].append(message["data"])
+        flood.join(30)
+        for name in names[:2]:
+            assert [event["k"]["t"] for event in seen[name] if event["k"]["x"]] == [seen[name][0]["k"]["t"]]
+            last, first = seen[name][-2:]
+            assert last["k"]["x"]
+            assert last["k"]["T"] == turn - 1
+            assert not first["k"]["x"]
+            before = seen[name][-3]["k"]
+            assert last["k"]["L"] - before["L"] == last["k"]["n"] - before["n"] >= 0
+        assert not any(event["k"]["x"] for event in seen[names[2]])
