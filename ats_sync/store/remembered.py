@@ -20,8 +20,8 @@ ITEM = 8
 """Bytes of an item of any column."""
 ROW_BYTES = 800
 """About what a row of strings takes, its place in the list included."""
-PATIENCE = 4096
-"""Rows that were not read while so many reads found theirs not remembered make room."""
+MORE_WANTED = 3
+"""Rows make room for others that were asked for so many times since they were read themselves."""
 
 ALIKE = frozenset({0, 6, 11})
 """The items that are the same in every series of an interval: open time, close time, and one that is always 0."""
@@ -142,13 +142,15 @@ class FloatColumns:
 class ExactRows:
     """The newest rows as REST writes them, where the budget has room."""
 
-    __slots__ = ("_budget", "_rows", "used")
+    __slots__ = ("_budget", "_rows", "missed", "used")
 
     def __init__(self, budget: RowBudget) -> None:
         self._budget = budget
         self._rows: list[ExactRow] | None = None
         self.used = 0
-        """The turn of the budget at which it was last read."""
+        """The turn of the budget at which they were last read."""
+        self.missed: tuple[int, ...] = ()
+        """The last turns at which they were not there."""
 
     def take(self, count: int) -> list[ExactRow] | None:
         rows = self._rows
@@ -209,8 +211,8 @@ class ExactRows:
 class RowBudget:
     """How many rows of strings may be remembered for all series together.
 
-    Who came first stays: a scan goes round more series than fit, and if the newest took the place of the
-    oldest, none would ever be found again.
+    Who came first stays as long as others are not wanted more often: a scan goes round more series than fit, and if
+    the newest took the place of the oldest, none would ever be found again.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -224,13 +226,15 @@ class RowBudget:
         with self._lock:
             self.turn += 1
             rows.used = self.turn
+            rows.missed = (*rows.missed, self.turn)[-MORE_WANTED:]
+            since = rows.missed[0] if len(rows.missed) == MORE_WANTED else 0
             own = self._held.pop(rows, 0)
             self._room += own
             while self._room < count and self._held:
                 oldest = next(iter(self._held))
                 size = self._held.pop(oldest)
-                if self.turn - oldest.used <= PATIENCE:
-                    # Still read: to the end of the line, so that the next look falls on another.
+                if oldest.used >= since:
+                    # To the end of the line, so that the next look falls on another.
                     self._held[oldest] = size
                     break
                 oldest.forget()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ats_sync.store import remembered
-from ats_sync.store.remembered import PATIENCE, ROW_BYTES, ExactRows, FloatColumns, RowBudget
+from ats_sync.store.remembered import MORE_WANTED, ROW_BYTES, ExactRows, FloatColumns, RowBudget
 from ats_sync.venue.klines import float_rows, string_rows
 
 from ..venue import samples
@@ -99,17 +99,42 @@ def test_the_budget_is_kept_and_who_came_first_stays() -> None:
     assert sum(rows.size for rows in (first, second, third)) <= 25 * ROW_BYTES
 
 
+def missed(rows: ExactRows) -> bool:
+    """Read as a series does; whether they had to be decoded."""
+    if rows.take(10) is not None:
+        return False
+    rows.put(rows.build(texts(10)))
+    return True
+
+
 def test_what_nobody_reads_makes_room() -> None:
     budget = RowBudget(25 * ROW_BYTES)
     first, second = filled(budget), filled(budget)
     late = ExactRows(budget)
-    for _ in range(2 * PATIENCE):
-        assert first.take(10) is not None, "it is read all the time"
-        late.put(late.build(texts(10)[:1]) * 10)
-        if late.take(10) is not None:
-            break
+    for _ in range(2 * MORE_WANTED + 2):
+        assert not missed(first), "it is read all the time"
+        missed(late)
     assert late.take(10) is not None
     assert second.take(10) is None
+
+
+def test_a_scan_round_more_than_fits_finds_the_same_ones_each_time() -> None:
+    budget = RowBudget(35 * ROW_BYTES)
+    scanned = [ExactRows(budget) for _ in range(10)]
+    rounds = [[number for number, rows in enumerate(scanned) if not missed(rows)] for _ in range(20)]
+    assert rounds[1:] == [[0, 1, 2]] * 19
+
+
+def test_what_is_wanted_more_than_a_scan_wants_it_finds_room() -> None:
+    budget = RowBudget(35 * ROW_BYTES)
+    scanned = [ExactRows(budget) for _ in range(10)]
+    hot = ExactRows(budget)
+    found = []
+    for _ in range(3):
+        for rows in scanned:
+            missed(rows)
+            found.append(not missed(hot))
+    assert all(found[10:])
 
 
 def test_released_room_is_for_others() -> None:
