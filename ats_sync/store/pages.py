@@ -5,7 +5,7 @@ Each as an object of its own would cost a quarter more, and every full garbage c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 PAGE = 64
 """Texts joined into one."""
@@ -15,14 +15,15 @@ _NOTHING = b"null"
 
 class Pages:
     """JSON texts, oldest first: the older ones in pages, the newest few by themselves. One that holds a zero byte is no
-    JSON and becomes ``null``.
+    JSON and becomes ``null``. What is ``needless`` is left out of the pages; it must be such that JSON stays JSON.
 
     Not thread-safe: the series that owns it holds its lock.
     """
 
-    __slots__ = ("_loose", "_pages", "_skipped")
+    __slots__ = ("_loose", "_needless", "_pages", "_skipped")
 
-    def __init__(self, texts: Iterable[bytes] = ()) -> None:
+    def __init__(self, texts: Iterable[bytes] = (), needless: Sequence[bytes] = ()) -> None:
+        self._needless = needless
         self._pages: list[bytes] = []
         self._skipped = 0  # the oldest texts of the first page, which count no more
         self._loose: list[bytes] = []
@@ -36,7 +37,10 @@ class Pages:
         loose = self._loose
         loose.append(text if _BETWEEN not in text else _NOTHING)
         if len(loose) == PAGE:
-            self._pages.append(_BETWEEN.join(loose))
+            page = _BETWEEN.join(loose)
+            for each in self._needless:
+                page = page.replace(each, b"")
+            self._pages.append(page)
             loose.clear()
 
     def drop_oldest(self, count: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..feeds import Key, Kind
 from ..venue import endpoints, scan
@@ -31,9 +31,9 @@ class _Segment:
 
     __slots__ = ("entries", "first")
 
-    def __init__(self, first: int, entries: Iterable[bytes]) -> None:
+    def __init__(self, first: int, entries: Iterable[bytes], needless: Sequence[bytes]) -> None:
         self.first = first
-        self.entries = Pages(entries)
+        self.entries = Pages(entries, needless)
 
     @property
     def after(self) -> int:
@@ -67,8 +67,10 @@ class TradeRing:
         self.answered = 0
         """Exchange time (ms) at which REST was last asked."""
         self.out_of_order = 0
-        # Of a frame only its data is kept, where it has the form that all have.
+        # Of a frame only what tells of the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
+        name = symbol.encode()
+        self._needless = (b'"s":"%s",' % name, b',"st":1,"ps":"%s"' % name)
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[_Segment] = []
         self._columns: TradeColumns | None = None
@@ -81,7 +83,7 @@ class TradeRing:
         """Take one aggTrade frame."""
         number, event = scan.scan_trade(frame)
         head = self._head
-        entry = frame[len(head) - 1 : -1] if frame.startswith(head) else data_text(frame)
+        entry = _without_event(frame, len(head)) if frame.startswith(head) else data_text(frame)
         with self._lock:
             self.received += 1
             if event > self._event:
@@ -106,7 +108,7 @@ class TradeRing:
                         return None
                 else:
                     self.missed += number - after
-            self._insert(_Segment(number, [entry]))
+            self._insert(_Segment(number, [entry], self._needless))
             return self._gap_notice if begins or self._segments[0].after <= number else None
 
     def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int, from_id: int | None = None) -> None:
@@ -133,12 +135,12 @@ class TradeRing:
             self._event = max(self._event, min(asked, found[-1].time))
             for trade in found:
                 if run and trade.id != first + len(run):
-                    self._insert(_Segment(first, run))
+                    self._insert(_Segment(first, run, self._needless))
                     run = []
                 if not run:
                     first = trade.id
                 run.append(trade_text(trade))
-            self._insert(_Segment(first, run))
+            self._insert(_Segment(first, run, self._needless))
             self._trim()
 
     def _insert(self, added: _Segment) -> None:
@@ -149,7 +151,7 @@ class TradeRing:
             if segment.after < added.first or segment.first > added.after:
                 kept.append(segment)
             else:
-                added = _joined(segment, added)
+                added = self._joined(segment, added)
         kept.append(added)
         kept.sort(key=lambda segment: segment.first)
         if len(kept) > MOST_SEGMENTS:
@@ -171,6 +173,15 @@ class TradeRing:
             room -= len(segment.entries)
             kept.append(segment)
         self._segments = kept[::-1]
+
+    def _joined(self, a: _Segment, b: _Segment) -> _Segment:
+        """One run out of two that touch or overlap."""
+        if b.first < a.first:
+            a, b = b, a
+        if b.after <= a.after:
+            return a
+        overlap = max(0, a.after - b.first)
+        return _Segment(a.first, a.entries.all() + b.entries.all()[overlap:], self._needless)
 
     def begin_on(self, link: Link) -> None:
         """Whatever happens from now on is delivered on ``link``: note with which trade it begins.
@@ -311,19 +322,26 @@ class TradeRing:
                 first = newest.first
                 self._segments.pop()
                 if older:
-                    self._segments.append(_Segment(first, older))
+                    self._segments.append(_Segment(first, older, self._needless))
                 if younger:
-                    self._segments.append(_Segment(number + 1, younger))
+                    self._segments.append(_Segment(number + 1, younger, self._needless))
 
     def __len__(self) -> int:
         return self.standing().rows
 
 
-def _joined(a: _Segment, b: _Segment) -> _Segment:
-    """One run out of two that touch or overlap."""
-    if b.first < a.first:
-        a, b = b, a
-    overlap = a.after - b.first
-    if b.after <= a.after:
-        return a
-    return _Segment(a.first, a.entries.all() + b.entries.all()[max(0, overlap) :])
+_KIND: Final = b'"e":"aggTrade",'
+_TIME: Final = 13
+"""Digits of a time in ms."""
+
+
+def _without_event(frame: bytes, begin: int) -> bytes:
+    """The object that begins before ``begin``, without its event's name and time where they stand as they always do."""
+    start = begin + len(_KIND)
+    if frame.startswith(_KIND, begin):
+        stop = start + 4 + _TIME
+        if frame.startswith(b'"E":', start) and frame[start + 4 : stop].isdigit() and frame.startswith(b",", stop):
+            return b"{" + frame[stop + 1 : -1]
+        if frame[-_TIME - 7 : -_TIME - 2] == b',"E":' and frame[-_TIME - 2 : -2].isdigit():
+            return b"{" + frame[start : -_TIME - 7] + b"}"
+    return frame[begin - 1 : -1]

@@ -45,3 +45,9 @@ def test_a_text_with_a_zero_byte_moves_no_other() -> None:
     found = Pages(held).all()
     assert found[bad] == b"null"
     assert found[:bad] + found[bad + 1 :] == held[:bad] + held[bad + 1 :]
+
+
+def test_what_is_needless_is_left_out_of_pages() -> None:
+    held = [b'{"s":"BTCUSDT","a":%d,"st":1}' % number for number in range(PAGE + 3)]
+    found = Pages(held, (b'"s":"BTCUSDT",', b',"st":1')).all()
+    assert found == texts(PAGE) + held[PAGE:]

@@ -392,3 +392,36 @@ def test_an_unusable_trade_is_found_in_numbers_too() -> None:
     with pytest.raises(DecodeError):
         ring.columns(5)
     assert [each[0] for each in numbers(ring, 5)] == [4]
+
+
+@pytest.mark.parametrize("order", ["first", "last", "none", "in between"])
+def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
+    """Wherever the event's own fields stand, of which nothing is kept."""
+    ring = TradeRing("BTCUSDT", 500)
+    for number in range(300):
+        data = samples.trade_data(number)
+        event, kind = data.pop("E"), data.pop("e")
+        if order == "first":
+            data = {"e": kind, "E": event, **data}
+        elif order == "last":
+            data = {"e": kind, **data, "E": event}
+        elif order == "in between":
+            data = {"a": data.pop("a"), "E": event, "e": kind, **data}
+        else:
+            data = {"E": event, "e": kind, **data}
+        ring.ingest(samples.frame("btcusdt@aggTrade", data), LINK)
+    truth = [trade_of(json.dumps(samples.rest_trade(number)).encode()) for number in range(300)]
+    for limit in (1, 30, 100, 300):
+        assert ring.read(limit) == truth[-limit:]
+        assert numbers(ring, limit) == as_numbers(truth[-limit:])
+    assert ring.last_heard() == (truth[-1].last_trade, truth[-1].time)
+
+
+def test_streamed_trades_take_no_more_room_than_those_of_rest() -> None:
+    streamed, asked = TradeRing("BTCUSDT", 500), TradeRing("BTCUSDT", 500)
+    rows = [samples.rest_trade(number) for number in range(300)]
+    asked.merge_rest([trade_of(json.dumps(row).encode()) for row in rows], asked=MIDNIGHT, limit=300)
+    for number in range(300):
+        streamed.ingest(samples.trade_frame(number), LINK)
+    sizes = [sum(map(len, ring._segments[0].entries.newest(300)[:256])) for ring in (streamed, asked)]
+    assert sizes[0] == sizes[1]
