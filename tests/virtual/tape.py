@@ -84,7 +84,7 @@ class BookTruth:
 
     told_at: list[int] = field(default_factory=list)
     told: list[int] = field(default_factory=list)
-    levels: dict[int, tuple[list[list[str]], list[list[str]]]] = field(default_factory=dict)
+    levels: dict[int, tuple[list[tuple[str, ...]], list[tuple[str, ...]]]] = field(default_factory=dict)
 
     def last_told(self, at: int) -> int:
         index = bisect_right(self.told_at, at)
@@ -173,7 +173,7 @@ class Tape:
             book = self.books[symbol]
             book.told_at.append(at)
             book.told.append(data["u"])
-            book.levels[data["u"]] = (data["b"], data["a"])
+            book.levels[data["u"]] = ([*map(tuple, data["b"])], [*map(tuple, data["a"])])
 
 
 class ScriptedMarket:
