@@ -167,23 +167,22 @@ class Round:
         for source in self._sources:
             if source.kind != "kline" or not self._uses[source.frame.stream]:
                 continue
-            numbers = _numbers(source.frame.payload)
-            interval = source.frame.stream.partition("@kline_")[2]
-            opened = floor_open(interval, self._now)
-            after = next_open(interval, opened)
+            opened, after, count = self._candle(source)
             if after > now:
                 continue
             grown = self._growth[source.symbol] * turn
-            new = {
-                "E": now,
-                "t": opened,
-                "T": after - 1,
-                "L": self._trades[source.symbol].base + grown,
-                "n": (numbers["n"] if numbers["t"] == opened else 1) + grown,
-            }
+            last = self._trades[source.symbol].base + grown
+            new = {"E": now, "t": opened, "T": after - 1, "L": last, "n": count + grown}
             payload = _refilled(source.frame.payload, new).replace('"x":false', '"x":true')
             found.append(replace(source, frame=replace(source.frame, event_time=now, payload=payload)))
         return found
+
+    def _candle(self, source: Source) -> tuple[int, int, int]:
+        """When the candle of a kline stream opened, when the next one does, and its trades at the round's begin."""
+        numbers = _numbers(source.frame.payload)
+        interval = source.frame.stream.partition("@kline_")[2]
+        opened = floor_open(interval, self._now)
+        return opened, next_open(interval, opened), numbers["n"] if numbers["t"] == opened else 1
 
     @staticmethod
     def _last_trades(sources: list[Source]) -> dict[str, _Counter]:
@@ -218,13 +217,9 @@ class Round:
         self.parts[source.target].add(position, source.kind, text, values)
 
     def _kline(self, source: Source) -> dict[str, Value]:
-        numbers = _numbers(source.frame.payload)
-        interval = source.frame.stream.partition("@kline_")[2]
-        opened = floor_open(interval, self._now)
-        turn = next_open(interval, opened)
+        opened, turn, count = self._candle(source)
         self.turn = min(self.turn, turn)
         trades = self._trades[source.symbol]
-        count = numbers["n"] if numbers["t"] == opened else 1
         growth = self._growth[source.symbol]
         return {
             "E": _NOW,

@@ -203,9 +203,8 @@ class ExactRows:
     def rows(picked: list[ExactRow]) -> list[Row]:
         return list(map(list, picked))
 
-    @staticmethod
-    def fresh(decoded: list[ExactRow], count: int) -> list[Row]:
-        return decoded[len(decoded) - count :]
+    def fresh(self, decoded: list[ExactRow], count: int) -> list[Row]:
+        return self.newest(decoded, count)
 
 
 class RowBudget:

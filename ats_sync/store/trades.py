@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ..feeds import Key, Kind
 from ..venue import endpoints, scan
@@ -31,9 +31,9 @@ class _Segment:
 
     __slots__ = ("entries", "first")
 
-    def __init__(self, first: int, entries: Iterable[bytes], needless: Sequence[bytes]) -> None:
+    def __init__(self, first: int, entries: Pages) -> None:
         self.first = first
-        self.entries = Pages(entries, needless)
+        self.entries = entries
 
     @property
     def after(self) -> int:
@@ -69,8 +69,7 @@ class TradeRing:
         self.out_of_order = 0
         # Of a frame only what tells of the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
-        name = symbol.encode()
-        self._needless = (b'"s":"%s",' % name, b',"st":1,"ps":"%s"' % name)
+        self._needless = scan.needless_in_trades(symbol)
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[_Segment] = []
         self._columns: TradeColumns | None = None
@@ -83,7 +82,7 @@ class TradeRing:
         """Take one aggTrade frame."""
         number, event = scan.scan_trade(frame)
         head = self._head
-        entry = _without_event(frame, len(head)) if frame.startswith(head) else data_text(frame)
+        entry = scan.trade_entry(frame, len(head)) if frame.startswith(head) else data_text(frame)
         with self._lock:
             self.received += 1
             if event > self._event:
@@ -108,7 +107,7 @@ class TradeRing:
                         return None
                 else:
                     self.missed += number - after
-            self._insert(_Segment(number, [entry], self._needless))
+            self._insert(self._segment(number, [entry]))
             return self._gap_notice if begins or self._segments[0].after <= number else None
 
     def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int, from_id: int | None = None) -> None:
@@ -135,12 +134,12 @@ class TradeRing:
             self._event = max(self._event, min(asked, found[-1].time))
             for trade in found:
                 if run and trade.id != first + len(run):
-                    self._insert(_Segment(first, run, self._needless))
+                    self._insert(self._segment(first, run))
                     run = []
                 if not run:
                     first = trade.id
                 run.append(trade_text(trade))
-            self._insert(_Segment(first, run, self._needless))
+            self._insert(self._segment(first, run))
             self._trim()
 
     def _insert(self, added: _Segment) -> None:
@@ -174,6 +173,9 @@ class TradeRing:
             kept.append(segment)
         self._segments = kept[::-1]
 
+    def _segment(self, first: int, entries: Iterable[bytes]) -> _Segment:
+        return _Segment(first, Pages(entries, self._needless))
+
     def _joined(self, a: _Segment, b: _Segment) -> _Segment:
         """One run out of two that touch or overlap."""
         if b.first < a.first:
@@ -181,7 +183,7 @@ class TradeRing:
         if b.after <= a.after:
             return a
         overlap = max(0, a.after - b.first)
-        return _Segment(a.first, a.entries.all() + b.entries.all()[overlap:], self._needless)
+        return self._segment(a.first, a.entries.all() + b.entries.all()[overlap:])
 
     def begin_on(self, link: Link) -> None:
         """Whatever happens from now on is delivered on ``link``: note with which trade it begins.
@@ -322,26 +324,9 @@ class TradeRing:
                 first = newest.first
                 self._segments.pop()
                 if older:
-                    self._segments.append(_Segment(first, older, self._needless))
+                    self._segments.append(self._segment(first, older))
                 if younger:
-                    self._segments.append(_Segment(number + 1, younger, self._needless))
+                    self._segments.append(self._segment(number + 1, younger))
 
     def __len__(self) -> int:
         return self.standing().rows
-
-
-_KIND: Final = b'"e":"aggTrade",'
-_TIME: Final = 13
-"""Digits of a time in ms."""
-
-
-def _without_event(frame: bytes, begin: int) -> bytes:
-    """The object that begins before ``begin``, without its event's name and time where they stand as they always do."""
-    start = begin + len(_KIND)
-    if frame.startswith(_KIND, begin):
-        stop = start + 4 + _TIME
-        if frame.startswith(b'"E":', start) and frame[start + 4 : stop].isdigit() and frame.startswith(b",", stop):
-            return b"{" + frame[stop + 1 : -1]
-        if frame[-_TIME - 7 : -_TIME - 2] == b',"E":' and frame[-_TIME - 2 : -2].isdigit():
-            return b"{" + frame[start : -_TIME - 7] + b"}"
-    return frame[begin - 1 : -1]

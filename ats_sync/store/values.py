@@ -161,7 +161,8 @@ class AnswerCache(Generic[T]):
 class SpotBoard:
     """Spot prices of all symbols, polled in one call; what the list lacks has no spot market.
 
-    They are forgotten ``kept`` seconds after they came.
+    They are forgotten ``kept`` seconds after they came. (No :class:`AnswerCache`: a scan reads them once a symbol, and
+    one value needs no lock to be read.)
     """
 
     def __init__(self, kept: float, *, now: Callable[[], float]) -> None:

@@ -1,6 +1,6 @@
 """Scanning the frames that make up nearly all of the traffic, faster than key by key.
 
-Each function here answers what its namesake in ``books``, ``diffs`` or ``trades`` answers, or leaves the
+Each ``scan_…`` here answers what its namesake in ``books``, ``diffs`` or ``trades`` answers, or leaves the
 frame to it: nothing is accepted here that is refused there.
 """
 
@@ -15,6 +15,7 @@ _COMMA: Final = 44
 _END: Final = b"}}"
 _TIME: Final = 13
 """Digits of a time in ms, until the year 2286."""
+_TRADE: Final = b'"e":"aggTrade",'
 _SLACK: Final = 24
 _LONGEST: Final = 19
 
@@ -138,3 +139,22 @@ def scan_trade(frame: bytes) -> tuple[int, int]:
     ):
         return int(number), int(event)
     return trades.scan_trade(frame)
+
+
+def trade_entry(frame: bytes, begin: int) -> bytes:
+    """The object of an aggTrade frame that begins just before ``begin``, without its event's name and time where they
+    stand as they always do: they tell nothing of the trade."""
+    start = begin + len(_TRADE)
+    if frame.startswith(_TRADE, begin):
+        stop = start + 4 + _TIME
+        if frame.startswith(b'"E":', start) and frame[start + 4 : stop].isdigit() and frame.startswith(b",", stop):
+            return b"{" + frame[stop + 1 : -1]
+        if frame[-_TIME - 7 : -_TIME - 2] == b',"E":' and frame[-_TIME - 2 : -2].isdigit():
+            return b"{" + frame[start : -_TIME - 7] + b"}"
+    return frame[begin - 1 : -1]
+
+
+def needless_in_trades(symbol: str) -> tuple[bytes, ...]:
+    """What else stands in the trades of a symbol and is the same in all of them."""
+    name = symbol.encode()
+    return b'"s":"%s",' % name, b',"st":1,"ps":"%s"' % name
