@@ -5,6 +5,12 @@ from __future__ import annotations
 import sys
 
 from .cli import main
+from .cli.interrupts import end_on_sigterm, interrupted_status
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_on_sigterm()
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        status = interrupted_status()
+    sys.exit(status)

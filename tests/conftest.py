@@ -48,9 +48,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest goes first, so that two processes end together. What runs on real sockets and a real clock
     gets a second try: while a machine has no time for it, streams are late, and then reads rightly ask REST."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
-    for item in items:
-        if REAL_TIME & set(item.path.relative_to(HERE).parts):
-            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(scope="session")

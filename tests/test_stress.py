@@ -1,12 +1,8 @@
-"""The stress test itself: that its comparisons can fail, and a run of a minute in which nothing does."""
+"""The stress test itself: that its comparisons can fail, and a run of twenty seconds in which nothing does."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +16,9 @@ from ats_sync.stress.manager import DisturbedTime, ReadSources
 from ats_sync.stress.tally import Finding, Promise, Tally
 from ats_sync.stress.world import Effects
 
+from .cli.command import run
 from .support import until
 
-ROOT = Path(__file__).parents[1]
 MINUTE = 60_000
 FIRST = 1_700_000_040_000
 
@@ -161,57 +157,29 @@ class TestInstruments:
         assert (sources.hits, sources.misses) == (1, 1)
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "ats_sync", "stress", *arguments]
-
-
 class TestCommand:
-    @pytest.mark.timeout(240)
-    def test_a_minute_of_faults_breaks_no_promise(self, tmp_path: Path) -> None:
+    def test_faults_for_twenty_seconds_break_no_promise(self, tmp_path: Path) -> None:
         told = tmp_path / "report.json"
-        done = subprocess.run(
-            command("--seconds", "60", "--symbols", "40", "--seed", "5", "--json", str(told)),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=220,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        arguments = ["--seconds", "20", "--symbols", "40", "--seed", "5", "--json", str(told)]
+        code, out, err = run("-m", "ats_sync", "stress", *arguments)
+        assert code == 0, out + err
         report = json.loads(told.read_text(encoding="utf-8"))
         assert report["kept"]
         assert report["broken"] == {}
         assert report["streams"] >= 40 * 7
         assert report["connections_most"] <= 5
-        assert sum(report["faults"].values()) >= 3
-        assert report["from_memory"] > 1000
-        assert sum(report["checks"].values()) > 100
+        assert sum(report["faults"].values()) >= 1
+        assert report["from_memory"] > 300
+        assert sum(report["checks"].values()) > 30
         assert 0 < report["weight_most"] <= report["weight_allowed"]
         for shown in ("stale reads", "divergences", "slowest recovery", "Every promise was kept."):
-            assert shown in done.stdout
-
-    def test_it_ends_cleanly_on_ctrl_c(self) -> None:
-        running = subprocess.Popen(
-            command("--seconds", "600", "--symbols", "3", "--intervals", "1m"),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert running.stdout is not None
-        assert running.stdout.readline() is not None
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
-        assert running.returncode == 130, out + err
-        assert "Traceback" not in err
-        with pytest.raises(ProcessLookupError):
-            os.killpg(running.pid, 0)
+            assert shown in out
 
     def test_an_unknown_fault(self) -> None:
-        done = subprocess.run(command("--only", "earthquake"), cwd=ROOT, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2
-        assert "earthquake" in done.stderr
-        assert names()[0] in done.stderr
+        code, _, err = run("-m", "ats_sync", "stress", "--only", "earthquake")
+        assert code == 2
+        assert "earthquake" in err
+        assert names()[0] in err
 
 
 class TestAccounts:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..errors import DataError, RequestError
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 class CommandFailed(Exception):

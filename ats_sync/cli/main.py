@@ -1,6 +1,7 @@
 """Arguments, exit status, and what goes to stderr.
 
 0: done. 1: it failed, in plain words on stderr. 2: wrong usage, or a package is missing. 130: ended by Ctrl-C.
+143: ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from ..simulator import SimulatorError
 from ..venue.intervals import check_interval
 from ..venue.symbols import check_symbol
 from . import record, simulate
-from .failures import FAILED, INTERRUPTED, CommandFailed, need
+from .failures import FAILED, CommandFailed, need
+from .interrupts import interrupted_status
 
 T = TypeVar("T")
 
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return status
         except KeyboardInterrupt:
-            return INTERRUPTED
+            return interrupted_status()
         except CommandFailed as failure:
             return _told(str(failure), failure.status)
         except BrokenPipeError:
@@ -156,7 +158,7 @@ def _parser() -> ArgumentParser:
     command.add_argument("--threads", type=_whole(1, 64), default=5, metavar="N", help="of the scanner (5)")
     command.add_argument("--scans", type=_whole(1, 100), default=3, metavar="N", help="of each of the two (3)")
 
-    command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C")
+    command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C or SIGTERM")
     command.set_defaults(run=simulate.run)
     command.add_argument(
         "--port",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..simulator import serve_forever
-from .failures import INTERRUPTED, need
+from .failures import need
+from .interrupts import interrupted_status
 
 
 def run(options: Namespace) -> int:
-    """Serve until Ctrl-C, which is the only way it ends well."""
+    """Serve until Ctrl-C or SIGTERM, the only ways it ends well."""
     need("simulate", "aiohttp", *(("trustme",) if options.tls else ()))
     serve_forever(
         port=options.port, symbols=options.symbols, seed=options.seed, latency=options.latency, tls=options.tls
     )
-    return INTERRUPTED
+    return interrupted_status()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..stress import Options, Report, names, run_stress
-from .failures import FAILED, INTERRUPTED, OK, USAGE, CommandFailed
+from .failures import FAILED, OK, USAGE, CommandFailed
+from .interrupts import interrupted_status
 from .screen import Screen, Table
 
 
@@ -39,7 +40,7 @@ def run(options: Namespace) -> int:
         _write(report, options.json)
     _show(screen, report)
     if report.interrupted:
-        return INTERRUPTED
+        return interrupted_status()
     return OK if report.kept else FAILED
 
 
@@ -53,7 +54,7 @@ def _show(screen: Screen, report: Report) -> None:
     for example in report.examples:
         screen.line(example)
     if report.interrupted:
-        screen.line("Ended early by Ctrl-C.")
+        screen.line("Ended early.")
     elif report.kept:
         screen.line("Every promise was kept.")
     else:
@@ -66,4 +67,4 @@ def _write(report: Report, path: str) -> None:
     try:
         Path(path).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise CommandFailed(f"the report can not be written to {path}: {error}") from error
+        raise CommandFailed(f"the report cannot be written to {path}: {error}") from error

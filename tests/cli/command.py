@@ -1,16 +1,20 @@
-"""The command as a child process, and what it leaves behind."""
+"""Python programs as child processes, which never outlive their test, and what they leave behind."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 100.0
+"""Seconds that a program may run, on a machine that has little time for it, before it is killed."""
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -19,34 +23,61 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **(extra or {})}
 
 
-def start(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a Python program: its arguments as for the interpreter."""
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        env=environment(env),
-        # A test run in the background of a shell ignores Ctrl-C, and its children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+@contextmanager
+def interrupts(*, ignored: bool = False) -> Iterator[None]:
+    """Processes started meanwhile heed Ctrl-C (or ignore it), whatever started the tests."""
+    # A signal with a handler is reset in the new program, one that is ignored stays ignored.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a process that leads a session, and everything in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def start(
+    *arguments: str, env: Mapping[str, str] | None = None, ignores_interrupts: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program (its arguments as for the interpreter) until the end of the block at the latest."""
+    with interrupts(ignored=ignores_interrupts):
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment(env),
+            start_new_session=True,
+        )
+    # Reading its output has no bound of its own.
+    too_late = threading.Timer(PATIENCE, kill, (process,))
+    too_late.daemon = True
+    too_late.start()
+    with process:
+        try:
+            yield process
+        finally:
+            too_late.cancel()
+            kill(process)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit status and output, once it has ended."""
-    try:
-        out, err = process.communicate(timeout=PATIENCE)
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
 def run(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     """Start and wait."""
-    return finish(start(*arguments, env=env))
+    with start(*arguments, env=env) as process:
+        return finish(process)
 
 
 def until_line(process: subprocess.Popen[str], text: str) -> str:

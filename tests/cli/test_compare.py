@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 
 import pytest
 
@@ -13,8 +12,7 @@ from ats_sync.cli import main
 from ats_sync.cli.compare import ROWS, SCAN, Scan, _compared
 from ats_sync.simulator import SimulatedExchange
 
-from ..support import until
-from .command import children, finish, run, runs, start, until_line
+from .command import run
 
 
 def figures(out: str) -> dict[str, list[str]]:
@@ -70,18 +68,6 @@ def test_where_the_manager_may_not_start_by_itself(
     monkeypatch.setenv("ATS_SYNC_AUTOSTART", "0")
     assert main(["compare", "--live", "--symbols", "1", "--scans", "1"]) == 1
     assert "ATS_SYNC_AUTOSTART=0" in capsys.readouterr().err
-
-
-def test_ctrl_c_ends_it_also_while_a_call_waits() -> None:
-    process = start("-m", "ats_sync", "compare", "--symbols", "40", "--latency", "2")
-    until_line(process, "40 symbols")
-    started = children(process)
-    assert started
-    process.send_signal(signal.SIGINT)
-    code, _, err = finish(process)
-    assert code == 130
-    assert err == ""
-    until(lambda: not any(map(runs, started)), what="the exchange's process ends")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import re
-import signal
 
 import pytest
 
@@ -16,8 +15,7 @@ from ats_sync.cli.failures import CommandFailed
 from ats_sync.cli.screen import Screen
 from ats_sync.simulator import SimulatedExchange
 
-from ..support import until
-from .command import children, finish, run, runs, start, until_line
+from .command import run
 from .test_scanner import Market
 
 SCAN = re.compile(r"^(.+): (\d+) symbols in \d+ ms, requests caused by the scan: (\d+)$", re.MULTILINE)
@@ -58,18 +56,6 @@ def test_the_whole_demo_on_its_own_exchange() -> None:
     assert re.search(r"requests refused for their rate +0$", out, re.MULTILINE)
     assert "stream connection" in err
     assert "Traceback" not in err
-
-
-def test_ctrl_c_is_130_and_leaves_no_process() -> None:
-    process = start("-m", "ats_sync", "demo", "--symbols", "6", "--seconds", "60")
-    until_line(process, "requests caused by the scan: 0")
-    started = children(process)
-    assert started
-    process.send_signal(signal.SIGINT)
-    code, _, err = finish(process)
-    assert code == 130
-    assert err == ""
-    until(lambda: not any(map(runs, started)), what="the exchange's process ends")
 
 
 def test_live_follows_the_busiest_of_the_exchange_in_the_environment(

@@ -11,7 +11,7 @@ import pytest
 from ats_sync.cli import main
 from ats_sync.simulator import SimulatedExchange
 
-from .command import run, start
+from .command import PATIENCE, run, start
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -109,14 +109,13 @@ def test_the_module_runs_as_a_program_without_a_stack_trace() -> None:
 
 
 def test_a_reader_that_leaves_is_no_stack_trace(exchange: SimulatedExchange, tmp_path: Path) -> None:
-    process = start("-m", "ats_sync", "record", str(tmp_path / "a"), "--seconds", "1", env=exchange.environment())
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    err = process.stderr.read()
-    assert process.wait(30) == 1
-    assert err == ""
-    process.stderr.close()
+    arguments = ["record", str(tmp_path / "a"), "--seconds", "1"]
+    with start("-m", "ats_sync", *arguments, env=exchange.environment()) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(PATIENCE) == 1
 
 
 def test_warnings_of_the_library_are_shown_and_its_logger_is_left_as_it_was(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,6 @@ from ats_sync import Config, InvalidArgument
 from ats_sync.cli import main
 from ats_sync.cli.record import Recorder, check_stream
 from ats_sync.simulator import SimulatedExchange
-
-from .command import finish, start
 
 LINE = re.compile(r"(\d{10}\.\d+): (.*)")
 ANSWER = re.compile(r"(http\S+) -> (\d{10}\.\d+): (.*)")
@@ -139,19 +135,6 @@ def test_a_refused_stream_ends_it(
     at_exchange.handshake(451)
     assert main(["record", str(tmp_path / "a"), "--seconds", "30", "--symbols", "BTCUSDT"]) == 1
     assert "451" in capsys.readouterr().err
-
-
-def test_ctrl_c_is_130_and_leaves_whole_lines(exchange: SimulatedExchange, tmp_path: Path) -> None:
-    directory = tmp_path / "a"
-    process = start("-m", "ats_sync", "record", str(directory), "--seconds", "60", env=exchange.environment())
-    pause = threading.Event()
-    while not (directory / "stream.txt").exists() or (directory / "stream.txt").stat().st_size < 20_000:
-        assert process.poll() is None
-        pause.wait(0.05)
-    process.send_signal(signal.SIGINT)
-    code, out, err = finish(process)
-    assert (code, out, err) == (130, "", "")
-    assert frames(directory)
 
 
 def test_books_go_to_their_own_route_and_a_url_has_at_most_200_streams() -> None:

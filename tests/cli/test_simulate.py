@@ -10,8 +10,7 @@ import requests
 
 from ats_sync.cli import main
 
-from ..support import until
-from .command import children, finish, runs, start, until_line
+from .command import finish, start, until_line
 
 
 def four_free_ports() -> int:
@@ -28,25 +27,21 @@ def four_free_ports() -> int:
     raise AssertionError("no four free ports in a row")
 
 
-def test_it_serves_until_ctrl_c() -> None:
+def test_it_serves_and_says_where() -> None:
     port = four_free_ports()
-    process = start("-m", "ats_sync", "simulate", "--symbols", "5", "--port", str(port))
-    shown = until_line(process, "Ctrl-C")
-    exports = dict(line[len("export ") :].split("=", 1) for line in shown.splitlines() if line.startswith("export "))
-    assert exports == {
-        "BINANCE_FAPI_BASE": f"http://127.0.0.1:{port}",
-        "BINANCE_SPOT_BASE": f"http://127.0.0.1:{port + 1}",
-        "BINANCE_FSTREAM_BASE": f"ws://127.0.0.1:{port + 2}",
-        "BINANCE_SPOT_STREAM_BASE": f"ws://127.0.0.1:{port + 3}",
-    }
-    info = requests.get(exports["BINANCE_FAPI_BASE"] + "/fapi/v1/exchangeInfo", timeout=10).json()
-    assert len(info["symbols"]) == 5
-    started = children(process)
-    assert started
-    process.send_signal(signal.SIGINT)
-    code, _, err = finish(process)
-    assert (code, err) == (130, "")
-    until(lambda: not any(map(runs, started)), what="the exchange's process ends")
+    with start("-m", "ats_sync", "simulate", "--symbols", "5", "--port", str(port)) as process:
+        shown = until_line(process, "Ctrl-C")
+        exports = dict(line[len("export ") :].split("=", 1) for line in shown.splitlines() if line.startswith("export "))
+        assert exports == {
+            "BINANCE_FAPI_BASE": f"http://127.0.0.1:{port}",
+            "BINANCE_SPOT_BASE": f"http://127.0.0.1:{port + 1}",
+            "BINANCE_FSTREAM_BASE": f"ws://127.0.0.1:{port + 2}",
+            "BINANCE_SPOT_STREAM_BASE": f"ws://127.0.0.1:{port + 3}",
+        }
+        info = requests.get(exports["BINANCE_FAPI_BASE"] + "/fapi/v1/exchangeInfo", timeout=10).json()
+        assert len(info["symbols"]) == 5
+        process.send_signal(signal.SIGINT)
+        finish(process)
 
 
 def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

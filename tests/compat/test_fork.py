@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +10,7 @@ import pytest
 
 from ats_sync.simulator import SimulatedExchange
 
-from ..cli.command import ROOT, environment
-
-PATIENCE = 90.0
+from ..cli.command import run
 
 COMMON = """
 import json, logging, multiprocessing, os, sys, threading
@@ -40,7 +36,7 @@ def wait_for(condition):
         if condition():
             return
         pause.wait(0.02)
-    raise SystemExit("waited in vain")
+    raise SystemExit("the condition never came true")
 
 def warm():
     status = get_data_manager().status()
@@ -163,19 +159,10 @@ def exchange() -> Iterator[SimulatedExchange]:
 
 def told_by(script: str, exchange: SimulatedExchange) -> Any:
     extra = {**exchange.environment(), "ATS_SYNC_AUTOSTART": "1", "NO_PROXY": "127.0.0.1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=ROOT,
-        env=environment(extra),
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return json.loads(done.stdout)
+    code, out, err = run("-c", script, env=extra)
+    assert code == 0, err
+    assert "Traceback" not in err
+    return json.loads(out)
 
 
 def check_child(child: dict[str, Any]) -> None:

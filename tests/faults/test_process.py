@@ -77,7 +77,11 @@ class Client:
             text=True,
             env=environment,
         )
-        assert self.line() == "ready"
+        try:
+            assert self.line() == "ready"
+        except BaseException:
+            self.close()
+            raise
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -91,8 +95,14 @@ class Client:
         return answer
 
     def close(self) -> None:
+        """Let it end by itself, or else end it."""
         self.process.send_signal(signal.SIGCONT)
-        self.process.communicate(timeout=20)
+        try:
+            self.process.communicate(timeout=20)
+        except BaseException:
+            self.process.kill()
+            self.process.communicate()
+            raise
 
 
 def test_this_process_is_stopped_and_goes_on(ex: SimulatedExchange) -> None:

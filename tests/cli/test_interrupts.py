@@ -1,0 +1,71 @@
+"""Ctrl-C and SIGTERM end each command: its exit status, nothing on stderr, and no process left."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from ats_sync.simulator import SimulatedExchange
+
+from ..support import until
+from .command import children, finish, runs, start, until_line
+from .test_record import frames
+
+COMMANDS = {
+    "demo": (["--symbols", "6", "--seconds", "60"], "requests caused by the scan: 0"),
+    "simulate": (["--symbols", "5"], "Ctrl-C"),
+    "compare": (["--symbols", "40", "--latency", "2"], "40 symbols"),
+    "stress": (["--symbols", "3", "--intervals", "1m", "--seconds", "600"], "3 symbols"),
+}
+"""Of each command arguments with which it runs on, and what it shows in the midst of its work."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_signal_ends_a_command_and_its_exchange(command: str, number: signal.Signals) -> None:
+    arguments, shown = COMMANDS[command]
+    with start("-m", "ats_sync", command, *arguments) as process:
+        until_line(process, shown)
+        started: list[int] = until(lambda: children(process), what="the exchange's process")
+        process.send_signal(number)
+        code, _, err = finish(process)
+        assert (code, err) == (128 + number, "")
+        until(lambda: not any(map(runs, started)), what="the exchange's process ends")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_a_recording_with_whole_lines(number: signal.Signals, tmp_path: Path) -> None:
+    stream = tmp_path / "a" / "stream.txt"
+    with SimulatedExchange(["BTCUSDT", "ETHUSDT"], seed=7) as exchange:
+        arguments = ["record", str(stream.parent), "--seconds", "600"]
+        with start("-m", "ats_sync", *arguments, env=exchange.environment()) as process:
+
+            def records() -> bool:
+                assert process.poll() is None
+                return stream.exists() and stream.stat().st_size > 20_000
+
+            until(records, 60.0)
+            process.send_signal(number)
+            assert finish(process) == (128 + number, "", "")
+    assert frames(stream.parent)
+
+
+def test_where_interrupts_are_ignored_sigterm_ends_it() -> None:
+    """As under nohup, or in the background of a shell script."""
+    with start("-m", "ats_sync", "simulate", "--symbols", "2", ignores_interrupts=True) as process:
+        until_line(process, "Ctrl-C")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        code, _, err = finish(process)
+        assert (code, err) == (128 + signal.SIGTERM, "")
+
+
+def test_a_second_sigterm_does_not_disturb_the_cleaning_up() -> None:
+    with start("-m", "ats_sync", "demo", "--symbols", "3", "--seconds", "60") as process:
+        until_line(process, "3 symbols")
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        code, _, err = finish(process)
+        assert (code, err) == (128 + signal.SIGTERM, "")
