@@ -40,7 +40,6 @@ TEST = [
     *DEMO,
     *FRAMES,
     "pytest>=8",
-    "pytest-rerunfailures>=14",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.7",
     "responses>=0.25",

@@ -1,53 +1,64 @@
-"""What every test gets: a check that it leaves no thread of ours behind."""
+"""What every test gets: fresh examples, and a check that it leaves no thread of ours and no process behind."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
-# The same examples at each run; with ATS_EXPLORE in the environment others.
-hypothesis.settings.register_profile("usual", derandomize="ATS_EXPLORE" not in os.environ)
-hypothesis.settings.load_profile("usual")
+from . import leftovers, sharing
+
+# Other examples at each run, also where CI is set; what fails is printed so that it can be repeated. A machine that has
+# no time for the tests breaks no property.
+hypothesis.settings.register_profile(
+    "fresh",
+    derandomize=False,
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("fresh")
 
 RECORDING = Path(__file__).parents[2] / "shared" / "recordings" / "binance-usdm-2021-07-22"
-GRACE = 5.0
 HERE = Path(__file__).parent
-REAL_TIME = {
-    *("cli", "compat", "examples", "faults", "runtime", "simulator", "transport"),
-    *("test_depth.py", "test_manager.py", "test_stress.py"),
-}
-"""Folders and files of tests that run on real sockets and the machine's own clock."""
-LONGEST = {"test_stress.py", "test_mixed.py", "test_events.py", "test_rest.py"}
 
 
-def our_threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("ats-")}
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test after which an ``ats-`` thread runs that did not run before it."""
-    before = our_threads()
-    yield
-    left = our_threads() - before
-    # The request threads of a manager that a wider fixture owns come and go.
-    if request.node.get_closest_marker("shared_threads") is not None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite is shared by several processes, a few tests by none, unless the command says otherwise."""
+    option = config.option
+    if not hasattr(option, "numprocesses") or "PYTEST_XDIST_WORKER" in os.environ:
         return
-    for thread in left:
-        thread.join(GRACE)
-    alive = sorted(thread.name for thread in left if thread.is_alive())
-    assert not alive, f"threads left behind: {alive}"
+    whole = {Path(argument).resolve() for argument in config.args} <= {HERE, HERE.parent}
+    if option.numprocesses is None and whole and not (option.collectonly or option.usepdb):
+        option.numprocesses = sharing.processes()
+    if option.numprocesses and option.dist == "no":
+        option.dist = "loadfile"
+    option.loadscopereorder = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return sharing.Sharing(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest goes first, so that two processes end together. What runs on real sockets and a real clock
-    gets a second try: while a machine has no time for it, streams are late, and then reads rightly ask REST."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=sharing.by_length)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test after which a thread of ours or a process runs that did not run before it."""
+    threads, processes = leftovers.our_threads(), leftovers.children()
+    yield
+    # The request threads of a manager that a wider fixture owns come and go.
+    if request.node.get_closest_marker("shared_threads") is None:
+        leftovers.check_threads(threads)
+    leftovers.check_processes(processes, request.node.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,7 @@ from ats_sync import (
 )
 from ats_sync.simulator import SimulatedExchange
 
-from .support import reads
-
-PATIENCE = 30.0
+from .support import PATIENCE, from_memory
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +52,7 @@ class TestLife:
             DataManager(["BTCUSDT"], ["1h"], config=ex.config()) as dm,
         ):
             assert ex.fapi_url.startswith("https://")
-            assert len(dm.get_klines("BTCUSDT", "1h", 10)) == 10
-            assert reads(dm) == 0
+            assert len(from_memory(dm, lambda: dm.get_klines("BTCUSDT", "1h", 10))) == 10
 
     def test_closing_is_quick_while_connections_hang(self, exchange: SimulatedExchange) -> None:
         before = set(threading.enumerate())

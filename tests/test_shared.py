@@ -5,7 +5,7 @@ import pytest
 from ats_sync import get_data_manager, reset_data_manager, shared
 from ats_sync.simulator import SimulatedExchange
 
-from .support import reads
+from .support import from_memory
 
 
 def test_the_shared_manager(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,8 +19,7 @@ def test_the_shared_manager(monkeypatch: pytest.MonkeyPatch) -> None:
             dm.initialize([first], ["1h"])
             dm.initialize([second], ["1h"])
             assert dm.symbols == (first, second)
-            assert len(dm.get_klines(second, "1h", 10)) == 10
-            assert reads(dm) == 0
+            assert len(from_memory(dm, lambda: dm.get_klines(second, "1h", 10))) == 10
         finally:
             reset_data_manager()
 

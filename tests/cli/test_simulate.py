@@ -31,7 +31,9 @@ def test_it_serves_and_says_where() -> None:
     port = four_free_ports()
     with start("-m", "ats_sync", "simulate", "--symbols", "5", "--port", str(port)) as process:
         shown = until_line(process, "Ctrl-C")
-        exports = dict(line[len("export ") :].split("=", 1) for line in shown.splitlines() if line.startswith("export "))
+        exports = dict(
+            line[len("export ") :].split("=", 1) for line in shown.splitlines() if line.startswith("export ")
+        )
         assert exports == {
             "BINANCE_FAPI_BASE": f"http://127.0.0.1:{port}",
             "BINANCE_SPOT_BASE": f"http://127.0.0.1:{port + 1}",

@@ -18,7 +18,7 @@ from ats_sync import DataManager, NotRunning, StaleDataError, reset_data_manager
 from ats_sync.simulator import SimulatedExchange
 from compat.unified_data_manager import UnifiedDataManager, get_data_manager
 
-from ..support import all_live, reads, until
+from ..support import all_live, from_memory, reads, until
 from .conftest import STRANGER, SYMBOLS
 
 QUIET = SYMBOLS[1]
@@ -69,30 +69,32 @@ def test_one_for_the_process() -> None:
 class TestReads:
     def test_are_answered_on_the_loop_from_memory(self, live: DataManager, exchange: SimulatedExchange) -> None:
         manager = get_data_manager()
-        before = reads(live)
-        rows = run_on_the_loop(lambda: manager.get_klines(QUIET.lower(), "1h"))
-        assert len(rows) == 300
-        assert [type(item) for item in rows[0]] == [int, *[float] * 5, int, float, int, *[float] * 3]
-        truth = exchange.rest("/fapi/v1/klines", symbol=QUIET, interval="1h", limit=300)
-        assert [row[4] for row in rows] == [float(row[4]) for row in truth]
-        history = run_on_the_loop(lambda: manager.get_oi_history(QUIET.lower()))
-        assert len(history) == 100
-        assert set(history[0]) == {"timestamp", "sumOpenInterest", "sumOpenInterestValue"}
-        book = run_on_the_loop(lambda: manager.get_orderbook(QUIET.lower(), 7))
-        levels = exchange.rest("/fapi/v1/depth", symbol=QUIET, limit=10)["bids"][:7]
-        assert book["bids"] == [[float(price), float(quantity)] for price, quantity in levels]
-        assert len(book["asks"]) == 7
-        funding = run_on_the_loop(lambda: manager.get_funding_rate(QUIET.lower()))
-        assert set(funding) == {"rate", "nextTime", "markPrice", "timestamp"}
-        price = run_on_the_loop(lambda: manager.get_spot_price(QUIET.lower()))
-        assert price == float(exchange.rest("/api/v3/ticker/price", symbol=QUIET)["price"])
-        trades = run_on_the_loop(lambda: manager.get_liquidation_trades(QUIET.lower(), 9))
-        truth = exchange.rest("/fapi/v1/aggTrades", symbol=QUIET, limit=9)
-        assert trades == [
-            {"price": float(row["p"]), "qty": float(row["q"]), "time": row["T"], "isBuyerMaker": row["m"]}
-            for row in truth
-        ]
-        assert reads(live) == before
+
+        def scan() -> None:
+            rows = run_on_the_loop(lambda: manager.get_klines(QUIET.lower(), "1h"))
+            assert len(rows) == 300
+            assert [type(item) for item in rows[0]] == [int, *[float] * 5, int, float, int, *[float] * 3]
+            truth = exchange.rest("/fapi/v1/klines", symbol=QUIET, interval="1h", limit=300)
+            assert [row[4] for row in rows] == [float(row[4]) for row in truth]
+            history = run_on_the_loop(lambda: manager.get_oi_history(QUIET.lower()))
+            assert len(history) == 100
+            assert set(history[0]) == {"timestamp", "sumOpenInterest", "sumOpenInterestValue"}
+            book = run_on_the_loop(lambda: manager.get_orderbook(QUIET.lower(), 7))
+            levels = exchange.rest("/fapi/v1/depth", symbol=QUIET, limit=10)["bids"][:7]
+            assert book["bids"] == [[float(price), float(quantity)] for price, quantity in levels]
+            assert len(book["asks"]) == 7
+            funding = run_on_the_loop(lambda: manager.get_funding_rate(QUIET.lower()))
+            assert set(funding) == {"rate", "nextTime", "markPrice", "timestamp"}
+            price = run_on_the_loop(lambda: manager.get_spot_price(QUIET.lower()))
+            assert price == float(exchange.rest("/api/v3/ticker/price", symbol=QUIET)["price"])
+            trades = run_on_the_loop(lambda: manager.get_liquidation_trades(QUIET.lower(), 9))
+            truth = exchange.rest("/fapi/v1/aggTrades", symbol=QUIET, limit=9)
+            assert trades == [
+                {"price": float(row["p"]), "qty": float(row["q"]), "time": row["T"], "isBuyerMaker": row["m"]}
+                for row in truth
+            ]
+
+        from_memory(live, scan)
 
     def test_that_ask_rest_do_not_hold_up_the_loop(self, live: DataManager, exchange: SimulatedExchange) -> None:
         manager = get_data_manager()

@@ -16,8 +16,8 @@ KLINES, DEPTH, AGG_TRADES = "/fapi/v1/klines", "/fapi/v1/depth", "/fapi/v1/aggTr
 BEHIND = 4.5
 """Seconds that an answer from memory may be behind: 3 s without life on a connection, the stream's period, and some
 for a busy machine."""
-WELL_WITHIN = 30.0
-"""What the library promises."""
+MOST_BEHIND = 500
+"""How far the exchange itself may be behind its clock (ms) for its streams to be in time."""
 
 
 def well(dm: DataManager, ex: SimulatedExchange) -> bool:
@@ -33,11 +33,11 @@ def well(dm: DataManager, ex: SimulatedExchange) -> bool:
 
 
 def all_well(dm: DataManager, ex: SimulatedExchange) -> None:
-    """Wait for it as long as is promised."""
+    """Wait for it. (That 30 s are enough is shown on virtual time, and by the stress test.)"""
     try:
-        until(lambda: well(dm, ex), WELL_WITHIN)
+        until(lambda: well(dm, ex))
     except AssertionError:
-        raise AssertionError(f"not well within {WELL_WITHIN:g} s: {dm.status()}") from None
+        raise AssertionError(f"not well again: {dm.status()}") from None
 
 
 def whole(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int = 200) -> bool:
@@ -46,10 +46,18 @@ def whole(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int = 200)
     return bool(held == ex.rest(AGG_TRADES, symbol=symbol, fromId=held[0]["a"], limit=len(held)))
 
 
-def passed(ex: SimulatedExchange, seconds: float) -> None:
-    """Wait until this much of the exchange's time has passed."""
+def passed(ex: SimulatedExchange, seconds: float) -> bool:
+    """Wait until this much of the exchange's time has passed; whether it was in time all the while."""
     end = ex.now() + seconds * 1000
-    until(lambda: ex.now() >= end, seconds + 30.0)
+    behind = [0]
+
+    def over() -> bool:
+        stats = ex.stats()
+        behind.append(stats.behind_ms)
+        return stats.time >= end
+
+    until(over, seconds + 60.0)
+    return max(behind) <= MOST_BEHIND
 
 
 class Truth:
@@ -96,7 +104,17 @@ class Truth:
 
 
 def fresh_or_loud(dm: DataManager, ex: SimulatedExchange) -> int:
-    """Sample the truth, let the bound pass, read everything; how many reads were answered."""
-    truth = Truth(ex, dm)
-    passed(ex, BEHIND)
-    return truth.check()
+    """Sample the truth, let the bound pass, read everything; how many reads were answered.
+
+    Again, where the machine had so little time for the exchange that its streams were late by themselves."""
+    found: list[int] = []
+
+    def in_time() -> bool:
+        truth = Truth(ex, dm)
+        if not passed(ex, BEHIND):
+            return False
+        found.append(truth.check())
+        return True
+
+    until(in_time)
+    return found[0]

@@ -6,58 +6,30 @@ import threading
 
 import pytest
 
-from ats_sync import AtsSyncError, DataManager, Overall, StaleDataError
+from ats_sync import AtsSyncError, DataManager, StaleDataError
 from ats_sync.simulator import SimulatedExchange
 
-from ..support import reads, until
-from .helpers import BEHIND, Truth, all_well, fresh_or_loud, passed, well
+from ..support import until
+from .helpers import all_well, fresh_or_loud, passed
 
 pytestmark = pytest.mark.shared_threads
-
-
-def degraded(dm: DataManager) -> bool:
-    return dm.status().state is Overall.DEGRADED
 
 
 def test_half_open(ex: SimulatedExchange, dm: DataManager) -> None:
     before = dm.get_stats()["ws_reconnects"]
     assert ex.cut(how="half_open") == 2
-    truth = Truth(ex, dm)
-    passed(ex, BEHIND)
-    assert truth.check() > 0
+    assert fresh_or_loud(dm, ex) > 0
     until(lambda: dm.get_stats()["ws_reconnects"] >= before + 2)
-    all_well(dm, ex)
-
-
-def test_bytes_that_trickle(ex: SimulatedExchange, dm: DataManager) -> None:
-    ex.trickle(400.0, "streams")
-    until(lambda: degraded(dm))
-    ex.trickle(None, "streams")
-    all_well(dm, ex)
-
-
-def test_everything_frozen(ex: SimulatedExchange, dm: DataManager) -> None:
-    ex.freeze(what="streams")
-    until(lambda: degraded(dm))
-    assert fresh_or_loud(dm, ex) > 0, "REST answers meanwhile"
-    ex.thaw()
-    all_well(dm, ex)
-
-
-def test_an_age_limit_of_seconds(ex: SimulatedExchange, dm: DataManager) -> None:
-    attempts = ex.stats().connection_attempts
-    ex.age_limit(1.0)
-    until(lambda: ex.stats().connection_attempts >= attempts + 4, 30.0)
-    ex.age_limit(None)
     all_well(dm, ex)
 
 
 def test_server_pings_are_answered(ex: SimulatedExchange, dm: DataManager) -> None:
     before = dm.get_stats()["ws_reconnects"]
-    ex.ping_every(0.2, 0.8)
-    passed(ex, 2.0)
+    attempts = ex.stats().connection_attempts
+    ex.ping_every(0.2, 4.0)
+    passed(ex, 5.0)
+    assert ex.stats().connection_attempts == attempts
     assert dm.get_stats()["ws_reconnects"] == before
-    assert dm.status().state is Overall.LIVE
 
 
 def test_handshakes_that_fail(ex: SimulatedExchange, dm: DataManager) -> None:
@@ -92,12 +64,11 @@ def test_streams_and_rest_down_at_once(ex: SimulatedExchange, dm: DataManager) -
     all_well(dm, ex)
 
 
-def test_a_hand_over_leaves_no_gap_and_needs_one_more_connection(ex: SimulatedExchange) -> None:
+def test_a_hand_over_needs_one_more_connection_and_readers_see_no_gap(ex: SimulatedExchange) -> None:
     symbols = ["BTCUSDT", "ETHUSDT"]
     others = ex.stats().connections_now
     with DataManager(symbols, ["1m"], config=ex.config(connection_max_age=2.0)) as dm:
         all_well(dm, ex)
-        before, asked = reads(dm), dm.get_stats()["rest_calls_by_cause"]["repair"]
         attempts = ex.stats().connection_attempts
         ids: dict[str, set[int]] = {symbol: set() for symbol in symbols}
         most = 0
@@ -108,17 +79,13 @@ def test_a_hand_over_leaves_no_gap_and_needs_one_more_connection(ex: SimulatedEx
             most = max(most, stats.connections_now - others)
             for symbol in symbols:
                 ids[symbol] |= {trade["id"] for trade in dm.get_agg_trades(symbol, 50)}
-            assert dm.status().state is Overall.LIVE
-            return stats.connection_attempts >= attempts + 3
+            return most >= 3 and stats.connection_attempts >= attempts + 3
 
-        until(replaced, 40.0)
+        until(replaced)
         assert most == 3
         for seen in ids.values():
             assert seen == set(range(min(seen), max(seen) + 1))
-        assert reads(dm) == before
-        assert dm.get_stats()["rest_calls_by_cause"]["repair"] == asked
-        assert dm.get_stats()["ws_reconnects"] == 0
-        assert well(dm, ex)
+        all_well(dm, ex)
 
 
 def test_readers_that_are_many_and_busy(ex: SimulatedExchange, dm: DataManager) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ats_sync import Clock, DataManager, Overall
+from ats_sync import Clock, DataManager
 from ats_sync.simulator import SimulatedExchange, before_turn
 from ats_sync.stress import checks
 from ats_sync.stress.manager import DisturbedTime
@@ -51,18 +51,6 @@ with DataManager([symbol], ["1m"]) as dm:
 def ex() -> Iterator[SimulatedExchange]:
     with SimulatedExchange(SYMBOLS, seed=9, start=before_turn("1m", 15.0)) as exchange:
         yield exchange
-
-
-def test_the_exchange_is_stopped_for_five_seconds(ex: SimulatedExchange) -> None:
-    with DataManager(SYMBOLS, ["1m"], config=ex.config(reconnect_min=0.2, read_timeout=1.0)) as dm:
-        all_well(dm, ex)
-        os.kill(ex.pid, signal.SIGSTOP)
-        try:
-            until(lambda: dm.status().state is Overall.DEGRADED, 10.0)
-            until(lambda: dm.get_stats()["ws_reconnects"] > 0, 15.0, "it is silent for too long")
-        finally:
-            os.kill(ex.pid, signal.SIGCONT)
-        all_well(dm, ex)
 
 
 class Client:
@@ -134,17 +122,6 @@ def test_this_process_is_stopped_and_goes_on(ex: SimulatedExchange) -> None:
         assert all(row == true[row[0]] for row in rows[:-1])
     finally:
         client.close()
-
-
-@pytest.mark.parametrize("wall", [600.0, -600.0])
-def test_the_machine_s_wall_clock_jumps(ex: SimulatedExchange, wall: float) -> None:
-    time = DisturbedTime()
-    with DataManager(SYMBOLS, ["1m"], config=ex.config(), clock=Clock(time)) as dm:
-        all_well(dm, ex)
-        time.jump(wall)
-        if wall > 0:
-            assert fresh_or_loud(dm, ex) > 0
-        all_well(dm, ex)
 
 
 def test_the_steady_clock_stands_still(ex: SimulatedExchange) -> None:

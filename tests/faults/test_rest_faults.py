@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
 
 import pytest
 
@@ -11,8 +10,7 @@ from ats_sync import AtsSyncError, DataError, DataManager, StartTimeout
 from ats_sync.simulator import SimulatedExchange, before_turn
 from ats_sync.simulator.controls import RestFaultKind
 
-from ..support import until
-from .helpers import KLINES, all_well, fresh_or_loud
+from .helpers import KLINES, all_well
 
 pytestmark = pytest.mark.shared_threads
 
@@ -25,28 +23,12 @@ def test_wrong_answers(ex: SimulatedExchange, dm: DataManager) -> None:
     all_well(dm, ex)
 
 
-@pytest.mark.parametrize("kind", ["timeout", "trickle"])
-def test_answers_that_never_end(ex: SimulatedExchange, dm: DataManager, kind: Literal["timeout", "trickle"]) -> None:
-    ex.fail_rest(kind, KLINES)
+def test_answers_that_never_end(ex: SimulatedExchange, dm: DataManager) -> None:
+    ex.fail_rest("trickle", KLINES)
     ex.cut("market", "reset")
     with pytest.raises(DataError):
         dm.get_klines(dm.symbols[0], "1m", 700)
     ex.clear_faults()
-    all_well(dm, ex)
-
-
-def test_a_lagging_replica(ex: SimulatedExchange, dm: DataManager) -> None:
-    ex.lagging_replica(10.0)
-    ex.cut(how="reset")
-    until(lambda: all(each.state == "open" and each.acknowledged for each in dm.status().connections))
-    ex.lagging_replica(None)
-    assert fresh_or_loud(dm, ex) > 0
-    all_well(dm, ex)
-
-
-def test_slow_answers(ex: SimulatedExchange, dm: DataManager) -> None:
-    ex.latency(0.4)
-    ex.cut(how="reset")
     all_well(dm, ex)
 
 
@@ -59,26 +41,6 @@ def test_told_to_wait_nothing_is_sent(ex: SimulatedExchange, dm: DataManager) ->
     late = [each for each in ex.request_log() if each.waited is not None and each.waited > 1500]
     assert late == []
     assert ex.stats().fapi.while_told_to_wait - before <= dm.config.max_rest_threads
-
-
-def test_the_weight_of_another_program() -> None:
-    with (
-        SimulatedExchange(["BTCUSDT"], seed=3, start=before_turn("1m", 8.0)) as own,
-        DataManager(["BTCUSDT"], ["1h"], config=own.config(read_timeout=1.0)) as dm,
-    ):
-        all_well(dm, own)
-        turn = (own.now() // 60_000 + 1) * 60_000
-        own.spend_weight(2300)
-        dm.get_klines("BTCUSDT", "1h", 10, max_age=0)  # its answer tells what others have used
-        sent = own.stats().fapi.requests
-        with pytest.raises(DataError, match="budget") as caught:
-            dm.get_klines("BTCUSDT", "1h", 10, max_age=0)
-        assert caught.value.retry_at is not None
-        assert own.stats().fapi.requests == sent
-        assert len(dm.get_klines("BTCUSDT", "1h", 10)) == 10, "memory is not concerned"
-        until(lambda: own.now() > turn + 100, 20.0)
-        assert len(dm.get_klines("BTCUSDT", "1h", 10, max_age=0)) == 10
-        assert own.stats().fapi.refused_429 == 0
 
 
 def test_a_restart_loop_stays_inside_the_budget() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +19,8 @@ import requests
 from ats_sync.simulator import ApiError, SimulatedExchange, SimulatorError, before_midnight
 from ats_sync.simulator.exchange import serve_forever
 
+from ..cli.command import environment, finish, start
 from .plain import rest, stream, until
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def alive(pid: int) -> bool:
@@ -39,17 +40,21 @@ def refuses(url: str) -> bool:
     return False
 
 
-def python(code: str, **options: Any) -> subprocess.Popen[str]:
-    """A program that has the library at hand."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
+@contextmanager
+def python(code: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A program that has the library at hand, until the end of the block."""
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(),
         **options,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_closing_leaves_nothing() -> None:
@@ -158,7 +163,7 @@ def test_bad_arguments_are_refused_before_anything_starts() -> None:
 def test_its_clock_starts_where_it_is_told() -> None:
     midnight = before_midnight(0.5) + 500
     with SimulatedExchange(["BTCUSDT"], start=midnight - 500, in_thread=True) as ex:
-        assert midnight - 500 <= ex.now() < midnight
+        assert midnight - 500 <= ex.now() < midnight + 60_000
         until(lambda: ex.now() > midnight + 100)
         rows = ex.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1d", limit=2)
         assert rows[-1][0] == midnight
@@ -238,7 +243,7 @@ if __name__ == "__main__":
 
 
 def test_serving_until_ctrl_c() -> None:
-    with python(SERVER, start_new_session=True) as server:
+    with start("-c", SERVER) as server:
         assert server.stdout is not None
         said = [server.stdout.readline()]
         while "Ctrl-C" not in said[-1]:
@@ -248,9 +253,9 @@ def test_serving_until_ctrl_c() -> None:
         with requests.Session() as session:
             session.trust_env = False
             assert session.get(exports["BINANCE_FAPI_BASE"] + "/fapi/v1/ping", timeout=5).status_code == 200
-            os.killpg(server.pid, 2)
-            _, errors = server.communicate(timeout=15)
-            assert (server.returncode, errors) == (0, "")
+            os.killpg(server.pid, signal.SIGINT)
+            code, _, errors = finish(server)
+            assert (code, errors) == (0, "")
             with pytest.raises(requests.exceptions.ConnectionError):
                 session.get(exports["BINANCE_FAPI_BASE"] + "/fapi/v1/ping", timeout=5)
 

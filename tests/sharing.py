@@ -1,0 +1,59 @@
+"""Which process runs which test file: many that wait at once, few that compute."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePosixPath
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+COMPUTING = frozenset({"engine", "market", "properties", "reads", "store", "venue"})
+"""Folders of tests without sockets and clocks, which would take all the time of a core."""
+LONGEST = (
+    *("tests/test_stress.py", "tests/compat/test_scan.py", "tests/compat/test_migration.py", "tests/test_depth.py"),
+    *("tests/properties/test_rest.py", "tests/properties/test_events.py", "tests/examples/test_replay_recording.py"),
+    *("tests/examples/test_migration.py", "tests/test_manager.py", "tests/cli/test_demo.py"),
+)
+"""Files that take longest begin first, so that all processes end together."""
+PROCESSES_A_CORE = 3
+MOST_PROCESSES = 12
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes() -> int:
+    """Return how many processes share the whole suite."""
+    return min(PROCESSES_A_CORE * cores(), MOST_PROCESSES)
+
+
+def computes(file: str) -> bool:
+    """Return whether the tests of a file compute all the time instead of waiting for sockets and clocks."""
+    return bool(COMPUTING & set(PurePosixPath(file).parts))
+
+
+class Sharing(LoadFileScheduling):  # type: ignore[misc, unused-ignore]
+    """Gives out whole files. While files that wait are left, at most every second core computes."""
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        computing = sum(map(self._is_computing, self.assigned_work))
+        enough = computing >= max(1, cores() // 2)
+        for file in self.workqueue:
+            if computes(file) is not enough:
+                self.workqueue.move_to_end(file, last=False)
+                break
+        super()._assign_work_unit(node)
+
+    def _is_computing(self, node: WorkerController) -> bool:
+        units = self.assigned_work[node]
+        return any(computes(file) and not all(done.values()) for file, done in units.items())
+
+
+def by_length(item: pytest.Item) -> int:
+    """Return where the item's file stands among those that take longest; the sort key of the collected items."""
+    file = item.nodeid.partition("::")[0]
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST)
