@@ -23,6 +23,8 @@ class Kind(str, Enum):
     OPEN_INTEREST = "oi"
     SPOT = "spot"
     LISTINGS = "listings"
+    CONTRACTS = "contracts"
+    """Listings and status changes as they happen."""
     CLOCK = "clock"
     TICKERS = "tickers"
     """Last trade ids of all symbols: witnesses against dead streams."""
@@ -56,6 +58,8 @@ class Cause(str, Enum):
 
 
 CANDLES = frozenset({Kind.KLINES, Kind.SPOT_KLINES})
+STREAM_ONLY = frozenset({Kind.LIQUIDATIONS, Kind.QUOTES, Kind.CONTRACTS})
+"""What comes by stream alone: no request serves it."""
 
 PRIORITY = {
     Cause.PROBE: 0,
@@ -131,6 +135,10 @@ FEEDS: dict[Kind, Feed] = {
             "last trade ids, to find dead streams by",
         ),
         Feed(Kind.QUOTES, True, True, None, None, True, None, None, False, 0.0, 9, False, "best quotes, likewise"),
+        Feed(
+            Kind.CONTRACTS, True, True, None, None, True, None, None, False, 0.0, 9, False,
+            "listings, delistings and halts as they happen",
+        ),
         Feed(
             Kind.LISTINGS, True, False, None, None, False, 3600.0, 3000.0, True, 86400.0, 0, False,
             "which symbols trade",

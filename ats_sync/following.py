@@ -42,6 +42,8 @@ class Following:
         """Follow these symbols, too, with these intervals."""
         life = self._life
         runtime = life.living()
+        if any(map(life.store.is_gone, symbols)):
+            life.reads.refresh_listings()  # It may have been listed since.
         life.check_listed(symbols)
         with life.lock:
             self._add(symbols)
@@ -83,8 +85,7 @@ class Following:
         demand = runtime.engine.demand
         series = life.store.get(key)
         if series is None:
-            listings = life.store.listings.get("info")
-            if key.kind is not Kind.SPOT_KLINES and listings is not None and key.symbol not in listings.value.trading:
+            if key.kind is not Kind.SPOT_KLINES and life.store.is_gone(key.symbol):
                 return
             with life.lock:
                 if life.runtime is not runtime:

@@ -124,14 +124,14 @@ class Lifecycle:
     def check_listed(self, symbols: Iterable[str]) -> None:
         """:class:`~ats_sync.errors.InvalidSymbol` where the exchange is known not to trade one of them."""
         listings = self.store.listings.get("info")
-        if listings is None:
+        gone = [symbol for symbol in symbols if self.store.is_gone(symbol)]
+        if listings is None or not gone:
             return
-        unknown = [symbol for symbol in symbols if symbol not in listings.value.listed]
+        unknown = [symbol for symbol in gone if symbol not in listings.value.listed]
         if unknown:
             raise InvalidSymbol(f"the exchange lists no perpetual {', '.join(unknown)}; check the spelling")
-        closed = [symbol for symbol in symbols if symbol not in listings.value.trading]
-        if closed:
-            raise InvalidSymbol(f"{', '.join(closed)}: listed, but not trading (any more, or not yet)")
+        closed = [f"{symbol} ({self.store.contract_status(symbol) or 'closed'})" for symbol in gone]
+        raise InvalidSymbol(f"{', '.join(closed)}: listed, but no longer trading")
 
     def close(self) -> None:
         """End every thread and connection within ``config.close_timeout`` seconds."""

@@ -19,7 +19,7 @@ from .runtime.courier import moment
 from .runtime.runtime import Runtime
 from .shapes import shape_book, shape_funding, shape_liquidations, shape_open_interest, shape_trades, shaped
 from .stats import statistics
-from .status import Overall, Status, connection_statuses, feed_statuses, last_updates
+from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates
 from .store.book import STREAMED_LEVELS
 from .tables import Candles, klines_array, klines_frame
 from .venue.books import Book
@@ -244,7 +244,10 @@ class DataManager:
         )
 
     def get_funding_rate(self, symbol: str, *, max_age: float | None = None) -> dict[str, Any]:
-        """``{"rate": float, "nextTime": ms, "markPrice": float, "timestamp": ms}``. Source: as the mark price."""
+        """``{"rate": float, "nextTime": ms, "markPrice": float, "timestamp": ms}``. Source: as the mark price.
+
+        A contract without funding (a quarterly) has the rate 0.0, and None as ``nextTime``.
+        """
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
         return shaped(shape_funding, lambda: self._life.alive().values.mark(symbol, max_age=max_age))
 
@@ -360,7 +363,8 @@ class DataManager:
             overall = Overall.DEGRADED
         else:
             overall = Overall.LIVE
-        return Status(overall, life.begun, connections, feeds, runtime.requests.waiting(), blocked)
+        waiting = runtime.requests.waiting()
+        return Status(overall, life.begun, connections, feeds, waiting, blocked, contract_statuses(store))
 
     def quality(self, symbol: str) -> Quality:
         """How good a watched symbol's data was over the last 5 minutes: a score from 0 to 1 and its parts."""

@@ -44,7 +44,7 @@ def shape_book(series: BookSeries | DepthBook | None, book: Book, limit: int) ->
 def shape_funding(mark: Mark) -> dict[str, Any]:
     return {
         "rate": float(mark.funding_rate),
-        "nextTime": mark.next_funding_time,
+        "nextTime": mark.next_funding_time or None,
         "markPrice": float(mark.mark_price),
         "timestamp": mark.time,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 
@@ -15,6 +15,8 @@ from .engine.freshness import TIME_IN_DOUBT, stream_doubt
 from .engine.state import State
 from .feeds import CANDLES, FEEDS, Key, Kind
 from .store.market import MarketStore, stream_of
+
+TRADING = "TRADING"
 
 
 class Overall(str, Enum):
@@ -77,6 +79,9 @@ class Status:
     waiting_requests: int
     blocked: Mapping[str, float]
     """Hosts that said to wait, with the epoch second from which they may be asked again."""
+    contracts: Mapping[str, str] = field(default_factory=dict)
+    """Followed symbols that do not simply trade, with the exchange's own word for it, such as ``TRADING_HALT``,
+    ``PENDING_TRADING`` or ``SETTLING``."""
 
     def ready(self, kind: str) -> tuple[int, int]:
         """How many series of a kind are live (or polled), and how many there are."""
@@ -95,6 +100,7 @@ class Status:
             parts = ", ".join(f"{count} {state}" for state, count in counts.most_common())
             oldest = f", oldest {max(ages):.1f} s" if ages else ""
             lines.append(f"  {kind.value:<12} {parts}{oldest}")
+        lines += [f"  {symbol} is {status}" for symbol, status in sorted(self.contracts.items())]
         if self.waiting_requests:
             lines.append(f"  {self.waiting_requests} requests in line")
         lines += [f"  the {host} host said to wait until {_clock(until)}" for host, until in self.blocked.items()]
@@ -135,6 +141,12 @@ def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[Fee
         for key, state in engine.upkeep.states.items()
         if key.kind not in (Kind.LISTINGS, Kind.CLOCK)
     )
+
+
+def contract_statuses(store: MarketStore) -> dict[str, str]:
+    """Return the status of every followed symbol that does not simply trade."""
+    statuses = {symbol: store.contract_status(symbol) for symbol in store.symbols}
+    return {symbol: status for symbol, status in statuses.items() if status not in ("", TRADING)}
 
 
 def _feed(key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, proven: bool) -> FeedStatus:
@@ -214,6 +226,7 @@ def event_of(store: MarketStore, key: Key) -> int:
     return {
         Kind.TICKERS: store.tickers.event,
         Kind.QUOTES: store.quotes.event,
+        Kind.CONTRACTS: store.contracts.event,
         Kind.LIQUIDATIONS: store.liquidations.event,
     }[key.kind]
 

@@ -24,6 +24,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fresh")
 
 RECORDING = Path(__file__).parents[2] / "shared" / "recordings" / "binance-usdm-2021-07-22"
+OCTOBER_2026 = RECORDING.with_name("binance-usdm-2026-10-07")
 HERE = Path(__file__).parent
 
 
@@ -67,3 +68,11 @@ def recording() -> Path:
     if not RECORDING.is_dir():
         pytest.skip(f"the recording of the real exchange is not beside this checkout ({RECORDING.name})")
     return RECORDING
+
+
+@pytest.fixture(scope="session")
+def october_2026() -> Path:
+    """The directory of real frames and answers of 2026-10-07, which lies beside the checkout and never in it."""
+    if not OCTOBER_2026.is_dir():
+        pytest.skip(f"the recording of the real exchange is not beside this checkout ({OCTOBER_2026.name})")
+    return OCTOBER_2026

@@ -24,7 +24,7 @@ def test_watch_and_unwatch(exchange: SimulatedExchange) -> None:
         assert len(from_memory(dm, lambda: dm.get_klines(second, "1h", 300))) == 300
         dm.unwatch([first])
         assert dm.symbols == (second,)
-        until(lambda: sum(each.streams for each in dm.status().connections) == 7)
+        until(lambda: sum(each.streams for each in dm.status().connections) == 8)
         until(lambda: sorted(_names_of(exchange, dm)) == sorted(_wanted(second)))
         with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
             dm.watch(["NOSUCHUSDT"])
@@ -39,4 +39,4 @@ def _names_of(exchange: SimulatedExchange, dm: DataManager) -> list[str]:
 def _wanted(symbol: str) -> list[str]:
     name = symbol.lower()
     own = [f"{name}@kline_1h", f"{name}@aggTrade", f"{name}@depth20@100ms"]
-    return [*own, "!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker"]
+    return [*own, "!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker", "!contractInfo"]

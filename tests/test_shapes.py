@@ -46,6 +46,15 @@ def test_funding() -> None:
     }
 
 
+def test_a_contract_without_funding_has_no_next_time() -> None:
+    assert shape_funding(Mark("BTCUSDT_261225", "30000.5", "0.00000000", 0, 1_000)) == {
+        "rate": 0.0,
+        "nextTime": None,
+        "markPrice": 30000.5,
+        "timestamp": 1_000,
+    }
+
+
 def test_open_interest() -> None:
     row = {"symbol": "BTCUSDT", "sumOpenInterest": "12.5", "sumOpenInterestValue": "375000", "timestamp": 5}
     assert shape_open_interest([row]) == [{"timestamp": 5, "sumOpenInterest": 12.5, "sumOpenInterestValue": 375000.0}]

@@ -19,6 +19,7 @@ from ..feeds import Kind
 from ..manager import DataManager
 from ..simulator import SimulatedExchange
 from ..status import FeedState, Overall, Status
+from ..venue.listings import is_perpetual
 from .failures import OK, CommandFailed, asking
 from .scanner import Finding, Scanner
 from .screen import Counts, Screen, Table
@@ -86,7 +87,7 @@ def busiest(config: Config, count: int) -> list[str]:
         perpetuals = [
             each["symbol"]
             for each in info["symbols"]
-            if each["status"] == "TRADING" and each["contractType"] == "PERPETUAL" and each["quoteAsset"] == "USDT"
+            if each["status"] == "TRADING" and is_perpetual(each["contractType"]) and each["quoteAsset"] == "USDT"
         ]
         turnover = {each["symbol"]: float(each["quoteVolume"]) for each in tickers}
     except (LookupError, TypeError, ValueError) as error:

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import Config
-from ..errors import AtsSyncError, ConnectionFailed
+from ..errors import AtsSyncError, ConnectionFailed, RequestRejected
 from ..feeds import FEEDS, Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
 from ..store.notices import Notice
-from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM
+from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM, UNKNOWN_SYMBOL
 from .connection import Action, Connection, Progress
 from .connections import Connections
 from .demand import Demand
 from .jobs import Fetch
+from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
 from .quality import QualityMeter
 from .remedies import Remedy
@@ -32,8 +33,8 @@ SHARED = (
     Key(Kind.CLOCK),
 )
 """What is followed once for all symbols."""
-WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES))
-"""What is followed besides where there are streams, to find the dead ones by."""
+WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES), Key(Kind.CONTRACTS))
+"""What is followed besides where there are streams: to find the dead ones by, and to learn of listings at once."""
 LINK_LATE = 2.5
 STEADY_STREAMS = {MARK_PRICES_STREAM: 4.0, TICKERS_STREAM: 4.0, BOOK_TICKERS_STREAM: 11.0}
 """Streams that come whatever is traded, and how long (seconds) nothing at all may come beside them."""
@@ -63,6 +64,7 @@ class Engine:
         self._frames_seen: dict[Link, tuple[int, float]] = {}
         self._network_failed = False
         self.demand = Demand()
+        self.listings = Listings(store)
         self._by_stream: dict[str, Key] = {}
 
     # --- events ------------------------------------------------------------------------------------
@@ -86,6 +88,7 @@ class Engine:
         """Keep these series no longer."""
         keys = list(keys)
         self.upkeep.unfollow(keys)
+        self.listings.forget({key.symbol for key in keys})
         names = [name for key in keys if (name := stream_of(key)) is not None]
         for name in names:
             self._by_stream.pop(name, None)
@@ -93,31 +96,34 @@ class Engine:
             self.connections.unwant(names, at)
         self.tick(at)
 
-    def _compare_listings(self, at: Moment) -> None:
+    def _compare_listings(self, found: Findings, at: Moment) -> None:
         """Symbols that have left the exchange cost nothing more; those that are back are followed again."""
-        listings = self.store.listings.get("info")
-        if listings is None:
+        store = self.store
+        if found.ask is not None:
+            self._ask_for_listings(found.ask, at)
+        for symbol in found.woken:
+            self.upkeep.wake(symbol, at)
+        if not found.gone and not found.back:
             return
-        trading = listings.value.trading
-        followed = self.store.symbols
-        gone = {symbol for symbol in followed if symbol not in trading} - self.store.delisted.keys()
-        back = {symbol for symbol in self.store.delisted if symbol in trading}
-        if not gone and not back:
-            return
-        kept = {symbol: why for symbol, why in self.store.delisted.items() if symbol not in back}
-        self.store.delisted = {**kept, **dict.fromkeys(gone, "it no longer trades on the exchange; unwatch it")}
+        kept = {symbol: why for symbol, why in store.delisted.items() if symbol not in found.back}
+        store.delisted = {**kept, **dict.fromkeys(found.gone, "it no longer trades on the exchange; unwatch it")}
         for key in list(self.upkeep.states):
             name = stream_of(key) if self.streams else None
             if key.kind is Kind.SPOT_KLINES:
                 continue
-            if key.symbol in gone:
+            if key.symbol in found.gone:
                 self.upkeep.bury(key, "it no longer trades on the exchange")
                 if name is not None:
                     self.connections.unwant([name], at)
-            elif key.symbol in back:
+            elif key.symbol in found.back:
                 self.upkeep.revive(key, at)
                 if name is not None:
                     self.connections.want([(name, route_of(key))], at)
+
+    def _ask_for_listings(self, pause: float, at: Moment) -> None:
+        if pause <= AT_ONCE:
+            self.upkeep.again(LISTINGS, at, pause)
+        self.upkeep.later(LISTINGS, at, pause)
 
     def opened(self, connection: int, link: Link, at: Moment) -> None:
         self.connections.opened(connection, link, at)
@@ -139,15 +145,23 @@ class Engine:
         self.upkeep.fetched(fetch, error, at)
         if isinstance(error, ConnectionFailed):
             self._network_failed = True
+        elif isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL and fetch.key.symbol:
+            self._refused(fetch.key, at)
         if error is None:
             if self._network_failed:
                 self._network_failed = False
                 self.connections.encouraged(at)
             if fetch.key.kind is Kind.LISTINGS:
-                self._compare_listings(at)
+                self._compare_listings(self.listings.answered(at), at)
             elif fetch.key.kind is Kind.TICKERS and self._listings_differ(self.store.tickers.listed):
                 self.upkeep.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
         self._spread(at)
+
+    def _refused(self, key: Key, at: Moment) -> None:
+        """The exchange does not know a symbol: one refusal is a reason to ask, not a burial."""
+        if key.kind is not Kind.SPOT_KLINES and key.symbol in self._expected():
+            self.listings.refused(key.symbol, at)
+            self._ask_for_listings(AT_ONCE, at)
 
     def _listings_differ(self, seen: frozenset[str]) -> bool:
         """Whether a symbol that is followed has left the exchange, or one that is not in the listings trades there."""
@@ -160,6 +174,8 @@ class Engine:
     def tick(self, at: Moment) -> None:
         self._check_lateness(at)
         self.connections.tick(at)
+        if self.streams and (found := self.listings.look(at)) is not None:
+            self._compare_listings(found, at)
         self._spread(at)
         self.quality.sample(at)
         gone = self.demand.expired(at.steady)
@@ -227,12 +243,19 @@ class Engine:
     def next_due(self, at: Moment) -> float:
         """When (steady) :meth:`tick` is to be called at the latest."""
         moments = [self.connections.next_due(at.steady), self.upkeep.next_due(at)]
+        if self.streams:
+            moments.append(self.listings.due())
         return min([self.quality.due(), self.demand.due(), *(moment for moment in moments if moment is not None)])
 
     def missing(self) -> list[Key]:
         """What ``start()`` still waits for; before anything is followed, everything."""
         states = self.upkeep.states
-        return [key for key in states if FEEDS[key.kind].awaited and not self.upkeep.ready(key)]
+        pending = self.listings.pending
+        return [
+            key
+            for key in states
+            if FEEDS[key.kind].awaited and not self.upkeep.ready(key) and key.symbol not in pending
+        ]
 
     def _spread(self, at: Moment) -> None:
         """Pass on what one part found out to the other."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ..config import Config
 from ..errors import AtsSyncError, RequestRejected
-from ..feeds import CANDLES, FEEDS, Cause, Feed, Key, Kind
+from ..feeds import CANDLES, FEEDS, STREAM_ONLY, Cause, Feed, Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Event, Notice
@@ -67,7 +67,7 @@ class Upkeep:
                 continue
             feed = FEEDS[key.kind]
             state = self.states[key] = State(key, feed)
-            if key.kind in (Kind.LIQUIDATIONS, Kind.QUOTES):
+            if key.kind in STREAM_ONLY:
                 continue
             if feed.streamed and self._streams and not feed.one_for_all:
                 self._agenda.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
@@ -106,6 +106,19 @@ class Upkeep:
         if state is not None and state.fetching is None and at.steady - state.audit_at >= pause:
             state.audit_at = at.steady
             self._agenda.schedule(state, at.steady, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
+
+    def later(self, key: Key, at: Moment, pause: float) -> None:
+        """Ask anew for what is polled in ``pause`` seconds, unless it is due before anyway."""
+        state = self.states.get(key)
+        if state is not None:
+            self._agenda.schedule(state, at.steady + pause, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
+
+    def wake(self, symbol: str, at: Moment) -> None:
+        """The symbol has begun to trade: ask at once for whatever of it was refused or empty."""
+        for key, state in self.states.items():
+            if key.symbol == symbol and key.kind is not Kind.SPOT_KLINES and not state.dead:
+                state.attempts = 0
+                self._agenda.schedule(state, at.steady, state.mending)
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -204,9 +217,9 @@ class Upkeep:
             self._agenda.release()
         if error is not None:
             state.error = error
-            if isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL:
-                self.bury(fetch.key, "the exchange does not list it (any more)")
-                self.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
+            unknown = isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL
+            if unknown and fetch.key.kind is Kind.SPOT_KLINES:
+                self.bury(fetch.key, "the spot exchange does not list it (any more)")
             elif mine:
                 state.attempts += 1
                 self._agenda.schedule(state, at.steady + self._agenda.back_off(state, error), cause)

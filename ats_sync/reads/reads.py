@@ -45,3 +45,4 @@ class Reads:
         self.trades = TradeReads(route)
         self.values = ValueReads(route)
         self.answers = AnswerReads(route)
+        self.refresh_listings = route.refresh_listings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from ..errors import (
     NotInMemory,
     NotRunning,
     RateLimited,
+    RequestError,
     RequestRejected,
     StaleDataError,
 )
@@ -27,8 +29,12 @@ from ..runtime.counters import Counters
 from ..runtime.requests import Requests
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..venue.endpoints import UNKNOWN_SYMBOL, Request
+from ..venue.endpoints import UNKNOWN_SYMBOL, Request, exchange_info
 
+log = logging.getLogger(__name__)
+
+LISTINGS_RECENT = 3.0
+"""Listings that were asked for no longer ago (seconds) are not asked for again because of one unknown symbol."""
 SPOT_KINDS = frozenset({Kind.SPOT, Kind.SPOT_KLINES})
 """A spot pair may go on trading when the perpetual of its name no longer does."""
 
@@ -110,9 +116,25 @@ class Routing:
     def check_listed(self, symbol: str) -> None:
         """And for one that the exchange is known not to have."""
         self.check_delisted(symbol)
-        info = self.store.listings.get("info")
-        if info is not None and symbol not in info.value.listed:
+        if not self._is_unlisted(symbol):
+            return
+        self.refresh_listings()  # It may have been listed since.
+        if self._is_unlisted(symbol):
             raise InvalidSymbol(f"the exchange lists no perpetual {symbol}; check the spelling")
+
+    def _is_unlisted(self, symbol: str) -> bool:
+        info = self.store.listings.get("info")
+        return info is not None and symbol not in info.value.listed and self.store.is_gone(symbol)
+
+    def refresh_listings(self) -> None:
+        """Ask which contracts there are, unless that was done a moment ago; where it fails, what is known stands."""
+        info = self.store.listings.get("info")
+        if info is not None and self.clock.exchange() - info.as_of / 1000.0 < LISTINGS_RECENT:
+            return
+        try:
+            self.fetch(Key(Kind.LISTINGS), exchange_info(), 0)
+        except RequestError as error:
+            log.info("the listings could not be asked for again: %s", error)
 
     def fail(
         self, error: AtsSyncError, key: Key, *, age: float = 0.0, bound: float = 0.0, data: object = None

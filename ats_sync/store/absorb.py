@@ -9,7 +9,7 @@ from ..feeds import CANDLES, Key, Kind
 from ..store.link import Link
 from ..venue.books import book_snapshot
 from ..venue.klines import kline_texts, text_trades
-from ..venue.listings import exchange_info, server_time
+from ..venue.listings import Phase, exchange_info, server_time
 from ..venue.payload import DecodeError, json_answer
 from ..venue.tickers import last_trades
 from ..venue.trades import rest_trades
@@ -47,15 +47,18 @@ def _absorb(
         texts = kline_texts(body)
         series = store.candles(key)
         if series is not None and limit:
-            if not texts and series.following():
+            spot = key.kind is Kind.SPOT_KLINES
+            if not texts and (series.following() or not (spot or _may_be_new(store, key, asked))):
                 raise MalformedAnswer(f"the exchange sent no candles for {key}, which has some", status=200)
-            series.merge_rest(texts, asked, limit)
+            if texts or not spot:
+                series.merge_rest(texts, asked, limit)
         return texts
     if key.kind is Kind.TRADES:
         found = rest_trades(body)
         ring = store.trades.get(key.symbol)
         if ring is not None and limit:
-            if not found and from_id is None and (len(ring) or not _has_never_traded(store, key.symbol)):
+            never = _may_be_new(store, key, asked) or _has_never_traded(store, key.symbol)
+            if not found and from_id is None and (len(ring) or not never):
                 raise MalformedAnswer(f"the exchange sent no trades for {key}", status=200)
             ring.merge_rest(found, asked=asked, limit=limit, from_id=from_id)
         return found
@@ -97,6 +100,27 @@ def _absorb(
     if key.kind is Kind.CLOCK:
         return server_time(body)
     return json_answer(body)
+
+
+NEW_FOR = 86_400_000
+"""How long (ms) after its listing a contract may still be without its first trade."""
+
+
+def _may_be_new(store: MarketStore, key: Key, now: int) -> bool:
+    """Whether a contract may never have traded: it is pending or was listed a short while ago, and nobody has told of
+    a trade. Without that, an empty answer is a mistake of whoever sent it."""
+    if store.tickers.traded.get(key.symbol):
+        return False
+    ring = store.trades.get(key.symbol)
+    if (ring is not None and len(ring)) or any(
+        series.following() for (name, _), series in store.klines.items() if name == key.symbol
+    ):
+        return False
+    if store.phase(key.symbol) is Phase.PENDING:
+        return True
+    info = store.listings.get("info")
+    onboarded = info.value.onboarded.get(key.symbol) if info is not None else None
+    return onboarded is not None and onboarded > now - NEW_FOR
 
 
 def _has_never_traded(store: MarketStore, symbol: str) -> bool:

@@ -38,6 +38,8 @@ FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
 MOST_AHEAD = 1600
 """Candles beyond the closed ones that are held."""
+UNTRADED = -1
+"""Noted in place of the number of closed candles where the contract has not traded yet."""
 MOST_DECODED = 4
 """Of them, how many are remembered decoded."""
 
@@ -84,6 +86,7 @@ class KlineSeries:
         self._awaited: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
+        self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
 
@@ -168,6 +171,10 @@ class KlineSeries:
                 self.out_of_order += 1
                 return None
             self._ahead[opened] = candle
+            if self._untraded:
+                # The first trade; REST is to tell whether it is the very first.
+                self._untraded = self._closed.complete = False
+                return self._gap_notice
             if len(self._ahead) > MOST_AHEAD:
                 del self._ahead[min(self._ahead)]
             if 0 < self._closed.following < opened:
@@ -189,6 +196,7 @@ class KlineSeries:
             raise DecodeError("the rows of a klines answer are not in order")
         rows, holed = newest_run(rows, self.interval)
         if not rows:
+            self._note_untraded(asked, newest=newest)
             return False
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
         # question (a replica that lags), or our clock is ahead.
@@ -196,6 +204,7 @@ class KlineSeries:
         with self._lock:
             closed = self._closed
             before = closed.following
+            self._untraded = False
             if newest and not holed and len(rows) < limit:
                 closed.complete = True
             self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
@@ -210,6 +219,13 @@ class KlineSeries:
             self._promote()
             self._forget_behind()
             return 0 < before < closed.following
+
+    def _note_untraded(self, asked: int, *, newest: bool) -> None:
+        """The exchange has no candle at all: the contract has not traded yet."""
+        with self._lock:
+            if newest and not self._closed.following and not self._ahead:
+                self._untraded = self._closed.complete = True
+                self._answered = max(self._answered, asked)
 
     def _hold(self, candle: Candle) -> None:
         held = self._ahead.get(candle.opened)
@@ -328,7 +344,7 @@ class KlineSeries:
     def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int]:
         """What standing is judged from. The lock is held."""
         return (
-            len(self._closed),
+            UNTRADED if self._untraded else len(self._closed),
             len(self._ahead) > len(chain),
             self._spoilt >= self._closed.following > 0 and self._spoilt not in self._ahead,
             self._closed.following,
@@ -337,6 +353,8 @@ class KlineSeries:
 
     def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int]) -> Standing:
         closed, stray, spoilt, following, event = noted
+        if closed == UNTRADED:
+            return Standing(self.link, self.suspected, 0, True, "", event)
         rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"

@@ -13,12 +13,13 @@ from ..feeds import FEEDS, Key, Kind
 from ..logs import Sparing
 from ..venue import endpoints
 from ..venue.envelope import STREAM, normalised, stream_name
-from ..venue.listings import ExchangeInfo
+from ..venue.listings import ExchangeInfo, Phase, phase_of
 from ..venue.payload import DecodeError
 from .book import BookSeries
 from .depth import DepthBook
 from .klines import KlineSeries
 from .link import Link
+from .listings import ContractBoard, status_of
 from .notices import Notice
 from .open_interest import OpenInterestSeries
 from .remembered import RowBudget
@@ -56,6 +57,7 @@ class MarketStore:
         self.liquidations = Liquidations(config.max_liquidations)
         self.tickers = TickerBoard()
         self.quotes = QuoteBoard()
+        self.contracts = ContractBoard()
         self.spot = SpotBoard(FEEDS[Kind.SPOT].kept, now=now)
         self.listings: AnswerCache[ExchangeInfo] = AnswerCache(FEEDS[Kind.LISTINGS].kept, now=now, most=1)
         self.delisted: dict[str, str] = {}
@@ -75,6 +77,7 @@ class MarketStore:
             _sign(endpoints.LIQUIDATIONS_STREAM): self.liquidations.ingest,
             _sign(endpoints.TICKERS_STREAM): self.tickers.ingest,
             _sign(endpoints.BOOK_TICKERS_STREAM): self.quotes.ingest,
+            _sign(endpoints.CONTRACTS_STREAM): self.contracts.ingest,
         }
         self._spot_sinks: dict[bytes, Sink] = {}
         self._dropped: Counter[str] = Counter()
@@ -152,6 +155,31 @@ class MarketStore:
     def followed_keys(self) -> list[Key]:
         """The keys of everything that is followed by symbol."""
         return [series.key for shelf in _SHELVES.values() for series in getattr(self, shelf).values()]
+
+    def phase(self, symbol: str) -> Phase | None:
+        """Return what the exchange last said of a contract, None where it has not been heard yet."""
+        return status_of(symbol, self.listings, self.contracts)[0]
+
+    def contract_status(self, symbol: str) -> str:
+        """Return the same in the exchange's own word, such as ``TRADING_HALT``; "" where it is not known."""
+        return status_of(symbol, self.listings, self.contracts)[1]
+
+    def event_phase(self, symbol: str) -> Phase | None:
+        """Return what the newest ``!contractInfo`` event of a contract said, None where there was none."""
+        event = self.contracts.get(symbol)
+        return phase_of(event.status) if event is not None else None
+
+    def is_gone(self, symbol: str) -> bool:
+        """Whether the exchange is known not to have a contract (any more), and nothing has shown that it trades."""
+        return self.phase(symbol) is Phase.GONE and not self.trades_by_evidence(symbol)
+
+    def trades_by_evidence(self, symbol: str) -> bool:
+        """Whether the tickers have told of the symbol since the exchange was last asked for its listings."""
+        listings = self.listings.get("info")
+        if listings is None:
+            return False
+        seen = self.tickers.traded if symbol in listings.value.listed else self.tickers.seen
+        return seen.get(symbol, 0) > listings.as_of
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -276,6 +304,7 @@ def stream_of(key: Key) -> str | None:
         Kind.LIQUIDATIONS: endpoints.LIQUIDATIONS_STREAM,
         Kind.TICKERS: endpoints.TICKERS_STREAM,
         Kind.QUOTES: endpoints.BOOK_TICKERS_STREAM,
+        Kind.CONTRACTS: endpoints.CONTRACTS_STREAM,
     }.get(key.kind)
 
 

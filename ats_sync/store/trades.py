@@ -107,6 +107,9 @@ class TradeRing:
                         return None
                 else:
                     self.missed += number - after
+            elif self.complete:
+                # The first trade; REST is to tell whether it is the very first.
+                self.complete, begins = False, True
             self._insert(self._segment(number, [entry]))
             return self._gap_notice if begins or self._segments[0].after <= number else None
 

@@ -26,6 +26,13 @@ class TickerBoard:
         self._answers: deque[tuple[int, dict[str, int]]] = deque(maxlen=MOST_PENDING)
         self.listed: frozenset[str] = frozenset()
         """The symbols of the newest REST answer."""
+        # Filled by take() alone, which one thread calls; others only look a symbol up.
+        self.seen: dict[str, int] = {}
+        """Exchange time (ms) of the newest streamed ticker of each symbol."""
+        self.traded: dict[str, int] = {}
+        """Exchange time (ms) after which each symbol is known to have traded, by its growing trade id."""
+        self._last: dict[str, int] = {}
+        self._as_of = 0
 
     def ingest(self, frame: bytes, link: Link) -> None:
         """Take one ``!ticker@arr`` frame."""
@@ -47,12 +54,28 @@ class TickerBoard:
             frames, sightings = list(self._pending), list(self._answers)
             self._pending.clear()
             self._answers.clear()
+        for _, answered in sightings:
+            for symbol, trade in answered.items():
+                self._last[symbol] = max(trade, self._last.get(symbol, trade))
         for frame in frames:
             try:
-                sightings.append(stream_tickers(frame))
+                as_of, told = stream_tickers(frame)
             except DecodeError:
                 continue
+            sightings.append((as_of, told))
+            self._note(as_of, told)
         return sorted(sightings, key=lambda sighting: sighting[0])
+
+    def _note(self, as_of: int, told: dict[str, int]) -> None:
+        """Remember who was seen and who has traded since the array before, which told of every change until then."""
+        last, before = self._last, self._as_of
+        self._as_of = max(before, as_of)
+        for symbol, trade in told.items():
+            self.seen[symbol] = as_of
+            held = last.get(symbol)
+            if held is not None and trade > held:
+                self.traded[symbol] = before
+            last[symbol] = trade
 
 
 class QuoteBoard:

@@ -1,23 +1,95 @@
-"""What the exchange says of itself: who trades there, what it allows, what time it is."""
+"""What the exchange says of itself: who trades there, what it allows, what time it is.
+
+Statuses, contract types and underlying types are open lists: the exchange adds to them without notice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as attribute
+from enum import Enum
+from typing import Any
 
 from ..errors import MalformedAnswer
-from .payload import DecodeError, field, json_answer, whole
+from .envelope import frame_data
+from .payload import DecodeError, field, json_answer, text_of, whole
 
 LEAST_WEIGHT_LIMIT = 100
 """A limit a minute below this is no limit but a mistake: with it, next to nothing could be asked."""
 
 
+COIN_MARGINED = 2
+"""The ``st`` of what belongs to the COIN-M market; all-market streams carry both."""
+
+
+class Phase(str, Enum):
+    """What a contract's status means for whoever reads its data."""
+
+    TRADING = "trading"
+    PAUSED = "paused"
+    """It does not trade for now; its candles, its book and its mark are served as they rest."""
+    PENDING = "pending"
+    """It is announced and has not traded yet."""
+    GONE = "gone"
+    """It will not trade again."""
+
+
+PHASES: Mapping[str, Phase] = {
+    "TRADING": Phase.TRADING,
+    "PENDING_TRADING": Phase.PENDING,
+    "PRE_TRADING": Phase.PENDING,
+    "TRADING_HALT": Phase.PAUSED,
+    "TRADING_CANCEL_ONLY": Phase.PAUSED,
+    "PRE_SETTLE": Phase.PAUSED,
+    "PRE_DELIVERING": Phase.PAUSED,
+    "HALT": Phase.PAUSED,
+    "BREAK": Phase.PAUSED,
+    "AUCTION_MATCH": Phase.PAUSED,
+    "POST_TRADING": Phase.PAUSED,
+    "END_OF_DAY": Phase.PAUSED,
+    "SETTLING": Phase.GONE,
+    "DELIVERING": Phase.GONE,
+    "DELIVERED": Phase.GONE,
+    "CLOSE": Phase.GONE,
+}
+
+
+def phase_of(status: str) -> Phase:
+    """Return what a status means; one that nobody knows yet counts as trading, and its data decides."""
+    return PHASES.get(status, Phase.TRADING)
+
+
+def is_perpetual(contract_type: str) -> bool:
+    """Whether a contract type (``PERPETUAL``, ``TRADIFI_PERPETUAL``, …) is one without a date of delivery."""
+    return contract_type.endswith("PERPETUAL")
+
+
+def is_coin_margined(row: object) -> bool:
+    """Whether a row of a stream belongs to the COIN-M market."""
+    return isinstance(row, dict) and row.get("st") == COIN_MARGINED
+
+
 @dataclass(frozen=True, slots=True)
 class ExchangeInfo:
-    """Which symbols trade, and the weight the exchange allows a minute (None where it does not say)."""
+    """Which symbols there are, and the weight the exchange allows a minute (None where it does not say)."""
 
     trading: frozenset[str]
+    """Those that trade, are paused, or have a status that nobody knows: their data is served."""
     listed: frozenset[str]
     weight_limit: int | None
+    statuses: Mapping[str, str] = attribute(default_factory=dict)
+    """By symbol, as the exchange writes them."""
+    onboarded: Mapping[str, int] = attribute(default_factory=dict)
+    """When (exchange ms) each symbol began or begins to trade, where that is told."""
+
+    def phase(self, symbol: str) -> Phase:
+        """Return the phase of a symbol; what is not listed is gone."""
+        if symbol in self.trading:
+            return phase_of(self.statuses.get(symbol, ""))
+        if symbol in self.listed and phase_of(self.statuses.get(symbol, "")) is Phase.PENDING:
+            return Phase.PENDING
+        return Phase.GONE
 
 
 def exchange_info(body: bytes) -> ExchangeInfo:
@@ -26,10 +98,23 @@ def exchange_info(body: bytes) -> ExchangeInfo:
     symbols = values.get("symbols")
     if not isinstance(symbols, list):
         raise MalformedAnswer("exchangeInfo came without its symbols", status=200)
-    listed = {s["symbol"]: s.get("status") for s in symbols if isinstance(s, dict) and isinstance(s.get("symbol"), str)}
-    if not listed:
+    rows = [row for row in symbols if isinstance(row, dict) and isinstance(row.get("symbol"), str)]
+    statuses = {row["symbol"]: _status(row) for row in rows}
+    if not statuses:
         raise MalformedAnswer("exchangeInfo listed no symbol", status=200)
-    limits = values.get("rateLimits")
+    served = frozenset(
+        symbol for symbol, status in statuses.items() if phase_of(status) in (Phase.TRADING, Phase.PAUSED)
+    )
+    onboarded = {row["symbol"]: row["onboardDate"] for row in rows if type(row.get("onboardDate")) is int}
+    return ExchangeInfo(served, frozenset(statuses), _weight_limit(values.get("rateLimits")), statuses, onboarded)
+
+
+def _status(listed: dict[str, Any]) -> str:
+    status = listed.get("status", listed.get("contractStatus"))
+    return status if isinstance(status, str) else ""
+
+
+def _weight_limit(limits: object) -> int | None:
     limit = None
     for rule in limits if isinstance(limits, list) else ():
         if not isinstance(rule, dict):
@@ -39,8 +124,24 @@ def exchange_info(body: bytes) -> ExchangeInfo:
             number = rule.get("limit")
             if isinstance(number, int) and number >= LEAST_WEIGHT_LIMIT and not isinstance(number, bool):
                 limit = number
-    trading = frozenset(symbol for symbol, status in listed.items() if status == "TRADING")
-    return ExchangeInfo(trading, frozenset(listed), limit)
+    return limit
+
+
+@dataclass(frozen=True, slots=True)
+class ContractEvent:
+    """One contract's status as ``!contractInfo`` reported it; ``time`` is the event's, ms."""
+
+    symbol: str
+    status: str
+    time: int
+
+
+def stream_contract(frame: bytes) -> ContractEvent | None:
+    """Return the event of a ``!contractInfo`` frame, None where it is one of the COIN-M market."""
+    data = frame_data(frame)
+    if is_coin_margined(data):
+        return None
+    return ContractEvent(text_of(field(data, "s")), text_of(field(data, "cs")), whole(field(data, "E")))
 
 
 def server_time(body: bytes) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .envelope import frame_data, scan_event_time
+from .listings import is_coin_margined
 from .payload import DecodeError, decimal, each_of, field, number_after, text_of, whole
 
 
 def last_trades(values: object) -> dict[str, int]:
     """``{symbol: id of its last trade}`` of an array of 24-hour tickers, as a stream (``s``, ``L``) or REST
-    (``symbol``, ``lastId``) writes them. Bad elements are left out."""
+    (``symbol``, ``lastId``) writes them. Bad elements are left out, and so are those of the COIN-M market."""
 
     def one(ticker: dict[str, Any]) -> tuple[str, int]:
         streamed = "s" in ticker if isinstance(ticker, dict) else False
@@ -19,6 +20,8 @@ def last_trades(values: object) -> dict[str, int]:
             whole(field(ticker, "L" if streamed else "lastId")),
         )
 
+    if isinstance(values, list):
+        values = [ticker for ticker in values if not is_coin_margined(ticker)]
     good, _ = each_of(values, one)
     return dict(good)
 

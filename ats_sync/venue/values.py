@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import MalformedAnswer
 from .envelope import frame_data
+from .listings import is_coin_margined
 from .payload import DecodeError, decimal, each_of, field, json_answer, text_of, whole
 
 
@@ -19,6 +20,7 @@ class Mark:
     mark_price: str
     funding_rate: str
     next_funding_time: int
+    """0 where the contract has no funding (a quarterly, for example)."""
     time: int
     answer: dict[str, Any] | None = None
     """The REST answer it came from, where it did."""
@@ -48,8 +50,14 @@ def _rest_mark(values: dict[str, Any]) -> Mark:
 
 
 def stream_marks(frame: bytes) -> tuple[list[Mark], int]:
-    """The marks of a ``!markPrice@arr`` frame, and how many elements were unusable."""
-    return each_of(frame_data(frame), _stream_mark)
+    """Return the USDⓈ-M marks of a ``!markPrice@arr`` frame, and how many elements were unusable.
+
+    The exchange sends one second's rows in several frames, with rows of the COIN-M market among them.
+    """
+    rows = frame_data(frame)
+    if isinstance(rows, list):
+        rows = [row for row in rows if not is_coin_margined(row)]
+    return each_of(rows, _stream_mark)
 
 
 def rest_marks(body: bytes) -> list[Mark]:
@@ -88,9 +96,6 @@ def rest_open_interest(body: bytes) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: int(row["timestamp"]))
 
 
-COIN_MARGINED = 2
-
-
 @dataclass(frozen=True, slots=True)
 class Liquidation:
     """One forced order as ``!forceOrder@arr`` reported it."""
@@ -103,9 +108,9 @@ class Liquidation:
 def stream_liquidation(frame: bytes) -> Liquidation | None:
     """The forced order of a ``!forceOrder@arr`` frame, None where it is one of the COIN-M market."""
     data = frame_data(frame)
-    if isinstance(data, dict) and data.get("st") == COIN_MARGINED:
-        return None
     order = field(data, "o")
+    if is_coin_margined(data) or is_coin_margined(order):
+        return None
     for key in ("p", "q", "ap", "z"):
         decimal(order.get(key, "0") if isinstance(order, dict) else None)
     text_of(field(order, "S"))

@@ -17,7 +17,7 @@ from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import AtsSyncError
-from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.feeds import STREAM_ONLY, Cause, Key, Kind
 from ats_sync.store.absorb import absorb
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
@@ -36,7 +36,7 @@ HISTORY = 30
 FIRST_TRADE = 5_000
 TURN = (MIDNIGHT - BEGAN) / 1000.0
 """Seconds from the start to the first turn of a minute."""
-UNANSWERED = (Kind.LIQUIDATIONS, Kind.QUOTES)
+UNANSWERED = STREAM_ONLY
 """What comes by stream alone."""
 
 
@@ -162,6 +162,8 @@ class Bench:
         self.dropped: Callable[[str, bytes], bool] = lambda stream, frame: False
         """Which frames are lost on their way."""
         self.unlisted: set[str] = set()
+        self.statuses: dict[str, str] = {}
+        """What exchangeInfo says of these symbols, whatever they do."""
         self.acknowledges: Callable[[str], bool] = lambda stream: True
         self.refuses = False
         self.links: dict[int, Link] = {}
@@ -350,7 +352,9 @@ class Bench:
             Kind.SPOT: lambda: compact([{"symbol": name, "price": "7.6"} for name in names]),
             Kind.TICKERS: lambda: compact([{"symbol": n, "lastId": self.symbols[n].last_trade(now)} for n in names]),
             Kind.LISTINGS: lambda: compact(
-                samples.exchange_info({n: "SETTLING" if n in self.unlisted else "TRADING" for n in self.symbols})
+                samples.exchange_info(
+                    {n: "SETTLING" if n in self.unlisted else "TRADING" for n in self.symbols} | self.statuses
+                )
             ),
         }[key.kind]()
 

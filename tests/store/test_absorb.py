@@ -71,8 +71,9 @@ def test_trades_that_begin_with_the_first_are_complete(store: MarketStore) -> No
 
 
 def test_an_empty_answer_about_candles_that_are_there_is_unusable(store: MarketStore) -> None:
-    take(store, KLINES, b"[]", limit=499)
-    assert not store.klines[SYMBOL, "1m"].complete, "there is always the open candle"
+    with pytest.raises(MalformedAnswer):
+        take(store, KLINES, b"[]", limit=499)
+    assert not store.klines[SYMBOL, "1m"].complete
     take(store, KLINES, ROWS, limit=499)
     with pytest.raises(MalformedAnswer):
         take(store, KLINES, b"[]", limit=2)

@@ -212,6 +212,7 @@ def test_spot_and_futures_candles_of_one_name_are_two_series() -> None:
         (Key(Kind.LIQUIDATIONS), "!forceOrder@arr", Route.MARKET),
         (Key(Kind.TICKERS), "!ticker@arr", Route.MARKET),
         (Key(Kind.QUOTES), "!bookTicker", Route.PUBLIC),
+        (Key(Kind.CONTRACTS), "!contractInfo", Route.MARKET),
         (Key(Kind.OPEN_INTEREST, SYMBOL, "1h"), None, None),
         (Key(Kind.SPOT), None, None),
         (Key(Kind.CLOCK), None, None),

@@ -9,7 +9,7 @@ from typing import Any
 from ats_sync.venue.books import book_snapshot, partial_book, scan_book
 from ats_sync.venue.envelope import normalised, scan_event_time, stream_name
 from ats_sync.venue.klines import kline_text, kline_texts, scan_kline, scan_kline_last_trade
-from ats_sync.venue.listings import exchange_info, server_time
+from ats_sync.venue.listings import exchange_info, server_time, stream_contract
 from ats_sync.venue.tickers import best_quotes, scan_quotes, stream_tickers
 from ats_sync.venue.trades import rest_trades, scan_trade, scan_trade_end, stream_trade
 from ats_sync.venue.values import rest_marks, rest_open_interest, rest_spot_prices, stream_liquidation, stream_marks
@@ -33,7 +33,9 @@ TICKERS = samples.tickers_frame({"BTCUSDT": 5, "ETHUSDT": 6})
 
 QUOTES = samples.quotes_frame("BTCUSDT", 4712)
 
-FRAMES = [KLINE, FINAL, TRADE, BOOK, MARKS, LIQUIDATION, TICKERS, QUOTES]
+CONTRACT = samples.contract_frame("BTCUSDT", "TRADING")
+
+FRAMES = [KLINE, FINAL, TRADE, BOOK, MARKS, LIQUIDATION, TICKERS, QUOTES, CONTRACT]
 
 KLINES_BODY = compact([samples.row(MIDNIGHT + i * MINUTE) for i in range(3)])
 
@@ -65,6 +67,7 @@ SCANS: list[Callable[[bytes], Any]] = [
     stream_liquidation,
     stream_tickers,
     best_quotes,
+    stream_contract,
 ]
 
 

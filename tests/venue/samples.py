@@ -184,3 +184,11 @@ def exchange_info(symbols: dict[str, str], *, weight: int = 2400) -> dict[str, A
         ],
         "symbols": [{"symbol": name, "status": status} for name, status in symbols.items()],
     }
+
+
+def contract_frame(symbol: str, status: str, *, event: int = MIDNIGHT) -> bytes:
+    data = {
+        "e": "contractInfo", "E": event, "s": symbol, "ps": symbol, "ct": "PERPETUAL", "dt": 4133404800000,
+        "ot": event - DAY, "cs": status, "st": 1,
+    }  # fmt: skip
+    return frame("!contractInfo", data)

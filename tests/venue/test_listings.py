@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ats_sync.errors import MalformedAnswer
-from ats_sync.venue.listings import exchange_info, server_time
+from ats_sync.venue.listings import Phase, exchange_info, is_perpetual, server_time, stream_contract
 
 from . import recording as real
 from . import samples
@@ -61,3 +61,40 @@ def test_the_time_of_the_exchange() -> None:
     for body in (b"{}", b'{"serverTime":"1795219200000"}', b'{"serverTime":1.5}', b'{"serverTime":null}', b"[]"):
         with pytest.raises(MalformedAnswer):
             server_time(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ("TRADING", Phase.TRADING),
+        ("TRADING_HALT", Phase.PAUSED),
+        ("TRADING_CANCEL_ONLY", Phase.PAUSED),
+        ("PRE_SETTLE", Phase.PAUSED),
+        ("PENDING_TRADING", Phase.PENDING),
+        ("SETTLING", Phase.GONE),
+        ("CLOSE", Phase.GONE),
+        ("DELIVERED", Phase.GONE),
+        ("A_STATUS_OF_NEXT_YEAR", Phase.TRADING),
+    ],
+)
+def test_only_what_is_known_to_be_final_is_gone(status: str, phase: Phase) -> None:
+    info = exchange_info(compact(samples.exchange_info({"A": status})))
+    assert info.phase("A") is phase
+    assert info.statuses["A"] == status
+    assert ("A" in info.trading) == (phase in (Phase.TRADING, Phase.PAUSED))
+    assert info.phase("B") is Phase.GONE, "it is not listed"
+
+
+def test_perpetuals_of_any_kind() -> None:
+    for contract_type, expected in (
+        ("PERPETUAL", True), ("TRADIFI_PERPETUAL", True), ("CURRENT_QUARTER", False), ("", False),
+    ):  # fmt: skip
+        assert is_perpetual(contract_type) is expected
+
+
+def test_an_event_about_a_contract() -> None:
+    event = stream_contract(samples.contract_frame("NEWUSDT", "PENDING_TRADING", event=MIDNIGHT))
+    assert event is not None
+    assert (event.symbol, event.status, event.time) == ("NEWUSDT", "PENDING_TRADING", MIDNIGHT)
+    coin_margined = samples.contract_frame("BTCUSD_PERP", "TRADING").replace(b'"st":1', b'"st":2')
+    assert stream_contract(coin_margined) is None

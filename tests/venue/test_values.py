@@ -30,6 +30,12 @@ def test_a_perpetual_without_funding_has_a_rate_of_nought() -> None:
     assert (mark.funding_rate, dropped) == ("0", 0)
 
 
+def test_marks_of_the_coin_margined_market_are_left_out() -> None:
+    rows = [samples.mark_data("BTCUSD_PERP") | {"st": 2}, samples.mark_data("BTCUSDT")]
+    marks, dropped = stream_marks(frame("!markPrice@arr@1s", rows))
+    assert ([mark.symbol for mark in marks], dropped) == (["BTCUSDT"], 0)
+
+
 def test_a_mark_says_the_same_by_stream_and_by_rest() -> None:
     ((streamed,), _) = stream_marks(samples.marks_frame(["BTCUSDT"]))
     (answered,) = rest_marks(compact(samples.rest_mark("BTCUSDT")))

@@ -6,7 +6,7 @@ from ats_sync.engine.connection import Phase, Progress
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
 from ats_sync.engine.upkeep import PER_SYMBOL
-from ats_sync.feeds import Key, Kind
+from ats_sync.feeds import STREAM_ONLY, Key
 from ats_sync.store.market import stream_of
 
 from .process import Process
@@ -17,7 +17,7 @@ def forgotten(process: Process) -> dict[Key, str]:
     engine = process.engine
     found: dict[Key, str] = {}
     for key, state in engine.upkeep.states.items():
-        if state.dead or key in engine.upkeep.remedies.given_up or key.kind in (Kind.LIQUIDATIONS, Kind.QUOTES):
+        if state.dead or key in engine.upkeep.remedies.given_up or key.kind in STREAM_ONLY:
             continue
         if key.kind not in PER_SYMBOL:
             if state.due is None and state.fetching is None and (state.feed.poll_always or not state.known):

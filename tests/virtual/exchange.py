@@ -212,6 +212,10 @@ class Exchange:
             sessions = self._subscribers.get(stream)
             if not sessions or stream in self.mute or self._silent(stream):
                 continue
+            if self.delisted and stream.startswith("!") and (left := self._without_delisted(frame)) != frame:
+                if not left:
+                    continue
+                frame = left
             if self.mangle:
                 self._mangled(stream, frame, sessions, sent)
                 continue
@@ -223,6 +227,15 @@ class Exchange:
 
     def _silent(self, stream: str) -> bool:
         return bool(self.delisted) and stream.partition("@")[0].upper() in self.delisted
+
+    def _without_delisted(self, frame: bytes) -> bytes:
+        """An all-market frame without what it tells of symbols that have left; nothing where nothing is left."""
+        message = json.loads(frame)
+        data = message["data"]
+        if not isinstance(data, list):
+            return b"" if data.get("s", data.get("o", {}).get("s")) in self.delisted else frame
+        message["data"] = [row for row in data if row["s"] not in self.delisted]
+        return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() if message["data"] else b""
 
     def _mangled(self, stream: str, frame: bytes, sessions: list[Session], sent: dict[Session, list[Item]]) -> None:
         pieces = [(0, frame)]

@@ -342,7 +342,7 @@ class World:
         left_alone = self._unheard()
         for status in feed_statuses(process.engine, process.store, process.clock):
             key = Key(Kind(status.kind), status.symbol, status.interval)
-            if key in left_alone or key.kind in (Kind.TICKERS, Kind.QUOTES):
+            if key in left_alone or key.kind in (Kind.TICKERS, Kind.QUOTES, Kind.CONTRACTS):
                 continue  # (Among three symbols there is not always a change to tell of.)
             if status.symbol in self.delisted:
                 if now - self.delisted[status.symbol] > DELISTED_WITHIN and status.state is not FeedState.GONE:

@@ -1,0 +1,220 @@
+"""Which followed contracts have left the exchange, and which are back.
+
+No single answer buries anything. A contract that is said to be gone is buried when a second source agrees (an event of
+``!contractInfo``, a refused request, a later answer of exchangeInfo) and nothing shows that it lives: a trade, a
+changed quote, a candle's event, a mark that moves. Where both are told at once, the exchange is asked again soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..store.market import MarketStore
+from ..store.values import Dated
+from ..venue.envelope import scan_event_time
+from ..venue.listings import ExchangeInfo, Phase
+from ..venue.payload import DecodeError
+from .moment import Moment
+
+LOOK_EVERY = 0.5
+CONFIRM_AFTER = 4.0
+"""How long (seconds) after the first answer that says so the exchange is asked again whether a contract is gone."""
+CONFIRM_MASS_AFTER = 120.0
+"""The same where most of the market seems to have gone at once: a maintenance, more likely than the end."""
+MASS_LEAST = 5
+AT_ONCE = 1.0
+"""Least pause (seconds) between two questions where an event says that something has changed."""
+DOUBTED_FIRST, DOUBTED_MOST = 5.0, 60.0
+"""Pauses (seconds) between questions while what is answered contradicts what streams, each twice the one before."""
+BURIED_FIRST, BURIED_MOST = 10.0, 3000.0
+"""Likewise after a burial, which may have been a mistake."""
+SAME_INSTANT = 1000
+"""What happened within so many ms of a question may have come before its answer."""
+WITNESS_FOR = 60.0
+"""How long (seconds) a refused request bears witness that its symbol is gone."""
+STRANGER_AGAIN_AFTER = 600.0
+"""How long (seconds) a symbol of the tickers that exchangeInfo does not list is no reason to ask again."""
+
+
+class _Suspect(NamedTuple):
+    since: int
+    """Exchange time (ms) of the first answer that said it is gone."""
+    mark: str
+    """Its mark price then, "" where it had none."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is to be done. ``ask`` is the pause (seconds) after which the exchange is asked again, None for not."""
+
+    gone: set[str] = field(default_factory=set)
+    back: set[str] = field(default_factory=set)
+    woken: set[str] = field(default_factory=set)
+    """Those that were pending and now trade."""
+    ask: float | None = None
+
+    def ask_in(self, pause: float) -> None:
+        """Ask again after ``pause`` seconds at the latest."""
+        self.ask = pause if self.ask is None else min(self.ask, pause)
+
+
+class Listings:
+    """Weighs the answers against the events. Not thread-safe: the engine's lock is held."""
+
+    def __init__(self, store: MarketStore) -> None:
+        self._store = store
+        self._suspects: dict[str, _Suspect] = {}
+        self._refused: dict[str, float] = {}
+        self._strangers: dict[str, float] = {}
+        self._due = 0.0
+        self._doubted = DOUBTED_FIRST
+        self._after_burial = BURIED_FIRST
+        self._most_served = 0
+        self.pending: frozenset[str] = frozenset()
+        """Followed contracts that are announced and have not traded yet."""
+
+    def due(self) -> float:
+        """When (steady) :meth:`look` has something to do next."""
+        return self._due
+
+    def refused(self, symbol: str, at: Moment) -> None:
+        """The exchange has just refused a request because it does not know this symbol."""
+        self._refused[symbol] = at.steady
+
+    # --- answers -----------------------------------------------------------------------------------
+
+    def answered(self, at: Moment) -> Findings:
+        """Judge the newest answer of exchangeInfo."""
+        found = Findings()
+        store = self._store
+        info = store.listings.get("info")
+        if info is None:
+            return found
+        followed = store.symbols
+        phases = {symbol: store.phase(symbol) for symbol in followed | store.delisted.keys()}
+        found.back = {symbol for symbol in store.delisted if phases[symbol] is not Phase.GONE}
+        pending = frozenset(symbol for symbol in followed if phases[symbol] is Phase.PENDING)
+        found.woken = {symbol for symbol in self.pending - pending if phases.get(symbol) is not Phase.GONE}
+        self.pending = pending
+        said_gone = {symbol for symbol in followed if phases[symbol] is Phase.GONE} - store.delisted.keys()
+        for cleared in self._suspects.keys() - said_gone:
+            del self._suspects[cleared]
+        for cleared in [symbol for symbol in self._refused if symbol not in said_gone]:
+            del self._refused[cleared]
+        confirm_after = CONFIRM_MASS_AFTER if self._is_mass(info, said_gone) else CONFIRM_AFTER
+        contradicted = False
+        for symbol in said_gone:
+            suspect = self._suspects.get(symbol) or self._suspect(symbol, info.as_of)
+            if self._lives(symbol, suspect):
+                self._suspects[symbol] = self._suspect(symbol, info.as_of)
+                contradicted = True
+            elif self._agreed(symbol, at) or info.as_of - suspect.since >= confirm_after * 900.0:
+                self._suspects.pop(symbol, None)
+                found.gone.add(symbol)
+            else:
+                self._suspects[symbol] = suspect
+                found.ask_in(CONFIRM_AFTER)
+        self._schedule(found, contradicted)
+        return found
+
+    def _schedule(self, found: Findings, contradicted: bool) -> None:
+        if contradicted:
+            found.ask_in(self._doubted)
+            self._doubted = min(self._doubted * 2, DOUBTED_MOST)
+        else:
+            self._doubted = DOUBTED_FIRST
+        if found.gone:
+            self._after_burial = BURIED_FIRST
+        if (found.gone or self._store.delisted) and self._after_burial < BURIED_MOST:
+            found.ask_in(self._after_burial)
+            self._after_burial = min(self._after_burial * 2, BURIED_MOST)
+
+    def _is_mass(self, info: Dated[ExchangeInfo], said_gone: set[str]) -> bool:
+        served = len(info.value.trading)
+        self._most_served = max(self._most_served, served)
+        return len(said_gone) >= MASS_LEAST and served * 2 < max(self._most_served, len(info.value.listed))
+
+    def _suspect(self, symbol: str, since: int) -> _Suspect:
+        mark = self._store.marks.get(symbol)
+        return _Suspect(since, mark.mark_price if mark is not None else "")
+
+    def _agreed(self, symbol: str, at: Moment) -> bool:
+        """Whether a second source says too that it is gone."""
+        event = self._store.contracts.get(symbol)
+        info = self._store.listings.get("info")
+        if event is not None and info is not None and info.value.phase(symbol) is Phase.GONE:
+            return self._store.event_phase(symbol) is Phase.GONE
+        return at.steady - self._refused.get(symbol, -WITNESS_FOR) < WITNESS_FOR
+
+    def _lives(self, symbol: str, suspect: _Suspect) -> bool:
+        """Whether something has happened to it since it was first said to be gone."""
+        store = self._store
+        after = suspect.since + SAME_INSTANT
+        if store.tickers.traded.get(symbol, 0) > after:
+            return True
+        ring = store.trades.get(symbol)
+        if ring is not None and ring.last_heard()[1] > after:
+            return True
+        if any(series.last_heard()[1] > after for (name, _), series in store.klines.items() if name == symbol):
+            return True
+        quote = store.quotes.get(symbol)
+        if quote is not None and _time_of(quote[1]) > after:
+            return True
+        mark = store.marks.get(symbol)
+        return mark is not None and mark.time > after and suspect.mark not in ("", mark.mark_price)
+
+    # --- events ------------------------------------------------------------------------------------
+
+    def look(self, at: Moment) -> Findings | None:
+        """Judge what the streams have told since the last look, if it is time."""
+        if at.steady < self._due:
+            return None
+        self._due = at.steady + LOOK_EVERY
+        found = Findings()
+        store = self._store
+        events = store.contracts.take()
+        for event in events:
+            phase = store.event_phase(event.symbol)
+            if event.symbol not in store.symbols and event.symbol not in store.delisted:
+                continue
+            if phase in (Phase.TRADING, Phase.PAUSED) and event.symbol in store.delisted:
+                found.back.add(event.symbol)
+        if events:
+            found.ask_in(AT_ONCE)
+        self._look_at_tickers(found, at)
+        self.pending -= found.woken
+        return found
+
+    def _look_at_tickers(self, found: Findings, at: Moment) -> None:
+        store = self._store
+        info = store.listings.get("info")
+        if info is None:
+            return
+        traded = store.tickers.traded
+        for symbol in store.delisted:
+            if traded.get(symbol, 0) > info.as_of + SAME_INSTANT:
+                found.back.add(symbol)
+                found.ask_in(AT_ONCE)
+        for symbol in self.pending:
+            if store.tickers.seen.get(symbol, 0) > info.as_of or store.phase(symbol) is not Phase.PENDING:
+                found.woken.add(symbol)
+                found.ask_in(AT_ONCE)
+        for symbol in store.tickers.seen.keys() - info.value.listed:
+            if at.steady - self._strangers.get(symbol, -STRANGER_AGAIN_AFTER) >= STRANGER_AGAIN_AFTER:
+                self._strangers[symbol] = at.steady
+                found.ask_in(AT_ONCE)
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """These symbols are followed no longer."""
+        for symbol in symbols:
+            self._suspects.pop(symbol, None)
+            self._refused.pop(symbol, None)
+
+
+def _time_of(frame: bytes) -> int:
+    try:
+        return scan_event_time(frame)
+    except DecodeError:
+        return 0

@@ -1,0 +1,61 @@
+"""Which contracts there are, as REST lists them and as ``!contractInfo`` reports changes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from ..feeds import Key, Kind
+from ..venue.listings import ContractEvent, ExchangeInfo, Phase, phase_of, stream_contract
+from .link import Link
+from .values import AnswerCache
+
+MOST_PENDING = 1024
+MOST_SYMBOLS = 4096
+
+
+class ContractBoard:
+    """The newest ``!contractInfo`` event of each symbol. Events are few: each is decoded as it comes."""
+
+    def __init__(self) -> None:
+        self.key = Key(Kind.CONTRACTS)
+        self.event = 0
+        self._lock = threading.Lock()  # guards everything below
+        self._newest: dict[str, ContractEvent] = {}
+        self._unseen: deque[ContractEvent] = deque(maxlen=MOST_PENDING)
+
+    def ingest(self, frame: bytes, link: Link) -> None:
+        """Take one ``!contractInfo`` frame."""
+        event = stream_contract(frame)
+        if event is None:
+            return
+        with self._lock:
+            self.event = max(self.event, event.time)
+            held = self._newest.get(event.symbol)
+            if held is None and len(self._newest) >= MOST_SYMBOLS:
+                return
+            if held is None or event.time >= held.time:
+                self._newest[event.symbol] = event
+                self._unseen.append(event)
+
+    def get(self, symbol: str) -> ContractEvent | None:
+        """Return the newest event of a symbol."""
+        return self._newest.get(symbol)
+
+    def take(self) -> list[ContractEvent]:
+        """Return the events since the last call, in order of arrival."""
+        with self._lock:
+            events = list(self._unseen)
+            self._unseen.clear()
+        return events
+
+
+def status_of(symbol: str, listings: AnswerCache[ExchangeInfo], contracts: ContractBoard) -> tuple[Phase | None, str]:
+    """Return the phase and the exchange's own word for it, by the newer of both sources; None and "" where neither
+    has been heard."""
+    info, event = listings.get("info"), contracts.get(symbol)
+    if event is not None and (info is None or event.time > info.as_of):
+        return phase_of(event.status), event.status
+    if info is None:
+        return None, ""
+    return info.value.phase(symbol), info.value.statuses.get(symbol, "")

@@ -1,0 +1,169 @@
+"""Which contracts are gone: what one answer says is weighed against everything that streams."""
+
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.engine.listings import CONFIRM_AFTER
+from ats_sync.engine.upkeep import LISTINGS
+from ats_sync.errors import AtsSyncError, RequestRejected
+from ats_sync.feeds import Kind
+from ats_sync.venue.listings import Phase
+
+from ..venue import samples
+from .bench import Bench, deep, failing
+
+UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
+
+
+def ask(bench: Bench) -> None:
+    """Have exchangeInfo asked for now."""
+    bench.engine.upkeep.again(LISTINGS, bench.at(), 0.0)
+
+
+def tell(bench: Bench, symbol: str, status: str) -> None:
+    """An event of ``!contractInfo``."""
+    bench.deliver("!contractInfo", samples.contract_frame(symbol, status, event=bench.exchange()))
+
+
+@pytest.mark.parametrize("status", ["TRADING_HALT", "TRADING_CANCEL_ONLY", "PRE_SETTLE", "A_STATUS_OF_NEXT_YEAR"])
+def test_a_halted_contract_is_served_and_holds_nobody_up(status: str) -> None:
+    bench = Bench([deep("AUSDT", 5), deep("HALTED", 0)])
+    bench.statuses = {"HALTED": status}
+    bench.warm()
+    assert bench.engine.missing() == []
+    bench.run(60)
+    assert bench.store.delisted == {}
+    assert bench.store.contract_status("HALTED") == status
+    assert bench.agrees("HALTED")
+
+
+def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:
+    names = [f"{letter}USDT" for letter in "ABCDEF"]
+    bench = Bench([deep(name, 30) for name in names])
+    bench.warm()
+    bench.statuses = dict.fromkeys(names, "CLOSE")
+    ask(bench)
+    bench.run(1)
+    assert bench.store.phase("AUSDT") is Phase.GONE
+    since = bench.seconds
+    bench.statuses = {}
+    assert not bench.run(30, until=lambda: bool(bench.store.delisted))
+    assert all(bench.link_of(f"{name.lower()}@aggTrade") is not None for name in names)
+    assert len(bench.of(Kind.LISTINGS, since=since)) >= 1, "doubt is asked again within seconds"
+    assert bench.store.phase("AUSDT") is Phase.TRADING
+
+
+def test_what_trades_is_not_buried_by_any_number_of_answers() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.warm()
+    bench.statuses = {"AUSDT": "SETTLING"}
+    ask(bench)
+    since = bench.seconds
+    assert not bench.run(300, until=lambda: bool(bench.store.delisted))
+    assert 4 <= len(bench.of(Kind.LISTINGS, since=since)) <= 12, "each time after a longer pause"
+
+
+def test_a_quiet_contract_is_not_buried_by_one_answer() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
+    bench.warm()
+    bench.statuses = {"QUIET": "SETTLING"}
+    ask(bench)
+    bench.run(1)
+    bench.statuses = {}
+    assert not bench.run(30, until=lambda: bool(bench.store.delisted))
+
+
+def test_a_mark_that_moves_tells_that_a_quiet_contract_lives() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
+    bench.warm()
+    bench.statuses = {"QUIET": "SETTLING"}
+    ask(bench)
+    link = bench.link_of("!markPrice@arr@1s")
+    assert link is not None
+    bench.dropped = lambda stream, frame: stream.startswith("!markPrice")
+    for step in range(20):
+        frame = samples.marks_frame(["QUIET"], event=bench.exchange(), price=f"7.{6200 + step}")
+        bench.store.marks.ingest(frame, link)
+        bench.run(1)
+    assert bench.store.delisted == {}
+
+
+def test_a_contract_that_has_left_is_buried_after_two_answers() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
+    bench.warm()
+    bench.unlisted = {"GONE"}
+    ask(bench)
+    assert bench.run(CONFIRM_AFTER + 2, until=lambda: "GONE" in bench.store.delisted)
+    assert set(bench.store.delisted) == {"GONE"}
+
+
+def test_an_event_and_an_answer_that_agree_bury_at_once() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
+    bench.warm()
+    bench.unlisted = {"GONE"}
+    tell(bench, "GONE", "SETTLING")
+    assert bench.run(2, until=lambda: "GONE" in bench.store.delisted)
+
+
+def test_a_refused_request_and_an_answer_that_agree_bury_at_once() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
+    bench.warm()
+    bench.unlisted = {"GONE"}
+    (_, fetch), *_ = bench.of(Kind.KLINES, symbol="GONE")
+    bench.engine.fetched(fetch, UNKNOWN, bench.at())
+    assert bench.run(2, until=lambda: "GONE" in bench.store.delisted)
+
+
+def test_one_refused_request_is_no_burial() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    refuses = failing(Kind.KLINES, UNKNOWN, times=1)
+    bench.fails = lambda fetch: refuses(fetch) if fetch.key.symbol == "BUSDT" else None
+    assert bench.run(90, until=bench.all_live)
+    assert bench.store.delisted == {}
+    assert bench.agrees("BUSDT")
+
+
+def test_what_was_buried_by_mistake_is_back_with_its_next_trades() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.warm()
+    bench.statuses = {"BUSDT": "SETTLING"}
+    bench.dropped = lambda stream, frame: b"BUSDT" in frame  # nothing is heard of it
+    ask(bench)
+    assert bench.run(20, until=lambda: "BUSDT" in bench.store.delisted)
+    bench.dropped = lambda stream, frame: False
+    assert bench.run(5, until=lambda: not bench.store.delisted)
+    bench.statuses = {}
+    assert bench.run(20, until=lambda: bench.agrees("BUSDT") and bench.all_live())
+
+
+def test_an_event_brings_a_contract_back_at_once() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 0)])
+    bench.warm()
+    bench.unlisted = {"BUSDT"}
+    ask(bench)
+    assert bench.run(20, until=lambda: "BUSDT" in bench.store.delisted)
+    bench.unlisted = set()
+    bench.run(1)
+    tell(bench, "BUSDT", "TRADING")
+    assert bench.run(2, until=lambda: not bench.store.delisted)
+
+
+def test_a_pending_contract_holds_nobody_up_and_goes_live_with_its_first_trade() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("NEWUSDT", 30)])
+    bench.statuses = {"NEWUSDT": "PENDING_TRADING"}
+    pending = True
+
+    def refuses(fetch: object) -> AtsSyncError | None:
+        return UNKNOWN if pending and getattr(fetch, "key").symbol == "NEWUSDT" else None  # noqa: B009
+
+    bench.fails = refuses  # type: ignore[assignment]
+    bench.dropped = lambda stream, frame: pending and b"NEWUSDT" in frame
+    assert bench.run(20, until=lambda: bench.engine.missing() == [] and bool(bench.of(Kind.LISTINGS)))
+    bench.run(60)
+    assert bench.store.delisted == {}
+    pending = False
+    bench.statuses = {}
+    tell(bench, "NEWUSDT", "TRADING")
+    assert bench.run(10, until=bench.all_live), bench.lacking()
+    assert bench.agrees("NEWUSDT")
