@@ -1,0 +1,80 @@
+"""Packed rows behave like a list of their texts, whatever is appended, replaced and dropped."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ats_sync.store.packed import PAGE, PackedRows
+
+BETWEEN = b"],["
+
+texts = st.integers(0, 10**12).map(lambda number: b'%d,"%d.5"' % (number, number))
+
+
+class LikeAList(RuleBasedStateMachine):
+    """The same operations on packed rows and on a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed = PackedRows(BETWEEN)
+        self.plain: list[bytes] = []
+
+    @rule(added=st.lists(texts, max_size=3 * PAGE))
+    def replace(self, added: list[bytes]) -> None:
+        self.packed.replace(added)
+        self.plain = list(added)
+
+    @rule(added=st.lists(texts, max_size=PAGE + 2))
+    def append(self, added: list[bytes]) -> None:
+        for text in added:
+            self.packed.append(text)
+        self.plain += added
+
+    @precondition(lambda self: self.plain)
+    @rule(data=st.data())
+    def drop_oldest(self, data: Any) -> None:
+        count = data.draw(st.integers(0, len(self.plain)))
+        self.packed.drop_oldest(count)
+        del self.plain[:count]
+
+    @rule(count=st.integers(0, 4 * PAGE))
+    def newest(self, count: int) -> None:
+        expected = self.plain[max(0, len(self.plain) - count) :]
+        assert self.packed.newest(count) == expected
+        assert self.packed.slice(count) == BETWEEN.join(expected)
+
+    @invariant()
+    def the_same(self) -> None:
+        assert len(self.packed) == len(self.plain)
+        assert self.packed.texts() == self.plain
+        if self.plain:
+            assert (self.packed.first(), self.packed.last()) == (self.plain[0], self.plain[-1])
+
+
+TestLikeAList = LikeAList.TestCase
+
+
+def test_a_slice_is_what_stands_in_a_json_array() -> None:
+    packed = PackedRows(BETWEEN, [b"%d,1" % number for number in range(2 * PAGE + 5)])
+    for count in (1, 5, 6, PAGE, PAGE + 5, 2 * PAGE + 5, 1000):
+        rows = json.loads(b"[[" + packed.slice(count) + b"]]")
+        assert [row[0] for row in rows] == list(range(2 * PAGE + 5))[-count:]
+
+
+def test_nothing_is_first_or_last_of_nothing() -> None:
+    empty = PackedRows(BETWEEN)
+    for ask in (empty.first, empty.last):
+        with pytest.raises(IndexError):
+            ask()
+    assert empty.slice(5) == b""
+    assert empty.newest(5) == []
+
+
+def test_the_size_is_that_of_the_text() -> None:
+    packed = PackedRows(BETWEEN, [b"12345"] * (PAGE + 1))
+    assert packed.size == PAGE * 5 + (PAGE - 1) * len(BETWEEN) + 5
