@@ -11,7 +11,7 @@ from enum import Enum
 from .clock import Clock
 from .engine.connection import Connection, Progress
 from .engine.engine import Engine
-from .engine.freshness import TIME_IN_DOUBT, stream_doubt
+from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt
 from .engine.state import State
 from .feeds import CANDLES, FEEDS, Key, Kind
 from .store.market import MarketStore, stream_of
@@ -157,6 +157,8 @@ def _feed(key: Key, state: State, engine: Engine, store: MarketStore, exchange: 
     shown, reason = _judge(key, state, engine, store, exchange, age)
     if shown is FeedState.LIVE and not proven:
         shown, reason = FeedState.DEGRADED, TIME_IN_DOUBT
+    elif shown is FeedState.LIVE and exchange - store.watched_until > WATCHED_WITHIN:
+        shown, reason = FeedState.DEGRADED, UNWATCHED
     if state.error is not None and shown not in (FeedState.LIVE, FeedState.POLLED):
         reason = f"{reason}; last error: {state.error}"
     return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason)

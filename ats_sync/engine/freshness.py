@@ -5,6 +5,9 @@ from __future__ import annotations
 from ..store.link import AHEAD, Link
 
 TIME_IN_DOUBT = "the exchange's time is in doubt"
+UNWATCHED = "nobody has looked out for silent streams lately: the process was stopped, or the machine slept"
+WATCHED_WITHIN = 1.5
+"""How long ago (seconds) that may have been."""
 
 
 def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence: float) -> str:

@@ -41,11 +41,16 @@ class Remedies:
     def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
         self._store = store
         self._states = states
-        self._witnesses = Witnesses(store)
+        self._witnesses = Witnesses(store, states)
         self.wanted: list[tuple[Key, Remedy]] = []
         """Dead streams and what to do about them, since last taken."""
         self.given_up: dict[Key, float] = {}
         """Streams that no remedy helped, and until when (steady) they are left alone."""
+
+    @property
+    def unsure(self) -> list[Key]:
+        """Series that REST should confirm, since the last look."""
+        return self._witnesses.unsure
 
     def due(self) -> float:
         """When (steady) :meth:`look` has something to do next."""

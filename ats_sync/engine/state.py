@@ -22,6 +22,8 @@ class State:
     """Whether an answer was ever merged."""
     link: Link | None = None
     """Its acknowledged subscription."""
+    subscribed: int = 0
+    """Exchange time (ms) of its acknowledgement: what happens later is delivered."""
     reached: int = -1
     """The oldest trade that the last backfill reached."""
     fetching: Fetch | None = None

@@ -128,6 +128,7 @@ class Upkeep:
         if state is None or state.dead:
             return
         state.link = link
+        state.subscribed = at.exchange
         state.epoch += 1
         state.attempts = 0
         if key.kind in PER_SYMBOL:
@@ -305,6 +306,11 @@ class Upkeep:
         self._turns.check(at)
         if self._streams:
             self.remedies.look(at)
+            for key in self.remedies.unsure:
+                state = self.states.get(key)
+                if state is not None and state.fetching is None and not state.dead:
+                    self._agenda.schedule(state, at.steady, Cause.REPAIR)
+            self.remedies.unsure.clear()
             self._look_at_depths(at)
         if not at.proven:
             self.again(CLOCK, at, CLOCK_AGAIN_AFTER)

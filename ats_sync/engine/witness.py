@@ -12,7 +12,7 @@ aggregated trades, which is not throttled, lacks too.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..feeds import Key
@@ -24,6 +24,7 @@ from ..store.market import MarketStore
 from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
 from .moment import Moment
+from .state import State
 
 LOOK_EVERY = 0.5
 GRACE = 1.5
@@ -40,6 +41,10 @@ TOLD_WITHIN = 300
 """A kline event follows its last trade within this long (ms)."""
 LINK_CURRENT = 1.2
 """A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
+PAUSE = 1.5
+"""Two looks farther apart than this (seconds): the process was stopped, or the machine slept."""
+REGAIN = GRACE + LOOK_EVERY + 0.5
+"""How long (seconds) after a pause the evidence in the backlog takes to arrive and to count."""
 
 
 class Sighting(NamedTuple):
@@ -94,11 +99,17 @@ def _placed(held: Sighting, told: Sequence[tuple[int, int]]) -> Sighting:
 class Witnesses:
     """Collects the evidence and names the suspects. One moment's look costs a scan of each series' last frame."""
 
-    def __init__(self, store: MarketStore) -> None:
+    def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
         self._store = store
+        self._states = states
         self._symbols: dict[str, _Symbol] = {}
         self._due = 0.0
         self._tickers_as_of = 0
+        self.unsure: list[Key] = []
+        """Series that may lack a trade, since the last look: their stream has not delivered anything yet that shows
+        whether it lives, and no answer of REST is as new as the evidence."""
+        self._looked = 0  # exchange time (ms) of the last look
+        self._regained = 0.0  # when (steady) the streams count as watched again after a pause
 
     def due(self) -> float:
         return self._due
@@ -108,6 +119,8 @@ class Witnesses:
         if at.steady < self._due:
             return
         self._due = at.steady + LOOK_EVERY
+        self._note_pause(at)
+        self.unsure.clear()
         store = self._store
         for as_of, last_trades in store.tickers.take():
             self._take_tickers(as_of, last_trades, at)
@@ -129,6 +142,18 @@ class Witnesses:
             if depth is not None and self._lags(symbol, known, depth, book, at):
                 yield depth.key, "its stream is silent though the book changes"
 
+    def _note_pause(self, at: Moment) -> None:
+        """Tell readers up to when the streams were watched.
+
+        After a pause a backlog makes connections look alive at once, while a stream that died in it is only found a
+        moment later: until then nothing that rests on a stream's silence is trusted.
+        """
+        if self._looked and at.exchange - self._looked > PAUSE * 1000:
+            self._regained = at.steady + REGAIN
+        self._looked = at.exchange
+        if at.steady >= self._regained:
+            self._store.watched_until = at.exchange / 1000.0
+
     def _take_tickers(self, as_of: int, last_trades: dict[str, int], at: Moment) -> None:
         # Each array holds every symbol that has changed since the one before.
         unchanged_until = self._tickers_as_of - TICKER_LATE
@@ -143,7 +168,7 @@ class Witnesses:
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have told of it.
-                    known.learn([(trade, max(before, unchanged_until))], at.steady)
+                    known.learn([(trade, max(before - TICKER_LATE, unchanged_until))], at.steady)
 
     def _look_at_trades(
         self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment
@@ -161,11 +186,19 @@ class Witnesses:
         ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         if ring is not None and ring_silent:
             yield ring.key, "its stream is silent though the symbol trades"
+        best_seen = at.exchange - (at.steady - best.seen) * 1000
         for series, (trade, event, answered) in zip(klines, heard, strict=True):
-            # Beside a stream that surely died, what could be explained by throttling is no longer believed to be.
-            surely = ring_silent or best.happened > max(event, answered) + KLINE_THROTTLE
-            if trade < best.trade and surely and _current(series.link, at):
+            state = self._states.get(series.key)
+            subscribed = state.subscribed if state is not None else at.exchange
+            # Beside a stream that surely died, what could be explained by throttling is no longer believed to be. (That
+            # a REST answer may hold the trade is no excuse: the stream should have told of it all the same.)
+            surely = ring_silent or best.happened > max(event, subscribed) + KLINE_THROTTLE
+            if trade >= best.trade or not _current(series.link, at):
+                continue
+            if surely:
                 yield series.key, "its stream is silent though the symbol trades"
+            elif event < subscribed and answered < best_seen and ring_trade < best.trade:
+                self.unsure.append(series.key)
 
     def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
         quote = self._store.quotes.get(symbol)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from ..clock import Clock
 from ..config import Config
-from ..engine.freshness import TIME_IN_DOUBT, stream_doubt
+from ..engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt
 from ..engine.jobs import Fetch
 from ..errors import (
     AtsSyncError,
@@ -86,9 +86,12 @@ class Routing:
         self._patience = config.read_timeout if patience is None else patience
 
     def stream_doubt(self, link: Link | None, suspected: str, exchange: float, silence: float) -> str:
-        """As :func:`~ats_sync.engine.freshness.stream_doubt`; and while the time is in doubt, so is everything."""
+        """As :func:`~ats_sync.engine.freshness.stream_doubt`; everything is in doubt while the time is, and while
+        nobody looks out for streams that died in silence."""
         if not self.clock.proven():
             return TIME_IN_DOUBT
+        if exchange - self.store.watched_until > WATCHED_WITHIN:
+            return UNWATCHED
         return stream_doubt(link, suspected, exchange, silence)
 
     def fetch(self, key: Key, request: Request, limit: int, timeout: float | None = None) -> Any:

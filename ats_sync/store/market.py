@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -72,6 +73,9 @@ class MarketStore:
         self.open_interest: dict[tuple[str, str], OpenInterestSeries] = {}
         self.symbols: frozenset[str] = frozenset()
         """Every perpetual of which anything is followed."""
+        self.watched_until = math.inf
+        """Exchange time (seconds) up to which somebody looked out for streams that died in silence; replaced by the
+        engine, read without a lock. Infinite while nobody does."""
         self._sinks: dict[bytes, Sink] = {
             _sign(endpoints.MARK_PRICES_STREAM): self.marks.ingest,
             _sign(endpoints.LIQUIDATIONS_STREAM): self.liquidations.ingest,

@@ -6,8 +6,9 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.witness import GRACE, LINK_CURRENT, LOOK_EVERY, Witnesses
-from ats_sync.feeds import Key, Kind
+from ats_sync.engine.state import State
+from ats_sync.engine.witness import GRACE, LINK_CURRENT, LOOK_EVERY, PAUSE, REGAIN, Witnesses
+from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 
@@ -29,7 +30,8 @@ class Court:
         self.store.follow(keys_of([SYMBOL], ["1m", "1h"], []))
         self.link = Link(1, "market", MIDNIGHT / 1000)
         self.second = 10.0
-        self.witnesses = Witnesses(self.store)
+        self.states = {key: State(key, FEEDS[key.kind]) for key in self.store.followed_keys()}
+        self.witnesses = Witnesses(self.store, self.states)
         for series in (*self.store.klines.values(), *self.store.trades.values()):
             series.go_live(self.link)
         self.tell_all(100)
@@ -255,3 +257,49 @@ def test_a_busy_symbol_is_judged_as_soon_as_a_slow_one(court: Court) -> None:
             assert when - begun <= GRACE + 2 * LOOK_EVERY
             return
     pytest.fail("the silent trades were never suspected")
+
+
+def test_after_a_pause_the_streams_count_as_watched_only_when_the_backlog_could_tell(court: Court) -> None:
+    assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
+    before = court.store.watched_until
+    court.second += 20.0
+    court.suspects(REGAIN - 0.2)
+    assert court.store.watched_until == before
+    court.suspects(1.0)
+    assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
+
+
+def test_regular_looks_keep_the_streams_watched(court: Court) -> None:
+    for _ in range(30):
+        court.suspects(1.0)
+        assert court.ms() / 1000 - court.store.watched_until < PAUSE
+
+
+def test_an_answer_of_rest_is_no_excuse_for_a_stream_that_should_have_told(court: Court) -> None:
+    """A trade after the subscription and long after its last event: the stream is dead, whatever REST has shown."""
+    court.tickers(100)
+    court.second += 5.0
+    court.tickers(100)
+    court.second += 1.0
+    court.tickers(103)
+    court.store.klines[SYMBOL, "1h"]._answered = court.ms() + 1
+    assert HOURS in court.suspects(3.0)
+
+
+def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspected(court: Court) -> None:
+    court.store.trades[SYMBOL].link = None
+    court.tickers(100)
+    court.second += 6.0
+    for key in (MINUTES, HOURS):
+        court.states[key].subscribed = court.ms()
+    court.second += 1.0
+    court.tickers(103)
+    unsure: set[Key] = set()
+    for _ in range(30):
+        assert court.suspects(0.1) == set()
+        unsure.update(court.witnesses.unsure)
+    assert unsure == {MINUTES, HOURS}
+    for series in court.store.klines.values():
+        series._answered = court.ms()
+    court.suspects(1.0)
+    assert court.witnesses.unsure == []

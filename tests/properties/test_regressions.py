@@ -17,6 +17,7 @@ from ..virtual.faults import (
     Refuse,
     Rest,
     Sluggish,
+    Stall,
     WallClock,
 )
 from ..virtual.world import Read, Schedule, run
@@ -212,3 +213,27 @@ def test_an_audit_just_after_a_turn_casts_no_doubt_on_the_candle_before() -> Non
     """Its answer told of the next candle before the stream could tell that the one before was final."""
     faults = (Refuse(37_450, 12_750), Refuse(1_400, 1_150), Refuse(3_300, 1_750))
     run(Schedule(setting=1, seed=112, faults=faults, audit_every=12.0))
+
+
+def test_the_truth_is_recorded_as_far_as_a_schedule_is_played() -> None:
+    """Barred requests and little weight kept it going for longer than the tape was, and rows of after its end were
+    called invented."""
+    faults = (Others(60_000, 1.1), Rest(10_300, 19_850, "403", 1.0), Stall(1_850, 5_000, "market"))
+    run(Schedule(setting=3, seed=405, faults=faults, weight_limit=130))
+
+
+def test_after_a_pause_a_stream_that_died_in_it_is_not_trusted() -> None:
+    """The backlog made its connection look alive at once; that the stream was silent was found two seconds later."""
+    faults = (Mute(15_950, 27_450, "btcdomusdt@depth20@100ms", "resubscribed"), Pause(18_800, 19_100, True))
+    run(Schedule(setting=0, seed=522, faults=faults))
+    faults = (Pause(8_300, 12_550, False), Mute(1_000, 21_700, "btcdomusdt@kline_1m", "moved"))
+    run(Schedule(setting=0, seed=434, faults=faults))
+
+
+def test_a_new_subscription_that_says_nothing_is_confirmed_by_rest() -> None:
+    """The tickers told of a trade that may have come before the subscription or after it, and nothing was asked."""
+    run(
+        Schedule(
+            setting=1, seed=18, faults=(Events(1_700, 24_800, "lose", "币安人生usdt", 1.0, 3_000),), weight_limit=130
+        )
+    )

@@ -200,8 +200,9 @@ class Exchange:
 
     def _next_group(self) -> None:
         groups = self.tape.groups
-        if self._group < len(groups):
-            self.line.at(groups[self._group][0], self._play)
+        while self._group >= len(groups):
+            self.tape.record_until(self.tape.end + 1)
+        self.line.at(groups[self._group][0], self._play)
 
     def _play(self) -> None:
         _, frames = self.tape.groups[self._group]
@@ -406,6 +407,7 @@ class Exchange:
         if kind in simple:
             return simple[kind]
         now = self.line.now
+        self.tape.record_until(now + 1)
         market = self.market
         if kind == "lag" and fault is not None and path not in LIVE_PATHS:
             market, now = self._lagging(fault.lag), now - fault.lag

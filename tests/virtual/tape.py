@@ -17,7 +17,8 @@ from typing import Any
 from ats_sync.simulator.market import Market
 
 STEP = 20  # ms; symbols trade at most once in it
-LENGTH = 330_000
+CHUNK = 60_000
+"""The tape is recorded so much (ms) at a time, as far as somebody plays it."""
 ALL_MARKET = ("!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker")
 KNOWN_ROWS = 150
 
@@ -92,12 +93,13 @@ class BookTruth:
 
 
 class Tape:
-    """The recording of one setting."""
+    """The recording of one setting, made as it is played."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.start = setting.start
-        self.end = setting.start + LENGTH
+        self.end = setting.start
+        """How far it is recorded (ms)."""
         self.groups: list[tuple[int, list[tuple[str, bytes]]]] = []
         """Frames by event time: ``(time, [(stream, text)])``."""
         self.klines = {(s, i): KlineTruth() for s in setting.symbols for i in setting.intervals}
@@ -106,45 +108,55 @@ class Tape:
         self.marks: dict[tuple[str, int], str] = {}
         market = _market(setting)
         for symbol in setting.symbols:
-            market.agg_trades(symbol, limit=1)  # tells the older trades, which is slow
+            market.agg_trades(symbol, limit=1)  # makes the older trades, which is slow
             for interval in setting.intervals:
                 for row in market.klines(symbol, interval, limit=KNOWN_ROWS):
                     self.klines[symbol, interval].note(row, 0)
         self._market = pickle.dumps(market, pickle.HIGHEST_PROTOCOL)
-        self._record(market)
+        for name in map(str.lower, setting.symbols):
+            market.wanted |= {f"{name}@aggTrade", f"{name}@depth20@100ms"}
+            market.wanted |= {f"{name}@kline_{interval}" for interval in setting.intervals}
+        market.wanted |= set(ALL_MARKET)
+        self._first_ids = {s: market.agg_trades(s, limit=1)[0]["a"] for s in setting.symbols}
+        self._last_ids = dict(self._first_ids)
+        self._recorder = ScriptedMarket(market, setting)
+        for symbol in setting.symbols:
+            for trade in market.agg_trades(symbol, from_id=0, limit=100_000):
+                self.trades[symbol].by_id[trade["a"]] = trade
 
     def market(self) -> ScriptedMarket:
         """The market at the beginning of the stretch."""
         return ScriptedMarket(pickle.loads(self._market), self.setting)
 
-    def _record(self, market: Market) -> None:
-        setting = self.setting
+    def record_until(self, time: int) -> None:
+        """Record as far as ``time`` (ms) at least."""
+        while self.end < time:
+            self._record(self.end + CHUNK)
+
+    def _record(self, end: int) -> None:
+        setting, market, last_ids = self.setting, self._recorder.market, self._last_ids
         lower = {symbol.lower(): symbol for symbol in setting.symbols}
-        for name in lower:
-            market.wanted |= {f"{name}@aggTrade", f"{name}@depth20@100ms"}
-            market.wanted |= {f"{name}@kline_{interval}" for interval in setting.intervals}
-        market.wanted |= set(ALL_MARKET)
-        first_ids = {s: market.agg_trades(s, limit=1)[0]["a"] for s in setting.symbols}
-        scripted = ScriptedMarket(market, setting)
-        last_ids = dict(first_ids)
-        for now in range(self.start + STEP, self.end + 1, STEP):
-            for frame in scripted.advance(now):
+        for now in range(self.end + STEP, end + 1, STEP):
+            for frame in self._recorder.advance(now):
                 self._note_frame(frame.stream, frame.event_time, frame.payload, lower)
             turned = now % 60_000 < STEP
             for symbol in setting.symbols:
                 newest = market.agg_trades(symbol, limit=1)[0]["a"]
+                if newest != last_ids[symbol]:
+                    self._note_trades(symbol, last_ids[symbol] + 1)
                 if newest != last_ids[symbol] or turned:
                     last_ids[symbol] = newest
                     for interval in setting.intervals:
                         for row in market.klines(symbol, interval, limit=2):
                             self.klines[symbol, interval].note(row, now - STEP)
-        for symbol in setting.symbols:
-            truth = self.trades[symbol]
-            for trade in market.agg_trades(symbol, from_id=0, limit=100_000):
-                truth.by_id[trade["a"]] = trade
-                if trade["a"] > first_ids[symbol]:
-                    truth.times.append(trade["T"])
-                    truth.counts.append(trade["l"] - trade["f"] + 1)
+        self.end = end
+
+    def _note_trades(self, symbol: str, first: int) -> None:
+        truth = self.trades[symbol]
+        for trade in self._recorder.market.agg_trades(symbol, from_id=first, limit=100_000):
+            truth.by_id[trade["a"]] = trade
+            truth.times.append(trade["T"])
+            truth.counts.append(trade["l"] - trade["f"] + 1)
 
     def _note_frame(self, stream: str, at: int, payload: str, lower: dict[str, str]) -> None:
         text = f'{{"stream":"{stream}","data":{payload}}}'.encode()
