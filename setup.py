@@ -46,6 +46,7 @@ TEST = [
     "hypothesis>=6.100",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
+    "codespell>=2.3",
     "types-requests",
     "types-cachetools",
 ]

@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("fresh")
 RECORDING = Path(__file__).parents[2] / "shared" / "recordings" / "binance-usdm-2021-07-22"
 OCTOBER_2026 = RECORDING.with_name("binance-usdm-2026-10-07")
 HERE = Path(__file__).parent
+PROCESSES = pytest.StashKey[set[int]]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,15 +52,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=sharing.by_length)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    item.stash[PROCESSES] = leftovers.children()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails the last test when a process is left that a fixture has started."""
+    before = leftovers.children()
+    yield
+    leftovers.check_processes(before, request.node.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test after which a thread of ours or a process runs that did not run before it."""
-    threads, processes = leftovers.our_threads(), leftovers.children()
+    """Fails a test after which a thread of ours runs that did not run before it, or a process that it has started."""
+    threads = leftovers.our_threads()
     yield
     # The request threads of a manager that a wider fixture owns come and go.
     if request.node.get_closest_marker("shared_threads") is None:
         leftovers.check_threads(threads)
-    leftovers.check_processes(processes, request.node.nodeid)
+    # (What ran when its body began may be a fixture of wider scope.)
+    if (before := request.node.stash.get(PROCESSES, None)) is not None:
+        leftovers.check_processes(before, request.node.nodeid)
 
 
 @pytest.fixture(scope="session")

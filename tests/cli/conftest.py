@@ -9,7 +9,7 @@ import pytest
 from ats_sync.simulator import SimulatedExchange
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def exchange() -> Iterator[SimulatedExchange]:
     with SimulatedExchange(symbols=12, seed=7) as ex:
         yield ex

@@ -1,0 +1,57 @@
+"""What every test is checked for finds what it is to find."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from . import leftovers
+from .support import until
+
+FOREVER = "import threading; threading.Event().wait()"
+PARENT = f"""
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", {FOREVER!r}], stdout=subprocess.DEVNULL).pid)
+"""
+
+
+def this_test() -> str:
+    return os.environ["PYTEST_CURRENT_TEST"].rpartition(" (")[0]
+
+
+def test_a_process_is_found_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "GRACE", 0.1)
+    before = leftovers.children()
+    with subprocess.Popen([sys.executable, "-c", FOREVER]) as process:
+        with pytest.raises(AssertionError, match=rf"left behind.*{process.pid}"):
+            leftovers.check_processes(before, this_test())
+        assert process.wait(60) < 0
+    leftovers.check_processes(before, this_test())
+
+
+def test_also_where_its_parent_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "GRACE", 0.1)
+    before = leftovers.children()
+    orphan = int(subprocess.run([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, check=True).stdout)
+    until(lambda: orphan in leftovers.orphans_of(this_test()))
+    with pytest.raises(AssertionError, match=rf"left behind.*{orphan}"):
+        leftovers.check_processes(before, this_test())
+    until(lambda: orphan not in leftovers.orphans_of(this_test()))
+
+
+def test_a_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "GRACE", 0.1)
+    before, over = leftovers.our_threads(), threading.Event()
+    thread = threading.Thread(target=over.wait, name="ats-test")
+    thread.start()
+    try:
+        with pytest.raises(AssertionError, match="ats-test"):
+            leftovers.check_threads(before)
+    finally:
+        over.set()
+        thread.join()
+    leftovers.check_threads(before)

@@ -1,0 +1,68 @@
+"""Few files that compute run at once, while files that wait are left."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from . import sharing
+
+WAITING = [f"tests/faults/test_{letter}.py" for letter in "abcd"]
+COMPUTING = [f"tests/store/test_{letter}.py" for letter in "abcd"]
+
+
+class Node:
+    """A process of the suite, as the scheduler sees it."""
+
+    def __init__(self) -> None:
+        self.shutting_down = False
+        self.gateway = SimpleNamespace(id="a process")
+        self.given: list[int] = []
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.given += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+@pytest.fixture
+def scheduler(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sharing, "cores", lambda: 2)
+    option = SimpleNamespace(loadscopereorder=False, tx=["popen"] * 3, dist="loadfile", numprocesses=3)
+    config: Any = SimpleNamespace(option=option, getvalue=lambda name: getattr(option, name))
+    return sharing.Sharing(config)
+
+
+def files_given(scheduler: Any, nodes: list[Node]) -> list[list[str]]:
+    names = [name.partition("::")[0] for name in scheduler.collection]
+    return [list(dict.fromkeys(names[index] for index in node.given)) for node in nodes]
+
+
+def test_one_of_two_cores_computes_and_nothing_is_forgotten(scheduler: Any) -> None:
+    nodes = [Node() for _ in range(3)]
+    tests = [f"{file}::test_{number}" for file in COMPUTING + WAITING for number in range(5)]
+    for node in nodes:
+        scheduler.add_node(node)
+        scheduler.add_node_collection(node, tests)
+    scheduler.schedule()
+    assert files_given(scheduler, nodes) == [COMPUTING[:1], WAITING[:1], WAITING[1:2]]
+    done = [0, 0, 0]
+    while scheduler.has_pending:
+        for place, node in enumerate(nodes):
+            if done[place] < len(node.given):
+                scheduler.mark_test_complete(node, node.given[done[place]])
+                done[place] += 1
+    assert sorted(index for node in nodes for index in node.given) == list(range(len(tests)))
+
+
+def test_which_files_compute() -> None:
+    assert all(map(sharing.computes, COMPUTING))
+    assert not any(map(sharing.computes, WAITING))
+
+
+def test_what_takes_longest_comes_first() -> None:
+    items: list[Any] = [SimpleNamespace(nodeid=f"{file}::test") for file in ("tests/test_clock.py", sharing.LONGEST[1])]
+    assert [item.nodeid for item in sorted(items, key=sharing.by_length)] == [items[1].nodeid, items[0].nodeid]
