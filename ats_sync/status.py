@@ -112,7 +112,8 @@ def _clock(epoch: float) -> str:
 
 
 def connection_statuses(engine: Engine, clock: Clock) -> tuple[ConnectionStatus, ...]:
-    """The engine's connections. Its lock is held by the caller."""
+    """Return the state of each of the engine's connections; the caller holds the engine's lock."""
+    assert engine.guarded()
     return tuple(_connection(each, clock) for each in engine.connections.connections.values())
 
 
@@ -134,7 +135,8 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
 
 
 def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[FeedStatus, ...]:
-    """Every series the engine keeps. Its lock is held by the caller."""
+    """Return the state of every series the engine keeps; the caller holds the engine's lock."""
+    assert engine.guarded()
     exchange, proven = clock.exchange(), clock.proven()
     return tuple(
         _feed(key, state, engine, store, exchange, proven)

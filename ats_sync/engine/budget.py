@@ -30,6 +30,7 @@ from ..venue.endpoints import (
     Host,
     Request,
 )
+from .guarded import Guarded
 from .moment import Moment
 
 _MINUTE = 60_000
@@ -164,8 +165,8 @@ def _steady(spent: _Spent) -> float:
     return spent.steady
 
 
-class Budget:
-    """Every bucket's window, and which hosts said to wait."""
+class Budget(Guarded):
+    """Every bucket's window, and which hosts said to wait. Not thread-safe: its lock is :attr:`guard`."""
 
     def __init__(self, config: Config) -> None:
         self.share = config.weight_share
@@ -184,6 +185,7 @@ class Budget:
 
     def free_at(self, request: Request, cause: Cause, now: float) -> float:
         """The earliest moment (steady) at which ``request`` may be sent, ``now`` when it may at once."""
+        assert self.guarded()
         share = self.share if cause in _UNRESERVED else self.share - self.reserve
         window = self.windows[request.bucket]
         free = window.free_at(now, request.weight, share, self._kept(request, cause, window))
@@ -193,6 +195,7 @@ class Budget:
 
     def candles(self, count: int, lacking: int) -> None:
         """So many kline series are followed, and so many of them must be repaired now, each by a request."""
+        assert self.guarded()
         self._candles, self._lacking = count, lacking
 
     def _kept(self, request: Request, cause: Cause, window: Window) -> int:
@@ -227,6 +230,7 @@ class Budget:
 
     def spend(self, request: Request, at: Moment, cause: Cause) -> None:
         """Count a request as sent."""
+        assert self.guarded()
         window = self.windows[request.bucket]
         window.spend(at, request.weight)
         if self.tier(request, cause) is Tier.AUDIT:
@@ -235,16 +239,19 @@ class Budget:
 
     def usage(self, bucket: Bucket, now: float) -> Usage:
         """How a bucket stands at ``now`` (steady)."""
+        assert self.guarded()
         window = self.windows[bucket]
         return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
 
     def ended(self, request: Request, at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
         """A request is under way no longer; ``unsent``: it never reached the exchange, and costs nothing; ``lost``: no
         answer came, so it may still arrive."""
+        assert self.guarded()
         self.windows[request.bucket].ended(at, request.weight, unsent=unsent, lost=lost)
 
     def answered(self, request: Request, used: int | None, at: Moment, sent_at: float) -> None:
         """An answer came to what was sent at ``sent_at`` (steady); ``used`` is its used-weight header."""
+        assert self.guarded()
         weighed = request.bucket in (Bucket.FUTURES, Bucket.SPOT)
         if used is not None and request.used_weight_is_true and weighed:
             sent = at.exchange - round((at.steady - sent_at) * 1000)
@@ -252,6 +259,7 @@ class Budget:
 
     def block(self, host: Host, until: float) -> None:
         """The host said to wait until this moment (steady)."""
+        assert self.guarded()
         self._blocked[host] = max(until, self._blocked.get(host, until))
 
     def blocked_until(self, host: Host, now: float) -> float | None:

@@ -28,11 +28,11 @@ class Demand:
     """Remembers when each series was read, and names those that nobody asked for in a while."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the two below
+        self._swept = 0.0  # only looked at by the engine, under its own lock
+        self._lock = threading.Lock()  # guards everything below: readers mark what they read
         self._asked: dict[Key, _Asked] = {}
         self._dropped: dict[Key, float] = {}
         """When those that were dropped had last been read."""
-        self._swept = 0.0
 
     def asked(self, key: Key, now: float) -> bool:
         """The series is read at ``now`` (steady); whether that is the first time."""

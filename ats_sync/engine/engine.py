@@ -18,6 +18,7 @@ from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_S
 from .connection import Action, Connection, Progress
 from .connections import Connections
 from .demand import Demand
+from .guarded import Guarded
 from .jobs import Fetch
 from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
@@ -49,8 +50,9 @@ class Submit:
     fetch: Fetch
 
 
-class Engine:
-    """Told what happens, it says what to do. Not thread-safe: whoever drives it holds its lock."""
+class Engine(Guarded):
+    """Told what happens, it says what to do. Not thread-safe: whoever drives it holds its lock (:attr:`guard`), except
+    for :attr:`demand`, which has one of its own, since readers mark there what they read."""
 
     def __init__(
         self, config: Config, store: MarketStore, *, streams: bool = True, rng: random.Random | None = None
@@ -235,6 +237,7 @@ class Engine:
 
     def take(self) -> list[Action | Submit]:
         """What is to be done, in order; each action once."""
+        assert self.guarded()
         actions: list[Action | Submit] = [*self.connections.actions, *map(Submit, self.upkeep.fetches)]
         self.connections.actions.clear()
         self.upkeep.fetches.clear()
@@ -242,6 +245,7 @@ class Engine:
 
     def next_due(self, at: Moment) -> float:
         """When (steady) :meth:`tick` is to be called at the latest."""
+        assert self.guarded()
         moments = [self.connections.next_due(at.steady), self.upkeep.next_due(at)]
         if self.streams:
             moments.append(self.listings.due())
@@ -249,6 +253,7 @@ class Engine:
 
     def missing(self) -> list[Key]:
         """What ``start()`` still waits for; before anything is followed, everything."""
+        assert self.guarded()
         states = self.upkeep.states
         pending = self.listings.pending
         return [
@@ -259,6 +264,7 @@ class Engine:
 
     def _spread(self, at: Moment) -> None:
         """Pass on what one part found out to the other."""
+        assert self.guarded()
         connections, upkeep = self.connections, self.upkeep
         if connections.held and not upkeep.waits_for_clock():
             connections.held = False

@@ -62,7 +62,9 @@ class Job:
 
 
 class JobQueue:
-    """Jobs by priority. One job an identity: a second fetch of it joins the first and may hurry it."""
+    """Jobs by priority. One job an identity: a second fetch of it joins the first and may hurry it.
+
+    Not thread-safe: used under the lock of its budget."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -78,6 +80,7 @@ class JobQueue:
 
     def add(self, fetch: Fetch) -> tuple[Job, bool]:
         """Put a fetch in line. Returns its job and whether that was made for it."""
+        assert self.budget.guarded()
         priority = (PRIORITY[fetch.cause], fetch.order)
         job = self._jobs.get(fetch.identity)
         if job is None:
@@ -108,6 +111,7 @@ class JobQueue:
 
     def pop(self, at: Moment) -> Job | float | None:
         """The job to send now, its cost already spent; else the moment to ask again; None for no job."""
+        assert self.budget.guarded()
         best: list[tuple[tuple[int, int], int, Job]] | None = None
         wait: float | None = None
         for heap in self._heaps.values():
@@ -144,22 +148,26 @@ class JobQueue:
 
     def done(self, job: Job) -> None:
         """The job has been answered, or has failed for good."""
+        assert self.budget.guarded()
         if self._jobs.get(job.fetch.identity) is job:
             del self._jobs[job.fetch.identity]
 
     def again(self, job: Job) -> None:
         """Put a job that ran back in line (the host said to wait before it answered)."""
+        assert self.budget.guarded()
         job.running = False
         self._push(job)
 
     def cancel(self, job: Job) -> None:
         """Nobody wants it any more."""
+        assert self.budget.guarded()
         if not job.running:
             job.cancelled = True
             self.done(job)
 
     def clear(self) -> list[Job]:
         """Take every waiting job out."""
+        assert self.budget.guarded()
         jobs = list(self._jobs.values())
         for job in jobs:
             job.cancelled = True

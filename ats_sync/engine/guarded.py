@@ -1,0 +1,16 @@
+"""The lock under which something that is not thread-safe is used, so that its rule is executed and not only written."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Guarded:
+    """Used by one thread alone, or by whoever holds ``guard``; the methods that rely on it assert it."""
+
+    guard: threading.Lock | None = None
+    """Set by whoever shares it between threads; None while only one uses it."""
+
+    def guarded(self) -> bool:
+        """Return whether it may be used now: its lock is taken, or it has none."""
+        return self.guard is None or self.guard.locked()
