@@ -21,7 +21,7 @@ from .care import forgotten
 from .exchange import BrokenPromise, Exchange
 from .faults import Fault
 from .process import Process
-from .tape import SETTINGS, KlineTruth, tape
+from .tape import SETTINGS, KlineTruth, Setting, tape
 from .timeline import MachineClocks, Timeline
 
 CONVERGED_WITHIN = 30_000
@@ -61,7 +61,8 @@ class Read:
 class Schedule:
     """All that a run depends on."""
 
-    setting: int = 0
+    setting: int | Setting = 0
+    """A setting of its own, or one of those that all tests share."""
     seed: int = 0
     faults: tuple[Fault, ...] = ()
     reads: tuple[Read, ...] = ()
@@ -98,7 +99,8 @@ class World:
 
     def __post_init__(self) -> None:
         schedule = self.schedule
-        self.tape = tape(SETTINGS[schedule.setting])
+        setting = schedule.setting
+        self.tape = tape(setting if isinstance(setting, Setting) else SETTINGS[setting])
         self.symbols = self.tape.setting.symbols
         self.intervals = self.tape.setting.intervals
         self.rng = random.Random(schedule.seed)

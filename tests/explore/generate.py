@@ -1,0 +1,158 @@
+"""Random schedules in swarm manner: each leaves a random part of the kinds of fault out, so that rare pairs meet."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+from ats_sync.engine.agenda import AUDIT_EVERY
+
+from ..virtual import faults as f
+from ..virtual.exchange import REST_KINDS
+from ..virtual.faults import Fault
+from ..virtual.tape import STEP, Setting
+from ..virtual.world import Read, Schedule
+
+SHORT, LONG = 60_000, 3 * 3_600_000
+"""Faults begin before this (ms)."""
+LONG_SHARE, WIDE_SHARE = 0.004, 0.01
+"""How many of the schedules last hours, and how many have 50 symbols."""
+WIDE = 50
+SCHEDULES_A_SETTING = 40
+INTERVALS = ("3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d", "3d", "1w", "1M")
+READS = ("klines", "klines", "trades", "book", "mark", "spot", "open interest")
+NAMES = (
+    "BTCUSDT", "币安人生USDT", "BTCDOMUSDT", "ETHUSDT", "1000PEPEUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT",
+)  # fmt: skip
+
+Make = Callable[[random.Random, "Draw"], Fault]
+
+
+class Draw:
+    """What the faults of one schedule are drawn from."""
+
+    def __init__(self, rng: random.Random, setting: Setting, horizon: int) -> None:
+        self._rng = rng
+        self.symbols = [symbol.lower() for symbol in setting.symbols]
+        self.intervals = setting.intervals
+        self.horizon = horizon
+
+    def at(self) -> int:
+        return self._rng.randrange(self.horizon // 50) * 50
+
+    def lasts(self, most: int = 30_000) -> int:
+        return max(50, round(most ** self._rng.uniform(0.3, 1.0) / 50) * 50)
+
+    def route(self) -> str:
+        return self._rng.choice(("", "market", "public"))
+
+    def share(self) -> float:
+        return self._rng.choice((0.2, 0.5, 1.0))
+
+    def stream(self) -> str:
+        kind = self._rng.choice(("aggTrade", "depth20@100ms", *(f"kline_{interval}" for interval in self.intervals)))
+        return f"{self._rng.choice(self.symbols)}@{kind}"
+
+    def streams(self) -> str:
+        some = ("kline_1m", "kline", "aggTrade", "depth20", "final", "!", self._rng.choice(self.symbols))
+        return self._rng.choice((*some, self.stream(), self.stream()))
+
+
+def _rest(rng: random.Random, draw: Draw) -> Fault:
+    kind = rng.choice(REST_KINDS)
+    lag = rng.randrange(1, 11) * 1000 if kind == "lag" else 0
+    return f.Rest(draw.at(), draw.lasts(), kind, draw.share(), lag)
+
+
+KINDS: dict[str, Make] = {
+    "cut": lambda rng, draw: f.Cut(draw.at(), draw.route(), rng.random() < 0.5),
+    "half open": lambda rng, draw: f.HalfOpen(draw.at(), draw.route()),
+    "stall": lambda rng, draw: f.Stall(draw.at(), draw.lasts(20_000), draw.route()),
+    "dark": lambda rng, draw: f.Dark(draw.at(), draw.lasts(20_000)),
+    "refuse": lambda rng, draw: f.Refuse(draw.at(), draw.lasts()),
+    "deaf": lambda rng, draw: f.Deaf(draw.at(), draw.lasts(20_000)),
+    "events": lambda rng, draw: f.Events(
+        draw.at(), draw.lasts(), rng.choice(("lose", "double", "late", "spoil")), draw.streams(), draw.share()
+    ),
+    "mute": lambda rng, draw: f.Mute(
+        draw.at(), draw.lasts(), draw.stream(), rng.choice(("resubscribed", "moved", "ever"))
+    ),
+    "rest": _rest,
+    "ban": lambda rng, draw: f.Ban(draw.at(), draw.lasts()),
+    "others": lambda rng, draw: f.Others(draw.at(), rng.choice((0.3, 0.7, 0.95, 1.1))),
+    "pause": lambda rng, draw: f.Pause(draw.at(), draw.lasts(60_000), rng.random() < 0.5),
+    "sluggish": lambda rng, draw: f.Sluggish(draw.at(), draw.lasts(), rng.choice((50, 300))),
+    "wall clock": lambda rng, draw: f.WallClock(draw.at(), rng.choice((-600.0, -3.0, 1.5, 600.0))),
+}
+"""How a fault of each kind is made."""
+
+
+def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> Setting:
+    """A stretch of a market, often over a turn of the hour, the day, the week or the month."""
+    names = [f"S{number:02d}USDT" for number in range(WIDE)] if wide else rng.sample(NAMES, rng.choice((2, 2, 3)))
+    if not wide and "BTCUSDT" not in names:
+        names[0] = "BTCUSDT"
+    ends = rng.choice((_hour, _day, _week, _month))(rng)
+    before = rng.randrange(LONG if long else SHORT) // 1000
+    start = int((ends - timedelta(seconds=before)).timestamp() * 1000) // STEP * STEP
+    quiet = names[-1]
+    script = tuple(
+        sorted((rng.randrange(SHORT * 4) // STEP * STEP, "trade", quiet) for _ in range(rng.randrange(0, 14)))
+    )
+    return Setting(
+        seed=rng.randrange(10**6),
+        start=start,
+        symbols=tuple(names),
+        intervals=("1m",) if wide else ("1m", rng.choice(INTERVALS)),
+        activity=0.0008 if wide or long else rng.choice((0.0015, 0.006, 0.02)),
+        trailing_klines=rng.random() < 0.7,
+        book_ticks=tuple(rng.choice((300, 700, 1500)) if not (wide or long) else 3000 for _ in names),
+        script=script,
+    )
+
+
+def _hour(rng: random.Random) -> datetime:
+    return datetime(2026, 11, rng.randrange(2, 28), rng.randrange(24), tzinfo=timezone.utc)
+
+
+def _day(rng: random.Random) -> datetime:
+    return datetime(2026, 11, rng.randrange(2, 28), tzinfo=timezone.utc)
+
+
+def _week(rng: random.Random) -> datetime:
+    return datetime(2026, 11, rng.choice((9, 16, 23)), tzinfo=timezone.utc)
+
+
+def _month(rng: random.Random) -> datetime:
+    return datetime(2026, rng.randrange(8, 13), 1, tzinfo=timezone.utc)
+
+
+def a_schedule(rng: random.Random, setting: Setting, *, long: bool = False) -> Schedule:
+    """A schedule of up to eight faults (more where it lasts hours) of the kinds that this one has."""
+    kinds = rng.sample(sorted(KINDS), rng.randrange(1, len(KINDS) + 1))
+    draw = Draw(rng, setting, LONG if long else SHORT)
+    count = rng.randrange(10, 40) if long else rng.randrange(1, 9)
+    faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
+    if long and rng.random() < 0.5:
+        faults.append(f.Delist(draw.at(), setting.symbols[-1]))
+    reads = tuple(
+        Read(
+            draw.at(),
+            rng.choice(READS),
+            rng.randrange(len(setting.symbols)),
+            rng.randrange(2),
+            rng.choice((1, 3, 20, 50, 90)),
+        )
+        for _ in range(rng.randrange(0, 9))
+    )
+    return Schedule(
+        setting=setting,
+        seed=rng.randrange(10**6),
+        faults=tuple(faults),
+        reads=reads,
+        weight_limit=2400 if len(setting.symbols) > 8 else rng.choice((2400, 2400, 2400, 2400, 2400, 2400, 200, 130)),
+        connection_max_age=rng.choice((900.0, 3600.0) if long else (23 * 3600.0, 23 * 3600.0, 25.0)),
+        wall_error=rng.choice((0.0, 0.0, 600.0, -600.0)),
+        audit_every=AUDIT_EVERY if len(setting.symbols) > 8 else rng.choice((AUDIT_EVERY, 12.0)),
+    )

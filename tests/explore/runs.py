@@ -1,0 +1,97 @@
+"""Playing schedules in batches, in processes of their own."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from typing import NamedTuple
+
+from ..virtual import tape as tapes
+from ..virtual.exchange import BrokenPromise
+from ..virtual.world import Schedule, World
+from .generate import LONG_SHARE, SCHEDULES_A_SETTING, WIDE_SHARE, a_schedule, a_setting
+from .shrink import shrunk
+
+
+class Found(NamedTuple):
+    """A schedule that broke a promise."""
+
+    schedule: Schedule
+    why: str
+
+
+class Batch(NamedTuple):
+    """What came of the schedules of one setting."""
+
+    schedules: int
+    hours: float
+    found: list[Found]
+
+
+def played(schedule: Schedule) -> tuple[float, str]:
+    """How many hours of the exchange's time a schedule took, and which promise it broke ("" for none)."""
+    world = World(schedule)
+    try:
+        world.run()
+        why = ""
+    except BrokenPromise as broken:
+        why = f"at {(world.line.now - world.line.start) / 1000:.3f} s: {broken}"
+    except Exception as error:  # noqa: BLE001 -- a fault of the library or of the harness: found all the same
+        why = f"at {(world.line.now - world.line.start) / 1000:.3f} s: {error!r}"
+    return (world.line.now - world.line.start) / 3_600_000, why
+
+
+def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
+    """Play at most ``most`` schedules of one setting, all drawn from ``seed``, until the wall clock is at ``until``."""
+    rng = random.Random(seed)
+    kind = rng.random()
+    long, wide = kind < LONG_SHARE, LONG_SHARE <= kind < LONG_SHARE + WIDE_SHARE
+    setting = a_setting(rng, wide=wide, long=long)
+    count, hours = 0, 0.0
+    found: list[Found] = []
+    for _ in range(min(most, 1 if long else 3 if wide else SCHEDULES_A_SETTING)):
+        if time.time() >= until:
+            break
+        schedule = a_schedule(rng, setting, long=long)
+        took, why = played(schedule)
+        count += 1
+        hours += took
+        if why:
+            small = shrunk(schedule, lambda each: bool(played(each)[1]), most=200 if took < 0.2 else 20)
+            found.append(Found(small, played(small)[1] or why))
+    tapes.tape.cache_clear()
+    return Batch(count, hours, found)
+
+
+def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator[Batch]:
+    """Play batches in ``workers`` processes until the time is over or ``most`` schedules have run."""
+    seeds = random.Random(seed)
+    ran = 0
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
+        waiting: set[Future[Batch]] = set()
+        try:
+            while True:
+                more = time.time() < until and (most is None or ran < most)
+                while more and len(waiting) < workers + 1:
+                    waiting.add(pool.submit(batch, seeds.getrandbits(48), until, most or SCHEDULES_A_SETTING))
+                if not waiting:
+                    return
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    ran += result.schedules
+                    yield result
+        except BaseException:
+            # Whoever interrupts does not wait for schedules that are under way.
+            for process in list(pool._processes.values()):
+                process.kill()
+            raise
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,95 @@
+"""The explorer finds a planted mistake, makes its schedule small, says so in its exit status, and repeats itself."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ats_sync.engine.heartbeat import Heartbeat
+from ats_sync.store.link import Link
+
+from ..virtual.faults import Cut, HalfOpen, Rest
+from ..virtual.world import Read, Schedule
+from .generate import KINDS, a_schedule, a_setting
+from .runs import batch, played
+from .shrink import shrunk
+
+FOREVER = 4e9
+
+
+def believe_the_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Heartbeat, "lost", lambda self, now: False)
+    monkeypatch.setattr(Link, "alive", lambda self, now, silence: self.up)
+    monkeypatch.setattr(Link, "age", lambda self, now: 0.0)
+
+
+def test_a_planted_mistake_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    believe_the_dead(monkeypatch)
+    schedule = Schedule(
+        faults=(Cut(5_000), Rest(9_000, 2_000, "502"), HalfOpen(20_000), Cut(50_000, "public")),
+        reads=(Read(3_000, "klines"), Read(9_000, "book")),
+        wall_error=600.0,
+    )
+    assert played(schedule)[1]
+    small = shrunk(schedule, lambda each: bool(played(each)[1]))
+    assert small.faults == (HalfOpen(20_000),)
+    assert (small.reads, small.wall_error) == ((), 0.0)
+
+
+def test_nothing_broken_is_not_shrunk_to_something_else() -> None:
+    schedule = Schedule(faults=(Cut(5_000), Cut(9_000)))
+    assert shrunk(schedule, lambda each: False) == schedule
+
+
+def test_a_batch_is_repeated_by_its_seed_and_keeps_the_promises() -> None:
+    first = batch(12, FOREVER, 4)
+    assert first.schedules == 4
+    assert not first.found, first.found
+    assert batch(12, FOREVER, 4) == first
+
+
+def test_schedules_leave_kinds_of_fault_out_and_have_all_of_them_together() -> None:
+    rng = random.Random(1)
+    setting = a_setting(rng)
+    schedules = [a_schedule(rng, setting) for _ in range(300)]
+    sizes = {len({type(fault) for fault in schedule.faults}) for schedule in schedules}
+    assert sizes >= {1, 2, 3, 4}
+    assert len({type(fault) for schedule in schedules for fault in schedule.faults}) == len(KINDS)
+
+
+def test_settings_are_of_all_sizes() -> None:
+    rng = random.Random(2)
+    assert len(a_setting(rng, wide=True).symbols) == 50
+    assert {len(a_setting(rng).symbols) for _ in range(30)} == {2, 3}
+
+
+@pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--workers", "0"]])
+def test_bad_arguments_are_refused_in_a_sentence(arguments: list[str]) -> None:
+    done = explore(*arguments)
+    assert done.returncode == 2
+    assert "must be" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_last_line_counts() -> None:
+    done = explore("--schedules", "3", "--workers", "1", "--seed", "5")
+    assert done.stdout.splitlines()[0] == "seed 5"
+    last = done.stdout.splitlines()[-1]
+    assert "schedules" in last
+    assert last.endswith("simulated hours, 0 broken"), done.stdout
+    assert done.returncode == 0
+
+
+def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.explore", *arguments],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
