@@ -192,8 +192,21 @@ class Commands:
     def silence(self, symbol: str, on: bool) -> None:
         self._server.change_market("silence", symbol=symbol, on=on)
 
-    def delist(self, symbol: str) -> None:
-        self._server.change_market("delist", symbol=symbol)
+    def delist(self, symbol: str, status: str) -> None:
+        self._server.change_market("delist", symbol=symbol, status=status)
+
+    def set_status(self, symbol: str, status: str) -> None:
+        self._server.change_market("set_status", symbol=symbol, status=status)
+
+    def maintenance(self, seconds: float | None, status: str) -> None:
+        self._server.change_market("maintenance", status=status)
+        self._server.after("maintenance", seconds, lambda: self.maintenance(None, ""))
+
+    def set_session(self, market: str, session: str) -> None:
+        self._server.change_market("set_session", market=market, session=session)
+
+    def pay_dividend(self, symbol: str, rate: str, rate_type: str) -> None:
+        self._server.change_market("pay_dividend", symbol=symbol, rate=rate, rate_type=rate_type)
 
     def list_symbol(self, symbol: str, options: dict[str, Any]) -> None:
         self._server.change_market("list_symbol", symbol=symbol, **options)

@@ -291,13 +291,33 @@ class Controls(ABC):
         """The symbol stops trading, or trades again: a quiet market, no fault of its streams."""
         self._call("silence", symbol=symbol, on=on)
 
-    def delist(self, symbol: str) -> None:
-        """The symbol leaves the exchange now."""
-        self._call("delist", symbol=symbol)
+    def delist(self, symbol: str, status: str = "SETTLING") -> None:
+        """The symbol leaves the exchange now: exchangeInfo shows this status, ``!contractInfo`` tells of it, and its
+        row rests in the mark stream (setting ``resting_marks``)."""
+        self._call("delist", symbol=symbol, status=status)
 
     def list_symbol(self, symbol: str, **options: Any) -> None:
-        """The symbol joins the exchange now; ``options`` as for ``Market.list_symbol``."""
+        """The symbol joins the exchange now; ``options`` as for ``Market.list_symbol``: ``price``, ``activity``,
+        ``pending`` (PENDING_TRADING until :meth:`set_status`), ``underlying_type``."""
         self._call("list_symbol", symbol=symbol, options=dict(options))
+
+    def set_status(self, symbol: str, status: str) -> None:
+        """The symbol gets a status: TRADING, one that pauses it (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, any
+        other word) or a final one (SETTLING, CLOSE, DELIVERING, DELIVERED). ``!contractInfo`` tells of it."""
+        self._call("set_status", symbol=symbol, status=status)
+
+    def maintenance(self, seconds: float | None = None, status: str = "CLOSE") -> None:
+        """Show every contract with ``status`` in exchangeInfo while all of them trade on, for ``seconds`` ("" ends
+        it)."""
+        self._call("maintenance", seconds=seconds, status=status)
+
+    def set_session(self, market: Literal["equity", "commodity"], session: str) -> None:
+        """A session of TradFi contracts begins (REGULAR, OVERNIGHT, NO_TRADING, …): see ``Market.set_session``."""
+        self._call("set_session", market=market, session=session)
+
+    def pay_dividend(self, symbol: str, rate: str, rate_type: str = "Special") -> None:
+        """A dividend is paid as a special funding: see ``Market.pay_dividend``."""
+        self._call("pay_dividend", symbol=symbol, rate=rate, rate_type=rate_type)
 
     def jump_clock(self, milliseconds: int) -> int:
         """Move exchange time; returns the new time, ms.

@@ -8,7 +8,10 @@ SPOT = "spot"
 EVERY_ROUTE = (*ROUTES, UNROUTED, SPOT)
 
 _PUBLIC_KINDS = frozenset({"depth", "bookTicker"})
-KINDS = ("kline", "aggTrade", "trade", "depth", "bookTicker", "markPrice", "forceOrder", "ticker")
+KINDS = (
+    "kline", "aggTrade", "trade", "depth", "bookTicker", "markPrice", "forceOrder", "ticker", "contractInfo",
+    "tradingSession",
+)  # fmt: skip
 
 
 def kind_of(stream: str) -> str:
@@ -19,6 +22,8 @@ def kind_of(stream: str) -> str:
     """
     if stream.startswith("!"):
         found = stream[1:].split("@", 1)[0]
+    elif stream == "tradingSession":
+        found = stream
     else:
         symbol, _, rest = stream.partition("@")
         found = rest.split("@", 1)[0].split("_", 1)[0] if symbol else ""

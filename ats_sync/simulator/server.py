@@ -53,7 +53,14 @@ class ExchangeServer:
             self._context = context
             start = start_ms(settings.start)
             self.clock = ExchangeClock(start)
-            self.market = Market(settings.symbols, seed=settings.seed, start=start, activity=settings.activity)
+            self.market = Market(
+                settings.symbols,
+                seed=settings.seed,
+                start=start,
+                activity=settings.activity,
+                coin_margined=settings.coin_margined,
+                resting_marks=settings.resting_marks,
+            )
             self.market.weight_limit = settings.weight_limit
             self.market.spot_weight_limit = settings.spot_weight_limit
         except BaseException:

@@ -25,6 +25,11 @@ class Settings:
     ports: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Futures REST, spot REST, futures streams, spot streams; 0 lets the system choose."""
 
+    coin_margined: int = 3
+    """COIN-M contracts whose rows the all-market streams of marks and tickers carry too, as since 2026-06-30."""
+    resting_marks: bool = True
+    """Whether a contract that has left keeps its row, at rest, in the mark stream (130 did on 2026-10-07)."""
+
     weight_limit: int = 2400
     spot_weight_limit: int = 6000
     funding_limit: int = 500

@@ -112,7 +112,8 @@ def test_chinese_names(ex: SimulatedExchange) -> None:
 def test_all_market_streams(ex: SimulatedExchange) -> None:
     with stream(ex, "/market/stream", "!markPrice@arr@1s", "!ticker@arr") as client:
         marks = client.data("!markPrice@arr@1s")
-        assert {mark["s"] for mark in marks} == set(ex.trading())
+        assert {mark["s"] for mark in marks if mark["st"] == 1} == set(ex.trading())
+        assert {mark["s"] for mark in marks if mark["st"] == 2} == {"BTCUSD_PERP", "ETHUSD_PERP", "BTCUSD_261225"}
         assert all(ticker["e"] == "24hrTicker" for ticker in client.data("!ticker@arr"))
 
 

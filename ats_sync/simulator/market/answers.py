@@ -6,7 +6,7 @@ from typing import Any
 
 from .candles import Candles
 from .decimals import fixed
-from .derived import funding_times, mark_values, open_interest, settled_rate
+from .derived import MarkValues, funding_times, mark_values, marked_at, open_interest, settled_rate
 from .errors import UnknownInterval
 from .history import Candle, merged
 from .instrument import Instrument
@@ -22,6 +22,8 @@ def klines(
 ) -> list[Row]:
     """Rows of ``/fapi/v1/klines``."""
     check_interval(interval)
+    if instrument.untraded:
+        return []
     spec = instrument.spec
     places, decimals, tick = spec.price_decimals, spec.qty_decimals, spec.tick
     # Written out for speed: most of what a REST answer costs is these texts.
@@ -75,7 +77,7 @@ def spot_klines(pair: SpotPair, interval: str, now: int, start: int | None, end:
 def depth(instrument: Instrument, now: int, limit: int) -> Answer:
     """``/fapi/v1/depth``."""
     state = instrument.state(now)
-    bids, asks = instrument.book.top(state, limit)
+    bids, asks = instrument.book.top(state, limit) if not instrument.pending else ([], [])
     price, qty = instrument.price_text, instrument.qty_text
     return {
         "lastUpdateId": instrument.book.update_id(state),
@@ -122,10 +124,14 @@ def agg_trades(
 
 def premium_index(instrument: Instrument, now: int) -> Answer:
     """``/fapi/v1/premiumIndex``: what the last mark price frame said."""
-    at = now - now % 1000
-    values = mark_values(instrument, at)
+    at = marked_at(instrument, now)
+    return premium_row(instrument.name, at, mark_values(instrument, at))
+
+
+def premium_row(name: str, at: int, values: MarkValues) -> Answer:
+    """One row of ``/fapi/v1/premiumIndex``."""
     return {
-        "symbol": instrument.name,
+        "symbol": name,
         "markPrice": values.mark,
         "indexPrice": values.index_price,
         "estimatedSettlePrice": values.settle,
@@ -151,6 +157,7 @@ def funding_rates(instrument: Instrument, now: int, start: int | None, end: int 
                 "fundingTime": at,
                 "fundingRate": fixed(settled_rate(instrument, at), 8),
                 "markPrice": fixed(price * instrument.spec.tick * 10 ** (8 - places), 8),
+                "rateType": "Regular",
             }
         )
     return rows
@@ -173,6 +180,7 @@ def funding_info(instrument: Instrument) -> Answer:
         "adjustedFundingRateFloor": "-" + cap,
         "fundingIntervalHours": instrument.spec.funding_hours,
         "disclaimer": False,
+        "updateTime": instrument.listed if instrument.spec.funding_hours < 8 else None,
     }
 
 

@@ -246,6 +246,26 @@ ALPACAUSDT 0.0512000 0.0000100 7 0
 DEFIUSDT 612.3 0.1 1 3
 """
 
+# Perpetuals on shares, metals and the like, after the table: name, underlying type (exchangeInfo of 2026-10-07; the
+# exchange had 201 of them, its types are an open list).
+TRADIFI_TABLE = """
+XAUUSDT 4103.00 0.01 2 3
+XAGUSDT 59.6300 0.0100 4 3
+XPTUSDT 1632.4800 0.0100 4 3
+TSLAUSDT 431.20 0.01 2 2
+NVDAUSDT 187.40 0.01 2 2
+"""
+TRADIFI = {
+    "XAUUSDT": "COMMODITY",
+    "XAGUSDT": "COMMODITY",
+    "XPTUSDT": "COMMODITY",
+    "TSLAUSDT": "EQUITY",
+    "NVDAUSDT": "EQUITY",
+}
+
+# What the all-market streams carry of the COIN-M market since 2026-06-30.
+COIN_MARGINED = ("BTCUSD_PERP", "ETHUSD_PERP", "BTCUSD_261225", "BNBUSD_PERP")
+
 # Contracts settled every 1 or 4 hours; all others every 8.
 FUNDING_HOURS = {
     "币安人生USDT": 4,
@@ -262,6 +282,9 @@ FUNDING_HOURS = {
     "KAITOUSDT": 4,
     "ALPACAUSDT": 1,
     "LAYERUSDT": 1,
+    "XAUUSDT": 4,
+    "XAGUSDT": 4,
+    "XPTUSDT": 4,
 }
 
 # Hours of trading before the market's beginning, for contracts that are new.

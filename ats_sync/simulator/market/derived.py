@@ -22,6 +22,17 @@ class MarkValues(NamedTuple):
     next_funding: int
 
 
+TRADIFI_MARKS_AT = 684
+"""The marks of TradFi contracts come this long (ms) after the others of a second, in a frame of their own: two frames
+a second, with event times that end in 000 and in 684 (measured 2026-10-07)."""
+
+
+def marked_at(instrument: Instrument, now: int) -> int:
+    """When the mark price that holds at ``now`` was told."""
+    phase = TRADIFI_MARKS_AT if instrument.spec.tradifi else 0
+    return now - (now - phase) % 1000
+
+
 def mark_values(instrument: Instrument, at: int) -> MarkValues:
     """At the full second ``at``, from the middle price the instrument had then."""
     spec = instrument.spec
@@ -29,7 +40,8 @@ def mark_values(instrument: Instrument, at: int) -> MarkValues:
     middle = instrument.marked * spec.tick * 10 ** (_PLACES - spec.price_decimals) // 2
     second = at // 1000
     mark = _near(middle, salt, 21, second)
-    next_funding = at - at % (spec.funding_hours * HOUR) + spec.funding_hours * HOUR
+    period = spec.funding_hours * HOUR
+    next_funding = at - at % period + period if period else 0
     return MarkValues(
         fixed(mark, _PLACES),
         fixed(_near(mark, salt, 22, second // 60), _PLACES),
@@ -54,6 +66,8 @@ def settled_rate(instrument: Instrument, at: int) -> int:
 def running_rate(instrument: Instrument, at: int) -> int:
     """The rate that would be settled if the period ended at ``at``; it arrives at the settled one."""
     period = instrument.spec.funding_hours * HOUR
+    if not period:
+        return 0
     before = at - at % period
     minutes = (at - before) // MINUTE
     first, last = settled_rate(instrument, before), settled_rate(instrument, before + period)
@@ -63,6 +77,8 @@ def running_rate(instrument: Instrument, at: int) -> int:
 def funding_times(instrument: Instrument, first: int, last: int) -> range:
     """Funding times from ``first`` to ``last``, both inclusive, since the listing."""
     period = instrument.spec.funding_hours * HOUR
+    if not period:
+        return range(0)
     first = max(first, instrument.listed, 1)
     return range(-(-first // period) * period, last + 1, period)
 

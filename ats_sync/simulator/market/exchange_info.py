@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .decimals import fixed, plain
 from .instrument import Instrument
 from .spot import SpotPair
 
-_FOREVER = 4_133_404_800_000  # the delivery date of perpetuals
 
-
-def exchange_info(
-    trading: list[Instrument], settling: list[Instrument], now: int, *, weight_limit: int
-) -> dict[str, Any]:
-    """``/fapi/v1/exchangeInfo``."""
+def exchange_info(contracts: Iterable[tuple[Instrument, str]], now: int, *, weight_limit: int) -> dict[str, Any]:
+    """``/fapi/v1/exchangeInfo`` of contracts, each with its status."""
     return {
         "timezone": "UTC",
         "serverTime": now,
@@ -29,8 +26,7 @@ def exchange_info(
             {"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"},
             {"asset": "BTC", "marginAvailable": True, "autoAssetExchange": "-0.10000000"},
         ],
-        "symbols": [_contract(each, "TRADING") for each in trading]
-        + [_contract(each, "SETTLING") for each in settling],
+        "symbols": [_contract(each, status) for each, status in contracts],
     }
 
 
@@ -42,9 +38,9 @@ def _contract(instrument: Instrument, status: str) -> dict[str, Any]:
     lot = {"stepSize": step, "minQty": step}
     return {
         "symbol": spec.name,
-        "pair": spec.name,
-        "contractType": "PERPETUAL",
-        "deliveryDate": _FOREVER,
+        "pair": spec.pair,
+        "contractType": spec.contract_type,
+        "deliveryDate": spec.delivery,
         "onboardDate": instrument.listed,
         "status": status,
         "maintMarginPercent": "2.5000",
@@ -56,7 +52,7 @@ def _contract(instrument: Instrument, status: str) -> dict[str, Any]:
         "quantityPrecision": spec.qty_decimals,
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
-        "underlyingType": "COIN",
+        "underlyingType": spec.underlying_type,
         "underlyingSubType": [],
         "settlePlan": 0,
         "triggerProtect": "0.0500",

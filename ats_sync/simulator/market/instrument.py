@@ -31,6 +31,7 @@ class Instrument:
         self.salt = mix(seed, zlib.crc32(spec.name.encode()))
         self.phase = self.salt % SLOT
         self.silent = False
+        self.pending = False  # announced, and not trading yet
         self.next_moment = 0  # the time it is scheduled for; 0: none
         self._random = Random(mix(self.salt, 7)).random
         self._price_texts: dict[int, str] = {}
@@ -79,6 +80,11 @@ class Instrument:
         self._frozen_since = 0  # transaction time of the last change before
         self.marked = self.bid + self.ask  # twice the middle at the last full second
         self.forced_at = 0  # of the last forced order
+
+    @property
+    def untraded(self) -> bool:
+        """Whether there was never a trade of it."""
+        return not self.spec.age and self.trades.next_id == self._first_order
 
     # -- the process -------------------------------------------------------------------------------------------
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from . import answers
 from .answers import Answer, Row
+from .catalogue import COIN_MARGINED
 from .errors import UnknownSymbol
 from .exchange_info import exchange_info, spot_exchange_info
 from .frame import Frame
@@ -16,6 +18,9 @@ from .spot import SpotPair
 from .streams import FINAL_AFTER
 from .symbols import names, spec_for
 
+TRADING, PENDING, NO_TRADING = "TRADING", "PENDING_TRADING", "NO_TRADING"
+FINAL_STATUSES = frozenset({"SETTLING", "CLOSE", "DELIVERING", "DELIVERED"})
+
 
 class Market:
     """A deterministic market of perpetual contracts and the spot pairs beside them.
@@ -24,6 +29,11 @@ class Market:
     time in ms at the beginning; ``activity`` scales how often all of them trade (0: only what :meth:`trade`
     forces). Two markets with the same arguments go through the same trades, candles and books, whatever the steps
     in which they are advanced.
+
+    What the exchange has had since 2026 besides: names such as XAUUSDT are TradFi perpetuals, names such as
+    BTCUSDT_261225 quarterlies without funding. ``coin_margined`` is how many COIN-M contracts the all-market streams
+    of marks and tickers carry too (30 of 745 marks on 2026-10-07). With ``resting_marks`` a contract that has left
+    keeps its row in the marks (130 contracts were SETTLING), at its last price and with fresh times.
 
     ``wanted`` and ``spot_wanted`` are the stream names for which :meth:`advance` builds frames; change them freely
     between calls. Names that no contract has are silent. With ``trailing_klines=False`` a change that came too soon
@@ -42,9 +52,13 @@ class Market:
         start: int,
         activity: float = 1.0,
         trailing_klines: bool = True,
+        coin_margined: int = 0,
+        resting_marks: bool = True,
     ) -> None:
         if activity < 0:
             raise ValueError("activity cannot be negative")
+        if not 0 <= coin_margined <= len(COIN_MARGINED):
+            raise ValueError(f"coin_margined is 0 to {len(COIN_MARGINED)}, not {coin_margined}")
         self.now = start
         self.weight_limit = 2400
         """What ``exchange_info`` tells; to hold to it is for the server."""
@@ -56,14 +70,19 @@ class Market:
         self._instruments: dict[str, Instrument] = {}
         self._gone: dict[str, Instrument] = {}
         self._spot: dict[str, SpotPair] = {}
+        self._statuses: dict[str, str] = {}
+        self._shown_status = ""
+        self._dividends: dict[str, list[Answer]] = {}
+        self._resting_marks = resting_marks
         self._pump = Pump(start, seed=seed, trailing_klines=trailing_klines)
+        self._pump.coin_margined = COIN_MARGINED[:coin_margined]
         for name in names(symbols):
             self._join(Instrument(spec_for(name, activity=activity), seed, start))
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The contracts that trade now."""
-        return tuple(self._instruments)
+        """The contracts that trade now, those that are paused among them."""
+        return tuple(name for name, each in self._instruments.items() if not each.pending)
 
     @property
     def spot_symbols(self) -> tuple[str, ...]:
@@ -112,22 +131,94 @@ class Market:
             instrument.thaw(self.now)
             self._pump.schedule(instrument, self.now)
 
-    def delist(self, symbol: str) -> None:
-        """The symbol leaves: ``exchange_info`` shows it as SETTLING, everything else no longer knows it."""
+    def delist(self, symbol: str, status: str = "SETTLING") -> None:
+        """The symbol leaves: ``exchange_info`` shows it with this status, everything else no longer knows it (but for
+        its resting mark); ``!contractInfo`` tells of it."""
         instrument = self._instrument(symbol)
         del self._instruments[symbol]
         self._gone[symbol] = instrument
+        self._statuses[symbol] = status
         for name in [n for n, pair in self._spot.items() if pair.instrument is instrument]:
             del self._spot[name]
-        self._pump.leave(instrument)
+        self._pump.leave(instrument, self.now, rests=self._resting_marks)
+        self._pump.announce(instrument, self.now, status)
 
-    def list_symbol(self, symbol: str, *, price: float | None = None, activity: float = 1.0) -> None:
-        """A new contract joins now, without history; ``activity`` scales its own trading."""
+    def list_symbol(
+        self,
+        symbol: str,
+        *,
+        price: float | None = None,
+        activity: float = 1.0,
+        pending: bool = False,
+        underlying_type: str = "",
+    ) -> None:
+        """A new contract joins now, without history; ``activity`` scales its own trading.
+
+        ``pending``: it is announced (PENDING_TRADING) and does not trade before :meth:`set_status` says TRADING; until
+        its first trade its klines and aggTrades are ``[]`` (measured 2026-10-07). ``underlying_type``: see
+        :func:`~.symbols.spec_for`.
+        """
         if symbol in self._instruments:
             raise ValueError(f"{symbol} trades already")
         self._gone.pop(symbol, None)
-        spec = spec_for(symbol, price=price, activity=activity * self._activity, new=True)
-        self._join(Instrument(spec, self._seed, self.now))
+        self._statuses.pop(symbol, None)
+        spec = spec_for(
+            symbol, price=price, activity=activity * self._activity, new=True, underlying_type=underlying_type
+        )
+        instrument = Instrument(spec, self._seed, self.now)
+        self._join(instrument)
+        if pending:
+            instrument.pending = True
+            instrument.freeze(self.now)
+            self._statuses[symbol] = PENDING
+        self._pump.announce(instrument, self.now, self._statuses.get(symbol, TRADING))
+
+    def set_status(self, symbol: str, status: str) -> None:
+        """Give a contract a status, which ``!contractInfo`` tells of at once.
+
+        TRADING: it trades. SETTLING, CLOSE, DELIVERING, DELIVERED: it leaves, as with :meth:`delist`. Any other
+        (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, one that nobody knows): it stays, its trades and its book rest.
+        """
+        if not status:
+            raise ValueError("a status is a word such as TRADING_HALT")
+        instrument = self._instrument(symbol)
+        if status in FINAL_STATUSES:
+            self.delist(symbol, status)
+            return
+        if status == TRADING:
+            self._statuses.pop(symbol, None)
+            instrument.pending = False
+            if instrument.silent:
+                instrument.thaw(self.now)
+                self._pump.schedule(instrument, self.now)
+        else:
+            self._statuses[symbol] = status
+            if not instrument.silent:
+                instrument.freeze(self.now)
+        self._pump.announce(instrument, self.now, status)
+
+    def maintenance(self, status: str = "") -> None:
+        """From now on ``exchange_info`` shows every contract with this status while all of them trade on ("": the
+        truth again). One answer out of a maintenance window is what clients of this exchange have met."""
+        self._shown_status = status
+
+    def set_session(self, market: Literal["equity", "commodity"], session: str) -> None:
+        """A session of the TradFi contracts begins, such as REGULAR, OVERNIGHT or NO_TRADING; the stream
+        ``tradingSession`` tells of it each second. In NO_TRADING they are quiet, as on a Sunday."""
+        event = {"equity": "EquityUpdate", "commodity": "CommodityUpdate"}.get(market)
+        if event is None:
+            raise ValueError(f"market is equity or commodity, not {market!r}")
+        self._pump.sessions[event] = session
+        for name, each in self._instruments.items():
+            if each.spec.tradifi and (each.spec.underlying_type == "COMMODITY") == (market == "commodity"):
+                self.silence(name, session == NO_TRADING)
+
+    def pay_dividend(self, symbol: str, rate: str, rate_type: str = "Special") -> None:
+        """A dividend is paid as a special funding: a row of ``funding_rate`` whose ``rateType`` is not "Regular"
+        (rows carry it since 2026-07-28; its word for dividends is not recorded)."""
+        mark = answers.premium_index(self._instrument(symbol), self.now)["markPrice"]
+        row = {"symbol": symbol, "fundingTime": self.now, "fundingRate": rate, "markPrice": mark, "rateType": rate_type}
+        self._dividends.setdefault(symbol, []).append(row)
 
     def _join(self, instrument: Instrument) -> None:
         self._instruments[instrument.name] = instrument
@@ -202,7 +293,11 @@ class Market:
         """Mark and index price, running funding rate and next funding time, of one contract or of all."""
         if symbol is not None:
             return answers.premium_index(self._instrument(symbol), self.now)
-        return [answers.premium_index(each, self.now) for each in self._instruments.values()]
+        second = self.now - self.now % 1000
+        return [
+            *(answers.premium_index(each, self.now) for each in self._instruments.values()),
+            *(answers.premium_row(name, second, values) for name, values in self._pump.resting.items()),
+        ]
 
     def funding_rate(
         self,
@@ -214,7 +309,15 @@ class Market:
     ) -> list[Answer]:
         """Settled rates ``{"symbol", "fundingTime", "fundingRate", "markPrice"}``, oldest first."""
         if symbol is not None:
-            return answers.funding_rates(self._instrument(symbol), self.now, start, end, limit)
+            rows = answers.funding_rates(self._instrument(symbol), self.now, start, end, limit)
+            paid = [
+                row
+                for row in self._dividends.get(symbol, ())
+                if (start is None or row["fundingTime"] >= start) and (end is None or row["fundingTime"] <= end)
+            ]
+            if paid:
+                rows = sorted([*rows, *paid], key=lambda row: int(row["fundingTime"]))
+            return rows[-limit:] if start is None else rows[:limit]
         per_contract = max(1, -(-limit // max(1, len(self._instruments)))) if start is None else limit
         rows = [
             row
@@ -225,8 +328,15 @@ class Market:
         return rows[-limit:] if start is None else rows[:limit]
 
     def funding_info(self) -> list[Answer]:
-        """The contracts whose funding differs from every 8 hours."""
-        return [answers.funding_info(each) for each in self._instruments.values() if each.spec.funding_hours != 8]
+        """The contracts whose funding differs from every 8 hours, and COIN-M ones, whose ``updateTime`` is null."""
+        own = [
+            answers.funding_info(each) for each in self._instruments.values() if each.spec.funding_hours not in (0, 8)
+        ]
+        foreign = {"adjustedFundingRateCap": "0.00300", "adjustedFundingRateFloor": "-0.00300"}
+        return own + [
+            {"symbol": name, **foreign, "fundingIntervalHours": 8, "disclaimer": True, "updateTime": None}
+            for name in self._pump.coin_margined
+        ]
 
     def open_interest_hist(
         self,
@@ -244,7 +354,7 @@ class Market:
         """What traded in the last 24 hours, of one contract or of all."""
         if symbol is not None:
             return answers.ticker_24hr(self._instrument(symbol), self.now)
-        return [answers.ticker_24hr(each, self.now) for each in self._instruments.values()]
+        return [answers.ticker_24hr(each, self.now) for each in self._instruments.values() if not each.pending]
 
     def book_ticker(self, symbol: str | None = None) -> Answer | list[Answer]:
         """Best bid and ask with their quantities, of one contract or of all."""
@@ -260,8 +370,9 @@ class Market:
 
     def exchange_info(self) -> Answer:
         """Contracts with their filters and status, and the rate limits."""
-        trading, gone = list(self._instruments.values()), list(self._gone.values())
-        return exchange_info(trading, gone, self.now, weight_limit=self.weight_limit)
+        contracts = [*self._instruments.values(), *self._gone.values()]
+        shown = [(each, self._shown_status or self._statuses.get(each.name, TRADING)) for each in contracts]
+        return exchange_info(shown, self.now, weight_limit=self.weight_limit)
 
     def spot_price(self, symbol: str | None = None) -> Answer | list[Answer]:
         """Last spot price, of one pair or of all."""

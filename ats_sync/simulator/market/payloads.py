@@ -13,6 +13,8 @@ from .instrument import Instrument
 from .spot import SpotPair
 from .trades import AggTrade
 
+COIN_MARGINED = 2
+
 
 def event_head(event_time: int, late: bool) -> tuple[str, str]:
     """``E`` directly after ``e``, or as the last key: the exchange does not promise an order."""
@@ -136,12 +138,13 @@ def book_ticker(
     )
 
 
-def mark_price(name: str, event_time: int, values: MarkValues) -> str:
-    """``markPriceUpdate`` event."""
+def mark_price(name: str, event_time: int, values: MarkValues, *, market: int = 1) -> str:
+    """``markPriceUpdate`` event; ``market`` is 1 for USDⓈ-M, 2 for COIN-M."""
+    pair = name.partition("_")[0] if market == COIN_MARGINED else name
     return (
         f'{{"e":"markPriceUpdate","E":{event_time},"s":"{name}","p":"{values.mark}","ap":"{values.average}",'
         f'"P":"{values.settle}","i":"{values.index_price}","r":"{values.rate}","T":{values.next_funding},'
-        f'"st":1,"ps":"{name}"}}'
+        f'"st":{market},"ps":"{pair}"}}'
     )
 
 
@@ -157,8 +160,22 @@ def force_order(instrument: Instrument, event_time: int, trade: AggTrade) -> str
     )
 
 
-def ticker(row: dict[str, Any], event_time: int) -> str:
-    """``24hrTicker`` event of the REST row of the same moment."""
+def contract_info(instrument: Instrument, event_time: int, status: str) -> str:
+    """``contractInfo`` event: a listing, or a change of status (the brackets are sent only when they change)."""
+    spec = instrument.spec
+    return (
+        f'{{"e":"contractInfo","E":{event_time},"s":"{spec.name}","ps":"{spec.pair}","ct":"{spec.contract_type}",'
+        f'"dt":{spec.delivery},"ot":{instrument.listed},"cs":"{status}","st":1}}'
+    )
+
+
+def trading_session(event: str, event_time: int, begins: int, ends: int, session: str) -> str:
+    """An event of the stream ``tradingSession``."""
+    return f'{{"e":"{event}","E":{event_time},"t":{begins},"T":{ends},"S":"{session}"}}'
+
+
+def ticker(row: dict[str, Any], event_time: int, *, market: int = 1) -> str:
+    """``24hrTicker`` event of the REST row of the same moment; ``market`` as for :func:`mark_price`."""
     return json.dumps(
         {
             "e": "24hrTicker",
@@ -179,8 +196,8 @@ def ticker(row: dict[str, Any], event_time: int) -> str:
             "F": row["firstId"],
             "L": row["lastId"],
             "n": row["count"],
-            "st": 1,
-            "ps": row["symbol"],
+            "st": market,
+            "ps": row["symbol"].partition("_")[0] if market == COIN_MARGINED else row["symbol"],
         },
         ensure_ascii=False,
         separators=(",", ":"),

@@ -8,11 +8,11 @@ from itertools import count
 from typing import Any
 
 from . import answers, payloads
-from .derived import mark_values
+from .derived import TRADIFI_MARKS_AT, MarkValues, mark_values
 from .frame import Frame
 from .history import Candle
 from .instrument import Instrument
-from .intervals import MINUTE
+from .intervals import DAY, MINUTE
 from .plan import Plan
 from .spot import SpotPair
 from .streams import FINAL_AFTER, BookStream, KlineStream, parse
@@ -21,6 +21,7 @@ from .trades import AggTrade
 SECOND = 1000
 AGGREGATED_AFTER = 150  # ms in which trades of one order at one price may still join it
 DEPTH_PHASE = 60  # ms after a symbol's taker orders at which its depth frames go out
+CONTRACT_INFO, SESSIONS = "!contractInfo", "tradingSession"
 BOOK_TICKERS_EVERY = 5 * SECOND
 
 # One aggregated trade in so many is a forced order.
@@ -44,7 +45,15 @@ class Pump:
         self._spot_known: set[str] = set()
         self._all: set[str] = set()  # wanted streams of the whole market
         self._frames: list[Frame] = []
+        self._announced: list[Frame] = []
+        self.coin_margined: tuple[str, ...] = ()
+        """COIN-M contracts of which the all-market streams tell, too."""
+        self.resting: dict[str, MarkValues] = {}
+        """Contracts that have left and whose mark rests in the stream."""
+        self.sessions: dict[str, str] = {"EquityUpdate": "REGULAR", "CommodityUpdate": "REGULAR"}
+        """By event of the stream ``tradingSession``."""
         self._at(start - start % SECOND + SECOND, self._second, None)
+        self._at(start - start % SECOND + SECOND + TRADIFI_MARKS_AT, self._tradifi_marks, None)
         self._at(start + 1 + (FINAL_AFTER - start - 1) % MINUTE, self._finals, None)
 
     def _at(self, time: int, action: Callable[..., None], subject: Any) -> None:
@@ -58,11 +67,18 @@ class Pump:
         self._plans[instrument.lower] = plan
         if pair is not None:
             self._spot_plans[pair.lower] = plan
+        self.resting.pop(instrument.name, None)
         self.schedule(instrument, now)
         self._forget_wanted(plan)
 
-    def leave(self, instrument: Instrument) -> None:
-        """An instrument falls silent for good."""
+    def announce(self, instrument: Instrument, now: int, status: str) -> None:
+        """Tell of a listing or of a new status, with the next frames."""
+        self._announced.append(Frame(CONTRACT_INFO, now, payloads.contract_info(instrument, now, status), False))
+
+    def leave(self, instrument: Instrument, now: int, *, rests: bool) -> None:
+        """An instrument falls silent for good; its mark price rests where it is."""
+        if rests:
+            self.resting[instrument.name] = mark_values(instrument, now - now % SECOND)
         plan = self._plans.pop(instrument.lower)
         if plan.pair is not None:
             del self._spot_plans[plan.pair.lower]
@@ -85,6 +101,9 @@ class Pump:
     def run(self, since: int, now: int, wanted: set[str], spot_wanted: set[str]) -> list[Frame]:
         """Everything in ``(since, now]``."""
         self._want(wanted, spot_wanted, since)
+        if CONTRACT_INFO in self._all:
+            self._frames += self._announced
+        self._announced = []
         heap = self._heap
         while heap and heap[0][0] <= now:
             self._now, _, action, subject = heappop(heap)
@@ -406,22 +425,64 @@ class Pump:
 
     # -- every second ------------------------------------------------------------------------------------------
 
+    def _tradifi_marks(self, _: object) -> None:
+        """The marks of TradFi contracts, in a frame of their own."""
+        now = self._now
+        self._at(now + SECOND, self._tradifi_marks, None)
+        second = now - TRADIFI_MARKS_AT
+        every = [name for name, speed in _ALL_MARKS.items() if name in self._all and second % speed == 0]
+        marks: list[str] = []
+        for plan in self._plans.values():
+            if plan.instrument.spec.tradifi:
+                plan.instrument.marked = plan.instrument.bid + plan.instrument.ask
+                self._mark(plan, now, second, marks, every=bool(every))
+        for name in every if marks else ():
+            self._emit(name, "[" + ",".join(marks) + "]")
+
+    def _mark(self, plan: Plan, now: int, second: int, marks: list[str], *, every: bool) -> None:
+        mine = [name for name, speed in plan.marks.items() if second % speed == 0]
+        if every or mine:
+            text = payloads.mark_price(plan.instrument.name, now, mark_values(plan.instrument, now))
+            marks.append(text)
+            for name in mine:
+                self._emit(name, text)
+
+    def _other_marks(self, now: int) -> list[str]:
+        """The rows of contracts that have left, and those of the COIN-M market."""
+        rows = [payloads.mark_price(name, now, values) for name, values in self.resting.items()]
+        first = next(iter(self._plans.values()), None)
+        if first is not None and self.coin_margined:
+            values = mark_values(first.instrument, now)
+            rows += [
+                payloads.mark_price(name, now, values, market=payloads.COIN_MARGINED) for name in self.coin_margined
+            ]
+        return rows
+
+    def _coin_margined_tickers(self, now: int) -> list[str]:
+        first = next(iter(self._plans.values()), None)
+        if first is None or not self.coin_margined:
+            return []
+        row = answers.ticker_24hr(first.instrument, now)
+        return [
+            payloads.ticker(row | {"symbol": name}, now, market=payloads.COIN_MARGINED) for name in self.coin_margined
+        ]
+
     def _second(self, _: object) -> None:
         now = self._now
         self._at(now + SECOND, self._second, None)
+        if SESSIONS in self._all:
+            day = now - now % DAY
+            for event, session in self.sessions.items():
+                self._emit(SESSIONS, payloads.trading_session(event, now, day, day + DAY, session))
         every = [name for name, speed in _ALL_MARKS.items() if name in self._all and now % speed == 0]
         tickers = "!ticker@arr" in self._all
         marks: list[str] = []
         rows: list[str] = []
         for plan in self._plans.values():
             instrument = plan.instrument
-            instrument.marked = instrument.bid + instrument.ask
-            mine = [name for name, speed in plan.marks.items() if now % speed == 0]
-            if every or mine:
-                text = payloads.mark_price(instrument.name, now, mark_values(instrument, now))
-                marks.append(text)
-                for name in mine:
-                    self._emit(name, text)
+            if not instrument.spec.tradifi:
+                instrument.marked = instrument.bid + instrument.ask
+                self._mark(plan, now, now, marks, every=bool(every))
             own = plan.others.get("ticker")
             if (tickers or own) and plan.ticker_id != instrument.trades.next_id:
                 plan.ticker_id = instrument.trades.next_id
@@ -429,8 +490,12 @@ class Pump:
                 rows.append(text)
                 if own:
                     self._emit(own, text)
+        if every:
+            marks += self._other_marks(now)
         for name in every:
             self._emit(name, "[" + ",".join(marks) + "]")
+        if tickers:
+            rows += self._coin_margined_tickers(now)
         if tickers and rows:
             self._emit("!ticker@arr", "[" + ",".join(rows) + "]")
         if "!bookTicker" in self._all and now % BOOK_TICKERS_EVERY == 0:

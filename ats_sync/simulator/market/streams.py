@@ -29,7 +29,7 @@ class StreamName(NamedTuple):
 
 def parse(name: str) -> StreamName | None:
     """Take a stream's name apart; None if the exchange has no such kind."""
-    if name.startswith("!"):
+    if name.startswith("!") or name == "tradingSession":
         return StreamName("", name)
     symbol, _, rest = name.partition("@")
     kind, _, parameter = rest.partition("_")

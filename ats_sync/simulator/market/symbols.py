@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cache
 
-from .catalogue import FUNDING_HOURS, LISTED_HOURS_BEFORE, QUIET_SECONDS, TABLE, WITHOUT_SPOT
+from .catalogue import (
+    FUNDING_HOURS,
+    LISTED_HOURS_BEFORE,
+    QUIET_SECONDS,
+    TABLE,
+    TRADIFI,
+    TRADIFI_TABLE,
+    WITHOUT_SPOT,
+)
 from .decimals import mix, unit
 from .intervals import DAY, HOUR
 
+PERPETUAL, TRADIFI_PERPETUAL, CURRENT_QUARTER = "PERPETUAL", "TRADIFI_PERPETUAL", "CURRENT_QUARTER"
+FOREVER = 4_133_404_800_000
+"""The delivery date of perpetuals."""
+_DELIVERY = re.compile(r"(.+)_(\d{6})")
 _MULTIPLES = (("1000000", 1_000_000), ("1000", 1000))
 
 
@@ -31,20 +45,38 @@ class SymbolSpec:
     book_density: float
     book_tick: int  # ms between two changes of the book
     daily_move: float
-    funding_hours: int
+    funding_hours: int  # 0: it has no funding
     age: int  # ms of trading before the market's beginning
     spot: str | None
     spot_multiple: int
+    contract_type: str = PERPETUAL
+    underlying_type: str = "COIN"
+    pair: str = ""
+    delivery: int = FOREVER
 
     @property
     def base_asset(self) -> str:
-        return self.name.removesuffix("USDT")
+        return self.pair.removesuffix("USDT")
+
+    @property
+    def tradifi(self) -> bool:
+        """Whether it is a perpetual on something that has sessions."""
+        return self.contract_type == TRADIFI_PERPETUAL
 
 
 @cache
 def _catalogue() -> dict[str, tuple[int, str, str, int, int]]:
+    return _rows(TABLE, 0)
+
+
+@cache
+def _tradifi() -> dict[str, tuple[int, str, str, int, int]]:
+    return _rows(TRADIFI_TABLE, 30)
+
+
+def _rows(table: str, first_rank: int) -> dict[str, tuple[int, str, str, int, int]]:
     rows: dict[str, tuple[int, str, str, int, int]] = {}
-    for rank, line in enumerate(TABLE.split("\n")[1:-1]):
+    for rank, line in enumerate(table.split("\n")[1:-1], first_rank):
         name, price, tick, price_decimals, qty_decimals = line.split()
         rows[name] = (rank, price, tick, int(price_decimals), int(qty_decimals))
     return rows
@@ -63,13 +95,26 @@ def names(symbols: int | Sequence[str]) -> tuple[str, ...]:
     return known[:symbols] + tuple(f"SIM{i}USDT" for i in range(len(known), symbols))
 
 
-def spec_for(name: str, *, price: float | None = None, activity: float = 1.0, new: bool = False) -> SymbolSpec:
+def spec_for(
+    name: str,
+    *,
+    price: float | None = None,
+    activity: float = 1.0,
+    new: bool = False,
+    underlying_type: str = "",
+) -> SymbolSpec:
     """The contract called ``name``; one the catalogue does not know gets parameters derived from its name.
 
-    ``new``: it has no history. ``price`` is in USDT.
+    ``new``: it has no history. ``price`` is in USDT. A name such as BTCUSDT_261225 is that of a quarterly, which has no
+    funding and is delivered on that day at 08:00 UTC. An ``underlying_type`` other than COIN makes it a
+    TRADIFI_PERPETUAL; those of the catalogue have their own.
     """
     salt = zlib.crc32(name.encode())
-    known = _catalogue().get(name)
+    quarterly = _DELIVERY.fullmatch(name)
+    pair = quarterly[1] if quarterly else name
+    underlying_type = underlying_type or TRADIFI.get(pair, "COIN")
+    tradifi = underlying_type != "COIN"
+    known = _catalogue().get(pair) or _tradifi().get(pair)
     if known is not None:
         rank, price_text, tick_text, price_decimals, qty_decimals = known
         tick = _scaled(tick_text, price_decimals)
@@ -86,7 +131,7 @@ def spec_for(name: str, *, price: float | None = None, activity: float = 1.0, ne
     value = 900.0 / (1 + rank / 15) + 25  # of a mean fill, in USDT
     age = LISTED_HOURS_BEFORE.get(name)
     base = name.removesuffix("USDT")
-    spot, multiple = (None if name in WITHOUT_SPOT else name), 1
+    spot, multiple = (None if name in WITHOUT_SPOT or tradifi or quarterly else name), 1
     for prefix, factor in _MULTIPLES:
         if base.startswith(prefix) and len(base) > len(prefix):
             spot, multiple = f"{base[len(prefix) :]}USDT", factor
@@ -107,11 +152,19 @@ def spec_for(name: str, *, price: float | None = None, activity: float = 1.0, ne
         book_density=density,
         book_tick=50 if rank < 160 and not quiet else 200,
         daily_move=0.03 + 0.0002 * min(rank, 150),
-        funding_hours=FUNDING_HOURS.get(name, 8),
+        funding_hours=0 if quarterly else FUNDING_HOURS.get(name, 8),
         age=0 if new else age * HOUR if age else (1_560 + mix(salt, 5) % 900) * DAY,
         spot=spot,
         spot_multiple=multiple,
+        contract_type=CURRENT_QUARTER if quarterly else TRADIFI_PERPETUAL if tradifi else PERPETUAL,
+        underlying_type=underlying_type,
+        pair=pair,
+        delivery=_delivery(quarterly[2]) if quarterly else FOREVER,
     )
+
+
+def _delivery(day: str) -> int:
+    return int(datetime.strptime(day + "08", "%y%m%d%H").replace(tzinfo=timezone.utc).timestamp()) * 1000
 
 
 def _scaled(text: str, decimals: int) -> int:

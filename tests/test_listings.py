@@ -1,0 +1,128 @@
+"""Halts, maintenance windows, listings and delistings of a running manager, on real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ats_sync import DataManager, InvalidSymbol
+from ats_sync.simulator import SimulatedExchange
+
+from .support import all_live, reads, until
+
+
+@pytest.fixture
+def exchange() -> Iterator[SimulatedExchange]:
+    symbols = ["BTCUSDT", "ETHUSDT", "BTCDOMUSDT", "XAUUSDT", "BTCUSDT_261225", "币安人生USDT"]
+    with SimulatedExchange(symbols, seed=7) as ex:
+        yield ex
+
+
+@pytest.fixture
+def manager(exchange: SimulatedExchange) -> Iterator[DataManager]:
+    with DataManager(exchange.symbols, ["1h"], config=exchange.config()) as dm:
+        yield dm
+
+
+def test_one_halted_contract_does_not_stop_the_start_and_is_served(exchange: SimulatedExchange) -> None:
+    exchange.set_status("ETHUSDT", "TRADING_HALT")
+    with DataManager(exchange.symbols, ["1h"], config=exchange.config()) as dm:
+        status = dm.status()
+        assert status.contracts == {"ETHUSDT": "TRADING_HALT"}
+        assert "ETHUSDT is TRADING_HALT" in str(status)
+        before = reads(dm)
+        assert len(dm.get_klines("ETHUSDT", "1h", 10)) == 10
+        assert dm.get_orderbook("ETHUSDT")["bids"]
+        assert reads(dm) == before
+        exchange.set_status("ETHUSDT", "TRADING")
+        until(lambda: not dm.status().contracts, 10)
+
+
+def test_a_maintenance_window_buries_nothing(exchange: SimulatedExchange, manager: DataManager) -> None:
+    exchange.maintenance(status="CLOSE")
+    exchange.list_symbol("SIM1USDT")  # an event: exchangeInfo is asked for in the window
+    until(lambda: set(manager.status().contracts.values()) == {"CLOSE"}, 10)
+    exchange.maintenance(status="")
+    until(lambda: not manager.status().contracts, 20)
+    before = reads(manager)
+    for symbol in manager.symbols:
+        assert manager.get_klines(symbol, "1h", 10)
+    assert reads(manager) == before
+
+
+def test_a_contract_that_leaves_is_refused_at_once(exchange: SimulatedExchange, manager: DataManager) -> None:
+    exchange.delist("BTCDOMUSDT")
+
+    def refused() -> bool:
+        try:
+            manager.get_mark_price("BTCDOMUSDT")
+        except InvalidSymbol:
+            return True
+        return False
+
+    until(refused, 3, "its resting mark is not passed off as fresh")
+    for read in (
+        lambda: manager.get_klines("BTCDOMUSDT", "1h", 10),
+        lambda: manager.get_orderbook("BTCDOMUSDT"),
+        lambda: manager.get_funding_rate("BTCDOMUSDT"),
+    ):
+        with pytest.raises(InvalidSymbol, match="BTCDOMUSDT"):
+            read()
+    assert manager.get_klines("BTCUSDT", "1h", 10)
+
+
+def test_a_symbol_that_is_listed_while_it_runs_can_be_watched_at_once(
+    exchange: SimulatedExchange, manager: DataManager
+) -> None:
+    with pytest.raises(InvalidSymbol, match="NEWUSDT"):
+        manager.watch(["NEWUSDT"])
+    exchange.list_symbol("NEWUSDT")
+
+    def watched() -> bool:
+        try:
+            manager.watch(["NEWUSDT"])
+        except InvalidSymbol:
+            return False
+        return True
+
+    until(watched, 4)
+    until(lambda: all_live(manager, "klines", "orderbook", "trades"), 30)
+
+
+def test_a_pending_symbol_can_be_watched_and_goes_live_with_its_first_trade(exchange: SimulatedExchange) -> None:
+    exchange.list_symbol("NEWUSDT", pending=True)
+    with DataManager([*exchange.symbols, "NEWUSDT"], ["1h"], config=exchange.config()) as dm:
+        assert dm.status().contracts == {"NEWUSDT": "PENDING_TRADING"}
+        until(lambda: all_live(dm, "trades"), 30)
+        before = reads(dm)
+        assert dm.get_klines("NEWUSDT", "1h", 10) == []
+        assert dm.get_agg_trades("NEWUSDT") == []
+        assert reads(dm) == before
+        exchange.set_status("NEWUSDT", "TRADING")
+        exchange.trade("NEWUSDT")
+        until(lambda: dm.get_agg_trades("NEWUSDT"), 10)
+        assert dm.get_klines("NEWUSDT", "1h", 10)
+        until(lambda: not dm.status().contracts, 10)
+
+
+def test_other_markets_and_contracts_without_funding(exchange: SimulatedExchange, manager: DataManager) -> None:
+    with pytest.raises(InvalidSymbol):
+        manager.get_mark_price("BTCUSD_PERP")
+    funding = manager.get_funding_rate("BTCUSDT_261225")
+    assert (funding["rate"], funding["nextTime"]) == (0.0, None)
+    assert manager.get_funding_rate("XAUUSDT")["nextTime"] > exchange.now()
+    assert manager.rest_shaped.last_funding_rate("BTCUSDT_261225") == 0.0
+    rows = {row["symbol"]: row for row in manager.rest_shaped.all_premium_index()}
+    assert rows["BTCUSDT_261225"]["nextFundingTime"] == 0
+
+
+def test_a_stock_that_is_quiet_on_sunday_is_no_dead_stream(exchange: SimulatedExchange, manager: DataManager) -> None:
+    exchange.set_session("commodity", "NO_TRADING")
+    until(lambda: all_live(manager, "klines", "orderbook", "trades"), 20)
+    before = reads(manager)
+    for _ in range(3):
+        assert manager.get_klines("XAUUSDT", "1h", 5)
+        assert manager.get_orderbook("XAUUSDT")
+    assert reads(manager) == before
+    assert manager.status().contracts == {}
