@@ -116,7 +116,14 @@ class RestClient:
         finally:
             self.guard.deadline = None
         received_at = self._clock.now()
-        problem = classify(response.status_code, body, response.headers, now_wall=self._clock.wall(), what=what)
+        problem = classify(
+            response.status_code,
+            body,
+            response.headers,
+            now_wall=self._clock.wall(),
+            now_exchange=self._clock.exchange(),
+            what=what,
+        )
         if problem is not None:
             raise problem
         sent_at = started if self.guard.sent_at is None else self.guard.sent_at
@@ -142,12 +149,19 @@ class RestClient:
 
 
 def classify(
-    status: int, body: bytes, headers: Mapping[str, str], *, now_wall: float, what: str = "the request"
+    status: int,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    now_wall: float,
+    now_exchange: float | None = None,
+    what: str = "the request",
 ) -> RequestError | None:
     """The error that an answer means, or None for one with a JSON-like body and a good status.
 
-    ``headers`` must look names up without regard to case, ``now_wall`` is epoch seconds. The JSON is
-    not checked further than its first and last character.
+    ``headers`` must look names up without regard to case. ``now_wall`` is this machine's clock and ``now_exchange``
+    the exchange's, as far as it is known, both in epoch seconds: what the exchange says of time is measured by its
+    own, and ``retry_at`` is a time of this machine. The JSON is not checked further than its first and last character.
     """
     code, message = _exchange_error(status, body)
     text = f"{what}: HTTP {status}" + ("" if code is None else f", code {code}") + f": {message}"
@@ -155,9 +169,12 @@ def classify(
         reason = "a firewall bars this address" if status == 403 else "the exchange does not serve this country"
         return AccessDenied(f"{text} ({reason}; sending it again does not help)", status=status, code=code)
     if status in (429, 418) or code == _TOO_MANY_REQUESTS:
-        retry_at = _retry_at(status, message, headers, now_wall)
-        text += f" (to be asked again in {max(0.0, retry_at - now_wall):.0f} s)"
-        return RateLimited(text, retry_at=retry_at, status=status, code=code)
+        now_there = _date(headers.get("Date"))
+        if now_there is None:
+            now_there = now_wall if now_exchange is None else now_exchange
+        pause = _pause(status, message, headers.get("Retry-After"), now_there)
+        text += f" (to be asked again in {pause:.0f} s)"
+        return RateLimited(text, retry_at=now_wall + pause, status=status, code=code)
     # 408 is how the exchange reports a time-out behind its front end.
     if status >= 500 or status == 408 or code in _SERVER_CODES:
         return ExchangeFailure(text, status=status, code=code)
@@ -248,24 +265,37 @@ def _looks_like_json(body: bytes) -> bool:
     return (body[:1] == b"{" and body[-1:] == b"}") or (body[:1] == b"[" and body[-1:] == b"]")
 
 
-def _retry_at(status: int, message: str, headers: Mapping[str, str], now_wall: float) -> float:
-    pause = _retry_after(headers.get("Retry-After"), now_wall)
-    if pause is None and (until := _BANNED_UNTIL.search(message)):
-        pause = int(until[1]) / 1000 - now_wall
-    if pause is None:
-        pause = _DEFAULT_PAUSE.get(status, _DEFAULT_PAUSE[429])
-    return now_wall + min(max(pause, 1.0), _LONGEST_BAN)
+def _pause(status: int, message: str, retry_after: str | None, now_there: float) -> float:
+    """Seconds to wait after a refusal. ``now_there`` is the exchange's time, epoch seconds.
+
+    A number of seconds is what the exchange means. A moment is compared with a clock that may be off, so it may
+    lengthen the usual pause and never shortens it. What is no time to wait (zero, garbage) counts as nothing.
+    """
+    seconds = _seconds(retry_after)
+    if seconds is not None and seconds > 0:
+        return min(max(seconds, 1.0), _LONGEST_BAN)
+    pause = _DEFAULT_PAUSE.get(status, _DEFAULT_PAUSE[429])
+    until = _date(retry_after)
+    if until is None and (banned := _BANNED_UNTIL.search(message)):
+        until = int(banned[1]) / 1000
+    if until is not None:
+        pause = max(pause, until - now_there)
+    return min(pause, _LONGEST_BAN)
 
 
-def _retry_after(value: str | None, now_wall: float) -> float | None:
-    """Seconds from now, of a header that holds seconds or a date; None if it is neither."""
+def _seconds(value: str | None) -> float | None:
+    """The number a header holds, None if it holds none."""
+    if value is None or not re.fullmatch(r"-?\d{1,18}(\.\d{1,18})?", value.strip()):
+        return None
+    return float(value)
+
+
+def _date(value: str | None) -> float | None:
+    """Epoch seconds of a header that holds a date, None if it holds none."""
     if value is None:
         return None
-    value = value.strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
-        return float(value)
     try:
-        date = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        date = email.utils.parsedate_to_datetime(value.strip())
+        return (date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return (date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)).timestamp() - now_wall

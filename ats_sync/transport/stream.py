@@ -261,7 +261,14 @@ def _shake_hands(url: str, wire: Wire, what: str, clock: Clock) -> WebSocket:
         status, body, headers = websocket.getstatus() or 0, b"", websocket.getheaders() or {}
     if status == _SWITCHING_PROTOCOLS:
         return websocket
-    problem = classify(status, body, CaseInsensitiveDict(headers), now_wall=clock.wall(), what=what)
+    problem = classify(
+        status,
+        body,
+        CaseInsensitiveDict(headers),
+        now_wall=clock.wall(),
+        now_exchange=clock.exchange(),
+        what=what,
+    )
     raise problem or MalformedAnswer(f"{what}: HTTP {status} instead of an upgrade", status=status)
 
 
