@@ -309,22 +309,21 @@ class Replay:
 def settled(dm: DataManager, recording: Recording) -> list[str]:
     """What is not as the frames say after the manager has had the time to take in the last of them; best nothing."""
     pause, deadline = threading.Event(), time.monotonic() + PATIENCE
-    while (found := differences(dm, recording)) and time.monotonic() < deadline:
-        pause.wait(0.05)
+    found, compared = ["nothing could be compared"], False
+    while found and time.monotonic() < deadline:
+        try:
+            with memory_only():
+                found, compared = differences(dm, recording), True
+        except NotInMemory as error:
+            # For the moment the manager would ask REST, which tells nothing about the frames.
+            found = found if compared else [str(error)]
+        if found:
+            pause.wait(0.05)
     return found
 
 
 def differences(dm: DataManager, recording: Recording) -> list[str]:
-    """What in the manager's memory is not as the frames say."""
-    try:
-        with memory_only():
-            return differences_in_memory(dm, recording)
-    except NotInMemory as error:
-        return [str(error)]
-
-
-def differences_in_memory(dm: DataManager, recording: Recording) -> list[str]:
-    """As :func:`differences`; raises NotInMemory for what the manager would ask REST."""
+    """What in the manager's memory is not as the frames say; raises NotInMemory where it would ask REST."""
     found = []
     for (symbol, interval), candles in recording.candles().items():
         last = {candle["t"]: kline_row(candle) for candle in candles}

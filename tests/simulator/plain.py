@@ -21,7 +21,7 @@ T = TypeVar("T")
 _never = threading.Event()
 
 
-def until(condition: Callable[[], T], timeout: float = 10.0) -> T:
+def until(condition: Callable[[], T], timeout: float = 60.0) -> T:
     """The first true value of ``condition``; fails the test when none comes in time."""
     deadline = time.monotonic() + timeout
     while True:

@@ -19,7 +19,7 @@ from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.transport.sockets import Guard
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Server:
