@@ -11,6 +11,12 @@ class Guarded:
     guard: threading.Lock | None = None
     """Set by whoever shares it between threads; None while only one uses it."""
 
+    def shared(self) -> threading.Lock:
+        """Return the lock under which it is used from now on, the same for everybody who shares it."""
+        if self.guard is None:
+            self.guard = threading.Lock()
+        return self.guard
+
     def guarded(self) -> bool:
         """Return whether it may be used now: its lock is taken, or it has none."""
         return self.guard is None or self.guard.locked()

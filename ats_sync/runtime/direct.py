@@ -27,7 +27,7 @@ class DirectRequests:
         self._config = config
         self._clock = clock
         self._stop = threading.Event()
-        self._lock = threading.Lock()  # guards the budget and the clients
+        self._lock = budget.shared()  # guards the clients, too
         self._budget = budget
         self._clients: deque[RestClient] = deque()
         self._courier = Courier(config, clock, store, budget, counters, self._lock, self._stop)

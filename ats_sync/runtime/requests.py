@@ -64,7 +64,7 @@ class RequestThreads:
         self._clock = clock
         self._done = done
         self._stop = threading.Event()
-        self._lock = threading.Lock()  # guards the queue, the budget and the lists of workers
+        self._lock = budget.shared()  # guards the queue and the list of workers, too
         self._changed = threading.Condition(self._lock)
         self._queue = JobQueue(budget)
         self._budget = budget

@@ -54,7 +54,7 @@ class Runtime:
         self._clock = clock
         self._store = store
         self.engine = Engine(config, store, streams=streams)
-        self.engine_lock = threading.Lock()
+        self.engine_lock = self.engine.shared()
         """Guards the engine's state; held for a computation, never over I/O."""
         self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched)
         self.closed_candle = threading.Condition()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -53,10 +52,11 @@ def test_every_use_needs_the_lock_where_there_is_one(make: Callable[[], Guarded]
     guarded = make()
     for use in uses(guarded):
         use()
-    guarded.guard = threading.Lock()
+    lock = guarded.shared()
+    assert guarded.shared() is lock
     for use in uses(guarded):
         with pytest.raises(AssertionError):
             use()
-    with guarded.guard:
+    with lock:
         for use in uses(guarded):
             use()
