@@ -21,6 +21,7 @@ from ..store.depth import DepthBook
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
+from ..store.order import counts_anew
 from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
 from .moment import Moment
@@ -80,6 +81,11 @@ class _Symbol:
         self._best = _placed(self._best, told)
         for index, each in enumerate(ripening):
             ripening[index] = _placed(each, told)
+
+    def forget_trades(self) -> None:
+        """Forget every sighting of a trade."""
+        self._best = Sighting(-1, 0, 0.0)
+        self._ripening.clear()
 
     def ripe(self, now: float) -> Sighting:
         """The newest sighting that is old enough to count."""
@@ -166,6 +172,8 @@ class Witnesses:
             before, last = known.ticker
             if as_of > before:
                 known.ticker = (as_of, trade)
+                if trade < last and counts_anew(as_of, before):
+                    known.forget_trades()  # what was told bears the ids of an old count
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have told of it.
                     known.learn([(trade, max(before - TICKER_LATE, unchanged_until))], at.steady)

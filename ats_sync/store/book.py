@@ -9,8 +9,10 @@ from typing import NamedTuple
 from ..feeds import Key, Kind
 from ..venue import scan
 from ..venue.books import Book, Level, partial_book
+from ..venue.diffs import scan_diff_time
 from ..venue.payload import DecodeError
 from .link import Link
+from .order import counts_anew
 
 STREAMED_LEVELS = 20
 
@@ -47,7 +49,10 @@ class BookStanding(NamedTuple):
 
 
 class BookSeries:
-    """The newest partial book of a symbol. Of two states the greater update id wins."""
+    """The newest partial book of a symbol.
+
+    Of two states the greater update id wins, unless the exchange counts anew (:mod:`~ats_sync.store.order`).
+    """
 
     def __init__(self, symbol: str) -> None:
         self.key = Key(Kind.BOOK, symbol)
@@ -70,8 +75,7 @@ class BookSeries:
         update_id, event = scan.scan_book(frame)
         with self._lock:
             self.received += 1
-            if update_id < self._update_id:
-                self.out_of_order += 1
+            if update_id < self._update_id and not self._begins_anew(frame):
                 return
             self._update_id = self.newest_frame = update_id
             self._event = event
@@ -81,10 +85,16 @@ class BookSeries:
             if self.suspected:
                 self.suspected = ""
 
+    def _begins_anew(self, frame: bytes) -> bool:
+        """Whether a frame with a lower update id belongs to a new count. The lock is held."""
+        assert self._lock.locked()
+        self.out_of_order += 1
+        return counts_anew(scan_diff_time(frame), self._event)
+
     def merge_rest(self, book: Book, link: Link | None) -> None:
         """Take a REST answer; ``link`` is the living subscription that was there before it was asked, if any."""
         with self._lock:
-            if book.update_id >= self._update_id:
+            if book.update_id >= self._update_id or counts_anew(book.transaction_time, self._event):
                 self._update_id = book.update_id
                 self._event = book.time
                 self._frame = None
@@ -92,6 +102,10 @@ class BookSeries:
                 if link is not None:
                     self._link = link
                     self.suspected = ""
+            elif book.transaction_time > self._event:
+                # A lower id of a later time: which of them is true shows in a moment, nothing is until then.
+                self.suspected = "its update ids contradict those of REST"
+                self._link = None
             elif link is not None and (self._link is None or not self._link.up):
                 self._link = link
                 self.suspected = ""

@@ -195,4 +195,5 @@ class DiffChain:
         self._ahead.clear()
         self._pending = 0
         self.tip = -1
+        self.event = 0
         self.mistrust()

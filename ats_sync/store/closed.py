@@ -40,6 +40,13 @@ class ClosedCandles:
         if not self.following or (not self._history and first < self.following):
             self._first = self.following = first
 
+    def drop_before(self, first: int) -> None:
+        """Forget those that opened before ``first``: the history begins there."""
+        if not self._history or self._first >= first:
+            return
+        kept = [text for text in self._history.texts() if text_open_time(text) >= first]
+        self._replace(kept, first, max(first, self.following) if kept else first)
+
     def append(self, text: bytes) -> None:
         """The candle that follows has closed."""
         if not self._history:

@@ -19,6 +19,7 @@ from .book import FloatCache, FloatLevels
 from .chain import Diff, DiffChain
 from .link import Link
 from .notices import Event, Notice
+from .order import counts_anew
 from .side import Side
 
 SNAPSHOTS = ((100, 500), (1000, 1000))
@@ -143,7 +144,12 @@ class DepthBook:
         the first event to continue it is left out.
         """
         with self._lock:
-            if self._suspended or self._chain.after(book.update_id) is None:
+            if self._suspended:
+                return
+            if book.update_id < self._chain.tip and counts_anew(book.transaction_time, self._chain.event):
+                self._chain.forget()
+                self._sides = None
+            if self._chain.after(book.update_id) is None:
                 return
             before = self._brought_up_to_date()
             # What turned out to be unusable just now was dropped, and may have continued the snapshot.

@@ -2,7 +2,8 @@
 
 Merging is commutative and idempotent: of two versions of one candle the higher ``rank`` wins, among
 equals the greater trade count, then the later event. So a stream, a second stream and a REST answer
-that is older than both may arrive in any order.
+that is older than both may arrive in any order. Where an open candle's trades become fewer as time goes on, the
+exchange has recomputed it (see :mod:`~ats_sync.store.order`): then the later one wins, and REST is asked.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ from .closed import ClosedCandles
 from .cut import SPARE, Cut
 from .link import Link
 from .notices import Event, Notice
+from .order import counts_anew
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .standing import Standing, judge
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
+ANSWERED_WITHIN = 10_000
+"""How long (ms) after its question an answer may have been true, and how far a replica may lag."""
+MOST_LATE = 60_000
+"""An event is later than its candle's close by no more than this (ms)."""
 MOST_AHEAD = 1600
 """Candles beyond the closed ones that are held."""
 UNTRADED = -1
@@ -86,6 +92,8 @@ class KlineSeries:
         self._awaited: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
+        # The open candle, and an answer of fewer trades that was asked for later.
+        self._contradiction: tuple[Candle, Candle] | None = None
         self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
@@ -138,6 +146,9 @@ class KlineSeries:
                         self.suspected = ""
                 if trades > held[2] or (trades == held[2] and event > held[3]):
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
+                elif trades < held[2] and self._recomputed(held, event):
+                    self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
+                    return self._gap_notice
                 return None
         return self._ingest_any(frame, link)
 
@@ -162,6 +173,9 @@ class KlineSeries:
             held = self._ahead.get(opened)
             if held is not None:
                 if candle[1:4] <= held[1:4]:
+                    if trades < held[2] and held[1] == candle[1] == OPEN and self._recomputed(held, event):
+                        self._ahead[opened] = candle
+                        return self._gap_notice
                     return None
                 self._ahead[opened] = candle
                 notice = self._promote() if final else None
@@ -206,6 +220,7 @@ class KlineSeries:
             before = closed.following
             self._untraded = False
             if newest and not holed and len(rows) < limit:
+                closed.drop_before(rows[0][0])  # of a contract that had the name before
                 closed.complete = True
             self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
             closed.begin(rows[0][0])
@@ -227,10 +242,36 @@ class KlineSeries:
                 self._untraded = self._closed.complete = True
                 self._answered = max(self._answered, asked)
 
+    def _recomputed(self, held: Candle, event: int) -> bool:
+        """Whether an event of fewer trades tells of a newer state of an open candle than ``held``.
+
+        An answer was true at some time after its question; an event that bears a time long after its candle has a
+        wrong one.
+        """
+        if event > next_open(self.interval, held.opened) + MOST_LATE:
+            return False
+        return counts_anew(event, held.event if held.is_frame else held.event + ANSWERED_WITHIN)
+
     def _hold(self, candle: Candle) -> None:
+        """Take a row of an answer. The lock is held.
+
+        A single answer of fewer trades may come from a replica that lags: it puts the candle in doubt, the next one
+        that is asked for later and agrees replaces it.
+        """
         held = self._ahead.get(candle.opened)
         if held is None or candle[1:4] > held[1:4]:
             self._ahead[candle.opened] = candle
+        elif candle.trades < held.trades and held.rank == candle.rank == OPEN:
+            if not counts_anew(candle.event, held.event + ANSWERED_WITHIN):
+                return
+            before = self._contradiction
+            if before is None or before[0] is not held:
+                self._contradiction = held, candle
+            elif before[1].trades <= candle.trades and counts_anew(candle.event, before[1].event):
+                self._ahead[candle.opened] = candle
+                self._contradiction = None
+            return
+        self._contradiction = None
 
     def _forget_behind(self) -> None:
         for opened in [opened for opened in self._ahead if opened < self._closed.following]:
@@ -341,7 +382,11 @@ class KlineSeries:
             cut = self._cut(chain, limit, now, exact)
         return self._stand(now, chain, noted), cut
 
-    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int]:
+    def _contradicted(self) -> bool:
+        contradiction = self._contradiction
+        return contradiction is not None and self._ahead.get(contradiction[0].opened) is contradiction[0]
+
+    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool]:
         """What standing is judged from. The lock is held."""
         return (
             UNTRADED if self._untraded else len(self._closed),
@@ -349,15 +394,18 @@ class KlineSeries:
             self._spoilt >= self._closed.following > 0 and self._spoilt not in self._ahead,
             self._closed.following,
             max(self._stream_event, self._answered),
+            self._contradiction is not None and self._contradicted(),
         )
 
-    def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int]) -> Standing:
-        closed, stray, spoilt, following, event = noted
+    def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool]) -> Standing:
+        closed, stray, spoilt, following, event, contradicted = noted
         if closed == UNTRADED:
             return Standing(self.link, self.suspected, 0, True, "", event)
         rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
+        if contradicted and not doubt:
+            doubt = "REST shows fewer trades of the open candle"
         return Standing(self.link, self.suspected, rows, self._closed.complete, doubt, event)
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:

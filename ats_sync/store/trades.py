@@ -17,6 +17,7 @@ from ..venue.payload import DecodeError
 from ..venue.trades import Trade, scan_trade_end, trade_of, trade_text, trades_of
 from .link import Link
 from .notices import Event, Notice
+from .order import counts_anew
 from .pages import Pages
 from .tape import TradeColumns
 
@@ -85,7 +86,8 @@ class TradeRing:
         entry = scan.trade_entry(frame, len(head)) if frame.startswith(head) else data_text(frame)
         with self._lock:
             self.received += 1
-            if event > self._event:
+            known = self._event
+            if event > known:
                 self._event = event
             if self.suspected:
                 self.suspected = ""
@@ -103,6 +105,12 @@ class TradeRing:
                     return self._gap_notice if begins else None
                 if number < after:
                     self.out_of_order += 1
+                    if counts_anew(scan_trade_end(frame)[1], known):
+                        self._begin_anew()
+                        self._insert(self._segment(number, [entry]))
+                        if link is self._awaited:
+                            self._awaited, self._begun_with = None, number
+                        return self._gap_notice
                     if number >= newest.first:
                         return None
                 else:
@@ -112,6 +120,13 @@ class TradeRing:
                 self.complete, begins = False, True
             self._insert(self._segment(number, [entry]))
             return self._gap_notice if begins or self._segments[0].after <= number else None
+
+    def _begin_anew(self) -> None:
+        """Forget what bears the ids of an old count. The lock is held."""
+        assert self._lock.locked()
+        self._segments, self._columns = [], None
+        self._begun_after = self._begun_with = -1
+        self.complete = False
 
     def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int, from_id: int | None = None) -> None:
         """Merge a REST answer (ordered by id) asked for at exchange time ``asked`` (ms) with ``limit``: from an id
@@ -124,6 +139,10 @@ class TradeRing:
         if not found:
             self.complete = self.complete or (from_id is None and not len(self))
             return
+        with self._lock:
+            newest = self._segments[-1] if self._segments else None
+            if newest is not None and found[-1].id < newest.after - 1 and counts_anew(found[-1].time, self._event):
+                self._begin_anew()
         oldest = self.first_id()
         if from_id is None:
             no_more = len(found) < limit and found[-1].id >= self.last_id()

@@ -10,6 +10,7 @@ from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import scan_quotes, stream_tickers
 from .link import Link
+from .order import counts_anew
 
 MOST_PENDING = 4
 MOST_SYMBOLS = 4096
@@ -94,7 +95,9 @@ class QuoteBoard:
         with self._lock:
             self.event = max(self.event, event)
             held = self._newest.get(symbol)
-            if (held is None and len(self._newest) < MOST_SYMBOLS) or (held is not None and update_id >= held[0]):
+            if (held is None and len(self._newest) < MOST_SYMBOLS) or (
+                held is not None and (update_id >= held[0] or counts_anew(event, scan_event_time(held[1])))
+            ):
                 self._newest[symbol] = (update_id, frame)
 
     def get(self, symbol: str) -> tuple[int, bytes] | None:

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from ats_sync.store.book import BookSeries
+from ats_sync.store.depth import DepthBook
+from ats_sync.store.klines import ANSWERED_WITHIN
+from ats_sync.store.link import Link
+from ats_sync.store.notices import Event
+from ats_sync.store.order import REORDERED_WITHIN, counts_anew
+from ats_sync.store.trades import TradeRing
+from ats_sync.store.witness import QuoteBoard
+from ats_sync.venue.books import Book
+from ats_sync.venue.trades import Trade, rest_trades
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, MINUTE, compact, kline_frame, row
+from .candles import LINK, Truth, series_of
+
+LATER = REORDERED_WITHIN + 1
+
+
+def book_link(number: int) -> Link:
+    return Link(number, "public", 0.0)
+
+
+def rest_book(update_id: int, event: int) -> Book:
+    return Book(update_id, event, event, [("50", "1")], [("51", "1")])
+
+
+def book_frame(update_id: int, event: int) -> bytes:
+    """A frame of a state that the engine reached at ``event``."""
+    return samples.book_frame(update_id, event=event + 4)
+
+
+def test_what_nothing_is_known_of_is_not_counted_anew() -> None:
+    assert not counts_anew(MIDNIGHT, 0)
+    assert not counts_anew(MIDNIGHT + REORDERED_WITHIN, MIDNIGHT)
+    assert counts_anew(MIDNIGHT + LATER, MIDNIGHT)
+
+
+def test_a_book_whose_update_ids_restart_is_replaced() -> None:
+    series = BookSeries("BTCUSDT")
+    series.ingest(book_frame(9_000, MIDNIGHT), book_link(1))
+    series.ingest(book_frame(1_000, MIDNIGHT - 500), book_link(2))  # late
+    assert series.update_id() == 9_000
+    series.ingest(book_frame(1_010, MIDNIGHT + LATER + 4), book_link(2))
+    book = series.read()
+    assert book is not None
+    assert book.update_id == 1_010
+    assert series.standing().link is not None
+    assert series.standing().link.connection == 2
+
+
+def test_a_book_is_replaced_by_an_answer_of_a_later_time_and_in_doubt_where_that_is_not_sure() -> None:
+    series = BookSeries("BTCUSDT")
+    first, second = book_link(1), book_link(2)
+    series.ingest(book_frame(9_000, MIDNIGHT), first)
+    first.up = False
+    series.merge_rest(rest_book(1_000, MIDNIGHT + 5), second)
+    assert series.standing().suspected
+    assert series.standing().link is None
+    series.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), second)  # a replica that lags takes nothing back
+    assert series.update_id() == 9_000
+    series.merge_rest(rest_book(1_001, MIDNIGHT + LATER + 4), second)
+    assert (series.update_id(), series.standing().link, series.standing().suspected) == (1_001, second, "")
+
+
+def test_a_full_book_whose_update_ids_restart_is_replaced_by_a_snapshot_of_a_later_time() -> None:
+    depth, link = DepthBook("BTCUSDT"), book_link(1)
+    depth.merge_rest(rest_book(9_000, MIDNIGHT), link, 1_000)
+    depth.go_live(link)
+    depth.suspect("lost")
+    depth.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), book_link(2), 1_000)
+    assert depth.update_id() == 9_000
+    second = book_link(2)
+    depth.merge_rest(rest_book(1_000, MIDNIGHT + LATER), second, 1_000)
+    depth.go_live(second)
+    assert (depth.update_id(), depth.live()) == (1_000, True)
+
+
+def test_quotes_whose_update_ids_restart_are_replaced() -> None:
+    def quotes(update_id: int, event: int) -> bytes:
+        data = {"e": "bookTicker", "u": update_id, "s": "BTCUSDT", "b": "1", "B": "2", "a": "3", "A": "4"}
+        return samples.frame("!bookTicker", {**data, "T": event, "E": event})
+
+    board = QuoteBoard()
+    for update_id, event in ((9_000, MIDNIGHT), (8_990, MIDNIGHT - 300), (1_000, MIDNIGHT + LATER)):
+        board.ingest(quotes(update_id, event), book_link(1))
+        newest = board.get("BTCUSDT")
+        assert newest is not None
+        assert newest[0] == (1_000 if update_id == 1_000 else 9_000)
+
+
+def trade_answer(first: int, last: int, time: int) -> list[Trade]:
+    return rest_trades(compact([{**samples.rest_trade(number), "T": time} for number in range(first, last + 1)]))
+
+
+def test_trades_whose_ids_restart_begin_a_new_ring() -> None:
+    ring = TradeRing("BTCUSDT", 100)
+    old = trade_answer(5_000, 5_020, MIDNIGHT)
+    ring.merge_rest(old, asked=MIDNIGHT, limit=21)
+    ring.merge_rest(trade_answer(4_000, 4_010, MIDNIGHT - 9_000), asked=MIDNIGHT + 60_000, limit=11)  # a page of old
+    assert ring.last_id() == 5_020
+    ring.merge_rest(trade_answer(1, 20, MIDNIGHT + LATER), asked=MIDNIGHT + 60_000, limit=500)
+    assert [trade.id for trade in ring.read(100)] == list(range(1, 21))
+    assert ring.complete
+
+
+def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_is_told() -> None:
+    ring = TradeRing("BTCUSDT", 100)
+    ring.merge_rest(trade_answer(5_000, 5_020, 1_000_000), asked=1_000_000, limit=21)
+    notice = ring.ingest(samples.trade_frame(10), LINK)
+    assert notice is not None
+    assert notice.event is Event.GAP
+    assert [trade.id for trade in ring.read(100)] == [10]
+    assert ring.ingest(samples.trade_frame(11), LINK) is None
+    ring.ingest(samples.trade_frame(10), LINK)
+    assert [trade.id for trade in ring.read(100)] == [10, 11]
+
+
+def kline(trades: int, event: int) -> bytes:
+    return kline_frame(row(MIDNIGHT, length=60 * MINUTE, trades=trades), interval="1h", event=event)
+
+
+def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_told() -> None:
+    truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
+    series = series_of(truth)
+    series.merge_rest(truth.texts(MIDNIGHT + 6_000), MIDNIGHT + 6_000, 499)
+    assert series.ingest(kline(5_000, MIDNIGHT + 60_000), LINK) is None
+    assert series.ingest(kline(4_000, MIDNIGHT + 50_000), LINK) is None  # late
+    assert series.rows(1, None, exact=True)[0][8] == 5_000
+    notice = series.ingest(kline(10, MIDNIGHT + 60_000 + LATER), LINK)
+    assert notice is not None
+    assert notice.event is Event.GAP
+    assert series.rows(1, None, exact=True)[0][8] == 10
+
+
+def test_two_answers_that_agree_replace_an_open_candle_of_more_trades_and_one_puts_it_in_doubt() -> None:
+    truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
+    series = series_of(truth)
+    series.merge_rest(truth.texts(MIDNIGHT + 6_000), MIDNIGHT + 6_000, 499)
+    series.ingest(kline(5_000, MIDNIGHT + 60_000), LINK)
+    now = MIDNIGHT + 60_000 + ANSWERED_WITHIN + LATER
+
+    def answer(trades: int, asked: int) -> None:
+        text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
+        series.merge_rest([truth.texts(MIDNIGHT + 6_000)[-2], text], asked, 2)
+
+    answer(60, MIDNIGHT + 61_000)  # may lag
+    assert not series.standing(now).doubt
+    answer(60, now)
+    assert series.standing(now).doubt
+    answer(61, now + LATER)
+    assert not series.standing(now).doubt
+    assert series.rows(1, None, exact=True)[0][8] == 61
+
+
+def test_the_closed_candles_of_a_contract_that_had_the_name_before_are_forgotten() -> None:
+    old, new = Truth("1m", MIDNIGHT, [1] * 20), Truth("1m", MIDNIGHT + 12 * MINUTE, [7] * 12)
+    series = series_of(old)
+    series.merge_rest(old.texts(old.end), old.end, 15)
+    now = new.end
+    series.merge_rest(new.texts(now), now, 499)
+    assert series.rows(100, None, exact=True) == new.rest(now)
+    assert series.complete
