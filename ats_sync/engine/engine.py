@@ -20,6 +20,7 @@ from .connections import Connections
 from .demand import Demand
 from .guarded import Guarded
 from .jobs import Fetch
+from .lateness import Lateness
 from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
 from .quality import QualityMeter
@@ -36,7 +37,6 @@ SHARED = (
 """What is followed once for all symbols."""
 WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES), Key(Kind.CONTRACTS))
 """What is followed besides where there are streams: to find the dead ones by, and to learn of listings at once."""
-LINK_LATE = 2.5
 STEADY_STREAMS = {MARK_PRICES_STREAM: 4.0, TICKERS_STREAM: 4.0, BOOK_TICKERS_STREAM: 11.0}
 """Streams that come whatever is traded, and how long (seconds) nothing at all may come beside them."""
 MASS_SUSPICION = 20
@@ -64,6 +64,7 @@ class Engine(Guarded):
         self.upkeep = Upkeep(config, store, rng, streams=streams)
         self.quality = QualityMeter(store)
         self._frames_seen: dict[Link, tuple[int, float]] = {}
+        self._lateness = Lateness()
         self._network_failed = False
         self.demand = Demand()
         self.listings = Listings(store)
@@ -153,7 +154,9 @@ class Engine(Guarded):
             if self._network_failed:
                 self._network_failed = False
                 self.connections.encouraged(at)
-            if fetch.key.kind is Kind.LISTINGS:
+            if fetch.key == CLOCK:
+                self._lateness.clock_confirmed(at)
+            elif fetch.key.kind is Kind.LISTINGS:
                 self._compare_listings(self.listings.answered(at), at)
             elif fetch.key.kind is Kind.TICKERS and self._listings_differ(self.store.tickers.listed):
                 self.upkeep.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
@@ -185,8 +188,9 @@ class Engine(Guarded):
             self.unfollow(self.store.unfollow(gone), at)
 
     def _check_lateness(self, at: Moment) -> None:
-        """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong. And pongs without
-        any frame where one is due every second: a connection that lives and delivers nothing."""
+        """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong; where the exchange
+        confirms the time and the lag stays, a connection that will not catch up. And pongs without any frame where one
+        is due every second: a connection that lives and delivers nothing."""
         seen: dict[Link, tuple[int, float]] = {}
         for connection in list(self.connections.connections.values()):
             link = connection.link
@@ -198,12 +202,16 @@ class Engine(Guarded):
                 since = at.steady
             if link.frames > frames:
                 frames, since = link.frames, at.steady
-                if link.age(at.exchange / 1000.0) > LINK_LATE:
+                if self._lateness.lag(link, at):
                     self.upkeep.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+                if reason := self._lateness.judge(link, at):
+                    self.connections.give_up(connection.number, reason, at)
+                    continue
             seen[link] = (frames, since)
             if at.steady - since > patience:
                 self.connections.give_up(connection.number, "it answers pings and delivers nothing", at)
         self._frames_seen = seen
+        self._lateness.keep(seen)
 
     @staticmethod
     def _patience(connection: Connection) -> float:

@@ -72,7 +72,7 @@ class Turns:
         if not following or next_open(key.interval, following) > at.exchange:
             return at.steady
         final = next_open(key.interval, following) + FINAL_IN_REST_AFTER + 50
-        return at.steady + max(0, final - at.exchange) / 1000.0
+        return at.steady + max(0, final - at.exchange + at.uncertain) / 1000.0
 
     def strewn(self, key: Key, at: Moment) -> float:
         """As :meth:`confirmable`, a little later at random: what lacks one candle rarely lacks it alone."""

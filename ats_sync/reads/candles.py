@@ -69,8 +69,8 @@ class CandleReads:
             return self._by_rest(key, limit, exact)
         silence = tightened(FEEDS[Kind.KLINES].silence or 0.0, max_age)
         exchange = self._clock.exchange()
-        now = int(exchange * 1000)
-        standing, cut = series.look(limit, now, exact=exact)
+        # No row is made up before its time has surely come.
+        standing, cut = series.look(limit, int(exchange * 1000), exact=exact, surely=self._clock.earliest_ms())
         doubt = self._route.stream_doubt(standing.link, standing.suspected, exchange, silence) or standing.doubt
         enough = standing.rows >= limit or standing.complete
         if not doubt and enough and max_age != 0:
@@ -90,11 +90,10 @@ class CandleReads:
             return self._by_rest(series.key, limit, exact, series)
         try:
             texts: list[bytes] = self._route.fetch(series.key, klines_request(series.key, tail), tail)
-            now = self._clock.exchange_ms()
-            standing = series.standing(now)
+            standing = series.standing(self._clock.exchange_ms())
             if texts and (standing.rows >= limit or standing.complete):
                 # No row is made up by a clock that is in doubt.
-                rows = series.rows(limit, now if self._clock.proven() else None, exact=exact)
+                rows = series.rows(limit, self._clock.earliest_ms() if self._clock.proven() else None, exact=exact)
                 newest = text_open_time(texts[-1])
                 if rows and rows[-1][0] >= newest and _without_hole(rows, series.interval):
                     return rows

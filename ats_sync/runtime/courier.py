@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ log = Sparing(logging.getLogger(__name__))
 
 def moment(clock: Clock) -> Moment:
     """Now, as the engine is told it."""
-    return Moment(clock.now(), clock.exchange_ms(), clock.proven())
+    return Moment(clock.now(), clock.exchange_ms(), clock.proven(), math.ceil(clock.uncertainty() * 1000))
 
 
 class Courier:

@@ -370,16 +370,16 @@ class KlineSeries:
             noted = self._note(chain)
         return self._stand(now, chain, noted)
 
-    def look(self, limit: int, now: int, *, exact: bool) -> tuple[Standing, Cut[Any]]:
+    def look(self, limit: int, now: int, *, exact: bool, surely: int | None = None) -> tuple[Standing, Cut[Any]]:
         """:meth:`standing` and the newest ``limit`` rows at one and the same moment, decoded when asked for.
 
         Where the stream has not begun a candle whose time has come, the provisional flat row that REST shows
-        stands in.
+        stands in. ``surely``: the exchange's time (ms) at the earliest, where it is known less exactly than ``now``.
         """
         with self._lock:
             chain = self._chain()
             noted = self._note(chain)
-            cut = self._cut(chain, limit, now, exact)
+            cut = self._cut(chain, limit, now if surely is None else surely, exact)
         return self._stand(now, chain, noted), cut
 
     def _contradicted(self) -> bool:

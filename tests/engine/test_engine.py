@@ -183,3 +183,26 @@ def test_every_kind_that_is_followed_has_its_policy() -> None:
     assert FEEDS[Kind.OPEN_INTEREST].poll == 240
     assert FEEDS[Kind.SPOT].poll == 48
     assert FEEDS[Kind.MARK].poll == HOUR / 1000 * 0.8
+
+
+def test_a_connection_that_lags_for_good_is_made_anew() -> None:
+    bench = Bench([deep("AUSDT", 20)])
+    bench.warm()
+    laggard = bench.link_of("!markPrice@arr@1s")
+    assert laggard is not None
+
+    class Laggard(type(laggard)):  # type: ignore[misc]
+        __slots__ = ()
+
+        def proved(self, exchange_time: float, exchange_now: float) -> None:
+            super().proved(exchange_time - 5.0, exchange_now)
+
+    laggard.__class__ = Laggard
+    begun = bench.seconds
+    assert bench.run(30, until=lambda: not laggard.up)
+    assert bench.seconds - begun >= 10
+    assert bench.of(Kind.CLOCK, since=begun), "the clock is confirmed first"
+    assert bench.run(20, until=bench.all_live)
+    reconnects = bench.engine.connections.reconnects
+    bench.run(100)
+    assert bench.engine.connections.reconnects == reconnects

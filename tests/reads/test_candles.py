@@ -68,3 +68,31 @@ def test_where_rest_fails_what_is_known_stands_in_the_error() -> None:
     with pytest.raises(StaleDataError) as caught:
         desk.reads.candles.rows(SYMBOL, "1m", 5, max_age=None, exact=True)
     assert caught.value.data == ROWS[-5:]
+
+
+def slow(desk: Desk, *, lasts: float) -> None:
+    """An answer of ``/time`` that was under way for so long: the exchange's time is its early end or any later."""
+    now = desk.clock.wall()
+    desk.clock.set_exchange(now, now + lasts)
+
+
+def test_where_the_request_path_is_slow_no_row_is_shown_before_its_candle_has_begun() -> None:
+    desk = warm()
+    slow(desk, lasts=2.9)  # it took its time on the way out: the early end is right
+    desk.later(28.6)
+    rows = desk.reads.candles.rows(SYMBOL, "1m", 5, max_age=None, exact=True)
+    assert rows == ROWS[-5:]
+    desk.later(1.5)
+    assert desk.reads.candles.rows(SYMBOL, "1m", 5, max_age=None, exact=True)[-1][0] == MIDNIGHT + MINUTE
+    assert desk.asked == []
+
+
+def test_where_the_way_back_is_slow_events_show_that_the_candle_has_begun() -> None:
+    desk = warm()
+    slow(desk, lasts=2.9)  # it took its time on the way back: the late end is right
+    desk.later(28.0)
+    now = round(desk.clock.exchange() * 1000)
+    desk.clock.saw_event(now - 50)
+    rows = desk.reads.candles.rows(SYMBOL, "1m", 5, max_age=None, exact=True)
+    assert rows[-1][0] == MIDNIGHT + MINUTE
+    assert desk.asked == []
