@@ -326,7 +326,8 @@ class TestErrors:
         before = reads(live)
         with pytest.raises(OSError, match=r"400.*-1121"):
             read()
-        assert reads(live) == before + 1
+        # Before a symbol is called unknown the listings may be asked for once more: it may be new.
+        assert before + 1 <= reads(live) <= before + 2
 
     def test_of_a_symbol_without_spot_pair_come_at_once(self, live: DataManager) -> None:
         before = reads(live)
