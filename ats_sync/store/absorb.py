@@ -107,8 +107,8 @@ NEW_FOR = 86_400_000
 
 
 def _may_be_new(store: MarketStore, key: Key, now: int) -> bool:
-    """Whether a contract may never have traded: it is pending or was listed a short while ago, and nobody has told of
-    a trade. Without that, an empty answer is a mistake of whoever sent it."""
+    """Whether a contract may never have traded: it is pending or too new for the listings, or was listed a short while
+    ago, and nobody has told of a trade. Without that, an empty answer is a mistake of whoever sent it."""
     if store.tickers.traded.get(key.symbol):
         return False
     ring = store.trades.get(key.symbol)
@@ -119,8 +119,10 @@ def _may_be_new(store: MarketStore, key: Key, now: int) -> bool:
     if store.phase(key.symbol) is Phase.PENDING:
         return True
     info = store.listings.get("info")
-    onboarded = info.value.onboarded.get(key.symbol) if info is not None else None
-    return onboarded is not None and onboarded > now - NEW_FOR
+    if info is None:
+        return False
+    onboarded = info.value.onboarded.get(key.symbol)
+    return onboarded is None or onboarded > now - NEW_FOR
 
 
 def _has_never_traded(store: MarketStore, symbol: str) -> bool:

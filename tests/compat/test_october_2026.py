@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import compat.binance as binance
 import pytest
+
+import compat.binance as binance
 
 from .conftest import Recorded
 

@@ -10,6 +10,7 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.store.absorb import absorb
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.notices import Event
 from ats_sync.venue.klines import string_rows
 
 from ..venue import samples
@@ -91,6 +92,43 @@ def test_an_empty_answer_about_trades_is_unusable_where_the_candles_tell_of_some
     take(store, KLINES, ROWS, limit=499)
     with pytest.raises(MalformedAnswer):
         take(store, TRADES, b"[]", limit=1000)
+
+
+def listed(onboarded: int | None, status: str = "TRADING") -> bytes:
+    info = samples.exchange_info({SYMBOL: status})
+    if onboarded is not None:
+        info["symbols"][0]["onboardDate"] = onboarded
+    return compact(info)
+
+
+@pytest.mark.parametrize(
+    "info", [listed(MIDNIGHT - 3_600_000), listed(None), listed(MIDNIGHT + 3_600_000, "PENDING_TRADING")]
+)
+def test_of_a_contract_that_has_not_traded_yet_an_empty_answer_is_data(store: MarketStore, info: bytes) -> None:
+    take(store, Key(Kind.LISTINGS), info, limit=0)
+    assert take(store, KLINES, b"[]", limit=499) == []
+    assert take(store, TRADES, b"[]", limit=1000) == []
+    series, ring = store.klines[SYMBOL, "1m"], store.trades[SYMBOL]
+    standing = series.standing(MIDNIGHT)
+    assert (standing.rows, standing.complete, standing.doubt) == (0, True, "")
+    assert series.rows(5, MIDNIGHT, exact=True) == []
+    assert ring.complete
+    link = Link(1, "market", 0.0)
+    for frame in (samples.kline_frame(samples.row(MIDNIGHT, trades=1)), samples.trade_frame(7)):
+        (notice,), _ = store.ingest([frame], link)
+        assert notice.event is Event.GAP, "REST is to tell whether that was its first trade"
+    assert not ring.complete
+    assert series.standing(MIDNIGHT).doubt
+    take(store, KLINES, compact([samples.row(MIDNIGHT, trades=1)]), limit=499)
+    assert not series.standing(MIDNIGHT + 1_000).doubt
+    assert series.complete
+
+
+def test_of_an_old_contract_it_is_a_mistake(store: MarketStore) -> None:
+    take(store, Key(Kind.LISTINGS), listed(MIDNIGHT - 30 * 86_400_000), limit=0)
+    for key, limit in ((KLINES, 499), (TRADES, 1000)):
+        with pytest.raises(MalformedAnswer):
+            take(store, key, b"[]", limit=limit)
 
 
 def test_a_book_is_merged_with_the_subscription_it_was_asked_on(store: MarketStore) -> None:
