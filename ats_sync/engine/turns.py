@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping
 
-from ..feeds import CANDLES, Cause, Key
+from ..feeds import CANDLES, Cause, Key, Kind
 from ..store.klines import FINAL_IN_REST_AFTER
 from ..store.market import MarketStore
 from ..store.standing import FINAL_EVENT_WITHIN
@@ -14,9 +14,10 @@ from .agenda import Agenda
 from .moment import Moment
 from .state import State
 
-ALL_FINAL = max(FINAL_EVENT_WITHIN.values())
-CONFIRM_SPREAD = 20.0
-"""Confirmations of quiet candles are spread over this long after a turn."""
+ALL_FINAL = FINAL_EVENT_WITHIN[Kind.KLINES]
+CONFIRM_SPREAD = 1.2
+"""Confirmations of quiet candles are spread over this long (seconds): a close is to be told of within 7 s of it, and a
+hundred requests of weight 1 are a twentieth of a minute's limit."""
 OVERDUE_SPREAD = 3.0
 
 
@@ -62,8 +63,14 @@ class Turns:
                 if next_open(interval, series.following()) <= at.exchange:
                     overdue = bool(series.standing(at.exchange).doubt)
                     spread = OVERDUE_SPREAD if overdue else CONFIRM_SPREAD
-                    due_at = self.confirmable(key, at) + self._rng.uniform(0.0, spread)
+                    due_at = max(self.confirmable(key, at), self._told_by(key, due, at))
+                    due_at += self._rng.uniform(0.0, spread)
                     self._agenda.schedule(state, due_at, Cause.REPAIR)
+
+    @staticmethod
+    def _told_by(key: Key, due: int, at: Moment) -> float:
+        """When (steady) the stream has told of its final candles, those of spot later than those of futures."""
+        return at.steady + (due - ALL_FINAL + FINAL_EVENT_WITHIN[key.kind] - at.exchange) / 1000.0
 
     def confirmable(self, key: Key, at: Moment) -> float:
         """When (steady) a REST answer can close the first candle that is not closed here; now at the earliest."""

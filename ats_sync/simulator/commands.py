@@ -63,6 +63,12 @@ class Commands:
             raise ValueError(f"how must be one of {', '.join(CUTS)}, not {how!r}")
         return self._server.hub.cut(route, how, connection)
 
+    def lag(self, seconds: float | None, route: str | None, connection: int | None) -> int:
+        self._check_route(route)
+        if seconds is not None and not 0.0 < seconds <= 600.0:
+            raise ValueError("seconds must be above 0 and at most 600")
+        return self._server.hub.lag(seconds or 0.0, route, connection)
+
     def freeze(self, seconds: float | None, what: str) -> None:
         for listener in self._server.aimed_at(what):
             listener.set_frozen(True)
@@ -178,6 +184,7 @@ class Commands:
         self.ping_every(None, None)
         self.thaw("all")
         self.trickle(None, "all", None)
+        self.lag(None, None, None)
         self.accept("all")
         for listener in server.listeners.values():
             listener.sweep_half_open()

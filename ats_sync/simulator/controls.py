@@ -48,6 +48,14 @@ class Controls(ABC):
         """
         return int(self._call("cut", route=route, how=how, connection=connection))
 
+    def lag(self, seconds: float | None, route: Route | None = None, *, connection: int | None = None) -> int:
+        """Let all that the open stream connections are sent, pongs too, arrive so much later (None: as usual).
+
+        In order, and for good: a backlog on the way that never drains. All of them, those on ``route``, or the one
+        numbered ``connection``; connections made later do not lag. Returns how many were chosen.
+        """
+        return int(self._call("lag", seconds=seconds, route=route, connection=connection))
+
     def freeze(self, seconds: float | None = None, what: What = "streams") -> None:
         """Stop reading and writing on every connection, new ones included; nothing is lost.
 

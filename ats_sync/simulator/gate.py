@@ -47,6 +47,10 @@ class Gate(asyncio.Protocol):
         self.half_open = False
         self.peer_gone = False
         self.rate: float | None = None
+        self.lag = 0.0
+        """What is sent arrives this long (seconds) later, in order."""
+        self._lagging: deque[bytes] = deque()
+        self._lagging_until = 0.0
         self.transport = GateTransport(self)
 
     # -- the socket's side
@@ -93,6 +97,7 @@ class Gate(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._raw = None
+        self._lagging.clear()
         self._held_out.clear()
         self._held_size = 0
         if self._inner is not None:
@@ -143,6 +148,24 @@ class Gate(asyncio.Protocol):
     def _emit(self, data: bytes) -> None:
         if self._raw is None or self.half_open:
             return
+        if not self.lag and not self._lagging:
+            self._write(data)
+            return
+        loop = asyncio.get_running_loop()
+        # What is sent after a lag has been ended must not overtake what is under way.
+        self._lagging_until = max(self._lagging_until, loop.time() + self.lag)
+        self._lagging.append(data)
+        loop.call_at(self._lagging_until, self._arrive)
+
+    def _arrive(self) -> None:
+        if self._lagging:
+            self._write(self._lagging.popleft())
+        if self._closing and not self._lagging and not self._held_out and self._raw is not None:
+            self._raw.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._raw is None or self.half_open:
+            return
         if self.frozen or self.rate is not None or self._held_out:
             self._held_out.append(data)
             self._held_size += len(data)
@@ -156,7 +179,7 @@ class Gate(asyncio.Protocol):
         if self._tls is not None:
             self._emit(self._tls.close())
         self._closing = True
-        if not self._held_out and not self.half_open:
+        if not self._held_out and not self._lagging and not self.half_open:
             self._raw.close()
 
     def abort(self) -> None:
@@ -174,6 +197,7 @@ class Gate(asyncio.Protocol):
     def go_half_open(self) -> None:
         """From now on nothing is read or sent, and the TCP connection stays."""
         self.half_open = True
+        self._lagging.clear()
         self._held_out.clear()
         self._held_size = 0
 
@@ -209,7 +233,7 @@ class Gate(asyncio.Protocol):
                 self._held_size -= len(now)
                 if later:
                     self._held_out.appendleft(later)
-        if self._closing and not self._held_out:
+        if self._closing and not self._held_out and not self._lagging:
             self._raw.close()
 
 

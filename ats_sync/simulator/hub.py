@@ -313,6 +313,14 @@ class Hub:
                 raise ValueError(f"how must be close, drop, reset or half_open, not {how!r}")
         return len(chosen)
 
+    def lag(self, seconds: float, route: str | None, number: int | None = None) -> int:
+        """Let what open connections are sent arrive so much later; returns how many."""
+        chosen = self.chosen(route, number)
+        for connection in chosen:
+            connection.flush()
+            connection.gate.lag = seconds
+        return len(chosen)
+
     @property
     def frames_sent(self) -> int:
         """Data and control answers written so far."""

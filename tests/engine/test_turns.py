@@ -14,8 +14,8 @@ def test_candles_that_trade_need_no_request_at_the_turn() -> None:
     assert all(map(bench.agrees, bench.symbols))
 
 
-def test_quiet_candles_are_confirmed_by_small_requests_spread_over_time_and_never_doubted() -> None:
-    bench = Bench([deep(f"S{i}USDT", 0) for i in range(30)])
+def test_quiet_candles_are_confirmed_soon_by_small_requests_and_never_doubted() -> None:
+    bench = Bench([deep(f"S{i}USDT", 0) for i in range(100)])
     bench.warm()
 
     def doubted() -> bool:
@@ -24,12 +24,12 @@ def test_quiet_candles_are_confirmed_by_small_requests_spread_over_time_and_neve
 
     assert not bench.run(TURN - bench.seconds + 55, until=doubted)
     confirmed = bench.of(Kind.KLINES, cause=Cause.REPAIR)
-    assert len(confirmed) == 30
+    assert len(confirmed) == 100
     assert {fetch.request.weight for _, fetch in confirmed} == {1}
     times = [when - TURN for when, _ in confirmed]
     assert min(times) >= 5.0, "before that REST may not have its last word"
-    assert max(times) <= 6.0 + CONFIRM_SPREAD
-    assert max(sum(start <= when < start + 1.0 for when in times) for start in times) <= 10
+    assert max(times) <= 5.5 + CONFIRM_SPREAD
+    assert max(sum(start <= when < start + 0.1 for when in times) for start in times) <= 25, "they come as one crowd"
     assert all(map(bench.agrees, bench.symbols))
 
 
@@ -67,3 +67,12 @@ def test_a_clock_that_was_ahead_does_not_hold_up_the_turns() -> None:
     bench.warm()
     bench.run(TURN + 40)
     assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) == 1
+
+
+def test_the_close_of_a_quiet_candle_is_known_within_seven_seconds() -> None:
+    bench = Bench([deep(f"S{i}USDT", 0) for i in range(100)])
+    bench.warm()
+    bench.run(TURN - bench.seconds + 7.0)
+    closed = TURN * 1000 + bench.exchange() - round(bench.seconds * 1000)
+    assert {series.following() for series in bench.store.klines.values()} == {closed}
+    assert all(map(bench.agrees, bench.symbols))

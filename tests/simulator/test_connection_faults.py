@@ -283,3 +283,24 @@ def test_a_hundred_cuts_leave_nothing(ex: SimulatedExchange) -> None:
             ex.cut(how=how)  # type: ignore[arg-type]
     ex.clear_faults()
     until(lambda: open_files() <= before)
+
+
+def test_one_connection_lags_for_good_and_those_made_later_do_not(either: SimulatedExchange) -> None:
+    def age(frame: dict[str, object]) -> float:
+        return either.now() - int(str(frame["E"]))
+
+    with stream(either, "/market/stream", TRADE) as slow:
+        slow.data(TRADE)
+        assert either.lag(1.5) == 1
+        until(lambda: age(slow.data(TRADE)) >= 1_400)
+        assert age(slow.data(TRADE)) >= 1_400, "it never catches up"
+        with stream(either, "/market/stream", TRADE) as quick:
+            assert age(quick.data(TRADE)) < 1_000
+        assert either.lag(None, "market") == 1
+        until(lambda: age(slow.data(TRADE)) < 1_000)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 601.0])
+def test_a_lag_that_cannot_be_is_refused(shared: SimulatedExchange, seconds: float) -> None:
+    with pytest.raises(ValueError, match="seconds must be"):
+        shared.lag(seconds)
