@@ -150,7 +150,7 @@ class Window:
         """The exchange says ``used`` has been spent in the minute in which it got a request sent at ``sent`` (ms)."""
         self.used(at.steady)
         minute_began = at.exchange - at.exchange % _MINUTE
-        if sent < minute_began + _SURELY:
+        if sent - at.uncertain < minute_began + _SURELY:
             return  # It may be the count of the minute before.
         own = sum(spent.cost for spent in self._spent if spent.under_way or spent.exchange >= minute_began - _BORDER)
         foreign = max(0, used - own)
@@ -158,7 +158,7 @@ class Window:
         same = minute_began == self._foreign_minute
         self._foreign = max(self._foreign, foreign) if same else foreign
         self._foreign_minute = minute_began
-        self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange) / 1000.0
+        self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange + at.uncertain) / 1000.0
 
 
 def _steady(spent: _Spent) -> float:

@@ -278,3 +278,23 @@ def test_audits_leave_room_for_repairing_all_candles_and_never_wait_for_the_tick
     now = at(0).steady
     assert budget.free_at(audit(), Cause.AUDIT, now) > now
     assert budget.free_at(weighing(30), Cause.AUDIT, now) == now, "the answer that finds dead streams"
+
+
+def unsure(second: float) -> Moment:
+    """As :func:`at`, where the exchange's time may be three seconds earlier."""
+    return at(second)._replace(uncertain=3_000)
+
+
+def test_where_the_time_is_unsure_a_count_of_the_minute_before_is_not_taken_for_this_ones() -> None:
+    budget = Budget(CONFIG)
+    budget.answered(weighing(1), 70, unsure(2.0), at(1.9).steady)
+    assert free(budget, 20, 2.0) == 0
+    budget.answered(weighing(1), 70, unsure(5.0), at(4.9).steady)
+    assert free(budget, 20, 5.0) > 0
+
+
+def test_where_the_time_is_unsure_what_others_used_stands_until_the_minute_is_surely_over() -> None:
+    budget = Budget(CONFIG)
+    budget.answered(weighing(1), 70, unsure(30.0), at(29.9).steady)
+    assert free(budget, 20, 61.0) == pytest.approx(2.0)
+    assert free(budget, 20, 63.1) == 0
