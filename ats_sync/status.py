@@ -161,6 +161,8 @@ def _feed(key: Key, state: State, engine: Engine, store: MarketStore, exchange: 
         shown, reason = FeedState.DEGRADED, TIME_IN_DOUBT
     elif shown is FeedState.LIVE and exchange - store.watched_until > WATCHED_WITHIN:
         shown, reason = FeedState.DEGRADED, UNWATCHED
+    if shown not in (FeedState.LIVE, FeedState.POLLED) and (refusal := engine.refusal(key)):
+        shown, reason = FeedState.DEGRADED, f"served by REST, since the exchange refuses its stream: {refusal}"
     if state.error is not None and shown not in (FeedState.LIVE, FeedState.POLLED):
         reason = f"{reason}; last error: {state.error}"
     return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason)

@@ -2,6 +2,9 @@
 
 A replacement takes over a connection's streams while the old one goes on delivering; only when every
 stream has been acknowledged and the two have overlapped for a while is the old one closed.
+
+A message that the exchange refuses is halved until what it refuses stands alone: one bad name must not keep the
+hundred around it from being subscribed.
 """
 
 from __future__ import annotations
@@ -16,16 +19,18 @@ from typing import Any
 
 from ..config import Config
 from ..store.link import Link
-from ..venue.endpoints import CONNECTION_ATTEMPT_LIMIT, MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, SPOT_PREFIX, Route
+from ..venue.endpoints import CONNECTION_ATTEMPT_LIMIT, MESSAGES_PER_SECOND, SPOT_PREFIX, Route
 from .connection import Action, Connect, Connection, Disconnect, Phase, Progress, Send
 from .moment import Moment
+from .subscribing import Refusals, halves, is_refusal, message_text, names_that_fit, said, tells_of_shutdown
 
 ACKNOWLEDGED_WITHIN = 5.0
 OVERLAP = 2.0
 CONNECT_WITHIN = 15.0
 SPREAD_FROM = 256  # From this many streams on a route they are spread over at least two connections.
 MOST_REFUSALS = 32
-AFTER_REFUSAL = 10.0  # seconds before a refused subscription is tried again
+AFTER_REFUSAL = 10.0  # seconds of silence on a connection where one message after another was refused
+WHOLESALE = 8  # So many refusals in a row are the exchange's trouble, no name's: halving finds good names sooner.
 KEPT_FREE_MESSAGES = 3  # a second, for pings and pongs
 
 
@@ -50,6 +55,10 @@ class Connections:
         self.held = False
         """Whether connecting has to wait (for the exchange's time, without which no proof of life can be judged)."""
         self.reconnects = 0
+        self.refusals = Refusals()
+        """The streams that the exchange refuses, each when it stands alone."""
+        self._suspected: set[str] = set()
+        """Streams of messages that were never answered, until they are acknowledged."""
         self.refused: deque[str] = deque(maxlen=MOST_REFUSALS)
         """What the exchange said against our messages, the newest ones."""
 
@@ -78,9 +87,11 @@ class Connections:
         """Carry these streams no longer."""
         for name in names:
             self.home.pop(name, None)
+            self.refusals.forget(name)
+            self._suspected.discard(name)
             for connection in self.connections.values():
                 progress = connection.streams.pop(name, Progress.PENDING)
-                if progress is not Progress.PENDING and connection.phase is Phase.OPEN:
+                if progress.said and connection.phase is Phase.OPEN:
                     connection.leaving.append(name)
         self.tick(at)
 
@@ -140,39 +151,86 @@ class Connections:
         connection.since = at.steady
         connection.due = at.steady + self._back_off(connection.failures)
         connection.failures += 1
-        connection.streams = dict.fromkeys(connection.streams, Progress.PENDING)
+        connection.streams = self._anew(connection.streams)
         connection.requests.clear()
         connection.leaving.clear()
+        connection.batches.clear()
         connection.silent_until = 0.0
+        connection.refused_in_a_row = connection.answered_id = 0
         self.reconnects += 1
         self.tick(at)
 
+    def _anew(self, names: Iterable[str]) -> dict[str, Progress]:
+        """Return where streams stand on a connection that has subscribed to none of them."""
+        return {name: Progress.REFUSED if name in self.refusals else Progress.PENDING for name in names}
+
     def replied(self, number: int, message: dict[str, Any], at: Moment) -> None:
-        """A message that is no stream frame came in: an acknowledgement or an error."""
+        """A message that is no stream frame came in: an acknowledgement, an error, or news of the connection."""
         connection = self.connections.get(number)
         if connection is None:
             return
+        if tells_of_shutdown(message):
+            self._hand_over(connection, at)
+            return
         identity = message.get("id")
+        if identity is None and is_refusal(message):
+            # Messages are answered in order, so an error without an id belongs to the oldest.
+            identity = next(iter(connection.requests), None)
         answered = connection.requests.pop(identity, None) if isinstance(identity, int) else None
         if message.get("error") is not None or "code" in message or answered is None:
             self.refused.append(f"{connection.route.value}-{number}: {json.dumps(message)[:200]}")
         if answered is None:
             return
         connection.answered.append(at.steady)
+        connection.answered_id = max(connection.answered_id, identity or 0)
         names, _, subscribes = answered
-        if not subscribes:
-            return
-        if message.get("result", "absent") is None and message.get("error") is None and connection.link:
-            for name in names:
-                if connection.streams.get(name) is Progress.SENT:
-                    connection.streams[name] = Progress.ACKNOWLEDGED
-                    if connection.replaces is None:
-                        self.live.append((name, connection.link))
+        if message.get("result", "absent") is not None or message.get("error") is not None or not connection.link:
+            connection.refused_in_a_row += not all(name in self.refusals for name in names)
+            if connection.refused_in_a_row >= WHOLESALE:
+                connection.silent_until = at.steady + AFTER_REFUSAL
+            self._split(connection, names, subscribes, said(message), at)
         else:
-            connection.silent_until = at.steady + AFTER_REFUSAL
-            for name in names:
-                if connection.streams.get(name) is Progress.SENT:
-                    connection.streams[name] = Progress.PENDING
+            connection.refused_in_a_row = 0
+            if subscribes:
+                self._acknowledge(connection, connection.link, names)
+        self.tick(at)
+
+    def _acknowledge(self, connection: Connection, link: Link, names: Iterable[str]) -> None:
+        passed = False
+        for name in names:
+            if connection.streams.get(name) is Progress.SENT:
+                connection.streams[name] = Progress.ACKNOWLEDGED
+                passed = self.refusals.forget(name) or passed
+                self._suspected.discard(name)
+                if connection.replaces is None:
+                    self.live.append((name, link))
+        if passed:
+            # What kept one name out is over: the others need not wait out their pauses.
+            for name in self.refusals.release():
+                for each in self.connections.values():
+                    if each.streams.get(name) is Progress.REFUSED:
+                        each.streams[name] = Progress.PENDING
+
+    def _split(self, connection: Connection, names: tuple[str, ...], subscribes: bool, reason: str, at: Moment) -> None:
+        """Send a refused message again in two, until what is refused stands alone."""
+        if subscribes:
+            names = tuple(name for name in names if connection.streams.get(name) is Progress.SENT)
+        if len(names) > 1:
+            connection.batches += [(half, subscribes) for half in halves(names)]
+        for name in names if subscribes else ():
+            if len(names) > 1:
+                connection.streams[name] = Progress.PENDING
+            else:
+                connection.streams[name] = Progress.REFUSED
+                self.refusals.add(name, reason, at.steady)
+
+    def _hand_over(self, connection: Connection, at: Moment) -> None:
+        """The exchange is about to close a connection: another takes over at once, while this one still delivers."""
+        if connection.replaces is not None:
+            # The server it came to closes as well; the connection that it replaces is good for a while.
+            self._give_up(connection, "its server is about to close", at)
+            return
+        connection.retire = at.steady
         self.tick(at)
 
     def encouraged(self, at: Moment) -> None:
@@ -185,7 +243,7 @@ class Connections:
     def resubscribe(self, name: str, at: Moment) -> bool:
         """Subscribe a stream anew on its own connection; whether it has one that is open."""
         connection = self.connections.get(self.home.get(name, -1))
-        if connection is None or connection.phase is not Phase.OPEN:
+        if connection is None or connection.phase is not Phase.OPEN or name in self.refusals:
             return False
         connection.leaving.append(name)
         connection.streams[name] = Progress.PENDING
@@ -195,7 +253,7 @@ class Connections:
     def move(self, name: str, at: Moment) -> bool:
         """Carry a stream on another open connection of its route; whether there is one."""
         home = self.connections.get(self.home.get(name, -1))
-        if home is None:
+        if home is None or name in self.refusals:
             return False
         others = [
             each
@@ -207,7 +265,7 @@ class Connections:
         if not others:
             return False
         target = min(others, key=lambda each: len(each.streams))
-        if home.streams.pop(name, Progress.PENDING) is not Progress.PENDING and home.phase is Phase.OPEN:
+        if home.streams.pop(name, Progress.PENDING).said and home.phase is Phase.OPEN:
             home.leaving.append(name)
         target.streams[name] = Progress.PENDING
         self.home[name] = target.number
@@ -244,8 +302,10 @@ class Connections:
         moments: list[float] = []
         for connection in self.connections.values():
             if connection.phase is Phase.OPEN:
-                if connection.leaving or Progress.PENDING in connection.streams.values():
+                if connection.leaving or connection.batches or Progress.PENDING in connection.streams.values():
                     moments.append(self._may_speak_at(connection, now))
+                if (again := self.refusals.due(connection.refused())) is not None:
+                    moments.append(max(again, self._may_speak_at(connection, now)))
                 moments += [sent + ACKNOWLEDGED_WITHIN for _, sent, _ in connection.requests.values()]
                 if connection.overlap_until is not None:
                     moments.append(connection.overlap_until)
@@ -267,23 +327,36 @@ class Connections:
     def _speak(self, connection: Connection, now: float) -> None:
         """Send what the message limit allows of the pending (un)subscriptions."""
         while self._may_speak_at(connection, now) <= now:
-            if connection.leaving:
-                names = tuple(connection.leaving[:NAMES_PER_SUBSCRIBE])
-                del connection.leaving[: len(names)]
-                method = "UNSUBSCRIBE"
-            else:
-                pending = (name for name, p in connection.streams.items() if p is Progress.PENDING)
-                names = tuple(itertools.islice(pending, NAMES_PER_SUBSCRIBE))
-                if not names:
-                    return
-                for name in names:
-                    connection.streams[name] = Progress.SENT
-                method = "SUBSCRIBE"
+            names, subscribes = self._next_message(connection, now)
+            if not names:
+                return
+            for name in names if subscribes else ():
+                connection.streams[name] = Progress.SENT
             identity = next(self._ids)
-            connection.requests[identity] = (names, now, method == "SUBSCRIBE")
+            connection.requests[identity] = (names, now, subscribes)
             params = [name.removeprefix(SPOT_PREFIX) for name in names]
-            message = {"method": method, "params": params, "id": identity}
-            self.actions.append(Send(connection.number, json.dumps(message, ensure_ascii=False, separators=(",", ":"))))
+            self.actions.append(Send(connection.number, message_text(params, identity, subscribes=subscribes)))
+
+    def _next_message(self, connection: Connection, now: float) -> tuple[tuple[str, ...], bool]:
+        """Return the names to be sent next, none when there is nothing to say, and whether they are subscribed to."""
+        streams = connection.streams
+        if connection.leaving:
+            names = names_that_fit(connection.leaving)
+            del connection.leaving[: len(names)]
+            return names, False
+        while connection.batches:
+            batch, subscribes = connection.batches.popleft()
+            # Meanwhile a name may have been dropped, moved, or wanted again.
+            if subscribes:
+                batch = tuple(name for name in batch if streams.get(name) is Progress.PENDING)
+            else:
+                batch = tuple(name for name in batch if name not in streams)
+            if batch:
+                return batch, subscribes
+        names = names_that_fit(name for name, progress in streams.items() if progress is Progress.PENDING)
+        if not names and (name := self.refusals.first_due(connection.refused(), now)) is not None:
+            names = (name,)
+        return names, True
 
     def _may_speak_at(self, connection: Connection, now: float) -> float:
         allowed = max(1, MESSAGES_PER_SECOND[connection.route.value] - KEPT_FREE_MESSAGES)
@@ -302,10 +375,21 @@ class Connections:
                 continue
             del connection.requests[identity]
             connection.answered.append(at.steady)
-            if subscribes and any(connection.streams.get(name) is Progress.SENT for name in names):
-                # Dropped in silence; a fresh connection is the only thing known to help.
-                self._give_up(connection, "a subscription was not acknowledged", at)
-                return
+            waiting = tuple(name for name in names if connection.streams.get(name) is Progress.SENT)
+            if not subscribes or not waiting:
+                continue
+            if identity < connection.answered_id or (connection.answered_id and self._suspected.issuperset(waiting)):
+                # The connection is answered all the same: this message alone was dropped in silence.
+                self._suspected.update(waiting)
+                self._split(connection, waiting, subscribes, "it is never acknowledged", at)
+                continue
+            # Dropped in silence; a fresh connection is the only thing known to help.
+            self._suspected.update(waiting)
+            self._give_up(connection, "a subscription was not acknowledged", at)
+            if connection.phase is Phase.WAITING and len(waiting) > 1:
+                # Should one name be the reason, it would happen again and again, to all the streams here.
+                connection.batches += [(half, True) for half in halves(waiting)]
+            return
 
     def _check_age(self, connection: Connection, at: Moment) -> None:
         now = at.steady
@@ -326,7 +410,7 @@ class Connections:
                 number = next(self._numbers)
                 replacement = Connection(number, connection.route, Phase.WAITING, now, now)
                 replacement.replaces = connection.number
-                replacement.streams = dict.fromkeys(connection.streams, Progress.PENDING)
+                replacement.streams = self._anew(connection.streams)
                 self.connections[number] = replacement
                 self._connect(replacement, at)
             else:
@@ -342,7 +426,7 @@ class Connections:
                 replacement.leaving.append(name)
         for name in old.streams:
             self.home[name] = replacement.number
-            progress = replacement.streams.setdefault(name, Progress.PENDING)
+            progress = replacement.streams.setdefault(name, old.streams[name].anew)
             if progress is Progress.ACKNOWLEDGED and replacement.link is not None:
                 # Where the old one was alive to the end, the series goes on without a question; where
                 # it was not, the acknowledgement counts as a new subscription.

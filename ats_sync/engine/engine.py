@@ -262,13 +262,19 @@ class Engine(Guarded):
     def missing(self) -> list[Key]:
         """What ``start()`` still waits for; before anything is followed, everything."""
         assert self.guarded()
-        states = self.upkeep.states
-        pending = self.listings.pending
-        return [
-            key
-            for key in states
-            if FEEDS[key.kind].awaited and not self.upkeep.ready(key) and key.symbol not in pending
-        ]
+        return [key for key in self.upkeep.states if self.awaits(key)]
+
+    def awaits(self, key: Key) -> bool:
+        """Whether ``start()`` still waits for a series."""
+        state = self.upkeep.states.get(key)
+        if state is None or not FEEDS[key.kind].awaited or self.upkeep.ready(key):
+            return False
+        return key.symbol not in self.listings.pending and not (state.known and self.refusal(key))
+
+    def refusal(self, key: Key) -> str:
+        """Return why the exchange refuses the stream of a series, which REST then serves; "" where it does not."""
+        name = stream_of(key) if self.streams else None
+        return self.connections.refusals.reason(name) if name is not None else ""
 
     def _spread(self, at: Moment) -> None:
         """Pass on what one part found out to the other."""

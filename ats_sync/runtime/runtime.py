@@ -254,10 +254,9 @@ class Runtime:
         """Of ``keys`` (None: of all that ``start()`` waits for) those whose turn is not past: the list shrinks
         from its end, so that asking again after every event is cheap."""
         with self.engine_lock:
-            upkeep = self.engine.upkeep
             if keys is None or not keys:
                 keys = self.engine.missing()
-            while keys and upkeep.ready(keys[-1]):
+            while keys and not self.engine.awaits(keys[-1]):
                 keys.pop()
             return keys or self.engine.missing()
 

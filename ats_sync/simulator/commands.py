@@ -12,6 +12,7 @@ from .journal import HostJournal
 from .names import EVERY_ROUTE
 from .server import ExchangeServer
 
+REFUSALS = ("error", "anonymous", "silence")
 CUTS = ("close", "drop", "reset", "half_open")
 
 
@@ -127,6 +128,19 @@ class Commands:
     def restore_stream(self, name: str | None) -> int:
         return self._server.hub.restore_stream(name)
 
+    def refuse_stream(self, name: str, how: str | None) -> None:
+        if how is None:
+            self._server.hub.refused_streams.pop(name, None)
+        elif how in REFUSALS:
+            self._server.hub.refused_streams[name] = how
+        else:
+            raise ValueError(f"how must be one of {', '.join(REFUSALS)}, or None, not {how!r}")
+
+    def announce_shutdown(self, seconds: float, wrapped: bool) -> int:
+        if seconds <= 0:
+            raise ValueError("seconds must be above 0")
+        return self._server.hub.announce_shutdown(seconds, wrapped)
+
     def stream_fault(self, action: str, selector: str, options: dict[str, Any]) -> None:
         self._server.stream_faults.add(action, selector, **options)
 
@@ -178,6 +192,7 @@ class Commands:
         server.rest.latency = server.settings.latency
         server.stream_faults.clear()
         server.hub.restore_stream(None)
+        server.hub.refused_streams.clear()
         server.hub.set_handshake_fault(None, None)
         server.lag_replica(None)
         self.age_limit(None)

@@ -31,6 +31,9 @@ class Subscriptions(Protocol):
     def leave(self, connection: StreamConnection, stream: str) -> None:
         """``connection`` no longer wants ``stream``."""
 
+    def refuses(self, streams: list[str]) -> tuple[str, str] | None:
+        """The first of ``streams`` that is refused, and how; None when a SUBSCRIBE of them is accepted."""
+
 
 @dataclass(frozen=True)
 class Pings:
@@ -234,6 +237,13 @@ class StreamConnection:
         if len(params) > self.settings.max_names or size > self.settings.max_message:
             if self.settings.oversized == "close":
                 self.close("Payload too long", 1009)
+            return
+        if method == "SUBSCRIBE" and (refused := self.subscriptions.refuses(params)) is not None:
+            why = {"code": 2, "msg": f"Invalid request: invalid stream {refused[0]}"}
+            if refused[1] == "error":
+                self.reply({"error": why, "id": number})
+            elif refused[1] == "anonymous":
+                self.reply(why)
             return
         change: Callable[[str], bool] = self.add if method == "SUBSCRIBE" else self.remove
         for name in params:

@@ -12,6 +12,7 @@ Route = Literal["public", "market", "private", "unrouted", "spot"]
 What = Literal["rest", "streams", "all", "fapi", "spot", "fstream", "spot_stream"]
 """Ports: both REST hosts, both stream hosts, all four, or one of the four."""
 Host = Literal["fapi", "spot"]
+Refusal = Literal["error", "anonymous", "silence"]
 Cut = Literal["close", "drop", "reset", "half_open"]
 RestFaultKind = Literal[
     "429", "418", "500", "502", "503", "504", "403", "451",
@@ -122,6 +123,22 @@ class Controls(ABC):
     def restore_stream(self, name: str | None = None) -> int:
         """Undo :meth:`drop_stream` for one stream, or for all; returns how many subscriptions speak again."""
         return int(self._call("restore_stream", name=name))
+
+    def refuse_stream(self, name: str, how: Refusal | None = "error") -> None:
+        """Refuse every SUBSCRIBE that has this name among others; None: accept it again.
+
+        "error": an error with the id of the message; "anonymous": an error without an id, as for a message that
+        could not be read; "silence": the message is dropped and never answered. Names already subscribed stay.
+        """
+        self._call("refuse_stream", name=name, how=how)
+
+    def announce_shutdown(self, seconds: float = 600.0, *, wrapped: bool = False) -> int:
+        """Send every spot connection the event ``serverShutdown`` and close it ``seconds`` later; how many there are.
+
+        Source: the exchange's page on spot streams (since 2026-06-09; about 10 minutes before the server closes). How
+        the event comes on a combined stream it does not show: bare, or ``wrapped`` as the data of a stream.
+        """
+        return int(self._call("announce_shutdown", seconds=seconds, wrapped=wrapped))
 
     def lose(
         self,

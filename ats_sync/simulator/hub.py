@@ -67,6 +67,8 @@ class Hub:
         self._numbers = 0
         self._frames_of_closed = 0
         self.silent_everywhere: set[str] = set()
+        self.refused_streams: dict[str, str] = {}
+        """Names for which a whole SUBSCRIBE is refused, and how: see :meth:`Controls.refuse_stream`."""
         self.handshake_fault: int | str | None = None
         self.handshake_left: int | None = None
         self.hanging = 0
@@ -203,6 +205,23 @@ class Hub:
             del table[stream]
             wanted.discard(stream)
             self.last_frames.pop((connection.spot, stream), None)
+
+    def refuses(self, streams: list[str]) -> tuple[str, str] | None:
+        """The first of ``streams`` that is refused, and how; None when a SUBSCRIBE of them is accepted."""
+        refused = self.refused_streams
+        return next(((name, refused[name]) for name in streams if name in refused), None)
+
+    def announce_shutdown(self, seconds: float, wrapped: bool) -> int:
+        """Tell every spot connection that its server closes, and close them ``seconds`` later."""
+        event = f'{{"e":"serverShutdown","E":{self._now()}}}'
+        if wrapped:
+            event = f'{{"stream":"","data":{event}}}'
+        told = self.chosen(SPOT)
+        for connection in told:
+            connection.push(ws_frame(event.encode()))
+            connection.flush()
+            asyncio.get_running_loop().call_later(seconds, connection.close, "server shutdown", 1001)
+        return len(told)
 
     def _of(self, spot: bool) -> tuple[dict[str, list[StreamConnection]], set[str]]:
         return self._tables[spot], self._market.spot_wanted if spot else self._market.wanted

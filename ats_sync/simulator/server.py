@@ -209,6 +209,7 @@ class ExchangeServer:
     def active_faults(self) -> list[str]:
         """The faults in force, in words."""
         found = [*self.rest.faults.active(), *self.stream_faults.active()]
+        found += [f"refused {name}" for name in sorted(self.hub.refused_streams)]
         found += [f"dropped everywhere {name}" for name in sorted(self.hub.silent_everywhere)]
         if self.hub.handshake_fault is not None:
             found.append(f"handshake {self.hub.handshake_fault}, {self.hub.hanging} hanging")

@@ -47,7 +47,8 @@ class Settings:
     oversized: str = "drop"
     """A SUBSCRIBE of more than ``max_names`` names or ``max_message`` bytes: "drop" it silently, or "close"."""
     max_names: int = 400
-    max_message: int = 8192
+    max_message: int = 4088
+    """Bytes of a client message on a stream connection. Source: seen at the exchange."""
     connection_attempts: int = 300
     """Stream connections opened in ``attempts_window`` seconds; more are reset as they are accepted."""
     attempts_window: float = 300.0

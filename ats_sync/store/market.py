@@ -13,7 +13,7 @@ from ..config import Config
 from ..feeds import FEEDS, Key, Kind
 from ..logs import Sparing
 from ..venue import endpoints
-from ..venue.envelope import STREAM, normalised, stream_name
+from ..venue.envelope import SHUTDOWN, STREAM, normalised, shutdown_in, stream_name
 from ..venue.listings import ExchangeInfo, Phase, phase_of
 from ..venue.payload import DecodeError
 from .book import BookSeries
@@ -219,6 +219,10 @@ class MarketStore:
         """Merge a frame of any spacing and order of keys, or find out what else it is."""
         name = stream_name(frame)
         try:
+            if SHUTDOWN in frame and isinstance(event := normalised(frame), bytes):
+                # It concerns the connection, whatever stream it is wrapped in.
+                replies.append(shutdown_in(event))
+                return None
             if name is None:
                 whole = normalised(frame)
                 if isinstance(whole, dict):

@@ -41,6 +41,8 @@ WEIGHT_WINDOW = 60.0
 MESSAGES_PER_SECOND = {"public": 10, "market": 10, "spot": 5}
 """Client messages a connection may send in a second; SUBSCRIBE, ping and pong all count."""
 NAMES_PER_SUBSCRIBE = 100
+BYTES_PER_MESSAGE = 4088
+"""What a client message may be long; a longer one is dropped in silence or closes the connection."""
 
 UNKNOWN_SYMBOL = -1121
 """The exchange's number for a symbol that it does not have."""

@@ -9,6 +9,8 @@ from .payload import DecodeError, number_after
 
 STREAM: Final = b'{"stream":"'
 _NAME_AT: Final = len(STREAM)
+SHUTDOWN: Final = b'"serverShutdown"'
+"""Stands in the announcement that a server will close its connections in about 10 minutes."""
 
 
 def stream_name(frame: bytes) -> bytes | None:
@@ -49,6 +51,14 @@ def frame_data(frame: bytes) -> Any:
         return json.loads(frame)["data"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise DecodeError(f"not a combined frame: {error}") from None
+
+
+def shutdown_in(frame: bytes) -> dict[str, Any]:
+    """Return the announcement that a combined frame carries."""
+    event = frame_data(frame)
+    if not isinstance(event, dict) or event.get("e") != "serverShutdown":
+        raise DecodeError("serverShutdown in a frame of something else")
+    return event
 
 
 def data_text(frame: bytes) -> bytes:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ats_sync.config import Config
 from ats_sync.engine.connection import Connect, Phase
 from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN, CONNECT_WITHIN, Connections
+from ats_sync.engine.subscribing import LONGEST_PAUSE
 from ats_sync.venue.endpoints import MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, Route
 
 from .wire import Wire, names, settle, wire_of
@@ -161,7 +162,7 @@ def test_a_refused_subscription_is_asked_again_but_not_hammered(refusal: dict[st
     wire.run(3_600)
     assert len(wire.connections.refused) <= 100
     wire.answer = lambda number, method, batch: {"result": None}
-    settle(wire)
+    wire.run(LONGEST_PAUSE + 1)
     assert [name for name, _ in wire.live] == ["s0@x"]
 
 
@@ -376,7 +377,7 @@ def test_after_any_trouble_everything_wanted_is_delivered(story: list[tuple[str,
         assert sum(each.replaces is not None for each in wire.connections.connections.values()) <= 1
     wire.refuses = False
     wire.answer = lambda number, method, batch: {"result": None}
-    assert wire.run(90, until=lambda: wire.delivered() >= set(wanted) and wire.settled())
+    assert wire.run(90 + LONGEST_PAUSE, until=lambda: wire.delivered() >= set(wanted) and wire.settled())
     wire.run(1)
     for name, home in wire.connections.home.items():
         assert name in wire.subscribed[home], "it is delivered where it is thought to be"
