@@ -52,8 +52,8 @@ class Config:
     max_open_interest: int = 300
     max_liquidations: int = 1000
     """Forced orders kept for a symbol."""
-    warmup_klines: int = 499
-    """Rows asked for at the start: 499 weigh 2, 500 weigh 5."""
+    warmup_klines: int = 500
+    """Rows asked for at the start: 500 weigh 2, 501 weigh 5."""
     open_interest_periods: tuple[str, ...] = ("1h",)
     """Periods polled from the start; others are followed from their first read on."""
 

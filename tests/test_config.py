@@ -47,7 +47,7 @@ def test_the_defaults_are_the_exchange() -> None:
     assert config.spot_base == "https://api.binance.com"
     assert config.fstream_base == "wss://fstream.binance.com"
     assert config.spot_stream_base == "wss://stream.binance.com:9443"
-    assert (config.max_klines, config.warmup_klines, config.read_timeout, config.close_timeout) == (500, 499, 10, 2)
+    assert (config.max_klines, config.warmup_klines, config.read_timeout, config.close_timeout) == (500, 500, 10, 2)
     assert (config.reconnect_min, config.reconnect_max) == (1.0, 15.0)
     assert (config.futures_weight_limit, config.spot_weight_limit) == (2400, 6000)
     assert config.weight_share < 1

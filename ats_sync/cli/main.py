@@ -106,6 +106,13 @@ def _compare(options: Namespace) -> int:
     return run(options)
 
 
+def _probe(options: Namespace) -> int:
+    need("probe", *(() if options.live else ("aiohttp",)))
+    from .probe import run
+
+    return run(options)
+
+
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m ats_sync",
@@ -157,6 +164,16 @@ def _parser() -> ArgumentParser:
     )
     command.add_argument("--threads", type=_whole(1, 64), default=5, metavar="N", help="of the scanner (5)")
     command.add_argument("--scans", type=_whole(1, 100), default=3, metavar="N", help="of each of the two (3)")
+
+    command = commands.add_parser(
+        "probe", help="compare the exchange with each fact that the client rests on: kept or changed"
+    )
+    command.set_defaults(run=_probe)
+    command.add_argument(
+        "--live",
+        action="store_true",
+        help="the real exchange (or that of the BINANCE_… environment), in about a minute",
+    )
 
     command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C or SIGTERM")
     command.set_defaults(run=simulate.run)

@@ -14,7 +14,7 @@ from .jobs import Fetch
 from .moment import Moment
 from .state import State
 
-AUDIT_ROWS = 99
+AUDIT_ROWS = 100
 """The most rows that weigh 1."""
 
 

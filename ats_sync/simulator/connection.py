@@ -268,7 +268,9 @@ class StreamConnection:
         if name in self.names:
             return True
         if len(self.names) >= self.settings.max_streams:
-            self.close("Too many streams")
+            # Measured: the 1025th stream is answered so, and all 1024 are lost.
+            self.reply({"error": {"code": 4, "msg": "Too many subscriptions"}})
+            self.close("Too many subscriptions")
             return False
         self.names[name] = None
         self.dropped.discard(name)

@@ -83,9 +83,9 @@ def _params(**values: str | int | None) -> tuple[tuple[str, str | int], ...]:
 
 
 def klines_weight(limit: int) -> int:
-    if limit < 100:
+    if limit <= 100:
         return 1
-    if limit < 500:
+    if limit <= 500:
         return 2
     return 5 if limit <= 1000 else 10
 
@@ -204,7 +204,7 @@ def _weight_of(host: Host, path: str, params: Mapping[str, str | int]) -> tuple[
     limit = _limit_in(params)
     one = "symbol" in params
     if path.endswith("lines"):  # klines, and their continuous, index, mark and premium kin
-        return klines_weight(limit or 500), Bucket.FUTURES
+        return klines_weight(limit) if limit else 5, Bucket.FUTURES
     known = {
         "/fapi/v1/depth": depth_weight(limit or 500),
         AGG_TRADES_PATH: 20,

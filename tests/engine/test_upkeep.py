@@ -40,7 +40,7 @@ def test_the_warm_up_asks_for_what_weighs_little_after_the_subscription() -> Non
     bench.warm()
     for symbol in ("AUSDT", "BUSDT"):
         ((_, klines),) = bench.of(Kind.KLINES, symbol=symbol)
-        assert (klines.limit, klines.request.weight, klines.cause) == (499, 2, Cause.WARM_UP)
+        assert (klines.limit, klines.request.weight, klines.cause) == (500, 2, Cause.WARM_UP)
         assert klines.link is bench.link_of(f"{symbol.lower()}@kline_1m")
         ((_, trades),) = bench.of(Kind.TRADES, symbol=symbol)
         assert (trades.limit, trades.link is not None) == (1000, True)

@@ -20,16 +20,16 @@ def market() -> Market:
 @pytest.mark.parametrize(
     ("path", "params", "weight"),
     [
-        ("/fapi/v1/klines", {"limit": "99"}, 1),
-        ("/fapi/v1/klines", {"limit": "100"}, 2),
-        ("/fapi/v1/klines", {"limit": "499"}, 2),
+        ("/fapi/v1/klines", {"limit": "100"}, 1),
+        ("/fapi/v1/klines", {"limit": "101"}, 2),
+        ("/fapi/v1/klines", {"limit": "500"}, 2),
         ("/fapi/v1/klines", {}, 5),
         ("/fapi/v1/klines", {"limit": "1000"}, 5),
         ("/fapi/v1/klines", {"limit": "1001"}, 10),
         ("/fapi/v1/depth", {"limit": "5"}, 2),
         ("/fapi/v1/depth", {"limit": "50"}, 2),
         ("/fapi/v1/depth", {"limit": "100"}, 5),
-        ("/fapi/v1/depth", {}, 10),
+        ("/fapi/v1/depth", {}, 1),
         ("/fapi/v1/depth", {"limit": "500"}, 10),
         ("/fapi/v1/depth", {"limit": "1000"}, 20),
         ("/fapi/v1/aggTrades", {"symbol": "BTCUSDT"}, 20),
@@ -83,12 +83,12 @@ TRADES = {"symbol": "BTCUSDT"}
         ("/fapi/v1/klines", KLINES | {"limit": "1501"}, -1130),
         ("/fapi/v1/klines", KLINES | {"limit": "ten"}, -1102),
         ("/fapi/v1/klines", KLINES | {"startTime": "2", "endTime": "1"}, -1023),
-        ("/fapi/v1/depth", {"symbol": "BTCUSDT", "limit": "7"}, -1130),
+        ("/fapi/v1/depth", {"symbol": "BTCUSDT", "limit": "7"}, -4021),
         ("/fapi/v1/depth", {"symbol": "NOSUCHUSDT"}, -1121),
         ("/fapi/v1/aggTrades", TRADES | {"limit": "1001"}, -1130),
-        ("/fapi/v1/aggTrades", TRADES | {"startTime": str(START - HOUR), "endTime": str(START)}, -1127),
+        ("/fapi/v1/klines", KLINES | {"interval": "1s"}, -1120),
         ("/fapi/v1/aggTrades", TRADES | {"fromId": "1", "startTime": str(START)}, -1128),
-        ("/fapi/v1/aggTrades", TRADES | {"startTime": str(START - 49 * HOUR)}, -1130),
+        ("/fapi/v1/aggTrades", TRADES | {"startTime": str(START - 49 * HOUR)}, -4166),
         ("/fapi/v1/premiumIndex", {"symbol": "NOSUCHUSDT"}, -1121),
         ("/fapi/v1/fundingRate", {"limit": "1001"}, -1130),
         ("/futures/data/openInterestHist", {"symbol": "BTCUSDT"}, -1102),
@@ -111,11 +111,11 @@ def test_errors_of_spot(market: Market) -> None:
     assert caught.value.code == -1130
 
 
-def test_a_window_just_under_an_hour_is_served(market: Market) -> None:
-    params = TRADES | {"startTime": str(START - HOUR + 1), "endTime": str(START), "limit": "1000"}
+def test_a_window_of_two_hours_is_served(market: Market) -> None:
+    params = TRADES | {"startTime": str(START - 2 * HOUR), "endTime": str(START), "limit": "1000"}
     trades = answer("fapi", "/fapi/v1/aggTrades", params, market)
     assert trades
-    assert all(START - HOUR < trade["T"] <= START for trade in trades)
+    assert all(START - 2 * HOUR <= trade["T"] <= START for trade in trades)
 
 
 def test_limits_default_as_documented(market: Market) -> None:

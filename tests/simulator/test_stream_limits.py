@@ -37,6 +37,7 @@ def test_1024_streams_and_not_one_more(ex: SimulatedExchange) -> None:
         for part in range(8):
             client.subscribe(*[f"s{part}x{number}@depth" for number in range(128)])
         subscribe_unread(client, ["onemore@depth"])
+        assert client.receive() == {"error": {"code": 4, "msg": "Too many subscriptions"}}
         assert client.is_closed() == "close 1008"
 
 

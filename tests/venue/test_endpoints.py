@@ -15,7 +15,7 @@ def params(request: Request) -> dict[str, str | int]:
 
 @pytest.mark.parametrize(
     ("limit", "weight"),
-    [(1, 1), (99, 1), (100, 2), (499, 2), (500, 5), (1000, 5), (1001, 10), (1500, 10)],
+    [(1, 1), (100, 1), (101, 2), (500, 2), (501, 5), (1000, 5), (1001, 10), (1500, 10)],
 )
 def test_klines_weigh_by_their_limit(limit: int, weight: int) -> None:
     request = endpoints.klines("BTCUSDT", "1h", limit)

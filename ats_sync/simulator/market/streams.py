@@ -13,7 +13,9 @@ from .intervals import INTERVALS, floor_open, next_open
 # A candle without a trade in the next one becomes final this long after its close.
 FINAL_AFTER = 2_003
 
-_DEPTH = re.compile(r"depth(5|10|20)?(?:@(100|250|500)ms)?")
+_DEPTH = re.compile(
+    r"depth(5|10|20)?(?:@(100|500)ms)?"
+)  # 250 ms is what comes without a speed; written out it is silent (measured)
 _DEFAULT_DEPTH_SPEED = 250
 
 

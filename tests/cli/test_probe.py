@@ -1,0 +1,55 @@
+"""The probe finds every fact kept on the embedded exchange, and says which one is not."""
+
+from __future__ import annotations
+
+import socket
+from argparse import Namespace
+from typing import Any
+
+import pytest
+
+from ats_sync.cli import probe
+from ats_sync.cli.failures import CommandFailed
+from ats_sync.cli.probe_facts import FACTS
+from ats_sync.cli.probe_looks import ASKED, MOST_WEIGHT, Asked, Seen
+
+
+def test_the_embedded_exchange_keeps_every_fact(capsys: pytest.CaptureFixture[str]) -> None:
+    status = probe.run(Namespace(live=False))
+    told = capsys.readouterr().out
+    assert status == 0, told
+    assert sum(line.lstrip().startswith("kept ") for line in told.splitlines()) == len(FACTS)
+
+
+def test_an_exchange_that_is_not_there_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("BINANCE_FAPI_BASE", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(CommandFailed, match="could not be reached") as caught:
+            probe.run(Namespace(live=True))
+    assert caught.value.status == probe.UNREACHABLE
+
+
+def test_what_was_not_seen_counts_as_changed() -> None:
+    nothing = Seen(
+        answers=dict.fromkeys(ASKED, Asked(None, None, None)),
+        replies={"market": []},
+        ponged={"market": False},
+        used=[None],
+    )
+    kept = [fact.name for fact in FACTS if fact.check(nothing)[0]]
+    assert all("silent" in name for name in kept), kept
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("klines 100 weighs 1", Asked([[0] * 12], None, 2)), ("klines 100 weighs 1", Asked([], None, None))],
+)
+def test_a_weight_that_differs_is_a_change(name: str, asked: Any) -> None:
+    seen = Seen(answers={"klines 100": asked})
+    [fact] = [fact for fact in FACTS if fact.name == name]
+    assert fact.check(seen)[0] is False
+
+
+def test_all_of_it_stays_under_the_weight_that_it_promises() -> None:
+    assert sum(weight + 2 for _, _, weight in ASKED.values()) < MOST_WEIGHT // 2
