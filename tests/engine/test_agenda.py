@@ -117,7 +117,7 @@ def test_every_series_is_audited_every_five_minutes_at_weight_one() -> None:
         times = [0.0, *(when for when, _ in audits)]
         assert max(b - a for a, b in itertools.pairwise(times)) <= AUDIT_EVERY + 30
         assert {fetch.request.weight for _, fetch in audits} == {1}
-        assert {fetch.limit for _, fetch in audits} == {99}
+        assert {fetch.limit for _, fetch in audits} == {100}
 
 
 def test_an_audit_corrects_what_was_wrong_and_counts_it() -> None:
