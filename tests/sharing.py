@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-COMPUTING = frozenset({"engine", "market", "properties", "reads", "store", "venue"})
+COMPUTING = frozenset({"engine", "explore", "market", "properties", "reads", "store", "venue"})
 """Folders of tests without sockets and clocks, which would take all the time of a core."""
 LONGEST = (
     *("tests/test_stress.py", "tests/compat/test_scan.py", "tests/compat/test_migration.py", "tests/test_depth.py"),

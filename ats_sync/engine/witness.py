@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..feeds import Key
+from ..feeds import Key, Kind
 from ..store.book import BookSeries
 from ..store.depth import DepthBook
 from ..store.klines import KlineSeries
@@ -44,6 +44,7 @@ LINK_CURRENT = 1.2
 """A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
 PAUSE = 1.5
 """Two looks farther apart than this (seconds): the process was stopped, or the machine slept."""
+CLOCK = Key(Kind.CLOCK)
 REGAIN = GRACE + LOOK_EVERY + 0.5
 """How long (seconds) after a pause the evidence in the backlog takes to arrive and to count."""
 
@@ -154,6 +155,9 @@ class Witnesses:
         After a pause a backlog makes connections look alive at once, while a stream that died in it is only found a
         moment later: until then nothing that rests on a stream's silence is trusted.
         """
+        clock = self._states.get(CLOCK)
+        if clock is None or not clock.known:
+            return  # this machine's own time so far, which may be minutes away: that it is corrected is no pause
         if self._looked and at.exchange - self._looked > PAUSE * 1000:
             self._regained = at.steady + REGAIN
         self._looked = at.exchange

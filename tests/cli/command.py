@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 100.0
+PATIENCE = 240.0
 """Seconds that a program may run, on a machine that has little time for it, before it is killed."""
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,8 @@ class Court:
         self.link = Link(1, "market", MIDNIGHT / 1000)
         self.second = 10.0
         self.states = {key: State(key, FEEDS[key.kind]) for key in self.store.followed_keys()}
+        self.clock = self.states[Key(Kind.CLOCK)] = State(Key(Kind.CLOCK), FEEDS[Kind.CLOCK])
+        self.clock.known = True
         self.witnesses = Witnesses(self.store, self.states)
         for series in (*self.store.klines.values(), *self.store.trades.values()):
             series.go_live(self.link)
@@ -267,6 +270,18 @@ def test_after_a_pause_the_streams_count_as_watched_only_when_the_backlog_could_
     assert court.store.watched_until == before
     court.suspects(1.0)
     assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
+
+
+def test_that_the_exchange_s_time_becomes_known_is_no_pause() -> None:
+    """Before its first answer there is only this machine's time, which may be minutes away."""
+    fresh = Court()
+    fresh.clock.known = False
+    fresh.suspects(LOOK_EVERY + 0.1)
+    assert fresh.store.watched_until == math.inf
+    fresh.second += 300.0
+    fresh.clock.known = True
+    fresh.suspects(LOOK_EVERY + 0.1)
+    assert fresh.ms() / 1000 - fresh.store.watched_until < PAUSE
 
 
 def test_regular_looks_keep_the_streams_watched(court: Court) -> None:

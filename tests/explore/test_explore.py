@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from ats_sync.engine.heartbeat import Heartbeat
 from ats_sync.store.link import Link
 
+from ..cli.command import run
 from ..virtual.faults import Cut, HalfOpen, Rest
 from ..virtual.world import Read, Schedule
 from .generate import KINDS, a_schedule, a_setting
@@ -69,27 +67,16 @@ def test_settings_are_of_all_sizes() -> None:
 
 @pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--workers", "0"]])
 def test_bad_arguments_are_refused_in_a_sentence(arguments: list[str]) -> None:
-    done = explore(*arguments)
-    assert done.returncode == 2
-    assert "must be" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = run("-m", "tests.explore", *arguments)
+    assert code == 2
+    assert "must be" in err
+    assert "Traceback" not in err
 
 
 def test_the_last_line_counts() -> None:
-    done = explore("--schedules", "3", "--workers", "1", "--seed", "5")
-    assert done.stdout.splitlines()[0] == "seed 5"
-    last = done.stdout.splitlines()[-1]
+    code, out, err = run("-m", "tests.explore", "--schedules", "3", "--workers", "1", "--seed", "5")
+    assert code == 0, out + err
+    assert out.splitlines()[0] == "seed 5"
+    last = out.splitlines()[-1]
     assert "schedules" in last
-    assert last.endswith("simulated hours, 0 broken"), done.stdout
-    assert done.returncode == 0
-
-
-def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.explore", *arguments],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    assert last.endswith("simulated hours, 0 broken"), out
