@@ -28,6 +28,7 @@ from .errors import (
     RequestTimeout,
     StaleDataError,
     StartTimeout,
+    ThreadUnavailable,
 )
 from .manager import DataManager
 from .reads.routing import memory_only
@@ -67,6 +68,7 @@ __all__ = [
     "StaleDataError",
     "StartTimeout",
     "Status",
+    "ThreadUnavailable",
     "get_data_manager",
     "memory_only",
     "reset_data_manager",

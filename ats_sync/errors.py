@@ -23,6 +23,7 @@ for ``urllib`` keeps working::
         ├── RateLimited                       429, 418, or our own budget; carries retry_at
         ├── AccessDenied                      403, 451: the exchange bars this address
         ├── ExchangeFailure                   5xx and the codes that mean the same
+        ├── ThreadUnavailable (RuntimeError)
         ├── MalformedAnswer (ValueError)      not the JSON that was promised
         └── ConnectionFailed (ConnectionError)
             ├── HostNotFound
@@ -166,6 +167,15 @@ class ConnectionFailed(RequestError, ConnectionError):
 
 class HostNotFound(ConnectionFailed):
     """The host name does not resolve."""
+
+
+class ThreadUnavailable(RequestError, RuntimeError):
+    """The system refused to start a thread (a limit on processes, an interpreter that shuts down).
+
+    Nothing of ours is left behind; the next call tries again.
+    """
+
+    retryable = True
 
 
 class RequestTimeout(ConnectionFailed, TimeoutError):

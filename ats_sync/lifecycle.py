@@ -89,7 +89,12 @@ class Lifecycle:
             self._read_by(runtime.requests, streams=streams, wanted=wanted)
             self.runtime = runtime
             self.closed = False
-            runtime.start()
+            try:
+                runtime.start()
+            except BaseException:
+                self.runtime = None
+                self.reset()
+                raise
             followed = self.store.follow(keys())
             runtime.follow([*SHARED, *(WITNESSES if streams else ()), *followed])
             return runtime

@@ -35,7 +35,13 @@ class Sparing:
         """An error with the trace of the exception being handled."""
         self._log(logging.ERROR, kind, text, values, trace=True)
 
-    def _log(self, level: int, kind: str, text: str, values: tuple[object, ...], *, trace: bool = False) -> None:
+    def failure(self, kind: str, text: str, error: BaseException) -> None:
+        """An error with the trace of ``error``, which was handled before."""
+        self._log(logging.ERROR, kind, text, (), trace=error)
+
+    def _log(
+        self, level: int, kind: str, text: str, values: tuple[object, ...], *, trace: bool | BaseException = False
+    ) -> None:
         now = time.monotonic()
         with self._lock:
             last, left_out = self._seen.get(kind, (now - EVERY, 0))

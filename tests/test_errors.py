@@ -31,6 +31,7 @@ TREE = {
     "ConnectionFailed": ("RequestError", ConnectionError),
     "HostNotFound": ("ConnectionFailed", ConnectionError),
     "RequestTimeout": ("ConnectionFailed", TimeoutError),
+    "ThreadUnavailable": ("RequestError", RuntimeError),
 }
 RETRYABLE = {
     "DataError",
@@ -44,6 +45,7 @@ RETRYABLE = {
     "ConnectionFailed",
     "HostNotFound",
     "RequestTimeout",
+    "ThreadUnavailable",
 }
 
 

@@ -12,7 +12,7 @@ from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget, Usage
 from ..engine.jobs import Fetch, Job, JobQueue
-from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
+from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout, ThreadUnavailable
 from ..feeds import Cause
 from ..store.market import MarketStore
 from ..transport.rest import RestClient
@@ -70,6 +70,7 @@ class RequestThreads:
         self._budget = budget
         self._workers: dict[threading.Thread, RestClient] = {}
         self._idle = 0
+        self._refused: Exception | None = None  # why the last thread could not be started, until one is
         self._numbers = itertools.count(1)
         self.courier = Courier(config, clock, store, budget, counters, self._lock, self._stop)
 
@@ -97,6 +98,11 @@ class RequestThreads:
             job.tickets.append(ticket)
             job.deadline = max(job.deadline or deadline, deadline)
             self._staff()
+            if self._refused is not None and not self._workers:
+                job.tickets.remove(ticket)
+                if not job.tickets and not job.for_engine:
+                    self._queue.cancel(job)
+                raise ThreadUnavailable(f"no thread could be started to fetch {fetch.request.path}: {self._refused}")
         held_up: float | None = None
         if not ticket.ready.wait(timeout):
             with self._lock:
@@ -129,7 +135,18 @@ class RequestThreads:
             worker = threading.Thread(target=self._work, args=(client,), name=name, daemon=True)
             self._workers[worker] = client
             self._idle += 1
-            worker.start()
+            try:
+                worker.start()
+            except RuntimeError as failure:
+                # What is in line stays there: the workers there are take it, or the next call starts one.
+                del self._workers[worker]
+                self._idle -= 1
+                client.close()
+                if self._refused is None:
+                    log.warning("a request thread could not be started: %s; it is tried again", failure)
+                self._refused = failure
+            else:
+                self._refused = None
         self._changed.notify()
 
     def _work(self, client: RestClient) -> None:
@@ -219,6 +236,11 @@ class RequestThreads:
             client.guard.shutdown()
         return list(workers)
 
+    def lacks_threads(self) -> bool:
+        """Return whether a thread could not be started, and has not been since."""
+        with self._lock:
+            return self._refused is not None
+
     def workers(self) -> int:
         with self._lock:
             return len(self._workers)
@@ -227,6 +249,8 @@ class RequestThreads:
         """How many kline series there are, and how many need a repair: the budget keeps room for it."""
         with self._lock:
             self._budget.candles(count, lacking)
+            if self._refused is not None and len(self._queue):
+                self._staff()
             self._changed.notify()
 
     def usage(self, bucket: Bucket) -> Usage:

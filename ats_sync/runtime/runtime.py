@@ -5,17 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
-from ..engine.connection import Connect, Disconnect, Send
+from ..engine.connection import Connect, Send
 from ..engine.engine import Engine, Submit
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment
-from ..errors import AccessDenied, AtsSyncError, HostNotFound, NotRunning, RequestError
+from ..engine.turn import Action, EngineEvent, take_turn
+from ..errors import (
+    AccessDenied,
+    AtsSyncError,
+    ConnectionFailed,
+    HostNotFound,
+    NotRunning,
+    RequestError,
+    ThreadUnavailable,
+)
 from ..feeds import Key
 from ..logs import Sparing
 from ..store.link import Link
@@ -33,8 +42,6 @@ MOST_REPLIES = 10_000
 LONGEST_WAIT = 60.0
 AFTER_FAILURE = 0.2
 COUNT_EVERY = 0.2
-
-EngineEvent = Callable[[Engine, Moment], None]
 
 
 class Runtime:
@@ -79,7 +86,12 @@ class Runtime:
     # --- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._thread.start()
+        """Start the engine's thread. Raises :class:`~ats_sync.errors.ThreadUnavailable`."""
+        try:
+            self._thread.start()
+        except RuntimeError as failure:
+            self._stop.set()
+            raise ThreadUnavailable(f"the engine's thread could not be started: {failure}") from failure
 
     def close(self, timeout: float) -> list[str]:
         """End every thread within ``timeout`` seconds; the names of those that would not."""
@@ -187,32 +199,42 @@ class Runtime:
     def _turn(self) -> None:
         """Take in what has happened, and carry out what follows."""
         events, replies, notices = self._next_events()
+        failures: list[Exception] = []
         with self.engine_lock:
-            for number, message in replies:
-                self.engine.replied(number, message, moment(self._clock))
-            for event in events:
-                event(self.engine, moment(self._clock))
-            if notices:
-                self.engine.noticed(notices, moment(self._clock))
+            actions = take_turn(
+                self.engine,
+                lambda: moment(self._clock),
+                replies=replies,
+                events=events,
+                notices=notices,
+                failed=failures.append,
+            )
             at = moment(self._clock)
-            self.engine.tick(at)
-            actions = self.engine.take()
             counted = at.steady >= self._count_due
             candles = self.engine.upkeep.candles() if counted else (0, 0)
         if counted:
             self._count_due = at.steady + COUNT_EVERY
             self.requests.candles(*candles)
+        for failure in failures:
+            log.failure("engine event", "the engine failed on an event; it goes on", failure)
         for action in actions:
-            self._carry_out(action)
+            try:
+                self._carry_out(action)
+            except Exception as failure:
+                log.exception("engine action", "an action of the engine failed: %s", action)
+                self._undone(action, failure)
         with self.changed:
             self.changed.notify_all()
+        if failures:
+            self._clock.wait(self._stop, AFTER_FAILURE)
 
     def _next_events(self) -> tuple[list[EngineEvent], list[tuple[int, dict[str, Any]]], list[Notice]]:
         """What has happened, or nothing when the engine has something to do by itself."""
         with self.engine_lock:
             at = moment(self._clock)
             due = self.engine.next_due(at)
-        wait = min(LONGEST_WAIT, max(0.0, due - at.steady))
+        longest = AFTER_FAILURE if self.requests.lacks_threads() else LONGEST_WAIT
+        wait = min(longest, max(0.0, due - at.steady))
         with self._wake:
             if not (self._events or self._replies or self._notices or self._stop.is_set()) and wait > 0:
                 self._wake.wait(wait)
@@ -222,7 +244,24 @@ class Runtime:
             self._notices.clear()
             return taken
 
-    def _carry_out(self, action: Connect | Send | Disconnect | Submit) -> None:
+    def _undone(self, action: Action, failure: Exception) -> None:
+        """Let the engine know that an action came to nothing, so that no mark of it stays."""
+        if isinstance(action, Submit):
+            fetch = action.fetch
+            error = failure if isinstance(failure, AtsSyncError) else ConnectionFailed(f"not sent: {failure!r}")
+            self._post(lambda engine, at: engine.fetched(fetch, error, at))
+            return
+        number = action.connection
+        with self._streams_lock:
+            thread = self._streams.get(number)
+        if thread is not None:
+            thread.stop(f"{type(action).__name__} failed: {failure!r}")
+        elif isinstance(action, Connect):
+            link = action.link
+            link.up = False
+            self._post(lambda engine, at: engine.lost(number, link, f"not started: {failure}", at))
+
+    def _carry_out(self, action: Action) -> None:
         if isinstance(action, Submit):
             self.requests.submit(action.fetch)
         elif isinstance(action, Connect):
@@ -242,8 +281,8 @@ class Runtime:
         with self._streams_lock:
             if self._stop.is_set():
                 return
-            self._streams[number] = thread
             thread.start()
+            self._streams[number] = thread
 
     def frames(self) -> int:
         """Data frames received on all connections."""

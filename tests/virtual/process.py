@@ -19,6 +19,7 @@ from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.heartbeat import Heartbeat
 from ats_sync.engine.moment import Moment
+from ats_sync.engine.turn import take_turn
 from ats_sync.feeds import Key
 from ats_sync.reads.reads import Reads
 from ats_sync.runtime.counters import Counters
@@ -153,15 +154,10 @@ class Process:
         self._replies.clear()
         self._events.clear()
         self._notices.clear()
-        for number, message in replies:
-            engine.replied(number, message, moment(clock))
-        for event in events:
-            event(engine, moment(clock))
-        if notices:
-            engine.noticed(notices, moment(clock))
+        actions = take_turn(
+            engine, lambda: moment(clock), replies=replies, events=events, notices=notices, failed=_raise
+        )
         at = moment(clock)
-        engine.tick(at)
-        actions = engine.take()
         if at.steady >= self._count_due:
             self._count_due = at.steady + COUNT_EVERY
             self.requests.candles(*engine.upkeep.candles())
@@ -208,6 +204,10 @@ class Process:
 
     def streams(self) -> int:
         return len(self._streams)
+
+
+def _raise(failure: Exception) -> None:
+    raise failure
 
 
 class VirtualStream:

@@ -1,0 +1,93 @@
+"""A thread that cannot be started is an error at that moment; afterwards everything works."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from ats_sync import DataError, DataManager, ThreadUnavailable
+from ats_sync.runtime.runtime import Runtime
+from ats_sync.simulator import SimulatedExchange
+
+from ..support import until
+
+
+class Refusal:
+    """Refuses to start so many threads of a name."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.name = "ats-"
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    refusal = Refusal()
+    start = threading.Thread.start
+
+    def refusing(thread: threading.Thread) -> None:
+        if refusal.left and thread.name.startswith(refusal.name):
+            refusal.left -= 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+    return refusal
+
+
+@pytest.mark.parametrize("name", ["ats-rest", "ats-stream"])
+def test_a_thread_refused_at_the_start_is_started_later(refusal: Refusal, name: str) -> None:
+    refusal.name, refusal.left = name, 2
+    with (
+        SimulatedExchange(symbols=3, seed=7) as exchange,
+        DataManager(list(exchange.symbols[:2]), ["1h"], config=exchange.config()).start(timeout=20) as manager,
+    ):
+        assert refusal.left == 0
+        assert len(manager.get_klines(exchange.symbols[0], "1h", 10)) == 10
+
+
+def test_an_engine_thread_refused_is_an_error_and_the_next_start_works(refusal: Refusal) -> None:
+    refusal.name, refusal.left = "ats-engine", 1
+    with SimulatedExchange(symbols=3, seed=7) as exchange:
+        manager = DataManager(list(exchange.symbols[:2]), ["1h"], config=exchange.config())
+        with pytest.raises(ThreadUnavailable, match="engine"):
+            manager.start(timeout=20)
+        assert not manager.running
+        with manager.start(timeout=20):
+            assert manager.running
+
+
+def test_a_read_that_gets_no_thread_raises_and_the_next_one_works(
+    refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ats_sync.runtime.requests.IDLE", 0.5)
+    with (
+        SimulatedExchange(symbols=3, seed=7) as exchange,
+        DataManager(list(exchange.symbols[:2]), ["1h"], config=exchange.config()).start(timeout=20) as manager,
+    ):
+        runtime = manager._life.living()
+        until(lambda: runtime.requests.workers() == 0, 30)
+        refusal.name, refusal.left = "ats-rest", 1
+        with pytest.raises(DataError, match="no thread could be started"):
+            manager.get_klines(exchange.symbols[0], "1h", 10, max_age=0)
+        assert len(manager.get_klines(exchange.symbols[0], "1h", 10, max_age=0)) == 10
+
+
+def test_an_action_that_fails_costs_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = iter(range(3))
+    carry_out = Runtime._carry_out
+
+    def failing(runtime: Runtime, action: Any) -> None:
+        if next(failures, None) is not None:
+            raise ValueError("planted")
+        carry_out(runtime, action)
+
+    monkeypatch.setattr(Runtime, "_carry_out", failing)
+    with (
+        SimulatedExchange(symbols=3, seed=7) as exchange,
+        DataManager(list(exchange.symbols[:2]), ["1h"], config=exchange.config()).start(timeout=25) as manager,
+    ):
+        assert next(failures, None) is None
+        assert len(manager.get_klines(exchange.symbols[0], "1h", 10)) == 10
