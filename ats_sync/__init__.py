@@ -8,6 +8,7 @@ from .config import Config
 from .errors import (
     AccessDenied,
     AtsSyncError,
+    CertificateRejected,
     ConfigError,
     ConnectionFailed,
     DataError,
@@ -22,6 +23,7 @@ from .errors import (
     NoSpotPair,
     NotInMemory,
     NotRunning,
+    ProxyRefused,
     RateLimited,
     RequestError,
     RequestRejected,
@@ -39,6 +41,7 @@ from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
 __all__ = [
     "AccessDenied",
     "AtsSyncError",
+    "CertificateRejected",
     "Clock",
     "Config",
     "ConfigError",
@@ -60,6 +63,7 @@ __all__ = [
     "NotInMemory",
     "NotRunning",
     "Overall",
+    "ProxyRefused",
     "RateLimited",
     "RequestError",
     "RequestRejected",

@@ -27,6 +27,8 @@ for ``urllib`` keeps working::
         ├── MalformedAnswer (ValueError)      not the JSON that was promised
         └── ConnectionFailed (ConnectionError)
             ├── HostNotFound
+            ├── CertificateRejected           the server's certificate does not verify
+            ├── ProxyRefused                  the proxy does not let us through (407, …)
             └── RequestTimeout (TimeoutError)
 """
 
@@ -166,7 +168,22 @@ class ConnectionFailed(RequestError, ConnectionError):
 
 
 class HostNotFound(ConnectionFailed):
-    """The host name does not resolve."""
+    """The host name does not resolve; ``temporary`` where the name server could not be asked just now."""
+
+    temporary: bool = False
+
+
+class CertificateRejected(ConnectionFailed):
+    """The server's certificate does not verify: a proxy that opens TLS (set ``ca_file`` to its authority), or a
+    wrong clock or host."""
+
+    retryable = False
+
+
+class ProxyRefused(ConnectionFailed):
+    """The proxy does not let us through, such as 407 where it wants a user and a password."""
+
+    retryable = False
 
 
 class ThreadUnavailable(RequestError, RuntimeError):

@@ -55,12 +55,13 @@ class Following:
             runtime.follow(added)
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:
-        """Follow these symbols no longer."""
+        """Follow these symbols no longer, now or from the next start on."""
         life = self._life
-        runtime = life.living()
         with life.lock:
             self.symbols = tuple(symbol for symbol in self.symbols if symbol not in symbols)
-            runtime.unfollow(life.store.unfollow(key for key in life.store.followed_keys() if key.symbol in symbols))
+            if life.running:
+                gone = life.store.unfollow(key for key in life.store.followed_keys() if key.symbol in symbols)
+                life.living().unfollow(gone)
 
     def want(self, key: Key) -> None:
         """A watched symbol's open interest is read for a period that is not followed yet: from now on it is.

@@ -19,8 +19,18 @@ from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .runtime.runtime import Runtime
 from .store.market import MarketStore
+from .transport.adapter import proxy_for
+from .transport.sockets import tls_context
 
 log = logging.getLogger(__name__)
+
+
+def check_reachable(config: Config) -> None:
+    """Raise :class:`~ats_sync.errors.ConfigError` for a proxy that cannot be used or a file of certificate authorities
+    that cannot be read, from the settings or from the environment."""
+    tls_context(config.ca_file)
+    for base in (config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base):
+        proxy_for(base, config)
 
 
 def _nothing(key: Key) -> None:
@@ -36,6 +46,8 @@ class Lifecycle:
         self.closed = False
         """Whether it was closed since the last launch."""
         self.forked = self._fork_told = False
+        self._accepted: set[str] = set()
+        """Symbols that the exchange had when they were first checked: whatever becomes of them, none is misspelt."""
         self.reconnects_before = self.frames_before = 0
         """Of the runtimes that were closed."""
         self._begin_afresh()
@@ -73,14 +85,19 @@ class Lifecycle:
             for patience in (self._config.read_timeout, self._config.shim_timeout)
         )
 
-    def launch(self, keys: Callable[[], Iterable[Key]], wanted: Callable[[Key], None], *, streams: bool) -> Runtime:
-        """Start the threads, unless they run already; does not wait.
+    def launch(
+        self, keys: Callable[[], Iterable[Key]], wanted: Callable[[Key], None], *, streams: bool
+    ) -> tuple[Runtime, bool]:
+        """Start the threads, unless they run already; do not wait. Return the runtime, and whether this call launched
+        it.
 
-        ``keys()`` is what to follow from the start; ``wanted`` is told of what reads would have followed besides.
+        ``keys()`` is what to follow from the start; ``wanted`` is called with what reads would have followed as well.
+        Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
+        check_reachable(self._config)
         with self.lock:
             if self.runtime is not None and not self.runtime.stopped:
-                return self.runtime
+                return self.runtime, False
             self._direct.close()
             self.reset()
             self.ready = False
@@ -97,27 +114,31 @@ class Lifecycle:
                 raise
             followed = self.store.follow(keys())
             runtime.follow([*SHARED, *(WITNESSES if streams else ()), *followed])
-            return runtime
+            return runtime, True
 
     def wait_until_ready(self, runtime: Runtime, symbols: Iterable[str], deadline: float | None) -> None:
-        """Return when nothing that start() waits for is missing; ``deadline`` is on the steady clock."""
+        """Return when nothing that start() waits for is missing; ``deadline`` is on the steady clock.
+
+        A stream that has not come for a while, though REST serves its series, is not waited for. What can never work
+        by waiting is raised once it has failed a few times; what failed before and works now is not.
+        """
         checked = False
         waited_for: list[Key] | None = None
         while True:
             if runtime.stopped:
                 raise NotRunning("the manager was closed while it was starting")
-            if runtime.fatal is not None:
-                raise runtime.fatal
             if not checked and self.store.listings.get("info") is not None:
                 checked = True
-                self.check_listed(symbols)
+                self._check_started(tuple(symbols))
             with runtime.changed:
                 waited_for = runtime.still_missing(waited_for)
                 if not waited_for:
-                    return
+                    break
+                if (obstacle := runtime.hopeless()) is not None:
+                    raise obstacle
                 left = None if deadline is None else deadline - self._clock.now()
                 if left is not None and left <= 0:
-                    missing = [str(key) for key in waited_for]
+                    missing = [str(key) for key in runtime.still_missing(None)]
                     shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
                     raise StartTimeout(
                         f"not ready in time, still warming up; missing: {shown}; call start() again to wait on, "
@@ -125,6 +146,28 @@ class Lifecycle:
                         missing,
                     )
                 runtime.changed.wait(left)
+        degraded, present = runtime.without_stream()
+        if degraded:
+            log.warning(
+                "started degraded: %d series, such as %s, are served by REST until their streams come (%s)",
+                len(degraded),
+                degraded[0],
+                present or "their subscriptions are not acknowledged",
+            )
+
+    def _check_started(self, symbols: tuple[str, ...]) -> None:
+        """:class:`~ats_sync.errors.InvalidSymbol` for a name that the exchange never had, or where none is left that
+        trades. One that has left the exchange does not cost the others: a warning names it."""
+        listings = self.store.listings.get("info")
+        if listings is None:
+            return
+        gone = [symbol for symbol in symbols if self.store.is_gone(symbol)]
+        unknown = [symbol for symbol in gone if symbol not in listings.value.listed and symbol not in self._accepted]
+        if unknown or (gone and len(gone) == len(symbols)):
+            self.check_listed(unknown or gone)
+        if gone:
+            log.warning("%s: no longer trading; the other symbols are served", ", ".join(gone))
+        self._accepted.update(symbols)
 
     def check_listed(self, symbols: Iterable[str]) -> None:
         """:class:`~ats_sync.errors.InvalidSymbol` where the exchange is known not to trade one of them."""

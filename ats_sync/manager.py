@@ -68,28 +68,46 @@ class DataManager:
     # --- life ------------------------------------------------------------------------------------------
 
     def start(self, timeout: float | None = None) -> DataManager:
-        """Warm up, go live, and return when every read but that of trades is answered from memory.
+        """Launch the threads where they do not run yet, then :meth:`wait_ready`.
 
-        Trades (``status()`` shows how far) follow in the background. Raises at once for an unknown symbol,
-        a host that does not resolve, 403 and 451; waits other faults out. After ``timeout`` seconds
-        :class:`~ats_sync.errors.StartTimeout` names what is missing, and the warm-up goes on.
+        Where that raises anything but :class:`~ats_sync.errors.StartTimeout`, what this call launched is closed
+        again; a manager that ran before goes on. Raises :class:`~ats_sync.errors.ConfigError` at once for a proxy or a
+        file of certificate authorities that cannot be used.
         """
         if not self.symbols:
             check_symbols(())
         self._life.forked = False
-        deadline = None if timeout is None else self.clock.now() + timeout
-        runtime = self._launch()
+        runtime, launched = self._launch()
         try:
-            self._life.wait_until_ready(runtime, self.symbols, deadline)
+            self._wait_ready(runtime, timeout)
         except StartTimeout:
             raise
         except BaseException:
-            self.close()
+            if launched:
+                self.close()
             raise
-        self._life.ready = True
         return self
 
-    def _launch(self) -> Runtime:
+    def wait_ready(self, timeout: float | None = None) -> DataManager:
+        """Return when every read but that of trades is answered from memory; trades (``status()`` shows how far)
+        follow in the background.
+
+        Raises at once for a name that the exchange does not know, 403 and 451, and after three attempts for what
+        waiting cannot mend: a host that does not exist, a base URL that answers 404, a certificate that does not
+        verify, a proxy that refuses. Other faults are waited out. Where REST serves a series and its stream has not
+        come for 15 s, it returns with a warning, and the series goes live later. A symbol that no longer trades is
+        warned of. After ``timeout`` seconds :class:`~ats_sync.errors.StartTimeout` names what is missing, and the
+        warm-up goes on. :class:`~ats_sync.errors.NotRunning` where :meth:`start` was not called.
+        """
+        self._wait_ready(self._life.living(), timeout)
+        return self
+
+    def _wait_ready(self, runtime: Runtime, timeout: float | None) -> None:
+        deadline = None if timeout is None else self.clock.now() + timeout
+        self._life.wait_until_ready(runtime, self.symbols, deadline)
+        self._life.ready = True
+
+    def _launch(self) -> tuple[Runtime, bool]:
         return self._life.launch(self._following.keys, self._following.want, streams=self.enable_websocket)
 
     def close(self) -> None:
@@ -151,7 +169,7 @@ class DataManager:
         self._following.watch(symbols, self.intervals if intervals is None else check_intervals(intervals))
 
     def unwatch(self, symbols: Iterable[str]) -> None:
-        """Follow these symbols no longer; their data is dropped."""
+        """Follow these symbols no longer; their data is dropped. Works whether the manager runs or not."""
         self._following.unwatch(check_symbols(symbols))
 
     # --- reads ---------------------------------------------------------------------------------------------

@@ -137,9 +137,9 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
 def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[FeedStatus, ...]:
     """Return the state of every series the engine keeps; the caller holds the engine's lock."""
     assert engine.guarded()
-    exchange, proven = clock.exchange(), clock.proven()
+    exchange, now, proven = clock.exchange(), clock.now(), clock.proven()
     return tuple(
-        _feed(key, state, engine, store, exchange, proven)
+        _feed(key, state, engine, store, exchange, now, proven)
         for key, state in engine.upkeep.states.items()
         if key.kind not in (Kind.LISTINGS, Kind.CLOCK)
     )
@@ -151,12 +151,14 @@ def contract_statuses(store: MarketStore) -> dict[str, str]:
     return {symbol: status for symbol, status in statuses.items() if status not in ("", TRADING)}
 
 
-def _feed(key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, proven: bool) -> FeedStatus:
+def _feed(
+    key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, now: float, proven: bool
+) -> FeedStatus:
     event = event_of(store, key)
     age = max(0.0, exchange - event / 1000.0) if event else None
     if state.dead:
         return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.GONE, age, state.dead)
-    shown, reason = _judge(key, state, engine, store, exchange, age)
+    shown, reason = _judge(key, state, engine, store, exchange, now, age)
     if shown is FeedState.LIVE and not proven:
         shown, reason = FeedState.DEGRADED, TIME_IN_DOUBT
     elif shown is FeedState.LIVE and exchange - store.watched_until > WATCHED_WITHIN:
@@ -169,7 +171,7 @@ def _feed(key: Key, state: State, engine: Engine, store: MarketStore, exchange: 
 
 
 def _judge(
-    key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, age: float | None
+    key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, now: float, age: float | None
 ) -> tuple[FeedState, str]:
     feed = FEEDS[key.kind]
     if not feed.streamed or not engine.streams:
@@ -200,7 +202,8 @@ def _judge(
             doubt = f"the newest {ring.rows} are here, older ones are to come"
     if not doubt:
         return FeedState.LIVE, ""
-    return (FeedState.DEGRADED if state.live_once else FeedState.WARMING_UP), doubt
+    begun = state.live_once or engine.upkeep.left_to_rest(key, now)
+    return (FeedState.DEGRADED if begun else FeedState.WARMING_UP), doubt
 
 
 def _stream(key: Key) -> str:

@@ -7,9 +7,10 @@ import itertools
 import random
 from collections.abc import Mapping
 
-from ..errors import AtsSyncError
+from ..errors import AccessDenied, AtsSyncError
 from ..feeds import Cause, Key, Kind
 from .moment import Moment
+from .obstacles import ATTEMPTS
 from .state import State
 
 RETRY_FIRST, RETRY_MOST = 1.0, 10.0
@@ -52,7 +53,8 @@ class Agenda:
 
     def back_off(self, state: State, error: AtsSyncError | None) -> float:
         """How long (seconds) to wait before the next attempt."""
-        if error is not None and not error.retryable:
+        barred = error is not None and not error.retryable
+        if barred and (isinstance(error, AccessDenied) or state.attempts > ATTEMPTS):
             return BARRED_RETRY
         delay = min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(state.attempts - 1, 10))
         return delay * self._rng.uniform(0.75, 1.25)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import Config
-from ..errors import AtsSyncError, ConnectionFailed, RequestRejected
+from ..errors import AtsSyncError, ConnectionFailed, NotRunning, RateLimited, RequestRejected
 from ..feeds import FEEDS, Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore, route_of, stream_of
 from ..store.notices import Notice
-from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM, UNKNOWN_SYMBOL
+from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM, UNKNOWN_SYMBOL, Host
 from .connection import Action, Connection, Progress
 from .connections import Connections
 from .demand import Demand
@@ -23,6 +23,7 @@ from .jobs import Fetch
 from .lateness import Lateness
 from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
+from .obstacles import Obstacles
 from .quality import QualityMeter
 from .remedies import Remedy
 from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Upkeep
@@ -68,6 +69,7 @@ class Engine(Guarded):
         self._network_failed = False
         self.demand = Demand()
         self.listings = Listings(store)
+        self.obstacles = Obstacles()
         self._by_stream: dict[str, Key] = {}
 
     # --- events ------------------------------------------------------------------------------------
@@ -129,10 +131,15 @@ class Engine(Guarded):
         self.upkeep.later(LISTINGS, at, pause)
 
     def opened(self, connection: int, link: Link, at: Moment) -> None:
+        if (opened := self.connections.connections.get(connection)) is not None:
+            self.obstacles.succeeded(opened.route)
         self.connections.opened(connection, link, at)
         self._spread(at)
 
-    def lost(self, connection: int, link: Link, reason: str, at: Moment) -> None:
+    def lost(self, connection: int, link: Link, reason: str, at: Moment, error: AtsSyncError | None = None) -> None:
+        """A connection ended, or could not be made for the sake of ``error``."""
+        if error is not None and (ended := self.connections.connections.get(connection)) is not None:
+            self.obstacles.failed(ended.route, error)
         self.connections.lost(connection, link, reason, at)
         self._spread(at)
 
@@ -146,6 +153,8 @@ class Engine(Guarded):
 
     def fetched(self, fetch: Fetch, error: AtsSyncError | None, at: Moment) -> None:
         self.upkeep.fetched(fetch, error, at)
+        if fetch.key in self.upkeep.states:
+            self._note_obstacle(fetch.request.host, error)
         if isinstance(error, ConnectionFailed):
             self._network_failed = True
         elif isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL and fetch.key.symbol:
@@ -161,6 +170,12 @@ class Engine(Guarded):
             elif fetch.key.kind is Kind.TICKERS and self._listings_differ(self.store.tickers.listed):
                 self.upkeep.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
         self._spread(at)
+
+    def _note_obstacle(self, host: Host, error: AtsSyncError | None) -> None:
+        if error is None or (isinstance(error, RequestRejected) and error.code is not None):
+            self.obstacles.succeeded(host)  # The exchange itself has answered.
+        elif not isinstance(error, (NotRunning, RateLimited)):
+            self.obstacles.failed(host, error)
 
     def _refused(self, key: Key, at: Moment) -> None:
         """The exchange does not know a symbol: one refusal is a reason to ask, not a burial."""
@@ -259,17 +274,25 @@ class Engine(Guarded):
             moments.append(self.listings.due())
         return min([self.quality.due(), self.demand.due(), *(moment for moment in moments if moment is not None)])
 
-    def missing(self) -> list[Key]:
+    def missing(self, at: Moment) -> list[Key]:
         """What ``start()`` still waits for; before anything is followed, everything."""
-        assert self.guarded()
-        return [key for key in self.upkeep.states if self.awaits(key)]
+        return [key for key in self.upkeep.states if FEEDS[key.kind].awaited and self.awaits(key, at)]
 
-    def awaits(self, key: Key) -> bool:
-        """Whether ``start()`` still waits for a series."""
+    def awaits(self, key: Key, at: Moment) -> bool:
+        """Whether ``start()`` still waits for a series: it is not ready, its symbol trades, and its stream may soon
+        come."""
+        assert self.guarded()
         state = self.upkeep.states.get(key)
-        if state is None or not FEEDS[key.kind].awaited or self.upkeep.ready(key):
+        if state is None or self.upkeep.ready(key) or key.symbol in self.listings.pending:
             return False
-        return key.symbol not in self.listings.pending and not (state.known and self.refusal(key))
+        return not (state.known and self.refusal(key)) and not self.upkeep.left_to_rest(key, at.steady)
+
+    def without_stream(self, at: Moment) -> tuple[list[Key], AtsSyncError | None]:
+        """What ``start()`` has left to REST for want of its stream, and what stands in the way of the first."""
+        assert self.guarded()
+        upkeep = self.upkeep
+        keys = [key for key in upkeep.states if FEEDS[key.kind].awaited and upkeep.left_to_rest(key, at.steady)]
+        return keys, self.obstacles.present(route_of(keys[0])) if keys else None
 
     def refusal(self, key: Key) -> str:
         """Return why the exchange refuses the stream of a series, which REST then serves; "" where it does not."""
@@ -289,7 +312,7 @@ class Engine(Guarded):
                 upkeep.moved(key, link, at)
         connections.moved.clear()
         for link in connections.gone:
-            upkeep.lost(link)
+            upkeep.lost(link, at)
         connections.gone.clear()
         for name, link in connections.live:
             key = self._by_stream.get(name)

@@ -24,6 +24,8 @@ class State:
     """Its acknowledged subscription."""
     subscribed: int = 0
     """Exchange time (ms) of its acknowledgement: what happens later is delivered."""
+    unstreamed_since: float = 0.0
+    """Since when (steady) it has no acknowledged subscription, where it has none."""
     reached: int = -1
     """The oldest trade that the last backfill reached."""
     fetching: Fetch | None = None

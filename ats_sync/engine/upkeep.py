@@ -28,6 +28,8 @@ from .turns import Turns
 
 WITHOUT_STREAM_AFTER = 5.0
 """A series whose stream is not acknowledged this soon is fetched all the same."""
+STREAMS_MISSED_FOR = 15.0
+"""``start()`` does not wait longer (seconds) for a stream where REST serves its series."""
 CLOCK = Key(Kind.CLOCK)
 LISTINGS = Key(Kind.LISTINGS)
 DEPTH_AGAIN_AFTER = 0.3
@@ -66,7 +68,7 @@ class Upkeep:
             if key in self.states:
                 continue
             feed = FEEDS[key.kind]
-            state = self.states[key] = State(key, feed)
+            state = self.states[key] = State(key, feed, unstreamed_since=at.steady)
             if key.kind in STREAM_ONLY:
                 continue
             if feed.streamed and self._streams and not feed.one_for_all:
@@ -175,13 +177,14 @@ class Upkeep:
         elif key.kind is Kind.DEPTH and (depth := self._store.depths.get(key.symbol)) is not None:
             depth.hand_over(old, link)
 
-    def lost(self, link: Link) -> None:
+    def lost(self, link: Link, at: Moment) -> None:
         """The connection is gone: what it fed waits for a new subscription."""
         for state in self.states.values():
             if state.fetching is not None and state.fetching.link is link:
                 state.fetching = None  # it is dropped where it waits in line
             if state.link is link:
                 state.link = None
+                state.unstreamed_since = at.steady
                 if state.key.kind in PER_SYMBOL:
                     state.due = None  # the next acknowledgement schedules it anew
 
@@ -411,6 +414,19 @@ class Upkeep:
             ring = self._store.trades.get(key.symbol)
             return ring is None or (ring.link is not None and not self._lacks(state))
         return state.known
+
+    def left_to_rest(self, key: Key, now: float) -> bool:
+        """Whether REST serves a streamed series while its stream has not come for so long, at ``now`` (steady), that
+        nobody should wait for it any longer."""
+        state = self.states.get(key)
+        return (
+            state is not None
+            and state.known
+            and state.link is None
+            and self._streams
+            and key.kind in PER_SYMBOL
+            and now - state.unstreamed_since >= STREAMS_MISSED_FOR
+        )
 
     def _lacks(self, state: State) -> bool:
         """Whether older trades are still to come."""

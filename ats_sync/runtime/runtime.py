@@ -16,15 +16,7 @@ from ..engine.engine import Engine, Submit
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment
 from ..engine.turn import Action, EngineEvent, take_turn
-from ..errors import (
-    AccessDenied,
-    AtsSyncError,
-    ConnectionFailed,
-    HostNotFound,
-    NotRunning,
-    RequestError,
-    ThreadUnavailable,
-)
+from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import Key
 from ..logs import Sparing
 from ..store.link import Link
@@ -68,8 +60,6 @@ class Runtime:
         """Notified when a candle has become final."""
         self.changed = threading.Condition()
         """Notified after the engine has worked through events."""
-        self.fatal: AtsSyncError | None = None
-        """What makes waiting for readiness hopeless: a host that does not resolve, or that bars us."""
         self.frames_before = 0
         self._stop = threading.Event()
         self._inbox_lock = threading.Lock()  # guards the inbox: the three collections below
@@ -140,7 +130,7 @@ class Runtime:
     def stream_opened(self, stream: StreamThread) -> None:
         self._post(lambda engine, at: engine.opened(stream.number, stream.link, at))
 
-    def stream_lost(self, stream: StreamThread, reason: str, error: RequestError | None) -> None:
+    def stream_lost(self, stream: StreamThread, reason: str, error: AtsSyncError | None) -> None:
         number = stream.number
         with self._streams_lock:
             self.frames_before += stream.link.frames
@@ -150,10 +140,8 @@ class Runtime:
                 del self._streams[number]
         if self._stop.is_set():
             return
-        if isinstance(error, (HostNotFound, AccessDenied)):
-            self.fatal = error
         log.warning(f"lost {number}", "stream connection %d lost: %s", number, reason)
-        self._post(lambda engine, at: engine.lost(number, stream.link, reason, at))
+        self._post(lambda engine, at: engine.lost(number, stream.link, reason, at, error))
 
     def stream_replied(self, number: int, message: dict[str, Any]) -> None:
         with self._wake:
@@ -171,8 +159,6 @@ class Runtime:
                 self.closed_candle.notify_all()
 
     def _fetched(self, fetch: Fetch, error: AtsSyncError | None) -> None:
-        if isinstance(error, (HostNotFound, AccessDenied)):
-            self.fatal = error
         if error is not None and not isinstance(error, NotRunning):
             log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
         with self.closed_candle:
@@ -293,11 +279,22 @@ class Runtime:
         """Of ``keys`` (None: of all that ``start()`` waits for) those whose turn is not past: the list shrinks
         from its end, so that asking again after every event is cheap."""
         with self.engine_lock:
+            engine, at = self.engine, moment(self._clock)
             if keys is None or not keys:
-                keys = self.engine.missing()
-            while keys and not self.engine.awaits(keys[-1]):
+                keys = engine.missing(at)
+            while keys and not engine.awaits(keys[-1], at):
                 keys.pop()
-            return keys or self.engine.missing()
+            return keys or engine.missing(at)
+
+    def hopeless(self) -> AtsSyncError | None:
+        """The error that makes waiting for readiness hopeless now, None where waiting may help."""
+        with self.engine_lock:
+            return self.engine.obstacles.hopeless()
+
+    def without_stream(self) -> tuple[list[Key], AtsSyncError | None]:
+        """What is served by REST for want of its stream, and what stands in the way of the first."""
+        with self.engine_lock:
+            return self.engine.without_stream(moment(self._clock))
 
 
 def _look_again(engine: Engine, at: Moment) -> None:

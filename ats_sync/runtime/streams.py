@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..clock import Clock
 from ..config import Config
 from ..engine.heartbeat import Heartbeat
-from ..errors import RequestError
+from ..errors import AtsSyncError
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Notice
@@ -30,7 +30,7 @@ class StreamEvents(Protocol):
 
     def stream_opened(self, stream: StreamThread) -> None: ...
 
-    def stream_lost(self, stream: StreamThread, reason: str, error: RequestError | None) -> None: ...
+    def stream_lost(self, stream: StreamThread, reason: str, error: AtsSyncError | None) -> None: ...
 
     def stream_replied(self, number: int, message: dict[str, Any]) -> None: ...
 
@@ -86,14 +86,14 @@ class StreamThread(threading.Thread):
     # --- on this thread ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        error: RequestError | None = None
+        error: AtsSyncError | None = None
         try:
             self._connect()
             self._events.stream_opened(self)
             reason = self._pump()
         except StreamClosed as closed:
             reason = f"closed by the exchange: {closed}" if closed.code else str(closed)
-        except RequestError as failure:
+        except AtsSyncError as failure:
             error = failure
             reason = str(failure)
         except Exception as failure:

@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from ..config import Config
-from ..errors import RequestRejected
+from ..errors import ConfigError
 from .sockets import NO_DELAY, Guard, GuardedContext, GuardedSocket, open_socket
 
 _HTTP_SCHEME = {"ws": "http", "wss": "https"}
@@ -26,7 +26,7 @@ def proxy_for(url: str, config: Config) -> str | None:
     """The proxy for ``url`` (http, https, ws or wss): from ``config.proxies``, or if that is None from
     ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``.
 
-    Raises RequestRejected when it is not an HTTP proxy."""
+    Raises ConfigError when it is not an HTTP proxy."""
     scheme, _, rest = url.partition("://")
     url = f"{_HTTP_SCHEME.get(scheme, scheme)}://{rest}"
     proxies = get_environ_proxies(url) if config.proxies is None else dict(config.proxies)
@@ -37,9 +37,10 @@ def proxy_for(url: str, config: Config) -> str | None:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RequestRejected(
+        raise ConfigError(
             f"the proxy for {urlsplit(url).hostname} must be http://host:port or https://host:port, "
-            f"not {parts.scheme}://{parts.hostname or ''}"
+            f"not {parts.scheme}://{parts.hostname or ''} (from the environment or proxies=); many programs that offer "
+            "SOCKS take HTTP on the same port"
         )
     return proxy
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
+import ssl
 from collections.abc import Iterator
 
 import requests
@@ -16,14 +18,17 @@ from urllib3.exceptions import (
 )
 
 from ..errors import (
+    CertificateRejected,
     ConnectionFailed,
     HostNotFound,
     MalformedAnswer,
+    ProxyRefused,
     RequestError,
     RequestRejected,
     RequestTimeout,
 )
 
+_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (407|403|405|501)\b")
 _UNCONNECTED = (NewConnectionError, ConnectTimeoutError, NameResolutionError, socket.gaierror, ConnectionRefusedError)
 _DAMAGED = (IncompleteRead, InvalidChunkLength, requests.exceptions.ContentDecodingError)
 
@@ -40,7 +45,20 @@ def translated(error: BaseException, what: str, host: str) -> RequestError:
 def _translated(chain: list[BaseException], error: BaseException, what: str, host: str) -> RequestError:
     text = f"{what}: {_innermost(chain)}"
     if any(isinstance(each, (NameResolutionError, socket.gaierror)) for each in chain):
-        return HostNotFound(f"{what}: the name of the host (or proxy) does not resolve: {host}")
+        unknown = HostNotFound(f"{what}: the name of the host (or proxy) does not resolve: {host}")
+        unknown.temporary = any(isinstance(each, socket.gaierror) and each.errno == socket.EAI_AGAIN for each in chain)
+        return unknown
+    for each in chain:
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return CertificateRejected(
+                f"{what}: the certificate of {host} does not verify: {each.verify_message}; where a proxy opens TLS, "
+                "set ca_file (or REQUESTS_CA_BUNDLE) to the file of its authority"
+            )
+        if isinstance(each, OSError) and (refusal := _REFUSED_TUNNEL.search(str(each))):
+            return ProxyRefused(
+                f"{what}: the proxy refuses the connection: HTTP {refusal[1]}"
+                + (", it wants a user and a password: http://user:password@host:port" if refusal[1] == "407" else "")
+            )
     if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in chain):
         return RequestTimeout(f"{what}: no connection to {host} in time, or no answer: {_innermost(chain)}")
     if any(isinstance(each, requests.exceptions.ProxyError) for each in chain):

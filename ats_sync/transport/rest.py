@@ -26,6 +26,7 @@ from ..errors import (
     ExchangeFailure,
     MalformedAnswer,
     NotRunning,
+    ProxyRefused,
     RateLimited,
     RequestError,
     RequestRejected,
@@ -168,6 +169,10 @@ def classify(
     if status in (403, 451):
         reason = "a firewall bars this address" if status == 403 else "the exchange does not serve this country"
         return AccessDenied(f"{text} ({reason}; sending it again does not help)", status=status, code=code)
+    if status == 407:
+        return ProxyRefused(
+            f"{text} (the proxy wants a user and a password: http://user:password@host:port)", status=status
+        )
     if status in (429, 418) or code == _TOO_MANY_REQUESTS:
         now_there = _date(headers.get("Date"))
         if now_there is None:

@@ -179,7 +179,7 @@ def test_a_failed_snapshot_is_asked_for_again() -> None:
 def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() -> None:
     desk = live(Desk())
     desk.link.up = False
-    desk.upkeep.lost(desk.link)
+    desk.upkeep.lost(desk.link, desk.at())
     desk.run(10)
     assert desk.requests() == []
     desk.link = Link(2, "public", desk.exchange() / 1000)
@@ -188,7 +188,7 @@ def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() 
     assert desk.book.live()
     assert desk.requests() == []
     desk.link.up = False
-    desk.upkeep.lost(desk.link)
+    desk.upkeep.lost(desk.link, desk.at())
     desk.event(lost=True)
     desk.acknowledge(Link(3, "public", desk.exchange() / 1000))
     desk.run(0.2)
@@ -267,7 +267,7 @@ class TestTooManyHoles:
         desk = live(Desk())
         for number in range(2, 12):
             desk.link.up = False
-            desk.upkeep.lost(desk.link)
+            desk.upkeep.lost(desk.link, desk.at())
             desk.event(lost=True)
             desk.link = Link(number, "public", desk.exchange() / 1000)
             desk.event()
@@ -293,7 +293,7 @@ class TestTooManyHoles:
         assert desk.book.suspended
         desk.requests()
         desk.link.up = False
-        desk.upkeep.lost(desk.link)
+        desk.upkeep.lost(desk.link, desk.at())
         desk.acknowledge(Link(2, "public", desk.exchange() / 1000))
         desk.run(SUSPENDED_FOR / 2)
         assert desk.requests() == []

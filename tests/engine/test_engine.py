@@ -85,7 +85,7 @@ def test_a_symbol_that_leaves_costs_nothing_more_and_harms_nobody() -> None:
     bench.run(400)
     assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "GONE" and when > gone]
     assert bench.agrees()
-    assert not bench.engine.missing()
+    assert not bench.engine.missing(bench.at())
 
 
 def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_off_as_fresh() -> None:

@@ -30,7 +30,7 @@ def uses(guarded: Guarded) -> list[Callable[[], object]]:
             lambda: guarded.follow([Key(Kind.MARK)], AT),
             lambda: guarded.tick(AT),
             guarded.take,
-            guarded.missing,
+            lambda: guarded.missing(AT),
             lambda: guarded.next_due(AT),
             lambda: connection_statuses(guarded, clock),
             lambda: feed_statuses(guarded, guarded.store, clock),

@@ -31,7 +31,7 @@ def test_a_halted_contract_is_served_and_holds_nobody_up(status: str) -> None:
     bench = Bench([deep("AUSDT", 5), deep("HALTED", 0)])
     bench.statuses = {"HALTED": status}
     bench.warm()
-    assert bench.engine.missing() == []
+    assert bench.engine.missing(bench.at()) == []
     bench.run(60)
     assert bench.store.delisted == {}
     assert bench.store.contract_status("HALTED") == status
@@ -159,7 +159,7 @@ def test_a_pending_contract_holds_nobody_up_and_goes_live_with_its_first_trade()
 
     bench.fails = refuses  # type: ignore[assignment]
     bench.dropped = lambda stream, frame: pending and b"NEWUSDT" in frame
-    assert bench.run(20, until=lambda: bench.engine.missing() == [] and bool(bench.of(Kind.LISTINGS)))
+    assert bench.run(20, until=lambda: bench.engine.missing(bench.at()) == [] and bool(bench.of(Kind.LISTINGS)))
     bench.run(60)
     assert bench.store.delisted == {}
     pending = False

@@ -49,12 +49,12 @@ def test_the_warm_up_asks_for_what_weighs_little_after_the_subscription() -> Non
         assert bench.agrees(symbol)
     for kind in (Kind.MARK, Kind.SPOT, Kind.LISTINGS, Kind.TICKERS, Kind.CLOCK):
         assert len(bench.of(kind)) == 1, "one call for all symbols"
-    assert bench.engine.missing() == []
+    assert bench.engine.missing(bench.at()) == []
 
 
 def test_it_names_what_is_missing() -> None:
     bench = Bench({"AUSDT": 12})
-    missing = bench.engine.missing()
+    missing = bench.engine.missing(bench.at())
     assert Key(Kind.KLINES, "AUSDT", "1m") in missing
     assert Key(Kind.BOOK, "AUSDT") in missing
     assert Key(Kind.MARK) in missing
@@ -141,7 +141,7 @@ def test_mark_prices_that_failed_at_first_come_in_spite_of_a_reconnect() -> None
     assert bench.run(3, until=lambda: bool(bench.engine.upkeep.states[Key(Kind.MARK)].error))
     assert bench.run(3, until=lambda: bench.link_of("!markPrice@arr@1s") is not None)
     bench.cut_route("market")
-    assert bench.run(30, until=lambda: not bench.engine.missing())
+    assert bench.run(30, until=lambda: not bench.engine.missing(bench.at()))
 
 
 def test_the_backstop_goes_on_after_a_reconnect() -> None:
@@ -167,7 +167,7 @@ def test_a_symbol_the_exchange_does_not_know_costs_nothing_more() -> None:
     assert len([fetch for _, fetch in bench.asked if fetch.key.symbol == "GONE"]) == before <= 6
     assert "GONE" in bench.store.delisted
     assert bench.agrees()
-    assert not bench.engine.missing()
+    assert not bench.engine.missing(bench.at())
 
 
 # --- polls ----------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_what_waits_for_a_connection_that_is_lost_later_is_asked_for_on_the_new_
     bench.series().suspect("its stream is silent")
     state.link = None
     bench.engine.upkeep.acknowledged(KLINES, new, bench.at())
-    bench.engine.upkeep.lost(old)
+    bench.engine.upkeep.lost(old, bench.at())
     assert bench.run(5, until=lambda: bench.series().link is new)
 
 

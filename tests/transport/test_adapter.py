@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ats_sync.errors import ConnectionFailed, RequestRejected, RequestTimeout
+from ats_sync.errors import ConfigError, ConnectionFailed, RequestTimeout
 from ats_sync.transport.adapter import GuardedHTTPConnection, GuardedHTTPSConnection, as_proxies, proxy_for
 from ats_sync.transport.rest import RestClient
 
@@ -53,11 +53,11 @@ class TestProxyFor:
 
     @pytest.mark.parametrize("proxy", ["socks5://h:1", "ftp://h", "http://"])
     def test_what_is_no_http_proxy(self, kit: Any, proxy: str) -> None:
-        with pytest.raises(RequestRejected, match="proxy"):
+        with pytest.raises(ConfigError, match="proxy"):
             proxy_for("https://h", kit.config(proxies={"https": proxy}))
 
     def test_a_password_is_not_shown(self, kit: Any) -> None:
-        with pytest.raises(RequestRejected) as caught:
+        with pytest.raises(ConfigError) as caught:
             proxy_for("https://h", kit.config(proxies={"https": "socks5://user:secret@h:1"}))
         assert "secret" not in str(caught.value)
 

@@ -1,0 +1,82 @@
+"""What stands in the way of being ready now: the failures that have not been followed by a success yet.
+
+A latch would blame a hiccup of hours ago. Here every success takes the trouble of its host (or of its route, for
+streams) away, and only failures of what is followed count, never those of a path that a user asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import (
+    AccessDenied,
+    AtsSyncError,
+    CertificateRejected,
+    ConfigError,
+    HostNotFound,
+    ProxyRefused,
+    RequestRejected,
+)
+from ..venue.endpoints import Host, Route
+
+ATTEMPTS = 3
+"""After so many failures in a row of a kind that never passes by itself, waiting is hopeless."""
+NOT_FOUND = 404
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Failures in a row: the newest error, and how many of them can never pass by themselves."""
+
+    error: AtsSyncError
+    hopeless: int
+
+
+class Obstacles:
+    """The present trouble of each host (REST) and each route (streams)."""
+
+    def __init__(self) -> None:
+        self._troubles: dict[Host | Route, Trouble] = {}
+        self._answered: set[Host | Route] = set()
+
+    def failed(self, where: Host | Route, error: AtsSyncError) -> None:
+        """An attempt failed."""
+        before = self._troubles.get(where)
+        never = never_works(error) or _barred(where, error)
+        hopeless = (before.hopeless if before is not None else 0) + 1 if never else 0
+        self._troubles[where] = Trouble(error, hopeless)
+
+    def succeeded(self, where: Host | Route) -> None:
+        """An attempt succeeded: whatever was in its way is gone."""
+        self._troubles.pop(where, None)
+        self._answered.add(where)
+
+    def present(self, where: Host | Route) -> AtsSyncError | None:
+        """The error of the newest attempt, None where it succeeded."""
+        trouble = self._troubles.get(where)
+        return trouble.error if trouble is not None else None
+
+    def hopeless(self) -> AtsSyncError | None:
+        """The error that makes waiting hopeless, None where waiting may help.
+
+        REST that bars this address (403, 451) from the first request on is at once; streams that are barred leave REST
+        to serve.
+        """
+        for where, trouble in self._troubles.items():
+            at_once = _barred(where, trouble.error) and where not in self._answered
+            if at_once or trouble.hopeless >= ATTEMPTS:
+                return trouble.error
+        return None
+
+
+def _barred(where: Host | Route, error: AtsSyncError) -> bool:
+    return isinstance(error, AccessDenied) and isinstance(where, Host)
+
+
+def never_works(error: AtsSyncError) -> bool:
+    """Whether an error can only be mended by a change of settings, of this machine or of its network."""
+    if isinstance(error, HostNotFound):
+        return not error.temporary
+    if isinstance(error, RequestRejected):
+        return error.code is None and (error.status == NOT_FOUND or 300 <= (error.status or 0) < 400)
+    return isinstance(error, (CertificateRejected, ProxyRefused, ConfigError))
