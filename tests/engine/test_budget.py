@@ -236,8 +236,9 @@ def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limi
     second, counted, minute = 0.0, 0, 0
     for pause, cost, others in happened:
         second += pause
-        while second % 60 < 0.25 or free(budget, cost, second) > 0:
-            second += free(budget, cost, second)
+        while second % 60 < 0.25 or free(budget, cost, second) > 1e-6:
+            # In whole milliseconds: a hair before the turn, the exchange's time would be that of the turn.
+            second = math.ceil(round((second + free(budget, cost, second)) * 1000, 3)) / 1000
             # Before, it is unsure whose minute's count an answer tells.
             second = max(second, second - second % 60 + 0.25)
         if int(at(second).exchange // 60_000) != minute:
