@@ -30,6 +30,8 @@ TREE = {
     "MalformedAnswer": ("RequestError", ValueError),
     "ConnectionFailed": ("RequestError", ConnectionError),
     "HostNotFound": ("ConnectionFailed", ConnectionError),
+    "CertificateRejected": ("ConnectionFailed", ConnectionError),
+    "ProxyRefused": ("ConnectionFailed", ConnectionError),
     "RequestTimeout": ("ConnectionFailed", TimeoutError),
     "ThreadUnavailable": ("RequestError", RuntimeError),
 }
