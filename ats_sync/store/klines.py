@@ -79,16 +79,17 @@ class KlineSeries:
         self.received = 0
         self.lost = 0
         self.out_of_order = 0
-        self._lock = threading.Lock()  # guards everything below
+        # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
+        self._shape: tuple[int, scan.KlineShape | None] = (0, None)
+        # By open time. Just after a turn there are two: the one before may not be final yet. Of two readers that decode
+        # the same candle at once both put it here, and either is right.
+        self._ahead_decoded: dict[int, tuple[Candle, bytes, Row]] = {}
+        self._lock = threading.Lock()  # guards everything below; heard_final() alone reads the last frame without it
         self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
         self._ahead: dict[int, Candle] = {}
         self._stream_event = 0
-        # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
-        self._shape: tuple[int, scan.KlineShape | None] = (0, None)
         self._last_frame = b""
         self._answered = 0
-        # By open time. Just after a turn there are two: the one before may not be final yet.
-        self._ahead_decoded: dict[int, tuple[Candle, bytes, Row]] = {}
         self._awaited: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten

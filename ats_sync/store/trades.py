@@ -286,7 +286,8 @@ class TradeRing:
         """As :meth:`read`, as columns of numbers, the caller's own; only what came since the last call is decoded."""
         with self._lock:
             first, count = self._newest(limit)
-            held = self._columns
+            held = before = self._columns
+            segments = self._segments
             if held is not None and held.first <= first <= held.after <= first + count:
                 first, count = held.after, first + count - held.after
             else:
@@ -299,7 +300,10 @@ class TradeRing:
         if found is not held:
             if len(found) > self.capacity + SPARE:
                 found = found.last(self.capacity)
-            self._columns = found
+            with self._lock:
+                # Meanwhile everything may have been forgotten, and what was decoded with it.
+                if self._columns is before and self._segments is segments:
+                    self._columns = found
         return found.last(limit)
 
     def _newest(self, limit: int) -> tuple[int, int]:

@@ -383,6 +383,21 @@ def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(decoded) == 3
 
 
+def test_what_is_forgotten_while_a_reader_decodes_is_not_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = ring_of()
+    stream(ring, 1, 2)
+    make = trades_module.TradeColumns.of
+
+    def meanwhile(*arguments: Any) -> Any:
+        with ring._lock:
+            ring._begin_anew()
+        return make(*arguments)
+
+    monkeypatch.setattr(trades_module.TradeColumns, "of", meanwhile)
+    assert len(numbers(ring, 5)) == 2
+    assert ring._columns is None
+
+
 def test_an_unusable_trade_is_found_in_numbers_too() -> None:
     ring = ring_of()
     stream(ring, 1, 2)
