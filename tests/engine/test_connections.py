@@ -377,8 +377,15 @@ def test_after_any_trouble_everything_wanted_is_delivered(story: list[tuple[str,
         assert sum(each.replaces is not None for each in wire.connections.connections.values()) <= 1
     wire.refuses = False
     wire.answer = lambda number, method, batch: {"result": None}
-    assert wire.run(90 + LONGEST_PAUSE, until=lambda: wire.delivered() >= set(wanted) and wire.settled())
+
+    def where_they_are_thought_to_be() -> bool:
+        # (One whose move was refused may be delivered by its old connection until that is tried again.)
+        return all(name in wire.subscribed.get(home, ()) for name, home in wire.connections.home.items())
+
+    assert wire.run(
+        90 + LONGEST_PAUSE,
+        until=lambda: wire.delivered() >= set(wanted) and where_they_are_thought_to_be() and wire.settled(),
+    )
     wire.run(1)
-    for name, home in wire.connections.home.items():
-        assert name in wire.subscribed[home], "it is delivered where it is thought to be"
+    assert where_they_are_thought_to_be()
     assert all(isinstance(action, Connect) is False for action in wire.connections.actions)
