@@ -12,7 +12,6 @@ from ..feeds import FEEDS, Key, Kind
 from ..store.cut import Cut
 from ..store.klines import KlineSeries
 from ..store.remembered import Column
-from ..venue.intervals import next_open
 from ..venue.klines import Row, float_rows, string_rows, text_open_time
 from ..venue.payload import DecodeError
 from .routing import Routing
@@ -95,7 +94,7 @@ class CandleReads:
                 # No row is made up by a clock that is in doubt.
                 rows = series.rows(limit, self._clock.earliest_ms() if self._clock.proven() else None, exact=exact)
                 newest = text_open_time(texts[-1])
-                if rows and rows[-1][0] >= newest and _without_hole(rows, series.interval):
+                if rows and rows[-1][0] >= newest:
                     return rows
         except RequestError as error:
             self._give_up(series, limit, exact, error)
@@ -124,7 +123,3 @@ class CandleReads:
                 data = None
         age = exchange - standing.event / 1000.0
         self._route.fail(error, series.key, age=age, bound=FEEDS[Kind.KLINES].silence or 0.0, data=data)
-
-
-def _without_hole(rows: list[Row], interval: str) -> bool:
-    return all(next_open(interval, rows[i][0]) == rows[i + 1][0] for i in range(len(rows) - 1))

@@ -214,6 +214,9 @@ class Commands:
     def silence(self, symbol: str, on: bool) -> None:
         self._server.change_market("silence", symbol=symbol, on=on)
 
+    def halt_history(self, symbol: str, start: int, stop: int) -> None:
+        self._server.change_market("halt_history", symbol=symbol, start=start, stop=stop)
+
     def delist(self, symbol: str, status: str) -> None:
         self._server.change_market("delist", symbol=symbol, status=status)
 

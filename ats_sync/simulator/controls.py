@@ -313,8 +313,14 @@ class Controls(ABC):
         self._call("trade", symbol=symbol, at=at, ticks=ticks, qty=qty)
 
     def silence(self, symbol: str, on: bool = True) -> None:
-        """The symbol stops trading, or trades again: a quiet market, no fault of its streams."""
+        """The symbol stops trading and its book rests, or it trades again: a quiet or halted market, no fault of its
+        streams."""
         self._call("silence", symbol=symbol, on=on)
+
+    def halt_history(self, symbol: str, start: int, stop: int) -> None:
+        """The symbol's candles that lie within ``[start, stop)`` (exchange ms, in the past) are missing from REST at
+        every interval: the hole that a halt of trading leaves. Its trades stay as they are."""
+        self._call("halt_history", symbol=symbol, start=start, stop=stop)
 
     def delist(self, symbol: str, status: str = "SETTLING") -> None:
         """The symbol leaves the exchange now: exchangeInfo shows this status, ``!contractInfo`` tells of it, and its

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..venue.intervals import next_open
 from ..venue.klines import kline_text
 
 OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
@@ -32,14 +31,3 @@ class Candle(NamedTuple):
     def text(self) -> bytes:
         """The row's text; :class:`DecodeError` where the frame turns out unusable."""
         return kline_text(self.source) if self.is_frame else self.source
-
-
-def newest_run(rows: list[tuple[int, bytes]], interval: str) -> tuple[list[tuple[int, bytes]], bool]:
-    """The newest rows of an answer, by open time, that follow each other, and whether a hole comes before them.
-
-    Where the exchange itself has a hole (a halted symbol), only what follows it is a series.
-    """
-    for index in range(len(rows) - 1, 0, -1):
-        if next_open(interval, rows[index - 1][0]) != rows[index][0]:
-            return rows[index:], True
-    return rows, False

@@ -1,11 +1,14 @@
-"""The closed candles of one series: a run without a hole, and what is remembered of it decoded."""
+"""The closed candles of one series, as REST shows them, and what is remembered of them decoded.
+
+Where the exchange's own history has a hole (a halt of hours), so have they; a hole that only we have is never kept.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ..venue.intervals import candles_between, next_open, open_time
+from ..venue.intervals import candles_between, next_open
 from ..venue.klines import text_open_time
 from .history import History
 from .remembered import ExactRows, FloatColumns, Memo, RowBudget
@@ -58,36 +61,42 @@ class ClosedCandles:
         self._floats.closed(text)
         self._trim()
 
-    def merge(self, first: int, finals: Sequence[bytes], holed: bool) -> list[tuple[int, bytes]]:
-        """Merge final rows of an answer that follow each other without a hole, from ``first`` on.
+    def merge(self, rows: Sequence[tuple[int, bytes]], after: int) -> list[tuple[int, bytes]]:
+        """Merge final rows of one answer, by open time: all that the exchange has between the first of them and
+        ``after``, the open time of the row that follows the last.
 
-        ``holed``: the exchange itself has none just before them. Returns those, by open time, that can not be joined
-        before the rows between have come (older ones are of no use).
+        Returns those that cannot be joined before the rows between have come (older ones are of no use).
         """
-        opens = [first]
-        for _ in finals:
-            opens.append(next_open(self.interval, opens[-1]))
-        after = opens.pop()
+        first = rows[0][0]
+        texts = [text for _, text in rows]
         if not self._history and first <= self.following <= after:
-            self._replace(finals, first, after)
-        elif first > self.following and (holed or self._outgrown(after)):
-            # What is held could never be joined to them, or would be trimmed away: begin anew.
+            self._replace(texts, first, after)
+        elif first > self.following and self._outgrown(rows):
+            # What is held would be trimmed away: begin anew.
             self.complete = False
-            self._replace(finals, first, after)
+            self._replace(texts, first, after)
         elif first > self.following or after < self._first:
-            return [each for each in zip(opens, finals, strict=True) if each[0] >= self.following]
+            return [each for each in rows if each[0] >= self.following]
         else:
-            self._overlay(opens, finals, after)
+            self._overlay(rows, after)
         return []
 
-    def _outgrown(self, after: int) -> bool:
-        last = open_time(self.interval, after - 1, known_open=self.following)
+    def _outgrown(self, rows: Sequence[tuple[int, bytes]]) -> bool:
+        last = rows[-1][0]
         return candles_between(self.interval, self.following, last) >= self.depth - 2
 
-    def _overlay(self, opens: list[int], finals: Sequence[bytes], after: int) -> None:
+    def _overlay(self, rows: Sequence[tuple[int, bytes]], after: int) -> None:
         known = {text_open_time(text): text for text in self._history.texts()}
+        first = rows[0][0]
+        shown = dict(rows)
         changed = 0
-        for opened, text in zip(opens, finals, strict=True):
+        for opened in [opened for opened in known if first < opened < after and opened not in shown]:
+            # The exchange shows a hole there: of a contract that had the name before, or taken back.
+            del known[opened]
+            self.audited += 1
+            self.mismatches += 1
+            changed += 1
+        for opened, text in rows:
             held = known.get(opened)
             if held is None and opened < self.following:
                 changed += 1
@@ -99,10 +108,13 @@ class ClosedCandles:
             known[opened] = text
         if changed:
             merged = [known[opened] for opened in sorted(known)]
-            self._replace(merged, min(opens[0], self._first), max(after, self.following))
+            self._replace(merged, min(first, self._first), max(after, self.following))
         elif after > self.following:
-            for opened in sorted(known)[len(self._history) :]:
-                self.append(known[opened])
+            for opened, text in rows:
+                if opened >= self.following:
+                    self.following = opened
+                    self.append(text)
+            self.following = after
 
     def _replace(self, texts: Sequence[bytes], first: int, after: int) -> None:
         self._history.replace(texts)

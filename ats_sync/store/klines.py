@@ -27,7 +27,7 @@ from ..venue.klines import (
     text_trades,
 )
 from ..venue.payload import DecodeError
-from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, newest_run
+from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
 from .closed import ClosedCandles
 from .cut import SPARE, Cut
 from .link import Link
@@ -95,6 +95,7 @@ class KlineSeries:
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
         # The open candle, and an answer of fewer trades that was asked for later.
         self._contradiction: tuple[Candle, Candle] | None = None
+        self._halted = False  # the newest answer lacks candles whose time has come
         self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
@@ -209,7 +210,6 @@ class KlineSeries:
         rows = [(text_open_time(text), text) for text in texts]
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
-        rows, holed = newest_run(rows, self.interval)
         if not rows:
             self._note_untraded(asked, newest=newest)
             return False
@@ -220,16 +220,21 @@ class KlineSeries:
             closed = self._closed
             before = closed.following
             self._untraded = False
-            if newest and not holed and len(rows) < limit:
-                closed.drop_before(rows[0][0])  # of a contract that had the name before
+            if newest:
+                self._halted = asked >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
+            if newest and len(rows) < limit:
+                if all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
+                    closed.drop_before(rows[0][0])  # of a contract that had the name before
                 closed.complete = True
             self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
             closed.begin(rows[0][0])
-            finals = [text for opened, text in rows if next_open(self.interval, opened) <= final_before]
-            if finals:
-                for opened, text in closed.merge(rows[0][0], finals, holed):
+            final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)
+            if final:
+                # Up to the next row the exchange has none, whether or not time has passed.
+                after = rows[final][0] if final < len(rows) else next_open(self.interval, rows[-1][0])
+                for opened, text in closed.merge(rows[:final], after):
                     self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
-            for opened, text in rows[len(finals) :]:
+            for opened, text in rows[final:]:
                 if opened >= closed.following:
                     self._hold(Candle(opened, OPEN, text_trades(text), asked, text, False))
             self._promote()
@@ -294,9 +299,11 @@ class KlineSeries:
         """Close the candles without trades that came before the one that opened at ``opened``. The lock is held.
 
         They have no events. That there was no trade is proven where the first trade of the new candle follows the last
-        one of the frame ``before``.
+        one of the frame ``before``. Of a halt the exchange may have no candles at all: REST is to show.
         """
         assert self._lock.locked()
+        if self._halted:
+            return
         last = scan_kline_last_trade(before) if before else -1
         if last < 0 or not self._closed or scan_kline_first_trade(frame) != last + 1:
             return

@@ -58,3 +58,35 @@ def test_the_exchange_s_clock_jumps(jump: int) -> None:
         ex.cut(how="reset")
         ex.jump_clock(jump)
         all_well(dm, ex)
+
+
+def test_a_hole_in_the_exchange_s_history_is_served_from_memory_as_rest_shows_it() -> None:
+    quarter = 900_000
+    with SimulatedExchange(SYMBOLS[:2], seed=7, start=before_turn("15m", 400.0)) as ex:
+        now = ex.now() - ex.now() % quarter
+        ex.halt_history("BTCUSDT", now - 60 * quarter, now - 40 * quarter)
+        with DataManager(SYMBOLS[:2], ["15m"], config=ex.config()) as dm:
+            all_well(dm, ex)
+            reads = dm.get_stats()["rest_calls_by_cause"].get("read", 0)
+            for limit in (30, 41, 100, 300):
+                rows = dm.get_klines("BTCUSDT", "15m", limit)
+                shown = ex.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="15m", limit=limit)
+                assert [row[0] for row in rows] == [row[0] for row in shown]
+            assert dm.get_stats()["rest_calls_by_cause"].get("read", 0) == reads
+
+
+def test_a_book_at_rest_is_live_and_costs_no_request() -> None:
+    with SimulatedExchange(SYMBOLS[:2], seed=7) as ex:
+        ex.silence("BTCUSDT")
+        with DataManager(SYMBOLS[:2], ["1h"], config=ex.config(reconnect_min=0.2)) as dm:
+
+            def costs_nothing() -> bool:
+                before = dm.get_stats()["rest_calls_by_cause"].get("read", 0)
+                for limit in (20, 100):
+                    dm.get_orderbook("BTCUSDT", limit)
+                return bool(dm.get_stats()["rest_calls_by_cause"].get("read", 0) == before)
+
+            until(costs_nothing, 30.0)
+            ex.cut(how="reset")
+            until(lambda: dm.get_stats()["ws_reconnects"] > 0, 30.0)
+            until(costs_nothing, 30.0)

@@ -53,6 +53,21 @@ def test_delisting_and_listing(own: SimulatedExchange) -> None:
         assert statuses.get("ETHUSDT") != "TRADING"
 
 
+def test_a_halt_leaves_a_hole_in_the_history(own: SimulatedExchange) -> None:
+    def opens(**window: int) -> list[int]:
+        return [row[0] for row in own.rest("/fapi/v1/klines", symbol="ETHUSDT", interval="15m", **window)]
+
+    quarter = 900_000
+    before = opens(limit=60)
+    own.halt_history("ETHUSDT", before[20] - 1, before[30] + quarter)
+    after = opens(limit=49)
+    assert after[-49:] == before[:20][-20:] + before[31:]
+    assert opens(startTime=before[18], limit=4) == [before[18], before[19], before[31], before[32]]
+    assert opens(startTime=before[22], endTime=before[25]) == []
+    with pytest.raises(ValueError, match="halt"):
+        own.halt_history("ETHUSDT", own.now(), own.now() + quarter)
+
+
 def test_unknown_symbols_are_refused(own: SimulatedExchange) -> None:
     for act in (own.trade, own.delist, own.silence):
         with pytest.raises(ValueError, match="NOSUCHUSDT"):

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.store.candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle, newest_run
+from ats_sync.store.candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
 from ats_sync.venue.payload import DecodeError
 
 from ..venue import samples
-from ..venue.samples import MIDNIGHT, MINUTE
+from ..venue.samples import MIDNIGHT
 
 
 def test_its_text_is_the_row_of_rest_whatever_it_came_as() -> None:
@@ -21,12 +21,3 @@ def test_its_text_is_the_row_of_rest_whatever_it_came_as() -> None:
 def test_only_an_open_one_is_not_final() -> None:
     finals = [Candle(MIDNIGHT, rank, 1, 0, b"", False).final for rank in (OPEN, FINAL_BY_STREAM, FINAL_BY_REST)]
     assert finals == [False, True, True]
-
-
-@pytest.mark.parametrize(
-    ("minutes", "run", "holed"),
-    [([], [], False), ([5], [5], False), ([1, 2, 3], [1, 2, 3], False), ([1, 3, 4], [3, 4], True), ([1, 3], [3], True)],
-)
-def test_what_follows_the_last_hole_is_a_series(minutes: list[int], run: list[int], holed: bool) -> None:
-    rows = [(MIDNIGHT + minute * MINUTE, b"%d" % minute) for minute in minutes]
-    assert newest_run(rows, "1m") == (rows[len(rows) - len(run) :], holed)

@@ -27,9 +27,10 @@ def closed(first: int = 0, after: int = 0, *, depth: int = 100) -> ClosedCandles
     return candles
 
 
-def merge(candles: ClosedCandles, first: int, after: int, *, holed: bool = False) -> list[tuple[int, bytes]]:
+def merge(candles: ClosedCandles, first: int, after: int, *, without: range = range(0)) -> list[tuple[int, bytes]]:
     candles.begin(MIDNIGHT + first * MINUTE)
-    return candles.merge(MIDNIGHT + first * MINUTE, texts(first, after), holed)
+    rows = [(MIDNIGHT + minute * MINUTE, text(minute)) for minute in range(first, after) if minute not in without]
+    return candles.merge(rows, MIDNIGHT + after * MINUTE)
 
 
 def minutes(candles: ClosedCandles) -> list[int]:
@@ -66,12 +67,34 @@ def test_rows_that_can_not_be_joined_yet_are_given_back_and_older_ones_dropped()
     assert minutes(candles) == [3, 4, 5]
 
 
-def test_after_a_hole_of_the_exchange_or_a_gap_longer_than_the_depth_they_begin_anew() -> None:
+def test_a_hole_that_an_answer_shows_on_both_sides_is_kept() -> None:
     candles = closed(0, 3)
     candles.complete = True
-    assert merge(candles, 6, 9, holed=True) == []
-    assert minutes(candles) == [6, 7, 8]
-    assert not candles.complete
+    assert merge(candles, 2, 12, without=range(3, 9)) == []
+    assert minutes(candles) == [0, 1, 2, 9, 10, 11]
+    assert candles.complete
+    assert candles.following == MIDNIGHT + 12 * MINUTE
+    assert (candles.audited, candles.mismatches) == (1, 0)
+    assert merge(candles, 1, 12, without=range(3, 9)) == []
+    assert (candles.audited, candles.mismatches) == (6, 0)
+
+
+def test_a_hole_that_only_we_have_is_not_kept() -> None:
+    candles = closed(0, 3)
+    assert [opened for opened, _ in merge(candles, 6, 9)] == [MIDNIGHT + minute * MINUTE for minute in (6, 7, 8)]
+    assert minutes(candles) == [0, 1, 2]
+
+
+def test_rows_within_an_answer_that_lacks_them_are_dropped_and_what_it_has_fills_a_hole() -> None:
+    candles = closed(0, 9)
+    merge(candles, 2, 9, without=range(4, 6))
+    assert minutes(candles) == [0, 1, 2, 3, 6, 7, 8]
+    assert candles.mismatches == 2
+    merge(candles, 2, 9)
+    assert minutes(candles) == list(range(9))
+
+
+def test_after_a_gap_longer_than_the_depth_they_begin_anew() -> None:
     candles = closed(0, 3, depth=10)
     assert merge(candles, 20, 25) == []
     assert minutes(candles) == [20, 21, 22, 23, 24]
@@ -112,15 +135,22 @@ def test_what_is_remembered_follows_every_change(exact: bool) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12), st.booleans()), min_size=1, max_size=12))
-def test_whatever_comes_they_are_a_run_without_a_hole_and_never_too_many(
-    answers: list[tuple[int, int, bool]],
+@given(
+    st.sets(st.integers(0, 60), max_size=30),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), min_size=1, max_size=12),
+)
+def test_whatever_comes_they_have_the_holes_of_the_exchange_and_no_other_and_are_never_too_many(
+    halted: set[int], answers: list[tuple[int, int]]
 ) -> None:
     candles = closed(depth=15)
-    for first, count, holed in answers:
-        merge(candles, first, first + count, holed=holed)
+    for first, count in answers:
+        shown = [minute for minute in range(first, first + count) if minute not in halted]
+        if not shown:
+            continue
+        after = next(minute for minute in range(shown[-1] + 1, 100) if minute not in halted)
+        candles.begin(MIDNIGHT + shown[0] * MINUTE)
+        candles.merge([(MIDNIGHT + m * MINUTE, text(m)) for m in shown], MIDNIGHT + after * MINUTE)
         held = minutes(candles)
-        assert held == list(range(held[0], held[0] + len(held)))
+        assert held == [minute for minute in range(held[0], held[-1] + 1) if minute not in halted]
         assert len(held) <= 15
-        assert candles.following == MIDNIGHT + (held[-1] + 1) * MINUTE
         assert candles.texts() == [text(minute) for minute in held]

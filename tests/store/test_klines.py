@@ -335,14 +335,27 @@ def test_after_an_absence_longer_than_the_ring_it_begins_anew() -> None:
     assert series.following() == truth.opens[190]
 
 
-def test_only_what_follows_a_hole_of_the_exchange_is_a_series() -> None:
+def test_a_hole_of_the_exchange_is_remembered_as_it_shows_it() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 40)
     now = asked(truth, 39)
     texts = truth.texts(now)
     series = series_of(truth)
     series.merge_rest(texts[:10] + texts[25:], now, 499)
-    assert series.rows(100, now, exact=True) == truth.rest(now)[25:]
-    assert not series.complete
+    rest = truth.rest(now)
+    assert series.rows(100, now, exact=True) == rest[:10] + rest[25:]
+    assert series.rows(20, now, exact=True) == (rest[:10] + rest[25:])[-20:]
+    assert series.complete
+    standing = series.standing(now)
+    assert (standing.rows, standing.doubt) == (25, "")
+
+
+def test_a_hole_that_ends_with_the_open_candle_is_remembered() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 40)
+    now = asked(truth, 39)
+    texts = truth.texts(now)
+    series = series_of(truth)
+    series.merge_rest(texts[:10] + texts[39:], now, 499)
+    assert series.rows(100, now, exact=True) == truth.rest(now)[:10] + truth.rest(now)[39:]
     assert not series.standing(now).doubt
 
 
@@ -352,9 +365,21 @@ def test_a_hole_that_the_exchange_got_while_we_followed_does_not_leave_it_in_dou
     now = asked(truth, 39)
     texts = truth.texts(now)
     series.ingest(truth.frame(39, 1), LINK)
-    series.merge_rest(texts[8:10] + texts[25:], now, 32)
+    series.merge_rest(texts[8:10] + texts[25:], now, 17)
     assert not series.standing(now).doubt
-    assert series.rows(100, now, exact=True) == [*truth.finals(25, 39), truth.row(39, 1)]
+    assert series.rows(100, now, exact=True) == [*truth.finals(0, 10), *truth.finals(25, 39), truth.row(39, 1)]
+
+
+def test_no_candle_is_made_up_for_a_halt_that_rest_has_shown() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 40, first_trade=1)
+    series = warmed(truth, 10)
+    series.ingest(truth.frame(10, 1), LINK)
+    series.merge_rest(truth.texts(asked(truth, 10), 2), asked(truth, 30), 2)
+    after = Truth("1m", MIDNIGHT, [1] * 11 + [0] * 24 + [1] * 5, first_trade=1)
+    notice = series.ingest(after.frame(35, 1), LINK)
+    assert notice is not None
+    assert notice.event is Event.GAP
+    assert len(series.audit_rows()) == 10
 
 
 def test_an_event_of_a_time_far_ahead_does_not_spoil_the_series() -> None:

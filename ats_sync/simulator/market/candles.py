@@ -16,6 +16,7 @@ class Candles:
         self.current = flat(history.end, history.close)  # the minute of the last trade
         self._minutes: list[Candle] = []  # those before it that traded
         self._hours: list[Candle] = []  # summed from them, for the coarser intervals
+        self._halts: list[tuple[int, int]] = []  # spans of which the exchange has no candles
         self._summed = 0  # minutes that are in self._hours
 
     def add(self, at: int, price: int, qty: int, trades: int, taker_buys: bool) -> None:
@@ -124,6 +125,18 @@ class Candles:
             return []
         return [candle for candle in self.series(interval, first, last) if candle[6]]
 
+    def halt(self, start: int, stop: int) -> None:
+        """Have no candles that lie within ``[start, stop)``: as if trading had been halted, at every interval."""
+        self._halts.append((start, stop))
+
+    def _halted(self, interval: str, opened: int) -> bool:
+        return any(start <= opened and next_open(interval, opened) <= stop for start, stop in self._halts)
+
+    def _shown(self, interval: str, first: int, last: int, limit: int, *, newest: bool) -> list[Candle]:
+        """The newest, or else the oldest, ``limit`` candles from ``first`` to ``last`` outside of halts."""
+        shown = [candle for candle in self.series(interval, first, last) if not self._halted(interval, candle[0])]
+        return shown[-limit:] if newest else shown[:limit]
+
     def select(self, interval: str, now: int, start: int | None, end: int | None, limit: int) -> list[Candle]:
         """The candles a REST request means: the newest ``limit``, or from ``start`` on, oldest first."""
         first = floor_open(interval, self.history.begin)
@@ -131,6 +144,10 @@ class Candles:
         if limit < 1 or (end is not None and end < 0):
             return []
         if start is None:
+            if self._halts:
+                reach = limit - 1 + sum((b - a) // source_length(interval) for a, b in self._halts)
+                first = max(first, opens_back(interval, last, reach))
+                return self._shown(interval, first, last, limit, newest=True)
             first = max(first, opens_back(interval, last, limit - 1))
         else:
             opened = floor_open(interval, max(start, 0))
@@ -139,6 +156,8 @@ class Candles:
             first = max(first, opened)
             if first > last:
                 return []
+            if self._halts:
+                return self._shown(interval, first, last, limit, newest=False)
             last = min(last, self._opens_on(interval, first, limit - 1))
         return self.series(interval, first, last) if first <= last else []
 

@@ -131,6 +131,12 @@ class Market:
             instrument.thaw(self.now)
             self._pump.schedule(instrument, self.now)
 
+    def halt_history(self, symbol: str, start: int, stop: int) -> None:
+        """REST has no candles of the symbol that lie within ``[start, stop)`` (ms), as after a halt of trading."""
+        if not start < stop <= self.now:
+            raise ValueError(f"a halt of the past ends after it begins and before {self.now}, not at {stop}")
+        self._instrument(symbol).candles.halt(start, stop)
+
     def delist(self, symbol: str, status: str = "SETTLING") -> None:
         """The symbol leaves: ``exchange_info`` shows it with this status, everything else no longer knows it (but for
         its resting mark); ``!contractInfo`` tells of it."""
