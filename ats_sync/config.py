@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
+from .numeric import real_number, whole_number
 
 _ENVIRONMENT = {
     "BINANCE_FAPI_BASE": "fapi_base",
@@ -113,9 +114,10 @@ class Config:
             ("max_rest_threads", 256),
             ("max_streams_per_connection", 1024),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise ConfigError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+            value = whole_number(getattr(self, name))
+            if value is None or not 1 <= value <= most:
+                raise ConfigError(f"{name} must be a whole number from 1 to {most}, not {getattr(self, name)!r}")
+            object.__setattr__(self, name, value)
         self._check_number("weight_share", above=0.0, most=1.0)
         self._check_number("repair_share", least=0.0, most=1.0)
         if self.repair_share >= self.weight_share:
@@ -153,13 +155,15 @@ class Config:
     def _check_number(
         self, name: str, *, above: float | None = None, least: float | None = None, most: float | None = None
     ) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (above is not None and value <= above) or (least is not None and value < least):
+        given = getattr(self, name)
+        value = real_number(given)
+        wrong = value is None or not math.isfinite(value)
+        if value is None or wrong or (above is not None and value <= above) or (least is not None and value < least):
             bound = f"above {above:g}" if above is not None else f"of at least {least:g}"
-            raise ConfigError(f"{name} must be a number {bound}, not {value!r}")
+            raise ConfigError(f"{name} must be a number {bound}, not {given!r}")
         if most is not None and value > most:
-            raise ConfigError(f"{name} must not be above {most:g}, it is {value!r}")
+            raise ConfigError(f"{name} must not be above {most:g}, it is {given!r}")
+        object.__setattr__(self, name, value)
 
 
 def _checked_url(name: str, url: object, schemes: tuple[str, ...]) -> str:

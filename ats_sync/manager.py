@@ -13,7 +13,7 @@ from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .following import Following
 from .lifecycle import Lifecycle
-from .reads.arguments import check_limit, check_max_age
+from .reads.arguments import check_after, check_limit, check_max_age, check_timeout
 from .rest_shaped import RestShaped
 from .runtime.courier import moment
 from .runtime.runtime import Runtime
@@ -76,6 +76,7 @@ class DataManager:
         """
         if not self.symbols:
             check_symbols(())
+        timeout = check_timeout(timeout)
         self._life.forked = False
         runtime, launched = self._launch()
         try:
@@ -324,9 +325,12 @@ class DataManager:
         """Block until a candle that opened later than ``after`` (ms) is final; its row, or None in vain.
 
         The row is shaped as in :meth:`get_klines`; where several have closed meanwhile it is the newest. The
-        series must be followed. Raises :class:`~ats_sync.errors.NotRunning` when the manager is closed.
+        series must be followed. Raises :class:`~ats_sync.errors.NotRunning` when the manager is closed, and
+        :class:`~ats_sync.errors.InvalidArgument` for an ``after`` that cannot be ms (``time.time()`` is seconds); 0 is
+        any candle.
         """
         symbol, interval = check_symbol(symbol), check_interval(interval)
+        after, timeout = check_after(after), check_timeout(timeout)
         deadline = None if timeout is None else self.clock.now() + timeout
         runtime = self._life.living()
         series = self._life.store.klines.get((symbol, interval))

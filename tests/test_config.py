@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ats_sync.config import Config
@@ -202,3 +203,14 @@ def test_a_wrong_variable_is_an_error_that_names_the_setting() -> None:
 def test_an_unknown_setting_is_named() -> None:
     with pytest.raises(ConfigError, match="max_candles"):
         Config.from_env({}, max_candles=5)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = Config(max_klines=np.int64(300), read_timeout=np.float32(2.5), close_timeout=np.int64(3))  # type: ignore[arg-type]
+    assert (config.max_klines, config.read_timeout, config.close_timeout) == (300, 2.5, 3.0)
+    assert type(config.max_klines) is int
+    assert type(config.read_timeout) is float
+    with pytest.raises(ConfigError, match="max_klines"):
+        Config(max_klines=np.bool_(True))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="read_timeout"):
+        Config(read_timeout=np.float64("nan"))
