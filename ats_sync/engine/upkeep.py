@@ -6,6 +6,7 @@ acknowledged has been merged (for an order book, a whole frame on that subscript
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 
@@ -36,6 +37,9 @@ DEPTH_AGAIN_AFTER = 0.3
 """A snapshot that was older than the first event kept is followed by another this soon."""
 LISTINGS_AGAIN_AFTER = 20.0
 CLOCK_AGAIN_AFTER = 5.0
+UNCERTAIN, UNCERTAIN_AGAIN_AFTER = 500, 15.0
+"""Where slow answers leave the exchange's time open by more than so many ms, it is asked for again after so many
+seconds: everything looks older by as much, and the path may have become quicker."""
 SLEPT = 5.0
 CAUSE_OF_POLL = {Kind.CLOCK: Cause.PROBE, Kind.TICKERS: Cause.AUDIT}
 PATIENCE_WITH_CLOCK = 3
@@ -297,7 +301,22 @@ class Upkeep:
             # The first polls are strewn over the period so that they never come as one crowd.
             first = fetch.cause is Cause.WARM_UP and not state.feed.one_for_all
             pause = state.feed.poll * (self._rng.uniform(0.3, 1.0) if first else 1.0)
+            pause = min(pause, self._still_fresh_for(state, at))
             self._agenda.schedule(state, at.steady + pause, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
+
+    def _still_fresh_for(self, state: State, at: Moment) -> float:
+        """How long (seconds) what was just merged counts as fresh, less a tenth of its bound; 1 at least.
+
+        An answer is as old as its request: one that reached a process which was stopped meanwhile may be old already.
+        """
+        key, bound, asked = state.key, state.feed.bound_polled, 0
+        if key.kind is Kind.OPEN_INTEREST and (rows := self._store.open_interest.get((key.symbol, key.interval))):
+            asked = rows.asked()
+        elif key.kind is Kind.SPOT and (prices := self._store.spot.get()) is not None:
+            asked = prices.as_of
+        if bound is None or not asked or not at.proven:
+            return math.inf
+        return max(1.0, 0.9 * bound - (at.exchange - asked) / 1000.0)
 
     def _polled(self, feed: Feed) -> bool:
         return feed.poll is not None and (feed.poll_always or not self._streams)
@@ -317,6 +336,8 @@ class Upkeep:
             self._look_at_depths(at)
         if not at.proven:
             self.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+        elif at.uncertain > UNCERTAIN:
+            self.again(CLOCK, at, UNCERTAIN_AGAIN_AFTER)
         self._check_sleep(at)
         while (state := self._agenda.pop(at.steady)) is not None:
             if state.key != CLOCK and self.waits_for_clock():

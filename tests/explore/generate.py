@@ -20,6 +20,8 @@ LONG_SHARE, WIDE_SHARE = 0.004, 0.01
 """How many of the schedules last hours, and how many have 50 symbols."""
 WIDE = 50
 SCHEDULES_A_SETTING = 40
+LAGS = 2
+"""Connections lag for good at most so often: each time the next one is replaced after a pause twice as long."""
 INTERVALS = ("3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d", "3d", "1w", "1M")
 READS = ("klines", "klines", "trades", "book", "mark", "spot", "open interest")
 NAMES = (
@@ -62,6 +64,8 @@ class Draw:
 def _rest(rng: random.Random, draw: Draw) -> Fault:
     kind = rng.choice(REST_KINDS)
     lag = rng.randrange(1, 11) * 1000 if kind == "lag" else 0
+    if kind.startswith("slow") and rng.random() < 0.5:
+        lag = rng.randrange(10, 31) * 100
     return f.Rest(draw.at(), draw.lasts(), kind, draw.share(), lag)
 
 
@@ -69,6 +73,7 @@ KINDS: dict[str, Make] = {
     "cut": lambda rng, draw: f.Cut(draw.at(), draw.route(), rng.random() < 0.5),
     "half open": lambda rng, draw: f.HalfOpen(draw.at(), draw.route()),
     "stall": lambda rng, draw: f.Stall(draw.at(), draw.lasts(20_000), draw.route()),
+    "lag": lambda rng, draw: f.Lag(draw.at(), draw.route(), rng.randrange(3, 9) * 1000),
     "dark": lambda rng, draw: f.Dark(draw.at(), draw.lasts(20_000)),
     "refuse": lambda rng, draw: f.Refuse(draw.at(), draw.lasts()),
     "deaf": lambda rng, draw: f.Deaf(draw.at(), draw.lasts(20_000)),
@@ -80,6 +85,10 @@ KINDS: dict[str, Make] = {
     ),
     "rest": _rest,
     "ban": lambda rng, draw: f.Ban(draw.at(), draw.lasts()),
+    "no retry-after": lambda rng, draw: f.NoRetryAfter(draw.at(), draw.lasts(60_000)),
+    "maintenance": lambda rng, draw: f.Maintenance(
+        draw.at(), draw.lasts(60_000), rng.choice(("SETTLING", "CLOSE", "BREAK", "PENDING_TRADING"))
+    ),
     "others": lambda rng, draw: f.Others(draw.at(), rng.choice((0.3, 0.7, 0.95, 1.1))),
     "pause": lambda rng, draw: f.Pause(draw.at(), draw.lasts(60_000), rng.random() < 0.5),
     "sluggish": lambda rng, draw: f.Sluggish(draw.at(), draw.lasts(), rng.choice((50, 300))),
@@ -97,9 +106,12 @@ def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> 
     before = rng.randrange(LONG if long else SHORT) // 1000
     start = int((ends - timedelta(seconds=before)).timestamp() * 1000) // STEP * STEP
     quiet = names[-1]
-    script = tuple(
-        sorted((rng.randrange(SHORT * 4) // STEP * STEP, "trade", quiet) for _ in range(rng.randrange(0, 14)))
-    )
+    script = [(rng.randrange(SHORT * 4) // STEP * STEP, "trade", quiet) for _ in range(rng.randrange(0, 14))]
+    if rng.random() < 0.3:
+        begins = rng.randrange(SHORT) // STEP * STEP
+        script.append((begins, "halt", names[0]))
+        if rng.random() < 0.7:
+            script.append((begins + rng.randrange(STEP, SHORT * 2) // STEP * STEP, "resume", names[0]))
     return Setting(
         seed=rng.randrange(10**6),
         start=start,
@@ -108,7 +120,7 @@ def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> 
         activity=0.0008 if wide or long else rng.choice((0.0015, 0.006, 0.02)),
         trailing_klines=rng.random() < 0.7,
         book_ticks=tuple(rng.choice((300, 700, 1500)) if not (wide or long) else 3000 for _ in names),
-        script=script,
+        script=tuple(sorted(script)),
     )
 
 
@@ -134,6 +146,8 @@ def a_schedule(rng: random.Random, setting: Setting, *, long: bool = False) -> S
     draw = Draw(rng, setting, LONG if long else SHORT)
     count = rng.randrange(10, 40) if long else rng.randrange(1, 9)
     faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
+    lags = [fault for fault in faults if isinstance(fault, f.Lag)]
+    faults = [fault for fault in faults if fault not in lags[LAGS:]]
     if long and rng.random() < 0.5:
         faults.append(f.Delist(draw.at(), setting.symbols[-1]))
     reads = tuple(

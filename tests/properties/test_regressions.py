@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ats_sync.simulator.endpoints import FAPI
+
 from ..virtual.faults import (
     Ban,
     Cut,
@@ -11,7 +13,10 @@ from ..virtual.faults import (
     Deaf,
     Events,
     HalfOpen,
+    Lag,
+    Maintenance,
     Mute,
+    NoRetryAfter,
     Others,
     Pause,
     Refuse,
@@ -20,6 +25,7 @@ from ..virtual.faults import (
     Stall,
     WallClock,
 )
+from ..virtual.tape import Setting
 from ..virtual.world import Read, Schedule, run
 
 
@@ -237,3 +243,44 @@ def test_a_new_subscription_that_says_nothing_is_confirmed_by_rest() -> None:
             setting=1, seed=18, faults=(Events(1_700, 24_800, "lose", "币安人生usdt", 1.0, 3_000),), weight_limit=130
         )
     )
+
+
+def test_an_answer_that_waited_out_a_pause_is_as_old_as_its_request() -> None:
+    """It reached the process 45 s after it was sent, and the next poll was due a whole period later."""
+    setting = Setting(869504, 1_794_959_960_000, ("BTCUSDT", "SOLUSDT"), ("1m", "1h"), 0.0015, book_ticks=(1500, 700))
+    faults = (Pause(52_400, 41_400, False), Pause(48_200, 4_650, False))
+    run(Schedule(setting=setting, seed=840895, faults=faults, wall_error=-600.0))
+
+
+def test_connections_that_lag_for_good_are_replaced() -> None:
+    world = run(Schedule(setting=2, seed=5, faults=(Lag(20_000, "market", 4_000), Lag(75_000, "public", 7_000))))
+    assert world.exchange.counts["connects"] == 4
+    assert all(session.lag == 0 for session in world.exchange.sessions())
+
+
+@pytest.mark.parametrize("kind", ["slow up", "slow down"])
+def test_a_request_path_that_is_slow_one_way_begins_no_candle_early(kind: str) -> None:
+    """And once the path is quick again, the time is soon known as well as before."""
+    run(Schedule(setting=0, seed=8, faults=(Rest(0, 240_000, kind, 1.0, 2_500),), wall_error=600.0))
+
+
+@pytest.mark.parametrize("error", [600.0, -600.0])
+def test_a_ban_without_its_header_is_waited_out_whatever_the_wall_clock_says(error: float) -> None:
+    """The end of the ban stands in its text, in the exchange's time."""
+    faults = (NoRetryAfter(5_000, 60_000), Ban(9_000, 25_000), Cut(10_000))
+    world = run(Schedule(setting=0, seed=9, faults=faults, wall_error=error))
+    assert world.exchange.limits[FAPI].sent_while_banned < 10, "what was under way when it began, and no more"
+
+
+@pytest.mark.parametrize("status", ["SETTLING", "BREAK"])
+def test_a_maintenance_buries_nothing(status: str) -> None:
+    world = run(Schedule(setting=3, seed=3, faults=(Maintenance(0, 60_000, status), Cut(20_000))))
+    assert not world.process.store.delisted
+
+
+def test_a_halted_contract_stays_as_it_is() -> None:
+    """Its book and its trades rest, its candles are flat, and it is not taken for one that has left."""
+    script = ((12_000, "halt", "BTCUSDT"), (150_000, "resume", "BTCUSDT"))
+    setting = Setting(11, 1_794_959_960_000, activity=0.02, script=script)
+    reads = (Read(230_000, "klines"), Read(230_000, "book"))
+    run(Schedule(setting=setting, seed=3, faults=(Cut(40_000), Pause(60_000, 20_000)), reads=reads))

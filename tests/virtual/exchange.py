@@ -6,11 +6,11 @@ A fault sets an attribute here for a while; nothing here knows the client.
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any, Protocol
 
 from ats_sync.simulator.endpoints import ENDPOINTS, FAPI, LIVE_PATHS, SPOT
@@ -25,6 +25,8 @@ CONNECTIONS_AT_MOST = 5
 ATTEMPTS_AT_MOST, ATTEMPTS_WINDOW = 300, 300_000
 PUBLIC_KINDS = ("depth", "bookTicker")
 BAN_SECONDS = 40.0
+PUNCTUAL = 1_500
+"""By so much (ms) a pause until a told moment may be measured too short: a Date header has whole seconds."""
 
 
 class BrokenPromise(AssertionError):
@@ -68,6 +70,8 @@ class Session:
         self.dead = False
         """Half-open: bytes vanish in both directions."""
         self.stalled_until = 0
+        self.lag = 0
+        """How much longer (ms) bytes to the client take, for as long as it lives."""
         self._arrival = 0
         self._said: deque[int] = deque()
 
@@ -117,7 +121,7 @@ class Session:
         if self._lost():
             return
         line = self.exchange.line
-        self._arrival = max(self._arrival, line.now + self.down_latency, self.stalled_until)
+        self._arrival = max(self._arrival, line.now + self.down_latency + self.lag, self.stalled_until)
         line.at(self._arrival, lambda: self._deliver(items))
 
     def _deliver(self, items: list[Item]) -> None:
@@ -129,7 +133,9 @@ class Session:
         if not self.open:
             return
         line = self.exchange.line
-        arrival = line.now + self.down_latency if reset else max(self._arrival, line.now + self.down_latency)
+        arrival = line.now + self.down_latency + self.lag
+        if not reset:
+            arrival = max(self._arrival, arrival)
         peer, was_dead = self.peer, self.dead
         if reset:
             self.exchange.end(self)
@@ -142,7 +148,11 @@ class Session:
 
 @dataclass(frozen=True)
 class RestFault:
-    """What happens to a share of the requests: ``kind`` is one of :data:`REST_KINDS`."""
+    """What happens to a share of the requests: ``kind`` is one of :data:`REST_KINDS`.
+
+    ``lag`` (ms): by how much a replica's answers are old ("lag"), or how slow one way is each time ("slow up" and
+    "slow down"; 0: now more, now less).
+    """
 
     kind: str
     share: float
@@ -191,6 +201,11 @@ class Exchange:
         """Each turns a frame into what is sent instead: ``(delay, frame)``."""
         self.rest_faults: list[RestFault] = []
         self.delisted: set[str] = set()
+        self.shown_status = ""
+        """What exchangeInfo says of every contract ("": the truth)."""
+        self.retry_after = True
+        """Whether refusals bear the header of that name; the end of a ban stands in its text all the same."""
+        self._announced: dict[str, list[int]] = {FAPI: [], SPOT: []}
         self.asked: dict[str, list[int]] = {symbol: [] for symbol in tape.setting.symbols}
         """When (true ms) something was asked for a symbol."""
         self.counts = {"frames": 0, "requests": 0, "connects": 0}
@@ -323,6 +338,9 @@ class Exchange:
 
     def told_to_wait(self, host: str, until: int) -> None:
         """The client has received a 429 or 418: nothing may be sent before ``until`` (true ms)."""
+        announced = self._announced[host] = [each for each in self._announced[host] if each > self.line.now]
+        if announced and until < min(announced) - PUNCTUAL:
+            raise BrokenPromise(f"{host} said to wait until {min(announced)}, the client waits until {until}")
         self._wait_until[host] = max(self._wait_until[host], until)
 
     def waits_until(self) -> int:
@@ -339,10 +357,10 @@ class Exchange:
         up, down = self._rng.randrange(5, 90), self._rng.randrange(5, 90)
         fault = self._fault(host)
         kind = fault.kind if fault is not None else ""
-        if kind == "slow up":
-            up += self._rng.randrange(500, 6000)
-        elif kind == "slow down":
-            down += self._rng.randrange(500, 6000)
+        if fault is not None and kind == "slow up":
+            up += fault.lag or self._rng.randrange(500, 6000)
+        elif fault is not None and kind == "slow down":
+            down += fault.lag or self._rng.randrange(500, 6000)
         if self.dark or kind == "timeout":
             return
         line.after(up, lambda: self._answer(host, path, params, weight, fault, down, reply))
@@ -382,7 +400,7 @@ class Exchange:
         refusal = limits.admit(now, weight, endpoint.bucket if endpoint is not None else None)
         headers = {"X-MBX-USED-WEIGHT-1M": str(limits.weight.add(now, 0))}
         if refusal is not None:
-            status, body = _refused(refusal, now, headers)
+            status, body = self._refused(host, refusal, now, headers)
         else:
             status, body = self._body(host, path, params, fault)
         if status in (0, 408):
@@ -434,15 +452,21 @@ class Exchange:
         for listed in info["symbols"]:
             if listed["symbol"] in self.delisted:
                 listed["status"] = "SETTLING"
+            elif self.shown_status:
+                listed["status"] = self.shown_status
         return json.dumps(info).encode()
+
+    def _refused(self, host: str, refusal: Refusal, now: int, headers: dict[str, str]) -> tuple[int, bytes]:
+        banned = refusal.status == 418
+        headers["Date"] = formatdate(now / 1000, usegmt=True)
+        if self.retry_after:
+            headers["Retry-After"] = str(refusal.retry_after(now))
+        if self.retry_after or banned:
+            self._announced[host].append(refusal.until)
+        if banned:
+            return 418, error_body(-1003, f"Way too many requests; IP banned until {refusal.until}.")
+        return 429, error_body(-1003, "Too many requests.")
 
     def spend(self, host: str, weight: int) -> None:
         """Another program on the same address."""
         self.limits[host].spend(self.line.now, weight)
-
-
-def _refused(refusal: Refusal, now: int, headers: dict[str, str]) -> tuple[int, bytes]:
-    headers["Retry-After"] = str(max(1, math.ceil((refusal.until - now) / 1000)))
-    if refusal.status == 418:
-        return 418, error_body(-1003, f"Way too many requests; IP banned until {refusal.until}.")
-    return 429, error_body(-1003, "Too many requests.")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .world import World
 
 MINUTE = 60_000
+LATE_FOR, LATE_AGAIN = 20_000, 30_000
 BARRED_FOR = 80_000
 """An address that is barred (403) is rightly not asked again for a minute (ms)."""
 
@@ -75,6 +76,21 @@ class Stall(Fault):
     def begin(self, world: World) -> None:
         for session in world.exchange.sessions(self.route):
             session.stalled_until = world.line.now + self.lasts
+
+
+@dataclass(frozen=True)
+class Lag(Fault):
+    """Bytes to us take longer for good on the connections there are; new ones are on time."""
+
+    route: str = ""
+    delay: int = 4000
+
+    def begin(self, world: World) -> None:
+        for session in world.exchange.sessions(self.route):
+            session.lag += self.delay
+        world.lagged += 1
+        # A connection that lags is replaced; the next of its route only after a pause, which doubles.
+        world.patience = max(world.patience, LATE_FOR + (1 << world.lagged) * LATE_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -214,6 +230,33 @@ class Ban(Fault):
 
     def begin(self, world: World) -> None:
         world.exchange.limits[FAPI].ban(world.line.now, self.lasts / 1000.0)
+
+
+@dataclass(frozen=True)
+class NoRetryAfter(Fault):
+    """Refusals do not bear the header that says how long to wait."""
+
+    lasts: int
+
+    def begin(self, world: World) -> None:
+        world.exchange.retry_after = False
+
+    def end(self, world: World) -> None:
+        world.exchange.retry_after = True
+
+
+@dataclass(frozen=True)
+class Maintenance(Fault):
+    """exchangeInfo shows every contract with one status while all of them trade on."""
+
+    lasts: int
+    status: str = "SETTLING"
+
+    def begin(self, world: World) -> None:
+        world.exchange.shown_status = self.status
+
+    def end(self, world: World) -> None:
+        world.exchange.shown_status = ""
 
 
 @dataclass(frozen=True)

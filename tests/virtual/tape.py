@@ -19,7 +19,7 @@ from ats_sync.simulator.market import Market
 STEP = 20  # ms; symbols trade at most once in it
 CHUNK = 60_000
 """The tape is recorded so much (ms) at a time, as far as somebody plays it."""
-ALL_MARKET = ("!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker")
+ALL_MARKET = ("!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker", "!contractInfo")
 KNOWN_ROWS = 150
 
 Row = list[Any]
@@ -37,7 +37,7 @@ class Setting:
     trailing_klines: bool = True
     book_ticks: tuple[int, ...] = (300, 1500, 700)
     script: tuple[tuple[int, str, str], ...] = ()
-    """``(ms after the start, method of Market, symbol)``."""
+    """``(ms after the start, "trade", "silence", "unsilence", "halt" or "resume", symbol)``."""
 
 
 @dataclass
@@ -204,6 +204,8 @@ class ScriptedMarket:
             frames += self.market.advance(at)
             if method == "trade":
                 frames += self.market.trade(symbol, ticks=1 if self._done % 2 else -1)
+            elif method in ("halt", "resume"):
+                self.market.set_status(symbol, "TRADING_HALT" if method == "halt" else "TRADING")
             else:
                 self.market.silence(symbol, method == "silence")
         return frames + self.market.advance(max(now, self.market.now))

@@ -90,6 +90,8 @@ class World:
     """When the minute ends of which another program has used some weight."""
     patience: int = 0
     """How much longer (ms) than usual the recovery may take."""
+    lagged: int = 0
+    """How often connections began to lag for good."""
     delisted: dict[str, int] = field(default_factory=dict)
     not_fresh: list[tuple[int, str]] = field(default_factory=list)
     """When (ms after the beginning) memory could not answer, and what."""
@@ -178,6 +180,13 @@ class World:
             for peek in self.rng.sample(self._peeks, PEEKS):
                 self._peek(peek)
         self._check_care()
+        self._check_burials()
+
+    def _check_burials(self) -> None:
+        if any(what.startswith("!") or what == ALL_STREAMS for what in self._damaged) or self.exchange.dark:
+            return  # Nothing shows that they live.
+        for symbol in self.process.store.delisted.keys() - self.delisted.keys():
+            raise BrokenPromise(f"{symbol} lives and is taken for delisted")
 
     def _check_care(self) -> None:
         """At two looks in a row, since news may be on its way from one thread to another."""
