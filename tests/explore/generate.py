@@ -84,6 +84,8 @@ KINDS: dict[str, Make] = {
         draw.at(), draw.lasts(), draw.stream(), rng.choice(("resubscribed", "moved", "ever"))
     ),
     "rest": _rest,
+    "refuse name": lambda rng, draw: f.RefuseName(draw.at(), draw.lasts(), draw.stream()),
+    "restart": lambda rng, draw: f.Restart(draw.at(), rng.choice(draw.symbols).upper()),
     "ban": lambda rng, draw: f.Ban(draw.at(), draw.lasts()),
     "no retry-after": lambda rng, draw: f.NoRetryAfter(draw.at(), draw.lasts(60_000)),
     "maintenance": lambda rng, draw: f.Maintenance(

@@ -12,6 +12,7 @@ from ..virtual.faults import (
     Dark,
     Deaf,
     Events,
+    Fault,
     HalfOpen,
     Lag,
     Maintenance,
@@ -20,7 +21,9 @@ from ..virtual.faults import (
     Others,
     Pause,
     Refuse,
+    RefuseName,
     Rest,
+    Restart,
     Sluggish,
     Stall,
     WallClock,
@@ -284,3 +287,17 @@ def test_a_halted_contract_stays_as_it_is() -> None:
     setting = Setting(11, 1_794_959_960_000, activity=0.02, script=script)
     reads = (Read(230_000, "klines"), Read(230_000, "book"))
     run(Schedule(setting=setting, seed=3, faults=(Cut(40_000), Pause(60_000, 20_000)), reads=reads))
+
+
+@pytest.mark.parametrize("kind", ["kline_1m", "aggTrade", "depth20@100ms"])
+def test_a_refused_name_costs_only_itself(kind: str) -> None:
+    world = run(Schedule(setting=0, seed=4, faults=(RefuseName(15_000, 40_000, f"btcusdt@{kind}"),)))
+    meanwhile = [why for at, why in world.not_fresh if 22_000 < at < 55_000]
+    assert [why for why in meanwhile if "BTCUSDT" not in why] == []
+    assert any("BTCUSDT" in why for why in meanwhile)
+
+
+@pytest.mark.parametrize("more", [(), (Cut(31_000, "public", True),), (Pause(29_000, 15_000),)])
+def test_update_ids_that_begin_anew_do_not_keep_the_old_book(more: tuple[Fault, ...]) -> None:
+    world = run(Schedule(setting=0, seed=6, faults=(Restart(30_000, "BTCUSDT"), *more)))
+    assert world.process.store.books["BTCUSDT"].update_id() < 1_000_000

@@ -25,6 +25,8 @@ CONNECTIONS_AT_MOST = 5
 ATTEMPTS_AT_MOST, ATTEMPTS_WINDOW = 300, 300_000
 PUBLIC_KINDS = ("depth", "bookTicker")
 BAN_SECONDS = 40.0
+FIRST_ANEW = 1_000
+"""Where update ids begin anew."""
 PUNCTUAL = 1_500
 """By so much (ms) a pause until a told moment may be measured too short: a Date header has whole seconds."""
 
@@ -109,6 +111,10 @@ class Session:
         if exchange.deaf:
             return
         names = message["params"]
+        if message["method"] == "SUBSCRIBE" and not exchange.refused_names.isdisjoint(names):
+            error = {"error": {"code": 2, "msg": "Invalid request: invalid stream"}, "id": message["id"]}
+            self.push([json.dumps(error).encode()])
+            return
         if message["method"] == "SUBSCRIBE":
             exchange.subscribe(self, names)
         else:
@@ -194,6 +200,10 @@ class Exchange:
         self.refusing = False
         self.deaf = False
         """Subscriptions are dropped in silence."""
+        self.refused_names: set[str] = set()
+        """Streams that no SUBSCRIBE may name: all of it is refused."""
+        self.restarted: dict[str, int] = {}
+        """Symbols whose books count anew, and from which update id on they count from :data:`FIRST_ANEW`."""
         self.mute: dict[str, str] = {}
         """Streams that say nothing, and until what: "resubscribed", "moved" (another connection) or "ever"."""
         self._muted_on: dict[str, Session] = {}
@@ -232,6 +242,8 @@ class Exchange:
                 if not left:
                     continue
                 frame = left
+            if self.restarted:
+                frame = self._counted_anew(stream, frame)
             if self.mangle:
                 self._mangled(stream, frame, sessions, sent)
                 continue
@@ -240,6 +252,30 @@ class Exchange:
         for session, items in sent.items():
             self.counts["frames"] += len(items)
             session.push(items)
+
+    def restart_books(self, symbol: str) -> None:
+        """From now on the update ids of a symbol begin anew, far below what they were."""
+        newest = self.tape.books[symbol].last_told(self.line.now)
+        if newest > FIRST_ANEW * 1000 and symbol not in self.restarted:
+            self.restarted[symbol] = newest
+
+    def true_update_id(self, symbol: str, update_id: int) -> int:
+        """The tape's update id of a book that was served."""
+        began = self.restarted.get(symbol)
+        return update_id if began is None or update_id >= began // 2 else update_id + began - FIRST_ANEW
+
+    def _counted_anew(self, stream: str, frame: bytes) -> bytes:
+        if "@depth" not in stream and stream != "!bookTicker":
+            return frame
+        message = json.loads(frame)
+        data = message["data"]
+        began = self.restarted.get(data["s"])
+        if began is None:
+            return frame
+        for name in ("U", "u", "pu"):
+            if name in data:
+                data[name] = max(1, data[name] - began + FIRST_ANEW)
+        return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _silent(self, stream: str) -> bool:
         return bool(self.delisted) and stream.partition("@")[0].upper() in self.delisted
@@ -435,6 +471,11 @@ class Exchange:
         status, body = compute(host, path, params, market.market, market.market.now)
         if path == "/fapi/v1/exchangeInfo":
             body = self._exchange_info(body)
+        began = self.restarted.get(params.get("symbol", ""))
+        if began is not None and path == "/fapi/v1/depth" and status == 200:
+            book = json.loads(body)
+            book["lastUpdateId"] = max(1, book["lastUpdateId"] - began + FIRST_ANEW)
+            body = json.dumps(book).encode()
         if kind == "cut":
             body = body[: len(body) // 2]
         return status, body

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .world import World
 
 MINUTE = 60_000
+REFUSED_FIRST = 20_000
 LATE_FOR, LATE_AGAIN = 20_000, 30_000
 BARRED_FOR = 80_000
 """An address that is barred (403) is rightly not asked again for a minute (ms)."""
@@ -197,6 +198,35 @@ class Mute(Fault):
 
     def end(self, world: World) -> None:
         world.exchange.mute.pop(self.stream, None)
+
+
+@dataclass(frozen=True)
+class RefuseName(Fault):
+    """Each SUBSCRIBE that names a stream is refused; the connections that were subscribed to it are cut."""
+
+    lasts: int
+    stream: str
+
+    def begin(self, world: World) -> None:
+        world.exchange.refused_names.add(self.stream)
+        # It is tried again ever more seldom, each time after twice as long.
+        world.patience = max(world.patience, 2 * self.lasts + REFUSED_FIRST)
+        for session in world.exchange.sessions():
+            if self.stream in session.names:
+                session.cut(reset=False)
+
+    def end(self, world: World) -> None:
+        world.exchange.refused_names.discard(self.stream)
+
+
+@dataclass(frozen=True)
+class Restart(Fault):
+    """The update ids of a symbol's book begin anew, far below what they were."""
+
+    symbol: str
+
+    def begin(self, world: World) -> None:
+        world.exchange.restart_books(self.symbol)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.reads.routing import memory_only
 from ats_sync.status import FeedState, feed_statuses
 from ats_sync.store.market import stream_of
+from ats_sync.venue.books import Book
 
 from . import truth
 from .care import forgotten
@@ -290,11 +291,15 @@ class World:
             damaged = self._is_damaged(stream)
             since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
             told = -1 if self._unwitnessed(stream) else known.last_told(since)
+            book = self._as_on_tape(symbol, book)
             if damaged and told >= 0 and truth.same_touch(book, known, told):
                 told = -1  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
             truth.check_book(book, known, last_told=told)
 
         return peek
+
+    def _as_on_tape(self, symbol: str, book: Book) -> Book:
+        return replace(book, update_id=self.exchange.true_update_id(symbol, book.update_id))
 
     def _peek_mark(self, symbol: str) -> Callable[[], None]:
         def peek() -> None:
@@ -344,6 +349,7 @@ class World:
             told_trade = self.tape.trades[symbol].last_told(since)
             truth.check_trades(value, self.tape.trades[symbol], last_told=told_trade)
         elif read.kind == "book":
+            value = self._as_on_tape(symbol, value)
             truth.check_book(value, self.tape.books[symbol], last_told=self.tape.books[symbol].last_told(since))
         elif read.kind == "mark":
             truth.check_mark(value, self.tape.marks, since=since - 1100)
