@@ -32,8 +32,10 @@ from ats_sync import Config, DataManager, NotInMemory, memory_only
 
 ANSWER = re.compile(r"(\S+) -> ([\d.]+): (.*)")
 MARKS = "!markPrice@arr@1s"
-PATIENCE = 20.0
-"""Seconds that the manager is given to take in the last frames."""
+PATIENCE = 40.0
+"""Seconds that the manager is given to take in the last frames, after which its clock no longer runs fast."""
+SETTLED_AFTER = 10.0
+"""Seconds after which a difference stays, once memory has answered everything."""
 
 Series = tuple[str, str]
 
@@ -313,7 +315,9 @@ def settled(dm: DataManager, recording: Recording) -> list[str]:
     while found and time.monotonic() < deadline:
         try:
             with memory_only():
-                found, compared = differences(dm, recording), True
+                found = differences(dm, recording)
+            if not compared:
+                deadline, compared = min(deadline, time.monotonic() + SETTLED_AFTER), True
         except NotInMemory as error:
             # For the moment the manager would ask REST, which tells nothing about the frames.
             found = found if compared else [str(error)]

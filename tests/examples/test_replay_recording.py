@@ -66,7 +66,7 @@ def test_a_lost_trade_is_found(
     trades = [index for index, line in enumerate(lines) if '"sushiusdt@aggTrade"' in line]
     del lines[trades[-5]]
     (tmp_path / "a" / "stream.txt").write_text("".join(lines), encoding="utf-8")
-    monkeypatch.setattr(example, "PATIENCE", 8.0)
+    monkeypatch.setattr(example, "SETTLED_AFTER", 2.0)
     monkeypatch.setattr(sys, "argv", ["replay_recording.py", str(tmp_path / "a"), "--speed", "20"])
     assert example.main() == 1
     out = capsys.readouterr().out

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ats_sync.engine import connections, heartbeat, upkeep, witness
+from ats_sync.engine import connections, heartbeat, subscribing, upkeep, witness
 from ats_sync.engine.budget import Budget, Window
 from ats_sync.store import klines, trades
 from ats_sync.store.book import BookSeries
@@ -108,7 +108,7 @@ def test_a_ban_is_not_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pings_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MESSAGES_PER_SECOND", {"public": 100, "market": 100})
-    monkeypatch.setattr(connections, "NAMES_PER_SUBSCRIBE", 1)
+    monkeypatch.setattr(subscribing, "NAMES_PER_SUBSCRIBE", 1)
     notice(*spread(Cut(10_000)))
 
 

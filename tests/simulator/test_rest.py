@@ -60,7 +60,7 @@ def test_error_bodies(ex: SimulatedExchange) -> None:
         assert client.code("/fapi/v1/klines", symbol="NOSUCHUSDT", interval="1h") == (400, -1121)
         assert client.code("/fapi/v1/klines", symbol="BTCUSDT", interval="1x") == (400, -1120)
         assert client.code("/fapi/v1/klines") == (400, -1102)
-        assert client.code("/fapi/v1/depth", symbol="BTCUSDT", limit=7) == (400, -1130)
+        assert client.code("/fapi/v1/depth", symbol="BTCUSDT", limit=7) == (400, -4021)
         assert client.code("/api/v3/klines", symbol="1000PEPEUSDT", interval="1h") == (400, -1121)
 
 
