@@ -11,6 +11,7 @@ for ``urllib`` keeps working::
     │   ├── InvalidSymbol                     malformed, or not listed by the exchange
     │   └── InvalidInterval
     ├── NotRunning (RuntimeError)             the manager is closed
+    ├── ReentrantCall (RuntimeError)
     ├── NoSpotPair (LookupError)              a perpetual without a spot market of the same name
     ├── MissingExtra (ImportError)            a read needs a package that is not installed; says which extra
     ├── DataError (OSError)
@@ -62,6 +63,12 @@ class InvalidInterval(InvalidArgument):
 
 class NotRunning(AtsSyncError, RuntimeError):
     """The manager was closed (or never started) and this call needs it running."""
+
+
+class ReentrantCall(AtsSyncError, RuntimeError):
+    """Called from a signal handler that interrupted another call of this library; it works after that has ended."""
+
+    retryable = True
 
 
 class NoSpotPair(AtsSyncError, LookupError):

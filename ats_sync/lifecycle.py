@@ -14,6 +14,7 @@ from .engine.engine import SHARED, WITNESSES
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import Key
 from .reads.reads import Reads
+from .reentry import hand_over, interrupts_itself, refuse_reentry
 from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
@@ -94,6 +95,7 @@ class Lifecycle:
         ``keys()`` is what to follow from the start; ``wanted`` is called with what reads would have followed as well.
         Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
+        refuse_reentry()
         check_reachable(self._config)
         with self.lock:
             if self.runtime is not None and not self.runtime.stopped:
@@ -182,7 +184,16 @@ class Lifecycle:
         raise InvalidSymbol(f"{', '.join(closed)}: listed, but no longer trading")
 
     def close(self) -> None:
-        """End every thread and connection within ``config.close_timeout`` seconds."""
+        """End every thread and connection within ``config.close_timeout`` seconds.
+
+        From a signal handler that interrupted a call of ours, whose locks are taken, the thread ``ats-close`` does it.
+        """
+        if interrupts_itself():
+            hand_over(self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
         with self.lock:
             runtime, self.runtime = self.runtime, None
             self.ready = False
@@ -205,6 +216,7 @@ class Lifecycle:
 
     def living(self) -> Runtime:
         """The runtime; :class:`~ats_sync.errors.NotRunning` where none runs."""
+        refuse_reentry()
         runtime = self.runtime
         if runtime is None or runtime.stopped:
             raise NotRunning("the manager is not running; call start() first")
@@ -227,6 +239,7 @@ class Lifecycle:
 
     def warn_if_forked(self) -> None:
         """Say once what a read costs in a child of a process that ran a manager."""
+        refuse_reentry()
         if self.forked and not self._fork_told:
             self._fork_told = True
             log.warning(

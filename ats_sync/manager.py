@@ -14,6 +14,7 @@ from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .following import Following
 from .lifecycle import Lifecycle
 from .reads.arguments import check_after, check_limit, check_max_age, check_timeout
+from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
 from .runtime.courier import moment
 from .runtime.runtime import Runtime
@@ -113,7 +114,11 @@ class DataManager:
 
     def close(self) -> None:
         """End every thread and connection, within ``config.close_timeout`` seconds. May be called again, and
-        ``start()`` works again after it."""
+        ``start()`` works again after it.
+
+        Safe in a signal handler: where the handler interrupted another call of this library, a thread named
+        ``ats-close`` closes as soon as that call has ended, and this returns at once. Other calls raise
+        :class:`~ats_sync.errors.ReentrantCall` there."""
         self._life.close()
 
     def __enter__(self) -> DataManager:
@@ -357,15 +362,18 @@ class DataManager:
         """Epoch seconds of each series' newest event or answer, read-only: keys such as ``BTCUSDT_klines_1h``,
         ``BTCUSDT_orderbook``, ``_depth``, ``_oi``, ``_funding``, ``_mark``, ``_spot``, ``_trades``,
         ``_liquidation``."""
+        refuse_reentry()
         return MappingProxyType(last_updates(self._life.store))
 
     def get_stats(self) -> dict[str, Any]:
         """Counts since this object was made: data frames (``ws_updates``), requests (``rest_calls``, and by cause),
         reads from memory and past it (``cache_hits``, ``cache_misses``), reconnects, what is cached."""
+        refuse_reentry()
         return statistics(self._life, self.symbols)
 
     def status(self) -> Status:
         """The overall state, every connection, every feed with its age; ``print()`` it."""
+        refuse_reentry()
         life = self._life
         runtime, store = life.runtime, life.store
         now = self.clock.now()

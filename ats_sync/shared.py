@@ -6,6 +6,7 @@ import threading
 
 from . import forks
 from .manager import DataManager
+from .reentry import hand_over, interrupts_itself, refuse_reentry
 
 
 class _Shared:
@@ -16,12 +17,19 @@ class _Shared:
         self._manager: DataManager | None = None
 
     def get(self) -> DataManager:
+        refuse_reentry()
         with self._lock:
             if self._manager is None:
                 self._manager = DataManager()
             return self._manager
 
     def reset(self) -> None:
+        if interrupts_itself():
+            hand_over(self._reset)
+        else:
+            self._reset()
+
+    def _reset(self) -> None:
         with self._lock:
             manager, self._manager = self._manager, None
         if manager is not None:

@@ -16,7 +16,7 @@ APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and what stresses the library with it."""
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "config", "clock", "forks", "numeric"}),
-    frozenset({"venue", "feeds", "logs"}),
+    frozenset({"venue", "feeds", "logs", "reentry"}),
     frozenset({"store"}),
     frozenset({"engine", "transport"}),
     frozenset({"runtime"}),

@@ -15,6 +15,7 @@ TREE = {
     "InvalidSymbol": ("InvalidArgument", ValueError),
     "InvalidInterval": ("InvalidArgument", ValueError),
     "NotRunning": ("AtsSyncError", RuntimeError),
+    "ReentrantCall": ("AtsSyncError", RuntimeError),
     "NoSpotPair": ("AtsSyncError", LookupError),
     "MissingExtra": ("AtsSyncError", ImportError),
     "DataError": ("AtsSyncError", OSError),
@@ -36,6 +37,7 @@ TREE = {
     "ThreadUnavailable": ("RequestError", RuntimeError),
 }
 RETRYABLE = {
+    "ReentrantCall",
     "DataError",
     "StartTimeout",
     "StaleDataError",

@@ -1,0 +1,74 @@
+"""Whether a call came from a signal handler that interrupted one of ours, whose locks are then never released for it.
+
+Python runs signal handlers between two instructions of the main thread. What that thread was doing waits until the
+handler returns, and so does every lock it has taken. Looking at the stack finds it out without a mark that each
+read would have to set.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import CodeType, FrameType
+
+from .errors import ReentrantCall
+
+ROOT = os.path.dirname(os.path.abspath(__file__)) + os.sep
+APART = tuple(ROOT + part for part in ("cli", "simulator", "stress", "__main__"))
+"""Programs beside the library, which call it as any other program does."""
+MOST_KNOWN = 4096
+_known: dict[CodeType, bool] = {}
+"""Whether a piece of code is ours: every read looks at the whole stack. (Only the main thread does.)"""
+
+
+def interrupts_itself() -> bool:
+    """Return whether this call, further out on its own stack, interrupted another call of the library.
+
+    Only the main thread runs signal handlers, so it is False on any other.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(frame):
+        frame = frame.f_back
+    while frame is not None:
+        if _is_ours(frame):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_ours(frame: FrameType) -> bool:
+    code = frame.f_code
+    ours = _known.get(code)
+    if ours is None:
+        ours = code.co_filename.startswith(ROOT) and not code.co_filename.startswith(APART)
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[code] = ours
+    return ours
+
+
+def refuse_reentry() -> None:
+    """Raise :class:`~ats_sync.errors.ReentrantCall` where this call could wait for itself for ever."""
+    if interrupts_itself():
+        raise ReentrantCall(
+            "called from a signal handler that interrupted another call of ats_sync, which cannot go on before the "
+            "handler returns; set a flag in the handler and call from the main program or a thread (close() is safe)"
+        )
+
+
+def hand_over(work: Callable[[], None]) -> None:
+    """Let a thread named ``ats-close`` do it, without waiting; the interpreter waits for it before it ends."""
+
+    def begin() -> None:
+        try:
+            threading.Thread(target=work, name="ats-close", daemon=False).start()
+        except RuntimeError:  # no further thread, or the interpreter shuts down: this one serves too
+            work()
+
+    # Not Thread.start() here: the interrupted call may be in it, and its module has one lock for all starts.
+    _thread.start_new_thread(begin, ())
