@@ -41,7 +41,7 @@ class Config:
     read_timeout: float = 10.0
     """How long one read may take in all: waiting for budget, for the request, for its retries."""
     shim_timeout: float = 75.0
-    """The same for calls in the old shape: old code waits for a first scan that one minute's weight can not hold."""
+    """The same for calls in the old shape: old code waits for a first scan that one minute's weight cannot hold."""
     request_timeout: float = 10.0
     """How long one HTTP request may take, from connecting to the last byte."""
     connect_timeout: float = 5.0

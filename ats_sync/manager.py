@@ -248,7 +248,7 @@ class DataManager:
         Floats, ``limit`` levels a side (at most 1000) where the book has so many. Source:
         ``<symbol>@depth20@100ms`` up to 20 levels. The first read of more is answered by ``/fapi/v1/depth``, and for a
         watched symbol ``<symbol>@depth@100ms`` is followed from then on (until nobody has asked for half an hour): a
-        full book in memory, asked anew where the price has moved too far for it.
+        full book in memory, asked again where the price has moved too far for it.
         """
         symbol, limit = check_symbol(symbol), check_limit(limit, DEPTH_LIMITS[-1])
         max_age = check_max_age(max_age)
@@ -327,7 +327,7 @@ class DataManager:
         return shape_liquidations(self._life.alive().trades.liquidations(checked, check_limit(limit)))
 
     def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> list[Any] | None:
-        """Block until a candle that opened later than ``after`` (ms) is final; its row, or None in vain.
+        """Block until a candle that opened later than ``after`` (ms) is final; its row, or None on timeout.
 
         The row is shaped as in :meth:`get_klines`; where several have closed meanwhile it is the newest. The
         series must be followed. Raises :class:`~ats_sync.errors.NotRunning` when the manager is closed, and

@@ -122,7 +122,7 @@ class RestShaped:
     def funding_hist(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[dict[str, Any]]:
-        """Rows as ``/fapi/v1/fundingRate`` writes them, oldest first; ``[]`` for an answer that is no list.
+        """Rows as ``/fapi/v1/fundingRate`` writes them, oldest first; ``[]`` for an answer that is not a list.
 
         Nothing is left out: since July 2026 a row's ``rateType`` tells a dividend that was paid as a special funding
         from a rate ("Regular"), and ``markPrice`` is "" in rows of the first years. Whoever computes with rates takes

@@ -50,5 +50,5 @@ def get_data_manager() -> DataManager:
 
 
 def reset_data_manager() -> None:
-    """Close the shared manager and forget it, so that the next call reads the environment anew."""
+    """Close the shared manager and forget it, so that the next call reads the environment again."""
     _shared.reset()

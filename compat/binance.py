@@ -122,7 +122,7 @@ def get_funding_hist(
 ) -> list[Answer]:
     """``{"symbol", "fundingRate", "fundingTime", "markPrice"}``, oldest first; at most 1000.
 
-    ``[]`` for an answer that is no list. Source: ``/fapi/v1/fundingRate``.
+    ``[]`` for an answer that is not a list. Source: ``/fapi/v1/fundingRate``.
     """
     return _rest().funding_hist(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
 

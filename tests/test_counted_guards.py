@@ -166,7 +166,7 @@ def test_a_hundred_thousand_frames_leave_no_more_behind_than_a_few(store: Market
     per_round = len(next(traffic(1)))
     batches = 100_000 // per_round
     template = next(traffic(1, first=1_000_000))
-    # The numbers that must go on are filled in; to build each frame anew would take most of the time.
+    # The numbers that must go on are filled in; to build each frame again would take most of the time.
     holes = [frame.replace(b"1000000", b"%d").replace(b"1000001", b"%d") for frame in template]
     counts = [hole.count(b"%d") for hole in holes]
     assert min(counts) >= 1

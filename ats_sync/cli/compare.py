@@ -294,7 +294,7 @@ def _tell_equality(screen: Screen, alone: Side, managed: Side) -> int:
 def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
     """How many rows and other results were looked at, and what differs.
 
-    The two scans were made one after the other, so prices and open candles can not be the same: their shape is."""
+    The two scans were made one after the other, so prices and open candles cannot be the same: their shape is."""
     counts: Counter[str] = Counter()
     differences = [
         f"{symbol} {name}: {one.failures.get((symbol, name), 'a result')}, but "

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status. ``SystemExit`` from argparse for wrong usage."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Some symbols are Chinese; a terminal that can not show them gets question marks.
+            # Some symbols are Chinese; a terminal that cannot show them gets question marks.
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     with _warnings_on_stderr():

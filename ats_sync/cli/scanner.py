@@ -25,7 +25,7 @@ CLOSE, VOLUME = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One symbol as the scanner sees it. Percentages are in percent; None is what can not be known (yet)."""
+    """One symbol as the scanner sees it. Percentages are in percent; None is what cannot be known (yet)."""
 
     symbol: str
     price: float
@@ -90,7 +90,7 @@ class Scanner:
         return Scan(findings, seconds, self._requests() - before, failures)
 
     def look_at(self, symbol: str, *, with_trades: bool) -> Finding:
-        """One symbol. Raises :class:`~ats_sync.errors.DataError` where it can not be read fresh."""
+        """One symbol. Raises :class:`~ats_sync.errors.DataError` where it cannot be read fresh."""
         manager = self._manager
         candles = manager.get_klines(symbol, self.interval, CANDLES)
         slow = manager.get_klines(symbol, self.slow_interval, CANDLES) if self.slow_interval else []

@@ -33,7 +33,7 @@ class Progress(Enum):
         return self in (Progress.SENT, Progress.ACKNOWLEDGED)
 
     @property
-    def anew(self) -> Progress:
+    def again(self) -> Progress:
         """Where it stands on a connection that has said nothing of it yet."""
         return self if self is Progress.REFUSED else Progress.PENDING
 

@@ -165,7 +165,7 @@ class Connections:
         return {name: Progress.REFUSED if name in self.refusals else Progress.PENDING for name in names}
 
     def replied(self, number: int, message: dict[str, Any], at: Moment) -> None:
-        """A message that is no stream frame came in: an acknowledgement, an error, or news of the connection."""
+        """A message that is not a stream frame came in: an acknowledgement, an error, or news of the connection."""
         connection = self.connections.get(number)
         if connection is None:
             return
@@ -241,7 +241,7 @@ class Connections:
                 connection.due = min(connection.due, soonest)
 
     def resubscribe(self, name: str, at: Moment) -> bool:
-        """Subscribe a stream anew on its own connection; whether it has one that is open."""
+        """Subscribe a stream again on its own connection; whether it has one that is open."""
         connection = self.connections.get(self.home.get(name, -1))
         if connection is None or connection.phase is not Phase.OPEN or name in self.refusals:
             return False
@@ -426,7 +426,7 @@ class Connections:
                 replacement.leaving.append(name)
         for name in old.streams:
             self.home[name] = replacement.number
-            progress = replacement.streams.setdefault(name, old.streams[name].anew)
+            progress = replacement.streams.setdefault(name, old.streams[name].again)
             if progress is Progress.ACKNOWLEDGED and replacement.link is not None:
                 # Where the old one was alive to the end, the series goes on without a question; where
                 # it was not, the acknowledgement counts as a new subscription.
@@ -434,7 +434,7 @@ class Connections:
                 (self.moved if alive else self.live).append((name, replacement.link))
 
     def give_up(self, number: int, reason: str, at: Moment) -> None:
-        """Cut a connection that is of no use any more, and connect anew."""
+        """Cut a connection that is of no use any more, and connect again."""
         connection = self.connections.get(number)
         if connection is not None and connection.phase is Phase.OPEN:
             self._give_up(connection, reason, at)

@@ -141,7 +141,7 @@ class JobQueue:
             return True
         link = job.fetch.link
         if link is not None and not link.up and job.fetch.cause is not Cause.READ:
-            # It was to complete a stream that is gone; the engine asks anew when it is back.
+            # It was to complete a stream that is gone; the engine asks again when it is back.
             self.cancel(job)
             return True
         return False

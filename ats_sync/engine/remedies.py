@@ -1,4 +1,4 @@
-"""What to do about streams that have died alone: subscribe anew, then move, then leave them to REST for a while."""
+"""What to do about streams that have died alone: subscribe again, then move, then leave them to REST for a while."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Remedies:
                 self.wanted.append((key, Remedy.RESUBSCRIBE))
 
     def forget(self, key: Key) -> None:
-        """Its stream begins anew, or is wanted no longer."""
+        """Its stream begins again, or is wanted no longer."""
         self.given_up.pop(key, None)
 
     def _suspect(self, key: Key, reason: str, at: Moment) -> None:

@@ -107,14 +107,14 @@ class Upkeep:
             self._agenda.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.REPAIR)
 
     def again(self, key: Key, at: Moment, pause: float) -> None:
-        """Ask anew for what is polled, unless that was done less than ``pause`` seconds ago."""
+        """Ask again for what is polled, unless that was done less than ``pause`` seconds ago."""
         state = self.states.get(key)
         if state is not None and state.fetching is None and at.steady - state.audit_at >= pause:
             state.audit_at = at.steady
             self._agenda.schedule(state, at.steady, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
 
     def later(self, key: Key, at: Moment, pause: float) -> None:
-        """Ask anew for what is polled in ``pause`` seconds, unless it is due before anyway."""
+        """Ask again for what is polled in ``pause`` seconds, unless it is due before anyway."""
         state = self.states.get(key)
         if state is not None:
             self._agenda.schedule(state, at.steady + pause, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
@@ -159,7 +159,7 @@ class Upkeep:
         if state is None or state.dead:
             return
         if state.link is None:
-            # It was suspected, or not acknowledged there: the new connection begins it anew.
+            # It was suspected, or not acknowledged there: the new connection begins it again.
             self.acknowledged(key, link, at)
             return
         old, state.link = state.link, link
@@ -190,7 +190,7 @@ class Upkeep:
                 state.link = None
                 state.unstreamed_since = at.steady
                 if state.key.kind in PER_SYMBOL:
-                    state.due = None  # the next acknowledgement schedules it anew
+                    state.due = None  # the next acknowledgement schedules it again
 
     def noticed(self, notices: Iterable[Notice], at: Moment) -> None:
         """A store found something missing."""
@@ -375,7 +375,7 @@ class Upkeep:
             self._wake_polls(at, self.states)
 
     def _wake_polls(self, at: Moment, keys: Iterable[Key]) -> None:
-        """Ask anew at once for those of them that are polled and known."""
+        """Ask again at once for those of them that are polled and known."""
         for key in keys:
             state = self.states.get(key)
             if state is not None and state.known and not state.dead and self._polled(state.feed):

@@ -78,7 +78,7 @@ class _Symbol:
         newest = max(told)[0]
         if newest > (ripening[-1] if ripening else self._best).trade:
             ripening.append(Sighting(newest, 0, now))
-        # What was traded no earlier can not have happened earlier; when it was first seen is kept.
+        # What was traded no earlier cannot have happened earlier; when it was first seen is kept.
         self._best = _placed(self._best, told)
         for index, each in enumerate(ripening):
             ripening[index] = _placed(each, told)

@@ -143,7 +143,7 @@ class Courier:
         )
         wait = max(0.0, free - self._clock.now())
         return RateLimited(
-            f"{fetch.request.path} can not be asked in time: {why}; again in {wait:.0f} s",
+            f"{fetch.request.path} cannot be asked in time: {why}; again in {wait:.0f} s",
             retry_at=self._clock.to_wall(free),
         )
 

@@ -1,7 +1,7 @@
 """Floods subscribed streams with fresh copies of real frames, for benchmarks.
 
 The market makes as many frames as a market does. To load a client with any rate, the newest frame of each stream is
-made into a template whose times and ids are filled in anew for every copy: contiguous trade ids, chained update ids,
+made into a template whose times and ids are filled in again for every copy: contiguous trade ids, chained update ids,
 kline events that agree with the trades sent before them.
 """
 

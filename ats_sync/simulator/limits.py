@@ -12,7 +12,7 @@ LONGEST_BAN = 3 * 24 * 3600.0
 
 
 class Bucket:
-    """A count that starts anew with every window of exchange time (windows are aligned to the epoch)."""
+    """A count that starts again with every window of exchange time (windows are aligned to the epoch)."""
 
     def __init__(self, limit: int, window: int) -> None:
         self.limit = limit

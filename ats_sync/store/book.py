@@ -51,7 +51,7 @@ class BookStanding(NamedTuple):
 class BookSeries:
     """The newest partial book of a symbol.
 
-    Of two states the greater update id wins, unless the exchange counts anew (:mod:`~ats_sync.store.order`).
+    Of two states the greater update id wins, unless the exchange counts again (:mod:`~ats_sync.store.order`).
     """
 
     def __init__(self, symbol: str) -> None:

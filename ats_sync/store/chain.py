@@ -19,7 +19,7 @@ MOST_UNAPPLIED = 1000
 """Events kept while there is nothing to apply them to."""
 MOST_AHEAD = 100
 BACKWARDS = 5000
-"""An event of an older id that is later by more than this (ms): the exchange counts anew."""
+"""An event of an older id that is later by more than this (ms): the exchange counts again."""
 
 
 class Diff(NamedTuple):
@@ -58,7 +58,7 @@ class DiffChain:
 
     def add(self, diff: Diff, link: Link) -> bool:
         """Take an event that came on ``link``; False where it does not continue what was known: the chain then
-        begins anew with it."""
+        begins again with it."""
         on_source = link is self.source
         told = self._told if on_source else None
         if told is not None:
@@ -190,7 +190,7 @@ class DiffChain:
         self._pending = len(self._events)
 
     def forget(self) -> None:
-        """Forget everything: what comes next begins anew."""
+        """Forget everything: what comes next begins again."""
         self._events.clear()
         self._ahead.clear()
         self._pending = 0

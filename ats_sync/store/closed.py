@@ -72,7 +72,7 @@ class ClosedCandles:
         if not self._history and first <= self.following <= after:
             self._replace(texts, first, after)
         elif first > self.following and self._outgrown(rows):
-            # What is held would be trimmed away: begin anew.
+            # What is held would be trimmed away: begin again.
             self.complete = False
             self._replace(texts, first, after)
         elif first > self.following or after < self._first:

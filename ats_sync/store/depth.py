@@ -244,7 +244,7 @@ class DepthBook:
             self._chain.forget()
 
     def resume(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         with self._lock:
             self._suspended = ""
 

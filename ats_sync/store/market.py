@@ -231,7 +231,7 @@ class MarketStore:
                 frame = whole
                 name = stream_name(frame)
                 if name is None:
-                    raise DecodeError("a stream name that can not be one")
+                    raise DecodeError("a stream name that cannot be one")
             sink = sinks.get(STREAM + name)
             if sink is None:
                 self.count_dropped("a stream that is not followed")

@@ -1,6 +1,6 @@
 """When time overrules a counter.
 
-Update ids, trade ids and trade counts order what an exchange sends, until it begins to count anew: a test network is
+Update ids, trade ids and trade counts order what an exchange sends, until it begins to count again: a test network is
 reset, a contract is relisted, an engine moves, an open candle is recomputed. What bears a lower counter and yet
 happened later, by more than connections differ, belongs to a new count and replaces all of the old one. Late and
 repeated frames bear their old times and never do.

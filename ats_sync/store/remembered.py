@@ -61,7 +61,7 @@ _alike: dict[tuple[int, Any], tuple[bytes, list[Any]]] = {}
 
 
 def _items(column: Column) -> Sequence[Any]:
-    """The column's numbers as objects, shared with the other series that have the same: to make them anew for each
+    """The column's numbers as objects, shared with the other series that have the same: to make them again for each
     read takes longer than all the rest."""
     if not column:
         return column

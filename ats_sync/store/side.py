@@ -13,7 +13,7 @@ MOST_LEVELS = 3000
 LEVELS_LEFT = 2000
 """What a side is cut to when it has grown beyond the most."""
 MANY = 8
-"""From one change to so many levels on, sorting them all anew is quicker."""
+"""From one change to so many levels on, sorting them all again is quicker."""
 
 
 class Side:

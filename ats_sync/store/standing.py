@@ -27,7 +27,7 @@ class Standing(NamedTuple):
     complete: bool
     """Whether the history reaches back to the listing."""
     doubt: str
-    """Why what is known can not be the whole truth, "" where nothing says so."""
+    """Why what is known cannot be the whole truth, "" where nothing says so."""
     event: int
     """Exchange time (ms) of the newest event or answer merged."""
 
@@ -35,7 +35,7 @@ class Standing(NamedTuple):
 def judge(
     kind: Kind, interval: str, now: int, closed: int, chain: Sequence[Candle], stray: bool, following: int
 ) -> tuple[int, str]:
-    """``(rows that can be served at exchange time ``now``, why they can not be the whole truth)``.
+    """``(rows that can be served at exchange time ``now``, why they cannot be the whole truth)``.
 
     ``closed`` candles end at ``following`` (ms); ``chain`` are those beyond that follow each other, and ``stray`` tells
     that there are more which do not.

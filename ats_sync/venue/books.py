@@ -29,7 +29,7 @@ def checked_levels(values: object) -> list[Level]:
         raise DecodeError("levels that are no list")
     for level in values:
         if not isinstance(level, list) or len(level) < 2:
-            raise DecodeError("a level that is no pair")
+            raise DecodeError("a level that is not a pair")
         decimal(level[0])
         decimal(level[1])
     return list(map(tuple, values))

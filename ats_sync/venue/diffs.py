@@ -63,7 +63,7 @@ def by_price(prices: list[str], quantities: list[str]) -> dict[float, Pair]:
     try:
         return dict(zip(map(float, prices), zip(prices, quantities, strict=True), strict=True))
     except ValueError as error:
-        raise DecodeError(f"a price that is no decimal: {error}") from None
+        raise DecodeError(f"a price that is not a decimal: {error}") from None
 
 
 def quantity_of(level: Pair) -> float:
@@ -71,4 +71,4 @@ def quantity_of(level: Pair) -> float:
     try:
         return float(level[1])
     except ValueError as error:
-        raise DecodeError(f"a quantity that is no decimal: {error}") from None
+        raise DecodeError(f"a quantity that is not a decimal: {error}") from None

@@ -26,14 +26,14 @@ def stream_name(frame: bytes) -> bytes | None:
 def normalised(frame: bytes) -> bytes | dict[str, Any]:
     """A frame of any key order and spacing, rewritten as scanning expects it.
 
-    A message that is no stream frame (an acknowledgement, an error) comes back as its object.
+    A message that is not a stream frame (an acknowledgement, an error) comes back as its object.
     """
     try:
         message = json.loads(frame)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not JSON: {error}") from None
     if not isinstance(message, dict):
-        raise DecodeError("a frame that is no object")
+        raise DecodeError("a frame that is not an object")
     stream = message.get("stream")
     if stream is None:
         return message

@@ -14,7 +14,7 @@ _REMEMBERED = 2048
 
 
 def check_symbol(symbol: object) -> str:
-    """The symbol in upper case; :class:`InvalidSymbol` for what can not be one.
+    """The symbol in upper case; :class:`InvalidSymbol` for what cannot be one.
 
     Letters and digits of any script pass (币安人生USDT is one), and so do ``_``, ``-`` and ``.``.
     Separators, white space and control characters are refused, before they reach a URL or a stream name.
@@ -29,7 +29,7 @@ def _checked(symbol: str) -> str:
     if not symbol:
         raise InvalidSymbol("the symbol is empty; write one such as 'BTCUSDT'")
     if len(symbol) > _LONGEST or not symbol.isprintable() or not _SEPARATORS.isdisjoint(symbol):
-        raise InvalidSymbol(f"{symbol[:_LONGEST]!r} can not be a symbol")
+        raise InvalidSymbol(f"{symbol[:_LONGEST]!r} cannot be a symbol")
     if any(map(str.isspace, symbol)):
         raise InvalidSymbol(f"{symbol!r} contains white space; write the symbol alone, such as 'BTCUSDT'")
     return symbol.upper()

@@ -97,7 +97,7 @@ def trade_of(text: bytes) -> Trade:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"a trade that is no JSON: {error}") from None
+        raise DecodeError(f"a trade that is not JSON: {error}") from None
     return _trade(values)
 
 

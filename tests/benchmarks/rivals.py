@@ -135,7 +135,7 @@ class RecvDataFrame(Rival):
 
 
 class Floor(Rival):
-    """What pure Python can not do without: receive much at once, split the frames, keep the bytes of each stream.
+    """What pure Python cannot do without: receive much at once, split the frames, keep the bytes of each stream.
 
     No check of anything, no control frame answered: a bound, not a client.
     """

@@ -85,7 +85,7 @@ def _one_after_another(report: Report, section: str, symbols: int) -> None:
 
 
 def measure_growth(report: Report, *, quick: bool, symbols: int) -> None:
-    """A quarter of the symbols, all, and two and a half times as many, with a limit that is no obstacle."""
+    """A quarter of the symbols, all, and two and a half times as many, with a limit that is not an obstacle."""
     section = "Growth with the number of symbols"
     seconds = 2.0 if quick else 4.0
     for count in (symbols // 4, symbols) if quick else (symbols // 4, symbols, 5 * symbols // 2):

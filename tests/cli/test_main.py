@@ -39,7 +39,7 @@ def status(arguments: list[str]) -> int:
         (["simulate", "--port", "65533"], "from 0 to 65532"),
         (["simulate", "--latency", "-1"], "negative"),
         (["record"], "DIR"),
-        (["record", "x", "--symbols", "BTC/USDT"], "can not be a symbol"),
+        (["record", "x", "--symbols", "BTC/USDT"], "cannot be a symbol"),
         (["record", "x", "--symbols", ""], "empty"),
         (["record", "x", "--streams", "kline_7h"], "no stream 'kline_7h'"),
         (["record", "x", "--streams", "btcusdt@aggTrade"], "no stream"),

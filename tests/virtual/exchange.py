@@ -26,7 +26,7 @@ ATTEMPTS_AT_MOST, ATTEMPTS_WINDOW = 300, 300_000
 PUBLIC_KINDS = ("depth", "bookTicker")
 BAN_SECONDS = 40.0
 FIRST_ANEW = 1_000
-"""Where update ids begin anew."""
+"""Where update ids begin again."""
 PUNCTUAL = 1_500
 """By so much (ms) a pause until a told moment may be measured too short: a Date header has whole seconds."""
 
@@ -203,7 +203,7 @@ class Exchange:
         self.refused_names: set[str] = set()
         """Streams that no SUBSCRIBE may name: all of it is refused."""
         self.restarted: dict[str, int] = {}
-        """Symbols whose books count anew, and from which update id on they count from :data:`FIRST_ANEW`."""
+        """Symbols whose books count again, and from which update id on they count from :data:`FIRST_ANEW`."""
         self.mute: dict[str, str] = {}
         """Streams that say nothing, and until what: "resubscribed", "moved" (another connection) or "ever"."""
         self._muted_on: dict[str, Session] = {}
@@ -254,7 +254,7 @@ class Exchange:
             session.push(items)
 
     def restart_books(self, symbol: str) -> None:
-        """From now on the update ids of a symbol begin anew, far below what they were."""
+        """From now on the update ids of a symbol begin again, far below what they were."""
         newest = self.tape.books[symbol].last_told(self.line.now)
         if newest > FIRST_ANEW * 1000 and symbol not in self.restarted:
             self.restarted[symbol] = newest

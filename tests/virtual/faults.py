@@ -221,7 +221,7 @@ class RefuseName(Fault):
 
 @dataclass(frozen=True)
 class Restart(Fault):
-    """The update ids of a symbol's book begin anew, far below what they were."""
+    """The update ids of a symbol's book begin again, far below what they were."""
 
     symbol: str
 

@@ -1,7 +1,7 @@
 """The client as one process on virtual time: what ``ats_sync.runtime`` does, step for step, without threads.
 
 Everything that decides or remembers is the library's own: engine, stores, budget, queue, heartbeat, clock, reads.
-Only the pumping is written anew here, in the order of runtime.py (the engine's thread), streams.py (a connection's
+Only the pumping is written again here, in the order of runtime.py (the engine's thread), streams.py (a connection's
 thread); the request threads are in requests.py.
 """
 

@@ -243,7 +243,7 @@ class VirtualRequests:
 
     def _too_late(self, fetch: Fetch, free: float) -> RateLimited:
         clock = self._process.clock
-        return RateLimited(f"{fetch.request.path} can not be asked in time", retry_at=clock.to_wall(free))
+        return RateLimited(f"{fetch.request.path} cannot be asked in time", retry_at=clock.to_wall(free))
 
     # --- a thread, and the wire -----------------------------------------------------------------------------
 

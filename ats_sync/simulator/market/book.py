@@ -56,7 +56,7 @@ class Book:
         )
 
     def top_texts(self, state: BookState, limit: int, write: Callable[[int, int], str]) -> tuple[str, str]:
-        """:meth:`top` as two JSON arrays, each level written by ``write``; unchanged levels are not written anew."""
+        """:meth:`top` as two JSON arrays, each level written by ``write``; unchanged levels are not written again."""
         return (
             self._best_text(state, -1, state.bid, limit, write),
             self._best_text(state, 1, state.ask, limit, write),

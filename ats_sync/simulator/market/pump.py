@@ -87,7 +87,7 @@ class Pump:
         plan.clear()
 
     def _forget_wanted(self, plan: Plan) -> None:
-        """Have the streams of this plan looked at anew."""
+        """Have the streams of this plan looked at again."""
         self._known = {name for name in self._known if not name.startswith(plan.instrument.lower + "@")}
         if plan.pair is not None:
             self._spot_known = {n for n in self._spot_known if not n.startswith(plan.pair.lower + "@")}

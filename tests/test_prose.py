@@ -1,0 +1,55 @@
+"""Words that a native engineer would smile at, and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BANNED = {
+    r"can not": "cannot",
+    r"anew": "again",
+    r"in vain": "without success, or what happens then: on timeout",
+    r"that is no (?!longer|more|worse|better)": "that is not a",
+}
+WRITTEN = (".py", ".md", ".toml", ".yml", ".yaml", ".cfg")
+NOT_OURS = {".venv", ".git", "recordings", "build", "dist", "__pycache__", ".hypothesis"}
+
+
+def ours() -> Iterator[Path]:
+    """The files of the project in which somebody wrote prose."""
+    for path in sorted(ROOT.rglob("*")):
+        parts = path.relative_to(ROOT).parts
+        made = any(part in NOT_OURS or part.endswith(("_cache", ".egg-info")) for part in parts)
+        if path.suffix in WRITTEN and not made and path != Path(__file__):
+            yield path
+
+
+def found(text: str, pattern: str) -> list[int]:
+    """The lines in which the words stand, also where a line ends between them."""
+    loose = pattern.replace(" ", r"\s+(?:#\s+)?")
+    return [text.count("\n", 0, match.start()) + 1 for match in re.finditer(rf"\b(?:{loose})\b", text, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("what can\n    # not be", r"can not"),
+        ("Begin anew.", r"anew"),
+        ("waited in\nvain", r"in vain"),
+        ("a price that is no decimal", r"that is no (?!longer|more|worse|better)"),
+    ],
+)
+def test_it_is_found_also_across_lines(text: str, pattern: str) -> None:
+    assert pattern in BANNED
+    assert found(f"first\n{text}", pattern) == [2]
+    assert found("what cannot begin again that is no longer here", pattern) == []
+
+
+@pytest.mark.parametrize("pattern", BANNED)
+def test_nobody_writes(pattern: str) -> None:
+    places = [f"{path.relative_to(ROOT)}:{line}" for path in ours() for line in found(path.read_text("utf-8"), pattern)]
+    assert places == [], f"write instead: {BANNED[pattern]}"
