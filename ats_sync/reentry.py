@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import FrameType
 
 from .errors import ReentrantCall
 
@@ -20,8 +20,8 @@ ROOT = os.path.dirname(os.path.abspath(__file__)) + os.sep
 APART = tuple(ROOT + part for part in ("cli", "simulator", "stress", "__main__"))
 """Programs beside the library, which call it as any other program does."""
 MOST_KNOWN = 4096
-_known: dict[CodeType, bool] = {}
-"""Whether a piece of code is ours: every read looks at the whole stack. (Only the main thread does.)"""
+_known: dict[str, bool] = {}
+"""Whether the code of a file is ours, since every read looks at the whole stack. (Only the main thread uses it.)"""
 
 
 def interrupts_itself() -> bool:
@@ -31,24 +31,27 @@ def interrupts_itself() -> bool:
     """
     if threading.get_ident() != threading.main_thread().ident:
         return False
+    known = _known
+    within = True
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_ours(frame):
-        frame = frame.f_back
     while frame is not None:
-        if _is_ours(frame):
+        file = frame.f_code.co_filename
+        ours = known.get(file)
+        if ours is None:
+            ours = _learn(file)
+        if within:
+            within = ours
+        elif ours:
             return True
         frame = frame.f_back
     return False
 
 
-def _is_ours(frame: FrameType) -> bool:
-    code = frame.f_code
-    ours = _known.get(code)
-    if ours is None:
-        ours = code.co_filename.startswith(ROOT) and not code.co_filename.startswith(APART)
-        if len(_known) >= MOST_KNOWN:
-            _known.clear()
-        _known[code] = ours
+def _learn(file: str) -> bool:
+    ours = file.startswith(ROOT) and not file.startswith(APART)
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    _known[file] = ours
     return ours
 
 
