@@ -109,6 +109,11 @@ class Clock:
         """Exchange time minus this machine's wall clock, seconds."""
         return self.exchange() - self.wall()
 
+    def lead(self) -> float:
+        """How far the wall clock is ahead of the steady one, seconds: it grows while the machine sleeps, where the
+        steady clock stands still in that."""
+        return self.wall() - self.now()
+
     def set_exchange(self, earliest: float, latest: float | None = None) -> None:
         """Take an answer of ``/time``: the exchange's time is now between the two (``latest`` None: the first).
 

@@ -337,7 +337,7 @@ class Upkeep:
         if not at.proven:
             self.again(CLOCK, at, CLOCK_AGAIN_AFTER)
         elif at.uncertain > UNCERTAIN:
-            self.again(CLOCK, at, UNCERTAIN_AGAIN_AFTER)
+            self.again(CLOCK, at, UNCERTAIN_AGAIN_AFTER if at.uncertain < 5_000 else CLOCK_AGAIN_AFTER)
         self._check_sleep(at)
         while (state := self._agenda.pop(at.steady)) is not None:
             if state.key != CLOCK and self.waits_for_clock():

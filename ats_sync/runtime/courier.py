@@ -66,14 +66,16 @@ class Courier:
         must not touch the store any more. Raises a :class:`~ats_sync.errors.RequestError`.
         """
         unpaid = not paid
+        lead = 0.0  # of the wall clock over the steady one when the request was sent
 
         def attempt() -> Answer:
-            nonlocal unpaid
+            nonlocal unpaid, lead
             if unpaid:
                 self._pay(fetch, deadline)
             unpaid = True
             self._counters.request(fetch.cause)
             left = deadline - self._clock.now()
+            lead = self._clock.lead()
             unsent = lost = False
             try:
                 return client.get(
@@ -115,7 +117,7 @@ class Courier:
             link=fetch.link,
             from_id=fetch.from_id,
         )
-        self._learn(fetch, value, answer)
+        self._learn(fetch, value, answer, lead)
         return value
 
     def _pay(self, fetch: Fetch, deadline: float) -> None:
@@ -147,11 +149,12 @@ class Courier:
             retry_at=self._clock.to_wall(free),
         )
 
-    def _learn(self, fetch: Fetch, value: Any, answer: Answer) -> None:
+    def _learn(self, fetch: Fetch, value: Any, answer: Answer, lead: float) -> None:
         if fetch.key.kind is Kind.CLOCK:
             # The exchange wrote its time somewhere between sending and receiving.
             now, told = self._clock.now(), value / 1000.0
-            self._clock.set_exchange(told + now - answer.received_at, told + now - answer.sent_at)
+            slept = max(0.0, self._clock.lead() - lead)
+            self._clock.set_exchange(told + now - answer.received_at, told + now - answer.sent_at + slept)
         elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
             with self._lock:
                 self._budget.set_limit(fetch.request.host, value.weight_limit)

@@ -301,3 +301,12 @@ def test_a_refused_name_costs_only_itself(kind: str) -> None:
 def test_update_ids_that_begin_anew_do_not_keep_the_old_book(more: tuple[Fault, ...]) -> None:
     world = run(Schedule(setting=0, seed=6, faults=(Restart(30_000, "BTCUSDT"), *more)))
     assert world.process.store.books["BTCUSDT"].update_id() < 1_000_000
+
+
+def test_the_time_is_as_old_as_a_sleep_that_came_before_its_answer() -> None:
+    """The steady clock stood still, so the answer seemed to have taken no time, and old prices seemed fresh."""
+    setting = Setting(
+        560410, 1_794_268_784_000, ("BTCUSDT", "1000PEPEUSDT"), activity=0.0015, trailing_klines=False,
+        book_ticks=(700, 700),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=894503, faults=(Pause(150, 24_600, True), Dark(19_350, 50)), wall_error=-600.0))

@@ -53,6 +53,7 @@ class Got:
     body: bytes
     headers: CaseInsensitiveDict[str]
     sent_at: float
+    lead: float
 
 
 Work = Generator[Sleep | Get, Any, Any]
@@ -191,8 +192,8 @@ class VirtualRequests:
             process.store, fetch.key, got.body, asked=asked, limit=fetch.limit, link=fetch.link, from_id=fetch.from_id
         )
         if fetch.key.kind is Kind.CLOCK:
-            told = value / 1000.0
-            clock.set_exchange(told + clock.now() - received, told + clock.now() - got.sent_at)
+            told, slept = value / 1000.0, max(0.0, clock.lead() - got.lead)
+            clock.set_exchange(told + clock.now() - received, told + clock.now() - got.sent_at + slept)
         elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
             process.budget.set_limit(fetch.request.host, value.weight_limit)
         process._look()
@@ -263,7 +264,7 @@ class VirtualRequests:
     def _get(self, thread: str, work: Work, wish: Get) -> None:
         process = self._process
         clock = process.clock
-        sent_at = clock.now()
+        sent_at, lead = clock.now(), clock.lead()
         answered = False
 
         def go_on(result: Callable[[], Any]) -> None:
@@ -273,7 +274,7 @@ class VirtualRequests:
                 process.do(thread, lambda: self._drive(thread, work, result()))
 
         def reply(status: int, body: bytes, headers: dict[str, str]) -> None:
-            go_on(lambda: _result(status, body, CaseInsensitiveDict(headers), sent_at, clock, wish.path))
+            go_on(lambda: _result(status, body, CaseInsensitiveDict(headers), sent_at, lead, clock, wish.path))
 
         timed_out = process.clocks.moment_of(sent_at + wish.timeout)
         process.line.at(timed_out, lambda: go_on(lambda: RequestTimeout(f"{wish.path}: not answered")))
@@ -281,9 +282,9 @@ class VirtualRequests:
 
 
 def _result(
-    status: int, body: bytes, headers: CaseInsensitiveDict[str], sent_at: float, clock: Clock, path: str
+    status: int, body: bytes, headers: CaseInsensitiveDict[str], sent_at: float, lead: float, clock: Clock, path: str
 ) -> Got | RequestError:
     if status == 0:
         return ConnectionFailed(f"{path}: reset")
     problem = classify(status, body, headers, now_wall=clock.wall(), what=path)
-    return Got(body, headers, sent_at) if problem is None else problem
+    return Got(body, headers, sent_at, lead) if problem is None else problem
