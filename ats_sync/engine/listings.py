@@ -23,6 +23,8 @@ CONFIRM_AFTER = 4.0
 """How long (seconds) after the first answer that says so the exchange is asked again whether a contract is gone."""
 CONFIRM_MASS_AFTER = 120.0
 """The same where most of the market seems to have gone at once: a maintenance, more likely than the end."""
+MARKS_WITHIN = 2000
+"""Marks come every second; the newest may be so old (ms)."""
 MASS_LEAST = 5
 AT_ONCE = 1.0
 """Least pause (seconds) between two questions where an event says that something has changed."""
@@ -110,7 +112,7 @@ class Listings:
             if self._lives(symbol, suspect):
                 self._suspects[symbol] = self._suspect(symbol, info.as_of)
                 contradicted = True
-            elif self._agreed(symbol, at) or info.as_of - suspect.since >= confirm_after * 900.0:
+            elif self._agreed(symbol, at) or self._silent_for(suspect, info.as_of, confirm_after):
                 self._suspects.pop(symbol, None)
                 found.gone.add(symbol)
             else:
@@ -139,6 +141,13 @@ class Listings:
     def _suspect(self, symbol: str, since: int) -> _Suspect:
         mark = self._store.marks.get(symbol)
         return _Suspect(since, mark.mark_price if mark is not None else "")
+
+    def _silent_for(self, suspect: _Suspect, as_of: int, confirm_after: float) -> bool:
+        """Whether it has been silent for long enough: where no marks came in, that nothing is heard says little."""
+        enough = suspect.since + int(confirm_after * 900.0)
+        if self._store.marks.event() < enough - MARKS_WITHIN:
+            enough = suspect.since + int(CONFIRM_MASS_AFTER * 900.0)
+        return as_of >= enough
 
     def _agreed(self, symbol: str, at: Moment) -> bool:
         """Whether a second source says too that it is gone."""

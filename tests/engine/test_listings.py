@@ -128,9 +128,9 @@ def test_what_was_buried_by_mistake_is_back_with_its_next_trades() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     bench.statuses = {"BUSDT": "SETTLING"}
-    bench.dropped = lambda stream, frame: b"BUSDT" in frame  # nothing is heard of it
+    bench.dropped = lambda stream, frame: b"BUSDT" in frame  # nothing is heard of it, nor any mark
     ask(bench)
-    assert bench.run(20, until=lambda: "BUSDT" in bench.store.delisted)
+    assert bench.run(140, until=lambda: "BUSDT" in bench.store.delisted)
     bench.dropped = lambda stream, frame: False
     assert bench.run(5, until=lambda: not bench.store.delisted)
     bench.statuses = {}

@@ -310,3 +310,10 @@ def test_the_time_is_as_old_as_a_sleep_that_came_before_its_answer() -> None:
         book_ticks=(700, 700),
     )  # fmt: skip
     run(Schedule(setting=setting, seed=894503, faults=(Pause(150, 24_600, True), Dark(19_350, 50)), wall_error=-600.0))
+
+
+def test_silence_while_the_streams_are_away_does_not_bear_out_a_maintenance() -> None:
+    """exchangeInfo said twice that all had closed, and meanwhile no stream was connected that could say otherwise."""
+    setting = Setting(778727, 1_795_485_542_000, ("BTCUSDT", "ETHUSDT"), activity=0.0015, book_ticks=(1500, 1500))
+    faults = (Maintenance(32_800, 16_450, "CLOSE"), Refuse(37_900, 1_500), Pause(28_200, 8_950, True))
+    run(Schedule(setting=setting, seed=23167, faults=faults, audit_every=12.0))
