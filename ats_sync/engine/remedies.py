@@ -70,6 +70,14 @@ class Remedies:
                 state.remedies = 0
                 self.wanted.append((key, Remedy.RESUBSCRIBE))
 
+    def refute(self, key: Key, at: Moment) -> bool:
+        """Suspect a series that is about to go live where its siblings show that its stream is dead; return whether
+        they do."""
+        reason = self._witnesses.silent(key, at)
+        if reason:
+            self._suspect(key, reason, at)
+        return bool(reason)
+
     def forget(self, key: Key) -> None:
         """Its stream begins again, or is wanted no longer."""
         self.given_up.pop(key, None)

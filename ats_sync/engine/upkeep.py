@@ -252,6 +252,8 @@ class Upkeep:
             if series is None:
                 return
             if on_link and link is not None:
+                if self.remedies.refute(key, at):
+                    return
                 series.go_live(link)
                 state.live_once = True
             standing = series.standing(at.exchange)
@@ -265,6 +267,8 @@ class Upkeep:
             if ring is None:
                 return
             if on_link and link is not None:
+                if self.remedies.refute(key, at):
+                    return
                 ring.go_live(link)
                 state.live_once = True
             if self._lacks(state):

@@ -22,11 +22,13 @@ from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import counts_anew
+from ..store.trades import TradeRing
 from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
 from .moment import Moment
 from .state import State
 
+SILENT = "its stream is silent though the symbol trades"
 LOOK_EVERY = 0.5
 GRACE = 1.5
 """Seconds that evidence must be old before it counts: siblings are not told at the same instant."""
@@ -197,7 +199,7 @@ class Witnesses:
         best = known.ripe(at.steady)
         ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         if ring is not None and ring_silent:
-            yield ring.key, "its stream is silent though the symbol trades"
+            yield ring.key, SILENT
         best_seen = at.exchange - (at.steady - best.seen) * 1000
         for series, (trade, event, answered) in zip(klines, heard, strict=True):
             state = self._states.get(series.key)
@@ -208,9 +210,28 @@ class Witnesses:
             if trade >= best.trade or not _current(series.link, at):
                 continue
             if surely:
-                yield series.key, "its stream is silent though the symbol trades"
+                yield series.key, SILENT
             elif event < subscribed and answered < best_seen and ring_trade < best.trade:
                 self.unsure.append(series.key)
+
+    def silent(self, key: Key, at: Moment) -> str:
+        """Return why the stream of candles or trades is surely dead, "" where nothing says so.
+
+        For a series that is about to go live with an answer asked for a while ago: its siblings may have told of
+        trades since then, of which it has not heard.
+        """
+        known, state, series = self._symbols.get(key.symbol), self._states.get(key), self._store.get(key)
+        if known is None or state is None:
+            return ""
+        best = known.ripe(at.steady)
+        if isinstance(series, KlineSeries):
+            trade, event, _ = series.last_heard(at.exchange + AHEAD)
+        elif isinstance(series, TradeRing):
+            trade, event = series.last_heard()[0], 0
+        else:
+            return ""
+        late = best.happened > max(event, state.subscribed) + KLINE_THROTTLE
+        return SILENT if trade < best.trade and late else ""
 
     def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
         quote = self._store.quotes.get(symbol)

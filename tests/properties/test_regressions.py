@@ -317,3 +317,22 @@ def test_silence_while_the_streams_are_away_does_not_bear_out_a_maintenance() ->
     setting = Setting(778727, 1_795_485_542_000, ("BTCUSDT", "ETHUSDT"), activity=0.0015, book_ticks=(1500, 1500))
     faults = (Maintenance(32_800, 16_450, "CLOSE"), Refuse(37_900, 1_500), Pause(28_200, 8_950, True))
     run(Schedule(setting=setting, seed=23167, faults=faults, audit_every=12.0))
+
+
+def test_an_answer_that_was_long_on_its_way_makes_nothing_live_that_its_siblings_refute() -> None:
+    """Five seconds after it was asked for it arrived, and trades that others had told of meanwhile were not in it."""
+    setting = Setting(
+        seed=324963,
+        start=1788220756000,
+        symbols=("BTCUSDT", "1000PEPEUSDT", "DOGEUSDT"),
+        intervals=("1m", "30m"),
+        activity=0.006,
+        book_ticks=(1500, 300, 300),
+        script=((28_340, "trade", "DOGEUSDT"),),
+    )
+    faults = (
+        Rest(40_000, 26_150, "slow down", 0.5),
+        Events(49_450, 10_700, "lose", "kline", 1.0),
+        Cut(38_750, "public", True),
+    )
+    run(Schedule(setting=setting, seed=803233, faults=faults, audit_every=12.0))
