@@ -47,8 +47,8 @@ class Turns:
     def check(self, at: Moment) -> None:
         """Schedule a confirmation of every candle that is over and not closed here."""
         for interval, due in self._turns.items():
-            if due > at.exchange + nominal_length(interval) + ALL_FINAL:
-                # It was foreseen while the clock was ahead.
+            if due > at.exchange + nominal_length(interval):
+                # It was foreseen while the clock was ahead: a turn that is just over may be still to come.
                 self._turns[interval] = _next_turn(interval, at.exchange)
                 continue
             if at.exchange < due:

@@ -336,3 +336,12 @@ def test_an_answer_that_was_long_on_its_way_makes_nothing_live_that_its_siblings
         Cut(38_750, "public", True),
     )
     run(Schedule(setting=setting, seed=803233, faults=faults, audit_every=12.0))
+
+
+def test_a_clock_that_was_ahead_misses_no_turn() -> None:
+    """By it the hour had turned long before; it was set right between the turn and the moment of its check."""
+    script = tuple((at, "trade", "SOLUSDT") for at in (53_060, 85_760))
+    setting = Setting(
+        874891, 1_794_977_974_000, ("BTCUSDT", "SOLUSDT"), ("1m", "1h"), book_ticks=(700, 1500), script=script
+    )
+    run(Schedule(setting=setting, seed=925976, faults=(Others(0, 1.1),), wall_error=600.0))
