@@ -59,20 +59,22 @@ class Turns:
             for key, state in self._states.items():
                 if key.kind not in CANDLES or key.interval != interval or state.link is None:
                     continue
-                series = self._store.candles(key)
-                if series is None or not series.following():
-                    continue
-                if next_open(interval, series.following()) <= at.exchange:
-                    overdue = bool(series.standing(at.exchange).doubt)
-                    spread = OVERDUE_SPREAD if overdue else CONFIRM_SPREAD
-                    due_at = max(self.confirmable(key, at), self._told_by(key, due, at))
-                    due_at += self._rng.uniform(0.0, spread)
-                    self._agenda.schedule(state, due_at, Cause.REPAIR)
+                self.confirm(state, at)
 
-    @staticmethod
-    def _told_by(key: Key, due: int, at: Moment) -> float:
-        """When (steady) the stream has told of its final candles, those of spot later than those of futures."""
-        return at.steady + (due - ALL_FINAL + FINAL_EVENT_WITHIN[key.kind] - at.exchange) / 1000.0
+    def confirm(self, state: State, at: Moment) -> None:
+        """Schedule a confirmation where the first candle that is not closed here is over.
+
+        Whatever was fetched before REST shows it as final leaves it open: after each such answer it is due again.
+        """
+        key = state.key
+        series = self._store.candles(key)
+        following = series.following() if series is not None else 0
+        if series is None or not following or (closed := next_open(key.interval, following)) > at.exchange:
+            return
+        streamed = at.steady + (closed + FINAL_EVENT_WITHIN[key.kind] - at.exchange) / 1000.0
+        spread = OVERDUE_SPREAD if series.standing(at.exchange).doubt else CONFIRM_SPREAD
+        due = max(self.confirmable(key, at), streamed) + self._rng.uniform(0.0, spread)
+        self._agenda.schedule(state, due, Cause.REPAIR)
 
     def confirmable(self, key: Key, at: Moment) -> float:
         """When (steady) a REST answer can close the first candle that is not closed here; now at the earliest."""

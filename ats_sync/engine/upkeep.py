@@ -299,6 +299,8 @@ class Upkeep:
             self._agenda.schedule(state, at.steady + self._frames.wait(state), state.mending)
             return
         state.attempts = 0
+        if key.kind in CANDLES and state.link is not None:
+            self._turns.confirm(state, at)
         if (key.kind in CANDLES or key.kind is Kind.DEPTH) and self._streams:
             self._agenda.schedule_audit(state, at)
         if self._polled(state.feed) and state.feed.poll is not None:
@@ -356,6 +358,8 @@ class Upkeep:
             if fetch is not None:
                 state.fetching = fetch
                 self.fetches.append(fetch)
+            elif state.key.kind in CANDLES and state.link is not None:
+                self._turns.confirm(state, at)
 
     @staticmethod
     def _outranked(state: State) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ..virtual.tape import SETTINGS
-from ..virtual.world import Read, Schedule, run
+from ats_sync.venue.intervals import next_open
+
+from ..virtual.tape import SETTINGS, Setting
+from ..virtual.world import Read, Schedule, World, run
 
 WARM = 5_000
 WHOLE_TAPE = tuple(Read(at, "klines", 0, 0, 50) for at in (60_000, 140_000, 250_000))
@@ -26,3 +28,22 @@ def test_memory_always_answers(setting: int, age: float) -> None:
 def test_hand_overs_happen() -> None:
     world = run(Schedule(0, reads=WHOLE_TAPE, connection_max_age=25.0))
     assert world.exchange.counts["connects"] > 12
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_candle_is_closed_within_seven_seconds_whatever_else_is_asked(seed: int) -> None:
+    """Audits and replaced connections fall between a quiet candle's close and its confirmation."""
+    names = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+    setting = Setting(seed, 1_794_182_400_000 + 7_900 * seed, names, ("1m", "3m"), 0.0005, book_ticks=(3000,) * 3)
+    reads = (Read(420_000, "spot"),)
+    world = World(Schedule(setting=setting, seed=seed, reads=reads, connection_max_age=100.0, audit_every=12.0))
+
+    def look() -> None:
+        for series in world.process.store.klines.values():
+            following = series.following()
+            if following and world.line.now > world.line.start + 20_000:
+                late = world.line.now - next_open(series.interval, following)
+                assert late <= 7_000, f"{series.key} of {following} is open {late} ms after its close"
+
+    world.process.looked.append(look)
+    world.run()
