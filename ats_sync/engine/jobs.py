@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from ..errors import AtsSyncError
 from ..feeds import PRIORITY, Cause, Key
 from ..store.link import Link
 from ..venue.endpoints import Bucket, Request
@@ -45,7 +48,7 @@ class Fetch:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A fetch waiting for its turn."""
+    """A fetch from when it is put in line until it is over."""
 
     fetch: Fetch
     priority: tuple[int, int]
@@ -53,12 +56,38 @@ class Job:
     """The cause whose part of the limits it is paid from: of all who want it, the one for whom most is open."""
     cancelled: bool = False
     running: bool = False
+    """Whether it was taken out of line, to be sent or to pause."""
     for_engine: bool = False
     """Whether it is to be sent even if no reader waits for it."""
     deadline: float | None = None
     """The moment (steady) at which the last waiting reader gives up."""
-    tickets: list[object] = field(default_factory=list)
+    tickets: list[Ticket] = field(default_factory=list)
     """The waiting readers."""
+    joined: list[Fetch] = field(default_factory=list)
+    """What came to it while it was running: counts when it goes back in line."""
+    attempts: int = 0
+    """How often it was sent since ``began`` (steady)."""
+    began: float = 0.0
+    error: AtsSyncError | None = None
+    """Why its last attempt failed."""
+
+
+class Ticket:
+    """A reader's claim on the answer of a job. ``wake`` is called by whoever settles it, when no lock is held."""
+
+    __slots__ = ("deadline", "error", "job", "patience", "settled", "value", "wake")
+
+    def __init__(self, job: Job, deadline: float, patience: float, wake: Callable[[], None]) -> None:
+        self.job = job
+        self.deadline = deadline
+        self.patience = patience
+        self.wake = wake
+        self.settled = False
+        self.value: Any = None
+        self.error: AtsSyncError | None = None
+
+    def settle(self, value: Any, error: AtsSyncError | None) -> None:
+        self.value, self.error, self.settled = value, error, True
 
 
 class JobQueue:
@@ -87,20 +116,26 @@ class JobQueue:
             job = self._jobs[fetch.identity] = Job(fetch, priority, fetch.cause)
             self._push(job)
             return job, True
-        if not job.running:
-            # Not sent yet, so what the newcomer knows holds for the answer too.
-            hurried = priority < job.priority
-            base = fetch if hurried else job.fetch
-            latest = fetch if fetch.link is not None else job.fetch
-            job.fetch = replace(base, link=latest.link, epoch=latest.epoch)
-            richer = self.budget.richer(fetch.request, fetch.cause, job.payer)
-            if richer:
-                job.payer = fetch.cause
-            if hurried:
-                job.priority = priority
-            if hurried or richer:
-                self._push(job)
+        if job.running:
+            job.joined.append(fetch)
+        elif self._join(job, fetch):
+            self._push(job)
         return job, False
+
+    def _join(self, job: Job, fetch: Fetch) -> bool:
+        """Let a job that is in line serve another fetch, too. Returns whether that changes its place."""
+        # Not sent yet, so what the newcomer knows holds for the answer too.
+        priority = (PRIORITY[fetch.cause], fetch.order)
+        hurried = priority < job.priority
+        base = fetch if hurried else job.fetch
+        latest = fetch if fetch.link is not None else job.fetch
+        job.fetch = replace(base, link=latest.link, epoch=latest.epoch)
+        richer = self.budget.richer(fetch.request, fetch.cause, job.payer)
+        if richer:
+            job.payer = fetch.cause
+        if hurried:
+            job.priority = priority
+        return hurried or richer
 
     def _push(self, job: Job) -> None:
         heapq.heappush(self._heap_of(job), (job.priority, next(self._count), job))
@@ -140,7 +175,7 @@ class JobQueue:
             self.cancel(job)  # whoever waits for it will have given up before it is answered
             return True
         link = job.fetch.link
-        if link is not None and not link.up and job.fetch.cause is not Cause.READ:
+        if link is not None and not link.up and job.fetch.cause is not Cause.READ and not job.tickets:
             # It was to complete a stream that is gone; the engine asks again when it is back.
             self.cancel(job)
             return True
@@ -153,9 +188,12 @@ class JobQueue:
             del self._jobs[job.fetch.identity]
 
     def again(self, job: Job) -> None:
-        """Put a job that ran back in line (the host said to wait before it answered)."""
+        """Put a job that ran back in line, to be sent again; whoever came to it meanwhile counts now."""
         assert self.budget.guarded()
         job.running = False
+        joined, job.joined = job.joined, []
+        for fetch in joined:
+            self._join(job, fetch)
         self._push(job)
 
     def cancel(self, job: Job) -> None:

@@ -1,24 +1,22 @@
-"""Sending one fetch: budget, request, retries, and the merge of its answer."""
+"""Carrying out what a dispatcher hands out: one request, and the merge of its answer."""
 
 from __future__ import annotations
 
 import logging
 import math
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
-from ..engine.jobs import Fetch
+from ..engine.dispatch import Again, Dispatcher, Done, Send
 from ..engine.moment import Moment
-from ..errors import ConnectionFailed, NotRunning, RateLimited, RequestTimeout
+from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
 from ..feeds import Kind
 from ..logs import Sparing
 from ..store.absorb import absorb
 from ..store.market import MarketStore
-from ..transport.rest import Answer, RestClient, retrying
+from ..transport.rest import Answer, RestClient
 from .counters import Counters
 
 log = Sparing(logging.getLogger(__name__))
@@ -30,84 +28,74 @@ def moment(clock: Clock) -> Moment:
 
 
 class Courier:
-    """Carries fetches out on whichever thread calls. Shared by all of them; ``lock`` guards the budget."""
+    """Carries out one request at a time on whichever thread calls. Shared by all of them; the budget's lock guards the
+    dispatchers."""
 
-    def __init__(
-        self,
-        config: Config,
-        clock: Clock,
-        store: MarketStore,
-        budget: Budget,
-        counters: Counters,
-        lock: threading.Lock,
-        stop: threading.Event,
-    ) -> None:
+    def __init__(self, config: Config, clock: Clock, store: MarketStore, budget: Budget, counters: Counters) -> None:
         self._config = config
         self._clock = clock
         self._store = store
         self._budget = budget
         self._counters = counters
-        self._lock = lock
-        self._stop = stop
+        self._lock = budget.shared()
 
-    def carry(
-        self,
-        client: RestClient,
-        fetch: Fetch,
-        *,
-        deadline: float,
-        attempts: int,
-        paid: bool,
-        merge: Callable[[], bool] = lambda: True,
-    ) -> Any:
-        """Send, wait, merge; what was decoded. ``paid``: the first attempt is in the budget already.
-
-        ``merge`` is asked just before the answer is merged: a stopped manager's thread that wakes up late
-        must not touch the store any more. Raises a :class:`~ats_sync.errors.RequestError`.
-        """
-        unpaid = not paid
-        lead = 0.0  # of the wall clock over the steady one when the request was sent
-
-        def attempt() -> Answer:
-            nonlocal unpaid, lead
-            if unpaid:
-                self._pay(fetch, deadline)
-            unpaid = True
-            self._counters.request(fetch.cause)
-            left = deadline - self._clock.now()
-            lead = self._clock.lead()
-            unsent = lost = False
-            try:
-                return client.get(
-                    fetch.request.url(self._config),
-                    dict(fetch.request.params),
-                    headers=dict(fetch.request.headers),
-                    timeout=max(0.05, min(left, self._config.request_timeout)),
-                )
-            except ConnectionFailed as failure:
-                unsent = failure.unsent
-                raise
-            except RequestTimeout:
-                lost = True
-                raise
-            finally:
-                with self._lock:
-                    self._budget.ended(fetch.request, moment(self._clock), unsent=unsent, lost=lost)
-
+    def carry(self, client: RestClient, dispatcher: Dispatcher, send: Send) -> Done | Again:
+        """Send, wait for the answer, merge it, and say what follows."""
+        request = send.fetch.request
+        self.sending(send)
+        outcome: Answer | AtsSyncError
         try:
-            answer = retrying(attempt, deadline=deadline, clock=self._clock, stop=self._stop, attempts=attempts)
-        except RateLimited as error:
+            outcome = client.get(
+                request.url(self._config),
+                dict(request.params),
+                headers=dict(request.headers),
+                timeout=send.timeout,
+            )
+        except AtsSyncError as error:
+            outcome = error
+        except Exception as failure:
+            log.exception("request", "a request failed in an unforeseen way: %s", request)
+            outcome = RequestError(f"{request.path}: {failure!r}")
+        except BaseException:
+            # Ctrl-C on the thread of a caller: it may have been sent.
             with self._lock:
-                until = self._clock.now() + error.retry_at - self._clock.wall()
-                self._budget.block(fetch.request.host, until)
-            log.warning("rate limited", "%s; nothing is sent to the %s host before", error, fetch.request.host.value)
+                dispatcher.failed(send, RequestTimeout(f"{request.path}: interrupted"), moment(self._clock))
             raise
-        received = self._clock.now()
-        asked = self._clock.earliest_ms() - int((received - answer.sent_at) * 1000)
+        return self.delivered(dispatcher, send, outcome)
+
+    def sending(self, send: Send) -> None:
+        """Note that it is sent now."""
+        send.lead = self._clock.lead()
+        self._counters.request(send.fetch.cause)
+
+    def delivered(self, dispatcher: Dispatcher, send: Send, outcome: Answer | AtsSyncError) -> Done | Again:
+        """Take in what the network delivered, and say what follows."""
+        fetch, error = send.fetch, outcome
+        if isinstance(outcome, RateLimited):
+            log.warning("rate limited", "%s; nothing is sent to the %s host before", outcome, fetch.request.host.value)
+        elif isinstance(outcome, Answer):
+            try:
+                value = self._merge(dispatcher, send, outcome)
+            except AtsSyncError as failure:
+                error = failure
+            except Exception as failure:
+                log.exception("answer", "an answer could not be taken in: %s", fetch.request)
+                error = RequestError(f"{fetch.request.path}: {failure!r}")
+            else:
+                with self._lock:
+                    return dispatcher.done(send, value, moment(self._clock))
+        assert isinstance(error, AtsSyncError)
         with self._lock:
-            self._budget.answered(fetch.request, _used_weight(answer), moment(self._clock), answer.sent_at)
-        if not merge():
-            raise NotRunning("closed before the answer came")
+            return dispatcher.failed(send, error, moment(self._clock))
+
+    def _merge(self, dispatcher: Dispatcher, send: Send, answer: Answer) -> Any:
+        fetch, clock = send.fetch, self._clock
+        asked = clock.earliest_ms() - int((clock.now() - answer.sent_at) * 1000)
+        with self._lock:
+            dispatcher.answered(send, _used_weight(answer), answer.sent_at, moment(clock))
+            if dispatcher.closed:
+                # A stopped manager's thread that wakes up late must not touch the store any more.
+                raise NotRunning("closed before the answer came")
         value = absorb(
             self._store,
             fetch.key,
@@ -117,43 +105,15 @@ class Courier:
             link=fetch.link,
             from_id=fetch.from_id,
         )
-        self._learn(fetch, value, answer, lead)
+        self._learn(send, value, answer)
         return value
 
-    def _pay(self, fetch: Fetch, deadline: float) -> None:
-        while True:
-            with self._lock:
-                at = moment(self._clock)
-                free = self._budget.free_at(fetch.request, fetch.cause, at.steady)
-                if free <= at.steady:
-                    self._budget.spend(fetch.request, at, fetch.cause)
-                    return
-            if free > deadline:
-                raise self.too_late(fetch, free)
-            if self._clock.wait(self._stop, free - at.steady):
-                raise NotRunning("closed while waiting for budget")
-
-    def too_late(self, fetch: Fetch, free: float) -> RateLimited:
-        """The error for a request that may only be sent at ``free`` (steady), after its deadline."""
-        host = fetch.request.host
-        with self._lock:
-            blocked = self._budget.blocked_until(host, self._clock.now())
-        why = (
-            f"the exchange told this address to wait (HTTP 429 or 418 from the {host.value} host)"
-            if blocked is not None
-            else f"the budget of {fetch.request.bucket.value} is used up"
-        )
-        wait = max(0.0, free - self._clock.now())
-        return RateLimited(
-            f"{fetch.request.path} cannot be asked in time: {why}; again in {wait:.0f} s",
-            retry_at=self._clock.to_wall(free),
-        )
-
-    def _learn(self, fetch: Fetch, value: Any, answer: Answer, lead: float) -> None:
+    def _learn(self, send: Send, value: Any, answer: Answer) -> None:
+        fetch = send.fetch
         if fetch.key.kind is Kind.CLOCK:
             # The exchange wrote its time somewhere between sending and receiving.
             now, told = self._clock.now(), value / 1000.0
-            slept = max(0.0, self._clock.lead() - lead)
+            slept = max(0.0, self._clock.lead() - send.lead)
             self._clock.set_exchange(told + now - answer.received_at, told + now - answer.sent_at + slept)
         elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
             with self._lock:
