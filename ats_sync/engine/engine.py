@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from .obstacles import Obstacles
 from .quality import QualityMeter
 from .remedies import Remedy
 from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Upkeep
+
+log = logging.getLogger(__name__)
 
 SHARED = (
     Key(Kind.MARK),
@@ -67,6 +70,7 @@ class Engine(Guarded):
         self._frames_seen: dict[Link, tuple[int, float]] = {}
         self._lateness = Lateness()
         self._network_failed = False
+        self._hears_contracts = False  # whether !contractInfo was ever subscribed
         self.demand = Demand()
         self.listings = Listings(store)
         self.obstacles = Obstacles()
@@ -108,7 +112,7 @@ class Engine(Guarded):
             self._ask_for_listings(found.ask, at)
         for symbol in found.woken:
             self.upkeep.wake(symbol, at)
-        if not found.gone and not found.back:
+        if not found.gone and not found.back and not found.renewed:
             return
         kept = {symbol: why for symbol, why in store.delisted.items() if symbol not in found.back}
         store.delisted = {**kept, **dict.fromkeys(found.gone, "it no longer trades on the exchange; unwatch it")}
@@ -120,15 +124,33 @@ class Engine(Guarded):
                 self.upkeep.bury(key, "it no longer trades on the exchange")
                 if name is not None:
                     self.connections.unwant([name], at)
-            elif key.symbol in found.back:
-                self.upkeep.revive(key, at)
-                if name is not None:
-                    self.connections.want([(name, route_of(key))], at)
+        # What comes back may be another contract, even where nothing tells so.
+        self._begin_again((found.back | found.renewed) - found.gone, at)
+
+    def _begin_again(self, symbols: set[str], at: Moment) -> None:
+        """Follow these symbols as if they were followed for the first time: each is a new contract."""
+        keys = [key for key in self.upkeep.states if key.symbol in symbols and key.kind is not Kind.SPOT_KLINES]
+        if not keys:
+            return
+        log.info("%s: listed again; all that was known is forgotten", ", ".join(sorted(symbols)))
+        self.store.renew(keys, at.exchange)
+        self.upkeep.renew(keys, at)
+        self.quality.forget(symbols)
+        for key in keys if self.streams else ():
+            name = stream_of(key)
+            if name is not None and not self.connections.resubscribe(name, at):
+                self.connections.want([(name, route_of(key))], at)
 
     def _ask_for_listings(self, pause: float, at: Moment) -> None:
         if pause <= AT_ONCE:
             self.upkeep.again(LISTINGS, at, pause)
         self.upkeep.later(LISTINGS, at, pause)
+
+    def _contracts_acknowledged(self, at: Moment) -> None:
+        """Events may have been missed while there was no subscription."""
+        if self._hears_contracts:
+            self._ask_for_listings(AT_ONCE, at)
+        self._hears_contracts = True
 
     def opened(self, connection: int, link: Link, at: Moment) -> None:
         if (opened := self.connections.connections.get(connection)) is not None:
@@ -318,6 +340,8 @@ class Engine(Guarded):
             key = self._by_stream.get(name)
             if key is not None:
                 upkeep.acknowledged(key, link, at)
+                if key.kind is Kind.CONTRACTS:
+                    self._contracts_acknowledged(at)
         connections.live.clear()
         upkeep.tick(at)
         if upkeep.remedies.wanted:

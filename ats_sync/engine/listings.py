@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..store.market import MarketStore
 from ..store.values import Dated
 from ..venue.envelope import scan_event_time
-from ..venue.listings import ExchangeInfo, Phase
+from ..venue.listings import ContractEvent, ExchangeInfo, Phase, phase_of
 from ..venue.payload import DecodeError
 from .moment import Moment
 
@@ -53,6 +53,8 @@ class Findings:
 
     gone: set[str] = field(default_factory=set)
     back: set[str] = field(default_factory=set)
+    renewed: set[str] = field(default_factory=set)
+    """Those whose name belongs to another contract than before: nothing that is held of them counts any longer."""
     woken: set[str] = field(default_factory=set)
     """Those that were pending and now trade."""
     ask: float | None = None
@@ -74,6 +76,8 @@ class Listings:
         self._doubted = DOUBTED_FIRST
         self._after_burial = BURIED_FIRST
         self._most_served = 0
+        self._onboarded: dict[str, int] = {}
+        self._ended: set[str] = set()  # followed contracts of which the newest event tells that they have left
         self.pending: frozenset[str] = frozenset()
         """Followed contracts that are announced and have not traded yet."""
 
@@ -97,6 +101,8 @@ class Listings:
         followed = store.symbols
         phases = {symbol: store.phase(symbol) for symbol in followed | store.delisted.keys()}
         found.back = {symbol for symbol in store.delisted if phases[symbol] is not Phase.GONE}
+        for symbol in followed:
+            self._note_onboarded(symbol, info.value.onboarded.get(symbol, 0), found)
         pending = frozenset(symbol for symbol in followed if phases[symbol] is Phase.PENDING)
         found.woken = {symbol for symbol in self.pending - pending if phases.get(symbol) is not Phase.GONE}
         self.pending = pending
@@ -188,6 +194,7 @@ class Listings:
             phase = store.event_phase(event.symbol)
             if event.symbol not in store.symbols and event.symbol not in store.delisted:
                 continue
+            self._note_life(event, found)
             if phase in (Phase.TRADING, Phase.PAUSED) and event.symbol in store.delisted:
                 found.back.add(event.symbol)
         if events:
@@ -195,6 +202,22 @@ class Listings:
         self._look_at_tickers(found, at)
         self.pending -= found.woken
         return found
+
+    def _note_life(self, event: ContractEvent, found: Findings) -> None:
+        """Tell one contract from the next of its name: the one ends before the other is listed."""
+        if phase_of(event.status) is Phase.GONE:
+            self._ended.add(event.symbol)
+        elif event.symbol in self._ended:
+            self._ended.discard(event.symbol)
+            found.renewed.add(event.symbol)
+        self._note_onboarded(event.symbol, event.onboarded, found)
+
+    def _note_onboarded(self, symbol: str, onboarded: int, found: Findings) -> None:
+        known = self._onboarded.get(symbol, 0)
+        if onboarded > known:
+            self._onboarded[symbol] = onboarded
+            if known:
+                found.renewed.add(symbol)
 
     def _look_at_tickers(self, found: Findings, at: Moment) -> None:
         store = self._store
@@ -220,6 +243,8 @@ class Listings:
         for symbol in symbols:
             self._suspects.pop(symbol, None)
             self._refused.pop(symbol, None)
+            self._onboarded.pop(symbol, None)
+            self._ended.discard(symbol)
 
 
 def _time_of(frame: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,6 +79,11 @@ class QualityMeter:
         for symbol, sample in taken.items():
             samples = self._samples.setdefault(symbol, deque(maxlen=int(WINDOW / SAMPLE_EVERY) + 1))
             samples.append(sample)
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Count these symbols from zero."""
+        for symbol in symbols:
+            self._samples.pop(symbol, None)
 
     def judge(self, symbol: str, at: Moment) -> Quality:
         """The quality of a followed symbol up to now (KeyError for others)."""

@@ -82,6 +82,11 @@ class Remedies:
         """Its stream begins again, or is wanted no longer."""
         self.given_up.pop(key, None)
 
+    def renew(self, key: Key) -> None:
+        """Its name belongs to a new contract: what was told of the old one is no evidence."""
+        self.forget(key)
+        self._witnesses.forget(key.symbol)
+
     def _suspect(self, key: Key, reason: str, at: Moment) -> None:
         state, series = self._states.get(key), streamed(self._store, key)
         if state is None or series is None or state.link is None or state.dead:

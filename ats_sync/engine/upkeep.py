@@ -99,12 +99,13 @@ class Upkeep:
             if series is not None:
                 series.suspect(reason)  # should it come back, what is held is not to be trusted
 
-    def revive(self, key: Key, at: Moment) -> None:
-        """The exchange has it again."""
-        state = self.states.get(key)
-        if state is not None and state.dead:
-            state.dead = ""
-            self._agenda.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.REPAIR)
+    def renew(self, keys: Iterable[Key], at: Moment) -> None:
+        """Their names belong to new contracts, of which nothing is known yet."""
+        for key in keys:
+            epoch = self.states.pop(key).epoch
+            self.remedies.renew(key)
+            self.follow([key], at)
+            self.states[key].epoch = epoch + 1  # what is under way was asked of the old contract
 
     def again(self, key: Key, at: Moment, pause: float) -> None:
         """Ask again for what is polled, unless that was done less than ``pause`` seconds ago."""
@@ -278,6 +279,12 @@ class Upkeep:
                 state.reached = first
                 pause = 0.0 if progress else self._agenda.back_off(state, None)
                 self._agenda.schedule(state, at.steady + pause, state.mending)
+                return
+        elif key.kind is Kind.OPEN_INTEREST:
+            interest = self._store.open_interest.get((key.symbol, key.interval))
+            if interest is not None and not interest.asked():
+                # What came was asked of the contract that had the name before.
+                self._agenda.schedule(state, at.steady + self._agenda.back_off(state, None), state.mending)
                 return
         elif key.kind is Kind.DEPTH:
             depth = self._store.depths.get(key.symbol)

@@ -151,6 +151,10 @@ class Witnesses:
             if depth is not None and self._lags(symbol, known, depth, book, at):
                 yield depth.key, "its stream is silent though the book changes"
 
+    def forget(self, symbol: str) -> None:
+        """Forget all evidence about a symbol."""
+        self._symbols.pop(symbol, None)
+
     def _note_pause(self, at: Moment) -> None:
         """Tell readers up to when the streams were watched.
 

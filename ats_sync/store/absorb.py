@@ -31,9 +31,11 @@ def absorb(
     """Decode the answer that was asked for at exchange time ``asked`` (ms) and merge it, where it is followed.
 
     Returns what was decoded, for those who wait for it: shared, not to be changed. ``limit`` is the number
-    of newest rows asked for, 0 where a range was asked for (then nothing is merged). Raises
-    :class:`~ats_sync.errors.MalformedAnswer`.
+    of newest rows asked for, 0 where a range was asked for: then nothing is merged. Nor is what was asked for while
+    the name belonged to another contract. Raises :class:`~ats_sync.errors.MalformedAnswer`.
     """
+    if asked < store.renewed.get(key.symbol, 0):
+        limit = 0
     try:
         return _absorb(store, key, body, asked, limit, link, from_id)
     except DecodeError as error:

@@ -63,6 +63,9 @@ class MarketStore:
         self.listings: AnswerCache[ExchangeInfo] = AnswerCache(FEEDS[Kind.LISTINGS].kept, now=now, most=1)
         self.delisted: dict[str, str] = {}
         """Symbols that were followed and have left the exchange, and what to say about it."""
+        self.renewed: dict[str, int] = {}
+        """Since when (exchange ms) what is held of a symbol is held of a new contract; what was asked for before is
+        of the old one."""
         self._lock = threading.Lock()  # guards the replacement of the dictionaries and the counter below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
         self.klines: dict[tuple[str, str], KlineSeries] = {}
@@ -99,12 +102,7 @@ class MarketStore:
             shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {key.kind for key in added}}
             sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
             for key in added:
-                series = self._begin(key, depth)
-                shelves[key.kind][_place(key)] = series
-                name = stream_of(key)
-                if name is not None and not isinstance(series, OpenInterestSeries):
-                    market = Kind.SPOT_KLINES if key.kind is Kind.SPOT_KLINES else Kind.KLINES
-                    sinks[market][_sign(name)] = series.ingest
+                self._shelve(key, self._begin(key, depth), shelves, sinks)
             self._replace(shelves, sinks)
         return added
 
@@ -138,6 +136,35 @@ class MarketStore:
                     sinks[market].pop(_sign(name), None)
             self._replace(shelves, sinks)
         return gone
+
+    def renew(self, keys: Iterable[Key], now: int) -> None:
+        """Begin these series again, with nothing of the contract that bore the name until now (exchange ms)."""
+        with self._lock:
+            held = [series for key in keys if (series := self.get(key)) is not None]
+            shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {series.key.kind for series in held}}
+            sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
+            symbols = {series.key.symbol for series in held}
+            self.renewed = {**self.renewed, **dict.fromkeys(symbols, now)}
+            for old in held:
+                if isinstance(old, KlineSeries):
+                    old.forget_decoded()
+                depth = old.depth if isinstance(old, (KlineSeries, OpenInterestSeries)) else 0
+                self._shelve(old.key, self._begin(old.key, depth), shelves, sinks)
+            self._replace(shelves, sinks)
+        for symbol in symbols:
+            self.marks.forget(symbol)
+            self.quotes.forget(symbol)
+            self.tickers.forget(symbol)
+
+    @staticmethod
+    def _shelve(
+        key: Key, series: Series, shelves: dict[Kind, dict[Any, Any]], sinks: dict[Kind, dict[bytes, Sink]]
+    ) -> None:
+        shelves[key.kind][_place(key)] = series
+        name = stream_of(key)
+        if name is not None and not isinstance(series, OpenInterestSeries):
+            market = Kind.SPOT_KLINES if key.kind is Kind.SPOT_KLINES else Kind.KLINES
+            sinks[market][_sign(name)] = series.ingest
 
     def _replace(self, shelves: dict[Kind, dict[Any, Any]], sinks: dict[Kind, dict[bytes, Sink]]) -> None:
         for kind, shelf in shelves.items():

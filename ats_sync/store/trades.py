@@ -148,7 +148,8 @@ class TradeRing:
             no_more = len(found) < limit and found[-1].id >= self.last_id()
         else:
             no_more = from_id < found[0].id <= oldest
-        if no_more or found[0].id == 0:
+        no_more = no_more or found[0].id == 0
+        if no_more:
             self.complete = True
         run: list[bytes] = []
         first = found[0].id
@@ -162,6 +163,10 @@ class TradeRing:
                     first = trade.id
                 run.append(trade_text(trade))
             self._insert(self._segment(first, run))
+            if no_more:
+                # What is older cannot be joined any more: the exchange has forgotten what was between, or the trades
+                # are those of a contract that had the name before.
+                self._segments = [segment for segment in self._segments if segment.after > found[0].id]
             self._trim()
 
     def _insert(self, added: _Segment) -> None:

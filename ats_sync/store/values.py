@@ -71,6 +71,12 @@ class MarkBoard:
         """Exchange time (ms) at which REST was last asked for all symbols, 0 for never."""
         return self._polled
 
+    def forget(self, symbol: str) -> None:
+        """Forget the mark of a symbol whose name now belongs to another contract."""
+        self._decode_pending()
+        with self._lock:
+            self._marks.pop(symbol, None)
+
     def _decode_pending(self) -> None:
         while self._pending:
             with self._lock:

@@ -27,7 +27,7 @@ class TickerBoard:
         self._answers: deque[tuple[int, dict[str, int]]] = deque(maxlen=MOST_PENDING)
         self.listed: frozenset[str] = frozenset()
         """The symbols of the newest REST answer."""
-        # Filled by take() alone, which one thread calls; others only look a symbol up.
+        # Changed by take() and forget() alone, which one thread calls; others only look a symbol up.
         self.seen: dict[str, int] = {}
         """Exchange time (ms) of the newest streamed ticker of each symbol."""
         self.traded: dict[str, int] = {}
@@ -67,6 +67,11 @@ class TickerBoard:
             self._note(as_of, told)
         return sorted(sightings, key=lambda sighting: sighting[0])
 
+    def forget(self, symbol: str) -> None:
+        """Forget what was told of a symbol whose name now belongs to another contract."""
+        for told in (self.seen, self.traded, self._last):
+            told.pop(symbol, None)
+
     def _note(self, as_of: int, told: dict[str, int]) -> None:
         """Remember who was seen and who has traded since the array before, which told of every change until then."""
         last, before = self._last, self._as_of
@@ -99,6 +104,11 @@ class QuoteBoard:
                 held is not None and (update_id >= held[0] or counts_anew(event, scan_event_time(held[1])))
             ):
                 self._newest[symbol] = (update_id, frame)
+
+    def forget(self, symbol: str) -> None:
+        """Forget the quotes of a symbol whose name now belongs to another contract."""
+        with self._lock:
+            self._newest.pop(symbol, None)
 
     def get(self, symbol: str) -> tuple[int, bytes] | None:
         """``(update id, frame)`` of a symbol's newest quotes."""

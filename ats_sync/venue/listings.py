@@ -134,6 +134,8 @@ class ContractEvent:
     symbol: str
     status: str
     time: int
+    onboarded: int = 0
+    """When (exchange ms) it began or begins to trade, 0 where that is not told."""
 
 
 def stream_contract(frame: bytes) -> ContractEvent | None:
@@ -141,7 +143,9 @@ def stream_contract(frame: bytes) -> ContractEvent | None:
     data = frame_data(frame)
     if is_coin_margined(data):
         return None
-    return ContractEvent(text_of(field(data, "s")), text_of(field(data, "cs")), whole(field(data, "E")))
+    symbol, status, event = text_of(field(data, "s")), text_of(field(data, "cs")), whole(field(data, "E"))
+    onboarded = data.get("ot")
+    return ContractEvent(symbol, status, event, onboarded if type(onboarded) is int else 0)
 
 
 def server_time(body: bytes) -> int:

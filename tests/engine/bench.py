@@ -48,10 +48,17 @@ def touch(number: int) -> str:
 class TinySymbol:
     """One contract: a minute has ``busy`` trades, spread evenly; its other candles follow from the minutes."""
 
-    def __init__(self, name: str, minutes: list[int], *, first_trade: int = FIRST_TRADE) -> None:
+    def __init__(
+        self,
+        name: str,
+        minutes: list[int],
+        *,
+        first_trade: int = FIRST_TRADE,
+        began: int = MIDNIGHT - HISTORY * MINUTE,
+    ) -> None:
         self.name = name
         self.first_trade = first_trade
-        self.truth = Truth("1m", MIDNIGHT - HISTORY * MINUTE, minutes)
+        self.truth = Truth("1m", began, minutes)
         self.trades = [self.truth.told_at(i, n) for i, count in enumerate(minutes) for n in range(1, count + 1)]
         """When each trade happened; the ids count from ``first_trade``."""
 
@@ -164,6 +171,8 @@ class Bench:
         self.unlisted: set[str] = set()
         self.statuses: dict[str, str] = {}
         """What exchangeInfo says of these symbols, whatever they do."""
+        self.onboarded: dict[str, int] = {}
+        """What it says of when they began to trade (exchange ms), where it says so."""
         self.acknowledges: Callable[[str], bool] = lambda stream: True
         self.refuses = False
         self.links: dict[int, Link] = {}
@@ -183,6 +192,14 @@ class Bench:
         keys = self.store.follow(keys_of(symbols, intervals, periods))
         shared = [*SHARED, *(WITNESSES if self.engine.streams else ())]
         self.engine.follow([*shared, *keys], self.at())
+
+    def replace(self, young: TinySymbol) -> None:
+        """From now on the name belongs to this contract."""
+        name = b'"%s"' % young.name.encode()
+        kept = [each for each in self._tape[self._tape_at :] if name not in each[2]()]
+        self._tape = sorted([*kept, *young.tape()], key=lambda each: each[0])
+        self._tape_at = bisect.bisect_right(self._tape, self.exchange(), key=lambda each: each[0])
+        self.symbols[young.name] = young
 
     # --- time ----------------------------------------------------------------------------------------------
 
@@ -353,7 +370,8 @@ class Bench:
             Kind.TICKERS: lambda: compact([{"symbol": n, "lastId": self.symbols[n].last_trade(now)} for n in names]),
             Kind.LISTINGS: lambda: compact(
                 samples.exchange_info(
-                    {n: "SETTLING" if n in self.unlisted else "TRADING" for n in self.symbols} | self.statuses
+                    {n: "SETTLING" if n in self.unlisted else "TRADING" for n in self.symbols} | self.statuses,
+                    onboarded=self.onboarded,
                 )
             ),
         }[key.kind]()

@@ -11,7 +11,8 @@ from ats_sync.feeds import Kind
 from ats_sync.venue.listings import Phase
 
 from ..venue import samples
-from .bench import Bench, deep, failing
+from ..venue.samples import MINUTE
+from .bench import BEGAN, FIRST_TRADE, Bench, TinySymbol, deep, failing
 
 UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
 
@@ -167,3 +168,79 @@ def test_a_pending_contract_holds_nobody_up_and_goes_live_with_its_first_trade()
     tell(bench, "NEWUSDT", "TRADING")
     assert bench.run(10, until=bench.all_live), bench.lacking()
     assert bench.agrees("NEWUSDT")
+
+
+def relist(bench: Bench, name: str) -> TinySymbol:
+    """Another contract with the name of one of the bench begins to trade now, with ids and candles of its own."""
+    bench.run(60 - bench.exchange() % MINUTE / 1000 + 0.5)
+    began = bench.exchange() - bench.exchange() % MINUTE
+    young = TinySymbol(name, [7] * 20, first_trade=77, began=began)
+    bench.replace(young)
+    return young
+
+
+def held_of_old(bench: Bench, name: str, young: TinySymbol) -> bool:
+    """Whether anything that is held is older than the new contract."""
+    series = bench.store.klines[(name, "1m")]
+    rows = series.rows(100, None, exact=True)
+    trades = bench.store.trades[name].read(100)
+    interest = bench.store.open_interest[(name, "1h")]
+    return (
+        any(row[0] < young.truth.opens[0] for row in rows)
+        or any(trade.id >= FIRST_TRADE for trade in trades)
+        or 0 < interest.asked() < young.truth.opens[0]
+    )
+
+
+@pytest.mark.parametrize("how", ["an end and a beginning", "another onboard date", "only exchangeInfo", "buried"])
+def test_a_contract_that_is_listed_under_the_name_of_another_begins_again(how: str) -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.onboarded = {"BUSDT": BEGAN}
+    bench.warm()
+    if how == "buried":
+        bench.unlisted = {"BUSDT"}
+        tell(bench, "BUSDT", "SETTLING")
+        bench.dropped = lambda stream, frame: b"BUSDT" in frame
+        assert bench.run(10, until=lambda: "BUSDT" in bench.store.delisted)
+        bench.unlisted, bench.dropped = set(), lambda stream, frame: False
+    young = relist(bench, "BUSDT")
+    if how != "an end and a beginning":
+        bench.onboarded = {"BUSDT": bench.exchange()}
+    if how == "only exchangeInfo":
+        ask(bench)
+    elif how == "another onboard date":
+        frame = samples.contract_frame("BUSDT", "TRADING", event=bench.exchange(), onboarded=bench.exchange())
+        bench.deliver("!contractInfo", frame)
+    else:
+        tell(bench, "BUSDT", "SETTLING")
+        tell(bench, "BUSDT", "TRADING")
+    assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
+    assert not held_of_old(bench, "BUSDT", young)
+    assert bench.store.trades["BUSDT"].standing().complete
+    assert bench.store.open_interest[("BUSDT", "1h")].asked() >= bench.store.renewed["BUSDT"]
+    assert "AUSDT" not in bench.store.renewed
+
+
+def test_what_was_asked_of_the_old_contract_is_not_merged_into_the_new_one() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.warm()
+    asked = bench.exchange()
+    (_, fetch), *_ = bench.of(Kind.KLINES, symbol="BUSDT")
+    old = bench.answer(fetch, asked)
+    young = relist(bench, "BUSDT")
+    tell(bench, "BUSDT", "SETTLING")
+    tell(bench, "BUSDT", "TRADING")
+    bench.run(1)
+    bench.receive(fetch, old, asked)
+    assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
+    assert not held_of_old(bench, "BUSDT", young)
+
+
+def test_listings_are_asked_for_again_where_events_may_have_been_missed() -> None:
+    bench = Bench([deep("AUSDT", 30)])
+    bench.warm()
+    since = bench.seconds
+    bench.cut_route()
+    assert bench.run(20, until=bench.all_live)
+    bench.run(2)
+    assert len(bench.of(Kind.LISTINGS, since=since)) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MINUTE = 60_000
@@ -173,8 +173,11 @@ def open_interest_row(stamp: int, value: str = "10659.509", symbol: str = "BTCUS
     }  # fmt: skip
 
 
-def exchange_info(symbols: dict[str, str], *, weight: int = 2400) -> dict[str, Any]:
-    """``symbols``: name → status."""
+def exchange_info(
+    symbols: dict[str, str], *, weight: int = 2400, onboarded: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """``symbols``: name → status; ``onboarded``: name → ms."""
+    began = {name: {"onboardDate": at} for name, at in (onboarded or {}).items()}
     return {
         "timezone": "UTC",
         "serverTime": MIDNIGHT,
@@ -182,13 +185,13 @@ def exchange_info(symbols: dict[str, str], *, weight: int = 2400) -> dict[str, A
             {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight},
             {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
         ],
-        "symbols": [{"symbol": name, "status": status} for name, status in symbols.items()],
+        "symbols": [{"symbol": name, "status": status, **began.get(name, {})} for name, status in symbols.items()],
     }
 
 
-def contract_frame(symbol: str, status: str, *, event: int = MIDNIGHT) -> bytes:
+def contract_frame(symbol: str, status: str, *, event: int = MIDNIGHT, onboarded: int = MIDNIGHT - 100 * DAY) -> bytes:
     data = {
         "e": "contractInfo", "E": event, "s": symbol, "ps": symbol, "ct": "PERPETUAL", "dt": 4133404800000,
-        "ot": event - DAY, "cs": status, "st": 1,
+        "ot": onboarded, "cs": status, "st": 1,
     }  # fmt: skip
     return frame("!contractInfo", data)

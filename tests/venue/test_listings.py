@@ -96,5 +96,6 @@ def test_an_event_about_a_contract() -> None:
     event = stream_contract(samples.contract_frame("NEWUSDT", "PENDING_TRADING", event=MIDNIGHT))
     assert event is not None
     assert (event.symbol, event.status, event.time) == ("NEWUSDT", "PENDING_TRADING", MIDNIGHT)
+    assert event.onboarded == MIDNIGHT - 100 * samples.DAY
     coin_margined = samples.contract_frame("BTCUSD_PERP", "TRADING").replace(b'"st":1', b'"st":2')
     assert stream_contract(coin_margined) is None
