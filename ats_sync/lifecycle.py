@@ -14,7 +14,13 @@ from .engine.engine import SHARED, WITNESSES
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import Key
 from .reads.reads import Reads
-from .reentry import hand_over, interrupts_itself, refuse_reentry
+from .reentry import (
+    hand_over,
+    hand_over_from_finalizer,
+    interrupts_itself,
+    refuse_reentry,
+    take_left_over,
+)
 from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
@@ -39,7 +45,10 @@ def _nothing(key: Key) -> None:
 
 
 class Lifecycle:
-    """At most one runtime at a time, each launch with an empty store; without one, reads ask REST directly."""
+    """At most one runtime at a time, each launch with an empty store; without one, reads ask REST directly.
+
+    Neither this nor anything that its threads refer to may refer to the manager, which is closed when it is collected.
+    """
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
@@ -96,6 +105,7 @@ class Lifecycle:
         Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
         refuse_reentry()
+        take_left_over()
         check_reachable(self._config)
         with self.lock:
             if self.runtime is not None and not self.runtime.stopped:
@@ -192,6 +202,17 @@ class Lifecycle:
             hand_over(self._close)
         else:
             self._close()
+
+    def abandon(self) -> None:
+        """Close soon, on a thread of its own: nobody refers to the manager any more. Called by its finalizer, on any
+        thread and with any lock taken, so it takes none and does not wait."""
+        if self.running or self._direct.connected:
+            hand_over_from_finalizer(self._close_collected)
+
+    def _close_collected(self) -> None:
+        if self.running:
+            log.info("a DataManager that nobody refers to any more is closed")
+        self._close()
 
     def _close(self) -> None:
         with self.lock:

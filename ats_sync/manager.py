@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -44,6 +45,9 @@ class DataManager:
     ``enable_websocket=False`` uses REST alone. Reads return what the caller owns, raise an error of
     :mod:`ats_sync.errors`, and take ``max_age`` (seconds) to tighten the freshness bound of their kind
     (0: always ask REST).
+
+    A manager that nothing refers to any more is closed by the garbage collector; keep a reference while its data is
+    of use.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class DataManager:
         self.clock = clock if clock is not None else Clock()
         self._life = Lifecycle(self.config, self.clock)
         self._following = Following(self.config, self.clock, self._life, checked, intervals)
+        # At the end of the interpreter there is nothing to close: the threads are daemons.
+        weakref.finalize(self, self._life.abandon).atexit = False
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -184,11 +190,12 @@ class DataManager:
     def rest_shaped(self) -> RestShaped:
         """The same reads in the exact shape of the exchange's REST answers (decimals as strings).
 
-        While the manager does not run, each of its calls is one budgeted request on the calling thread.
+        While the manager does not run, each of its calls is one budgeted request on the calling thread. It keeps the
+        manager alive.
         """
         life = self._life
         life.warn_if_forked()
-        return RestShaped(life.patient_reads, self.config, live=self.running, want=self._following.demand)
+        return RestShaped(life.patient_reads, self.config, live=self.running, want=self._following.demand, keeps=self)
 
     def autostart(self) -> DataManager:
         """Start in the background, without waiting and with nothing to follow but what will be read in the old shape.

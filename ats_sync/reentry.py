@@ -1,8 +1,9 @@
-"""Whether a call came from a signal handler that interrupted one of ours, whose locks are then never released for it.
+"""Calls that come in the middle of another call of ours, whose locks are not released for them.
 
 Python runs signal handlers between two instructions of the main thread. What that thread was doing waits until the
 handler returns, and so does every lock it has taken. Looking at the stack finds it out without a mark that each
-read would have to set.
+read would have to set. The garbage collector likewise calls a finalizer on whichever thread it runs on, ours among
+them, with any lock taken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import _thread
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from types import FrameType
 
@@ -64,14 +66,47 @@ def refuse_reentry() -> None:
         )
 
 
-def hand_over(work: Callable[[], None]) -> None:
-    """Let a thread named ``ats-close`` do it, without waiting; the interpreter waits for it before it ends."""
+def hand_over(work: Callable[[], None], *, daemon: bool = False) -> None:
+    """Let a thread named ``ats-close`` do it, without waiting; the interpreter waits for it before it ends, unless it
+    is a ``daemon``. Raises RuntimeError where no thread can be started."""
 
     def begin() -> None:
         try:
-            threading.Thread(target=work, name="ats-close", daemon=False).start()
+            threading.Thread(target=work, name="ats-close", daemon=daemon).start()
         except RuntimeError:  # no further thread, or the interpreter shuts down: this one serves too
             work()
 
     # Not Thread.start() here: the interrupted call may be in it, and its module has one lock for all starts.
     _thread.start_new_thread(begin, ())
+
+
+_left_over: deque[Callable[[], None]] = deque()
+"""What finalizers have handed over and no thread has taken yet."""
+
+
+def hand_over_from_finalizer(work: Callable[[], None]) -> None:
+    """As :func:`hand_over`, from a finalizer: takes no lock, raises nothing, and lets the interpreter end meanwhile.
+
+    Where no thread can be started now, :func:`take_left_over` makes up for it.
+    """
+    _left_over.append(work)
+    take_left_over()
+
+
+def take_left_over() -> None:
+    """Let a thread do what finalizers have left over, if there is anything."""
+    if not _left_over:
+        return
+    try:
+        hand_over(_work_off, daemon=True)
+    except RuntimeError:
+        return  # no further thread: the next launch or finalizer tries again
+
+
+def _work_off() -> None:
+    while True:
+        try:
+            work = _left_over.popleft()
+        except IndexError:
+            return
+        work()

@@ -68,13 +68,21 @@ class RestShaped:
     """
 
     def __init__(
-        self, reads: Reads, config: Config, *, live: bool, want: Callable[[Key, int], None] = lambda key, depth: None
+        self,
+        reads: Reads,
+        config: Config,
+        *,
+        live: bool,
+        want: Callable[[Key, int], None] = lambda key, depth: None,
+        keeps: object = None,
     ) -> None:
         self._reads = reads
         self._config = config
         self._live = live
         self._want = want
         """Told of every series that is read, with the rows asked for: it is followed from then on."""
+        self._keeps = keeps
+        """The manager, which would be collected and closed without a reference."""
 
     def klines(
         self, symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None

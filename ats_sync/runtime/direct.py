@@ -75,6 +75,11 @@ class DirectRequests:
         with self._lock:
             return self._budget.usage(bucket, self._clock.now())
 
+    @property
+    def connected(self) -> bool:
+        """Whether connections are kept. Takes no lock."""
+        return bool(self._clients)
+
     def close(self) -> None:
         """Close the connections that are kept."""
         with self._lock:
