@@ -23,6 +23,7 @@ from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import counts_anew
 from ..store.trades import TradeRing
+from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
 from .moment import Moment
@@ -181,9 +182,11 @@ class Witnesses:
                 continue
             before, last = known.ticker
             if as_of > before:
-                known.ticker = (as_of, trade)
-                if trade < last and counts_anew(as_of, before):
+                if trade < last:
+                    if not counts_anew(as_of, before):
+                        continue  # a replica that lags, or a new count: the next one tells
                     known.forget_trades()  # what was told bears the ids of an old count
+                known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have told of it.
                     known.learn([(trade, max(before - TICKER_LATE, unchanged_until))], at.steady)
@@ -201,10 +204,14 @@ class Witnesses:
                 told.append((trade, event - TOLD_WITHIN))
         known.learn(told, at.steady)
         best = known.ripe(at.steady)
+        best_seen = at.exchange - (at.steady - best.seen) * 1000
+        if 0 <= ring_trade < best.trade and counts_anew(traded, round(best_seen)):
+            # It traded after that was told, and yet with a lower id: a new count.
+            known.forget_trades()
+            return
         ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         if ring is not None and ring_silent:
             yield ring.key, SILENT
-        best_seen = at.exchange - (at.steady - best.seen) * 1000
         for series, (trade, event, answered) in zip(klines, heard, strict=True):
             state = self._states.get(series.key)
             subscribed = state.subscribed if state is not None else at.exchange
@@ -239,11 +246,11 @@ class Witnesses:
 
     def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
         quote = self._store.quotes.get(symbol)
-        if quote is None or quote[0] <= book.update_id():
+        if quote is None or quote[0] <= book.update_id() or _is_later(book.standing().event, quote[1]):
             known.quote = (-1, 0.0)
             return ""
         update_id, frame = quote
-        if known.quote[0] <= book.update_id():
+        if known.quote[0] <= book.update_id() or known.quote[0] > update_id:
             known.quote = (update_id, at.steady)
         if at.steady - known.quote[1] < BOOK_GRACE or not _current(book.standing().link, at):
             return ""
@@ -261,12 +268,22 @@ class Witnesses:
     def _lags(self, symbol: str, known: _Symbol, depth: DepthBook, book: BookSeries | None, at: Moment) -> bool:
         """Whether a full book has for a while not come to an update id that other streams have told."""
         quote = self._store.quotes.get(symbol)
-        told = max(quote[0] if quote is not None else -1, book.newest_frame if book is not None else -1)
+        told = book.newest_frame if book is not None else -1
+        if quote is not None and quote[0] > told and not _is_later(depth.standing().event, quote[1]):
+            told = quote[0]
         lacking, since = known.depth
-        if depth.update_id() >= lacking:
+        if depth.update_id() >= lacking or told < lacking:
             # What was lacking has come; what is newer may just be on its way.
             lacking, since = known.depth = (told, at.steady) if told > depth.update_id() else (-1, 0.0)
         return lacking >= 0 and at.steady - since > DEPTH_GRACE and _current(depth.standing().link, at)
+
+
+def _is_later(event: int, quotes: bytes) -> bool:
+    """Whether what happened at ``event`` (exchange ms) surely came after these quotes, whatever their ids."""
+    try:
+        return counts_anew(event, scan_event_time(quotes))
+    except DecodeError:
+        return False
 
 
 def _current(link: Link | None, at: Moment) -> bool:

@@ -217,6 +217,12 @@ class Commands:
     def halt_history(self, symbol: str, start: int, stop: int) -> None:
         self._server.change_market("halt_history", symbol=symbol, start=start, stop=stop)
 
+    def restart_ids(self, symbol: str | None) -> None:
+        self._server.change_market("restart_ids", symbol=symbol)
+
+    def recompute_candle(self, symbol: str) -> None:
+        self._server.change_market("recompute_candle", symbol=symbol)
+
     def delist(self, symbol: str, status: str) -> None:
         self._server.change_market("delist", symbol=symbol, status=status)
 

@@ -322,6 +322,16 @@ class Controls(ABC):
         every interval: the hole that a halt of trading leaves. Its trades stay as they are."""
         self._call("halt_history", symbol=symbol, start=start, stop=stop)
 
+    def restart_ids(self, symbol: str | None = None) -> None:
+        """The update ids and trade ids of a symbol (None: of all) count from low numbers on, in streams and REST
+        alike; ``aggTrades`` no longer knows the trades before. As after a reset of a test network."""
+        self._call("restart_ids", symbol=symbol)
+
+    def recompute_candle(self, symbol: str) -> None:
+        """The symbol's open candles have fewer trades from now on: the exchange has taken back nine tenths of the
+        newest minute (ValueError where that has fewer than ten). The next trade tells it on the streams."""
+        self._call("recompute_candle", symbol=symbol)
+
     def delist(self, symbol: str, status: str = "SETTLING") -> None:
         """The symbol leaves the exchange now: exchangeInfo shows this status, ``!contractInfo`` tells of it, and its
         row rests in the mark stream (setting ``resting_marks``)."""

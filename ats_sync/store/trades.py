@@ -111,6 +111,8 @@ class TradeRing:
                         if link is self._awaited:
                             self._awaited, self._begun_with = None, number
                         return self._gap_notice
+                    # What does not count must not make later ones of the new count look as if nothing were between.
+                    self._event = known
                     if number >= newest.first:
                         return None
                 else:

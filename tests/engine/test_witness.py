@@ -12,9 +12,11 @@ from ats_sync.engine.witness import GRACE, LINK_CURRENT, LOOK_EVERY, PAUSE, REGA
 from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.venue.books import book_snapshot
 
+from ..store.depth_market import diff_data
 from ..venue import samples
-from ..venue.samples import HOUR, MIDNIGHT, frame
+from ..venue.samples import HOUR, MIDNIGHT, compact, frame
 
 SYMBOL = "AUSDT"
 TRADES = Key(Kind.TRADES, SYMBOL)
@@ -318,3 +320,35 @@ def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspe
         series._answered = court.ms()
     court.suspects(1.0)
     assert court.witnesses.unsure == []
+
+
+def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_numbers_again(court: Court) -> None:
+    court.store.follow([Key(Kind.DEPTH, SYMBOL)])
+    depth = court.store.depths[SYMBOL]
+    public = Link(2, "public", MIDNIGHT / 1000)
+
+    def tell(number: int) -> None:
+        court.trade(number)
+        court.kline("1m", number)
+        court.kline("1h", number)
+        court.tickers(number)
+        court.book(number * 10)
+        last, previous = number * 10, (number - 1) * 10
+        data = diff_data(previous + 1, last, previous, [], [], court.ms()) | {"s": SYMBOL}
+        court.store.ingest([frame("ausdt@depth@100ms", data)], public)
+
+    court.tickers(1_000_000)
+    tell(1_000_001)
+    court.quotes(10_000_011, quantity=7)
+    depth.merge_rest(book_snapshot(compact(samples.rest_book(10_000_010, event=court.ms()))), public, 1000)
+    depth.go_live(public)
+    list(court.looks(3.0))
+    suspected: list[tuple[float, Key]] = []
+    for number in range(5, 40):
+        tell(number)
+        suspected += court.looks(0.5)
+        public.proved(court.ms() / 1000, court.ms() / 1000)
+    began = 13.0
+    assert [key for second, key in suspected if second > began + 3.0] == []
+    assert court.store.trades[SYMBOL].last_id() == 39
+    assert depth.update_id() == 390

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -117,3 +118,52 @@ def test_a_delisted_symbols_truth_is_an_error(own: SimulatedExchange) -> None:
     own.delist("BTCUSDT")
     with pytest.raises(ApiError):
         own.rest("/fapi/v1/depth", symbol="BTCUSDT")
+
+
+def test_ids_that_begin_again(own: SimulatedExchange) -> None:
+    book, changes, trades = "btcusdt@depth20@100ms", "btcusdt@depth@100ms", "btcusdt@aggTrade"
+    with stream(own, "/public/stream", book, changes) as public, stream(own, "/market/stream", trades) as market:
+        before = public.data(book)["u"], public.data(changes)["u"], market.data(trades)["a"]
+        rows = own.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1h", limit=5)[:-1]
+        own.restart_ids("BTCUSDT")
+        for number, name, client, field in (
+            (before[0], book, public, "u"),
+            (before[1], changes, public, "u"),
+            (before[2], trades, market, "a"),
+        ):
+            until(lambda: client.data(name)[field] < number / 1_000)  # noqa: B023
+        first, second = public.data(changes), public.data(changes)
+        assert second["pu"] == first["u"] < second["U"] <= second["u"]
+        shown = own.rest("/fapi/v1/depth", symbol="BTCUSDT", limit=5)
+        assert second["u"] <= shown["lastUpdateId"] < before[0] / 1_000
+        newest = own.rest("/fapi/v1/aggTrades", symbol="BTCUSDT", limit=1000)
+        assert newest[-1]["a"] < before[2] / 1_000
+        assert [trade["a"] for trade in newest] == list(range(newest[0]["a"], newest[-1]["a"] + 1))
+        assert own.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1h", limit=5)[:-1] == rows
+        other = own.rest("/fapi/v1/depth", symbol="ETHUSDT", limit=5)["lastUpdateId"]
+        assert other > 1_000_000, "another symbol counts on"
+
+
+def test_an_open_candle_that_is_recomputed() -> None:
+    with SimulatedExchange(["ETHUSDT"], seed=2, in_thread=True, start=before_turn("1m", 50.0), activity=1e-6) as own:
+
+        def row(interval: str) -> list[Any]:
+            found: list[Any] = own.rest("/fapi/v1/klines", symbol="ETHUSDT", interval=interval, limit=1)[0]
+            return found
+
+        for _ in range(30):
+            own.trade("ETHUSDT")
+        name = "ethusdt@kline_1h"
+        with stream(own, "/market/stream", name) as client:
+            minute, hour = row("1m"), row("1h")
+            own.recompute_candle("ETHUSDT")
+            assert row("1m")[8] == minute[8] // 10
+            assert hour[8] - row("1h")[8] == minute[8] - minute[8] // 10
+            assert row("1h")[:5] == hour[:5]
+            left = row("1h")[8]
+            own.trade("ETHUSDT")
+            assert client.data(name)["k"]["n"] == left + 1
+        while row("1m")[8] >= 10:
+            own.recompute_candle("ETHUSDT")
+        with pytest.raises(ValueError, match="fewer than ten trades"):
+            own.recompute_candle("ETHUSDT")

@@ -162,3 +162,21 @@ def test_the_closed_candles_of_a_contract_that_had_the_name_before_are_forgotten
     series.merge_rest(new.texts(now), now, 499)
     assert series.rows(100, None, exact=True) == new.rest(now)
     assert series.complete
+
+
+def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> None:
+    ring = TradeRing("BTCUSDT", 100)
+    ring.merge_rest(trade_answer(5_000, 5_020, MIDNIGHT), asked=MIDNIGHT, limit=21)
+    for number in range(1, 30):
+        ring.ingest(samples.trade_frame(number, at=MIDNIGHT + 100 * number), LINK)
+    assert ring.last_id() == 29
+    assert ring.first_id() >= 10, "what came before it was sure may be missing"
+    assert ring.last_heard()[0] == 59
+
+
+def test_late_trades_take_nothing_back() -> None:
+    ring = TradeRing("BTCUSDT", 100)
+    ring.merge_rest(trade_answer(5_000, 5_020, MIDNIGHT), asked=MIDNIGHT, limit=21)
+    for number in range(4_900, 4_990):
+        ring.ingest(samples.trade_frame(number, at=MIDNIGHT - 10), LINK)
+    assert ring.last_id() == 5_020

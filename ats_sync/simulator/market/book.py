@@ -20,6 +20,8 @@ _FAR_ROUND = 256
 _STRIDE = 0x9E5  # odd, so that neighbours change at different times
 _FAR_INVERSE = pow(_STRIDE, -1, _FAR_ROUND)
 _MASK = 0xFFFFFFFF
+RESTARTED_AT = 10_000
+"""The update id at which a count that begins again stands."""
 
 Level = tuple[int, int]
 
@@ -47,6 +49,10 @@ class Book:
     def update_id(self, state: BookState) -> int:
         """Grows by several with every change."""
         return self._first_id + 7 * state.changes + 11 * state.orders
+
+    def restart_ids(self, state: BookState) -> None:
+        """Count updates from a low number on, which is that of ``state``."""
+        self._first_id += RESTARTED_AT - self.update_id(state)
 
     def top(self, state: BookState, limit: int) -> tuple[list[Level], list[Level]]:
         """Best ``limit`` bids and asks as (ticks, steps), best first; fewer when the book is thin."""

@@ -48,6 +48,16 @@ class Candles:
             previous,
         )
 
+    def recompute(self) -> bool:
+        """Take back nine tenths of the trades of the newest minute; whether it had so many."""
+        opened, open_, high, low, close, volume, count, quote, bought, buy_quote, previous = self.current
+        kept = count // 10
+        if not kept:
+            return False
+        parts = (volume // 10, kept, quote // 10, bought // 10, buy_quote // 10)
+        self.current = (opened, open_, high, low, close, *parts, previous)
+        return True
+
     def rows(self, start: int, stop: int, length: int) -> list[Candle]:
         """What traded in ``[start, stop)``, in stored candles of at most ``length`` ms, oldest first.
 

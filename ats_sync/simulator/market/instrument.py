@@ -145,6 +145,12 @@ class Instrument:
         self.candles.add(at, price, qty, trades, buys)
         self.trades.add(price, qty, trades, at, not buys)
 
+    def restart_ids(self, now: int) -> None:
+        """Count the updates of the book and the trades from low numbers on; older trades are forgotten."""
+        self.book.restart_ids(self.state(now))
+        self._first_order -= self.trades.restart_ids()
+        self._told = OLDER
+
     def tell_older_trades(self) -> None:
         """Fill in the trades before the beginning, if that has not been done."""
         if not self.spec.age or self._told >= OLDER:

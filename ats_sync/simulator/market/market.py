@@ -137,6 +137,21 @@ class Market:
             raise ValueError(f"a halt of the past ends after it begins and before {self.now}, not at {stop}")
         self._instrument(symbol).candles.halt(start, stop)
 
+    def restart_ids(self, symbol: str | None = None) -> None:
+        """The update ids and trade ids of a symbol (None: of all) count from low numbers on, in streams and REST
+        alike, as after a reset of a test network or where an engine has moved.
+
+        ``aggTrades`` no longer knows the trades before; candles and books stay as they are.
+        """
+        for instrument in list(self._instruments.values()) if symbol is None else [self._instrument(symbol)]:
+            self._pump.restart_ids(instrument, self.now)
+
+    def recompute_candle(self, symbol: str) -> None:
+        """Nine tenths of the trades of the symbol's newest minute are taken back, from its candles of all intervals:
+        the exchange has recomputed them. The next trade tells it on the streams."""
+        if not self._instrument(symbol).candles.recompute():
+            raise ValueError(f"the newest minute of {symbol} has fewer than ten trades")
+
     def delist(self, symbol: str, status: str = "SETTLING") -> None:
         """The symbol leaves: ``exchange_info`` shows it with this status, everything else no longer knows it (but for
         its resting mark); ``!contractInfo`` tells of it."""

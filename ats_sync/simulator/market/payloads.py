@@ -43,7 +43,7 @@ def kline(
     head, tail = event_head(event_time, late)
     return (
         f'{{"e":"kline",{head}"s":"{name}","k":{{"t":{opened},"T":{closes - 1},"s":"{name}","i":"{interval}",'
-        f'"f":{last_id - trades + 1},"L":{last_id},"o":"{price(open_)}","c":"{price(close)}",'
+        f'"f":{max(1, last_id - trades + 1)},"L":{last_id},"o":"{price(open_)}","c":"{price(close)}",'
         f'"h":"{price(high)}","l":"{price(low)}","v":"{fixed(volume, decimals)}","n":{trades},'
         f'"x":{"true" if final else "false"},"q":"{fixed(quote * tick, both)}",'
         f'"V":"{fixed(bought, decimals)}","Q":"{fixed(buy_quote * tick, both)}","B":"0"}}{tail}}}'
@@ -64,7 +64,7 @@ def spot_kline(
     open_, high, low, close, volume, quote, bought, buy_quote = pair.candle_texts(candle)
     return (
         f'{{"e":"kline","E":{event_time},"s":"{pair.name}","k":{{"t":{opened},"T":{closes - 1},'
-        f'"s":"{pair.name}","i":"{interval}","f":{last_id - candle[6] + 1},"L":{last_id},"o":"{open_}",'
+        f'"s":"{pair.name}","i":"{interval}","f":{max(1, last_id - candle[6] + 1)},"L":{last_id},"o":"{open_}",'
         f'"c":"{close}","h":"{high}","l":"{low}","v":"{volume}","n":{candle[6]},'
         f'"x":{"true" if final else "false"},"q":"{quote}","V":"{bought}","Q":"{buy_quote}","B":"0"}}}}'
     )

@@ -92,6 +92,13 @@ class Pump:
         if plan.pair is not None:
             self._spot_known = {n for n in self._spot_known if not n.startswith(plan.pair.lower + "@")}
 
+    def restart_ids(self, instrument: Instrument, now: int) -> None:
+        """The instrument's counts begin again: what its streams told before has a number of the new count."""
+        instrument.restart_ids(now)
+        for stream in self._plans[instrument.lower].books:
+            if stream.state is not None:
+                stream.last_id = instrument.book.update_id(stream.state)
+
     def schedule(self, instrument: Instrument, now: int) -> None:
         """Draw the instrument's next taker order."""
         instrument.next_moment = instrument.moment_after(now)

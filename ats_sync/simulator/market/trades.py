@@ -14,6 +14,8 @@ from .symbols import SymbolSpec
 # Trades told backwards from the market's beginning, and the most that are remembered since.
 OLDER = 1_600
 KEPT = 20_000
+RESTARTED_AT = 1_000
+"""The id of the first aggregated trade of a count that begins again."""
 
 _FIELDS = 5
 
@@ -61,6 +63,18 @@ class AggTrades:
     def since(self, trade_id: int) -> list[AggTrade]:
         """The trades from that id on, which must be remembered."""
         return [self.get(each) for each in range(trade_id, self.next_id)]
+
+    def restart_ids(self) -> int:
+        """Count from low numbers on, and remember no trade but the newest; by how much the next id has fallen."""
+        newest, before = self._fields[-_FIELDS:], self.next_id
+        trades = self.next_trade - newest[2] if newest else 0
+        self._first_id = RESTARTED_AT
+        self.next_id = RESTARTED_AT + bool(newest)
+        self.next_trade = 2 * RESTARTED_AT + trades
+        if newest:
+            newest[2] = 2 * RESTARTED_AT
+        self._fields = newest
+        return before - self.next_id
 
     def prepend(self, older: array[int]) -> None:
         """Put records (price, qty, first trade id, time, maker_buys), oldest first, before the others."""
