@@ -56,6 +56,7 @@ class Courier:
         except Exception as failure:
             log.exception("request", "a request failed in an unforeseen way: %s", request)
             outcome = RequestError(f"{request.path}: {failure!r}")
+            outcome.__cause__ = failure
         except BaseException:
             # Ctrl-C on the thread of a caller: it may have been sent.
             with self._lock:
@@ -81,6 +82,7 @@ class Courier:
             except Exception as failure:
                 log.exception("answer", "an answer could not be taken in: %s", fetch.request)
                 error = RequestError(f"{fetch.request.path}: {failure!r}")
+                error.__cause__ = failure
             else:
                 with self._lock:
                     return dispatcher.done(send, value, moment(self._clock))

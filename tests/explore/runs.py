@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 import time
@@ -71,7 +72,7 @@ def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator
     """Play batches in ``workers`` processes until the time is over or ``most`` schedules have run."""
     seeds = random.Random(seed)
     ran = 0
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool:
         waiting: set[Future[Batch]] = set()
         try:
             while True:
@@ -92,6 +93,8 @@ def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator
             raise
 
 
-def _ignore_interrupts() -> None:
+def _begin() -> None:
+    """Leave interrupts to the parent, and say nothing of what the exchange is made to do."""
+    logging.getLogger("ats_sync").addHandler(logging.NullHandler())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -69,3 +69,24 @@ def test_what_is_under_way_for_too_long_is_a_timeout() -> None:
         finally:
             for thread in requests.stop():
                 thread.join()
+
+
+def test_a_listener_that_fails_costs_no_thread() -> None:
+    with SimulatedExchange(symbols=2, seed=7) as exchange:
+        config, clock = replace(exchange.config(), max_rest_threads=1), Clock()
+        heard: list[Fetch] = []
+
+        def failing(fetch: Fetch, error: AtsSyncError | None) -> None:
+            heard.append(fetch)
+            raise ValueError("planted")
+
+        store, budget = MarketStore(config, clock.now), Budget(config)
+        requests = RequestThreads(config, clock, store, budget, Counters(), failing)
+        try:
+            for _ in range(3):
+                assert requests.ask(book(exchange.symbols[0]), 10.0) is not None
+            assert requests.workers() == 1
+        finally:
+            for thread in requests.stop():
+                thread.join()
+        assert len(heard) == 3

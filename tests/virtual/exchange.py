@@ -79,7 +79,7 @@ class Session:
 
     # --- from the client ---------------------------------------------------------------------------
 
-    def send(self, text: str) -> None:
+    def send_text(self, text: str) -> None:
         self._count_message()
         if not self._lost():
             self.exchange.line.after(self.up_latency, lambda: self._receive(text))

@@ -1,8 +1,7 @@
 """The client as one process on virtual time: what ``ats_sync.runtime`` does, step for step, without threads.
 
-Everything that decides or remembers is the library's own: engine, stores, budget, queue, heartbeat, clock, reads.
-Only the pumping is written again here, in the order of runtime.py (the engine's thread), streams.py (a connection's
-thread); the request threads are in requests.py.
+Everything that decides or remembers is the library's own: engine and its turn, dispatcher, stream sessions, stores,
+clock, reads. Only what waits and what carries is written here: threads as tasks, and a network to the virtual exchange.
 """
 
 from __future__ import annotations
@@ -17,20 +16,18 @@ from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
-from ats_sync.engine.heartbeat import Heartbeat
 from ats_sync.engine.moment import Moment
+from ats_sync.engine.stream_session import StreamSession
 from ats_sync.engine.turn import take_turn
+from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.feeds import Key
 from ats_sync.reads.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.courier import moment
 from ats_sync.runtime.runtime import COUNT_EVERY
-from ats_sync.runtime.streams import FUTURE_EVENT
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.notices import Event, Notice
-from ats_sync.venue.envelope import scan_event_time
-from ats_sync.venue.payload import DecodeError
 
 from .exchange import BrokenPromise, Closed, Exchange, Item, Pong, Session
 from .requests import VirtualRequests
@@ -134,11 +131,11 @@ class Process:
             self._notices.update(dict.fromkeys(gaps))
             self._wake()
 
-    def stream_lost(self, stream: VirtualStream, reason: str) -> None:
+    def stream_lost(self, stream: VirtualStream, reason: str, error: AtsSyncError | None) -> None:
         number = stream.number
         if self._streams.get(number) is stream:
             del self._streams[number]
-        self.post(lambda engine, at: engine.lost(number, stream.link, reason, at))
+        self.post(lambda engine, at: engine.lost(number, stream.link, reason, at, error))
 
     def _wake(self) -> None:
         if not self._awake:
@@ -218,13 +215,12 @@ class VirtualStream:
         self.link = link
         self._process = process
         self._thread = f"stream-{number}-{process.exchange.counts['connects']}"
-        self._session: Session | None = None
-        self._heartbeat: Heartbeat | None = None
+        self._session = StreamSession(process.config, process.clock, process.store, link)
+        self._wire: Session | None = None
         self._inbox: list[Item] = []
         self._closed: Closed | None = None
-        self._outgoing: deque[str] = deque(maxlen=1000)
-        self._stop_reason = ""
-        self._ending = False
+        self._last_pong: float | None = None
+        self._opened = False
         self._over = False
         self._pending = False
         self._timer = 0
@@ -232,15 +228,13 @@ class VirtualStream:
     # --- from the engine's thread ----------------------------------------------------------------------
 
     def send(self, text: str) -> None:
-        self._outgoing.append(text)
+        self._session.send(text)
         self._wake()
 
     def stop(self, reason: str) -> None:
-        self._stop_reason = reason
-        self._ending = True
-        self.link.up = False
-        if self._session is None:
-            self._finish(reason)
+        self._session.end(reason)
+        if self._wire is None:
+            self.failed(reason)
         else:
             self._wake()
 
@@ -250,11 +244,11 @@ class VirtualStream:
         if self._over:
             session.hang_up()
             return
-        self._session = session
-        self._process.do(self._thread, self._opened)
+        self._wire = session
+        self._process.do(self._thread, self._begin)
 
     def failed(self, reason: str) -> None:
-        self._process.do(self._thread, lambda: self._finish(reason))
+        self._process.do(self._thread, lambda: self._finish(reason, ConnectionFailed(reason)))
 
     def arrived(self, items: list[Item]) -> None:
         self._inbox += items
@@ -263,95 +257,72 @@ class VirtualStream:
     # --- on its own thread --------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        if not self._pending and self._heartbeat is not None and not self._over:
+        """The wait for the socket ends."""
+        if not self._pending and self._opened and not self._over:
             self._pending = True
             self._process.do(self._thread, self._turn)
 
-    def _opened(self) -> None:
-        process = self._process
+    def _begin(self) -> None:
         if self._over:
             return
-        process.post(lambda engine, at: engine.opened(self.number, self.link, at))
-        config = process.config
-        self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, process.clock.now())
-        self._turn()
+        self._opened = True
+        self._session.opened()
+        self._process.post(lambda engine, at: engine.opened(self.number, self.link, at))
+        self._go_on()
 
     def _turn(self) -> None:
-        """From the end of one wait for the socket to the next."""
         self._pending = False
-        session, heartbeat, clock = self._session, self._heartbeat, self._process.clock
-        if self._over or session is None or heartbeat is None:
-            return
-        while True:
-            if (self._inbox or self._closed is not None) and not self._receive(heartbeat):
-                return
-            if self._ending:
-                self._finish(self._stop_reason)
-                return
-            while self._outgoing:
-                session.send(self._outgoing.popleft())
-            now = clock.now()
-            if heartbeat.lost(now):
-                self._finish("silent")
-                return
-            if heartbeat.ping_due(now):
-                heartbeat.pinged(clock.exchange())
-                session.ping()
-            if not self._inbox and self._closed is None:
-                break
-        at = self._process.line.now + max(1, int(heartbeat.next_check(now) * 1000) + 1)
-        if self._timer <= self._process.line.now or at < self._timer:
-            self._timer = at
-            self._process.line.at(at, self._wake)
+        if not self._over and (not self._readable() or self._receive()):
+            self._go_on()
 
-    def _receive(self, heartbeat: Heartbeat) -> bool:
+    def _go_on(self) -> None:
+        """Up to the next wait for the socket, or to the end."""
+        session, line, wire = self._session, self._process.line, self._wire
+        assert wire is not None
+        while session.over is None:
+            wait = session.before_wait(wire)
+            if session.over is None and not self._readable():
+                at = line.now + max(1, int(wait * 1000) + 1)
+                if self._timer <= line.now or at < self._timer:
+                    self._timer = at
+                    line.at(at, self._wake)
+                return
+            if session.over is None and not self._receive():
+                return
+        self._finish(session.over)
+
+    def _readable(self) -> bool:
+        return bool(self._inbox) or self._closed is not None
+
+    def _receive(self) -> bool:
         """Take what is there; whether the connection goes on."""
-        process, link = self._process, self.link
+        process = self._process
         if self._closed is not None:
-            self._finish(self._stop_reason or self._closed.reason)
+            self._finish(self._closed.reason)
             return False
         items, self._inbox = self._inbox, []
         frames: list[bytes] = []
-        ponged = False
         for item in items:
             if isinstance(item, Closed):
                 self._closed = item
                 break
             if isinstance(item, Pong):
-                ponged = True
+                self._last_pong = process.clock.now()
             else:
                 frames.append(item)
-        now = process.clock.now()
-        if frames:
-            heartbeat.heard(now)
-            notices, replies = process.store.ingest(frames, link)
-            self._prove(frames[-1])
-            for reply in replies:
-                process.stream_replied(self.number, reply)
-            if notices:
-                process.store_noticed(notices)
-        if ponged:
-            proved = heartbeat.ponged(now)
-            if proved is not None:
-                link.proved(proved, process.clock.exchange())
+        notices, replies = self._session.received(frames, self._last_pong)
+        for reply in replies:
+            process.stream_replied(self.number, reply)
+        if notices:
+            process.store_noticed(notices)
         process._look()
         return True
 
-    def _prove(self, frame: bytes) -> None:
-        try:
-            event = scan_event_time(frame)
-        except DecodeError:
-            return
-        clock = self._process.clock
-        clock.saw_event(event)
-        exchange = clock.exchange()
-        self.link.proved(min(event / 1000.0, exchange + FUTURE_EVENT), exchange)
-
-    def _finish(self, reason: str) -> None:
+    def _finish(self, reason: str, error: AtsSyncError | None = None) -> None:
         if self._over:
             return
         self._over = True
         self.link.up = False
-        if self._session is not None:
-            self._session.hang_up()
-        self._process.stream_lost(self, self._stop_reason or reason)
+        if self._wire is not None:
+            self._wire.hang_up()
+        self._process.stream_lost(self, self._session.over or reason, error)

@@ -10,7 +10,7 @@ from requests.structures import CaseInsensitiveDict
 from ats_sync.engine.budget import Usage
 from ats_sync.engine.dispatch import Dispatcher, Done, Send
 from ats_sync.engine.jobs import Fetch, JobQueue, Ticket
-from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestTimeout
+from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
 from ats_sync.runtime.courier import Courier, moment
 from ats_sync.transport.rest import Answer, classify
 from ats_sync.venue.endpoints import Bucket, Host
@@ -105,6 +105,8 @@ class VirtualRequests:
         if isinstance(outcome, RateLimited):
             self._told_to_wait(send.fetch.request.host)
         if isinstance(done, Done):
+            if type(done.error) is RequestError:
+                raise done.error  # a fault of ours, which a request thread survives
             process.post(lambda engine, at: engine.fetched(done.fetch, done.error, at))
             process._look()
         self._staff()

@@ -1,0 +1,103 @@
+"""What a connection's owner does between two system calls: what is sent, what is taken in, and when it is over.
+
+Driven by the stream threads, and by the tests on virtual time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+from ..clock import Clock
+from ..config import Config
+from ..store.link import Link
+from ..store.market import MarketStore
+from ..store.notices import Notice
+from ..venue.envelope import scan_event_time
+from ..venue.payload import DecodeError
+from .heartbeat import Heartbeat
+
+MOST_UNSENT = 1000
+FUTURE_EVENT = 1.0
+"""An event further than this (seconds) in the future proves no more than that."""
+
+
+class Sender(Protocol):
+    """What messages are sent with; neither call blocks."""
+
+    def send_text(self, text: str) -> None: ...
+
+    def ping(self) -> None: ...
+
+
+class StreamSession:
+    """One connection from its opening to its end. Belongs to the thread that owns the connection; only :meth:`send` and
+    :meth:`end` may be called from others.
+
+    The owner calls :meth:`before_wait`, waits for the socket, calls :meth:`received` where there was something, and so
+    on until :attr:`over`.
+    """
+
+    def __init__(self, config: Config, clock: Clock, store: MarketStore, link: Link) -> None:
+        self.link = link
+        self.over: str | None = None
+        """Why the connection is to be closed; None while it is not."""
+        self._clock = clock
+        self._store = store
+        self._silence = config.silence_limit
+        self._outgoing: deque[str] = deque(maxlen=MOST_UNSENT)
+        self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())
+        self._pong: float | None = None
+
+    def send(self, text: str) -> None:
+        """Send a message before the next wait."""
+        self._outgoing.append(text)
+
+    def end(self, reason: str) -> None:
+        """The connection is to be closed; what it delivered counts as fresh no longer."""
+        self.over = reason
+        self.link.up = False
+
+    def opened(self) -> None:
+        """The connection is made: silence counts from now on."""
+        self._heartbeat.heard(self._clock.now())
+
+    def before_wait(self, sender: Sender) -> float:
+        """Send what is to be sent. Returns the seconds to wait for the socket at most; see :attr:`over` before."""
+        outgoing, heartbeat, clock = self._outgoing, self._heartbeat, self._clock
+        while outgoing:
+            sender.send_text(outgoing.popleft())
+        now = clock.now()
+        if heartbeat.lost(now):
+            self.end(self.over or f"silent for {self._silence:g} s")
+            return 0.0
+        if heartbeat.ping_due(now):
+            heartbeat.pinged(clock.exchange())
+            sender.ping()
+        return heartbeat.next_check(now)
+
+    def received(self, frames: list[bytes], pong: float | None) -> tuple[list[Notice], list[dict[str, Any]]]:
+        """Take in what the socket held: frames, and when (steady) the last pong came. Returns what is to be told of
+        it: notices of the store, and replies to our messages."""
+        clock, link = self._clock, self.link
+        now = clock.now()
+        notices: list[Notice] = []
+        replies: list[dict[str, Any]] = []
+        if frames:
+            self._heartbeat.heard(now)
+            notices, replies = self._store.ingest(frames, link)
+            # A frame proves that everything sent before it has arrived.
+            try:
+                event = scan_event_time(frames[-1])
+            except DecodeError:
+                pass
+            else:
+                clock.saw_event(event)
+                exchange = clock.exchange()
+                link.proved(min(event / 1000.0, exchange + FUTURE_EVENT), exchange)
+        if pong != self._pong:
+            self._pong = pong
+            proved = self._heartbeat.ponged(now)
+            if proved is not None:
+                link.proved(proved, clock.exchange())
+        return notices, replies

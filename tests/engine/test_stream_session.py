@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.clock import Clock
+from ats_sync.config import Config
+from ats_sync.engine.stream_session import FUTURE_EVENT, MOST_UNSENT, StreamSession
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.notices import Event
+
+from ..venue.samples import MIDNIGHT, compact, trade_frame
+
+SYMBOL = "BTCUSDT"
+PING, SILENCE = 1.0, 6.0
+
+
+class Line:
+    """Clocks that are moved by hand, and what was sent when (seconds after the start)."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.sent: list[tuple[float, str]] = []
+
+    def wall(self) -> float:
+        return MIDNIGHT / 1000.0 + self.passed
+
+    def steady(self) -> float:
+        return 500.0 + self.passed
+
+    def send_text(self, text: str) -> None:
+        self.sent.append((self.passed, text))
+
+    def ping(self) -> None:
+        self.sent.append((self.passed, "ping"))
+
+
+class Stream:
+    """A session, and what its owner does with it."""
+
+    def __init__(self) -> None:
+        config = Config(ping_interval=PING, silence_limit=SILENCE)
+        self.line = Line()
+        self.clock = Clock(self.line)
+        self.clock.set_exchange(self.clock.wall())
+        self.store = MarketStore(config, self.clock.now)
+        self.store.follow(keys_of((SYMBOL,), ("1m",), ("1h",)))
+        self.link = Link(1, "market", 0.0)
+        self.session = StreamSession(config, self.clock, self.store, self.link)
+        self.pong: float | None = None
+        self.session.opened()
+
+    def wait(self) -> float:
+        return self.session.before_wait(self.line)
+
+    def passes(self, seconds: float) -> None:
+        """Time goes by and the socket is silent."""
+        end = self.line.passed + seconds
+        while self.session.over is None and self.line.passed < end:
+            wait = self.wait()
+            if self.session.over is None:
+                self.line.passed = min(end, self.line.passed + max(wait, 0.001))
+
+    def pongs(self) -> None:
+        self.pong = self.clock.now()
+        self.session.received([], self.pong)
+
+
+def at(seconds: float) -> float:
+    """The exchange's time so many seconds after the start."""
+    return MIDNIGHT / 1000.0 + seconds
+
+
+@pytest.fixture
+def stream() -> Stream:
+    return Stream()
+
+
+class TestSending:
+    def test_messages_go_in_order_before_the_wait(self, stream: Stream) -> None:
+        for text in ("first", "second"):
+            stream.session.send(text)
+        assert stream.line.sent == []
+        assert stream.wait() == PING
+        assert stream.line.sent == [(0.0, "first"), (0.0, "second")]
+        stream.wait()
+        assert len(stream.line.sent) == 2
+
+    def test_what_nobody_takes_does_not_grow_for_ever(self, stream: Stream) -> None:
+        for number in range(MOST_UNSENT + 5):
+            stream.session.send(str(number))
+        stream.wait()
+        assert len(stream.line.sent) == MOST_UNSENT
+
+
+class TestSilence:
+    def test_is_pinged_once_and_then_ends_the_connection(self, stream: Stream) -> None:
+        stream.passes(60)
+        assert stream.line.sent == [(pytest.approx(PING), "ping")]
+        assert stream.line.passed == pytest.approx(SILENCE)
+        assert stream.session.over == "silent for 6 s"
+        assert not stream.link.up
+
+    def test_is_broken_by_frames(self, stream: Stream) -> None:
+        for _ in range(20):
+            stream.passes(0.9)
+            stream.session.received([trade_frame(1)], None)
+        assert stream.session.over is None
+        assert stream.line.sent == []
+
+    def test_is_broken_by_pongs(self, stream: Stream) -> None:
+        for _ in range(10):
+            stream.passes(PING + 0.1)
+            stream.pongs()
+        assert stream.session.over is None
+        assert [text for _, text in stream.line.sent] == ["ping"] * 10
+
+    def test_before_the_connection_was_made_does_not_count(self) -> None:
+        stream = Stream()
+        stream.line.passed = 15.0  # a slow handshake
+        stream.session.opened()
+        assert stream.wait() == PING
+        assert stream.session.over is None
+
+    def test_a_wake_without_anything_to_take_breaks_none(self, stream: Stream) -> None:
+        stream.passes(3.0)
+        stream.session.received([], None)
+        stream.passes(60)
+        assert stream.line.passed == pytest.approx(SILENCE)
+
+
+class TestProof:
+    def test_a_frame_proves_its_own_time(self, stream: Stream) -> None:
+        stream.line.passed = 5.0
+        stream.session.received([trade_frame(1, at=MIDNIGHT + 1_000), trade_frame(2, at=MIDNIGHT + 2_000)], None)
+        assert stream.link.proof == pytest.approx(at(2.003))
+
+    def test_a_frame_from_the_future_proves_little(self, stream: Stream) -> None:
+        stream.session.received([trade_frame(1, at=MIDNIGHT + 60_000)], None)
+        assert stream.link.proof == pytest.approx(at(FUTURE_EVENT))
+        assert not stream.clock.proven()
+
+    def test_a_pong_proves_the_moment_its_ping_was_sent(self, stream: Stream) -> None:
+        stream.passes(3.0)
+        stream.pongs()
+        assert stream.link.proof == pytest.approx(at(PING))
+
+    def test_a_pong_counts_once(self, stream: Stream) -> None:
+        stream.passes(1.5)
+        stream.pongs()
+        stream.passes(1.5)  # the next ping is under way
+        stream.session.received([], stream.pong)
+        assert stream.link.proof == pytest.approx(at(PING))
+
+    def test_a_reply_proves_nothing(self, stream: Stream) -> None:
+        reply = {"result": None, "id": 3}
+        assert stream.session.received([compact(reply)], None) == ([], [reply])
+        assert stream.link.proof == 0.0
+
+
+class TestTakingIn:
+    def test_frames_reach_the_store_and_what_it_notices_is_returned(self, stream: Stream) -> None:
+        stream.store.trades[SYMBOL].go_live(stream.link)
+        assert stream.session.received([trade_frame(5)], None) == ([], [])
+        notices, replies = stream.session.received([trade_frame(9)], None)
+        assert [notice.event for notice in notices] == [Event.GAP]
+        assert replies == []
+        assert [trade.id for trade in stream.store.trades[SYMBOL].read(5)] == [9]
+
+
+class TestTheEnd:
+    def test_is_known_at_once_to_whoever_reads(self, stream: Stream) -> None:
+        stream.session.end("replaced")
+        assert stream.session.over == "replaced"
+        assert not stream.link.up
+
+    def test_by_somebody_else_is_not_taken_for_silence(self, stream: Stream) -> None:
+        stream.line.passed = 60.0
+        stream.session.end("replaced")
+        stream.wait()
+        assert stream.session.over == "replaced"
