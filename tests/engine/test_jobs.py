@@ -261,3 +261,15 @@ def test_whatever_happens_each_job_that_is_wanted_goes_once(seed: int) -> None:
             pass
         at = Moment(at.steady + 61, at.exchange + 61_000)
     assert wanted == set()
+
+
+def test_what_joined_a_job_under_way_is_not_given_up_with_the_stream_of_before() -> None:
+    queue = queue_of()
+    before, now = Link(1, "market", 0.0), Link(2, "market", 0.0)
+    job, _ = queue.add(fetch(cause=Cause.REPAIR, link=before))
+    assert queue.pop(NOW) is job
+    assert queue.add(fetch(cause=Cause.REPAIR, link=now)) == (job, False)
+    before.up = False
+    queue.again(job)
+    assert queue.pop(NOW) is job
+    assert job.fetch.link is now

@@ -345,3 +345,20 @@ def test_a_clock_that_was_ahead_misses_no_turn() -> None:
         874891, 1_794_977_974_000, ("BTCUSDT", "SOLUSDT"), ("1m", "1h"), book_ticks=(700, 1500), script=script
     )
     run(Schedule(setting=setting, seed=925976, faults=(Others(0, 1.1),), wall_error=600.0))
+    # October has 31 days, November has 30.
+    setting = Setting(
+        103517, 1_793_491_189_000, ("BTCUSDT", "ETHUSDT", "BTCDOMUSDT"), ("1m", "1M"), 0.0015,
+        script=((14_140, "halt", "BTCUSDT"), (22_800, "trade", "BTCDOMUSDT")),
+    )  # fmt: skip
+    faults = (Events(10_100, 5_650, "spoil", "final", 1.0),)
+    run(Schedule(setting=setting, seed=725501, faults=faults, wall_error=600.0))
+
+
+def test_a_repair_that_joined_one_under_way_outlives_its_refusal() -> None:
+    """The one under way was for the connection before, and was given up when it had to be put back in line."""
+    setting = Setting(
+        267243, 1_788_220_753_000, ("BTCUSDT", "1000PEPEUSDT"), activity=0.0015, book_ticks=(1500, 300),
+        script=tuple((at, "trade", "1000PEPEUSDT") for at in (24_240, 26_600, 44_120, 81_960)),
+    )  # fmt: skip
+    faults = (Others(57_650, 1.1), Pause(5_100, 50_400, False))
+    run(Schedule(setting=setting, seed=741850, faults=faults, connection_max_age=25.0))
