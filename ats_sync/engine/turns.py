@@ -18,6 +18,8 @@ ALL_FINAL = FINAL_EVENT_WITHIN[Kind.KLINES]
 CONFIRM_SPREAD = 1.2
 """Confirmations of quiet candles are spread over this long (seconds): a close is to be told of within 7 s of it, and a
 hundred requests of weight 1 are a twentieth of a minute's limit."""
+NEARLY = 0.9
+"""Months differ in length by less than that."""
 OVERDUE_SPREAD = 3.0
 
 
@@ -47,8 +49,8 @@ class Turns:
     def check(self, at: Moment) -> None:
         """Schedule a confirmation of every candle that is over and not closed here."""
         for interval, due in self._turns.items():
-            if due > at.exchange + nominal_length(interval):
-                # It was foreseen while the clock was ahead: a turn that is just over may be still to come.
+            if due > at.exchange + nominal_length(interval) * NEARLY:
+                # Perhaps it was foreseen while the clock was ahead: a turn that is just over may be still to come.
                 self._turns[interval] = _next_turn(interval, at.exchange)
                 continue
             if at.exchange < due:

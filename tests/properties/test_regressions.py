@@ -362,3 +362,14 @@ def test_a_repair_that_joined_one_under_way_outlives_its_refusal() -> None:
     )  # fmt: skip
     faults = (Others(57_650, 1.1), Pause(5_100, 50_400, False))
     run(Schedule(setting=setting, seed=741850, faults=faults, connection_max_age=25.0))
+
+
+def test_a_wait_for_weight_is_counted_by_the_steady_clock() -> None:
+    """Where that stands still while the machine sleeps, nothing is sent for as much longer, and recovery waits."""
+    setting = Setting(
+        282926, 1_795_564_745_000, ("BTCUSDT", "币安人生USDT", "XRPUSDT"), ("1m", "1M"), 0.006, trailing_klines=False,
+        book_ticks=(1500, 1500, 1500), script=((11_780, "trade", "XRPUSDT"), (33_760, "trade", "XRPUSDT")),
+    )  # fmt: skip
+    faults = (Others(5_350, 0.95), Pause(29_700, 41_100, True), HalfOpen(48_300, "market"))
+    reads = (Read(23_500, "klines", symbol=2, limit=90),)
+    run(Schedule(setting=setting, seed=318118, faults=faults, reads=reads, connection_max_age=25.0))

@@ -321,7 +321,11 @@ class Pause(Fault):
         world.pauses -= 1
         if not world.pauses:
             if self.asleep:
-                world.clocks.stood_still += (world.line.now - world.stopped_at) / 1000.0
+                slept = world.line.now - world.stopped_at
+                world.clocks.stood_still += slept / 1000.0
+                if max(world.exchange.waits_until(), world.others_until) > world.stopped_at:
+                    # What is to be waited for another's weight or a ban is counted by the steady clock.
+                    world.patience = max(world.patience, slept)
             world.process.go_on()
 
 
