@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from ..virtual import tape as tapes
 from ..virtual.exchange import BrokenPromise
+from ..virtual.schedules import LONG_SHARE, SCHEDULES_A_SETTING, WIDE_SHARE, a_schedule, a_setting
 from ..virtual.world import Schedule, World
-from .generate import LONG_SHARE, SCHEDULES_A_SETTING, WIDE_SHARE, a_schedule, a_setting
 from .shrink import shrunk
 
 

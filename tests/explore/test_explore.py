@@ -11,8 +11,8 @@ from ats_sync.store.link import Link
 
 from ..cli.command import run
 from ..virtual.faults import Cut, HalfOpen, Rest
+from ..virtual.schedules import KINDS, a_schedule, a_setting
 from ..virtual.world import Read, Schedule
-from .generate import KINDS, a_schedule, a_setting
 from .runs import batch, played
 from .shrink import shrunk
 

@@ -15,7 +15,7 @@ from ats_sync.store.link import Link
 
 from ..virtual.exchange import BrokenPromise
 from ..virtual.faults import Ban, Cut, Events, HalfOpen, Mute, Others, Pause, Rest
-from ..virtual.schedules import HORIZON
+from ..virtual.schedules import SHORT
 from ..virtual.world import Read, Schedule, run
 
 
@@ -135,5 +135,5 @@ def test_a_schedule_is_repeated_exactly() -> None:
 
 
 def test_a_run_is_long_enough_for_its_faults() -> None:
-    world = run(Schedule(faults=(Cut(HORIZON),)))
-    assert world.line.now - world.line.start >= HORIZON + 30_000
+    world = run(Schedule(faults=(Cut(SHORT),)))
+    assert world.line.now - world.line.start >= SHORT + 30_000

@@ -1,92 +1,192 @@
-"""Random schedules of faults, for hypothesis."""
+"""Random schedules in swarm manner: each leaves a random part of the kinds of fault out, so that rare pairs meet.
+
+The explorer draws fresh ones without end; the ordinary tests draw the same ones at every run (:func:`fixed`), whatever
+library of random tests is installed.
+"""
 
 from __future__ import annotations
 
-import os
-
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 
 from ats_sync.engine.agenda import AUDIT_EVERY
 
 from . import faults as f
 from .exchange import REST_KINDS
 from .faults import Fault
-from .tape import SETTINGS
+from .tape import SETTINGS, STEP, Setting
 from .world import Read, Schedule
 
-EXPLORE = "ATS_EXPLORE"
-"""Set in the environment, other schedules are tried at each run (``pytest --hypothesis-seed=N`` repeats one)."""
-FAST = settings(
-    deadline=None,
-    derandomize=EXPLORE not in os.environ,
-    print_blob=True,
-    # Shrinking takes minutes and a schedule is printed whole: what it needs can be left out by hand.
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-HORIZON = 60_000
+SHORT, LONG = 60_000, 3 * 3_600_000
 """Faults begin before this (ms)."""
+LONG_SHARE, WIDE_SHARE = 0.004, 0.01
+"""How many of the schedules last hours, and how many have 50 symbols."""
+WIDE = 50
+SCHEDULES_A_SETTING = 40
+LAGS = 2
+"""Connections lag for good at most so often: each time the next one is replaced after a pause twice as long."""
+INTERVALS = ("3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d", "3d", "1w", "1M")
+READS = ("klines", "klines", "trades", "book", "mark", "spot", "open interest")
+NAMES = (
+    "BTCUSDT", "币安人生USDT", "BTCDOMUSDT", "ETHUSDT", "1000PEPEUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT",
+)  # fmt: skip
 
-_at = st.integers(0, HORIZON // 50).map(lambda n: n * 50)
-_route = st.sampled_from(["", "market", "public"])
-_lasts = st.integers(1, 400).map(lambda n: n * 50)
-_long = st.integers(20, 600).map(lambda n: n * 50)
-_symbols = st.sampled_from(["btcusdt", "币安人生usdt", "btcdomusdt"])
-_streams = st.builds(
-    lambda symbol, kind: f"{symbol}@{kind}", _symbols, st.sampled_from(["kline_1m", "aggTrade", "depth20@100ms"])
-)
-_some_streams = st.one_of(
-    _streams, _symbols, st.sampled_from(["kline_1m", "kline", "aggTrade", "depth20", "final", "!"])
-)
-_share = st.sampled_from([0.2, 0.5, 1.0])
-
-connection_faults: SearchStrategy[Fault] = st.one_of(
-    st.builds(f.Cut, _at, _route, st.booleans()),
-    st.builds(f.HalfOpen, _at, _route),
-    st.builds(f.Stall, _at, _lasts, _route),
-    st.builds(f.Dark, _at, _lasts),
-    st.builds(f.Refuse, _at, _long),
-    st.builds(f.Deaf, _at, _lasts),
-)
-event_faults: SearchStrategy[Fault] = st.one_of(
-    st.builds(f.Events, _at, _long, st.sampled_from(["lose", "double", "late", "spoil"]), _some_streams, _share),
-    st.builds(f.Mute, _at, _long, _streams, st.sampled_from(["resubscribed", "moved", "ever"])),
-)
-rest_faults: SearchStrategy[Fault] = st.one_of(
-    st.builds(f.Rest, _at, _long, st.sampled_from([kind for kind in REST_KINDS if kind != "lag"]), _share),
-    st.builds(f.Rest, _at, _long, st.just("lag"), _share, st.integers(1, 10).map(lambda n: n * 1000)),
-    st.builds(f.Ban, _at, _long),
-    st.builds(f.Others, _at, st.sampled_from([0.3, 0.7, 0.95, 1.1])),
-)
-process_faults: SearchStrategy[Fault] = st.one_of(
-    st.builds(f.Pause, _at, st.one_of(_lasts, st.sampled_from([100, 5_000, 60_000])), st.booleans()),
-    st.builds(f.Sluggish, _at, _long, st.sampled_from([50, 300])),
-    st.builds(f.WallClock, _at, st.sampled_from([-600.0, -3.0, 1.5, 600.0])),
-)
-any_fault: SearchStrategy[Fault] = st.one_of(connection_faults, event_faults, rest_faults, process_faults)
-
-_read = st.builds(
-    Read,
-    st.integers(0, HORIZON // 50 + 400).map(lambda n: n * 50),
-    st.sampled_from(["klines", "klines", "trades", "book", "mark", "spot", "open interest"]),
-    st.integers(0, 2),
-    st.integers(0, 1),
-    st.sampled_from([1, 3, 20, 50, 90]),
-)
+Make = Callable[[random.Random, "Draw"], Fault]
 
 
-def schedules(some: SearchStrategy[Fault], *, most: int = 4, tight: bool = False) -> SearchStrategy[Schedule]:
-    """``tight``: also with little weight."""
-    return st.builds(
-        Schedule,
-        setting=st.integers(0, len(SETTINGS) - 1),
-        seed=st.integers(0, 999),
-        faults=st.lists(some, min_size=1, max_size=most).map(tuple),
-        reads=st.lists(_read, max_size=8).map(tuple),
-        weight_limit=st.sampled_from([2400, 2400, 200, 130]) if tight else st.just(2400),
-        connection_max_age=st.sampled_from([23 * 3600.0, 23 * 3600.0, 25.0]),
-        wall_error=st.sampled_from([0.0, 0.0, 600.0, -600.0]),
-        audit_every=st.sampled_from([AUDIT_EVERY, 12.0]),
+class Draw:
+    """What the faults of one schedule are drawn from."""
+
+    def __init__(self, rng: random.Random, setting: Setting, horizon: int) -> None:
+        self._rng = rng
+        self.symbols = [symbol.lower() for symbol in setting.symbols]
+        self.intervals = setting.intervals
+        self.horizon = horizon
+
+    def at(self) -> int:
+        return self._rng.randrange(self.horizon // 50) * 50
+
+    def lasts(self, most: int = 30_000) -> int:
+        return max(50, round(most ** self._rng.uniform(0.3, 1.0) / 50) * 50)
+
+    def route(self) -> str:
+        return self._rng.choice(("", "market", "public"))
+
+    def share(self) -> float:
+        return self._rng.choice((0.2, 0.5, 1.0))
+
+    def stream(self) -> str:
+        kind = self._rng.choice(("aggTrade", "depth20@100ms", *(f"kline_{interval}" for interval in self.intervals)))
+        return f"{self._rng.choice(self.symbols)}@{kind}"
+
+    def streams(self) -> str:
+        some = ("kline_1m", "kline", "aggTrade", "depth20", "final", "!", self._rng.choice(self.symbols))
+        return self._rng.choice((*some, self.stream(), self.stream()))
+
+
+def _rest(rng: random.Random, draw: Draw) -> Fault:
+    kind = rng.choice(REST_KINDS)
+    lag = rng.randrange(1, 11) * 1000 if kind == "lag" else 0
+    if kind.startswith("slow") and rng.random() < 0.5:
+        lag = rng.randrange(10, 31) * 100
+    return f.Rest(draw.at(), draw.lasts(), kind, draw.share(), lag)
+
+
+KINDS: dict[str, Make] = {
+    "cut": lambda rng, draw: f.Cut(draw.at(), draw.route(), rng.random() < 0.5),
+    "half open": lambda rng, draw: f.HalfOpen(draw.at(), draw.route()),
+    "stall": lambda rng, draw: f.Stall(draw.at(), draw.lasts(20_000), draw.route()),
+    "lag": lambda rng, draw: f.Lag(draw.at(), draw.route(), rng.randrange(3, 9) * 1000),
+    "dark": lambda rng, draw: f.Dark(draw.at(), draw.lasts(20_000)),
+    "refuse": lambda rng, draw: f.Refuse(draw.at(), draw.lasts()),
+    "deaf": lambda rng, draw: f.Deaf(draw.at(), draw.lasts(20_000)),
+    "events": lambda rng, draw: f.Events(
+        draw.at(), draw.lasts(), rng.choice(("lose", "double", "late", "spoil")), draw.streams(), draw.share()
+    ),
+    "mute": lambda rng, draw: f.Mute(
+        draw.at(), draw.lasts(), draw.stream(), rng.choice(("resubscribed", "moved", "ever"))
+    ),
+    "rest": _rest,
+    "refuse name": lambda rng, draw: f.RefuseName(draw.at(), draw.lasts(), draw.stream()),
+    "restart": lambda rng, draw: f.Restart(draw.at(), rng.choice(draw.symbols).upper()),
+    "ban": lambda rng, draw: f.Ban(draw.at(), draw.lasts()),
+    "no retry-after": lambda rng, draw: f.NoRetryAfter(draw.at(), draw.lasts(60_000)),
+    "maintenance": lambda rng, draw: f.Maintenance(
+        draw.at(), draw.lasts(60_000), rng.choice(("SETTLING", "CLOSE", "BREAK", "PENDING_TRADING"))
+    ),
+    "others": lambda rng, draw: f.Others(draw.at(), rng.choice((0.3, 0.7, 0.95, 1.1))),
+    "pause": lambda rng, draw: f.Pause(draw.at(), draw.lasts(60_000), rng.random() < 0.5),
+    "sluggish": lambda rng, draw: f.Sluggish(draw.at(), draw.lasts(), rng.choice((50, 300))),
+    "wall clock": lambda rng, draw: f.WallClock(draw.at(), rng.choice((-600.0, -3.0, 1.5, 600.0))),
+}
+"""How a fault of each kind is made."""
+
+
+CONNECTION_KINDS = ("cut", "half open", "stall", "lag", "dark", "refuse", "deaf", "refuse name")
+EVENT_KINDS = ("events", "mute", "restart")
+REQUEST_KINDS = ("rest", "ban", "no retry-after", "maintenance", "others")
+PROCESS_KINDS = ("pause", "sluggish", "wall clock")
+
+
+def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> Setting:
+    """A stretch of a market, often over a turn of the hour, the day, the week or the month."""
+    names = [f"S{number:02d}USDT" for number in range(WIDE)] if wide else rng.sample(NAMES, rng.choice((2, 2, 3)))
+    if not wide and "BTCUSDT" not in names:
+        names[0] = "BTCUSDT"
+    ends = rng.choice((_hour, _day, _week, _month))(rng)
+    before = rng.randrange(LONG if long else SHORT) // 1000
+    start = int((ends - timedelta(seconds=before)).timestamp() * 1000) // STEP * STEP
+    quiet = names[-1]
+    script = [(rng.randrange(SHORT * 4) // STEP * STEP, "trade", quiet) for _ in range(rng.randrange(0, 14))]
+    if rng.random() < 0.3:
+        begins = rng.randrange(SHORT) // STEP * STEP
+        script.append((begins, "halt", names[0]))
+        if rng.random() < 0.7:
+            script.append((begins + rng.randrange(STEP, SHORT * 2) // STEP * STEP, "resume", names[0]))
+    return Setting(
+        seed=rng.randrange(10**6),
+        start=start,
+        symbols=tuple(names),
+        intervals=("1m",) if wide else ("1m", rng.choice(INTERVALS)),
+        activity=0.0008 if wide or long else rng.choice((0.0015, 0.006, 0.02)),
+        trailing_klines=rng.random() < 0.7,
+        book_ticks=tuple(rng.choice((300, 700, 1500)) if not (wide or long) else 3000 for _ in names),
+        script=tuple(sorted(script)),
+    )
+
+
+def _hour(rng: random.Random) -> datetime:
+    return datetime(2026, 11, rng.randrange(2, 28), rng.randrange(24), tzinfo=timezone.utc)
+
+
+def _day(rng: random.Random) -> datetime:
+    return datetime(2026, 11, rng.randrange(2, 28), tzinfo=timezone.utc)
+
+
+def _week(rng: random.Random) -> datetime:
+    return datetime(2026, 11, rng.choice((9, 16, 23)), tzinfo=timezone.utc)
+
+
+def _month(rng: random.Random) -> datetime:
+    return datetime(2026, rng.randrange(8, 13), 1, tzinfo=timezone.utc)
+
+
+def fixed(name: str, number: int, kinds: Sequence[str]) -> Schedule:
+    """The same schedule at every run: one of the settings that all tests share, and faults of these kinds."""
+    rng = random.Random(f"{name} {number}")
+    return a_schedule(rng, SETTINGS[number % len(SETTINGS)], kinds=kinds)
+
+
+def a_schedule(
+    rng: random.Random, setting: Setting, *, long: bool = False, kinds: Sequence[str] = tuple(KINDS)
+) -> Schedule:
+    """A schedule of up to eight faults (more where it lasts hours) of some of these kinds."""
+    kinds = rng.sample(sorted(kinds), rng.randrange(1, len(kinds) + 1))
+    draw = Draw(rng, setting, LONG if long else SHORT)
+    count = rng.randrange(10, 40) if long else rng.randrange(1, 9)
+    faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
+    lags = [fault for fault in faults if isinstance(fault, f.Lag)]
+    faults = [fault for fault in faults if fault not in lags[LAGS:]]
+    if long and rng.random() < 0.5:
+        faults.append(f.Delist(draw.at(), setting.symbols[-1]))
+    reads = tuple(
+        Read(
+            draw.at(),
+            rng.choice(READS),
+            rng.randrange(len(setting.symbols)),
+            rng.randrange(2),
+            rng.choice((1, 3, 20, 50, 90)),
+        )
+        for _ in range(rng.randrange(0, 9))
+    )
+    return Schedule(
+        setting=setting,
+        seed=rng.randrange(10**6),
+        faults=tuple(faults),
+        reads=reads,
+        weight_limit=2400 if len(setting.symbols) > 8 else rng.choice((2400, 2400, 2400, 2400, 2400, 2400, 200, 130)),
+        connection_max_age=rng.choice((900.0, 3600.0) if long else (23 * 3600.0, 23 * 3600.0, 25.0)),
+        wall_error=rng.choice((0.0, 0.0, 600.0, -600.0)),
+        audit_every=AUDIT_EVERY if len(setting.symbols) > 8 else rng.choice((AUDIT_EVERY, 12.0)),
     )
