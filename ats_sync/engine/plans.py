@@ -62,6 +62,8 @@ class Plans:
             limit = self._frames.first_rows(series)
         elif state.cause is Cause.AUDIT:
             limit = max(limit, AUDIT_ROWS)
+        elif series.stopped():
+            limit = min(limit, AUDIT_ROWS)  # a halt of hours is no reason to ask for rows of hours
         return _fetch(state, klines_request(key, limit), limit)
 
     def _plan_book(self, state: State) -> Fetch | None:

@@ -71,6 +71,13 @@ class Turns:
         following = series.following() if series is not None else 0
         if series is None or not following or (closed := next_open(key.interval, following)) > at.exchange:
             return
+        if stopped := series.stopped():
+            # Nothing closes it in a halt; that the halt is over is told by the stream, and shown now and then.
+            again = (stopped + nominal_length(key.interval) - at.exchange) / 1000.0
+            self._agenda.schedule(
+                state, at.steady + max(0.0, again) + self._rng.uniform(0.0, OVERDUE_SPREAD), Cause.REPAIR
+            )
+            return
         streamed = at.steady + (closed + FINAL_EVENT_WITHIN[key.kind] - at.exchange) / 1000.0
         spread = OVERDUE_SPREAD if series.standing(at.exchange).doubt else CONFIRM_SPREAD
         due = max(self.confirmable(key, at), streamed) + self._rng.uniform(0.0, spread)

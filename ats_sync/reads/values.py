@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ..engine.freshness import within
 from ..errors import InvalidSymbol, NoSpotPair, RequestError
 from ..feeds import FEEDS, Key, Kind
+from ..store.link import AHEAD
 from ..store.open_interest import OpenInterestColumns, OpenInterestSeries
 from ..venue import endpoints
 from ..venue.payload import DecodeError
@@ -38,6 +39,8 @@ class ValueReads:
         if trusted and mark is not None and within(exchange - mark.time / 1000.0, bound, max_age):
             self._counters.hit()
             return mark
+        if mark is not None and self._clock.proven() and mark.time > (until := int((exchange + AHEAD) * 1000)):
+            board.forget_ahead(until)
         self._route.check_listed(symbol)
         try:
             # One answer for all symbols serves everybody who waits for any of them.

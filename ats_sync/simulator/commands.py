@@ -226,8 +226,8 @@ class Commands:
     def delist(self, symbol: str, status: str) -> None:
         self._server.change_market("delist", symbol=symbol, status=status)
 
-    def set_status(self, symbol: str, status: str) -> None:
-        self._server.change_market("set_status", symbol=symbol, status=status)
+    def set_status(self, symbol: str, status: str, candles: bool) -> None:
+        self._server.change_market("set_status", symbol=symbol, status=status, candles=candles)
 
     def maintenance(self, seconds: float | None, status: str) -> None:
         self._server.change_market("maintenance", status=status)

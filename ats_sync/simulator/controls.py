@@ -342,10 +342,11 @@ class Controls(ABC):
         ``pending`` (PENDING_TRADING until :meth:`set_status`), ``underlying_type``."""
         self._call("list_symbol", symbol=symbol, options=dict(options))
 
-    def set_status(self, symbol: str, status: str) -> None:
+    def set_status(self, symbol: str, status: str, *, candles: bool = True) -> None:
         """The symbol gets a status: TRADING, one that pauses it (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, any
-        other word) or a final one (SETTLING, CLOSE, DELIVERING, DELIVERED). ``!contractInfo`` tells of it."""
-        self._call("set_status", symbol=symbol, status=status)
+        other word) or a final one (SETTLING, CLOSE, DELIVERING, DELIVERED). ``!contractInfo`` tells of it.
+        Without ``candles``, REST has none of the pause (else they are flat)."""
+        self._call("set_status", symbol=symbol, status=status, candles=candles)
 
     def maintenance(self, seconds: float | None = None, status: str = "CLOSE") -> None:
         """Show every contract with ``status`` in exchangeInfo while all of them trade on, for ``seconds`` ("" ends

@@ -183,6 +183,14 @@ class DiffChain:
         self.event = max(self.event, event)
         self._catch_up()
 
+    def settle_on(self, update_id: int, event: int) -> None:
+        """A snapshot that is older than the events by its id tells all the same all that there is: go on from the tip.
+        What of the events is later counts as not applied."""
+        while self._events and self._events[0].last <= update_id:
+            self._events.popleft()
+        self._pending = len(self._events)
+        self.event = max(self.event, event)
+
     def cut_after(self, diff: Diff) -> None:
         """Forget everything up to ``diff``: nothing there is of use."""
         while self._events and self._events[0].last <= diff.last:

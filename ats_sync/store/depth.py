@@ -29,6 +29,8 @@ REMEMBERED = 300.0
 MOST_QUEUED = 40
 """Events queued before some are applied though nobody reads."""
 APPLIED_AT_ONCE = 20
+LAGS_AT_MOST = 10_000
+"""How far (ms) a replica may be behind."""
 
 
 class DepthStanding(NamedTuple):
@@ -69,6 +71,7 @@ class DepthBook:
         self._offered: Link | None = None  # the subscription that was there before the newest snapshot was asked for
         # None while something is missing; else exact at _update_id
         self._sides: tuple[Side, Side] | None = None
+        self._behind: Book | None = None  # the first of the snapshots of one id that no event continues
         self._update_id = -1
         self._time = 0
         self._transaction_time = 0
@@ -149,15 +152,20 @@ class DepthBook:
             if book.update_id < self._chain.tip and counts_anew(book.transaction_time, self._chain.event):
                 self._chain.forget()
                 self._sides = None
+            before: tuple[int, tuple[Side, Side]] | None = None
             if self._chain.after(book.update_id) is None:
-                return
-            before = self._brought_up_to_date()
-            # What turned out to be unusable just now was dropped, and may have continued the snapshot.
-            later = self._chain.after(book.update_id)
-            if later is None:
-                return
-            self._chain.rest_on(book.update_id, book.time)
-            self._offered = None if later else link
+                if not self._rests(book):
+                    return
+                self._chain.settle_on(book.update_id, book.time)
+                self._offered = link
+            else:
+                before = self._brought_up_to_date()
+                # What turned out to be unusable just now was dropped, and may have continued the snapshot.
+                later = self._chain.after(book.update_id)
+                if later is None:
+                    return
+                self._chain.rest_on(book.update_id, book.time)
+                self._offered = None if later else link
             bids, asks = Side(book.bids, sign=-1, limit=limit), Side(book.asks, sign=1, limit=limit)
             self._sides = bids, asks
             self._update_id, self._time = book.update_id, book.time
@@ -170,6 +178,19 @@ class DepthBook:
             if now is not None:
                 self.begun = True
                 self._untold = False
+
+    def _rests(self, book: Book) -> bool:
+        """Whether a snapshot that no event continues is the book of a market at rest. The lock is held.
+
+        Its id is older than the newest event's, and so may a replica's be that lags. Where answers show one and the
+        same for longer than that, while no event comes, there is nothing newer to wait for.
+        """
+        assert self._lock.locked()
+        first = self._behind
+        if first is None or first.update_id != book.update_id or first.time <= self._chain.event:
+            self._behind = book
+            return False
+        return self._sides is None and book.time > first.time + LAGS_AT_MOST
 
     def go_live(self, link: Link) -> None:
         """A snapshot that was asked for after ``link`` had subscribed has come: what has changed since comes there."""

@@ -96,6 +96,8 @@ class KlineSeries:
         # The open candle, and an answer of fewer trades that was asked for later.
         self._contradiction: tuple[Candle, Candle] | None = None
         self._halted = False  # the newest answer lacks candles whose time has come
+        # When (exchange ms) that answer was asked for, where it lacks them by more than a replica lags; else 0.
+        self._stopped = 0
         self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
         self._closed_notice = Notice(Event.CLOSED, self.key)
         self._gap_notice = Notice(Event.GAP, self.key)
@@ -216,12 +218,14 @@ class KlineSeries:
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
         # question (a replica that lags), or our clock is ahead.
         final_before = min(asked - FINAL_IN_REST_AFTER, rows[-1][0]) if newest else asked - FINAL_IN_REST_AFTER
+        stopped = newest and asked >= next_open(self.interval, rows[-1][0]) + ANSWERED_WITHIN
         with self._lock:
             closed = self._closed
             before = closed.following
             self._untraded = False
             if newest:
                 self._halted = asked >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
+                self._stopped = asked if stopped else 0
             if newest and len(rows) < limit:
                 if all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
                     closed.drop_before(rows[0][0])  # of a contract that had the name before
@@ -394,7 +398,12 @@ class KlineSeries:
         contradiction = self._contradiction
         return contradiction is not None and self._ahead.get(contradiction[0].opened) is contradiction[0]
 
-    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool]:
+    def stopped(self) -> int:
+        """When (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it has, or
+        where one has begun since."""
+        return self._stopped if self._stopped > self._stream_event else 0
+
+    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool, bool]:
         """What standing is judged from. The lock is held."""
         return (
             UNTRADED if self._untraded else len(self._closed),
@@ -403,13 +412,14 @@ class KlineSeries:
             self._closed.following,
             max(self._stream_event, self._answered),
             self._contradiction is not None and self._contradicted(),
+            self.stopped() > 0,
         )
 
-    def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool]) -> Standing:
-        closed, stray, spoilt, following, event, contradicted = noted
+    def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool, bool]) -> Standing:
+        closed, stray, spoilt, following, event, contradicted, stopped = noted
         if closed == UNTRADED:
             return Standing(self.link, self.suspected, 0, True, "", event)
-        rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following)
+        rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following, stopped=stopped)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
         if contradicted and not doubt:
@@ -433,7 +443,7 @@ class KlineSeries:
         held = self._closed
         beyond = next_open(self.interval, chain[-1].opened) if chain else held.following
         missing = 0
-        if now is not None and now >= beyond > 0 and (chain or held):
+        if now is not None and now >= beyond > 0 and (chain or held) and not self.stopped():
             current = open_time(self.interval, now, known_open=beyond)
             missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
         closed = min(len(held), max(0, limit - len(chain) - missing))

@@ -33,15 +33,26 @@ class Standing(NamedTuple):
 
 
 def judge(
-    kind: Kind, interval: str, now: int, closed: int, chain: Sequence[Candle], stray: bool, following: int
+    kind: Kind,
+    interval: str,
+    now: int,
+    closed: int,
+    chain: Sequence[Candle],
+    stray: bool,
+    following: int,
+    *,
+    stopped: bool = False,
 ) -> tuple[int, str]:
     """``(rows that can be served at exchange time ``now``, why they cannot be the whole truth)``.
 
     ``closed`` candles end at ``following`` (ms); ``chain`` are those beyond that follow each other, and ``stray`` tells
-    that there are more which do not.
+    that there are more which do not. ``stopped``: the exchange has shown no candle after these though their
+    time has come, and none has begun since.
     """
     if not following or not (closed or chain):
         return 0, "nothing is known yet"
+    if stopped and not stray:
+        return closed + len(chain), ""
     beyond = next_open(interval, chain[-1].opened) if chain else following
     missing = 0
     if now >= beyond:

@@ -71,6 +71,13 @@ class MarkBoard:
         """Exchange time (ms) at which REST was last asked for all symbols, 0 for never."""
         return self._polled
 
+    def forget_ahead(self, until: int) -> None:
+        """Forget the marks that bear a time later than ``until`` (exchange ms): it is wrong, and would keep out all
+        that come."""
+        with self._lock:
+            self._event = min(self._event, until)
+            self._marks = {symbol: mark for symbol, mark in self._marks.items() if mark.time <= until}
+
     def forget(self, symbol: str) -> None:
         """Forget the mark of a symbol whose name now belongs to another contract."""
         self._decode_pending()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from ats_sync.engine.turns import CONFIRM_SPREAD
 from ats_sync.feeds import Cause, Kind
 
-from .bench import TURN, Bench, deep
+from .bench import HISTORY, TURN, Bench, TinySymbol, deep
 
 
 def test_candles_that_trade_need_no_request_at_the_turn() -> None:
@@ -76,3 +76,15 @@ def test_the_close_of_a_quiet_candle_is_known_within_seven_seconds() -> None:
     closed = TURN * 1000 + bench.exchange() - round(bench.seconds * 1000)
     assert {series.following() for series in bench.store.klines.values()} == {closed}
     assert all(map(bench.agrees, bench.symbols))
+
+
+def test_a_halt_of_which_there_are_no_candles_costs_one_request_an_interval_and_is_served_from_memory() -> None:
+    bench = Bench([TinySymbol("AUSDT", [5] * (HISTORY + 20)), TinySymbol("HALTED", [5] * (HISTORY + 2))])
+    bench.warm()
+    bench.run(240)
+    since = bench.seconds
+    for _ in range(60):
+        bench.run(10)
+        assert bench.agrees("HALTED")
+        assert not bench.series("HALTED").standing(bench.exchange()).doubt
+    assert 5 <= len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) <= 12

@@ -29,6 +29,15 @@ class TestMarks:
             desk.reads.values.mark(SYMBOL, max_age=None)
         assert caught.value.data.mark_price == "7.6115"
 
+    def test_one_of_a_time_to_come_costs_one_request_and_is_forgotten(self) -> None:
+        desk = Desk()
+        desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT + 86_400_000, price="9.9"))
+        desk.answers = [[Mark(SYMBOL, "7.7", "0", MIDNIGHT, MIDNIGHT)]]
+        assert desk.reads.values.mark(SYMBOL, max_age=None).mark_price == "7.7"
+        desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT, price="7.8"))
+        assert desk.reads.values.mark(SYMBOL, max_age=None).mark_price == "7.8"
+        assert len(desk.asked) == 1
+
     def test_one_that_no_answer_has_is_unknown(self) -> None:
         desk = Desk()
         desk.answers = [[]]

@@ -167,3 +167,18 @@ def test_an_open_candle_that_is_recomputed() -> None:
             own.recompute_candle("ETHUSDT")
         with pytest.raises(ValueError, match="fewer than ten trades"):
             own.recompute_candle("ETHUSDT")
+
+
+def test_a_halt_of_which_there_are_no_candles() -> None:
+    with SimulatedExchange(["ETHUSDT"], seed=2, in_thread=True, start=before_turn("1m", 0.5)) as own:
+
+        def opens(limit: int) -> list[int]:
+            return [row[0] for row in own.rest("/fapi/v1/klines", symbol="ETHUSDT", interval="1m", limit=limit)]
+
+        before = opens(5)
+        turn = before[-1] + 60_000
+        own.set_status("ETHUSDT", "TRADING_HALT", candles=False)
+        until(lambda: own.now() > turn + 300)
+        assert opens(5) == before, "as many as before, and none of the halt"
+        own.set_status("ETHUSDT", "TRADING")
+        until(lambda: opens(5) == [*before[1:], turn])

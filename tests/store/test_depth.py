@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,49 @@ class TestTheRules:
             results.append(shown(book))
         assert results == [results[0]] * len(results)
         assert results[0].bids[0] == ("99.9", "7")
+
+
+class TestAtRest:
+    """A market that rests: no event comes, and the ids of snapshots are what they are."""
+
+    def lost(self) -> tuple[DepthBook, Link]:
+        """A book that lacks something: its newest event ends at 120 and continues nothing."""
+        book, source = begun(100)
+        assert book.ingest(diff(120, 115, bids=[("99.9", "7")]), source) == GAP
+        assert not book.live()
+        return book, source
+
+    @staticmethod
+    def resting(update_id: int, event: int) -> Book:
+        """What REST shows at ``event`` of a book that changed last before all of this."""
+        return replace(snapshot(update_id, BIDS, ASKS, event=event), transaction_time=BEGAN + 90)
+
+    def test_a_snapshot_that_stays_older_than_the_newest_event_is_the_book_at_rest(self) -> None:
+        book, source = self.lost()
+        for seconds in (1, 3, 6, 11, 12):
+            resting = self.resting(110, BEGAN + seconds * 1000)
+            book.merge_rest(resting, source, 500)
+            book.go_live(source)
+            assert book.live() is (seconds == 12)
+        found = shown(book)
+        assert found.bids == [("99.9", "7"), *map(tuple, BIDS[1:])]
+        assert book.ingest(diff(130, 120, bids=[("99.8", "9")], event=BEGAN + 20_000), source) is None
+        assert shown(book).update_id == 130
+        assert book.live()
+
+    def test_a_replica_that_lags_or_moves_on_is_none(self) -> None:
+        book, source = self.lost()
+        for step in range(40):
+            book.merge_rest(self.resting(80 + step // 2, BEGAN + 1000 * step), source, 500)
+        assert not book.live()
+
+    def test_nor_is_one_after_which_an_event_came(self) -> None:
+        book, source = self.lost()
+        for step in range(1, 40):
+            now = BEGAN + 1000 * step
+            book.merge_rest(self.resting(110, now), source, 500)
+            book.ingest(diff(120 + step, 119 + step, event=now + 500), source)
+        assert not book.live()
 
 
 class TestRange:

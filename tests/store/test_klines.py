@@ -413,3 +413,30 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         if last["k"]["t"] > final["t"]:
             assert (newest[0], newest[4], newest[8]) == (last["k"]["t"], last["k"]["c"], last["k"]["n"])
         assert not series.standing(last["E"]).doubt
+
+
+def test_while_the_exchange_has_no_candles_memory_serves_what_it_has() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
+    series = warmed(truth, 10)
+    series.ingest(truth.frame(10, 1), LINK)
+    series.ingest(truth.frame(10, 1, final=True), LINK)
+    halted = truth.texts(truth.end)
+    now = truth.end + 2 * MINUTE
+    assert [row[0] for row in series.rows(3, now, exact=True)][-1] > truth.opens[-1], "a flat row stands in"
+    series.merge_rest(halted[-2:], truth.end + MINUTE + 5_050, 2)
+    for later in (now, now + 3_600_000, now + 10 * 3_600_000):
+        standing, cut = series.look(11, later, exact=True)
+        assert (standing.doubt, standing.rows) == ("", 11)
+        assert cut.rows() == truth.rest(truth.end)
+    after = Truth("1m", now, [3], first_trade=12)
+    assert series.ingest(after.frame(0, 1), LINK) is not None, "it trades again: what came before is asked for"
+    assert series.standing(now + 1_000).doubt
+
+
+def test_an_answer_that_lags_is_no_halt() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
+    series = warmed(truth, 10)
+    series.ingest(truth.frame(10, 1, final=True), LINK)
+    series.merge_rest(truth.texts(truth.end)[-2:], truth.end + 9_000, 2)
+    assert not series.stopped()
+    assert series.rows(1, truth.end + 10_000, exact=True)[0][0] == truth.end

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.depth import DepthBook
-from ats_sync.store.klines import ANSWERED_WITHIN
+from ats_sync.store.klines import ANSWERED_WITHIN, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.notices import Event
 from ats_sync.store.order import REORDERED_WITHIN, counts_anew
@@ -180,3 +181,16 @@ def test_late_trades_take_nothing_back() -> None:
     for number in range(4_900, 4_990):
         ring.ingest(samples.trade_frame(number, at=MIDNIGHT - 10), LINK)
     assert ring.last_id() == 5_020
+
+
+def test_a_spot_candle_that_is_recomputed_is_replaced_too() -> None:
+    truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
+    series = KlineSeries("BTCUSDT", "1h", 500, kind=Kind.SPOT_KLINES)
+    series.merge_rest(truth.texts(MIDNIGHT + 6_000), MIDNIGHT + 6_000, 499)
+    series.ingest(kline(5_000, MIDNIGHT + 60_000), LINK)
+    assert series.ingest(kline(4_999, MIDNIGHT + 60_000 - 2_000), LINK) is None
+    notice = series.ingest(kline(10, MIDNIGHT + 60_000 + LATER), LINK)
+    assert notice is not None
+    assert notice.event is Event.GAP
+    assert notice.key == Key(Kind.SPOT_KLINES, "BTCUSDT", "1h")
+    assert series.rows(1, None, exact=True)[0][8] == 10

@@ -203,3 +203,15 @@ def test_marks_do_not_depend_on_the_order_of_arrival(order: list[int], dice: ran
         if dice.random() < 0.3:
             board.get("BTCUSDT")
     assert price(board) == "5.5"
+
+
+def test_a_mark_of_a_time_to_come_does_not_stay_the_newest() -> None:
+    board = MarkBoard()
+    board.ingest(samples.marks_frame(["BTCUSDT"], event=MIDNIGHT + 86_400_000, price="9.0"), LINK)
+    board.ingest(samples.marks_frame(["BTCUSDT", "ETHUSDT"], event=MIDNIGHT + 1_000, price="7.0"), LINK)
+    assert price(board) == "9.0"
+    board.forget_ahead(MIDNIGHT + 3_000)
+    assert board.event() == MIDNIGHT + 3_000
+    assert (price(board), price(board, "ETHUSDT")) == (None, "7.0")
+    board.ingest(samples.marks_frame(["BTCUSDT"], event=MIDNIGHT + 2_000, price="8.0"), LINK)
+    assert price(board) == "8.0"

@@ -7,6 +7,8 @@ from bisect import bisect_left
 from .history import Candle, History, flat, merged
 from .intervals import HOUR, MINUTE, floor_open, next_open, opens_back, source_length
 
+ENDLESS = 1 << 62
+
 
 class Candles:
     """One-minute candles of what trades, and every interval summed from them and from the history."""
@@ -135,9 +137,13 @@ class Candles:
             return []
         return [candle for candle in self.series(interval, first, last) if candle[6]]
 
-    def halt(self, start: int, stop: int) -> None:
+    def halt(self, start: int, stop: int = ENDLESS) -> None:
         """Have no candles that lie within ``[start, stop)``: as if trading had been halted, at every interval."""
         self._halts.append((start, stop))
+
+    def resume(self, now: int) -> None:
+        """End the halts that have not ended."""
+        self._halts = [(start, min(stop, now)) for start, stop in self._halts]
 
     def _halted(self, interval: str, opened: int) -> bool:
         return any(start <= opened and next_open(interval, opened) <= stop for start, stop in self._halts)
@@ -155,7 +161,7 @@ class Candles:
             return []
         if start is None:
             if self._halts:
-                reach = limit - 1 + sum((b - a) // source_length(interval) for a, b in self._halts)
+                reach = limit - 1 + sum((min(b, now) - a) // source_length(interval) + 1 for a, b in self._halts)
                 first = max(first, opens_back(interval, last, reach))
                 return self._shown(interval, first, last, limit, newest=True)
             first = max(first, opens_back(interval, last, limit - 1))

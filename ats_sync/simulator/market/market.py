@@ -194,11 +194,12 @@ class Market:
             self._statuses[symbol] = PENDING
         self._pump.announce(instrument, self.now, self._statuses.get(symbol, TRADING))
 
-    def set_status(self, symbol: str, status: str) -> None:
+    def set_status(self, symbol: str, status: str, *, candles: bool = True) -> None:
         """Give a contract a status, which ``!contractInfo`` tells of at once.
 
         TRADING: it trades. SETTLING, CLOSE, DELIVERING, DELIVERED: it leaves, as with :meth:`delist`. Any other
         (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, one that nobody knows): it stays, its trades and its book rest.
+        Without ``candles`` REST has none from then on until it trades again, as of a halt; else they are flat.
         """
         if not status:
             raise ValueError("a status is a word such as TRADING_HALT")
@@ -208,12 +209,15 @@ class Market:
             return
         if status == TRADING:
             self._statuses.pop(symbol, None)
+            instrument.candles.resume(self.now)
             instrument.pending = False
             if instrument.silent:
                 instrument.thaw(self.now)
                 self._pump.schedule(instrument, self.now)
         else:
             self._statuses[symbol] = status
+            if not candles:
+                instrument.candles.halt(self.now)
             if not instrument.silent:
                 instrument.freeze(self.now)
         self._pump.announce(instrument, self.now, status)
