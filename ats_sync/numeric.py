@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from numbers import Real
 from operator import index
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def whole_number(value: object) -> int | None:
@@ -26,3 +29,12 @@ def real_number(value: object) -> float | None:
     except OverflowError:
         return None
     return None if math.isnan(number) else number
+
+
+def plain_number(value: T) -> T | int:
+    """Return the int that ``value`` stands for (NumPy's integers and floats such as 5.0 too), else ``value`` itself."""
+    whole = whole_number(value)
+    if whole is None:
+        number = real_number(value)
+        whole = int(number) if number is not None and number.is_integer() else None
+    return value if whole is None else whole

@@ -25,6 +25,7 @@ from .errors import (
     StaleDataError,
 )
 from .feeds import Key, Kind
+from .numeric import plain_number
 from .reads.reads import Reads
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
@@ -60,7 +61,7 @@ T = TypeVar("T")
 
 class RestShaped:
     """``live``: whether a manager runs. Limits, intervals and periods are taken as they are: a wrong one is the
-    exchange's own error. Symbols are upper-cased and checked; times are ms.
+    exchange's own error. Symbols are upper-cased and checked; times are ms. Numbers may be NumPy's.
 
     Errors are those of :mod:`ats_sync.errors`, OSError or ValueError unless the manager is closed meanwhile: where
     REST was asked and nothing is known, the :class:`~ats_sync.errors.RequestError` itself, whose text holds the
@@ -89,6 +90,7 @@ class RestShaped:
     ) -> list[Row]:
         """12-item lists (items 0, 6, 8 int, the rest str), oldest first; ``/fapi/v1/klines``."""
         symbol = check_symbol(symbol)
+        limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
             self._want(Key(Kind.KLINES, symbol, interval), limit)
             return _told(lambda: self._reads.candles.rows(symbol, interval, limit, max_age=None, exact=True), _same)
@@ -100,6 +102,7 @@ class RestShaped:
     ) -> list[Row]:
         """As :meth:`klines`, of the spot pair; ``/api/v3/klines``."""
         symbol = check_symbol(symbol)
+        limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
             try:
                 self._reads.values.check_spot_pair(symbol)
@@ -120,6 +123,7 @@ class RestShaped:
     ) -> list[dict[str, Any]]:
         """Rows as ``/futures/data/openInterestHist`` writes them, oldest first."""
         symbol = check_symbol(symbol)
+        limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and period in PERIODS:
             self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
             return _told(lambda: self._reads.values.open_interest(symbol, period, limit, max_age=None), _same)
@@ -137,6 +141,7 @@ class RestShaped:
         the rows whose ``rateType`` is "Regular" or missing.
         """
         symbol = check_symbol(symbol)
+        limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         request = endpoints.funding_rate(symbol, limit, start=start, end=end)
         if self._live and start is None and end is None:
             # Nothing changes before the next funding.
@@ -150,6 +155,7 @@ class RestShaped:
     def depth(self, symbol: str, limit: int) -> dict[str, Any]:
         """``{"lastUpdateId", "E", "T", "bids": [[str, str], …], "asks"}``; ``/fapi/v1/depth``."""
         symbol = check_symbol(symbol)
+        limit = plain_number(limit)
         if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
             self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
             return _told(lambda: self._reads.books.read(symbol, limit, max_age=None), lambda book: _book(book, limit))
@@ -208,6 +214,7 @@ class RestShaped:
     ) -> list[dict[str, Any]]:
         """Rows as ``/fapi/v1/aggTrades`` writes them, oldest first."""
         symbol = check_symbol(symbol)
+        limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None:
             self._want(Key(Kind.TRADES, symbol), limit)
             return _told(lambda: self._reads.trades.rows(symbol, limit, max_age=None), _trades)
@@ -227,6 +234,7 @@ class RestShaped:
         refusal then is the error.
         """
         symbol = check_symbol(symbol)
+        limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if not self._live:
             request = endpoints.force_orders(symbol, limit, start=start, end=end)
             answer = self._ask(Kind.ANSWER, symbol, request)
@@ -252,7 +260,8 @@ class RestShaped:
 
     def get(self, path_or_url: str, params: Mapping[str, str | int] | None = None, *, timeout: float) -> Any:
         """The JSON of any path on the futures host, or of a full URL."""
-        request = endpoints.any_request(path_or_url, params or {}, self._config)
+        sent = {name: plain_number(value) for name, value in (params or {}).items()}
+        request = endpoints.any_request(path_or_url, sent, self._config)
         lifetime = LIFETIMES.get(request.path, 0.0)
         if self._live and lifetime:
             return self._remembered(Kind.ANSWER, "", request, lifetime)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from ats_sync import (
@@ -216,6 +217,14 @@ class TestReads:
         assert row is not None
         assert row[0] >= last_closed[0]
         assert dm.wait_closed(symbols[0], "1m", after=last_closed[0] + 10**9, timeout=0.05) is None
+
+    def test_seconds_are_no_time_to_wait_for(self, dm: DataManager, symbols: list[str]) -> None:
+        """Every candle has opened later than that many ms: it would return at once for ever."""
+        for seconds in (time.time(), int(time.time()), np.float64(time.time())):
+            with pytest.raises(InvalidArgument, match="looks like seconds"):
+                dm.wait_closed(symbols[0], "1m", after=seconds, timeout=0)  # type: ignore[arg-type]
+        last_closed = dm.get_klines(symbols[0], "1m", 2)[0]
+        assert dm.wait_closed(symbols[0], "1m", after=np.int64(last_closed[0] - 60_000), timeout=0) is not None
 
 
 class TestMaking:

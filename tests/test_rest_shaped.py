@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ats_sync import Config, RequestRejected, RestShaped
@@ -74,3 +75,33 @@ class TestOfADelistedPerpetual:
             with pytest.raises(RequestRejected, match="HTTP 400, code -1121"):
                 read()
         assert desk.asked == []
+
+
+@pytest.mark.parametrize("number", [np.int64, np.float64, float])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda rest, limit, start, end: rest.klines(SYMBOL, "1h", limit, start=start, end=end),
+        lambda rest, limit, start, end: rest.spot_klines(SYMBOL, "1h", limit, start=start, end=end),
+        lambda rest, limit, start, end: rest.open_interest_hist(SYMBOL, "1h", limit, start=start, end=end),
+        lambda rest, limit, start, end: rest.funding_hist(SYMBOL, limit, start=start, end=end),
+        lambda rest, limit, start, end: rest.agg_trades(SYMBOL, limit, start=start, end=end),
+        lambda rest, limit, start, end: rest.get("/x", {"limit": limit, "startTime": start, "endTime": end}, timeout=5),
+    ],
+)
+def test_limits_and_times_of_numpy_are_sent_as_the_exchange_reads_them(
+    desk: Desk, rest: RestShaped, read: Callable[..., Any], number: Callable[[int], Any]
+) -> None:
+    desk.answers = [[]]
+    read(rest, number(10), number(MIDNIGHT), number(MIDNIGHT + 1))
+    sent = dict(desk.asked[0].request.params)
+    assert (sent["limit"], sent["startTime"], sent["endTime"]) == (10, MIDNIGHT, MIDNIGHT + 1)
+    assert {type(sent[name]) for name in ("limit", "startTime", "endTime")} == {int}
+
+
+def test_a_small_integer_of_numpy_does_not_overflow_in_what_is_followed(desk: Desk) -> None:
+    depths: list[int] = []
+    rest = RestShaped(desk.reads, Config(), live=True, want=lambda key, depth: depths.append(depth))
+    desk.answers = [[]]
+    rest.klines(SYMBOL, "1h", np.int8(100))
+    assert [type(depth) for depth in depths] == [int]
