@@ -27,6 +27,7 @@ from .runtime.requests import Requests
 from .runtime.runtime import Runtime
 from .store.market import MarketStore
 from .transport.adapter import proxy_for
+from .transport.genuine import check_unpatched
 from .transport.sockets import tls_context
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 
 def check_reachable(config: Config) -> None:
     """Raise :class:`~ats_sync.errors.ConfigError` for a proxy that cannot be used or a file of certificate authorities
-    that cannot be read, from the settings or from the environment."""
+    that cannot be read, from the settings or from the environment, and in a process without real threads."""
+    check_unpatched()
     tls_context(config.ca_file)
     for base in (config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base):
         proxy_for(base, config)

@@ -79,7 +79,8 @@ class DataManager:
 
         Where that raises anything but :class:`~ats_sync.errors.StartTimeout`, what this call launched is closed
         again; a manager that ran before goes on. Raises :class:`~ats_sync.errors.ConfigError` at once for a proxy or a
-        file of certificate authorities that cannot be used.
+        file of certificate authorities that cannot be used, and where gevent or eventlet has replaced threads or
+        sockets.
         """
         if not self.symbols:
             check_symbols(())

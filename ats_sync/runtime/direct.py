@@ -13,6 +13,7 @@ from ..engine.budget import Budget, Usage
 from ..engine.dispatch import Dispatcher, Send
 from ..engine.jobs import LEAST_TIME, Fetch
 from ..store.market import MarketStore
+from ..transport.genuine import check_unpatched
 from ..transport.rest import RestClient
 from ..venue.endpoints import Bucket
 from .counters import Counters
@@ -37,6 +38,7 @@ class DirectRequests:
 
     def ask(self, fetch: Fetch, timeout: float) -> Any:
         """One request, at most ``timeout`` seconds; what was decoded."""
+        check_unpatched()
         # A dispatcher of its own: nobody waits here for the requests of another caller.
         dispatcher = Dispatcher(self._config, self._budget, self._clock.to_wall, self._rng, once=True)
         with self._lock:

@@ -56,9 +56,9 @@ class Runtime:
         self.engine_lock = self.engine.shared()
         """Guards the engine's state; held for a computation, never over I/O."""
         self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched)
-        self.closed_candle = threading.Condition()
-        """Notified when a candle has become final."""
-        self.changed = threading.Condition()
+        self.closed_candle = threading.Condition(threading.Lock())
+        """Notified when a candle has become final. (Plain locks: eventlet replaces reentrant ones that exist.)"""
+        self.changed = threading.Condition(threading.Lock())
         """Notified after the engine has worked through events."""
         self.frames_before = 0
         self._stop = threading.Event()

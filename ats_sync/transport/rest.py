@@ -34,6 +34,7 @@ from ..errors import (
 )
 from .adapter import GuardedAdapter, as_proxies, proxy_for
 from .failures import translated
+from .genuine import Session
 from .sockets import Guard, tls_context
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class RestClient:
         self._config = config
         self._clock = clock
         self._proxies: dict[str, str | None] = {}
-        self._session = requests.Session()
+        self._session = Session()
         # The environment is asked for proxies by proxy_for(), once a host; requests would do it, and
         # look for a .netrc, at each request.
         self._session.trust_env = False

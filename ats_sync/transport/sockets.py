@@ -6,6 +6,7 @@ from before it connects until it is closed, also while it turns into a TLS socke
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import functools
@@ -23,6 +24,7 @@ from urllib3.util.wait import wait_for_write
 
 from ..clock import Clock
 from ..errors import ConfigError
+from .genuine import UnpatchedContext, trusts_the_system
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -99,9 +101,10 @@ class Guard:
     @staticmethod
     def _shut(sock: socket.socket) -> None:
         # SSLSocket.shutdown() forgets the TLS layer: the thread that reads would take cipher text for
-        # an answer. Not connected (yet, any more) is fine: the operation in progress ends either way.
+        # an answer, and socket.socket may be another class by now. Not connected (yet, any more) is fine:
+        # the operation in progress ends either way.
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            _socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class GuardedSocket(socket.socket):
@@ -170,7 +173,7 @@ class GuardedTlsSocket(GuardedSocket, ssl.SSLSocket):
         super().do_handshake(block)
 
 
-class GuardedContext(ssl.SSLContext):
+class GuardedContext(UnpatchedContext):
     """Verifies, and hands the guard of a socket on to the TLS socket it becomes."""
 
     def wrap_socket(
@@ -201,19 +204,21 @@ class GuardedContext(ssl.SSLContext):
 
 def tls_context(ca_file: str | None) -> GuardedContext:
     """The verifying context for these authorities: ``ca_file``, or else what requests would use
-    (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, certifi). Shared, since reading them takes long.
+    (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, certifi, and with truststore those that OpenSSL finds in the system).
+    Shared, since reading them takes long.
 
     Raises ConfigError when they cannot be read."""
     path = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    system = path is None and trusts_the_system()
     path = path or str(DEFAULT_CA_BUNDLE_PATH)
     try:
-        return _context(path, os.stat(path).st_mtime_ns)
+        return _context(path, os.stat(path).st_mtime_ns, system)
     except OSError as error:
         raise ConfigError(f"no certificate authorities can be read from {path!r}: {error}") from error
 
 
 @functools.lru_cache(maxsize=8)
-def _context(path: str, _modified: int) -> GuardedContext:
+def _context(path: str, _modified: int, system: bool) -> GuardedContext:
     context = GuardedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = GuardedTlsSocket
@@ -221,6 +226,8 @@ def _context(path: str, _modified: int) -> GuardedContext:
         context.load_verify_locations(capath=path)
     else:
         context.load_verify_locations(cafile=path)
+    if system:
+        context.load_default_certs()
     return context
 
 
