@@ -246,11 +246,15 @@ class Witnesses:
 
     def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
         quote = self._store.quotes.get(symbol)
-        if quote is None or quote[0] <= book.update_id() or _is_later(book.standing().event, quote[1]):
+        if quote is None:
+            return ""
+        (update_id, frame), newest, event = quote, book.update_id(), book.standing().event
+        # A lower id of a later time belongs to a new count, in which the book lacks everything.
+        anew = update_id < newest and counts_anew(_time_of(frame), event)
+        if not anew and (update_id <= newest or _is_later(event, frame)):
             known.quote = (-1, 0.0)
             return ""
-        update_id, frame = quote
-        if known.quote[0] <= book.update_id() or known.quote[0] > update_id:
+        if known.quote[0] < 0 or known.quote[0] > update_id or (known.quote[0] <= newest and not anew):
             known.quote = (update_id, at.steady)
         if at.steady - known.quote[1] < BOOK_GRACE or not _current(book.standing().link, at):
             return ""
@@ -284,6 +288,13 @@ def _is_later(event: int, quotes: bytes) -> bool:
         return counts_anew(event, scan_event_time(quotes))
     except DecodeError:
         return False
+
+
+def _time_of(frame: bytes) -> int:
+    try:
+        return scan_event_time(frame)
+    except DecodeError:
+        return 0
 
 
 def _current(link: Link | None, at: Moment) -> bool:

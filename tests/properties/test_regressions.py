@@ -373,3 +373,13 @@ def test_a_wait_for_weight_is_counted_by_the_steady_clock() -> None:
     faults = (Others(5_350, 0.95), Pause(29_700, 41_100, True), HalfOpen(48_300, "market"))
     reads = (Read(23_500, "klines", symbol=2, limit=90),)
     run(Schedule(setting=setting, seed=318118, faults=faults, reads=reads, connection_max_age=25.0))
+
+
+def test_quotes_that_count_anew_tell_that_a_silent_book_is_old() -> None:
+    """Their update ids were lower than the book's, so the book was taken for the newer one."""
+    setting = Setting(
+        747383, 1_795_046_374_000, ("BTCUSDT", "DOGEUSDT"), ("1m", "30m"), 0.0015, trailing_klines=False,
+        book_ticks=(300, 700),
+    )  # fmt: skip
+    faults = (Restart(45_300, "DOGEUSDT"), Mute(42_900, 10_950, "dogeusdt@depth20@100ms", "ever"))
+    run(Schedule(setting=setting, seed=689696, faults=faults))
