@@ -19,7 +19,7 @@ from .heartbeat import Heartbeat
 
 MOST_UNSENT = 1000
 FUTURE_EVENT = 1.0
-"""An event further than this (seconds) in the future proves no more than that."""
+"""An event further than this (seconds) in the future proves nothing: it is wrong, or our idea of the time is."""
 
 
 class Sender(Protocol):
@@ -94,7 +94,8 @@ class StreamSession:
             else:
                 clock.saw_event(event)
                 exchange = clock.exchange()
-                link.proved(min(event / 1000.0, exchange + FUTURE_EVENT), exchange)
+                if event / 1000.0 <= exchange + FUTURE_EVENT:
+                    link.proved(event / 1000.0, exchange)
         if pong != self._pong:
             self._pong = pong
             proved = self._heartbeat.ponged(now)

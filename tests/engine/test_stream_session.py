@@ -135,10 +135,18 @@ class TestProof:
         stream.session.received([trade_frame(1, at=MIDNIGHT + 1_000), trade_frame(2, at=MIDNIGHT + 2_000)], None)
         assert stream.link.proof == pytest.approx(at(2.003))
 
-    def test_a_frame_from_the_future_proves_little(self, stream: Stream) -> None:
-        stream.session.received([trade_frame(1, at=MIDNIGHT + 60_000)], None)
-        assert stream.link.proof == pytest.approx(at(FUTURE_EVENT))
+    @pytest.mark.parametrize("seconds", [FUTURE_EVENT + 0.5, 3_600.0, 8e9])
+    def test_a_frame_from_the_future_proves_nothing(self, stream: Stream, seconds: float) -> None:
+        stream.session.received([trade_frame(1, at=MIDNIGHT)], None)
+        stream.line.passed = 5.0
+        stream.session.received([trade_frame(2, at=MIDNIGHT + 5_000 + round(seconds * 1000))], None)
+        assert stream.link.proof == pytest.approx(at(0.003))
         assert not stream.clock.proven()
+
+    def test_a_frame_a_little_ahead_corrects_the_clock(self, stream: Stream) -> None:
+        stream.session.received([trade_frame(1, at=MIDNIGHT + 500)], None)
+        assert stream.link.proof == pytest.approx(at(0.503))
+        assert stream.clock.exchange() == pytest.approx(at(0.503))
 
     def test_a_pong_proves_the_moment_its_ping_was_sent(self, stream: Stream) -> None:
         stream.passes(3.0)

@@ -383,3 +383,13 @@ def test_quotes_that_count_anew_tell_that_a_silent_book_is_old() -> None:
     )  # fmt: skip
     faults = (Restart(45_300, "DOGEUSDT"), Mute(42_900, 10_950, "dogeusdt@depth20@100ms", "ever"))
     run(Schedule(setting=setting, seed=689696, faults=faults))
+
+
+def test_event_times_that_cannot_be_prove_no_connection_alive() -> None:
+    """Spoiled frames of one symbol, from a far future, hid that the connection lagged: books of others were stale."""
+    setting = Setting(
+        750047, 1_790_812_751_000, ("BTCUSDT", "币安人生USDT", "SOLUSDT"), ("1m", "1d"), 0.006, trailing_klines=False,
+        book_ticks=(700, 700, 1500),
+    )  # fmt: skip
+    faults = (Lag(15_250, "public", 5_000), Events(5_250, 17_550, "spoil", "币安人生usdt", 1.0))
+    run(Schedule(setting=setting, seed=530098, faults=faults))
