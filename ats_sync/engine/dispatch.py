@@ -129,7 +129,7 @@ class Dispatcher:
             self.queue.cancel(job)
 
     def gave_up(self, ticket: Ticket, at: Moment) -> AtsSyncError:
-        """Withdraw a reader whose time is up. Returns the error that says what it waited for in vain."""
+        """Withdraw a reader whose time is up; return the error that says what it was waiting for."""
         assert self._budget.guarded()
         job = ticket.job
         request = job.fetch.request
