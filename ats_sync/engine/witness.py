@@ -250,11 +250,11 @@ class Witnesses:
             return ""
         (update_id, frame), newest, event = quote, book.update_id(), book.standing().event
         # A lower id of a later time belongs to a new count, in which the book lacks everything.
-        anew = update_id < newest and counts_anew(_time_of(frame), event)
-        if not anew and (update_id <= newest or _is_later(event, frame)):
+        restarted = update_id < newest and counts_anew(_time_of(frame), event)
+        if not restarted and (update_id <= newest or _is_later(event, frame)):
             known.quote = (-1, 0.0)
             return ""
-        if known.quote[0] < 0 or known.quote[0] > update_id or (known.quote[0] <= newest and not anew):
+        if known.quote[0] < 0 or known.quote[0] > update_id or (known.quote[0] <= newest and not restarted):
             known.quote = (update_id, at.steady)
         if at.steady - known.quote[1] < BOOK_GRACE or not _current(book.standing().link, at):
             return ""
