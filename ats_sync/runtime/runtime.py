@@ -159,7 +159,8 @@ class Runtime:
                 self.closed_candle.notify_all()
 
     def _fetched(self, fetch: Fetch, error: AtsSyncError | None) -> None:
-        if error is not None and not isinstance(error, NotRunning):
+        closing = self._stop.is_set() or isinstance(error, NotRunning)
+        if error is not None and not closing:
             log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
         with self.closed_candle:
             self.closed_candle.notify_all()

@@ -51,7 +51,7 @@ def _translated(chain: list[BaseException], error: BaseException, what: str, hos
     for each in chain:
         if isinstance(each, ssl.SSLCertVerificationError):
             return CertificateRejected(
-                f"{what}: the certificate of {host} does not verify: {each.verify_message}; where a proxy opens TLS, "
+                f"{what}: the certificate of {host} does not verify: {_why(each)}; where a proxy opens TLS, "
                 "set ca_file (or REQUESTS_CA_BUNDLE) to the file of its authority"
             )
         if isinstance(each, OSError) and (refusal := _REFUSED_TUNNEL.search(str(each))):
@@ -75,6 +75,10 @@ def _translated(chain: list[BaseException], error: BaseException, what: str, hos
     if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
         return RequestRejected(text)
     return ConnectionFailed(text)
+
+
+def _why(error: ssl.SSLCertVerificationError) -> str:
+    return getattr(error, "verify_message", "") or str(error)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

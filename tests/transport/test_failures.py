@@ -12,9 +12,11 @@ import requests
 from urllib3.exceptions import IncompleteRead, ProtocolError, ReadTimeoutError
 
 from ats_sync.errors import (
+    CertificateRejected,
     ConnectionFailed,
     HostNotFound,
     MalformedAnswer,
+    ProxyRefused,
     RequestError,
     RequestRejected,
     RequestTimeout,
@@ -44,8 +46,9 @@ CASES: list[tuple[Exception, type[RequestError]]] = [
     (WRAPPED.ConnectionError(ProtocolError("aborted", http.client.BadStatusLine("garbage"))), MalformedAnswer),
     (WRAPPED.ConnectionError(ProtocolError("aborted", http.client.RemoteDisconnected("gone"))), ConnectionFailed),
     (WRAPPED.InvalidURL("what"), RequestRejected),
-    (WRAPPED.SSLError(ssl.SSLCertVerificationError(1, "certificate verify failed")), ConnectionFailed),
-    (ssl.SSLCertVerificationError(1, "certificate verify failed"), ConnectionFailed),
+    (WRAPPED.SSLError(ssl.SSLCertVerificationError(1, "certificate verify failed")), CertificateRejected),
+    (ssl.SSLCertVerificationError(1, "certificate verify failed"), CertificateRejected),
+    (WRAPPED.ProxyError(OSError("Tunnel connection failed: 407 Proxy Authentication Required")), ProxyRefused),
     (ConnectionRefusedError(111, "refused"), ConnectionFailed),
 ]
 
