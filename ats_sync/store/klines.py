@@ -311,6 +311,8 @@ class KlineSeries:
         last = scan_kline_last_trade(before) if before else -1
         if last < 0 or not self._closed or scan_kline_first_trade(frame) != last + 1:
             return
+        if self._closed.following <= scan_kline(before)[0]:
+            return  # Of candles before that one it proves nothing.
         flat, previous = self._closed.following, self._closed.last()
         while flat < opened:
             held = self._ahead.get(flat)

@@ -440,3 +440,15 @@ def test_an_answer_that_lags_is_no_halt() -> None:
     series.merge_rest(truth.texts(truth.end)[-2:], truth.end + 9_000, 2)
     assert not series.stopped()
     assert series.rows(1, truth.end + 10_000, exact=True)[0][0] == truth.end
+
+
+def test_that_no_trade_came_between_two_frames_says_nothing_of_the_candles_before_both() -> None:
+    truth = Truth("1m", MIDNIGHT, [2, 3, 1, 4], first_trade=100)
+    series = series_of(truth)
+    half = truth.opens[0] + MINUTE // 2
+    series.merge_rest(truth.texts(half, 1), half, 1)
+    series.ingest(truth.frame(0, final=True), LINK)
+    series.ingest(truth.frame(2, 1), LINK)  # of candle 1 nothing came
+    series.ingest(truth.frame(3, 1), LINK)
+    assert series.following() == truth.opens[1]
+    assert series.audit_rows() == truth.texts(truth.opens[1] - 1)
