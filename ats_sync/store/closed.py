@@ -10,7 +10,7 @@ from typing import Any
 
 from ..venue.intervals import candles_between, next_open
 from ..venue.klines import text_open_time
-from .history import History
+from .packed import PackedRows
 from .remembered import ExactRows, FloatColumns, Memo, RowBudget
 
 
@@ -31,7 +31,7 @@ class ClosedCandles:
         self.version = 0
         """Another one whenever they change."""
         self._first = 0
-        self._history = History()
+        self._history = PackedRows(b"],[")
         self._floats = FloatColumns()
         self._strings = ExactRows(budget)
 

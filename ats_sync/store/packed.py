@@ -1,12 +1,11 @@
 """Rows kept as the JSON text that REST writes, packed back to back.
 
-Text is a fifth of the size of the decoded rows, costs the garbage collector nothing, and one JSON decode of a slice is
-about as fast as copying rows that were decoded before. So nothing decoded is kept.
+Text is a fifth of the size of decoded rows, and costs the garbage collector nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 PAGE = 64
 """Rows joined into one page; appending to a page does not touch the others."""
@@ -91,6 +90,6 @@ class PackedRows:
         count = min(count, len(self))
         return self.slice(count).split(self._between) if count else []
 
-    def texts(self) -> Sequence[bytes]:
+    def texts(self) -> list[bytes]:
         """All rows, each as its text, oldest first."""
         return self.newest(len(self))

@@ -78,3 +78,21 @@ def test_nothing_is_first_or_last_of_nothing() -> None:
 def test_the_size_is_that_of_the_text() -> None:
     packed = PackedRows(BETWEEN, [b"12345"] * (PAGE + 1))
     assert packed.size == PAGE * 5 + (PAGE - 1) * len(BETWEEN) + 5
+
+
+def test_what_is_read_is_the_callers_own() -> None:
+    packed = PackedRows(BETWEEN, [b"%d,1" % number for number in range(PAGE + 5)])
+    packed.newest(2).clear()
+    packed.texts().clear()
+    assert len(packed.newest(2)) == 2
+    assert len(packed.texts()) == PAGE + 5
+
+
+def test_what_was_dropped_is_let_go() -> None:
+    packed = PackedRows(BETWEEN, [b"%d,1" % number for number in range(500)])
+    whole = packed.size
+    for number in range(500, 5_000):
+        packed.append(b"%d,1" % number)
+        packed.drop_oldest(1)
+    assert len(packed) == 500
+    assert packed.size < 2 * whole
