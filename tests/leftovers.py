@@ -40,8 +40,13 @@ def orphans_of(test: str) -> set[int]:
 
 
 def check_threads(before: set[threading.Thread]) -> None:
-    """Fail when a thread of ours runs that did not run before, and goes on doing so."""
+    """Fail when a thread of ours runs that did not run before, and goes on doing so.
+
+    A manager that ran before and still does belongs to a fixture of wider scope: its request threads come and go.
+    """
     left = our_threads() - before
+    if any(thread.name == "ats-engine" and thread.is_alive() for thread in before):
+        left = {thread for thread in left if not thread.name.startswith("ats-rest-")}
     for thread in left:
         thread.join(GRACE)
     alive = sorted(thread.name for thread in left if thread.is_alive())

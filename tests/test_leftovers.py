@@ -55,3 +55,21 @@ def test_a_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         over.set()
         thread.join()
     leftovers.check_threads(before)
+
+
+def test_the_request_threads_of_a_manager_of_wider_scope_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "GRACE", 0.1)
+    over = threading.Event()
+    engine = threading.Thread(target=over.wait, name="ats-engine")
+    request = threading.Thread(target=over.wait, name="ats-rest-7")
+    engine.start()
+    before = leftovers.our_threads()
+    request.start()
+    try:
+        leftovers.check_threads(before)
+        with pytest.raises(AssertionError, match="ats-rest-7"):
+            leftovers.check_threads(before - {engine})
+    finally:
+        over.set()
+        for thread in (engine, request):
+            thread.join()
