@@ -111,6 +111,7 @@ class Recorder:
         self._config = config
         self._symbols = symbols
         self._clock = Clock()
+        self._began = time.time()
         self._budget = Budget(config)
         self._stop = threading.Event()
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()  # of at most about MOST_WAITING: see _put()
@@ -144,7 +145,7 @@ class Recorder:
                 guard = Guard(self._clock)
                 ends.append(guard.shutdown)
                 threads.append(_thread(f"ats-record-{number}", self._follow, url, guard))
-            files[STREAM].write(f"{' '.join(self.urls)} <-> {time.time():.6f}\n")
+            files[STREAM].write(f"{' '.join(self.urls)} <-> {self._began:.6f}\n")
             opened = 0
             until: float | None = None
             while (item := self._next(until)) is not None:

@@ -52,8 +52,7 @@ def test_a_recording_has_the_form_of_the_real_one_and_tells_the_truth(
     assert public.startswith(f"{at_exchange.fstream_url}/public/stream?streams=btcusdt@depth@100ms/")
     received = frames(directory)
     times = [moment for moment, _ in received]
-    # (The later idea of the exchange's time is the better one, and may be a little earlier.)
-    assert float(opened) <= times[0] + 0.5
+    assert float(opened) <= times[0]
     assert times[-1] - times[0] <= 3.5
     kinds = {kind(frame) for _, frame in received}
     assert kinds == {"aggTrade", "kline_1m", "depth@100ms", "depth20@100ms", "bookTicker", "markPrice@1s"}
