@@ -13,7 +13,7 @@ from ..clock import Clock
 from ..config import Config
 from ..errors import RequestRejected
 from ..transport.rest import RestClient
-from ..transport.sockets import Guard
+from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
 
 MOST_WEIGHT = 300
@@ -136,7 +136,7 @@ def _listen(config: Config, clock: Clock, route: str, seen: Seen) -> None:
     base = config.spot_stream_base if route == "spot" else config.fstream_base
     names = [f"{SYMBOL}@kline_1m"] if route == "spot" else [*MARKET, *PUBLIC, *SILENT]
     replies = seen.replies[route] = []
-    stream = WebSocketStream.connect(base + ROUTES[route], config, clock, Guard(clock), timeout=TIMEOUT)
+    stream = WebSocketStream.connect(base + ROUTES[route], config, clock, CancelScope(clock), timeout=TIMEOUT)
     with closing(stream):
         stream.send_text(json.dumps({"method": "SUBSCRIBE", "params": names, "id": 1}))
         stream.send_text(json.dumps({"method": "UNSUBSCRIBE", "params": [NONSENSE], "id": 2}))

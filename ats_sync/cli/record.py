@@ -29,7 +29,7 @@ from ..errors import AtsSyncError, ConnectionFailed, InvalidArgument, InvalidSym
 from ..feeds import Cause
 from ..runtime.courier import moment
 from ..transport.rest import RestClient, retrying
-from ..transport.sockets import Guard
+from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
 from ..venue import endpoints
 from ..venue.endpoints import Request, Route
@@ -134,7 +134,7 @@ class Recorder:
     def record(self, directory: Path, seconds: float) -> None:
         """Write what comes until ``seconds`` after all connections are open. Raises what ended it earlier."""
         threads: list[threading.Thread] = []
-        ends: list[Callable[[], None]] = [self._client.guard.shutdown]
+        ends: list[Callable[[], None]] = [self._client.scope.shutdown]
         with ExitStack() as stack:
             files = {
                 name: stack.enter_context((directory / name).open("w", encoding="utf-8", newline="\n"))
@@ -142,9 +142,9 @@ class Recorder:
             }
             stack.callback(self._end, threads, ends)
             for number, url in enumerate(self.urls, 1):
-                guard = Guard(self._clock)
-                ends.append(guard.shutdown)
-                threads.append(_thread(f"ats-record-{number}", self._follow, url, guard))
+                scope = CancelScope(self._clock)
+                ends.append(scope.shutdown)
+                threads.append(_thread(f"ats-record-{number}", self._follow, url, scope))
             files[STREAM].write(f"{' '.join(self.urls)} <-> {self._began:.6f}\n")
             opened = 0
             until: float | None = None
@@ -199,12 +199,12 @@ class Recorder:
         if not self._stop.is_set():
             self._items.put(error)
 
-    def _follow(self, url: str, guard: Guard) -> None:
-        self._tell_failures(lambda: self._receive(url, guard))
+    def _follow(self, url: str, scope: CancelScope) -> None:
+        self._tell_failures(lambda: self._receive(url, scope))
 
-    def _receive(self, url: str, guard: Guard) -> None:
+    def _receive(self, url: str, scope: CancelScope) -> None:
         config, clock = self._config, self._clock
-        stream = WebSocketStream.connect(url, config, clock, guard, timeout=2 * config.connect_timeout)
+        stream = WebSocketStream.connect(url, config, clock, scope, timeout=2 * config.connect_timeout)
         try:
             self._items.put(_Opened())
             heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())

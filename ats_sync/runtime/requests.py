@@ -167,7 +167,7 @@ class RequestThreads:
         for ticket in tickets:
             ticket.wake()
         for client in workers.values():
-            client.guard.shutdown()
+            client.scope.shutdown()
         return list(workers)
 
     def lacks_threads(self) -> bool:

@@ -13,7 +13,7 @@ from ..errors import AtsSyncError
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Notice
-from ..transport.sockets import Guard
+from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class StreamThread(threading.Thread):
         self._config = config
         self._clock = clock
         self._events = events
-        self._guard = Guard(clock)
+        self._scope = CancelScope(clock)
         self._ending = threading.Event()
         self._session = StreamSession(config, clock, store, link)
         self._stream: WebSocketStream | None = None
@@ -69,7 +69,7 @@ class StreamThread(threading.Thread):
         """End the connection at once, also in mid-handshake."""
         self._session.end(reason)
         self._ending.set()
-        self._guard.shutdown()
+        self._scope.shutdown()
         stream = self._stream
         if stream is not None:
             stream.wake()
@@ -101,7 +101,7 @@ class StreamThread(threading.Thread):
 
     def _connect(self) -> None:
         timeout = 2 * self._config.connect_timeout
-        self._stream = WebSocketStream.connect(self._url, self._config, self._clock, self._guard, timeout=timeout)
+        self._stream = WebSocketStream.connect(self._url, self._config, self._clock, self._scope, timeout=timeout)
 
     def _pump(self) -> str:
         stream, session, events = self._stream, self._session, self._events

@@ -1,1 +1,1 @@
-"""I/O without market meaning: guarded sockets, REST requests, WebSocket streams."""
+"""I/O without market meaning: cancellable sockets, REST requests, WebSocket streams."""

@@ -1,6 +1,6 @@
-"""requests and urllib3 on guarded sockets, and which proxy to use.
+"""requests and urllib3 on scoped sockets, and which proxy to use.
 
-The classes here only replace how a connection is opened; what urllib3 does with it stays as it is.
+The classes here only replace how urllib3 opens a connection.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from ..config import Config
 from ..errors import ConfigError
-from .sockets import NO_DELAY, Guard, GuardedContext, GuardedSocket, open_socket
+from .sockets import NO_DELAY, CancelScope, ScopedContext, ScopedSocket, open_socket
 
 _HTTP_SCHEME = {"ws": "http", "wss": "https"}
 
 
 def proxy_for(url: str, config: Config) -> str | None:
-    """The proxy for ``url`` (http, https, ws or wss): from ``config.proxies``, or if that is None from
-    ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``.
+    """Return the proxy for ``url`` (http, https, ws or wss): from ``config.proxies``, or if that is None
+    from ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; None without a proxy.
 
     Raises ConfigError when it is not an HTTP proxy."""
     scheme, _, rest = url.partition("://")
@@ -33,7 +33,7 @@ def proxy_for(url: str, config: Config) -> str | None:
     proxy = select_proxy(url, proxies)
     if not proxy:
         return None
-    # requests takes the host of "host:port" for a scheme unless it is an IP address.
+    # Of "host:port", requests takes the host for a scheme unless it is an IP address.
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -46,15 +46,15 @@ def proxy_for(url: str, config: Config) -> str | None:
 
 
 def open_tunnel(
-    proxy: str, host: str, port: int, guard: Guard, context: GuardedContext, *, timeout: float
-) -> GuardedSocket:
-    """A socket that reaches ``host:port`` by the CONNECT method of ``proxy``."""
+    proxy: str, host: str, port: int, scope: CancelScope, context: ScopedContext, *, timeout: float
+) -> ScopedSocket:
+    """Return a socket connected to ``host:port`` by the CONNECT method of ``proxy``."""
     parts = urlsplit(proxy)
     secure = parts.scheme == "https"
     connection = _TunnelConnection(
         parts.hostname or "", parts.port or (443 if secure else 80), timeout=timeout, socket_options=NO_DELAY
     )
-    connection.guard = guard
+    connection.scope = scope
     connection.context = context if secure else None
     user, password = get_auth_from_url(proxy)
     headers = make_headers(proxy_basic_auth=f"{user}:{password}") if user else {}
@@ -65,18 +65,18 @@ def open_tunnel(
         connection.sock = None
     finally:
         connection.close()
-    if not isinstance(sock, GuardedSocket):
+    if not isinstance(sock, ScopedSocket):
         raise TypeError(f"the tunnel's socket is a {type(sock).__name__}")
     return sock
 
 
-def _open(connection: HTTPConnection, guard: Guard) -> GuardedSocket:
-    # The exceptions are those of urllib3's own method: its callers and requests tell failures apart by them.
+def _open(connection: HTTPConnection, scope: CancelScope) -> ScopedSocket:
+    # The exceptions of the method that this replaces: urllib3 and requests distinguish failures by them.
     try:
         return open_socket(
             connection.host,
             connection.port or connection.default_port,
-            guard,
+            scope,
             timeout=connection.timeout,
             options=connection.socket_options or (),
         )
@@ -88,24 +88,24 @@ def _open(connection: HTTPConnection, guard: Guard) -> GuardedSocket:
         raise NewConnectionError(connection, f"no connection to {connection.host}: {error}") from error
 
 
-class GuardedHTTPConnection(HTTPConnection):
-    guard: Guard
+class ScopedHTTPConnection(HTTPConnection):
+    scope: CancelScope
 
     def _new_conn(self) -> socket.socket:
-        return _open(self, self.guard)
+        return _open(self, self.scope)
 
 
-class GuardedHTTPSConnection(HTTPSConnection):
-    guard: Guard
+class ScopedHTTPSConnection(HTTPSConnection):
+    scope: CancelScope
 
     def _new_conn(self) -> socket.socket:
-        return _open(self, self.guard)
+        return _open(self, self.scope)
 
 
-class _TunnelConnection(GuardedHTTPConnection):
+class _TunnelConnection(ScopedHTTPConnection):
     """Speaks CONNECT to a proxy, over TLS when there is a ``context``."""
 
-    context: GuardedContext | None = None
+    context: ScopedContext | None = None
 
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
@@ -119,27 +119,27 @@ class _TunnelConnection(GuardedHTTPConnection):
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = GuardedHTTPConnection
-    guard: Guard
+    ConnectionCls = ScopedHTTPConnection
+    scope: CancelScope
 
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()
-        connection.guard = self.guard
+        connection.scope = self.scope
         return connection
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = GuardedHTTPSConnection
-    guard: Guard
+    ConnectionCls = ScopedHTTPSConnection
+    scope: CancelScope
 
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()
-        connection.guard = self.guard
+        connection.scope = self.scope
         return connection
 
 
-class _GuardedPools(PoolManager):
-    guard: Guard
+class _ScopedPools(PoolManager):
+    scope: CancelScope
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -149,32 +149,32 @@ class _GuardedPools(PoolManager):
         self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
     ) -> HTTPConnectionPool:
         pool: Any = super()._new_pool(scheme, host, port, request_context)
-        pool.guard = self.guard
+        pool.scope = self.scope
         return pool  # type: ignore[no-any-return]
 
 
-class _GuardedProxyPools(_GuardedPools, ProxyManager):
+class _ScopedProxyPools(_ScopedPools, ProxyManager):
     pass
 
 
-class GuardedAdapter(HTTPAdapter):
-    """Connects through ``guard``, verifies by ``context``, keeps one connection a host, retries nothing."""
+class ScopedAdapter(HTTPAdapter):
+    """Connects through ``scope``, verifies by ``context``, keeps one connection a host, and never retries."""
 
-    def __init__(self, guard: Guard, context: GuardedContext) -> None:
-        self._guard = guard
+    def __init__(self, scope: CancelScope, context: ScopedContext) -> None:
+        self._scope = scope
         self._context = context
         super().__init__(pool_connections=4, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        self.poolmanager = _GuardedPools(
+        self.poolmanager = _ScopedPools(
             num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._context, **pool_kwargs
         )
-        self.poolmanager.guard = self._guard
+        self.poolmanager.scope = self._scope
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:
         manager: ProxyManager | None = self.proxy_manager.get(proxy)
         if manager is None:
-            made = _GuardedProxyPools(
+            made = _ScopedProxyPools(
                 proxy,
                 proxy_headers=self.proxy_headers(proxy),
                 proxy_ssl_context=self._context,
@@ -183,7 +183,7 @@ class GuardedAdapter(HTTPAdapter):
                 ssl_context=self._context,
                 **proxy_kwargs,
             )
-            made.guard = self._guard
+            made.scope = self._scope
             self.proxy_manager[proxy] = manager = made
         return manager
 
@@ -192,9 +192,9 @@ class GuardedAdapter(HTTPAdapter):
         return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing: the context has its authorities. requests would load its own into it, each time."""
+        """Do nothing: the context has its authorities, and requests would load its own into it each time."""
 
 
 def as_proxies(proxy: str | None) -> dict[str, str]:
-    """``proxy`` the way requests wants it."""
+    """Return ``proxy`` in the form that requests takes."""
     return {} if proxy is None else {"all": proxy}

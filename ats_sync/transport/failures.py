@@ -1,4 +1,4 @@
-"""What an exception of sockets, urllib3 or requests means."""
+"""Exceptions of sockets, urllib3 and requests, translated to our own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DAMAGED = (IncompleteRead, InvalidChunkLength, requests.exceptions.ContentDecod
 
 
 def translated(error: BaseException, what: str, host: str) -> RequestError:
-    """The error of ours that means the same. ``what`` is the request, ``host`` whom it was for."""
+    """Return our error for ``error``. ``what`` names the request, ``host`` its destination."""
     chain = list(_causes(error))
     failure = _translated(chain, error, what, host)
     if isinstance(failure, ConnectionFailed):
@@ -57,7 +57,7 @@ def _translated(chain: list[BaseException], error: BaseException, what: str, hos
         if isinstance(each, OSError) and (refusal := _REFUSED_TUNNEL.search(str(each))):
             return ProxyRefused(
                 f"{what}: the proxy refuses the connection: HTTP {refusal[1]}"
-                + (", it wants a user and a password: http://user:password@host:port" if refusal[1] == "407" else "")
+                + (", set a user and a password: http://user:password@host:port" if refusal[1] == "407" else "")
             )
     if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in chain):
         return RequestTimeout(f"{what}: no connection to {host} in time, or no answer: {_innermost(chain)}")
@@ -82,7 +82,7 @@ def _why(error: ssl.SSLCertVerificationError) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it wraps (requests and urllib3 keep it in ``args`` or ``reason``), and its causes."""
+    """Yield the error, those it wraps (requests and urllib3 keep them in ``args`` or ``reason``), and its causes."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -91,13 +91,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        # Not __context__: that may be what the caller was dealing with when it asked.
+        # Not __context__, which may be an unrelated error that the caller was handling.
         inner = [*each.args, getattr(each, "reason", None), each.__cause__]
         waiting.extend(one for one in inner if isinstance(one, BaseException))
 
 
 def _innermost(chain: list[BaseException]) -> str:
-    """The words of the system's own error where there is one; the wrappers' texts show objects."""
+    """Return the message of the operating system's error if there is one; the wrappers' messages show objects."""
     for each in reversed(chain):
         if isinstance(each, OSError) and each.strerror and _of_the_system(each):
             return each.strerror

@@ -1,9 +1,9 @@
-"""Cutting a received byte stream into messages.
+"""Cuts a received byte stream into messages.
 
-Whole, unfragmented, unmasked text frames, which is what an exchange sends, are cut out here. Everything
-else (control frames, binary, fragments, reserved bits, masks, frames too large to wait for) is read by
-websocket-client: its frame buffer is fed from here, keeps what it has of a frame, and goes on with it at
-the next call. While it is inside a frame or a fragmented message, everything goes to it.
+Whole, unfragmented, unmasked text frames, which the exchange sends, are cut here. Everything else (control
+frames, binary, fragments, reserved bits, masks, frames too large to wait for) is read by websocket-client: its frame
+buffer is fed from here, keeps the part of a frame that has arrived, and continues at the next call. While it is
+inside a frame or a fragmented message, it gets every byte.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from websocket import ABNF, WebSocket, WebSocketException
 
 MAX_MESSAGE = 64 * 1024 * 1024
 MAX_FAST_FRAME = 256 * 1024
-"""Larger frames are left to websocket-client, which keeps their parts without joining them each time."""
+"""Larger frames are read by websocket-client, which keeps their parts without joining them each time."""
 
 _NO_STATUS = 1005
 
 
 class StreamClosed(Exception):
-    """A stream is over. ``code`` is that of the peer's close frame (1005 if it had none), None when there
-    was no close frame: the connection ended, broke, or was not WebSocket any more."""
+    """A stream is over. ``code`` is that of the peer's close frame (1005 if the frame had none), None without a close
+    frame: the connection ended or broke, or the bytes were not WebSocket."""
 
     def __init__(self, code: int | None, reason: str) -> None:
         super().__init__(reason if code is None else f"closed with {code}: {reason}")
@@ -30,11 +30,11 @@ class StreamClosed(Exception):
 
 
 class _NeedMore(Exception):
-    """The frame buffer wants bytes that have not come."""
+    """The frame buffer needs bytes that have not arrived."""
 
 
 class FrameReader:
-    """Reads the frames that come after the handshake of ``socket``, whose answers (pong, close) it sends."""
+    """Reads the frames that follow the handshake of ``socket``, and answers pings and closes through it."""
 
     def __init__(self, socket: WebSocket, on_pong: Callable[[], None]) -> None:
         self._socket = socket
@@ -42,18 +42,18 @@ class FrameReader:
         self._frames = socket.frame_buffer
         self._fragments = socket.cont_frame
         self._frames.recv = self._take
-        # Its check of text walks each byte in Python and lets a character cut off at the end pass; the one
-        # made here does neither. Close reasons it still checks.
+        # Its UTF-8 check loops over the bytes in Python and accepts a truncated last character; ours does
+        # neither. It still checks close reasons.
         self._fragments.skip_utf8_validation = True
         self._data = b""
         self._position = 0
         self.ignored = 0
-        """Binary messages, which were dropped."""
+        """Binary messages received; they are dropped."""
 
     def feed(self, data: bytes, messages: list[bytes]) -> None:
         """Append the payload of each text message that ``data`` completes to ``messages``.
 
-        Raises StreamClosed; what was appended before stands.
+        Raises StreamClosed; messages appended before stay.
         """
         if self._position < len(self._data):
             data = self._data[self._position :] + data
@@ -77,7 +77,7 @@ class FrameReader:
         return frames.header is None and not frames.recv_buffer and not self._fragments.recving_frames
 
     def _cut(self, messages: list[bytes]) -> None:
-        """Take plain text frames, up to the first that is something else or not whole."""
+        """Cut plain text frames, up to the first frame that is incomplete or of another kind."""
         data = self._data
         position = self._position
         end = len(data)
@@ -106,12 +106,12 @@ class FrameReader:
                 append(payload)
                 position = stop
         except IndexError:
-            # The data ends here, or inside a header.
+            # The data ends at a frame boundary or inside a header.
             pass
         self._position = position
 
     def _waiting_for_rest(self) -> bool:
-        """Whether what is left is the beginning of a frame for _cut()."""
+        """Return whether the remaining bytes are the beginning of a frame for _cut()."""
         data, position = self._data, self._position
         left = len(data) - position
         if left == 0:
@@ -126,7 +126,7 @@ class FrameReader:
         return length <= 127
 
     def _read_slowly(self, messages: list[bytes]) -> bool:
-        """Let websocket-client read one message or control frame; False when it needs more bytes."""
+        """Let websocket-client read one message or control frame; return False when it needs more bytes."""
         try:
             opcode, frame = self._socket.recv_data_frame(True)
         except _NeedMore:
@@ -166,4 +166,4 @@ def _check_utf8(payload: bytes) -> None:
     try:
         payload.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise StreamClosed(None, f"a text message that is not UTF-8: {error.reason}") from error
+        raise StreamClosed(None, f"a text message is not UTF-8: {error.reason}") from error

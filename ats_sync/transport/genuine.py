@@ -1,8 +1,9 @@
-"""The classes that ours are derived from, whatever a program has put in their places, and what cannot work at all.
+"""The original classes that ours derive from, also where a program has replaced them, and a check for replacements that
+cannot work.
 
 truststore replaces ``ssl.SSLContext`` and requests-cache ``requests.Session``, before our import or after it. A class
-derived from the replacement gets its behaviour; one that was derived before breaks, since methods of the standard
-library look the name up and no longer find themselves. gevent and eventlet replace threads and sockets altogether.
+derived from the replacement inherits its behaviour; a class derived before breaks, since methods of the standard
+library look the name up and find the replacement. gevent and eventlet replace threads and sockets altogether.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ else:
     )
 
 GREEN_PARTS = ("socket", "select", "thread", "threading", "ssl")
-"""What gevent or eventlet must have left alone."""
+"""The modules that gevent or eventlet must not have patched."""
 
 
 class UnpatchedContext(SSLContext):
-    """Sets its attributes also where ``ssl.SSLContext`` names another class by now.
+    """A context whose attributes can be set also where ``ssl.SSLContext`` has been replaced.
 
-    The setters of the standard library look that name up, and would call themselves without end.
+    The setters of the standard library look that name up, and would recurse without end.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -50,14 +51,14 @@ class UnpatchedContext(SSLContext):
 
 
 def trusts_the_system() -> bool:
-    """Return whether the program wants certificates judged by the authorities of the system (truststore)."""
+    """Return whether the program uses truststore, so that the system's certificate authorities count."""
     return ssl.SSLContext.__module__.partition(".")[0] == "truststore"
 
 
 def check_unpatched() -> None:
     """Raise :class:`~ats_sync.errors.ConfigError` where threads or sockets are not those of the system.
 
-    In such a program a thread that computes or waits outside of the patched calls stops all others.
+    In such a program a thread that computes, or waits outside the patched calls, stops all the others.
     """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     by = ""

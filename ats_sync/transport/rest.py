@@ -32,10 +32,10 @@ from ..errors import (
     RequestRejected,
     RequestTimeout,
 )
-from .adapter import GuardedAdapter, as_proxies, proxy_for
+from .adapter import ScopedAdapter, as_proxies, proxy_for
 from .failures import translated
 from .genuine import Session
-from .sockets import Guard, tls_context
+from .sockets import CancelScope, tls_context
 
 T = TypeVar("T")
 
@@ -64,11 +64,11 @@ class Answer:
 
 
 class RestClient:
-    """Sends GET requests, one at a time. Belongs to one thread; ``guard.shutdown()`` and only that may be
+    """Sends GET requests, one at a time. Belongs to one thread; ``scope.shutdown()`` and only that may be
     called from others: it ends the request in progress and refuses all later ones."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        self.guard = Guard(clock)
+        self.scope = CancelScope(clock)
         self._config = config
         self._clock = clock
         self._proxies: dict[str, str | None] = {}
@@ -79,7 +79,7 @@ class RestClient:
         self._session.headers = CaseInsensitiveDict(
             {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "ats-sync"}
         )
-        adapter = GuardedAdapter(self.guard, tls_context(config.ca_file))
+        adapter = ScopedAdapter(self.scope, tls_context(config.ca_file))
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
@@ -96,11 +96,11 @@ class RestClient:
         Raises a RequestError; a redirect is one, too.
         """
         started = self._clock.now()
-        self.guard.deadline = started + timeout
-        self.guard.sent_at = None
+        self.scope.deadline = started + timeout
+        self.scope.sent_at = None
         what = f"GET {urlsplit(url).path}"
         try:
-            self.guard.remaining()
+            self.scope.remaining()
             with self._session.get(
                 url,
                 params=params,
@@ -116,7 +116,7 @@ class RestClient:
         except (requests.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
             raise self._failure(error, what, url, timeout) from error
         finally:
-            self.guard.deadline = None
+            self.scope.deadline = None
         received_at = self._clock.now()
         problem = classify(
             response.status_code,
@@ -128,7 +128,7 @@ class RestClient:
         )
         if problem is not None:
             raise problem
-        sent_at = started if self.guard.sent_at is None else self.guard.sent_at
+        sent_at = started if self.scope.sent_at is None else self.scope.sent_at
         return Answer(body, response.status_code, response.headers, sent_at, received_at)
 
     def close(self) -> None:
@@ -143,9 +143,9 @@ class RestClient:
         return self._proxies[host]
 
     def _failure(self, error: Exception, what: str, url: str, timeout: float) -> RequestError:
-        if self.guard.stopped:
+        if self.scope.stopped:
             return ConnectionFailed(f"{what}: ended, this client is shut down")
-        if self.guard.expired:
+        if self.scope.expired:
             return RequestTimeout(f"{what}: not answered within {timeout:g} s")
         return translated(error, what, urlsplit(url).hostname or url)
 

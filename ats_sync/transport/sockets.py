@@ -1,7 +1,7 @@
-"""Sockets that end: by one deadline for everything, or at once when another thread says so.
+"""Sockets that can be cancelled: by one deadline for all their operations, or at once by another thread.
 
-A :class:`Guard` belongs to the thread that does the I/O. Every socket opened through it is known to it
-from before it connects until it is closed, also while it turns into a TLS socket.
+A :class:`CancelScope` belongs to the thread that does the I/O. It knows every socket opened through it from before
+the connect until the close, also while the socket becomes a TLS socket.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SocketOption = tuple[int, int, "int | bytes"]
 NO_DELAY: list[SocketOption] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 
 
-class Guard:
-    """What the sockets of one thread obey.
+class CancelScope:
+    """The deadline and the cancellation of all sockets of one thread.
 
-    ``deadline`` (seconds of ``clock.now()``, or None) bounds all blocking operations together: each one
-    may take what is left. ``sent_at`` is when bytes were last handed to a socket. Name resolution is
-    the one thing that can be neither bounded nor interrupted; what comes after it fails.
+    ``deadline`` (seconds of ``clock.now()``, or None) bounds all blocking operations together: each one may take
+    the time that is left. ``sent_at`` is when bytes were last handed to a socket. Name resolution alone can be
+    neither bounded nor interrupted; the operation after it fails.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -47,8 +47,8 @@ class Guard:
         self.sent_at: float | None = None
         self._stopped = False
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        # Guards _stopped and _sockets, and that no descriptor is closed (and its number used again)
-        # while it is being shut down. Reentrant: a collection inside it may close a forgotten socket.
+        # Guards _stopped and _sockets, and keeps a descriptor from being closed (and its number reused) while it
+        # is being shut down. Reentrant: the garbage collector may close a forgotten socket inside it.
         self._lock = threading.RLock()
 
     @property
@@ -60,8 +60,8 @@ class Guard:
         return self.deadline is not None and self.clock.now() >= self.deadline
 
     def shutdown(self) -> None:
-        """End every blocking operation now and for good, from any thread: sockets in use are shut
-        down, new ones refused."""
+        """Cancel every blocking operation now and for good, from any thread: sockets in use are shut down, new ones
+        refused."""
         with self._lock:
             self._stopped = True
             for sock in list(self._sockets):
@@ -78,13 +78,13 @@ class Guard:
             raise ConnectionAbortedError(errno.ECONNABORTED, "shut down by this program")
 
     def remaining(self) -> float | None:
-        """Seconds left, None without a deadline. Raises TimeoutError when none are."""
+        """Return the seconds left, None without a deadline. Raises TimeoutError when none are left."""
         self.check()
         if self.deadline is None:
             return None
         left = self.deadline - self.clock.now()
         if left <= 0:
-            raise TimeoutError(errno.ETIMEDOUT, "the time for this operation is up")
+            raise TimeoutError(errno.ETIMEDOUT, "the deadline of this operation has passed")
         return left
 
     def add(self, sock: socket.socket) -> None:
@@ -92,89 +92,89 @@ class Guard:
             self.check()
             self._sockets.add(sock)
 
-    def close(self, sock: GuardedSocket) -> None:
+    def close(self, sock: ScopedSocket) -> None:
         with self._lock:
-            sock.close_unguarded()
+            sock.close_descriptor()
             if sock.fileno() < 0:
                 self._sockets.discard(sock)
 
     @staticmethod
     def _shut(sock: socket.socket) -> None:
-        # SSLSocket.shutdown() forgets the TLS layer: the thread that reads would take cipher text for
-        # an answer, and socket.socket may be another class by now. Not connected (yet, any more) is fine:
-        # the operation in progress ends either way.
+        # SSLSocket.shutdown() drops the TLS layer, so that the reading thread would take cipher text for an answer;
+        # and socket.socket may have been replaced. A socket that is not connected is fine: the operation in
+        # progress ends either way.
         with contextlib.suppress(OSError):
             _socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-class GuardedSocket(socket.socket):
-    """A socket whose blocking operations obey ``guard``."""
+class ScopedSocket(socket.socket):
+    """A socket whose blocking operations obey ``scope``."""
 
-    guard: Guard | None = None
+    scope: CancelScope | None = None
 
-    def _begin(self) -> Guard | None:
-        guard = self.guard
-        if guard is not None:
-            left = guard.remaining()
+    def _begin(self) -> CancelScope | None:
+        scope = self.scope
+        if scope is not None:
+            left = scope.remaining()
             if left is not None:
                 self.settimeout(left)
-        return guard
+        return scope
 
     def recv(self, bufsize: int = 1024, flags: int = 0) -> bytes:
-        guard = self._begin()
+        scope = self._begin()
         data = super().recv(bufsize, flags)
-        if guard is not None:
-            guard.check()
+        if scope is not None:
+            scope.check()
         return data
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        guard = self._begin()
-        # "All of the buffer" is written 0 for a plain socket and None for a TLS one.
+        scope = self._begin()
+        # A plain socket takes 0 for "the whole buffer", a TLS socket None.
         count = super().recv_into(buffer) if not nbytes else super().recv_into(buffer, nbytes, flags)
-        if guard is not None:
-            guard.check()
+        if scope is not None:
+            scope.check()
         return count
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        guard = self._begin()
-        if guard is not None:
-            guard.sent_at = guard.clock.now()
+        scope = self._begin()
+        if scope is not None:
+            scope.sent_at = scope.clock.now()
         return super().send(data, flags)
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
-        guard = self._begin()
-        if guard is not None:
-            guard.sent_at = guard.clock.now()
+        scope = self._begin()
+        if scope is not None:
+            scope.sent_at = scope.clock.now()
         super().sendall(data, flags)
 
     def recv_into_now(self, buffer: WriteableBuffer) -> int:
-        """``recv_into`` for a socket that does not block and so needs no guarding."""
+        """``recv_into`` for a non-blocking socket, which needs no scope."""
         return super().recv_into(buffer)
 
     def send_now(self, data: ReadableBuffer) -> int:
-        """``send`` for a socket that does not block."""
+        """``send`` for a non-blocking socket."""
         return super().send(data)
 
     def close(self) -> None:
-        if self.guard is None:
+        if self.scope is None:
             super().close()
         else:
-            self.guard.close(self)
+            self.scope.close(self)
 
-    def close_unguarded(self) -> None:
+    def close_descriptor(self) -> None:
         super().close()
 
 
-class GuardedTlsSocket(GuardedSocket, ssl.SSLSocket):
-    """A TLS socket whose handshake, too, obeys ``guard``."""
+class ScopedTlsSocket(ScopedSocket, ssl.SSLSocket):
+    """A TLS socket whose handshake, too, obeys ``scope``."""
 
     def do_handshake(self, block: bool = False) -> None:
         self._begin()
         super().do_handshake(block)
 
 
-class GuardedContext(UnpatchedContext):
-    """Verifies, and hands the guard of a socket on to the TLS socket it becomes."""
+class ScopedContext(UnpatchedContext):
+    """A verifying TLS context that passes the scope of a socket on to the TLS socket it becomes."""
 
     def wrap_socket(
         self,
@@ -187,9 +187,9 @@ class GuardedContext(UnpatchedContext):
     ) -> ssl.SSLSocket:
         wrapped = super().wrap_socket(sock, server_side, False, suppress_ragged_eofs, server_hostname, session=session)
         try:
-            if isinstance(wrapped, GuardedTlsSocket) and isinstance(sock, GuardedSocket) and sock.guard:
-                wrapped.guard = sock.guard
-                sock.guard.add(wrapped)
+            if isinstance(wrapped, ScopedTlsSocket) and isinstance(sock, ScopedSocket) and sock.scope:
+                wrapped.scope = sock.scope
+                sock.scope.add(wrapped)
             if do_handshake_on_connect:
                 wrapped.do_handshake()
         except BaseException:
@@ -202,7 +202,7 @@ class GuardedContext(UnpatchedContext):
         another thread is making a connection from the same context."""
 
 
-def tls_context(ca_file: str | None) -> GuardedContext:
+def tls_context(ca_file: str | None) -> ScopedContext:
     """The verifying context for these authorities: ``ca_file``, or else what requests would use
     (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, certifi, and with truststore those that OpenSSL finds in the system).
     Shared, since reading them takes long.
@@ -218,10 +218,10 @@ def tls_context(ca_file: str | None) -> GuardedContext:
 
 
 @functools.lru_cache(maxsize=8)
-def _context(path: str, _modified: int, system: bool) -> GuardedContext:
-    context = GuardedContext(ssl.PROTOCOL_TLS_CLIENT)
+def _context(path: str, _modified: int, system: bool) -> ScopedContext:
+    context = ScopedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = GuardedTlsSocket
+    context.sslsocket_class = ScopedTlsSocket
     if os.path.isdir(path):
         context.load_verify_locations(capath=path)
     else:
@@ -231,16 +231,16 @@ def _context(path: str, _modified: int, system: bool) -> GuardedContext:
     return context
 
 
-def _connect(sock: GuardedSocket, address: object, guard: Guard, timeout: float | None) -> None:
+def _connect(sock: ScopedSocket, address: object, scope: CancelScope, timeout: float | None) -> None:
     sock.setblocking(False)
     status = sock.connect_ex(address)  # type: ignore[arg-type]
-    # A shutdown before this moment found nothing to shut down, but is seen here; a later one ends the wait.
-    guard.check()
+    # A shutdown before connect_ex() had no connection to end, so it is checked here; a later one ends the wait.
+    scope.check()
     if status in (errno.EINPROGRESS, errno.EWOULDBLOCK):
         if not wait_for_write(sock, timeout):
             raise TimeoutError(errno.ETIMEDOUT, "no answer to the attempt to connect")
-        # What was shut down in the middle looks like a success.
-        guard.check()
+        # A socket that was shut down while connecting looks connected.
+        scope.check()
         status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if status:
         raise OSError(status, os.strerror(status))
@@ -248,33 +248,33 @@ def _connect(sock: GuardedSocket, address: object, guard: Guard, timeout: float 
 
 
 def open_socket(
-    host: str, port: int, guard: Guard, *, timeout: float | None, options: Iterable[SocketOption] = ()
-) -> GuardedSocket:
-    """A connected socket. Each address of ``host`` gets its share of ``timeout`` (and of the guard's
-    deadline), so that one that never answers leaves time for the next.
+    host: str, port: int, scope: CancelScope, *, timeout: float | None, options: Iterable[SocketOption] = ()
+) -> ScopedSocket:
+    """Return a connected socket. Each address of ``host`` gets its share of ``timeout`` (and of the scope's deadline),
+    so that an address that never answers leaves time for the next.
 
     Raises socket.gaierror, TimeoutError or another OSError.
     """
-    guard.check()
+    scope.check()
     try:
         addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     except UnicodeError as error:
         raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}") from error
-    until = None if timeout is None else guard.clock.now() + timeout
+    until = None if timeout is None else scope.clock.now() + timeout
     failure = OSError(f"{host} has no address")
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        left = guard.remaining()
+        left = scope.remaining()
         if until is not None:
-            left = min(until - guard.clock.now(), math.inf if left is None else left)
+            left = min(until - scope.clock.now(), math.inf if left is None else left)
             if left <= 0:
                 raise TimeoutError(errno.ETIMEDOUT, f"no connection within {timeout:g} s")
-        sock = GuardedSocket(family, kind, protocol)
+        sock = ScopedSocket(family, kind, protocol)
         try:
-            sock.guard = guard
-            guard.add(sock)
+            sock.scope = scope
+            scope.add(sock)
             for option in options:
                 sock.setsockopt(*option)
-            _connect(sock, address, guard, None if left is None else left / (len(addresses) - index))
+            _connect(sock, address, scope, None if left is None else left / (len(addresses) - index))
         except OSError as error:
             sock.close()
             failure = error
@@ -283,5 +283,5 @@ def open_socket(
             raise
         else:
             return sock
-        guard.check()
+        scope.check()
     raise failure

@@ -1,4 +1,4 @@
-"""A WebSocket connection that hands out whole text messages, many at a time, without blocking."""
+"""A WebSocket connection that returns whole text messages, many at a time, without blocking."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from .adapter import open_tunnel, proxy_for
 from .failures import translated
 from .frames import FrameReader, StreamClosed
 from .rest import classify
-from .sockets import NO_DELAY, Guard, open_socket, tls_context
-from .wire import MAX_RECORD, RECEIVE_SIZE, TlsWire, Wire
+from .sockets import NO_DELAY, CancelScope, open_socket, tls_context
+from .tls import MAX_RECORD, RECEIVE_SIZE, SocketTransport, TlsTransport
 
 __all__ = ["StreamClosed", "WebSocketStream"]
 
 READS_PER_CALL = 4
-"""A call of receive() takes at most this many buffers of RECEIVE_SIZE."""
+"""The most buffers of RECEIVE_SIZE that one call of receive() takes."""
 
 _PORTS = {"ws": 80, "wss": 443}
 _SWITCHING_PROTOCOLS = 101
@@ -50,22 +50,22 @@ _NETWORK_TROUBLE = (OSError, HTTPError, http.client.HTTPException, WebSocketExce
 class WebSocketStream:
     """Belongs to one thread; only :meth:`wake` and :meth:`shutdown` may be called from others.
 
-    ``frames_received`` counts the text messages handed out, ``bytes_received`` all bytes after decryption,
-    ``ignored`` the binary messages dropped; ``last_pong`` is when a pong came, seconds of ``clock.now()``.
+    ``frames_received`` counts the text messages returned, ``bytes_received`` all bytes after decryption, ``ignored``
+    the binary messages dropped; ``last_pong`` is when the last pong arrived, in seconds of ``clock.now()``.
     """
 
-    def __init__(self, websocket: WebSocket, wire: Wire, clock: Clock, guard: Guard) -> None:
+    def __init__(self, websocket: WebSocket, transport: SocketTransport, clock: Clock, scope: CancelScope) -> None:
         self._websocket = websocket
-        self._wire = wire
+        self._transport = transport
         self._clock = clock
-        self._guard = guard
+        self._scope = scope
         self._reader = FrameReader(websocket, self._on_pong)
         self._ended: StreamClosed | None = None
         self._buffer = memoryview(bytearray(RECEIVE_SIZE + MAX_RECORD))
         self.last_pong: float | None = None
         self.frames_received = 0
         self.bytes_received = 0
-        wire.settimeout(0)
+        transport.settimeout(0)
         self._selector = selectors.DefaultSelector()
         self._watched = selectors.EVENT_READ
         self._wake_in, wake_out = socket.socketpair()
@@ -73,108 +73,108 @@ class WebSocketStream:
         wake_out.setblocking(False)
         self._wake_out: socket.socket | None = wake_out
         self._wake_lock = threading.Lock()  # guards _wake_out, which other threads use, against close()
-        self._selector.register(wire.fileno(), selectors.EVENT_READ)
+        self._selector.register(transport.fileno(), selectors.EVENT_READ)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
 
     @classmethod
-    def connect(cls, url: str, config: Config, clock: Clock, guard: Guard, *, timeout: float) -> WebSocketStream:
+    def connect(cls, url: str, config: Config, clock: Clock, scope: CancelScope, *, timeout: float) -> WebSocketStream:
         """Connect, by proxy if there is one, and shake hands, all within ``timeout`` seconds.
 
         Raises a RequestError: HostNotFound, RequestTimeout, ConnectionFailed (also an untrusted
-        certificate and ``guard.shutdown()``), AccessDenied, RateLimited, ExchangeFailure, RequestRejected
+        certificate and ``scope.shutdown()``), AccessDenied, RateLimited, ExchangeFailure, RequestRejected
         or MalformedAnswer.
         """
         parts = urlsplit(url)
         what = f"WebSocket {parts.scheme}://{parts.netloc}{parts.path}"
         host = parts.hostname or ""
-        guard.deadline = clock.now() + timeout
-        wire: Wire | None = None
+        scope.deadline = clock.now() + timeout
+        transport: SocketTransport | None = None
         try:
-            wire = _open_wire(url, host, parts.port or _PORTS[parts.scheme], config, guard, timeout)
-            websocket = _shake_hands(url, wire, what, clock)
-            return cls(websocket, wire, clock, guard)
+            transport = _open_transport(url, host, parts.port or _PORTS[parts.scheme], config, scope, timeout)
+            websocket = _shake_hands(url, transport, what, clock)
+            return cls(websocket, transport, clock, scope)
         except BaseException as error:
-            if wire is not None:
-                wire.close()
+            if transport is not None:
+                transport.close()
             if isinstance(error, RequestError) or not isinstance(error, _NETWORK_TROUBLE):
                 raise
-            raise _connect_failure(error, what, host, guard, timeout) from error
+            raise _connect_failure(error, what, host, scope, timeout) from error
         finally:
-            guard.deadline = None
+            scope.deadline = None
 
     @property
     def ignored(self) -> int:
         return self._reader.ignored
 
     def fileno(self) -> int:
-        return self._wire.fileno()
+        return self._transport.fileno()
 
     def receive(self) -> list[bytes]:
-        """The payloads of the text messages that are there now, in order, valid UTF-8 each; often several,
-        perhaps none. Never blocks, and takes about 1 MB at most: more is left for the next call.
+        """Return the payloads of the text messages that have arrived, in order, each valid UTF-8; often several,
+        perhaps none. Never blocks, and takes about 1 MB at most: the rest stays for the next call.
 
-        Raises StreamClosed when there is nothing left of a stream that is over.
+        Raises StreamClosed when a stream is over and everything it delivered has been returned.
         """
         if self._ended is not None:
             raise self._ended
         messages: list[bytes] = []
-        buffer, wire = self._buffer, self._wire
+        buffer, transport = self._buffer, self._transport
         try:
             for _ in range(READS_PER_CALL):
-                count = wire.recv_into(buffer)
+                count = transport.recv_into(buffer)
                 if count == 0:
                     raise StreamClosed(None, self._why_at_end())
                 self.bytes_received += count
                 self._reader.feed(bytes(buffer[:count]), messages)
-                if count < RECEIVE_SIZE and not wire.buffered:
+                if count < RECEIVE_SIZE and not transport.buffered:
                     break
         except BlockingIOError:
             pass
         except StreamClosed as closed:
             self._ended = closed
         except OSError as error:
-            self._ended = StreamClosed(None, self._why_at_end() if self._guard.stopped else str(error))
+            self._ended = StreamClosed(None, self._why_at_end() if self._scope.stopped else str(error))
         self.frames_received += len(messages)
         if self._ended is not None and not messages:
             raise self._ended
         return messages
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until there is something for :meth:`receive`, until :meth:`wake`, or for ``timeout`` seconds.
+        """Wait for something to :meth:`receive`, until :meth:`wake`, or for ``timeout`` seconds; return whether there
+        is something.
 
-        Whether receive() has something to do (or to raise). Also sends what could not be sent before, after
-        which it may return False early.
+        Also sends bytes that could not be sent before, after which it may return False early.
         """
-        wire = self._wire
-        if self._ended is not None or wire.buffered or wire.failure is not None:
+        transport = self._transport
+        if self._ended is not None or transport.buffered or transport.failure is not None:
             return True
-        if (self._watched & selectors.EVENT_WRITE != 0) != bool(wire.unsent):
+        if (self._watched & selectors.EVENT_WRITE != 0) != bool(transport.unsent):
             self._watched ^= selectors.EVENT_WRITE
-            self._selector.modify(wire.fileno(), self._watched)
+            self._selector.modify(transport.fileno(), self._watched)
         readable = False
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._wake_in:
                 self._wake_in.recv(4096)
                 continue
-            if events & selectors.EVENT_WRITE and wire.unsent:
-                wire.flush()
+            if events & selectors.EVENT_WRITE and transport.unsent:
+                transport.flush()
             if events & selectors.EVENT_READ:
                 readable = True
         return readable
 
     def wake(self) -> None:
-        """End a :meth:`wait`, the present one or the next; from any thread, harmless after close()."""
+        """End the present or the next :meth:`wait`. May be called from any thread, also after close()."""
         with self._wake_lock:
             if self._wake_out is not None:
                 try:
                     self._wake_out.send(b"\0")
                 except BlockingIOError:
-                    pass  # Full of wakes that are not taken yet.
+                    pass  # A wake is pending already.
 
     def send_text(self, text: str) -> None:
-        """Send a message; what the peer does not take at once is sent during :meth:`wait`.
+        """Send a message; bytes that the peer does not take at once are sent during :meth:`wait`.
 
-        A connection that turns out to be broken is reported by receive(). NotRunning after close().
+        receive() reports a broken connection. Raises NotRunning after close().
         """
         self._check_open()
         self._websocket.send_text(text)
@@ -185,12 +185,12 @@ class WebSocketStream:
         self._websocket.ping()
 
     def shutdown(self) -> None:
-        """End this connection at once, from any thread: receive() raises StreamClosed. To end a
-        connection that is still being made, shut down its guard."""
-        self._guard.shut(self._wire.raw)
+        """End this connection at once, from any thread: receive() raises StreamClosed. To cancel an attempt to connect,
+        shut down its scope."""
+        self._scope.shut(self._transport.raw)
 
     def close(self) -> None:
-        """Say goodbye without waiting for an answer, and close the socket. May be called again."""
+        """Send a close frame without waiting for an answer, and close the socket. May be called again."""
         with self._wake_lock:
             wake_out, self._wake_out = self._wake_out, None
         if wake_out is None:
@@ -201,7 +201,7 @@ class WebSocketStream:
         self._selector.close()
         self._wake_in.close()
         wake_out.close()
-        self._wire.close()
+        self._transport.close()
 
     def _check_open(self) -> None:
         if self._wake_out is None:
@@ -211,39 +211,41 @@ class WebSocketStream:
         self.last_pong = self._clock.now()
 
     def _why_at_end(self) -> str:
-        if self._guard.stopped:
+        if self._scope.stopped:
             return "shut down by this program"
         return "ended in the middle of a message" if self._reader.inside_frame else "ended without a close frame"
 
 
-def _open_wire(url: str, host: str, port: int, config: Config, guard: Guard, timeout: float) -> Wire:
+def _open_transport(
+    url: str, host: str, port: int, config: Config, scope: CancelScope, timeout: float
+) -> SocketTransport:
     secure = urlsplit(url).scheme == "wss"
     context = tls_context(config.ca_file)
     proxy = proxy_for(url, config)
     limit = min(timeout, config.connect_timeout)
     if proxy is None:
-        sock = open_socket(host, port, guard, timeout=limit, options=NO_DELAY)
+        sock = open_socket(host, port, scope, timeout=limit, options=NO_DELAY)
     else:
-        sock = open_tunnel(proxy, host, port, guard, context, timeout=limit)
+        sock = open_tunnel(proxy, host, port, scope, context, timeout=limit)
     if not secure:
-        return Wire(sock)
+        return SocketTransport(sock)
     try:
-        wire = TlsWire(sock, context, host)
-        wire.handshake()
+        transport = TlsTransport(sock, context, host)
+        transport.handshake()
     except BaseException:
         sock.close()
         raise
-    return wire
+    return transport
 
 
-def _shake_hands(url: str, wire: Wire, what: str, clock: Clock) -> WebSocket:
+def _shake_hands(url: str, transport: SocketTransport, what: str, clock: Clock) -> WebSocket:
     websocket = WebSocket(enable_multithread=False)
     headers: Mapping[str, str]
     try:
-        # It would follow a redirect by a connection of its own.
+        # websocket-client would follow a redirect on a connection of its own.
         websocket.connect(  # type: ignore[no-untyped-call]
             requote_uri(url),
-            socket=wire,
+            socket=transport,
             suppress_origin=True,
             redirect_limit=0,
             header=["User-Agent: ats-sync"],
@@ -255,7 +257,7 @@ def _shake_hands(url: str, wire: Wire, what: str, clock: Clock) -> WebSocket:
             raise
         status, body, headers = websocket.handshake_response.status, b"", websocket.handshake_response.headers
     except (ValueError, IndexError) as error:
-        # What websocket-client 1.8 lets through when the head is garbage.
+        # websocket-client raises these for a response head that is garbage.
         raise MalformedAnswer(f"{what}: the answer is not a WebSocket handshake: {error}") from error
     else:
         status, body, headers = websocket.getstatus() or 0, b"", websocket.getheaders() or {}
@@ -272,10 +274,10 @@ def _shake_hands(url: str, wire: Wire, what: str, clock: Clock) -> WebSocket:
     raise problem or MalformedAnswer(f"{what}: HTTP {status} instead of an upgrade", status=status)
 
 
-def _connect_failure(error: Exception, what: str, host: str, guard: Guard, timeout: float) -> RequestError:
-    if guard.stopped:
+def _connect_failure(error: Exception, what: str, host: str, scope: CancelScope, timeout: float) -> RequestError:
+    if scope.stopped:
         return ConnectionFailed(f"{what}: ended, shut down by this program")
-    if guard.expired or isinstance(error, WebSocketTimeoutException):
+    if scope.expired or isinstance(error, WebSocketTimeoutException):
         return RequestTimeout(f"{what}: not connected within {timeout:g} s")
     if isinstance(error, WebSocketConnectionClosedException):
         return ConnectionFailed(f"{what}: the connection was closed before the handshake was complete")

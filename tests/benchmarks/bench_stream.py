@@ -31,7 +31,7 @@ import websocket
 
 from ats_sync.clock import Clock
 from ats_sync.config import Config
-from ats_sync.transport.sockets import Guard
+from ats_sync.transport.sockets import CancelScope
 from ats_sync.transport.stream import StreamClosed, WebSocketStream
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -135,7 +135,7 @@ def by_frames(url: str, **options: Any) -> int:
 def by_stream(url: str, config: Config) -> int:
     """Ours."""
     clock = Clock()
-    stream = WebSocketStream.connect(url, config, clock, Guard(clock), timeout=10)
+    stream = WebSocketStream.connect(url, config, clock, CancelScope(clock), timeout=10)
     count = 0
     try:
         while True:

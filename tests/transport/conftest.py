@@ -17,7 +17,7 @@ import trustme
 
 from ats_sync.clock import Clock
 from ats_sync.config import Config
-from ats_sync.transport.sockets import Guard
+from ats_sync.transport.sockets import CancelScope
 
 PATIENCE = 60.0
 
@@ -200,8 +200,8 @@ class Kit:
     def config(self, **changes: Any) -> Config:
         return Config(**{"ca_file": self.ca_file, "proxies": {}, **changes})
 
-    def guard(self) -> Guard:
-        return Guard(self.clock)
+    def scope(self) -> CancelScope:
+        return CancelScope(self.clock)
 
     def close(self) -> None:
         for each in self._open:

@@ -1,4 +1,4 @@
-"""REST by proxy, and that requests keeps the guarded parts."""
+"""REST by proxy, and that requests keeps the scoped connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ats_sync.errors import ConfigError, ConnectionFailed, RequestTimeout
-from ats_sync.transport.adapter import GuardedHTTPConnection, GuardedHTTPSConnection, as_proxies, proxy_for
+from ats_sync.transport.adapter import ScopedHTTPConnection, ScopedHTTPSConnection, as_proxies, proxy_for
 from ats_sync.transport.rest import RestClient
 
 
@@ -145,7 +145,7 @@ class TestRestByProxy:
         server.reached.clear()
         call = kit.Background(lambda: client.get("https://origin.invalid/", timeout=600))
         assert server.reached.wait(kit.patience)
-        client.guard.shutdown()
+        client.scope.shutdown()
         with pytest.raises(ConnectionFailed, match="shut down"):
             call.result()
         client.close()
@@ -159,13 +159,13 @@ def test_a_proxy_that_refuses(kit: Any) -> None:
     client.close()
 
 
-def test_requests_opens_guarded_connections_and_keeps_their_class(kit: Any) -> None:
+def test_requests_opens_scoped_connections_and_keeps_their_class(kit: Any) -> None:
     client = RestClient(kit.config(), kit.clock)
-    for scheme, kind in (("http", GuardedHTTPConnection), ("https", GuardedHTTPSConnection)):
+    for scheme, kind in (("http", ScopedHTTPConnection), ("https", ScopedHTTPSConnection)):
         pools = client._session.get_adapter(f"{scheme}://h").poolmanager  # type: ignore[attr-defined]
         connection = pools.connection_from_host("h", 1, scheme=scheme)._new_conn()
         assert isinstance(connection, kind)
-        assert connection.guard is client.guard
+        assert connection.scope is client.scope
     client.close()
 
 

@@ -396,7 +396,7 @@ class TestOnTheWire:
         url = f"{'https' if secure else 'http'}://localhost:{server.port}/"
         call = kit.Background(lambda: client.get(url, timeout=600))
         assert server.reached.wait(kit.patience)
-        client.guard.shutdown()
+        client.scope.shutdown()
         with pytest.raises(ConnectionFailed, match="shut down"):
             call.result()
         with pytest.raises(ConnectionFailed, match="shut down"):
@@ -414,7 +414,7 @@ class TestOnTheWire:
         client = RestClient(kit.config(), kit.clock)
         call = kit.Background(lambda: client.get(f"https://localhost:{server.port}/", timeout=600))
         assert server.reached.wait(kit.patience)
-        client.guard.shutdown()
+        client.scope.shutdown()
         with pytest.raises(ConnectionFailed, match="shut down"):
             call.result()
         client.close()

@@ -1,4 +1,4 @@
-"""Guards: one deadline for everything, and an end at once from another thread."""
+"""Cancel scopes: one deadline for everything, and an end at once from another thread."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from ats_sync.errors import ConfigError
 from ats_sync.transport import sockets
 from ats_sync.transport.sockets import (
     NO_DELAY,
-    Guard,
-    GuardedSocket,
-    GuardedTlsSocket,
+    CancelScope,
+    ScopedSocket,
+    ScopedTlsSocket,
     open_socket,
     tls_context,
 )
 
 
-def pair(guard: Guard) -> tuple[GuardedSocket, socket.socket]:
-    """A guarded socket and what it is connected to."""
+def pair(scope: CancelScope) -> tuple[ScopedSocket, socket.socket]:
+    """A scoped socket and what it is connected to."""
     mine, other = socket.socketpair()
-    guarded = GuardedSocket(mine.family, mine.type, mine.proto, fileno=mine.detach())
-    guarded.guard = guard
-    guard.add(guarded)
-    return guarded, other
+    scoped = ScopedSocket(mine.family, mine.type, mine.proto, fileno=mine.detach())
+    scoped.scope = scope
+    scope.add(scoped)
+    return scoped, other
 
 
-class TestGuard:
+class TestCancelScope:
     def test_one_deadline_for_all_operations(self, kit: Any) -> None:
-        guard = kit.guard()
-        mine, other = pair(guard)
+        scope = kit.scope()
+        mine, other = pair(scope)
         with mine, other:
-            guard.deadline = kit.clock.now() + 0.3
+            scope.deadline = kit.clock.now() + 0.3
             other.sendall(b"ab")
             buffer = bytearray(1)
             assert (mine.recv(1), mine.recv_into(buffer), bytes(buffer)) == (b"a", 1, b"b")
             with pytest.raises(TimeoutError):
                 mine.recv(1)
-            assert guard.expired
+            assert scope.expired
             other.sendall(b"too late")
             for operation in (
                 lambda: mine.recv(1),
@@ -57,33 +57,33 @@ class TestGuard:
                     operation()
 
     def test_sending_to_a_peer_that_does_not_read_ends_by_the_deadline(self, kit: Any) -> None:
-        guard = kit.guard()
-        mine, other = pair(guard)
+        scope = kit.scope()
+        mine, other = pair(scope)
         with mine, other:
-            guard.deadline = kit.clock.now() + 0.2
+            scope.deadline = kit.clock.now() + 0.2
             with pytest.raises(TimeoutError):
                 mine.sendall(bytes(50_000_000))
 
     def test_without_a_deadline_the_socket_s_own_timeout_holds(self, kit: Any) -> None:
-        mine, other = pair(kit.guard())
+        mine, other = pair(kit.scope())
         with mine, other:
             mine.settimeout(0.05)
             with pytest.raises(TimeoutError):
                 mine.recv(1)
 
     def test_sent_at(self, kit: Any) -> None:
-        guard = kit.guard()
-        mine, other = pair(guard)
+        scope = kit.scope()
+        mine, other = pair(scope)
         with mine, other:
-            assert guard.sent_at is None
+            assert scope.sent_at is None
             before = kit.clock.now()
             mine.sendall(b"x")
-            assert before <= guard.sent_at <= kit.clock.now()
+            assert before <= scope.sent_at <= kit.clock.now()
 
     @pytest.mark.parametrize("operation", ["recv", "recv_into", "sendall"])
     def test_shutdown_ends_what_blocks(self, kit: Any, operation: str) -> None:
-        guard = kit.guard()
-        mine, other = pair(guard)
+        scope = kit.scope()
+        mine, other = pair(scope)
         entered = threading.Event()
 
         def run() -> None:
@@ -98,56 +98,56 @@ class TestGuard:
         with mine, other:
             call = kit.Background(run)
             assert entered.wait(kit.patience)
-            guard.shutdown()
+            scope.shutdown()
             with pytest.raises(OSError):  # noqa: PT011 - aborted, or broken pipe
                 call.result()
 
     def test_after_shutdown_nothing_goes(self, kit: Any) -> None:
-        guard = kit.guard()
-        mine, other = pair(guard)
+        scope = kit.scope()
+        mine, other = pair(scope)
         with mine, other:
             other.sendall(b"unread")
-            guard.shutdown()
-            assert guard.stopped
+            scope.shutdown()
+            assert scope.stopped
             with pytest.raises(ConnectionAbortedError):
                 mine.recv(1)
             with pytest.raises(ConnectionAbortedError):
-                guard.add(mine)
+                scope.add(mine)
             with pytest.raises(ConnectionAbortedError):
-                open_socket("127.0.0.1", 9, guard, timeout=1)
+                open_socket("127.0.0.1", 9, scope, timeout=1)
 
     def test_shut_ends_one_socket_only(self, kit: Any) -> None:
-        guard = kit.guard()
-        (mine, other), (second, third) = pair(guard), pair(guard)
+        scope = kit.scope()
+        (mine, other), (second, third) = pair(scope), pair(scope)
         with mine, other, second, third:
-            guard.shut(mine)
+            scope.shut(mine)
             assert mine.recv(1) == b""
             third.sendall(b"x")
             assert second.recv(1) == b"x"
-            assert not guard.stopped
+            assert not scope.stopped
 
     def test_closed_and_forgotten_sockets_are_let_go(self, kit: Any) -> None:
-        guard = kit.guard()
-        mine, other = pair(guard)
+        scope = kit.scope()
+        mine, other = pair(scope)
         with other:
             file = mine.makefile("rb")
             mine.close()
-            assert mine in guard._sockets, "a file of it is open still"
+            assert mine in scope._sockets, "a file of it is open still"
             file.close()
-            assert mine not in guard._sockets
+            assert mine not in scope._sockets
             assert mine.fileno() == -1
             reference = weakref.ref(mine)
             del mine, file
             gc.collect()
             assert reference() is None
-        guard.shutdown()
+        scope.shutdown()
 
 
 class TestOpenSocket:
     def test_options_and_blocking(self, kit: Any) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-            with open_socket("localhost", port, kit.guard(), timeout=kit.patience, options=NO_DELAY) as sock:
+            with open_socket("localhost", port, kit.scope(), timeout=kit.patience, options=NO_DELAY) as sock:
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 assert sock.getblocking()
 
@@ -159,7 +159,7 @@ class TestOpenSocket:
             ports = (dead.port, server.getsockname()[1])
             found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
             monkeypatch.setattr(socket, "getaddrinfo", lambda *args: found)
-            with open_socket("two-addresses.example", 1, kit.guard(), timeout=1.0) as sock:
+            with open_socket("two-addresses.example", 1, kit.scope(), timeout=1.0) as sock:
                 assert sock.getpeername()[1] == ports[1]
 
     @pytest.mark.parametrize("by", ["timeout", "deadline"])
@@ -167,47 +167,47 @@ class TestOpenSocket:
         dead = kit.unanswering()
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", dead.port))] * 3
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args: found)
-        guard = kit.guard()
+        scope = kit.scope()
         if by == "deadline":
-            guard.deadline = kit.clock.now() + 0.3
+            scope.deadline = kit.clock.now() + 0.3
         before = kit.clock.now()
         with pytest.raises(TimeoutError):
-            open_socket("x.example", 1, guard, timeout=0.3 if by == "timeout" else 600.0)
+            open_socket("x.example", 1, scope, timeout=0.3 if by == "timeout" else 600.0)
         assert 0.25 <= kit.clock.now() - before < kit.patience
 
     def test_a_shutdown_between_opening_and_connecting_is_not_lost(
         self, kit: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        guard = kit.guard()
-        connect = GuardedSocket.connect_ex
+        scope = kit.scope()
+        connect = ScopedSocket.connect_ex
 
-        def late(sock: GuardedSocket, address: Any) -> int:
-            guard.shutdown()
+        def late(sock: ScopedSocket, address: Any) -> int:
+            scope.shutdown()
             return connect(sock, address)
 
-        monkeypatch.setattr(GuardedSocket, "connect_ex", late)
+        monkeypatch.setattr(ScopedSocket, "connect_ex", late)
         with pytest.raises(ConnectionAbortedError):
-            open_socket("127.0.0.1", kit.unanswering().port, guard, timeout=600.0)
+            open_socket("127.0.0.1", kit.unanswering().port, scope, timeout=600.0)
 
     def test_a_shutdown_during_name_resolution_refuses_the_connection(
         self, kit: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        guard = kit.guard()
+        scope = kit.scope()
         resolve = socket.getaddrinfo
 
         def slow(*args: Any) -> Any:
-            guard.shutdown()
+            scope.shutdown()
             return resolve(*args)
 
         monkeypatch.setattr(socket, "getaddrinfo", slow)
         server = kit.serve(lambda sock, server: None)
         with pytest.raises(ConnectionAbortedError):
-            open_socket("127.0.0.1", server.port, guard, timeout=600.0)
+            open_socket("127.0.0.1", server.port, scope, timeout=600.0)
         assert server.connections == 0
 
     def test_what_cannot_be_a_host_name(self, kit: Any) -> None:
         with pytest.raises(socket.gaierror):
-            open_socket("a" * 64 + ".example", 1, kit.guard(), timeout=1.0)
+            open_socket("a" * 64 + ".example", 1, kit.scope(), timeout=1.0)
 
 
 class TestContext:
@@ -239,29 +239,29 @@ class TestContext:
         with pytest.raises(ConfigError, match=r"bad\.pem"):
             tls_context(str(path))
 
-    def test_the_guard_moves_to_the_tls_socket(self, kit: Any) -> None:
+    def test_the_scope_moves_to_the_tls_socket(self, kit: Any) -> None:
         server = kit.serve(lambda sock, server: sock.sendall(b"hello"), kit.server_context())
-        guard = kit.guard()
-        guard.deadline = kit.clock.now() + kit.patience
-        plain = open_socket("localhost", server.port, guard, timeout=5)
+        scope = kit.scope()
+        scope.deadline = kit.clock.now() + kit.patience
+        plain = open_socket("localhost", server.port, scope, timeout=5)
         with tls_context(kit.ca_file).wrap_socket(plain, server_hostname="localhost") as sock:
-            assert isinstance(sock, GuardedTlsSocket)
-            assert sock.guard is guard
-            assert sock in guard._sockets
+            assert isinstance(sock, ScopedTlsSocket)
+            assert sock.scope is scope
+            assert sock in scope._sockets
             assert sock.recv(5) == b"hello"
-            guard.shutdown()
+            scope.shutdown()
             with pytest.raises(ConnectionAbortedError):
                 sock.recv(1)
 
     def test_a_failed_handshake_leaves_no_socket(self, kit: Any) -> None:
         server = kit.serve(lambda sock, server: (sock.recv(1), sock.sendall(b"not TLS at all")))
-        guard = kit.guard()
-        guard.deadline = kit.clock.now() + kit.patience
-        plain = open_socket("localhost", server.port, guard, timeout=5)
+        scope = kit.scope()
+        scope.deadline = kit.clock.now() + kit.patience
+        plain = open_socket("localhost", server.port, scope, timeout=5)
         with pytest.raises(ssl.SSLError):
             tls_context(kit.ca_file).wrap_socket(plain, server_hostname="localhost")
         plain.close()
-        assert len(guard._sockets) == 0
+        assert len(scope._sockets) == 0
 
     def test_wait_for_write_reports_a_socket_that_is_shut_down(self, kit: Any) -> None:
         """What a shutdown in mid-connect relies on."""

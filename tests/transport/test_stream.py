@@ -29,9 +29,9 @@ from ats_sync.errors import (
     RequestRejected,
     RequestTimeout,
 )
-from ats_sync.transport import sockets, wire
+from ats_sync.transport import sockets, tls
 from ats_sync.transport.stream import READS_PER_CALL, StreamClosed, WebSocketStream
-from ats_sync.transport.wire import RECEIVE_SIZE
+from ats_sync.transport.tls import RECEIVE_SIZE
 
 CLOSE = b"\x88\x02\x03\xe9"
 
@@ -51,12 +51,12 @@ class Streams:
         self.made: list[WebSocketStream] = []
 
     def connect(
-        self, server: Any, *, path: str = "/market/stream", secure: bool = False, guard: Any = None, **config: Any
+        self, server: Any, *, path: str = "/market/stream", secure: bool = False, scope: Any = None, **config: Any
     ) -> WebSocketStream:
         url = f"{'wss' if secure else 'ws'}://localhost:{server.port}{path}"
         settings = self.kit.config(**config)
         stream = WebSocketStream.connect(
-            url, settings, self.kit.clock, guard or self.kit.guard(), timeout=self.kit.patience
+            url, settings, self.kit.clock, scope or self.kit.scope(), timeout=self.kit.patience
         )
         self.made.append(stream)
         return stream
@@ -189,7 +189,7 @@ class TestHandshake:
             port = server.getsockname()[1]
         with pytest.raises(ConnectionFailed, match="refused"):
             WebSocketStream.connect(
-                f"ws://127.0.0.1:{port}/ws", kit.config(), kit.clock, kit.guard(), timeout=kit.patience
+                f"ws://127.0.0.1:{port}/ws", kit.config(), kit.clock, kit.scope(), timeout=kit.patience
             )
 
     def test_a_name_that_does_not_resolve(self, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ class TestHandshake:
         monkeypatch.setattr(socket, "getaddrinfo", fail)
         with pytest.raises(HostNotFound, match=r"no-such-host\.example"):
             WebSocketStream.connect(
-                "wss://no-such-host.example/ws", kit.config(), kit.clock, kit.guard(), timeout=kit.patience
+                "wss://no-such-host.example/ws", kit.config(), kit.clock, kit.scope(), timeout=kit.patience
             )
 
     @pytest.mark.parametrize("where", ["nothing", "head", "body", "TLS"])
@@ -219,17 +219,17 @@ class TestHandshake:
                 sock.sendall(drop)
 
         server = kit.serve(script)
-        guard = kit.guard()
+        scope = kit.scope()
         scheme = "wss" if where == "TLS" else "ws"
         # websocket-client 1.8 does not read a refusal's body to its end.
         with pytest.raises((RequestTimeout, ExchangeFailure) if where == "body" else RequestTimeout):
             WebSocketStream.connect(
-                f"{scheme}://localhost:{server.port}/ws", kit.config(), kit.clock, guard, timeout=0.3
+                f"{scheme}://localhost:{server.port}/ws", kit.config(), kit.clock, scope, timeout=0.3
             )
-        assert guard.deadline is None
+        assert scope.deadline is None
 
     def test_an_endless_answer_is_refused(self, kit: Any, streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(wire, "MAX_HANDSHAKE", 10_000)
+        monkeypatch.setattr(tls, "MAX_HANDSHAKE", 10_000)
 
         def script(sock: Any, server: Any) -> None:
             kit.read_head(sock)
@@ -254,11 +254,11 @@ class TestHandshake:
             return wait(sock, timeout)
 
         monkeypatch.setattr(sockets, "wait_for_write", tell)
-        guard = kit.guard()
+        scope = kit.scope()
         address = kit.unanswering()
-        call = kit.Background(lambda: streams.connect(address, guard=guard, connect_timeout=600.0))
+        call = kit.Background(lambda: streams.connect(address, scope=scope, connect_timeout=600.0))
         assert connecting.wait(kit.patience)
-        guard.shutdown()
+        scope.shutdown()
         with pytest.raises(ConnectionFailed, match="shut down"):
             call.result()
 
@@ -270,14 +270,14 @@ class TestHandshake:
             server.finish.wait(kit.patience)
 
         server = kit.serve(script)
-        guard = kit.guard()
-        call = kit.Background(lambda: streams.connect(server, guard=guard, secure=where == "TLS"))
+        scope = kit.scope()
+        call = kit.Background(lambda: streams.connect(server, scope=scope, secure=where == "TLS"))
         assert server.reached.wait(kit.patience)
-        guard.shutdown()
+        scope.shutdown()
         with pytest.raises(ConnectionFailed, match="shut down"):
             call.result()
         with pytest.raises(ConnectionFailed, match="shut down"):
-            streams.connect(server, guard=guard)
+            streams.connect(server, scope=scope)
         assert server.connections == 1
 
 
@@ -380,7 +380,7 @@ class TestReceive:
             count += len(got)
             largest = max(largest, sum(map(len, got)))
         assert got[-1] == b"end"
-        assert largest <= READS_PER_CALL * (RECEIVE_SIZE + wire.MAX_RECORD)
+        assert largest <= READS_PER_CALL * (RECEIVE_SIZE + tls.MAX_RECORD)
 
     @pytest.mark.parametrize("size", [RECEIVE_SIZE - 10, RECEIVE_SIZE, RECEIVE_SIZE + 1, 3_000_000])
     def test_frames_around_and_above_the_buffer(self, kit: Any, streams: Streams, secure: bool, size: int) -> None:
@@ -510,10 +510,10 @@ class TestSend:
 
         server = kit.serve(script, context_of(kit, secure))
         stream = streams.connect(server, secure=secure)
-        stream._wire.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        stream._transport.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
         for number in range(count):
             stream.send_text(f"{number:0{size}}")
-        stuck = bool(stream._wire.unsent)
+        stuck = bool(stream._transport.unsent)
         server.reached.set()
         messages: list[bytes] = []
         while not messages:
@@ -525,7 +525,7 @@ class TestSend:
     def test_a_peer_that_never_reads_ends_the_stream(
         self, kit: Any, streams: Streams, monkeypatch: pytest.MonkeyPatch, secure: bool
     ) -> None:
-        monkeypatch.setattr(wire, "MAX_UNSENT", 50_000)
+        monkeypatch.setattr(tls, "MAX_UNSENT", 50_000)
 
         def script(sock: Any, server: Any) -> None:
             kit.upgrade(sock)
@@ -533,10 +533,10 @@ class TestSend:
 
         stream = streams.connect(kit.serve(script, context_of(kit, secure)), secure=secure)
 
-        while stream._wire.failure is None:
+        while stream._transport.failure is None:
             stream.send_text("x" * 10_000)
         stream.send_text("more")
-        assert not stream._wire.unsent, "after a gap nothing may follow"
+        assert not stream._transport.unsent, "after a gap nothing may follow"
         messages, closed = streams.to_end(stream)
         assert (messages, closed.code) == ([], None)
         assert "unread" in closed.reason
@@ -594,18 +594,18 @@ class TestWaitAndEnd:
         assert waits < 1000
 
     def test_shutdown_from_another_thread_ends_wait_and_receive(self, kit: Any, streams: Streams, secure: bool) -> None:
-        guard = kit.guard()
-        stream = streams.connect(self.hanging(kit, secure), secure=secure, guard=guard)
+        scope = kit.scope()
+        stream = streams.connect(self.hanging(kit, secure), secure=secure, scope=scope)
         call = kit.Background(lambda: streams.to_end(stream))
         stream.shutdown()
         messages, closed = call.result()
         assert (messages, closed.code) == ([], None)
-        assert not guard.stopped
+        assert not scope.stopped
 
-    def test_the_guard_ends_it_too(self, kit: Any, streams: Streams, secure: bool) -> None:
-        guard = kit.guard()
-        stream = streams.connect(self.hanging(kit, secure), secure=secure, guard=guard)
-        guard.shutdown()
+    def test_cancelling_its_scope_ends_it_too(self, kit: Any, streams: Streams, secure: bool) -> None:
+        scope = kit.scope()
+        stream = streams.connect(self.hanging(kit, secure), secure=secure, scope=scope)
+        scope.shutdown()
         _, closed = streams.to_end(stream)
         assert "shut down" in closed.reason
 
@@ -715,7 +715,7 @@ class TestProxy:
         proxy = kit.serve(lambda sock, server: server.finish.wait(kit.patience))
         config = kit.config(proxies={"http": f"http://127.0.0.1:{proxy.port}"})
         with pytest.raises(RequestTimeout):
-            WebSocketStream.connect("ws://example.invalid/ws", config, kit.clock, kit.guard(), timeout=0.3)
+            WebSocketStream.connect("ws://example.invalid/ws", config, kit.clock, kit.scope(), timeout=0.3)
 
     def test_a_socks_proxy_is_named_as_what_is_wrong(self, kit: Any, streams: Streams) -> None:
         server = self.echo(kit, False)

@@ -1,11 +1,11 @@
 """The byte stream under a WebSocket: plain, or TLS over memory BIOs.
 
-A wire looks enough like a socket for websocket-client. It starts blocking, under the guard of its socket,
-which is what a handshake needs, and turns non-blocking once by ``settimeout(0)``. From then on it never
-waits: what cannot be sent at once is kept (``unsent``) until ``flush()``.
+A transport has the methods of a socket that websocket-client calls. It starts blocking, bounded by the scope of
+its socket, as a handshake needs, and becomes non-blocking once by ``settimeout(0)``. From then on it never
+waits: bytes that cannot be sent at once are kept (``unsent``) until ``flush()``.
 
-``SSLSocket.recv`` hands out one record a call, and an exchange sends one record a frame: with an
-``SSLObject`` all the cipher text that is there comes by one system call.
+``SSLSocket.recv`` returns one record a call, and the exchange sends one record a frame. An ``SSLObject`` decrypts
+all the cipher text that one system call returned.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from __future__ import annotations
 import contextlib
 import ssl
 
-from .sockets import GuardedContext, GuardedSocket, GuardedTlsSocket
+from .sockets import ScopedContext, ScopedSocket, ScopedTlsSocket
 
 RECEIVE_SIZE = 256 * 1024
 MAX_RECORD = 16 * 1024
 MAX_UNSENT = 1024 * 1024
 """Bytes kept for a peer that does not read; more is a failed connection."""
 MAX_HANDSHAKE = 256 * 1024
-"""Bytes that an HTTP upgrade may answer."""
+"""The most bytes accepted as the answer to an HTTP upgrade."""
 
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Wire:
-    """Plain bytes. Everything is for the owning thread alone."""
+class SocketTransport:
+    """Plain bytes over a socket. Belongs to one thread."""
 
-    def __init__(self, sock: GuardedSocket) -> None:
+    def __init__(self, sock: ScopedSocket) -> None:
         self.raw = sock
         self.unsent = bytearray()
         self.buffered = False
-        """Whether ``recv_into`` may have bytes of which the socket's readiness says nothing."""
+        """Whether ``recv_into`` may return bytes although a selector reports nothing."""
         self.failure: OSError | None = None
         """Why nothing can be sent any more."""
         self._blocking = True
@@ -45,15 +45,16 @@ class Wire:
         return None if self._blocking else 0.0
 
     def settimeout(self, timeout: float | None) -> None:
-        """Zero turns the wire non-blocking, for good. How long it blocks before is the guard's to say."""
+        """Make the transport non-blocking for good, if ``timeout`` is zero; other values are ignored, since the scope
+        bounds a blocking transport."""
         if timeout == 0 and self._blocking:
             self._blocking = False
             self.raw.settimeout(0.0)
-            # What came in one packet with the end of the handshake.
+            # Bytes that arrived in one packet with the end of the handshake.
             self.buffered = self._holds_bytes()
 
     def recv(self, size: int) -> bytes:
-        """At most ``size`` bytes, b"" at the end. For the handshake."""
+        """Return at most ``size`` bytes, b"" at the end of the stream. For the handshake."""
         data = self._read(size)
         self._handshake_bytes += len(data)
         if self._handshake_bytes > MAX_HANDSHAKE:
@@ -61,9 +62,10 @@ class Wire:
         return data
 
     def recv_into(self, buffer: memoryview) -> int:
-        """What is there now: 0 at the end of the stream, BlockingIOError when there is nothing yet.
+        """Return how many received bytes were put into ``buffer``, 0 at the end of the stream.
 
-        ``buffer`` must hold RECEIVE_SIZE + MAX_RECORD bytes at least. Non-blocking wires only.
+        ``buffer`` must have room for RECEIVE_SIZE + MAX_RECORD bytes. Non-blocking transports only. Raises
+        BlockingIOError when nothing has arrived.
         """
         self.buffered = False
         try:
@@ -72,9 +74,9 @@ class Wire:
             raise self.failure or BlockingIOError from None
 
     def send(self, data: bytes) -> int:
-        """Send all of ``data``, or when non-blocking what goes at once, keeping the rest.
+        """Send all of ``data``; a non-blocking transport sends what it can at once and keeps the rest.
 
-        A non-blocking wire reports a failure to send by ``recv_into``, after what was still received.
+        A non-blocking transport reports a failure to send by ``recv_into``, after the bytes that were still received.
         """
         if self._blocking:
             self.raw.sendall(data)
@@ -84,7 +86,7 @@ class Wire:
         return len(data)
 
     def flush(self) -> None:
-        """Send what was kept, as far as it goes at once."""
+        """Send as many of the kept bytes as can be sent at once."""
         try:
             while self.unsent:
                 del self.unsent[: self.raw.send_now(self.unsent)]
@@ -98,7 +100,7 @@ class Wire:
         self.raw.shutdown(how)
 
     def close(self) -> None:
-        """Close the socket; what was kept is lost."""
+        """Close the socket; kept bytes are lost."""
         self.unsent.clear()
         self.raw.close()
 
@@ -106,17 +108,17 @@ class Wire:
         return self.raw.recv(size)
 
     def _holds_bytes(self) -> bool:
-        return isinstance(self.raw, GuardedTlsSocket) and self.raw.pending() > 0
+        return isinstance(self.raw, ScopedTlsSocket) and self.raw.pending() > 0
 
     def _fail(self, error: OSError) -> None:
         self.unsent.clear()
         self.failure = error
 
 
-class TlsWire(Wire):
-    """TLS on any guarded socket; the certificate is verified for ``host``. ``handshake()`` comes first."""
+class TlsTransport(SocketTransport):
+    """TLS over any scoped socket; the certificate is verified for ``host``. Call ``handshake()`` first."""
 
-    def __init__(self, sock: GuardedSocket, context: GuardedContext, host: str) -> None:
+    def __init__(self, sock: ScopedSocket, context: ScopedContext, host: str) -> None:
         super().__init__(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -124,7 +126,7 @@ class TlsWire(Wire):
         self._cipher = memoryview(bytearray(RECEIVE_SIZE))
 
     def handshake(self) -> None:
-        """Blocks under the guard. Raises ssl.SSLError and other OSErrors."""
+        """Shake hands, bounded by the scope. Raises ssl.SSLError and other OSErrors."""
         while not self._handshake_step():
             self._pull()
 
@@ -160,21 +162,21 @@ class TlsWire(Wire):
 
     def close(self) -> None:
         if not self._blocking and self.failure is None:
-            # Writes our goodbye, then finds that the peer's is not there: nobody waits for that.
+            # Writes our close_notify, then fails since the peer's has not arrived; nobody waits for it.
             with contextlib.suppress(OSError):
                 self._tls.unwrap()
             super().send(self._outgoing.read())
         super().close()
 
     def _decrypt(self, buffer: memoryview) -> int:
-        """Decrypt all that came. The count of bytes, 0 at the end of the stream, -1 if there are none yet."""
+        """Decrypt what was received; return the count of bytes, 0 at the end of the stream, -1 if there are none."""
         incoming, read = self._incoming, self._tls.read
         count, room = 0, len(buffer) - MAX_RECORD
         try:
             while count <= room:
                 got = int(read(MAX_RECORD, buffer[count:]))
                 if not got:
-                    # The peer's goodbye; what came before it goes first.
+                    # The peer's close_notify; the bytes before it are delivered first.
                     self.buffered = count > 0
                     break
                 count += got
@@ -211,7 +213,7 @@ class TlsWire(Wire):
             self._push()
             return False
         except ssl.SSLError:
-            # The alert tells the server why; it may be gone already.
+            # The alert names the reason to the server, which may have closed already.
             with contextlib.suppress(OSError):
                 self._push()
             raise

@@ -1,4 +1,4 @@
-"""The wires over a socket pair, where each system call is under control."""
+"""The transports over a socket pair, where each system call is under control."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from typing import Any
 
 import pytest
 
-from ats_sync.transport import wire as wires
-from ats_sync.transport.sockets import GuardedSocket, tls_context
-from ats_sync.transport.wire import MAX_RECORD, RECEIVE_SIZE, TlsWire, Wire
+from ats_sync.transport import tls as transports
+from ats_sync.transport.sockets import ScopedSocket, tls_context
+from ats_sync.transport.tls import MAX_RECORD, RECEIVE_SIZE, SocketTransport, TlsTransport
 
 
 class Link:
-    """A connected wire and the socket of its peer."""
+    """A connected transport and the socket of its peer."""
 
     def __init__(self, kit: Any, secure: bool, version: ssl.TLSVersion | None = None) -> None:
         mine, other = socket.socketpair()
         other.settimeout(kit.patience)
-        guarded = GuardedSocket(mine.family, mine.type, mine.proto, fileno=mine.detach())
-        guarded.guard = kit.guard()
-        guarded.guard.add(guarded)
-        guarded.guard.deadline = kit.clock.now() + kit.patience
+        scoped = ScopedSocket(mine.family, mine.type, mine.proto, fileno=mine.detach())
+        scoped.scope = kit.scope()
+        scoped.scope.add(scoped)
+        scoped.scope.deadline = kit.clock.now() + kit.patience
         self.peer = other
         self.buffer = memoryview(bytearray(RECEIVE_SIZE + MAX_RECORD))
         if secure:
             context = kit.server_context()
             if version is not None:
                 context.maximum_version = version
-            tls = TlsWire(guarded, tls_context(kit.ca_file), "localhost")
+            tls = TlsTransport(scoped, tls_context(kit.ca_file), "localhost")
             accepted = kit.Background(lambda: context.wrap_socket(other, server_side=True))
             tls.handshake()
             self.peer = accepted.result()
-            self.wire: Wire = tls
+            self.transport: SocketTransport = tls
         else:
-            self.wire = Wire(guarded)
+            self.transport = SocketTransport(scoped)
 
     def go_live(self) -> None:
-        self.wire.settimeout(0)
-        while self.wire.buffered:
+        self.transport.settimeout(0)
+        while self.transport.buffered:
             try:
-                self.wire.recv_into(self.buffer)
+                self.transport.recv_into(self.buffer)
             except BlockingIOError:
                 continue
 
     def receive(self) -> bytes:
         """One recv_into; b"-" when there is nothing."""
         try:
-            return bytes(self.buffer[: self.wire.recv_into(self.buffer)])
+            return bytes(self.buffer[: self.transport.recv_into(self.buffer)])
         except BlockingIOError:
             return b"-"
 
     def close(self) -> None:
-        self.wire.close()
+        self.transport.close()
         self.peer.close()
 
 
@@ -67,24 +67,24 @@ def link(request: pytest.FixtureRequest, kit: Any) -> Iterator[Link]:
 
 
 def test_blocking_until_told_otherwise(link: Link) -> None:
-    assert link.wire.gettimeout() is None
+    assert link.transport.gettimeout() is None
     link.peer.sendall(b"hello")
-    assert link.wire.recv(3) + link.wire.recv(5) == b"hello"
-    assert link.wire.send(b"answer") == 6
+    assert link.transport.recv(3) + link.transport.recv(5) == b"hello"
+    assert link.transport.send(b"answer") == 6
     assert link.peer.recv(100) == b"answer"
     link.go_live()
-    assert link.wire.gettimeout() == 0
-    assert not link.wire.raw.getblocking()
+    assert link.transport.gettimeout() == 0
+    assert not link.transport.raw.getblocking()
 
 
 def test_what_came_with_the_handshake_is_announced(kit: Any) -> None:
     link = Link(kit, True)
     link.peer.sendall(b"head+more")
-    assert link.wire.recv(5) == b"head+"
-    link.wire.settimeout(0)
-    assert link.wire.buffered
+    assert link.transport.recv(5) == b"head+"
+    link.transport.settimeout(0)
+    assert link.transport.buffered
     assert link.receive() == b"more"
-    assert not link.wire.buffered
+    assert not link.transport.buffered
     assert link.receive() == b"-"
     link.close()
 
@@ -102,7 +102,7 @@ def test_a_record_in_pieces(kit: Any) -> None:
     link = Link(kit, True)
     link.go_live()
     link.peer.sendall(b"whole")
-    cipher = bytes(link.buffer[: link.wire.raw.recv_into_now(link.buffer)])
+    cipher = bytes(link.buffer[: link.transport.raw.recv_into_now(link.buffer)])
     for byte in cipher[:-1]:
         assert feed(link, bytes([byte])) == b"-"
     assert feed(link, cipher[-1:]) == b"whole"
@@ -111,18 +111,18 @@ def test_a_record_in_pieces(kit: Any) -> None:
 
 def feed(link: Link, cipher: bytes) -> bytes:
     """Receive as if these were the bytes on the socket."""
-    raw = link.wire.raw
+    raw = link.transport.raw
 
     class Raw:
         def recv_into_now(self, buffer: memoryview) -> int:
             buffer[: len(cipher)] = cipher
             return len(cipher)
 
-    link.wire.raw = Raw()  # type: ignore[assignment]
+    link.transport.raw = Raw()  # type: ignore[assignment]
     try:
         return link.receive()
     finally:
-        link.wire.raw = raw
+        link.transport.raw = raw
 
 
 def test_the_end_after_the_last_bytes(link: Link) -> None:
@@ -149,24 +149,24 @@ def test_unsent_bytes_wait_for_the_peer(link: Link) -> None:
     link.go_live()
     sent = bytes(range(256)) * 40
     count = 0
-    while not link.wire.unsent:
-        link.wire.send(sent)
+    while not link.transport.unsent:
+        link.transport.send(sent)
         count += 1
     received = 0
     while received < count * len(sent):
         received += len(link.peer.recv(65536))
-        link.wire.flush()
-    assert not link.wire.unsent
+        link.transport.flush()
+    assert not link.transport.unsent
 
 
 def test_too_much_unsent_fails_the_wire(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wires, "MAX_UNSENT", 100_000)
+    monkeypatch.setattr(transports, "MAX_UNSENT", 100_000)
     link.go_live()
 
     def fill() -> None:
         for _ in range(1000):
-            link.wire.send(bytes(10_000))
-            link.wire.recv_into(link.buffer)
+            link.transport.send(bytes(10_000))
+            link.transport.recv_into(link.buffer)
 
     def fill_until_failure() -> None:
         while True:
@@ -182,15 +182,15 @@ def test_too_much_unsent_fails_the_wire(link: Link, monkeypatch: pytest.MonkeyPa
 def test_close_says_goodbye_over_tls(kit: Any) -> None:
     link = Link(kit, True)
     link.go_live()
-    link.wire.close()
+    link.transport.close()
     assert link.peer.recv(10) == b""
     link.peer.close()
-    link.wire.close()
+    link.transport.close()
 
 
 def test_an_endless_handshake_answer_is_refused(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wires, "MAX_HANDSHAKE", 10)
+    monkeypatch.setattr(transports, "MAX_HANDSHAKE", 10)
     link.peer.sendall(b"x" * 20)
-    assert link.wire.recv(10) == b"x" * 10
+    assert link.transport.recv(10) == b"x" * 10
     with pytest.raises(OSError, match="more than 10 bytes"):
-        link.wire.recv(1)
+        link.transport.recv(1)
