@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from .connection import Pings, StreamConnection
-from .gate import Gate, GateTransport
+from .faulty_transport import FaultyTransport
 from .limits import Bucket
 from .market import Frame, Market
 from .names import ROUTES, SPOT, UNROUTED, delivers
@@ -52,7 +52,7 @@ class Target:
         return cls(route, combined, names)
 
 
-class Hub:
+class Broadcaster:
     """The streams of both hosts. Everything runs on the event loop's thread."""
 
     def __init__(self, market: Market, settings: Settings, now: Callable[[], int]) -> None:
@@ -124,9 +124,9 @@ class Hub:
             return web.Response(status=400, text="not a WebSocket handshake")
         await socket.prepare(request)
         transport = request.transport
-        if not isinstance(transport, GateTransport):
+        if not isinstance(transport, FaultyTransport):
             return socket
-        connection = self._open(target, transport.gate)
+        connection = self._open(target, transport)
         try:
             for name in target.names:
                 if not connection.add(name):
@@ -157,13 +157,13 @@ class Hub:
                 self.handshake_fault = self.handshake_left = None
         return fault
 
-    def _open(self, target: Target, gate: Gate) -> StreamConnection:
+    def _open(self, target: Target, transport: FaultyTransport) -> StreamConnection:
         self._numbers += 1
         connection = StreamConnection(
             number=self._numbers,
             route=target.route,
             combined=target.combined,
-            gate=gate,
+            transport=transport,
             settings=self._settings,
             subscriptions=self,
             opened_at=self._now(),
@@ -309,7 +309,7 @@ class Hub:
             if (route is None or connection.route == route)
             and (number is None or connection.number == number)
             and connection.open
-            and not connection.gate.half_open
+            and not connection.transport.half_open
         ]
 
     def cut(self, route: str | None, how: str, number: int | None = None) -> int:
@@ -320,14 +320,14 @@ class Hub:
                 connection.close("going away", 1001)
             elif how == "reset":
                 connection.closed_why = "reset by a fault"
-                connection.gate.abort()
+                connection.transport.abort()
             elif how == "half_open":
                 connection.closed_why = "half open by a fault"
                 connection.flush()
-                connection.gate.go_half_open()
+                connection.transport.go_half_open()
             elif how == "drop":
                 connection.closed_why = "closed by a fault without a close frame"
-                connection.gate.close()
+                connection.transport.close()
             else:
                 raise ValueError(f"how must be close, drop, reset or half_open, not {how!r}")
         return len(chosen)
@@ -337,7 +337,7 @@ class Hub:
         chosen = self.chosen(route, number)
         for connection in chosen:
             connection.flush()
-            connection.gate.lag = seconds
+            connection.transport.lag = seconds
         return len(chosen)
 
     @property

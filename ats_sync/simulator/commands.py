@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .blast import Blast
 from .endpoints import FAPI, SPOT, answer
 from .errors import ApiError
-from .journal import HostJournal
+from .flood import Flood
 from .names import EVERY_ROUTE
+from .request_log import HostRequests
 from .server import ExchangeServer
 
 REFUSALS = ("error", "anonymous", "silence")
@@ -22,7 +22,7 @@ class Commands:
     def __init__(self, server: ExchangeServer, stop: Callable[[], None]) -> None:
         self._server = server
         self._stop = stop
-        self._blast: Blast | None = None
+        self._flood: Flood | None = None
 
     def stop(self) -> None:
         self._stop()
@@ -39,7 +39,7 @@ class Commands:
         return self._server.stats().to_json()
 
     def request_log(self, since: int, most: int) -> list[Any]:
-        return list(self._server.journal.since(since, most))
+        return list(self._server.request_log.since(since, most))
 
     def rest(self, path: str, params: dict[str, str]) -> dict[str, Any]:
         server = self._server
@@ -53,7 +53,7 @@ class Commands:
             return {"error": [error.code, error.msg, error.status]}
 
     def subscriptions(self, number: int) -> list[str] | None:
-        connection = self._server.hub.connections.get(number)
+        connection = self._server.broadcaster.connections.get(number)
         return None if connection is None else list(connection.names)
 
     # -- connections
@@ -62,13 +62,13 @@ class Commands:
         self._check_route(route)
         if how not in CUTS:
             raise ValueError(f"how must be one of {', '.join(CUTS)}, not {how!r}")
-        return self._server.hub.cut(route, how, connection)
+        return self._server.broadcaster.cut(route, how, connection)
 
     def lag(self, seconds: float | None, route: str | None, connection: int | None) -> int:
         self._check_route(route)
         if seconds is not None and not 0.0 < seconds <= 600.0:
             raise ValueError("seconds must be above 0 and at most 600")
-        return self._server.hub.lag(seconds or 0.0, route, connection)
+        return self._server.broadcaster.lag(seconds or 0.0, route, connection)
 
     def freeze(self, seconds: float | None, what: str) -> None:
         for listener in self._server.aimed_at(what):
@@ -107,39 +107,39 @@ class Commands:
 
     def age_limit(self, seconds: float | None) -> None:
         server = self._server
-        server.hub.max_age = server.settings.max_age if seconds is None else seconds
+        server.broadcaster.max_age = server.settings.max_age if seconds is None else seconds
 
     def ping_every(self, seconds: float | None, deadline: float | None) -> None:
-        self._server.hub.set_pings(seconds, deadline)
+        self._server.broadcaster.set_pings(seconds, deadline)
 
     def handshake(self, answer: int | str | None, count: int | None, seconds: float | None) -> None:
         if isinstance(answer, str) and answer != "hang":
             raise ValueError(f"answer must be an HTTP status, 'hang' or None, not {answer!r}")
         if isinstance(answer, int) and not 400 <= answer <= 599:
             raise ValueError(f"status must be 400 to 599, not {answer!r}")
-        self._server.hub.set_handshake_fault(answer, count)
-        self._server.after("handshake", seconds, lambda: self._server.hub.set_handshake_fault(None, None))
+        self._server.broadcaster.set_handshake_fault(answer, count)
+        self._server.after("handshake", seconds, lambda: self._server.broadcaster.set_handshake_fault(None, None))
 
     # -- streams
 
     def drop_stream(self, name: str, spot: bool, sticky: bool, everywhere: bool) -> int:
-        return self._server.hub.drop_stream(name, spot=spot, sticky=sticky, everywhere=everywhere)
+        return self._server.broadcaster.drop_stream(name, spot=spot, sticky=sticky, everywhere=everywhere)
 
     def restore_stream(self, name: str | None) -> int:
-        return self._server.hub.restore_stream(name)
+        return self._server.broadcaster.restore_stream(name)
 
     def refuse_stream(self, name: str, how: str | None) -> None:
         if how is None:
-            self._server.hub.refused_streams.pop(name, None)
+            self._server.broadcaster.refused_streams.pop(name, None)
         elif how in REFUSALS:
-            self._server.hub.refused_streams[name] = how
+            self._server.broadcaster.refused_streams[name] = how
         else:
             raise ValueError(f"how must be one of {', '.join(REFUSALS)}, or None, not {how!r}")
 
     def announce_shutdown(self, seconds: float, wrapped: bool) -> int:
         if seconds <= 0:
             raise ValueError("seconds must be above 0")
-        return self._server.hub.announce_shutdown(seconds, wrapped)
+        return self._server.broadcaster.announce_shutdown(seconds, wrapped)
 
     def stream_fault(self, action: str, selector: str, options: dict[str, Any]) -> None:
         self._server.stream_faults.add(action, selector, **options)
@@ -159,14 +159,14 @@ class Commands:
         self._server.rest.faults.add(kind, **options)
 
     def ban(self, seconds: float, host: str) -> int:
-        journal = self._host(host)
-        return journal.limits.ban(self._server.clock.now(), seconds)
+        requests = self._host(host)
+        return requests.limits.ban(self._server.clock.now(), seconds)
 
     def pardon(self) -> None:
-        for journal in self._server.journal.hosts.values():
-            journal.limits.pardon()
-            journal.forget_waits()
-        self._server.hub.reset_limits()
+        for requests in self._server.request_log.hosts.values():
+            requests.limits.pardon()
+            requests.forget_refusals()
+        self._server.broadcaster.reset_limits()
 
     def latency(self, seconds: float) -> None:
         if seconds < 0:
@@ -191,9 +191,9 @@ class Commands:
         server.rest.let_go()
         server.rest.latency = server.settings.latency
         server.stream_faults.clear()
-        server.hub.restore_stream(None)
-        server.hub.refused_streams.clear()
-        server.hub.set_handshake_fault(None, None)
+        server.broadcaster.restore_stream(None)
+        server.broadcaster.refused_streams.clear()
+        server.broadcaster.set_handshake_fault(None, None)
         server.lag_replica(None)
         self.age_limit(None)
         self.ping_every(None, None)
@@ -209,7 +209,7 @@ class Commands:
     def trade(self, symbol: str, at: int | None, ticks: int, qty: int | None) -> None:
         frames = self._server.change_market("trade", symbol=symbol, at=at, ticks=ticks, qty=qty)
         self._server.pump.send(frames)
-        self._server.hub.flush()
+        self._server.broadcaster.flush()
 
     def silence(self, symbol: str, on: bool) -> None:
         self._server.change_market("silence", symbol=symbol, on=on)
@@ -252,30 +252,30 @@ class Commands:
 
     # -- benchmarks
 
-    async def blast(
+    async def flood(
         self, route: str | None, frames_per_second: float | None, seconds: float, mix: dict[str, float] | None
     ) -> dict[str, Any]:
         self._check_route(route)
         if frames_per_second is not None and frames_per_second <= 0:
             raise ValueError("frames_per_second must be above 0")
         server = self._server
-        hub = server.hub
+        broadcaster = server.broadcaster
         server.pump.step()
-        connections = hub.chosen(route)
-        blast = self._blast
-        if blast is None or not blast.continues(connections, mix):
-            blast = Blast(connections, hub.last_frames, server.clock.now, mix, server.settings.send_buffer)
-            self._blast = blast
+        connections = broadcaster.chosen(route)
+        flood = self._flood
+        if flood is None or not flood.continues(connections, mix):
+            flood = Flood(connections, broadcaster.last_frames, server.clock.now, mix, server.settings.send_buffer)
+            self._flood = flood
         for connection in connections:
             for name in connection.names:
-                hub.leave(connection, name)
-        return await blast.run(frames_per_second, seconds)
+                broadcaster.leave(connection, name)
+        return await flood.run(frames_per_second, seconds)
 
     # -- helpers
 
-    def _host(self, host: str) -> HostJournal:
+    def _host(self, host: str) -> HostRequests:
         try:
-            return self._server.journal.hosts[host]
+            return self._server.request_log.hosts[host]
         except KeyError:
             raise ValueError(f"host must be fapi or spot, not {host!r}") from None
 

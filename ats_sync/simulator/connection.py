@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
-from .gate import Gate
+from .faulty_transport import FaultyTransport
 from .settings import Settings
 from .stats import ConnectionInfo
 from .wire import PING, PONG, close_frame, ws_frame
@@ -50,7 +50,7 @@ class StreamConnection:
     number: int
     route: str
     combined: bool
-    gate: Gate
+    transport: FaultyTransport
     settings: Settings
     subscriptions: Subscriptions
     opened_at: int
@@ -84,7 +84,7 @@ class StreamConnection:
     @property
     def open(self) -> bool:
         """Still delivering."""
-        return self.gate.alive and not self._close_sent and not self.gate.peer_gone
+        return self.transport.alive and not self._close_sent and not self.transport.peer_gone
 
     def info(self) -> ConnectionInfo:
         """What is told of it in the statistics."""
@@ -112,13 +112,13 @@ class StreamConnection:
         if not outbox:
             return
         self.outbox = []
-        if not self.open or self.gate.half_open:
+        if not self.open or self.transport.half_open:
             return
-        unsent = self.gate.unsent
-        bound = self.settings.send_buffer * (8 if self.gate.frozen else 1)
+        unsent = self.transport.get_write_buffer_size()
+        bound = self.settings.send_buffer * (8 if self.transport.frozen else 1)
         if unsent > bound and time.monotonic() > self._big_until:
             self.closed_why = "slow reader"
-            self.gate.abort()
+            self.transport.abort()
             return
         size = sum(map(len, outbox))
         if unsent <= bound < unsent + size:
@@ -126,7 +126,7 @@ class StreamConnection:
             self._big_until = time.monotonic() + _BIG_MESSAGE_GRACE
         self.frames_sent += len(outbox)
         self.bytes_sent += size
-        self.gate.send(outbox)
+        self.transport.send(outbox)
 
     def reply(self, message: dict[str, Any]) -> None:
         """Queue a control answer behind the frames before it, and write both."""
@@ -135,17 +135,17 @@ class StreamConnection:
 
     def close(self, why: str, code: int = 1008) -> None:
         """Close politely: close frame, then the TCP connection."""
-        if self._close_sent or not self.gate.alive:
+        if self._close_sent or not self.transport.alive:
             return
         self.closed_why = self.closed_why or why
         self.flush()
         self._close_sent = True
-        self.gate.send([close_frame(code, why)])
-        asyncio.get_running_loop().call_later(_CLOSE_WAIT, self.gate.close)
+        self.transport.send([close_frame(code, why)])
+        asyncio.get_running_loop().call_later(_CLOSE_WAIT, self.transport.close)
 
     def check_time(self, now: float, pings: Pings, max_age: float) -> None:
         """Ping, and close for age or a missing pong; ``now`` is monotonic."""
-        if not self.open or self.gate.half_open:
+        if not self.open or self.transport.half_open:
             return
         if now - self.born >= max_age:
             self.close("age limit", 1001)
@@ -157,7 +157,7 @@ class StreamConnection:
                 self._pong_due = now + pings.deadline
             payload = str(time.time_ns() // 1_000_000).encode()
             self._unanswered.add(payload)
-            self.gate.send([ws_frame(payload, PING)])
+            self.transport.send([ws_frame(payload, PING)])
 
     # -- in
 
@@ -174,7 +174,7 @@ class StreamConnection:
                     self.close("Too many requests")
                 elif kind == WSMsgType.PING:
                     self.flush()
-                    self.gate.send([ws_frame(bytes(message.data), PONG)])
+                    self.transport.send([ws_frame(bytes(message.data), PONG)])
                 elif kind == WSMsgType.PONG:
                     # A pong that answers no ping is allowed, and keeps nothing open.
                     if bytes(message.data) in self._unanswered:
@@ -187,11 +187,11 @@ class StreamConnection:
                 if not self._close_sent:
                     self._close_sent = True
                     self.closed_why = self.closed_why or "closed by the client"
-                    self.gate.send([close_frame(int(message.data or 1000))])
-                self.gate.close()
+                    self.transport.send([close_frame(int(message.data or 1000))])
+                self.transport.close()
             elif kind == WSMsgType.ERROR:
                 self.closed_why = self.closed_why or f"protocol error: {message.data}"
-                self.gate.close()
+                self.transport.close()
             return
 
     def _too_fast(self) -> bool:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .stats import BlastResult
+from .stats import FloodResult
 
 Route = Literal["public", "market", "private", "unrouted", "spot"]
 What = Literal["rest", "streams", "all", "fapi", "spot", "fstream", "spot_stream"]
@@ -371,14 +371,14 @@ class Controls(ABC):
 
     # -- benchmarks
 
-    def blast(
+    def flood(
         self,
         route: Route | None,
         frames_per_second: float | None,
         seconds: float,
         *,
         mix: Mapping[str, float] | None = None,
-    ) -> BlastResult:
+    ) -> FloodResult:
         """Flood the open connections on ``route`` (None: all) for ``seconds``; blocks until it is over.
 
         ``frames_per_second`` in all, or None: as fast as the sockets take them. The frames are copies of the newest
@@ -394,11 +394,11 @@ class Controls(ABC):
         send.
         """
         told = self._call(
-            "blast",
+            "flood",
             route=route,
             frames_per_second=frames_per_second,
             seconds=seconds,
             mix=None if mix is None else dict(mix),
         )
         told["by_connection"] = {int(number): frames for number, frames in told["by_connection"].items()}
-        return BlastResult(**told)
+        return FloodResult(**told)

@@ -127,7 +127,7 @@ class SimulatedExchange(Controls):
             raise SimulatorError(f"the simulated exchange has ended: {self._host.failure()}")
 
     def _call(self, command: str, /, **arguments: Any) -> Any:
-        timeout = 60.0 + float(arguments.get("seconds") or 0.0) * (command == "blast")
+        timeout = 60.0 + float(arguments.get("seconds") or 0.0) * (command == "flood")
         try:
             return self._control.call(command, arguments, timeout)
         except SimulatorError as error:

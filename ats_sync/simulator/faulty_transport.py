@@ -1,7 +1,7 @@
 """The byte level of one accepted connection: where cuts, freezes and trickles really happen.
 
-A gate stands between the socket and the HTTP server's protocol, under TLS, so that a held or trickled connection
-stops in the middle of a record as a real network does.
+A faulty transport stands between the socket and the HTTP server's protocol, below TLS, so that a frozen or trickling
+connection stops in the middle of a record, as a real network does.
 """
 
 from __future__ import annotations
@@ -24,36 +24,41 @@ def reset_socket(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
 
 
-class Gate(asyncio.Protocol):
-    """One accepted connection. ``on_gone`` is called once, when the peer or we have ended it."""
+class FaultyTransport(asyncio.Transport, asyncio.Protocol):
+    """One accepted connection: the protocol of the socket, and the transport that the HTTP server writes to.
+
+    ``on_gone`` is called once, when the peer or the server has ended the connection.
+    """
 
     def __init__(
         self,
         inner: Callable[[], asyncio.BaseProtocol],
         context: ssl.SSLContext | None,
-        on_gone: Callable[[Gate], None],
+        on_gone: Callable[[FaultyTransport], None],
     ) -> None:
+        super().__init__()
         self._inner_factory = inner
         self._inner: asyncio.Protocol | None = None
         self._context = context
         self._tls = TlsSession(context) if context is not None else None
         self._on_gone = on_gone
         self._raw: asyncio.Transport | None = None
-        self._held_out: deque[bytes] = deque()
-        self._held_size = 0
+        self._backlog: deque[bytes] = deque()
+        """Bytes that a freeze or a trickle keeps back."""
+        self._backlog_size = 0
         self._closing = False
         self._credit = 0.0
         self.frozen = False
         self.half_open = False
         self.peer_gone = False
         self.rate: float | None = None
+        """Bytes a second, or None without a bound."""
         self.lag = 0.0
-        """What is sent arrives this long (seconds) later, in order."""
+        """Everything that is sent arrives this many seconds later, in order."""
         self._lagging: deque[bytes] = deque()
         self._lagging_until = 0.0
-        self.transport = GateTransport(self)
 
-    # -- the socket's side
+    # -- the protocol of the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast(asyncio.Transport, transport)
@@ -64,7 +69,7 @@ class Gate(asyncio.Protocol):
 
     def _open_inner(self) -> None:
         self._inner = cast(asyncio.Protocol, self._inner_factory())
-        self._inner.connection_made(self.transport)
+        self._inner.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
         if self.half_open:
@@ -90,7 +95,7 @@ class Gate(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.peer_gone = True
         if self.half_open:
-            # A dead network answers a FIN as little as anything else; the socket stays until it is swept.
+            # A dead network does not answer a FIN either; the socket stays until it is swept.
             self._on_gone(self)
             return True
         return False
@@ -98,8 +103,8 @@ class Gate(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._raw = None
         self._lagging.clear()
-        self._held_out.clear()
-        self._held_size = 0
+        self._backlog.clear()
+        self._backlog_size = 0
         if self._inner is not None:
             inner, self._inner = self._inner, None
             inner.connection_lost(exc)
@@ -113,31 +118,29 @@ class Gate(asyncio.Protocol):
         if self._inner is not None:
             self._inner.resume_writing()
 
-    # -- the server's side
+    # -- the transport of the HTTP server
 
     @property
     def alive(self) -> bool:
-        """Still usable: neither closed nor closing."""
+        """Whether the connection is neither closed nor closing."""
         return self._raw is not None and not self._closing
 
     @property
     def separate(self) -> bool:
-        """Whether frames are to be sent apart, each in records of its own."""
+        """Whether each frame must be sent in TLS records of its own."""
         return self._tls is not None
 
-    @property
-    def unsent(self) -> int:
-        """Bytes not yet taken by the kernel."""
-        return self._held_size + (self._raw.get_write_buffer_size() if self._raw is not None else 0)
+    def get_write_buffer_size(self) -> int:
+        """Return the number of bytes that the kernel has not taken yet."""
+        return self._backlog_size + (self._raw.get_write_buffer_size() if self._raw is not None else 0)
 
-    def info(self, name: str, default: Any = None) -> Any:
-        """``get_extra_info`` of the socket, and the TLS context."""
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "sslcontext":
             return self._context
         return self._raw.get_extra_info(name, default) if self._raw is not None else default
 
     def send(self, parts: list[bytes]) -> None:
-        """Write ``parts`` at once; under TLS each has records of its own."""
+        """Write ``parts`` at once; under TLS each part has records of its own."""
         if self._raw is None or self._closing:
             return
         if self._tls is None:
@@ -145,45 +148,30 @@ class Gate(asyncio.Protocol):
         else:
             self._emit(self._tls.send(parts))
 
-    def _emit(self, data: bytes) -> None:
-        if self._raw is None or self.half_open:
-            return
-        if not self.lag and not self._lagging:
-            self._write(data)
-            return
-        loop = asyncio.get_running_loop()
-        # What is sent after a lag has been ended must not overtake what is under way.
-        self._lagging_until = max(self._lagging_until, loop.time() + self.lag)
-        self._lagging.append(data)
-        loop.call_at(self._lagging_until, self._arrive)
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.send([bytes(data)])
 
-    def _arrive(self) -> None:
-        if self._lagging:
-            self._write(self._lagging.popleft())
-        if self._closing and not self._lagging and not self._held_out and self._raw is not None:
-            self._raw.close()
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.send([b"".join(list_of_data)])
 
-    def _write(self, data: bytes) -> None:
-        if self._raw is None or self.half_open:
-            return
-        if self.frozen or self.rate is not None or self._held_out:
-            self._held_out.append(data)
-            self._held_size += len(data)
-        else:
-            self._raw.write(data)
+    def can_write_eof(self) -> bool:
+        return False
+
+    def is_closing(self) -> bool:
+        return not self.alive
 
     def close(self) -> None:
-        """Close once everything held has been sent."""
+        """Close the connection once everything kept back has been sent."""
         if self._closing or self._raw is None:
             return
         if self._tls is not None:
             self._emit(self._tls.close())
         self._closing = True
-        if not self._held_out and not self._lagging and not self.half_open:
+        if not self._backlog and not self._lagging and not self.half_open:
             self._raw.close()
 
     def abort(self) -> None:
-        """Cut with a TCP reset."""
+        """Cut the connection with a TCP reset."""
         self._closing = True
         if self._raw is None:
             return
@@ -192,92 +180,84 @@ class Gate(asyncio.Protocol):
             reset_socket(sock)
         self._raw.abort()
 
-    # -- faults
+    def is_reading(self) -> bool:
+        return self._raw is not None and self._raw.is_reading()
 
-    def go_half_open(self) -> None:
-        """From now on nothing is read or sent, and the TCP connection stays."""
-        self.half_open = True
-        self._lagging.clear()
-        self._held_out.clear()
-        self._held_size = 0
-
-    def freeze(self) -> None:
-        """Hold everything in both directions."""
-        self.frozen = True
+    def pause_reading(self) -> None:
         if self._raw is not None and not self._raw.is_closing():
             self._raw.pause_reading()
 
-    def thaw(self) -> None:
-        """Send what was held, read what came."""
-        self.frozen = False
-        if self._raw is not None and not self._raw.is_closing():
+    def resume_reading(self) -> None:
+        if self._raw is not None and not self._raw.is_closing() and not self.frozen:
             self._raw.resume_reading()
+
+    # -- bytes on their way
+
+    def _emit(self, data: bytes) -> None:
+        if self._raw is None or self.half_open:
+            return
+        if not self.lag and not self._lagging:
+            self._write_now(data)
+            return
+        loop = asyncio.get_running_loop()
+        # Bytes sent after the end of a lag must not overtake bytes on their way.
+        self._lagging_until = max(self._lagging_until, loop.time() + self.lag)
+        self._lagging.append(data)
+        loop.call_at(self._lagging_until, self._arrive)
+
+    def _arrive(self) -> None:
+        if self._lagging:
+            self._write_now(self._lagging.popleft())
+        if self._closing and not self._lagging and not self._backlog and self._raw is not None:
+            self._raw.close()
+
+    def _write_now(self, data: bytes) -> None:
+        if self._raw is None or self.half_open:
+            return
+        if self.frozen or self.rate is not None or self._backlog:
+            self._backlog.append(data)
+            self._backlog_size += len(data)
+        else:
+            self._raw.write(data)
+
+    # -- faults
+
+    def go_half_open(self) -> None:
+        """Read and send nothing from now on, while the TCP connection stays."""
+        self.half_open = True
+        self._lagging.clear()
+        self._backlog.clear()
+        self._backlog_size = 0
+
+    def freeze(self) -> None:
+        """Stop the bytes of both directions."""
+        self.frozen = True
+        self.pause_reading()
+
+    def thaw(self) -> None:
+        """Send the backlog and read again."""
+        self.frozen = False
+        self.resume_reading()
         self.release(0.0)
 
     def release(self, elapsed: float) -> None:
-        """Send what the rate allows after ``elapsed`` seconds, or all that is held when there is no rate."""
+        """Send as much of the backlog as the rate allows after ``elapsed`` seconds, or all of it without a rate."""
         if self._raw is None or self.frozen or self.half_open:
             return
         if self.rate is None:
-            while self._held_out:
-                self._raw.write(self._held_out.popleft())
-            self._held_size = 0
+            while self._backlog:
+                self._raw.write(self._backlog.popleft())
+            self._backlog_size = 0
         else:
-            # Credit of an idle connection is not saved up beyond a second's worth.
+            # An idle connection saves up credit for at most one second.
             self._credit = min(self._credit + elapsed * self.rate, max(1.0, self.rate))
-            while self._held_out and self._credit >= 1.0:
-                data = self._held_out.popleft()
+            while self._backlog and self._credit >= 1.0:
+                data = self._backlog.popleft()
                 now, later = data[: int(self._credit)], data[int(self._credit) :]
                 self._raw.write(now)
                 self._credit -= len(now)
-                self._held_size -= len(now)
+                self._backlog_size -= len(now)
                 if later:
-                    self._held_out.appendleft(later)
-        if self._closing and not self._held_out and not self._lagging:
+                    self._backlog.appendleft(later)
+        if self._closing and not self._backlog and not self._lagging:
             self._raw.close()
-
-
-class GateTransport(asyncio.Transport):
-    """What the HTTP server writes to."""
-
-    def __init__(self, gate: Gate) -> None:
-        super().__init__()
-        self.gate = gate
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.gate.info(name, default)
-
-    def is_closing(self) -> bool:
-        return not self.gate.alive
-
-    def close(self) -> None:
-        self.gate.close()
-
-    def abort(self) -> None:
-        self.gate.abort()
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.gate.send([bytes(data)])
-
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        self.gate.send([b"".join(list_of_data)])
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return self.gate.unsent
-
-    def is_reading(self) -> bool:
-        raw = self.gate._raw
-        return raw is not None and raw.is_reading()
-
-    def pause_reading(self) -> None:
-        raw = self.gate._raw
-        if raw is not None and not raw.is_closing():
-            raw.pause_reading()
-
-    def resume_reading(self) -> None:
-        raw = self.gate._raw
-        if raw is not None and not raw.is_closing() and not self.gate.frozen:
-            raw.resume_reading()

@@ -287,7 +287,7 @@ def _refilled(payload: str, new: Mapping[str, int]) -> str:
     return _NUMBER.sub(lambda match: f'"{match[1]}":{new.get(match[1], match[2])}', payload)
 
 
-class Blast:
+class Flood:
     """One flood over the given connections. ``frames``: the newest frame of each stream, by (spot, name)."""
 
     def __init__(
@@ -361,7 +361,7 @@ class Blast:
 
     @property
     def _unsent(self) -> int:
-        return max(connection.gate.unsent for connection in self._connections)
+        return max(connection.transport.get_write_buffer_size() for connection in self._connections)
 
     async def _flat_out(self, end: float) -> None:
         while time.monotonic() < end and self._open:
@@ -411,19 +411,19 @@ class Blast:
 
     def _send_one(self, source: Source) -> None:
         wire = wire_of(source.frame)
-        self._connections[source.target].gate.send([wire.combined if source.combined else wire.bare])
+        self._connections[source.target].transport.send([wire.combined if source.combined else wire.bare])
 
     def _write(self, number: int, part: Part, begin: int, end: int, now: int) -> None:
         data, sizes = part.render(begin, end, self._turn, now)
         connection = self._connections[number]
-        if connection.gate.separate:
+        if connection.transport.separate:
             parts, at = [], 0
             for size in sizes:
                 parts.append(data[at : at + size])
                 at += size
-            connection.gate.send(parts)
+            connection.transport.send(parts)
         else:
-            connection.gate.send([data])
+            connection.transport.send([data])
         self._by_kind.update(part.kinds[begin:end])
         self._by_connection[number] += len(sizes)
         self._bytes += len(data)

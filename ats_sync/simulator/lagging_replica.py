@@ -133,10 +133,10 @@ class ForkedReplica:
         self._sock.close()
 
 
-Replica = LocalReplica | ForkedReplica
+LaggingReplica = LocalReplica | ForkedReplica
 
 
-def make_replica(market: Market, lag: int, now: Callable[[], int], *, may_fork: bool) -> Replica:
+def make_lagging_replica(market: Market, lag: int, now: Callable[[], int], *, may_fork: bool) -> LaggingReplica:
     """A replica of ``market`` that falls up to ``lag`` ms behind ``now()``."""
     if may_fork and hasattr(os, "fork") and sys.platform != "darwin":
         return ForkedReplica(market, lag, now)

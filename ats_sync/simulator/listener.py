@@ -1,4 +1,4 @@
-"""One loopback port: accepts, or refuses as it is told."""
+"""One loopback port, which accepts connections or refuses them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from .gate import Gate, reset_socket
+from .faulty_transport import FaultyTransport, reset_socket
 
 _BACKLOG = 512
 
@@ -25,7 +25,7 @@ def _bound(port: int) -> socket.socket:
 
 
 class Listener:
-    """Accepts connections on 127.0.0.1 and puts a gate on each."""
+    """Accepts connections on 127.0.0.1 and gives each one a faulty transport."""
 
     def __init__(
         self,
@@ -39,13 +39,14 @@ class Listener:
         self._inner = inner
         self._context = context
         self._admit = admit
-        # Bound but never listening: keeps the port ours while the listening socket is closed.
+        # Bound but never listening: this socket keeps the port while the listening one is closed.
         self._holder = _bound(port)
         self.port: int = self._holder.getsockname()[1]
         self._sock: socket.socket | None = None
         self._connecting: set[asyncio.Task[None]] = set()
-        self.gates: set[Gate] = set()
-        self.lingering: set[Gate] = set()
+        self.transports: set[FaultyTransport] = set()
+        self.lingering: set[FaultyTransport] = set()
+        """Half-open connections whose client has gone."""
         self.attempts = 0
         self.resetting = False
         self.frozen = False
@@ -65,51 +66,51 @@ class Listener:
         asyncio.get_running_loop().add_reader(self._sock, self._accept)
 
     def refuse(self) -> None:
-        """Stop listening: new connections are refused by the system; open ones stay."""
+        """Stop listening: the system refuses new connections, and open ones stay."""
         sock, self._sock = self._sock, None
         if sock is not None:
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
 
     async def close(self) -> None:
-        """Stop listening, reset every connection, give the port back."""
+        """Stop listening, reset every connection and give the port back."""
         self.refuse()
         self._holder.close()
         await asyncio.gather(*self._connecting, return_exceptions=True)
-        for gate in [*self.gates, *self.lingering]:
-            gate.abort()
+        for transport in [*self.transports, *self.lingering]:
+            transport.abort()
 
     def set_frozen(self, on: bool) -> None:
-        """Hold or continue every connection, also those accepted from now on."""
+        """Freeze or thaw every connection, including those accepted later."""
         self.frozen = on
-        for gate in list(self.gates):
-            (gate.freeze if on else gate.thaw)()
+        for transport in list(self.transports):
+            (transport.freeze if on else transport.thaw)()
 
     def set_rate(self, rate: float | None) -> None:
-        """Bytes a second each connection sends at most; None: no bound."""
+        """Let each connection send at most ``rate`` bytes a second (None: without a bound)."""
         self.rate = rate
-        for gate in list(self.gates):
-            gate.rate = rate
-            gate.release(0.0)
+        for transport in list(self.transports):
+            transport.rate = rate
+            transport.release(0.0)
 
     def release(self, elapsed: float) -> None:
-        """Let trickling connections send what ``elapsed`` seconds allow."""
+        """Let trickling connections send as much as ``elapsed`` seconds allow."""
         if self.rate is not None:
-            for gate in list(self.gates):
-                gate.release(elapsed)
+            for transport in list(self.transports):
+                transport.release(elapsed)
 
     def sweep_half_open(self) -> None:
         """End the half-open connections."""
-        for gate in [*self.gates, *self.lingering]:
-            if gate.half_open:
-                gate.abort()
+        for transport in [*self.transports, *self.lingering]:
+            if transport.half_open:
+                transport.abort()
 
-    def _gone(self, gate: Gate) -> None:
-        self.gates.discard(gate)
-        if gate.half_open and gate.info("socket") is not None:
-            self.lingering.add(gate)
+    def _gone(self, transport: FaultyTransport) -> None:
+        self.transports.discard(transport)
+        if transport.half_open and transport.get_extra_info("socket") is not None:
+            self.lingering.add(transport)
         else:
-            self.lingering.discard(gate)
+            self.lingering.discard(transport)
 
     def _accept(self) -> None:
         if self._sock is None:
@@ -129,14 +130,14 @@ class Listener:
             task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, sock: socket.socket) -> None:
-        gate = Gate(self._inner, self._context, self._gone)
-        gate.frozen, gate.rate = self.frozen, self.rate
-        self.gates.add(gate)
+        transport = FaultyTransport(self._inner, self._context, self._gone)
+        transport.frozen, transport.rate = self.frozen, self.rate
+        self.transports.add(transport)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: gate, sock)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: transport, sock)
         except OSError:
-            # The peer was gone before we looked at it.
+            # The client left before the server accepted it.
             sock.close()
-            self.gates.discard(gate)
+            self.transports.discard(transport)

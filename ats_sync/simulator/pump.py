@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+from .broadcaster import Broadcaster
 from .clock import ExchangeClock
-from .hub import Hub
 from .listener import Listener
 from .market import Frame, Market
 from .stream_faults import StreamFaults
@@ -24,14 +24,14 @@ class Pump:
         self,
         market: Market,
         clock: ExchangeClock,
-        hub: Hub,
+        broadcaster: Broadcaster,
         faults: StreamFaults,
         listeners: Sequence[Listener],
         tick: float,
     ) -> None:
         self._market = market
         self._clock = clock
-        self._hub = hub
+        self._broadcaster = broadcaster
         self._faults = faults
         self._listeners = listeners
         self._tick = tick
@@ -67,8 +67,8 @@ class Pump:
                 self.send(market.advance(target))
         elif self._faults.busy:
             self.send([])
-        self._hub.flush()
-        self._hub.check_time()
+        self._broadcaster.flush()
+        self._broadcaster.check_time()
         wall = time.monotonic()
         for listener in self._listeners:
             listener.release(wall - self._last)
@@ -78,9 +78,9 @@ class Pump:
     def send(self, frames: list[Frame]) -> None:
         """Queue frames for their subscribers, through the faults."""
         if self._faults.busy:
-            self._hub.deliver(self._faults.apply(frames, self._clock.now()))
+            self._broadcaster.deliver(self._faults.apply(frames, self._clock.now()))
         else:
-            self._hub.deliver(frames)
+            self._broadcaster.deliver(frames)
 
     def _skip(self, until: int) -> None:
         market = self._market

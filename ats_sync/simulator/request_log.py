@@ -1,4 +1,4 @@
-"""The log of REST requests and what is counted from it."""
+"""The log of REST requests, and the counts made from it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from .limits import HostLimits
 from .stats import HostStats, RequestRecord
 
-_KEPT = 100_000
+_RETENTION = 100_000
 
 
 @dataclass(slots=True)
-class Entry:
-    """One request; its status is filled in when it is answered."""
+class LoggedRequest:
+    """One request; its status is filled in with its answer."""
 
     time: int
     host: str
@@ -26,7 +26,7 @@ class Entry:
     status: int = 0
 
     def record(self) -> RequestRecord:
-        """As it is handed out."""
+        """Return the request as the control ``request_log`` shows it."""
         return RequestRecord(
             self.time,
             self.host,
@@ -40,36 +40,36 @@ class Entry:
         )
 
 
-class HostJournal:
-    """Counts of one host."""
+class HostRequests:
+    """The requests of one host, counted."""
 
     def __init__(self, limits: HostLimits) -> None:
         self.limits = limits
         self.by_path: Counter[str] = Counter()
-        self.while_told_to_wait = 0
-        self._told_at = 0
-        self._told_until = 0
+        self.during_retry_after = 0
+        self._refused_at = 0
+        self._refused_until = 0
 
-    def told_to_wait(self, now: int, until: int) -> None:
-        """A 429 or 418 is being sent at ``now``."""
-        if now >= self._told_until:
-            self._told_at = now
-        self._told_until = max(self._told_until, until)
+    def refuse(self, now: int, until: int) -> None:
+        """Note that a 429 or 418 sent at ``now`` asks the client to wait until ``until``."""
+        if now >= self._refused_until:
+            self._refused_at = now
+        self._refused_until = max(self._refused_until, until)
 
     def arrive(self, now: int, path: str) -> int | None:
-        """Count one request; how long ago it had been told to wait, if it still was to."""
+        """Count one request; return how many ms ago the Retry-After that still runs was sent, or None."""
         self.by_path[path] += 1
-        if now >= self._told_until:
+        if now >= self._refused_until:
             return None
-        self.while_told_to_wait += 1
-        return now - self._told_at
+        self.during_retry_after += 1
+        return now - self._refused_at
 
-    def forget_waits(self) -> None:
-        """Nobody is to wait any more."""
-        self._told_until = 0
+    def forget_refusals(self) -> None:
+        """End every Retry-After that still runs."""
+        self._refused_until = 0
 
     def stats(self, now: int) -> HostStats:
-        """Its part of the statistics."""
+        """Return this host's part of the statistics."""
         limits = self.limits
         return HostStats(
             requests=self.by_path.total(),
@@ -79,30 +79,30 @@ class HostJournal:
             weight_by_minute=dict(limits.used_by_minute),
             refused_429=limits.refused[429],
             refused_418=limits.refused[418],
-            while_told_to_wait=self.while_told_to_wait,
+            during_retry_after=self.during_retry_after,
             while_banned=limits.sent_while_banned,
             banned_until=limits.banned_until,
         )
 
 
-class Journal:
+class RequestLog:
     """Every request of both hosts, the newest 100,000 in full."""
 
-    def __init__(self, hosts: dict[str, HostJournal]) -> None:
+    def __init__(self, hosts: dict[str, HostRequests]) -> None:
         self.hosts = hosts
-        self._entries: deque[Entry] = deque(maxlen=_KEPT)
+        self._entries: deque[LoggedRequest] = deque(maxlen=_RETENTION)
         self._arrived = 0
 
-    def arrive(self, now: int, host: str, path: str, params: dict[str, str], weight: int) -> Entry:
-        """Log one request (before its weight is counted)."""
+    def arrive(self, now: int, host: str, path: str, params: dict[str, str], weight: int) -> LoggedRequest:
+        """Log one request, before its weight is counted."""
         waited = self.hosts[host].arrive(now, path)
-        entry = Entry(now, host, path, params, weight, 0, waited, self._arrived)
+        entry = LoggedRequest(now, host, path, params, weight, 0, waited, self._arrived)
         self._arrived += 1
         self._entries.append(entry)
         return entry
 
     def since(self, time: int, most: int) -> list[RequestRecord]:
-        """The requests that arrived at exchange time ``time`` or later, oldest first, the newest ``most``."""
+        """Return the newest ``most`` requests that arrived at exchange time ``time`` or later, oldest first."""
         found: list[RequestRecord] = []
         for entry in reversed(self._entries):
             if entry.time < time or len(found) >= most:

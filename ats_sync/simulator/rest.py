@@ -15,10 +15,10 @@ from aiohttp import web
 
 from .endpoints import ENDPOINTS, LIVE_PATHS, answer
 from .errors import ApiError
-from .gate import GateTransport
-from .journal import Entry, Journal
+from .faulty_transport import FaultyTransport
 from .limits import Refusal
 from .market import Market
+from .request_log import LoggedRequest, RequestLog
 from .rest_faults import CODES, RestFault, RestFaults
 
 _JSON = "application/json"
@@ -70,9 +70,9 @@ def compute(host: str, path: str, params: Mapping[str, str], market: Market, now
 class RestService:
     """Answers HTTP requests. Everything runs on the event loop's thread."""
 
-    def __init__(self, market: Market, journal: Journal, now: Callable[[], int], latency: float, seed: int) -> None:
+    def __init__(self, market: Market, log: RequestLog, now: Callable[[], int], latency: float, seed: int) -> None:
         self._market = market
-        self._journal = journal
+        self._log = log
         self._now = now
         self.latency = latency
         self.faults = RestFaults()
@@ -93,8 +93,8 @@ class RestService:
         endpoint = ENDPOINTS[host].get(path)
         now = self._now()
         weight = endpoint.weight(params) if endpoint is not None else 1
-        entry = self._journal.arrive(now, host, path, params, weight)
-        limits = self._journal.hosts[host].limits
+        entry = self._log.arrive(now, host, path, params, weight)
+        limits = self._log.hosts[host].limits
         refusal = limits.admit(now, weight, endpoint.bucket if endpoint is not None else None)
         entry.used_weight = limits.weight.add(now, 0)
         fault = None if refusal is not None else self.faults.take(host, path)
@@ -119,26 +119,26 @@ class RestService:
         entry.status = reply.status
         return web.Response(status=reply.status, body=reply.body, content_type=reply.content_type, headers=headers)
 
-    def _headers(self, entry: Entry, wrong: bool) -> dict[str, str]:
+    def _headers(self, entry: LoggedRequest, wrong: bool) -> dict[str, str]:
         used = entry.used_weight
         if wrong:
-            limit = self._journal.hosts[entry.host].limits.weight.limit
+            limit = self._log.hosts[entry.host].limits.weight.limit
             used = (used + limit // 2) % limit
         headers = {"X-MBX-USED-WEIGHT-1M": str(used), "Date": formatdate(self._now() / 1000, usegmt=True)}
         if entry.host == "spot":
             headers["X-MBX-USED-WEIGHT"] = str(used)
         return headers
 
-    async def _answer(self, entry: Entry) -> Reply:
+    async def _answer(self, entry: LoggedRequest) -> Reply:
         replica = self.replica if entry.path not in LIVE_PATHS else None
         if replica is not None and self._random.random() < self.replica_share:
             return Reply(*await replica.answer(entry.host, entry.path, entry.params))
         return Reply(*compute(entry.host, entry.path, entry.params, self._market, self._now()))
 
-    def _refused(self, entry: Entry, refusal: Refusal, headers: dict[str, str]) -> Reply:
+    def _refused(self, entry: LoggedRequest, refusal: Refusal, headers: dict[str, str]) -> Reply:
         now = self._now()
         headers["Retry-After"] = str(refusal.retry_after(now))
-        self._journal.hosts[entry.host].told_to_wait(now, refusal.until)
+        self._log.hosts[entry.host].refuse(now, refusal.until)
         if refusal.status == 418:
             return Reply(418, _banned_body(refusal.until))
         unit = "request weight per minute" if refusal.per_minute else "requests per 5 minutes"
@@ -152,7 +152,7 @@ class RestService:
         )
 
     async def _failed(
-        self, request: web.BaseRequest, entry: Entry, fault: RestFault, headers: dict[str, str]
+        self, request: web.BaseRequest, entry: LoggedRequest, fault: RestFault, headers: dict[str, str]
     ) -> Reply | web.StreamResponse:
         kind = fault.kind
         if kind in ("429", "418"):
@@ -187,30 +187,29 @@ class RestService:
             return await self._answer(entry)
         return await self._broken(request, entry, kind, headers)
 
-    def _told(self, entry: Entry, fault: RestFault, headers: dict[str, str]) -> Reply:
+    def _told(self, entry: LoggedRequest, fault: RestFault, headers: dict[str, str]) -> Reply:
         now = self._now()
         seconds = max(1, math.ceil(fault.retry_after))
         headers["Retry-After"] = str(seconds)
-        journal = self._journal.hosts[entry.host]
+        requests = self._log.hosts[entry.host]
         if fault.kind == "429":
-            journal.limits.refused[429] += 1
-            journal.told_to_wait(now, now + seconds * 1000)
+            requests.limits.refused[429] += 1
+            requests.refuse(now, now + seconds * 1000)
             return Reply(429, error_body(-1003, "Too many requests; please use the websocket for live updates."))
-        until = journal.limits.ban(now, seconds)
-        journal.limits.refused[418] += 1
-        journal.told_to_wait(now, until)
+        until = requests.limits.ban(now, seconds)
+        requests.limits.refused[418] += 1
+        requests.refuse(now, until)
         return Reply(418, _banned_body(until))
 
     async def _broken(
-        self, request: web.BaseRequest, entry: Entry, kind: str, headers: dict[str, str]
+        self, request: web.BaseRequest, entry: LoggedRequest, kind: str, headers: dict[str, str]
     ) -> web.StreamResponse:
         transport = request.transport
-        assert isinstance(transport, GateTransport)
-        gate = transport.gate
+        assert isinstance(transport, FaultyTransport)
         release = self.release
         if kind == "timeout":
             await release.wait()
-            gate.abort()
+            transport.abort()
             return web.Response(status=503)
         response = web.StreamResponse(headers=headers)
         response.content_type = _JSON
@@ -218,19 +217,19 @@ class RestService:
             response.enable_chunked_encoding()
             await response.prepare(request)
             await response.write(b"[")
-            while not release.is_set() and gate.alive:
+            while not release.is_set() and transport.alive:
                 await asyncio.sleep(_TRICKLE_EVERY)
                 await response.write(b" ")
-            gate.abort()
+            transport.abort()
             return response
         body = (await self._answer(entry)).body
         response.content_length = len(body)
         await response.prepare(request)
         await response.write(body[: len(body) // 2])
         if kind == "reset":
-            gate.abort()
+            transport.abort()
         else:
-            gate.close()
+            transport.close()
         return response
 
 

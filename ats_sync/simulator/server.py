@@ -10,15 +10,15 @@ from typing import Any
 
 from aiohttp import web
 
+from .broadcaster import Broadcaster
 from .clock import ExchangeClock, start_ms
 from .endpoints import FAPI, SPOT
-from .hub import Hub
-from .journal import HostJournal, Journal
+from .lagging_replica import LaggingReplica, make_lagging_replica
 from .limits import HostLimits
 from .listener import Listener
 from .market import Market
 from .pump import Pump
-from .replica import Replica, make_replica
+from .request_log import HostRequests, RequestLog
 from .rest import RestService
 from .settings import Settings
 from .stats import SimulatorStats
@@ -67,16 +67,16 @@ class ExchangeServer:
             self._folder.cleanup()
             raise
         now = self.clock.now
-        self.journal = Journal(
+        self.request_log = RequestLog(
             {
-                FAPI: HostJournal(self._limits(settings.weight_limit, futures=True)),
-                SPOT: HostJournal(self._limits(settings.spot_weight_limit, futures=False)),
+                FAPI: HostRequests(self._limits(settings.weight_limit, futures=True)),
+                SPOT: HostRequests(self._limits(settings.spot_weight_limit, futures=False)),
             }
         )
-        self.rest = RestService(self.market, self.journal, now, settings.latency, settings.seed)
-        self.hub = Hub(self.market, settings, now)
+        self.rest = RestService(self.market, self.request_log, now, settings.latency, settings.seed)
+        self.broadcaster = Broadcaster(self.market, settings, now)
         self.stream_faults = StreamFaults(settings.seed)
-        self.replica: Replica | None = None
+        self.lagging_replica: LaggingReplica | None = None
         self.listeners: dict[str, Listener] = {}
         self.connections_max = 0
         self._web_servers: list[web.Server] = []
@@ -96,13 +96,13 @@ class ExchangeServer:
         handlers: dict[str, Handler] = {
             "fapi": lambda request: self.rest.handle(request, FAPI),
             "spot": lambda request: self.rest.handle(request, SPOT),
-            "fstream": lambda request: self.hub.handle(request, False),
-            "spot_stream": lambda request: self.hub.handle(request, True),
+            "fstream": lambda request: self.broadcaster.handle(request, False),
+            "spot_stream": lambda request: self.broadcaster.handle(request, True),
         }
         for (name, handler), port in zip(handlers.items(), self.settings.ports, strict=True):
             server = web.Server(handler, handler_cancellation=True, access_log=None)
             self._web_servers.append(server)
-            admit = self.hub.admit if name in STREAM_LISTENERS else _always
+            admit = self.broadcaster.admit if name in STREAM_LISTENERS else _always
             self.listeners[name] = Listener(name, port, server, self._context, admit)
         if self.settings.start is not None:
             self.clock.begin(self.settings.start)
@@ -111,7 +111,7 @@ class ExchangeServer:
         self.pump = Pump(
             self.market,
             self.clock,
-            self.hub,
+            self.broadcaster,
             self.stream_faults,
             list(self.listeners.values()),
             self.settings.tick,
@@ -129,15 +129,15 @@ class ExchangeServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.hub.unhang.set()
+        self.broadcaster.unhang.set()
         self.rest.let_go()
         for listener in self.listeners.values():
             await listener.close()
         for server in self._web_servers:
             await server.shutdown(0.2)
-        if self.replica is not None:
-            self.replica.stop()
-            self.replica = None
+        if self.lagging_replica is not None:
+            self.lagging_replica.stop()
+            self.lagging_replica = None
         self._folder.cleanup()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -177,7 +177,7 @@ class ExchangeServer:
     @property
     def connections_now(self) -> int:
         """TCP connections on the stream ports whose client is still there."""
-        return sum(len(self.listeners[name].gates) for name in STREAM_LISTENERS)
+        return sum(len(self.listeners[name].transports) for name in STREAM_LISTENERS)
 
     def urls(self) -> dict[str, str]:
         """The four base URLs by listener."""
@@ -192,16 +192,16 @@ class ExchangeServer:
         now = self.clock.now()
         return SimulatorStats(
             time=now,
-            fapi=self.journal.hosts[FAPI].stats(now),
-            spot=self.journal.hosts[SPOT].stats(now),
+            fapi=self.request_log.hosts[FAPI].stats(now),
+            spot=self.request_log.hosts[SPOT].stats(now),
             connections_now=self.connections_now,
             connections_max=self.connections_max,
             connection_attempts=sum(self.listeners[name].attempts for name in STREAM_LISTENERS),
-            attempts_refused=self.hub.attempts_refused,
-            frames_sent=self.hub.frames_sent,
+            attempts_refused=self.broadcaster.attempts_refused,
+            frames_sent=self.broadcaster.frames_sent,
             faults_active=self.active_faults(),
             behind_ms=self.pump.behind,
-            connections=[item.info() for item in self.hub.connections.values()] + list(self.hub.closed),
+            connections=[item.info() for item in self.broadcaster.connections.values()] + list(self.broadcaster.closed),
         )
 
     # -- faults that concern more than one part
@@ -209,12 +209,12 @@ class ExchangeServer:
     def active_faults(self) -> list[str]:
         """The faults in force, in words."""
         found = [*self.rest.faults.active(), *self.stream_faults.active()]
-        found += [f"refused {name}" for name in sorted(self.hub.refused_streams)]
-        found += [f"dropped everywhere {name}" for name in sorted(self.hub.silent_everywhere)]
-        if self.hub.handshake_fault is not None:
-            found.append(f"handshake {self.hub.handshake_fault}, {self.hub.hanging} hanging")
-        if self.replica is not None:
-            found.append(f"lagging replica {self.replica.lag} ms")
+        found += [f"refused {name}" for name in sorted(self.broadcaster.refused_streams)]
+        found += [f"dropped everywhere {name}" for name in sorted(self.broadcaster.silent_everywhere)]
+        if self.broadcaster.handshake_fault is not None:
+            found.append(f"handshake {self.broadcaster.handshake_fault}, {self.broadcaster.hanging} hanging")
+        if self.lagging_replica is not None:
+            found.append(f"lagging replica {self.lagging_replica.lag} ms")
         for name, listener in self.listeners.items():
             found += [
                 f"{what} {name}"
@@ -236,24 +236,24 @@ class ExchangeServer:
     def lag_replica(self, seconds: float | None, share: float = 1.0) -> None:
         """Begin, change, or end (None) the lagging replica, which answers a ``share`` of the requests."""
         self.rest.replica_share = share
-        old = self.replica
+        old = self.lagging_replica
         lag = None if seconds is None else round(seconds * 1000)
         if lag is not None and old is not None and lag >= old.lag:
             old.lag = lag
             return
         if old is not None:
             old.stop()
-        self.replica = self.rest.replica = None
+        self.lagging_replica = self.rest.replica = None
         if lag is not None:
-            fresh = make_replica(self.market, lag, self.clock.now, may_fork=self._may_fork)
-            self.replica = self.rest.replica = fresh
+            fresh = make_lagging_replica(self.market, lag, self.clock.now, may_fork=self._may_fork)
+            self.lagging_replica = self.rest.replica = fresh
 
     def change_market(self, method: str, **arguments: Any) -> Any:
         """Call a method of the market that changes it, here and, when its time comes, in the replica."""
         self.pump.step()
         result = getattr(self.market, method)(**arguments)
-        if self.replica is not None:
-            self.replica.change((self.market.now, method, arguments))
+        if self.lagging_replica is not None:
+            self.lagging_replica.change((self.market.now, method, arguments))
         return result
 
 

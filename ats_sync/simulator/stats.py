@@ -58,7 +58,7 @@ class HostStats:
     """Start of the minute (exchange ms) to the weight used in it."""
     refused_429: int
     refused_418: int
-    while_told_to_wait: int
+    during_retry_after: int
     """Requests that arrived after a 429 or 418 had been sent and before its Retry-After was over."""
     while_banned: int
     """Those of them that arrived during a ban."""
@@ -66,7 +66,7 @@ class HostStats:
 
 
 @dataclass(frozen=True)
-class BlastResult:
+class FloodResult:
     """What a flood of frames sent."""
 
     frames: int

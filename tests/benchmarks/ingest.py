@@ -70,10 +70,10 @@ def cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, sec
 
 def _cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, seconds: float) -> tuple[float, float]:
     frames = client.cpu()[1]
-    _settle(client, frames + ex.blast(None, RATE, 0.3, mix=MIXES[mix]).frames)
+    _settle(client, frames + ex.flood(None, RATE, 0.3, mix=MIXES[mix]).frames)
     cpu, frames = client.cpu()
     begun = time.perf_counter()
-    sent = ex.blast(None, rate, seconds, mix=MIXES[mix])
+    sent = ex.flood(None, rate, seconds, mix=MIXES[mix])
     _settle(client, frames + sent.frames)
     took = time.perf_counter() - begun
     cpu_after, frames_after = client.cpu()

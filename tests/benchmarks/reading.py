@@ -39,7 +39,7 @@ def under_flood(ex: SimulatedExchange, seconds: float, work: Callable[[], T], mi
 
     def flood() -> None:
         try:
-            ex.blast(None, RATE, seconds, mix=MIXES[mix])
+            ex.flood(None, RATE, seconds, mix=MIXES[mix])
         except BaseException as error:  # noqa: BLE001 -- raised below
             failures.append(error)
 
@@ -142,9 +142,9 @@ def measure_memory(report: Report, *, quick: bool, symbols: int) -> None:
         report.add(section, "a full garbage collection, ms", OURS, found["collection"], "ms", 20.0)
         report.add(section, "objects the collector knows", OURS, found["objects"], "")
         flood = 2.0 if quick else 10.0
-        ex.blast(None, RATE, flood, mix=MIXES["depth20"])
+        ex.flood(None, RATE, flood, mix=MIXES["depth20"])
         before = ours.call("resident")
-        sent = ex.blast(None, RATE, flood, mix=MIXES["depth20"])
+        sent = ex.flood(None, RATE, flood, mix=MIXES["depth20"])
         grown = ours.call("resident") - before
         report.add(section, "growth over the last frames, MB", OURS, grown, "MB", 2.0, f"{sent.frames:,} frames")
     report.show(section)

@@ -33,14 +33,14 @@ def test_answers_that_never_end(ex: SimulatedExchange, dm: DataManager) -> None:
 
 
 def test_told_to_wait_nothing_is_sent(ex: SimulatedExchange, dm: DataManager) -> None:
-    before = ex.stats().fapi.while_told_to_wait
+    before = ex.stats().fapi.during_retry_after
     ex.ban(3.0)
     ex.cut("market", "reset")
     all_well(dm, ex)
     # What was under way when the first 418 was answered may still arrive.
     late = [each for each in ex.request_log() if each.waited is not None and each.waited > 1500]
     assert late == []
-    assert ex.stats().fapi.while_told_to_wait - before <= dm.config.max_rest_threads
+    assert ex.stats().fapi.during_retry_after - before <= dm.config.max_rest_threads
 
 
 def test_a_restart_loop_stays_inside_the_budget() -> None:

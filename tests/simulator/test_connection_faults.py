@@ -1,4 +1,4 @@
-"""Cuts, freezes, refusals and trickles as a plain client meets them (gate.py and listener.py)."""
+"""Cuts, freezes, refusals and trickles as a plain client meets them (faulty_transport.py and listener.py)."""
 
 from __future__ import annotations
 

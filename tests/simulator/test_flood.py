@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ats_sync.simulator import SimulatedExchange
-from ats_sync.simulator.blast import Round, Source
+from ats_sync.simulator.flood import Round, Source
 from ats_sync.simulator.market import Frame
 
 from .plain import Stream, stream, until
@@ -61,7 +61,7 @@ def test_a_flood_is_a_valid_market(tls: bool, rate: float | None) -> None:
         begun = ex.now()
         results: list[Any] = []
         # Both are read while it runs; otherwise the sockets would fill.
-        flood = threading.Thread(target=lambda: results.append(ex.blast(None, rate, 0.5)))
+        flood = threading.Thread(target=lambda: results.append(ex.flood(None, rate, 0.5)))
         flood.start()
         counts = [check(client, last, flood, ex) for client in (market, public)] if rate else []
         flood.join(30)
@@ -105,14 +105,14 @@ def check(client: Stream, last: dict[str, Any], flood: threading.Thread, ex: Sim
 
 def test_nothing_to_send_is_an_error(ex: SimulatedExchange) -> None:
     with pytest.raises(ValueError, match="nothing to send"):
-        ex.blast("market", 100, 0.1)
+        ex.flood("market", 100, 0.1)
     with stream(ex, "/market/stream", "btcusdt@aggTrade") as client:
         client.data("btcusdt@aggTrade")
         with pytest.raises(ValueError, match="mix"):
-            ex.blast("market", 100, 0.1, mix={"candles": 1})
+            ex.flood("market", 100, 0.1, mix={"candles": 1})
         with pytest.raises(ValueError, match="nothing to send"):
-            ex.blast("market", 100, 0.1, mix={"depth": 1})
-        sent = [ex.blast("market", 500, 0.2, mix={"aggTrade": 1}) for _ in range(2)]
+            ex.flood("market", 100, 0.1, mix={"depth": 1})
+        sent = [ex.flood("market", 500, 0.2, mix={"aggTrade": 1}) for _ in range(2)]
         assert all(result.by_kind == {"aggTrade": result.frames} for result in sent)
         ids = [client.data("btcusdt@aggTrade")["a"] for _ in range(sum(result.frames for result in sent))]
         assert ids == list(range(ids[-1] - len(ids) + 1, ids[-1] + 1))
@@ -129,7 +129,7 @@ def test_candles_that_turn_in_a_flood_are_closed_before_the_next_begin() -> None
         waiting = set(names)
         while waiting:
             waiting.discard(market.receive()["stream"])
-        flood = threading.Thread(target=lambda: ex.blast("market", 500, 6.0))
+        flood = threading.Thread(target=lambda: ex.flood("market", 500, 6.0))
         flood.start()
         turn = int(datetime(2026, 11, 3, 10, 15, tzinfo=timezone.utc).timestamp() * 1000)
         seen: dict[str, list[Any]] = {name: [] for name in names}

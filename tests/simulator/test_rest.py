@@ -88,7 +88,7 @@ def test_over_the_weight_is_429_then_418_then_a_ban(limited: SimulatedExchange) 
         assert client.get("/api/v3/time").status_code == 200
         stats = limited.stats().fapi
         assert (stats.refused_429, stats.refused_418) == (3, 1)
-        assert stats.while_told_to_wait == 3
+        assert stats.during_retry_after == 3
         assert client.get("/fapi/v1/time").status_code == 418
         assert limited.stats().fapi.while_banned == 1
 

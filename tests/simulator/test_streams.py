@@ -1,4 +1,4 @@
-"""Subscribing, routes, messages and what they are answered with (hub.py and connection.py)."""
+"""Subscribing, routes, messages and what they are answered with (broadcaster.py and connection.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import websocket
 
 from ats_sync.simulator import SimulatedExchange
-from ats_sync.simulator.hub import Target
+from ats_sync.simulator.broadcaster import Target
 
 from .plain import Stream, rest, stream, until
 
