@@ -1,8 +1,12 @@
 """Packaging of ats_sync: the library, its drop-in shim, and the extras for people who want more."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.findall(r'^__version__ = "(.+)"$', (HERE / "ats_sync" / "__init__.py").read_text("utf-8"), re.MULTILINE)[0]
 
 PACKAGES = [
     "ats_sync",
@@ -57,9 +61,9 @@ TEST = [
 
 setup(
     name="ats-sync",
-    version="0.1.0",
+    version=VERSION,
     description="Binance USDⓈ-M market data kept in memory for synchronous Python: streamed, repaired, never stale",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=PACKAGES,
@@ -71,6 +75,7 @@ setup(
         "cachetools>=5.3",
         "tenacity>=8.2",
     ],
+    entry_points={"console_scripts": ["ats-sync = ats_sync.__main__:run"]},
     extras_require={
         "simulator": SIMULATOR,
         "tls": TLS,

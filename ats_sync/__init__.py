@@ -5,6 +5,7 @@
 
 from .clock import Clock
 from .config import Config
+from .engine.quality import Quality
 from .errors import (
     AccessDenied,
     AtsSyncError,
@@ -36,11 +37,30 @@ from .errors import (
 from .manager import DataManager
 from .reads.routing import memory_only
 from .rest_shaped import RestShaped
+from .results import (
+    AggTrade,
+    ForcedOrder,
+    FundingRate,
+    KlineRow,
+    OpenInterest,
+    OrderBook,
+    RestAggTrade,
+    RestDepth,
+    RestForceOrder,
+    RestFunding,
+    RestOpenInterest,
+    RestPremiumIndex,
+    RestTicker24h,
+    Statistics,
+)
 from .shared import get_data_manager, reset_data_manager
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AccessDenied",
+    "AggTrade",
     "AtsSyncError",
     "CertificateRejected",
     "Clock",
@@ -54,28 +74,50 @@ __all__ = [
     "ExchangeFailure",
     "FeedState",
     "FeedStatus",
+    "ForcedOrder",
+    "FundingRate",
     "HostNotFound",
     "InvalidArgument",
     "InvalidInterval",
     "InvalidSymbol",
+    "KlineRow",
     "MalformedAnswer",
     "MissingExtra",
     "NoSpotPair",
     "NotInMemory",
     "NotRunning",
+    "OpenInterest",
+    "OrderBook",
     "Overall",
     "ProxyRefused",
+    "Quality",
     "RateLimited",
     "ReentrantCall",
     "RequestError",
     "RequestRejected",
     "RequestTimeout",
+    "RestAggTrade",
+    "RestDepth",
+    "RestForceOrder",
+    "RestFunding",
+    "RestOpenInterest",
+    "RestPremiumIndex",
     "RestShaped",
+    "RestTicker24h",
     "StaleDataError",
     "StartTimeout",
+    "Statistics",
     "Status",
     "ThreadUnavailable",
+    "__version__",
     "get_data_manager",
     "memory_only",
     "reset_data_manager",
 ]
+
+for _name in __all__:
+    _exported = globals()[_name]
+    if getattr(_exported, "__module__", "").startswith("ats_sync."):
+        # Tracebacks and documentation show the name that users import.
+        _exported.__module__ = __name__
+del _name, _exported

@@ -1,4 +1,4 @@
-"""``python -m ats_sync``: see :mod:`ats_sync.cli`."""
+"""``python -m ats_sync``, and the console script ``ats-sync``: see :mod:`ats_sync.cli`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import sys
 from .cli import main
 from .cli.interrupts import end_on_sigterm, interrupted_status
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """Run the command of ``sys.argv`` as a program and return its exit status; SIGTERM ends it as Ctrl-C does."""
     end_on_sigterm()
     try:
-        status = main()
+        return main()
     except KeyboardInterrupt:
-        status = interrupted_status()
-    sys.exit(status)
+        return interrupted_status()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,7 +1,6 @@
 """Settings: frozen, checked when made, readable from the environment."""
 
-from __future__ import annotations
-
+# Without postponed annotations, so that typing.get_type_hints() works although the class shows as ats_sync.Config.
 import math
 import os
 from collections.abc import Mapping
@@ -138,7 +137,7 @@ class Config:
             raise ConfigError(f"proxies must be a mapping such as {{'https': url}}, or None, not {self.proxies!r}")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> Config:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> "Config":
         """Settings from ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_FSTREAM_BASE`` and
         ``BINANCE_SPOT_STREAM_BASE`` where they are set, the defaults otherwise; ``overrides`` win.
         """

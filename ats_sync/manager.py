@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import Clock
 from .config import Config
@@ -17,6 +17,7 @@ from .lifecycle import Lifecycle
 from .reads.arguments import check_after, check_limit, check_max_age, check_timeout
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
+from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics
 from .runtime.courier import moment
 from .runtime.runtime import Runtime
 from .shapes import shape_book, shape_funding, shape_liquidations, shape_open_interest, shape_trades, shaped
@@ -29,6 +30,12 @@ from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_IN
 from .venue.intervals import check_interval, check_intervals, check_period
 from .venue.klines import float_rows, text_open_time
 from .venue.symbols import check_symbol, check_symbols
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+T = TypeVar("T")
 
 DEFAULT_INTERVALS = ("1h", "4h", "15m", "1d")
 
@@ -213,7 +220,7 @@ class DataManager:
 
     def get_klines(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
-    ) -> list[list[Any]]:
+    ) -> list[KlineRow]:
         """Candles, oldest first, the last one open.
 
         Each is ``[open_time, open, high, low, close, volume, close_time, quote_volume, trades,
@@ -226,7 +233,9 @@ class DataManager:
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
         return self._life.alive().candles.rows(symbol, interval, limit, max_age=max_age, exact=False)
 
-    def get_klines_array(self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None) -> Any:
+    def get_klines_array(
+        self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
+    ) -> np.ndarray[Any, np.dtype[np.void]]:
         """:meth:`get_klines` as a NumPy structured array (the extra ``arrays``).
 
         Its fields bear the names given there: times (ms) and trades int64, the rest float64. The caller's own.
@@ -234,7 +243,9 @@ class DataManager:
         """
         return self._table(klines_array, symbol, interval, limit, max_age)
 
-    def get_klines_frame(self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None) -> Any:
+    def get_klines_frame(
+        self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
+    ) -> pd.DataFrame:
         """:meth:`get_klines` as a pandas DataFrame (the extra ``frames``).
 
         Indexed by open time, UTC; columns ``open``, ``high``, ``low``, ``close``, ``volume``, ``close_time`` (UTC),
@@ -243,14 +254,12 @@ class DataManager:
         """
         return self._table(klines_frame, symbol, interval, limit, max_age)
 
-    def _table(
-        self, shape: Callable[[Candles], Any], symbol: str, interval: str, limit: int, max_age: float | None
-    ) -> Any:
+    def _table(self, shape: Callable[[Candles], T], symbol: str, interval: str, limit: int, max_age: float | None) -> T:
         symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
         return shaped(shape, lambda: self._life.alive().candles.columns(symbol, interval, limit, max_age=max_age))
 
-    def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> dict[str, Any]:
+    def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> OrderBook:
         """``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.
 
         Floats, ``limit`` levels a side (at most 1000) where the book has so many. Source:
@@ -261,7 +270,7 @@ class DataManager:
         symbol, limit = check_symbol(symbol), check_limit(limit, DEPTH_LIMITS[-1])
         max_age = check_max_age(max_age)
 
-        def shape(book: Book) -> dict[str, Any]:
+        def shape(book: Book) -> OrderBook:
             store = self._life.store
             series = store.books.get(symbol) if limit <= STREAMED_LEVELS else store.depths.get(symbol)
             return shape_book(series, book, limit)
@@ -275,7 +284,7 @@ class DataManager:
             lambda mark: float(mark.mark_price), lambda: self._life.alive().values.mark(symbol, max_age=max_age)
         )
 
-    def get_funding_rate(self, symbol: str, *, max_age: float | None = None) -> dict[str, Any]:
+    def get_funding_rate(self, symbol: str, *, max_age: float | None = None) -> FundingRate:
         """``{"rate": float, "nextTime": ms, "markPrice": float, "timestamp": ms}``. Source: as the mark price.
 
         A contract without funding (a quarterly) has the rate 0.0, and None as ``nextTime``.
@@ -296,7 +305,7 @@ class DataManager:
 
     def get_oi_history(
         self, symbol: str, interval: str = "1h", limit: int = 100, *, max_age: float | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[OpenInterest]:
         """Open interest, oldest first: ``{"timestamp": ms, "sumOpenInterest": float, "sumOpenInterestValue": float}``.
 
         Source: ``/futures/data/openInterestHist`` for each interval on its own, every 4 minutes.
@@ -308,7 +317,7 @@ class DataManager:
             lambda: self._life.alive().values.open_interest_columns(symbol, interval, limit, max_age=max_age),
         )
 
-    def get_agg_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[dict[str, Any]]:
+    def get_agg_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[AggTrade]:
         """Aggregated trades without a hole, oldest first.
 
         Each is ``{"id": int, "price": float, "qty": float, "time": ms, "isBuyerMaker": bool}``. Source:
@@ -318,13 +327,11 @@ class DataManager:
         max_age = check_max_age(max_age)
         return shaped(shape_trades, lambda: self._life.alive().trades.columns(symbol, limit, max_age=max_age))
 
-    def get_liquidation_trades(
-        self, symbol: str, limit: int = 500, *, max_age: float | None = None
-    ) -> list[dict[str, Any]]:
+    def get_liquidation_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[AggTrade]:
         """The trades that liquidation density is computed from: the same as :meth:`get_agg_trades`."""
         return self.get_agg_trades(symbol, limit, max_age=max_age)
 
-    def get_liquidations(self, symbol: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    def get_liquidations(self, symbol: str | None = None, limit: int = 100) -> list[ForcedOrder]:
         """Forced orders seen since the start, oldest first, of one symbol or of all.
 
         Each is ``{"symbol", "side", "price", "averagePrice", "qty", "filledQty", "status", "time"}`` (prices
@@ -334,7 +341,7 @@ class DataManager:
         checked = None if symbol is None else check_symbol(symbol)
         return shape_liquidations(self._life.alive().trades.liquidations(checked, check_limit(limit)))
 
-    def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> list[Any] | None:
+    def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> KlineRow | None:
         """Block until a candle that opened later than ``after`` (ms) is final; its row, or None on timeout.
 
         The row is shaped as in :meth:`get_klines`; where several have closed meanwhile it is the newest. The
@@ -373,7 +380,7 @@ class DataManager:
         refuse_reentry()
         return MappingProxyType(last_updates(self._life.store))
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self) -> Statistics:
         """Counts since this object was made: data frames (``ws_updates``), requests (``rest_calls``, and by cause),
         reads from memory and past it (``cache_hits``, ``cache_misses``), reconnects, what is cached."""
         refuse_reentry()

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from .config import Config
@@ -27,12 +27,21 @@ from .errors import (
 from .feeds import Key, Kind
 from .numeric import plain_number
 from .reads.reads import Reads
+from .results import (
+    KlineRow,
+    RestAggTrade,
+    RestDepth,
+    RestForceOrder,
+    RestFunding,
+    RestOpenInterest,
+    RestPremiumIndex,
+)
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
 from .venue.books import Book
 from .venue.endpoints import DEPTH_LIMITS, UNKNOWN_SYMBOL, Bucket, Request
 from .venue.intervals import INTERVALS, PERIODS
-from .venue.klines import Row, string_rows
+from .venue.klines import string_rows
 from .venue.symbols import check_symbol
 from .venue.trades import Trade
 from .venue.values import Mark
@@ -87,7 +96,7 @@ class RestShaped:
 
     def klines(
         self, symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None
-    ) -> list[Row]:
+    ) -> list[KlineRow]:
         """12-item lists (items 0, 6, 8 int, the rest str), oldest first; ``/fapi/v1/klines``."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
@@ -99,7 +108,7 @@ class RestShaped:
 
     def spot_klines(
         self, symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None
-    ) -> list[Row]:
+    ) -> list[KlineRow]:
         """As :meth:`klines`, of the spot pair; ``/api/v3/klines``."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
@@ -120,20 +129,23 @@ class RestShaped:
 
     def open_interest_hist(
         self, symbol: str, period: str, limit: int, *, start: int | None = None, end: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[RestOpenInterest]:
         """Rows as ``/futures/data/openInterestHist`` writes them, oldest first."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and period in PERIODS:
             self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
-            return _told(lambda: self._reads.values.open_interest(symbol, period, limit, max_age=None), _same)
+            return _told(
+                lambda: self._reads.values.open_interest(symbol, period, limit, max_age=None),
+                lambda rows: cast(list[RestOpenInterest], rows),
+            )
         request = endpoints.open_interest_hist(symbol, period, limit, start=start, end=end)
-        rows: list[dict[str, Any]] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
+        rows: list[RestOpenInterest] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
         return rows
 
     def funding_hist(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[RestFunding]:
         """Rows as ``/fapi/v1/fundingRate`` writes them, oldest first; ``[]`` for an answer that is not a list.
 
         Nothing is left out: since July 2026 a row's ``rateType`` tells a dividend that was paid as a special funding
@@ -152,7 +164,7 @@ class RestShaped:
             rows = self._ask(Kind.ANSWER, symbol, request)
         return rows if isinstance(rows, list) else []
 
-    def depth(self, symbol: str, limit: int) -> dict[str, Any]:
+    def depth(self, symbol: str, limit: int) -> RestDepth:
         """``{"lastUpdateId", "E", "T", "bids": [[str, str], …], "asks"}``; ``/fapi/v1/depth``."""
         symbol = check_symbol(symbol)
         limit = plain_number(limit)
@@ -179,10 +191,10 @@ class RestShaped:
         answer = self._ask(Kind.ANSWER, symbol, endpoints.premium_index(symbol))
         return float(_expected(answer, dict).get(field) or 0)
 
-    def all_premium_index(self) -> list[dict[str, Any]]:
+    def all_premium_index(self) -> list[RestPremiumIndex]:
         """The answer of ``/fapi/v1/premiumIndex`` for all symbols."""
         answer = self._remembered(Kind.ANSWER, "", endpoints.premium_index(), BRIEFLY)
-        rows: list[dict[str, Any]] = _expected(answer, list)
+        rows: list[RestPremiumIndex] = _expected(answer, list)
         return rows
 
     def spot_price(self, symbol: str) -> float:
@@ -211,7 +223,7 @@ class RestShaped:
 
     def agg_trades(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[RestAggTrade]:
         """Rows as ``/fapi/v1/aggTrades`` writes them, oldest first."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
@@ -227,7 +239,7 @@ class RestShaped:
 
     def liquidations(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[RestForceOrder]:
         """Forced orders in the shape of the closed ``/fapi/v1/forceOrders``, oldest first.
 
         Partial: those the running manager has seen since its start. While none runs, the endpoint is asked, whose
@@ -357,7 +369,7 @@ def _floats(prices: Mapping[str, str]) -> dict[str, float]:
     return {symbol: float(price) for symbol, price in prices.items()}
 
 
-def _book(book: Book, limit: int) -> dict[str, Any]:
+def _book(book: Book, limit: int) -> RestDepth:
     return {
         "lastUpdateId": book.update_id,
         "E": book.time,
@@ -367,13 +379,13 @@ def _book(book: Book, limit: int) -> dict[str, Any]:
     }
 
 
-def _trades(trades: list[Trade]) -> list[dict[str, Any]]:
+def _trades(trades: list[Trade]) -> list[RestAggTrade]:
     return [_trade(trade) for trade in trades]
 
 
-def _trade(trade: Trade) -> dict[str, Any]:
+def _trade(trade: Trade) -> RestAggTrade:
     row: dict[str, Any] = {"a": trade.id, "p": trade.price, "q": trade.quantity}
     if trade.normal_quantity is not None:
         row["nq"] = trade.normal_quantity
     row.update(f=trade.first_trade, l=trade.last_trade, T=trade.time, m=trade.buyer_is_maker)
-    return row
+    return cast(RestAggTrade, row)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .errors import StaleDataError
+from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook
 from .store.book import BookSeries, float_levels
 from .store.depth import DepthBook
 from .store.open_interest import OpenInterestColumns
@@ -27,7 +28,7 @@ def shaped(shape: Callable[[Any], T], read: Callable[[], Any]) -> T:
     return shape(value)
 
 
-def shape_book(series: BookSeries | DepthBook | None, book: Book, limit: int) -> dict[str, Any]:
+def shape_book(series: BookSeries | DepthBook | None, book: Book, limit: int) -> OrderBook:
     """``limit`` levels a side; ``series``, where the book is kept, remembers the numbers of its newest one."""
     if series is not None:
         bids, asks = series.floats(book)
@@ -41,7 +42,7 @@ def shape_book(series: BookSeries | DepthBook | None, book: Book, limit: int) ->
     }
 
 
-def shape_funding(mark: Mark) -> dict[str, Any]:
+def shape_funding(mark: Mark) -> FundingRate:
     return {
         "rate": float(mark.funding_rate),
         "nextTime": mark.next_funding_time or None,
@@ -50,7 +51,7 @@ def shape_funding(mark: Mark) -> dict[str, Any]:
     }
 
 
-def shape_open_interest(rows: list[dict[str, Any]] | OpenInterestColumns) -> list[dict[str, Any]]:
+def shape_open_interest(rows: list[dict[str, Any]] | OpenInterestColumns) -> list[OpenInterest]:
     if isinstance(rows, OpenInterestColumns):
         return [
             {"timestamp": stamp, "sumOpenInterest": amount, "sumOpenInterestValue": value}
@@ -66,7 +67,7 @@ def shape_open_interest(rows: list[dict[str, Any]] | OpenInterestColumns) -> lis
     ]
 
 
-def shape_trades(trades: list[Trade] | TradeColumns) -> list[dict[str, Any]]:
+def shape_trades(trades: list[Trade] | TradeColumns) -> list[AggTrade]:
     if isinstance(trades, TradeColumns):
         numbers = range(trades.first, trades.after)
         items = zip(numbers, trades.prices, trades.quantities, trades.times, trades.makers, strict=True)
@@ -86,7 +87,7 @@ def shape_trades(trades: list[Trade] | TradeColumns) -> list[dict[str, Any]]:
     ]
 
 
-def shape_liquidations(orders: Iterable[Liquidation]) -> list[dict[str, Any]]:
+def shape_liquidations(orders: Iterable[Liquidation]) -> list[ForcedOrder]:
     return [
         {
             "symbol": each.symbol,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from .lifecycle import Lifecycle
+from .results import Statistics
 
 
-def statistics(life: Lifecycle, symbols: Collection[str]) -> dict[str, Any]:
+def statistics(life: Lifecycle, symbols: Collection[str]) -> Statistics:
     """As :meth:`~ats_sync.DataManager.get_stats` gives it; ``symbols`` are those that are watched."""
     runtime, store = life.runtime, life.store
     by_cause = life.counters.requests()

@@ -1,7 +1,6 @@
 """The state a person can read."""
 
-from __future__ import annotations
-
+# Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Status, ….
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -9,9 +9,13 @@ from __future__ import annotations
 import importlib
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import MissingExtra
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 COLUMNS = (
     "open_time",
@@ -35,12 +39,13 @@ Candles = Sequence[Sequence[Any]]
 """Twelve columns (``array``), or rows (lists)."""
 
 
-def klines_array(candles: Candles) -> Any:
+def klines_array(candles: Candles) -> np.ndarray[Any, np.dtype[np.void]]:
     """A structured array, one element a candle, fields named as :data:`COLUMNS`: int64 and float64."""
     numpy = _load("numpy", "arrays")
     kind = numpy.dtype([(name, "i8" if name in WHOLE else "f8") for name in COLUMNS])
     if not candles or not isinstance(candles[0], array):
-        return numpy.array([tuple(row) for row in candles], dtype=kind)
+        table: np.ndarray[Any, np.dtype[np.void]] = numpy.array([tuple(row) for row in candles], dtype=kind)
+        return table
     table = numpy.empty(len(candles[0]), dtype=kind)
     for name, column in zip(COLUMNS, candles, strict=True):
         # An empty buffer is none that NumPy takes.
@@ -48,7 +53,7 @@ def klines_array(candles: Candles) -> Any:
     return table
 
 
-def klines_frame(candles: Candles) -> Any:
+def klines_frame(candles: Candles) -> pd.DataFrame:
     """A DataFrame indexed by open time (UTC, named ``open_time``).
 
     ``close_time`` is UTC, too, ``trades`` int64, the rest float64; ``ignore`` is left out.

@@ -20,7 +20,19 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ats_sync import Config, RequestError, RestShaped, get_data_manager
+from ats_sync import (
+    Config,
+    KlineRow,
+    RequestError,
+    RestAggTrade,
+    RestDepth,
+    RestForceOrder,
+    RestFunding,
+    RestOpenInterest,
+    RestPremiumIndex,
+    RestShaped,
+    get_data_manager,
+)
 
 _ENVIRONMENT = Config.from_env()
 BASE = _ENVIRONMENT.fapi_base
@@ -28,10 +40,8 @@ SPOT_BASE = _ENVIRONMENT.spot_base
 API_KEY = os.environ.get("BINANCE_API_KEY", "")
 API_SECRET = os.environ.get("BINANCE_API_SECRET", "")
 
-Row = list[Any]
-"""``[open_time, open, high, low, close, volume, close_time, quote_volume, trades, taker_buy_base, taker_buy_quote,
-ignore]``: items 0, 6, 8 int, the rest str."""
-Answer = dict[str, Any]
+Row = KlineRow
+"""A candle: items 0, 6 and 8 int, the rest str."""
 Whole = int | float | str
 """Anything that ``int()`` takes."""
 Params = Mapping[str, Any]
@@ -107,7 +117,7 @@ def get_open_interest_hist(
     limit: Whole = 200,
     start_time: Whole | None = None,
     end_time: Whole | None = None,
-) -> list[Answer]:
+) -> list[RestOpenInterest]:
     """``{"symbol", "sumOpenInterest", "sumOpenInterestValue", …, "timestamp"}``, oldest first; at most 500.
 
     Numbers are str, the timestamp int (ms). Source: ``/futures/data/openInterestHist``.
@@ -119,7 +129,7 @@ def get_open_interest_hist(
 
 def get_funding_hist(
     symbol: str, limit: Whole = 120, start_time: Whole | None = None, end_time: Whole | None = None
-) -> list[Answer]:
+) -> list[RestFunding]:
     """``{"symbol", "fundingRate", "fundingTime", "markPrice"}``, oldest first; at most 1000.
 
     ``[]`` for an answer that is not a list. Source: ``/fapi/v1/fundingRate``.
@@ -127,7 +137,7 @@ def get_funding_hist(
     return _rest().funding_hist(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
 
 
-def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> Answer:
+def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> RestDepth:
     """``{"lastUpdateId", "E", "T", "bids": [[price, quantity], …], "asks"}``, prices and quantities str, best first.
 
     The levels are the nearest of 5, 10, 20, 50, 100, 500, 1000 (the lower one of two as near). Source:
@@ -157,7 +167,7 @@ def get_all_spot_prices() -> dict[str, float]:
     return _rest().all_spot_prices()
 
 
-def get_all_premium_index() -> list[Answer]:
+def get_all_premium_index() -> list[RestPremiumIndex]:
     """Mark price and funding of every contract, strings as REST writes them. Source: ``/fapi/v1/premiumIndex``."""
     return _rest().all_premium_index()
 
@@ -168,7 +178,7 @@ def get_liquidations(
     limit: Whole = 100,
     start_time: Whole | None = None,
     end_time: Whole | None = None,
-) -> list[Answer]:
+) -> list[RestForceOrder]:
     """Forced orders, oldest first; at most 1000. ``interval`` is accepted and was never used.
 
     The exchange has closed its endpoint, so this is partial: what the running manager has seen since its start
@@ -189,7 +199,7 @@ def get_liquidations(
 
 def get_agg_trades(
     symbol: str, limit: Whole = 500, start_time: Whole | None = None, end_time: Whole | None = None
-) -> list[Answer]:
+) -> list[RestAggTrade]:
     """``{"a", "p", "q", "nq", "f", "l", "T", "m"}``, oldest first; at most 1000. Source: ``/fapi/v1/aggTrades``."""
     return _rest().agg_trades(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
 

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypedDict
 
-from ats_sync import get_data_manager
+from ats_sync import RestOpenInterest, get_data_manager
 
 from ._event_loop import read_without_blocking
-from .binance import Answer, Whole, get_funding_hist, get_klines, get_open_interest_hist, get_ticker_24h
+from .binance import Whole, get_funding_hist, get_klines, get_open_interest_hist, get_ticker_24h
 
 __all__ = [
     "batch_get_open_interest_hist",
@@ -25,9 +26,18 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
+class RateLimiterStatus(TypedDict):
+    """Of the futures host over the last minute."""
+
+    requests: int
+    weight: int
+    requests_limit: int
+    weight_limit: int
+
+
 async def batch_get_open_interest_hist(
     symbols: Iterable[str], period: str = "1h", limit: Whole = 200, batch_size: int = 20
-) -> dict[str, list[Answer]]:
+) -> dict[str, list[RestOpenInterest]]:
     """``{symbol: rows}`` of :func:`get_open_interest_hist`, in the order asked for.
 
     What fails is logged and gives ``[]``. The loop is not blocked: what memory cannot answer is asked for by at most
@@ -46,7 +56,7 @@ async def batch_get_open_interest_hist(
     finally:
         # Not waited for: on a cancelled call that would block the loop until the last request is answered.
         executor.shutdown(wait=False, cancel_futures=True)
-    answers: dict[str, list[Answer]] = {}
+    answers: dict[str, list[RestOpenInterest]] = {}
     for symbol, rows in zip(symbols, found, strict=True):
         if isinstance(rows, list):
             answers[symbol] = rows
@@ -58,7 +68,7 @@ async def batch_get_open_interest_hist(
     return answers
 
 
-def get_rate_limiter_status() -> dict[str, int]:
+def get_rate_limiter_status() -> RateLimiterStatus:
     """``{"requests", "weight", "requests_limit", "weight_limit"}`` of the futures host over the last minute.
 
     ``weight`` includes what other programs on this address are known to have used. The exchange limits weight alone;

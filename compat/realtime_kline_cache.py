@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
-from ats_sync import get_data_manager, memory_only
+from ats_sync import Statistics, get_data_manager, memory_only
 
 from .binance import Row, Whole, get_klines
 from .unified_data_manager import UnifiedDataManager
 
 _INFIX = "_klines_"
+
+
+class KlineStatistics(Statistics):
+    """The counts of the manager, and the old names for some of them."""
+
+    total_symbols: int
+    initialized_symbols: int
+    total_klines: int
+    total_updates: int
+    hit_rate: str
 
 
 class RealtimeKlineCache:
@@ -56,7 +65,7 @@ class RealtimeKlineCache:
         moment = self.last_update.get(symbol.upper())
         return moment is not None and get_data_manager().clock.exchange() - moment < max_age_seconds
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self) -> KlineStatistics:
         """What :meth:`ats_sync.DataManager.get_stats` counts, and the old names for some of it."""
         stats = get_data_manager().get_stats()
         return {

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import cast
 
-from .binance import Answer, get_ticker_24h
+from ats_sync import RestTicker24h
 
-T = TypeVar("T", list[Answer], Answer)
+from .binance import get_ticker_24h
 
 
-def _or_nothing(symbol: str | None, empty: T) -> T:
-    """The exchange's answer; ``empty`` where it is of another shape (an error object instead of a list, say)."""
+def all_24h() -> list[RestTicker24h]:
+    """Return one object a contract, in the exchange's order; ``[]`` for an answer that is not a list.
+
+    Source: :func:`compat.binance.get_ticker_24h`.
+    """
+    found = get_ticker_24h()
+    return found if isinstance(found, list) else []
+
+
+def one_24h(symbol: str) -> RestTicker24h:
+    """Return that of a single contract; ``{}`` for an answer that is not an object. Source: as :func:`all_24h`."""
     found = get_ticker_24h(symbol)
-    return found if isinstance(found, type(empty)) else empty
-
-
-def all_24h() -> list[Answer]:
-    """One object a contract, in the exchange's order. Source: :func:`compat.binance.get_ticker_24h`."""
-    return _or_nothing(None, [])
-
-
-def one_24h(symbol: str) -> Answer:
-    """That of a single contract. Source: as :func:`all_24h`."""
-    return _or_nothing(symbol, {})
+    return cast(RestTicker24h, found) if isinstance(found, dict) else {}

@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 import ats_sync
-from ats_sync import DataManager
+from ats_sync import DataManager, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics
 
 from ._event_loop import read_without_blocking
 
 T = TypeVar("T")
+
+
+class LiquidationTrade(TypedDict):
+    """One aggregated trade; ``time`` is ms."""
+
+    price: float
+    qty: float
+    time: int
+    isBuyerMaker: bool
 
 
 class UnifiedDataManager:
@@ -60,11 +69,11 @@ class UnifiedDataManager:
         return self._manager.last_update
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Statistics:
         """The same as :meth:`get_stats`."""
         return self.get_stats()
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self) -> Statistics:
         """What :meth:`ats_sync.DataManager.get_stats` counts."""
         return self._manager.get_stats()
 
@@ -89,19 +98,19 @@ class UnifiedDataManager:
         """End every thread and connection. May be called again; :meth:`initialize` works again after it."""
         await asyncio.to_thread(self._manager.close)
 
-    async def get_klines(self, symbol: str, interval: str, limit: int = 300) -> list[list[Any]]:
+    async def get_klines(self, symbol: str, interval: str, limit: int = 300) -> list[KlineRow]:
         """Candles, oldest first, the last one open; times and trades int, the rest float."""
         return await self._read(lambda manager: manager.get_klines(symbol, interval, limit))
 
-    async def get_oi_history(self, symbol: str, interval: str = "1h", limit: int = 100) -> list[dict[str, Any]]:
+    async def get_oi_history(self, symbol: str, interval: str = "1h", limit: int = 100) -> list[OpenInterest]:
         """``{"timestamp", "sumOpenInterest", "sumOpenInterestValue"}``, oldest first."""
         return await self._read(lambda manager: manager.get_oi_history(symbol, interval, limit))
 
-    async def get_orderbook(self, symbol: str, limit: int = 20) -> dict[str, Any]:
+    async def get_orderbook(self, symbol: str, limit: int = 20) -> OrderBook:
         """``{"bids": [[price, quantity], …], "asks", "timestamp", "lastUpdateId"}``, floats, best first."""
         return await self._read(lambda manager: manager.get_orderbook(symbol, limit))
 
-    async def get_funding_rate(self, symbol: str) -> dict[str, Any]:
+    async def get_funding_rate(self, symbol: str) -> FundingRate:
         """``{"rate", "nextTime", "markPrice", "timestamp"}``."""
         return await self._read(lambda manager: manager.get_funding_rate(symbol))
 
@@ -109,10 +118,18 @@ class UnifiedDataManager:
         """The price of the spot pair of the same name."""
         return await self._read(lambda manager: manager.get_spot_price(symbol))
 
-    async def get_liquidation_trades(self, symbol: str, limit: int = 500) -> list[dict[str, Any]]:
+    async def get_liquidation_trades(self, symbol: str, limit: int = 500) -> list[LiquidationTrade]:
         """``{"price", "qty", "time", "isBuyerMaker"}`` of aggregated trades, oldest first."""
         trades = await self._read(lambda manager: manager.get_liquidation_trades(symbol, limit))
-        return [{name: trade[name] for name in ("price", "qty", "time", "isBuyerMaker")} for trade in trades]
+        return [
+            {
+                "price": trade["price"],
+                "qty": trade["qty"],
+                "time": trade["time"],
+                "isBuyerMaker": trade["isBuyerMaker"],
+            }
+            for trade in trades
+        ]
 
     @property
     def _manager(self) -> DataManager:

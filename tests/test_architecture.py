@@ -15,7 +15,7 @@ SHIM = ROOT / "compat"
 APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and what stresses the library with it."""
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "config", "clock", "forks", "numeric"}),
+    frozenset({"errors", "results", "config", "clock", "forks", "numeric"}),
     frozenset({"venue", "feeds", "logs", "reentry"}),
     frozenset({"store"}),
     frozenset({"engine", "transport"}),

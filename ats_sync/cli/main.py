@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from .. import __version__
 from ..errors import AtsSyncError
 from ..manager import DEFAULT_INTERVALS
 from ..simulator import SimulatorError
@@ -118,6 +119,7 @@ def _parser() -> ArgumentParser:
         prog="python -m ats_sync",
         description="Binance USDⓈ-M market data kept in memory: a demonstration, tests, a test exchange, a recorder.",
     )
+    parser.add_argument("--version", action="version", version=f"ats-sync {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("demo", help="warm up, scan from memory, lose the streams and get them back")

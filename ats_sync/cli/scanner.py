@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
 from ..errors import AtsSyncError, DataError, NoSpotPair
 from ..feeds import Kind
 from ..manager import DataManager
+from ..results import AggTrade, OpenInterest
 from ..status import FeedState
 from ..venue.intervals import nominal_length
 
@@ -135,7 +135,7 @@ def _volume(candles: Sequence[Sequence[float]]) -> float:
     return closed[-1] / usual if usual else 0.0
 
 
-def _change(rows: Sequence[dict[str, Any]]) -> float | None:
+def _change(rows: Sequence[OpenInterest]) -> float | None:
     first = rows[0]["sumOpenInterest"] if rows else 0.0
     return 100.0 * (rows[-1]["sumOpenInterest"] / first - 1.0) if first else None
 
@@ -148,7 +148,7 @@ def _balance(one: float, other: float) -> float:
     return (one - other) / (one + other) if one + other else 0.0
 
 
-def _flow(trades: Sequence[dict[str, Any]]) -> float:
+def _flow(trades: Sequence[AggTrade]) -> float:
     # Where the buyer is the maker, the seller took.
     bought = sum(trade["price"] * trade["qty"] for trade in trades if not trade["isBuyerMaker"])
     sold = sum(trade["price"] * trade["qty"] for trade in trades if trade["isBuyerMaker"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from ats_sync.cli import main
 from ats_sync.simulator import SimulatedExchange
 
-from .command import PATIENCE, run, start
+from .command import PATIENCE, ROOT, run, start
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -105,6 +106,17 @@ def test_the_module_runs_as_a_program_without_a_stack_trace() -> None:
     code, out, err = run("-m", "ats_sync", "demo", "--live", env={"BINANCE_FAPI_BASE": NOBODY})
     assert (code, out) == (1, "")
     assert "Traceback" not in err
+    assert NOBODY in err
+
+
+def test_the_console_script_is_the_module_as_a_program() -> None:
+    """What ``ats-sync`` runs, as installers write it; from ``setup.py``, since a checkout may not be installed."""
+    named = re.search(r'"ats-sync = ([\w.]+):(\w+)"', (ROOT / "setup.py").read_text("utf-8"))
+    assert named is not None
+    module, function = named.groups()
+    script = f"import sys; from {module} import {function}; sys.exit({function}())"
+    code, out, err = run("-c", script, "demo", "--live", env={"BINANCE_FAPI_BASE": NOBODY})
+    assert (code, out) == (1, "")
     assert NOBODY in err
 
 
