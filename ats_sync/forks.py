@@ -1,4 +1,4 @@
-"""Telling objects with locks and threads that their process is a copy: of the threads only the forking one is in it."""
+"""Forks: objects with locks or threads are renewed in a child process, which has only the thread that forked."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import weakref
 from typing import Protocol
 
 
-class Forked(Protocol):
-    """Has to begin afresh in a child process."""
+class Forkable(Protocol):
+    """Has state that a child process must renew."""
 
     def after_fork(self) -> None: ...
 
 
-_told: weakref.WeakSet[Forked] = weakref.WeakSet()
+_registered: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
-def tell(one: Forked) -> None:
-    """Call its ``after_fork()`` in every child process, as long as it lives."""
-    _told.add(one)
+def register(one: Forkable) -> None:
+    """Call ``one.after_fork()`` in every child process, as long as ``one`` lives."""
+    _registered.add(one)
 
 
 def _after_fork() -> None:
-    for one in list(_told):
+    for one in list(_registered):
         one.after_fork()
 
 

@@ -63,7 +63,7 @@ class Lifecycle:
         self.reconnects_before = self.frames_before = 0
         """Of the runtimes that were closed."""
         self._begin_afresh()
-        forks.tell(self)
+        forks.register(self)
 
     def _begin_afresh(self) -> None:
         """No runtime, nothing known, fresh locks."""

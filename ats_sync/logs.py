@@ -1,4 +1,4 @@
-"""Logging that does not repeat itself: one line a kind of event in a while, with how often it was left out."""
+"""Rate-limited logging: at most one line a kind of event in ``EVERY`` seconds, with the count of the lines left out."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import time
 from . import forks
 
 EVERY = 30.0
+"""Seconds."""
 MOST_KINDS = 256
+"""Kinds remembered; beyond that all are forgotten."""
 
 
-class Sparing:
-    """Wraps a logger. The first event of a kind is logged at once, repetitions at most every ``EVERY`` seconds."""
+class RateLimitedLogger:
+    """A logger that logs the first event of a kind at once and repetitions at most every ``EVERY`` seconds.
+
+    Not a ``logging.Filter``: the kind is finer than the message (one connection, one host), and the count of the lines
+    left out belongs into the next one.
+    """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._lock = threading.Lock()  # guards _seen
         self._seen: dict[str, tuple[float, int]] = {}
-        forks.tell(self)
+        forks.register(self)
 
     def after_fork(self) -> None:
-        # Another thread may have held the lock when the process was copied.
+        # Another thread of the parent may have held the lock.
         self._lock = threading.Lock()
 
     def info(self, kind: str, text: str, *values: object) -> None:
@@ -32,11 +38,11 @@ class Sparing:
         self._log(logging.WARNING, kind, text, values)
 
     def exception(self, kind: str, text: str, *values: object) -> None:
-        """An error with the trace of the exception being handled."""
+        """Log an error with the traceback of the exception being handled."""
         self._log(logging.ERROR, kind, text, values, trace=True)
 
     def failure(self, kind: str, text: str, error: BaseException) -> None:
-        """An error with the trace of ``error``, which was handled before."""
+        """Log an error with the traceback of ``error``, which was handled before."""
         self._log(logging.ERROR, kind, text, (), trace=error)
 
     def _log(

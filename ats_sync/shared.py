@@ -41,7 +41,7 @@ class _Shared:
 
 
 _shared = _Shared()
-forks.tell(_shared)
+forks.register(_shared)
 
 
 def get_data_manager() -> DataManager:

@@ -9,7 +9,7 @@ import pytest
 from ats_sync import forks
 
 
-class Told:
+class Forkable:
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
 
@@ -18,12 +18,12 @@ class Told:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_who_lives_is_told_in_the_child_and_nowhere_else() -> None:
+def test_only_objects_that_live_are_renewed_and_only_in_the_child() -> None:
     inside, outside = os.pipe()
-    there = Told(lambda: os.write(outside, b"told") and None)
-    gone = Told(lambda: os.write(outside, b"gone") and None)
-    forks.tell(there)
-    forks.tell(gone)
+    there = Forkable(lambda: os.write(outside, b"there") and None)
+    gone = Forkable(lambda: os.write(outside, b"gone") and None)
+    forks.register(there)
+    forks.register(gone)
     del gone
     gc.collect()
     child = os.fork()
@@ -32,4 +32,4 @@ def test_who_lives_is_told_in_the_child_and_nowhere_else() -> None:
     os.waitpid(child, 0)
     os.close(outside)
     with os.fdopen(inside, "rb") as pipe:
-        assert pipe.read() == b"told"
+        assert pipe.read() == b"there"

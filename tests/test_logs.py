@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from ats_sync import logs
-from ats_sync.logs import EVERY, MOST_KINDS, Sparing
+from ats_sync.logs import EVERY, MOST_KINDS
+from ats_sync.logs import RateLimitedLogger as Log
 
 
 class Hand:
@@ -24,12 +25,12 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Sparing:
+def log(caplog: pytest.LogCaptureFixture) -> Log:
     caplog.set_level(logging.INFO, logger="ats_sync.tests")
-    return Sparing(logging.getLogger("ats_sync.tests"))
+    return Log(logging.getLogger("ats_sync.tests"))
 
 
-def test_the_first_of_a_kind_is_logged_at_once(hand: Hand, log: Sparing, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_of_a_kind_is_logged_at_once(hand: Hand, log: Log, caplog: pytest.LogCaptureFixture) -> None:
     log.warning("a", "lost %s", "one")
     log.info("b", "100 % plain")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
@@ -38,7 +39,7 @@ def test_the_first_of_a_kind_is_logged_at_once(hand: Hand, log: Sparing, caplog:
     ]
 
 
-def test_repetitions_are_left_out_and_counted(hand: Hand, log: Sparing, caplog: pytest.LogCaptureFixture) -> None:
+def test_repetitions_are_left_out_and_counted(hand: Hand, log: Log, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(50):
         log.warning("a", "lost %s", "one")
         hand.now += 0.1
@@ -51,19 +52,19 @@ def test_repetitions_are_left_out_and_counted(hand: Hand, log: Sparing, caplog: 
     assert caplog.records[-1].getMessage() == "lost three"
 
 
-def test_kinds_do_not_silence_each_other(hand: Hand, log: Sparing, caplog: pytest.LogCaptureFixture) -> None:
+def test_kinds_do_not_silence_each_other(hand: Hand, log: Log, caplog: pytest.LogCaptureFixture) -> None:
     for kind in "abcabc":
         log.warning(kind, kind)
     assert [record.getMessage() for record in caplog.records] == ["a", "b", "c"]
 
 
-def test_endless_kinds_do_not_grow(hand: Hand, log: Sparing) -> None:
+def test_endless_kinds_do_not_grow(hand: Hand, log: Log) -> None:
     for number in range(10 * MOST_KINDS):
         log.info(str(number), "x")
     assert len(log._seen) <= MOST_KINDS
 
 
-def test_an_exception_is_logged_with_its_trace(hand: Hand, log: Sparing, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_is_logged_with_its_trace(hand: Hand, log: Log, caplog: pytest.LogCaptureFixture) -> None:
     try:
         raise ValueError("inside")
     except ValueError:
@@ -80,7 +81,7 @@ def test_the_root_logger_is_left_alone() -> None:
     )
 
 
-def test_a_forked_child_can_log(hand: Hand, log: Sparing, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_forked_child_can_log(hand: Hand, log: Log, caplog: pytest.LogCaptureFixture) -> None:
     log._lock.acquire()
     log.after_fork()
     log.warning("a", "still here")

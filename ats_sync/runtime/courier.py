@@ -13,13 +13,13 @@ from ..engine.dispatch import Again, Dispatcher, Done, Send
 from ..engine.moment import Moment
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
 from ..feeds import Kind
-from ..logs import Sparing
+from ..logs import RateLimitedLogger
 from ..store.absorb import absorb
 from ..store.market import MarketStore
 from ..transport.rest import Answer, RestClient
 from .counters import Counters
 
-log = Sparing(logging.getLogger(__name__))
+log = RateLimitedLogger(logging.getLogger(__name__))
 
 
 def moment(clock: Clock) -> Moment:

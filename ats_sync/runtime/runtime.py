@@ -18,7 +18,7 @@ from ..engine.moment import Moment
 from ..engine.turn import Action, EngineEvent, take_turn
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import Key
-from ..logs import Sparing
+from ..logs import RateLimitedLogger
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Event, Notice
@@ -28,7 +28,7 @@ from .courier import moment
 from .requests import RequestThreads
 from .streams import StreamThread
 
-log = Sparing(logging.getLogger(__name__))
+log = RateLimitedLogger(logging.getLogger(__name__))
 
 MOST_REPLIES = 10_000
 LONGEST_WAIT = 60.0
