@@ -227,7 +227,7 @@ class DepthBook:
             bids.apply(bid_changes)
             asks.apply(ask_changes)
             if bids.best() >= asks.best():
-                raise DecodeError(f"a crossed book: bid {bids.best()}, ask {asks.best()}")
+                raise DecodeError("crossed book", f"the book is crossed: bid {bids.best()}, ask {asks.best()}")
         except DecodeError:
             self.undecodable += 1
             self._sides = None

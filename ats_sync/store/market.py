@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config import Config
 from ..feeds import FEEDS, Key, Kind
-from ..logs import Sparing
+from ..logs import RateLimitedLogger
 from ..venue import endpoints
 from ..venue.envelope import SHUTDOWN, STREAM, normalised, shutdown_in, stream_name
 from ..venue.listings import ExchangeInfo, Phase, phase_of
@@ -28,7 +28,7 @@ from .trades import TradeRing
 from .values import AnswerCache, Liquidations, MarkBoard, SpotBoard
 from .witness import QuoteBoard, TickerBoard
 
-log = Sparing(logging.getLogger(__name__))
+log = RateLimitedLogger(logging.getLogger(__name__))
 
 _SHELVES = {
     Kind.KLINES: "klines",
@@ -258,7 +258,7 @@ class MarketStore:
                 frame = whole
                 name = stream_name(frame)
                 if name is None:
-                    raise DecodeError("a stream name that cannot be one")
+                    raise DecodeError("bad stream name")
             sink = sinks.get(STREAM + name)
             if sink is None:
                 self.count_dropped("a stream that is not followed")
@@ -272,7 +272,7 @@ class MarketStore:
                     raise
                 return sink(rewritten, link)
         except DecodeError as error:
-            self.count_dropped(_reason(error))
+            self.count_dropped(error.reason)
         except Exception as error:  # noqa: BLE001
             # No frame may end the stream of all others; it is a fault of ours all the same.
             self.count_dropped(f"{type(error).__name__} in merging")
@@ -294,12 +294,6 @@ class MarketStore:
         """How many frames were dropped, by reason."""
         with self._lock:
             return dict(self._dropped)
-
-
-def _reason(error: DecodeError) -> str:
-    # The value that was wrong differs from frame to frame; the kind of fault is what is counted.
-    text = str(error)
-    return text.rsplit(" is no ", 1)[-1] if " is no " in text else text.split(":", 1)[0]
 
 
 def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[str]) -> list[Key]:

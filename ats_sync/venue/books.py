@@ -26,10 +26,10 @@ class Book:
 
 def checked_levels(values: object) -> list[Level]:
     if not isinstance(values, list):
-        raise DecodeError("levels that are no list")
+        raise DecodeError("missing array", "the levels are not an array")
     for level in values:
         if not isinstance(level, list) or len(level) < 2:
-            raise DecodeError("a level that is not a pair")
+            raise DecodeError("bad level", "a level is not a pair")
         decimal(level[0])
         decimal(level[1])
     return list(map(tuple, values))
@@ -55,13 +55,13 @@ def _sides(values: dict[str, Any], raw: bytes, names: tuple[str, str], plain: re
 
 def _check_sides(bids: list[Level], asks: list[Level]) -> None:
     if bids and asks and float(bids[0][0]) >= float(asks[0][0]):
-        raise DecodeError(f"a crossed book: bid {bids[0][0]}, ask {asks[0][0]}")
+        raise DecodeError("crossed book", f"the book is crossed: bid {bids[0][0]}, ask {asks[0][0]}")
 
 
 def scan_book(frame: bytes) -> tuple[int, int]:
     """``(last update id, event time)`` of a depth frame."""
     if not frame.endswith(b"}}"):
-        raise DecodeError("a depth frame that is cut short")
+        raise DecodeError("truncated depth frame")
     return number_after(frame, b'"u":'), number_after(frame, b'"E":')
 
 

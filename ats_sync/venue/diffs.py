@@ -17,11 +17,11 @@ Pair = tuple[str, str]
 def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
     """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
     if not frame.endswith(b"}}"):
-        raise DecodeError("a depth frame that is cut short")
+        raise DecodeError("truncated depth frame")
     first, last = number_after(frame, b'"U":'), number_after(frame, b'"u":')
     previous = number_after(frame, b'"pu":')
     if max(first, previous) > last:
-        raise DecodeError("a depth frame whose update ids are out of order")
+        raise DecodeError("update ids out of order")
     return first, last, previous, number_after(frame, b'"E":')
 
 
@@ -54,7 +54,7 @@ def _checked_pairs(levels: object) -> tuple[list[str], list[str]]:
     checked = checked_levels(levels)
     prices, quantities = [level[0] for level in checked], [level[1] for level in checked]
     if any(text.startswith("-") for text in (*prices, *quantities)):
-        raise DecodeError("a level below zero")
+        raise DecodeError("negative level", "a price or quantity is negative")
     return prices, quantities
 
 
@@ -63,7 +63,7 @@ def by_price(prices: list[str], quantities: list[str]) -> dict[float, Pair]:
     try:
         return dict(zip(map(float, prices), zip(prices, quantities, strict=True), strict=True))
     except ValueError as error:
-        raise DecodeError(f"a price that is not a decimal: {error}") from None
+        raise DecodeError("bad decimal", f"price is not a decimal: {error}") from None
 
 
 def quantity_of(level: Pair) -> float:
@@ -71,4 +71,4 @@ def quantity_of(level: Pair) -> float:
     try:
         return float(level[1])
     except ValueError as error:
-        raise DecodeError(f"a quantity that is not a decimal: {error}") from None
+        raise DecodeError("bad decimal", f"quantity is not a decimal: {error}") from None

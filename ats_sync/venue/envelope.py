@@ -31,33 +31,33 @@ def normalised(frame: bytes) -> bytes | dict[str, Any]:
     try:
         message = json.loads(frame)
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"not JSON: {error}") from None
+        raise DecodeError("bad JSON", f"the frame is not JSON: {error}") from None
     if not isinstance(message, dict):
-        raise DecodeError("a frame that is not an object")
+        raise DecodeError("bad frame", "the frame is not an object")
     stream = message.get("stream")
     if stream is None:
         return message
     if not isinstance(stream, str) or "data" not in message:
-        raise DecodeError("a frame without a stream name or without data")
+        raise DecodeError("bad frame", "the frame has no stream name or no data")
     try:
         rewritten = json.dumps({"stream": stream, "data": message["data"]}, ensure_ascii=False, separators=(",", ":"))
         return rewritten.encode()
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"not to be rewritten: {error}") from None
+        raise DecodeError("bad frame", f"the frame cannot be rewritten: {error}") from None
 
 
 def frame_data(frame: bytes) -> Any:
     try:
         return json.loads(frame)["data"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise DecodeError(f"not a combined frame: {error}") from None
+        raise DecodeError("bad frame", f"the frame is not a combined frame: {error}") from None
 
 
 def shutdown_in(frame: bytes) -> dict[str, Any]:
     """Return the announcement that a combined frame carries."""
     event = frame_data(frame)
     if not isinstance(event, dict) or event.get("e") != "serverShutdown":
-        raise DecodeError("serverShutdown in a frame of something else")
+        raise DecodeError("bad frame", "the frame is not a serverShutdown although it names one")
     return event
 
 

@@ -36,13 +36,13 @@ def scan_kline(frame: bytes) -> tuple[int, int, bool, int]:
     """``(open time, trades, final, event time)`` of a kline frame."""
     k = frame.find(b'"k":{')
     if k < 0 or not frame.endswith(b"}}"):
-        raise DecodeError("a kline frame without its candle")
+        raise DecodeError("kline frame without a candle")
     final = b'"x":true' in frame
     if not final and b'"x":false' not in frame:
-        raise DecodeError("a kline frame without its final flag")
+        raise DecodeError("kline frame without a final flag")
     opened, event = number_after(frame, b'"t":', k), number_after(frame, b'"E":')
     if not EARLIEST <= opened <= min(event + SKEW, LATEST):
-        raise DecodeError("a candle that opens after its event")
+        raise DecodeError("candle with an impossible open time", "the candle opens after its event")
     return opened, number_after(frame, b'"n":', k), final, event
 
 
@@ -66,18 +66,18 @@ def kline_text(frame: bytes) -> bytes:
     """The candle of a kline frame as the text of a REST row, every field checked."""
     k = field(frame_data(frame), "k")
     if not isinstance(k, dict):
-        raise DecodeError("the candle of a kline frame is no object")
+        raise DecodeError("kline frame without a candle", "the candle of the kline frame is not an object")
     try:
         fields = _CANDLE_FIELDS(k)
     except KeyError as error:
-        raise DecodeError(f"the field {error} is missing") from None
+        raise DecodeError("missing field", f"the field {error} is missing") from None
     return kline_text_of((*fields, k.get("B", "0")))
 
 
 def kline_text_of(row: Sequence[Any]) -> bytes:
     """One REST kline row, already parsed, as its text; every field checked."""
     if not isinstance(row, (list, tuple)) or len(row) < 12:
-        raise DecodeError("a kline row of fewer than 12 items")
+        raise DecodeError("short kline row", "the kline row has fewer than 12 items")
     if list(map(type, row[:12])) == _ROW_TYPES:
         t, o, h, low, c, v, close_time, q, n, taker_base, taker_quote, ignore = row[:12]
         text = (

@@ -1,4 +1,4 @@
-"""What the way from the exchange's bytes to values is made of.
+"""The parts of the way from the exchange's bytes to values.
 
 Two depths. *Scanning* takes from a frame what merging needs (ids, times, the final flag) by looking
 for keys, without building objects: it runs for every frame. *Decoding* builds the values and checks
@@ -20,13 +20,21 @@ DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z", re.ASCII)
 
 
 class DecodeError(ValueError):
-    """A payload is not what it should be; it is counted and dropped."""
+    """A payload cannot be decoded.
+
+    ``reason`` is a short noun phrase without any value of the payload, so that failures can be counted by it; ``text``
+    is the message where it says more.
+    """
+
+    def __init__(self, reason: str, text: str | None = None) -> None:
+        super().__init__(reason if text is None else text)
+        self.reason = reason
 
 
 def number_after(frame: bytes, key: bytes, start: int = 0) -> int:
     at = frame.find(key, start)
     if at < 0:
-        raise DecodeError(f"no {key.decode()} in the frame")
+        raise DecodeError("missing field", f"the frame has no {key.decode()}")
     at += len(key)
     comma = frame.find(b",", at)
     digits = frame[at:comma] if comma > 0 else b""
@@ -34,39 +42,39 @@ def number_after(frame: bytes, key: bytes, start: int = 0) -> int:
         # The last field of its object ends with a brace.
         digits = frame[at : at + 20].split(b"}", 1)[0].split(b",", 1)[0]
     if not digits.isdigit() or len(digits) > 19:
-        raise DecodeError(f"{key.decode()} is no whole number")
+        raise DecodeError("bad whole number", f"{key.decode()} is not a whole number")
     return int(digits)
 
 
 def decimal(value: object) -> str:
     if isinstance(value, str) and DECIMAL.match(value):
         return value
-    raise DecodeError(f"{value!r} is no decimal")
+    raise DecodeError("bad decimal", f"{value!r} is not a decimal")
 
 
 def whole(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise DecodeError(f"{value!r} is no whole number")
+    raise DecodeError("bad whole number", f"{value!r} is not a whole number")
 
 
 def field(values: dict[str, Any], key: str) -> Any:
     try:
         return values[key]
     except (KeyError, TypeError):
-        raise DecodeError(f"the field {key!r} is missing") from None
+        raise DecodeError("missing field", f"the field {key!r} is missing") from None
 
 
 def text_of(value: object) -> str:
     if isinstance(value, str) and value:
         return value
-    raise DecodeError(f"{value!r} is no text")
+    raise DecodeError("bad text", f"{value!r} is not a text")
 
 
 def each_of(values: object, decode_one: Callable[[dict[str, Any]], Any]) -> tuple[list[Any], int]:
     """Each element decoded; a bad element drops only itself. Also how many were dropped."""
     if not isinstance(values, list):
-        raise DecodeError("an array was expected")
+        raise DecodeError("missing array", "the value is not an array")
     good: list[Any] = []
     bad = 0
     for value in values:
@@ -82,7 +90,7 @@ def json_answer(body: bytes, expected: type | tuple[type, ...] | None = None) ->
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise MalformedAnswer(f"the answer is no JSON: {error}", status=200) from None
+        raise MalformedAnswer(f"the answer is not JSON: {error}", status=200) from None
     if expected is not None and not isinstance(value, expected):
-        raise MalformedAnswer(f"the answer is a {type(value).__name__}, which was not expected", status=200)
+        raise MalformedAnswer(f"the answer is an unexpected {type(value).__name__}", status=200)
     return value

@@ -48,4 +48,4 @@ def scan_quotes(frame: bytes) -> tuple[str, int]:
     try:
         return name.decode(), number_after(frame, b'"u":')
     except UnicodeDecodeError:
-        raise DecodeError("a symbol that is not text") from None
+        raise DecodeError("bad text", "the symbol is not UTF-8") from None

@@ -15,7 +15,7 @@ from .payload import DECIMAL, DecodeError, decimal, field, json_answer, number_a
 def scan_trade(frame: bytes) -> tuple[int, int]:
     """``(aggregated trade id, event time)`` of an aggTrade frame."""
     if not frame.endswith(b"}}"):
-        raise DecodeError("an aggTrade frame that is cut short")
+        raise DecodeError("truncated aggTrade frame")
     return number_after(frame, b'"a":'), number_after(frame, b'"E":')
 
 
@@ -64,7 +64,7 @@ def _trade_by_field(values: dict[str, Any]) -> Trade:
     """As :func:`_trade`, field by field, so that the error names the one that is wrong."""
     maker = field(values, "m")
     if not isinstance(maker, bool):
-        raise DecodeError("'m' is no boolean")
+        raise DecodeError("bad boolean", "'m' is not a boolean")
     normal = values.get("nq")
     return Trade(
         whole(field(values, "a")),
@@ -97,7 +97,7 @@ def trade_of(text: bytes) -> Trade:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"a trade that is not JSON: {error}") from None
+        raise DecodeError("bad JSON", f"the trade is not JSON: {error}") from None
     return _trade(values)
 
 
@@ -109,10 +109,10 @@ def trades_of(texts: Sequence[bytes], first: int) -> list[Trade]:
     try:
         values = json.loads(b"[" + b",".join(texts) + b"]")
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"trades that are no JSON: {error}") from None
+        raise DecodeError("bad JSON", f"the trades are not JSON: {error}") from None
     found = [_trade(each) for each in values]
     if [each.id for each in found] != list(range(first, first + len(texts))):
-        raise DecodeError("trades that do not follow each other")
+        raise DecodeError("gap between trades", "the ids of the trades are not consecutive")
     return found
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ats_sync.errors import MalformedAnswer
 from ats_sync.venue.books import scan_book
 from ats_sync.venue.klines import float_rows, kline_texts, scan_kline, string_rows, text_open_time, text_trades
-from ats_sync.venue.payload import DecodeError
+from ats_sync.venue.payload import DecodeError, decimal, field, whole
 from ats_sync.venue.trades import scan_trade
 
 from .everything import ANSWERS, BOOK, FRAMES, KLINE, SCANS, TRADE
@@ -18,12 +18,12 @@ from .mutations import mutated, replaced
 
 
 @pytest.mark.parametrize("scan", [scan_kline, scan_trade, scan_book])
-@pytest.mark.parametrize("whole", [KLINE, TRADE, BOOK])
-def test_a_frame_cut_short_is_refused_wherever_it_was_cut(scan: Callable[[bytes], Any], whole: bytes) -> None:
-    for end in range(len(whole)):
-        if whole[end - 1 : end] != b"}":
+@pytest.mark.parametrize("frame", [KLINE, TRADE, BOOK])
+def test_a_frame_cut_short_is_refused_wherever_it_was_cut(scan: Callable[[bytes], Any], frame: bytes) -> None:
+    for end in range(len(frame)):
+        if frame[end - 1 : end] != b"}":
             with pytest.raises(DecodeError):
-                scan(whole[:end])
+                scan(frame[:end])
 
 
 NO_ANSWERS = [
@@ -44,14 +44,39 @@ def test_what_is_no_answer_is_malformed(read: Callable[[bytes], Any], body: byte
     assert len(str(caught.value)) < 1_000
 
 
+REASONS = {
+    "bad JSON", "bad boolean", "bad decimal", "bad frame", "bad level", "bad text", "bad whole number",
+    "candle with an impossible open time", "crossed book", "kline frame without a candle",
+    "kline frame without a final flag", "missing array", "missing field", "negative level", "truncated aggTrade frame",
+    "truncated depth frame", "update ids out of order",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "text"),
+    [
+        (lambda: decimal("1,5"), "bad decimal", "'1,5' is not a decimal"),
+        (lambda: whole(1.5), "bad whole number", "1.5 is not a whole number"),
+        (lambda: field({}, "p"), "missing field", "the field 'p' is missing"),
+        (lambda: scan_book(b"{"), "truncated depth frame", "truncated depth frame"),
+    ],
+)
+def test_an_error_has_a_reason_to_count_and_a_text_to_read(error: Callable[[], Any], reason: str, text: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        error()
+    assert (caught.value.reason, str(caught.value)) == (reason, text)
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(FRAMES).flatmap(lambda whole: mutated(whole) | replaced(whole)))
 def test_no_frame_raises_anything_but_a_decode_error(message: bytes) -> None:
+    reasons = set()
     for scan in SCANS:
         try:
             scan(message)
-        except DecodeError:
-            continue
+        except DecodeError as error:
+            reasons.add(error.reason)
+    assert reasons <= REASONS, "failures are counted by reason, so it may hold nothing of the frame"
 
 
 @settings(deadline=None, max_examples=150)
