@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import Clock
 from .config import Config
+from .engine.moment import moment
 from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .following import Following
@@ -18,7 +19,6 @@ from .reads.arguments import check_after, check_limit, check_max_age, check_time
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
 from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics
-from .runtime.courier import moment
 from .runtime.runtime import Runtime
 from .shapes import shape_book, shape_funding, shape_liquidations, shape_open_interest, shape_trades, shaped
 from .stats import statistics

@@ -25,9 +25,9 @@ from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
 from ..engine.heartbeat import Heartbeat
+from ..engine.moment import moment
 from ..errors import AtsSyncError, ConnectionFailed, InvalidArgument, InvalidSymbol, NotRunning
 from ..feeds import Cause
-from ..runtime.courier import moment
 from ..transport.rest import RestClient, retrying
 from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream

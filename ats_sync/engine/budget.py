@@ -211,7 +211,7 @@ class Budget(Guarded):
             wanted = self._candles if tier in _LEAVING_ROOM else 0
         return min(wanted, allowed // 2)
 
-    def richer(self, request: Request, cause: Cause, other: Cause) -> bool:
+    def better_tier(self, request: Request, cause: Cause, other: Cause) -> bool:
         """Whether more of the limit is open to ``request`` for ``cause`` than for ``other``."""
         return _TIERS.index(self.tier(request, cause)) < _TIERS.index(self.tier(request, other))
 

@@ -1,6 +1,6 @@
-"""Who waits for what, what is sent next, and what becomes of it: the life of a request, without I/O.
+"""The life-cycle of a request without I/O: who waits for it, when it is sent, and what follows its outcome.
 
-Driven by the request threads, by the callers' own threads where no manager runs, and by the tests on virtual time.
+Driven by the request threads, by the callers' threads while no manager runs, and by the tests on virtual time.
 """
 
 from __future__ import annotations
@@ -17,51 +17,50 @@ from ..errors import AtsSyncError, ConnectionFailed, NotRunning, RateLimited, Re
 from ..feeds import Cause
 from ..venue.endpoints import Request
 from .budget import Budget
-from .jobs import LEAST_TIME, Fetch, Job, JobQueue, Ticket
+from .jobs import LEAST_TIME, Fetch, Job, JobQueue, PendingRead
 from .moment import Moment
 
 READ_ATTEMPTS, OTHER_ATTEMPTS = 3, 2
 LEAST_TIMEOUT = 0.05
 BACK_OFF, LONGEST_BACK_OFF, JITTER = 0.2, 2.0, 0.2
-"""Seconds before the second attempt, twice as many before each further one, and what chance adds."""
+"""Seconds before the second attempt, doubled before each further one up to the second value, and the most jitter."""
 
 
 @dataclass(eq=False, slots=True)
 class Send:
-    """A fetch to be sent now, once; it is paid for."""
+    """A fetch to be sent now, once; its weight is spent."""
 
     job: Job
     fetch: Fetch
     deadline: float
-    """The moment (steady) from which on nobody waits for it."""
+    """From when on (steady) nobody waits for it."""
     timeout: float
-    """Seconds it may take."""
+    """The most seconds it may take."""
     under_way: bool = True
-    """Whether neither its answer nor its failure is known."""
+    """Whether its outcome is unknown."""
     lead: float = 0.0
-    """How far (seconds) the wall clock was ahead of the steady one when it was sent; set by whoever sends it."""
+    """How far (seconds) the wall clock was ahead of the steady one when it was sent; set by the sender."""
 
 
-class Again(NamedTuple):
-    """It will be sent again, at ``at`` (steady) at the earliest."""
+class Retry(NamedTuple):
+    """The request will be sent again, at ``at`` (steady) at the earliest."""
 
     at: float
     error: AtsSyncError
 
 
 class Done(NamedTuple):
-    """It is over: what the engine is to learn, and the readers to wake."""
+    """The request is settled: its outcome for the engine, and the readers to wake."""
 
     fetch: Fetch
     error: AtsSyncError | None
-    tickets: list[Ticket]
+    readers: list[PendingRead]
 
 
 class Dispatcher:
-    """Hands out what is to be sent, and takes what came of it. Not thread-safe: used under the lock of its budget.
+    """Hands out the requests to send and takes their outcomes. Not thread-safe: used under the lock of its budget.
 
-    ``to_wall`` converts a moment of the steady clock to this machine's wall clock. ``once``: nothing is sent a second
-    time, whatever came of the first.
+    ``to_wall`` converts steady time to this machine's wall clock. ``once``: nothing is retried.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Dispatcher:
     ) -> None:
         self.queue = JobQueue(budget)
         self.under_way = 0
-        """Handed out and not over yet."""
+        """Requests that are handed out and not settled."""
         self.closed = False
         self._config = config
         self._budget = budget
@@ -84,26 +83,26 @@ class Dispatcher:
         self._once = once
         self._pauses: list[tuple[float, int, Job]] = []
         self._count = itertools.count()
-        self._held_up = False  # whether the budget let nothing be sent when next() was last called
+        self._delayed = False  # whether the budget let nothing be sent when next() was last called
 
     def __len__(self) -> int:
-        """Fetches that are in line, pausing or under way."""
+        """Return the number of fetches that are queued, pausing or in flight."""
         return len(self.queue)
 
     def waiting(self) -> int:
-        """Fetches that nobody carries at the moment: in line, or pausing before the next attempt."""
+        """Return the number of fetches that are queued, or pausing before their next attempt."""
         return len(self.queue) - self.under_way
 
-    # --- who wants what -------------------------------------------------------------------------------
+    # --- submissions ----------------------------------------------------------------------------------
 
     def submit(self, fetch: Fetch) -> None:
-        """Put the engine's fetch in line."""
+        """Queue a fetch of the engine."""
         assert self._budget.guarded()
         if not self.closed:
             self.queue.add(fetch)[0].for_engine = True
 
-    def ask(self, fetch: Fetch, deadline: float, at: Moment, wake: Callable[[], None] = lambda: None) -> Ticket:
-        """Put a reader's fetch in line. All who ask for the same share one request.
+    def ask(self, fetch: Fetch, deadline: float, at: Moment, wake: Callable[[], None] = lambda: None) -> PendingRead:
+        """Queue a fetch of a reader. Equal fetches share one request.
 
         Raises :class:`~ats_sync.errors.RateLimited` at once where it could not be sent before ``deadline`` (steady).
         """
@@ -114,52 +113,52 @@ class Dispatcher:
         if free > deadline:
             raise self._too_late(fetch.request, free, at)
         job, _ = self.queue.add(fetch)
-        ticket = Ticket(job, deadline, deadline - at.steady, wake)
-        job.tickets.append(ticket)
+        reader = PendingRead(job, deadline, deadline - at.steady, wake)
+        job.readers.append(reader)
         job.deadline = deadline if job.deadline is None else max(job.deadline, deadline)
-        return ticket
+        return reader
 
-    def withdraw(self, ticket: Ticket) -> None:
-        """Forget a reader; what nobody else wants is not sent."""
+    def withdraw(self, reader: PendingRead) -> None:
+        """Remove a reader; a request that nothing else needs is not sent."""
         assert self._budget.guarded()
-        job = ticket.job
-        if ticket in job.tickets:
-            job.tickets.remove(ticket)
-        if not job.tickets and not job.for_engine:
+        job = reader.job
+        if reader in job.readers:
+            job.readers.remove(reader)
+        if not job.readers and not job.for_engine:
             self.queue.cancel(job)
 
-    def gave_up(self, ticket: Ticket, at: Moment) -> AtsSyncError:
-        """Withdraw a reader whose time is up; return the error that says what it was waiting for."""
+    def gave_up(self, reader: PendingRead, at: Moment) -> AtsSyncError:
+        """Remove a reader whose deadline has passed; return the error that says what it waited for."""
         assert self._budget.guarded()
-        job = ticket.job
+        job = reader.job
         request = job.fetch.request
-        free = self._budget.free_at(request, job.payer, at.steady)
-        # What could have been sent waited for the budget, or for those before it that did.
-        held_up = not job.running and (free > at.steady or self._held_up)
-        self.withdraw(ticket)
-        if held_up:
+        free = self._budget.free_at(request, job.charged_to, at.steady)
+        # A request that could have been sent waited for the budget, or behind requests that did.
+        waited_for_budget = not job.running and (free > at.steady or self._delayed)
+        self.withdraw(reader)
+        if waited_for_budget:
             error: AtsSyncError = self._too_late(request, free, at)
         else:
-            error = RequestTimeout(f"{request.path} was not answered within {ticket.patience:g} s")
+            error = RequestTimeout(f"{request.path} was not answered within {reader.timeout:g} s")
         error.__cause__ = job.error
         return error
 
-    # --- what is sent ---------------------------------------------------------------------------------
+    # --- sending --------------------------------------------------------------------------------------
 
     def next(self, at: Moment) -> Send | float | None:
-        """What to send now; else the moment (steady) to ask again; None while there is nothing to wait for."""
+        """Return the request to send now; else when (steady) to call again; None without a request."""
         assert self._budget.guarded()
         while self._pauses and self._pauses[0][0] <= at.steady:
             job = heapq.heappop(self._pauses)[2]
-            if job.for_engine or job.tickets:
-                self.queue.again(job)
+            if job.for_engine or job.readers:
+                self.queue.requeue(job)
             else:
                 self.queue.done(job)
         found = self.queue.pop(at)
         if isinstance(found, Job):
-            self._held_up = False
+            self._delayed = False
             return self._hand_out(found, at)
-        self._held_up = found is not None
+        self._delayed = found is not None
         if not self._pauses:
             return found
         resumed = self._pauses[0][0]
@@ -168,7 +167,7 @@ class Dispatcher:
     def _hand_out(self, job: Job, at: Moment) -> Send:
         limit = self._config.request_timeout
         if job.attempts and self._deadline(job) - at.steady < LEAST_TIME:
-            job.attempts = 0  # It stood so long in line that it starts over.
+            job.attempts = 0  # It was queued so long that its attempts start over.
         if not job.attempts:
             job.began = at.steady
         job.attempts += 1
@@ -180,27 +179,27 @@ class Dispatcher:
         own = job.began + self._config.request_timeout
         if job.deadline is None:
             return own
-        # The engine wants the answer also when the readers have given up.
+        # The engine needs the answer also when the readers have given up.
         return max(own, job.deadline) if job.for_engine else job.deadline
 
-    # --- what came of it ------------------------------------------------------------------------------
+    # --- outcomes -------------------------------------------------------------------------------------
 
     def answered(self, send: Send, used: int | None, sent_at: float, at: Moment) -> None:
-        """An answer is there, to what was sent at ``sent_at`` (steady); ``used`` is its used-weight header.
+        """Note the answer to a request that was sent at ``sent_at`` (steady); ``used`` is the used weight it reports.
 
-        To be followed by :meth:`done`, or by :meth:`failed` if it is of no use, which is final.
+        Call :meth:`done` afterwards, or :meth:`failed`, then final, if the answer is unusable.
         """
         self._ended(send, at)
         self._budget.answered(send.fetch.request, used, at, sent_at)
 
     def done(self, send: Send, value: Any, at: Moment) -> Done:
-        """It was answered with ``value``."""
+        """Settle a request with the decoded answer ``value``."""
         if send.under_way:
             self._ended(send, at)
         return self._settle(send, value, None)
 
-    def failed(self, send: Send, error: AtsSyncError, at: Moment) -> Done | Again:
-        """It came to nothing. Decides whether it is sent again."""
+    def failed(self, send: Send, error: AtsSyncError, at: Moment) -> Done | Retry:
+        """Settle a failed request, or retry it."""
         again = None
         if send.under_way:
             unsent = isinstance(error, ConnectionFailed) and error.unsent
@@ -208,23 +207,23 @@ class Dispatcher:
             if isinstance(error, RateLimited):
                 self._budget.block(send.fetch.request.host, error.retry_at - self._to_wall(0.0))
             if not self._once and not self.closed:
-                again = self._again(send, error, at)
+                again = self._next_attempt(send, error, at)
         if again is None:
             return self._settle(send, None, error)
         self.under_way -= 1
         send.job.error = error
-        return Again(again, error)
+        return Retry(again, error)
 
-    def _again(self, send: Send, error: AtsSyncError, at: Moment) -> float | None:
-        """The moment (steady) of the next attempt, for which it is put in line; None for no other."""
+    def _next_attempt(self, send: Send, error: AtsSyncError, at: Moment) -> float | None:
+        """Queue the next attempt and return when (steady) it is due; None if there is none."""
         job, fetch = send.job, send.fetch
         if isinstance(error, RateLimited):
-            free = self._budget.free_at(fetch.request, job.payer, at.steady)
+            free = self._budget.free_at(fetch.request, job.charged_to, at.steady)
             if job.deadline is not None and free >= job.deadline:
                 return None
-            # Still in time, or nobody waits: it goes back in line until the host may be asked.
+            # In time for the readers, or none waits: it is queued again until the host accepts requests.
             job.attempts = 0
-            self.queue.again(job)
+            self.queue.requeue(job)
             return free
         attempts = READ_ATTEMPTS if fetch.cause is Cause.READ else OTHER_ATTEMPTS
         if not (isinstance(error, RequestError) and error.retryable) or job.attempts >= attempts:
@@ -247,30 +246,30 @@ class Dispatcher:
         self.queue.done(send.job)
         return Done(send.fetch, error, _settled(send.job, value, error))
 
-    def close(self) -> list[Ticket]:
-        """Send nothing any more. Returns the readers who waited, to be woken."""
+    def close(self) -> list[PendingRead]:
+        """Stop sending; return the readers to wake."""
         assert self._budget.guarded()
         self.closed = True
         self._pauses.clear()
         closed = NotRunning("the manager was closed while this was waiting")
-        return [ticket for job in self.queue.clear() for ticket in _settled(job, None, closed)]
+        return [reader for job in self.queue.clear() for reader in _settled(job, None, closed)]
 
     def _too_late(self, request: Request, free: float, at: Moment) -> RateLimited:
-        """The error for a request that may only be sent at ``free`` (steady), after its deadline."""
+        """Return the error for a request that may be sent only at ``free`` (steady), after its deadline."""
         host = request.host
         why = (
-            f"the exchange told this address to wait (HTTP 429 or 418 from the {host.value} host)"
+            f"the exchange has rate-limited this address (HTTP 429 or 418 from the {host.value} host)"
             if self._budget.blocked_until(host, at.steady) is not None
             else f"the budget of {request.bucket.value} is used up"
         )
         return RateLimited(
-            f"{request.path} cannot be asked in time: {why}; again in {max(0.0, free - at.steady):.0f} s",
+            f"{request.path} cannot be sent in time: {why}; retry in {max(0.0, free - at.steady):.0f} s",
             retry_at=self._to_wall(free),
         )
 
 
-def _settled(job: Job, value: Any, error: AtsSyncError | None) -> list[Ticket]:
-    tickets, job.tickets = job.tickets, []
-    for ticket in tickets:
-        ticket.settle(value, error)
-    return tickets
+def _settled(job: Job, value: Any, error: AtsSyncError | None) -> list[PendingRead]:
+    readers, job.readers = job.readers, []
+    for reader in readers:
+        reader.settle(value, error)
+    return readers

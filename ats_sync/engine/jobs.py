@@ -1,4 +1,4 @@
-"""Which request goes next: by cause, then in order, as far as the budget lets it."""
+"""The queue of requests: by cause, then in order, as the budget allows."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ from .budget import Budget, Tier
 from .moment import Moment
 
 LEAST_TIME = 0.1
-"""Seconds that a request needs at least: with less left it is not worth its weight."""
+"""The least time (seconds) a request needs; with less left it is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """A request for the sake of a series."""
+    """A request that a series needs."""
 
     key: Key
     request: Request
     cause: Cause
     limit: int = 0
-    """Rows asked for."""
+    """The most rows of the answer."""
     link: Link | None = None
-    """The living subscription there was before the request was made, if any."""
+    """The connection that delivered the stream before the request was made, if any."""
     epoch: int = 0
-    """Which of its subscriptions that was."""
+    """The number of that subscription."""
     order: int = 0
-    """Among equals of one cause the smaller goes first."""
+    """Among fetches of one cause the smaller is sent first."""
 
     @property
     def identity(self) -> tuple[Key, Request]:
-        """Fetches of one identity want the same answer."""
+        """Return what is equal for fetches that one answer serves."""
         return self.key, self.request
 
     @property
     def from_id(self) -> int | None:
-        """The trade from which on it asks, None where it does not say."""
+        """Return the first trade id of the request, None if it has none."""
         return next((int(value) for name, value in self.request.params if name == "fromId"), None)
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A fetch from when it is put in line until it is over."""
+    """A fetch from when it is queued until it is settled."""
 
     fetch: Fetch
     priority: tuple[int, int]
-    payer: Cause
-    """The cause whose part of the limits it is paid from: of all who want it, the one for whom most is open."""
+    charged_to: Cause
+    """The cause whose part of the limit pays for it: of all that joined it, the one with the best tier."""
     cancelled: bool = False
     running: bool = False
-    """Whether it was taken out of line, to be sent or to pause."""
+    """Whether it left the queue, to be sent or to pause."""
     for_engine: bool = False
-    """Whether it is to be sent even if no reader waits for it."""
+    """Whether it is sent even if no reader waits for it."""
     deadline: float | None = None
-    """The moment (steady) at which the last waiting reader gives up."""
-    tickets: list[Ticket] = field(default_factory=list)
+    """When (steady) the last waiting reader gives up."""
+    readers: list[PendingRead] = field(default_factory=list)
     """The waiting readers."""
     joined: list[Fetch] = field(default_factory=list)
-    """What came to it while it was running: counts when it goes back in line."""
+    """Fetches that joined while it was running; they count when it is queued again."""
     attempts: int = 0
     """How often it was sent since ``began`` (steady)."""
     began: float = 0.0
@@ -72,15 +72,19 @@ class Job:
     """Why its last attempt failed."""
 
 
-class Ticket:
-    """A reader's claim on the answer of a job. ``wake`` is called by whoever settles it, when no lock is held."""
+class PendingRead:
+    """A read that waits for the answer of a job. ``timeout`` (seconds) led to ``deadline`` (steady). Whoever settles it
+    calls ``wake`` after releasing the lock.
 
-    __slots__ = ("deadline", "error", "job", "patience", "settled", "value", "wake")
+    Not a ``concurrent.futures.Future``: it is settled under the lock, wakes the reader after it, and needs no threads.
+    """
 
-    def __init__(self, job: Job, deadline: float, patience: float, wake: Callable[[], None]) -> None:
+    __slots__ = ("deadline", "error", "job", "settled", "timeout", "value", "wake")
+
+    def __init__(self, job: Job, deadline: float, timeout: float, wake: Callable[[], None]) -> None:
         self.job = job
         self.deadline = deadline
-        self.patience = patience
+        self.timeout = timeout
         self.wake = wake
         self.settled = False
         self.value: Any = None
@@ -91,13 +95,13 @@ class Ticket:
 
 
 class JobQueue:
-    """Jobs by priority. One job an identity: a second fetch of it joins the first and may hurry it.
+    """Jobs by priority, one an identity: a second fetch joins the first and may raise its priority.
 
     Not thread-safe: used under the lock of its budget."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        # Apart, so that a job which must wait for its part of a limit holds up none that need not.
+        # One heap for each part of each limit, so that a job that must wait for its part delays no other.
         self._heaps: dict[tuple[Bucket, Tier], list[tuple[tuple[int, int], int, Job]]] = {
             (bucket, tier): [] for bucket in Bucket for tier in Tier
         }
@@ -108,7 +112,7 @@ class JobQueue:
         return len(self._jobs)
 
     def add(self, fetch: Fetch) -> tuple[Job, bool]:
-        """Put a fetch in line. Returns its job and whether that was made for it."""
+        """Queue a fetch; return its job and whether that is new."""
         assert self.budget.guarded()
         priority = (PRIORITY[fetch.cause], fetch.order)
         job = self._jobs.get(fetch.identity)
@@ -123,29 +127,29 @@ class JobQueue:
         return job, False
 
     def _join(self, job: Job, fetch: Fetch) -> bool:
-        """Let a job that is in line serve another fetch, too. Returns whether that changes its place."""
-        # Not sent yet, so what the newcomer knows holds for the answer too.
+        """Let a queued job serve another fetch too; return whether that changes its place."""
+        # The job is not sent yet, so the connection and subscription of the new fetch hold for its answer too.
         priority = (PRIORITY[fetch.cause], fetch.order)
         hurried = priority < job.priority
         base = fetch if hurried else job.fetch
         latest = fetch if fetch.link is not None else job.fetch
         job.fetch = replace(base, link=latest.link, epoch=latest.epoch)
-        richer = self.budget.richer(fetch.request, fetch.cause, job.payer)
-        if richer:
-            job.payer = fetch.cause
+        better_tier = self.budget.better_tier(fetch.request, fetch.cause, job.charged_to)
+        if better_tier:
+            job.charged_to = fetch.cause
         if hurried:
             job.priority = priority
-        return hurried or richer
+        return hurried or better_tier
 
     def _push(self, job: Job) -> None:
         heapq.heappush(self._heap_of(job), (job.priority, next(self._count), job))
 
     def _heap_of(self, job: Job) -> list[tuple[tuple[int, int], int, Job]]:
         request = job.fetch.request
-        return self._heaps[request.bucket, self.budget.tier(request, job.payer)]
+        return self._heaps[request.bucket, self.budget.tier(request, job.charged_to)]
 
     def pop(self, at: Moment) -> Job | float | None:
-        """The job to send now, its cost already spent; else the moment to ask again; None for no job."""
+        """Return the job to send now, its cost already spent; else when (steady) to call again; None without a job."""
         assert self.budget.guarded()
         best: list[tuple[tuple[int, int], int, Job]] | None = None
         wait: float | None = None
@@ -155,40 +159,40 @@ class JobQueue:
             if not heap:
                 continue
             job = heap[0][2]
-            free = self.budget.free_at(job.fetch.request, job.payer, at.steady)
+            free = self.budget.free_at(job.fetch.request, job.charged_to, at.steady)
             if free > at.steady:
                 wait = free if wait is None else min(wait, free)
             elif best is None or heap[0][:2] < best[0][:2]:
                 best = heap
         if best is None:
             return wait
-        job = heapq.heappop(best)[2]  # (It may stand in another line too, whoever pays for it now.)
+        job = heapq.heappop(best)[2]  # (It may also be in the heap of an earlier tier.)
         job.running = True
-        self.budget.spend(job.fetch.request, at, job.payer)
+        self.budget.spend(job.fetch.request, at, job.charged_to)
         return job
 
     def _outdated(self, priority: tuple[int, int], _: int, job: Job, now: float) -> bool:
-        """Whether a place in line counts no longer: taken, given up, or bettered."""
+        """Return whether an entry is obsolete: its job is taken, cancelled, or has moved up."""
         if job.cancelled or job.running or priority != job.priority:
             return True
         if not job.for_engine and job.deadline is not None and job.deadline - now < LEAST_TIME:
-            self.cancel(job)  # whoever waits for it will have given up before it is answered
+            self.cancel(job)  # every reader will have given up before the answer
             return True
         link = job.fetch.link
-        if link is not None and not link.up and job.fetch.cause is not Cause.READ and not job.tickets:
-            # It was to complete a stream that is gone; the engine asks again when it is back.
+        if link is not None and not link.up and job.fetch.cause is not Cause.READ and not job.readers:
+            # It was to complete a stream that has ended; the engine fetches again after the reconnect.
             self.cancel(job)
             return True
         return False
 
     def done(self, job: Job) -> None:
-        """The job has been answered, or has failed for good."""
+        """Remove a job that is settled."""
         assert self.budget.guarded()
         if self._jobs.get(job.fetch.identity) is job:
             del self._jobs[job.fetch.identity]
 
-    def again(self, job: Job) -> None:
-        """Put a job that ran back in line, to be sent again; whoever came to it meanwhile counts now."""
+    def requeue(self, job: Job) -> None:
+        """Queue a job that ran again, with the fetches that joined it meanwhile."""
         assert self.budget.guarded()
         job.running = False
         joined, job.joined = job.joined, []
@@ -197,14 +201,14 @@ class JobQueue:
         self._push(job)
 
     def cancel(self, job: Job) -> None:
-        """Nobody wants it any more."""
+        """Cancel a job that is needed no longer, unless it runs."""
         assert self.budget.guarded()
         if not job.running:
             job.cancelled = True
             self.done(job)
 
     def clear(self) -> list[Job]:
-        """Take every waiting job out."""
+        """Remove and return all jobs."""
         assert self.budget.guarded()
         jobs = list(self._jobs.values())
         for job in jobs:

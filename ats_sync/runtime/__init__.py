@@ -1,1 +1,1 @@
-"""The threads that carry out what the engine decides, and tell it what happens."""
+"""The threads that execute the engine's actions and report events to it."""

@@ -1,4 +1,4 @@
-"""What was done, counted."""
+"""Counts of requests and reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..feeds import Cause
 
 
 class Counters:
-    """Counts that several threads add to."""
+    """Counts that several threads increment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards everything below
@@ -30,6 +30,6 @@ class Counters:
             self.misses += 1
 
     def requests(self) -> dict[str, int]:
-        """Requests sent, by cause; every cause is there."""
+        """Return the number of requests sent by cause, every cause included."""
         with self._lock:
             return {cause.value: self._requests[cause] for cause in Cause}

@@ -1,4 +1,4 @@
-"""The request threads: they carry out what the dispatcher hands out, come when needed and retire when idle."""
+"""The request threads: they execute the requests of the dispatcher, start when needed and end when idle."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from ..config import Config
 from ..engine.budget import Budget, Usage
 from ..engine.dispatch import Dispatcher, Done, Send
 from ..engine.jobs import Fetch
+from ..engine.moment import moment
 from ..errors import AtsSyncError, ThreadUnavailable
 from ..store.market import MarketStore
 from ..transport.rest import RestClient
 from ..venue.endpoints import Bucket
 from .counters import Counters
-from .courier import Courier, moment
+from .executor import RequestExecutor
 
 log = logging.getLogger(__name__)
 
 IDLE = 10.0
-"""Seconds after which a worker without work retires."""
+"""Seconds after which an idle worker ends."""
 
 
 class Requests(Protocol):
-    """Somebody who fetches for a reader that waits."""
+    """Fetches for a waiting reader."""
 
     def ask(self, fetch: Fetch, timeout: float) -> Any:
-        """What was decoded from the answer. Raises :class:`~ats_sync.errors.RequestError`."""
+        """Return the decoded answer. Raises :class:`~ats_sync.errors.RequestError`."""
 
     def usage(self, bucket: Bucket) -> Usage:
-        """What a bucket has used in its window."""
+        """Return what a bucket has used in its window."""
 
 
 class RequestThreads:
-    """Serves the engine's fetches and the readers' from one queue, as far as the budget lets it."""
+    """Serves the fetches of the engine and of readers from one queue, as the budget allows."""
 
     def __init__(
         self,
@@ -52,44 +53,45 @@ class RequestThreads:
         self._config = config
         self._clock = clock
         self._done = done
-        self._lock = budget.shared()  # guards the dispatcher and the list of workers, too
+        self._lock = budget.shared()  # guards the dispatcher and the workers too
         self._changed = threading.Condition(self._lock)
         self._dispatcher = Dispatcher(config, budget, clock.to_wall, random.Random())
         self._budget = budget
         self._workers: dict[threading.Thread, RestClient] = {}
         self._idle = 0
-        self._refused: Exception | None = None  # why the last thread could not be started, until one is
+        self._refused: Exception | None = None  # why the last thread could not be started; None once one was
         self._numbers = itertools.count(1)
-        self._courier = Courier(config, clock, store, budget, counters)
+        self._executor = RequestExecutor(config, clock, store, budget, counters)
 
     def submit(self, fetch: Fetch) -> None:
-        """Put the engine's fetch in line; ``done`` will be called on a request thread."""
+        """Queue a fetch of the engine; a request thread will call ``done``."""
         with self._lock:
             self._dispatcher.submit(fetch)
-            self._staff()
+            self._ensure_worker()
 
     def ask(self, fetch: Fetch, timeout: float) -> Any:
-        """Fetch for a reader, at most ``timeout`` seconds. All who ask for the same share one request."""
+        """Return the decoded answer for a reader, within ``timeout`` seconds. Equal fetches share one request."""
         dispatcher = self._dispatcher
         settled = threading.Event()
         with self._lock:
-            ticket = dispatcher.ask(fetch, self._clock.now() + timeout, moment(self._clock), settled.set)
-            self._staff()
+            reader = dispatcher.ask(fetch, self._clock.now() + timeout, moment(self._clock), settled.set)
+            self._ensure_worker()
             if self._refused is not None and not self._workers:
-                dispatcher.withdraw(ticket)
+                dispatcher.withdraw(reader)
                 raise ThreadUnavailable(f"no thread could be started to fetch {fetch.request.path}: {self._refused}")
         if not settled.wait(timeout):
             with self._lock:
-                if not ticket.settled:
-                    raise dispatcher.gave_up(ticket, moment(self._clock))
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.value
+                if not reader.settled:
+                    raise dispatcher.gave_up(reader, moment(self._clock))
+        if reader.error is not None:
+            raise reader.error
+        return reader.value
 
-    def _staff(self) -> None:
-        """See to it that somebody looks at what is in line. The lock is held.
+    def _ensure_worker(self) -> None:
+        """Wake an idle worker, or start one, to serve the queue. The caller holds the lock.
 
-        Who finds a job calls the next one: so there are no more workers than the budget has work for.
+        A worker that takes a job calls this for the next one, so that there are never more workers than the budget has
+        work for.
         """
         assert self._lock.locked()
         if self._dispatcher.closed:
@@ -103,12 +105,12 @@ class RequestThreads:
             try:
                 worker.start()
             except RuntimeError as failure:
-                # What is in line stays there: the workers there are take it, or the next call starts one.
+                # The queue keeps its jobs: a running worker takes them, or the next call starts one.
                 del self._workers[worker]
                 self._idle -= 1
                 client.close()
                 if self._refused is None:
-                    log.warning("a request thread could not be started: %s; it is tried again", failure)
+                    log.warning("a request thread could not be started: %s; another attempt follows", failure)
                 self._refused = failure
             else:
                 self._refused = None
@@ -125,7 +127,7 @@ class RequestThreads:
                 self._changed.notify_all()
 
     def _next(self) -> Send | None:
-        """What to send now; None when it is time to go. Counts the caller as idle meanwhile."""
+        """Wait for a request to send and return it, or None when this worker is to end. The caller counts as idle."""
         with self._changed:
             idle_since = self._clock.now()
             while not self._dispatcher.closed:
@@ -134,7 +136,7 @@ class RequestThreads:
                 if isinstance(found, Send):
                     self._idle -= 1
                     if self._dispatcher.waiting():
-                        self._staff()
+                        self._ensure_worker()
                     return found
                 patience = idle_since + IDLE - at.steady
                 if patience <= 0 and (found is None or self._idle > 1):
@@ -145,33 +147,33 @@ class RequestThreads:
             return None
 
     def _serve(self, client: RestClient, send: Send) -> None:
-        outcome = self._courier.carry(client, self._dispatcher, send)
+        outcome = self._executor.execute(client, self._dispatcher, send)
         with self._lock:
             self._idle += 1
         if not isinstance(outcome, Done):
             return
-        for ticket in outcome.tickets:
-            ticket.wake()
+        for reader in outcome.readers:
+            reader.wake()
         try:
             self._done(outcome.fetch, outcome.error)
         except Exception:
-            # The thread must live on: it counts as idle.
-            log.exception("the outcome of %s could not be passed on", outcome.fetch.request)
+            # The thread must go on, since it counts as idle.
+            log.exception("the outcome of %s could not be reported", outcome.fetch.request)
 
     def stop(self) -> list[threading.Thread]:
-        """Tell everybody to end, also in the middle of a request; the threads to join. Waiting readers are released."""
+        """Stop all workers, also inside a request, and wake all waiting readers; return the threads to join."""
         with self._lock:
             workers = dict(self._workers)
-            tickets = self._dispatcher.close()
+            readers = self._dispatcher.close()
             self._changed.notify_all()
-        for ticket in tickets:
-            ticket.wake()
+        for reader in readers:
+            reader.wake()
         for client in workers.values():
             client.scope.shutdown()
         return list(workers)
 
     def lacks_threads(self) -> bool:
-        """Return whether a thread could not be started, and has not been since."""
+        """Return whether the last attempt to start a thread failed."""
         with self._lock:
             return self._refused is not None
 
@@ -180,19 +182,19 @@ class RequestThreads:
             return len(self._workers)
 
     def candles(self, count: int, lacking: int) -> None:
-        """How many kline series there are, and how many need a repair: the budget keeps room for it."""
+        """Set how many kline series there are and how many need a repair, for which the budget keeps room."""
         with self._lock:
             self._budget.candles(count, lacking)
             if self._refused is not None and len(self._dispatcher):
-                self._staff()
+                self._ensure_worker()
             self._changed.notify()
 
     def usage(self, bucket: Bucket) -> Usage:
-        """What a bucket has used in its window."""
+        """Return what a bucket has used in its window."""
         with self._lock:
             return self._budget.usage(bucket, self._clock.now())
 
     def waiting(self) -> int:
-        """Fetches that are in line or under way."""
+        """Return the number of fetches that are queued or in flight."""
         with self._lock:
             return len(self._dispatcher)

@@ -14,7 +14,7 @@ from ..engine.budget import Budget
 from ..engine.connection import Connect, Send
 from ..engine.engine import Engine, Submit
 from ..engine.jobs import Fetch
-from ..engine.moment import Moment
+from ..engine.moment import Moment, moment
 from ..engine.turn import Action, EngineEvent, take_turn
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import Key
@@ -24,7 +24,6 @@ from ..store.market import MarketStore
 from ..store.notices import Event, Notice
 from ..venue.endpoints import stream_url
 from .counters import Counters
-from .courier import moment
 from .requests import RequestThreads
 from .streams import StreamThread
 

@@ -1,4 +1,4 @@
-"""The stream threads: each owns one connection and pumps its frames into the store."""
+"""The stream threads: each owns one connection and moves its frames into the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class StreamEvents(Protocol):
-    """Who is told what happens on a connection; called on the stream's own thread."""
+    """Receives the events of a connection, on the stream's own thread."""
 
     def stream_opened(self, stream: StreamThread) -> None: ...
 
@@ -32,7 +32,7 @@ class StreamEvents(Protocol):
 
 
 class StreamThread(threading.Thread):
-    """One connection from connecting to its end. Never calls REST, never takes a lock of the engine."""
+    """Owns one connection from its handshake to its end. Never calls REST, never takes the engine's lock."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class StreamThread(threading.Thread):
     # --- from other threads ------------------------------------------------------------------------
 
     def send(self, text: str) -> None:
-        """Send a message soon."""
+        """Queue a message and wake the thread to send it."""
         self._session.send(text)
         stream = self._stream
         if stream is not None:
             stream.wake()
 
     def stop(self, reason: str) -> None:
-        """End the connection at once, also in mid-handshake."""
+        """End the connection at once, also during its handshake."""
         self._session.end(reason)
         self._ending.set()
         self._scope.shutdown()
@@ -89,7 +89,7 @@ class StreamThread(threading.Thread):
             error = failure
             reason = str(failure)
         except Exception as failure:
-            # A fault of ours; untold, the engine would think this connection alive for ever.
+            # A bug of ours; unreported, the engine would think this connection alive for ever.
             log.exception("a stream thread failed")
             reason = repr(failure)
         finally:

@@ -7,8 +7,8 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
-from ats_sync.engine.dispatch import LEAST_TIMEOUT, Again, Dispatcher, Done, Send
-from ats_sync.engine.jobs import Fetch, Ticket
+from ats_sync.engine.dispatch import LEAST_TIMEOUT, Dispatcher, Done, Retry, Send
+from ats_sync.engine.jobs import Fetch, PendingRead
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import (
     AtsSyncError,
@@ -58,7 +58,7 @@ def used(dispatcher: Dispatcher, seconds: float = 0.0) -> int:
     return budget_of(dispatcher).windows[Bucket.FUTURES].used(START + seconds)
 
 
-def ask(dispatcher: Dispatcher, wanted: Fetch, patience: float = 5.0, seconds: float = 0.0) -> Ticket:
+def ask(dispatcher: Dispatcher, wanted: Fetch, patience: float = 5.0, seconds: float = 0.0) -> PendingRead:
     return dispatcher.ask(wanted, START + seconds + patience, at(seconds))
 
 
@@ -68,9 +68,9 @@ def sent(dispatcher: Dispatcher, seconds: float = 0.0) -> Send:
     return found
 
 
-def again(outcome: Done | Again) -> float:
+def again(outcome: Done | Retry) -> float:
     """Seconds after the start at which it is sent again at the earliest."""
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Retry)
     return outcome.at - START
 
 
@@ -83,11 +83,11 @@ class TestAnAnswer:
         assert dispatcher.next(at(0.1)) is None
         dispatcher.answered(send, None, START, at(0.2))
         done = dispatcher.done(send, "rows", at(0.2))
-        assert (done.fetch, done.error, done.tickets) == (send.fetch, None, [first, second])
-        assert [ticket.value for ticket in done.tickets if ticket.settled] == ["rows", "rows"]
+        assert (done.fetch, done.error, done.readers) == (send.fetch, None, [first, second])
+        assert [reader.value for reader in done.readers if reader.settled] == ["rows", "rows"]
         assert woken == []
-        for ticket in done.tickets:
-            ticket.wake()
+        for reader in done.readers:
+            reader.wake()
         assert woken == ["first", "second"]
         assert (len(dispatcher), dispatcher.under_way) == (0, 0)
 
@@ -118,12 +118,12 @@ class TestAnAnswer:
 
     def test_of_no_use_is_final(self) -> None:
         dispatcher = dispatcher_of()
-        ticket = ask(dispatcher, fetch())
+        reader = ask(dispatcher, fetch())
         send = sent(dispatcher)
         dispatcher.answered(send, None, START, at(0.2))
         error = MalformedAnswer("no candles")
-        assert dispatcher.failed(send, error, at(0.2)) == Done(send.fetch, error, [ticket])
-        assert ticket.error is error
+        assert dispatcher.failed(send, error, at(0.2)) == Done(send.fetch, error, [reader])
+        assert reader.error is error
 
 
 class TestTime:
@@ -146,16 +146,16 @@ class TestTime:
 
     def test_too_short_to_be_worth_the_weight_sends_nothing(self) -> None:
         dispatcher = dispatcher_of()
-        ticket = ask(dispatcher, fetch(), 1.0)
+        reader = ask(dispatcher, fetch(), 1.0)
         assert dispatcher.next(at(0.95)) is None
         assert used(dispatcher, 0.95) == 0
-        assert isinstance(dispatcher.gave_up(ticket, at(1.0)), RequestTimeout)
+        assert isinstance(dispatcher.gave_up(reader, at(1.0)), RequestTimeout)
 
 
 class TestAgain:
     def test_after_a_pause_that_grows(self) -> None:
         dispatcher = dispatcher_of()
-        ticket = ask(dispatcher, fetch(), 30.0)
+        reader = ask(dispatcher, fetch(), 30.0)
         resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
         assert 1.2 <= resumed <= 1.4
         assert dispatcher.next(at(1)) == START + resumed
@@ -166,7 +166,7 @@ class TestAgain:
         assert 2.4 <= second <= 2.6
         last = ConnectionFailed("reset again")
         send = sent(dispatcher, second)
-        assert dispatcher.failed(send, last, at(3)) == Done(send.fetch, last, [ticket])
+        assert dispatcher.failed(send, last, at(3)) == Done(send.fetch, last, [reader])
         assert dispatcher.next(at(60)) is None
 
     def test_less_often_where_no_reader_waits(self) -> None:
@@ -195,9 +195,9 @@ class TestAgain:
 
     def test_only_for_those_who_still_want_it(self) -> None:
         dispatcher = dispatcher_of()
-        ticket = ask(dispatcher, fetch())
+        reader = ask(dispatcher, fetch())
         resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
-        dispatcher.withdraw(ticket)
+        dispatcher.withdraw(reader)
         assert dispatcher.next(at(resumed)) is None
         assert len(dispatcher) == 0
 
@@ -221,12 +221,12 @@ class TestAgain:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch("A", Cause.WARM_UP))
         send = sent(dispatcher)
-        ticket = ask(dispatcher, fetch("A"))
+        reader = ask(dispatcher, fetch("A"))
         resumed = again(dispatcher.failed(send, ExchangeFailure("503"), at(1)))
         dispatcher.submit(fetch("B", Cause.REPAIR))
         send = sent(dispatcher, resumed)
         assert (send.fetch.key.symbol, send.fetch.cause) == ("A", Cause.READ)
-        assert dispatcher.done(send, "rows", at(2)).tickets == [ticket]
+        assert dispatcher.done(send, "rows", at(2)).readers == [reader]
 
     def test_is_dropped_with_the_stream_that_it_was_to_complete(self) -> None:
         dispatcher, link = dispatcher_of(), Link(1, "market", 0.0)
@@ -241,10 +241,10 @@ class TestAgain:
         dispatcher, link = dispatcher_of(), Link(1, "market", 0.0)
         dispatcher.submit(fetch(cause=cause, link=link))
         send = sent(dispatcher)
-        ticket = ask(dispatcher, fetch())
+        reader = ask(dispatcher, fetch())
         resumed = again(dispatcher.failed(send, ExchangeFailure("503"), at(1)))
         link.up = False
-        assert dispatcher.done(sent(dispatcher, resumed), "rows", at(2)).tickets == [ticket]
+        assert dispatcher.done(sent(dispatcher, resumed), "rows", at(2)).readers == [reader]
 
     def test_waits_for_the_budget_and_begins_anew_where_that_takes_long(self) -> None:
         dispatcher = dispatcher_of(100)
@@ -254,7 +254,7 @@ class TestAgain:
         assert free == START + 61
         send = sent(dispatcher, 61)
         assert send.timeout == TIMEOUT
-        assert isinstance(dispatcher.failed(send, ExchangeFailure("503"), at(62)), Again)
+        assert isinstance(dispatcher.failed(send, ExchangeFailure("503"), at(62)), Retry)
 
 
 class TestToldToWait:
@@ -268,11 +268,11 @@ class TestToldToWait:
 
     def test_a_reader_who_will_have_given_up_learns_it_at_once(self) -> None:
         dispatcher = dispatcher_of()
-        ticket = ask(dispatcher, fetch(), 5.0)
+        reader = ask(dispatcher, fetch(), 5.0)
         error = RateLimited("429", retry_at=WALL + 31)
         send = sent(dispatcher)
-        assert dispatcher.failed(send, error, at(1)) == Done(send.fetch, error, [ticket])
-        with pytest.raises(RateLimited, match="told this address to wait") as caught:
+        assert dispatcher.failed(send, error, at(1)) == Done(send.fetch, error, [reader])
+        with pytest.raises(RateLimited, match="has rate-limited this address") as caught:
             ask(dispatcher, fetch(), 5.0, 2.0)
         assert caught.value.retry_at == pytest.approx(WALL + 31)
 
@@ -287,20 +287,20 @@ class TestToldToWait:
 class TestGivingUp:
     def test_what_is_under_way_for_too_long_is_a_timeout(self) -> None:
         dispatcher = dispatcher_of()
-        ticket = ask(dispatcher, fetch(), 3.0)
+        reader = ask(dispatcher, fetch(), 3.0)
         send = sent(dispatcher)
-        error = dispatcher.gave_up(ticket, at(3))
+        error = dispatcher.gave_up(reader, at(3))
         assert isinstance(error, RequestTimeout)
         assert "within 3 s" in str(error)
-        assert dispatcher.done(send, "rows", at(4)).tickets == []
-        assert not ticket.settled
+        assert dispatcher.done(send, "rows", at(4)).readers == []
+        assert not reader.settled
 
     def test_what_the_budget_held_up_is_no_timeout(self) -> None:
         dispatcher = dispatcher_of(100)
-        tickets = [ask(dispatcher, fetch(symbol, weight=50), 3.0) for symbol in "AB"]
+        readers = [ask(dispatcher, fetch(symbol, weight=50), 3.0) for symbol in "AB"]
         sent(dispatcher)
         assert isinstance(dispatcher.next(at()), float)
-        error = dispatcher.gave_up(tickets[1], at(3))
+        error = dispatcher.gave_up(readers[1], at(3))
         assert isinstance(error, RateLimited)
         assert "budget" in str(error)
         assert error.retry_at == pytest.approx(WALL + 60)
@@ -309,28 +309,28 @@ class TestGivingUp:
     def test_what_became_free_at_the_last_moment_was_held_up_too(self) -> None:
         dispatcher = dispatcher_of(100)
         budget_of(dispatcher).spend(fetch("X", weight=80).request, at(-57), Cause.READ)
-        ticket = ask(dispatcher, fetch(weight=40), 3.0)
+        reader = ask(dispatcher, fetch(weight=40), 3.0)
         assert dispatcher.next(at()) == START + 3
-        assert isinstance(dispatcher.gave_up(ticket, at(3)), RateLimited)
+        assert isinstance(dispatcher.gave_up(reader, at(3)), RateLimited)
 
     def test_what_nobody_had_a_hand_free_for_is_a_timeout(self) -> None:
         dispatcher = dispatcher_of()
-        tickets = [ask(dispatcher, fetch(symbol), 3.0) for symbol in "AB"]
+        readers = [ask(dispatcher, fetch(symbol), 3.0) for symbol in "AB"]
         sent(dispatcher)
-        assert isinstance(dispatcher.gave_up(tickets[1], at(3)), RequestTimeout)
+        assert isinstance(dispatcher.gave_up(readers[1], at(3)), RequestTimeout)
 
     def test_the_last_failure_is_its_cause(self) -> None:
         dispatcher = dispatcher_of()
-        ticket = ask(dispatcher, fetch(), 1.5)
+        reader = ask(dispatcher, fetch(), 1.5)
         failure = ExchangeFailure("503")
         dispatcher.failed(sent(dispatcher), failure, at(1))
-        assert dispatcher.gave_up(ticket, at(1.5)).__cause__ is failure
+        assert dispatcher.gave_up(reader, at(1.5)).__cause__ is failure
 
     def test_others_still_get_the_answer(self) -> None:
         dispatcher = dispatcher_of()
         first, second = ask(dispatcher, fetch(), 1.0), ask(dispatcher, fetch(), 5.0)
         dispatcher.gave_up(first, at(1))
-        assert dispatcher.done(sent(dispatcher, 1), "rows", at(2)).tickets == [second]
+        assert dispatcher.done(sent(dispatcher, 1), "rows", at(2)).readers == [second]
 
     def test_what_could_not_be_sent_in_time_is_refused_at_once(self) -> None:
         dispatcher = dispatcher_of(100)
@@ -376,11 +376,11 @@ class TestWhatAFailureCosts:
 class TestTheEnd:
     def test_waiting_readers_are_released_and_nothing_is_sent(self) -> None:
         dispatcher = dispatcher_of()
-        tickets = [ask(dispatcher, fetch(symbol)) for symbol in "ABC"]
+        readers = [ask(dispatcher, fetch(symbol)) for symbol in "ABC"]
         send = sent(dispatcher)
         again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(0.1)))
-        assert set(dispatcher.close()) == set(tickets)
-        assert all(isinstance(ticket.error, NotRunning) for ticket in tickets)
+        assert set(dispatcher.close()) == set(readers)
+        assert all(isinstance(reader.error, NotRunning) for reader in readers)
         assert dispatcher.next(at(10)) is None
         late = ExchangeFailure("503")
         assert dispatcher.failed(send, late, at(1)) == Done(send.fetch, late, [])
@@ -408,18 +408,18 @@ class TestTheEnd:
 def test_whatever_happens_every_reader_and_the_engine_get_their_answer(seed: int) -> None:
     rng = random.Random(seed)
     dispatcher = dispatcher_of(rng.choice([60, 2_400]))
-    waiting: dict[Ticket, float] = {}
+    waiting: dict[PendingRead, float] = {}
     under_way: list[Send] = []
     owed: set[str] = set()
     now = 0.0
 
-    def settle(outcome: Done | Again) -> None:
-        if isinstance(outcome, Again):
+    def settle(outcome: Done | Retry) -> None:
+        if isinstance(outcome, Retry):
             return
         owed.discard(outcome.fetch.key.symbol)
-        for ticket in outcome.tickets:
-            assert ticket.settled
-            del waiting[ticket]
+        for reader in outcome.readers:
+            assert reader.settled
+            del waiting[reader]
 
     def deliver(send: Send) -> None:
         kind = rng.randrange(5)
@@ -447,18 +447,18 @@ def test_whatever_happens_every_reader_and_the_engine_get_their_answer(seed: int
             under_way.append(found)
         elif under_way:
             deliver(under_way.pop(rng.randrange(len(under_way))))
-        for ticket in [ticket for ticket, until in waiting.items() if until <= now]:
-            assert isinstance(dispatcher.gave_up(ticket, at(now)), (RateLimited, RequestTimeout))
-            del waiting[ticket]
+        for reader in [reader for reader, until in waiting.items() if until <= now]:
+            assert isinstance(dispatcher.gave_up(reader, at(now)), (RateLimited, RequestTimeout))
+            del waiting[reader]
     for _ in range(2_000):
         if not len(dispatcher):
             break
         while isinstance(found := dispatcher.next(at(now)), Send):
             under_way.append(found)
         now = max(now, found - START) if isinstance(found, float) else now
-        for ticket in [ticket for ticket, until in waiting.items() if until <= now]:
-            dispatcher.gave_up(ticket, at(now))
-            del waiting[ticket]
+        for reader in [reader for reader, until in waiting.items() if until <= now]:
+            dispatcher.gave_up(reader, at(now))
+            del waiting[reader]
         while under_way:
             send = under_way.pop()
             dispatcher.answered(send, None, START + now, at(now))

@@ -122,7 +122,7 @@ def test_a_job_that_two_pay_for_costs_no_other_its_place_in_line() -> None:
     queue.add(fetch("REPAIR", Cause.READ))
     job, made = queue.add(fetch("READ", Cause.REPAIR))
     assert not made
-    assert job.payer is Cause.REPAIR
+    assert job.charged_to is Cause.REPAIR
     assert popped(queue) == ["READ", "REPAIR"]
 
 
@@ -208,7 +208,7 @@ def test_a_job_that_has_to_wait_after_all_goes_back_in_line_once() -> None:
     queue.add(fetch("a", Cause.READ))
     job = queue.pop(NOW)
     assert isinstance(job, Job)
-    queue.again(job)
+    queue.requeue(job)
     assert queue.pop(NOW) is job
     assert queue.pop(NOW) is None
     queue.done(job)
@@ -251,7 +251,7 @@ def test_whatever_happens_each_job_that_is_wanted_goes_once(seed: int) -> None:
         elif running and change == "done":
             queue.done(running.pop())
         elif running and change == "again":
-            queue.again(running[-1])
+            queue.requeue(running[-1])
             wanted.add(id(running.pop()))
         elif change == "cancel" and (waiting := [job for job in queue._jobs.values() if not job.running]):
             queue.cancel(waiting[0])
@@ -270,6 +270,6 @@ def test_what_joined_a_job_under_way_is_not_given_up_with_the_stream_of_before()
     assert queue.pop(NOW) is job
     assert queue.add(fetch(cause=Cause.REPAIR, link=now)) == (job, False)
     before.up = False
-    queue.again(job)
+    queue.requeue(job)
     assert queue.pop(NOW) is job
     assert job.fetch.link is now

@@ -16,14 +16,13 @@ from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
-from ats_sync.engine.moment import Moment
+from ats_sync.engine.moment import Moment, moment
 from ats_sync.engine.stream_session import StreamSession
 from ats_sync.engine.turn import take_turn
 from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.feeds import Key
 from ats_sync.reads.reads import Reads
 from ats_sync.runtime.counters import Counters
-from ats_sync.runtime.courier import moment
 from ats_sync.runtime.runtime import COUNT_EVERY
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of

@@ -1,4 +1,4 @@
-"""The request threads on virtual time: the library's dispatcher and courier, and a network to the virtual exchange."""
+"""The request threads on virtual time: the library's dispatcher and executor, and a network to the virtual exchange."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from requests.structures import CaseInsensitiveDict
 
 from ats_sync.engine.budget import Usage
 from ats_sync.engine.dispatch import Dispatcher, Done, Send
-from ats_sync.engine.jobs import Fetch, JobQueue, Ticket
+from ats_sync.engine.jobs import Fetch, JobQueue, PendingRead
+from ats_sync.engine.moment import moment
 from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
-from ats_sync.runtime.courier import Courier, moment
+from ats_sync.runtime.executor import RequestExecutor
 from ats_sync.transport.rest import Answer, classify
 from ats_sync.venue.endpoints import Bucket, Host
 
@@ -30,7 +31,7 @@ class VirtualRequests:
         self._dispatcher = Dispatcher(
             process.config, process.budget, process.clock.to_wall, random.Random(process.rng.random())
         )
-        self._courier = Courier(process.config, process.clock, process.store, process.budget, process.counters)
+        self._executor = RequestExecutor(process.config, process.clock, process.store, process.budget, process.counters)
         self._timer = 0
         self._number = 0
 
@@ -45,31 +46,31 @@ class VirtualRequests:
     def submit(self, fetch: Fetch) -> None:
         with self._lock:
             self._dispatcher.submit(fetch)
-        self._staff()
+        self._ensure_worker()
 
     def ask(self, fetch: Fetch, timeout: float) -> Any:
         """The reader's thread waits while everything else goes on."""
         process, line = self._process, self._process.line
         with self._lock:
-            ticket = self._dispatcher.ask(fetch, process.clock.now() + timeout, moment(process.clock))
-        self._staff()
-        line.run_until(line.now + int(timeout * 1000), lambda: ticket.settled and not process.stopped)
+            reader = self._dispatcher.ask(fetch, process.clock.now() + timeout, moment(process.clock))
+        self._ensure_worker()
+        line.run_until(line.now + int(timeout * 1000), lambda: reader.settled and not process.stopped)
         line.run_until(line.now + 600_000, lambda: not process.stopped)
-        return self._result(ticket)
+        return self._result(reader)
 
-    def _result(self, ticket: Ticket) -> Any:
-        if not ticket.settled:
+    def _result(self, reader: PendingRead) -> Any:
+        if not reader.settled:
             with self._lock:
-                raise self._dispatcher.gave_up(ticket, moment(self._process.clock))
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.value
+                raise self._dispatcher.gave_up(reader, moment(self._process.clock))
+        if reader.error is not None:
+            raise reader.error
+        return reader.value
 
     def candles(self, count: int, lacking: int) -> None:
         with self._lock:
             self._process.budget.candles(count, lacking)
         if len(self._dispatcher):
-            self._staff()
+            self._ensure_worker()
 
     def usage(self, bucket: Bucket) -> Usage:
         with self._lock:
@@ -77,7 +78,7 @@ class VirtualRequests:
 
     # --- the threads ----------------------------------------------------------------------------------------
 
-    def _staff(self) -> None:
+    def _ensure_worker(self) -> None:
         self._process.line.after(0, lambda: self._process.do("rest", self._send_all))
 
     def _send_all(self) -> None:
@@ -92,16 +93,16 @@ class VirtualRequests:
                 at = process.clocks.moment_of(found)
                 if self._timer <= process.line.now or at < self._timer:
                     self._timer = at
-                    process.line.at(at, self._staff)
+                    process.line.at(at, self._ensure_worker)
                 return
             self._number += 1
-            self._courier.sending(found)
+            self._executor.sending(found)
             self._get(f"rest-{self._number}", found)
 
     def _delivered(self, send: Send, outcome: Answer | AtsSyncError) -> None:
         """What a request thread does with what the network has delivered."""
         process = self._process
-        done = self._courier.delivered(self._dispatcher, send, outcome)
+        done = self._executor.delivered(self._dispatcher, send, outcome)
         if isinstance(outcome, RateLimited):
             self._told_to_wait(send.fetch.request.host)
         if isinstance(done, Done):
@@ -109,7 +110,7 @@ class VirtualRequests:
                 raise done.error  # a fault of ours, which a request thread survives
             process.post(lambda engine, at: engine.fetched(done.fetch, done.error, at))
             process._look()
-        self._staff()
+        self._ensure_worker()
 
     def _told_to_wait(self, host: Host) -> None:
         process = self._process

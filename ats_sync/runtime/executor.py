@@ -1,16 +1,15 @@
-"""Carrying out what a dispatcher hands out: one request, and the merge of its answer."""
+"""Executes one request of a dispatcher: sends it, and merges its answer into the store."""
 
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
-from ..engine.dispatch import Again, Dispatcher, Done, Send
-from ..engine.moment import Moment
+from ..engine.dispatch import Dispatcher, Done, Retry, Send
+from ..engine.moment import moment
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
 from ..feeds import Kind
 from ..logs import RateLimitedLogger
@@ -22,14 +21,8 @@ from .counters import Counters
 log = RateLimitedLogger(logging.getLogger(__name__))
 
 
-def moment(clock: Clock) -> Moment:
-    """Now, as the engine is told it."""
-    return Moment(clock.now(), clock.exchange_ms(), clock.proven(), math.ceil(clock.uncertainty() * 1000))
-
-
-class Courier:
-    """Carries out one request at a time on whichever thread calls. Shared by all of them; the budget's lock guards the
-    dispatchers."""
+class RequestExecutor:
+    """Executes requests on the calling threads, which share it; the budget's lock guards the dispatchers."""
 
     def __init__(self, config: Config, clock: Clock, store: MarketStore, budget: Budget, counters: Counters) -> None:
         self._config = config
@@ -39,8 +32,8 @@ class Courier:
         self._counters = counters
         self._lock = budget.shared()
 
-    def carry(self, client: RestClient, dispatcher: Dispatcher, send: Send) -> Done | Again:
-        """Send, wait for the answer, merge it, and say what follows."""
+    def execute(self, client: RestClient, dispatcher: Dispatcher, send: Send) -> Done | Retry:
+        """Send a request, wait for its answer and merge it; return what the dispatcher decides."""
         request = send.fetch.request
         self.sending(send)
         outcome: Answer | AtsSyncError
@@ -54,33 +47,35 @@ class Courier:
         except AtsSyncError as error:
             outcome = error
         except Exception as failure:
-            log.exception("request", "a request failed in an unforeseen way: %s", request)
+            log.exception("request", "a request failed unexpectedly: %s", request)
             outcome = RequestError(f"{request.path}: {failure!r}")
             outcome.__cause__ = failure
         except BaseException:
-            # Ctrl-C on the thread of a caller: it may have been sent.
+            # Ctrl-C on a caller's thread: the request may have been sent.
             with self._lock:
                 dispatcher.failed(send, RequestTimeout(f"{request.path}: interrupted"), moment(self._clock))
             raise
         return self.delivered(dispatcher, send, outcome)
 
     def sending(self, send: Send) -> None:
-        """Note that it is sent now."""
+        """Note that a request is being sent."""
         send.lead = self._clock.lead()
         self._counters.request(send.fetch.cause)
 
-    def delivered(self, dispatcher: Dispatcher, send: Send, outcome: Answer | AtsSyncError) -> Done | Again:
-        """Take in what the network delivered, and say what follows."""
+    def delivered(self, dispatcher: Dispatcher, send: Send, outcome: Answer | AtsSyncError) -> Done | Retry:
+        """Merge the outcome of a request; return what the dispatcher decides."""
         fetch, error = send.fetch, outcome
         if isinstance(outcome, RateLimited):
-            log.warning("rate limited", "%s; nothing is sent to the %s host before", outcome, fetch.request.host.value)
+            log.warning(
+                "rate limited", "%s; nothing is sent to the %s host until then", outcome, fetch.request.host.value
+            )
         elif isinstance(outcome, Answer):
             try:
                 value = self._merge(dispatcher, send, outcome)
             except AtsSyncError as failure:
                 error = failure
             except Exception as failure:
-                log.exception("answer", "an answer could not be taken in: %s", fetch.request)
+                log.exception("answer", "an answer could not be merged: %s", fetch.request)
                 error = RequestError(f"{fetch.request.path}: {failure!r}")
                 error.__cause__ = failure
             else:
@@ -96,7 +91,7 @@ class Courier:
         with self._lock:
             dispatcher.answered(send, _used_weight(answer), answer.sent_at, moment(clock))
             if dispatcher.closed:
-                # A stopped manager's thread that wakes up late must not touch the store any more.
+                # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
         value = absorb(
             self._store,
