@@ -55,6 +55,7 @@ TEST = [
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "codespell>=2.3",
+    "coverage>=7.6",
     "types-requests",
     "types-cachetools",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -106,6 +107,14 @@ def test_imports_point_down() -> None:
 def test_every_part_has_its_layer() -> None:
     for path in LIBRARY_MODULES:
         layer_of(part_of(name_of(path)))
+
+
+def test_the_page_on_the_architecture_names_the_same_layers() -> None:
+    page = (ROOT / ".github" / "ARCHITECTURE.md").read_text("utf-8")
+    table = page.split("\n## Layers\n")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = [frozenset(re.findall(r"`(\w+)`", cell)) for cell in first_cells]
+    assert named == [frozenset(part or "ats_sync" for part in layer) for layer in LAYERS]
 
 
 def test_the_engine_does_not_know_the_transport() -> None:
