@@ -13,9 +13,12 @@ from collections.abc import Iterable
 from ..config import Config
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import CANDLES, FEEDS, STREAM_ONLY, Cause, Feed, Key, Kind
+from ..store.book import BookSeries
+from ..store.depth import DepthBook
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.notices import Event, Notice
+from ..store.order import LAGS_AT_MOST
 from ..venue.endpoints import UNKNOWN_SYMBOL
 from .agenda import Agenda
 from .depths import DepthCare
@@ -291,6 +294,8 @@ class Upkeep:
             if depth is None or depth.suspended:
                 return
             if on_link and link is not None:
+                if not depth.standing().doubt and self._may_lack(state, depth, at):
+                    return
                 depth.go_live(link)
             if not depth.live():
                 if state.link is not None:
@@ -299,6 +304,13 @@ class Upkeep:
                     self._agenda.schedule(state, at.steady + pause, state.mending)
                 return
             state.live_once = True
+        elif key.kind is Kind.BOOK:
+            book = self._store.books.get(key.symbol)
+            if book is not None and on_link and link is not None:
+                if self._may_lack(state, book, at):
+                    return
+                book.go_live(link)
+                state.live_once = True
         elif on_link:
             state.live_once = True
         if state.link is not None and not on_link and key.kind in PER_SYMBOL:
@@ -316,6 +328,18 @@ class Upkeep:
             pause = state.feed.poll * (self._rng.uniform(0.3, 1.0) if first else 1.0)
             pause = min(pause, self._still_fresh_for(state, at))
             self._agenda.schedule(state, at.steady + pause, CAUSE_OF_POLL.get(key.kind, Cause.POLL))
+
+    def _may_lack(self, state: State, book: BookSeries | DepthBook, at: Moment) -> bool:
+        """Whether a book whose stream says nothing may lack what happened before its subscription. It is then asked for
+        again when an answer shows that by its own age, whatever replica it is from."""
+        if book.standing().link is state.link or book.shown_until() >= state.subscribed:
+            return False
+        state.attempts += 1
+        pause = self._agenda.back_off(state, None)
+        if state.attempts > 1 or state.key.kind is not Kind.DEPTH:  # whose first was asked for at its subscription
+            pause = max(pause, (state.subscribed + LAGS_AT_MOST + at.uncertain - at.exchange) / 1000.0)
+        self._agenda.schedule(state, at.steady + pause, state.mending)
+        return True
 
     def _still_fresh_for(self, state: State, at: Moment) -> float:
         """How long (seconds) what was just merged counts as fresh, less a tenth of its bound; 1 at least.

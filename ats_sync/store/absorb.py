@@ -68,13 +68,13 @@ def _absorb(
         book = book_snapshot(body)
         held = store.books.get(key.symbol)
         if held is not None and limit >= STREAMED_LEVELS:
-            held.merge_rest(book, link)
+            held.merge_rest(book, asked=asked)
         return book
     if key.kind is Kind.DEPTH:
         snapshot = book_snapshot(body)
         depth = store.depths.get(key.symbol)
         if depth is not None and limit:
-            depth.merge_rest(snapshot, link, limit)
+            depth.merge_rest(snapshot, link, limit, asked=asked)
         return snapshot
     if key.kind is Kind.OPEN_INTEREST:
         rows = rest_open_interest(body)

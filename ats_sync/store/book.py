@@ -12,7 +12,7 @@ from ..venue.books import Book, Level, partial_book
 from ..venue.diffs import scan_diff_time
 from ..venue.payload import DecodeError
 from .link import Link
-from .order import counts_anew
+from .order import counts_anew, shown_until
 
 STREAMED_LEVELS = 20
 
@@ -42,7 +42,7 @@ class FloatCache:
 
 class BookStanding(NamedTuple):
     link: Link | None
-    """The connection that delivered (or confirmed) the newest state."""
+    """The connection that delivered the newest state, or on which the next one will be delivered."""
     suspected: str
     event: int
     """Exchange time (ms) of the newest state, 0 where there is none."""
@@ -51,7 +51,8 @@ class BookStanding(NamedTuple):
 class BookSeries:
     """The newest partial book of a symbol.
 
-    Of two states the greater update id wins, unless the exchange counts again (:mod:`~ats_sync.store.order`).
+    Of two states the greater update id wins, unless the exchange counts again (:mod:`~ats_sync.store.order`). A frame
+    makes it live on its connection; after an answer of REST the engine decides, by :meth:`shown_until`.
     """
 
     def __init__(self, symbol: str) -> None:
@@ -66,6 +67,7 @@ class BookSeries:
         self._link: Link | None = None
         self._update_id = -1
         self._event = 0
+        self._shown_until = 0
         self._frame: bytes | None = None
         self._book: Book | None = None
         self._floats = FloatCache()
@@ -91,29 +93,40 @@ class BookSeries:
         self.out_of_order += 1
         return counts_anew(scan_diff_time(frame), self._event)
 
-    def merge_rest(self, book: Book, link: Link | None) -> None:
-        """Take a REST answer; ``link`` is the living subscription that was there before it was asked, if any."""
+    def merge_rest(self, book: Book, *, asked: int) -> None:
+        """Take a REST answer that was asked for at exchange time ``asked`` (ms)."""
         with self._lock:
-            if book.update_id >= self._update_id or counts_anew(book.transaction_time, self._event):
+            if book.update_id >= self._update_id or self._is_newer(book, asked):
                 self._update_id = book.update_id
                 self._event = book.time
                 self._frame = None
                 self._book = book
-                if link is not None:
-                    self._link = link
-                    self.suspected = ""
+                self._shown_until = max(self._shown_until, shown_until(asked, book.time))
             elif book.transaction_time > self._event:
                 # A lower id of a later time: which of them is true shows in a moment, nothing is until then.
                 self.suspected = "its update ids contradict those of REST"
                 self._link = None
-            elif link is not None and (self._link is None or not self._link.up):
-                self._link = link
-                self.suspected = ""
+                self._shown_until = 0
+            else:
+                self._shown_until = max(self._shown_until, shown_until(asked))
+
+    def _is_newer(self, book: Book, asked: int) -> bool:
+        """Whether an answer with a lower update id belongs to a new count. The lock is held."""
+        assert self._lock.locked()
+        changed = book.transaction_time
+        return counts_anew(changed, self._event) or (
+            changed > self._event and counts_anew(shown_until(asked), self._event)
+        )
+
+    def shown_until(self) -> int:
+        """The exchange time (ms) by which, as REST has shown, nothing had happened that is newer than what is held."""
+        return self._shown_until
 
     def go_live(self, link: Link) -> None:
-        """``link`` has taken over from the connection that delivered so far, without a gap."""
+        """Whatever changes from now on comes on ``link``, and nothing is missing before it."""
         with self._lock:
             self._link = link
+            self.suspected = ""
 
     def suspect(self, reason: str) -> None:
         """Its stream seems to be dead: memory is not to be trusted until a frame comes or REST answers."""
@@ -157,6 +170,7 @@ class BookSeries:
                 if self._frame is frame:
                     self._frame = None
                     self._link = None
+                    self._shown_until = 0
                     if self._book is not None:
                         self._update_id, self._event = self._book.update_id, self._book.time
                     else:

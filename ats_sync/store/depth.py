@@ -19,7 +19,7 @@ from .book import FloatCache, FloatLevels
 from .chain import Diff, DiffChain
 from .link import Link
 from .notices import Event, Notice
-from .order import counts_anew
+from .order import LAGS_AT_MOST, counts_anew, shown_until
 from .side import Side
 
 SNAPSHOTS = ((100, 500), (1000, 1000))
@@ -29,8 +29,6 @@ REMEMBERED = 300.0
 MOST_QUEUED = 40
 """Events queued before some are applied though nobody reads."""
 APPLIED_AT_ONCE = 20
-LAGS_AT_MOST = 10_000
-"""How far (ms) a replica may be behind."""
 
 
 class DepthStanding(NamedTuple):
@@ -72,6 +70,7 @@ class DepthBook:
         # None while something is missing; else exact at _update_id
         self._sides: tuple[Side, Side] | None = None
         self._behind: Book | None = None  # the first of the snapshots of one id that no event continues
+        self._shown_until = 0
         self._update_id = -1
         self._time = 0
         self._transaction_time = 0
@@ -140,8 +139,8 @@ class DepthBook:
         untold, self._untold = self._untold, False
         return Notice(Event.GAP, self.key) if untold else None
 
-    def merge_rest(self, book: Book, link: Link | None, limit: int) -> None:
-        """Take a REST snapshot of at most ``limit`` levels a side.
+    def merge_rest(self, book: Book, link: Link | None, limit: int, *, asked: int) -> None:
+        """Take a REST snapshot of at most ``limit`` levels a side, asked for at exchange time ``asked`` (ms).
 
         ``link`` is the living subscription there was before it was asked for, if any. One that is too old for
         the first event to continue it is left out.
@@ -158,6 +157,7 @@ class DepthBook:
                     return
                 self._chain.settle_on(book.update_id, book.time)
                 self._offered = link
+                self._shown_until = max(self._shown_until, shown_until(asked))
             else:
                 before = self._brought_up_to_date()
                 # What turned out to be unusable just now was dropped, and may have continued the snapshot.
@@ -166,6 +166,7 @@ class DepthBook:
                     return
                 self._chain.rest_on(book.update_id, book.time)
                 self._offered = None if later else link
+                self._shown_until = max(self._shown_until, shown_until(asked, book.time))
             bids, asks = Side(book.bids, sign=-1, limit=limit), Side(book.asks, sign=1, limit=limit)
             self._sides = bids, asks
             self._update_id, self._time = book.update_id, book.time
@@ -191,6 +192,10 @@ class DepthBook:
             self._behind = book
             return False
         return self._sides is None and book.time > first.time + LAGS_AT_MOST
+
+    def shown_until(self) -> int:
+        """The exchange time (ms) by which, as REST has shown, nothing had happened that the book lacks."""
+        return self._shown_until
 
     def go_live(self, link: Link) -> None:
         """A snapshot that was asked for after ``link`` had subscribed has come: what has changed since comes there."""

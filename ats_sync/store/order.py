@@ -16,3 +16,16 @@ def counts_anew(happened: int, known: int) -> bool:
     """Whether what bears a lower counter and happened at ``happened`` (exchange ms) begins a new count, where all that
     is known of the old one had happened by ``known``."""
     return known > 0 and happened > known + REORDERED_WITHIN
+
+
+LAGS_AT_MOST = 10_000
+"""How far (ms) a replica that answers for REST may be behind."""
+
+
+def shown_until(asked: int, happened: int = 0) -> int:
+    """Return the exchange time (ms) up to which an answer surely shows what had happened.
+
+    It was asked for at ``asked``, and bears the event time ``happened`` itself. An answer is no younger than its
+    request, but it may be older: a replica lags, and of a market at rest nobody can tell from one answer alone.
+    """
+    return max(happened, asked - LAGS_AT_MOST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.depth import DepthBook
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.venue import endpoints
 from ats_sync.venue.books import Book
 
@@ -79,10 +81,13 @@ class Desk:
     def answer_all(self) -> None:
         for _, fetch in self.sent:
             if fetch is self.upkeep.states[KEY].fetching:
-                self.answer(fetch, self.market.rest(fetch.limit))
+                self.answer(fetch, self.rest(fetch.limit))
+
+    def rest(self, limit: int) -> Book:
+        return replace(self.market.rest(limit), time=self.exchange())
 
     def answer(self, fetch: Fetch, book: Book) -> None:
-        self.book.merge_rest(book, fetch.link, fetch.limit)
+        self.book.merge_rest(book, fetch.link, fetch.limit, asked=self.exchange())
         self.upkeep.fetched(fetch, None, self.at())
         self.tick()
 
@@ -124,7 +129,7 @@ def test_a_snapshot_of_the_size_that_is_asked_follows_the_acknowledgement(asked:
     assert desk.requests() == [], "without its stream a snapshot is of no use"
     desk.acknowledge()
     assert desk.requests() == [(Cause.WARM_UP, limit, weight)]
-    desk.answer(desk.upkeep.states[KEY].fetching or pytest.fail("nothing is asked"), desk.market.rest(limit))
+    desk.answer(desk.upkeep.states[KEY].fetching or pytest.fail("nothing is asked"), desk.rest(limit))
     assert desk.book.live()
     desk.run(60, desk.event)
     assert desk.requests() == []
@@ -149,12 +154,26 @@ def test_a_replica_that_stays_behind_is_asked_ever_less_often() -> None:
     desk = Desk()
     old = desk.market.rest(500)
     desk.event(lost=True)
-    desk.market.rest = lambda limit: old  # type: ignore[method-assign]
+    desk.rest = lambda limit: old  # type: ignore[method-assign]
     desk.acknowledge()
     desk.event()
     desk.run(60)
     assert not desk.book.live()
     assert 4 <= len(desk.requests()) <= 9
+
+
+def test_a_book_at_rest_is_live_once_an_answer_shows_what_was_before_its_subscription() -> None:
+    """Answers are older than it, from a replica that lags or because nothing has changed for so long."""
+    desk = Desk()
+    old = desk.rest(500)
+    desk.rest = lambda limit: old  # type: ignore[method-assign]
+    desk.run(1)
+    desk.acknowledge()
+    desk.run(LAGS_AT_MOST / 1000 - STEP)
+    assert not desk.book.live()
+    desk.run(3)
+    assert desk.book.live()
+    assert desk.requests() == [(Cause.WARM_UP, 500, 10)] * 3
 
 
 def test_a_hole_is_repaired_at_once() -> None:
@@ -417,7 +436,7 @@ class TestWitnesses:
     def test_a_snapshot_that_is_ahead_of_the_streams_is_no_evidence(self) -> None:
         desk = live(Desk())
         desk.market.change(2)
-        desk.store.books["BTCUSDT"].merge_rest(desk.market.rest(20), None)
+        desk.store.books["BTCUSDT"].merge_rest(desk.market.rest(20), asked=desk.exchange())
         desk.run(10)
         assert desk.upkeep.remedies.wanted == []
 
@@ -456,7 +475,8 @@ class TestQuality:
     def test_holes_and_audits_count(self) -> None:
         desk = live(Desk())
         light = desk.store.books["BTCUSDT"]
-        light.merge_rest(desk.market.rest(20), desk.link)
+        light.merge_rest(desk.market.rest(20), asked=desk.exchange())
+        light.go_live(desk.link)
         meter = QualityMeter(desk.store)
         meter.sample(desk.at())
         assert meter.judge("BTCUSDT", desk.at()).score == 1.0
@@ -471,7 +491,7 @@ class TestQuality:
 
     def test_a_book_that_is_only_begun_takes_nothing(self) -> None:
         desk = Desk()
-        desk.store.books["BTCUSDT"].merge_rest(desk.market.rest(20), desk.link)
+        desk.store.books["BTCUSDT"].go_live(desk.link)
         assert QualityMeter(desk.store).judge("BTCUSDT", desk.at()).score == 1.0
 
 

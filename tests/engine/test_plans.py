@@ -5,6 +5,7 @@ import pytest
 from ats_sync.engine.first_frames import FIRST_FRAME_WITHIN
 from ats_sync.engine.plans import klines_request, tail_limit
 from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.venue.intervals import MINUTE
 
 from ..venue.samples import MIDNIGHT
@@ -99,6 +100,42 @@ def test_a_book_of_which_no_frame_comes_is_fetched_and_one_that_moves_is_not() -
     assert (fetch.limit, fetch.request.weight) == (20, 2)
     bench.run(120)
     assert len(bench.of(Kind.BOOK)) == 1
+
+
+@pytest.mark.parametrize("lag", [3_000, 0])
+def test_a_book_of_which_no_frame_comes_is_confirmed_where_its_answer_is_older_than_the_subscription(lag: int) -> None:
+    """Such an answer is from a replica that lags, or the book of a market at rest: who can tell?"""
+    bench = Bench([deep("QUIET", 0)])
+    bench.warm()
+    book, quiet = bench.store.books["QUIET"], bench.symbols["QUIET"]
+    whole = quiet.rest_book
+    began = bench.exchange()
+    quiet.rest_book = lambda now: whole(min(now - lag, began))  # type: ignore[method-assign]
+    bench.cut_route("public")
+    begun = bench.seconds
+    assert bench.run(15, until=lambda: bool(book.standing().link and book.standing().link.up))
+    subscribed = bench.engine.upkeep.states[book.key].subscribed
+    assert bench.exchange() >= subscribed + LAGS_AT_MOST
+    assert [fetch.cause for _, fetch in bench.of(Kind.BOOK, since=begun)] == [Cause.REPAIR] * 2
+
+
+def test_an_answer_for_the_subscription_before_makes_no_book_live() -> None:
+    """The connection is the same, but between its subscriptions nothing was delivered."""
+    bench = Bench([deep("QUIET", 0)])
+    bench.warm()
+    book = bench.store.books["QUIET"]
+    state = bench.engine.upkeep.states[book.key]
+    bench.holds = lambda fetch: fetch.key == book.key
+    bench.cut_route("public")
+    assert bench.run(10, until=lambda: bool(bench.held))
+    late, asked = bench.held[0], bench.exchange()
+    book.suspect("silent")
+    assert state.link is not None
+    bench.engine.upkeep.acknowledged(book.key, state.link, bench.at())
+    bench.receive(late, bench.answer(late, asked), asked)
+    assert book.standing()[:2] == (None, "silent")
+    bench.holds = lambda fetch: False
+    assert bench.run(5, until=lambda: book.standing().link is state.link)
 
 
 def test_trades_that_go_on_where_they_had_been_need_no_request() -> None:

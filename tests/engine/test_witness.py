@@ -340,7 +340,9 @@ def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_num
     court.tickers(1_000_000)
     tell(1_000_001)
     court.quotes(10_000_011, quantity=7)
-    depth.merge_rest(book_snapshot(compact(samples.rest_book(10_000_010, event=court.ms()))), public, 1000)
+    depth.merge_rest(
+        book_snapshot(compact(samples.rest_book(10_000_010, event=court.ms()))), public, 1000, asked=court.ms()
+    )
     depth.go_live(public)
     list(court.looks(3.0))
     suspected: list[tuple[float, Key]] = []

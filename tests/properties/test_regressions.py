@@ -393,3 +393,21 @@ def test_event_times_that_cannot_be_prove_no_connection_alive() -> None:
     )  # fmt: skip
     faults = (Lag(15_250, "public", 5_000), Events(5_250, 17_550, "spoil", "币安人生usdt", 1.0))
     run(Schedule(setting=setting, seed=530098, faults=faults))
+
+
+def test_a_book_at_rest_is_not_taken_from_a_replica_that_lags() -> None:
+    """The answer bore a time before its subscription, and of what had changed in between nobody told any more."""
+    setting = Setting(
+        296766, 1_793_807_960_000, ("BTCUSDT", "DOGEUSDT"), ("1m", "15m"), book_ticks=(300, 700),
+        script=((14_420, "halt", "BTCUSDT"),),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=344939, faults=(Rest(1_300, 18_800, "lag", 0.5, 3_000), HalfOpen(8_350))))
+
+
+def test_a_book_whose_ids_contradict_those_of_rest_is_asked_for_until_that_is_settled() -> None:
+    """It was halted, so no frame came to tell which of them was true, and it was never asked for again."""
+    setting = Setting(
+        564201, 1_793_491_143_000, ("BTCUSDT", "币安人生USDT", "DOGEUSDT"), ("1m", "2h"), book_ticks=(1500, 300, 300),
+        script=(*((at, "trade", "DOGEUSDT") for at in (5_800, 18_160)), (19_760, "halt", "BTCUSDT")),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=113327, faults=(Restart(21_600, "BTCUSDT"), Cut(19_150, "public", True))))

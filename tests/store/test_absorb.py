@@ -11,6 +11,7 @@ from ats_sync.store.absorb import absorb
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.notices import Event
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.venue.klines import string_rows
 
 from ..venue import samples
@@ -131,9 +132,12 @@ def test_of_an_old_contract_it_is_a_mistake(store: MarketStore) -> None:
             take(store, key, b"[]", limit=limit)
 
 
-def test_a_book_is_merged_with_the_subscription_it_was_asked_on(store: MarketStore) -> None:
+def test_a_book_is_merged_and_is_not_live_by_that(store: MarketStore) -> None:
     take(store, BOOK, compact(samples.rest_book(5)), limit=20, link=LINK)
-    assert store.books[SYMBOL].standing().link is LINK
+    series = store.books[SYMBOL]
+    assert series.update_id() == 5
+    assert series.shown_until() == ASKED - LAGS_AT_MOST
+    assert series.standing().link is None
 
 
 @pytest.mark.parametrize("limit", [5, 10])

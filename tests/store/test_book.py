@@ -5,6 +5,7 @@ import pytest
 from ats_sync.store import book as book_module
 from ats_sync.store.book import BookSeries
 from ats_sync.store.link import Link
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.venue.books import Book, book_snapshot, partial_book
 from ats_sync.venue.payload import DecodeError
 
@@ -62,44 +63,55 @@ def test_rest_and_stream_meet_in_either_order() -> None:
     here = link()
     series = BookSeries("BTCUSDT")
     series.ingest(samples.book_frame(9), here)
-    series.merge_rest(rest(7), None)
+    series.merge_rest(rest(7), asked=MIDNIGHT)
     assert held(series) == 9
-    assert series.standing().link is here
-    series.merge_rest(rest(11, event=MIDNIGHT + 5), here)
+    series.merge_rest(rest(11, event=MIDNIGHT + 5), asked=MIDNIGHT)
     assert held(series) == 11
-    assert series.standing().event == MIDNIGHT + 5
+    assert series.standing() == (here, "", MIDNIGHT + 5)
     series.ingest(samples.book_frame(10), here)
     assert held(series) == 11
 
 
-def test_an_answer_asked_without_a_subscription_makes_nothing_live() -> None:
+def test_an_answer_alone_makes_nothing_live() -> None:
     series = BookSeries("BTCUSDT")
-    series.merge_rest(rest(7), None)
+    series.merge_rest(rest(7), asked=MIDNIGHT)
     assert series.standing().link is None
     assert held(series) == 7
 
 
-def test_an_answer_with_the_subscription_makes_it_live() -> None:
-    here, series = link(), BookSeries("BTCUSDT")
-    series.merge_rest(rest(7), here)
-    assert series.standing().link is here
-
-
 @pytest.mark.parametrize("update_id", [7, 8])
-def test_a_readers_own_request_does_not_take_the_liveness(update_id: int) -> None:
+def test_nor_does_it_take_the_liveness(update_id: int) -> None:
     here, series = link(), BookSeries("BTCUSDT")
     series.ingest(samples.book_frame(7), here)
-    series.merge_rest(rest(update_id), None)
+    series.merge_rest(rest(update_id), asked=MIDNIGHT)
     assert series.standing().link is here
     assert held(series) == update_id
 
 
-def test_after_a_reconnect_a_quiet_book_is_live_again_with_an_answer() -> None:
-    old, new, series = link(1), link(2), BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(7), old)
-    old.up = False
-    series.merge_rest(rest(7), new)
-    assert series.standing().link is new
+def test_up_to_when_an_answer_shows_that_nothing_is_newer() -> None:
+    series, asked = BookSeries("BTCUSDT"), MIDNIGHT + 60_000
+    assert series.shown_until() == 0
+    series.ingest(samples.book_frame(8), link())
+    series.merge_rest(rest(7, event=MIDNIGHT - 4), asked=asked)
+    assert series.shown_until() == asked - LAGS_AT_MOST
+    series.merge_rest(rest(8), asked=asked + 2_000)
+    assert series.shown_until() == asked + 2_000 - LAGS_AT_MOST
+    series.merge_rest(rest(9, event=asked + 30), asked=asked)
+    assert series.shown_until() == asked + 30
+    series.merge_rest(rest(9, event=MIDNIGHT), asked=asked)
+    assert series.shown_until() == asked + 30
+
+
+def test_an_unusable_frame_leaves_a_book_of_which_nothing_was_shown() -> None:
+    here, series = link(), BookSeries("BTCUSDT")
+    series.ingest(samples.book_frame(7), here)
+    series.read()
+    series.ingest(frame("btcusdt@depth20@100ms", samples.book_data(9) | {"b": [["", "1"]]}), here)
+    series.merge_rest(rest(8), asked=MIDNIGHT + 60_000)
+    assert series.shown_until()
+    with pytest.raises(DecodeError):
+        series.read()
+    assert (held(series), series.shown_until()) == (7, 0)
 
 
 def test_the_last_frames_of_a_replaced_connection_do_not_take_the_book_back() -> None:
@@ -174,14 +186,14 @@ def test_floats_are_those_of_the_book_they_are_asked_for() -> None:
     assert series.floats(one)[0] == bids
 
 
-def test_suspicion_ends_with_a_frame_or_an_answer_on_a_subscription() -> None:
+def test_suspicion_ends_with_a_frame_or_once_it_is_live_again() -> None:
     here, series = link(), BookSeries("BTCUSDT")
     series.ingest(samples.book_frame(7), here)
     series.suspect("silent")
     assert series.standing()[:2] == (None, "silent")
-    series.merge_rest(rest(7), None)
+    series.merge_rest(rest(7), asked=MIDNIGHT)
     assert series.standing()[:2] == (None, "silent")
-    series.merge_rest(rest(7), here)
+    series.go_live(here)
     assert series.standing()[:2] == (here, "")
     series.suspect("silent")
     series.ingest(samples.book_frame(8), here)

@@ -16,6 +16,7 @@ from ats_sync.store.chain import RECENT
 from ats_sync.store.depth import APPLIED_AT_ONCE, MOST_QUEUED, REMEMBERED, DepthBook
 from ats_sync.store.link import Link
 from ats_sync.store.notices import Event, Notice
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.venue.books import Book, book_snapshot
 from ats_sync.venue.payload import DecodeError
 
@@ -35,7 +36,7 @@ def begun(update_id: int = 100, *, limit: int = 500, on: Link | None = None) -> 
     """A live book as of ``update_id``."""
     book, source = DepthBook("BTCUSDT"), on or link()
     book.asked(100, 0.0)
-    book.merge_rest(snapshot(update_id, BIDS, ASKS), source, limit)
+    book.merge_rest(snapshot(update_id, BIDS, ASKS), source, limit, asked=BEGAN)
     book.go_live(source)
     assert book.live()
     return book, source
@@ -64,14 +65,14 @@ class TestTheRules:
             book.ingest(diff(last, previous, bids=[("99.9", str(last))]), source)
         assert book.read(20) is None
         assert book.standing().doubt
-        book.merge_rest(snapshot(97, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(97, BIDS, ASKS), None, 500, asked=BEGAN)
         assert shown(book).bids[0] == ("99.9", "110")
         assert book.live()
 
     def test_a_snapshot_at_the_very_id_of_an_event(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
         book.ingest(diff(100, 90, bids=[("99.9", "55")]), source)
-        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500, asked=BEGAN)
         assert shown(book).bids[0] == ("99.9", "1")
         assert book.ingest(diff(105, 100, bids=[("99.9", "56")]), source) is None
         assert shown(book).bids[0] == ("99.9", "56")
@@ -86,11 +87,11 @@ class TestTheRules:
     def test_a_snapshot_older_than_the_first_event_is_left_out(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
         book.ingest(diff(110, 105), source)
-        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
         book.go_live(source)
         assert book.read(20) is None
         assert not book.live()
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
         assert shown(book).update_id == 110
 
     def test_a_hole(self) -> None:
@@ -100,9 +101,9 @@ class TestTheRules:
         assert book.read(20) is None
         assert book.holes == 1
         assert book.ingest(diff(140, 130, bids=[("99.9", "9")]), source) is None
-        book.merge_rest(snapshot(115, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(115, BIDS, ASKS), None, 500, asked=BEGAN)
         assert book.read(20) is None, "the snapshot is from before the hole"
-        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500, asked=BEGAN)
         assert (shown(book).update_id, shown(book).bids[0]) == (140, ("99.9", "9"))
         assert book.live()
 
@@ -122,7 +123,7 @@ class TestTheRules:
     def test_what_was_left_out_is_told_by_a_snapshot(self) -> None:
         book, source = begun(100)
         book.ingest(diff(110, 100), source)
-        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500, asked=BEGAN)
         assert book.ingest(diff(130, 120, bids=[("99.9", "3")]), source) is None
         assert shown(book).bids[0] == ("99.9", "3")
         assert book.holes == 1
@@ -131,14 +132,14 @@ class TestTheRules:
         book, source = begun(100)
         book.ingest(diff(110, 100), source)
         assert book.ingest(diff(20, 10, event=BEGAN + 9_000), source) == GAP
-        book.merge_rest(snapshot(15, BIDS, ASKS, event=BEGAN + 9_001), None, 500)
+        book.merge_rest(snapshot(15, BIDS, ASKS, event=BEGAN + 9_001), None, 500, asked=BEGAN + 9_001)
         assert shown(book).update_id == 20
 
     def test_ids_that_run_backwards_on_another_connection(self) -> None:
         book, source = begun(100)
         source.up = False
         assert book.ingest(diff(20, 10, event=BEGAN + 60_000), link(2)) == GAP
-        book.merge_rest(snapshot(15, BIDS, ASKS, event=BEGAN + 60_001), None, 500)
+        book.merge_rest(snapshot(15, BIDS, ASKS, event=BEGAN + 60_001), None, 500, asked=BEGAN + 60_001)
         assert shown(book).update_id == 20
 
     def test_prices_are_numbers(self) -> None:
@@ -157,9 +158,9 @@ class TestTheRules:
             book, source = DepthBook("BTCUSDT"), link()
             for event in events[:at]:
                 book.ingest(event, source)
-            book.merge_rest(snapshot(100, BIDS, ASKS), source, 500)
+            book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
             book.go_live(source)
-            book.merge_rest(snapshot(100, BIDS, ASKS), source, 500)
+            book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
             for event in events[at:]:
                 book.ingest(event, source)
             results.append(shown(book))
@@ -185,8 +186,8 @@ class TestAtRest:
     def test_a_snapshot_that_stays_older_than_the_newest_event_is_the_book_at_rest(self) -> None:
         book, source = self.lost()
         for seconds in (1, 3, 6, 11, 12):
-            resting = self.resting(110, BEGAN + seconds * 1000)
-            book.merge_rest(resting, source, 500)
+            now = BEGAN + seconds * 1000
+            book.merge_rest(self.resting(110, now), source, 500, asked=now)
             book.go_live(source)
             assert book.live() is (seconds == 12)
         found = shown(book)
@@ -198,16 +199,27 @@ class TestAtRest:
     def test_a_replica_that_lags_or_moves_on_is_none(self) -> None:
         book, source = self.lost()
         for step in range(40):
-            book.merge_rest(self.resting(80 + step // 2, BEGAN + 1000 * step), source, 500)
+            now = BEGAN + 1000 * step
+            book.merge_rest(self.resting(80 + step // 2, now), source, 500, asked=now)
         assert not book.live()
 
     def test_nor_is_one_after_which_an_event_came(self) -> None:
         book, source = self.lost()
         for step in range(1, 40):
             now = BEGAN + 1000 * step
-            book.merge_rest(self.resting(110, now), source, 500)
+            book.merge_rest(self.resting(110, now), source, 500, asked=now)
             book.ingest(diff(120 + step, 119 + step, event=now + 500), source)
         assert not book.live()
+
+    def test_up_to_when_an_answer_shows_that_nothing_is_newer(self) -> None:
+        book, source = DepthBook("BTCUSDT"), link()
+        asked = BEGAN + 60_000
+        book.merge_rest(self.resting(110, BEGAN + 94), source, 500, asked=asked)
+        assert book.shown_until() == asked - LAGS_AT_MOST
+        book.merge_rest(snapshot(110, BIDS, ASKS, event=asked + 30), source, 500, asked=asked)
+        assert book.shown_until() == asked + 30
+        book.merge_rest(self.resting(110, BEGAN + 94), source, 500, asked=asked + 1_000)
+        assert book.shown_until() == asked + 30
 
 
 class TestRange:
@@ -233,7 +245,7 @@ class TestRange:
 
     def test_each_side_for_itself(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
-        book.merge_rest(snapshot(100, BIDS[:2], ASKS), source, 3)
+        book.merge_rest(snapshot(100, BIDS[:2], ASKS), source, 3, asked=BEGAN)
         book.go_live(source)
         book.ingest(diff(110, 100, bids=[("1.0", "9")]), source)
         assert shown(book, 3).bids[-1] == ("1.0", "9")
@@ -244,7 +256,7 @@ class TestRange:
         book.ingest(diff(110, 100, bids=[("99.9", "0")]), source)
         book.ingest(diff(120, 110, asks=[("100.1", "0")]), source)
         assert book.read(3) is None
-        book.merge_rest(snapshot(110, [("99.8", "2"), ("9.9", "3"), ("9.8", "4")], ASKS), None, 3)
+        book.merge_rest(snapshot(110, [("99.8", "2"), ("9.9", "3"), ("9.8", "4")], ASKS), None, 3, asked=BEGAN)
         assert shown(book, 2).update_id == 120
         assert shown(book, 2).asks == ASKS[1:]
         assert book.live()
@@ -255,7 +267,7 @@ class TestRange:
             book.ingest(diff(last, last - 1 if last > 110 else 100, bids=[("99.9", str(last))]), source)
         newest = shown(book, 3)
         wide = [*BIDS, ("9.8", "4")]
-        book.merge_rest(snapshot(111, wide, [*ASKS, ("1001", "1")]), None, 4)
+        book.merge_rest(snapshot(111, wide, [*ASKS, ("1001", "1")]), None, 4, asked=BEGAN)
         assert shown(book, 4).bids == [*newest.bids, ("9.8", "4")]
         assert shown(book, 4).update_id == newest.update_id
         assert (book.audited, book.mismatches) == (1, 0)
@@ -303,10 +315,10 @@ class TestUnusable:
         assert book.read(20) is None
         assert book.known(20) is before
         assert book.ingest(diff(120, 110, bids=[("99.9", "4")]), source) == GAP
-        book.merge_rest(snapshot(105, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(105, BIDS, ASKS), None, 500, asked=BEGAN)
         assert book.read(20) is None, "the unusable event would have to be applied to it"
         assert book.undecodable == 1
-        book.merge_rest(snapshot(112, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(112, BIDS, ASKS), None, 500, asked=BEGAN)
         assert shown(book).bids[0] == ("99.9", "4")
 
     def test_found_while_nobody_reads(self) -> None:
@@ -323,9 +335,9 @@ class TestUnusable:
         book, source = DepthBook("BTCUSDT"), link()
         book.ingest(diff(110, 100, bids=[("x", "1")]), source)
         book.ingest(diff(120, 110), source)
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
         assert book.read(20) is None
-        book.merge_rest(snapshot(115, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(115, BIDS, ASKS), source, 500, asked=BEGAN)
         assert shown(book).update_id == 120
 
 
@@ -343,9 +355,9 @@ class TestBounds:
         for last in range(1, 3_000):
             book.ingest(diff(last, last - 1), source)
         assert len(book._chain._events) < 1_200
-        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
         assert book.read(20) is None, "the events that continue it are gone"
-        book.merge_rest(snapshot(2_990, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(2_990, BIDS, ASKS), source, 500, asked=BEGAN)
         assert shown(book).update_id == 2_999
 
     def test_a_side_does_not_grow_without_bound(self) -> None:
@@ -376,10 +388,10 @@ class TestBounds:
 class TestConnections:
     def test_a_snapshot_alone_is_live_only_for_its_own_subscription(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
-        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500, asked=BEGAN)
         book.go_live(source)
         assert not book.live()
-        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
         book.go_live(link(2))
         assert not book.live()
         book.go_live(source)
@@ -387,14 +399,14 @@ class TestConnections:
 
     def test_an_event_that_continues_it_makes_it_live(self) -> None:
         book, source = DepthBook("BTCUSDT"), link()
-        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500, asked=BEGAN)
         assert book.ingest(diff(110, 100), source) is None
         assert book.live()
         assert book.standing().link is source
 
     def test_an_answer_to_a_reader_takes_no_liveness_away(self) -> None:
         book, source = begun(100)
-        book.merge_rest(snapshot(105, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(105, BIDS, ASKS), None, 500, asked=BEGAN)
         assert book.live()
         assert book.standing().link is source
 
@@ -420,7 +432,7 @@ class TestConnections:
         book, source = begun(100)
         source.up = False
         again = link(2)
-        book.merge_rest(snapshot(100, BIDS, ASKS), again, 500)
+        book.merge_rest(snapshot(100, BIDS, ASKS), again, 500, asked=BEGAN)
         assert not book.live()
         book.go_live(again)
         assert book.live()
@@ -430,7 +442,7 @@ class TestConnections:
         book.ingest(diff(110, 100), source)
         source.up = False
         again = link(2)
-        book.merge_rest(snapshot(105, BIDS, ASKS), again, 500)
+        book.merge_rest(snapshot(105, BIDS, ASKS), again, 500, asked=BEGAN)
         book.go_live(again)
         assert not book.live()
 
@@ -495,7 +507,7 @@ class TestConnections:
         book.suspect("its stream is silent")
         assert book.standing().suspected == "its stream is silent"
         assert not book.live()
-        book.merge_rest(snapshot(120, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(120, BIDS, ASKS), None, 500, asked=BEGAN)
         assert not book.live()
         book.ingest(diff(130, 110), source)
         assert book.live()
@@ -503,7 +515,7 @@ class TestConnections:
 
     def test_a_snapshot_asked_for_before_the_suspicion_does_not_end_it(self) -> None:
         book, source = begun(100)
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
         book.suspect("its stream is silent")
         book.go_live(source)
         assert not book.live()
@@ -513,12 +525,12 @@ class TestConnections:
         book.suspend("too many holes")
         assert book.standing().suspected == "too many holes"
         assert book.ingest(diff(110, 100), source) is None
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500)
+        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
         book.go_live(source)
         assert book.read(20) is None
         book.resume()
         book.ingest(diff(130, 120), source)
-        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500)
+        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500, asked=BEGAN)
         assert book.live()
         assert shown(book).update_id == 130
 
@@ -528,18 +540,18 @@ class TestAudit:
         book, source = begun(100)
         book.ingest(diff(110, 100, bids=[("99.9", "7")]), source)
         shown(book)
-        book.merge_rest(snapshot(110, [("99.9", "7"), ("99.8", "2.5")], ASKS), source, 500)
+        book.merge_rest(snapshot(110, [("99.9", "7"), ("99.8", "2.5")], ASKS), source, 500, asked=BEGAN)
         assert (book.audited, book.mismatches) == (1, 1)
         assert shown(book).bids == [("99.9", "7"), ("99.8", "2.5")]
 
     def test_only_what_both_know_is_compared(self) -> None:
         book, _ = begun(100, limit=3)
-        book.merge_rest(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), None, 4)
+        book.merge_rest(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), None, 4, asked=BEGAN)
         assert (book.audited, book.mismatches) == (1, 0)
 
     def test_of_different_ids_nothing_is_compared(self) -> None:
         book, _ = begun(100)
-        book.merge_rest(snapshot(105, BIDS[1:], ASKS), None, 500)
+        book.merge_rest(snapshot(105, BIDS[1:], ASKS), None, 500, asked=BEGAN)
         assert (book.audited, book.mismatches) == (0, 0)
 
 
@@ -579,7 +591,7 @@ class TestAgainstANaiveModel:
                 book.ingest(frame, source)
 
         def take_rest(answer: Book) -> None:
-            book.merge_rest(answer, source, size)
+            book.merge_rest(answer, source, size, asked=BEGAN)
             book.go_live(source)
 
         for operation in [*operations, "rest", "event", "read"]:
@@ -597,7 +609,7 @@ class TestAgainstANaiveModel:
                 take_rest(answer)
             elif operation == "late rest":
                 if kept is not None:
-                    book.merge_rest(kept, None, size)
+                    book.merge_rest(kept, None, size, asked=BEGAN)
                 kept = market.rest(size)
             elif operation == "cut":
                 source.up = False
@@ -619,7 +631,7 @@ class TestAgainstANaiveModel:
     def test_every_lost_event_is_noticed(self, seed: int, skipped: int) -> None:
         market, source = Market(seed, 10), link()
         book = DepthBook("BTCUSDT")
-        book.merge_rest(market.rest(40), source, 40)
+        book.merge_rest(market.rest(40), source, 40, asked=BEGAN)
         book.go_live(source)
         market.change(2)
         assert book.ingest(market.event()[1], source) is None
@@ -628,7 +640,7 @@ class TestAgainstANaiveModel:
             market.event()
         market.change(2)
         assert book.ingest(market.event()[1], source) == GAP
-        book.merge_rest(market.rest(40), source, 40)
+        book.merge_rest(market.rest(40), source, 40, asked=BEGAN)
         assert same(shown(book, 20), market.history[market.update_id], 20)
 
 
@@ -643,7 +655,7 @@ class TestThreads:
             last, frame = market.event()
             frames.append(frame)
             ids.append(last)
-        book.merge_rest(answer, source, 60)
+        book.merge_rest(answer, source, 60, asked=BEGAN)
         book.go_live(source)
         wrong: list[int] = []
         done = threading.Event()
@@ -692,7 +704,7 @@ class TestTheRealRecording:
         compared = chained = 0
         for count, (frame, data) in enumerate(of_stream(recording, f"{symbol.lower()}@depth")):
             if count == after:
-                book.merge_rest(snapshots[symbol], source, 1000)
+                book.merge_rest(snapshots[symbol], source, 1000, asked=BEGAN)
                 book.go_live(source)
             assert book.ingest(frame, source) is None
             if count < after:
@@ -716,7 +728,7 @@ class TestTheRealRecording:
         book, source = DepthBook("KEEPUSDT"), link()
         for frame, _ in of_stream(recording, "keepusdt@depth"):
             book.ingest(frame, source)
-        book.merge_rest(snapshots["KEEPUSDT"], None, 1000)
+        book.merge_rest(snapshots["KEEPUSDT"], None, 1000, asked=BEGAN)
         found = shown(book, 1000)
         truth: tuple[dict[float, tuple[str, ...]], dict[float, tuple[str, ...]]] = ({}, {})
         for levels, side in zip((snapshots["KEEPUSDT"].bids, snapshots["KEEPUSDT"].asks), truth, strict=True):

@@ -6,7 +6,7 @@ from ats_sync.store.depth import DepthBook
 from ats_sync.store.klines import ANSWERED_WITHIN, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.notices import Event
-from ats_sync.store.order import REORDERED_WITHIN, counts_anew
+from ats_sync.store.order import LAGS_AT_MOST, REORDERED_WITHIN, counts_anew
 from ats_sync.store.trades import TradeRing
 from ats_sync.store.witness import QuoteBoard
 from ats_sync.venue.books import Book
@@ -53,27 +53,39 @@ def test_a_book_whose_update_ids_restart_is_replaced() -> None:
 
 def test_a_book_is_replaced_by_an_answer_of_a_later_time_and_in_doubt_where_that_is_not_sure() -> None:
     series = BookSeries("BTCUSDT")
-    first, second = book_link(1), book_link(2)
-    series.ingest(book_frame(9_000, MIDNIGHT), first)
-    first.up = False
-    series.merge_rest(rest_book(1_000, MIDNIGHT + 5), second)
+    series.ingest(book_frame(9_000, MIDNIGHT), book_link(1))
+    series.merge_rest(rest_book(1_000, MIDNIGHT + 5), asked=MIDNIGHT + 10_500)
     assert series.standing().suspected
     assert series.standing().link is None
-    series.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), second)  # a replica that lags takes nothing back
+    assert series.shown_until() == 0
+    series.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), asked=MIDNIGHT)  # a replica that lags takes nothing back
     assert series.update_id() == 9_000
-    series.merge_rest(rest_book(1_001, MIDNIGHT + LATER + 4), second)
-    assert (series.update_id(), series.standing().link, series.standing().suspected) == (1_001, second, "")
+    series.merge_rest(rest_book(1_001, MIDNIGHT + LATER + 4), asked=MIDNIGHT)
+    assert (series.update_id(), series.shown_until()) == (1_001, MIDNIGHT + LATER + 4)
+    second = book_link(2)
+    series.go_live(second)
+    assert (series.standing().link, series.standing().suspected) == (second, "")
+
+
+def test_a_book_is_replaced_by_an_answer_that_no_replica_gives_which_lags() -> None:
+    series = BookSeries("BTCUSDT")
+    series.ingest(book_frame(9_000, MIDNIGHT), book_link(1))
+    asked = MIDNIGHT + LAGS_AT_MOST + LATER + 4
+    series.merge_rest(rest_book(8_000, MIDNIGHT), asked=asked)  # of the same time: nothing says that it is newer
+    assert series.update_id() == 9_000
+    series.merge_rest(rest_book(1_000, MIDNIGHT + 5), asked=asked)
+    assert series.update_id() == 1_000
 
 
 def test_a_full_book_whose_update_ids_restart_is_replaced_by_a_snapshot_of_a_later_time() -> None:
     depth, link = DepthBook("BTCUSDT"), book_link(1)
-    depth.merge_rest(rest_book(9_000, MIDNIGHT), link, 1_000)
+    depth.merge_rest(rest_book(9_000, MIDNIGHT), link, 1_000, asked=MIDNIGHT)
     depth.go_live(link)
     depth.suspect("lost")
-    depth.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), book_link(2), 1_000)
+    depth.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), book_link(2), 1_000, asked=MIDNIGHT)
     assert depth.update_id() == 9_000
     second = book_link(2)
-    depth.merge_rest(rest_book(1_000, MIDNIGHT + LATER), second, 1_000)
+    depth.merge_rest(rest_book(1_000, MIDNIGHT + LATER), second, 1_000, asked=MIDNIGHT)
     depth.go_live(second)
     assert (depth.update_id(), depth.live()) == (1_000, True)
 
