@@ -180,7 +180,7 @@ def _judge(
             return FeedState.POLLED, ""
         return FeedState.DEGRADED, "the last poll is too long ago"
     if feed.one_for_all:
-        connection = engine.connections.connections.get(engine.connections.home.get(_stream(key), -1))
+        connection = engine.connections.connections.get(engine.connections.assigned_to.get(_stream(key), -1))
         link = connection.link if connection is not None else None
         doubt = stream_doubt(link, "", exchange, feed.silence or feed.bound or 5.0)
         if not doubt and feed.bound is not None and (age is None or age > feed.bound):

@@ -1,18 +1,23 @@
-"""One connection, and what can be done to it.
+"""One connection: its state, its next message, and the actions on it.
 
-Its life: WAITING (until its back-off is over) → CONNECTING → OPEN → lost → WAITING …
-A stream's on it: pending → sent (in a SUBSCRIBE) → acknowledged, or refused.
+Its phases: WAITING (until its back-off is over) → CONNECTING → OPEN → lost → WAITING …
+The progress of a stream on it: pending → sent (in a SUBSCRIBE) → acknowledged, or refused.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from ..store.link import Link
-from ..venue.endpoints import Route
+from ..venue.endpoints import MESSAGES_PER_SECOND, Route
+from ..venue.subscriptions import names_that_fit
+from .refusals import Refusals
+
+KEPT_FREE_MESSAGES = 3  # a second, for pings and pongs
 
 
 class Phase(str, Enum):
@@ -28,13 +33,13 @@ class Progress(Enum):
     REFUSED = 3
 
     @property
-    def said(self) -> bool:
-        """Whether the exchange may be delivering it."""
+    def may_deliver(self) -> bool:
+        """Return whether the exchange may be delivering the stream."""
         return self in (Progress.SENT, Progress.ACKNOWLEDGED)
 
     @property
-    def again(self) -> Progress:
-        """Where it stands on a connection that has said nothing of it yet."""
+    def on_reconnect(self) -> Progress:
+        """Return the progress on a new connection."""
         return self if self is Progress.REFUSED else Progress.PENDING
 
 
@@ -69,36 +74,75 @@ class Connection:
     phase: Phase
     since: float
     due: float
-    """WAITING: when to connect. CONNECTING: when to give up."""
+    """WAITING: when (steady) to connect. CONNECTING: when to give up."""
     link: Link | None = None
     failures: int = 0
     opened: float = 0.0
-    retire: float = 0.0
-    """When to be replaced."""
+    replace_at: float = 0.0
+    """When (steady) it is replaced, before the exchange closes it for its age."""
     last_error: str = ""
     streams: dict[str, Progress] = field(default_factory=dict)
     requests: dict[int, tuple[tuple[str, ...], float, bool]] = field(default_factory=dict)
     """Unanswered messages by id: names, sent at, whether it subscribes."""
-    leaving: list[str] = field(default_factory=list)
-    """Names to be unsubscribed."""
+    unsubscribing: list[str] = field(default_factory=list)
+    """Streams to unsubscribe from."""
     batches: deque[tuple[tuple[str, ...], bool]] = field(default_factory=deque)
-    """Parts of refused messages, to be sent as they are: names, whether they are subscribed to."""
+    """Halves of refused messages, to be sent as they are: names, whether they are subscribed to."""
     silent_until: float = 0.0
-    """No message is sent before: all of them were refused lately."""
+    """No message is sent before (steady), since many in a row were refused."""
     refused_in_a_row: int = 0
     answered_id: int = 0
-    """The highest id of our messages that was answered."""
+    """The highest id of an answered message."""
     answered: deque[float] = field(default_factory=lambda: deque(maxlen=16))
-    """When the newest answers to our messages came."""
+    """When (steady) the newest answers to our messages arrived."""
     replaces: int | None = None
+    """The number of the connection whose streams it takes over."""
     overlap_until: float | None = None
     overlap_from: float = 0.0
-    """When (exchange time, seconds) the overlap began: what the other one proves later covers the turn."""
+    """When (exchange time, seconds) the overlap began: an old connection alive after it leaves no gap."""
 
     def acknowledged(self) -> bool:
-        """Whether every stream here has been acknowledged, save those that the exchange refuses."""
+        """Return whether every stream here is acknowledged, save those that the exchange refuses."""
         return all(progress in (Progress.ACKNOWLEDGED, Progress.REFUSED) for progress in self.streams.values())
 
     def refused(self) -> Iterator[str]:
         """Yield the streams here that the exchange refuses."""
         return (name for name, progress in self.streams.items() if progress is Progress.REFUSED)
+
+    def queue_halves(self, names: tuple[str, ...], subscribes: bool) -> None:
+        """Send the names of one message in two."""
+        middle = len(names) // 2
+        self.batches += [(names[:middle], subscribes), (names[middle:], subscribes)]
+
+    def next_message(self, refusals: Refusals, now: float) -> tuple[tuple[str, ...], bool]:
+        """Take the names of the next message, none if there is nothing to send, and whether they are subscribed to."""
+        streams = self.streams
+        if self.unsubscribing:
+            names = names_that_fit(self.unsubscribing)
+            del self.unsubscribing[: len(names)]
+            return names, False
+        while self.batches:
+            batch, subscribes = self.batches.popleft()
+            # Meanwhile a name may have been dropped, moved, or added again.
+            if subscribes:
+                batch = tuple(name for name in batch if streams.get(name) is Progress.PENDING)
+            else:
+                batch = tuple(name for name in batch if name not in streams)
+            if batch:
+                return batch, subscribes
+        names = names_that_fit(name for name, progress in streams.items() if progress is Progress.PENDING)
+        if not names and (name := refusals.first_due(self.refused(), now)) is not None:
+            names = (name,)
+        return names, True
+
+    def may_send_at(self, now: float) -> float:
+        """Return from when on (steady) the exchange's message limit allows another message."""
+        allowed = max(1, MESSAGES_PER_SECOND[self.route.value] - KEPT_FREE_MESSAGES)
+        # When a message is handed over says little about when it arrives: a busy thread sends several at once. Its
+        # answer does, so a message counts until a second after that.
+        left = allowed - len(self.requests)
+        if left <= 0:
+            return math.inf
+        recent = [answered for answered in self.answered if answered > now - 1.0]
+        free = now if len(recent) < left else recent[-left] + 1.001
+        return max(free, self.silent_until)

@@ -83,14 +83,14 @@ class Engine(Guarded):
         keys = list(keys)
         self.upkeep.follow(keys, at)
         if self.streams:
-            self.connections.held = self.upkeep.waits_for_clock()
+            self.connections.paused = self.upkeep.waits_for_clock()
             names = []
             for key in keys:
                 name = stream_of(key)
                 if name is not None:
                     self._by_stream[name] = key
                     names.append((name, route_of(key)))
-            self.connections.want(names, at)
+            self.connections.subscribe(names, at)
         self.tick(at)
 
     def unfollow(self, keys: Iterable[Key], at: Moment) -> None:
@@ -102,7 +102,7 @@ class Engine(Guarded):
         for name in names:
             self._by_stream.pop(name, None)
         if self.streams:
-            self.connections.unwant(names, at)
+            self.connections.unsubscribe(names, at)
         self.tick(at)
 
     def _compare_listings(self, found: Findings, at: Moment) -> None:
@@ -123,7 +123,7 @@ class Engine(Guarded):
             if key.symbol in found.gone:
                 self.upkeep.bury(key, "it no longer trades on the exchange")
                 if name is not None:
-                    self.connections.unwant([name], at)
+                    self.connections.unsubscribe([name], at)
         # What comes back may be another contract, even where nothing tells so.
         self._begin_again((found.back | found.renewed) - found.gone, at)
 
@@ -139,7 +139,7 @@ class Engine(Guarded):
         for key in keys if self.streams else ():
             name = stream_of(key)
             if name is not None and not self.connections.resubscribe(name, at):
-                self.connections.want([(name, route_of(key))], at)
+                self.connections.subscribe([(name, route_of(key))], at)
 
     def _ask_for_listings(self, pause: float, at: Moment) -> None:
         if pause <= AT_ONCE:
@@ -184,7 +184,7 @@ class Engine(Guarded):
         if error is None:
             if self._network_failed:
                 self._network_failed = False
-                self.connections.encouraged(at)
+                self.connections.network_recovered(at)
             if fetch.key == CLOCK:
                 self._lateness.clock_confirmed(at)
             elif fetch.key.kind is Kind.LISTINGS:
@@ -265,7 +265,7 @@ class Engine(Guarded):
         by_connection: dict[int, list[tuple[str, Remedy]]] = {}
         for key, remedy in remedies:
             name = stream_of(key)
-            home = self.connections.home.get(name) if name is not None else None
+            home = self.connections.assigned_to.get(name) if name is not None else None
             if name is not None and home is not None:
                 by_connection.setdefault(home, []).append((name, remedy))
         for number, mends in by_connection.items():
@@ -325,8 +325,8 @@ class Engine(Guarded):
         """Pass on what one part found out to the other."""
         assert self.guarded()
         connections, upkeep = self.connections, self.upkeep
-        if connections.held and not upkeep.waits_for_clock():
-            connections.held = False
+        if connections.paused and not upkeep.waits_for_clock():
+            connections.paused = False
             connections.tick(at)
         for name, link in connections.moved:
             key = self._by_stream.get(name)

@@ -501,14 +501,14 @@ def test_what_nobody_asks_for_is_dropped_after_half_an_hour() -> None:
     engine = Engine(Config(), store, rng=random.Random(1))
     engine.follow(store.follow([KEY]), Moment(now, BEGAN))
     engine.demand.asked(KEY, now)
-    assert STREAM in engine.connections.home
+    assert STREAM in engine.connections.assigned_to
     for later in range(60, 1_801, 60):
         engine.tick(Moment(now + later, BEGAN + later * 1000))
     assert "BTCUSDT" in store.depths
     for later in range(1_860, 2_000, 60):
         engine.tick(Moment(now + later, BEGAN + later * 1000))
     assert store.depths == {}
-    assert STREAM not in engine.connections.home
+    assert STREAM not in engine.connections.assigned_to
     assert KEY not in engine.upkeep.states
     assert store.ingest([Market(1, 3).event()[1]], Link(1, "public", 0.0))[0] == []
     assert store.dropped() == {"a stream that is not followed": 1}

@@ -31,10 +31,10 @@ def test_a_stream_is_moved_to_another_connection_of_its_route() -> None:
     wire = wire_of([*names(300), *names(1, Route.PUBLIC, "b")])
     settle(wire)
     wire.live.clear()
-    before = wire.connections.home["s1@x"]
+    before = wire.connections.assigned_to["s1@x"]
     assert wire.connections.move("s1@x", wire.at())
     settle(wire)
-    after = wire.connections.home["s1@x"]
+    after = wire.connections.assigned_to["s1@x"]
     assert after != before
     assert "s1@x" in wire.subscribed[after]
     assert "s1@x" not in wire.subscribed[before]
@@ -83,7 +83,7 @@ def test_a_replacement_takes_over_without_a_gap_and_one_at_a_time() -> None:
     assert wire.live == [], "a hand-over is no new subscription"
     assert {name for name, _ in wire.moved} == everything
     for name, link in dict(wire.moved).items():
-        assert link is wire.open[wire.connections.home[name]]
+        assert link is wire.open[wire.connections.assigned_to[name]]
     assert wire.connections.reconnects == 0
     assert wire.most_open <= 4
 
@@ -157,12 +157,12 @@ def test_changed_wishes_during_a_hand_over_are_kept() -> None:
     settle(wire)
     assert wire.run(150, until=lambda: replacing(wire))
     wire.run(0.5)
-    wire.connections.unwant(["s0@x"], wire.at())
-    wire.connections.want([("late@x", Route.MARKET)], wire.at())
+    wire.connections.unsubscribe(["s0@x"], wire.at())
+    wire.connections.subscribe([("late@x", Route.MARKET)], wire.at())
     wire.run(20)
     assert not replacing(wire)
     assert wire.delivered() == {"s1@x", "s2@x", "s3@x", "late@x"}
-    assert set(wire.connections.home) == wire.delivered()
+    assert set(wire.connections.assigned_to) == wire.delivered()
 
 
 def test_a_stream_wanted_during_a_hand_over_is_not_torn_by_it() -> None:
@@ -170,7 +170,7 @@ def test_a_stream_wanted_during_a_hand_over_is_not_torn_by_it() -> None:
     settle(wire)
     assert wire.run(150, until=lambda: replacing(wire))
     wire.run(0.5)
-    wire.connections.want([("late@x", Route.MARKET)], wire.at())
+    wire.connections.subscribe([("late@x", Route.MARKET)], wire.at())
     assert wire.run(5, until=lambda: "late@x" in wire.delivered())
     for _ in range(500):
         wire.run(0.02)
@@ -183,7 +183,7 @@ def test_everything_unwanted_during_a_hand_over_leaves_nothing_behind() -> None:
     settle(wire)
     assert wire.run(150, until=lambda: replacing(wire))
     wire.run(0.5)
-    wire.connections.unwant([name for name, _ in [*names(2), *names(2, Route.PUBLIC, "b")]], wire.at())
+    wire.connections.unsubscribe([name for name, _ in [*names(2), *names(2, Route.PUBLIC, "b")]], wire.at())
     wire.run(30)
     assert wire.connections.connections == {}
     assert wire.open == {}

@@ -158,7 +158,7 @@ class Wire:
     def settled(self) -> bool:
         """Whether everything is connected and acknowledged, with nothing left to say."""
         return all(
-            each.phase is Phase.OPEN and each.acknowledged() and not each.leaving and not each.requests
+            each.phase is Phase.OPEN and each.acknowledged() and not each.unsubscribing and not each.requests
             for each in self.connections.connections.values()
         )
 
@@ -172,7 +172,7 @@ def names(count: int, route: Route = Route.MARKET, prefix: str = "s") -> Names:
 
 def wire_of(wanted: Names, *, seed: int = 1, handshake: float = 0.05, **settings: Any) -> Wire:
     wire = Wire(Connections(Config(**settings), random.Random(seed)), handshake=handshake)
-    wire.connections.want(wanted, wire.at())
+    wire.connections.subscribe(wanted, wire.at())
     return wire
 
 

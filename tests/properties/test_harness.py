@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from ats_sync.engine import connections, heartbeat, subscribing, upkeep, witness
+from ats_sync.engine import connection, heartbeat, upkeep, witness
 from ats_sync.engine.budget import Budget, Window
 from ats_sync.store import klines, trades
 from ats_sync.store.book import BookSeries
 from ats_sync.store.link import Link
+from ats_sync.venue import subscriptions
 
 from ..virtual.exchange import BrokenPromise
 from ..virtual.faults import Ban, Cut, Events, HalfOpen, Mute, Others, Pause, Rest
@@ -107,8 +108,8 @@ def test_a_ban_is_not_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pings_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MESSAGES_PER_SECOND", {"public": 100, "market": 100})
-    monkeypatch.setattr(subscribing, "NAMES_PER_SUBSCRIBE", 1)
+    monkeypatch.setattr(connection, "MESSAGES_PER_SECOND", {"public": 100, "market": 100})
+    monkeypatch.setattr(subscriptions, "NAMES_PER_SUBSCRIBE", 1)
     notice(*spread(Cut(10_000)))
 
 

@@ -36,7 +36,7 @@ def forgotten(process: Process) -> dict[Key, str]:
 
 def _is_streamed(process: Process, key: Key) -> bool:
     connections, name = process.engine.connections, stream_of(key) or ""
-    home = connections.connections.get(connections.home.get(name, -1))
+    home = connections.connections.get(connections.assigned_to.get(name, -1))
     return home is not None and home.phase is Phase.OPEN and home.streams.get(name) is Progress.ACKNOWLEDGED
 
 

@@ -416,7 +416,6 @@ class World:
             "sessions": (len(self.exchange.sessions()), 4),
             "requests in line": (len(process.requests.queue), states),
             "requests under way": (process.requests.under_way, states),
-            "refused": (len(engine.connections.refused), 100),
             "unanswered messages": (sum(len(c.requests) for c in engine.connections.connections.values()), 4),
             "candles ahead": (max(len(series._ahead) for series in process.store.klines.values()), 3),
             "in line by bucket": (sum(map(len, process.requests.queue._heaps.values())), 2 * states),

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
 
+from ats_sync.engine import connections
 from ats_sync.engine.connection import Send
-from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN, Connections
-from ats_sync.engine.subscribing import FIRST_PAUSE, LONGEST_PAUSE, Refusals, message_text, names_that_fit
-from ats_sync.venue.endpoints import BYTES_PER_MESSAGE, NAMES_PER_SUBSCRIBE, Route
+from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN
+from ats_sync.engine.refusals import FIRST_PAUSE, LONGEST_PAUSE, Refusals
+from ats_sync.logs import RateLimitedLogger
+from ats_sync.venue.endpoints import BYTES_PER_MESSAGE, Route
 
 from .wire import Wire, names, settle, wire_of
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the connections log; nothing is left out for what another test made them log."""
+    monkeypatch.setattr(connections, "log", RateLimitedLogger(logging.getLogger("ats_sync.tests")))
+    caplog.set_level(logging.INFO, logger="ats_sync.tests")
+    return caplog
+
 
 REFUSAL = {"error": {"code": 2, "msg": "Invalid request: invalid stream"}}
 
@@ -99,7 +111,7 @@ def test_an_error_without_an_id_is_that_of_the_oldest_message() -> None:
     assert not wire.disconnects
 
 
-def test_too_many_streams_refuse_no_name() -> None:
+def test_too_many_streams_refuse_no_name(logged: pytest.LogCaptureFixture) -> None:
     wire = wire_of(names(10))
     wire.answer = lambda number, method, batch: None
     wire.run(1)
@@ -109,7 +121,7 @@ def test_too_many_streams_refuse_no_name() -> None:
     wire.cut(number)
     settle(wire)
     assert len(wire.delivered()) == 10
-    assert "Too many" in wire.connections.refused[-1]
+    assert "Too many" in logged.text
 
 
 @pytest.mark.parametrize("bad", ["s3@x", "s120@x"])
@@ -128,8 +140,8 @@ def test_an_unsubscription_that_is_refused_is_split_and_spares_what_is_wanted_ag
     wire.answer = lambda number, method, batch: (
         REFUSAL if method == "UNSUBSCRIBE" and len(batch) > 3 else {"result": None}
     )
-    wire.connections.unwant([f"s{i}@x" for i in range(10)], wire.at())
-    wire.connections.want([("s4@x", Route.MARKET)], wire.at())
+    wire.connections.unsubscribe([f"s{i}@x" for i in range(10)], wire.at())
+    wire.connections.subscribe([("s4@x", Route.MARKET)], wire.at())
     wire.run(10)
     assert wire.delivered() == {"s4@x", *(f"s{i}@x" for i in range(10, 30))}
 
@@ -138,7 +150,7 @@ def test_wanting_a_refused_stream_no_longer_forgets_the_refusal() -> None:
     wire = wire_of(names(3))
     refusing(wire, "s1@x")
     wire.run(2)
-    wire.connections.unwant(["s1@x"], wire.at())
+    wire.connections.unsubscribe(["s1@x"], wire.at())
     wire.run(LONGEST_PAUSE)
     assert "s1@x" not in wire.connections.refusals
     assert [batch for _, _, method, batch in wire.messages if method == "UNSUBSCRIBE"] == []
@@ -172,20 +184,11 @@ def test_messages_are_cut_by_bytes(method: str) -> None:
 
     wire._do = spy  # type: ignore[method-assign]
     settle(wire)
-    wire.connections.unwant([name for name, _ in wanted[:200]], wire.at())
+    wire.connections.unsubscribe([name for name, _ in wanted[:200]], wire.at())
     settle(wire)
     assert wire.delivered() == {name for name, _ in wanted[200:]}
     assert max(sizes) <= BYTES_PER_MESSAGE
     assert max(sizes) > BYTES_PER_MESSAGE - 100, "and they are filled"
-
-
-def test_names_that_fit_counts_what_is_sent() -> None:
-    assert names_that_fit([]) == ()
-    assert names_that_fit(["x" * 5000, "y"]) == ("x" * 5000,)
-    assert len(names_that_fit(f"s{i}" for i in range(300))) == NAMES_PER_SUBSCRIBE
-    taken = names_that_fit(f'"{i:040}' for i in range(300))
-    text = message_text(list(taken), 12, subscribes=False)
-    assert BYTES_PER_MESSAGE - 80 < len(text.encode()) <= BYTES_PER_MESSAGE
 
 
 def test_pauses_grow_and_end() -> None:
@@ -232,9 +235,8 @@ def test_an_announced_end_of_a_replacement_leaves_the_old_connection() -> None:
     assert len(wire.delivered()) == 2
 
 
-def test_connections_without_trouble_say_nothing_of_refusals() -> None:
+def test_connections_without_trouble_say_nothing_of_refusals(logged: pytest.LogCaptureFixture) -> None:
     wire = wire_of(names(2))
     settle(wire)
-    connections: Connections = wire.connections
-    assert not connections.refused
-    assert connections.refusals.release() == []
+    assert not logged.records
+    assert wire.connections.refusals.release() == []
