@@ -15,6 +15,7 @@ PACKAGES = [
     "ats_sync.reads",
     "ats_sync.runtime",
     "ats_sync.simulator",
+    "ats_sync.simulator.controls",
     "ats_sync.simulator.market",
     "ats_sync.store",
     "ats_sync.stress",

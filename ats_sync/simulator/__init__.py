@@ -11,13 +11,12 @@ from .controls import Controls
 from .errors import ApiError, SimulatorError
 from .exchange import SimulatedExchange, serve_forever
 from .settings import Settings
-from .stats import ConnectionInfo, FloodResult, HostStats, RequestRecord, SimulatorStats
+from .stats import ConnectionInfo, HostStats, RequestRecord, SimulatorStats
 
 __all__ = [
     "ApiError",
     "ConnectionInfo",
     "Controls",
-    "FloodResult",
     "HostStats",
     "RequestRecord",
     "Settings",

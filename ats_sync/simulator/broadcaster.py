@@ -13,6 +13,7 @@ from aiohttp import web
 from .connection import Pings, StreamConnection
 from .faulty_transport import FaultyTransport
 from .limits import Bucket
+from .literals import Cut, Refusal, Route
 from .market import Frame, Market
 from .names import ROUTES, SPOT, UNROUTED, delivers
 from .settings import Settings
@@ -67,8 +68,8 @@ class Broadcaster:
         self._numbers = 0
         self._frames_of_closed = 0
         self.silent_everywhere: set[str] = set()
-        self.refused_streams: dict[str, str] = {}
-        """Names for which a whole SUBSCRIBE is refused, and how: see :meth:`Controls.refuse_stream`."""
+        self.refused_streams: dict[str, Refusal] = {}
+        """Names for which a whole SUBSCRIBE is refused, and how: see the control ``refuse_stream``."""
         self.handshake_fault: int | str | None = None
         self.handshake_left: int | None = None
         self.hanging = 0
@@ -206,7 +207,7 @@ class Broadcaster:
             wanted.discard(stream)
             self.last_frames.pop((connection.spot, stream), None)
 
-    def refuses(self, streams: list[str]) -> tuple[str, str] | None:
+    def refuses(self, streams: list[str]) -> tuple[str, Refusal] | None:
         """The first of ``streams`` that is refused, and how; None when a SUBSCRIBE of them is accepted."""
         refused = self.refused_streams
         return next(((name, refused[name]) for name in streams if name in refused), None)
@@ -265,6 +266,15 @@ class Broadcaster:
                 connection.barred.clear()
         return restored
 
+    def clear_faults(self) -> None:
+        """End the faults of streams, handshakes, pings and ages."""
+        self.restore_stream(None)
+        self.refused_streams.clear()
+        self.set_handshake_fault(None, None)
+        self.max_age = self._settings.max_age
+        self.set_pings(None, None)
+        self.lag(0.0, None)
+
     # -- delivery
 
     def deliver(self, items: Iterable[Frame | Wire]) -> None:
@@ -312,7 +322,7 @@ class Broadcaster:
             and not connection.transport.half_open
         ]
 
-    def cut(self, route: str | None, how: str, number: int | None = None) -> int:
+    def cut(self, route: Route | None, how: Cut, number: int | None = None) -> int:
         """Cut connections; returns how many."""
         chosen = self.chosen(route, number)
         for connection in chosen:
@@ -325,11 +335,9 @@ class Broadcaster:
                 connection.closed_why = "half open by a fault"
                 connection.flush()
                 connection.transport.go_half_open()
-            elif how == "drop":
+            else:
                 connection.closed_why = "closed by a fault without a close frame"
                 connection.transport.close()
-            else:
-                raise ValueError(f"how must be close, drop, reset or half_open, not {how!r}")
         return len(chosen)
 
     def lag(self, seconds: float, route: str | None, number: int | None = None) -> int:

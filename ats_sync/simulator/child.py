@@ -50,7 +50,7 @@ class ChildHost:
             start_new_session=True,
         )
         try:
-            self.told = self._start(settings)
+            self.addresses = self._start(settings)
         except BaseException:
             self.stop(lambda: None)
             raise
@@ -79,8 +79,8 @@ class ChildHost:
                 self._process.wait(_STOP_TIMEOUT)
                 raise SimulatorError(f"the simulated exchange did not start:\n{self._tail()}")
             line += data
-        told: dict[str, Any] = json.loads(line)
-        return told
+        addresses: dict[str, Any] = json.loads(line)
+        return addresses
 
     def _tail(self) -> str:
         self._errors.seek(0, os.SEEK_END)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from aiohttp import WSMsgType, web
 
 from .faulty_transport import FaultyTransport
+from .literals import Refusal
 from .settings import Settings
 from .stats import ConnectionInfo
 from .wire import PING, PONG, close_frame, ws_frame
@@ -31,7 +32,7 @@ class Subscriptions(Protocol):
     def leave(self, connection: StreamConnection, stream: str) -> None:
         """``connection`` no longer wants ``stream``."""
 
-    def refuses(self, streams: list[str]) -> tuple[str, str] | None:
+    def refuses(self, streams: list[str]) -> tuple[str, Refusal] | None:
         """The first of ``streams`` that is refused, and how; None when a SUBSCRIBE of them is accepted."""
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from .child import ChildHost
 from .clock import Start, start_ms
 from .control_client import ControlClient
-from .controls import Controls
-from .errors import ApiError, SimulatorError
+from .controls import Control, Controls
+from .controls.exchange import rest as answer_rest
+from .controls.exchange import stop
+from .errors import SimulatorError
 from .settings import Settings
-from .stats import RequestRecord, SimulatorStats
 
 if TYPE_CHECKING:
     from ats_sync.config import Config
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .serving import ThreadHost
 
 
+_CALL_TIMEOUT = 60.0
 _DEATH_PATIENCE = 1.0
 
 
@@ -48,6 +50,10 @@ class SimulatedExchange(Controls):
     spot_url: str
     fstream_url: str
     spot_stream_url: str
+    control_url: str
+    """Where every control is served over HTTP: ``POST <control_url>/<name>``; ``GET <control_url>`` lists them."""
+    control_token: str
+    """What the header ``Authorization: Bearer <token>`` of such a request must carry."""
     ca_file: str | None
     """PEM file of the authority to trust, with ``tls``."""
     symbols: tuple[str, ...]
@@ -80,15 +86,17 @@ class SimulatedExchange(Controls):
         self.settings = settings
         self._closed = False
         self._host = _start(settings, in_thread)
-        told = self._host.told
-        self._control = ControlClient(told["control"], self._host.token)
-        urls = told["urls"]
+        addresses = self._host.addresses
+        self.control_url = addresses["control"]
+        self.control_token = self._host.token
+        self._control = ControlClient(self.control_url, self.control_token)
+        urls = addresses["urls"]
         self.fapi_url = urls["fapi"]
         self.spot_url = urls["spot"]
         self.fstream_url = urls["fstream"]
         self.spot_stream_url = urls["spot_stream"]
-        self.ca_file = told["ca_file"]
-        self.symbols = tuple(told["symbols"])
+        self.ca_file = addresses["ca_file"]
+        self.symbols = tuple(addresses["symbols"])
 
     # -- life
 
@@ -110,7 +118,7 @@ class SimulatedExchange(Controls):
 
     def _ask_to_stop(self) -> None:
         try:
-            self._control.call("stop", {}, timeout=1.0)
+            self._control.call(stop.name, {}, timeout=1.0)
         except SimulatorError:
             # It is ending or stuck; the host sees to both.
             return
@@ -126,10 +134,11 @@ class SimulatedExchange(Controls):
         if not self._closed:
             raise SimulatorError(f"the simulated exchange has ended: {self._host.failure()}")
 
-    def _call(self, command: str, /, **arguments: Any) -> Any:
-        timeout = 60.0 + float(arguments.get("seconds") or 0.0) * (command == "flood")
+    def call(self, control: Control[Any, Any], arguments: dict[str, Any]) -> Any:
+        """Carry out a control in the server; return its result as JSON gave it."""
+        timeout = _CALL_TIMEOUT + (float(arguments.get("seconds") or 0.0) if control.blocks else 0.0)
         try:
-            return self._control.call(command, arguments, timeout)
+            return self._control.call(control.name, arguments, timeout)
         except SimulatorError as error:
             # A broken connection may be noticed before the end of the process behind it.
             broken = isinstance(error.__cause__, ConnectionError)
@@ -163,39 +172,12 @@ class SimulatedExchange(Controls):
             "BINANCE_SPOT_STREAM_BASE": self.spot_stream_url,
         }
 
-    # -- seeing
-
-    def now(self) -> int:
-        """Exchange time, ms."""
-        return int(self._call("now"))
-
-    def trading(self) -> tuple[str, ...]:
-        """The symbols that trade at this moment."""
-        return tuple(self._call("symbols"))
-
-    def stats(self) -> SimulatorStats:
-        """Everything counted since the start."""
-        return SimulatorStats.from_json(self._call("stats"))
-
-    def request_log(self, since: int = 0, most: int = 100_000) -> list[RequestRecord]:
-        """REST requests that arrived at exchange time ``since`` or later, oldest first: the newest ``most``."""
-        return [RequestRecord(*item) for item in self._call("request_log", since=since, most=most)]
-
-    def subscriptions(self, connection: int) -> list[str] | None:
-        """The streams of one open connection (its number is in :meth:`stats`); None when it is gone."""
-        found: list[str] | None = self._call("subscriptions", number=connection)
-        return found
-
     def rest(self, path: str, **params: Any) -> Any:
-        """What REST would answer at this moment: the truth, with no weight, fault, latency or log.
+        """Return what REST would answer at this moment: the truth, without weight, fault, latency or log.
 
         Raises :class:`ApiError` where the exchange would answer with an error body.
         """
-        plain = {name: str(value) for name, value in params.items() if value is not None}
-        told = self._call("rest", path=path, params=plain)
-        if "error" in told:
-            raise ApiError(*told["error"])
-        return told["value"]
+        return answer_rest(self, path, params)
 
 
 def _start(settings: Settings, in_thread: bool) -> ChildHost | ThreadHost:
@@ -210,17 +192,18 @@ def _start(settings: Settings, in_thread: bool) -> ChildHost | ThreadHost:
 def serve_forever(
     *, port: int = 0, out: TextIO | None = None, symbols: int | Sequence[str] = 200, **options: Any
 ) -> None:
-    """Run an exchange until Ctrl-C, telling its URLs and the environment to export on ``out`` (stdout).
+    """Run an exchange until Ctrl-C; write its URLs and the environment to export to ``out`` (stdout).
 
-    ``port`` is that of futures REST; the three after it are spot REST, futures streams and spot streams. 0: any free
-    ones. ``options`` as for :class:`SimulatedExchange`. Returns after Ctrl-C; :class:`SimulatorError` if it ends by
-    itself.
+    ``port`` is that of futures REST; the four after it are spot REST, futures streams, spot streams and the controls.
+    0: any free ones. ``options`` as for :class:`SimulatedExchange`. Returns after Ctrl-C; :class:`SimulatorError` if
+    it ends by itself.
     """
     out = sys.stdout if out is None else out
-    if not 0 <= port <= 65532:
-        raise ValueError(f"port must be 0 to 65532, not {port}")
+    if not 0 <= port <= 65531:
+        raise ValueError(f"port must be 0 to 65531, not {port}")
     if port:
         options["ports"] = (port, port + 1, port + 2, port + 3)
+        options["control_port"] = port + 4
     try:
         with SimulatedExchange(symbols, **options) as exchange:
             out.write(
@@ -228,11 +211,15 @@ def serve_forever(
                 f"spot REST        {exchange.spot_url}\n"
                 f"futures streams  {exchange.fstream_url}\n"
                 f"spot streams     {exchange.spot_stream_url}\n"
+                f"controls         {exchange.control_url}\n"
             )
             if exchange.ca_file is not None:
                 out.write(f"authority        {exchange.ca_file}\n")
             out.write("\n")
             out.writelines(f"export {name}={value}\n" for name, value in exchange.environment().items())
+            out.write(
+                f"export SIMULATOR_CONTROL={exchange.control_url}\nexport SIMULATOR_TOKEN={exchange.control_token}\n"
+            )
             out.write("\nCtrl-C ends it.\n")
             out.flush()
             exchange.wait()

@@ -72,6 +72,11 @@ class Listener:
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
 
+    def accept_again(self) -> None:
+        """End a refusal or the resetting of new connections."""
+        self.resetting = False
+        self.open()
+
     async def close(self) -> None:
         """Stop listening, reset every connection and give the port back."""
         self.refuse()

@@ -106,8 +106,6 @@ _TEXTS: dict[str, Callable[[bytes], bytes]] = {
 }
 """Bad message text."""
 
-MALFORMED = (*_PAYLOADS, *_TEXTS, "binary", "fragmented", "bad_element")
-
 
 def _fragments(text: bytes) -> bytes:
     third = max(1, len(text) // 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 ROUTES = ("public", "market", "private")
 UNROUTED = "unrouted"
 SPOT = "spot"
-EVERY_ROUTE = (*ROUTES, UNROUTED, SPOT)
 
 _PUBLIC_KINDS = frozenset({"depth", "bookTicker"})
 KINDS = (

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-STATUS_KINDS = ("429", "418", "500", "502", "503", "504", "403", "451")
-BODY_KINDS = ("timeout", "reset", "trickle", "html", "empty", "truncated", "wrong_shape", "slow", "code")
-REST_FAULTS = (*STATUS_KINDS, *BODY_KINDS)
+from .literals import Host, RestFaultKind
+
 CODES = {
     -1000: "An unknown error occurred while processing the request.",
     -1001: "Internal error; unable to process your request. Please try again.",
@@ -20,9 +19,9 @@ CODES = {
 class RestFault:
     """One rule; the first that fits a request decides."""
 
-    kind: str
+    kind: RestFaultKind
     path: str | None
-    host: str | None
+    host: Host | None
     left: int | None
     until: float | None
     """Monotonic seconds."""
@@ -50,10 +49,10 @@ class RestFaults:
 
     def add(
         self,
-        kind: str,
+        kind: RestFaultKind,
         *,
         path: str | None,
-        host: str | None,
+        host: Host | None,
         count: int | None,
         seconds: float | None,
         retry_after: float,
@@ -62,10 +61,6 @@ class RestFaults:
         status: int | None,
     ) -> None:
         """A new rule, behind those in force."""
-        if kind not in REST_FAULTS:
-            raise ValueError(f"kind must be one of {', '.join(REST_FAULTS)}, not {kind!r}")
-        if host not in (None, "fapi", "spot"):
-            raise ValueError(f"host must be fapi, spot or None, not {host!r}")
         if count is not None and count < 1:
             raise ValueError("count must be at least 1")
         until = None if seconds is None else time.monotonic() + seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,6 +17,7 @@ from .endpoints import FAPI, SPOT
 from .lagging_replica import LaggingReplica, make_lagging_replica
 from .limits import HostLimits
 from .listener import Listener
+from .literals import What
 from .market import Market
 from .pump import Pump
 from .request_log import HostRequests, RequestLog
@@ -27,13 +29,15 @@ from .tls import make_context
 
 REST_LISTENERS = ("fapi", "spot")
 STREAM_LISTENERS = ("fstream", "spot_stream")
-GROUPS = {
+_PORTS: dict[What, tuple[str, ...]] = {
     "rest": REST_LISTENERS,
     "streams": STREAM_LISTENERS,
     "all": (*REST_LISTENERS, *STREAM_LISTENERS),
-    **{name: (name,) for name in (*REST_LISTENERS, *STREAM_LISTENERS)},
+    "fapi": ("fapi",),
+    "spot": ("spot",),
+    "fstream": ("fstream",),
+    "spot_stream": ("spot_stream",),
 }
-"""What a fault can be aimed at, and the ports it then means."""
 
 Handler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
 
@@ -41,8 +45,10 @@ Handler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
 class ExchangeServer:
     """Everything that answers. :meth:`open` and :meth:`close` must run on the same event loop."""
 
-    def __init__(self, settings: Settings, *, may_fork: bool) -> None:
+    def __init__(self, settings: Settings, *, may_fork: bool, stop: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
+        self.stop = stop
+        """Ask whoever runs this server to close it."""
         self._may_fork = may_fork
         self._folder = tempfile.TemporaryDirectory(prefix="exchange-")
         self.ca_file: str | None = None
@@ -156,10 +162,8 @@ class ExchangeServer:
             self.failure.set_exception(error)
 
     def after(self, name: str, seconds: float | None, action: Callable[[], None]) -> None:
-        """Do ``action`` in ``seconds`` (None: never), in place of what ``name`` had pending."""
-        pending = self._timers.pop(name, None)
-        if pending is not None:
-            pending.cancel()
+        """Do ``action`` in ``seconds`` (None: never), in place of the pending action of that name."""
+        self.cancel(name)
         if seconds is not None:
             loop = asyncio.get_running_loop()
 
@@ -168,6 +172,12 @@ class ExchangeServer:
                 action()
 
             self._timers[name] = loop.call_later(seconds, run)
+
+    def cancel(self, name: str) -> None:
+        """Forget the pending action of that name, if there is one."""
+        pending = self._timers.pop(name, None)
+        if pending is not None:
+            pending.cancel()
 
     def _after_step(self) -> None:
         self.connections_max = max(self.connections_max, self.connections_now)
@@ -227,11 +237,44 @@ class ExchangeServer:
             ]
         return found
 
-    def aimed_at(self, what: str) -> list[Listener]:
-        """The listeners that ``what`` names."""
-        if what not in GROUPS:
-            raise ValueError(f"what must be one of {', '.join(GROUPS)}, not {what!r}")
-        return [self.listeners[name] for name in GROUPS[what]]
+    def aimed_at(self, what: What) -> list[Listener]:
+        """Return the listeners that ``what`` names."""
+        return [self.listeners[name] for name in _PORTS[what]]
+
+    def thaw(self, what: What) -> None:
+        """End a freeze."""
+        for listener in self.aimed_at(what):
+            self.cancel(f"thaw {listener.name}")
+            if listener.frozen:
+                listener.set_frozen(False)
+
+    def accept(self, what: What) -> None:
+        """End a refusal."""
+        for listener in self.aimed_at(what):
+            self.cancel(f"accept {listener.name}")
+            listener.accept_again()
+
+    def trickle(self, bytes_per_second: float | None, what: What, seconds: float | None = None) -> None:
+        """Bound what each connection sends (None: no bound), for ``seconds`` (None: until further notice)."""
+        for listener in self.aimed_at(what):
+            listener.set_rate(bytes_per_second)
+            self.cancel(f"flow {listener.name}")
+            if bytes_per_second is not None:
+                self.after(f"flow {listener.name}", seconds, functools.partial(listener.set_rate, None))
+
+    def clear_faults(self) -> None:
+        """End every fault."""
+        self.rest.faults.clear()
+        self.rest.let_go()
+        self.rest.latency = self.settings.latency
+        self.stream_faults.clear()
+        self.broadcaster.clear_faults()
+        self.lag_replica(None)
+        self.thaw("all")
+        self.trickle(None, "all")
+        self.accept("all")
+        for listener in self.listeners.values():
+            listener.sweep_half_open()
 
     def lag_replica(self, seconds: float | None, share: float = 1.0) -> None:
         """Begin, change, or end (None) the lagging replica, which answers a ``share`` of the requests."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
 import os
 import secrets
@@ -12,8 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from .commands import Commands
-from .control import ControlServer
+from .control_server import ControlServer
+from .controls import CONTROLS, controls_in
 from .errors import SimulatorError
 from .server import ExchangeServer
 from .settings import Settings
@@ -30,19 +31,20 @@ async def run(
     *,
     may_fork: bool,
 ) -> None:
-    """Serve until ``stop`` is set. ``ready`` is told the ports once everything answers."""
-    server = ExchangeServer(settings, may_fork=may_fork)
-    control = ControlServer(Commands(server, stop.set), token)
+    """Serve until ``stop`` is set; pass the addresses to ``ready`` once everything answers."""
+    added = controls_in(*map(importlib.import_module, settings.extensions))
+    server = ExchangeServer(settings, may_fork=may_fork, stop=stop.set)
+    control = ControlServer(server, {**CONTROLS, **added}, token)
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
     try:
         await server.open()
-        await control.open()
+        await control.open(settings.control_port)
         ready(
             {
                 "urls": server.urls(),
                 "ca_file": server.ca_file,
                 "symbols": list(server.market.symbols),
-                "control": control.port,
+                "control": control.url,
             }
         )
         failure: asyncio.Future[Any] | None = server.failure
@@ -57,7 +59,7 @@ async def run(
 
 
 def child_main() -> None:
-    """The child process: settings on the first line of stdin, its ports on stdout; ends when stdin does."""
+    """Run the child process: settings on the first line of stdin, addresses on stdout; it ends when stdin does."""
     asyncio.run(_child())
 
 
@@ -72,11 +74,11 @@ async def _child() -> None:
                 loop.remove_reader(stdin)
                 stop.set()
 
-        def ready(told: dict[str, Any]) -> None:
-            # This process is the exchange's own: what exists now stays, so the collector need not look at it.
+        def ready(addresses: dict[str, Any]) -> None:
+            # This process is the exchange's own: every object of now stays, and the collector can skip it.
             gc.collect()
             gc.freeze()
-            os.write(1, json.dumps(told).encode() + b"\n")
+            os.write(1, json.dumps(addresses).encode() + b"\n")
 
         loop.add_reader(stdin, watch)
         try:
@@ -97,7 +99,7 @@ class ThreadHost:
         self._thread = threading.Thread(target=self._main, name="simulated-exchange", daemon=True)
         self._thread.start()
         try:
-            self.told = self._ready.result(_START_TIMEOUT)
+            self.addresses = self._ready.result(_START_TIMEOUT)
         except BaseException as error:
             self.stop(lambda: None)
             if isinstance(error, Exception):
@@ -112,7 +114,7 @@ class ThreadHost:
     def _main(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 -- told to the program's threads by failure() or the start
+        except BaseException as error:  # noqa: BLE001 -- failure() or the start passes it to the program's threads
             self._failure = error
             if not self._ready.done():
                 self._ready.set_exception(error)

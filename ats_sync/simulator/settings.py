@@ -24,6 +24,10 @@ class Settings:
     """Scales the number of trades a second."""
     ports: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Futures REST, spot REST, futures streams, spot streams; 0 lets the system choose."""
+    control_port: int = 0
+    """The controls over HTTP; 0 lets the system choose."""
+    extensions: tuple[str, ...] = ()
+    """Modules that the serving process imports, whose controls it serves too (see ``controls.control``)."""
 
     coin_margined: int = 3
     """COIN-M contracts whose rows the all-market streams of marks and tickers carry too, as since 2026-06-30."""
@@ -93,7 +97,7 @@ class Settings:
         if unknown:
             raise TypeError(f"unknown setting: {', '.join(unknown)}")
         plain = dict(values)
-        for name in ("symbols", "ports"):
+        for name in ("symbols", "ports", "extensions"):
             if isinstance(plain.get(name), list):
                 plain[name] = tuple(plain[name])
         return cls(**plain)

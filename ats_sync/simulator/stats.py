@@ -66,20 +66,6 @@ class HostStats:
 
 
 @dataclass(frozen=True)
-class FloodResult:
-    """What a flood of frames sent."""
-
-    frames: int
-    bytes: int
-    seconds: float
-    by_kind: dict[str, int]
-    by_connection: dict[int, int]
-    """Frames by the number of the connection."""
-    held_back: int
-    """Frames due but not sent because the client's side was full (only at a given rate)."""
-
-
-@dataclass(frozen=True)
 class SimulatorStats:
     """A snapshot of everything counted since the start."""
 

@@ -7,12 +7,12 @@ import random
 import time
 from dataclasses import dataclass
 
-from .malformed import MALFORMED, fits, malform
+from .literals import MALFORMED, STREAM_ACTIONS, StreamAction
+from .malformed import fits, malform
 from .market import Frame
 from .names import check_selector, matches
 from .wire import Wire
 
-ACTIONS = ("lose", "double", "reorder", "delay", "malformed")
 _HELD_AT_MOST = 5_000
 
 
@@ -20,7 +20,7 @@ _HELD_AT_MOST = 5_000
 class EventFault:
     """One rule: what happens to frames of ``selector``."""
 
-    action: str
+    action: StreamAction
     selector: str
     probability: float
     left: int | None
@@ -46,11 +46,11 @@ class StreamFaults:
         self._late: list[tuple[int, int, Frame]] = []
         self._swapped: dict[tuple[str, bool], tuple[int, Frame]] = {}
         self._count = 0
-        self.done: dict[str, int] = dict.fromkeys(ACTIONS, 0)
+        self.done: dict[str, int] = dict.fromkeys(STREAM_ACTIONS, 0)
 
     def add(
         self,
-        action: str,
+        action: StreamAction,
         selector: str,
         *,
         probability: float = 1.0,
@@ -62,8 +62,6 @@ class StreamFaults:
         replace: bool = False,
     ) -> None:
         """A new rule; a frame falls to the first rule that takes it."""
-        if action not in ACTIONS:
-            raise ValueError(f"no such fault of streams: {action!r}")
         if not 0.0 < probability <= 1.0:
             raise ValueError(f"probability must be above 0 and at most 1, not {probability!r}")
         if next_n is not None and next_n < 1:
@@ -77,7 +75,7 @@ class StreamFaults:
             EventFault(action, check_selector(selector), probability, next_n, until, finals, delay, malformed, replace)
         )
 
-    def remove(self, action: str, *, finals: bool) -> None:
+    def remove(self, action: StreamAction, *, finals: bool) -> None:
         """Drop the rules of one action."""
         self._rules = [rule for rule in self._rules if (rule.action, rule.finals) != (action, finals)]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ats_sync.simulator import SimulatedExchange
 
+from .flood import EXTENSION, flood
 from .libraries import LIBRARIES
 from .machine import PRODUCER, Child, child, pin
 from .ours import INTERVALS, Ours
@@ -28,7 +29,7 @@ NAIVE, PICOWS, FLOOR = "WebSocketApp + json.loads", "picows + orjson", "floor: r
 
 def exchange(symbols: int, *, tls: bool = False, **options: Any) -> SimulatedExchange:
     """An exchange in a process of its own, on the core of the producer, whose limits are no obstacle."""
-    made = SimulatedExchange(symbols, seed=7, tls=tls, **{"send_buffer": 64 << 20, **options})
+    made = SimulatedExchange(symbols, seed=7, tls=tls, **{"send_buffer": 64 << 20, "extensions": EXTENSION, **options})
     pin(made.pid, PRODUCER)
     return made
 
@@ -70,10 +71,10 @@ def cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, sec
 
 def _cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, seconds: float) -> tuple[float, float]:
     frames = client.cpu()[1]
-    _settle(client, frames + ex.flood(None, RATE, 0.3, mix=MIXES[mix]).frames)
+    _settle(client, frames + flood(ex, None, RATE, 0.3, mix=MIXES[mix]).frames)
     cpu, frames = client.cpu()
     begun = time.perf_counter()
-    sent = ex.flood(None, rate, seconds, mix=MIXES[mix])
+    sent = flood(ex, None, rate, seconds, mix=MIXES[mix])
     _settle(client, frames + sent.frames)
     took = time.perf_counter() - begun
     cpu_after, frames_after = client.cpu()

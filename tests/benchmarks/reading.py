@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ats_sync.simulator import SimulatedExchange
 
+from .flood import flood
 from .ingest import GENEROUS, MIXES, RATE, UNLIMITED, exchange, settings
 from .machine import child
 from .ours import Ours
@@ -37,13 +38,13 @@ def under_flood(ex: SimulatedExchange, seconds: float, work: Callable[[], T], mi
     """What ``work`` returns, done while the exchange floods."""
     failures: list[BaseException] = []
 
-    def flood() -> None:
+    def run() -> None:
         try:
-            ex.flood(None, RATE, seconds, mix=MIXES[mix])
+            flood(ex, None, RATE, seconds, mix=MIXES[mix])
         except BaseException as error:  # noqa: BLE001 -- raised below
             failures.append(error)
 
-    thread = threading.Thread(target=flood, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         return work()
@@ -141,10 +142,10 @@ def measure_memory(report: Report, *, quick: bool, symbols: int) -> None:
         report.add(section, "candles and what is remembered of them, MB", OURS, found["candles"], "MB", 100.0)
         report.add(section, "a full garbage collection, ms", OURS, found["collection"], "ms", 20.0)
         report.add(section, "objects the collector knows", OURS, found["objects"], "")
-        flood = 2.0 if quick else 10.0
-        ex.flood(None, RATE, flood, mix=MIXES["depth20"])
+        flooded = 2.0 if quick else 10.0
+        flood(ex, None, RATE, flooded, mix=MIXES["depth20"])
         before = ours.call("resident")
-        sent = ex.flood(None, RATE, flood, mix=MIXES["depth20"])
+        sent = flood(ex, None, RATE, flooded, mix=MIXES["depth20"])
         grown = ours.call("resident") - before
         report.add(section, "growth over the last frames, MB", OURS, grown, "MB", 2.0, f"{sent.frames:,} frames")
     report.show(section)

@@ -1,11 +1,17 @@
-"""What the market refuses."""
+"""Errors of the market: ValueErrors, so that a program that names what is not there hears so."""
 
 from __future__ import annotations
 
 
-class UnknownSymbol(Exception):
-    """No such symbol trades here; ``args[0]`` is the symbol asked for."""
+class UnknownSymbol(ValueError):
+    """No such symbol trades here; ``args[0]`` is the symbol."""
+
+    def __str__(self) -> str:
+        return f"unknown symbol: {self.args[0]}"
 
 
-class UnknownInterval(Exception):
-    """No such candle interval or open-interest period; ``args[0]`` is the one asked for."""
+class UnknownInterval(ValueError):
+    """No such candle interval or open-interest period exists; ``args[0]`` is its name."""
+
+    def __str__(self) -> str:
+        return f"unknown interval: {self.args[0]}"

@@ -3,16 +3,17 @@ from __future__ import annotations
 import json
 import random
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from ats_sync.simulator import SimulatedExchange
-from ats_sync.simulator.flood import Round, Source
 from ats_sync.simulator.market import Frame
 
-from .plain import Stream, stream, until
+from ..simulator.plain import Stream, stream, until
+from .flood import EXTENSION, Round, Source, flood
 
 NAMES = ("btcusdt@kline_1h", "btcusdt@kline_4h", "btcusdt@aggTrade", "ethusdt@kline_1h", "ethusdt@aggTrade")
 BOOKS = ("btcusdt@depth20@100ms", "ethusdt@depth@100ms")
@@ -49,7 +50,7 @@ def test_numbers_may_grow_by_a_digit() -> None:
 @pytest.mark.parametrize(("tls", "rate"), [(False, 2000), (True, 2000), (False, None)])
 def test_a_flood_is_a_valid_market(tls: bool, rate: float | None) -> None:
     with (
-        SimulatedExchange(["BTCUSDT", "ETHUSDT"], tls=tls, in_thread=True) as ex,
+        SimulatedExchange(["BTCUSDT", "ETHUSDT"], tls=tls, in_thread=True, extensions=EXTENSION) as ex,
         stream(ex, "/market/stream?streams=" + "/".join((*NAMES, MARKS))) as market,
         stream(ex, "/public/stream?streams=" + "/".join(BOOKS)) as public,
     ):
@@ -61,10 +62,10 @@ def test_a_flood_is_a_valid_market(tls: bool, rate: float | None) -> None:
         begun = ex.now()
         results: list[Any] = []
         # Both are read while it runs; otherwise the sockets would fill.
-        flood = threading.Thread(target=lambda: results.append(ex.flood(None, rate, 0.5)))
-        flood.start()
-        counts = [check(client, last, flood, ex) for client in (market, public)] if rate else []
-        flood.join(30)
+        flooding = threading.Thread(target=lambda: results.append(flood(ex, None, rate, 0.5)))
+        flooding.start()
+        counts = [check(client, last, ex) for client in (market, public)] if rate else []
+        flooding.join(30)
         [result] = results
         assert result.frames == sum(result.by_connection.values()) == sum(result.by_kind.values())
         assert result.by_kind["kline"] > result.by_kind["aggTrade"] > result.by_kind["markPrice"] > 0
@@ -75,7 +76,7 @@ def test_a_flood_is_a_valid_market(tls: bool, rate: float | None) -> None:
         assert ex.now() > begun + 500
 
 
-def check(client: Stream, last: dict[str, Any], flood: threading.Thread, ex: SimulatedExchange) -> int:
+def check(client: Stream, last: dict[str, Any], ex: SimulatedExchange) -> int:
     """Read until 150 messages of the flood have passed every test of continuity."""
     count = 0
     trades: dict[str, int] = {}
@@ -103,16 +104,22 @@ def check(client: Stream, last: dict[str, Any], flood: threading.Thread, ex: Sim
     return count
 
 
+@pytest.fixture(scope="module")
+def ex() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(["BTCUSDT"], seed=3, extensions=EXTENSION) as exchange:
+        yield exchange
+
+
 def test_nothing_to_send_is_an_error(ex: SimulatedExchange) -> None:
     with pytest.raises(ValueError, match="nothing to send"):
-        ex.flood("market", 100, 0.1)
+        flood(ex, "market", 100, 0.1)
     with stream(ex, "/market/stream", "btcusdt@aggTrade") as client:
         client.data("btcusdt@aggTrade")
         with pytest.raises(ValueError, match="mix"):
-            ex.flood("market", 100, 0.1, mix={"candles": 1})
+            flood(ex, "market", 100, 0.1, mix={"candles": 1.0})
         with pytest.raises(ValueError, match="nothing to send"):
-            ex.flood("market", 100, 0.1, mix={"depth": 1})
-        sent = [ex.flood("market", 500, 0.2, mix={"aggTrade": 1}) for _ in range(2)]
+            flood(ex, "market", 100, 0.1, mix={"depth": 1})
+        sent = [flood(ex, "market", 500, 0.2, mix={"aggTrade": 1}) for _ in range(2)]
         assert all(result.by_kind == {"aggTrade": result.frames} for result in sent)
         ids = [client.data("btcusdt@aggTrade")["a"] for _ in range(sum(result.frames for result in sent))]
         assert ids == list(range(ids[-1] - len(ids) + 1, ids[-1] + 1))
@@ -123,20 +130,22 @@ def test_nothing_to_send_is_an_error(ex: SimulatedExchange) -> None:
 def test_candles_that_turn_in_a_flood_are_closed_before_the_next_begin() -> None:
     names = ("btcusdt@kline_1m", "btcusdt@kline_15m", "btcusdt@kline_1h", "btcusdt@aggTrade")
     with (
-        SimulatedExchange(["BTCUSDT"], start=datetime(2026, 11, 3, 10, 14, 57), in_thread=True) as ex,
+        SimulatedExchange(
+            ["BTCUSDT"], start=datetime(2026, 11, 3, 10, 14, 57), in_thread=True, extensions=EXTENSION
+        ) as ex,
         stream(ex, "/market/stream?streams=" + "/".join(names)) as market,
     ):
         waiting = set(names)
         while waiting:
             waiting.discard(market.receive()["stream"])
-        flood = threading.Thread(target=lambda: ex.flood("market", 500, 6.0))
-        flood.start()
+        flooding = threading.Thread(target=lambda: flood(ex, "market", 500, 6.0))
+        flooding.start()
         turn = int(datetime(2026, 11, 3, 10, 15, tzinfo=timezone.utc).timestamp() * 1000)
         seen: dict[str, list[Any]] = {name: [] for name in names}
         while not all(seen[name] and seen[name][-1]["k"]["t"] == turn for name in names[:2]):
             message = market.receive()
             seen[message["stream"]].append(message["data"])
-        flood.join(30)
+        flooding.join(30)
         for name in names[:2]:
             assert [event["k"]["t"] for event in seen[name] if event["k"]["x"]] == [seen[name][0]["k"]["t"]]
             last, first = seen[name][-2:]

@@ -1,8 +1,8 @@
-"""Floods subscribed streams with fresh copies of real frames, for benchmarks.
+"""Floods subscribed streams with fresh copies of real frames: a control that the embedded exchange is given here.
 
-The market makes as many frames as a market does. To load a client with any rate, the newest frame of each stream is
-made into a template whose times and ids are filled in again for every copy: contiguous trade ids, chained update ids,
-kline events that agree with the trades sent before them.
+The market makes as many frames as a market does. To load a client with any rate, the newest frame of each stream
+becomes a template whose times and ids are filled in again for every copy: contiguous trade ids, chained update ids,
+kline events that agree with the trades sent before them. An exchange started with ``extensions=EXTENSION`` can flood.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ import math
 import random
 import re
 import time
+import weakref
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .connection import StreamConnection
-from .market import Frame
-from .market.intervals import floor_open, next_open
-from .names import KINDS, delivers, kind_of
-from .wire import wire_of, ws_frame
+from ats_sync.simulator.connection import StreamConnection
+from ats_sync.simulator.controls import Route, control
+from ats_sync.simulator.market import Frame
+from ats_sync.simulator.market.intervals import floor_open, next_open
+from ats_sync.simulator.names import KINDS, delivers, kind_of
+from ats_sync.simulator.server import ExchangeServer
+from ats_sync.simulator.wire import wire_of, ws_frame
+
+EXTENSION = (__name__,)
+"""The setting ``extensions`` of an exchange that can flood."""
 
 DEFAULT_MIX = {"kline": 0.47, "depth": 0.30, "aggTrade": 0.22, "markPrice": 0.01}
 """Shares of the frames of 200 symbols with four intervals, books, trades and mark prices at a busy time."""
@@ -429,3 +435,62 @@ class Flood:
         self._bytes += len(data)
         connection.frames_sent += len(sizes)
         connection.bytes_sent += len(data)
+
+
+@dataclass(frozen=True)
+class FloodResult:
+    """What a flood has sent."""
+
+    frames: int
+    bytes: int
+    seconds: float
+    by_kind: dict[str, int]
+    by_connection: dict[int, int]
+    """Frames by the number of the connection."""
+    held_back: int
+    """Frames due but not sent because the client's side was full (only at a given rate)."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> FloodResult:
+        by_connection = {int(number): frames for number, frames in values["by_connection"].items()}
+        return cls(**{**values, "by_connection": by_connection})
+
+
+_floods: weakref.WeakKeyDictionary[ExchangeServer, Flood] = weakref.WeakKeyDictionary()
+"""The newest flood of each exchange of this process."""
+
+
+@control(decode=FloodResult.from_json)
+async def flood(
+    server: ExchangeServer,
+    route: Route | None,
+    frames_per_second: float | None,
+    seconds: float,
+    *,
+    mix: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Flood the open connections on ``route`` (None: all) for ``seconds``; block until it is over.
+
+    ``frames_per_second`` in all, or None: as fast as the sockets take them. The frames are copies of the newest real
+    frame of each subscribed stream, with fresh event and open times and ids that go on without a hole; ``E`` is
+    exchange time at the moment of sending. ``mix``: shares by kind or by name after the symbol ("depth20@100ms",
+    which then does not count for its kind), by default 47 % klines, 30 % books, 22 % trades, 1 % mark prices; kinds
+    without a subscription leave their share to the others. Streams that have had no frame yet are left out.
+
+    From then on the market no longer sends to these connections, and its REST knows nothing of the flood: a benchmark
+    is the last thing to do with a client. (Another flood over the same connections with the same mix goes on where
+    the one before ended; another mix needs new connections.) ValueError when there is nothing to send.
+    """
+    if frames_per_second is not None and frames_per_second <= 0:
+        raise ValueError("frames_per_second must be above 0")
+    server.pump.step()
+    broadcaster = server.broadcaster
+    connections = broadcaster.chosen(route)
+    current = _floods.get(server)
+    if current is None or not current.continues(connections, mix):
+        current = Flood(connections, broadcaster.last_frames, server.clock.now, mix, server.settings.send_buffer)
+        _floods[server] = current
+    for connection in connections:
+        for name in connection.names:
+            broadcaster.leave(connection, name)
+    return await current.run(frames_per_second, seconds)
