@@ -29,8 +29,8 @@ from .interrupts import interrupted_status
 T = TypeVar("T")
 
 MOST_SYMBOLS = 1000
-HIGHEST_PORT = 65532
-"""The three ports after it are used, too."""
+HIGHEST_PORT = 65531
+"""The four ports after it are used, too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,7 +184,7 @@ def _parser() -> ArgumentParser:
         type=_whole(0, HIGHEST_PORT),
         default=0,
         metavar="N",
-        help="of futures REST; the next three are spot REST, futures streams, spot streams (0: any free ones)",
+        help="of futures REST; the next four: spot REST, futures streams, spot streams, controls (0: any free ones)",
     )
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
     command.add_argument("--seed", type=int, default=7, help="of its trades (7)")

@@ -37,7 +37,7 @@ def status(arguments: list[str]) -> int:
         (["demo", "--seconds", "0"], "above 0"),
         (["demo", "--seconds", "nan"], "not a number"),
         (["demo", "--seconds", "soon"], "not a number"),
-        (["simulate", "--port", "65533"], "from 0 to 65532"),
+        (["simulate", "--port", "65532"], "from 0 to 65531"),
         (["simulate", "--latency", "-1"], "negative"),
         (["record"], "DIR"),
         (["record", "x", "--symbols", "BTC/USDT"], "cannot be a symbol"),

@@ -253,6 +253,14 @@ def test_serving_until_ctrl_c() -> None:
         with requests.Session() as session:
             session.trust_env = False
             assert session.get(exports["BINANCE_FAPI_BASE"] + "/fapi/v1/ping", timeout=5).status_code == 200
+            # What the README shows with curl.
+            session.headers["Authorization"] = f"Bearer {exports['SIMULATOR_TOKEN']}"
+            listed = session.get(exports["SIMULATOR_CONTROL"], timeout=5).json()["controls"]
+            assert "cut" in [each["name"] for each in listed]
+            cut = session.post(
+                exports["SIMULATOR_CONTROL"] + "/cut", json={"how": "half_open", "route": "market"}, timeout=5
+            )
+            assert cut.json() == {"result": 0}
             os.killpg(server.pid, signal.SIGINT)
             code, _, errors = finish(server)
             assert (code, errors) == (0, "")
@@ -262,4 +270,4 @@ def test_serving_until_ctrl_c() -> None:
 
 def test_a_bad_port_is_refused() -> None:
     with pytest.raises(ValueError, match="port"):
-        serve_forever(port=65533)
+        serve_forever(port=65532)

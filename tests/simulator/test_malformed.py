@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from ats_sync.simulator.malformed import HUGE, MALFORMED, fits, malform
+from ats_sync.simulator.literals import MALFORMED
+from ats_sync.simulator.malformed import HUGE, fits, malform
 from ats_sync.simulator.market import Frame
 from ats_sync.simulator.wire import Wire
 
