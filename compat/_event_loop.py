@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def read_without_blocking(read: Callable[[], T], executor: Executor | None = None) -> T:
-    """What ``read()`` returns. Where memory cannot answer it, it runs in ``executor`` (None: the loop's own)."""
+    """Return what ``read()`` returns. Where memory cannot answer, it runs in ``executor`` (None: the loop's own)."""
     try:
         with memory_only():
             return read()

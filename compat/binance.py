@@ -1,7 +1,7 @@
 """The old ``sources.binance``: market data of Binance USDⓈ-M futures and spot in the exact shape of REST.
 
-Whatever the shared manager follows and has fresh is answered from memory, anything else by one REST request inside
-the request-weight budget. While no manager runs, each call is exactly one request on the calling thread and starts no
+What the shared manager follows and has fresh is answered from memory, anything else by one REST request within the
+request-weight budget. While no manager runs, each call is exactly one request on the calling thread and starts no
 thread::
 
     ats_sync.get_data_manager().initialize(["BTCUSDT", "ETHUSDT"])   # from here on reads cause no request
@@ -62,7 +62,7 @@ def _ms(time: Whole | None) -> int | None:
 
 
 def _sent(params: Params | None) -> dict[str, str | int]:
-    """Parameters as they are written into the query; those that are None are left out."""
+    """Return the parameters as the query has them, without those that are None."""
     return {
         name: value if isinstance(value, (str, int)) else str(value)
         for name, value in (params or {}).items()
@@ -71,16 +71,16 @@ def _sent(params: Params | None) -> dict[str, str | int]:
 
 
 def _get(path_or_url: str, params: Params | None = None, *, timeout: float = 8.0, retries: int = 2) -> Any:
-    """The parsed JSON of a path on the futures host, or of a full URL.
+    """Return the parsed JSON of a path on the futures host, or of a full URL.
 
-    ``timeout`` (seconds) covers all of it: waiting for budget, the request, its retries. ``retries`` is accepted
-    and not used: while the manager runs, what is worth another try is tried again; otherwise one request is sent.
+    ``timeout`` (seconds) covers waiting for budget, the request and its retries. ``retries`` is accepted and ignored:
+    while the manager runs, failures that a retry can help are retried; otherwise exactly one request is sent.
     """
     return _rest().get(path_or_url, _sent(params), timeout=timeout)
 
 
 def _get_signed(path: str, params: Params | None = None, *, timeout: float = 8.0, retries: int = 2) -> Any:
-    """As :func:`_get`, signed; RuntimeError unless ``BINANCE_API_KEY`` and ``BINANCE_API_SECRET`` are set."""
+    """As :func:`_get`, but signed. RuntimeError unless ``BINANCE_API_KEY`` and ``BINANCE_API_SECRET`` are set."""
     if not API_KEY or not API_SECRET:
         raise RuntimeError("BINANCE_API_KEY and BINANCE_API_SECRET must be set for signed requests")
     now = get_data_manager().clock.exchange_ms()
@@ -94,7 +94,7 @@ def get_klines(
     start_time: Whole | None = None,
     end_time: Whole | None = None,
 ) -> list[Row]:
-    """Candles, oldest first, the last one open; at most 1500. Source: ``/fapi/v1/klines`` and its stream."""
+    """Return candles, oldest first, the last one open; at most 1500. Source: ``/fapi/v1/klines`` and its stream."""
     return _rest().klines(symbol.upper(), interval, _clamped(limit, 1500), start=_ms(start_time), end=_ms(end_time))
 
 
@@ -105,7 +105,7 @@ def get_spot_klines(
     start_time: Whole | None = None,
     end_time: Whole | None = None,
 ) -> list[Row]:
-    """Candles of the spot pair, as :func:`get_klines`; at most 1000. Source: spot ``/api/v3/klines``."""
+    """Return candles of the spot pair, as :func:`get_klines`; at most 1000. Source: spot ``/api/v3/klines``."""
     return _rest().spot_klines(
         symbol.upper(), interval, _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time)
     )
@@ -140,7 +140,7 @@ def get_funding_hist(
 def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> RestDepth:
     """``{"lastUpdateId", "E", "T", "bids": [[price, quantity], …], "asks"}``, prices and quantities str, best first.
 
-    The levels are the nearest of 5, 10, 20, 50, 100, 500, 1000 (the lower one of two as near). Source:
+    ``limit`` is rounded to the nearest of 5, 10, 20, 50, 100, 500, 1000 (a tie goes down). Source:
     ``/fapi/v1/depth``; up to 20 levels the stream, whose ``E`` is the time of its event.
     """
     wanted = int(limit)
@@ -148,27 +148,27 @@ def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> RestDepth:
 
 
 def get_mark_price(symbol: str) -> float:
-    """The mark price, 0 where it is missing. Source: ``/fapi/v1/premiumIndex`` and the mark price stream."""
+    """Return the mark price, 0 where it is missing. Source: ``/fapi/v1/premiumIndex`` and the mark price stream."""
     return _rest().mark_price(symbol.upper())
 
 
 def get_funding_rate(symbol: str) -> float:
-    """The last funding rate, 0 where it is missing. Source: as :func:`get_mark_price`."""
+    """Return the last funding rate, 0 where it is missing. Source: as :func:`get_mark_price`."""
     return _rest().last_funding_rate(symbol.upper())
 
 
 def get_spot_price(symbol: str) -> float:
-    """The price of the spot pair of the same name. Source: spot ``/api/v3/ticker/price``."""
+    """Return the price of the spot pair of the same name. Source: spot ``/api/v3/ticker/price``."""
     return _rest().spot_price(symbol.upper())
 
 
 def get_all_spot_prices() -> dict[str, float]:
-    """``{symbol: price}`` of every spot pair. Source: spot ``/api/v3/ticker/price``."""
+    """Return ``{symbol: price}`` of every spot pair. Source: spot ``/api/v3/ticker/price``."""
     return _rest().all_spot_prices()
 
 
 def get_all_premium_index() -> list[RestPremiumIndex]:
-    """Mark price and funding of every contract, strings as REST writes them. Source: ``/fapi/v1/premiumIndex``."""
+    """Return mark price and funding of every contract, with the strings of REST. Source: ``/fapi/v1/premiumIndex``."""
     return _rest().all_premium_index()
 
 
@@ -179,11 +179,12 @@ def get_liquidations(
     start_time: Whole | None = None,
     end_time: Whole | None = None,
 ) -> list[RestForceOrder]:
-    """Forced orders, oldest first; at most 1000. ``interval`` is accepted and was never used.
+    """Return liquidation orders, oldest first; at most 1000. ``interval`` is accepted and was never used.
 
-    The exchange has closed its endpoint, so this is partial: what the running manager has seen since its start
-    (at most one a second and symbol is reported). While none runs, ``/fapi/v1/forceOrders`` is asked, and with keys
-    set, where that says 401, ``/fapi/v1/allForceOrders`` signed: their refusal is the error.
+    The exchange has closed its endpoint, so the list is partial: what the running manager has seen since its start
+    (the stream reports at most one per second and symbol). While none runs, the request goes to
+    ``/fapi/v1/forceOrders``; where that answers 401 and keys are set, a signed one follows to
+    ``/fapi/v1/allForceOrders``. Their refusal is the error.
     """
     symbol, most = symbol.upper(), _clamped(limit, 1000)
     start, end = _ms(start_time), _ms(end_time)
@@ -205,5 +206,8 @@ def get_agg_trades(
 
 
 def get_ticker_24h(symbol: str | None = None) -> Any:
-    """The last 24 hours: a dict for a symbol, a list of them without. Source: ``/fapi/v1/ticker/24hr``."""
+    """Return the statistics of the last 24 hours: a dict for a symbol, a list without.
+
+    Source: ``/fapi/v1/ticker/24hr``.
+    """
     return _rest().ticker_24h(symbol.upper() if symbol else None)

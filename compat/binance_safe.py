@@ -1,4 +1,4 @@
-"""The old ``sources.binance_safe``: reads inside a request budget. Here all are, so most are the same functions."""
+"""The old ``sources.binance_safe``: reads within a request budget. All reads here are, so most are the same."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class RateLimiterStatus(TypedDict):
 async def batch_get_open_interest_hist(
     symbols: Iterable[str], period: str = "1h", limit: Whole = 200, batch_size: int = 20
 ) -> dict[str, list[RestOpenInterest]]:
-    """``{symbol: rows}`` of :func:`get_open_interest_hist`, in the order asked for.
+    """Return ``{symbol: rows}`` of :func:`get_open_interest_hist`, in the order of ``symbols``.
 
-    What fails is logged and gives ``[]``. The loop is not blocked: what memory cannot answer is asked for by at most
+    A failure is logged and gives ``[]``. The loop is not blocked: what memory cannot answer is requested by at most
     ``batch_size`` threads, which end with the call.
     """
     symbols = list(dict.fromkeys(symbols))
@@ -69,10 +69,10 @@ async def batch_get_open_interest_hist(
 
 
 def get_rate_limiter_status() -> RateLimiterStatus:
-    """``{"requests", "weight", "requests_limit", "weight_limit"}`` of the futures host over the last minute.
+    """Return what the futures host was sent in the last minute, and the limits.
 
-    ``weight`` includes what other programs on this address are known to have used. The exchange limits weight alone;
-    since no request weighs less than 1, the same number bounds the requests.
+    ``weight`` includes what other programs on this address are known to have used. The exchange limits only weight;
+    since no request weighs less than 1, the same number limits the requests.
     """
     usage = get_data_manager().rest_shaped.usage()
     return {

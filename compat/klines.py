@@ -15,7 +15,7 @@ class _Newest(Protocol):
 
 
 def _newest(interval: str, *, usually: int) -> _Newest:
-    """A reader of one interval, for the three below."""
+    """Return a function that reads one interval, for the three below."""
 
     def read(symbol: str, limit: Whole = usually) -> list[Row]:
         return get_klines(symbol, limit=limit, interval=interval)
@@ -31,7 +31,7 @@ klines_4h = _newest("4h", usually=200)
 
 
 def split_ohlcv(rows: Iterable[Sequence[Any]]) -> Columns:
-    """Open, high, low, close, volume, quote volume and taker buy volume of candles, each a list of floats."""
+    """Return open, high, low, close, volume, quote volume and taker buy volume of candles, each a list of floats."""
     rows = list(rows)
     opened, high, low, close, volume, quote, taker = ([float(row[i]) for row in rows] for i in (1, 2, 3, 4, 5, 7, 9))
     return opened, high, low, close, volume, quote, taker

@@ -33,10 +33,10 @@ class RealtimeKlineCache:
         await UnifiedDataManager().initialize(symbols, intervals)
 
     def get_klines(self, symbol: str, interval: str, limit: Whole = 300) -> list[Row]:
-        """Candles as :func:`compat.binance.get_klines` gives them, oldest first, the last one open.
+        """Return candles as :func:`compat.binance.get_klines` does, oldest first, the last one open.
 
-        On the thread of a running event loop it does not wait for REST: what is not fresh in memory
-        raises :class:`~ats_sync.NotInMemory`.
+        On the thread of a running event loop it does not wait for REST: where memory is not fresh, it raises
+        :class:`~ats_sync.NotInMemory`.
         """
         try:
             asyncio.get_running_loop()
@@ -56,17 +56,17 @@ class RealtimeKlineCache:
         return newest
 
     def is_initialized(self, symbol: str) -> bool:
-        """Whether this symbol is followed and was waited for."""
+        """Return whether this symbol is followed and the manager has started."""
         manager = get_data_manager()
         return manager.initialized and symbol.upper() in manager.symbols
 
     def is_fresh(self, symbol: str, max_age_seconds: float = 300) -> bool:
-        """Whether something was heard of this symbol's candles in the last ``max_age_seconds``."""
+        """Return whether an event or answer with this symbol's candles came in the last ``max_age_seconds``."""
         moment = self.last_update.get(symbol.upper())
         return moment is not None and get_data_manager().clock.exchange() - moment < max_age_seconds
 
     def get_stats(self) -> KlineStatistics:
-        """What :meth:`ats_sync.DataManager.get_stats` counts, and the old names for some of it."""
+        """Return the counts of :meth:`ats_sync.DataManager.get_stats`, some also under their old names."""
         stats = get_data_manager().get_stats()
         return {
             **stats,
@@ -82,5 +82,5 @@ _cache = RealtimeKlineCache()
 
 
 def get_kline_cache() -> RealtimeKlineCache:
-    """The one view of the process's shared manager."""
+    """Return the one view of the process's shared manager."""
     return _cache

@@ -34,7 +34,7 @@ class UnifiedDataManager:
 
     @property
     def config(self) -> Mapping[str, int | float]:
-        """Depths and intervals (seconds) under their old names, to look at; set them by :class:`ats_sync.Config`.
+        """Depths and intervals (seconds) under their old names, read-only; set them by :class:`ats_sync.Config`.
 
         The update intervals are the ages up to which each kind counts as fresh.
         """
@@ -74,7 +74,7 @@ class UnifiedDataManager:
         return self.get_stats()
 
     def get_stats(self) -> Statistics:
-        """What :meth:`ats_sync.DataManager.get_stats` counts."""
+        """Return the counts of :meth:`ats_sync.DataManager.get_stats`."""
         return self._manager.get_stats()
 
     async def initialize(
@@ -83,7 +83,7 @@ class UnifiedDataManager:
         intervals: Iterable[str] = ("1h", "4h", "15m", "1d"),
         enable_websocket: bool = True,
     ) -> None:
-        """Follow these symbols and wait until they are warm. Cancelled, it closes what it had started."""
+        """Follow these symbols and wait until they are warm. Where it is cancelled, it closes what it started."""
         manager = self._manager
         was_running = manager.running
         try:
@@ -99,27 +99,27 @@ class UnifiedDataManager:
         await asyncio.to_thread(self._manager.close)
 
     async def get_klines(self, symbol: str, interval: str, limit: int = 300) -> list[KlineRow]:
-        """Candles, oldest first, the last one open; times and trades int, the rest float."""
+        """Return candles, oldest first, the last one open; times and trades int, the rest float."""
         return await self._read(lambda manager: manager.get_klines(symbol, interval, limit))
 
     async def get_oi_history(self, symbol: str, interval: str = "1h", limit: int = 100) -> list[OpenInterest]:
-        """``{"timestamp", "sumOpenInterest", "sumOpenInterestValue"}``, oldest first."""
+        """Return ``{"timestamp", "sumOpenInterest", "sumOpenInterestValue"}``, oldest first."""
         return await self._read(lambda manager: manager.get_oi_history(symbol, interval, limit))
 
     async def get_orderbook(self, symbol: str, limit: int = 20) -> OrderBook:
-        """``{"bids": [[price, quantity], …], "asks", "timestamp", "lastUpdateId"}``, floats, best first."""
+        """Return ``{"bids": [[price, quantity], …], "asks", "timestamp", "lastUpdateId"}``, floats, best first."""
         return await self._read(lambda manager: manager.get_orderbook(symbol, limit))
 
     async def get_funding_rate(self, symbol: str) -> FundingRate:
-        """``{"rate", "nextTime", "markPrice", "timestamp"}``."""
+        """Return ``{"rate", "nextTime", "markPrice", "timestamp"}``."""
         return await self._read(lambda manager: manager.get_funding_rate(symbol))
 
     async def get_spot_price(self, symbol: str) -> float:
-        """The price of the spot pair of the same name."""
+        """Return the price of the spot pair of the same name."""
         return await self._read(lambda manager: manager.get_spot_price(symbol))
 
     async def get_liquidation_trades(self, symbol: str, limit: int = 500) -> list[LiquidationTrade]:
-        """``{"price", "qty", "time", "isBuyerMaker"}`` of aggregated trades, oldest first."""
+        """Return ``{"price", "qty", "time", "isBuyerMaker"}`` of aggregated trades, oldest first."""
         trades = await self._read(lambda manager: manager.get_liquidation_trades(symbol, limit))
         return [
             {
@@ -144,5 +144,5 @@ _unified = UnifiedDataManager()
 
 
 def get_data_manager() -> UnifiedDataManager:
-    """The one view of the process's shared manager."""
+    """Return the one view of the process's shared manager."""
     return _unified

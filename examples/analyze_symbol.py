@@ -19,8 +19,8 @@ from ats_sync.simulator import SimulatedExchange
 
 
 def analyze_symbol(symbol: str) -> dict[str, Any]:
-    """What the scanner's first version looked at, as it looked at it."""
-    # Not at the top only because of --simulate: the shim reads the environment when it is imported.
+    """Return what the scanner's first version computed, in the way it did."""
+    # Not at the top of the file, only because of --simulate: the shim reads the environment when it is imported.
     from compat.binance import (
         get_agg_trades,
         get_funding_rate,
@@ -81,7 +81,7 @@ def main() -> None:
         for name, value in analyze_symbol(options.symbol).items():
             print(f"{name:>12}  {'-' if value is None else format(value, '+.5g')}")
         causes = manager.get_stats()["rest_calls_by_cause"]
-        print(f"\nrequests that the analysis caused: {causes['read']} (trades that are not warm yet are asked for)")
+        print(f"\nrequests that the analysis caused: {causes['read']} (trades that are not warm yet are requested)")
 
 
 if __name__ == "__main__":

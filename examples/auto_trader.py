@@ -18,7 +18,7 @@ FAST, SLOW = 10, 30
 
 
 class PaperTrader:
-    """Long while the fast average of the closes is above the slow one, else flat."""
+    """Is long while the fast average of the closes is above the slow one, else flat."""
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("symbol", nargs="?", default="BTCUSDT")
     parser.add_argument("--interval", default="1m")
     parser.add_argument("--candles", type=int, default=0, help="end after so many (0: go on until Ctrl-C)")
-    parser.add_argument("--simulate", action="store_true", help="run on the embedded exchange, near a candle's turn")
+    parser.add_argument(
+        "--simulate", action="store_true", help="run on the embedded exchange, just before a candle closes"
+    )
     options = parser.parse_args()
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The first steps: follow two symbols, read everything there is, see that it costs no request.
+"""The first steps: follow two symbols, read everything there is, see that it causes no request.
 
 python examples/quick_start.py                       # the real exchange, or that of the BINANCE_… environment
 python examples/quick_start.py --simulate            # the embedded exchange

@@ -1,4 +1,4 @@
-"""Serve a recording of the exchange on loopback, run the manager on it, and check what the manager ends with.
+"""Serve a recording of the exchange on loopback, run the manager on it, and check what the manager knows at the end.
 
     python -m ats_sync record my_recording --seconds 90
     python examples/replay_recording.py my_recording --speed 10
@@ -33,9 +33,9 @@ from ats_sync import Config, DataManager, NotInMemory, memory_only
 ANSWER = re.compile(r"(\S+) -> ([\d.]+): (.*)")
 MARKS = "!markPrice@arr@1s"
 PATIENCE = 40.0
-"""Seconds that the manager is given to take in the last frames, after which its clock no longer runs fast."""
+"""Seconds for the manager to process the last frames; its clock no longer runs fast then."""
 SETTLED_AFTER = 10.0
-"""Seconds after which a difference stays, once memory has answered everything."""
+"""Seconds after which a difference counts, once memory has answered everything."""
 
 Series = tuple[str, str]
 
@@ -51,13 +51,13 @@ class Item:
 
     @property
     def event(self) -> str:
-        """The kind of event in a frame of one symbol, else ""."""
+        """Return the kind of event in a frame of one symbol, else ""."""
         return str(self.value.get("e", "")) if isinstance(self.value, dict) else ""
 
 
 @dataclass
 class Recording:
-    """Everything in a directory's files, in the order of its arrival."""
+    """Everything in a directory's files, in order of arrival."""
 
     frames: list[Item] = field(default_factory=list)
     answers: list[Item] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Recording:
 
     @classmethod
     def read(cls, directory: Path) -> Recording:
-        """Raises OSError and ValueError for what is no recording."""
+        """Raises OSError or ValueError where there is no recording."""
         recording = cls()
         with (directory / "stream.txt").open(encoding="utf-8") as lines:
             if " <-> " not in next(lines, ""):
@@ -83,14 +83,14 @@ class Recording:
         return recording
 
     def clock_offset(self) -> float:
-        """How far (seconds) the exchange's clock was ahead of the recorder's, if the recorder asked; else 0."""
+        """Return how far (seconds) the exchange's clock was ahead of the recorder's; 0 if `/time` was not recorded."""
         for answer in self.answers:
             if answer.name.endswith("/fapi/v1/time"):
                 return float(answer.value["serverTime"]) / 1000 - answer.time
         return 0.0
 
     def candles(self) -> dict[Series, list[dict[str, Any]]]:
-        """The candles of the kline frames of each symbol and interval."""
+        """Return the candles of the kline frames of each symbol and interval."""
         found: dict[Series, list[dict[str, Any]]] = defaultdict(list)
         for frame in self.frames:
             if frame.event == "kline":
@@ -98,7 +98,7 @@ class Recording:
         return dict(found)
 
     def trades(self) -> dict[str, list[dict[str, Any]]]:
-        """The trades of the aggTrade frames of each symbol, as REST would write them."""
+        """Return the trades of the aggTrade frames of each symbol, as REST would write them."""
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for frame in self.frames:
             if frame.event == "aggTrade":
@@ -107,17 +107,17 @@ class Recording:
 
 
 def kline_row(candle: dict[str, Any]) -> list[Any]:
-    """A kline frame's candle as REST writes it."""
+    """Return a kline frame's candle as REST writes it."""
     return [candle[key] for key in ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")]
 
 
 def trade_row(trade: dict[str, Any]) -> dict[str, Any]:
-    """An aggTrade frame as REST writes it."""
+    """Return an aggTrade frame as REST writes it."""
     return {key: trade[key] for key in ("a", "p", "q", "nq", "f", "l", "T", "m") if key in trade}
 
 
 class Market:
-    """What the exchange would answer by REST, as far as the recording has told until now."""
+    """What the exchange would answer by REST, as far as the recording has been played."""
 
     def __init__(self, recording: Recording) -> None:
         self._info = recording.exchange_info
@@ -126,19 +126,19 @@ class Market:
         self._others: dict[str, dict[str, Any]] = defaultdict(dict)
         for answer in recording.answers:
             if not answer.name.partition("?")[0].endswith(("klines", "aggTrades")):
-                # Of what is not followed by frames there is one picture, from whenever it was taken.
+                # For anything without frames there is one answer, whenever it was recorded.
                 self.learn(answer)
 
     def learn(self, item: Item) -> None:
-        """Take in a frame or an answer."""
+        """Apply a frame or an answer."""
         value = item.value
         if "://" in item.name:
             url = urlsplit(item.name)
-            asked = {name: values[0] for name, values in parse_qs(url.query).items()}
-            symbol = asked.get("symbol", "")
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            symbol = query.get("symbol", "")
             if url.path == "/fapi/v1/klines":
                 for row in value:
-                    self._candle(symbol, asked["interval"], row)
+                    self._candle(symbol, query["interval"], row)
             elif url.path == "/fapi/v1/aggTrades":
                 self._trades[symbol].update({row["a"]: row for row in value})
             else:
@@ -154,27 +154,27 @@ class Market:
             known[row[0]] = row
 
     def knows(self, series: Series) -> bool:
-        """Whether there is a candle of this symbol and interval."""
+        """Return whether there is a candle of this symbol and interval."""
         return bool(self._klines[series])
 
     def knows_a_trade(self, symbol: str) -> bool:
-        """Whether there is a trade of this symbol."""
+        """Return whether there is a trade of this symbol."""
         return bool(self._trades[symbol])
 
-    def answer(self, path: str, asked: dict[str, str], now: int) -> Any:
-        """The value of a REST answer; an empty list for what the recording does not tell."""
-        symbol, limit = asked.get("symbol", ""), int(asked.get("limit", 500))
+    def answer(self, path: str, query: dict[str, str], now: int) -> Any:
+        """Return the value of a REST answer; an empty list for what the recording does not contain."""
+        symbol, limit = query.get("symbol", ""), int(query.get("limit", 500))
         if path == "/fapi/v1/time":
             return {"serverTime": now}
         if path == "/fapi/v1/exchangeInfo":
             return json.loads(self._info)
         if path == "/fapi/v1/klines":
-            rows = self._klines[symbol, asked["interval"]]
+            rows = self._klines[symbol, query["interval"]]
             return [rows[opened] for opened in sorted(rows)][-limit:]
         if path == "/fapi/v1/aggTrades":
-            first = int(asked.get("fromId", 0))
+            first = int(query.get("fromId", 0))
             trades = [trade for number, trade in sorted(self._trades[symbol].items()) if number >= first]
-            return trades[:limit] if "fromId" in asked else trades[-limit:]
+            return trades[:limit] if "fromId" in query else trades[-limit:]
         if path == "/fapi/v1/depth":
             empty = {"lastUpdateId": 0, "E": now, "T": now, "bids": [], "asks": []}
             book = self._others[path].get(symbol, empty)
@@ -190,14 +190,14 @@ class Market:
         return self._others[path].get(symbol, [])
 
     def marks(self, now: int) -> list[dict[str, Any]]:
-        """The events of an array of marks, with the last prices in place of them."""
+        """Return the events of an array of mark prices, made from the last prices."""
         return [
             {"e": "markPriceUpdate", "E": now, "s": each, "p": price, "i": price, "P": price, "r": "0", "T": 0}
             for each, price in self._last_prices().items()
         ]
 
     def _last_prices(self) -> dict[str, str]:
-        """What stands in for mark and spot prices, without which no manager is ready, where none were recorded."""
+        """Replaces mark and spot prices where none were recorded: no manager is ready without them."""
         return {symbol: rows[max(rows)][4] for (symbol, _), rows in self._klines.items() if rows}
 
 
@@ -279,10 +279,10 @@ class Replay:
         self._listeners.append((request.match_info["route"], names, socket))
         async for message in socket:
             if message.type is WSMsgType.TEXT:
-                asked = json.loads(message.data)
-                change = names.update if asked["method"] == "SUBSCRIBE" else names.difference_update
-                change(asked["params"])
-                await socket.send_json({"result": None, "id": asked["id"]})
+                command = json.loads(message.data)
+                change = names.update if command["method"] == "SUBSCRIBE" else names.difference_update
+                change(command["params"])
+                await socket.send_json({"result": None, "id": command["id"]})
         return socket
 
     async def _play(self) -> None:
@@ -296,7 +296,7 @@ class Replay:
         self.over.set()
 
     async def _tell_marks(self) -> None:
-        """The stream that is never silent on the exchange, in whose silence a connection would be given up."""
+        """Send the stream that is never silent on the exchange: without it a connection would be closed as dead."""
         while True:
             await asyncio.sleep(1.0)
             await self._send(MARKS, json.dumps({"stream": MARKS, "data": self._market.marks(self.now())}))
@@ -319,7 +319,7 @@ def settled(dm: DataManager, recording: Recording) -> list[str]:
             if not compared:
                 deadline, compared = min(deadline, time.monotonic() + SETTLED_AFTER), True
         except NotInMemory as error:
-            # For the moment the manager would ask REST, which tells nothing about the frames.
+            # At this moment the manager would go to REST, which proves nothing about the frames.
             found = found if compared else [str(error)]
         if found:
             pause.wait(0.05)
@@ -327,7 +327,7 @@ def settled(dm: DataManager, recording: Recording) -> list[str]:
 
 
 def differences(dm: DataManager, recording: Recording) -> list[str]:
-    """What in the manager's memory is not as the frames say; raises NotInMemory where it would ask REST."""
+    """Return what in memory differs from the frames; NotInMemory where a read would go to REST."""
     found = []
     for (symbol, interval), candles in recording.candles().items():
         last = {candle["t"]: kline_row(candle) for candle in candles}
@@ -344,12 +344,12 @@ def differences(dm: DataManager, recording: Recording) -> list[str]:
                 found.append(f"{symbol} {interval}: the newest final candle is {closed}, not {last[final]}")
     for symbol, trades in recording.trades().items():
         if dm.rest_shaped.agg_trades(symbol, len(trades)) != trades:
-            found.append(f"{symbol}: its {len(trades)} trades are not held, whole and in order")
+            found.append(f"{symbol}: its {len(trades)} trades are not all in memory and in order")
     return found
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run the manager on a recording and check what it ends with.")
+    parser = argparse.ArgumentParser(description="Run the manager on a recording and check what it knows at the end.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--speed", type=float, default=10.0, help="times as fast as recorded (10)")
     options = parser.parse_args()
@@ -379,7 +379,7 @@ def main() -> int:
     if not wrong:
         print(
             f"the last candles equal the last of {sum(map(len, candles.values()))} kline frames, "
-            f"{finals} final candles are final, {sum(map(len, trades.values()))} trades are held in order"
+            f"{finals} final candles are final, {sum(map(len, trades.values()))} trades are in order"
         )
     return 1 if wrong else 0
 

@@ -59,7 +59,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails the last test when a process is left that a fixture has started."""
+    """Fail the last test when a process is left that a fixture started."""
     before = leftovers.children()
     yield
     leftovers.check_processes(before, request.node.nodeid)
@@ -67,10 +67,10 @@ def no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test after which a thread of ours runs that did not run before it, or a process that it has started."""
+    """Fail a test that leaves a thread of ours or a process running."""
     threads = leftovers.our_threads()
     yield
-    # The request threads of a manager that a wider fixture owns come and go.
+    # The request threads of a manager that belongs to a wider fixture come and go.
     if request.node.get_closest_marker("shared_threads") is None:
         leftovers.check_threads(threads)
     # (What ran when its body began may be a fixture of wider scope.)

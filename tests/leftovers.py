@@ -10,12 +10,12 @@ from pathlib import Path
 from .support import until
 
 GRACE = 10.0
-"""Seconds in which what is about to end may end."""
+"""Seconds that threads and processes have to end."""
 PROC = Path("/proc")
 
 
 def our_threads() -> set[threading.Thread]:
-    """Return the library's threads that run."""
+    """Return the running threads of the library."""
     return {thread for thread in threading.enumerate() if thread.name.startswith("ats-")}
 
 
@@ -35,7 +35,7 @@ def orphans_of(test: str) -> set[int]:
             if parent == 1 and mark in (directory / "environ").read_bytes():
                 found.add(int(directory.name))
         except (OSError, ValueError):
-            continue  # it has ended meanwhile, or is not ours to look at
+            continue  # it has ended since, or we may not look at it
     return found
 
 

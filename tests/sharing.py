@@ -10,13 +10,13 @@ from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 COMPUTING = frozenset({"engine", "explore", "market", "properties", "reads", "store", "venue"})
-"""Folders of tests without sockets and clocks, which would take all the time of a core."""
+"""Folders of tests that keep a core busy, since they use no sockets and clocks."""
 LONGEST = (
     *("tests/test_stress.py", "tests/compat/test_scan.py", "tests/compat/test_migration.py", "tests/test_depth.py"),
     *("tests/properties/test_rest.py", "tests/properties/test_events.py", "tests/examples/test_replay_recording.py"),
     *("tests/examples/test_migration.py", "tests/test_manager.py", "tests/cli/test_demo.py"),
 )
-"""Files that take longest begin first, so that all processes end together."""
+"""The files that take longest, which start first so that all processes end together."""
 PROCESSES_A_CORE = 3
 MOST_PROCESSES = 12
 
@@ -37,7 +37,7 @@ def computes(file: str) -> bool:
 
 
 class Sharing(LoadFileScheduling):  # type: ignore[misc, unused-ignore]
-    """Gives out whole files. While files that wait are left, at most every second core computes."""
+    """Hand out whole files. While files that wait are left, at most every second core computes."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         computing = sum(map(self._is_computing, self.assigned_work))

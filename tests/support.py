@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 LOOK_EVERY = 0.02
 PATIENCE = 90.0
-"""Seconds that a condition is waited for on a machine that has little time for the tests. How soon the library must
+"""Longest wait (seconds) for a condition, on a machine that is busy with other things. How soon the library must
 do something is shown on virtual time, where no machine is slow."""
 
 
@@ -35,7 +35,7 @@ def requests_by_cause(dm: DataManager) -> dict[str, int]:
 
 
 def reads(dm: DataManager) -> int:
-    """Requests that reads have caused so far."""
+    """Return how many requests reads have caused so far."""
     return requests_by_cause(dm)["read"]
 
 
@@ -61,7 +61,7 @@ def all_live(dm: DataManager, *kinds: str) -> bool:
 
 
 def closed_equal(dm: DataManager, ex: SimulatedExchange, symbol: str, interval: str, limit: int = 100) -> bool:
-    """Whether the closed candles in memory are, string for string, what REST has."""
+    """Return whether the closed candles in memory are what REST has, string for string."""
     held = dm.rest_shaped.klines(symbol, interval, limit)
     truth = ex.rest("/fapi/v1/klines", symbol=symbol, interval=interval, limit=limit)
     known = {row[0]: row for row in truth}

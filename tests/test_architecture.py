@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "ats_sync"
 SHIM = ROOT / "compat"
 APART = ("simulator", "stress")
-"""Programs beside the library: the simulator, and what stresses the library with it."""
+"""Programs beside the library: the simulator, and the stress test."""
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "results", "config", "clock", "forks", "numeric"}),
     frozenset({"venue", "feeds", "logs", "reentry"}),
@@ -56,7 +56,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imports(path: Path, tree: ast.AST | None = None) -> Iterator[tuple[str, str]]:
-    """``(module, name)`` of every import; ``name`` is "" where the module itself is imported."""
+    """Yield ``(module, name)`` of every import; ``name`` is "" where the module itself is imported."""
     package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
     for node in ast.walk(tree if tree is not None else parsed(path)):
         if isinstance(node, ast.Import):
@@ -72,7 +72,7 @@ def imports(path: Path, tree: ast.AST | None = None) -> Iterator[tuple[str, str]
 
 
 def within_library(path: Path, tree: ast.AST | None = None) -> Iterator[str]:
-    """The modules of the library that a module imports."""
+    """Yield the modules of the library that a module imports."""
     for module, name in imports(path, tree):
         if module == "ats_sync" or module.startswith("ats_sync."):
             inner = f"{module}.{name}"
@@ -235,7 +235,7 @@ def written_to_environment(node: ast.AST) -> bool:
 
 
 def of_the_host(node: ast.AST, name: str) -> Iterator[ast.AST]:
-    """The nodes of a module without those of programs."""
+    """Yield the nodes of a module but those of programs."""
     waiting = [(node, name)]
     while waiting:
         parent, outer = waiting.pop()

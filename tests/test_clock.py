@@ -38,13 +38,13 @@ def source() -> HandTime:
 
 @pytest.fixture
 def clock(source: HandTime) -> Clock:
-    """A clock that has been told the exchange's time."""
+    """A clock that knows the exchange's time."""
     clock = Clock(source)
     clock.set_exchange(EXCHANGE)
     return clock
 
 
-def test_before_anything_is_known_the_wall_stands_in(source: HandTime) -> None:
+def test_the_wall_clock_serves_until_the_exchange_has_answered(source: HandTime) -> None:
     clock = Clock(source)
     assert not clock.synchronised
     assert clock.exchange() == WALL
@@ -52,7 +52,7 @@ def test_before_anything_is_known_the_wall_stands_in(source: HandTime) -> None:
     assert clock.exchange() == WALL + 3.0
 
 
-def test_the_exchanges_time_goes_on_from_the_answer(source: HandTime, clock: Clock) -> None:
+def test_exchange_time_advances_from_the_answer(source: HandTime, clock: Clock) -> None:
     assert clock.synchronised
     source.passes(2.5)
     assert clock.exchange() == EXCHANGE + 2.5
@@ -61,7 +61,7 @@ def test_the_exchanges_time_goes_on_from_the_answer(source: HandTime, clock: Clo
     assert clock.proven()
 
 
-def test_a_wall_set_back_makes_nothing_look_younger(source: HandTime, clock: Clock) -> None:
+def test_setting_the_wall_clock_back_makes_nothing_look_younger(source: HandTime, clock: Clock) -> None:
     source.passes(10.0)
     source.at_wall -= 600.0
     assert clock.exchange() == EXCHANGE + 10.0
@@ -70,7 +70,7 @@ def test_a_wall_set_back_makes_nothing_look_younger(source: HandTime, clock: Clo
     assert clock.exchange() == EXCHANGE + 11.0
 
 
-def test_a_wall_set_forward_makes_everything_look_old_and_unproven(source: HandTime, clock: Clock) -> None:
+def test_setting_the_wall_clock_forward_makes_everything_look_old_and_unproven(source: HandTime, clock: Clock) -> None:
     source.passes(10.0)
     source.at_wall += 600.0
     assert clock.exchange() == EXCHANGE + 610.0
@@ -80,7 +80,7 @@ def test_a_wall_set_forward_makes_everything_look_old_and_unproven(source: HandT
     assert clock.exchange() == EXCHANGE + 10.0
 
 
-def test_an_answer_that_took_long_leaves_both_ends_open(source: HandTime) -> None:
+def test_a_slow_answer_leaves_both_ends_open(source: HandTime) -> None:
     clock = Clock(source)
     clock.set_exchange(EXCHANGE, EXCHANGE + 4.0)
     assert clock.exchange() == EXCHANGE + 4.0
@@ -99,7 +99,7 @@ def test_events_narrow_what_a_slow_answer_left_open(source: HandTime) -> None:
     assert clock.uncertainty() == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_quick_answer_narrows_a_slow_one_and_not_the_other_way_round(source: HandTime) -> None:
+def test_a_fast_answer_narrows_a_slow_one_but_not_vice_versa(source: HandTime) -> None:
     clock = Clock(source)
     clock.set_exchange(EXCHANGE, EXCHANGE + 3.0)
     clock.set_exchange(EXCHANGE + 1.0, EXCHANGE + 1.1)
@@ -107,7 +107,7 @@ def test_a_quick_answer_narrows_a_slow_one_and_not_the_other_way_round(source: H
     assert (clock.earliest_ms(), clock.exchange()) == ((EXCHANGE + 1.0) * 1000, EXCHANGE + 1.1)
 
 
-def test_an_event_does_not_hide_that_the_wall_was_set_forward(source: HandTime, clock: Clock) -> None:
+def test_an_event_does_not_hide_that_the_wall_clock_was_set_forward(source: HandTime, clock: Clock) -> None:
     source.passes(10.0)
     source.at_wall += 600.0
     clock.saw_event(int((EXCHANGE + 10.2) * 1000))
@@ -130,7 +130,7 @@ DELAYS = st.floats(0.0, 4.0)
 def test_the_true_time_is_always_between_the_two_ends(
     happened: list[tuple[float, str, float, float, float]], ahead: float, drift: float
 ) -> None:
-    """However slow the ways there and back are, and however late events arrive."""
+    """However long requests and answers travel, and however late events arrive."""
     source = HandTime()
     source.at_wall = EXCHANGE + ahead
     clock = Clock(source)
@@ -160,7 +160,7 @@ def test_the_true_time_is_always_between_the_two_ends(
 
 
 @pytest.mark.parametrize("told", [0.0, -0.5, -4.0])
-def test_an_answer_that_took_long_does_not_spoil_what_was_known(source: HandTime, clock: Clock, told: float) -> None:
+def test_a_slow_answer_does_not_spoil_what_was_known(source: HandTime, clock: Clock, told: float) -> None:
     source.at_wall -= 600.0
     assert not clock.proven()
     clock.set_exchange(EXCHANGE + told, EXCHANGE + told + 4.0)
@@ -169,7 +169,7 @@ def test_an_answer_that_took_long_does_not_spoil_what_was_known(source: HandTime
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 0.1])
-def test_an_answer_that_contradicts_what_was_thought_settles_it(source: HandTime, clock: Clock, wrong: float) -> None:
+def test_an_answer_that_contradicts_the_estimate_replaces_it(source: HandTime, clock: Clock, wrong: float) -> None:
     earliest = EXCHANGE + (wrong if wrong > 0 else wrong - 0.04)
     clock.set_exchange(earliest, earliest + 0.04)
     assert clock.exchange() == pytest.approx(earliest + 0.04)
@@ -185,7 +185,7 @@ def test_a_steady_clock_that_stood_still_makes_nothing_look_younger(source: Hand
 
 
 @pytest.mark.parametrize(("apart", "proven"), [(0.0, True), (0.9, True), (-0.9, True), (1.1, False), (-1.1, False)])
-def test_a_second_of_disagreement_is_borne(source: HandTime, clock: Clock, apart: float, proven: bool) -> None:
+def test_a_second_of_disagreement_is_tolerated(source: HandTime, clock: Clock, apart: float, proven: bool) -> None:
     source.passes(60.0)
     source.at_wall += apart
     assert clock.proven() is proven
@@ -219,7 +219,7 @@ def test_after_the_clocks_disagreed_a_new_event_settles_it(source: HandTime, clo
 
 
 @pytest.mark.parametrize("ahead", [2.0, 86_400.0, 1e12])
-def test_one_wrong_event_makes_nothing_look_old_but_is_looked_into(
+def test_one_wrong_event_makes_nothing_look_old_but_prompts_a_check(
     source: HandTime, clock: Clock, ahead: float
 ) -> None:
     source.passes(5.0)
@@ -230,7 +230,7 @@ def test_one_wrong_event_makes_nothing_look_old_but_is_looked_into(
     assert clock.proven()
 
 
-def test_a_doubt_stands_until_the_exchange_is_asked(source: HandTime, clock: Clock) -> None:
+def test_a_doubt_lasts_until_the_exchange_answers(source: HandTime, clock: Clock) -> None:
     clock.doubt()
     source.passes(100.0)
     clock.saw_event(int((EXCHANGE + 100.1) * 1000))
@@ -239,7 +239,7 @@ def test_a_doubt_stands_until_the_exchange_is_asked(source: HandTime, clock: Clo
     assert clock.proven()
 
 
-def test_what_it_is_at_least_lies_behind_every_doubt(source: HandTime, clock: Clock) -> None:
+def test_the_earliest_possible_time_allows_for_every_doubt(source: HandTime, clock: Clock) -> None:
     source.passes(10.0)
     assert clock.earliest_ms() == pytest.approx(clock.exchange_ms(), abs=3)
     source.at_wall += 600.0
@@ -251,7 +251,7 @@ def test_what_it_is_at_least_lies_behind_every_doubt(source: HandTime, clock: Cl
     assert clock.earliest_ms() < int((EXCHANGE - 600.0) * 1000)
 
 
-def test_before_the_exchange_was_asked_the_wall_may_be_wrong_by_minutes(source: HandTime) -> None:
+def test_before_the_first_answer_the_wall_clock_may_be_minutes_off(source: HandTime) -> None:
     clock = Clock(source)
     assert clock.earliest_ms() <= int((WALL - 600.0) * 1000)
 
@@ -259,7 +259,7 @@ def test_before_the_exchange_was_asked_the_wall_may_be_wrong_by_minutes(source: 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100), st.floats(-1_000, 1_000)), max_size=20))
 def test_exchange_time_is_never_less_than_either_clock_says(happened: list[tuple[float, float, float]]) -> None:
-    """However the two clocks go, what was received looks at least as old as the steady clock knows it is."""
+    """Whatever the two clocks do, data looks at least as old as the steady clock says."""
     source = HandTime()
     clock = Clock(source)
     clock.set_exchange(EXCHANGE)
@@ -272,7 +272,7 @@ def test_exchange_time_is_never_less_than_either_clock_says(happened: list[tuple
         assert clock.earliest_ms() <= (EXCHANGE + really) * 1000 + 1
 
 
-def test_moments_are_translated_to_the_wall(source: HandTime, clock: Clock) -> None:
+def test_moments_are_translated_to_the_wall_clock(source: HandTime, clock: Clock) -> None:
     assert clock.to_wall(source.at_steady + 30.0) == WALL + 30.0
     source.passes(10.0)
     assert clock.to_wall(clock.now()) == WALL + 10.0
@@ -294,7 +294,7 @@ def test_the_machines_own_clocks() -> None:
     assert SystemTime.steady() >= first
 
 
-def test_it_can_be_told_the_time_in_a_forked_child() -> None:
+def test_it_can_be_corrected_in_a_forked_child() -> None:
     clock = Clock(HandTime())
     clock._lock.acquire()
     clock.after_fork()

@@ -50,7 +50,7 @@ def test_threads_and_connections_end_with_the_last_reference(exchange: Simulated
     until(lambda: not exchange.stats().connections_now)
 
 
-def test_four_cells_that_run_again_leave_one_manager(exchange: SimulatedExchange) -> None:
+def test_a_notebook_cell_that_runs_four_times_leaves_one_manager(exchange: SimulatedExchange) -> None:
     before = our_threads()
     manager = None
     for _ in range(4):
@@ -93,7 +93,7 @@ def test_reads_in_the_old_shape_keep_their_manager(exchange: SimulatedExchange) 
     until(lambda: nothing_left(before))
 
 
-def test_a_manager_that_waits_is_in_use(exchange: SimulatedExchange) -> None:
+def test_a_manager_with_a_waiting_caller_is_not_collected(exchange: SimulatedExchange) -> None:
     before = our_threads()
     found: list[Any] = []
     waiting = threading.Thread(
@@ -108,7 +108,7 @@ def test_a_manager_that_waits_is_in_use(exchange: SimulatedExchange) -> None:
 
 
 def test_the_collector_may_run_while_our_locks_are_taken(exchange: SimulatedExchange) -> None:
-    """As it does when an allocation inside one of our critical sections, or inside Thread.start(), triggers it."""
+    """As when an allocation in one of our critical sections, or in Thread.start(), triggers it."""
     before = our_threads()
     manager = started(exchange)
     life, runtime = manager._life, manager._life.runtime
@@ -120,7 +120,7 @@ def test_the_collector_may_run_while_our_locks_are_taken(exchange: SimulatedExch
     until(lambda: nothing_left(before))
 
 
-def test_where_no_thread_can_be_started_the_next_launch_makes_up_for_it(
+def test_the_next_launch_makes_up_for_a_thread_that_could_not_be_started(
     exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = our_threads()
@@ -139,7 +139,7 @@ def test_where_no_thread_can_be_started_the_next_launch_makes_up_for_it(
     another.close()
 
 
-def test_one_that_never_started_costs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_that_never_started_has_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     monkeypatch.setattr(reentry, "hand_over", lambda *work, **how: started.append(work))
     DataManager(["BTCUSDT"], ["1h"])
@@ -164,7 +164,7 @@ elif how == "cycle":
 
 
 @pytest.mark.parametrize("how", ["held", "dropped", "cycle"])
-def test_the_interpreter_ends_in_silence(exchange: SimulatedExchange, how: str) -> None:
+def test_the_interpreter_exits_silently(exchange: SimulatedExchange, how: str) -> None:
     config = exchange.config()
     urls = [config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base]
     ended = subprocess.run(

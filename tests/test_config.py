@@ -56,7 +56,7 @@ def test_the_defaults_are_the_exchange() -> None:
     assert config.connection_max_age < 24 * 3600
 
 
-def test_it_can_not_be_changed_and_may_be_a_key() -> None:
+def test_it_is_immutable_and_hashable() -> None:
     config = Config(proxies={"https": "http://127.0.0.1:1"})
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.max_klines = 5  # type: ignore[misc]
@@ -73,7 +73,7 @@ def test_it_can_not_be_changed_and_may_be_a_key() -> None:
         b"https://x", "https://host:99999", "https://host:port", "http://[::1", "https://host?a=1", "https://host#x",
     ],
 )  # fmt: skip
-def test_a_host_that_is_none_is_refused_by_name(name: str, wrong: Any) -> None:
+def test_an_unusable_host_is_refused_by_name(name: str, wrong: Any) -> None:
     if isinstance(wrong, str) and "stream" in name:
         wrong = wrong.replace("https:", "wss:").replace("http:", "ws:")
     with pytest.raises(ConfigError, match=name):
@@ -102,7 +102,7 @@ def test_a_trailing_slash_does_not_double() -> None:
 
 @pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("wrong", [0, -1, math.nan, math.inf, -math.inf, "5", None, True, [1]])
-def test_times_are_numbers_above_nought(name: str, wrong: Any) -> None:
+def test_times_are_numbers_above_zero(name: str, wrong: Any) -> None:
     with pytest.raises(ConfigError, match=name):
         made(**{name: wrong})
 
@@ -131,7 +131,7 @@ def test_counts_are_whole_and_within_reason(name: str, wrong: Any) -> None:
         {"max_streams_per_connection": 1025},
     ],
 )
-def test_settings_that_can_not_hold_together_are_refused(settings: dict[str, Any]) -> None:
+def test_contradictory_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         made(**settings)
     assert isinstance(caught.value, ValueError)
@@ -159,13 +159,13 @@ def test_periods_are_checked_and_kept_as_a_tuple() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["1h", 5, None, ("1h", None)])
-def test_periods_that_are_no_texts_are_refused(wrong: Any) -> None:
+def test_periods_that_are_not_strings_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="open_interest_periods"):
         made(open_interest_periods=wrong)
 
 
 @pytest.mark.parametrize("wrong", ["http://127.0.0.1:1", 5, ["http://x"], {"https": 5}])
-def test_proxies_are_a_mapping_of_texts(wrong: Any) -> None:
+def test_proxies_are_a_mapping_of_strings(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="proxies"):
         made(proxies=wrong)
 

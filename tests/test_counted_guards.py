@@ -44,7 +44,7 @@ class CountingLock:
 
 
 class Decodes:
-    """How often JSON was parsed."""
+    """Counts how often JSON is parsed."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -99,7 +99,7 @@ def test_what_is_superseded_is_never_decoded(store: MarketStore, decodes: Decode
     store.books["BTCUSDT"].read()
     assert decodes.count == 1, "one book was read, so one was decoded"
     store.books["BTCUSDT"].read()
-    assert decodes.count == 1, "and that once"
+    assert decodes.count == 1, "and only once"
 
 
 def test_what_is_read_again_is_not_decoded_again(store: MarketStore, decodes: Decodes) -> None:
@@ -186,7 +186,7 @@ def test_a_hundred_thousand_frames_leave_no_more_behind_than_a_few(store: Market
     assert len(gc.get_objects()) - objects < 100
 
 
-def test_candles_in_memory_are_no_objects_of_the_collector() -> None:
+def test_candles_in_memory_are_invisible_to_the_garbage_collector() -> None:
     gc.collect()
     before = len(gc.get_objects())
     held = []

@@ -24,7 +24,7 @@ MATCHES = 5
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[SimulatedExchange]:
-    # Beyond the busiest come thin books, of fewer than a thousand levels.
+    # The less traded symbols have books of fewer than a thousand levels.
     with SimulatedExchange(symbols=32, seed=7) as ex:
         yield ex
 
@@ -53,7 +53,7 @@ def is_live(dm: DataManager, symbol: str) -> bool:
 
 
 def warm(dm: DataManager, symbol: str, limit: int) -> None:
-    """Read until memory answers, from a snapshot of the book's own and not only from a reader's answer."""
+    """Read until memory answers from the book's own snapshot, and not only from a reader's answer."""
 
     def settled() -> bool:
         before = reads(dm)
@@ -100,7 +100,7 @@ def test_a_hundred_levels_are_those_of_rest_and_cost_nothing(
 ) -> None:
     symbol = symbols[place]
     began = exchange.now()
-    assert feed_state(dm, symbol) is None, "followed only once it is asked for"
+    assert feed_state(dm, symbol) is None, "followed only from its first read on"
     first = dm.rest_shaped.depth(symbol, 100)
     assert len(first["bids"]) == len(first["asks"]) == 100
     warm(dm, symbol, 100)
@@ -126,7 +126,7 @@ def test_a_thousand_levels_of_a_deep_book(dm: DataManager, exchange: SimulatedEx
     symbol = symbols[0]
     assert len(dm.get_orderbook(symbol, 1000)["bids"]) == 1000
     until(lambda: is_live(dm, symbol), PATIENCE)
-    # A snapshot shows no more than is asked, so some of these reads ask REST again; all are right.
+    # A snapshot has no more levels than were requested, so some of these reads go to REST again; all are right.
     matches(dm, exchange, symbol, 1000)
     assert requests_by_cause(dm)["repair"] <= 2
 
@@ -138,9 +138,7 @@ def test_a_thin_book_is_known_whole(dm: DataManager, exchange: SimulatedExchange
     assert 200 < len(dm.get_orderbook(symbol, 1000)["bids"]) < 1000
 
 
-def test_numbers_of_levels_that_rest_does_not_know(
-    dm: DataManager, exchange: SimulatedExchange, symbols: list[str]
-) -> None:
+def test_depths_that_rest_does_not_offer(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
     symbol = symbols[0]
     assert len(dm.get_orderbook(symbol, 37)["bids"]) == 37
     warm(dm, symbol, 37)
@@ -202,14 +200,16 @@ def test_an_unusable_event_is_repaired(
     warm(dm, symbol, 100)
     began = exchange.now()
     exchange.malformed(kind, f"{symbol.lower()}@depth@100ms", replace=True)
-    # Whoever notices first asks for it, the reader or the engine.
+    # The reader or the engine requests it, whichever notices first.
     until(lambda: dm.get_orderbook(symbol, 100) and depth_requests(exchange, began), PATIENCE, "a new snapshot")
     until(lambda: is_live(dm, symbol), PATIENCE)
     until(lambda: matches_memory(dm, exchange, symbol, 100))
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_cut_is_repaired(dm: DataManager, exchange: SimulatedExchange, symbols: list[str], how: Any) -> None:
+def test_a_lost_connection_is_repaired(
+    dm: DataManager, exchange: SimulatedExchange, symbols: list[str], how: Any
+) -> None:
     for symbol in symbols:
         warm(dm, symbol, 100)
     reconnects = dm.get_stats()["ws_reconnects"]
@@ -227,7 +227,7 @@ def test_a_stream_that_falls_silent_is_found(
     warm(dm, symbol, 100)
     with caplog.at_level(logging.INFO, "ats_sync"):
         exchange.drop_stream(f"{symbol.lower()}@depth@100ms")
-        # (Its state itself may be seen degraded for the blink of an eye only.)
+        # (The state itself may be degraded for an instant only.)
         until(lambda: f"{symbol} depth: its stream is silent" in caplog.text, PATIENCE)
     until(lambda: is_live(dm, symbol), PATIENCE)
     until(lambda: matches_memory(dm, exchange, symbol, 100))
@@ -246,7 +246,7 @@ def test_replaced_connections_leave_no_hole(exchange: SimulatedExchange, symbols
         until(lambda: matches_memory(dm, exchange, symbol, 100))
 
 
-def test_a_symbol_that_is_not_watched_is_asked_by_rest(dm: DataManager, exchange: SimulatedExchange) -> None:
+def test_an_unwatched_symbol_is_read_by_rest(dm: DataManager, exchange: SimulatedExchange) -> None:
     other = exchange.symbols[5]
     for _ in range(2):
         assert len(dm.get_orderbook(other, 100)["bids"]) == 100
@@ -261,7 +261,7 @@ def test_rest_alone_follows_nothing(exchange: SimulatedExchange, symbols: list[s
         assert feed_state(dm, symbols[0]) is None
 
 
-def test_what_is_told_about_it(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
+def test_how_it_shows_in_the_status(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
     symbol = symbols[0]
     assert f"{symbol}_depth" not in dm.last_update
     warm(dm, symbol, 100)
@@ -300,7 +300,7 @@ def test_without_rest_and_streams_the_last_book_comes_with_the_error(symbols: li
         assert error.data["lastUpdateId"] > 0
 
 
-def test_many_threads_and_one_snapshot(exchange: SimulatedExchange, symbols: list[str]) -> None:
+def test_many_threads_share_one_snapshot(exchange: SimulatedExchange, symbols: list[str]) -> None:
     with DataManager(symbols, ("1h",), config=exchange.config()) as dm:
         symbol, failures = symbols[0], []
         warm(dm, symbol, 100)

@@ -88,7 +88,7 @@ def test_every_error_shows_its_text(name: str) -> None:
     assert str(made(kinds()[name])) == "text"
 
 
-def test_the_picture_in_the_docstring_is_the_tree() -> None:
+def test_the_tree_in_the_docstring_is_the_real_one() -> None:
     assert errors.__doc__ is not None
     drawn = dict(re.findall(r"[├└]── (\w+)(?: \((\w+)\))?", errors.__doc__))
     assert set(drawn) == set(TREE)
@@ -120,13 +120,13 @@ def test_code_written_for_urllib_catches_them() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in TREE if name not in ("RateLimited", "StaleDataError")])
-def test_they_travel_between_processes(name: str) -> None:
+def test_errors_can_be_pickled(name: str) -> None:
     error = pickle.loads(pickle.dumps(made(kinds()[name])))
     assert type(error) is kinds()[name]
     assert str(error) == "text"
 
 
 @pytest.mark.parametrize("name", ["RateLimited", "StaleDataError"])
-def test_those_that_carry_figures_travel_too(name: str) -> None:
+def test_errors_that_carry_figures_can_be_pickled_too(name: str) -> None:
     error = pickle.loads(pickle.dumps(made(kinds()[name])))
     assert vars(error) == vars(made(kinds()[name]))

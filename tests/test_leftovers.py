@@ -1,4 +1,4 @@
-"""What every test is checked for finds what it is to find."""
+"""The check for leftovers after every test finds them."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def config_at(url: str) -> Config:
 
 
 def name_server(monkeypatch: pytest.MonkeyPatch, answer: int, times: int | None = None) -> list[object]:
-    """Let the next ``times`` (None: all) look-ups of names fail in this way; the hosts that were looked up."""
+    """Make the next ``times`` (None: all) name look-ups fail in this way; return the hosts that are looked up."""
     real, asked = socket.getaddrinfo, []
 
     def look_up(host: Any, *rest: Any, **more: Any) -> Any:
@@ -190,11 +190,11 @@ class TestWhatCanNeverWork:
             config = replace(exchange.config(), proxies={"http": proxy, "https": proxy})
             self.hopeless(config, ProxyRefused, "user and a password")
 
-    def test_a_proxy_that_is_none(self, exchange: SimulatedExchange) -> None:
+    def test_an_unusable_proxy(self, exchange: SimulatedExchange) -> None:
         config = replace(exchange.config(), proxies={"all": "socks5://127.0.0.1:7890"})
         self.hopeless(config, ConfigError, "socks5")
 
-    def test_authorities_that_are_not_there(self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_file_of_authorities(self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/corporate.pem")
         self.hopeless(exchange.config(), ConfigError, r"corporate\.pem")
 

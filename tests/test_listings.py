@@ -38,9 +38,9 @@ def test_one_halted_contract_does_not_stop_the_start_and_is_served(exchange: Sim
         until(lambda: not dm.status().contracts, 10)
 
 
-def test_a_maintenance_window_buries_nothing(exchange: SimulatedExchange, manager: DataManager) -> None:
+def test_a_maintenance_window_delists_nothing(exchange: SimulatedExchange, manager: DataManager) -> None:
     exchange.maintenance(status="CLOSE")
-    exchange.list_symbol("SIM1USDT")  # an event: exchangeInfo is asked for in the window
+    exchange.list_symbol("SIM1USDT")  # an event, so exchangeInfo is requested during the window
     until(lambda: set(manager.status().contracts.values()) == {"CLOSE"}, 10)
     exchange.maintenance(status="")
     until(lambda: not manager.status().contracts, 20)
@@ -110,7 +110,7 @@ def test_other_markets_and_contracts_without_funding(exchange: SimulatedExchange
     assert rows["BTCUSDT_261225"]["nextFundingTime"] == 0
 
 
-def test_a_stock_that_is_quiet_on_sunday_is_no_dead_stream(exchange: SimulatedExchange, manager: DataManager) -> None:
+def test_a_stock_quiet_on_sunday_is_not_a_dead_stream(exchange: SimulatedExchange, manager: DataManager) -> None:
     exchange.set_session("commodity", "NO_TRADING")
     until(lambda: all_live(manager, "klines", "orderbook", "trades"), 20)
     for _ in range(3):

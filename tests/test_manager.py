@@ -121,7 +121,7 @@ class TestReads:
         assert len(dm.get_klines(symbols[0], "1m", 1000)) == 1000
         assert len(dm.get_klines(symbols[0], "1m", 500)) == 500
 
-    def test_max_age_zero_always_asks(self, dm: DataManager, symbols: list[str]) -> None:
+    def test_max_age_zero_always_goes_to_rest(self, dm: DataManager, symbols: list[str]) -> None:
         before = reads(dm)
         dm.get_klines(symbols[0], "1h", 10, max_age=0)
         dm.get_mark_price(symbols[0], max_age=0)
@@ -147,7 +147,7 @@ class TestReads:
             assert len(dm.get_klines(stranger, "15m", 20)) == 20
             assert dm.get_orderbook(stranger, 5)["bids"]
         assert reads(dm) == before + 4
-        assert from_memory(dm, lambda: dm.get_mark_price(stranger)) > 0, "marks come for all symbols anyway"
+        assert from_memory(dm, lambda: dm.get_mark_price(stranger)) > 0, "mark prices come for all symbols anyway"
         assert stranger not in dm.symbols
 
     def test_a_perpetual_without_a_spot_pair_says_so_without_a_request(
@@ -218,8 +218,8 @@ class TestReads:
         assert row[0] >= last_closed[0]
         assert dm.wait_closed(symbols[0], "1m", after=last_closed[0] + 10**9, timeout=0.05) is None
 
-    def test_seconds_are_no_time_to_wait_for(self, dm: DataManager, symbols: list[str]) -> None:
-        """Every candle has opened later than that many ms: it would return at once for ever."""
+    def test_a_time_in_seconds_is_refused(self, dm: DataManager, symbols: list[str]) -> None:
+        """Every candle opened after that many ms, so it would always return at once."""
         for seconds in (time.time(), int(time.time()), np.float64(time.time())):
             with pytest.raises(InvalidArgument, match="looks like seconds"):
                 dm.wait_closed(symbols[0], "1m", after=seconds, timeout=0)  # type: ignore[arg-type]
@@ -251,7 +251,7 @@ class TestMaking:
 
 
 class TestDegrading:
-    def test_a_cut_is_noticed_served_by_rest_and_mended(self) -> None:
+    def test_a_lost_connection_is_noticed_served_by_rest_and_repaired(self) -> None:
         with (
             SimulatedExchange(symbols=["BTCUSDT", "ETHUSDT"], seed=3) as ex,
             DataManager(["BTCUSDT", "ETHUSDT"], ["1m"], config=ex.config()) as dm,
@@ -274,7 +274,7 @@ class TestDegrading:
             assert from_memory(dm, lambda: closed_equal(dm, ex, "BTCUSDT", "1m"))
             assert dm.get_stats()["ws_reconnects"] >= 2
 
-    def test_stale_data_is_raised_with_its_age_and_itself(self) -> None:
+    def test_a_stale_data_error_carries_the_age_and_the_data(self) -> None:
         with (
             SimulatedExchange(symbols=["BTCUSDT"], seed=3) as ex,
             DataManager(["BTCUSDT"], ["1m"], config=ex.config(read_timeout=1.0)) as dm,
@@ -295,7 +295,7 @@ class TestDegrading:
             with pytest.raises(DataUnavailableError):
                 dm.get_klines("BTCUSDT", "3m", 30)
 
-    def test_told_to_wait_it_raises_at_once_and_sends_nothing(self) -> None:
+    def test_while_the_exchange_says_to_wait_it_raises_at_once_and_sends_nothing(self) -> None:
         with (
             SimulatedExchange(symbols=["BTCUSDT"], seed=3) as ex,
             DataManager(["BTCUSDT"], ["1m"], config=ex.config()) as dm,
@@ -315,7 +315,7 @@ class TestDegrading:
             def served() -> bool:
                 try:
                     return len(dm.get_klines("BTCUSDT", "1m", 30)) == 30
-                except DataError:  # right after a minute's turn, until the stream has told of it
+                except DataError:  # right after a minute ends, until the stream reports the new candle
                     return False
 
             until(served)
@@ -348,8 +348,8 @@ def _age(dm: DataManager) -> float:
     return min(ages, default=0.0)
 
 
-class TestTheTurn:
-    def test_at_midnight_every_interval_turns_and_memory_shows_what_rest_shows(self) -> None:
+class TestCandleClose:
+    def test_at_midnight_candles_of_all_intervals_close_and_memory_shows_what_rest_shows(self) -> None:
         intervals = ["1m", "1h", "1d"]
         names = ["BTCUSDT", "SUIUSDT"]
         with SimulatedExchange(symbols=12, seed=5, start=before_midnight(4.0)) as ex:

@@ -1,5 +1,5 @@
-"""Programs that replace parts of the standard library or of requests, before our import or after it, each in a process
-of its own: everything works, or ``start()`` says at once what is in the way."""
+"""Programs that replace parts of the standard library or of requests, before or after they import us, each in a process
+of its own: everything works, or ``start()`` says at once what is wrong."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def secure() -> Iterator[SimulatedExchange]:
 
 
 def run(package: str, config: Config, patch: str, when: str, then: str) -> None:
-    """Run the script with the package that ``patch`` imports; it ends by itself and says that all is well."""
+    """Run the script with the package that ``patch`` imports; it must end by itself and report success."""
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     urls = [config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base]
@@ -107,7 +107,7 @@ def run(package: str, config: Config, patch: str, when: str, then: str) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("package", "patch"), [("gevent", GEVENT), ("eventlet", EVENTLET)])
-def test_green_threads_are_refused_in_words(plain: SimulatedExchange, package: str, patch: str, when: str) -> None:
+def test_green_threads_are_refused_with_advice(plain: SimulatedExchange, package: str, patch: str, when: str) -> None:
     run(package, plain.config(), patch, when, REFUSED.format(name=package))
 
 
@@ -117,7 +117,7 @@ def test_what_the_refusal_recommends_works(plain: SimulatedExchange, package: st
 
 
 @pytest.mark.parametrize(("package", "patch"), [("gevent", GEVENT), ("eventlet", EVENTLET)])
-def test_patching_while_it_runs_does_not_hold_up_close(plain: SimulatedExchange, package: str, patch: str) -> None:
+def test_patching_while_it_runs_does_not_delay_close(plain: SimulatedExchange, package: str, patch: str) -> None:
     run(package, plain.config(), "", "", CLOSES.format(patch=patch))
 
 
@@ -131,5 +131,5 @@ def test_truststore_while_it_runs(secure: SimulatedExchange) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_cache_of_requests_elsewhere_is_not_ours(plain: SimulatedExchange, when: str) -> None:
+def test_requests_cache_elsewhere_does_not_touch_our_requests(plain: SimulatedExchange, when: str) -> None:
     run("requests_cache", plain.config(), REQUESTS_CACHE, when, WORKS)

@@ -20,7 +20,7 @@ NOT_OURS = {".venv", ".git", "recordings", "build", "dist", "__pycache__", ".hyp
 
 
 def ours() -> Iterator[Path]:
-    """The files of the project in which somebody wrote prose."""
+    """Yield the files of the project that contain prose."""
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
         made = any(part in NOT_OURS or part.endswith(("_cache", ".egg-info")) for part in parts)
@@ -29,7 +29,7 @@ def ours() -> Iterator[Path]:
 
 
 def found(text: str, pattern: str) -> list[int]:
-    """The lines in which the words stand, also where a line ends between them."""
+    """Return the lines that contain the words, even where a line break separates them."""
     loose = pattern.replace(" ", r"\s+(?:#\s+)?")
     return [text.count("\n", 0, match.start()) + 1 for match in re.finditer(rf"\b(?:{loose})\b", text, re.IGNORECASE)]
 
@@ -43,7 +43,7 @@ def found(text: str, pattern: str) -> list[int]:
         ("a price that is no decimal", r"that is no (?!longer|more|worse|better)"),
     ],
 )
-def test_it_is_found_also_across_lines(text: str, pattern: str) -> None:
+def test_a_phrase_is_found_across_lines(text: str, pattern: str) -> None:
     assert pattern in BANNED
     assert found(f"first\n{text}", pattern) == [2]
     assert found("what cannot begin again that is no longer here", pattern) == []

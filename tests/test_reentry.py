@@ -1,4 +1,4 @@
-"""Calls from a signal handler, which interrupts the main thread wherever it is: none waits for ever."""
+"""Calls from a signal handler, which interrupts the main thread anywhere: none of them hangs."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def rest(desk: Desk) -> RestShaped:
     return RestShaped(desk.reads, Config(), live=True)
 
 
-def test_what_all_ask_for_is_not_copied_part_by_part(
+def test_an_answer_that_everybody_reads_is_not_copied_part_by_part(
     desk: Desk, rest: RestShaped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.answers = [{"symbols": [{"symbol": SYMBOL}]}]
@@ -53,23 +53,21 @@ class TestOfADelistedPerpetual:
             lambda rest: rest.funding_hist(SYMBOL, 5),
         ],
     )
-    def test_the_refusal_has_the_status_that_the_exchange_s_would_have(
-        self, desk: Desk, rest: RestShaped, read: Read
-    ) -> None:
+    def test_the_refusal_has_the_status_of_the_exchanges_own(self, desk: Desk, rest: RestShaped, read: Read) -> None:
         with pytest.raises(OSError, match=f"{SYMBOL}: it no longer trades.*HTTP 400, code -1121") as caught:
             read(rest)
         assert isinstance(caught.value, RequestRejected)
         assert (caught.value.status, caught.value.code) == (400, -1121)
         assert desk.asked == []
 
-    def test_its_spot_pair_goes_on(self, desk: Desk, rest: RestShaped) -> None:
+    def test_its_spot_pair_is_still_served(self, desk: Desk, rest: RestShaped) -> None:
         desk.store.spot.merge_rest({SYMBOL: "7.6"}, MIDNIGHT)
         assert rest.spot_price(SYMBOL) == 7.6
         row = samples.row(MIDNIGHT)
         desk.answers = [[samples.compact(row)[1:-1]]]
         assert rest.spot_klines(SYMBOL, "1h", 1) == [row]
 
-    def test_without_one_the_exchange_s_refusal_is_known_beforehand(self, desk: Desk, rest: RestShaped) -> None:
+    def test_without_one_the_exchanges_refusal_is_known_beforehand(self, desk: Desk, rest: RestShaped) -> None:
         desk.store.spot.merge_rest({"ETHUSDT": "7.6"}, MIDNIGHT)
         for read in (lambda: rest.spot_price(SYMBOL), lambda: rest.spot_klines(SYMBOL, "1h", 1)):
             with pytest.raises(RequestRejected, match="HTTP 400, code -1121"):

@@ -58,7 +58,7 @@ def test_a_contract_without_funding_has_no_next_time() -> None:
 def test_open_interest() -> None:
     row = {"symbol": "BTCUSDT", "sumOpenInterest": "12.5", "sumOpenInterestValue": "375000", "timestamp": 5}
     assert shape_open_interest([row]) == [{"timestamp": 5, "sumOpenInterest": 12.5, "sumOpenInterestValue": 375000.0}]
-    assert "symbol" in row, "what is shared is left as it was"
+    assert "symbol" in row, "what is shared is not changed"
 
 
 def test_trades() -> None:

@@ -24,8 +24,8 @@ def test_the_shared_manager(monkeypatch: pytest.MonkeyPatch) -> None:
             reset_data_manager()
 
 
-def test_a_forked_child_can_ask_for_it() -> None:
-    """Another thread may be in the midst of a call while the child is made."""
+def test_a_forked_child_can_get_it() -> None:
+    """Another thread may be in the middle of a call at the fork."""
     one = shared._Shared()
     one._lock.acquire()
     one.after_fork()

@@ -41,7 +41,7 @@ def files_given(scheduler: Any, nodes: list[Node]) -> list[list[str]]:
     return [list(dict.fromkeys(names[index] for index in node.given)) for node in nodes]
 
 
-def test_one_of_two_cores_computes_and_nothing_is_forgotten(scheduler: Any) -> None:
+def test_one_of_two_cores_computes_and_no_test_is_lost(scheduler: Any) -> None:
     nodes = [Node() for _ in range(3)]
     tests = [f"{file}::test_{number}" for file in COMPUTING + WAITING for number in range(5)]
     for node in nodes:

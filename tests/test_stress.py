@@ -1,4 +1,4 @@
-"""The stress test itself: that its comparisons can fail, and a run of twenty seconds in which nothing does."""
+"""The stress test itself: its comparisons can fail, and in a run of twenty seconds none does."""
 
 from __future__ import annotations
 
@@ -157,10 +157,10 @@ class TestInstruments:
 
 class TestCommand:
     def test_faults_for_twenty_seconds_break_no_promise(self, tmp_path: Path) -> None:
-        # After a refusal to speak with this address a recovery may take 80 s.
+        # After the exchange has refused this address, a recovery may take 80 s.
         quick = [name for name in names() if name not in ("no_handshake", "rest_fails")]
         told = tmp_path / "report.json"
-        # Of so few series the weight of a minute repairs some cuts, so nothing waits for the next one.
+        # For so few series a minute's weight repairs several disconnects, so nothing waits for the next minute.
         market = ["--symbols", "5", "--intervals", "1m,15m,1h"]
         arguments = ["--seconds", "20", *market, "--only", ",".join(quick), "--json", str(told)]
         code, out, err = run("-m", "ats_sync", "stress", *arguments)
@@ -185,7 +185,7 @@ class TestCommand:
 
 
 class TestAccounts:
-    """Between two questions to the exchange requests go on arriving."""
+    """Requests keep arriving between two looks at the exchange."""
 
     def test_each_request_counts_once_and_none_is_missed(self) -> None:
         log = [

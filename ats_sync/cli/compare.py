@@ -262,7 +262,7 @@ def _rows(alone: Side, managed: Side, refused: int | None) -> Iterator[tuple[str
         yield row("  requests", lambda side: "; ".join(map(_requests, side.scans[1:])))
         yield row("  weight", lambda side: "; ".join(map(_weight, side.scans[1:])))
     yield row("most weight in a minute", lambda side: str(side.most_weight))
-    yield row("calls told to wait (429, 418)", lambda side: str(side.told_to_wait))
+    yield row("calls answered with 429 or 418", lambda side: str(side.told_to_wait))
     yield row("calls that failed", lambda side: str(len(side.scans[-1].failures)))
     if refused is not None:
         yield "refused by the exchange, of both", str(refused), ""

@@ -1,4 +1,4 @@
-"""Run a migrated program on the embedded exchange, and tell what the exchange saw of it.
+"""Run a migrated program on the embedded exchange, and show what the exchange saw of it.
 
 python examples/migration/on_simulator.py scanner --scans 3 --pause 5
 python examples/migration/on_simulator.py auto_trader --candles 1
@@ -23,7 +23,7 @@ def main() -> int:
         print(f"usage: on_simulator.py {{{','.join(PROGRAMS)}}} [its arguments]", file=sys.stderr)
         return 2
     name, arguments = sys.argv[1], sys.argv[2:]
-    # Near the turn of a minute, so that nobody waits long for a candle to close.
+    # Shortly before a minute ends, so that a candle closes soon.
     with SimulatedExchange(symbols=12, start=before_turn("1m", 6), latency=0.05) as exchange:
         path = os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, **exchange.environment(), "PYTHONPATH": path, "NO_PROXY": "127.0.0.1"}

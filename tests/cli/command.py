@@ -14,18 +14,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0
-"""Seconds that a program may run, on a machine that has little time for it, before it is killed."""
+"""Seconds after which a program is killed; generous, since the machine may be busy."""
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's, with the checkout importable."""
+    """Return this process's environment with the checkout importable."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **(extra or {})}
 
 
 @contextmanager
 def interrupts(*, ignored: bool = False) -> Iterator[None]:
-    """Processes started meanwhile heed Ctrl-C (or ignore it), whatever started the tests."""
+    """Start processes that react to Ctrl-C (or ignore it), however the tests were started."""
     # A signal with a handler is reset in the new program, one that is ignored stays ignored.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
     try:
@@ -35,7 +35,7 @@ def interrupts(*, ignored: bool = False) -> Iterator[None]:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End a process that leads a session, and everything in it."""
+    """Kill a session leader and all processes of its session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -69,19 +69,19 @@ def start(
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit status and output, once it has ended."""
+    """Wait for the end; return exit status and output."""
     out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
 def run(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
-    """Start and wait."""
+    """Start a program, wait for its end; return exit status and output."""
     with start(*arguments, env=env) as process:
         return finish(process)
 
 
 def until_line(process: subprocess.Popen[str], text: str) -> str:
-    """Read the output up to a line that contains ``text``; all of it so far."""
+    """Read the output up to a line that contains ``text``; return all of it so far."""
     assert process.stdout is not None
     seen = ""
     for line in process.stdout:
@@ -92,13 +92,13 @@ def until_line(process: subprocess.Popen[str], text: str) -> str:
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
-    """The processes that it has started and that still run."""
+    """Return the processes that it started and that still run."""
     listed = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")]
     return [int(number) for each in listed for number in each.split()]
 
 
 def runs(pid: int) -> bool:
-    """Whether a process is still there, and not just waiting to be reaped."""
+    """Return whether a process still runs, and is not just waiting to be reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

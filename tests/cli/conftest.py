@@ -17,7 +17,7 @@ def exchange() -> Iterator[SimulatedExchange]:
 
 @pytest.fixture
 def at_exchange(exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedExchange]:
-    """The environment names the exchange, and no fault is left on it."""
+    """Point the environment at the exchange, and clear its faults."""
     for name, value in exchange.environment().items():
         monkeypatch.setenv(name, value)
     yield exchange

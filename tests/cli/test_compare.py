@@ -1,4 +1,4 @@
-"""The comparison: its figures, its verdict, and what it leaves."""
+"""The comparison: its figures, its verdict, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def test_side_by_side_on_its_own_exchange() -> None:
     code, out, err = run("-m", "ats_sync", "compare", *arguments)
     assert code == 0, err
     assert "8 symbols, 12 calls each, 8 threads, on an exchange on this machine that takes 20 ms a request" in out
-    told = figures(out)
+    shown = figures(out)
     # Each call is one request by REST alone; two of the eight perpetuals have no spot pair, which costs two refusals.
-    assert told["requests"][0] == "96"
-    assert told["requests 2"] == ["96", "0"]
+    assert shown["requests"][0] == "96"
+    assert shown["requests 2"] == ["96", "0"]
     # 3 × 2 for candles, 5 for the book, 5 × 1, for each symbol.
-    assert told["weight"][0] == told["weight 2"][0] == str(8 * 16)
-    assert told["weight 2"][1] == "0"
-    assert told["calls told to wait (429, 418)"] == ["0", "0"]
-    assert told["refused by the exchange, of both"] == ["0"]
-    assert told["calls that failed"] == ["2", "2"]
-    assert int(told["most weight in a minute"][0]) >= 128
+    assert shown["weight"][0] == shown["weight 2"][0] == str(8 * 16)
+    assert shown["weight 2"][1] == "0"
+    assert shown["calls answered with 429 or 418"] == ["0", "0"]
+    assert shown["refused by the exchange, of both"] == ["0"]
+    assert shown["calls that failed"] == ["2", "2"]
+    assert int(shown["most weight in a minute"][0]) >= 128
     assert re.search(r"^The results are equal: \d{4,} settled rows string for string, \d+ other results", out, re.M)
     assert "Traceback" not in err
 
@@ -54,14 +54,14 @@ def test_live_is_the_exchange_of_the_environment(
     assert main(["compare", "--live", "--symbols", "3", "--scans", "2"]) == 0
     out = capsys.readouterr().out
     assert f"on the exchange at {at_exchange.fapi_url}" in out
-    told = figures(out)
-    assert told["requests 2"] == ["36", "0"]
-    assert told["weight"] == ["-", "-"], "the real exchange does not tell it for a scan"
-    assert "refused by the exchange, of both" not in told
+    shown = figures(out)
+    assert shown["requests 2"] == ["36", "0"]
+    assert shown["weight"] == ["-", "-"], "the real exchange does not report it per scan"
+    assert "refused by the exchange, of both" not in shown
     assert at_exchange.stats().connections_now == 0
 
 
-def test_where_the_manager_may_not_start_by_itself(
+def test_with_autostart_turned_off(
     at_exchange: SimulatedExchange, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ats_sync.cli.compare.MINUTE", 0.1)
@@ -71,7 +71,7 @@ def test_where_the_manager_may_not_start_by_itself(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "complaint"),
     [
         (["--symbols", "0"], "from 1 to 1000"),
         (["--latency", "-1"], "negative"),
@@ -79,11 +79,11 @@ def test_where_the_manager_may_not_start_by_itself(
         (["--scans", "x"], "'x'"),
     ],
 )
-def test_wrong_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["compare", *arguments])
     assert end.value.code == 2
-    assert told in capsys.readouterr().err
+    assert complaint in capsys.readouterr().err
 
 
 def a_scan(close: str = "7.1") -> Scan:
@@ -105,7 +105,7 @@ def test_the_verdict_compares_settled_rows_and_shapes() -> None:
     for name in ("klines 1h", "spot klines"):
         later.results["AUSDT", name] = [*later.results["AUSDT", name][1:], [4, "7", "7", "7", "7.4"]]
         later.results["AUSDT", name][1][4] = "7.35"
-    assert not _compared(a_scan(), later)[1], "what was the open candle differs rightly"
+    assert not _compared(a_scan(), later)[1], "the candle that was open may differ"
 
 
 def test_the_verdict_finds_what_differs() -> None:

@@ -1,4 +1,4 @@
-"""The demo: from its first line to its last, and what it leaves."""
+"""The demo: from its first line to its last, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_whole_demo_on_its_own_exchange() -> None:
     assert [symbols for _, symbols, _ in shown] == [6, 6, 6, 6]
     first, second, outage, restored = (requests for _, _, requests in shown)
     assert first == second == restored == 0
-    # At least the candles of two intervals had to be asked for, and nothing was asked twice.
+    # At least the candles of two intervals had to be requested, and nothing was requested twice.
     assert 12 <= outage <= 20
     assert "6 symbols × 4 intervals (1h, 4h, 15m, 1d)" in out
     order = [
@@ -80,11 +80,11 @@ def test_without_websocket_each_scan_asks(at_exchange: SimulatedExchange, capsys
     assert at_exchange.stats().connections_now == 0
 
 
-def test_busiest_is_by_turnover_and_only_what_trades(exchange: SimulatedExchange) -> None:
+def test_the_busiest_are_those_of_the_trading_contracts_with_the_most_turnover(exchange: SimulatedExchange) -> None:
     turnover = {each["symbol"]: float(each["quoteVolume"]) for each in exchange.rest("/fapi/v1/ticker/24hr")}
     found = busiest(exchange.config(), 12)
     assert sorted(found) == sorted(exchange.symbols)
-    # It goes on trading between the two looks, so only clear differences are sure to keep their order.
+    # Trading goes on between the two looks, so only clear differences keep their order for sure.
     assert all(turnover[a] > 0.9 * turnover[b] for a, b in itertools.pairwise(found))
     assert busiest(exchange.config(), 2) == found[:2]
 
@@ -95,7 +95,7 @@ def test_an_answer_of_another_shape_is_a_plain_failure(at_exchange: SimulatedExc
         busiest(Config.from_env(), 2)
 
 
-def test_symbols_that_can_not_be_read_are_counted_and_all_of_them_are_a_failure() -> None:
+def test_unreadable_symbols_are_counted_and_all_of_them_are_a_failure() -> None:
     out = io.StringIO()
     demo = _Demo(Screen(out), Market(), None, 1.0)  # type: ignore[arg-type]
     demo._scan("Scan", ["BADUSDT", "AUSDT"])

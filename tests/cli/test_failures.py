@@ -20,13 +20,13 @@ def test_need_names_every_missing_package(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("error", [RequestTimeout("too late"), DataUnavailableError("too late")])
-def test_asking_says_which_host(error: Exception) -> None:
+def test_a_failed_request_names_its_host(error: Exception) -> None:
     with pytest.raises(CommandFailed, match=r"^http://host: too late$") as caught, asking("http://host"):
         raise error
     assert caught.value.status == 1
     assert caught.value.__cause__ is error
 
 
-def test_asking_leaves_other_errors_alone() -> None:
+def test_other_errors_pass_through() -> None:
     with pytest.raises(InvalidSymbol), asking("http://host"):
         raise InvalidSymbol("no such symbol")

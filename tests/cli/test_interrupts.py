@@ -19,7 +19,7 @@ COMMANDS = {
     "compare": (["--symbols", "40", "--latency", "2"], "40 symbols"),
     "stress": (["--symbols", "3", "--intervals", "1m", "--seconds", "600"], "3 symbols"),
 }
-"""Of each command arguments with which it runs on, and what it shows in the midst of its work."""
+"""For each command, arguments with which it keeps running, and a line it shows while it works."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

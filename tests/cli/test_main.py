@@ -18,7 +18,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def status(arguments: list[str]) -> int:
-    """As the interpreter would exit."""
+    """Return the status with which the interpreter would exit."""
     try:
         return main(arguments)
     except SystemExit as end:
@@ -26,7 +26,7 @@ def status(arguments: list[str]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "complaint"),
     [
         ([], "COMMAND"),
         (["nonsense"], "nonsense"),
@@ -46,23 +46,23 @@ def status(arguments: list[str]) -> int:
         (["record", "x", "--streams", "btcusdt@aggTrade"], "no stream"),
     ],
 )
-def test_wrong_usage_is_2_and_says_what_is_wrong(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_usage_exits_2_and_says_what_is_wrong(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status(arguments) == 2
     output = capsys.readouterr()
-    assert told in output.err
+    assert complaint in output.err
     assert output.out == ""
 
 
-def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(command in out for command in ("demo", "simulate", "record"))
 
 
 @pytest.mark.parametrize("arguments", [["demo", "--live", "--symbols", "3"], ["record", "recording"]])
-def test_a_host_that_is_not_there_is_1_and_one_line(
+def test_an_unreachable_host_exits_1_with_one_line(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -76,7 +76,7 @@ def test_a_host_that_is_not_there_is_1_and_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_url_is_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_url_exits_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("BINANCE_FAPI_BASE", "fapi.binance.com")
     assert main(["demo", "--live"]) == 1
     assert "fapi_base must be a URL" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_a_wrong_url_is_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["simulate", "--tls"], "trustme"),
     ],
 )
-def test_a_missing_package_is_2_and_one_line_on_how_to_install_it(
+def test_a_missing_package_exits_2_with_one_line_on_how_to_install_it(
     arguments: list[str], package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -120,7 +120,7 @@ def test_the_console_script_is_the_module_as_a_program() -> None:
     assert NOBODY in err
 
 
-def test_a_reader_that_leaves_is_no_stack_trace(exchange: SimulatedExchange, tmp_path: Path) -> None:
+def test_a_closed_pipe_shows_no_stack_trace(exchange: SimulatedExchange, tmp_path: Path) -> None:
     arguments = ["record", str(tmp_path / "a"), "--seconds", "1"]
     with start("-m", "ats_sync", *arguments, env=exchange.environment()) as process:
         assert process.stdout is not None

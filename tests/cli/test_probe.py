@@ -1,4 +1,4 @@
-"""The probe finds every fact kept on the embedded exchange, and says which one is not."""
+"""The probe confirms every fact on the embedded exchange, and names one that has changed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ats_sync.cli.probe_looks import ASKED, MOST_WEIGHT, Asked, Seen
 
 def test_the_embedded_exchange_keeps_every_fact(capsys: pytest.CaptureFixture[str]) -> None:
     status = probe.run(Namespace(live=False))
-    told = capsys.readouterr().out
-    assert status == 0, told
-    assert sum(line.lstrip().startswith("kept ") for line in told.splitlines()) == len(FACTS)
+    out = capsys.readouterr().out
+    assert status == 0, out
+    assert sum(line.lstrip().startswith("kept ") for line in out.splitlines()) == len(FACTS)
 
 
-def test_an_exchange_that_is_not_there_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_exchange_is_reported_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("BINANCE_FAPI_BASE", f"http://127.0.0.1:{taken.getsockname()[1]}")

@@ -19,7 +19,7 @@ ANSWER = re.compile(r"(http\S+) -> (\d{10}\.\d+): (.*)")
 
 
 def frames(directory: Path) -> list[tuple[float, dict[str, Any]]]:
-    """The frames of ``stream.txt`` behind its first line, as any reader of recordings parses them."""
+    """Return the frames of ``stream.txt`` after its first line, parsed as any reader would."""
     lines = (directory / "stream.txt").read_text(encoding="utf-8").splitlines()[1:]
     found = [LINE.fullmatch(line) for line in lines]
     assert all(found)
@@ -37,7 +37,7 @@ def kind(frame: dict[str, Any]) -> str:
     return str(frame["stream"]).partition("@")[2]
 
 
-def test_a_recording_has_the_form_of_the_real_one_and_tells_the_truth(
+def test_a_recording_has_the_form_of_the_real_one_and_matches_the_exchange(
     at_exchange: SimulatedExchange, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "new" / "recording"
@@ -58,9 +58,9 @@ def test_a_recording_has_the_form_of_the_real_one_and_tells_the_truth(
     assert kinds == {"aggTrade", "kline_1m", "depth@100ms", "depth20@100ms", "bookTicker", "markPrice@1s"}
     assert {frame["data"]["s"] for _, frame in received} == {"BTCUSDT", chinese}
 
-    held = [frame["data"] for _, frame in received if frame["stream"] == "btcusdt@aggTrade"]
-    truth = at_exchange.rest("/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=held[0]["a"], limit=len(held))
-    assert [{key: each[key] for key in ("a", "p", "q", "f", "l", "T", "m")} for each in held] == [
+    trades = [frame["data"] for _, frame in received if frame["stream"] == "btcusdt@aggTrade"]
+    truth = at_exchange.rest("/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=trades[0]["a"], limit=len(trades))
+    assert [{key: each[key] for key in ("a", "p", "q", "f", "l", "T", "m")} for each in trades] == [
         {key: each[key] for key in ("a", "p", "q", "f", "l", "T", "m")} for each in truth
     ]
 
@@ -91,7 +91,7 @@ def test_an_unknown_symbol_is_named_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_can_not_be_made_is_1(
+def test_a_directory_that_cannot_be_made_exits_1(
     at_exchange: SimulatedExchange, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -23,16 +23,16 @@ def candles(*closes: float) -> list[list[float]]:
 
 
 class Market:
-    """Answers as a manager does; counts what is asked of REST."""
+    """Answers as a manager does, and records its reads."""
 
     def __init__(self, intervals: tuple[str, ...] = ("15m", "1d", "4h", "1h")) -> None:
         self.intervals = intervals
-        self.asked: list[tuple[Any, ...]] = []
+        self.reads: list[tuple[Any, ...]] = []
         self.requests = 7
         self.warm = {"AUSDT"}
 
     def get_klines(self, symbol: str, interval: str, limit: int) -> list[list[float]]:
-        self.asked.append(("klines", symbol, interval))
+        self.reads.append(("klines", symbol, interval))
         if symbol == "BADUSDT":
             raise DataUnavailableError("nothing is known")
         return candles(120.0) if interval == "1h" else candles(80.0)
@@ -48,7 +48,7 @@ class Market:
         return {"bids": [[10.0, 2.0], [5.0, 2.0]], "asks": [[10.0, 1.0]]}
 
     def get_agg_trades(self, symbol: str, limit: int) -> list[dict[str, Any]]:
-        self.asked.append(("trades", symbol))
+        self.reads.append(("trades", symbol))
         return [
             {"price": 10.0, "qty": 1.0, "isBuyerMaker": True},
             {"price": 10.0, "qty": 3.0, "isBuyerMaker": False},
@@ -84,14 +84,14 @@ def test_a_symbol_with_everything() -> None:
     assert found.score == pytest.approx(found.trend + 0.5 * (found.slow_trend or 0) + 0.5 + 0.5)
 
 
-def test_what_can_not_be_known_is_none_and_cold_trades_are_not_asked_for() -> None:
+def test_what_cannot_be_known_is_none_and_cold_trades_are_not_requested() -> None:
     market = Market()
     (found,) = Scanner(market).scan(["BUSDT"]).findings  # type: ignore[arg-type]
     assert (found.open_interest, found.basis, found.flow) == (None, None, None)
-    assert ("trades", "BUSDT") not in market.asked
+    assert ("trades", "BUSDT") not in market.reads
 
 
-def test_a_symbol_that_can_not_be_read_does_not_end_the_scan() -> None:
+def test_an_unreadable_symbol_does_not_end_the_scan() -> None:
     scan = Scanner(Market()).scan(["BADUSDT", "AUSDT"])  # type: ignore[arg-type]
     assert [finding.symbol for finding in scan.findings] == ["AUSDT"]
     assert isinstance(scan.failures["BADUSDT"], DataUnavailableError)
@@ -108,5 +108,5 @@ def test_requests_are_those_of_the_scan_alone() -> None:
 def test_which_intervals_it_reads(intervals: tuple[str, ...], read: list[str]) -> None:
     market = Market(intervals)
     (found,) = Scanner(market).scan(["AUSDT"]).findings  # type: ignore[arg-type]
-    assert [each[2] for each in market.asked if each[0] == "klines"] == read
+    assert [each[2] for each in market.reads if each[0] == "klines"] == read
     assert (found.slow_trend is None) == (len(read) == 1)

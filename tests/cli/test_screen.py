@@ -32,7 +32,7 @@ def test_a_plain_table_without_heads() -> None:
     assert out.getvalue() == "figures\n  requests    12\n  weight    1234\n"
 
 
-def test_plain_lines_are_not_broken_and_brackets_are_no_markup() -> None:
+def test_plain_lines_are_not_wrapped_and_brackets_are_not_markup() -> None:
     out = io.StringIO()
     text = "[bold] " + "x" * 300
     Screen(out).line(text)

@@ -48,7 +48,7 @@ def test_it_serves_and_says_where() -> None:
         finish(process)
 
 
-def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["simulate", "--symbols", "1", "--port", str(min(taken.getsockname()[1], 65531))]) == 1
     err = capsys.readouterr().err

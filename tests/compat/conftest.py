@@ -22,26 +22,26 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "币安人生USDT", "1000PEPEUSDT"]
 """Followed. The last one has no spot pair."""
 SILENT = ("ETHUSDT", "1000PEPEUSDT")
-"""Those of them that do not trade."""
+"""The ones among them that do not trade."""
 STRANGER = "SOLUSDT"
 """Listed and not followed."""
 
 
 @pytest.fixture(autouse=True)
 def no_autostart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As users' own tests have it: nothing starts by itself."""
+    """As in users' own tests: nothing starts by itself."""
     monkeypatch.setenv("ATS_SYNC_AUTOSTART", "0")
 
 
 class Recorded:
-    """Answers from files, and what was sent to get them."""
+    """Answers from files, and the requests that were sent."""
 
     def __init__(self, mock: responses.RequestsMock, started: list[str]) -> None:
         self.mock = mock
         self.started = started
 
     def answer(self, name: str, url: str | None = None) -> Any:
-        """From now on answer with this recording (at ``url``, where it is not its own); its parsed body."""
+        """Answer with this recording from now on (at ``url``, where it is not its own); return its parsed body."""
         record = json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))
         assert record["source"]
         self.mock.add(
@@ -124,7 +124,7 @@ class Wire:
         return stats.fapi.requests + stats.spot.requests
 
     def equal_without_request(self, read: Callable[[], Any], truth: Callable[[], Any]) -> None:
-        """Wait until ``read()`` sends nothing and gives what REST has at the same moment."""
+        """Wait until ``read()`` sends nothing and returns what REST has at the same moment."""
         seen: list[Any] = []
 
         def equal() -> bool:

@@ -2,8 +2,8 @@
 
     python -m tests.compat.scanner SYMBOLS THREADS
 
-A line on stdin is a command, a line of JSON on stdout its answer: ``scan``, ``new`` (what a symbol listed lately is
-asked for), ``warm``, ``end``.
+A line on stdin is a command, a line of JSON on stdout its answer: ``scan``, ``new`` (the calls for a symbol
+listed recently), ``warm``, ``end``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ VERSIONS: tuple[tuple[Call, ...], ...] = (
     ),
     (*_EVERY_VERSION, _DEEP_BOOK),
 )
-"""What the three versions of ``analyze_symbol`` ask."""
+"""The calls of the three versions of ``analyze_symbol``."""
 ONCE_A_SCAN: tuple[Call, ...] = (
     ("BTC, longer", lambda _: binance.get_klines("BTCUSDT", "1h", 100)),
     ("ETH, longer", lambda _: binance.get_klines("ETHUSDT", "1h", 100)),
@@ -62,9 +62,9 @@ OF_A_NEW_SYMBOL: tuple[Call, ...] = (
 
 
 def analyze(symbol: str, calls: Iterable[Call]) -> dict[str, str]:
-    """All calls for one symbol, as the old code made them: the next one follows whatever became of the last.
+    """Make all calls for one symbol, as the old code did: each follows whatever became of the last.
 
-    The errors, by call."""
+    Return the errors, by call."""
     errors: dict[str, str] = {}
     for name, call in calls:
         try:
@@ -76,9 +76,9 @@ def analyze(symbol: str, calls: Iterable[Call]) -> dict[str, str]:
 
 
 def scan(symbols: Iterable[str], threads: int, versions: Sequence[tuple[Call, ...]] = VERSIONS) -> dict[str, Any]:
-    """One scan by a pool of threads, the versions taking turns.
+    """Scan once with a pool of threads, the versions alternating.
 
-    The errors, and the requests that its reads and the manager caused meanwhile, by cause."""
+    Return the errors, and the requests by cause that the scan and the manager sent in the meantime."""
     manager = get_data_manager()
     before = Counter(manager.get_stats()["rest_calls_by_cause"])
     with ThreadPoolExecutor(threads) as pool:
@@ -89,7 +89,7 @@ def scan(symbols: Iterable[str], threads: int, versions: Sequence[tuple[Call, ..
 
 
 def warm() -> dict[str, Any]:
-    """Whether everything that was read is in memory by now, nothing is waiting to be asked."""
+    """Return whether everything that was read is in memory by now and no request is waiting."""
     status = get_data_manager().status()
     lacking = [f"{feed.symbol} {feed.kind}" for feed in status.feeds if feed.state.value in ("warming up", "degraded")]
     return {"warm": not lacking and not status.waiting_requests, "lacking": lacking[:5]}

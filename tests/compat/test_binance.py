@@ -185,7 +185,7 @@ class TestLimits:
     @pytest.mark.parametrize(
         "read", [*(read for read, *_ in LIMITED), lambda n: binance.get_orderbook_snapshot("B", n)]
     )
-    def test_that_are_no_number_are_refused(self, recorded: Recorded, read: Callable[[Any], Any], given: Any) -> None:
+    def test_that_are_not_numbers_are_refused(self, recorded: Recorded, read: Callable[[Any], Any], given: Any) -> None:
         with pytest.raises(TypeError if given is None else ValueError):
             read(given)
         assert recorded.sent() == []
@@ -247,13 +247,13 @@ class TestNames:
             lambda: binance.get_liquidations(None),  # type: ignore[arg-type]
         ],
     )
-    def test_none_is_no_symbol(self, recorded: Recorded, read: Call) -> None:
+    def test_none_is_not_a_symbol(self, recorded: Recorded, read: Call) -> None:
         with pytest.raises(AttributeError):
             read()
         assert recorded.sent() == []
 
     @pytest.mark.parametrize("symbol", ["", "BTC/USDT", "BTC USDT", "btcusdt@trade", "BTC\nUSDT"])
-    def test_what_can_not_be_a_symbol_is_not_sent(self, recorded: Recorded, symbol: str) -> None:
+    def test_what_cannot_be_a_symbol_is_not_sent(self, recorded: Recorded, symbol: str) -> None:
         with pytest.raises(ValueError, match="symbol"):
             binance.get_klines(symbol, "1h")
         assert recorded.sent() == []
@@ -435,7 +435,7 @@ class TestLiquidations:
             binance.get_liquidations("btcusdt", limit=7, start_time=START, end_time=END)
         assert recorded.sent() == [(FORCED, {**BTC, "limit": "7", **TIMES})]
 
-    def test_with_keys_the_signed_one_is_asked_where_that_says_401(
+    def test_with_keys_a_401_leads_to_the_signed_request(
         self, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(binance, "API_KEY", "the key")
@@ -451,7 +451,7 @@ class TestLiquidations:
         }  # fmt: skip
         assert "endTime" not in params
 
-    def test_another_refusal_is_not_asked_again(self, recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_refusal_is_not_retried(self, recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(binance, "API_KEY", "the key")
         monkeypatch.setattr(binance, "API_SECRET", "the secret")
         recorded.answer("rest/firewall_403", FORCED)

@@ -96,7 +96,7 @@ def test_memory_equals_rest(
     truth: Callable[[Rest, str], Any],
     symbol: str,
 ) -> None:
-    # Held still, so that both are looked at in the same moment; whatever came before has been streamed.
+    # The market is paused, so that both are seen at the same moment; earlier events have been streamed.
     exchange.silence(symbol)
     try:
         wire.equal_without_request(lambda: read(symbol.lower()), lambda: truth(exchange.rest, symbol))
@@ -161,7 +161,7 @@ class TestLiquidations:
 
 
 def is_rest(exchange: SimulatedExchange, read: Callable[[], Any], path: str, **params: Any) -> None:
-    """``read()`` sends exactly this one request and returns its answer."""
+    """Check that ``read()`` sends exactly this one request and returns its answer."""
     wanted = {name: str(value) for name, value in params.items()}
 
     def once() -> bool:
@@ -175,7 +175,7 @@ def is_rest(exchange: SimulatedExchange, read: Callable[[], Any], path: str, **p
 
 
 class TestRest:
-    """What memory does not hold, or not so much of it."""
+    """What is not in memory, or not in that depth."""
 
     def test_times(self, exchange: SimulatedExchange) -> None:
         end = exchange.now() - 7_200_000
@@ -288,7 +288,7 @@ class TestFollowedFromTheFirstReadOn:
             truth: dict[int, Any] = {}
 
             def met(limit: int = limit, held: dict[int, Any] = held, truth: dict[int, Any] = truth) -> bool:
-                # It changes ten times a second, so the two are seldom looked at in the same moment.
+                # It changes ten times a second, so the two are rarely seen at the same moment.
                 before = wire.count()
                 book = without_sending_time(binance.get_orderbook_snapshot(symbol, limit))
                 if wire.count() == before:
@@ -326,7 +326,7 @@ class TestErrors:
         before = reads(live)
         with pytest.raises(OSError, match=r"400.*-1121"):
             read()
-        # Before a symbol is called unknown the listings may be asked for once more: it may be new.
+        # Before a symbol counts as unknown the listings may be requested once more: it may be new.
         assert before + 1 <= reads(live) <= before + 2
 
     def test_of_a_symbol_without_spot_pair_come_at_once(self, live: DataManager) -> None:
@@ -352,7 +352,7 @@ class TestErrors:
             exchange.clear_faults()
 
 
-class TestWhoseItIs:
+class TestOwnership:
     def test_a_result_belongs_to_its_caller(self) -> None:
         for read in (
             lambda: binance.get_klines(QUIET, "1h", 5),
@@ -383,7 +383,7 @@ class TestWhoseItIs:
         assert all(answer["symbol"] == LATER for answer in found[1:])
 
 
-def test_the_budget_is_told(live: DataManager, exchange: SimulatedExchange) -> None:
+def test_the_budget_is_reported(live: DataManager, exchange: SimulatedExchange) -> None:
     binance.get_klines(STRANGER, "1h", 1000)
     minutes = exchange.stats().fapi.weight_by_minute
     status = binance_safe.get_rate_limiter_status()

@@ -64,7 +64,7 @@ class TestBatch:
             with lock:
                 at_once += 1
                 most = max(most, at_once)
-            # Answered only when the loop has run meanwhile.
+            # Answered only once the loop has run.
             assert looped.wait(20)
             with lock:
                 at_once -= 1
@@ -81,7 +81,7 @@ class TestBatch:
         assert 1 <= most <= 3
         assert [name for name in recorded.started if "open-interest" in name]
 
-    def test_nothing_to_ask(self, recorded: Recorded) -> None:
+    def test_no_symbols(self, recorded: Recorded) -> None:
         assert asyncio.run(binance_safe.batch_get_open_interest_hist([])) == {}
         assert recorded.sent() == []
 
@@ -114,7 +114,7 @@ class TestBatch:
         assert len(recorded.sent()) == 1
 
 
-def test_the_budget_is_told_while_no_manager_runs(recorded: Recorded) -> None:
+def test_the_budget_is_reported_while_no_manager_runs(recorded: Recorded) -> None:
     share = Config().weight_share
     limit = int(2400 * share)
     idle = {"requests": 0, "weight": 0, "requests_limit": limit, "weight_limit": limit}

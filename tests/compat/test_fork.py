@@ -1,4 +1,4 @@
-"""A process that was forked from one with a running manager, in scripts of their own."""
+"""Processes that are forked from one with a running manager, in scripts of their own."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_forked_child_answers_by_rest_and_says_what_that_costs(exchange: Simul
     own = told["children"][0]["own"]
     assert own == {"rows": 300, "read": 0, "engine": True, "symbols": ["BTCUSDT"], "left": []}
     assert told["parent"]["running"]
-    assert told["parent"]["sent"] == 0, "the parent goes on from memory"
+    assert told["parent"]["sent"] == 0, "the parent still reads from memory"
     assert told["parent"]["told"] == []
     assert told["left"] == []
     log = exchange.request_log()[seen:]

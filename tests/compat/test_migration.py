@@ -91,7 +91,7 @@ FUNCTIONS: dict[str, tuple[Callable[[str], Any], Truth]] = {
         lambda rest, s: rest("/fapi/v1/aggTrades", symbol=s, limit=500),
     ),
 }
-"""Each function of the old module that answers for a symbol, and what REST has of it."""
+"""Each function of the old module that answers for a symbol, and what REST has for it."""
 FOR_ALL: dict[str, tuple[Callable[[], Any], Callable[[Rest], Any]]] = {
     "get_all_spot_prices": (
         binance.get_all_spot_prices,
@@ -103,7 +103,7 @@ FOR_ALL: dict[str, tuple[Callable[[], Any], Callable[[Rest], Any]]] = {
     ),
 }
 POLLED = ("get_open_interest_hist", "get_spot_price", "get_all_spot_prices", "get_funding_hist")
-"""What they give is as old as the poll; equal at the same moment while nothing has changed since."""
+"""Their results are as old as the poll, and equal REST's while nothing has changed since."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def exchange() -> Iterator[SimulatedExchange]:
 
 @pytest.fixture(scope="module")
 def environment(exchange: SimulatedExchange) -> Iterator[None]:
-    """Where the exchange is, and that nothing runs yet."""
+    """Point the environment at the exchange; nothing runs yet."""
     with pytest.MonkeyPatch.context() as patch:
         for name, url in exchange.environment().items():
             patch.setenv(name, url)
@@ -131,7 +131,7 @@ def autostart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def first_reads(environment: None, exchange: SimulatedExchange) -> dict[tuple[str, str], Any]:
-    """What the first call of every function gave, on a manager that the very first of them has started."""
+    """Return what the first call of every function gave, on a manager that the very first one started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ATS_SYNC_AUTOSTART", raising=False)
         assert not get_data_manager().running
@@ -155,7 +155,7 @@ def all_warm(manager: DataManager) -> bool:
 
 
 def check_all(exchange: SimulatedExchange, wire: Wire, names: set[str]) -> None:
-    """Each function gives, without a request, what REST has at the same moment."""
+    """Check that each function returns, without a request, what REST has at the same moment."""
     for symbol in READ:
         exchange.silence(symbol)
     try:
@@ -176,7 +176,7 @@ STREAMED = {name for name in FUNCTIONS if not name.startswith(POLLED)}
 
 @pytest.mark.shared_threads
 class TestMemory:
-    """In order: one manager lives through a steady time, the turn of an hour and the loss of its connections."""
+    """In order: one manager goes through a quiet time, the turn of an hour and the loss of its connections."""
 
     def test_the_first_call_starts_the_manager_and_is_answered_by_rest(
         self, manager: DataManager, first_reads: dict[tuple[str, str], Any], exchange: SimulatedExchange
@@ -215,7 +215,7 @@ class TestMemory:
             else:
                 assert [each["symbol"] for each in mine] == [each["symbol"] for each in whole]
 
-    def test_reads_go_on_without_a_request_while_the_hour_turns(
+    def test_reads_continue_without_a_request_at_the_turn_of_the_hour(
         self, manager: DataManager, exchange: SimulatedExchange, wire: Wire
     ) -> None:
         assert exchange.settings.start is not None
@@ -227,7 +227,7 @@ class TestMemory:
         def scanned() -> bool:
             for symbol in READ:
                 rows, spot = binance.get_klines(symbol, "1h", 3), binance.get_spot_klines(symbol, "1h", 3)
-                # They are joined by open time, so the windows must not differ for longer than a read takes.
+                # Callers join them by open time, so the windows must not differ for longer than a read takes.
                 if rows[-1][0] != spot[-1][0]:
                     rows = binance.get_klines(symbol, "1h", 3)
                 assert [row[0] for row in rows] == [row[0] for row in spot]
@@ -238,7 +238,7 @@ class TestMemory:
 
         until(scanned)
         assert seen[-1] == turn
-        # Each scan reads twenty times, and now and then a busy machine has no time for the streams.
+        # Each scan reads twenty times, and on a busy machine the streams are sometimes late.
         assert reads(manager) - before < max(1, len(seen) // 10)
 
     def test_every_function_gives_what_rest_has_after_the_turn(
@@ -246,7 +246,7 @@ class TestMemory:
     ) -> None:
         check_all(exchange, wire, STREAMED)
 
-    def test_the_funding_of_the_turn_is_known(
+    def test_the_newest_funding_is_known(
         self, manager: DataManager, first_reads: dict[tuple[str, str], Any], exchange: SimulatedExchange
     ) -> None:
         turn = (exchange.settings.start or 0) + round(1000 * LEAD)
@@ -340,7 +340,7 @@ class TestMemory:
 
 
 class TestBursts:
-    """Each on a manager of its own that nothing was read from yet."""
+    """Each on a new manager of its own."""
 
     @pytest.fixture
     def fresh(self, environment: None) -> Iterator[None]:
@@ -360,7 +360,7 @@ class TestBursts:
             return list(pool.map(run, calls))
 
     def test_twenty_first_callers_share_requests(self, fresh: None, exchange: SimulatedExchange) -> None:
-        exchange.latency(2.0)  # in which each of them has asked, also on a busy machine
+        exchange.latency(2.0)  # within which each of them has called, even on a busy machine
         seen = len(exchange.request_log())
         try:
             rows = self.together([lambda: binance.get_klines(QUIET, "1h", 300)] * 20)
@@ -396,7 +396,7 @@ class TestBursts:
             for interval, rows in zip(intervals, each, strict=True):
                 assert rows[1][0] - rows[0][0] == lengths[interval]
 
-    def test_what_the_budget_can_not_hold_in_time_fails_loudly_and_never_reaches_the_exchange(self) -> None:
+    def test_what_exceeds_the_budget_fails_loudly_and_never_reaches_the_exchange(self) -> None:
         with SimulatedExchange(symbols=20, seed=7, weight_limit=60) as ex:
             config = ex.config(shim_timeout=2.0, futures_weight_limit=60)
             manager = DataManager(config=config).autostart()

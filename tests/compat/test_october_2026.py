@@ -1,4 +1,4 @@
-"""Every REST answer that was recorded in October 2026, through the old functions: what they give is what was sent."""
+"""Every REST answer recorded in October 2026, through the old functions: they return what was sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAPI = "https://fapi.binance.com/fapi/v1"
 
 @pytest.fixture
 def answers(recorded: Recorded, october_2026: Path) -> Any:
-    """Answers with a recording at a path of the real host; gives the parsed recording."""
+    """Answer with a recording at a path of the real host; return it parsed."""
 
     def answer(name: str, path: str) -> Any:
         body = json.loads((october_2026 / "rest" / f"{name}.json").read_bytes())
@@ -87,7 +87,7 @@ def test_tickers(answers: Any) -> None:
         ("time", "time"),
     ],
 )
-def test_whatever_else_is_asked_for_by_its_path(answers: Any, name: str, path: str) -> None:
+def test_any_other_path(answers: Any, name: str, path: str) -> None:
     body = answers(name, path)
     assert binance._get(f"/fapi/v1/{path}") == body
 

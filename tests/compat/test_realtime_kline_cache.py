@@ -53,7 +53,7 @@ class TestInitialized:
             return cache.get_klines(symbol, "1h", 30)
 
         def in_memory() -> Any:
-            with contextlib.suppress(NotInMemory):  # its stream is late, where the machine has no time for it
+            with contextlib.suppress(NotInMemory):  # its stream is late on a busy machine
                 return asyncio.run(scan(QUIET))
 
         before = reads(live)
@@ -65,7 +65,7 @@ class TestInitialized:
         assert len(cache.get_klines(STRANGER, "1h", 30)) == 30
         assert reads(live) <= before + 1
 
-    def test_what_it_tells_about_itself(self, live: DataManager) -> None:
+    def test_what_it_reports_about_itself(self, live: DataManager) -> None:
         cache = get_kline_cache()
         # What other tests have read is followed as well.
         assert set(cache.last_update) >= set(SYMBOLS)

@@ -29,7 +29,7 @@ NO_PAIR = "HTTP 400, code -1121"
 
 
 class Scanner:
-    """The process, and what the exchange saw of it."""
+    """The scanning process, and what the exchange saw of it."""
 
     def __init__(self, exchange: SimulatedExchange) -> None:
         self.exchange = exchange
@@ -55,7 +55,7 @@ class Scanner:
         return json.loads(line)
 
     def recorded(self, command: str) -> tuple[Any, list[RequestRecord]]:
-        """The answer, and the requests that arrived meanwhile."""
+        """Return the answer, and the requests that arrived in the meantime."""
         seen = len(self.exchange.request_log())
         return self.ask(command), self.exchange.request_log()[seen:]
 
@@ -86,12 +86,12 @@ class Scanner:
         return seen[-1][1]
 
     def written(self) -> str:
-        """What it has written to stderr."""
+        """Return what it wrote to stderr."""
         self._errors.seek(0)
         return self._errors.read()
 
     def end(self) -> None:
-        """Let it end by itself, and see that it ends well."""
+        """Let it end by itself, and check that it ends well."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -129,7 +129,7 @@ def scanner() -> Iterator[Scanner]:
 
 
 def documented(record: RequestRecord) -> bool:
-    """Whether it is a poll, an audit or a confirmation of the tables in the README."""
+    """Return whether it is a poll, an audit or a confirmation that the README mentions."""
     limit = int(record.params.get("limit", 0))
     one = "symbol" in record.params
     if record.path in ("/fapi/v1/klines", "/api/v3/klines"):
@@ -143,7 +143,7 @@ def documented(record: RequestRecord) -> bool:
 
 
 def unexpected(errors: list[str], exchange: SimulatedExchange) -> list[str]:
-    """The errors that the exchange would not have answered with: only a missing spot pair is one."""
+    """Return the errors other than the exchange's own answer to a missing spot pair."""
     pairs = {each["symbol"] for each in exchange.rest("/api/v3/ticker/price")}
     lacking = set(exchange.symbols) - pairs
     return [
@@ -167,14 +167,14 @@ def test_the_first_scan_is_inside_the_budget_and_shares_requests(
     for host in (stats.fapi, stats.spot):
         assert (host.refused_429, host.refused_418) == (0, 0)
         assert 0 < host.max_weight <= 0.8 * WEIGHT_LIMIT
-    assert not [each for each in log if each.status not in (200, 0)], "what is known beforehand is not asked"
+    assert not [each for each in log if each.status not in (200, 0)], "what is known beforehand is not requested"
     paths = Counter(each.path for each in log)
-    # Everybody's question is answered by what came for all: 600 such calls were made.
+    # One answer for all symbols serves all 600 such calls.
     assert paths["/api/v3/ticker/price"] <= 4
     assert paths["/fapi/v1/premiumIndex"] <= 4
     assert paths["/fapi/v1/exchangeInfo"] <= 3
     of_btc = [each for each in log if each.path == "/fapi/v1/klines" and each.params["symbol"] == "BTCUSDT"]
-    assert len(of_btc) <= 12, "200 symbols wanted its candles"
+    assert len(of_btc) <= 12, "200 symbols need its candles"
     # At most once for the reader, and once more where its stream began only after that.
     pairs = Counter((each.path, each.params.get("symbol"), each.params.get("interval")) for each in log)
     assert max(count for (_, symbol, _), count in pairs.items() if symbol not in (None, "BTCUSDT", "ETHUSDT")) <= 3
@@ -197,7 +197,7 @@ def test_nor_for_symbols_listed_lately(scanner: Scanner, first: tuple[Any, list[
     assert all(map(documented, scanner.scan_from_memory("new")))
 
 
-def test_nor_after_the_hour_has_turned(scanner: Scanner, first: tuple[Any, list[RequestRecord]]) -> None:
+def test_nor_after_the_turn_of_the_hour(scanner: Scanner, first: tuple[Any, list[RequestRecord]]) -> None:
     exchange = scanner.exchange
     assert exchange.settings.start is not None
     turn = exchange.settings.start + round(1000 * LEAD)

@@ -1,4 +1,4 @@
-"""Names, order and defaults of the arguments are what old code relies on."""
+"""Old code relies on the names, the order and the defaults of the arguments."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def arguments(function: Callable[..., Any]) -> tuple[str, ...]:
 def test_functions(function: Callable[..., Any]) -> None:
     assert not inspect.iscoroutinefunction(function)
     assert arguments(function) == FUNCTIONS[function]
-    assert pickle.loads(pickle.dumps(function)) is function, "a process pool is handed it by its name"
+    assert pickle.loads(pickle.dumps(function)) is function, "a process pool pickles it by its name"
 
 
 @pytest.mark.parametrize("function", COROUTINES, ids=lambda each: each.__qualname__)
@@ -76,20 +76,20 @@ def test_coroutines(function: Callable[..., Any]) -> None:
     assert arguments(function) == COROUTINES[function]
 
 
-def test_the_candle_cache_is_begun_as_before() -> None:
+def test_the_candle_cache_is_initialized_as_before() -> None:
     begin = realtime_kline_cache.RealtimeKlineCache.initialize_batch
     assert inspect.iscoroutinefunction(begin)
     assert [each.partition("=")[0] for each in arguments(begin)] == ["self", "symbols", "intervals", "client"]
     assert arguments(begin)[-1] == "client=None"
 
 
-def test_what_is_new_can_only_be_given_by_name() -> None:
+def test_new_arguments_are_keyword_only() -> None:
     for function in (binance._get, binance._get_signed):
         kinds = {each.name: each.kind for each in inspect.signature(function).parameters.values()}
         assert kinds["timeout"] is kinds["retries"] is inspect.Parameter.KEYWORD_ONLY
 
 
-def test_the_same_functions_stand_in_binance_safe() -> None:
+def test_binance_safe_has_the_same_functions() -> None:
     for name in ("get_klines", "get_open_interest_hist", "get_funding_hist", "get_ticker_24h"):
         assert getattr(binance_safe, name) is getattr(binance, name)
 

@@ -35,14 +35,14 @@ SIGNATURES = {
 
 
 class NoThreads(ThreadPoolExecutor):
-    """The executor of a loop on which nothing may be slow."""
+    """An executor for a loop that must not need another thread."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("a thread was asked to read")
 
 
 def run_on_the_loop(read: Callable[[], Awaitable[Any]]) -> Any:
-    """The result of a coroutine that must get along without another thread."""
+    """Return the result of a coroutine that must not need another thread."""
 
     async def main() -> Any:
         asyncio.get_running_loop().set_default_executor(NoThreads())
@@ -142,7 +142,7 @@ class TestReads:
         with pytest.raises(ats_sync.NoSpotPair):
             run_on_the_loop(lambda: manager.get_spot_price(SYMBOLS[3]))
 
-    def test_what_it_tells_about_itself(self, live: DataManager) -> None:
+    def test_what_it_reports_about_itself(self, live: DataManager) -> None:
         manager = get_data_manager()
         assert manager.initialized is True
         assert manager.symbols == SYMBOLS
@@ -158,7 +158,7 @@ class TestReads:
 
 @pytest.fixture
 def at_exchange(exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedExchange]:
-    """The environment points at the exchange, and no manager runs."""
+    """Point the environment at the exchange; no manager runs."""
     for name, url in exchange.environment().items():
         monkeypatch.setenv(name, url)
     reset_data_manager()

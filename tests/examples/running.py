@@ -10,7 +10,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def output(name: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """What an example writes; it must end well and without a word on stderr."""
+    """Return what an example prints; it must succeed and write nothing to stderr."""
     code, out, err = run(str(EXAMPLES / name), *arguments, env=env)
     assert (code, err) == (0, ""), out
     return out

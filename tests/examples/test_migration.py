@@ -1,4 +1,4 @@
-"""The migration guide's programs: nothing differs but imports, and what is migrated runs."""
+"""The migration guide's programs: only imports differ, and the migrated ones run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_only_imports_differ(name: str) -> None:
 
 
 def seen(out: str, path: str) -> int:
-    """Requests of a path that the exchange saw."""
+    """Return how many requests of a path the exchange saw."""
     found = re.search(rf"^ +(\d+)  {re.escape(path)}$", out, re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -68,7 +68,7 @@ def test_an_unknown_program_is_wrong_usage() -> None:
     assert "auto_trader,backtest,batch_scanner,scanner" in err
 
 
-def test_the_guide_speaks_of_what_there_is() -> None:
+def test_the_guide_names_only_what_exists() -> None:
     text = (GUIDE / "README.md").read_text(encoding="utf-8")
     for path in re.findall(r"`((?:before|after)/\w+\.py|on_simulator\.py)`", text):
         assert (GUIDE / path).is_file(), path

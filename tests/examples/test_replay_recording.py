@@ -1,4 +1,4 @@
-"""Recordings replayed: the real one, one made here, and one that lacks something."""
+"""Replayed recordings: the real one, one made here, and an incomplete one."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def test_the_real_recording(recording: Path) -> None:
     out = output("replay_recording.py", str(recording))
     assert "4 symbols (AKROUSDT, CTKUSDT, KEEPUSDT, SUSHIUSDT)" in out
     assert (
-        "the last candles equal the last of 67 kline frames, 4 final candles are final, 91 trades are held in order"
+        "the last candles equal the last of 67 kline frames, 4 final candles are final, 91 trades are in order"
     ) in out
 
 
 def test_the_real_recording_all_at_once(recording: Path) -> None:
-    # (What it logs is its own affair: an exchange whose clock runs a thousand times as fast is suspicious.)
+    # (Its log does not matter: an exchange whose clock runs a thousand times too fast is suspicious.)
     code, out, _ = run(str(EXAMPLES / "replay_recording.py"), str(recording), "--speed", "1000")
     assert code == 0, out
-    assert "4 final candles are final, 91 trades are held in order" in out
+    assert "4 final candles are final, 91 trades are in order" in out
 
 
 def test_a_recording_of_the_embedded_exchange(tmp_path: Path) -> None:
