@@ -15,11 +15,11 @@ from ..errors import RequestRejected
 from ..transport.rest import RestClient
 from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
+from ..venue.responses import USED_WEIGHT_HEADER
 
 MOST_WEIGHT = 300
 LISTEN = 6.0
 """Seconds for which each connection is listened to."""
-HEADER = "X-MBX-USED-WEIGHT-1M"
 TIMEOUT = 10.0
 MINUTE = 60.0
 AFTER_TURN = 1.5
@@ -88,7 +88,7 @@ class _Rest:
             answer = self.client.get(self._base + path, params, timeout=TIMEOUT)
         except RequestRejected as error:
             return None, error.code, None
-        told = answer.headers.get(HEADER)
+        told = answer.headers.get(USED_WEIGHT_HEADER)
         used = int(told) if told is not None and told.isdigit() else None
         self._seen.used.append(used)
         return json.loads(answer.body), None, used

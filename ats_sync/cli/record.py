@@ -36,6 +36,7 @@ from ..venue.endpoints import Request, Route
 from ..venue.envelope import stream_name
 from ..venue.intervals import INTERVALS
 from ..venue.listings import exchange_info
+from ..venue.responses import used_weight
 from .failures import OK, CommandFailed, asking
 
 STREAM, REST, EXCHANGE_INFO = "stream.txt", "rest.txt", "exchange_info.txt"
@@ -254,8 +255,7 @@ class Recorder:
             attempts=ATTEMPTS,
         )
         received = time.time()
-        used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        budget.answered(request, int(used) if used.isdecimal() else None, moment(clock), answer.sent_at)
+        budget.answered(request, used_weight(answer.headers), moment(clock), answer.sent_at)
         url = request.url(config) + (f"?{urlencode(params)}" if params else "")
         return f"{url} -> {received:.6f}: {_text(answer.body)}", answer.body
 

@@ -16,6 +16,7 @@ from ..logs import RateLimitedLogger
 from ..store.absorb import absorb
 from ..store.market import MarketStore
 from ..transport.rest import Answer, RestClient
+from ..venue.responses import used_weight
 from .counters import Counters
 
 log = RateLimitedLogger(logging.getLogger(__name__))
@@ -89,7 +90,7 @@ class RequestExecutor:
         fetch, clock = send.fetch, self._clock
         asked = clock.earliest_ms() - int((clock.now() - answer.sent_at) * 1000)
         with self._lock:
-            dispatcher.answered(send, _used_weight(answer), answer.sent_at, moment(clock))
+            dispatcher.answered(send, used_weight(answer.headers), answer.sent_at, moment(clock))
             if dispatcher.closed:
                 # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
@@ -115,8 +116,3 @@ class RequestExecutor:
         elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
             with self._lock:
                 self._budget.set_limit(fetch.request.host, value.weight_limit)
-
-
-def _used_weight(answer: Answer) -> int | None:
-    text = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
-    return int(text) if text.isdigit() else None

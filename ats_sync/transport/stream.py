@@ -29,10 +29,10 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
+from ..venue.responses import classify
 from .adapter import open_tunnel, proxy_for
 from .failures import translated
 from .frames import FrameReader, StreamClosed
-from .rest import classify
 from .sockets import NO_DELAY, CancelScope, open_socket, tls_context
 from .tls import MAX_RECORD, RECEIVE_SIZE, SocketTransport, TlsTransport
 

@@ -13,8 +13,9 @@ from ats_sync.engine.jobs import Fetch, JobQueue, PendingRead
 from ats_sync.engine.moment import moment
 from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
 from ats_sync.runtime.executor import RequestExecutor
-from ats_sync.transport.rest import Answer, classify
+from ats_sync.transport.rest import Answer
 from ats_sync.venue.endpoints import Bucket, Host
+from ats_sync.venue.responses import classify
 
 if TYPE_CHECKING:
     from .process import Process
