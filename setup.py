@@ -73,7 +73,7 @@ setup(
     install_requires=[
         "requests>=2.31",
         "urllib3>=2.0",
-        "websocket-client>=1.8",
+        "websocket-client>=1.8,<1.10",
         "cachetools>=5.3",
         "tenacity>=8.2",
     ],

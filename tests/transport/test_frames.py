@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,25 @@ from hypothesis import strategies as st
 
 from ats_sync.transport import frames
 from ats_sync.transport.frames import MAX_FAST_FRAME, FrameReader, StreamClosed
+
+KNOWN_MINORS = ("1.8", "1.9")
+"""The versions of websocket-client whose internals these tests have passed with."""
+
+
+def test_websocket_client_is_a_version_whose_internals_are_known() -> None:
+    minor = ".".join(websocket.__version__.split(".")[:2])
+    assert minor in KNOWN_MINORS, (
+        f"websocket-client {websocket.__version__} is installed, and frames.py replaces internals of it "
+        f"(frame_buffer.recv, cont_frame.skip_utf8_validation, cont_frame.recving_frames): compare them with "
+        f"{KNOWN_MINORS[-1]}, run tests/transport, then add {minor} here and raise the bound in setup.py"
+    )
+
+
+def test_the_package_admits_the_known_versions_of_websocket_client_only() -> None:
+    first, last = KNOWN_MINORS[0], int(KNOWN_MINORS[-1].partition(".")[2])
+    setup = Path(__file__).parents[2].joinpath("setup.py").read_text("utf-8")
+    assert f'"websocket-client>={first},<1.{last + 1}"' in setup
+
 
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
