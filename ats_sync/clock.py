@@ -1,6 +1,6 @@
-"""Time: the machine's clocks, the exchange's clock as far as we know it, and waiting.
+"""Time: the clocks of this machine, the estimated clock of the exchange, and waiting.
 
-Everything that needs time takes a :class:`Clock`, so tests can drive it.
+Everything that needs time takes a :class:`Clock`, so that tests can drive it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Protocol
 _DISAGREEMENT = 1.0
 _UNSURE = 900.0
 _DRIFT = 2e-4
-"""How fast (seconds a second) this machine's clocks may run away from the exchange's."""
+"""The assumed drift (seconds a second) between the clocks of this machine and of the exchange."""
 _BELIEVED = 1.0
-"""How far (seconds) an event may correct the clock by itself; more than that is settled by ``/time``."""
+"""The most (s) by which an event alone may correct the clock; beyond it ``/time`` decides."""
 
 
 class TimeSource(Protocol):
-    """The raw clocks, in seconds. ``steady`` never goes backwards and, where the system can tell,
-    counts the time the machine slept."""
+    """The raw clocks, in seconds. ``steady`` never goes backwards and, where the system supports it, counts the time
+    that the machine sleeps."""
 
     def wall(self) -> float: ...
 
@@ -27,7 +27,7 @@ class TimeSource(Protocol):
 
 
 class SystemTime:
-    """The machine's own clocks."""
+    """The clocks of this machine."""
 
     wall = staticmethod(time.time)
     if hasattr(time, "CLOCK_BOOTTIME"):
@@ -43,13 +43,13 @@ class Clock:
     """Local time for durations and deadlines, exchange time for ages.
 
     The exchange's time is an interval. An answer of ``/time`` was written between sending and receiving, which bounds
-    it on both sides; an event cannot arrive before it was made, which bounds it from below, and so may narrow what a
-    slow request path leaves open. Successive intervals are intersected.
+    it on both sides; an event cannot arrive before it was made, which bounds it from below and so narrows the interval
+    that a slow request leaves. Successive intervals are intersected.
 
-    Ages and deadlines count from the late end (:meth:`exchange`), so nothing looks younger than it is; what must not
-    be believed too early counts from the early end (:meth:`earliest_ms`). Each end moves with the clock that keeps it
-    on its safe side: a wall clock set back or a steady clock that stood still makes nothing look younger. Where the
-    two clocks' advances disagree by more than a second, nothing is *proven* until the next answer.
+    Ages and deadlines count from the late end (:meth:`exchange`), so that nothing looks younger than it is; conclusions
+    that must not come too early count from the early end (:meth:`earliest_ms`). Each end moves with the clock that
+    keeps it on its safe side: a wall clock set back, or a steady clock that stood still, makes nothing look younger.
+    When the two clocks have advanced differently by more than a second, nothing is *proven* until the next answer.
     """
 
     def __init__(self, source: TimeSource | None = None) -> None:
@@ -63,23 +63,23 @@ class Clock:
         self._doubted = False
 
     def after_fork(self) -> None:
-        """In a child process: another thread of the parent may have held the lock."""
+        """Renew the lock in a child process, since another thread of the parent may have held it."""
         self._lock = threading.Lock()
 
     def exchange(self) -> float:
-        """The exchange's time now, epoch seconds; where it is not known exactly, the latest it may be."""
+        """Return the exchange's time, epoch seconds: the latest it may be."""
         latest, wall, steady, _ = self._anchor
         by_wall = self.wall() - wall
         by_steady = self.now() - steady
         return latest + (by_wall if by_wall > by_steady else by_steady)
 
     def exchange_ms(self) -> int:
-        """:meth:`exchange` in milliseconds."""
+        """Return :meth:`exchange` in milliseconds."""
         return int(self.exchange() * 1000)
 
     def earliest_ms(self) -> int:
-        """What the exchange's time is at least: for what must not be believed too early. Before ``/time`` has
-        answered, or while it is in doubt, well behind what this machine's clock says."""
+        """Return the earliest that the exchange's time may be, epoch ms; before the first answer of ``/time``, or while
+        it is in doubt, well behind this machine's clock."""
         margin = 0.0 if self.synchronised and not self._doubted else _UNSURE
         return int((self._earliest() - margin) * 1000)
 
@@ -89,35 +89,35 @@ class Clock:
         return earliest + advance * (1.0 - _DRIFT)
 
     def _latest(self) -> float:
-        """As :meth:`exchange`, with what the clocks may have drifted apart since the anchor."""
+        """Like :meth:`exchange`, plus the possible drift since the anchor."""
         return self.exchange() + _DRIFT * max(0.0, self.now() - self._anchor[2])
 
     def uncertainty(self) -> float:
-        """How far apart (seconds) the latest and the earliest are that the exchange's time may be now."""
+        """Return the width (seconds) of the interval in which the exchange's time lies."""
         return max(0.0, self.exchange() - self._earliest())
 
     def proven(self) -> bool:
-        """Whether both clocks agree on how long ago the anchor was, and no event contradicts it."""
+        """Return whether both clocks agree on the age of the anchor, and no event contradicts it."""
         _, wall, steady, _ = self._anchor
         return not self._doubted and abs((self.wall() - wall) - (self.now() - steady)) <= _DISAGREEMENT
 
     def doubt(self) -> None:
-        """Something contradicts what we think the exchange's time is; the next answer of ``/time`` settles it."""
+        """Note that something contradicts the estimated time; the next answer of ``/time`` decides."""
         self._doubted = True
 
     def offset(self) -> float:
-        """Exchange time minus this machine's wall clock, seconds."""
+        """Return exchange time minus this machine's wall clock, seconds."""
         return self.exchange() - self.wall()
 
     def lead(self) -> float:
-        """How far the wall clock is ahead of the steady one, seconds: it grows while the machine sleeps, where the
-        steady clock stands still in that."""
+        """Return wall time minus steady time, seconds: it grows while the machine sleeps if the steady clock then
+        stands still."""
         return self.wall() - self.now()
 
     def set_exchange(self, earliest: float, latest: float | None = None) -> None:
-        """Take an answer of ``/time``: the exchange's time is now between the two (``latest`` None: the first).
+        """Take an answer of ``/time``: the exchange's time is now between the two (``latest`` None: at ``earliest``).
 
-        A slow answer says little: where it agrees with what was known before, both count, else the answer alone.
+        A slow answer has a wide interval: if it overlaps the known one, their intersection counts, else the answer.
         """
         latest = earliest if latest is None else latest
         with self._lock:
@@ -130,7 +130,7 @@ class Clock:
             self.synchronised = True
 
     def saw_event(self, event_ms: int) -> None:
-        """An event bears this time, so the exchange's clock is at least there."""
+        """Take the time of an event, which the exchange's clock has reached."""
         event = event_ms / 1000.0
         if event <= self._earliest():
             return
@@ -143,14 +143,14 @@ class Clock:
             if event > latest:
                 self._anchor = (event, self.wall(), self.now(), event)
             elif event > self._earliest() and self.synchronised and self.proven():
-                # While the clocks disagree, a new anchor would hide it.
+                # While the clocks disagree, a new anchor would hide that.
                 self._anchor = (latest, self.wall(), self.now(), event)
 
     def to_wall(self, steady: float) -> float:
-        """A moment of :meth:`now` as epoch seconds of this machine's wall clock."""
+        """Convert a moment of :meth:`now` to epoch seconds of this machine's wall clock."""
         return self.wall() + (steady - self.now())
 
     @staticmethod
     def wait(event: threading.Event, timeout: float | None) -> bool:
-        """Wait for ``event`` at most ``timeout`` seconds; whether it was set."""
+        """Wait for ``event`` at most ``timeout`` seconds; return whether it was set."""
         return event.wait(timeout)

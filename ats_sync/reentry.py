@@ -1,9 +1,8 @@
-"""Calls that come in the middle of another call of ours, whose locks are not released for them.
+"""Calls that interrupt another call of the library, whose locks stay taken meanwhile.
 
-Python runs signal handlers between two instructions of the main thread. What that thread was doing waits until the
-handler returns, and so does every lock it has taken. Looking at the stack finds it out without a mark that each
-read would have to set. The garbage collector likewise calls a finalizer on whichever thread it runs on, ours among
-them, with any lock taken.
+Python runs signal handlers between two instructions of the main thread. The interrupted call waits until the handler
+returns and keeps every lock it has taken. The stack shows this without a mark that each read would have to set. The
+garbage collector likewise calls a finalizer on the thread on which it runs, ours among them, with any lock taken.
 """
 
 from __future__ import annotations
@@ -20,16 +19,17 @@ from .errors import ReentrantCall
 
 ROOT = os.path.dirname(os.path.abspath(__file__)) + os.sep
 APART = tuple(ROOT + part for part in ("cli", "simulator", "stress", "__main__"))
-"""Programs beside the library, which call it as any other program does."""
+"""Programs beside the library, which call it like any other program."""
 MOST_KNOWN = 4096
 _known: dict[str, bool] = {}
-"""Whether the code of a file is ours, since every read looks at the whole stack. (Only the main thread uses it.)"""
+"""Whether a file belongs to the library, remembered since every read looks at the whole stack. Only the main thread
+uses it."""
 
 
 def interrupts_itself() -> bool:
-    """Return whether this call, further out on its own stack, interrupted another call of the library.
+    """Return whether this call runs in a signal handler that interrupted another call of the library.
 
-    Only the main thread runs signal handlers, so it is False on any other.
+    Only the main thread runs signal handlers, so this is False on any other.
     """
     if threading.get_ident() != threading.main_thread().ident:
         return False
@@ -58,7 +58,7 @@ def _learn(file: str) -> bool:
 
 
 def refuse_reentry() -> None:
-    """Raise :class:`~ats_sync.errors.ReentrantCall` where this call could wait for itself for ever."""
+    """Raise :class:`~ats_sync.errors.ReentrantCall` if this call could wait for itself for ever."""
     if interrupts_itself():
         raise ReentrantCall(
             "called from a signal handler that interrupted another call of ats_sync, which cannot go on before the "
@@ -67,40 +67,40 @@ def refuse_reentry() -> None:
 
 
 def hand_over(work: Callable[[], None], *, daemon: bool = False) -> None:
-    """Let a thread named ``ats-close`` do it, without waiting; the interpreter waits for it before it ends, unless it
-    is a ``daemon``. Raises RuntimeError where no thread can be started."""
+    """Run ``work`` on a thread named ``ats-close``, without waiting. The interpreter waits for that thread before it
+    ends, unless it is a ``daemon``. Raises RuntimeError if no thread can be started."""
 
     def begin() -> None:
         try:
             threading.Thread(target=work, name="ats-close", daemon=daemon).start()
-        except RuntimeError:  # no further thread, or the interpreter shuts down: this one serves too
+        except RuntimeError:  # No further thread can be started, or the interpreter is ending: this thread serves too.
             work()
 
-    # Not Thread.start() here: the interrupted call may be in it, and its module has one lock for all starts.
+    # Not Thread.start(): the interrupted call may be inside it, and threading has one lock for all starts.
     _thread.start_new_thread(begin, ())
 
 
 _left_over: deque[Callable[[], None]] = deque()
-"""What finalizers have handed over and no thread has taken yet."""
+"""Work of finalizers that no thread has taken yet."""
 
 
 def hand_over_from_finalizer(work: Callable[[], None]) -> None:
-    """As :func:`hand_over`, from a finalizer: takes no lock, raises nothing, and lets the interpreter end meanwhile.
+    """Like :func:`hand_over`, for finalizers: takes no lock, raises nothing, and does not keep the interpreter alive.
 
-    Where no thread can be started now, :func:`take_left_over` makes up for it.
+    If no thread can be started now, :func:`take_left_over` tries again.
     """
     _left_over.append(work)
     take_left_over()
 
 
 def take_left_over() -> None:
-    """Let a thread do what finalizers have left over, if there is anything."""
+    """Start a thread for the work that finalizers have left, if there is any."""
     if not _left_over:
         return
     try:
         hand_over(_work_off, daemon=True)
     except RuntimeError:
-        return  # no further thread: the next launch or finalizer tries again
+        return  # No further thread can be started: the next launch or finalizer tries again.
 
 
 def _work_off() -> None:

@@ -1,13 +1,13 @@
-"""How much may be asked of the exchange, and when.
+"""The request budget: how much may be sent to the exchange, and when.
 
-A request is counted from when it is sent until a window's length after its answer (when it arrived in
-between is not known), so that no minute, wherever it is cut, holds more than the share. One that was never
-answered may arrive later still, and is counted for longer. What other programs on the same address have used is
-learnt from the exchange's own count and stands until that count's minute is over.
+A request counts from when it is sent until a window's length after its answer (when it arrived in between is unknown),
+so that no minute, wherever it begins, holds more than our share. A request without an answer may arrive later still and
+counts for longer. The weight that other programs on the same address have used is taken from the exchange's count and
+stands until the minute of that count is over.
 
-The candles are worth most: what can wait leaves room for repairing all of them at once, reads for those
-that need it at the moment. Audits are cheap and would always find room before what is dear, so they have a
-small part of their own.
+Candles have the highest value: requests that can wait leave room for repairing all candles at once, reads for those
+that need a repair now. Audits are cheap and would always find room before expensive requests, so they have a small
+share of their own.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from .guarded import Guarded
 from .moment import Moment
 
 _MINUTE = 60_000
-_BORDER = 2_000  # A request answered this long (ms) before a minute's turn may be counted on either side of it.
-_SURELY = 250  # One sent so long (ms) after a minute's turn, as we know the time, is counted in that minute.
-_ARRIVES_WITHIN = 30.0  # One that was given up unanswered reaches the exchange within this long (seconds), or never.
+_BORDER = 2_000  # A request answered this long (ms) before the end of a minute may be counted on either side of it.
+_SURELY = 250  # One sent so long (ms) after the start of a minute, by our clock, is counted in that minute.
+_ARRIVES_WITHIN = 30.0  # One without an answer reaches the exchange within this long (seconds), or never.
 _UNRESERVED = frozenset({Cause.READ, Cause.REPAIR, Cause.PROBE})
 
 
 class Usage(NamedTuple):
-    """What a bucket has used in its window."""
+    """The usage of a bucket in its window."""
 
     requests: int
-    """Those of this process."""
+    """Requests of this process."""
     cost: int
-    """Of this process and, as far as it is known, of others on this address."""
+    """The cost of this process and, as far as known, of others on this address."""
     allowed: int
-    """The share of the limit that this process keeps to."""
+    """The share of the limit that this process may use."""
 
 
 class Tier(Enum):
-    """Requests for which the same part of the limit is open. What one tier has to wait for holds up no other."""
+    """A class of requests that may use the same part of the limit. A waiting tier delays no other."""
 
     FIRST = "repairs and probes"
     READ = "reads"
@@ -64,22 +64,22 @@ class Tier(Enum):
 _TIERS = tuple(Tier)
 _LEAVING_ROOM = frozenset({Tier.AUDIT, Tier.PATIENT})
 AUDIT_SHARE = 0.1
-"""The part of what we may use that audits of candles may use at most."""
+"""The most that audits of candles may use, as a share of our share."""
 PARTIAL_BOOK = 2
-"""What the 20 levels weigh that ``start()`` waits for; who waits for more levels asks by himself."""
+"""The weight of the 20-level snapshot that ``start()`` awaits; deeper books are fetched on demand."""
 
 
 class _Spent(NamedTuple):
     steady: float
-    """When it was sent; once it has been answered, that; the latest it can arrive where it never was."""
+    """When it was sent; after the answer, when that arrived; without an answer, the latest it can arrive."""
     exchange: int
-    """The same as exchange time (ms)."""
+    """The same in exchange time (ms)."""
     cost: int
     under_way: bool
 
 
 class Window:
-    """Costs of the last ``seconds``, at most ``limit`` in all."""
+    """The costs of the last ``seconds``, at most ``limit`` in all."""
 
     def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
@@ -91,7 +91,7 @@ class Window:
         self._foreign_until = 0.0
 
     def used(self, now: float) -> int:
-        """What counts against the limit now: our own and, as far as known, others'."""
+        """Return the cost that counts against the limit now: our own and, as far as known, that of others."""
         over = 0
         while over < len(self._spent) and self._spent[over].steady <= now - self.seconds:
             self._used -= self._spent[over].cost
@@ -103,7 +103,7 @@ class Window:
         return self._used + self._foreign
 
     def requests(self, now: float) -> int:
-        """How many requests of our own are in the window."""
+        """Return the number of our own requests in the window."""
         self.used(now)
         return len(self._spent)
 
@@ -118,8 +118,8 @@ class Window:
             self._spent.append(spent)
 
     def ended(self, at: Moment, cost: int, *, unsent: bool, lost: bool) -> None:
-        """A request of this cost is under way no longer; ``unsent``: it never was; ``lost``: no answer came."""
-        # Among those of one cost it makes no difference which of them it was.
+        """A request of this cost has ended; ``unsent``: it was never sent; ``lost``: it had no answer."""
+        # Requests of one cost are interchangeable.
         for index in range(len(self._spent) - 1, -1, -1):
             spent = self._spent[index]
             if spent.cost == cost and spent.under_way:
@@ -132,8 +132,8 @@ class Window:
                 return
 
     def free_at(self, now: float, cost: int, share: float, kept: int = 0) -> float:
-        """The moment (steady) from which ``cost`` fits into ``share`` of the limit, less what is ``kept`` for
-        others; ``now`` if it does."""
+        """Return from when on (steady) ``cost`` fits into ``share`` of the limit less ``kept`` for others; ``now`` if
+        at once."""
         surplus = self.used(now) + cost - (int(self.limit * share) - kept)
         if surplus <= 0:
             return now
@@ -147,14 +147,14 @@ class Window:
         return moments[-1][0] if moments else now
 
     def count_of_exchange(self, used: int, at: Moment, sent: int) -> None:
-        """The exchange says ``used`` has been spent in the minute in which it got a request sent at ``sent`` (ms)."""
+        """Note the weight ``used`` that the exchange reports for the minute of a request sent at ``sent`` (ms)."""
         self.used(at.steady)
         minute_began = at.exchange - at.exchange % _MINUTE
         if sent - at.uncertain < minute_began + _SURELY:
-            return  # It may be the count of the minute before.
+            return  # It may be the count of the previous minute.
         own = sum(spent.cost for spent in self._spent if spent.under_way or spent.exchange >= minute_began - _BORDER)
         foreign = max(0, used - own)
-        # Answers overtake each other: within one minute the count only grows.
+        # Answers arrive out of order, and within one minute the count only grows.
         same = minute_began == self._foreign_minute
         self._foreign = max(self._foreign, foreign) if same else foreign
         self._foreign_minute = minute_began
@@ -166,7 +166,10 @@ def _steady(spent: _Spent) -> float:
 
 
 class Budget(Guarded):
-    """Every bucket's window, and which hosts said to wait. Not thread-safe: its lock is :attr:`guard`."""
+    """The window of every bucket, and the hosts that have rate-limited us.
+
+    Not thread-safe: its lock is :attr:`guard`.
+    """
 
     def __init__(self, config: Config) -> None:
         self.share = config.weight_share
@@ -184,7 +187,7 @@ class Budget(Guarded):
         self.most_used = dict.fromkeys(Bucket, 0)
 
     def free_at(self, request: Request, cause: Cause, now: float) -> float:
-        """The earliest moment (steady) at which ``request`` may be sent, ``now`` when it may at once."""
+        """Return when (steady) ``request`` may be sent at the earliest, ``now`` if at once."""
         assert self.guarded()
         share = self.share if cause in _UNRESERVED else self.share - self.reserve
         window = self.windows[request.bucket]
@@ -194,30 +197,30 @@ class Budget(Guarded):
         return max(free, self._blocked.get(request.host, now))
 
     def candles(self, count: int, lacking: int) -> None:
-        """So many kline series are followed, and so many of them must be repaired now, each by a request."""
+        """Set how many kline series are followed, and how many of them need a repair now, each by one request."""
         assert self.guarded()
         self._candles, self._lacking = count, lacking
 
     def _kept(self, request: Request, cause: Cause, window: Window) -> int:
-        """What a request must leave for the repair of candles; at most half of what we may use."""
+        """Return the weight that a request must leave for the repair of candles; at most half of our share."""
         if request.bucket is not Bucket.FUTURES:
             return 0
         tier = self.tier(request, cause)
         allowed = int(window.limit * self.share)
         if tier is Tier.READ:
-            # What needs a repair is not known at once, so a little is kept for it at all times.
-            wanted = max(self._lacking, min(self._candles, allowed // 10))
+            # The need of a repair is not known at once, so a little is always kept for it.
+            kept = max(self._lacking, min(self._candles, allowed // 10))
         else:
-            wanted = self._candles if tier in _LEAVING_ROOM else 0
-        return min(wanted, allowed // 2)
+            kept = self._candles if tier in _LEAVING_ROOM else 0
+        return min(kept, allowed // 2)
 
     def better_tier(self, request: Request, cause: Cause, other: Cause) -> bool:
-        """Whether more of the limit is open to ``request`` for ``cause`` than for ``other``."""
+        """Return whether ``request`` may use more of the limit for ``cause`` than for ``other``."""
         return _TIERS.index(self.tier(request, cause)) < _TIERS.index(self.tier(request, other))
 
     @staticmethod
     def tier(request: Request, cause: Cause) -> Tier:
-        """Which part of the limit is open to a request."""
+        """Return the tier of a request."""
         if cause is Cause.READ:
             return Tier.READ
         if cause is Cause.AUDIT and request.path == KLINES_PATH:
@@ -238,19 +241,19 @@ class Budget(Guarded):
         self.most_used[request.bucket] = max(self.most_used[request.bucket], window.used(at.steady))
 
     def usage(self, bucket: Bucket, now: float) -> Usage:
-        """How a bucket stands at ``now`` (steady)."""
+        """Return the usage of a bucket at ``now`` (steady)."""
         assert self.guarded()
         window = self.windows[bucket]
         return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
 
     def ended(self, request: Request, at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
-        """A request is under way no longer; ``unsent``: it never reached the exchange, and costs nothing; ``lost``: no
-        answer came, so it may still arrive."""
+        """A request has ended; ``unsent``: it never reached the exchange and costs nothing; ``lost``: it had no answer
+        and may still arrive."""
         assert self.guarded()
         self.windows[request.bucket].ended(at, request.weight, unsent=unsent, lost=lost)
 
     def answered(self, request: Request, used: int | None, at: Moment, sent_at: float) -> None:
-        """An answer came to what was sent at ``sent_at`` (steady); ``used`` is its used-weight header."""
+        """Note the answer to a request sent at ``sent_at`` (steady), with the used weight that it reports."""
         assert self.guarded()
         weighed = request.bucket in (Bucket.FUTURES, Bucket.SPOT)
         if used is not None and request.used_weight_is_true and weighed:
@@ -258,17 +261,17 @@ class Budget(Guarded):
             self.windows[request.bucket].count_of_exchange(used, at, sent)
 
     def block(self, host: Host, until: float) -> None:
-        """The host said to wait until this moment (steady)."""
+        """Send nothing to a host until this moment (steady)."""
         assert self.guarded()
         self._blocked[host] = max(until, self._blocked.get(host, until))
 
     def blocked_until(self, host: Host, now: float) -> float | None:
-        """The moment (steady) until which nothing may be sent to the host, None when it may."""
+        """Return until when (steady) nothing may be sent to the host, None if it may be."""
         until = self._blocked.get(host)
         return until if until is not None and until > now else None
 
     def set_limit(self, host: Host, weight: int) -> None:
-        """The exchange told its limit a minute."""
+        """Set the limit a minute, as the exchange states it."""
         self.windows[Bucket.FUTURES if host is Host.FUTURES else Bucket.SPOT].limit = weight
         if host is Host.FUTURES:
             self._audits.limit = weight

@@ -1,4 +1,4 @@
-"""The lock under which something that is not thread-safe is used, so that its rule is executed and not only written."""
+"""A lock rule that is executed: methods of an object that is not thread-safe assert that its lock is taken."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import threading
 
 
 class Guarded:
-    """Used by one thread alone, or by whoever holds ``guard``; the methods that rely on it assert it."""
+    """Used by one thread alone, or under the lock ``guard``; methods that rely on it assert :meth:`guarded`."""
 
     guard: threading.Lock | None = None
-    """Set by whoever shares it between threads; None while only one uses it."""
+    """None while only one thread uses the object."""
 
     def shared(self) -> threading.Lock:
-        """Return the lock under which it is used from now on, the same for everybody who shares it."""
+        """Return the lock under which the object is used from now on, always the same."""
         if self.guard is None:
             self.guard = threading.Lock()
         return self.guard
 
     def guarded(self) -> bool:
-        """Return whether it may be used now: its lock is taken, or it has none."""
+        """Return whether the object may be used now: its lock is taken, or it has none."""
         return self.guard is None or self.guard.locked()

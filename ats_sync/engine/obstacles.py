@@ -1,7 +1,7 @@
-"""What stands in the way of being ready now: the failures that have not been followed by a success yet.
+"""The obstacles to readiness: failures that no success has followed yet.
 
-A latch would blame a hiccup of hours ago. Here every success takes the trouble of its host (or of its route, for
-streams) away, and only failures of what is followed count, never those of a path that a user asked for.
+A latch would blame a hiccup of hours ago. Here every success clears the failures of its host (or route, for streams),
+and only failures of followed series count, never those of a path that a user requested.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ..errors import (
 from ..venue.endpoints import Host, Route
 
 ATTEMPTS = 3
-"""After so many failures in a row of a kind that never passes by itself, waiting is hopeless."""
+"""Failures in a row, of a kind that never passes by itself, after which waiting is hopeless."""
 NOT_FOUND = 404
 
 
 @dataclass(slots=True)
 class Trouble:
-    """Failures in a row: the newest error, and how many of them can never pass by themselves."""
+    """Failures in a row: the newest error, and how many in a row can never pass by themselves."""
 
     error: AtsSyncError
     hopeless: int
 
 
 class Obstacles:
-    """The present trouble of each host (REST) and each route (streams)."""
+    """The current failures of each host (REST) and each route (streams)."""
 
     def __init__(self) -> None:
         self._troubles: dict[Host | Route, Trouble] = {}
@@ -47,20 +47,20 @@ class Obstacles:
         self._troubles[where] = Trouble(error, hopeless)
 
     def succeeded(self, where: Host | Route) -> None:
-        """An attempt succeeded: whatever was in its way is gone."""
+        """An attempt succeeded, which clears earlier failures."""
         self._troubles.pop(where, None)
         self._answered.add(where)
 
     def present(self, where: Host | Route) -> AtsSyncError | None:
-        """The error of the newest attempt, None where it succeeded."""
+        """Return the error of the newest attempt, None if it succeeded."""
         trouble = self._troubles.get(where)
         return trouble.error if trouble is not None else None
 
     def hopeless(self) -> AtsSyncError | None:
-        """The error that makes waiting hopeless, None where waiting may help.
+        """Return the error that makes waiting hopeless, None if waiting may help.
 
-        REST that bars this address (403, 451) from the first request on is at once; streams that are barred leave REST
-        to serve.
+        A REST host that denies access (403, 451) from the first request on is hopeless at once; where the streams deny
+        it, REST still serves.
         """
         for where, trouble in self._troubles.items():
             at_once = _barred(where, trouble.error) and where not in self._answered
@@ -74,7 +74,7 @@ def _barred(where: Host | Route, error: AtsSyncError) -> bool:
 
 
 def never_works(error: AtsSyncError) -> bool:
-    """Whether an error can only be mended by a change of settings, of this machine or of its network."""
+    """Return whether only a change of settings, of this machine or of its network can help."""
     if isinstance(error, HostNotFound):
         return not error.temporary
     if isinstance(error, RequestRejected):

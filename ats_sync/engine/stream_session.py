@@ -1,4 +1,4 @@
-"""What a connection's owner does between two system calls: what is sent, what is taken in, and when it is over.
+"""The protocol of a stream connection without I/O: what is sent, what is received, and when the connection is over.
 
 Driven by the stream threads, and by the tests on virtual time.
 """
@@ -17,13 +17,13 @@ from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from .heartbeat import Heartbeat
 
-MOST_UNSENT = 1000
+MAX_UNSENT = 1000
 FUTURE_EVENT = 1.0
-"""An event further than this (seconds) in the future proves nothing: it is wrong, or our idea of the time is."""
+"""An event further than this (seconds) in the future is ignored: it or our clock is wrong."""
 
 
 class Sender(Protocol):
-    """What messages are sent with; neither call blocks."""
+    """Sends messages; neither method blocks."""
 
     def send_text(self, text: str) -> None: ...
 
@@ -31,39 +31,39 @@ class Sender(Protocol):
 
 
 class StreamSession:
-    """One connection from its opening to its end. Belongs to the thread that owns the connection; only :meth:`send` and
-    :meth:`end` may be called from others.
+    """One connection from its handshake to its end. Belongs to the thread that owns the connection; others may call
+    :meth:`send` and :meth:`end` only.
 
-    The owner calls :meth:`before_wait`, waits for the socket, calls :meth:`received` where there was something, and so
-    on until :attr:`over`.
+    The owner calls :meth:`before_wait`, waits for the socket, calls :meth:`received` if something arrived, and so on
+    until :attr:`over`.
     """
 
     def __init__(self, config: Config, clock: Clock, store: MarketStore, link: Link) -> None:
         self.link = link
         self.over: str | None = None
-        """Why the connection is to be closed; None while it is not."""
+        """Why the connection is to be closed, None while it is not."""
         self._clock = clock
         self._store = store
         self._silence = config.silence_limit
-        self._outgoing: deque[str] = deque(maxlen=MOST_UNSENT)
+        self._outgoing: deque[str] = deque(maxlen=MAX_UNSENT)
         self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())
         self._pong: float | None = None
 
     def send(self, text: str) -> None:
-        """Send a message before the next wait."""
+        """Queue a message, to be sent before the next wait."""
         self._outgoing.append(text)
 
     def end(self, reason: str) -> None:
-        """The connection is to be closed; what it delivered counts as fresh no longer."""
+        """Have the connection closed; its data no longer count as fresh."""
         self.over = reason
         self.link.up = False
 
     def opened(self) -> None:
-        """The connection is made: silence counts from now on."""
+        """The handshake succeeded; silence counts from now on."""
         self._heartbeat.heard(self._clock.now())
 
     def before_wait(self, sender: Sender) -> float:
-        """Send what is to be sent. Returns the seconds to wait for the socket at most; see :attr:`over` before."""
+        """Send the queued messages; return the most seconds to wait for the socket, if not :attr:`over` by then."""
         outgoing, heartbeat, clock = self._outgoing, self._heartbeat, self._clock
         while outgoing:
             sender.send_text(outgoing.popleft())
@@ -77,8 +77,8 @@ class StreamSession:
         return heartbeat.next_check(now)
 
     def received(self, frames: list[bytes], pong: float | None) -> tuple[list[Notice], list[dict[str, Any]]]:
-        """Take in what the socket held: frames, and when (steady) the last pong came. Returns what is to be told of
-        it: notices of the store, and replies to our messages."""
+        """Merge received frames; ``pong`` is when (steady) the last pong arrived. Return the notices of the store and
+        the replies to our messages."""
         clock, link = self._clock, self.link
         now = clock.now()
         notices: list[Notice] = []
@@ -86,7 +86,7 @@ class StreamSession:
         if frames:
             self._heartbeat.heard(now)
             notices, replies = self._store.ingest(frames, link)
-            # A frame proves that everything sent before it has arrived.
+            # Frames arrive in order, so everything sent before this one has arrived.
             try:
                 event = scan_event_time(frames[-1])
             except DecodeError:

@@ -4,7 +4,7 @@ import pytest
 
 from ats_sync.clock import Clock
 from ats_sync.config import Config
-from ats_sync.engine.stream_session import FUTURE_EVENT, MOST_UNSENT, StreamSession
+from ats_sync.engine.stream_session import FUTURE_EVENT, MAX_UNSENT, StreamSession
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.notices import Event
@@ -87,10 +87,10 @@ class TestSending:
         assert len(stream.line.sent) == 2
 
     def test_what_nobody_takes_does_not_grow_for_ever(self, stream: Stream) -> None:
-        for number in range(MOST_UNSENT + 5):
+        for number in range(MAX_UNSENT + 5):
             stream.session.send(str(number))
         stream.wait()
-        assert len(stream.line.sent) == MOST_UNSENT
+        assert len(stream.line.sent) == MAX_UNSENT
 
 
 class TestSilence:
