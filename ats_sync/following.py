@@ -48,11 +48,7 @@ class Following:
         with life.lock:
             self._add(symbols)
             watched = keys_of(symbols, intervals, self._config.open_interest_periods)
-            with runtime.engine_lock:
-                # What was followed only because it was read is kept from now on, read or not.
-                runtime.engine.demand.forget(watched)
-                added = life.store.follow(watched)
-            runtime.follow(added)
+            runtime.watch(watched)
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:
         """Follow these symbols no longer, now or from the next start on."""
@@ -81,9 +77,9 @@ class Following:
         """A series is read in the old shape: it is followed from now on, as deep as that read, until nobody asks."""
         life = self._life
         runtime = life.runtime
-        if runtime is None or (key.kind is Kind.DEPTH and not runtime.engine.streams):
+        if runtime is None or (key.kind is Kind.DEPTH and not runtime.streams):
             return
-        demand = runtime.engine.demand
+        demand = runtime.demand
         series = life.store.get(key)
         if series is None:
             if key.kind is not Kind.SPOT_KLINES and life.store.is_gone(key.symbol):

@@ -226,8 +226,7 @@ class Lifecycle:
             direct = self._direct
         direct.close()
         if runtime is not None:
-            with runtime.engine_lock:
-                self.reconnects_before += runtime.engine.connections.reconnects
+            self.reconnects_before += runtime.reconnects()
             self.frames_before += runtime.frames()
             runtime.close(self._config.close_timeout)
 

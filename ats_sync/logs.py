@@ -41,9 +41,9 @@ class RateLimitedLogger:
         """Log an error with the traceback of the exception being handled."""
         self._log(logging.ERROR, kind, text, values, trace=True)
 
-    def failure(self, kind: str, text: str, error: BaseException) -> None:
+    def failure(self, kind: str, error: BaseException, text: str, *values: object) -> None:
         """Log an error with the traceback of ``error``, which was handled before."""
-        self._log(logging.ERROR, kind, text, (), trace=error)
+        self._log(logging.ERROR, kind, text, values, trace=error)
 
     def _log(
         self, level: int, kind: str, text: str, values: tuple[object, ...], *, trace: bool | BaseException = False

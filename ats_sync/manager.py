@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import Clock
 from .config import Config
-from .engine.moment import moment
 from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .following import Following
@@ -399,9 +398,9 @@ class DataManager:
         }
         if runtime is None or runtime.stopped:
             return Status(Overall.STOPPED, life.begun, (), (), 0, blocked)
-        with runtime.engine_lock:
-            connections = connection_statuses(runtime.engine, self.clock)
-            feeds = feed_statuses(runtime.engine, store, self.clock)
+        connections, feeds = runtime.query(
+            lambda engine, at: (connection_statuses(engine, self.clock), feed_statuses(engine, store, self.clock))
+        )
         if not life.ready:
             overall = Overall.STARTING
         elif any(feed.state.value == "degraded" for feed in feeds):
@@ -417,8 +416,7 @@ class DataManager:
         runtime = self._life.living()
         if symbol not in self._life.store.symbols:
             raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
-        with runtime.engine_lock:
-            return runtime.engine.quality.judge(symbol, moment(self.clock))
+        return runtime.quality(symbol)
 
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped"

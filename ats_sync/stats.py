@@ -15,8 +15,7 @@ def statistics(life: Lifecycle, symbols: Collection[str]) -> Statistics:
     hits, misses = life.counters.hits, life.counters.misses
     reconnects, frames, threads = life.reconnects_before, life.frames_before, 0
     if runtime is not None:
-        with runtime.engine_lock:
-            reconnects += runtime.engine.connections.reconnects
+        reconnects += runtime.reconnects()
         frames += runtime.frames()
         threads = runtime.requests.workers()
     return {

@@ -113,7 +113,7 @@ def test_the_collector_may_run_while_our_locks_are_taken(exchange: SimulatedExch
     manager = started(exchange)
     life, runtime = manager._life, manager._life.runtime
     assert runtime is not None
-    with life.lock, runtime.engine_lock, runtime.changed, runtime.closed_candle:
+    with life.lock, runtime._engine_lock, runtime.changed, runtime.closed_candle:
         del manager
         gc.collect()
     del life, runtime

@@ -1,45 +1,65 @@
-"""One turn of the engine: what has happened is taken in, what follows is returned.
+"""One turn of the engine: it receives events, and returns the actions that follow.
 
 Driven by the engine's thread, and by the tests on virtual time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable
+from itertools import groupby
 
-from ..store.notices import Notice
 from .connection import Connect, Disconnect, Send
 from .engine import Engine, Submit
+from .events import Changed, EngineEvent, Fetched, Lost, Noticed, Opened, Replied
 from .moment import Moment
 
-EngineEvent = Callable[[Engine, Moment], None]
 Action = Connect | Send | Disconnect | Submit
+
+
+def receive(engine: Engine, event: EngineEvent, at: Moment) -> None:
+    """Pass one event to the engine."""
+    match event:
+        case Opened(connection, link):
+            engine.opened(connection, link, at)
+        case Lost(connection, link, reason, error):
+            engine.lost(connection, link, reason, at, error)
+        case Replied(connection, message):
+            engine.replied(connection, message, at)
+        case Noticed(notice):
+            engine.noticed([notice], at)
+        case Fetched(fetch, error):
+            engine.fetched(fetch, error, at)
+        case Changed():
+            pass
 
 
 def take_turn(
     engine: Engine,
     now: Callable[[], Moment],
-    *,
-    replies: Sequence[tuple[int, dict[str, Any]]],
     events: Iterable[EngineEvent],
-    notices: list[Notice],
-    failed: Callable[[Exception], None],
+    failed: Callable[[Exception, EngineEvent | None], None],
 ) -> list[Action]:
-    """Return what is to be carried out, in order, after replies, then events, then notices, then what is due.
+    """Pass on events in their order, then do what is due; return the actions to execute, in order.
 
-    An exception in one of them is passed to ``failed`` and costs none of the others, nor any action.
+    An exception is passed to ``failed`` with its event (None: it was due) and costs no other event and no action.
     """
     assert engine.guarded()
-    steps: list[Callable[[Moment], None]] = [partial(engine.replied, number, message) for number, message in replies]
-    steps += [partial(event, engine) for event in events]
-    if notices:
-        steps.append(partial(engine.noticed, notices))
-    steps.append(engine.tick)
-    for step in steps:
-        try:
-            step(now())
-        except Exception as failure:  # noqa: BLE001 - reported, and the rest of the turn must not be lost
-            failed(failure)
+    for is_notice, group in groupby(events, lambda event: isinstance(event, Noticed)):
+        if is_notice:
+            # One gap in a connection shows in many series at once.
+            together = [event for event in group if isinstance(event, Noticed)]
+            try:
+                engine.noticed([event.notice for event in together], now())
+            except Exception as failure:  # noqa: BLE001 - reported
+                failed(failure, together[0])
+            continue
+        for event in group:
+            try:
+                receive(engine, event, now())
+            except Exception as failure:  # noqa: BLE001 - reported
+                failed(failure, event)
+    try:
+        engine.tick(now())
+    except Exception as failure:  # noqa: BLE001 - reported
+        failed(failure, None)
     return engine.take()

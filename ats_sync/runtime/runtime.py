@@ -1,21 +1,23 @@
-"""The engine's thread, and everything it owns: streams, request threads, the inbox of events."""
+"""The engine's thread, and what it owns: stream threads, request threads, the inbox of events."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
 from ..engine.connection import Connect, Send
+from ..engine.demand import Demand
 from ..engine.engine import Engine, Submit
+from ..engine.events import Changed, EngineEvent, Fetched, Inbox, Lost, Noticed, Opened, Replied
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment, moment
-from ..engine.turn import Action, EngineEvent, take_turn
+from ..engine.quality import Quality
+from ..engine.turn import Action, take_turn
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import Key
 from ..logs import RateLimitedLogger
@@ -29,14 +31,15 @@ from .streams import StreamThread
 
 log = RateLimitedLogger(logging.getLogger(__name__))
 
-MOST_REPLIES = 10_000
+T = TypeVar("T")
+
 LONGEST_WAIT = 60.0
 AFTER_FAILURE = 0.2
 COUNT_EVERY = 0.2
 
 
 class Runtime:
-    """Runs one engine until it is closed. A new start makes a new one, so nothing old can disturb it."""
+    """Runs one engine until it is closed. Each start makes a new runtime, which nothing older can disturb."""
 
     def __init__(
         self,
@@ -51,24 +54,22 @@ class Runtime:
         self._config = config
         self._clock = clock
         self._store = store
-        self.engine = Engine(config, store, streams=streams)
-        self.engine_lock = self.engine.shared()
-        """Guards the engine's state; held for a computation, never over I/O."""
+        self.streams = streams
+        """Whether stream connections are used."""
+        self._engine = Engine(config, store, streams=streams)
+        self._engine_lock = self._engine.shared()  # guards the engine; taken by query() alone
         self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched)
         self.closed_candle = threading.Condition(threading.Lock())
-        """Notified when a candle has become final. (Plain locks: eventlet replaces reentrant ones that exist.)"""
+        """Notified when a candle has become final. (Plain locks: eventlet replaces existing reentrant ones.)"""
         self.changed = threading.Condition(threading.Lock())
-        """Notified after the engine has worked through events."""
-        self.frames_before = 0
+        """Notified after each turn of the engine."""
         self._stop = threading.Event()
-        self._inbox_lock = threading.Lock()  # guards the inbox: the three collections below
-        self._events: deque[EngineEvent] = deque()
-        self._replies: deque[tuple[int, dict[str, Any]]] = deque(maxlen=MOST_REPLIES)
-        self._notices: dict[Notice, None] = {}
-        self._wake = threading.Condition(self._inbox_lock)
-        self._streams_lock = threading.Lock()  # guards _streams and _ended
+        self._inbox = Inbox()
+        self._wake = threading.Condition(threading.Lock())  # guards _inbox
+        self._streams_lock = threading.Lock()  # guards _streams, _ended and _frames_before
         self._streams: dict[int, StreamThread] = {}
         self._ended: list[StreamThread] = []
+        self._frames_before = 0  # on connections that have ended
         self._count_due = 0.0
         self._thread = threading.Thread(target=self._run, name="ats-engine", daemon=True)
 
@@ -83,7 +84,7 @@ class Runtime:
             raise ThreadUnavailable(f"the engine's thread could not be started: {failure}") from failure
 
     def close(self, timeout: float) -> list[str]:
-        """End every thread within ``timeout`` seconds; the names of those that would not."""
+        """Stop every thread within ``timeout`` seconds; return the names of those that did not end."""
         deadline = self._clock.now() + timeout
         self._stop.set()
         with self._wake:
@@ -103,36 +104,92 @@ class Runtime:
                 thread.join(max(0.0, deadline - self._clock.now()))
         left = [thread.name for thread in threads if thread.is_alive() and thread is not current]
         if left:
-            log.warning("left behind", "threads still in a system call after close(), barred from all data: %s", left)
+            log.warning("left behind", "threads still in a system call after close(), cut off from all data: %s", left)
         return left
 
     @property
     def stopped(self) -> bool:
         return self._stop.is_set()
 
-    # --- what callers tell the engine -----------------------------------------------------------------
+    # --- for callers -----------------------------------------------------------------------------------
+
+    def query(self, question: Callable[[Engine, Moment], T]) -> T:
+        """Return the engine's answer to a question. It runs under the engine's lock, so it may only compute.
+
+        This is the one place where that lock is taken.
+        """
+        with self._engine_lock:
+            return question(self._engine, moment(self._clock))
 
     def follow(self, keys: Iterable[Key]) -> None:
-        """Keep these series; they count as missing from now on."""
-        with self.engine_lock:
-            self.engine.follow(keys, moment(self._clock))
-        self._post(_look_again)
+        """Follow these series; they count as missing until they are complete."""
+        self.query(lambda engine, at: engine.follow(keys, at))
+        self._post(Changed())
+
+    def watch(self, keys: Collection[Key]) -> None:
+        """Follow these series, and keep them although nobody reads them."""
+
+        def follow(engine: Engine, at: Moment) -> None:
+            engine.demand.forget(keys)
+            engine.follow(self._store.follow(keys), at)
+
+        self.query(follow)
+        self._post(Changed())
 
     def unfollow(self, keys: Iterable[Key]) -> None:
-        """Keep these series no longer."""
-        with self.engine_lock:
-            self.engine.unfollow(keys, moment(self._clock))
-        self._post(_look_again)
+        """Stop following these series."""
+        self.query(lambda engine, at: engine.unfollow(keys, at))
+        self._post(Changed())
 
-    # --- what the threads tell the engine --------------------------------------------------------------
+    @property
+    def demand(self) -> Demand:
+        """Which series are followed because they are read. It has a lock of its own."""
+        return self._engine.demand
+
+    def reconnects(self) -> int:
+        """Return how many connections were lost."""
+        return self.query(lambda engine, at: engine.connections.reconnects)
+
+    def frames(self) -> int:
+        """Return the number of data frames received on all connections."""
+        with self._streams_lock:
+            return self._frames_before + sum(thread.link.frames for thread in self._streams.values())
+
+    def quality(self, symbol: str) -> Quality:
+        """Return the quality of a symbol's data."""
+        return self.query(lambda engine, at: engine.quality.judge(symbol, at))
+
+    def still_missing(self, keys: list[Key] | None) -> list[Key]:
+        """Return which of ``keys`` (None: of all series that ``start()`` awaits) are incomplete.
+
+        The list shrinks from its end, so that calling this after every event is cheap.
+        """
+
+        def missing(engine: Engine, at: Moment) -> list[Key]:
+            left = keys or engine.missing(at)
+            while left and not engine.awaits(left[-1], at):
+                left.pop()
+            return left or engine.missing(at)
+
+        return self.query(missing)
+
+    def hopeless(self) -> AtsSyncError | None:
+        """Return the error that makes waiting for readiness hopeless, None if waiting may help."""
+        return self.query(lambda engine, at: engine.obstacles.hopeless())
+
+    def without_stream(self) -> tuple[list[Key], AtsSyncError | None]:
+        """Return the series that REST serves for lack of their streams, and the obstacle of the first."""
+        return self.query(lambda engine, at: engine.without_stream(at))
+
+    # --- events of the threads -------------------------------------------------------------------------
 
     def stream_opened(self, stream: StreamThread) -> None:
-        self._post(lambda engine, at: engine.opened(stream.number, stream.link, at))
+        self._post(Opened(stream.number, stream.link))
 
     def stream_lost(self, stream: StreamThread, reason: str, error: AtsSyncError | None) -> None:
         number = stream.number
         with self._streams_lock:
-            self.frames_before += stream.link.frames
+            self._frames_before += stream.link.frames
             self._ended = [each for each in self._ended if each.is_alive()]
             self._ended.append(stream)
             if self._streams.get(number) is stream:  # a later attempt may already have its place
@@ -140,19 +197,15 @@ class Runtime:
         if self._stop.is_set():
             return
         log.warning(f"lost {number}", "stream connection %d lost: %s", number, reason)
-        self._post(lambda engine, at: engine.lost(number, stream.link, reason, at, error))
+        self._post(Lost(number, stream.link, reason, error))
 
     def stream_replied(self, number: int, message: dict[str, Any]) -> None:
-        with self._wake:
-            self._replies.append((number, message))
-            self._wake.notify()
+        self._post(Replied(number, message))
 
     def store_noticed(self, notices: list[Notice]) -> None:
-        gaps = [notice for notice in notices if notice.event is Event.GAP]
+        gaps = [Noticed(notice) for notice in notices if notice.event is Event.GAP]
         if gaps:
-            with self._wake:
-                self._notices.update(dict.fromkeys(gaps))
-                self._wake.notify()
+            self._post(*gaps)
         if len(gaps) < len(notices):
             with self.closed_candle:
                 self.closed_candle.notify_all()
@@ -163,12 +216,12 @@ class Runtime:
             log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
         with self.closed_candle:
             self.closed_candle.notify_all()
-        self._post(lambda engine, at: engine.fetched(fetch, error, at))
+        self._post(Fetched(fetch, error))
 
-    def _post(self, event: EngineEvent) -> None:
-        # Bounded by nature: one a fetch under way, two a connection's life, one a call of a user.
+    def _post(self, *events: EngineEvent) -> None:
         with self._wake:
-            self._events.append(event)
+            for event in events:
+                self._inbox.add(event)
             self._wake.notify()
 
     # --- the engine's thread -----------------------------------------------------------------------------
@@ -178,34 +231,33 @@ class Runtime:
             try:
                 self._turn()
             except Exception:
-                # A fault of ours; with a dead engine nothing would ever be repaired again.
-                log.exception("engine", "the engine failed on an event; it goes on")
+                # A bug of ours; with a dead engine nothing would be repaired any more.
+                log.exception("engine", "the engine failed; it goes on")
                 self._clock.wait(self._stop, AFTER_FAILURE)
 
     def _turn(self) -> None:
-        """Take in what has happened, and carry out what follows."""
-        events, replies, notices = self._next_events()
-        failures: list[Exception] = []
-        with self.engine_lock:
+        """Receive events, and execute the actions that follow."""
+        events = self._next_events()
+        failures: list[tuple[Exception, EngineEvent | None]] = []
+
+        def turn(engine: Engine, _: Moment) -> tuple[list[Action], tuple[int, int] | None]:
             actions = take_turn(
-                self.engine,
-                lambda: moment(self._clock),
-                replies=replies,
-                events=events,
-                notices=notices,
-                failed=failures.append,
+                engine, lambda: moment(self._clock), events, lambda failure, event: failures.append((failure, event))
             )
-            at = moment(self._clock)
-            counted = at.steady >= self._count_due
-            candles = self.engine.upkeep.candles() if counted else (0, 0)
-        if counted:
-            self._count_due = at.steady + COUNT_EVERY
+            now = self._clock.now()
+            if now < self._count_due:
+                return actions, None
+            self._count_due = now + COUNT_EVERY
+            return actions, engine.upkeep.candles()
+
+        actions, candles = self.query(turn)
+        if candles is not None:
             self.requests.candles(*candles)
-        for failure in failures:
-            log.failure("engine event", "the engine failed on an event; it goes on", failure)
+        for failure, event in failures:
+            log.failure("engine event", failure, "the engine failed on %s; it goes on", event)
         for action in actions:
             try:
-                self._carry_out(action)
+                self._execute(action)
             except Exception as failure:
                 log.exception("engine action", "an action of the engine failed: %s", action)
                 self._undone(action, failure)
@@ -214,28 +266,25 @@ class Runtime:
         if failures:
             self._clock.wait(self._stop, AFTER_FAILURE)
 
-    def _next_events(self) -> tuple[list[EngineEvent], list[tuple[int, dict[str, Any]]], list[Notice]]:
-        """What has happened, or nothing when the engine has something to do by itself."""
-        with self.engine_lock:
-            at = moment(self._clock)
-            due = self.engine.next_due(at)
+    def _next_events(self) -> list[EngineEvent]:
+        """Wait for events and return them, none when the engine is due."""
+        due = self.query(lambda engine, at: engine.next_due(at) - at.steady)
         longest = AFTER_FAILURE if self.requests.lacks_threads() else LONGEST_WAIT
-        wait = min(longest, max(0.0, due - at.steady))
+        wait = min(longest, max(0.0, due))
         with self._wake:
-            if not (self._events or self._replies or self._notices or self._stop.is_set()) and wait > 0:
+            if not (self._inbox or self._stop.is_set()) and wait > 0:
                 self._wake.wait(wait)
-            taken = list(self._events), list(self._replies), list(self._notices)
-            self._events.clear()
-            self._replies.clear()
-            self._notices.clear()
-            return taken
+            events, dropped = self._inbox.take(), self._inbox.dropped
+            self._inbox.dropped = 0
+        if dropped:
+            log.warning("inbox", "%d replies of the exchange were dropped, since too many were waiting", dropped)
+        return events
 
     def _undone(self, action: Action, failure: Exception) -> None:
-        """Let the engine know that an action came to nothing, so that no mark of it stays."""
+        """Report to the engine that an action failed, so that it does not wait for its outcome."""
         if isinstance(action, Submit):
-            fetch = action.fetch
             error = failure if isinstance(failure, AtsSyncError) else ConnectionFailed(f"not sent: {failure!r}")
-            self._post(lambda engine, at: engine.fetched(fetch, error, at))
+            self._post(Fetched(action.fetch, error))
             return
         number = action.connection
         with self._streams_lock:
@@ -243,11 +292,10 @@ class Runtime:
         if thread is not None:
             thread.stop(f"{type(action).__name__} failed: {failure!r}")
         elif isinstance(action, Connect):
-            link = action.link
-            link.up = False
-            self._post(lambda engine, at: engine.lost(number, link, f"not started: {failure}", at))
+            action.link.up = False
+            self._post(Lost(number, action.link, f"not started: {failure}"))
 
-    def _carry_out(self, action: Action) -> None:
+    def _execute(self, action: Action) -> None:
         if isinstance(action, Submit):
             self.requests.submit(action.fetch)
         elif isinstance(action, Connect):
@@ -269,33 +317,3 @@ class Runtime:
                 return
             thread.start()
             self._streams[number] = thread
-
-    def frames(self) -> int:
-        """Data frames received on all connections."""
-        with self._streams_lock:
-            return self.frames_before + sum(thread.link.frames for thread in self._streams.values())
-
-    def still_missing(self, keys: list[Key] | None) -> list[Key]:
-        """Of ``keys`` (None: of all that ``start()`` waits for) those whose turn is not past: the list shrinks
-        from its end, so that asking again after every event is cheap."""
-        with self.engine_lock:
-            engine, at = self.engine, moment(self._clock)
-            if keys is None or not keys:
-                keys = engine.missing(at)
-            while keys and not engine.awaits(keys[-1], at):
-                keys.pop()
-            return keys or engine.missing(at)
-
-    def hopeless(self) -> AtsSyncError | None:
-        """The error that makes waiting for readiness hopeless now, None where waiting may help."""
-        with self.engine_lock:
-            return self.engine.obstacles.hopeless()
-
-    def without_stream(self) -> tuple[list[Key], AtsSyncError | None]:
-        """What is served by REST for want of its stream, and what stands in the way of the first."""
-        with self.engine_lock:
-            return self.engine.without_stream(moment(self._clock))
-
-
-def _look_again(engine: Engine, at: Moment) -> None:
-    """No event of its own: there are actions to be taken."""

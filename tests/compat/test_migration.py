@@ -334,8 +334,8 @@ class TestMemory:
         assert runtime is not None
         kept = {key for key in manager._life.store.followed_keys() if key.symbol == NEW and key.interval == "1h"}
         assert kept
-        assert not [key for key in kept if key in runtime.engine.demand]
-        assert [key for key in manager._life.store.followed_keys() if key in runtime.engine.demand]
+        assert not [key for key in kept if key in runtime.demand]
+        assert [key for key in manager._life.store.followed_keys() if key in runtime.demand]
         manager.unwatch([NEW])
 
 

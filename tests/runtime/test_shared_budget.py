@@ -19,5 +19,5 @@ def test_one_budget_has_one_lock() -> None:
     first, second = (Runtime(config, clock, store, budget, counters, streams=False) for _ in range(2))
     locks = {id(each._lock) for each in (direct, first.requests, second.requests)}
     assert locks == {id(budget.guard)}
-    assert first.engine_lock is first.engine.guard
-    assert first.engine_lock is not second.engine_lock
+    assert first._engine_lock is first._engine.guard
+    assert first._engine_lock is not second._engine_lock

@@ -77,14 +77,14 @@ def test_a_read_that_gets_no_thread_raises_and_the_next_one_works(
 
 def test_an_action_that_fails_costs_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = iter(range(3))
-    carry_out = Runtime._carry_out
+    execute = Runtime._execute
 
     def failing(runtime: Runtime, action: Any) -> None:
         if next(failures, None) is not None:
             raise ValueError("planted")
-        carry_out(runtime, action)
+        execute(runtime, action)
 
-    monkeypatch.setattr(Runtime, "_carry_out", failing)
+    monkeypatch.setattr(Runtime, "_execute", failing)
     with (
         SimulatedExchange(symbols=3, seed=7) as exchange,
         DataManager(list(exchange.symbols[:2]), ["1h"], config=exchange.config()).start(timeout=25) as manager,

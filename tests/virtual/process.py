@@ -16,7 +16,8 @@ from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
-from ats_sync.engine.moment import Moment, moment
+from ats_sync.engine.events import Changed, EngineEvent, Inbox, Lost, Noticed, Opened, Replied
+from ats_sync.engine.moment import moment
 from ats_sync.engine.stream_session import StreamSession
 from ats_sync.engine.turn import take_turn
 from ats_sync.errors import AtsSyncError, ConnectionFailed
@@ -63,9 +64,7 @@ class Process:
         self._deferred: dict[str, deque[Task]] = {}
         self._ready: dict[str, int] = {}
         self._streams: dict[int, VirtualStream] = {}
-        self._events: deque[Callable[[Engine, Moment], None]] = deque()
-        self._replies: deque[tuple[int, dict[str, Any]]] = deque(maxlen=10_000)
-        self._notices: dict[Notice, None] = {}
+        self._inbox = Inbox()
         self._awake = False
         self._timer = 0
         self._turns = (0, 0)
@@ -114,27 +113,25 @@ class Process:
 
     def follow(self, keys: list[Key]) -> None:
         self.engine.follow(keys, moment(self.clock))
-        self.post(lambda engine, at: None)
+        self.post(Changed())
 
-    def post(self, event: Callable[[Engine, Moment], None]) -> None:
-        self._events.append(event)
+    def post(self, event: EngineEvent) -> None:
+        self._inbox.add(event)
         self._wake()
 
     def stream_replied(self, number: int, message: dict[str, Any]) -> None:
-        self._replies.append((number, message))
-        self._wake()
+        self.post(Replied(number, message))
 
     def store_noticed(self, notices: list[Notice]) -> None:
-        gaps = [notice for notice in notices if notice.event is Event.GAP]
-        if gaps:
-            self._notices.update(dict.fromkeys(gaps))
-            self._wake()
+        for notice in notices:
+            if notice.event is Event.GAP:
+                self.post(Noticed(notice))
 
     def stream_lost(self, stream: VirtualStream, reason: str, error: AtsSyncError | None) -> None:
         number = stream.number
         if self._streams.get(number) is stream:
             del self._streams[number]
-        self.post(lambda engine, at: engine.lost(number, stream.link, reason, at, error))
+        self.post(Lost(number, stream.link, reason, error))
 
     def _wake(self) -> None:
         if not self._awake:
@@ -146,13 +143,7 @@ class Process:
         self._awake = False
         self._count_turn()
         engine, clock = self.engine, self.clock
-        replies, events, notices = list(self._replies), list(self._events), list(self._notices)
-        self._replies.clear()
-        self._events.clear()
-        self._notices.clear()
-        actions = take_turn(
-            engine, lambda: moment(clock), replies=replies, events=events, notices=notices, failed=_raise
-        )
+        actions = take_turn(engine, lambda: moment(clock), self._inbox.take(), _raise)
         at = moment(clock)
         if at.steady >= self._count_due:
             self._count_due = at.steady + COUNT_EVERY
@@ -202,7 +193,7 @@ class Process:
         return len(self._streams)
 
 
-def _raise(failure: Exception) -> None:
+def _raise(failure: Exception, event: EngineEvent | None) -> None:
     raise failure
 
 
@@ -266,7 +257,7 @@ class VirtualStream:
             return
         self._opened = True
         self._session.opened()
-        self._process.post(lambda engine, at: engine.opened(self.number, self.link, at))
+        self._process.post(Opened(self.number, self.link))
         self._go_on()
 
     def _turn(self) -> None:

@@ -9,6 +9,7 @@ from requests.structures import CaseInsensitiveDict
 
 from ats_sync.engine.budget import Usage
 from ats_sync.engine.dispatch import Dispatcher, Done, Send
+from ats_sync.engine.events import Fetched
 from ats_sync.engine.jobs import Fetch, JobQueue, PendingRead
 from ats_sync.engine.moment import moment
 from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
@@ -109,7 +110,7 @@ class VirtualRequests:
         if isinstance(done, Done):
             if type(done.error) is RequestError:
                 raise done.error  # a fault of ours, which a request thread survives
-            process.post(lambda engine, at: engine.fetched(done.fetch, done.error, at))
+            process.post(Fetched(done.fetch, done.error))
             process._look()
         self._ensure_worker()
 

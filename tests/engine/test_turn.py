@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ats_sync.config import Config
+from ats_sync.engine.engine import Engine
+from ats_sync.engine.events import Changed, EngineEvent, Fetched, Lost, Noticed, Opened, Replied
+from ats_sync.engine.jobs import Fetch
+from ats_sync.engine.moment import Moment
+from ats_sync.engine.turn import take_turn
+from ats_sync.errors import RequestTimeout
+from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore
+from ats_sync.store.notices import Event, Notice
+from ats_sync.venue import endpoints
+
+LINK = Link(1, "market", 0.0)
+FETCH = Fetch(Key(Kind.CLOCK), endpoints.time(), Cause.POLL)
+ERROR = RequestTimeout("late")
+GAPS = [Notice(Event.GAP, Key(Kind.TRADES, symbol)) for symbol in "ABC"]
+METHODS = ("opened", "lost", "replied", "noticed", "fetched", "tick")
+
+
+class Recorded:
+    """An engine whose entrances note their calls and may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = Config()
+        self.engine = Engine(config, MarketStore(config, lambda: 0.0))
+        self.calls: list[tuple[Any, ...]] = []
+        self.fails: set[str] = set()
+        self.failures: list[tuple[Exception, EngineEvent | None]] = []
+        self.seconds = 0.0
+        for name in METHODS:
+            monkeypatch.setattr(self.engine, name, self._entrance(name))
+        monkeypatch.setattr(self.engine, "take", lambda: ["action"])
+
+    def _entrance(self, name: str) -> Callable[..., None]:
+        def entrance(*arguments: Any) -> None:
+            self.calls.append((name, *arguments))
+            if name in self.fails:
+                raise ValueError(name)
+
+        return entrance
+
+    def now(self) -> Moment:
+        self.seconds += 1.0
+        return Moment(self.seconds, 0)
+
+    def turn(self, *events: EngineEvent) -> list[Any]:
+        return take_turn(self.engine, self.now, events, lambda failure, event: self.failures.append((failure, event)))
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    return Recorded(monkeypatch)
+
+
+EVENTS = (Replied(1, {"id": 1}), Lost(1, LINK, "cut", ERROR), Opened(1, LINK), Fetched(FETCH, ERROR), Changed())
+
+
+def test_events_are_passed_on_in_their_order_each_at_its_moment_and_then_what_is_due(recorded: Recorded) -> None:
+    assert recorded.turn(*EVENTS) == ["action"]
+    at = [Moment(float(second), 0) for second in range(1, 8)]
+    assert recorded.calls == [
+        ("replied", 1, {"id": 1}, at[0]),
+        ("lost", 1, LINK, "cut", at[1], ERROR),
+        ("opened", 1, LINK, at[2]),
+        ("fetched", FETCH, ERROR, at[3]),
+        ("tick", at[5]),
+    ]
+    assert recorded.failures == []
+
+
+def test_notices_that_follow_each_other_are_passed_on_together(recorded: Recorded) -> None:
+    first, second, third = map(Noticed, GAPS)
+    recorded.turn(first, second, Changed(), third)
+    assert [call[:2] for call in recorded.calls[:-1]] == [("noticed", GAPS[:2]), ("noticed", GAPS[2:])]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_failure_is_reported_with_its_event_and_costs_no_other_and_no_action(recorded: Recorded, name: str) -> None:
+    recorded.fails = {name}
+    events = (*EVENTS, Noticed(GAPS[0]))
+    assert recorded.turn(*events) == ["action"]
+    assert {call[0] for call in recorded.calls} == set(METHODS)
+    ((failure, event),) = recorded.failures
+    assert str(failure) == name
+    assert (event is None) == (name == "tick")
+    assert event is None or type(event).__name__.lower() == name
