@@ -11,7 +11,6 @@ from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
 from ..engine.connection import Connect, Send
-from ..engine.demand import Demand
 from ..engine.engine import Engine, Submit
 from ..engine.events import Changed, EngineEvent, Fetched, Inbox, Lost, Noticed, Opened, Replied
 from ..engine.jobs import Fetch
@@ -57,6 +56,8 @@ class Runtime:
         self.streams = streams
         """Whether stream connections are used."""
         self._engine = Engine(config, store, streams=streams)
+        self.demand = self._engine.demand
+        """Which series are followed because they are read. It has a lock of its own."""
         self._engine_lock = self._engine.shared()  # guards the engine; taken by query() alone
         self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched)
         self.closed_candle = threading.Condition(threading.Lock())
@@ -140,11 +141,6 @@ class Runtime:
         """Stop following these series."""
         self.query(lambda engine, at: engine.unfollow(keys, at))
         self._post(Changed())
-
-    @property
-    def demand(self) -> Demand:
-        """Which series are followed because they are read. It has a lock of its own."""
-        return self._engine.demand
 
     def reconnects(self) -> int:
         """Return how many connections were lost."""
