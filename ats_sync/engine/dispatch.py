@@ -99,7 +99,7 @@ class Dispatcher:
         """Queue a fetch of the engine."""
         assert self._budget.guarded()
         if not self.closed:
-            self.queue.add(fetch)[0].for_engine = True
+            self.queue.add(fetch).for_engine = True
 
     def ask(self, fetch: Fetch, deadline: float, at: Moment, wake: Callable[[], None] = lambda: None) -> PendingRead:
         """Queue a fetch of a reader. Equal fetches share one request.
@@ -112,7 +112,7 @@ class Dispatcher:
         free = self._budget.free_at(fetch.request, fetch.cause, at.steady)
         if free > deadline:
             raise self._too_late(fetch.request, free, at)
-        job, _ = self.queue.add(fetch)
+        job = self.queue.add(fetch)
         reader = PendingRead(job, deadline, deadline - at.steady, wake)
         job.readers.append(reader)
         job.deadline = deadline if job.deadline is None else max(job.deadline, deadline)

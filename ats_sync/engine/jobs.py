@@ -111,20 +111,20 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def add(self, fetch: Fetch) -> tuple[Job, bool]:
-        """Queue a fetch; return its job and whether that is new."""
+    def add(self, fetch: Fetch) -> Job:
+        """Queue a fetch; return its job, which may serve another fetch already."""
         assert self.budget.guarded()
         priority = (PRIORITY[fetch.cause], fetch.order)
         job = self._jobs.get(fetch.identity)
         if job is None:
             job = self._jobs[fetch.identity] = Job(fetch, priority, fetch.cause)
             self._push(job)
-            return job, True
+            return job
         if job.running:
             job.joined.append(fetch)
         elif self._join(job, fetch):
             self._push(job)
-        return job, False
+        return job
 
     def _join(self, job: Job, fetch: Fetch) -> bool:
         """Let a queued job serve another fetch too; return whether that changes its place."""

@@ -58,30 +58,26 @@ def test_every_cause_has_its_place() -> None:
 
 def test_fetches_of_one_identity_are_one_job() -> None:
     queue = queue_of()
-    job, made = queue.add(fetch())
-    other, made_again = queue.add(fetch())
-    assert other is job
-    assert (made, made_again, len(queue)) == (True, False, 1)
-    different, made_different = queue.add(fetch(limit=60))
-    assert different is not job
-    assert made_different
+    job = queue.add(fetch())
+    assert queue.add(fetch()) is job
+    assert len(queue) == 1
+    assert queue.add(fetch(limit=60)) is not job
+    assert len(queue) == 2
     assert popped(queue) == ["A", "A"]
 
 
 def test_a_reader_hurries_a_job_in_line() -> None:
     queue = queue_of()
     queue.add(fetch("first", Cause.REPAIR))
-    slow, _ = queue.add(fetch("slow", Cause.WARM_UP))
-    hurried, made = queue.add(fetch("slow", Cause.READ))
-    assert hurried is slow
-    assert not made
+    slow = queue.add(fetch("slow", Cause.WARM_UP))
+    assert queue.add(fetch("slow", Cause.READ)) is slow
     assert slow.fetch.cause is Cause.READ
     assert popped(queue) == ["slow", "first"]
 
 
 def test_a_lesser_cause_does_not_slow_a_job_down() -> None:
     queue = queue_of()
-    job, _ = queue.add(fetch("a", Cause.READ))
+    job = queue.add(fetch("a", Cause.READ))
     queue.add(fetch("b", Cause.REPAIR))
     queue.add(fetch("a", Cause.AUDIT))
     assert job.fetch.cause is Cause.READ
@@ -91,7 +87,7 @@ def test_a_lesser_cause_does_not_slow_a_job_down() -> None:
 @pytest.mark.parametrize("first", [Cause.READ, Cause.WARM_UP])
 def test_a_job_in_line_learns_of_the_subscription_that_came_meanwhile(first: Cause) -> None:
     queue, link = queue_of(), Link(1, "market", 0.0)
-    job, _ = queue.add(fetch(cause=first))
+    job = queue.add(fetch(cause=first))
     queue.add(fetch(cause=Cause.REPAIR, link=link))
     assert job.fetch.link is link
     queue.add(fetch(cause=Cause.READ))
@@ -104,24 +100,21 @@ def test_a_running_job_is_joined_and_changed_no_more() -> None:
     job = queue.pop(NOW)
     assert isinstance(job, Job)
     assert job.running
-    same, made = queue.add(fetch(cause=Cause.READ, link=link))
-    assert same is job
-    assert not made
+    assert queue.add(fetch(cause=Cause.READ, link=link)) is job
     assert (job.fetch.cause, job.fetch.link) == (Cause.POLL, None)
     assert queue.pop(NOW) is None
     queue.done(job)
     assert len(queue) == 0
-    assert queue.add(fetch())[1]
+    assert queue.add(fetch()) is not job
 
 
 def test_a_job_that_two_pay_for_costs_no_other_its_place_in_line() -> None:
     """A reader's request that is wanted for a repair, too, stands in both lines."""
     queue = queue_of()
     queue.add(fetch("REPAIR", Cause.REPAIR))
-    queue.add(fetch("READ", Cause.READ))
+    job = queue.add(fetch("READ", Cause.READ))
     queue.add(fetch("REPAIR", Cause.READ))
-    job, made = queue.add(fetch("READ", Cause.REPAIR))
-    assert not made
+    assert queue.add(fetch("READ", Cause.REPAIR)) is job
     assert job.charged_to is Cause.REPAIR
     assert popped(queue) == ["READ", "REPAIR"]
 
@@ -159,17 +152,17 @@ def test_a_blocked_host_does_not_hold_up_the_other() -> None:
 
 def test_a_cancelled_job_is_never_sent_and_may_be_asked_anew() -> None:
     queue = queue_of()
-    job, _ = queue.add(fetch())
+    job = queue.add(fetch())
     queue.cancel(job)
     assert len(queue) == 0
     assert queue.pop(NOW) is None
-    assert queue.add(fetch())[1]
+    assert queue.add(fetch()) is not job
     assert popped(queue) == ["A"]
 
 
 def test_a_running_job_can_not_be_cancelled() -> None:
     queue = queue_of()
-    job, _ = queue.add(fetch())
+    job = queue.add(fetch())
     queue.pop(NOW)
     queue.cancel(job)
     assert len(queue) == 1
@@ -197,7 +190,7 @@ def test_a_new_subscription_saves_the_job_of_the_old_one() -> None:
     queue, old, new = queue_of(), Link(1, "market", 0.0), Link(2, "market", 0.0)
     queue.add(fetch("a", Cause.REPAIR, link=old))
     old.up = False
-    job, _ = queue.add(fetch("a", Cause.REPAIR, link=new))
+    job = queue.add(fetch("a", Cause.REPAIR, link=new))
     assert job.fetch.link is new
     assert popped(queue) == ["a"]
 
@@ -217,7 +210,7 @@ def test_a_job_that_has_to_wait_after_all_goes_back_in_line_once() -> None:
 
 def test_clearing_takes_every_job() -> None:
     queue = queue_of()
-    jobs = [queue.add(fetch(symbol))[0] for symbol in "abc"]
+    jobs = [queue.add(fetch(symbol)) for symbol in "abc"]
     running = queue.pop(NOW)
     assert set(map(id, queue.clear())) == set(map(id, jobs))
     assert running in jobs
@@ -243,7 +236,9 @@ def test_whatever_happens_each_job_that_is_wanted_goes_once(seed: int) -> None:
     for change in generator.choices(["add", "pop", "done", "again", "cancel"], [20, 4, 3, 1, 1], k=60):
         if change == "add":
             cause = generator.choice([Cause.READ, Cause.REPAIR] * 4 + [*Cause])
-            job, made = queue.add(fetch(generator.choice("ABC"), cause))
+            known = set(map(id, queue._jobs.values()))
+            job = queue.add(fetch(generator.choice("ABC"), cause))
+            made = id(job) not in known
             assert made == (id(job) not in wanted and job not in running)
             wanted |= {id(job)} if made else set()
         elif change == "pop":
@@ -266,9 +261,9 @@ def test_whatever_happens_each_job_that_is_wanted_goes_once(seed: int) -> None:
 def test_what_joined_a_job_under_way_is_not_given_up_with_the_stream_of_before() -> None:
     queue = queue_of()
     before, now = Link(1, "market", 0.0), Link(2, "market", 0.0)
-    job, _ = queue.add(fetch(cause=Cause.REPAIR, link=before))
+    job = queue.add(fetch(cause=Cause.REPAIR, link=before))
     assert queue.pop(NOW) is job
-    assert queue.add(fetch(cause=Cause.REPAIR, link=now)) == (job, False)
+    assert queue.add(fetch(cause=Cause.REPAIR, link=now)) is job
     before.up = False
     queue.requeue(job)
     assert queue.pop(NOW) is job
