@@ -12,7 +12,6 @@ PACKAGES = [
     "ats_sync",
     "ats_sync.cli",
     "ats_sync.engine",
-    "ats_sync.reads",
     "ats_sync.runtime",
     "ats_sync.simulator",
     "ats_sync.simulator.controls",

@@ -35,7 +35,7 @@ from .errors import (
     ThreadUnavailable,
 )
 from .manager import DataManager
-from .reads.routing import memory_only
+from .reads import memory_only
 from .rest_shaped import RestShaped
 from .results import (
     AggTrade,

@@ -1,13 +1,17 @@
 """The data table: one row a kind of data, policy only.
 
-A new kind is a new row here plus its store class. ``Key`` names one series of a kind.
+A new kind is a new row here, a decoder in ``venue/`` and a class in ``store/``. ``Key`` names one series of a kind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+from .venue import endpoints
+from .venue.endpoints import Route
 
 
 class Kind(str, Enum):
@@ -27,12 +31,14 @@ class Kind(str, Enum):
     """Listings and status changes as they happen."""
     CLOCK = "clock"
     TICKERS = "tickers"
-    """Last trade ids of all symbols: witnesses against dead streams."""
+    """Last trade ids of all symbols: evidence against dead streams."""
     QUOTES = "quotes"
-    """Best quotes of all symbols: witnesses against dead book streams."""
+    """Best quotes of all symbols: evidence against dead book streams."""
     SPOT_KLINES = "spot klines"
     ANSWER = "answer"
-    """Anything else REST answers; asked for and not followed."""
+    """Anything else REST answers; never followed."""
+
+    __hash__ = str.__hash__  # the one of Enum is written in Python, and keys are looked up in every read
 
 
 class Key(NamedTuple):
@@ -57,10 +63,6 @@ class Cause(str, Enum):
     PROBE = "probe"
 
 
-CANDLES = frozenset({Kind.KLINES, Kind.SPOT_KLINES})
-STREAM_ONLY = frozenset({Kind.LIQUIDATIONS, Kind.QUOTES, Kind.CONTRACTS})
-"""What comes by stream alone: no request serves it."""
-
 PRIORITY = {
     Cause.PROBE: 0,
     Cause.READ: 1,
@@ -72,77 +74,225 @@ PRIORITY = {
 """Smaller goes first."""
 
 
-@dataclass(frozen=True, slots=True)
+class Scope(Enum):
+    """Which series of a kind a watched symbol has."""
+
+    EVERYTHING = "one series for all symbols"
+    SYMBOL = "one for each symbol"
+    INTERVALS = "one for each symbol and interval"
+    PERIODS = "one for each symbol and period of open interest"
+    ON_DEMAND = "those that somebody reads"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """How a kind is streamed. Times are seconds."""
+
+    name: Callable[[Key], str]
+    route: Route
+    timeout: float | None = None
+    """How long without a sign of life on its connection a stream still counts as alive."""
+    max_age: float | None = None
+    """Largest age of a value that counts as fresh whatever its connection does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """How a kind is asked of REST again and again. Times are seconds."""
+
+    every: float
+    max_age: float | None = None
+    """Largest age of a value that counts as fresh."""
+    beside_stream: bool = True
+    """Whether it is polled also while streams are enabled."""
+    cause: Cause = Cause.POLL
+    retention: float = 0.0
+    """How long a value is kept at all, so that an error can show it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """Policy of one kind. Times are seconds, ``None`` means "does not apply"."""
+    """Policy of one kind. Times are seconds."""
 
     kind: Kind
-    one_for_all: bool
-    """Whether one stream or one request serves every symbol."""
-    streamed: bool
-    silence: float | None
-    """How long without a proof of life on its connection a stream still counts as alive."""
-    bound: float | None
-    """Largest age of a value that counts as fresh where being streamed is no proof (see ``quiet_is_fresh``)."""
-    quiet_is_fresh: bool
-    """Whether a living stream that sent nothing means that nothing changed."""
-    bound_polled: float | None
-    """Largest age of a value got by REST while the kind is not streamed."""
-    poll: float | None
-    """How often REST is asked."""
-    poll_always: bool
-    """Polled also while streams are enabled (the kind has none)."""
-    kept: float
-    """How long a polled value is kept at all, so that an error can show it."""
-    warm_up_order: int
+    scope: Scope
+    stream: Stream | None = None
+    poll: Poll | None = None
+    warm_up_order: int = 9
     """Smaller is fetched first."""
-    awaited: bool
+    gates_start: bool = False
     """Whether ``start()`` waits for it."""
-    what: str
+    audit_every: float | None = None
+    """How often what is in memory is compared with REST."""
+    spot: bool = False
+    """Whether it belongs to the spot pair of the symbol's name, which may outlive the contract."""
+    final_within: int = 0
+    """Of candles: how long (ms) after its close one that had trades may lack its final event."""
+    second_try: float | None = None
+    """The pause before the second request, where it is shorter than usual."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether one stream or one request serves every symbol."""
+        return self.scope is Scope.EVERYTHING
+
+    @property
+    def own_stream(self) -> bool:
+        """Whether each of its series has a stream to itself."""
+        return self.stream is not None and not self.shared
+
+    @property
+    def stream_only(self) -> bool:
+        """Whether no request serves it."""
+        return self.shared and self.poll is None
+
+    @property
+    def closes(self) -> bool:
+        """Whether it consists of candles."""
+        return self.final_within > 0
+
+    @property
+    def stream_timeout(self) -> float:
+        """As ``stream.timeout``, 0 where there is none."""
+        return (self.stream.timeout or 0.0) if self.stream is not None else 0.0
+
+    def polled(self, *, streams: bool) -> bool:
+        """Whether it is asked for again and again, with streams enabled or not."""
+        return self.poll is not None and (self.poll.beside_stream or not streams)
+
+    def max_age(self, *, streams: bool) -> float | None:
+        """The largest age of a value that counts as fresh by itself, None where age proves nothing."""
+        if self.stream is not None and self.ages_by_event(streams=streams):
+            return self.stream.max_age
+        return self.poll.max_age if self.poll is not None else None
+
+    def ages_by_event(self, *, streams: bool) -> bool:
+        """Whether a value is as old as its event, and not as the answer that brought it."""
+        return self.stream is not None and (streams or self.poll is None)
+
+
+def _fixed(name: str) -> Callable[[Key], str]:
+    return lambda key: name
 
 
 FEEDS: dict[Kind, Feed] = {
     feed.kind: feed
     for feed in (
         Feed(
-            Kind.KLINES, False, True, 3.0, None, True, None, None, False, 0.0, 0, True, "candles of any interval"
+            kind=Kind.KLINES,
+            scope=Scope.INTERVALS,
+            stream=Stream(
+                name=lambda key: endpoints.kline_stream(key.symbol, key.interval), route=Route.MARKET, timeout=3.0
+            ),
+            warm_up_order=0,
+            gates_start=True,
+            audit_every=300.0,
+            final_within=3500,
         ),
         Feed(
-            Kind.SPOT_KLINES, False, True, 3.0, None, True, None, None, False, 0.0, 1, False,
-            "spot candles, once they are asked for",
-        ),
-        Feed(Kind.BOOK, False, True, 2.0, 1.0, True, 1.0, None, False, 0.0, 1, True, "order book, 20 levels"),
-        Feed(
-            Kind.DEPTH, False, True, 2.0, 1.0, True, None, None, False, 0.0, 4, False,
-            "order book, up to 1000 levels, once it is asked for",
-        ),
-        Feed(
-            Kind.MARK, True, True, None, 5.0, False, 3600.0, 0.8 * 3600, False, 86400.0, 0, True,
-            "mark price and funding rate",
-        ),
-        Feed(
-            Kind.TRADES, False, True, 3.0, None, True, 300.0, 240.0, False, 3600.0, 3, False,
-            "aggregated trades (buyers' and sellers', forced ones among them)",
-        ),
-        Feed(Kind.LIQUIDATIONS, True, True, None, None, True, None, None, False, 0.0, 9, False, "forced orders"),
-        Feed(
-            Kind.OPEN_INTEREST, False, False, None, None, False, 300.0, 240.0, True, 86400.0, 2, True,
-            "open interest history",
-        ),
-        Feed(Kind.SPOT, True, False, None, None, False, 60.0, 48.0, True, 86400.0, 0, True, "spot price"),
-        Feed(
-            Kind.TICKERS, True, True, None, 5.0, False, None, 120.0, True, 0.0, 8, False,
-            "last trade ids, to find dead streams by",
-        ),
-        Feed(Kind.QUOTES, True, True, None, None, True, None, None, False, 0.0, 9, False, "best quotes, likewise"),
-        Feed(
-            Kind.CONTRACTS, True, True, None, None, True, None, None, False, 0.0, 9, False,
-            "listings, delistings and halts as they happen",
+            kind=Kind.SPOT_KLINES,
+            scope=Scope.ON_DEMAND,
+            stream=Stream(
+                name=lambda key: endpoints.SPOT_PREFIX + endpoints.kline_stream(key.symbol, key.interval),
+                route=Route.SPOT,
+                timeout=3.0,
+            ),
+            warm_up_order=1,
+            audit_every=300.0,
+            spot=True,
+            final_within=5500,  # its events come only every 2 s
         ),
         Feed(
-            Kind.LISTINGS, True, False, None, None, False, 3600.0, 3000.0, True, 86400.0, 0, False,
-            "which symbols trade",
+            kind=Kind.BOOK,
+            scope=Scope.SYMBOL,
+            stream=Stream(
+                name=lambda key: endpoints.book_stream(key.symbol), route=Route.PUBLIC, timeout=2.0, max_age=1.0
+            ),
+            warm_up_order=1,
+            gates_start=True,
         ),
-        Feed(Kind.CLOCK, True, False, None, None, False, None, 600.0, True, 0.0, 0, False, "the exchange's clock"),
+        Feed(
+            kind=Kind.DEPTH,
+            scope=Scope.ON_DEMAND,
+            stream=Stream(
+                name=lambda key: endpoints.diff_depth_stream(key.symbol), route=Route.PUBLIC, timeout=2.0, max_age=1.0
+            ),
+            warm_up_order=4,
+            audit_every=600.0,
+            second_try=0.3,
+        ),
+        Feed(
+            kind=Kind.MARK,
+            scope=Scope.EVERYTHING,
+            stream=Stream(name=_fixed(endpoints.MARK_PRICES_STREAM), route=Route.MARKET, max_age=5.0),
+            poll=Poll(every=0.8 * 3600, max_age=3600.0, beside_stream=False),
+            warm_up_order=0,
+            gates_start=True,
+        ),
+        Feed(
+            kind=Kind.TRADES,
+            scope=Scope.SYMBOL,
+            stream=Stream(name=lambda key: endpoints.agg_trade_stream(key.symbol), route=Route.MARKET, timeout=3.0),
+            poll=Poll(every=240.0, max_age=300.0, beside_stream=False),
+            warm_up_order=3,
+        ),
+        Feed(
+            kind=Kind.LIQUIDATIONS,
+            scope=Scope.EVERYTHING,
+            stream=Stream(name=_fixed(endpoints.LIQUIDATIONS_STREAM), route=Route.MARKET),
+        ),
+        Feed(
+            kind=Kind.OPEN_INTEREST,
+            scope=Scope.PERIODS,
+            poll=Poll(every=240.0, max_age=300.0),
+            warm_up_order=2,
+            gates_start=True,
+        ),
+        Feed(
+            kind=Kind.SPOT,
+            scope=Scope.EVERYTHING,
+            poll=Poll(every=48.0, max_age=60.0, retention=86400.0),
+            warm_up_order=0,
+            gates_start=True,
+            spot=True,
+        ),
+        Feed(
+            kind=Kind.TICKERS,
+            scope=Scope.EVERYTHING,
+            stream=Stream(name=_fixed(endpoints.TICKERS_STREAM), route=Route.MARKET, max_age=5.0),
+            poll=Poll(every=120.0, cause=Cause.AUDIT),
+            warm_up_order=8,
+        ),
+        Feed(
+            kind=Kind.QUOTES,
+            scope=Scope.EVERYTHING,
+            stream=Stream(name=_fixed(endpoints.BOOK_TICKERS_STREAM), route=Route.PUBLIC),
+        ),
+        Feed(
+            kind=Kind.CONTRACTS,
+            scope=Scope.EVERYTHING,
+            stream=Stream(name=_fixed(endpoints.CONTRACTS_STREAM), route=Route.MARKET),
+        ),
+        Feed(
+            kind=Kind.LISTINGS,
+            scope=Scope.EVERYTHING,
+            poll=Poll(every=3000.0, max_age=3600.0, retention=86400.0),
+            warm_up_order=0,
+        ),
+        Feed(kind=Kind.CLOCK, scope=Scope.EVERYTHING, poll=Poll(every=600.0, cause=Cause.PROBE), warm_up_order=0),
     )
-}  # fmt: skip
+}
+"""Every kind that is followed."""
+
+
+def stream_of(key: Key) -> str | None:
+    """Return the name of the stream that feeds a series, None for what is polled; those of the spot host bear a
+    prefix."""
+    stream = FEEDS[key.kind].stream
+    return stream.name(key) if stream is not None else None
+
+
+def route_of(key: Key) -> Route:
+    """Return the route on which its stream is served."""
+    stream = FEEDS[key.kind].stream
+    return stream.route if stream is not None else Route.MARKET

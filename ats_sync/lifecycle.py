@@ -13,7 +13,7 @@ from .engine.budget import Budget
 from .engine.engine import SHARED, WITNESSES
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import Key
-from .reads.reads import Reads
+from .reads import Reads
 from .reentry import (
     hand_over,
     hand_over_from_finalizer,
@@ -80,9 +80,9 @@ class Lifecycle:
         """An empty store, read directly. The lock is held, or nobody else knows this object yet."""
         self.store = MarketStore(self._config, self._clock.now)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters)
-        self._read_by(self._direct, streams=False, wanted=_nothing)
+        self._read_by(self._direct, streams=False, touch=_nothing)
 
-    def _read_by(self, requests: Requests, *, streams: bool, wanted: Callable[[Key], None]) -> None:
+    def _read_by(self, requests: Requests, *, streams: bool, touch: Callable[[Key], None]) -> None:
         self.reads, self.patient_reads = (
             Reads(
                 self._config,
@@ -91,19 +91,19 @@ class Lifecycle:
                 requests,
                 self.counters,
                 streams=streams,
-                wanted=wanted,
+                touch=touch,
                 patience=patience,
             )
             for patience in (self._config.read_timeout, self._config.shim_timeout)
         )
 
     def launch(
-        self, keys: Callable[[], Iterable[Key]], wanted: Callable[[Key], None], *, streams: bool
+        self, keys: Callable[[], Iterable[Key]], touch: Callable[[Key], None], *, streams: bool
     ) -> tuple[Runtime, bool]:
         """Start the threads, unless they run already; do not wait. Return the runtime, and whether this call launched
         it.
 
-        ``keys()`` is what to follow from the start; ``wanted`` is called with what reads would have followed as well.
+        ``keys()`` is what to follow from the start; ``touch`` is called with what reads would have followed as well.
         Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
         refuse_reentry()
@@ -117,7 +117,7 @@ class Lifecycle:
             self.ready = False
             self.begun = self._clock.wall()
             runtime = Runtime(self._config, self._clock, self.store, self.budget, self.counters, streams=streams)
-            self._read_by(runtime.requests, streams=streams, wanted=wanted)
+            self._read_by(runtime.requests, streams=streams, touch=touch)
             self.runtime = runtime
             self.closed = False
             try:
@@ -141,7 +141,7 @@ class Lifecycle:
         while True:
             if runtime.stopped:
                 raise NotRunning("the manager was closed while it was starting")
-            if not checked and self.store.listings.get("info") is not None:
+            if not checked and self.store.listings.get() is not None:
                 checked = True
                 self._check_started(tuple(symbols))
             with runtime.changed:
@@ -172,7 +172,7 @@ class Lifecycle:
     def _check_started(self, symbols: tuple[str, ...]) -> None:
         """:class:`~ats_sync.errors.InvalidSymbol` for a name that the exchange never had, or where none is left that
         trades. One that has left the exchange does not cost the others: a warning names it."""
-        listings = self.store.listings.get("info")
+        listings = self.store.listings.get()
         if listings is None:
             return
         gone = [symbol for symbol in symbols if self.store.is_gone(symbol)]
@@ -185,7 +185,7 @@ class Lifecycle:
 
     def check_listed(self, symbols: Iterable[str]) -> None:
         """:class:`~ats_sync.errors.InvalidSymbol` where the exchange is known not to trade one of them."""
-        listings = self.store.listings.get("info")
+        listings = self.store.listings.get()
         gone = [symbol for symbol in symbols if self.store.is_gone(symbol)]
         if listings is None or not gone:
             return

@@ -8,33 +8,42 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .arguments import check_after, check_limit, check_max_age, check_timeout
 from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
-from .following import Following
+from .feeds import Key, Kind
 from .lifecycle import Lifecycle
-from .reads.arguments import check_after, check_limit, check_max_age, check_timeout
+from .queries import (
+    InFloats,
+    KlineColumns,
+    Klines,
+    MarkPrice,
+    OpenInterestInColumns,
+    TradesInColumns,
+    book_of,
+    spot_price,
+)
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
 from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics
 from .runtime.runtime import Runtime
-from .shapes import shape_book, shape_funding, shape_liquidations, shape_open_interest, shape_trades, shaped
+from .shapes import shape_book, shape_funding, shape_liquidations, shape_open_interest, shape_trades
 from .stats import statistics
 from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates
-from .store.book import STREAMED_LEVELS
 from .tables import Candles, klines_array, klines_frame
-from .venue.books import Book
 from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
 from .venue.intervals import check_interval, check_intervals, check_period
 from .venue.klines import float_rows, text_open_time
 from .venue.symbols import check_symbol, check_symbols
+from .watchlist import Watchlist
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-
-T = TypeVar("T")
 
 DEFAULT_INTERVALS = ("1h", "4h", "15m", "1d")
 
@@ -74,7 +83,7 @@ class DataManager:
         self.enable_websocket = enable_websocket
         self.clock = clock if clock is not None else Clock()
         self._life = Lifecycle(self.config, self.clock)
-        self._following = Following(self.config, self.clock, self._life, checked, intervals)
+        self._watchlist = Watchlist(self.config, self.clock, self._life, checked, intervals)
         # At the end of the interpreter there is nothing to close: the threads are daemons.
         weakref.finalize(self, self._life.abandon).atexit = False
 
@@ -123,7 +132,7 @@ class DataManager:
         self._life.ready = True
 
     def _launch(self) -> tuple[Runtime, bool]:
-        return self._life.launch(self._following.keys, self._following.want, streams=self.enable_websocket)
+        return self._life.launch(self._watchlist.keys, self._watchlist.touch, streams=self.enable_websocket)
 
     def close(self) -> None:
         """End every thread and connection, within ``config.close_timeout`` seconds. May be called again, and
@@ -155,12 +164,12 @@ class DataManager:
     @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols that are followed."""
-        return self._following.symbols
+        return self._watchlist.symbols
 
     @property
     def intervals(self) -> tuple[str, ...]:
         """The kline intervals that are followed for each symbol from the start."""
-        return self._following.intervals
+        return self._watchlist.intervals
 
     # --- what is followed --------------------------------------------------------------------------------
 
@@ -178,18 +187,18 @@ class DataManager:
         if self.running:
             self.watch(symbols, intervals)
         else:
-            self._following.prepare(symbols, intervals)
+            self._watchlist.prepare(symbols, intervals)
             self.enable_websocket = enable_websocket
         return self.start(timeout)
 
     def watch(self, symbols: Iterable[str], intervals: Iterable[str] | None = None) -> None:
         """Follow these symbols too. Returns at once; until they are warm their reads are answered by REST."""
         symbols = check_symbols(symbols)
-        self._following.watch(symbols, self.intervals if intervals is None else check_intervals(intervals))
+        self._watchlist.watch(symbols, self.intervals if intervals is None else check_intervals(intervals))
 
     def unwatch(self, symbols: Iterable[str]) -> None:
         """Follow these symbols no longer; their data is dropped. Works whether the manager runs or not."""
-        self._following.unwatch(check_symbols(symbols))
+        self._watchlist.unwatch(check_symbols(symbols))
 
     # --- reads ---------------------------------------------------------------------------------------------
 
@@ -202,7 +211,7 @@ class DataManager:
         """
         life = self._life
         life.warn_if_forked()
-        return RestShaped(life.patient_reads, self.config, live=self.running, want=self._following.demand, keeps=self)
+        return RestShaped(life.patient_reads, self.config, live=self.running, want=self._watchlist.demand, keeps=self)
 
     def autostart(self) -> DataManager:
         """Start in the background, without waiting and with nothing to follow but what will be read in the old shape.
@@ -230,7 +239,9 @@ class DataManager:
         """
         symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
-        return self._life.alive().candles.rows(symbol, interval, limit, max_age=max_age, exact=False)
+        return self._life.alive().read(
+            Klines(Key(Kind.KLINES, symbol, interval), limit, max_age, exact=False), _as_read
+        )
 
     def get_klines_array(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
@@ -256,7 +267,7 @@ class DataManager:
     def _table(self, shape: Callable[[Candles], T], symbol: str, interval: str, limit: int, max_age: float | None) -> T:
         symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
-        return shaped(shape, lambda: self._life.alive().candles.columns(symbol, interval, limit, max_age=max_age))
+        return self._life.alive().read(KlineColumns(Key(Kind.KLINES, symbol, interval), limit, max_age), shape)
 
     def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> OrderBook:
         """``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.
@@ -268,20 +279,12 @@ class DataManager:
         """
         symbol, limit = check_symbol(symbol), check_limit(limit, DEPTH_LIMITS[-1])
         max_age = check_max_age(max_age)
-
-        def shape(book: Book) -> OrderBook:
-            store = self._life.store
-            series = store.books.get(symbol) if limit <= STREAMED_LEVELS else store.depths.get(symbol)
-            return shape_book(series, book, limit)
-
-        return shaped(shape, lambda: self._life.alive().books.read(symbol, limit, max_age=max_age))
+        return self._life.alive().read(InFloats(book_of(symbol, limit, max_age)), lambda book: shape_book(book, limit))
 
     def get_mark_price(self, symbol: str, *, max_age: float | None = None) -> float:
         """The mark price. Source: ``!markPrice@arr@1s`` and ``/fapi/v1/premiumIndex``."""
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
-        return shaped(
-            lambda mark: float(mark.mark_price), lambda: self._life.alive().values.mark(symbol, max_age=max_age)
-        )
+        return self._life.alive().read(MarkPrice(symbol, max_age), lambda mark: float(mark.mark_price))
 
     def get_funding_rate(self, symbol: str, *, max_age: float | None = None) -> FundingRate:
         """``{"rate": float, "nextTime": ms, "markPrice": float, "timestamp": ms}``. Source: as the mark price.
@@ -289,7 +292,7 @@ class DataManager:
         A contract without funding (a quarterly) has the rate 0.0, and None as ``nextTime``.
         """
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
-        return shaped(shape_funding, lambda: self._life.alive().values.mark(symbol, max_age=max_age))
+        return self._life.alive().read(MarkPrice(symbol, max_age), shape_funding)
 
     def get_spot_price(self, symbol: str, *, max_age: float | None = None) -> float:
         """The price of the spot pair of the same name. Source: ``/api/v3/ticker/price``, every 48 s.
@@ -297,10 +300,9 @@ class DataManager:
         :class:`~ats_sync.errors.NoSpotPair` for a perpetual without one.
         """
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
-        return shaped(
-            lambda price: float(price if isinstance(price, str) else price.get(symbol, "nan")),
-            lambda: self._life.alive().values.spot_price(symbol, max_age=max_age),
-        )
+        reads = self._life.alive()
+        reads.check_delisted(symbol)
+        return spot_price(reads, symbol, max_age, float)
 
     def get_oi_history(
         self, symbol: str, interval: str = "1h", limit: int = 100, *, max_age: float | None = None
@@ -311,10 +313,7 @@ class DataManager:
         """
         symbol, interval = check_symbol(symbol), check_period(interval)
         limit, max_age = check_limit(limit, OPEN_INTEREST_MOST), check_max_age(max_age)
-        return shaped(
-            shape_open_interest,
-            lambda: self._life.alive().values.open_interest_columns(symbol, interval, limit, max_age=max_age),
-        )
+        return self._life.alive().read(OpenInterestInColumns(symbol, interval, limit, max_age), shape_open_interest)
 
     def get_agg_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[AggTrade]:
         """Aggregated trades without a hole, oldest first.
@@ -324,7 +323,7 @@ class DataManager:
         """
         symbol, limit = check_symbol(symbol), check_limit(limit, max(self.config.max_trades, AGG_TRADES_MOST))
         max_age = check_max_age(max_age)
-        return shaped(shape_trades, lambda: self._life.alive().trades.columns(symbol, limit, max_age=max_age))
+        return self._life.alive().read(TradesInColumns(symbol, limit, max_age), shape_trades)
 
     def get_liquidation_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[AggTrade]:
         """The trades that liquidation density is computed from: the same as :meth:`get_agg_trades`."""
@@ -338,7 +337,7 @@ class DataManager:
         symbol; the exchange has no REST for them, so what happened before the start is unknown.
         """
         checked = None if symbol is None else check_symbol(symbol)
-        return shape_liquidations(self._life.alive().trades.liquidations(checked, check_limit(limit)))
+        return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
 
     def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> KlineRow | None:
         """Block until a candle that opened later than ``after`` (ms) is final; its row, or None on timeout.
@@ -352,7 +351,7 @@ class DataManager:
         after, timeout = check_after(after), check_timeout(timeout)
         deadline = None if timeout is None else self.clock.now() + timeout
         runtime = self._life.living()
-        series = self._life.store.klines.get((symbol, interval))
+        series = self._life.store.klines(symbol, interval)
         if series is None:
             raise InvalidSymbol(f"{symbol} {interval} is not followed; watch(['{symbol}'], ['{interval}']) first")
         while True:
@@ -421,3 +420,7 @@ class DataManager:
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped"
         return f"<DataManager {state}, {len(self.symbols)} symbols × {', '.join(self.intervals)}>"
+
+
+def _as_read(value: T) -> T:
+    return value

@@ -22,11 +22,11 @@ from .errors import (
     NoSpotPair,
     RequestError,
     RequestRejected,
-    StaleDataError,
 )
 from .feeds import Key, Kind
 from .numeric import plain_number
-from .reads.reads import Reads
+from .queries import Klines, MarkPrice, OpenInterest, SpotPrices, Trades, book_of, check_spot_pair, spot_price
+from .reads import Query, Reads
 from .results import (
     KlineRow,
     RestAggTrade,
@@ -102,7 +102,7 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
             self._want(Key(Kind.KLINES, symbol, interval), limit)
-            return _told(lambda: self._reads.candles.rows(symbol, interval, limit, max_age=None, exact=True), _same)
+            return self._read(Klines(Key(Kind.KLINES, symbol, interval), limit, None, exact=True), _same)
         request = endpoints.klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.KLINES, symbol, request))
 
@@ -114,16 +114,11 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
             try:
-                self._reads.values.check_spot_pair(symbol)
+                check_spot_pair(self._reads, symbol)
             except NoSpotPair as error:
                 raise _refused_beforehand(error) from error
             self._want(Key(Kind.SPOT_KLINES, symbol, interval), limit)
-            return _told(
-                lambda: self._reads.candles.rows(
-                    symbol, interval, limit, max_age=None, exact=True, kind=Kind.SPOT_KLINES
-                ),
-                _same,
-            )
+            return self._read(Klines(Key(Kind.SPOT_KLINES, symbol, interval), limit, None, exact=True), _same)
         request = endpoints.spot_klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.SPOT_KLINES, symbol, request))
 
@@ -135,10 +130,8 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and period in PERIODS:
             self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
-            return _told(
-                lambda: self._reads.values.open_interest(symbol, period, limit, max_age=None),
-                lambda rows: cast(list[RestOpenInterest], rows),
-            )
+            query = OpenInterest(symbol, period, limit, None)
+            return self._read(query, lambda rows: cast(list[RestOpenInterest], rows))
         request = endpoints.open_interest_hist(symbol, period, limit, start=start, end=end)
         rows: list[RestOpenInterest] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
         return rows
@@ -157,11 +150,11 @@ class RestShaped:
         request = endpoints.funding_rate(symbol, limit, start=start, end=end)
         if self._live and start is None and end is None:
             # Nothing changes before the next funding.
-            since = self._reads.answers.exchange() % FUNDING_EVERY
+            since = self._reads.clock.exchange() % FUNDING_EVERY
             lifetime = since - FUNDING_LATE if since > FUNDING_LATE else min(since, BRIEFLY)
-            rows = self._remembered(Kind.ANSWER, symbol, request, lifetime)
+            rows = self._remembered(symbol, request, lifetime)
         else:
-            rows = self._ask(Kind.ANSWER, symbol, request)
+            rows = self._ask_json(symbol, request)
         return rows if isinstance(rows, list) else []
 
     def depth(self, symbol: str, limit: int) -> RestDepth:
@@ -170,7 +163,7 @@ class RestShaped:
         limit = plain_number(limit)
         if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
             self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
-            return _told(lambda: self._reads.books.read(symbol, limit, max_age=None), lambda book: _book(book, limit))
+            return self._read(book_of(symbol, limit, None), lambda book: _book(book, limit))
         return _book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
     def mark_price(self, symbol: str) -> float:
@@ -185,15 +178,15 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live:
             try:
-                return _known(lambda: self._reads.values.mark(symbol, max_age=None), lambda mark: float(known(mark)))
+                return _unwrapped(lambda: self._reads.read(MarkPrice(symbol, None), lambda mark: float(known(mark))))
             except InvalidSymbol:
                 pass  # What comes for all symbols lacks it; let the exchange say what is wrong with it.
-        answer = self._ask(Kind.ANSWER, symbol, endpoints.premium_index(symbol))
+        answer = self._ask_json(symbol, endpoints.premium_index(symbol))
         return float(_expected(answer, dict).get(field) or 0)
 
     def all_premium_index(self) -> list[RestPremiumIndex]:
         """The answer of ``/fapi/v1/premiumIndex`` for all symbols."""
-        answer = self._remembered(Kind.ANSWER, "", endpoints.premium_index(), BRIEFLY)
+        answer = self._remembered("", endpoints.premium_index(), BRIEFLY)
         rows: list[RestPremiumIndex] = _expected(answer, list)
         return rows
 
@@ -202,10 +195,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         if self._live:
             try:
-                return _known(
-                    lambda: self._reads.values.pair_price(symbol, max_age=None),
-                    lambda known: float(known if isinstance(known, str) else known.get(symbol, "nan")),
-                )
+                return _unwrapped(lambda: spot_price(self._reads, symbol, None, float))
             except NoSpotPair as error:
                 raise _refused_beforehand(error) from error
             except InvalidSymbol:
@@ -218,7 +208,7 @@ class RestShaped:
     def all_spot_prices(self) -> dict[str, float]:
         """``{symbol: price}`` of ``/api/v3/ticker/price``."""
         if self._live:
-            return _told(lambda: self._reads.values.spot_prices(max_age=None), _floats)
+            return self._read(SpotPrices(None), _floats)
         return _floats(self._ask(Kind.SPOT, "", endpoints.spot_price()))
 
     def agg_trades(
@@ -229,13 +219,13 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None:
             self._want(Key(Kind.TRADES, symbol), limit)
-            return _told(lambda: self._reads.trades.rows(symbol, limit, max_age=None), _trades)
+            return self._read(Trades(symbol, limit, None), _trades)
         return _trades(self._ask(Kind.TRADES, symbol, endpoints.agg_trades(symbol, limit, start=start, end=end)))
 
     def ticker_24h(self, symbol: str | None = None) -> Any:
         """The answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without."""
         symbol = check_symbol(symbol) if symbol else None
-        return self._remembered(Kind.ANSWER, symbol or "", endpoints.ticker_24h(symbol), BRIEFLY)
+        return self._remembered(symbol or "", endpoints.ticker_24h(symbol), BRIEFLY)
 
     def liquidations(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
@@ -249,11 +239,13 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if not self._live:
             request = endpoints.force_orders(symbol, limit, start=start, end=end)
-            answer = self._ask(Kind.ANSWER, symbol, request)
+            answer = self._ask_json(symbol, request)
             return answer if isinstance(answer, list) else []
         earliest = start if start is not None else 0
         latest = end if end is not None else 1 << 62
-        orders = [each for each in self._reads.trades.liquidations(symbol, 1 << 30) if earliest <= each.time <= latest]
+        orders = [
+            each for each in self._reads.store.liquidations.read(symbol, 1 << 30) if earliest <= each.time <= latest
+        ]
         return [
             {
                 "symbol": each.symbol,
@@ -276,8 +268,8 @@ class RestShaped:
         request = endpoints.any_request(path_or_url, sent, self._config)
         lifetime = LIFETIMES.get(request.path, 0.0)
         if self._live and lifetime:
-            return self._remembered(Kind.ANSWER, "", request, lifetime)
-        return self._ask(Kind.ANSWER, "", request, timeout)
+            return self._remembered("", request, lifetime)
+        return self._ask_json("", request, timeout)
 
     def get_signed(
         self,
@@ -293,21 +285,26 @@ class RestShaped:
         signed = {**(params or {}), "timestamp": now}
         signature = hmac.new(secret.encode(), urlencode(signed).encode(), hashlib.sha256).hexdigest()
         request = endpoints.any_request(path, {**signed, "signature": signature}, self._config)
-        return self._ask(Kind.ANSWER, "", replace(request, headers=(("X-MBX-APIKEY", key),)), timeout)
+        return self._ask_json("", replace(request, headers=(("X-MBX-APIKEY", key),)), timeout)
 
     def usage(self) -> Usage:
         """Request weight of the futures host in the last minute, and how much of it this process may use."""
-        return self._reads.answers.usage(Bucket.FUTURES)
+        return self._reads.usage(Bucket.FUTURES)
 
-    def _remembered(self, kind: Kind, symbol: str, request: Request, lifetime: float) -> Any:
+    def _read(self, query: Query[S], shape: Callable[[S], T]) -> T:
+        return _as_refused(lambda: self._reads.read(query, shape))
+
+    def _remembered(self, symbol: str, request: Request[Any], lifetime: float) -> Any:
         if not self._live:
-            return self._ask(kind, symbol, request)
-        return _told(lambda: self._reads.answers.remembered(Key(kind, symbol), request, lifetime), _same)
+            return self._ask_json(symbol, request)
+        return _as_refused(lambda: self._reads.remembered(Key(Kind.ANSWER, symbol), request.as_json(), lifetime))
 
-    def _ask(self, kind: Kind, symbol: str, request: Request, timeout: float | None = None) -> Any:
-        answer = _told(lambda: self._reads.answers.ask(Key(kind, symbol), request, timeout), _same)
+    def _ask(self, kind: Kind, symbol: str, request: Request[T], timeout: float | None = None) -> T:
+        return _as_refused(lambda: self._reads.ask(Key(kind, symbol), request, timeout))
+
+    def _ask_json(self, symbol: str, request: Request[Any], timeout: float | None = None) -> Any:
         # All who asked for the same at the same time were given the same object.
-        return _own(answer) if kind is Kind.ANSWER else answer
+        return _own(self._ask(Kind.ANSWER, symbol, request.as_json(), timeout))
 
 
 def _refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
@@ -323,31 +320,27 @@ def _same(value: T) -> T:
     return value
 
 
-def _told(read: Callable[[], S], shape: Callable[[S], T]) -> T:
-    """As :func:`_known`; a symbol that is refused without asking is refused as the exchange would."""
+def _as_refused(read: Callable[[], T]) -> T:
+    """As :func:`_unwrapped`; a symbol that is refused without asking is refused as the exchange would."""
     try:
-        return _known(read, shape)
+        return _unwrapped(read)
     except InvalidSymbol as error:
         raise _refused_beforehand(error) from error
 
 
-def _known(read: Callable[[], S], shape: Callable[[S], T]) -> T:
-    """Read and shape, and the same for the data that a stale-data error carries.
+def _unwrapped(read: Callable[[], T]) -> T:
+    """Read, and raise the error that code written for the old module can read.
 
-    Code written for the old module looks for the HTTP status in the text of an OSError, so where there is
-    nothing to tell but that a request failed, that request's own error is raised.
+    It looks for the HTTP status in the text of an OSError, so where there is nothing to show but that a request failed,
+    that request's own error is raised.
     """
     try:
-        value = read()
-    except StaleDataError as error:
-        error.data = shape(error.data)
-        raise
+        return read()
     except (InvalidSymbol, DataUnavailableError) as error:
         cause = error.__cause__
         if isinstance(cause, RequestError):
             raise cause from cause.__cause__
         raise
-    return shape(value)
 
 
 def _own(value: Any) -> Any:

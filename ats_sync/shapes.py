@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
-from .errors import StaleDataError
+from .queries import ShownBook
 from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook
-from .store.book import BookSeries, float_levels
-from .store.depth import DepthBook
 from .store.open_interest import OpenInterestColumns
 from .store.tape import TradeColumns
-from .venue.books import Book
 from .venue.trades import Trade
 from .venue.values import Liquidation, Mark
 
-T = TypeVar("T")
 
-
-def shaped(shape: Callable[[Any], T], read: Callable[[], Any]) -> T:
-    """Read and shape; the data that a stale-data error carries is shaped the same way."""
-    try:
-        value = read()
-    except StaleDataError as error:
-        error.data = shape(error.data)
-        raise
-    return shape(value)
-
-
-def shape_book(series: BookSeries | DepthBook | None, book: Book, limit: int) -> OrderBook:
-    """``limit`` levels a side; ``series``, where the book is kept, remembers the numbers of its newest one."""
-    if series is not None:
-        bids, asks = series.floats(book)
-    else:
-        bids, asks = float_levels(book.bids), float_levels(book.asks)
+def shape_book(shown: ShownBook, limit: int) -> OrderBook:
+    """``limit`` levels a side."""
+    book, bids, asks = shown
     return {
         "bids": list(map(list, bids[:limit])),
         "asks": list(map(list, asks[:limit])),

@@ -6,6 +6,10 @@ from collections.abc import Collection
 
 from .lifecycle import Lifecycle
 from .results import Statistics
+from .store.depth import DepthSeries
+from .store.klines import KlineSeries
+from .store.open_interest import OpenInterestSeries
+from .store.trades import TradeSeries
 
 
 def statistics(life: Lifecycle, symbols: Collection[str]) -> Statistics:
@@ -21,10 +25,10 @@ def statistics(life: Lifecycle, symbols: Collection[str]) -> Statistics:
     return {
         "initialized": life.ready and life.running,
         "symbols_count": len(symbols),
-        "klines_cached": sum(map(len, store.klines.values())),
-        "oi_cached": sum(map(len, store.open_interest.values())),
-        "trades_cached": sum(map(len, store.trades.values())),
-        "depth_cached": sum(book.live() for book in store.depths.values()),
+        "klines_cached": sum(map(len, store.of(KlineSeries))),
+        "oi_cached": sum(map(len, store.of(OpenInterestSeries))),
+        "trades_cached": sum(map(len, store.of(TradeSeries))),
+        "depth_cached": sum(book.live() for book in store.of(DepthSeries)),
         "funding_cached": sum(symbol in symbols for symbol in store.marks.everything()),
         "ws_updates": frames,
         "ws_reconnects": reconnects,

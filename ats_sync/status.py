@@ -12,10 +12,13 @@ from .engine.connection import Connection, Progress
 from .engine.engine import Engine
 from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt
 from .engine.state import State
-from .feeds import CANDLES, FEEDS, Key, Kind
-from .store.market import MarketStore, stream_of
+from .feeds import Key, Kind, stream_of
+from .store.market import MarketStore
+from .store.series import Series, SeriesState
 
 TRADING = "TRADING"
+UNSHOWN = (Key(Kind.LISTINGS), Key(Kind.CLOCK))
+"""What is asked for the engine's own sake."""
 
 
 class Overall(str, Enum):
@@ -139,8 +142,8 @@ def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[Fee
     exchange, now, proven = clock.exchange(), clock.now(), clock.proven()
     return tuple(
         _feed(key, state, engine, store, exchange, now, proven)
-        for key, state in engine.upkeep.states.items()
-        if key.kind not in (Kind.LISTINGS, Kind.CLOCK)
+        for key, state in engine.reconciler.states.items()
+        if key not in UNSHOWN
     )
 
 
@@ -153,11 +156,13 @@ def contract_statuses(store: MarketStore) -> dict[str, str]:
 def _feed(
     key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, now: float, proven: bool
 ) -> FeedStatus:
-    event = event_of(store, key)
+    series = store.get(key)
+    now_of_series = series.state(int(exchange * 1000)) if series is not None else SeriesState()
+    event = now_of_series.event
     age = max(0.0, exchange - event / 1000.0) if event else None
     if state.dead:
         return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.GONE, age, state.dead)
-    shown, reason = _judge(key, state, engine, store, exchange, now, age)
+    shown, reason = _assess(state, now_of_series, series, engine, exchange, now)
     if shown is FeedState.LIVE and not proven:
         shown, reason = FeedState.DEGRADED, TIME_IN_DOUBT
     elif shown is FeedState.LIVE and exchange - store.watched_until > WATCHED_WITHIN:
@@ -169,74 +174,34 @@ def _feed(
     return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason)
 
 
-def _judge(
-    key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, now: float, age: float | None
+def _assess(
+    state: State, series_state: SeriesState, series: Series | None, engine: Engine, exchange: float, now: float
 ) -> tuple[FeedState, str]:
-    feed = FEEDS[key.kind]
-    if not feed.streamed or not engine.streams:
+    feed, key = state.feed, state.key
+    max_age = feed.max_age(streams=engine.streams)
+    if feed.stream is None or not engine.streams:
         if not state.known:
             return FeedState.WARMING_UP, "the first answer is to come"
-        if feed.poll is None or feed.bound_polled is None or (age is not None and age <= feed.bound_polled):
+        asked = series_state.answered
+        if feed.poll is None or max_age is None or (asked and exchange - asked / 1000.0 <= max_age):
             return FeedState.POLLED, ""
         return FeedState.DEGRADED, "the last poll is too long ago"
-    if feed.one_for_all:
-        connection = engine.connections.connections.get(engine.connections.assigned_to.get(_stream(key), -1))
+    if feed.shared:
+        connection = engine.connections.connections.get(engine.connections.assigned_to.get(stream_of(key) or "", -1))
         link = connection.link if connection is not None else None
-        doubt = stream_doubt(link, "", exchange, feed.silence or feed.bound or 5.0)
-        if not doubt and feed.bound is not None and (age is None or age > feed.bound):
+        doubt = stream_doubt(link, "", exchange, feed.stream_timeout or max_age or 5.0)
+        event = series_state.event
+        if not doubt and max_age is not None and (not event or exchange - event / 1000.0 > max_age):
             doubt = "no recent event"
-    elif (series := store.candles(key)) is not None and key.kind in CANDLES:
-        standing = series.standing(int(exchange * 1000))
-        doubt = stream_doubt(standing.link, standing.suspected, exchange, feed.silence or 0.0) or standing.doubt
-    elif key.kind is Kind.DEPTH:
-        depth = store.depths[key.symbol].standing()
-        doubt = depth.suspected or depth.doubt or stream_doubt(depth.link, "", exchange, feed.silence or 0.0)
-    elif key.kind is Kind.BOOK:
-        book = store.books[key.symbol].standing()
-        doubt = stream_doubt(book.link, book.suspected, exchange, feed.silence or 0.0)
     else:
-        ring = store.trades[key.symbol].standing()
-        doubt = stream_doubt(ring.link, ring.suspected, exchange, feed.silence or 0.0)
-        if not doubt and not engine.upkeep.ready(key):
-            doubt = f"the newest {ring.rows} are here, older ones are to come"
+        doubt = stream_doubt(series_state.link, series_state.suspected, exchange, feed.stream_timeout)
+        doubt = doubt or series_state.doubt
+        if not doubt and series is not None and series.lacks_older():
+            doubt = series.unsettled(0)
     if not doubt:
         return FeedState.LIVE, ""
-    begun = state.live_once or engine.upkeep.left_to_rest(key, now)
+    begun = state.live_once or engine.reconciler.left_to_rest(key, now)
     return (FeedState.DEGRADED if begun else FeedState.WARMING_UP), doubt
-
-
-def _stream(key: Key) -> str:
-    return stream_of(key) or ""
-
-
-def event_of(store: MarketStore, key: Key) -> int:
-    """Exchange time (ms) of a series' newest event or answer, 0 before the first."""
-    if key.kind in CANDLES:
-        series = store.candles(key)
-        return series.standing(0).event if series is not None else 0
-    if key.kind is Kind.BOOK:
-        book = store.books.get(key.symbol)
-        return book.standing().event if book is not None else 0
-    if key.kind is Kind.DEPTH:
-        depth = store.depths.get(key.symbol)
-        return depth.standing().event if depth is not None else 0
-    if key.kind is Kind.TRADES:
-        ring = store.trades.get(key.symbol)
-        return ring.standing().event if ring is not None else 0
-    if key.kind is Kind.OPEN_INTEREST:
-        rows = store.open_interest.get((key.symbol, key.interval))
-        return rows.asked() if rows is not None else 0
-    if key.kind is Kind.MARK:
-        return store.marks.event()
-    if key.kind is Kind.SPOT:
-        held = store.spot.get()
-        return held.as_of if held is not None else 0
-    return {
-        Kind.TICKERS: store.tickers.event,
-        Kind.QUOTES: store.quotes.event,
-        Kind.CONTRACTS: store.contracts.event,
-        Kind.LIQUIDATIONS: store.liquidations.event,
-    }[key.kind]
 
 
 def last_updates(store: MarketStore) -> dict[str, float]:
@@ -247,28 +212,26 @@ def last_updates(store: MarketStore) -> dict[str, float]:
         if event:
             updates[name] = event / 1000.0
 
-    for (symbol, interval), series in store.klines.items():
-        note(f"{symbol}_klines_{interval}", series.standing(0).event)
-    for (symbol, _), rows in store.open_interest.items():
-        name = f"{symbol}_oi"
-        updates[name] = max(updates.get(name, 0.0), rows.asked() / 1000.0)
+    for key, series in store.series.items():
+        if not key.symbol:
+            continue
+        event = series.state(0).event
+        if key.kind is Kind.OPEN_INTEREST:
+            # One name for all periods: the newest counts.
+            name = f"{key.symbol}_oi"
+            note(name, max(event, round(updates.get(name, 0.0) * 1000)))
+            continue
+        parts = (key.symbol, *key.kind.value.split(), key.interval)
+        note("_".join(part for part in parts if part), event)
+        if key.kind is Kind.TRADES:
+            note(f"{key.symbol}_liquidation", event)
     marks = store.marks.everything()
     spot = store.spot.get()
-    for (symbol, interval), series in store.spot_klines.items():
-        note(f"{symbol}_spot_klines_{interval}", series.standing(0).event)
-    for symbol, depth in store.depths.items():
-        note(f"{symbol}_depth", depth.standing().event)
     for symbol in store.symbols:
-        book = store.books.get(symbol)
-        note(f"{symbol}_orderbook", book.standing().event if book is not None else 0)
         mark = marks.get(symbol)
         if mark is not None:
             note(f"{symbol}_mark", mark.time)
             note(f"{symbol}_funding", mark.time)
         if spot is not None and symbol in spot.value:
             note(f"{symbol}_spot", spot.as_of)
-    for symbol, ring in store.trades.items():
-        event = ring.standing().event
-        note(f"{symbol}_trades", event)
-        note(f"{symbol}_liquidation", event)
-    return {name: moment for name, moment in updates.items() if moment}
+    return updates

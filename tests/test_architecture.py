@@ -17,14 +17,16 @@ APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and the stress test."""
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "results", "config", "clock", "forks", "numeric"}),
-    frozenset({"venue", "feeds", "logs", "reentry"}),
+    frozenset({"venue", "logs", "reentry", "arguments"}),
+    frozenset({"feeds"}),
     frozenset({"store"}),
     frozenset({"engine", "transport"}),
     frozenset({"runtime"}),
     frozenset({"reads"}),
+    frozenset({"queries"}),
     frozenset({"rest_shaped", "shapes", "status", "tables"}),
     frozenset({"lifecycle"}),
-    frozenset({"following", "stats"}),
+    frozenset({"watchlist", "stats"}),
     frozenset({"manager"}),
     frozenset({"shared"}),
     frozenset({""}),

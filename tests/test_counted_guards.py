@@ -15,6 +15,7 @@ from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.series import Asked
 from ats_sync.venue.klines import kline_texts, string_rows
 
 from .venue import samples
@@ -67,13 +68,13 @@ def store() -> MarketStore:
     made = MarketStore(Config(max_trades=100), now=lambda: 0.0)
     made.follow(keys_of(SYMBOLS, ("1m",), ("1h",)))
     for symbol in SYMBOLS:
-        warm(made.klines[symbol, "1m"])
+        warm(made.klines(symbol, "1m"))
     return made
 
 
 def warm(series: KlineSeries, rows: int = 400) -> None:
     texts = [samples.row_text(samples.row(MIDNIGHT + (i - rows) * MINUTE)) for i in range(rows + 1)]
-    series.merge_rest(texts, MIDNIGHT + 1_000, rows + 1)
+    series.replace(texts, Asked(MIDNIGHT + 1_000, rows + 1))
 
 
 def traffic(rounds: int, first: int = 0) -> Iterator[list[bytes]]:
@@ -96,16 +97,16 @@ def test_what_is_superseded_is_never_decoded(store: MarketStore, decodes: Decode
     assert store.dropped() == {}
     assert LINK.frames >= count
     assert decodes.count == 0
-    store.books["BTCUSDT"].read()
+    store.book("BTCUSDT").read()
     assert decodes.count == 1, "one book was read, so one was decoded"
-    store.books["BTCUSDT"].read()
+    store.book("BTCUSDT").read()
     assert decodes.count == 1, "and only once"
 
 
 def test_what_is_read_again_is_not_decoded_again(store: MarketStore, decodes: Decodes) -> None:
     for frames in list(traffic(50)):
         store.ingest(frames, LINK)
-    series, ring = store.klines["BTCUSDT", "1m"], store.trades["BTCUSDT"]
+    series, ring = store.klines("BTCUSDT", "1m"), store.trades("BTCUSDT")
 
     def read_all() -> None:
         series.rows(300, MIDNIGHT + 1_000, exact=False)
@@ -125,7 +126,7 @@ def test_what_is_read_again_is_not_decoded_again(store: MarketStore, decodes: De
 
 
 def test_a_frame_takes_one_lock(store: MarketStore) -> None:
-    series: list[Any] = [store.klines["BTCUSDT", "1m"], store.books["BTCUSDT"], store.trades["BTCUSDT"]]
+    series: list[Any] = [store.klines("BTCUSDT", "1m"), store.book("BTCUSDT"), store.trades("BTCUSDT")]
     for frames in traffic(2):
         store.ingest(frames, LINK)
     locks = []
@@ -141,7 +142,7 @@ def test_a_frame_takes_one_lock(store: MarketStore) -> None:
 def test_a_read_of_candles_takes_one_lock(exact: bool) -> None:
     series: Any = KlineSeries("BTCUSDT", "1m", 500)
     warm(series)
-    series.ingest(samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT + 500), LINK)
+    series.apply(samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT + 500), LINK)
     series.rows(300, MIDNIGHT + 1_000, exact=exact)
     series._lock = CountingLock(series._lock)
     standing, cut = series.look(300, MIDNIGHT + 1_000, exact=exact)
@@ -152,7 +153,7 @@ def test_a_read_of_candles_takes_one_lock(exact: bool) -> None:
 
 def test_a_read_of_a_book_takes_one_lock() -> None:
     series: Any = BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(1), LINK)
+    series.apply(samples.book_frame(1), LINK)
     series.read()
     series._lock = CountingLock(series._lock)
     _, newest = series.look()
@@ -181,7 +182,7 @@ def test_a_hundred_thousand_frames_leave_no_more_behind_than_a_few(store: Market
     send(1_000_500, batches)
     gc.collect()
     assert store.dropped() == {}
-    assert store.trades["BTCUSDT"].last_id() == 1_000_500 + batches - 1
+    assert store.trades("BTCUSDT").last_id() == 1_000_500 + batches - 1
     assert sys.getallocatedblocks() - before < 500
     assert len(gc.get_objects()) - objects < 100
 

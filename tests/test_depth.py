@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from ats_sync import DataManager, RequestRejected, StaleDataError
-from ats_sync.engine.depths import enough
 from ats_sync.simulator import SimulatedExchange
 from ats_sync.status import FeedState
 
@@ -58,7 +57,7 @@ def warm(dm: DataManager, symbol: str, limit: int) -> None:
     def settled() -> bool:
         before = reads(dm)
         dm.get_orderbook(symbol, limit)
-        return reads(dm) == before and is_live(dm, symbol) and enough(dm._life.store.depths[symbol])
+        return reads(dm) == before and is_live(dm, symbol) and dm._life.store.depth(symbol).has_enough()
 
     until(settled, PATIENCE, f"{limit} levels of {symbol} in memory")
 

@@ -224,7 +224,7 @@ class TestOneVerbOneMeaning:
     def test_streams_that_are_refused_leave_rest_to_serve(
         self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr("ats_sync.engine.upkeep.STREAMS_MISSED_FOR", 6.0)
+        monkeypatch.setattr("ats_sync.engine.reconciler.STREAMS_MISSED_FOR", 6.0)
         exchange.refuse(what="streams")
         try:
             with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm:

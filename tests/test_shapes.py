@@ -1,35 +1,22 @@
 from __future__ import annotations
 
-import pytest
-
-from ats_sync import StaleDataError
+from ats_sync.queries import ShownBook
 from ats_sync.shapes import (
     shape_book,
     shape_funding,
     shape_liquidations,
     shape_open_interest,
     shape_trades,
-    shaped,
 )
+from ats_sync.store.book import float_levels
 from ats_sync.venue.books import Book
 from ats_sync.venue.trades import Trade
 from ats_sync.venue.values import Liquidation, Mark
 
 
-def test_stale_data_is_shaped_as_fresh_data_is() -> None:
-    assert shaped(float, lambda: "1.5") == 1.5
-
-    def stale() -> str:
-        raise StaleDataError("old", age=9.0, bound=1.0, data="2.5")
-
-    with pytest.raises(StaleDataError) as caught:
-        shaped(float, stale)
-    assert caught.value.data == 2.5
-
-
 def test_a_book_has_at_most_the_levels_asked_for() -> None:
     book = Book(7, 1_000, 999, [["3.5", "1"], ["3.4", "2"], ["3.3", "3"]], [["3.6", "4", []]])
-    assert shape_book(None, book, 2) == {
+    assert shape_book(ShownBook(book, float_levels(book.bids), float_levels(book.asks)), 2) == {
         "bids": [[3.5, 1.0], [3.4, 2.0]],
         "asks": [[3.6, 4.0]],
         "timestamp": 1_000,

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from ..clock import Clock
@@ -239,7 +240,7 @@ class Recorder:
 
         self._tell_failures(work)
 
-    def _ask(self, request: Request) -> tuple[str, bytes]:
+    def _ask(self, request: Request[Any]) -> tuple[str, bytes]:
         """One request inside the budget: its line and its body."""
         config, clock, budget = self._config, self._clock, self._budget
         while (free := budget.free_at(request, Cause.READ, clock.now())) > clock.now():
@@ -291,11 +292,11 @@ def _stream_urls(config: Config, symbols: Sequence[str], streams: Sequence[str])
     return urls
 
 
-def _requests(symbols: Sequence[str], streams: Sequence[str]) -> list[Request]:
+def _requests(symbols: Sequence[str], streams: Sequence[str]) -> list[Request[Any]]:
     """What a program that follows these streams would ask at its start."""
     intervals = [kind.partition("_")[2] for kind in streams if kind.startswith("kline_")]
     books = any(_PUBLIC.fullmatch(kind) for kind in streams)
-    found = [endpoints.time(), endpoints.spot_price()]
+    found: list[Request[Any]] = [endpoints.time(), endpoints.spot_price()]
     for symbol in symbols:
         found += [endpoints.klines(symbol, interval, KLINES) for interval in intervals]
         found += [endpoints.depth(symbol, DEPTH)] if books else []

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import bisect
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..config import Config
 from ..feeds import Cause
@@ -186,7 +186,7 @@ class Budget(Guarded):
         self._candles = self._lacking = 0
         self.most_used = dict.fromkeys(Bucket, 0)
 
-    def free_at(self, request: Request, cause: Cause, now: float) -> float:
+    def free_at(self, request: Request[Any], cause: Cause, now: float) -> float:
         """Return when (steady) ``request`` may be sent at the earliest, ``now`` if at once."""
         assert self.guarded()
         share = self.share if cause in _UNRESERVED else self.share - self.reserve
@@ -201,7 +201,7 @@ class Budget(Guarded):
         assert self.guarded()
         self._candles, self._lacking = count, lacking
 
-    def _kept(self, request: Request, cause: Cause, window: Window) -> int:
+    def _kept(self, request: Request[Any], cause: Cause, window: Window) -> int:
         """Return the weight that a request must leave for the repair of candles; at most half of our share."""
         if request.bucket is not Bucket.FUTURES:
             return 0
@@ -214,12 +214,12 @@ class Budget(Guarded):
             kept = self._candles if tier in _LEAVING_ROOM else 0
         return min(kept, allowed // 2)
 
-    def better_tier(self, request: Request, cause: Cause, other: Cause) -> bool:
+    def better_tier(self, request: Request[Any], cause: Cause, other: Cause) -> bool:
         """Return whether ``request`` may use more of the limit for ``cause`` than for ``other``."""
         return _TIERS.index(self.tier(request, cause)) < _TIERS.index(self.tier(request, other))
 
     @staticmethod
-    def tier(request: Request, cause: Cause) -> Tier:
+    def tier(request: Request[Any], cause: Cause) -> Tier:
         """Return the tier of a request."""
         if cause is Cause.READ:
             return Tier.READ
@@ -231,7 +231,7 @@ class Budget(Guarded):
             return Tier.PATIENT
         return Tier.FIRST if cause in _UNRESERVED else Tier.USUAL
 
-    def spend(self, request: Request, at: Moment, cause: Cause) -> None:
+    def spend(self, request: Request[Any], at: Moment, cause: Cause) -> None:
         """Count a request as sent."""
         assert self.guarded()
         window = self.windows[request.bucket]
@@ -246,13 +246,13 @@ class Budget(Guarded):
         window = self.windows[bucket]
         return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
 
-    def ended(self, request: Request, at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
+    def ended(self, request: Request[Any], at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
         """A request has ended; ``unsent``: it never reached the exchange and costs nothing; ``lost``: it had no answer
         and may still arrive."""
         assert self.guarded()
         self.windows[request.bucket].ended(at, request.weight, unsent=unsent, lost=lost)
 
-    def answered(self, request: Request, used: int | None, at: Moment, sent_at: float) -> None:
+    def answered(self, request: Request[Any], used: int | None, at: Moment, sent_at: float) -> None:
         """Note the answer to a request sent at ``sent_at`` (steady), with the used weight that it reports."""
         assert self.guarded()
         weighed = request.bucket in (Bucket.FUTURES, Bucket.SPOT)

@@ -254,7 +254,7 @@ class Dispatcher:
         closed = NotRunning("the manager was closed while this was waiting")
         return [reader for job in self.queue.clear() for reader in _settled(job, None, closed)]
 
-    def _too_late(self, request: Request, free: float, at: Moment) -> RateLimited:
+    def _too_late(self, request: Request[Any], free: float, at: Moment) -> RateLimited:
         """Return the error for a request that may be sent only at ``free`` (steady), after its deadline."""
         host = request.host
         why = (

@@ -1,4 +1,4 @@
-"""The engine: connections and upkeep under one roof, driven by events and time."""
+"""The engine: connections and the reconciler under one roof, driven by events and time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from ..config import Config
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, RateLimited, RequestRejected
-from ..feeds import FEEDS, Key, Kind
+from ..feeds import FEEDS, Key, Kind, route_of, stream_of
+from ..store.events import StoreEvent
 from ..store.link import Link
-from ..store.market import MarketStore, route_of, stream_of
-from ..store.notices import Notice
+from ..store.market import MarketStore
 from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM, UNKNOWN_SYMBOL, Host
 from .connection import Action, Connection, Progress
 from .connections import Connections
@@ -26,8 +26,8 @@ from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
 from .obstacles import Obstacles
 from .quality import QualityMeter
+from .reconciler import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Reconciler
 from .remedies import Remedy
-from .upkeep import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ SHARED = (
     Key(Kind.CLOCK),
 )
 """What is followed once for all symbols."""
-WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES), Key(Kind.CONTRACTS))
+TICKERS, CONTRACTS = Key(Kind.TICKERS), Key(Kind.CONTRACTS)
+WITNESSES = (TICKERS, Key(Kind.QUOTES), CONTRACTS)
 """What is followed besides where there are streams: to find the dead ones by, and to learn of listings at once."""
 STEADY_STREAMS = {MARK_PRICES_STREAM: 4.0, TICKERS_STREAM: 4.0, BOOK_TICKERS_STREAM: 11.0}
 """Streams that come whatever is traded, and how long (seconds) nothing at all may come beside them."""
@@ -65,7 +66,7 @@ class Engine(Guarded):
         self.streams = streams
         self.store = store
         self.connections = Connections(config, rng)
-        self.upkeep = Upkeep(config, store, rng, streams=streams)
+        self.reconciler = Reconciler(store, rng, streams=streams)
         self.quality = QualityMeter(store)
         self._frames_seen: dict[Link, tuple[int, float]] = {}
         self._lateness = Lateness()
@@ -81,9 +82,9 @@ class Engine(Guarded):
     def follow(self, keys: Iterable[Key], at: Moment) -> None:
         """Keep these series from now on."""
         keys = list(keys)
-        self.upkeep.follow(keys, at)
+        self.reconciler.follow(keys, at)
         if self.streams:
-            self.connections.paused = self.upkeep.waits_for_clock()
+            self.connections.paused = self.reconciler.waits_for_clock()
             names = []
             for key in keys:
                 name = stream_of(key)
@@ -96,7 +97,7 @@ class Engine(Guarded):
     def unfollow(self, keys: Iterable[Key], at: Moment) -> None:
         """Keep these series no longer."""
         keys = list(keys)
-        self.upkeep.unfollow(keys)
+        self.reconciler.unfollow(keys)
         self.listings.forget({key.symbol for key in keys})
         names = [name for key in keys if (name := stream_of(key)) is not None]
         for name in names:
@@ -111,17 +112,17 @@ class Engine(Guarded):
         if found.ask is not None:
             self._ask_for_listings(found.ask, at)
         for symbol in found.woken:
-            self.upkeep.wake(symbol, at)
+            self.reconciler.wake(symbol, at)
         if not found.gone and not found.back and not found.renewed:
             return
         kept = {symbol: why for symbol, why in store.delisted.items() if symbol not in found.back}
         store.delisted = {**kept, **dict.fromkeys(found.gone, "it no longer trades on the exchange; unwatch it")}
-        for key in list(self.upkeep.states):
+        for key in list(self.reconciler.states):
             name = stream_of(key) if self.streams else None
-            if key.kind is Kind.SPOT_KLINES:
+            if FEEDS[key.kind].spot:
                 continue
             if key.symbol in found.gone:
-                self.upkeep.bury(key, "it no longer trades on the exchange")
+                self.reconciler.bury(key, "it no longer trades on the exchange")
                 if name is not None:
                     self.connections.unsubscribe([name], at)
         # What comes back may be another contract, even where nothing tells so.
@@ -129,12 +130,12 @@ class Engine(Guarded):
 
     def _begin_again(self, symbols: set[str], at: Moment) -> None:
         """Follow these symbols as if they were followed for the first time: each is a new contract."""
-        keys = [key for key in self.upkeep.states if key.symbol in symbols and key.kind is not Kind.SPOT_KLINES]
+        keys = [key for key in self.reconciler.states if key.symbol in symbols and not FEEDS[key.kind].spot]
         if not keys:
             return
         log.info("%s: listed again; all that was known is forgotten", ", ".join(sorted(symbols)))
         self.store.renew(keys, at.exchange)
-        self.upkeep.renew(keys, at)
+        self.reconciler.renew(keys, at)
         self.quality.forget(symbols)
         for key in keys if self.streams else ():
             name = stream_of(key)
@@ -143,8 +144,8 @@ class Engine(Guarded):
 
     def _ask_for_listings(self, pause: float, at: Moment) -> None:
         if pause <= AT_ONCE:
-            self.upkeep.again(LISTINGS, at, pause)
-        self.upkeep.later(LISTINGS, at, pause)
+            self.reconciler.again(LISTINGS, at, pause)
+        self.reconciler.later(LISTINGS, at, pause)
 
     def _contracts_acknowledged(self, at: Moment) -> None:
         """Events may have been missed while there was no subscription."""
@@ -169,13 +170,14 @@ class Engine(Guarded):
         self.connections.replied(connection, message, at)
         self._spread(at)
 
-    def noticed(self, notices: Iterable[Notice], at: Moment) -> None:
-        self.upkeep.noticed(notices, at)
+    def noticed(self, events: Iterable[StoreEvent], at: Moment) -> None:
+        """Series of the store have changed in a way that matters."""
+        self.reconciler.changed(events, at)
         self._spread(at)
 
     def fetched(self, fetch: Fetch, error: AtsSyncError | None, at: Moment) -> None:
-        self.upkeep.fetched(fetch, error, at)
-        if fetch.key in self.upkeep.states:
+        self.reconciler.fetched(fetch, error, at)
+        if fetch.key in self.reconciler.states:
             self._note_obstacle(fetch.request.host, error)
         if isinstance(error, ConnectionFailed):
             self._network_failed = True
@@ -187,10 +189,10 @@ class Engine(Guarded):
                 self.connections.network_recovered(at)
             if fetch.key == CLOCK:
                 self._lateness.clock_confirmed(at)
-            elif fetch.key.kind is Kind.LISTINGS:
+            elif fetch.key == LISTINGS:
                 self._compare_listings(self.listings.answered(at), at)
-            elif fetch.key.kind is Kind.TICKERS and self._listings_differ(self.store.tickers.listed):
-                self.upkeep.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
+            elif fetch.key == TICKERS and self._listings_differ(self.store.tickers.listed):
+                self.reconciler.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
         self._spread(at)
 
     def _note_obstacle(self, host: Host, error: AtsSyncError | None) -> None:
@@ -201,13 +203,13 @@ class Engine(Guarded):
 
     def _refused(self, key: Key, at: Moment) -> None:
         """The exchange does not know a symbol: one refusal is a reason to ask, not a burial."""
-        if key.kind is not Kind.SPOT_KLINES and key.symbol in self._expected():
+        if not FEEDS[key.kind].spot and key.symbol in self._expected():
             self.listings.refused(key.symbol, at)
             self._ask_for_listings(AT_ONCE, at)
 
     def _listings_differ(self, seen: frozenset[str]) -> bool:
         """Whether a symbol that is followed has left the exchange, or one that is not in the listings trades there."""
-        listings = self.store.listings.get("info")
+        listings = self.store.listings.get()
         return not seen >= self._expected() or (listings is not None and not seen <= listings.value.listed)
 
     def _expected(self) -> frozenset[str]:
@@ -240,7 +242,7 @@ class Engine(Guarded):
             if link.frames > frames:
                 frames, since = link.frames, at.steady
                 if self._lateness.lag(link, at):
-                    self.upkeep.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+                    self.reconciler.again(CLOCK, at, CLOCK_AGAIN_AFTER)
                 if reason := self._lateness.judge(link, at):
                     self.connections.give_up(connection.number, reason, at)
                     continue
@@ -260,8 +262,8 @@ class Engine(Guarded):
 
     def _mend(self, at: Moment) -> None:
         """Carry the remedies for dead streams over to the connections."""
-        remedies = self.upkeep.remedies.wanted[:]
-        self.upkeep.remedies.wanted.clear()
+        remedies = self.reconciler.remedies.wanted[:]
+        self.reconciler.remedies.wanted.clear()
         by_connection: dict[int, list[tuple[str, Remedy]]] = {}
         for key, remedy in remedies:
             name = stream_of(key)
@@ -283,37 +285,39 @@ class Engine(Guarded):
     def take(self) -> list[Action | Submit]:
         """What is to be done, in order; each action once."""
         assert self.guarded()
-        actions: list[Action | Submit] = [*self.connections.actions, *map(Submit, self.upkeep.fetches)]
+        actions: list[Action | Submit] = [*self.connections.actions, *map(Submit, self.reconciler.fetches)]
         self.connections.actions.clear()
-        self.upkeep.fetches.clear()
+        self.reconciler.fetches.clear()
         return actions
 
     def next_due(self, at: Moment) -> float:
         """When (steady) :meth:`tick` is to be called at the latest."""
         assert self.guarded()
-        moments = [self.connections.next_due(at.steady), self.upkeep.next_due(at)]
+        moments = [self.connections.next_due(at.steady), self.reconciler.next_due(at)]
         if self.streams:
             moments.append(self.listings.due())
         return min([self.quality.due(), self.demand.due(), *(moment for moment in moments if moment is not None)])
 
     def missing(self, at: Moment) -> list[Key]:
         """What ``start()`` still waits for; before anything is followed, everything."""
-        return [key for key in self.upkeep.states if FEEDS[key.kind].awaited and self.awaits(key, at)]
+        return [key for key in self.reconciler.states if FEEDS[key.kind].gates_start and self.awaits(key, at)]
 
     def awaits(self, key: Key, at: Moment) -> bool:
         """Whether ``start()`` still waits for a series: it is not ready, its symbol trades, and its stream may soon
         come."""
         assert self.guarded()
-        state = self.upkeep.states.get(key)
-        if state is None or self.upkeep.ready(key) or key.symbol in self.listings.pending:
+        state = self.reconciler.states.get(key)
+        if state is None or self.reconciler.ready(key) or key.symbol in self.listings.pending:
             return False
-        return not (state.known and self.refusal(key)) and not self.upkeep.left_to_rest(key, at.steady)
+        return not (state.known and self.refusal(key)) and not self.reconciler.left_to_rest(key, at.steady)
 
     def without_stream(self, at: Moment) -> tuple[list[Key], AtsSyncError | None]:
         """What ``start()`` has left to REST for want of its stream, and what stands in the way of the first."""
         assert self.guarded()
-        upkeep = self.upkeep
-        keys = [key for key in upkeep.states if FEEDS[key.kind].awaited and upkeep.left_to_rest(key, at.steady)]
+        reconciler = self.reconciler
+        keys = [
+            key for key in reconciler.states if FEEDS[key.kind].gates_start and reconciler.left_to_rest(key, at.steady)
+        ]
         return keys, self.obstacles.present(route_of(keys[0])) if keys else None
 
     def refusal(self, key: Key) -> str:
@@ -324,25 +328,25 @@ class Engine(Guarded):
     def _spread(self, at: Moment) -> None:
         """Pass on what one part found out to the other."""
         assert self.guarded()
-        connections, upkeep = self.connections, self.upkeep
-        if connections.paused and not upkeep.waits_for_clock():
+        connections, reconciler = self.connections, self.reconciler
+        if connections.paused and not reconciler.waits_for_clock():
             connections.paused = False
             connections.tick(at)
         for name, link in connections.moved:
             key = self._by_stream.get(name)
             if key is not None:
-                upkeep.moved(key, link, at)
+                reconciler.moved(key, link, at)
         connections.moved.clear()
         for link in connections.gone:
-            upkeep.lost(link, at)
+            reconciler.lost(link, at)
         connections.gone.clear()
         for name, link in connections.live:
             key = self._by_stream.get(name)
             if key is not None:
-                upkeep.acknowledged(key, link, at)
-                if key.kind is Kind.CONTRACTS:
+                reconciler.acknowledged(key, link, at)
+                if key == CONTRACTS:
                     self._contracts_acknowledged(at)
         connections.live.clear()
-        upkeep.tick(at)
-        if upkeep.remedies.wanted:
+        reconciler.tick(at)
+        if reconciler.remedies.wanted:
             self._mend(at)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AtsSyncError
+from ..store.events import StoreEvent
 from ..store.link import Link
-from ..store.notices import Notice
 from .jobs import Fetch
 
 MAX_REPLIES = 10_000
@@ -45,7 +45,7 @@ class Replied:
 class Noticed:
     """A store found something missing."""
 
-    notice: Notice
+    notice: StoreEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,8 @@ class Fetch:
     """A request that a series needs."""
 
     key: Key
-    request: Request
+    request: Request[Any]
     cause: Cause
-    limit: int = 0
-    """The most rows of the answer."""
     link: Link | None = None
     """The connection that delivered the stream before the request was made, if any."""
     epoch: int = 0
@@ -36,14 +34,9 @@ class Fetch:
     """Among fetches of one cause the smaller is sent first."""
 
     @property
-    def identity(self) -> tuple[Key, Request]:
+    def identity(self) -> tuple[Key, Request[Any]]:
         """Return what is equal for fetches that one answer serves."""
         return self.key, self.request
-
-    @property
-    def from_id(self) -> int | None:
-        """Return the first trade id of the request, None if it has none."""
-        return next((int(value) for name, value in self.request.params if name == "fromId"), None)
 
 
 @dataclass(eq=False, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..store.klines import KlineSeries
 from ..store.market import MarketStore
 from ..store.values import Dated
 from ..venue.envelope import scan_event_time
@@ -95,7 +96,7 @@ class Listings:
         """Judge the newest answer of exchangeInfo."""
         found = Findings()
         store = self._store
-        info = store.listings.get("info")
+        info = store.listings.get()
         if info is None:
             return found
         followed = store.symbols
@@ -151,14 +152,14 @@ class Listings:
     def _silent_for(self, suspect: _Suspect, as_of: int, confirm_after: float) -> bool:
         """Whether it has been silent for long enough: where no marks came in, that nothing is heard says little."""
         enough = suspect.since + int(confirm_after * 900.0)
-        if self._store.marks.event() < enough - MARKS_WITHIN:
+        if self._store.marks.event < enough - MARKS_WITHIN:
             enough = suspect.since + int(CONFIRM_MASS_AFTER * 900.0)
         return as_of >= enough
 
     def _agreed(self, symbol: str, at: Moment) -> bool:
         """Whether a second source says too that it is gone."""
         event = self._store.contracts.get(symbol)
-        info = self._store.listings.get("info")
+        info = self._store.listings.get()
         if event is not None and info is not None and info.value.phase(symbol) is Phase.GONE:
             return self._store.event_phase(symbol) is Phase.GONE
         return at.steady - self._refused.get(symbol, -WITNESS_FOR) < WITNESS_FOR
@@ -169,10 +170,10 @@ class Listings:
         after = suspect.since + SAME_INSTANT
         if store.tickers.traded.get(symbol, 0) > after:
             return True
-        ring = store.trades.get(symbol)
+        ring = store.trades(symbol)
         if ring is not None and ring.last_heard()[1] > after:
             return True
-        if any(series.last_heard()[1] > after for (name, _), series in store.klines.items() if name == symbol):
+        if any(series.last_heard()[1] > after for series in store.of_symbol(symbol, KlineSeries)):
             return True
         quote = store.quotes.get(symbol)
         if quote is not None and _time_of(quote[1]) > after:
@@ -221,7 +222,7 @@ class Listings:
 
     def _look_at_tickers(self, found: Findings, at: Moment) -> None:
         store = self._store
-        info = store.listings.get("info")
+        info = store.listings.get()
         if info is None:
             return
         traded = store.tickers.traded

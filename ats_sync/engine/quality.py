@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..store.market import MarketStore
-from .freshness import stream_doubt
+from ..store.series import Counts
 from .moment import Moment
 
 WINDOW = 300.0
@@ -48,11 +48,7 @@ class Sample(NamedTuple):
     """Totals of one symbol at a moment; ``live`` and ``drifted`` hold for the moment itself."""
 
     at: float
-    received: int
-    lost: int
-    out_of_order: int
-    audited: int
-    mismatched: int
+    counts: Counts
     live: bool
     drifted: bool
 
@@ -90,16 +86,17 @@ class QualityMeter:
         now = self._take(at, only=symbol)[symbol]
         samples = [*self._samples.get(symbol, ()), now]
         first = samples[0]
-        received = now.received - first.received
-        lost = now.lost - first.lost
-        audited = now.audited - first.audited
+        begun, ended = first.counts, now.counts
+        received = ended.received - begun.received
+        lost = ended.lost - begun.lost
+        audited = ended.audited - begun.audited
         missing = max(
             lost / (received + lost) if lost else 0.0,
             sum(not sample.live for sample in samples) / len(samples),
         )
-        out_of_order = (now.out_of_order - first.out_of_order) / received if received else 0.0
+        out_of_order = (ended.out_of_order - begun.out_of_order) / received if received else 0.0
         drift = sum(sample.drifted for sample in samples) / len(samples)
-        mismatch = (now.mismatched - first.mismatched) / audited if audited else 0.0
+        mismatch = (ended.mismatches - begun.mismatches) / audited if audited else 0.0
         parts = {
             "missing": min(1.0, missing),
             "out_of_order": min(1.0, out_of_order),
@@ -111,43 +108,23 @@ class QualityMeter:
 
     def _take(self, at: Moment, only: str | None = None) -> dict[str, Sample]:
         store, exchange = self._store, at.exchange / 1000.0
-        samples: dict[str, Sample] = {}
-        for symbol in store.symbols if only is None else store.symbols & {only}:
-            book, ring = store.books.get(symbol), store.trades.get(symbol)
-            standing = book.standing() if book is not None else None
-            link = standing.link if standing is not None else None
-            samples[symbol] = Sample(
-                at.steady,
-                (book.received if book is not None else 0) + (ring.received if ring is not None else 0),
-                ring.missed if ring is not None else 0,
-                (book.out_of_order if book is not None else 0) + (ring.out_of_order if ring is not None else 0),
-                0,
-                0,
-                live=standing is None or not stream_doubt(link, standing.suspected, exchange, DRIFT),
-                drifted=not at.proven or (link is not None and link.age(exchange) > DRIFT),
+        wanted = store.symbols if only is None else store.symbols & {only}
+        totals = {symbol: [0] * len(Counts._fields) for symbol in wanted}
+        down: set[str] = set()
+        drifted: set[str] = set()
+        for key, series in store.series.items():
+            total = totals.get(key.symbol)
+            if total is None or series.feed.spot:
+                continue
+            for index, count in enumerate(series.counts()):
+                total[index] += count
+            if series.feed.own_stream and series.is_down(exchange):
+                down.add(key.symbol)
+            if series.link is not None and series.link.age(exchange) > DRIFT:
+                drifted.add(key.symbol)
+        return {
+            symbol: Sample(
+                at.steady, Counts(*total), live=symbol not in down, drifted=not at.proven or symbol in drifted
             )
-        for symbol, depth in store.depths.items():
-            so_far = samples.get(symbol)
-            if so_far is not None:
-                samples[symbol] = so_far._replace(
-                    received=so_far.received + depth.received,
-                    lost=so_far.lost + depth.holes,
-                    out_of_order=so_far.out_of_order + depth.out_of_order,
-                    audited=so_far.audited + depth.audited,
-                    mismatched=so_far.mismatched + depth.mismatches,
-                    # One that is only just being begun takes nothing from what was promised.
-                    live=so_far.live and (depth.live() or not depth.begun),
-                )
-        for (symbol, _), series in store.klines.items():
-            so_far = samples.get(symbol)
-            if so_far is not None:
-                link = series.link
-                samples[symbol] = so_far._replace(
-                    received=so_far.received + series.received,
-                    lost=so_far.lost + series.lost,
-                    out_of_order=so_far.out_of_order + series.out_of_order,
-                    audited=so_far.audited + series.audited,
-                    mismatched=so_far.mismatched + series.mismatches,
-                    live=so_far.live and link is not None and link.up and not series.suspected,
-                )
-        return samples
+            for symbol, total in totals.items()
+        }

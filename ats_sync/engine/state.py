@@ -26,7 +26,7 @@ class State:
     """Exchange time (ms) of its acknowledgement: what happens later is delivered."""
     unstreamed_since: float = 0.0
     """Since when (steady) it has no acknowledged subscription, where it has none."""
-    reached: int = -1
+    backfilled_to: int = -1
     """The oldest trade that the last backfill reached."""
     fetching: Fetch | None = None
     due: float | None = None
@@ -41,7 +41,12 @@ class State:
     """How often its stream was found dead in a row."""
     remedied: float = -math.inf
     """When it was last (steady)."""
-    heard_when_given_up: int = 0
+    frames_at_quarantine: int = 0
+
+    @property
+    def poll_cause(self) -> Cause:
+        """Why it is asked for again and again."""
+        return self.feed.poll.cause if self.feed.poll is not None else Cause.POLL
 
     @property
     def mending(self) -> Cause:

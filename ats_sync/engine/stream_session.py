@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..config import Config
+from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.notices import Notice
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from .heartbeat import Heartbeat
@@ -76,12 +76,12 @@ class StreamSession:
             sender.ping()
         return heartbeat.next_check(now)
 
-    def received(self, frames: list[bytes], pong: float | None) -> tuple[list[Notice], list[dict[str, Any]]]:
+    def received(self, frames: list[bytes], pong: float | None) -> tuple[list[StoreEvent], list[dict[str, Any]]]:
         """Merge received frames; ``pong`` is when (steady) the last pong arrived. Return the notices of the store and
         the replies to our messages."""
         clock, link = self._clock, self.link
         now = clock.now()
-        notices: list[Notice] = []
+        notices: list[StoreEvent] = []
         replies: list[dict[str, Any]] = []
         if frames:
             self._heartbeat.heard(now)

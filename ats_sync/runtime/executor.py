@@ -13,7 +13,6 @@ from ..engine.moment import moment
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
 from ..feeds import Kind
 from ..logs import RateLimitedLogger
-from ..store.absorb import absorb
 from ..store.market import MarketStore
 from ..transport.rest import Answer, RestClient
 from ..venue.responses import used_weight
@@ -94,15 +93,7 @@ class RequestExecutor:
             if dispatcher.closed:
                 # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
-        value = absorb(
-            self._store,
-            fetch.key,
-            answer.body,
-            asked=asked,
-            limit=fetch.limit,
-            link=fetch.link,
-            from_id=fetch.from_id,
-        )
+        value = self._store.merge(fetch.key, fetch.request, answer.body, asked, fetch.link)
         self._learn(send, value, answer)
         return value
 

@@ -20,9 +20,9 @@ from ..engine.turn import Action, take_turn
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import Key
 from ..logs import RateLimitedLogger
+from ..store.events import Change, StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.notices import Event, Notice
 from ..venue.endpoints import stream_url
 from .counters import Counters
 from .requests import RequestThreads
@@ -198,8 +198,8 @@ class Runtime:
     def stream_replied(self, number: int, message: dict[str, Any]) -> None:
         self._post(Replied(number, message))
 
-    def store_noticed(self, notices: list[Notice]) -> None:
-        gaps = [Noticed(notice) for notice in notices if notice.event is Event.GAP]
+    def store_noticed(self, notices: list[StoreEvent]) -> None:
+        gaps = [Noticed(notice) for notice in notices if notice.change is not Change.CLOSED]
         if gaps:
             self._post(*gaps)
         if len(gaps) < len(notices):
@@ -244,7 +244,7 @@ class Runtime:
             if now < self._count_due:
                 return actions, None
             self._count_due = now + COUNT_EVERY
-            return actions, engine.upkeep.candles()
+            return actions, engine.reconciler.candles()
 
         actions, candles = self.query(turn)
         if candles is not None:

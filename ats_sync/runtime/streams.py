@@ -10,9 +10,9 @@ from ..clock import Clock
 from ..config import Config
 from ..engine.stream_session import StreamSession
 from ..errors import AtsSyncError
+from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.notices import Notice
 from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
 
@@ -28,7 +28,7 @@ class StreamEvents(Protocol):
 
     def stream_replied(self, number: int, message: dict[str, Any]) -> None: ...
 
-    def store_noticed(self, notices: list[Notice]) -> None: ...
+    def store_noticed(self, notices: list[StoreEvent]) -> None: ...
 
 
 class StreamThread(threading.Thread):

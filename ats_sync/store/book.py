@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from ..feeds import Key, Kind
-from ..venue import scan
+from ..feeds import Cause, Key, Kind
+from ..venue import endpoints, scan
 from ..venue.books import Book, Level, partial_book
 from ..venue.diffs import scan_diff_time
+from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .link import Link
 from .order import counts_anew, shown_until
+from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
 
 STREAMED_LEVELS = 20
+DOWN_AFTER = 1.5
+"""A connection without a sign of life for so long (seconds) does not keep what a book promises."""
 
 FloatLevels = list[tuple[float, float]]
 
@@ -40,31 +43,20 @@ class FloatCache:
         return bids, asks
 
 
-class BookStanding(NamedTuple):
-    link: Link | None
-    """The connection that delivered the newest state, or on which the next one will be delivered."""
-    suspected: str
-    event: int
-    """Exchange time (ms) of the newest state, 0 where there is none."""
-
-
-class BookSeries:
+class BookSeries(Series):
     """The newest partial book of a symbol.
 
     Of two states the greater update id wins, unless the exchange counts again (:mod:`~ats_sync.store.order`). A frame
-    makes it live on its connection; after an answer of REST the engine decides, by :meth:`shown_until`.
+    makes it live on its connection, since it bears the whole book; after an answer of REST the engine decides, by
+    :meth:`shown_until`.
     """
 
     def __init__(self, symbol: str) -> None:
-        self.key = Key(Kind.BOOK, symbol)
-        self.suspected = ""
-        self.received = 0
+        super().__init__(Key(Kind.BOOK, symbol))
         self.newest_frame = -1
         """The update id of the newest frame."""
-        self.out_of_order = 0
-        self.undecodable = 0
-        self._lock = threading.Lock()  # guards everything below
-        self._link: Link | None = None
+        self._out_of_order = 0
+        self._lock = threading.Lock()  # guards the link, too, and everything below
         self._update_id = -1
         self._event = 0
         self._shown_until = 0
@@ -72,7 +64,7 @@ class BookSeries:
         self._book: Book | None = None
         self._floats = FloatCache()
 
-    def ingest(self, frame: bytes, link: Link) -> None:
+    def apply(self, frame: bytes, link: Link) -> None:
         """Take one partial-depth frame."""
         update_id, event = scan.scan_book(frame)
         with self._lock:
@@ -82,33 +74,36 @@ class BookSeries:
             self._update_id = self.newest_frame = update_id
             self._event = event
             self._frame = frame
-            if link.up or self._link is None:
-                self._link = link  # what a replaced connection still delivers takes nothing back
+            if link.up or self.link is None:
+                self.link = link  # what a replaced connection still delivers takes nothing back
             if self.suspected:
                 self.suspected = ""
 
     def _begins_anew(self, frame: bytes) -> bool:
         """Whether a frame with a lower update id belongs to a new count. The lock is held."""
         assert self._lock.locked()
-        self.out_of_order += 1
+        self._out_of_order += 1
         return counts_anew(scan_diff_time(frame), self._event)
 
-    def merge_rest(self, book: Book, *, asked: int) -> None:
-        """Take a REST answer that was asked for at exchange time ``asked`` (ms)."""
+    def replace(self, answer: Book, asked: Asked) -> None:
+        """Take a REST answer of at least as many levels as are streamed."""
+        if asked.rows < STREAMED_LEVELS:
+            return
+        book, at = answer, asked.at
         with self._lock:
-            if book.update_id >= self._update_id or self._is_newer(book, asked):
+            if book.update_id >= self._update_id or self._is_newer(book, at):
                 self._update_id = book.update_id
                 self._event = book.time
                 self._frame = None
                 self._book = book
-                self._shown_until = max(self._shown_until, shown_until(asked, book.time))
+                self._shown_until = max(self._shown_until, shown_until(at, book.time))
             elif book.transaction_time > self._event:
                 # A lower id of a later time: which of them is true shows in a moment, nothing is until then.
                 self.suspected = "its update ids contradict those of REST"
-                self._link = None
+                self.link = None
                 self._shown_until = 0
             else:
-                self._shown_until = max(self._shown_until, shown_until(asked))
+                self._shown_until = max(self._shown_until, shown_until(at))
 
     def _is_newer(self, book: Book, asked: int) -> bool:
         """Whether an answer with a lower update id belongs to a new count. The lock is held."""
@@ -118,34 +113,57 @@ class BookSeries:
             changed > self._event and counts_anew(shown_until(asked), self._event)
         )
 
-    def shown_until(self) -> int:
-        """The exchange time (ms) by which, as REST has shown, nothing had happened that is newer than what is held."""
-        return self._shown_until
+    # --- liveness and what it needs -------------------------------------------------------------
+
+    def patience(self, *, live_once: bool) -> float:
+        return FIRST_FRAME_WITHIN
+
+    def resume(self, link: Link, now: int) -> bool:
+        return self.link is link
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[Book]:
+        return endpoints.depth(self.key.symbol, STREAMED_LEVELS)
 
     def go_live(self, link: Link) -> None:
-        """Whatever changes from now on comes on ``link``, and nothing is missing before it."""
         with self._lock:
-            self._link = link
             self.suspected = ""
+            self.link = link
+
+    def shown_until(self, link: Link) -> int | None:
+        return None if self.link is link else self._shown_until
+
+    def hand_over(self, old: Link, new: Link) -> bool:
+        with self._lock:
+            if self.link is old:
+                self.link = new
+        return True
 
     def suspect(self, reason: str) -> None:
-        """Its stream seems to be dead: memory is not to be trusted until a frame comes or REST answers."""
         with self._lock:
             self.suspected = reason
-            self._link = None
+            self.link = None
+
+    def is_down(self, exchange: float) -> bool:
+        link = self.link
+        return bool(self.suspected) or link is None or not link.alive(exchange, DOWN_AFTER)
+
+    def counts(self) -> Counts:
+        return Counts(self.received, out_of_order=self._out_of_order)
+
+    # --- reading -------------------------------------------------------------------------------
 
     def update_id(self) -> int:
         """The newest state's update id, -1 where none is known."""
         return self._update_id
 
-    def standing(self) -> BookStanding:
+    def state(self, now: int) -> SeriesState:
         with self._lock:
-            return BookStanding(self._link, self.suspected, self._event)
+            return SeriesState(self.link, self.suspected, self._event)
 
-    def look(self) -> tuple[BookStanding, tuple[bytes | None, Book | None]]:
-        """:meth:`standing` and what :meth:`decoded` takes, at one and the same moment."""
+    def look(self) -> tuple[SeriesState, tuple[bytes | None, Book | None]]:
+        """Return :meth:`state` and what :meth:`decoded` takes, at one and the same moment."""
         with self._lock:
-            return BookStanding(self._link, self.suspected, self._event), (self._frame, self._book)
+            return SeriesState(self.link, self.suspected, self._event), (self._frame, self._book)
 
     def read(self) -> Book | None:
         """The newest book; see :meth:`decoded`."""
@@ -166,10 +184,9 @@ class BookSeries:
             book = partial_book(frame)
         except DecodeError:
             with self._lock:
-                self.undecodable += 1
                 if self._frame is frame:
                     self._frame = None
-                    self._link = None
+                    self.link = None
                     self._shown_until = 0
                     if self._book is not None:
                         self._update_id, self._event = self._book.update_id, self._book.time

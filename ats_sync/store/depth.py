@@ -7,19 +7,21 @@ best levels, so the book is exact as far as the last of them, or altogether wher
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
-from ..feeds import Key, Kind
-from ..venue import diffs, scan
+from ..feeds import Cause, Key, Kind
+from ..venue import diffs, endpoints, scan
 from ..venue.books import Book
 from ..venue.diffs import Pair
+from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .book import FloatCache, FloatLevels
-from .chain import Diff, DiffChain
+from .depth_sequencer import DepthSequencer, Diff
+from .events import Change, StoreEvent
 from .link import Link
-from .notices import Event, Notice
 from .order import LAGS_AT_MOST, counts_anew, shown_until
+from .series import Asked, Counts, Series, SeriesState
 from .side import Side
 
 SNAPSHOTS = ((100, 500), (1000, 1000))
@@ -29,28 +31,51 @@ REMEMBERED = 300.0
 MOST_QUEUED = 40
 """Events queued before some are applied though nobody reads."""
 APPLIED_AT_ONCE = 20
+HOLES_MOST = 3
+HOLES_WITHIN = 300.0
+SUSPENDED_FOR = 300.0
+"""How long a book whose stream leaves out too much is served by REST."""
+WIDENED_EVERY = 30.0
+"""A snapshot for the sake of more levels is asked for no more often than this (seconds) ..."""
+WIDENED_IN_NEED = 8.0
+"""... or than this, where the next step of the price may leave too few for those who ask."""
+READ_WITHIN = 60.0
+"""And only for a book that was read not longer ago than this."""
 
 
-class DepthStanding(NamedTuple):
-    link: Link | None
-    """The connection that delivers what changes."""
-    suspected: str
-    event: int
-    """Exchange time (ms) of the newest event or snapshot, 0 where there is none."""
-    doubt: str
-    """Why there is no book; "" where there is one."""
+class HoleLimit:
+    """How many holes a stream may have before its book is left to REST for a while. Times are steady seconds."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+        """When the rest is over."""
+        self._holes: deque[float] = deque(maxlen=HOLES_MOST + 1)
+        self._counted = 0
+
+    def too_many(self, holes: int, now: float) -> str:
+        """Return why a book with so many ``holes`` in all is to rest, "" where it is not."""
+        self._holes.extend([now] * (holes - self._counted))
+        self._counted = holes
+        while self._holes and self._holes[0] <= now - HOLES_WITHIN:
+            self._holes.popleft()
+        if len(self._holes) <= HOLES_MOST:
+            return ""
+        self.until = now + SUSPENDED_FOR
+        return (
+            f"suspended: its stream left something out {len(self._holes)} times within "
+            f"{HOLES_WITHIN / 60:.0f} minutes; REST answers"
+        )
+
+    def clear(self) -> None:
+        """Count from zero."""
+        self._holes.clear()
 
 
-class DepthBook:
+class DepthSeries(Series):
     """The order book of a symbol as far as its snapshot reached, up to date with every event that has come."""
 
     def __init__(self, symbol: str) -> None:
-        self.key = Key(Kind.DEPTH, symbol)
-        self.received = 0
-        self.undecodable = 0
-        self.audited = 0
-        """Snapshots compared with the book of the same update id."""
-        self.mismatches = 0
+        super().__init__(Key(Kind.DEPTH, symbol))
         self.first_read: float | None = None
         self.last_read: float | None = None
         """When (steady) it was first and last asked for."""
@@ -59,11 +84,13 @@ class DepthBook:
         self.begun = False
         """Whether there ever was a book."""
         self._most_asked = (0, 0.0)
+        self._audited = self._mismatches = 0  # snapshots compared with the book of the same update id
+        self._rest = HoleLimit()
+        self._widened = -WIDENED_EVERY  # when (steady) a snapshot for the sake of more levels was last asked for
         self._floats = FloatCache()
         self._lock = threading.Lock()  # guards everything below
         self._waiting: list[Callable[[], object]] = []  # for its first subscription
-        self._chain = DiffChain()
-        self._suspected = ""
+        self._sequencer = DepthSequencer()
         self._suspended = ""
         self._untold = False  # whether the engine has yet to hear that there is no book any more
         self._offered: Link | None = None  # the subscription that was there before the newest snapshot was asked for
@@ -95,8 +122,7 @@ class DepthBook:
                 return
         tell()
 
-    def acknowledged(self) -> None:
-        """It has a subscription."""
+    def subscribed_on(self, link: Link) -> None:
         with self._lock:
             self.subscribed = True
             waiting, self._waiting = self._waiting, []
@@ -114,59 +140,57 @@ class DepthBook:
 
     # --- the way in ----------------------------------------------------------------------------------
 
-    def ingest(self, frame: bytes, link: Link) -> Notice | None:
+    def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
         """Take one event of the diff stream."""
         _, last, previous, event = scan.scan_diff(frame)
         with self._lock:
             self.received += 1
             if self._suspended:
                 return None
-            holes = self._chain.holes
-            tip = self._chain.tip
-            if not self._chain.add(Diff(previous, last, event, frame), link):
-                self._untold |= self._sides is not None or self._chain.holes > holes
+            holes = self._sequencer.holes
+            tip = self._sequencer.tip
+            if not self._sequencer.add(Diff(previous, last, event, frame), link):
+                self._untold |= self._sides is not None or self._sequencer.holes > holes
                 self._sides = self._offered = None
-            elif self._chain.tip > tip and self._suspected:
-                self._suspected = ""
-            if self._sides is not None and self._chain.pending > MOST_QUEUED:
+            elif self._sequencer.tip > tip and self.suspected:
+                self.suspected = ""
+            if self._sides is not None and self._sequencer.pending > MOST_QUEUED:
                 try:
-                    self._apply(self._chain.take(APPLIED_AT_ONCE))
+                    self._apply(self._sequencer.take(APPLIED_AT_ONCE))
                 except DecodeError:
                     pass  # It is counted, and there is no book any more, which is told below.
             return self._tell()
 
-    def _tell(self) -> Notice | None:
+    def _tell(self) -> StoreEvent | None:
         untold, self._untold = self._untold, False
-        return Notice(Event.GAP, self.key) if untold else None
+        return StoreEvent(Change.GAP, self.key) if untold else None
 
-    def merge_rest(self, book: Book, link: Link | None, limit: int, *, asked: int) -> None:
-        """Take a REST snapshot of at most ``limit`` levels a side, asked for at exchange time ``asked`` (ms).
-
-        ``link`` is the living subscription there was before it was asked for, if any. One that is too old for
-        the first event to continue it is left out.
-        """
+    def replace(self, answer: Book, asked: Asked) -> None:
+        """Take a REST snapshot of at most ``asked.rows`` levels a side; one that is too old for the first event to
+        continue it is left out."""
+        book, link, limit = answer, asked.link, asked.rows
         with self._lock:
             if self._suspended:
                 return
-            if book.update_id < self._chain.tip and counts_anew(book.transaction_time, self._chain.event):
-                self._chain.forget()
+            if book.update_id < self._sequencer.tip and counts_anew(book.transaction_time, self._sequencer.event):
+                self._sequencer.forget()
                 self._sides = None
             before: tuple[int, tuple[Side, Side]] | None = None
-            if self._chain.after(book.update_id) is None:
+            if self._sequencer.after(book.update_id) is None:
                 if not self._rests(book):
                     return
-                self._chain.settle_on(book.update_id, book.time)
+                self._sequencer.settle_on(book.update_id, book.time)
                 self._offered = link
-                self._shown_until = max(self._shown_until, shown_until(asked))
+                self._shown_until = max(self._shown_until, shown_until(asked.at))
             else:
                 before = self._brought_up_to_date()
                 # What turned out to be unusable just now was dropped, and may have continued the snapshot.
-                later = self._chain.after(book.update_id)
+                later = self._sequencer.after(book.update_id)
                 if later is None:
                     return
-                self._chain.rest_on(book.update_id, book.time)
+                self._sequencer.rest_on(book.update_id, book.time)
                 self._offered = None if later else link
-                self._shown_until = max(self._shown_until, shown_until(asked, book.time))
+                self._shown_until = max(self._shown_until, shown_until(asked.at, book.time))
             bids, asks = Side(book.bids, sign=-1, limit=limit), Side(book.asks, sign=1, limit=limit)
             self._sides = bids, asks
             self._update_id, self._time = book.update_id, book.time
@@ -174,8 +198,8 @@ class DepthBook:
             self._read = None
             now = self._brought_up_to_date()
             if before is not None and now is not None and before[0] == self._update_id:
-                self.audited += 1
-                self.mismatches += not all(map(Side.agrees, before[1], now[1]))
+                self._audited += 1
+                self._mismatches += not all(map(Side.agrees, before[1], now[1]))
             if now is not None:
                 self.begun = True
                 self._untold = False
@@ -188,27 +212,15 @@ class DepthBook:
         """
         assert self._lock.locked()
         first = self._behind
-        if first is None or first.update_id != book.update_id or first.time <= self._chain.event:
+        if first is None or first.update_id != book.update_id or first.time <= self._sequencer.event:
             self._behind = book
             return False
         return self._sides is None and book.time > first.time + LAGS_AT_MOST
 
-    def shown_until(self) -> int:
-        """The exchange time (ms) by which, as REST has shown, nothing had happened that the book lacks."""
-        return self._shown_until
-
-    def go_live(self, link: Link) -> None:
-        """A snapshot that was asked for after ``link`` had subscribed has come: what has changed since comes there."""
-        with self._lock:
-            if self._sides is not None and self._offered is link:
-                self._chain.await_on(link)
-                self._offered = None
-                self._suspected = ""
-
     def _brought_up_to_date(self) -> tuple[int, tuple[Side, Side]] | None:
         """The book after every event that has come, and its update id; None where there is none."""
         try:
-            self._apply(self._chain.take() if self._sides is not None else [])
+            self._apply(self._sequencer.take() if self._sides is not None else [])
         except DecodeError:
             return None
         return (self._update_id, self._sides) if self._sides is not None else None
@@ -234,45 +246,111 @@ class DepthBook:
             if bids.best() >= asks.best():
                 raise DecodeError("crossed book", f"the book is crossed: bid {bids.best()}, ask {asks.best()}")
         except DecodeError:
-            self.undecodable += 1
             self._sides = None
             self._offered = None
             self._untold = True
-            self._chain.cut_after(last)
+            self._sequencer.cut_after(last)
             raise
         self._update_id = last.last
         self._time = max(self._time, last.event)
         self._transaction_time = transaction_time
         self._read = None
 
-    # --- what it is worth ------------------------------------------------------------------------------
+    # --- liveness and what it needs ------------------------------------------------------------------
 
-    def hand_over(self, old: Link | None, new: Link) -> None:
-        """``new`` has taken over from the living connection ``old``, without a gap."""
+    def go_live(self, link: Link) -> None:
         with self._lock:
-            if not self._chain.hand_over(old, new):
+            if self._sides is not None and self._offered is link:
+                self._sequencer.await_on(link)
+                self._offered = None
+                self.suspected = ""
+
+    def shown_until(self, link: Link) -> int | None:
+        state = self.state(0)
+        return None if state.doubt or state.link is link else self._shown_until
+
+    def hand_over(self, old: Link, new: Link) -> bool:
+        with self._lock:
+            if not self._sequencer.hand_over(old, new):
                 self._untold |= self._sides is not None
                 self._sides = self._offered = None
+        return True
 
     def suspect(self, reason: str) -> None:
-        """Its stream seems to be dead: memory is not to be trusted until an event comes or REST answers."""
         with self._lock:
-            self._suspected = reason
+            self.suspected = reason
             self._offered = None
-            self._chain.mistrust()
+            self._sequencer.mistrust()
 
     def suspend(self, reason: str) -> None:
-        """Take nothing more and serve nothing until :meth:`resume`."""
+        """Take nothing more and serve nothing until :meth:`unsuspend`."""
         with self._lock:
             self._suspended = reason
             self._sides = self._offered = None
             self._untold = False
-            self._chain.forget()
+            self._sequencer.forget()
 
-    def resume(self) -> None:
+    def unsuspend(self) -> None:
         """Begin again."""
         with self._lock:
             self._suspended = ""
+
+    def gap_found(self, now: float) -> bool:
+        if not self._suspended and (reason := self._rest.too_many(self.holes, now)):
+            self.suspend(reason)
+        return not self._suspended
+
+    def needs_refresh(self, now: float) -> bool:
+        """Return whether it needs a snapshot by ``now`` (steady): a rest is over, or too few levels are left for those
+        who read them."""
+        if self._suspended:
+            if now < self._rest.until:
+                return False
+            self._rest.clear()
+            self.unsuspend()
+            return True
+        if (
+            self.last_read is not None
+            and now - self.last_read <= READ_WITHIN
+            and now - self._widened >= self._widened_every()
+            and self.live()
+            and not self.is_ample()
+        ):
+            self._widened = now
+            return True
+        return False
+
+    def _widened_every(self) -> float:
+        in_need = not self.has_enough() and self.snapshot_limit() >= 2 * self.wanted
+        return WIDENED_IN_NEED if in_need else WIDENED_EVERY
+
+    def has_enough(self) -> bool:
+        """Return whether the book has the levels that are read, and some to lose where its snapshot can have more."""
+        return self.covers(min(self.snapshot_limit(), self.wanted + self.wanted // 2))
+
+    def is_ample(self) -> bool:
+        """Return whether the book has at least half of what a new snapshot would have, where that is more than
+        enough."""
+        return self.has_enough() and self.covers(max(self.wanted, self.snapshot_limit() // 2))
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[Book] | None:
+        if self._suspended or link is None:
+            return None  # Without its stream a snapshot is of no use.
+        return endpoints.depth(self.key.symbol, self.snapshot_limit())
+
+    def resume(self, link: Link, now: int) -> bool:
+        # The stream went on exactly where it had been, or a reader's snapshot did.
+        return not self._suspended and self.live() and self.is_ample()
+
+    def unsettled(self, now: int) -> str:
+        return "" if self._suspended or self.live() else "a snapshot of the book is to come"
+
+    def is_down(self, exchange: float) -> bool:
+        return self.begun and not self.live()  # One that is only just being begun takes nothing from what was promised.
+
+    def counts(self) -> Counts:
+        sequencer = self._sequencer
+        return Counts(self.received, sequencer.holes, sequencer.repeats, self._audited, self._mismatches)
 
     @property
     def suspended(self) -> str:
@@ -282,27 +360,23 @@ class DepthBook:
     @property
     def holes(self) -> int:
         """How often its stream left something out."""
-        return self._chain.holes
-
-    @property
-    def out_of_order(self) -> int:
-        return self._chain.repeats
+        return self._sequencer.holes
 
     def update_id(self) -> int:
         """The update id up to which everything has come, -1 where nothing has."""
-        return self._chain.tip
+        return self._sequencer.tip
 
-    def standing(self) -> DepthStanding:
+    def state(self, now: int) -> SeriesState:
         with self._lock:
-            chain = self._chain
-            suspected = self._suspended or self._suspected
+            sequencer = self._sequencer
+            suspected = self._suspended or self.suspected
             doubt = "" if self._sides is not None else "a snapshot of the book is to come"
-            return DepthStanding(chain.source, suspected, chain.event, doubt)
+            return SeriesState(sequencer.source, suspected, sequencer.event, doubt=doubt)
 
     def live(self) -> bool:
-        """Whether there is a book, and a connection that keeps it up."""
-        standing = self.standing()
-        return not standing.doubt and not standing.suspected and standing.link is not None and standing.link.up
+        """Return whether there is a book, and a connection that keeps it up."""
+        state = self.state(0)
+        return not state.doubt and not state.suspected and state.link is not None and state.link.up
 
     def covers(self, limit: int) -> bool:
         """Whether the best ``limit`` levels a side were known when events were last applied, or all there are."""
@@ -320,7 +394,7 @@ class DepthBook:
         with self._lock:
             if self._sides is None:
                 return None
-            self._apply(self._chain.take())
+            self._apply(self._sequencer.take())
             shown = self._read
             if shown is not None and shown[0] >= limit:
                 return shown[1]

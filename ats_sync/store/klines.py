@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..feeds import Key, Kind
-from ..venue import scan
+from ..feeds import Cause, Key, Kind
+from ..venue import endpoints, scan
+from ..venue.endpoints import Request
 from ..venue.intervals import candles_between, next_open, open_time
 from ..venue.klines import (
     Row,
     flat_text,
+    is_final,
     kline_text,
     scan_kline,
     scan_kline_first_trade,
@@ -27,14 +30,15 @@ from ..venue.klines import (
     text_trades,
 )
 from ..venue.payload import DecodeError
+from .assess import assess
 from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
 from .closed import ClosedCandles
-from .cut import SPARE, Cut
+from .events import Change, StoreEvent
 from .link import Link
-from .notices import Event, Notice
 from .order import counts_anew
 from .remembered import ROW_BYTES, Memo, RowBudget
-from .standing import Standing, judge
+from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
+from .snapshot import SPARE, KlineSnapshot
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
@@ -44,6 +48,9 @@ MOST_LATE = 60_000
 """An event is later than its candle's close by no more than this (ms)."""
 MOST_AHEAD = 1600
 """Candles beyond the closed ones that are held."""
+AUDIT_ROWS = 100
+"""The most rows that weigh 1."""
+WARM_UP_ROWS = 499
 UNTRADED = -1
 """Noted in place of the number of closed candles where the contract has not traded yet."""
 MOST_DECODED = 4
@@ -54,11 +61,11 @@ _new = tuple.__new__
 """Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
 
 
-class KlineSeries:
+class KlineSeries(Series):
     """The candles of one symbol and interval.
 
-    ``link`` is the connection on which the series is live: set once a REST answer, asked for after the
-    subscription was acknowledged, has closed the gap before it.
+    It is live once a REST answer, asked for after the subscription was acknowledged, has closed the gap before it, or
+    where the first frame of the subscription shows that there is none: a frame bears its whole candle.
     """
 
     def __init__(
@@ -69,16 +76,12 @@ class KlineSeries:
         *,
         kind: Kind = Kind.KLINES,
         budget: RowBudget | None = None,
+        warm_up: int = WARM_UP_ROWS,
     ) -> None:
-        self.key = Key(kind, symbol, interval)
+        super().__init__(Key(kind, symbol, interval))
         self.interval = interval
-        self.first_rows = 0
-        """How many rows whoever asked for it first wanted, 0 for the usual."""
-        self.link: Link | None = None
-        self.suspected = ""
-        self.received = 0
-        self.lost = 0
-        self.out_of_order = 0
+        self._warm_up = warm_up
+        self._lost = self._out_of_order = 0
         # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
         self._shape: tuple[int, scan.KlineShape | None] = (0, None)
         # By open time. Just after a turn there are two: the one before may not be final yet. Of two readers that decode
@@ -99,43 +102,35 @@ class KlineSeries:
         # When (exchange ms) that answer was asked for, where it lacks them by more than a replica lags; else 0.
         self._stopped = 0
         self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
-        self._closed_notice = Notice(Event.CLOSED, self.key)
-        self._gap_notice = Notice(Event.GAP, self.key)
+        self._has_closed = StoreEvent(Change.CLOSED, self.key)
+        self._has_gap = StoreEvent(Change.GAP, self.key)
 
     @property
     def depth(self) -> int:
-        """How many closed candles are kept."""
         return self._closed.depth
 
-    def deepen(self, depth: int) -> None:
-        """Keep at least ``depth`` closed candles from now on."""
+    def deepen(self, rows: int) -> None:
         with self._lock:
-            self._closed.depth = max(self._closed.depth, depth)
+            self._closed.depth = max(self._closed.depth, rows)
 
     @property
     def complete(self) -> bool:
         """Whether the history reaches back to the listing."""
         return self._closed.complete
 
-    @property
-    def audited(self) -> int:
-        """Closed rows that an answer told again."""
-        return self._closed.audited
-
-    @property
-    def mismatches(self) -> int:
-        """Of them, those it told otherwise."""
-        return self._closed.mismatches
+    def counts(self) -> Counts:
+        closed = self._closed
+        return Counts(self.received, self._lost, self._out_of_order, closed.audited, closed.mismatches)
 
     # --- merging -------------------------------------------------------------------------------
 
-    def ingest(self, frame: bytes, link: Link) -> Notice | None:
+    def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
         """Merge one kline frame."""
         # Nearly every frame is one more of a candle that stays open: that is told without taking it apart.
         opened, shape = self._shape
         known = scan.scan_open_kline(frame, shape) if shape is not None else None
         if known is None:
-            return self._ingest_any(frame, link)
+            return self._apply_any(frame, link)
         trades, event = known
         with self._lock:
             held = self._ahead.get(opened)
@@ -152,11 +147,11 @@ class KlineSeries:
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
                 elif trades < held[2] and self._recomputed(held, event):
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
-                    return self._gap_notice
+                    return self._has_gap
                 return None
-        return self._ingest_any(frame, link)
+        return self._apply_any(frame, link)
 
-    def _ingest_any(self, frame: bytes, link: Link) -> Notice | None:
+    def _apply_any(self, frame: bytes, link: Link) -> StoreEvent | None:
         opened, trades, final, event = scan_kline(frame)
         if final:
             # The candle's last word is checked now: an unusable one must not close it.
@@ -179,58 +174,57 @@ class KlineSeries:
                 if candle[1:4] <= held[1:4]:
                     if trades < held[2] and held[1] == candle[1] == OPEN and self._recomputed(held, event):
                         self._ahead[opened] = candle
-                        return self._gap_notice
+                        return self._has_gap
                     return None
                 self._ahead[opened] = candle
                 notice = self._promote() if final else None
                 # A REST answer told of it before; that the stream does tells that those before it should be final.
-                return notice or (self._gap_notice if opened > self._closed.following and not held.streamed else None)
+                return notice or (self._has_gap if opened > self._closed.following and not held.streamed else None)
             if opened < self._closed.following:
-                self.out_of_order += 1
+                self._out_of_order += 1
                 return None
             self._ahead[opened] = candle
             if self._untraded:
                 # The first trade; REST is to tell whether it is the very first.
                 self._untraded = self._closed.complete = False
-                return self._gap_notice
+                return self._has_gap
             if len(self._ahead) > MOST_AHEAD:
                 del self._ahead[min(self._ahead)]
             if 0 < self._closed.following < opened:
                 self._fill_flat(opened, frame, before)
             notice = self._promote()
             if notice is None and self._closed.following and opened != self._closed.following:
-                self.lost += 1
-                return self._gap_notice  # a candle before this one is missing or was never final
+                self._lost += 1
+                return self._has_gap  # a candle before this one is missing or was never final
             return notice
 
-    def merge_rest(self, texts: list[bytes], asked: int, limit: int, *, newest: bool = True) -> bool:
-        """Merge a REST answer asked for at exchange time ``asked`` (ms) with ``limit``; whether a candle closed.
+    def replace(self, answer: list[bytes], asked: Asked) -> None:
+        """Merge the texts of the newest rows, at most ``asked.rows`` of them: where there are fewer, they are the whole
+        history.
 
-        ``newest`` tells that no start or end was given, so an answer shorter than ``limit`` is the whole
-        history. Raises :class:`DecodeError` where the rows are not in order.
+        Raises :class:`DecodeError` where the rows are not in order.
         """
-        rows = [(text_open_time(text), text) for text in texts]
+        at = asked.at
+        rows = [(text_open_time(text), text) for text in answer]
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
         if not rows:
-            self._note_untraded(asked, newest=newest)
-            return False
+            self._note_untraded(at)
+            return
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
         # question (a replica that lags), or our clock is ahead.
-        final_before = min(asked - FINAL_IN_REST_AFTER, rows[-1][0]) if newest else asked - FINAL_IN_REST_AFTER
-        stopped = newest and asked >= next_open(self.interval, rows[-1][0]) + ANSWERED_WITHIN
+        final_before = min(at - FINAL_IN_REST_AFTER, rows[-1][0])
+        stopped = at >= next_open(self.interval, rows[-1][0]) + ANSWERED_WITHIN
         with self._lock:
             closed = self._closed
-            before = closed.following
             self._untraded = False
-            if newest:
-                self._halted = asked >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
-                self._stopped = asked if stopped else 0
-            if newest and len(rows) < limit:
+            self._halted = at >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
+            self._stopped = at if stopped else 0
+            if len(rows) < asked.rows:
                 if all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
                     closed.drop_before(rows[0][0])  # of a contract that had the name before
                 closed.complete = True
-            self._answered = max(self._answered, min(asked, next_open(self.interval, rows[-1][0]) - 1))
+            self._answered = max(self._answered, min(at, next_open(self.interval, rows[-1][0]) - 1))
             closed.begin(rows[0][0])
             final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)
             if final:
@@ -240,17 +234,20 @@ class KlineSeries:
                     self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
             for opened, text in rows[final:]:
                 if opened >= closed.following:
-                    self._hold(Candle(opened, OPEN, text_trades(text), asked, text, False))
+                    self._hold(Candle(opened, OPEN, text_trades(text), at, text, False))
             self._promote()
             self._forget_behind()
-            return 0 < before < closed.following
 
-    def _note_untraded(self, asked: int, *, newest: bool) -> None:
-        """The exchange has no candle at all: the contract has not traded yet."""
+    def _note_untraded(self, at: int) -> None:
+        """Note that the exchange has no candle at all: the contract has not traded yet."""
         with self._lock:
-            if newest and not self._closed.following and not self._ahead:
+            if not self.feed.spot and not self._closed.following and not self._ahead:
                 self._untraded = self._closed.complete = True
-                self._answered = max(self._answered, asked)
+                self._answered = max(self._answered, at)
+
+    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+        if self.following() or not (self.feed.spot or may_be_new()):
+            self.refuse_empty()
 
     def _recomputed(self, held: Candle, event: int) -> bool:
         """Whether an event of fewer trades tells of a newer state of an open candle than ``held``.
@@ -287,14 +284,14 @@ class KlineSeries:
         for opened in [opened for opened in self._ahead if opened < self._closed.following]:
             del self._ahead[opened]
 
-    def _promote(self) -> Notice | None:
+    def _promote(self) -> StoreEvent | None:
         """Close the candles that are final and adjacent. The lock is held."""
         assert self._lock.locked()
         closed = None
         while (candle := self._ahead.get(self._closed.following)) is not None and candle.final:
             del self._ahead[self._closed.following]
             self._closed.append(candle.text())
-            closed = self._closed_notice
+            closed = self._has_closed
         if closed is not None:
             self._forget_behind()
         return closed
@@ -330,34 +327,71 @@ class KlineSeries:
                 del self._ahead[candle.opened]
                 self._spoilt = candle.opened
 
-    def begin_on(self, link: Link) -> None:
-        """Whatever happens from now on is delivered on ``link``: note with which candle it begins.
+    # --- liveness and what it needs -------------------------------------------------------------
 
-        (By a frame newer than those that have come: what comes late or again proves nothing.)
-        """
+    def subscribed_on(self, link: Link) -> None:
+        # By a frame newer than those that have come: what comes late or again proves nothing.
         with self._lock:
             self._awaited, self._begun_after, self._begun_with = link, self._stream_event, 0
 
-    def begun(self) -> bool:
-        """Whether a frame has come on the link it was last told to begin on."""
-        with self._lock:
-            return self._begun_with > 0
+    def patience(self, *, live_once: bool) -> float:
+        # A repair of candles weighs little and is not put off.
+        begun = self._begun_with > 0
+        return 0.0 if begun or not len(self) or live_once or self._is_short() else FIRST_FRAME_WITHIN
 
-    def goes_on(self) -> bool:
-        """Whether every candle before the one of that frame is closed here: then nothing is missing, since a frame
-        tells its whole candle."""
+    def is_contiguous(self) -> bool:
+        """Return whether every candle before the first one of the newest subscription is closed here."""
         with self._lock:
             return 0 < self._begun_with <= self._closed.following and bool(self._closed)
 
-    def go_live(self, link: Link) -> None:
-        """The series is whole up to what ``link`` delivers."""
-        self.suspected = ""
-        self.link = link
+    def resume(self, link: Link, now: int) -> bool:
+        if self.link is link or not self.is_contiguous() or self._is_short() or self.state(now).doubt:
+            return False
+        self.go_live(link)
+        return True
 
-    def suspect(self, reason: str) -> None:
-        """Its stream seems to be dead: memory is not to be trusted until the series is live again."""
-        self.suspected = reason
-        self.link = None
+    def begin_with(self, rows: int) -> None:
+        self._warm_up = rows
+
+    def _is_short(self) -> bool:
+        """Whether rows are lacking: an early read may have begun the history with a few only."""
+        return not self._closed.complete and len(self) + 1 < self._first_rows()
+
+    def _first_rows(self) -> int:
+        return min(self._warm_up, self._closed.depth)
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[list[bytes]]:
+        limit = self.tail_limit(now)
+        if limit is None or limit > self._closed.depth or self._is_short():
+            limit = self._first_rows()
+        elif cause is Cause.AUDIT:
+            limit = max(limit, AUDIT_ROWS)
+        elif self.stopped():
+            limit = min(limit, AUDIT_ROWS)  # a halt of hours is no reason to ask for rows of hours
+        return self.newest_rows(limit)
+
+    def newest_rows(self, limit: int) -> Request[list[bytes]]:
+        """Return the request for the newest ``limit`` rows."""
+        ask = endpoints.spot_klines if self.feed.spot else endpoints.klines
+        return ask(self.key.symbol, self.interval, limit)
+
+    def tail_limit(self, now: int) -> int | None:
+        """Return how many of the newest rows reach back to the first that is not closed here, None where nothing is
+        known."""
+        following = self.following()
+        if not following:
+            return None
+        current = open_time(self.interval, now, known_open=following)
+        return max(1, candles_between(self.interval, following, current)) + 1
+
+    def unsettled(self, now: int) -> str:
+        return self.state(now).doubt
+
+    def answerable_from(self, now: int) -> int:
+        following = self.following()
+        if not following or next_open(self.interval, following) > now:
+            return now
+        return max(now, next_open(self.interval, following) + FINAL_IN_REST_AFTER + 50)
 
     def last_heard(self, until: int | None = None) -> tuple[int, int, int]:
         """``(id of the last trade its stream told of, that event's time, time of the newest answer merged)``, ms.
@@ -373,19 +407,20 @@ class KlineSeries:
 
     def heard_final(self) -> bool:
         """Whether the newest frame was the last one of its candle."""
-        return b'"x":true' in self._last_frame
+        return is_final(self._last_frame)
 
     # --- reading -------------------------------------------------------------------------------
 
-    def standing(self, now: int) -> Standing:
-        """How the series stands at exchange time ``now`` (ms)."""
+    def state(self, now: int) -> SeriesState:
         with self._lock:
             chain = self._chain()
             noted = self._note(chain)
-        return self._stand(now, chain, noted)
+        return self._assessed(now, chain, noted)
 
-    def look(self, limit: int, now: int, *, exact: bool, surely: int | None = None) -> tuple[Standing, Cut[Any]]:
-        """:meth:`standing` and the newest ``limit`` rows at one and the same moment, decoded when asked for.
+    def look(
+        self, limit: int, now: int, *, exact: bool, surely: int | None = None
+    ) -> tuple[SeriesState, KlineSnapshot[Any]]:
+        """:meth:`state` and the newest ``limit`` rows at one and the same moment, decoded when asked for.
 
         Where the stream has not begun a candle whose time has come, the provisional flat row that REST shows
         stands in. ``surely``: the exchange's time (ms) at the earliest, where it is known less exactly than ``now``.
@@ -394,7 +429,7 @@ class KlineSeries:
             chain = self._chain()
             noted = self._note(chain)
             cut = self._cut(chain, limit, now if surely is None else surely, exact)
-        return self._stand(now, chain, noted), cut
+        return self._assessed(now, chain, noted), cut
 
     def _contradicted(self) -> bool:
         contradiction = self._contradiction
@@ -406,7 +441,8 @@ class KlineSeries:
         return self._stopped if self._stopped > self._stream_event else 0
 
     def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool, bool]:
-        """What standing is judged from. The lock is held."""
+        """Return what the state is assessed from. The lock is held."""
+        assert self._lock.locked()
         return (
             UNTRADED if self._untraded else len(self._closed),
             len(self._ahead) > len(chain),
@@ -417,16 +453,20 @@ class KlineSeries:
             self.stopped() > 0,
         )
 
-    def _stand(self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool, bool]) -> Standing:
+    def _assessed(
+        self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool, bool]
+    ) -> SeriesState:
         closed, stray, spoilt, following, event, contradicted, stopped = noted
         if closed == UNTRADED:
-            return Standing(self.link, self.suspected, 0, True, "", event)
-        rows, doubt = judge(self.key.kind, self.interval, now, closed, chain, stray, following, stopped=stopped)
+            return SeriesState(self.link, self.suspected, event, self._answered, 0, True)
+        final_within = self.feed.final_within
+        rows, doubt = assess(self.interval, now, closed, chain, stray, following, final_within, stopped=stopped)
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
         if contradicted and not doubt:
             doubt = "REST shows fewer trades of the open candle"
-        return Standing(self.link, self.suspected, rows, self._closed.complete, doubt, event)
+        complete = self._closed.complete
+        return SeriesState(self.link, self.suspected, event, self._answered, rows, complete, doubt)
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
         """The newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
@@ -439,7 +479,7 @@ class KlineSeries:
             cut = self._cut(self._chain(), limit, now, exact)
         return cut.rows()
 
-    def _cut(self, chain: list[Candle], limit: int, now: int | None, exact: bool) -> Cut[Any]:
+    def _cut(self, chain: list[Candle], limit: int, now: int | None, exact: bool) -> KlineSnapshot[Any]:
         """The newest rows as they are at this moment. The lock is held."""
         assert self._lock.locked()
         held = self._closed
@@ -453,7 +493,9 @@ class KlineSeries:
         picked = memo.take(closed)
         texts = held.newest(closed + SPARE) if picked is None else []
         last = held.last() if missing and not chain else b""
-        return Cut(self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, held.version)
+        return KlineSnapshot(
+            self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, held.version
+        )
 
     def _chain(self) -> list[Candle]:
         """The candles beyond the closed ones that follow each other. The lock is held."""
@@ -518,7 +560,7 @@ class KlineSeries:
         with self._lock:
             self._closed.forget_decoded()
 
-    def audit_rows(self) -> list[bytes]:
+    def closed_rows(self) -> list[bytes]:
         """The texts of the closed rows, oldest first (a copy)."""
         with self._lock:
             return self._closed.texts()

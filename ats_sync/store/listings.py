@@ -4,27 +4,54 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
-from ..feeds import Key, Kind
+from ..feeds import Cause, Key, Kind
+from ..venue import endpoints
+from ..venue.endpoints import Request
 from ..venue.listings import ContractEvent, ExchangeInfo, Phase, phase_of, stream_contract
 from .link import Link
-from .values import AnswerCache
+from .series import Asked, Board, SeriesState
+from .values import AnswerCache, Dated, retention
 
 MOST_PENDING = 1024
 MOST_SYMBOLS = 4096
 
 
-class ContractBoard:
+class ListingBoard(Board):
+    """The newest answer of exchangeInfo, forgotten a while after it came."""
+
+    def __init__(self, *, now: Callable[[], float]) -> None:
+        super().__init__(Key(Kind.LISTINGS))
+        self._answers: AnswerCache[ExchangeInfo] = AnswerCache(retention(self.key), now=now, most=1)
+
+    def replace(self, answer: ExchangeInfo, asked: Asked) -> None:
+        """Take an answer; one that is older than the newest changes nothing."""
+        self._answers.put(self.key, answer, asked.at)
+
+    def get(self) -> Dated[ExchangeInfo] | None:
+        """Return the newest answer and when it was asked for, None where there is none."""
+        return self._answers.get(self.key)
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[ExchangeInfo]:
+        return endpoints.exchange_info()
+
+    def state(self, now: int) -> SeriesState:
+        newest = self.get()
+        as_of = newest.as_of if newest is not None else 0
+        return SeriesState(event=as_of, answered=as_of)
+
+
+class ContractBoard(Board):
     """The newest ``!contractInfo`` event of each symbol. Events are few: each is decoded as it comes."""
 
     def __init__(self) -> None:
-        self.key = Key(Kind.CONTRACTS)
-        self.event = 0
+        super().__init__(Key(Kind.CONTRACTS))
         self._lock = threading.Lock()  # guards everything below
         self._newest: dict[str, ContractEvent] = {}
         self._unseen: deque[ContractEvent] = deque(maxlen=MOST_PENDING)
 
-    def ingest(self, frame: bytes, link: Link) -> None:
+    def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!contractInfo`` frame."""
         event = stream_contract(frame)
         if event is None:
@@ -50,10 +77,10 @@ class ContractBoard:
         return events
 
 
-def status_of(symbol: str, listings: AnswerCache[ExchangeInfo], contracts: ContractBoard) -> tuple[Phase | None, str]:
+def status_of(symbol: str, listings: ListingBoard, contracts: ContractBoard) -> tuple[Phase | None, str]:
     """Return the phase and the exchange's own word for it, by the newer of both sources; None and "" where neither
     has been heard."""
-    info, event = listings.get("info"), contracts.get(symbol)
+    info, event = listings.get(), contracts.get(symbol)
     if event is not None and (info is None or event.time > info.as_of):
         return phase_of(event.status), event.status
     if info is None:

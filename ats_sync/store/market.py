@@ -1,4 +1,4 @@
-"""Everything that is known, and the way in for frames."""
+"""Everything that is known, and the way in for frames and answers."""
 
 from __future__ import annotations
 
@@ -7,185 +7,261 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config import Config
-from ..feeds import FEEDS, Key, Kind
+from ..errors import MalformedAnswer
+from ..feeds import FEEDS, Key, Kind, Scope, stream_of
 from ..logs import RateLimitedLogger
 from ..venue import endpoints
+from ..venue.endpoints import Request
 from ..venue.envelope import SHUTDOWN, STREAM, normalised, shutdown_in, stream_name
-from ..venue.listings import ExchangeInfo, Phase, phase_of
+from ..venue.klines import text_trades
+from ..venue.listings import Phase, phase_of
 from ..venue.payload import DecodeError
 from .book import BookSeries
-from .depth import DepthBook
+from .depth import DepthSeries
+from .events import StoreEvent
 from .klines import KlineSeries
 from .link import Link
-from .listings import ContractBoard, status_of
-from .notices import Notice
+from .listings import ContractBoard, ListingBoard, status_of
 from .open_interest import OpenInterestSeries
 from .remembered import RowBudget
-from .trades import TradeRing
-from .values import AnswerCache, Liquidations, MarkBoard, SpotBoard
+from .series import Asked, Board, Series
+from .trades import TradeSeries
+from .values import ClockSeries, LiquidationBoard, MarkBoard, SpotBoard
 from .witness import QuoteBoard, TickerBoard
 
 log = RateLimitedLogger(logging.getLogger(__name__))
 
-_SHELVES = {
-    Kind.KLINES: "klines",
-    Kind.SPOT_KLINES: "spot_klines",
-    Kind.BOOK: "books",
-    Kind.DEPTH: "depths",
-    Kind.TRADES: "trades",
-    Kind.OPEN_INTEREST: "open_interest",
-}
-SPOT_PREFIX = endpoints.SPOT_PREFIX
-
-Series = KlineSeries | BookSeries | DepthBook | TradeRing | OpenInterestSeries
 MOST_EXACT = 16 * 1024 * 1024
 """Bytes of rows in strings that are remembered for those who read them again."""
+NEW_FOR = 86_400_000
+"""How long (ms) after its listing a contract may still be without its first trade."""
 
-Sink = Callable[[bytes, Link], Notice | None]
+Sink = Callable[[bytes, Link], StoreEvent | None]
 Reply = dict[str, Any]
+S = TypeVar("S", bound=Series)
 _NAME_AT = len(STREAM)
 
 
 class MarketStore:
-    """The series that are followed and the boards that serve all symbols."""
+    """Every series that is followed, and the boards that serve all symbols."""
 
     def __init__(self, config: Config, now: Callable[[], float]) -> None:
         self._config = config
         self.marks = MarkBoard()
-        self.liquidations = Liquidations(config.max_liquidations)
+        self.liquidations = LiquidationBoard(config.max_liquidations)
         self.tickers = TickerBoard()
         self.quotes = QuoteBoard()
         self.contracts = ContractBoard()
-        self.spot = SpotBoard(FEEDS[Kind.SPOT].kept, now=now)
-        self.listings: AnswerCache[ExchangeInfo] = AnswerCache(FEEDS[Kind.LISTINGS].kept, now=now, most=1)
+        self.spot = SpotBoard(now=now)
+        self.listings = ListingBoard(now=now)
+        self._boards: tuple[Board, ...] = (
+            self.marks,
+            self.liquidations,
+            self.tickers,
+            self.quotes,
+            self.contracts,
+            self.spot,
+            self.listings,
+            ClockSeries(),
+        )
         self.delisted: dict[str, str] = {}
         """Symbols that were followed and have left the exchange, and what to say about it."""
         self.renewed: dict[str, int] = {}
-        """Since when (exchange ms) what is held of a symbol is held of a new contract; what was asked for before is
+        """Since when (exchange ms) what is known of a symbol is known of a new contract; what was asked for before is
         of the old one."""
-        self._lock = threading.Lock()  # guards the replacement of the dictionaries and the counter below
+        self._lock = threading.Lock()  # guards the replacement of the collections and the counter below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
-        self.klines: dict[tuple[str, str], KlineSeries] = {}
-        self.spot_klines: dict[tuple[str, str], KlineSeries] = {}
-        self.books: dict[str, BookSeries] = {}
-        self.depths: dict[str, DepthBook] = {}
-        self.trades: dict[str, TradeRing] = {}
-        self.open_interest: dict[tuple[str, str], OpenInterestSeries] = {}
+        self.series: dict[Key, Series] = {board.key: board for board in self._boards}
+        """Everything by its key."""
         self.symbols: frozenset[str] = frozenset()
         """Every perpetual of which anything is followed."""
         self.watched_until = math.inf
         """Exchange time (seconds) up to which somebody looked out for streams that died in silence; replaced by the
         engine, read without a lock. Infinite while nobody does."""
-        self._sinks: dict[bytes, Sink] = {
-            _sign(endpoints.MARK_PRICES_STREAM): self.marks.ingest,
-            _sign(endpoints.LIQUIDATIONS_STREAM): self.liquidations.ingest,
-            _sign(endpoints.TICKERS_STREAM): self.tickers.ingest,
-            _sign(endpoints.BOOK_TICKERS_STREAM): self.quotes.ingest,
-            _sign(endpoints.CONTRACTS_STREAM): self.contracts.ingest,
-        }
+        self._sinks: dict[bytes, Sink] = {}
         self._spot_sinks: dict[bytes, Sink] = {}
+        for board in self._boards:
+            self._connect(board, self._sinks, self._spot_sinks)
+        self._of: dict[type[Series], list[Any]] = {}
+        self._spot: list[KlineSeries] = []
         self._dropped: Counter[str] = Counter()
         self._exact_rows = RowBudget(MOST_EXACT)
 
     # --- what is followed ------------------------------------------------------------------------
 
     def follow(self, keys: Iterable[Key], depth: int = 0) -> list[Key]:
-        """Begin a series for every key that has none yet; the keys of the new ones.
+        """Begin a series for every key that has none yet; return the keys of the new ones.
 
-        Candles are kept ``depth`` rows deep, where that is more than the configured depth.
+        Rows are kept ``depth`` deep, where that is more than the configured depth.
         """
         with self._lock:
-            added = [key for key in dict.fromkeys(keys) if self.get(key) is None and key.kind in _SHELVES]
-            shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {key.kind for key in added}}
-            sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
-            for key in added:
-                self._shelve(key, self._begin(key, depth), shelves, sinks)
-            self._replace(shelves, sinks)
+            added = [key for key in dict.fromkeys(keys) if key not in self.series]
+            self._replace((), [self._begin(key, depth) for key in added])
         return added
 
     def _begin(self, key: Key, depth: int) -> Series:
         config = self._config
-        if key.kind in (Kind.KLINES, Kind.SPOT_KLINES):
+        if FEEDS[key.kind].closes:
             depth = max(config.max_klines, depth)
-            return KlineSeries(key.symbol, key.interval, depth, kind=key.kind, budget=self._exact_rows)
-        if key.kind is Kind.BOOK:
-            return BookSeries(key.symbol)
-        if key.kind is Kind.DEPTH:
-            return DepthBook(key.symbol)
+            return KlineSeries(
+                key.symbol,
+                key.interval,
+                depth,
+                kind=key.kind,
+                budget=self._exact_rows,
+                warm_up=config.warmup_klines,
+            )
+        if key.kind is Kind.OPEN_INTEREST:
+            most = config.max_open_interest
+            return OpenInterestSeries(key.symbol, key.interval, max(most, depth), warm_up=most)
         if key.kind is Kind.TRADES:
-            return TradeRing(key.symbol, config.max_trades)
-        return OpenInterestSeries(key.symbol, key.interval, max(config.max_open_interest, depth))
+            return TradeSeries(key.symbol, config.max_trades)
+        return {Kind.BOOK: BookSeries, Kind.DEPTH: DepthSeries}[key.kind](key.symbol)
 
     def unfollow(self, keys: Iterable[Key]) -> list[Key]:
-        """Drop these series; the keys of those there were."""
+        """Drop these series; return the keys of those there were."""
         with self._lock:
-            gone = [key for key in dict.fromkeys(keys) if self.get(key) is not None]
-            shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {key.kind for key in gone}}
-            sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
-            for key in gone:
-                series = self.get(key)
-                if isinstance(series, KlineSeries):
-                    series.forget_decoded()
-                del shelves[key.kind][_place(key)]
-                name = stream_of(key)
-                if name is not None:
-                    market = Kind.SPOT_KLINES if key.kind is Kind.SPOT_KLINES else Kind.KLINES
-                    sinks[market].pop(_sign(name), None)
-            self._replace(shelves, sinks)
+            gone = [key for key in dict.fromkeys(keys) if key in self.series]
+            self._replace(gone, ())
         return gone
 
     def renew(self, keys: Iterable[Key], now: int) -> None:
         """Begin these series again, with nothing of the contract that bore the name until now (exchange ms)."""
         with self._lock:
-            held = [series for key in keys if (series := self.get(key)) is not None]
-            shelves = {kind: dict(getattr(self, _SHELVES[kind])) for kind in {series.key.kind for series in held}}
-            sinks = {Kind.KLINES: dict(self._sinks), Kind.SPOT_KLINES: dict(self._spot_sinks)}
-            symbols = {series.key.symbol for series in held}
+            gone = [key for key in keys if key in self.series]
+            symbols = {key.symbol for key in gone}
             self.renewed = {**self.renewed, **dict.fromkeys(symbols, now)}
-            for old in held:
-                if isinstance(old, KlineSeries):
-                    old.forget_decoded()
-                depth = old.depth if isinstance(old, (KlineSeries, OpenInterestSeries)) else 0
-                self._shelve(old.key, self._begin(old.key, depth), shelves, sinks)
-            self._replace(shelves, sinks)
+            self._replace(gone, [self._begin(key, self.series[key].depth) for key in gone])
         for symbol in symbols:
-            self.marks.forget(symbol)
-            self.quotes.forget(symbol)
-            self.tickers.forget(symbol)
+            for board in self._boards:
+                board.forget(symbol)
+
+    def _replace(self, gone: Iterable[Key], added: Iterable[Series]) -> None:
+        """Exchange some series for others. The lock is held."""
+        assert self._lock.locked()
+        series, sinks, spot_sinks = dict(self.series), dict(self._sinks), dict(self._spot_sinks)
+        for key in gone:
+            series.pop(key).forget_decoded()
+            if (name := stream_of(key)) is not None:
+                (spot_sinks if FEEDS[key.kind].spot else sinks).pop(_beginning(name), None)
+        for each in added:
+            series[each.key] = each
+            self._connect(each, sinks, spot_sinks)
+        self.series, self._sinks, self._spot_sinks, self._of = series, sinks, spot_sinks, {}
+        self._spot = [each for each in series.values() if isinstance(each, KlineSeries) and each.feed.spot]
+        self.symbols = frozenset(key.symbol for key in self.followed_keys() if not FEEDS[key.kind].spot)
 
     @staticmethod
-    def _shelve(
-        key: Key, series: Series, shelves: dict[Kind, dict[Any, Any]], sinks: dict[Kind, dict[bytes, Sink]]
-    ) -> None:
-        shelves[key.kind][_place(key)] = series
-        name = stream_of(key)
-        if name is not None and not isinstance(series, OpenInterestSeries):
-            market = Kind.SPOT_KLINES if key.kind is Kind.SPOT_KLINES else Kind.KLINES
-            sinks[market][_sign(name)] = series.ingest
-
-    def _replace(self, shelves: dict[Kind, dict[Any, Any]], sinks: dict[Kind, dict[bytes, Sink]]) -> None:
-        for kind, shelf in shelves.items():
-            setattr(self, _SHELVES[kind], shelf)
-        self._sinks, self._spot_sinks = sinks[Kind.KLINES], sinks[Kind.SPOT_KLINES]
-        self.symbols = frozenset(key.symbol for key in self.followed_keys() if key.kind is not Kind.SPOT_KLINES)
+    def _connect(series: Series, sinks: dict[bytes, Sink], spot_sinks: dict[bytes, Sink]) -> None:
+        if (name := stream_of(series.key)) is not None:
+            (spot_sinks if series.feed.spot else sinks)[_beginning(name)] = series.apply
 
     def get(self, key: Key) -> Series | None:
-        """The series of a key, None where it is not followed."""
-        shelf = _SHELVES.get(key.kind)
-        series: Series | None = getattr(self, shelf).get(_place(key)) if shelf is not None else None
-        return series
+        """Return the series of a key, None where it is not followed."""
+        return self.series.get(key)
 
-    def candles(self, key: Key) -> KlineSeries | None:
-        """The candles of a key, of futures or spot."""
-        shelf = self.spot_klines if key.kind is Kind.SPOT_KLINES else self.klines
-        return shelf.get((key.symbol, key.interval))
+    def of(self, kind: type[S]) -> list[S]:
+        """Return every series of a class. Shared: not to be changed."""
+        of, series = self._of, self.series
+        found = of.get(kind)
+        if found is None:
+            found = of[kind] = [each for each in series.values() if isinstance(each, kind)]
+        return found
+
+    def of_symbol(self, symbol: str, kind: type[S]) -> list[S]:
+        """Return every series of a class and a contract."""
+        return [each for each in self.of(kind) if each.key.symbol == symbol and not each.feed.spot]
+
+    def spot_candles(self, symbol: str) -> list[KlineSeries]:
+        """Return the candles of the spot pair of a symbol's name, of every interval that is followed."""
+        return [each for each in self._spot if each.key.symbol == symbol]
+
+    def _one(self, key: Key, kind: type[S]) -> S | None:
+        found = self.series.get(key)
+        return found if isinstance(found, kind) else None
+
+    def klines(self, symbol: str, interval: str) -> KlineSeries | None:
+        """Return the candles of a contract, None where they are not followed; the others likewise."""
+        return self._one(Key(Kind.KLINES, symbol, interval), KlineSeries)
+
+    def spot_klines(self, symbol: str, interval: str) -> KlineSeries | None:
+        return self._one(Key(Kind.SPOT_KLINES, symbol, interval), KlineSeries)
+
+    def book(self, symbol: str) -> BookSeries | None:
+        return self._one(Key(Kind.BOOK, symbol), BookSeries)
+
+    def depth(self, symbol: str) -> DepthSeries | None:
+        return self._one(Key(Kind.DEPTH, symbol), DepthSeries)
+
+    def trades(self, symbol: str) -> TradeSeries | None:
+        return self._one(Key(Kind.TRADES, symbol), TradeSeries)
+
+    def open_interest(self, symbol: str, period: str) -> OpenInterestSeries | None:
+        return self._one(Key(Kind.OPEN_INTEREST, symbol, period), OpenInterestSeries)
 
     def followed_keys(self) -> list[Key]:
-        """The keys of everything that is followed by symbol."""
-        return [series.key for shelf in _SHELVES.values() for series in getattr(self, shelf).values()]
+        """Return the keys of everything that is followed by symbol."""
+        return [key for key in self.series if key.symbol]
+
+    # --- answers -----------------------------------------------------------------------------------
+
+    def merge(self, key: Key, request: Request[Any], body: bytes, at: int, link: Link | None) -> Any:
+        """Decode an answer and merge it, where the series is followed; return what was decoded, for those who wait for
+        it (shared, not to be changed).
+
+        It was asked for at exchange time ``at`` (ms); ``link`` is the living subscription there was before, if any.
+        What was asked for while the name belonged to another contract is not merged. Raises
+        :class:`~ats_sync.errors.MalformedAnswer`.
+        """
+        try:
+            answer = request.decode(body)
+            series = self.series.get(key)
+            if series is not None and self._counts(series, request, at):
+                asked = Asked(at, request.rows, request.from_id, link)
+                if not answer:
+                    symbol = key.symbol
+                    series.check_empty(
+                        asked, lambda: self._may_be_new(symbol, at), lambda: self._candles_show_no_trade(symbol)
+                    )
+                series.replace(answer, asked)
+            return answer
+        except DecodeError as error:
+            raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
+
+    def _counts(self, series: Series, request: Request[Any], at: int) -> bool:
+        """Whether an answer is merged: a range of rows is not, nor what was asked of another contract."""
+        return (request.rows > 0 or series.feed.shared) and at >= self.renewed.get(series.key.symbol, 0)
+
+    def _may_be_new(self, symbol: str, now: int) -> bool:
+        """Whether a contract may never have traded: it is pending or too new for the listings, or was listed a short
+        while ago, and nothing shows a trade of it. Without that, an empty answer is a mistake of whoever sent it."""
+        if self.tickers.traded.get(symbol):
+            return False
+        trades = self.trades(symbol)
+        if (trades is not None and len(trades)) or any(
+            each.following() for each in self.of_symbol(symbol, KlineSeries)
+        ):
+            return False
+        if self.phase(symbol) is Phase.PENDING:
+            return True
+        info = self.listings.get()
+        if info is None:
+            return False
+        onboarded = info.value.onboarded.get(symbol)
+        return onboarded is None or onboarded > now - NEW_FOR
+
+    def _candles_show_no_trade(self, symbol: str) -> bool:
+        """Whether what is known of a symbol's candles allows that there was never a trade of it."""
+        followed = self.of_symbol(symbol, KlineSeries)
+        whole = [series for series in followed if series.complete]
+        if not whole:
+            return not followed
+        return not any(text_trades(text) for series in whole for text in series.closed_rows())
+
+    # --- contracts ---------------------------------------------------------------------------------
 
     def phase(self, symbol: str) -> Phase | None:
         """Return what the exchange last said of a contract, None where it has not been heard yet."""
@@ -206,7 +282,7 @@ class MarketStore:
 
     def trades_by_evidence(self, symbol: str) -> bool:
         """Whether the tickers have told of the symbol since the exchange was last asked for its listings."""
-        listings = self.listings.get("info")
+        listings = self.listings.get()
         if listings is None:
             return False
         seen = self.tickers.traded if symbol in listings.value.listed else self.tickers.seen
@@ -214,14 +290,14 @@ class MarketStore:
 
     # --- the way in -----------------------------------------------------------------------------
 
-    def ingest(self, frames: Iterable[bytes], link: Link) -> tuple[list[Notice], list[Reply]]:
+    def ingest(self, frames: Iterable[bytes], link: Link) -> tuple[list[StoreEvent], list[Reply]]:
         """Merge frames that came in on ``link``, in order.
 
         Returns what the engine should know and the messages that were no stream frames. A frame that is
         unusable is counted and dropped.
         """
         sinks = self._spot_sinks if link.route == endpoints.Route.SPOT.value else self._sinks
-        notices: list[Notice] = []
+        events: list[StoreEvent] = []
         replies: list[Reply] = []
         count = 0
         for frame in frames:
@@ -230,25 +306,25 @@ class MarketStore:
             sink = sinks.get(frame[: frame.find(b'"', _NAME_AT)])
             if sink is not None:
                 try:
-                    notice = sink(frame, link)
+                    event = sink(frame, link)
                 except Exception:  # noqa: BLE001 -- tried again with care, which tells what was wrong
-                    notice = self._ingest_carefully(frame, link, sinks, replies)
+                    event = self._ingest_carefully(frame, link, sinks, replies)
             else:
-                notice = self._ingest_carefully(frame, link, sinks, replies)
-            if notice is not None:
-                notices.append(notice)
+                event = self._ingest_carefully(frame, link, sinks, replies)
+            if event is not None:
+                events.append(event)
         link.frames += count - len(replies)
-        return notices, replies
+        return events, replies
 
     def _ingest_carefully(
         self, frame: bytes, link: Link, sinks: dict[bytes, Sink], replies: list[Reply]
-    ) -> Notice | None:
+    ) -> StoreEvent | None:
         """Merge a frame of any spacing and order of keys, or find out what else it is."""
         name = stream_name(frame)
         try:
-            if SHUTDOWN in frame and isinstance(event := normalised(frame), bytes):
+            if SHUTDOWN in frame and isinstance(rewritten := normalised(frame), bytes):
                 # It concerns the connection, whatever stream it is wrapped in.
-                replies.append(shutdown_in(event))
+                replies.append(shutdown_in(rewritten))
                 return None
             if name is None:
                 whole = normalised(frame)
@@ -281,7 +357,7 @@ class MarketStore:
 
     def candle_bytes(self) -> int:
         """Memory that the closed candles take, with all that is remembered of them."""
-        return sum(series.size() for series in (*self.klines.values(), *self.spot_klines.values()))
+        return sum(series.size() for series in self.of(KlineSeries))
 
     def count_dropped(self, reason: str) -> None:
         with self._lock:
@@ -297,49 +373,16 @@ class MarketStore:
 
 
 def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[str]) -> list[Key]:
-    """The keys of everything that is followed for symbols which are watched."""
-    keys: list[Key] = []
-    for symbol in symbols:
-        keys += [Key(Kind.KLINES, symbol, interval) for interval in intervals]
-        keys.append(Key(Kind.BOOK, symbol))
-        keys += [Key(Kind.OPEN_INTEREST, symbol, period) for period in periods]
-        keys.append(Key(Kind.TRADES, symbol))
-    return keys
+    """Return the keys of everything that is followed for symbols which are watched."""
+    of_scope = {Scope.SYMBOL: ("",), Scope.INTERVALS: tuple(intervals), Scope.PERIODS: tuple(periods)}
+    return [
+        Key(feed.kind, symbol, interval)
+        for symbol in symbols
+        for feed in FEEDS.values()
+        for interval in of_scope.get(feed.scope, ())
+    ]
 
 
-def _sign(stream: str) -> bytes:
+def _beginning(stream: str) -> bytes:
     """How the frames of a stream begin."""
-    return STREAM + stream.removeprefix(SPOT_PREFIX).encode()
-
-
-def _place(key: Key) -> str | tuple[str, str]:
-    return (key.symbol, key.interval) if key.interval else key.symbol
-
-
-def stream_of(key: Key) -> str | None:
-    """The stream that feeds a series, None for what is polled; those of the spot host bear a prefix."""
-    if key.kind is Kind.KLINES:
-        return endpoints.kline_stream(key.symbol, key.interval)
-    if key.kind is Kind.SPOT_KLINES:
-        return SPOT_PREFIX + endpoints.kline_stream(key.symbol, key.interval)
-    if key.kind is Kind.BOOK:
-        return endpoints.book_stream(key.symbol)
-    if key.kind is Kind.DEPTH:
-        return endpoints.diff_depth_stream(key.symbol)
-    if key.kind is Kind.TRADES:
-        return endpoints.agg_trade_stream(key.symbol)
-    return {
-        Kind.MARK: endpoints.MARK_PRICES_STREAM,
-        Kind.LIQUIDATIONS: endpoints.LIQUIDATIONS_STREAM,
-        Kind.TICKERS: endpoints.TICKERS_STREAM,
-        Kind.QUOTES: endpoints.BOOK_TICKERS_STREAM,
-        Kind.CONTRACTS: endpoints.CONTRACTS_STREAM,
-    }.get(key.kind)
-
-
-def route_of(key: Key) -> endpoints.Route:
-    """The route its stream is served on."""
-    if key.kind is Kind.SPOT_KLINES:
-        return endpoints.Route.SPOT
-    public = key.kind in (Kind.BOOK, Kind.DEPTH, Kind.QUOTES)
-    return endpoints.Route.PUBLIC if public else endpoints.Route.MARKET
+    return STREAM + stream.removeprefix(endpoints.SPOT_PREFIX).encode()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from array import array
-from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from ..feeds import Key, Kind
-from ..venue.endpoints import OPEN_INTEREST_REACH
-from ..venue.intervals import nominal_length
+from ..feeds import Cause, Key, Kind
+from ..venue import endpoints
+from ..venue.endpoints import OPEN_INTEREST_REACH, Request
+from ..venue.intervals import candles_between, nominal_length
+from .link import Link
+from .series import Asked, Series, SeriesState
 
 Doubles: TypeAlias = "array[float]"
 Wholes: TypeAlias = "array[int]"
@@ -24,34 +26,41 @@ class OpenInterestColumns(NamedTuple):
     values: Doubles
 
 
-class OpenInterestSeries:
+class OpenInterestSeries(Series):
     """Open interest history of one symbol and period; of two rows with one timestamp the later answer wins.
 
     It reaches no further back than the exchange's own.
     """
 
-    def __init__(self, symbol: str, period: str, depth: int) -> None:
-        self.key = Key(Kind.OPEN_INTEREST, symbol, period)
-        self.depth = depth
+    def __init__(self, symbol: str, period: str, depth: int, *, warm_up: int | None = None) -> None:
+        super().__init__(Key(Kind.OPEN_INTEREST, symbol, period))
+        self._depth = depth
         self.complete = False
+        self._warm_up = depth if warm_up is None else warm_up
         self._lock = threading.Lock()  # guards everything below
         self._text = b"[]"
         self._asked_for: Wholes = array("q")
         self._columns = OpenInterestColumns(array("q"), array("d"), array("d"))
         self._asked = 0
 
-    def deepen(self, depth: int) -> None:
-        """Keep at least ``depth`` rows from now on."""
-        with self._lock:
-            self.depth = max(self.depth, depth)
+    @property
+    def depth(self) -> int:
+        return self._depth
 
-    def merge_rest(self, rows: Iterable[dict[str, Any]], *, asked: int, limit: int) -> None:
-        """Merge an answer for the newest ``limit`` rows, asked for at exchange time ``asked`` (ms)."""
-        rows = list(rows)
+    def deepen(self, rows: int) -> None:
+        with self._lock:
+            self._depth = max(self._depth, rows)
+
+    def apply(self, frame: bytes, link: Link) -> None:
+        raise NotImplementedError("open interest has no stream")
+
+    def replace(self, answer: list[dict[str, Any]], asked: Asked) -> None:
+        """Merge an answer for the newest rows."""
+        rows, at = answer, asked.at
         with self._lock:
             stamps = self._columns.stamps
             held = dict(zip(stamps, zip(self._asked_for, json.loads(self._text), strict=True), strict=True))
-            if len(rows) < limit:
+            if len(rows) < asked.rows:
                 self.complete = True
             elif held and int(rows[0]["timestamp"]) > stamps[-1] + nominal_length(self.key.interval):
                 # It does not reach back to what is held: there may be rows in between.
@@ -60,13 +69,13 @@ class OpenInterestSeries:
             for row in rows:
                 stamp = int(row["timestamp"])
                 known = held.get(stamp)
-                if known is None or known[0] <= asked:
-                    held[stamp] = (asked, row)
-            self._asked = max(self._asked, asked)
+                if known is None or known[0] <= at:
+                    held[stamp] = (at, row)
+            self._asked = max(self._asked, at)
             oldest = self._asked - OPEN_INTEREST_REACH
             merged = sorted(item for item in held.items() if item[0] >= oldest)
-            if len(merged) > self.depth:
-                del merged[: len(merged) - self.depth]
+            if len(merged) > self._depth:
+                del merged[: len(merged) - self._depth]
                 self.complete = False
             self._keep(merged)
 
@@ -83,9 +92,19 @@ class OpenInterestSeries:
             array("d", [float(row["sumOpenInterestValue"]) for row in rows]),
         )
 
-    def asked(self) -> int:
-        """Exchange time (ms) of the newest answer, 0 for none: open interest is as old as that."""
-        return self._asked
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[list[dict[str, Any]]]:
+        limit = self._warm_up
+        if newest := self.newest():
+            limit = min(limit, max(2, candles_between(self.key.interval, newest, now) + 1))
+        return endpoints.open_interest_hist(self.key.symbol, self.key.interval, limit)
+
+    def unsettled(self, now: int) -> str:
+        return "" if self._asked else "what came was asked of the contract that had the name before"
+
+    def state(self, now: int) -> SeriesState:
+        # Open interest is as old as the answer that brought it.
+        asked = self._asked
+        return SeriesState(event=asked, answered=asked, rows=len(self), complete=self.complete)
 
     def newest(self) -> int:
         """The newest row's timestamp (ms), 0 for none."""

@@ -7,18 +7,19 @@ waits beyond a hole until a repair has filled it, then they become one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
-from ..feeds import Key, Kind
+from ..feeds import Cause, Key, Kind
 from ..venue import endpoints, scan
+from ..venue.endpoints import AGG_TRADES_MOST, Request
 from ..venue.envelope import STREAM, data_text
 from ..venue.payload import DecodeError
 from ..venue.trades import Trade, scan_trade_end, trade_of, trade_text, trades_of
+from .events import Change, StoreEvent
 from .link import Link
-from .notices import Event, Notice
 from .order import counts_anew
 from .pages import Pages
+from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
 from .tape import TradeColumns
 
 MOST_SEGMENTS = 8
@@ -41,33 +42,18 @@ class _Segment:
         return self.first + len(self.entries)
 
 
-class TradeStanding(NamedTuple):
-    link: Link | None
-    suspected: str
-    rows: int
-    """Trades that can be served without a hole."""
-    complete: bool
-    """Whether there are no older trades to be had."""
-    hole: tuple[int, int] | None
-    """First and last id missing before the newest segment, where an older one is known."""
-    event: int
+class TradeSeries(Series):
+    """At most ``capacity`` trades of a symbol.
 
-
-class TradeRing:
-    """At most ``capacity`` trades of a symbol. ``link``: see :class:`~ats_sync.store.klines.KlineSeries`."""
+    It is live as candles are; that older trades are still to come does not change that.
+    """
 
     def __init__(self, symbol: str, capacity: int) -> None:
-        self.key = Key(Kind.TRADES, symbol)
+        super().__init__(Key(Kind.TRADES, symbol))
         self.capacity = capacity
-        self.link: Link | None = None
-        self.suspected = ""
         self.complete = False
-        self.undecodable = 0
-        self.received = 0
-        self.missed = 0
-        self.answered = 0
-        """Exchange time (ms) at which REST was last asked."""
-        self.out_of_order = 0
+        self._missed = self._out_of_order = 0
+        self._answered = 0
         # Of a frame only what tells of the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._needless = scan.needless_in_trades(symbol)
@@ -77,9 +63,10 @@ class TradeRing:
         self._event = 0
         self._awaited: Link | None = None  # whose first trade is to be noted
         self._begun_after = self._begun_with = -1
-        self._gap_notice = Notice(Event.GAP, self.key)
+        self._has_gap = StoreEvent(Change.GAP, self.key)
+        self._has_begun = StoreEvent(Change.BEGUN, self.key)
 
-    def ingest(self, frame: bytes, link: Link) -> Notice | None:
+    def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
         """Take one aggTrade frame."""
         number, event = scan.scan_trade(frame)
         head = self._head
@@ -102,26 +89,30 @@ class TradeRing:
                     entries.append(entry)
                     if len(entries) >= self.capacity + SPARE:
                         self._trim()
-                    return self._gap_notice if begins else None
+                    return self._has_begun if begins else None
                 if number < after:
-                    self.out_of_order += 1
+                    self._out_of_order += 1
                     if counts_anew(scan_trade_end(frame)[1], known):
                         self._begin_anew()
                         self._insert(self._segment(number, [entry]))
                         if link is self._awaited:
                             self._awaited, self._begun_with = None, number
-                        return self._gap_notice
+                        return self._has_gap
                     # What does not count must not make later ones of the new count look as if nothing were between.
                     self._event = known
                     if number >= newest.first:
                         return None
                 else:
-                    self.missed += number - after
+                    self._missed += number - after
             elif self.complete:
                 # The first trade; REST is to tell whether it is the very first.
-                self.complete, begins = False, True
+                self.complete = False
+                self._insert(self._segment(number, [entry]))
+                return self._has_gap
             self._insert(self._segment(number, [entry]))
-            return self._gap_notice if begins or self._segments[0].after <= number else None
+            if begins:
+                return self._has_begun
+            return self._has_gap if self._segments[0].after <= number else None
 
     def _begin_anew(self) -> None:
         """Forget what bears the ids of an old count. The lock is held."""
@@ -130,14 +121,14 @@ class TradeRing:
         self._begun_after = self._begun_with = -1
         self.complete = False
 
-    def merge_rest(self, found: Sequence[Trade], *, asked: int, limit: int, from_id: int | None = None) -> None:
-        """Merge a REST answer (ordered by id) asked for at exchange time ``asked`` (ms) with ``limit``: from an id
-        on, or the newest.
+    def replace(self, answer: Sequence[Trade], asked: Asked) -> None:
+        """Merge an answer (ordered by id): from an id on, or the newest.
 
-        There is no more where the newest are fewer than that, or where a page begins later than it was to. (An answer
-        that lags behind what is held shows nothing.)
+        There is no more where the newest are fewer than were asked for, or where a page begins later than it was to.
+        (An answer that lags behind what is known shows nothing.)
         """
-        self.answered = max(self.answered, asked)
+        found, from_id = answer, asked.from_id
+        self._answered = max(self._answered, asked.at)
         if not found:
             self.complete = self.complete or (from_id is None and not len(self))
             return
@@ -147,7 +138,7 @@ class TradeRing:
                 self._begin_anew()
         oldest = self.first_id()
         if from_id is None:
-            no_more = len(found) < limit and found[-1].id >= self.last_id()
+            no_more = len(found) < asked.rows and found[-1].id >= self.last_id()
         else:
             no_more = from_id < found[0].id <= oldest
         no_more = no_more or found[0].id == 0
@@ -156,7 +147,7 @@ class TradeRing:
         run: list[bytes] = []
         first = found[0].id
         with self._lock:
-            self._event = max(self._event, min(asked, found[-1].time))
+            self._event = max(self._event, min(asked.at, found[-1].time))
             for trade in found:
                 if run and trade.id != first + len(run):
                     self._insert(self._segment(first, run))
@@ -170,6 +161,10 @@ class TradeRing:
                 # are those of a contract that had the name before.
                 self._segments = [segment for segment in self._segments if segment.after > found[0].id]
             self._trim()
+
+    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+        if asked.from_id is None and (len(self) or not (may_be_new() or shows_no_trade())):
+            self.refuse_empty()
 
     def _insert(self, added: _Segment) -> None:
         """Join a run of trades with those it touches or overlaps. The lock is held."""
@@ -214,36 +209,57 @@ class TradeRing:
         overlap = max(0, a.after - b.first)
         return self._segment(a.first, a.entries.all() + b.entries.all()[overlap:])
 
-    def begin_on(self, link: Link) -> None:
-        """Whatever happens from now on is delivered on ``link``: note with which trade it begins.
+    # --- liveness and what it needs -------------------------------------------------------------
 
-        (With one that is not known yet: what comes late or again proves nothing.)
-        """
+    def subscribed_on(self, link: Link) -> None:
+        # By a trade that is not known yet: what comes late or again proves nothing.
         last = self.last_id()
         with self._lock:
             self._awaited, self._begun_after, self._begun_with = link, last, -1
 
-    def begun(self) -> bool:
-        """Whether a trade has come on the link it was last told to begin on."""
-        with self._lock:
-            return self._begun_with >= 0
+    def patience(self, *, live_once: bool) -> float:
+        return 0.0 if self._begun_with >= 0 or not len(self) else FIRST_FRAME_WITHIN
 
-    def goes_on(self) -> bool:
-        """Whether all that came later follows on that trade: then nothing is missing since (before it, there may be a
-        hole)."""
+    def is_contiguous(self) -> bool:
+        """Return whether all that came later follows on the first trade of the newest subscription: then nothing is
+        missing since (before it, there may be a hole)."""
         with self._lock:
             newest = self._segments[-1] if self._segments else None
             return newest is not None and newest.first <= self._begun_with < newest.after
 
-    def go_live(self, link: Link) -> None:
-        """The newest segment is whole up to what ``link`` delivers."""
-        self.suspected = ""
-        self.link = link
+    def resume(self, link: Link, now: int) -> bool:
+        if self.link is not link and self.is_contiguous():
+            self.go_live(link)
+        return self.link is link and not self.lacks_older()
 
-    def suspect(self, reason: str) -> None:
-        """Its stream seems to be dead: memory is not to be trusted until the series is live again."""
-        self.suspected = reason
-        self.link = None
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[list[Trade]] | None:
+        symbol = self.key.symbol
+        if link is None or self.link is not link:
+            return endpoints.agg_trades(symbol, min(AGG_TRADES_MOST, self.capacity))
+        if not self.lacks_older():
+            return None
+        first, hole = self.first_id(), self.hole()
+        start = max(hole[0] if hole is not None else 0, first - AGG_TRADES_MOST)
+        limit = min(AGG_TRADES_MOST, max(1, first - start))
+        return endpoints.agg_trades(symbol, limit, from_id=start)
+
+    def lacks_older(self) -> bool:
+        state = self.state(0)
+        return not state.complete and state.rows < min(self.capacity, AGG_TRADES_MOST)
+
+    def unsettled(self, now: int) -> str:
+        return f"the newest {len(self)} are here, older ones are to come" if self.lacks_older() else ""
+
+    def reached(self) -> int:
+        return self.first_id()
+
+    def is_down(self, exchange: float) -> bool:
+        return False  # That trades are complete is promised by no time, and their warm-up is long.
+
+    def counts(self) -> Counts:
+        return Counts(self.received, self._missed, self._out_of_order)
+
+    # --- reading -------------------------------------------------------------------------------
 
     def last_heard(self) -> tuple[int, int]:
         """``(id of the last trade, its time in ms)`` as far as is known here, -1 and 0 where nothing is.
@@ -259,15 +275,19 @@ class TradeRing:
         except DecodeError:
             return -1, 0
 
-    def standing(self) -> TradeStanding:
+    def state(self, now: int) -> SeriesState:
         with self._lock:
             newest = self._segments[-1] if self._segments else None
-            hole = None
-            if newest is not None and len(self._segments) > 1:
-                hole = (self._segments[-2].after, newest.first - 1)
             rows = min(len(newest.entries), self.capacity) if newest else 0
-            complete = self.complete and hole is None
-            return TradeStanding(self.link, self.suspected, rows, complete, hole, self._event)
+            complete = self.complete and len(self._segments) <= 1
+            return SeriesState(self.link, self.suspected, self._event, self._answered, rows, complete)
+
+    def hole(self) -> tuple[int, int] | None:
+        """Return the first and last id missing before the newest run of trades, None where no older one is known."""
+        with self._lock:
+            if len(self._segments) < 2:
+                return None
+            return self._segments[-2].after, self._segments[-1].first - 1
 
     def last_id(self) -> int:
         """The id of the newest trade, -1 where none is known."""
@@ -345,7 +365,6 @@ class TradeRing:
 
     def _cut_behind(self, number: int) -> None:
         with self._lock:
-            self.undecodable += 1
             self._columns = None
             if not self._segments:
                 return
@@ -362,4 +381,4 @@ class TradeRing:
                     self._segments.append(self._segment(number + 1, younger))
 
     def __len__(self) -> int:
-        return self.standing().rows
+        return self.state(0).rows

@@ -10,48 +10,60 @@ from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
-from ..feeds import Key, Kind
+from ..feeds import FEEDS, Cause, Key, Kind
+from ..venue import endpoints
+from ..venue.endpoints import Request
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.values import Liquidation, Mark, stream_liquidation, stream_marks
 from .link import Link
+from .series import Asked, Board, SeriesState
 
 T = TypeVar("T")
 MOST_PENDING = 8
 
 
-class MarkBoard:
+class MarkBoard(Board):
     """The newest mark price and funding of every symbol; of two the later event time wins.
 
     Frames for all symbols come once a second and are decoded when somebody reads.
     """
 
     def __init__(self) -> None:
-        self.key = Key(Kind.MARK)
-        self.unusable = 0
+        super().__init__(Key(Kind.MARK))
         self._lock = threading.Lock()  # guards everything below
         self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
         self._marks: dict[str, Mark] = {}
-        self._event = 0
-        self._polled = 0
+        self._answered = 0
 
-    def ingest(self, frame: bytes, link: Link) -> None:
+    def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!markPrice@arr`` frame."""
         event = scan_event_time(frame)
         with self._lock:
             self._pending.append(frame)
-            if event > self._event:
-                self._event = event
+            if event > self.event:
+                self.event = event
 
-    def merge_rest(self, marks: Iterable[Mark], *, asked: int, whole: bool) -> None:
-        """Take a REST answer asked for at exchange time ``asked`` (ms); ``whole``: for all symbols."""
+    def replace(self, answer: Iterable[Mark], asked: Asked) -> None:
+        """Take the marks of an answer."""
         with self._lock:
-            if whole:
-                self._polled = max(self._polled, asked)
-            for mark in marks:
+            self._answered = max(self._answered, asked.at)
+            for mark in answer:
                 self._take(mark)
-                if mark.time > self._event:
-                    self._event = mark.time
+                if mark.time > self.event:
+                    self.event = mark.time
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[list[Mark]]:
+        return endpoints.premium_index()
+
+    def state(self, now: int) -> SeriesState:
+        return SeriesState(event=self.event, answered=self._answered)
+
+    def look(self, symbol: str) -> tuple[SeriesState, Mark | None]:
+        """Return the newest mark of a symbol, and how it is: it may rest while others go on."""
+        mark = self.get(symbol)
+        time = mark.time if mark is not None else 0
+        return SeriesState(event=time, answered=time), mark
 
     def get(self, symbol: str) -> Mark | None:
         """The newest mark of a symbol."""
@@ -63,19 +75,11 @@ class MarkBoard:
         with self._lock:
             return dict(self._marks)
 
-    def event(self) -> int:
-        """Exchange time (ms) of the newest event."""
-        return self._event
-
-    def polled(self) -> int:
-        """Exchange time (ms) at which REST was last asked for all symbols, 0 for never."""
-        return self._polled
-
     def forget_ahead(self, until: int) -> None:
         """Forget the marks that bear a time later than ``until`` (exchange ms): it is wrong, and would keep out all
         that come."""
         with self._lock:
-            self._event = min(self._event, until)
+            self.event = min(self.event, until)
             self._marks = {symbol: mark for symbol, mark in self._marks.items() if mark.time <= until}
 
     def forget(self, symbol: str) -> None:
@@ -91,11 +95,10 @@ class MarkBoard:
                     return
                 frame = self._pending.popleft()
             try:
-                marks, bad = stream_marks(frame)
+                marks, _ = stream_marks(frame)
             except DecodeError:
-                marks, bad = [], 1
+                continue
             with self._lock:
-                self.unusable += bad
                 for mark in marks:
                     self._take(mark)
 
@@ -105,18 +108,17 @@ class MarkBoard:
             self._marks[mark.symbol] = mark
 
 
-class Liquidations:
+class LiquidationBoard(Board):
     """Forced orders seen since the start, the newest ``capacity`` of each symbol and of all."""
 
     def __init__(self, capacity: int) -> None:
-        self.key = Key(Kind.LIQUIDATIONS)
+        super().__init__(Key(Kind.LIQUIDATIONS))
         self.capacity = capacity
-        self.event = 0
         self._lock = threading.Lock()  # guards everything below
         self._all: deque[Liquidation] = deque(maxlen=capacity)
         self._by_symbol: dict[str, deque[Liquidation]] = {}
 
-    def ingest(self, frame: bytes, link: Link) -> None:
+    def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!forceOrder@arr`` frame. They are few, so each is decoded as it comes."""
         order = stream_liquidation(frame)
         if order is None:
@@ -162,36 +164,56 @@ class AnswerCache(Generic[T]):
         with self._lock:
             return self._cache.get(key)
 
-    def drop(self, key: Hashable) -> None:
-        with self._lock:
-            self._cache.pop(key, None)
-
     def __len__(self) -> int:
         with self._lock:
             return len(self._cache)
 
 
-class SpotBoard:
+class SpotBoard(Board):
     """Spot prices of all symbols, polled in one call; what the list lacks has no spot market.
 
-    They are forgotten ``kept`` seconds after they came. (No :class:`AnswerCache`: a scan reads them once a symbol, and
-    one value needs no lock to be read.)
+    They are forgotten a while after they came. (No :class:`AnswerCache`: a scan reads them once a symbol, and one value
+    needs no lock to be read.)
     """
 
-    def __init__(self, kept: float, *, now: Callable[[], float]) -> None:
-        self.key = Key(Kind.SPOT)
-        self._kept = kept
+    def __init__(self, *, now: Callable[[], float]) -> None:
+        super().__init__(Key(Kind.SPOT))
         self._now = now
         self._lock = threading.Lock()  # guards the replacement of _newest, which readers take without it
         self._newest: tuple[Dated[Mapping[str, str]], float] | None = None
 
-    def merge_rest(self, prices: Mapping[str, str], asked: int) -> None:
+    def replace(self, answer: Mapping[str, str], asked: Asked) -> None:
+        """Take the prices of an answer for all symbols."""
         with self._lock:
             held = self.get()
-            if held is None or held.as_of <= asked:
-                self._newest = Dated(prices, asked), self._now() + self._kept
+            if held is None or held.as_of <= asked.at:
+                self._newest = Dated(answer, asked.at), self._now() + retention(self.key)
 
     def get(self) -> Dated[Mapping[str, str]] | None:
-        """All prices, exact strings, and when they were asked for."""
+        """Return all prices, exact strings, and when they were asked for."""
         newest = self._newest
         return newest[0] if newest is not None and self._now() < newest[1] else None
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[dict[str, str]]:
+        return endpoints.spot_price()
+
+    def state(self, now: int) -> SeriesState:
+        held = self.get()
+        as_of = held.as_of if held is not None else 0
+        return SeriesState(event=as_of, answered=as_of)
+
+
+class ClockSeries(Board):
+    """The exchange's time. Nothing is kept of it here: whoever carries out the request sets the clock."""
+
+    def __init__(self) -> None:
+        super().__init__(Key(Kind.CLOCK))
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[int]:
+        return endpoints.time()
+
+
+def retention(key: Key) -> float:
+    """Return how long (seconds) an answer is kept at all."""
+    poll = FEEDS[key.kind].poll
+    return poll.retention if poll is not None else 0.0

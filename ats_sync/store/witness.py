@@ -5,23 +5,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from ..feeds import Key, Kind
+from ..feeds import Cause, Key, Kind
+from ..venue import endpoints
+from ..venue.endpoints import Request
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import scan_quotes, stream_tickers
 from .link import Link
 from .order import counts_anew
+from .series import Asked, Board
 
 MOST_PENDING = 4
 MOST_SYMBOLS = 4096
 
 
-class TickerBoard:
+class TickerBoard(Board):
     """Last trade ids out of the 24-hour tickers, from the stream each second and from REST now and then."""
 
     def __init__(self) -> None:
-        self.key = Key(Kind.TICKERS)
-        self.event = 0
+        super().__init__(Key(Kind.TICKERS))
         self._lock = threading.Lock()  # guards the two below
         self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
         self._answers: deque[tuple[int, dict[str, int]]] = deque(maxlen=MOST_PENDING)
@@ -35,18 +37,21 @@ class TickerBoard:
         self._last: dict[str, int] = {}
         self._as_of = 0
 
-    def ingest(self, frame: bytes, link: Link) -> None:
+    def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!ticker@arr`` frame."""
         event = scan_event_time(frame)
         with self._lock:
             self.event = max(self.event, event)
             self._pending.append(frame)
 
-    def merge_rest(self, last_trades: dict[str, int], asked: int) -> None:
-        """Take a REST answer asked for at exchange time ``asked`` (ms)."""
+    def replace(self, answer: dict[str, int], asked: Asked) -> None:
+        """Take the last trades of an answer for all symbols."""
         with self._lock:
-            self._answers.append((asked, last_trades))
-            self.listed = frozenset(last_trades)
+            self._answers.append((asked.at, answer))
+            self.listed = frozenset(answer)
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[dict[str, int]]:
+        return endpoints.last_trades()
 
     def take(self) -> list[tuple[int, dict[str, int]]]:
         """What has come since the last call: ``(as of, {symbol: last trade id})``, in order. Unusable frames
@@ -84,16 +89,15 @@ class TickerBoard:
             last[symbol] = trade
 
 
-class QuoteBoard:
+class QuoteBoard(Board):
     """The newest ``!bookTicker`` frame of each symbol."""
 
     def __init__(self) -> None:
-        self.key = Key(Kind.QUOTES)
-        self.event = 0
+        super().__init__(Key(Kind.QUOTES))
         self._lock = threading.Lock()  # guards the one below
         self._newest: dict[str, tuple[int, bytes]] = {}
 
-    def ingest(self, frame: bytes, link: Link) -> None:
+    def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!bookTicker`` frame."""
         symbol, update_id = scan_quotes(frame)
         event = scan_event_time(frame)

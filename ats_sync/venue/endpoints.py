@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 from ..config import Config
+from .books import Book, book_snapshot
+from .klines import kline_texts
+from .listings import ExchangeInfo, server_time
+from .listings import exchange_info as decode_exchange_info
+from .payload import json_answer
+from .tickers import rest_last_trades
+from .trades import Trade, rest_trades
+from .values import Mark, rest_marks, rest_open_interest, rest_spot_prices
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Host(str, Enum):
@@ -57,8 +68,8 @@ class Route(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One REST request, ready to be budgeted and sent."""
+class Request(Generic[T_co]):
+    """One REST request, ready to be budgeted and sent, and how its answer is read."""
 
     host: Host
     path: str
@@ -68,10 +79,21 @@ class Request:
     used_weight_is_true: bool = True
     """Whether the answer's used-weight header may correct the budget."""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    decode: Callable[[bytes], T_co] = field(default=json_answer, repr=False)
+    """What becomes of the answer's body. Raises :class:`~ats_sync.venue.payload.DecodeError` or
+    :class:`~ats_sync.errors.MalformedAnswer`."""
+    rows: int = field(default=0, compare=False)
+    """How many of the newest rows it asks for; 0 where it asks for a range, or for something else than rows."""
+    from_id: int | None = field(default=None, compare=False)
+    """The trade from which on it asks, None where it does not say."""
 
     def url(self, config: Config) -> str:
         base = {Host.FUTURES: config.fapi_base, Host.SPOT: config.spot_base, Host.OTHER: ""}[self.host]
         return base + self.path
+
+    def as_json(self) -> Request[Any]:
+        """The same request, whose answer is taken as it is."""
+        return replace(self, decode=json_answer)
 
     def __str__(self) -> str:
         query = "&".join(f"{name}={value}" for name, value in self.params if name != "signature")
@@ -103,32 +125,46 @@ AGG_TRADES_MOST = 1000
 KLINES_PATH = "/fapi/v1/klines"
 AGG_TRADES_PATH = "/fapi/v1/aggTrades"
 DEPTH_PATH = "/fapi/v1/depth"
+TICKER_24H_PATH = "/fapi/v1/ticker/24hr"
+OPEN_INTEREST_PATH = "/futures/data/openInterestHist"
 OPEN_INTEREST_MOST = 500
 OPEN_INTEREST_REACH = 30 * 86_400_000
 """How far back (ms) the open interest history goes."""
 FUNDING_MOST = 1000
 
 
-def time() -> Request:
-    return Request(Host.FUTURES, "/fapi/v1/time")
+def time() -> Request[int]:
+    return Request(Host.FUTURES, "/fapi/v1/time", decode=server_time)
 
 
-def exchange_info() -> Request:
-    return Request(Host.FUTURES, "/fapi/v1/exchangeInfo")
+def exchange_info() -> Request[ExchangeInfo]:
+    return Request(Host.FUTURES, "/fapi/v1/exchangeInfo", decode=decode_exchange_info)
 
 
-def klines(symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+def _newest(limit: int, start: int | None, end: int | None) -> int:
+    """``Request.rows`` of a request with such bounds."""
+    return limit if start is None and end is None else 0
+
+
+def klines(
+    symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None
+) -> Request[list[bytes]]:
     params = _params(symbol=symbol, interval=interval, startTime=start, endTime=end, limit=limit)
-    return Request(Host.FUTURES, KLINES_PATH, params, klines_weight(limit))
+    rows = _newest(limit, start, end)
+    return Request(Host.FUTURES, KLINES_PATH, params, klines_weight(limit), decode=kline_texts, rows=rows)
 
 
-def spot_klines(symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+def spot_klines(
+    symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None
+) -> Request[list[bytes]]:
     params = _params(symbol=symbol, interval=interval, startTime=start, endTime=end, limit=limit)
-    return Request(Host.SPOT, "/api/v3/klines", params, 2, Bucket.SPOT)
+    rows = _newest(limit, start, end)
+    return Request(Host.SPOT, "/api/v3/klines", params, 2, Bucket.SPOT, decode=kline_texts, rows=rows)
 
 
-def depth(symbol: str, limit: int) -> Request:
-    return Request(Host.FUTURES, DEPTH_PATH, _params(symbol=symbol, limit=limit), depth_weight(limit))
+def depth(symbol: str, limit: int) -> Request[Book]:
+    params = _params(symbol=symbol, limit=limit)
+    return Request(Host.FUTURES, DEPTH_PATH, params, depth_weight(limit), decode=book_snapshot, rows=limit)
 
 
 def agg_trades(
@@ -138,25 +174,32 @@ def agg_trades(
     from_id: int | None = None,
     start: int | None = None,
     end: int | None = None,
-) -> Request:
+) -> Request[list[Trade]]:
     params = _params(symbol=symbol, fromId=from_id, startTime=start, endTime=end, limit=limit)
-    return Request(Host.FUTURES, AGG_TRADES_PATH, params, 20)
+    rows = _newest(limit, start, end)
+    return Request(Host.FUTURES, AGG_TRADES_PATH, params, 20, decode=rest_trades, rows=rows, from_id=from_id)
 
 
-def premium_index(symbol: str | None = None) -> Request:
-    return Request(Host.FUTURES, "/fapi/v1/premiumIndex", _params(symbol=symbol), 1 if symbol else 10)
+def premium_index(symbol: str | None = None) -> Request[list[Mark]]:
+    params = _params(symbol=symbol)
+    return Request(Host.FUTURES, "/fapi/v1/premiumIndex", params, 1 if symbol else 10, decode=rest_marks)
 
 
-def funding_rate(symbol: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+def funding_rate(symbol: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request[Any]:
     params = _params(symbol=symbol, startTime=start, endTime=end, limit=limit)
     return Request(Host.FUTURES, "/fapi/v1/fundingRate", params, 1, Bucket.FUNDING)
 
 
-def ticker_24h(symbol: str | None = None) -> Request:
-    return Request(Host.FUTURES, "/fapi/v1/ticker/24hr", _params(symbol=symbol), 1 if symbol else 40)
+def last_trades() -> Request[dict[str, int]]:
+    """The 24-hour tickers of all symbols, for the ids of their last trades."""
+    return Request(Host.FUTURES, TICKER_24H_PATH, weight=40, decode=rest_last_trades)
 
 
-def book_ticker(symbol: str | None = None) -> Request:
+def ticker_24h(symbol: str | None = None) -> Request[Any]:
+    return Request(Host.FUTURES, TICKER_24H_PATH, _params(symbol=symbol), 1 if symbol else 40)
+
+
+def book_ticker(symbol: str | None = None) -> Request[Any]:
     return Request(
         Host.FUTURES,
         "/fapi/v1/ticker/bookTicker",
@@ -168,21 +211,23 @@ def book_ticker(symbol: str | None = None) -> Request:
 
 def open_interest_hist(
     symbol: str, period: str, limit: int, *, start: int | None = None, end: int | None = None
-) -> Request:
+) -> Request[list[dict[str, Any]]]:
     params = _params(symbol=symbol, period=period, limit=limit, startTime=start, endTime=end)
-    return Request(Host.FUTURES, "/futures/data/openInterestHist", params, 1, Bucket.OPEN_INTEREST)
+    rows, bucket = _newest(limit, start, end), Bucket.OPEN_INTEREST
+    return Request(Host.FUTURES, OPEN_INTEREST_PATH, params, 1, bucket, decode=rest_open_interest, rows=rows)
 
 
-def spot_price(symbol: str | None = None) -> Request:
-    return Request(Host.SPOT, "/api/v3/ticker/price", _params(symbol=symbol), 2 if symbol else 4, Bucket.SPOT)
+def spot_price(symbol: str | None = None) -> Request[dict[str, str]]:
+    weight, params = (2 if symbol else 4), _params(symbol=symbol)
+    return Request(Host.SPOT, "/api/v3/ticker/price", params, weight, Bucket.SPOT, decode=rest_spot_prices)
 
 
-def force_orders(symbol: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request:
+def force_orders(symbol: str, limit: int, *, start: int | None = None, end: int | None = None) -> Request[Any]:
     params = _params(symbol=symbol, limit=limit, startTime=start, endTime=end)
     return Request(Host.FUTURES, "/fapi/v1/forceOrders", params, 20)
 
 
-def any_request(path_or_url: str, params: Mapping[str, str | int], config: Config) -> Request:
+def any_request(path_or_url: str, params: Mapping[str, str | int], config: Config) -> Request[Any]:
     """A request for whatever path (of the futures host) or full URL, weighed as far as it is known."""
     url = path_or_url if "://" in path_or_url else config.fapi_base + path_or_url
     sent = tuple((name, value) for name, value in params.items())

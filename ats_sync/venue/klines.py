@@ -37,13 +37,18 @@ def scan_kline(frame: bytes) -> tuple[int, int, bool, int]:
     k = frame.find(b'"k":{')
     if k < 0 or not frame.endswith(b"}}"):
         raise DecodeError("kline frame without a candle")
-    final = b'"x":true' in frame
+    final = is_final(frame)
     if not final and b'"x":false' not in frame:
         raise DecodeError("kline frame without a final flag")
     opened, event = number_after(frame, b'"t":', k), number_after(frame, b'"E":')
     if not EARLIEST <= opened <= min(event + SKEW, LATEST):
         raise DecodeError("candle with an impossible open time", "the candle opens after its event")
     return opened, number_after(frame, b'"n":', k), final, event
+
+
+def is_final(frame: bytes) -> bool:
+    """Return whether a kline frame is the last one of its candle."""
+    return b'"x":true' in frame
 
 
 def scan_kline_last_trade(frame: bytes) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .envelope import frame_data, scan_event_time
 from .listings import is_coin_margined
-from .payload import DecodeError, decimal, each_of, field, number_after, text_of, whole
+from .payload import DecodeError, decimal, each_of, field, json_answer, number_after, text_of, whole
 
 
 def last_trades(values: object) -> dict[str, int]:
@@ -24,6 +24,11 @@ def last_trades(values: object) -> dict[str, int]:
         values = [ticker for ticker in values if not is_coin_margined(ticker)]
     good, _ = each_of(values, one)
     return dict(good)
+
+
+def rest_last_trades(body: bytes) -> dict[str, int]:
+    """The ids of the last trades in an answer of the 24-hour tickers of all symbols."""
+    return last_trades(json_answer(body, list))
 
 
 def stream_tickers(frame: bytes) -> tuple[int, dict[str, int]]:

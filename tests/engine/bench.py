@@ -17,13 +17,12 @@ from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import AtsSyncError
-from ats_sync.feeds import STREAM_ONLY, Cause, Key, Kind
-from ats_sync.store.absorb import absorb
+from ats_sync.feeds import FEEDS, Cause, Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.trades import TradeRing
+from ats_sync.store.trades import TradeSeries
 
 from ..store.candles import Truth
 from ..venue import samples
@@ -36,7 +35,7 @@ HISTORY = 30
 FIRST_TRADE = 5_000
 TURN = (MIDNIGHT - BEGAN) / 1000.0
 """Seconds from the start to the first turn of a minute."""
-UNANSWERED = STREAM_ONLY
+UNANSWERED = frozenset(kind for kind, feed in FEEDS.items() if feed.stream_only)
 """What comes by stream alone."""
 
 
@@ -341,7 +340,7 @@ class Bench:
         if error is None:
             if fetch.key.kind is Kind.CLOCK:
                 self.exchange_ahead, self.proven = 0, True
-            absorb(self.store, fetch.key, body, asked=asked, limit=fetch.limit, link=fetch.link)
+            self.store.merge(fetch.key, fetch.request, body, asked, fetch.link)
         self.engine.fetched(fetch, error, self.at())
 
     def answer(self, fetch: Fetch, now: int) -> bytes:
@@ -392,22 +391,22 @@ class Bench:
         ]
 
     def series(self, symbol: str = "AUSDT") -> KlineSeries:
-        return self.store.klines[symbol, "1m"]
+        return self.store.klines(symbol, "1m")
 
     def warm(self) -> None:
         """Run until everything is live, trades too."""
         assert self.run(20, until=self.all_live), [str(key) for key in self.lacking()]
 
     def lacking(self) -> list[Key]:
-        return [key for key in self.engine.upkeep.states if key.kind not in UNANSWERED and not self._is_live(key)]
+        return [key for key in self.engine.reconciler.states if key.kind not in UNANSWERED and not self._is_live(key)]
 
     def _is_live(self, key: Key) -> bool:
         series = self.store.get(key)
-        if self.engine.streams and isinstance(series, KlineSeries | BookSeries | TradeRing):
-            link = series.standing(self.exchange()).link if isinstance(series, KlineSeries) else series.standing().link
+        if self.engine.streams and isinstance(series, KlineSeries | BookSeries | TradeSeries):
+            link = series.state(self.exchange()).link if isinstance(series, KlineSeries) else series.state(0).link
             if link is not None and not link.up:
                 return False
-        return self.engine.upkeep.ready(key)
+        return self.engine.reconciler.ready(key)
 
     def all_live(self) -> bool:
         return not self.lacking()
@@ -419,4 +418,4 @@ class Bench:
         return self.series(symbol).rows(HISTORY, now, exact=True) == self.symbols[symbol].truth.rest(now, HISTORY)
 
     def trade_ids(self, symbol: str = "AUSDT") -> list[int]:
-        return [trade.id for trade in self.store.trades[symbol].read(1_000)]
+        return [trade.id for trade in self.store.trades(symbol).read(1_000)]

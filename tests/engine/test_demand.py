@@ -103,7 +103,7 @@ def test_the_engine_drops_it_with_its_stream_and_leaves_the_rest() -> None:
 
     assert bench.run(LEAST_KEPT - 600 + 2 * SWEEP_EVERY, until=lambda: bench.store.get(wanted[0]) is None)
     assert bench.run(1, until=lambda: "ausdt@kline_1m" not in streams())
-    assert wanted[0] not in bench.engine.upkeep.states
+    assert wanted[0] not in bench.engine.reconciler.states
     assert "ausdt@depth20@100ms" in streams(), "it was read later"
     dropped = bench.seconds
     assert bench.run(600 + SWEEP_EVERY, until=lambda: bench.store.get(wanted[1]) is None)
@@ -111,7 +111,7 @@ def test_the_engine_drops_it_with_its_stream_and_leaves_the_rest() -> None:
     gone = bench.seconds
     bench.run(60)
     assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "AUSDT" and when > gone + 1]
-    followed = {key for key in bench.engine.upkeep.states if not key.symbol}
+    followed = {key for key in bench.engine.reconciler.states if not key.symbol}
     assert followed == {*SHARED, *WITNESSES}
     assert bench.agrees("BUSDT")
 
@@ -150,14 +150,14 @@ def test_a_symbol_that_joins_the_exchange_is_listed_within_seconds() -> None:
     bench.follow("AUSDT")
     bench.warm()
     bench.run(200)
-    listings = bench.store.listings.get("info")
+    listings = bench.store.listings.get()
     assert listings is not None
     assert "NEW" not in listings.value.trading
     assert len(bench.of(Kind.LISTINGS)) == 1, "while nothing differs it is not asked again"
     joined = True
     bench.unlisted.clear()
     bench.run(3)
-    listings = bench.store.listings.get("info")
+    listings = bench.store.listings.get()
     assert listings is not None
     assert "NEW" in listings.value.trading
     assert len(bench.of(Kind.LISTINGS)) == 2

@@ -10,25 +10,35 @@ from dataclasses import replace
 import pytest
 
 from ats_sync.config import Config
-from ats_sync.engine.agenda import DEPTH_AUDIT_EVERY
-from ats_sync.engine.depths import HOLES_MOST, HOLES_WITHIN, READ_WITHIN, SUSPENDED_FOR, WIDENED_EVERY, WIDENED_IN_NEED
 from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.engine.quality import QualityMeter
+from ats_sync.engine.reconciler import Reconciler
 from ats_sync.engine.remedies import GIVEN_UP_FOR, Remedy
-from ats_sync.engine.upkeep import DEPTH_AGAIN_AFTER, Upkeep
 from ats_sync.errors import RequestTimeout
-from ats_sync.feeds import Cause, Key, Kind
-from ats_sync.store.depth import DepthBook
+from ats_sync.feeds import FEEDS, Cause, Key, Kind
+from ats_sync.store.depth import (
+    HOLES_MOST,
+    HOLES_WITHIN,
+    READ_WITHIN,
+    SUSPENDED_FOR,
+    WIDENED_EVERY,
+    WIDENED_IN_NEED,
+    DepthSeries,
+)
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
 from ats_sync.store.order import LAGS_AT_MOST
+from ats_sync.store.series import Asked
 from ats_sync.venue import endpoints
 from ats_sync.venue.books import Book
 
 from ..store.depth_market import BEGAN, STREAM, Market
 from ..venue.samples import frame
+
+DEPTH_AUDIT_EVERY = 600.0
+DEPTH_AGAIN_AFTER = FEEDS[Kind.DEPTH].second_try or 0.0
 
 KEY = Key(Kind.DEPTH, "BTCUSDT")
 LIGHT = Key(Kind.BOOK, "BTCUSDT")
@@ -41,13 +51,13 @@ class Desk:
     def __init__(self, *, asked: int = 100, levels: int = 30, seed: int = 3) -> None:
         self.now = 1_000.0
         self.store = MarketStore(Config(), lambda: self.now)
-        self.upkeep = Upkeep(Config(), self.store, random.Random(5), streams=True)
+        self.reconciler = Reconciler(self.store, random.Random(5), streams=True)
         self.store.follow([KEY, LIGHT])
-        self.book: DepthBook = self.store.depths["BTCUSDT"]
+        self.book: DepthSeries = self.store.depth("BTCUSDT")
         self.book.asked(asked, self.now)
         self.market = Market(seed, levels)
         self.link = Link(1, "public", self.exchange() / 1000)
-        self.upkeep.follow([KEY], self.at())
+        self.reconciler.follow([KEY], self.at())
         self.sent: list[tuple[float, Fetch]] = []
         self.latency = 0.05
 
@@ -60,14 +70,14 @@ class Desk:
     def acknowledge(self, link: Link | None = None) -> None:
         if link is not None:
             self.link = link
-        self.upkeep.acknowledged(KEY, self.link, self.at())
+        self.reconciler.acknowledged(KEY, self.link, self.at())
         self.tick()
 
     def tick(self) -> None:
         self.link.proved(self.exchange() / 1000, self.exchange() / 1000)
-        self.upkeep.tick(self.at())
-        self.sent += [(self.now, fetch) for fetch in self.upkeep.fetches if fetch.key == KEY]
-        self.upkeep.fetches.clear()
+        self.reconciler.tick(self.at())
+        self.sent += [(self.now, fetch) for fetch in self.reconciler.fetches if fetch.key == KEY]
+        self.reconciler.fetches.clear()
 
     def run(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
         """Let time pass; requests are answered from the market's state at that moment."""
@@ -80,24 +90,24 @@ class Desk:
 
     def answer_all(self) -> None:
         for _, fetch in self.sent:
-            if fetch is self.upkeep.states[KEY].fetching:
-                self.answer(fetch, self.rest(fetch.limit))
+            if fetch is self.reconciler.states[KEY].fetching:
+                self.answer(fetch, self.rest(fetch.request.rows))
 
     def rest(self, limit: int) -> Book:
         return replace(self.market.rest(limit), time=self.exchange())
 
     def answer(self, fetch: Fetch, book: Book) -> None:
-        self.book.merge_rest(book, fetch.link, fetch.limit, asked=self.exchange())
-        self.upkeep.fetched(fetch, None, self.at())
+        self.book.replace(book, Asked(self.exchange(), fetch.request.rows, link=fetch.link))
+        self.reconciler.fetched(fetch, None, self.at())
         self.tick()
 
     def event(self, *, lost: bool = False) -> None:
         self.market.change(3)
         _, text = self.market.event()
         if not lost:
-            notice = self.book.ingest(text, self.link)
+            notice = self.book.apply(text, self.link)
             if notice is not None:
-                self.upkeep.noticed([notice], self.at())
+                self.reconciler.changed([notice], self.at())
 
     def hole(self) -> None:
         self.event(lost=True)
@@ -105,8 +115,8 @@ class Desk:
 
     def requests(self) -> list[tuple[Cause, int, int]]:
         """Cause, levels and weight of what was sent since the last call."""
-        found = [(fetch.cause, fetch.limit, fetch.request.weight) for _, fetch in self.sent]
-        assert all(fetch.request == endpoints.depth("BTCUSDT", fetch.limit) for _, fetch in self.sent)
+        found = [(fetch.cause, fetch.request.rows, fetch.request.weight) for _, fetch in self.sent]
+        assert all(fetch.request == endpoints.depth("BTCUSDT", fetch.request.rows) for _, fetch in self.sent)
         self.sent.clear()
         return found
 
@@ -129,11 +139,11 @@ def test_a_snapshot_of_the_size_that_is_asked_follows_the_acknowledgement(asked:
     assert desk.requests() == [], "without its stream a snapshot is of no use"
     desk.acknowledge()
     assert desk.requests() == [(Cause.WARM_UP, limit, weight)]
-    desk.answer(desk.upkeep.states[KEY].fetching or pytest.fail("nothing is asked"), desk.rest(limit))
+    desk.answer(desk.reconciler.states[KEY].fetching or pytest.fail("nothing is asked"), desk.rest(limit))
     assert desk.book.live()
     desk.run(60, desk.event)
     assert desk.requests() == []
-    assert desk.upkeep.ready(KEY)
+    assert desk.reconciler.ready(KEY)
 
 
 def test_a_snapshot_that_is_older_than_the_first_event_is_followed_by_another() -> None:
@@ -183,14 +193,14 @@ def test_a_hole_is_repaired_at_once() -> None:
     desk.run(0.3)
     assert desk.requests() == [(Cause.REPAIR, 500, 10)]
     assert desk.book.live()
-    assert desk.upkeep.states[KEY].live_once
+    assert desk.reconciler.states[KEY].live_once
 
 
 def test_a_failed_snapshot_is_asked_for_again() -> None:
     desk = Desk()
     desk.acknowledge()
     (_, fetch), *_ = desk.sent
-    desk.upkeep.fetched(fetch, RequestTimeout("no luck"), desk.at())
+    desk.reconciler.fetched(fetch, RequestTimeout("no luck"), desk.at())
     desk.run(3)
     assert desk.book.live()
 
@@ -198,7 +208,7 @@ def test_a_failed_snapshot_is_asked_for_again() -> None:
 def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() -> None:
     desk = live(Desk())
     desk.link.up = False
-    desk.upkeep.lost(desk.link, desk.at())
+    desk.reconciler.lost(desk.link, desk.at())
     desk.run(10)
     assert desk.requests() == []
     desk.link = Link(2, "public", desk.exchange() / 1000)
@@ -207,7 +217,7 @@ def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() 
     assert desk.book.live()
     assert desk.requests() == []
     desk.link.up = False
-    desk.upkeep.lost(desk.link, desk.at())
+    desk.reconciler.lost(desk.link, desk.at())
     desk.event(lost=True)
     desk.acknowledge(Link(3, "public", desk.exchange() / 1000))
     desk.run(0.2)
@@ -218,7 +228,7 @@ def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() 
 def test_a_hand_over_asks_nothing() -> None:
     desk = live(Desk())
     old, desk.link = desk.link, Link(2, "public", desk.exchange() / 1000)
-    desk.upkeep.moved(KEY, desk.link, desk.at())
+    desk.reconciler.moved(KEY, desk.link, desk.at())
     old.up = False
     desk.run(5)
     assert desk.book.live(), "also where nothing has changed since"
@@ -235,8 +245,8 @@ def test_an_audit_every_ten_minutes() -> None:
     assert set(desk.requests()) == {(Cause.AUDIT, 500, 10)}
     assert 3 <= len(moments) <= 5
     assert all(b - a >= 0.65 * DEPTH_AUDIT_EVERY for a, b in itertools.pairwise(moments))
-    assert desk.book.mismatches == 0
-    assert desk.book.audited >= 3
+    assert desk.book.counts().mismatches == 0
+    assert desk.book.counts().audited >= 3
 
 
 def test_an_audit_finds_a_wrong_book() -> None:
@@ -246,7 +256,7 @@ def test_an_audit_finds_a_wrong_book() -> None:
     assert sides is not None
     sides[0].apply({1.0: ("1.0", "5")})
     desk.run(DEPTH_AUDIT_EVERY)
-    assert desk.book.mismatches == 1
+    assert desk.book.counts().mismatches == 1
     found = desk.book.read(100)
     assert found is not None
     assert found.bids == desk.market.history[desk.market.update_id][0]
@@ -265,7 +275,7 @@ class TestTooManyHoles:
         assert desk.requests() == [(Cause.REPAIR, 500, 10)] * HOLES_MOST
         desk.hole()
         assert not desk.book.live()
-        assert "suspended" in desk.book.standing().suspected
+        assert "suspended" in desk.book.state(0).suspected
         desk.run(SUSPENDED_FOR - 5, desk.event)
         assert desk.requests() == []
         assert not desk.book.live()
@@ -286,7 +296,7 @@ class TestTooManyHoles:
         desk = live(Desk())
         for number in range(2, 12):
             desk.link.up = False
-            desk.upkeep.lost(desk.link, desk.at())
+            desk.reconciler.lost(desk.link, desk.at())
             desk.event(lost=True)
             desk.link = Link(number, "public", desk.exchange() / 1000)
             desk.event()
@@ -312,7 +322,7 @@ class TestTooManyHoles:
         assert desk.book.suspended
         desk.requests()
         desk.link.up = False
-        desk.upkeep.lost(desk.link, desk.at())
+        desk.reconciler.lost(desk.link, desk.at())
         desk.acknowledge(Link(2, "public", desk.exchange() / 1000))
         desk.run(SUSPENDED_FOR / 2)
         assert desk.requests() == []
@@ -345,7 +355,7 @@ class TestRoomToMove:
         desk.run(3)
         assert desk.requests() == [(Cause.REPAIR, 500, 10)]
         assert desk.book.covers(400)
-        assert desk.book.mismatches == 0
+        assert desk.book.counts().mismatches == 0
 
     def test_not_while_nobody_reads(self) -> None:
         desk = live(Desk(levels=800))
@@ -387,7 +397,7 @@ class TestWitnesses:
             "e": "bookTicker", "u": desk.market.update_id, "s": "BTCUSDT", "b": bids[0][0], "B": bids[0][1],
             "a": asks[0][0], "A": asks[0][1], "T": desk.exchange(), "E": desk.exchange(),
         }  # fmt: skip
-        desk.store.quotes.ingest(frame("!bookTicker", data), desk.link)
+        desk.store.quotes.apply(frame("!bookTicker", data), desk.link)
 
     def light(self, desk: Desk) -> None:
         bids, asks = desk.market.history[desk.market.update_id]
@@ -395,7 +405,7 @@ class TestWitnesses:
             "e": "depthUpdate", "E": desk.exchange(), "T": desk.exchange(), "s": "BTCUSDT", "U": 1,
             "u": desk.market.update_id, "pu": 0, "b": bids[:20], "a": asks[:20],
         }  # fmt: skip
-        desk.store.books["BTCUSDT"].ingest(frame("btcusdt@depth20@100ms", data), desk.link)
+        desk.store.book("BTCUSDT").apply(frame("btcusdt@depth20@100ms", data), desk.link)
 
     @pytest.mark.parametrize("witness", ["quote", "light"])
     def test_a_silent_stream_is_found_and_subscribed_anew(self, witness: str) -> None:
@@ -406,12 +416,12 @@ class TestWitnesses:
             getattr(self, witness)(desk)
 
         desk.run(0.9, changes)
-        assert desk.upkeep.remedies.wanted == []
+        assert desk.reconciler.remedies.wanted == []
         desk.run(1.0, changes)
-        assert desk.upkeep.remedies.wanted == [(KEY, Remedy.RESUBSCRIBE)]
+        assert desk.reconciler.remedies.wanted == [(KEY, Remedy.RESUBSCRIBE)]
         assert not desk.book.live()
-        assert desk.book.standing().suspected
-        desk.upkeep.remedies.wanted.clear()
+        assert desk.book.state(0).suspected
+        desk.reconciler.remedies.wanted.clear()
         desk.acknowledge()
         desk.run(0.3)
         assert desk.book.live()
@@ -427,18 +437,18 @@ class TestWitnesses:
             late.append(desk.market.event()[1])
             getattr(self, witness)(desk)
             if len(late) > 5:
-                assert desk.book.ingest(late.pop(0), desk.link) is None
+                assert desk.book.apply(late.pop(0), desk.link) is None
 
         desk.run(20, changes)
-        assert desk.upkeep.remedies.wanted == []
+        assert desk.reconciler.remedies.wanted == []
         assert desk.book.live()
 
     def test_a_snapshot_that_is_ahead_of_the_streams_is_no_evidence(self) -> None:
         desk = live(Desk())
         desk.market.change(2)
-        desk.store.books["BTCUSDT"].merge_rest(desk.market.rest(20), asked=desk.exchange())
+        desk.store.book("BTCUSDT").replace(desk.market.rest(20), Asked(desk.exchange(), 20))
         desk.run(10)
-        assert desk.upkeep.remedies.wanted == []
+        assert desk.reconciler.remedies.wanted == []
 
     def test_a_connection_that_lags_is_judged_as_a_whole(self) -> None:
         desk = live(Desk())
@@ -447,8 +457,8 @@ class TestWitnesses:
         desk.link.proof -= 5.0
         for _ in range(40):
             desk.now += STEP
-            desk.upkeep.tick(desk.at())
-        assert desk.upkeep.remedies.wanted == []
+            desk.reconciler.tick(desk.at())
+        assert desk.reconciler.remedies.wanted == []
 
     def test_given_up_after_two_remedies_and_tried_again(self) -> None:
         desk = live(Desk())
@@ -460,22 +470,22 @@ class TestWitnesses:
         taken: list[Remedy] = []
         for _ in range(60):
             desk.run(1.0, changes)
-            taken += [remedy for _, remedy in desk.upkeep.remedies.wanted]
-            if desk.upkeep.remedies.wanted:
-                desk.upkeep.remedies.wanted.clear()
+            taken += [remedy for _, remedy in desk.reconciler.remedies.wanted]
+            if desk.reconciler.remedies.wanted:
+                desk.reconciler.remedies.wanted.clear()
                 desk.acknowledge()
         assert taken == [Remedy.RESUBSCRIBE, Remedy.MOVE]
-        assert KEY in desk.upkeep.remedies.given_up
-        assert "no remedy" in desk.book.standing().suspected
+        assert KEY in desk.reconciler.remedies.quarantined
+        assert "no remedy" in desk.book.state(0).suspected
         desk.run(GIVEN_UP_FOR)
-        assert (KEY, Remedy.RESUBSCRIBE) in desk.upkeep.remedies.wanted
+        assert (KEY, Remedy.RESUBSCRIBE) in desk.reconciler.remedies.wanted
 
 
 class TestQuality:
     def test_holes_and_audits_count(self) -> None:
         desk = live(Desk())
-        light = desk.store.books["BTCUSDT"]
-        light.merge_rest(desk.market.rest(20), asked=desk.exchange())
+        light = desk.store.book("BTCUSDT")
+        light.replace(desk.market.rest(20), Asked(desk.exchange(), 20))
         light.go_live(desk.link)
         meter = QualityMeter(desk.store)
         meter.sample(desk.at())
@@ -491,7 +501,7 @@ class TestQuality:
 
     def test_a_book_that_is_only_begun_takes_nothing(self) -> None:
         desk = Desk()
-        desk.store.books["BTCUSDT"].go_live(desk.link)
+        desk.store.book("BTCUSDT").go_live(desk.link)
         assert QualityMeter(desk.store).judge("BTCUSDT", desk.at()).score == 1.0
 
 
@@ -504,11 +514,11 @@ def test_what_nobody_asks_for_is_dropped_after_half_an_hour() -> None:
     assert STREAM in engine.connections.assigned_to
     for later in range(60, 1_801, 60):
         engine.tick(Moment(now + later, BEGAN + later * 1000))
-    assert "BTCUSDT" in store.depths
+    assert store.depth("BTCUSDT") is not None
     for later in range(1_860, 2_000, 60):
         engine.tick(Moment(now + later, BEGAN + later * 1000))
-    assert store.depths == {}
+    assert store.depth("BTCUSDT") is None
     assert STREAM not in engine.connections.assigned_to
-    assert KEY not in engine.upkeep.states
+    assert KEY not in engine.reconciler.states
     assert store.ingest([Market(1, 3).event()[1]], Link(1, "public", 0.0))[0] == []
     assert store.dropped() == {"a stream that is not followed": 1}

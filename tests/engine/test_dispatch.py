@@ -47,7 +47,7 @@ def dispatcher_of(limit: int = 2_400, *, once: bool = False) -> Dispatcher:
 
 def fetch(symbol: str = "A", cause: Cause = Cause.READ, *, link: Link | None = None, weight: int = 2) -> Fetch:
     request = replace(endpoints.klines(symbol, "1m", 50), weight=weight)
-    return Fetch(Key(Kind.KLINES, symbol, "1m"), request, cause, 50, link)
+    return Fetch(Key(Kind.KLINES, symbol, "1m"), request, cause, link)
 
 
 def budget_of(dispatcher: Dispatcher) -> Budget:

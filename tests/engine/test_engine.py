@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from ats_sync.errors import ExchangeFailure, RequestRejected
-from ats_sync.feeds import CANDLES, FEEDS, Cause, Key, Kind
+from ats_sync.feeds import FEEDS, Cause, Key, Kind
+from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.intervals import HOUR
 
 from .bench import TURN, Bench, deep, failing
@@ -16,8 +17,8 @@ def test_a_hand_over_asks_nothing_and_interrupts_nothing() -> None:
     for _ in range(200):
         bench.run(0.7)
         assert not bench.lacking()
-        for series in bench.store.klines.values():
-            link = series.standing(bench.exchange()).link
+        for series in bench.store.of(KlineSeries):
+            link = series.state(bench.exchange()).link
             assert link is not None
             assert link.up
     assert not before & set(bench.links.values())
@@ -40,19 +41,19 @@ def test_a_fetch_dropped_with_its_connection_is_made_anew() -> None:
     bench.run(20)
     assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) >= 2
     assert bench.agrees()
-    assert not bench.series().standing(bench.exchange()).doubt
+    assert not bench.series().state(bench.exchange()).doubt
 
 
 def test_a_hand_over_makes_no_book_live_that_was_not() -> None:
     bench = Bench([deep("AUSDT", 0)])
     bench.warm()
-    book, state = bench.store.books["AUSDT"], bench.engine.upkeep.states[Key(Kind.BOOK, "AUSDT")]
+    book, state = bench.store.book("AUSDT"), bench.engine.reconciler.states[Key(Kind.BOOK, "AUSDT")]
     link = bench.link_of("ausdt@depth20@100ms")
-    assert book.standing().link is link is state.link
+    assert book.state(0).link is link is state.link
     book.suspect("unproven")
     successor = next(link for link in bench.links.values() if link.route == "market")
-    bench.engine.upkeep.moved(book.key, successor, bench.at())
-    assert book.standing().link is None
+    bench.engine.reconciler.moved(book.key, successor, bench.at())
+    assert book.state(0).link is None
 
 
 # --- dead connections ----------------------------------------------------------------------------
@@ -95,11 +96,11 @@ def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_o
     bench.dropped = lambda stream, frame: b'"BACK"' in frame
     assert bench.run(200, until=lambda: "BACK" in bench.store.delisted)
     bench.run(300)
-    for series in (bench.store.books["BACK"].standing(), bench.series("BACK").standing(bench.exchange())):
+    for series in (bench.store.book("BACK").state(0), bench.series("BACK").state(bench.exchange())):
         assert series.link is None or not series.link.up, "nothing keeps it fresh any more"
     bench.unlisted.clear()
     bench.dropped = lambda stream, frame: False
-    bench.engine.upkeep.again(Key(Kind.LISTINGS), bench.at(), 0.0)
+    bench.engine.reconciler.again(Key(Kind.LISTINGS), bench.at(), 0.0)
     bench.run(1)
     assert not bench.store.delisted
     assert bench.run(30, until=bench.all_live)
@@ -116,7 +117,7 @@ def test_what_is_followed_no_longer_is_asked_no_more() -> None:
     bench.run(300)
     assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "BUSDT" and when >= gone]
     assert not [name for held in bench.subscribed.values() for name in held if name.startswith("busdt@")]
-    assert not any(key.symbol == "BUSDT" for key in bench.engine.upkeep.states)
+    assert not any(key.symbol == "BUSDT" for key in bench.engine.reconciler.states)
     bench.follow("BUSDT")
     assert bench.run(20, until=bench.all_live)
     assert bench.agrees("BUSDT")
@@ -159,8 +160,8 @@ def test_nothing_grows_with_time() -> None:
     bench.warm()
 
     def size() -> int:
-        upkeep = bench.engine.upkeep
-        return len(upkeep._agenda) + len(upkeep.states) + len(bench.engine._by_stream)
+        reconciler = bench.engine.reconciler
+        return len(reconciler._queue) + len(reconciler.states) + len(bench.engine._by_stream)
 
     bench.run(400)
     after_a_while = size()
@@ -174,15 +175,14 @@ def test_nothing_grows_with_time() -> None:
 
 
 def test_every_kind_that_is_followed_has_its_policy() -> None:
-    for kind in (*CANDLES, Kind.BOOK, Kind.TRADES, Kind.OPEN_INTEREST, Kind.MARK, Kind.SPOT, Kind.LISTINGS, Kind.CLOCK):
-        feed = FEEDS[kind]
+    assert set(FEEDS) == set(Kind) - {Kind.ANSWER}
+    for kind, feed in FEEDS.items():
         assert feed.kind is kind
-        assert feed.what
-        if feed.poll is not None and feed.bound_polled is not None:
-            assert feed.poll < feed.bound_polled, "or every poll would come too late"
-    assert FEEDS[Kind.OPEN_INTEREST].poll == 240
-    assert FEEDS[Kind.SPOT].poll == 48
-    assert FEEDS[Kind.MARK].poll == HOUR / 1000 * 0.8
+        assert feed.stream is not None or feed.poll is not None
+        if feed.poll is not None and feed.poll.max_age is not None:
+            assert feed.poll.every < feed.poll.max_age, "or every poll would come too late"
+    every = {kind: feed.poll.every for kind, feed in FEEDS.items() if feed.poll is not None}
+    assert (every[Kind.OPEN_INTEREST], every[Kind.SPOT], every[Kind.MARK]) == (240, 48, HOUR / 1000 * 0.8)
 
 
 def test_a_connection_that_lags_for_good_is_made_anew() -> None:

@@ -9,15 +9,15 @@ from ats_sync.engine.events import Changed, EngineEvent, Fetched, Inbox, Lost, N
 from ats_sync.engine.jobs import Fetch
 from ats_sync.errors import RequestTimeout
 from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
-from ats_sync.store.notices import Event, Notice
 from ats_sync.venue import endpoints
 
 LINK = Link(1, "market", 0.0)
 
 
 def gap(symbol: str) -> Noticed:
-    return Noticed(Notice(Event.GAP, Key(Kind.TRADES, symbol)))
+    return Noticed(StoreEvent(Change.GAP, Key(Kind.TRADES, symbol)))
 
 
 def reply(number: int) -> Replied:

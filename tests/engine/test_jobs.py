@@ -25,7 +25,7 @@ def queue_of(limit: int = 2_400) -> JobQueue:
 def fetch(
     symbol: str = "A", cause: Cause = Cause.POLL, *, order: int = 0, link: Link | None = None, limit: int = 50
 ) -> Fetch:
-    return Fetch(Key(Kind.KLINES, symbol, "1m"), endpoints.klines(symbol, "1m", limit), cause, limit, link, order=order)
+    return Fetch(Key(Kind.KLINES, symbol, "1m"), endpoints.klines(symbol, "1m", limit), cause, link, order=order)
 
 
 def popped(queue: JobQueue, at: Moment = NOW) -> list[str]:
@@ -129,7 +129,7 @@ def test_what_is_popped_is_paid_for() -> None:
 def test_without_budget_it_tells_when_to_ask_again() -> None:
     queue = queue_of(limit=100)
     for i in range(3):
-        queue.add(Fetch(Key(Kind.TRADES, f"{i}"), endpoints.agg_trades(f"{i}", 1000), Cause.WARM_UP, 1000))
+        queue.add(Fetch(Key(Kind.TRADES, f"{i}"), endpoints.agg_trades(f"{i}", 1000), Cause.WARM_UP))
     queue.budget.spend(endpoints.agg_trades("x", 1), Moment(NOW.steady - 20, NOW.exchange - 20_000), Cause.REPAIR)
     assert isinstance(queue.pop(NOW), Job)
     assert isinstance(queue.pop(NOW), Job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.engine.listings import CONFIRM_AFTER
-from ats_sync.engine.upkeep import LISTINGS
+from ats_sync.engine.reconciler import LISTINGS
 from ats_sync.errors import AtsSyncError, RequestRejected
 from ats_sync.feeds import Kind
 from ats_sync.venue.listings import Phase
@@ -19,7 +19,7 @@ UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
 
 def ask(bench: Bench) -> None:
     """Have exchangeInfo asked for now."""
-    bench.engine.upkeep.again(LISTINGS, bench.at(), 0.0)
+    bench.engine.reconciler.again(LISTINGS, bench.at(), 0.0)
 
 
 def tell(bench: Bench, symbol: str, status: str) -> None:
@@ -85,7 +85,7 @@ def test_a_mark_that_moves_tells_that_a_quiet_contract_lives() -> None:
     bench.dropped = lambda stream, frame: stream.startswith("!markPrice")
     for step in range(20):
         frame = samples.marks_frame(["QUIET"], event=bench.exchange(), price=f"7.{6200 + step}")
-        bench.store.marks.ingest(frame, link)
+        bench.store.marks.apply(frame, link)
         bench.run(1)
     assert bench.store.delisted == {}
 
@@ -181,14 +181,14 @@ def relist(bench: Bench, name: str) -> TinySymbol:
 
 def held_of_old(bench: Bench, name: str, young: TinySymbol) -> bool:
     """Whether anything that is held is older than the new contract."""
-    series = bench.store.klines[(name, "1m")]
+    series = bench.store.klines(name, "1m")
     rows = series.rows(100, None, exact=True)
-    trades = bench.store.trades[name].read(100)
-    interest = bench.store.open_interest[(name, "1h")]
+    trades = bench.store.trades(name).read(100)
+    interest = bench.store.open_interest(name, "1h")
     return (
         any(row[0] < young.truth.opens[0] for row in rows)
         or any(trade.id >= FIRST_TRADE for trade in trades)
-        or 0 < interest.asked() < young.truth.opens[0]
+        or 0 < interest.state(0).answered < young.truth.opens[0]
     )
 
 
@@ -216,8 +216,8 @@ def test_a_contract_that_is_listed_under_the_name_of_another_begins_again(how: s
         tell(bench, "BUSDT", "TRADING")
     assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
     assert not held_of_old(bench, "BUSDT", young)
-    assert bench.store.trades["BUSDT"].standing().complete
-    assert bench.store.open_interest[("BUSDT", "1h")].asked() >= bench.store.renewed["BUSDT"]
+    assert bench.store.trades("BUSDT").state(0).complete
+    assert bench.store.open_interest("BUSDT", "1h").state(0).answered >= bench.store.renewed["BUSDT"]
     assert "AUSDT" not in bench.store.renewed
 
 

@@ -8,6 +8,7 @@ from ats_sync.engine.quality import SAMPLE_EVERY, WEIGHTS, WINDOW, Quality, Qual
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.series import Asked
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT
@@ -23,8 +24,8 @@ class Meter:
         self.meter = QualityMeter(self.store)
         self.second = 0.0
         self.number = 0
-        self.store.klines[SYMBOL, "1m"].go_live(self.link)
-        self.store.trades[SYMBOL].go_live(self.link)
+        self.store.klines(SYMBOL, "1m").go_live(self.link)
+        self.store.trades(SYMBOL).go_live(self.link)
 
     def at(self, *, proven: bool = True) -> Moment:
         return Moment(1_000.0 + self.second, MIDNIGHT + int(self.second * 1000), proven)
@@ -94,12 +95,12 @@ def test_doubt_about_the_clock_is_drift() -> None:
 def test_corrected_candles_are_mismatches() -> None:
     meter = Meter()
     meter.passes(50)
-    series = meter.store.klines[SYMBOL, "1m"]
+    series = meter.store.klines(SYMBOL, "1m")
     rows = [samples.row(MIDNIGHT - i * samples.MINUTE) for i in (4, 3, 2, 1, 0)]
     asked = meter.at().exchange
-    series.merge_rest([samples.row_text(row) for row in rows], asked, 499)
+    series.replace([samples.row_text(row) for row in rows], Asked(asked, 499))
     wrong = samples.row(MIDNIGHT - 4 * samples.MINUTE, price="1.0")
-    series.merge_rest([samples.row_text(row) for row in [wrong, *rows[1:]]], asked, 5)
+    series.replace([samples.row_text(row) for row in [wrong, *rows[1:]]], Asked(asked, 5))
     quality = meter.quality()
     assert quality.mismatch == pytest.approx(1 / 4)
 

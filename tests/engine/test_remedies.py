@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.engine.remedies import GIVEN_UP_FOR, streamed
+from ats_sync.engine.remedies import GIVEN_UP_FOR
 from ats_sync.feeds import Key, Kind
 
 from .bench import Bench, deep
@@ -19,8 +19,8 @@ from .bench import Bench, deep
 def test_a_stream_that_dies_alone_is_suspected_and_subscribed_anew(stream: str, kind: Kind, within: float) -> None:
     bench = Bench([deep("AUSDT", 60), deep("BUSDT", 60)])
     bench.warm()
-    key = next(key for key in bench.engine.upkeep.states if key.kind is kind and key.symbol == "AUSDT")
-    state = bench.engine.upkeep.states[key]
+    key = next(key for key in bench.engine.reconciler.states if key.kind is kind and key.symbol == "AUSDT")
+    state = bench.engine.reconciler.states[key]
     epoch = state.epoch
     bench.dropped = lambda told, frame: told == stream and state.epoch == epoch
     assert bench.run(within, until=lambda: state.link is None), "it was not noticed"
@@ -28,7 +28,7 @@ def test_a_stream_that_dies_alone_is_suspected_and_subscribed_anew(stream: str, 
     assert state.remedies == 1
     bench.run(30)
     assert state.remedies == 1
-    others = [each for each in bench.engine.upkeep.states.values() if each is not state]
+    others = [each for each in bench.engine.reconciler.states.values() if each is not state]
     assert not any(each.remedies for each in others), "nobody else is suspected"
     assert bench.agrees()
 
@@ -38,15 +38,15 @@ def test_a_stream_no_remedy_helps_is_left_to_rest_and_tried_again_later() -> Non
     bench.warm()
     key = Key(Kind.KLINES, "AUSDT", "1m")
     bench.dropped = lambda told, frame: told == "ausdt@kline_1m"
-    assert bench.run(60, until=lambda: key in bench.engine.upkeep.remedies.given_up)
-    assert "REST" in bench.series().standing(bench.exchange()).suspected
+    assert bench.run(60, until=lambda: key in bench.engine.reconciler.remedies.quarantined)
+    assert "REST" in bench.series().state(bench.exchange()).suspected
     given_up = bench.seconds
     bench.run(GIVEN_UP_FOR - 10)
-    assert key in bench.engine.upkeep.remedies.given_up
+    assert key in bench.engine.reconciler.remedies.quarantined
     assert len(bench.of(Kind.KLINES, since=given_up + 1, symbol="AUSDT")) <= 15
     bench.dropped = lambda told, frame: False
     assert bench.run(30, until=bench.all_live)
-    assert not bench.engine.upkeep.remedies.given_up
+    assert not bench.engine.reconciler.remedies.quarantined
     bench.run(70)
     assert bench.agrees()
 
@@ -55,12 +55,4 @@ def test_a_quiet_market_is_nobodys_fault() -> None:
     bench = Bench([deep("AUSDT", 0), deep("BUSDT", 1), deep("CUSDT", 3)])
     bench.warm()
     bench.run(300)
-    assert not any(state.remedies for state in bench.engine.upkeep.states.values())
-
-
-def test_which_series_have_a_stream_of_their_own() -> None:
-    store = Bench([deep("AUSDT", 0)]).store
-    for key in store.followed_keys():
-        assert (streamed(store, key) is None) is (key.kind is Kind.OPEN_INTEREST)
-    assert streamed(store, Key(Kind.MARK)) is None
-    assert streamed(store, Key(Kind.BOOK, "NOBODY")) is None
+    assert not any(state.remedies for state in bench.engine.reconciler.states.values())

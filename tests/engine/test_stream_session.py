@@ -5,9 +5,9 @@ import pytest
 from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.engine.stream_session import FUTURE_EVENT, MAX_UNSENT, StreamSession
+from ats_sync.store.events import Change
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.notices import Event
 
 from ..venue.samples import MIDNIGHT, compact, trade_frame
 
@@ -168,12 +168,12 @@ class TestProof:
 
 class TestTakingIn:
     def test_frames_reach_the_store_and_what_it_notices_is_returned(self, stream: Stream) -> None:
-        stream.store.trades[SYMBOL].go_live(stream.link)
+        stream.store.trades(SYMBOL).go_live(stream.link)
         assert stream.session.received([trade_frame(5)], None) == ([], [])
         notices, replies = stream.session.received([trade_frame(9)], None)
-        assert [notice.event for notice in notices] == [Event.GAP]
+        assert [notice.change for notice in notices] == [Change.GAP]
         assert replies == []
-        assert [trade.id for trade in stream.store.trades[SYMBOL].read(5)] == [9]
+        assert [trade.id for trade in stream.store.trades(SYMBOL).read(5)] == [9]
 
 
 class TestTheEnd:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.intervals import next_open
 
 from ..virtual.tape import SETTINGS, Setting
@@ -21,7 +22,7 @@ def test_memory_always_answers(setting: int, age: float) -> None:
     assert world.served["memory"] == len(WHOLE_TAPE)
     assert world.served["fresh"] > 1_000
     assert world.process.counters.requests()["read"] == 0
-    suspected = [state.key for state in world.process.engine.upkeep.states.values() if state.remedies]
+    suspected = [state.key for state in world.process.engine.reconciler.states.values() if state.remedies]
     assert suspected == []
 
 
@@ -39,7 +40,7 @@ def test_every_candle_is_closed_within_seven_seconds_whatever_else_is_asked(seed
     world = World(Schedule(setting=setting, seed=seed, reads=reads, connection_max_age=100.0, audit_every=12.0))
 
     def look() -> None:
-        for series in world.process.store.klines.values():
+        for series in world.process.store.of(KlineSeries):
             following = series.following()
             if following and world.line.now > world.line.start + 20_000:
                 late = world.line.now - next_open(series.interval, following)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.errors import InvalidSymbol
-from ats_sync.reads.routing import memory_only
+from ats_sync.feeds import Key, Kind
+from ats_sync.queries import Klines
+from ats_sync.reads import memory_only
 
 from ..virtual.faults import Cut, Delist
 from ..virtual.world import Read, Schedule, run
@@ -26,6 +28,6 @@ def test_a_delisted_symbol_is_found_out_and_left_alone(setting: int, symbol: int
     assert set(world.process.store.delisted) == {names[symbol]}
     assert world.served["raised"] == 2
     with memory_only(), pytest.raises(InvalidSymbol, match=names[symbol]):
-        world.process.reads.candles.rows(names[symbol], "1m", 5, max_age=None, exact=True)
+        world.process.reads.read(Klines(Key(Kind.KLINES, names[symbol], "1m"), 5, None, exact=True), len)
     requests = world.exchange.asked[names[symbol]]
     assert [at for at in requests if at > world.line.start + 200_000] == []

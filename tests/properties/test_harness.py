@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ats_sync.engine import connection, heartbeat, upkeep, witness
+from ats_sync.engine import connection, heartbeat, liveness, reconciler
 from ats_sync.engine.budget import Budget, Window
 from ats_sync.store import klines, trades
 from ats_sync.store.book import BookSeries
@@ -47,32 +47,32 @@ def test_a_dead_connection_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_reconnect_is_not_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = upkeep.Upkeep.acknowledged
+    honest = reconciler.Reconciler.acknowledged
 
-    def hasty(self: upkeep.Upkeep, key: Any, link: Link, at: Any) -> None:
+    def hasty(self: reconciler.Reconciler, key: Any, link: Link, at: Any) -> None:
         honest(self, key, link, at)
-        series = self._store.trades.get(key.symbol) if key.kind.value == "trades" else None
+        series = self._store.trades(key.symbol) if key.kind.value == "trades" else None
         if series is not None and len(series):
             series.go_live(link)
 
-    monkeypatch.setattr(upkeep.Upkeep, "acknowledged", hasty)
+    monkeypatch.setattr(reconciler.Reconciler, "acknowledged", hasty)
     notice(*spread(Cut(10_000), Cut(20_000), Cut(30_000), Cut(40_000)))
 
 
 def test_lost_events_leave_holes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_the_newest(self: trades.TradeRing, added: Any) -> None:
+    def only_the_newest(self: trades.TradeSeries, added: Any) -> None:
         self._segments = [added]
 
-    monkeypatch.setattr(trades.TradeRing, "_insert", only_the_newest)
+    monkeypatch.setattr(trades.TradeSeries, "_insert", only_the_newest)
     notice(*spread(Events(10_000, 20_000, "lose", "aggTrade", 0.5)))
 
 
 def test_a_stream_dies_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(self: witness.Witnesses, at: Any) -> Iterator[Any]:
+    def never(self: liveness.SilentStreamDetector, at: Any) -> Iterator[Any]:
         self._due = at.steady + 0.5
         return iter(())
 
-    monkeypatch.setattr(witness.Witnesses, "look", never)
+    monkeypatch.setattr(liveness.SilentStreamDetector, "look", never)
     for stream in ("btcusdt@kline_1m", "btcusdt@aggTrade", "btcusdt@depth20@100ms"):
         notice(*spread(Mute(20_000, 30_000, stream, "ever")))
 
@@ -87,13 +87,13 @@ def test_an_older_version_of_a_candle_wins(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_older_book_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = BookSeries.ingest
+    honest = BookSeries.apply
 
     def any_book(self: BookSeries, frame: bytes, link: Link) -> None:
         self._update_id = -1
         honest(self, frame, link)
 
-    monkeypatch.setattr(BookSeries, "ingest", any_book)
+    monkeypatch.setattr(BookSeries, "apply", any_book)
     notice(*spread(Events(5_000, 50_000, "late", "depth20", 0.5, 8_000)))
 
 
@@ -120,7 +120,7 @@ def test_a_stopped_process_wakes_up_blind(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_engine_asks_to_be_called_at_once_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(witness.Witnesses, "look", lambda self, at: iter(()))
+    monkeypatch.setattr(liveness.SilentStreamDetector, "look", lambda self, at: iter(()))
     with pytest.raises(BrokenPromise, match="spins"):
         run(Schedule())
 

@@ -157,7 +157,7 @@ def test_an_empty_answer_is_not_the_beginning_of_trading() -> None:
 def test_the_final_event_of_a_thin_candle_is_no_evidence_of_a_recent_trade(age: float) -> None:
     """Where late changes stay untold, it named a trade that the streams of longer candles rightly lacked."""
     world = run(Schedule(setting=2, seed=2, reads=(Read(250_000, "klines"),), connection_max_age=age))
-    assert [state.key for state in world.process.engine.upkeep.states.values() if state.remedies] == []
+    assert [state.key for state in world.process.engine.reconciler.states.values() if state.remedies] == []
 
 
 def test_all_streams_of_a_symbol_lost_from_the_start() -> None:
@@ -300,7 +300,7 @@ def test_a_refused_name_costs_only_itself(kind: str) -> None:
 @pytest.mark.parametrize("more", [(), (Cut(31_000, "public", True),), (Pause(29_000, 15_000),)])
 def test_update_ids_that_begin_anew_do_not_keep_the_old_book(more: tuple[Fault, ...]) -> None:
     world = run(Schedule(setting=0, seed=6, faults=(Restart(30_000, "BTCUSDT"), *more)))
-    assert world.process.store.books["BTCUSDT"].update_id() < 1_000_000
+    assert world.process.store.book("BTCUSDT").update_id() < 1_000_000
 
 
 def test_the_time_is_as_old_as_a_sleep_that_came_before_its_answer() -> None:

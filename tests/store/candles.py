@@ -7,6 +7,7 @@ from typing import Any
 
 from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.link import Link
+from ats_sync.store.series import Asked
 from ats_sync.venue.intervals import next_open
 
 from ..venue import samples
@@ -103,7 +104,7 @@ def series_of(truth: Truth, depth: int = 500) -> KlineSeries:
 def warmed(truth: Truth, upto: int, *, depth: int = 500, limit: int = 499) -> KlineSeries:
     """A series with the answer asked for once candle ``upto`` has opened and all before it are final in REST."""
     series = series_of(truth, depth)
-    series.merge_rest(truth.texts(asked(truth, upto), limit), asked(truth, upto), limit)
+    series.replace(truth.texts(asked(truth, upto), limit), Asked(asked(truth, upto), limit))
     return series
 
 
@@ -113,7 +114,7 @@ def asked(truth: Truth, upto: int) -> int:
 
 def state(series: KlineSeries, now: int) -> Any:
     """Everything of a series that a reader can tell."""
-    standing = series.standing(now)
+    standing = series.state(now)
     return (
         standing._replace(link=None),
         series.following(),
@@ -121,5 +122,5 @@ def state(series: KlineSeries, now: int) -> Any:
         series.rows(10_000, now, exact=False),
         series.rows(10_000, None, exact=True),
         series.last_close(),
-        series.audit_rows(),
+        series.closed_rows(),
     )

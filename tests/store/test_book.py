@@ -6,6 +6,7 @@ from ats_sync.store import book as book_module
 from ats_sync.store.book import BookSeries
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST
+from ats_sync.store.series import Asked
 from ats_sync.venue.books import Book, book_snapshot, partial_book
 from ats_sync.venue.payload import DecodeError
 
@@ -30,7 +31,7 @@ def held(series: BookSeries) -> int:
 def test_nothing_is_known_at_first() -> None:
     series = BookSeries("BTCUSDT")
     assert series.read() is None
-    assert series.standing() == (None, "", 0)
+    assert series.state(0)[:3] == (None, "", 0)
     assert series.update_id() == -1
 
 
@@ -39,22 +40,22 @@ def test_the_greater_update_id_wins_whatever_came_first() -> None:
     for order in ([5, 7, 6], [7, 6, 5], [6, 7, 7]):
         series = BookSeries("BTCUSDT")
         for update_id in order:
-            series.ingest(samples.book_frame(update_id, event=MIDNIGHT + update_id), here)
+            series.apply(samples.book_frame(update_id, event=MIDNIGHT + update_id), here)
         assert held(series) == 7
-        assert series.standing() == (here, "", MIDNIGHT + 7)
+        assert series.state(0)[:3] == (here, "", MIDNIGHT + 7)
         assert series.update_id() == 7
 
 
 def test_events_out_of_order_are_counted() -> None:
     series = BookSeries("BTCUSDT")
     for update_id in (5, 7, 6, 7):
-        series.ingest(samples.book_frame(update_id), link())
-    assert (series.received, series.out_of_order) == (4, 1)
+        series.apply(samples.book_frame(update_id), link())
+    assert (series.received, series.counts().out_of_order) == (4, 1)
 
 
 def test_a_frame_is_read_as_it_was_written() -> None:
     series = BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(5), link())
+    series.apply(samples.book_frame(5), link())
     data = samples.book_data(5)
     assert series.read() == Book(5, MIDNIGHT, MIDNIGHT - 4, [*map(tuple, data["b"])], [*map(tuple, data["a"])])
 
@@ -62,114 +63,113 @@ def test_a_frame_is_read_as_it_was_written() -> None:
 def test_rest_and_stream_meet_in_either_order() -> None:
     here = link()
     series = BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(9), here)
-    series.merge_rest(rest(7), asked=MIDNIGHT)
+    series.apply(samples.book_frame(9), here)
+    series.replace(rest(7), Asked(MIDNIGHT, 20))
     assert held(series) == 9
-    series.merge_rest(rest(11, event=MIDNIGHT + 5), asked=MIDNIGHT)
+    series.replace(rest(11, event=MIDNIGHT + 5), Asked(MIDNIGHT, 20))
     assert held(series) == 11
-    assert series.standing() == (here, "", MIDNIGHT + 5)
-    series.ingest(samples.book_frame(10), here)
+    assert series.state(0)[:3] == (here, "", MIDNIGHT + 5)
+    series.apply(samples.book_frame(10), here)
     assert held(series) == 11
 
 
 def test_an_answer_alone_makes_nothing_live() -> None:
     series = BookSeries("BTCUSDT")
-    series.merge_rest(rest(7), asked=MIDNIGHT)
-    assert series.standing().link is None
+    series.replace(rest(7), Asked(MIDNIGHT, 20))
+    assert series.state(0).link is None
     assert held(series) == 7
 
 
 @pytest.mark.parametrize("update_id", [7, 8])
 def test_nor_does_it_take_the_liveness(update_id: int) -> None:
     here, series = link(), BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(7), here)
-    series.merge_rest(rest(update_id), asked=MIDNIGHT)
-    assert series.standing().link is here
+    series.apply(samples.book_frame(7), here)
+    series.replace(rest(update_id), Asked(MIDNIGHT, 20))
+    assert series.state(0).link is here
     assert held(series) == update_id
 
 
 def test_up_to_when_an_answer_shows_that_nothing_is_newer() -> None:
     series, asked = BookSeries("BTCUSDT"), MIDNIGHT + 60_000
-    assert series.shown_until() == 0
-    series.ingest(samples.book_frame(8), link())
-    series.merge_rest(rest(7, event=MIDNIGHT - 4), asked=asked)
-    assert series.shown_until() == asked - LAGS_AT_MOST
-    series.merge_rest(rest(8), asked=asked + 2_000)
-    assert series.shown_until() == asked + 2_000 - LAGS_AT_MOST
-    series.merge_rest(rest(9, event=asked + 30), asked=asked)
-    assert series.shown_until() == asked + 30
-    series.merge_rest(rest(9, event=MIDNIGHT), asked=asked)
-    assert series.shown_until() == asked + 30
+    assert series.shown_until(link(9)) == 0
+    series.apply(samples.book_frame(8), link())
+    series.replace(rest(7, event=MIDNIGHT - 4), Asked(asked, 20))
+    assert series.shown_until(link(9)) == asked - LAGS_AT_MOST
+    series.replace(rest(8), Asked(asked + 2_000, 20))
+    assert series.shown_until(link(9)) == asked + 2_000 - LAGS_AT_MOST
+    series.replace(rest(9, event=asked + 30), Asked(asked, 20))
+    assert series.shown_until(link(9)) == asked + 30
+    series.replace(rest(9, event=MIDNIGHT), Asked(asked, 20))
+    assert series.shown_until(link(9)) == asked + 30
 
 
 def test_an_unusable_frame_leaves_a_book_of_which_nothing_was_shown() -> None:
     here, series = link(), BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(7), here)
+    series.apply(samples.book_frame(7), here)
     series.read()
-    series.ingest(frame("btcusdt@depth20@100ms", samples.book_data(9) | {"b": [["", "1"]]}), here)
-    series.merge_rest(rest(8), asked=MIDNIGHT + 60_000)
-    assert series.shown_until()
+    series.apply(frame("btcusdt@depth20@100ms", samples.book_data(9) | {"b": [["", "1"]]}), here)
+    series.replace(rest(8), Asked(MIDNIGHT + 60_000, 20))
+    assert series.shown_until(link(9))
     with pytest.raises(DecodeError):
         series.read()
-    assert (held(series), series.shown_until()) == (7, 0)
+    assert (held(series), series.shown_until(link(9))) == (7, 0)
 
 
 def test_the_last_frames_of_a_replaced_connection_do_not_take_the_book_back() -> None:
     old, new, series = link(1), link(2), BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(7), old)
-    series.go_live(new)
+    series.apply(samples.book_frame(7), old)
+    series.hand_over(old, new)
     old.up = False
-    series.ingest(samples.book_frame(7), old)
-    assert series.standing().link is new
+    series.apply(samples.book_frame(7), old)
+    assert series.state(0).link is new
 
 
 def test_an_unusable_frame_is_told_and_the_last_usable_book_remains_but_is_not_live() -> None:
     here, series = link(), BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(7, event=MIDNIGHT + 7), here)
+    series.apply(samples.book_frame(7, event=MIDNIGHT + 7), here)
     series.read()
     bad = samples.book_data(8) | {"b": [["", "1"]]}
-    series.ingest(frame("btcusdt@depth20@100ms", bad), here)
+    series.apply(frame("btcusdt@depth20@100ms", bad), here)
     with pytest.raises(DecodeError):
         series.read()
     assert held(series) == 7
-    assert series.standing() == (None, "", MIDNIGHT + 7)
-    assert series.undecodable == 1
-    series.ingest(samples.book_frame(9), here)
+    assert series.state(0)[:3] == (None, "", MIDNIGHT + 7)
+    series.apply(samples.book_frame(9), here)
     assert held(series) == 9
-    assert series.standing().link is here
+    assert series.state(0).link is here
 
 
 def test_an_unusable_first_frame_leaves_nothing() -> None:
     series = BookSeries("BTCUSDT")
-    series.ingest(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), link())
+    series.apply(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), link())
     with pytest.raises(DecodeError):
         series.read()
     assert series.read() is None
-    assert series.standing() == (None, "", 0)
-    series.ingest(samples.book_frame(3), link())
+    assert series.state(0)[:3] == (None, "", 0)
+    series.apply(samples.book_frame(3), link())
     assert held(series) == 3
 
 
 def test_a_frame_that_comes_while_an_unusable_one_is_decoded_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     here, series = link(), BookSeries("BTCUSDT")
-    series.ingest(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), here)
+    series.apply(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), here)
     honest = partial_book
 
     def meanwhile(message: bytes) -> Book:
         monkeypatch.setattr(book_module, "partial_book", honest)
-        series.ingest(samples.book_frame(9), here)
+        series.apply(samples.book_frame(9), here)
         return honest(message)
 
     monkeypatch.setattr(book_module, "partial_book", meanwhile)
     with pytest.raises(DecodeError):
         series.read()
     assert held(series) == 9
-    assert series.standing().link is here
+    assert series.state(0).link is here
 
 
 def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     series = BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(7), link())
+    series.apply(samples.book_frame(7), link())
     first = series.read()
     monkeypatch.setattr(book_module, "partial_book", lambda message: pytest.fail("decoded again"))
     assert series.read() is first
@@ -188,13 +188,13 @@ def test_floats_are_those_of_the_book_they_are_asked_for() -> None:
 
 def test_suspicion_ends_with_a_frame_or_once_it_is_live_again() -> None:
     here, series = link(), BookSeries("BTCUSDT")
-    series.ingest(samples.book_frame(7), here)
+    series.apply(samples.book_frame(7), here)
     series.suspect("silent")
-    assert series.standing()[:2] == (None, "silent")
-    series.merge_rest(rest(7), asked=MIDNIGHT)
-    assert series.standing()[:2] == (None, "silent")
+    assert series.state(0)[:2] == (None, "silent")
+    series.replace(rest(7), Asked(MIDNIGHT, 20))
+    assert series.state(0)[:2] == (None, "silent")
     series.go_live(here)
-    assert series.standing()[:2] == (here, "")
+    assert series.state(0)[:2] == (here, "")
     series.suspect("silent")
-    series.ingest(samples.book_frame(8), here)
-    assert series.standing()[:2] == (here, "")
+    series.apply(samples.book_frame(8), here)
+    assert series.state(0)[:2] == (here, "")

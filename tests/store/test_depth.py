@@ -12,18 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.feeds import Key, Kind
-from ats_sync.store.chain import RECENT
-from ats_sync.store.depth import APPLIED_AT_ONCE, MOST_QUEUED, REMEMBERED, DepthBook
+from ats_sync.store.depth import APPLIED_AT_ONCE, MOST_QUEUED, REMEMBERED, DepthSeries
+from ats_sync.store.depth_sequencer import RECENT
+from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
-from ats_sync.store.notices import Event, Notice
 from ats_sync.store.order import LAGS_AT_MOST
+from ats_sync.store.series import Asked
 from ats_sync.venue.books import Book, book_snapshot
 from ats_sync.venue.payload import DecodeError
 
 from ..venue.recording import answers, of_stream
 from .depth_market import BEGAN, Levels, Market, diff, snapshot
 
-GAP = Notice(Event.GAP, Key(Kind.DEPTH, "BTCUSDT"))
+GAP = StoreEvent(Change.GAP, Key(Kind.DEPTH, "BTCUSDT"))
 BIDS: Levels = [("99.9", "1"), ("99.8", "2"), ("9.9", "3")]
 ASKS: Levels = [("100.1", "1"), ("100.2", "2"), ("1000", "3")]
 
@@ -32,17 +33,17 @@ def link(number: int = 1) -> Link:
     return Link(number, "public", 0.0)
 
 
-def begun(update_id: int = 100, *, limit: int = 500, on: Link | None = None) -> tuple[DepthBook, Link]:
+def begun(update_id: int = 100, *, limit: int = 500, on: Link | None = None) -> tuple[DepthSeries, Link]:
     """A live book as of ``update_id``."""
-    book, source = DepthBook("BTCUSDT"), on or link()
+    book, source = DepthSeries("BTCUSDT"), on or link()
     book.asked(100, 0.0)
-    book.merge_rest(snapshot(update_id, BIDS, ASKS), source, limit, asked=BEGAN)
+    book.replace(snapshot(update_id, BIDS, ASKS), Asked(BEGAN, limit, link=source))
     book.go_live(source)
     assert book.live()
     return book, source
 
 
-def shown(book: DepthBook, limit: int = 20) -> Book:
+def shown(book: DepthSeries, limit: int = 20) -> Book:
     found = book.read(limit)
     assert found is not None
     return found
@@ -51,8 +52,8 @@ def shown(book: DepthBook, limit: int = 20) -> Book:
 class TestTheRules:
     def test_events_on_a_snapshot(self) -> None:
         book, source = begun(100)
-        assert book.ingest(diff(110, 95, bids=[("99.9", "7"), ("99.8", "0")]), source) is None
-        assert book.ingest(diff(115, 110, asks=[("100.15", "4")], event=BEGAN + 900), source) is None
+        assert book.apply(diff(110, 95, bids=[("99.9", "7"), ("99.8", "0")]), source) is None
+        assert book.apply(diff(115, 110, asks=[("100.15", "4")], event=BEGAN + 900), source) is None
         found = shown(book)
         assert found.bids == [("99.9", "7"), ("9.9", "3")]
         assert found.asks == [("100.1", "1"), ("100.15", "4"), ("100.2", "2"), ("1000", "3")]
@@ -60,93 +61,91 @@ class TestTheRules:
         assert book.update_id() == 115
 
     def test_events_before_the_snapshot_are_kept_and_those_it_contains_dropped(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
+        book, source = DepthSeries("BTCUSDT"), link()
         for last, previous in ((90, 80), (95, 90), (110, 95)):
-            book.ingest(diff(last, previous, bids=[("99.9", str(last))]), source)
+            book.apply(diff(last, previous, bids=[("99.9", str(last))]), source)
         assert book.read(20) is None
-        assert book.standing().doubt
-        book.merge_rest(snapshot(97, BIDS, ASKS), None, 500, asked=BEGAN)
+        assert book.state(0).doubt
+        book.replace(snapshot(97, BIDS, ASKS), Asked(BEGAN, 500))
         assert shown(book).bids[0] == ("99.9", "110")
         assert book.live()
 
     def test_a_snapshot_at_the_very_id_of_an_event(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
-        book.ingest(diff(100, 90, bids=[("99.9", "55")]), source)
-        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500, asked=BEGAN)
+        book, source = DepthSeries("BTCUSDT"), link()
+        book.apply(diff(100, 90, bids=[("99.9", "55")]), source)
+        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500))
         assert shown(book).bids[0] == ("99.9", "1")
-        assert book.ingest(diff(105, 100, bids=[("99.9", "56")]), source) is None
+        assert book.apply(diff(105, 100, bids=[("99.9", "56")]), source) is None
         assert shown(book).bids[0] == ("99.9", "56")
 
     def test_nothing_has_changed_between_the_event_before_and_the_snapshot(self) -> None:
         # Ids belong to all books, so the first event may begin beyond the snapshot and still be the next one.
         book, source = begun(100)
         frame = diff(120, 98, bids=[("99.9", "5")]).replace(b'"U":99', b'"U":117')
-        assert book.ingest(frame, source) is None
+        assert book.apply(frame, source) is None
         assert shown(book).bids[0] == ("99.9", "5")
 
     def test_a_snapshot_older_than_the_first_event_is_left_out(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
-        book.ingest(diff(110, 105), source)
-        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
+        book, source = DepthSeries("BTCUSDT"), link()
+        book.apply(diff(110, 105), source)
+        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         book.go_live(source)
         assert book.read(20) is None
         assert not book.live()
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
+        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         assert shown(book).update_id == 110
 
     def test_a_hole(self) -> None:
         book, source = begun(100)
-        assert book.ingest(diff(110, 100), source) is None
-        assert book.ingest(diff(130, 120), source) == GAP
+        assert book.apply(diff(110, 100), source) is None
+        assert book.apply(diff(130, 120), source) == GAP
         assert book.read(20) is None
         assert book.holes == 1
-        assert book.ingest(diff(140, 130, bids=[("99.9", "9")]), source) is None
-        book.merge_rest(snapshot(115, BIDS, ASKS), None, 500, asked=BEGAN)
+        assert book.apply(diff(140, 130, bids=[("99.9", "9")]), source) is None
+        book.replace(snapshot(115, BIDS, ASKS), Asked(BEGAN, 500))
         assert book.read(20) is None, "the snapshot is from before the hole"
-        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500, asked=BEGAN)
+        book.replace(snapshot(125, BIDS, ASKS), Asked(BEGAN, 500))
         assert (shown(book).update_id, shown(book).bids[0]) == (140, ("99.9", "9"))
         assert book.live()
 
     def test_the_first_event_is_beyond_the_snapshot(self) -> None:
         book, source = begun(100)
-        assert book.ingest(diff(120, 110), source) == GAP
+        assert book.apply(diff(120, 110), source) == GAP
         assert book.read(20) is None
         assert book.holes == 0, "nothing says that the stream left something out"
 
     def test_events_twice_and_late(self) -> None:
         book, source = begun(100)
         for last, previous in ((110, 100), (110, 100), (120, 110), (110, 100)):
-            assert book.ingest(diff(last, previous, bids=[("99.9", str(last))]), source) is None
+            assert book.apply(diff(last, previous, bids=[("99.9", str(last))]), source) is None
         assert shown(book).bids[0] == ("99.9", "120")
-        assert (book.out_of_order, book.holes) == (1, 0)
+        assert (book.counts().out_of_order, book.holes) == (1, 0)
 
     def test_what_was_left_out_is_told_by_a_snapshot(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100), source)
-        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500, asked=BEGAN)
-        assert book.ingest(diff(130, 120, bids=[("99.9", "3")]), source) is None
+        book.apply(diff(110, 100), source)
+        book.replace(snapshot(125, BIDS, ASKS), Asked(BEGAN, 500))
+        assert book.apply(diff(130, 120, bids=[("99.9", "3")]), source) is None
         assert shown(book).bids[0] == ("99.9", "3")
         assert book.holes == 1
 
     def test_ids_that_run_backwards(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100), source)
-        assert book.ingest(diff(20, 10, event=BEGAN + 9_000), source) == GAP
-        book.merge_rest(snapshot(15, BIDS, ASKS, event=BEGAN + 9_001), None, 500, asked=BEGAN + 9_001)
+        book.apply(diff(110, 100), source)
+        assert book.apply(diff(20, 10, event=BEGAN + 9_000), source) == GAP
+        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 9_001), Asked(BEGAN + 9_001, 500))
         assert shown(book).update_id == 20
 
     def test_ids_that_run_backwards_on_another_connection(self) -> None:
         book, source = begun(100)
         source.up = False
-        assert book.ingest(diff(20, 10, event=BEGAN + 60_000), link(2)) == GAP
-        book.merge_rest(snapshot(15, BIDS, ASKS, event=BEGAN + 60_001), None, 500, asked=BEGAN + 60_001)
+        assert book.apply(diff(20, 10, event=BEGAN + 60_000), link(2)) == GAP
+        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 60_001), Asked(BEGAN + 60_001, 500))
         assert shown(book).update_id == 20
 
     def test_prices_are_numbers(self) -> None:
         book, source = begun(100)
-        book.ingest(
-            diff(110, 100, bids=[("99.90", "0"), ("9.90", "4")], asks=[("100.10", "8"), ("999.9", "5")]), source
-        )
+        book.apply(diff(110, 100, bids=[("99.90", "0"), ("9.90", "4")], asks=[("100.10", "8"), ("999.9", "5")]), source)
         found = shown(book)
         assert found.bids == [("99.8", "2"), ("9.90", "4")]
         assert found.asks == [("100.10", "8"), ("100.2", "2"), ("999.9", "5"), ("1000", "3")]
@@ -155,14 +154,14 @@ class TestTheRules:
         events = [diff(110, 95, bids=[("99.9", "7")]), diff(120, 110, asks=[("100.1", "0")]), diff(130, 120)]
         results = []
         for at in range(len(events) + 1):
-            book, source = DepthBook("BTCUSDT"), link()
+            book, source = DepthSeries("BTCUSDT"), link()
             for event in events[:at]:
-                book.ingest(event, source)
-            book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
+                book.apply(event, source)
+            book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
             book.go_live(source)
-            book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
+            book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
             for event in events[at:]:
-                book.ingest(event, source)
+                book.apply(event, source)
             results.append(shown(book))
         assert results == [results[0]] * len(results)
         assert results[0].bids[0] == ("99.9", "7")
@@ -171,10 +170,10 @@ class TestTheRules:
 class TestAtRest:
     """A market that rests: no event comes, and the ids of snapshots are what they are."""
 
-    def lost(self) -> tuple[DepthBook, Link]:
+    def lost(self) -> tuple[DepthSeries, Link]:
         """A book that lacks something: its newest event ends at 120 and continues nothing."""
         book, source = begun(100)
-        assert book.ingest(diff(120, 115, bids=[("99.9", "7")]), source) == GAP
+        assert book.apply(diff(120, 115, bids=[("99.9", "7")]), source) == GAP
         assert not book.live()
         return book, source
 
@@ -187,12 +186,12 @@ class TestAtRest:
         book, source = self.lost()
         for seconds in (1, 3, 6, 11, 12):
             now = BEGAN + seconds * 1000
-            book.merge_rest(self.resting(110, now), source, 500, asked=now)
+            book.replace(self.resting(110, now), Asked(now, 500, link=source))
             book.go_live(source)
             assert book.live() is (seconds == 12)
         found = shown(book)
         assert found.bids == [("99.9", "7"), *map(tuple, BIDS[1:])]
-        assert book.ingest(diff(130, 120, bids=[("99.8", "9")], event=BEGAN + 20_000), source) is None
+        assert book.apply(diff(130, 120, bids=[("99.8", "9")], event=BEGAN + 20_000), source) is None
         assert shown(book).update_id == 130
         assert book.live()
 
@@ -200,32 +199,32 @@ class TestAtRest:
         book, source = self.lost()
         for step in range(40):
             now = BEGAN + 1000 * step
-            book.merge_rest(self.resting(80 + step // 2, now), source, 500, asked=now)
+            book.replace(self.resting(80 + step // 2, now), Asked(now, 500, link=source))
         assert not book.live()
 
     def test_nor_is_one_after_which_an_event_came(self) -> None:
         book, source = self.lost()
         for step in range(1, 40):
             now = BEGAN + 1000 * step
-            book.merge_rest(self.resting(110, now), source, 500, asked=now)
-            book.ingest(diff(120 + step, 119 + step, event=now + 500), source)
+            book.replace(self.resting(110, now), Asked(now, 500, link=source))
+            book.apply(diff(120 + step, 119 + step, event=now + 500), source)
         assert not book.live()
 
     def test_up_to_when_an_answer_shows_that_nothing_is_newer(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
+        book, source = DepthSeries("BTCUSDT"), link()
         asked = BEGAN + 60_000
-        book.merge_rest(self.resting(110, BEGAN + 94), source, 500, asked=asked)
-        assert book.shown_until() == asked - LAGS_AT_MOST
-        book.merge_rest(snapshot(110, BIDS, ASKS, event=asked + 30), source, 500, asked=asked)
-        assert book.shown_until() == asked + 30
-        book.merge_rest(self.resting(110, BEGAN + 94), source, 500, asked=asked + 1_000)
-        assert book.shown_until() == asked + 30
+        book.replace(self.resting(110, BEGAN + 94), Asked(asked, 500, link=source))
+        assert book.shown_until(link(9)) == asked - LAGS_AT_MOST
+        book.replace(snapshot(110, BIDS, ASKS, event=asked + 30), Asked(asked, 500, link=source))
+        assert book.shown_until(link(9)) == asked + 30
+        book.replace(self.resting(110, BEGAN + 94), Asked(asked + 1_000, 500, link=source))
+        assert book.shown_until(link(9)) == asked + 30
 
 
 class TestRange:
     def test_levels_beyond_a_full_snapshot_are_not_known(self) -> None:
         book, source = begun(100, limit=3)
-        book.ingest(diff(110, 100, bids=[("5.0", "9"), ("50.0", "4")], asks=[("2000", "9"), ("500", "4")]), source)
+        book.apply(diff(110, 100, bids=[("5.0", "9"), ("50.0", "4")], asks=[("2000", "9"), ("500", "4")]), source)
         assert shown(book, 4).bids == [("99.9", "1"), ("99.8", "2"), ("50.0", "4"), ("9.9", "3")]
         assert shown(book, 4).asks[-1] == ("1000", "3")
         assert book.covers(4)
@@ -234,29 +233,29 @@ class TestRange:
 
     def test_levels_that_go_are_not_made_up_for(self) -> None:
         book, source = begun(100, limit=3)
-        book.ingest(diff(110, 100, bids=[("99.9", "0")]), source)
+        book.apply(diff(110, 100, bids=[("99.9", "0")]), source)
         assert book.read(3) is None
         assert shown(book, 2).bids == [("99.8", "2"), ("9.9", "3")]
 
     def test_a_snapshot_that_was_not_full_shows_all_there_is(self) -> None:
         book, source = begun(100, limit=500)
-        book.ingest(diff(110, 100, bids=[("5.0", "9"), ("99.9", "0")]), source)
+        book.apply(diff(110, 100, bids=[("5.0", "9"), ("99.9", "0")]), source)
         assert shown(book, 1000).bids == [("99.8", "2"), ("9.9", "3"), ("5.0", "9")]
 
     def test_each_side_for_itself(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
-        book.merge_rest(snapshot(100, BIDS[:2], ASKS), source, 3, asked=BEGAN)
+        book, source = DepthSeries("BTCUSDT"), link()
+        book.replace(snapshot(100, BIDS[:2], ASKS), Asked(BEGAN, 3, link=source))
         book.go_live(source)
-        book.ingest(diff(110, 100, bids=[("1.0", "9")]), source)
+        book.apply(diff(110, 100, bids=[("1.0", "9")]), source)
         assert shown(book, 3).bids[-1] == ("1.0", "9")
         assert book.read(4) is None
 
     def test_a_new_snapshot_widens_it(self) -> None:
         book, source = begun(100, limit=3)
-        book.ingest(diff(110, 100, bids=[("99.9", "0")]), source)
-        book.ingest(diff(120, 110, asks=[("100.1", "0")]), source)
+        book.apply(diff(110, 100, bids=[("99.9", "0")]), source)
+        book.apply(diff(120, 110, asks=[("100.1", "0")]), source)
         assert book.read(3) is None
-        book.merge_rest(snapshot(110, [("99.8", "2"), ("9.9", "3"), ("9.8", "4")], ASKS), None, 3, asked=BEGAN)
+        book.replace(snapshot(110, [("99.8", "2"), ("9.9", "3"), ("9.8", "4")], ASKS), Asked(BEGAN, 3))
         assert shown(book, 2).update_id == 120
         assert shown(book, 2).asks == ASKS[1:]
         assert book.live()
@@ -264,16 +263,16 @@ class TestRange:
     def test_a_snapshot_from_before_what_was_read(self) -> None:
         book, source = begun(100, limit=3)
         for last in range(110, 110 + RECENT):
-            book.ingest(diff(last, last - 1 if last > 110 else 100, bids=[("99.9", str(last))]), source)
+            book.apply(diff(last, last - 1 if last > 110 else 100, bids=[("99.9", str(last))]), source)
         newest = shown(book, 3)
         wide = [*BIDS, ("9.8", "4")]
-        book.merge_rest(snapshot(111, wide, [*ASKS, ("1001", "1")]), None, 4, asked=BEGAN)
+        book.replace(snapshot(111, wide, [*ASKS, ("1001", "1")]), Asked(BEGAN, 4))
         assert shown(book, 4).bids == [*newest.bids, ("9.8", "4")]
         assert shown(book, 4).update_id == newest.update_id
-        assert (book.audited, book.mismatches) == (1, 0)
+        assert (book.counts().audited, book.counts().mismatches) == (1, 0)
 
     def test_what_is_asked_decides_how_large_the_snapshot_is(self) -> None:
-        book = DepthBook("BTCUSDT")
+        book = DepthSeries("BTCUSDT")
         sizes = []
         for limit, now in ((50, 0.0), (100, 1.0), (101, 2.0), (100, REMEMBERED), (100, REMEMBERED + 3), (1000, 400.0)):
             book.asked(limit, now)
@@ -296,9 +295,9 @@ class TestUnusable:
     def test_frames_whose_ids_can_not_be_read_change_nothing(self, frame: bytes) -> None:
         book, source = begun(100)
         with pytest.raises(DecodeError):
-            book.ingest(frame, source)
+            book.apply(frame, source)
         assert shown(book).update_id == 100
-        assert book.ingest(diff(110, 100), source) is None
+        assert book.apply(diff(110, 100), source) is None
 
     @pytest.mark.parametrize(
         "levels",
@@ -308,17 +307,15 @@ class TestUnusable:
     def test_an_event_that_turns_out_unusable_is_a_hole(self, levels: Any) -> None:
         book, source = begun(100)
         before = shown(book)
-        book.ingest(diff(110, 100, bids=levels), source)
+        book.apply(diff(110, 100, bids=levels), source)
         with pytest.raises(DecodeError):
             book.read(20)
-        assert book.undecodable == 1
         assert book.read(20) is None
         assert book.known(20) is before
-        assert book.ingest(diff(120, 110, bids=[("99.9", "4")]), source) == GAP
-        book.merge_rest(snapshot(105, BIDS, ASKS), None, 500, asked=BEGAN)
+        assert book.apply(diff(120, 110, bids=[("99.9", "4")]), source) == GAP
+        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500))
         assert book.read(20) is None, "the unusable event would have to be applied to it"
-        assert book.undecodable == 1
-        book.merge_rest(snapshot(112, BIDS, ASKS), None, 500, asked=BEGAN)
+        book.replace(snapshot(112, BIDS, ASKS), Asked(BEGAN, 500))
         assert shown(book).bids[0] == ("99.9", "4")
 
     def test_found_while_nobody_reads(self) -> None:
@@ -326,18 +323,18 @@ class TestUnusable:
         notices = []
         for last in range(1, MOST_QUEUED + 3):
             levels = [("NaN", "1")] if last == 5 else []
-            notices.append(book.ingest(diff(last, last - 1, bids=levels), source))
+            notices.append(book.apply(diff(last, last - 1, bids=levels), source))
         assert notices.count(GAP) == 1
         assert notices.index(GAP) == MOST_QUEUED
         assert not book.live()
 
     def test_in_a_frame_that_waits_for_its_snapshot(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
-        book.ingest(diff(110, 100, bids=[("x", "1")]), source)
-        book.ingest(diff(120, 110), source)
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
+        book, source = DepthSeries("BTCUSDT"), link()
+        book.apply(diff(110, 100, bids=[("x", "1")]), source)
+        book.apply(diff(120, 110), source)
+        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         assert book.read(20) is None
-        book.merge_rest(snapshot(115, BIDS, ASKS), source, 500, asked=BEGAN)
+        book.replace(snapshot(115, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         assert shown(book).update_id == 120
 
 
@@ -345,26 +342,26 @@ class TestBounds:
     def test_events_are_applied_in_part_when_nobody_reads(self) -> None:
         book, source = begun(0)
         for last in range(1, 5 * MOST_QUEUED):
-            book.ingest(diff(last, last - 1, bids=[("99.9", str(last))]), source)
-            assert book._chain.pending <= MOST_QUEUED + 1
-        assert len(book._chain._events) <= MOST_QUEUED + APPLIED_AT_ONCE + RECENT
+            book.apply(diff(last, last - 1, bids=[("99.9", str(last))]), source)
+            assert book._sequencer.pending <= MOST_QUEUED + 1
+        assert len(book._sequencer._events) <= MOST_QUEUED + APPLIED_AT_ONCE + RECENT
         assert shown(book).bids[0] == ("99.9", str(5 * MOST_QUEUED - 1))
 
     def test_what_waits_for_a_snapshot_is_bounded(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
+        book, source = DepthSeries("BTCUSDT"), link()
         for last in range(1, 3_000):
-            book.ingest(diff(last, last - 1), source)
-        assert len(book._chain._events) < 1_200
-        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
+            book.apply(diff(last, last - 1), source)
+        assert len(book._sequencer._events) < 1_200
+        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         assert book.read(20) is None, "the events that continue it are gone"
-        book.merge_rest(snapshot(2_990, BIDS, ASKS), source, 500, asked=BEGAN)
+        book.replace(snapshot(2_990, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         assert shown(book).update_id == 2_999
 
     def test_a_side_does_not_grow_without_bound(self) -> None:
         book, source = begun(0)
         for last in range(1, 60):
             levels = [(f"{last}.{index:04}", "1") for index in range(100)]
-            book.ingest(diff(last, last - 1, bids=levels), source)
+            book.apply(diff(last, last - 1, bids=levels), source)
             shown(book)
         found = shown(book, 1000)
         assert len(book._sides[0]) <= 3_000 if book._sides else False
@@ -380,51 +377,51 @@ class TestBounds:
             [(100.1, 1.0), (100.2, 2.0), (1000.0, 3.0)],
         )
         before = shown(book)
-        book.ingest(diff(110, 100, bids=[("99.9", "8")]), source)
+        book.apply(diff(110, 100, bids=[("99.9", "8")]), source)
         assert before.bids[0] == ("99.9", "1"), "what was handed out does not change"
         assert shown(book).bids[0] == ("99.9", "8")
 
 
 class TestConnections:
     def test_a_snapshot_alone_is_live_only_for_its_own_subscription(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
-        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500, asked=BEGAN)
+        book, source = DepthSeries("BTCUSDT"), link()
+        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500))
         book.go_live(source)
         assert not book.live()
-        book.merge_rest(snapshot(100, BIDS, ASKS), source, 500, asked=BEGAN)
+        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         book.go_live(link(2))
         assert not book.live()
         book.go_live(source)
         assert book.live()
 
     def test_an_event_that_continues_it_makes_it_live(self) -> None:
-        book, source = DepthBook("BTCUSDT"), link()
-        book.merge_rest(snapshot(100, BIDS, ASKS), None, 500, asked=BEGAN)
-        assert book.ingest(diff(110, 100), source) is None
+        book, source = DepthSeries("BTCUSDT"), link()
+        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500))
+        assert book.apply(diff(110, 100), source) is None
         assert book.live()
-        assert book.standing().link is source
+        assert book.state(0).link is source
 
     def test_an_answer_to_a_reader_takes_no_liveness_away(self) -> None:
         book, source = begun(100)
-        book.merge_rest(snapshot(105, BIDS, ASKS), None, 500, asked=BEGAN)
+        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500))
         assert book.live()
-        assert book.standing().link is source
+        assert book.state(0).link is source
 
     def test_a_reconnect_that_missed_nothing(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100), source)
+        book.apply(diff(110, 100), source)
         source.up = False
         assert not book.live()
         again = link(2)
-        assert book.ingest(diff(120, 110), again) is None
+        assert book.apply(diff(120, 110), again) is None
         assert book.live()
         assert shown(book).update_id == 120
 
     def test_a_reconnect_that_missed_something(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100), source)
+        book.apply(diff(110, 100), source)
         source.up = False
-        assert book.ingest(diff(130, 120), link(2)) == GAP
+        assert book.apply(diff(130, 120), link(2)) == GAP
         assert book.read(20) is None
         assert book.holes == 0, "a connection that was cut is no stream that leaves things out"
 
@@ -432,17 +429,17 @@ class TestConnections:
         book, source = begun(100)
         source.up = False
         again = link(2)
-        book.merge_rest(snapshot(100, BIDS, ASKS), again, 500, asked=BEGAN)
+        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=again))
         assert not book.live()
         book.go_live(again)
         assert book.live()
 
     def test_a_lagging_snapshot_confirms_nothing(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100), source)
+        book.apply(diff(110, 100), source)
         source.up = False
         again = link(2)
-        book.merge_rest(snapshot(105, BIDS, ASKS), again, 500, asked=BEGAN)
+        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=again))
         book.go_live(again)
         assert not book.live()
 
@@ -451,46 +448,46 @@ class TestConnections:
         new = link(2)
         for last in range(101, 120):
             for source in (old, new) if last % 2 else (new, old):
-                assert book.ingest(diff(last, last - 1, bids=[("99.9", str(last))]), source) is None
+                assert book.apply(diff(last, last - 1, bids=[("99.9", str(last))]), source) is None
         book.hand_over(old, new)
         old.up = False
         assert book.live()
-        assert book.standing().link is new
+        assert book.state(0).link is new
         assert shown(book).update_id == 119
-        assert (book.holes, book.out_of_order) == (0, 0)
+        assert (book.holes, book.counts().out_of_order) == (0, 0)
 
     def test_the_older_of_two_connections_lags(self) -> None:
         book, old = begun(100)
         new = link(2)
         for last in range(105, 110):
-            assert book.ingest(diff(last, last - 1), new) is None
+            assert book.apply(diff(last, last - 1), new) is None
         assert shown(book).update_id == 100
         for last in range(101, 105):
-            assert book.ingest(diff(last, last - 1), old) is None
+            assert book.apply(diff(last, last - 1), old) is None
         assert shown(book).update_id == 109
-        assert book.standing().link is new
+        assert book.state(0).link is new
 
     def test_a_hand_over_that_lost_something(self) -> None:
         book, old = begun(100)
         new = link(2)
-        book.ingest(diff(106, 105), new)
+        book.apply(diff(106, 105), new)
         book.hand_over(old, new)
         old.up = False
         assert book.read(20) is None
-        assert book.ingest(diff(107, 106), new) == GAP
+        assert book.apply(diff(107, 106), new) == GAP
 
     def test_what_the_old_connection_still_delivers_after_a_hand_over(self) -> None:
         book, old = begun(100)
         new = link(2)
-        book.ingest(diff(105, 100), old)
+        book.apply(diff(105, 100), old)
         book.hand_over(old, new)
-        assert book.ingest(diff(110, 105), old) is None
+        assert book.apply(diff(110, 105), old) is None
         old.up = False
         assert book.live()
-        assert book.standing().link is new
-        assert book.ingest(diff(110, 105), new) is None
-        assert book.ingest(diff(115, 110), new) is None
-        assert book.ingest(diff(125, 120), new) == GAP
+        assert book.state(0).link is new
+        assert book.apply(diff(110, 105), new) is None
+        assert book.apply(diff(115, 110), new) is None
+        assert book.apply(diff(125, 120), new) == GAP
         assert book.holes == 1
 
     def test_a_hand_over_of_a_quiet_book(self) -> None:
@@ -499,23 +496,23 @@ class TestConnections:
         book.hand_over(old, new)
         old.up = False
         assert book.live()
-        assert book.ingest(diff(101, 100), new) is None
+        assert book.apply(diff(101, 100), new) is None
         assert shown(book).update_id == 101
 
     def test_suspicion(self) -> None:
         book, source = begun(100)
         book.suspect("its stream is silent")
-        assert book.standing().suspected == "its stream is silent"
+        assert book.state(0).suspected == "its stream is silent"
         assert not book.live()
-        book.merge_rest(snapshot(120, BIDS, ASKS), None, 500, asked=BEGAN)
+        book.replace(snapshot(120, BIDS, ASKS), Asked(BEGAN, 500))
         assert not book.live()
-        book.ingest(diff(130, 110), source)
+        book.apply(diff(130, 110), source)
         assert book.live()
         assert shown(book).update_id == 130
 
     def test_a_snapshot_asked_for_before_the_suspicion_does_not_end_it(self) -> None:
         book, source = begun(100)
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
+        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         book.suspect("its stream is silent")
         book.go_live(source)
         assert not book.live()
@@ -523,14 +520,14 @@ class TestConnections:
     def test_suspension(self) -> None:
         book, source = begun(100)
         book.suspend("too many holes")
-        assert book.standing().suspected == "too many holes"
-        assert book.ingest(diff(110, 100), source) is None
-        book.merge_rest(snapshot(105, BIDS, ASKS), source, 500, asked=BEGAN)
+        assert book.state(0).suspected == "too many holes"
+        assert book.apply(diff(110, 100), source) is None
+        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
         book.go_live(source)
         assert book.read(20) is None
-        book.resume()
-        book.ingest(diff(130, 120), source)
-        book.merge_rest(snapshot(125, BIDS, ASKS), None, 500, asked=BEGAN)
+        book.unsuspend()
+        book.apply(diff(130, 120), source)
+        book.replace(snapshot(125, BIDS, ASKS), Asked(BEGAN, 500))
         assert book.live()
         assert shown(book).update_id == 130
 
@@ -538,21 +535,21 @@ class TestConnections:
 class TestAudit:
     def test_a_book_that_is_wrong_is_found_and_put_right(self) -> None:
         book, source = begun(100)
-        book.ingest(diff(110, 100, bids=[("99.9", "7")]), source)
+        book.apply(diff(110, 100, bids=[("99.9", "7")]), source)
         shown(book)
-        book.merge_rest(snapshot(110, [("99.9", "7"), ("99.8", "2.5")], ASKS), source, 500, asked=BEGAN)
-        assert (book.audited, book.mismatches) == (1, 1)
+        book.replace(snapshot(110, [("99.9", "7"), ("99.8", "2.5")], ASKS), Asked(BEGAN, 500, link=source))
+        assert (book.counts().audited, book.counts().mismatches) == (1, 1)
         assert shown(book).bids == [("99.9", "7"), ("99.8", "2.5")]
 
     def test_only_what_both_know_is_compared(self) -> None:
         book, _ = begun(100, limit=3)
-        book.merge_rest(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), None, 4, asked=BEGAN)
-        assert (book.audited, book.mismatches) == (1, 0)
+        book.replace(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), Asked(BEGAN, 4))
+        assert (book.counts().audited, book.counts().mismatches) == (1, 0)
 
     def test_of_different_ids_nothing_is_compared(self) -> None:
         book, _ = begun(100)
-        book.merge_rest(snapshot(105, BIDS[1:], ASKS), None, 500, asked=BEGAN)
-        assert (book.audited, book.mismatches) == (0, 0)
+        book.replace(snapshot(105, BIDS[1:], ASKS), Asked(BEGAN, 500))
+        assert (book.counts().audited, book.counts().mismatches) == (0, 0)
 
 
 def same(found: Book, truth: tuple[Levels, Levels], limit: int) -> bool:
@@ -578,7 +575,7 @@ class TestAgainstANaiveModel:
     )
     def test_whatever_is_shown_was_true(self, seed: int, levels: int, size: int, operations: list[str]) -> None:
         market = Market(seed, levels)
-        book, source, told = DepthBook("BTCUSDT"), link(), -1
+        book, source, told = DepthSeries("BTCUSDT"), link(), -1
         numbers = itertools.count(2)
         kept: Book | None = None
 
@@ -586,12 +583,12 @@ class TestAgainstANaiveModel:
             nonlocal told
             market.change(market.random.randint(1, 6))
             told, frame = market.event()
-            book.ingest(frame, source)
+            book.apply(frame, source)
             if twice:
-                book.ingest(frame, source)
+                book.apply(frame, source)
 
         def take_rest(answer: Book) -> None:
-            book.merge_rest(answer, source, size, asked=BEGAN)
+            book.replace(answer, Asked(BEGAN, size, link=source))
             book.go_live(source)
 
         for operation in [*operations, "rest", "event", "read"]:
@@ -609,7 +606,7 @@ class TestAgainstANaiveModel:
                 take_rest(answer)
             elif operation == "late rest":
                 if kept is not None:
-                    book.merge_rest(kept, None, size, asked=BEGAN)
+                    book.replace(kept, Asked(BEGAN, size))
                 kept = market.rest(size)
             elif operation == "cut":
                 source.up = False
@@ -630,24 +627,24 @@ class TestAgainstANaiveModel:
     @given(seed=st.integers(0, 2**32), skipped=st.integers(1, 3))
     def test_every_lost_event_is_noticed(self, seed: int, skipped: int) -> None:
         market, source = Market(seed, 10), link()
-        book = DepthBook("BTCUSDT")
-        book.merge_rest(market.rest(40), source, 40, asked=BEGAN)
+        book = DepthSeries("BTCUSDT")
+        book.replace(market.rest(40), Asked(BEGAN, 40, link=source))
         book.go_live(source)
         market.change(2)
-        assert book.ingest(market.event()[1], source) is None
+        assert book.apply(market.event()[1], source) is None
         for _ in range(skipped):
             market.change(2)
             market.event()
         market.change(2)
-        assert book.ingest(market.event()[1], source) == GAP
-        book.merge_rest(market.rest(40), source, 40, asked=BEGAN)
+        assert book.apply(market.event()[1], source) == GAP
+        book.replace(market.rest(40), Asked(BEGAN, 40, link=source))
         assert same(shown(book, 20), market.history[market.update_id], 20)
 
 
 class TestThreads:
     def test_readers_see_whole_states_while_events_come(self) -> None:
         market, source = Market(7, 40), link()
-        book = DepthBook("BTCUSDT")
+        book = DepthSeries("BTCUSDT")
         frames, ids = [], [market.update_id]
         answer = market.rest(60)
         for _ in range(400):
@@ -655,7 +652,7 @@ class TestThreads:
             last, frame = market.event()
             frames.append(frame)
             ids.append(last)
-        book.merge_rest(answer, source, 60, asked=BEGAN)
+        book.replace(answer, Asked(BEGAN, 60, link=source))
         book.go_live(source)
         wrong: list[int] = []
         done = threading.Event()
@@ -670,7 +667,7 @@ class TestThreads:
         for thread in threads:
             thread.start()
         for frame in frames:
-            book.ingest(frame, source)
+            book.apply(frame, source)
         done.set()
         for thread in threads:
             thread.join(10)
@@ -700,13 +697,13 @@ class TestTheRealRecording:
         tickers: dict[int, list[dict[str, Any]]] = {}
         for _, data in of_stream(recording, f"{symbol.lower()}@bookTicker"):
             tickers.setdefault(data["u"], []).append(data)
-        book, source = DepthBook(symbol), link()
+        book, source = DepthSeries(symbol), link()
         compared = chained = 0
         for count, (frame, data) in enumerate(of_stream(recording, f"{symbol.lower()}@depth")):
             if count == after:
-                book.merge_rest(snapshots[symbol], source, 1000, asked=BEGAN)
+                book.replace(snapshots[symbol], Asked(BEGAN, 1000, link=source))
                 book.go_live(source)
-            assert book.ingest(frame, source) is None
+            assert book.apply(frame, source) is None
             if count < after:
                 continue
             found = shown(book, 100)
@@ -720,15 +717,15 @@ class TestTheRealRecording:
                 assert found.bids[0] == (ticker["b"], ticker["B"])
                 assert found.asks[0] == (ticker["a"], ticker["A"])
         assert book.live()
-        assert (book.holes, book.out_of_order, book.undecodable) == (0, 0, 0)
+        assert (book.holes, book.counts().out_of_order) == (0, 0)
         assert chained > 90
         assert compared >= 5
 
     def test_thin_books_are_known_whole(self, recording: Path, snapshots: dict[str, Book]) -> None:
-        book, source = DepthBook("KEEPUSDT"), link()
+        book, source = DepthSeries("KEEPUSDT"), link()
         for frame, _ in of_stream(recording, "keepusdt@depth"):
-            book.ingest(frame, source)
-        book.merge_rest(snapshots["KEEPUSDT"], None, 1000, asked=BEGAN)
+            book.apply(frame, source)
+        book.replace(snapshots["KEEPUSDT"], Asked(BEGAN, 1000))
         found = shown(book, 1000)
         truth: tuple[dict[float, tuple[str, ...]], dict[float, tuple[str, ...]]] = ({}, {})
         for levels, side in zip((snapshots["KEEPUSDT"].bids, snapshots["KEEPUSDT"].asks), truth, strict=True):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from ats_sync.store.events import Change
 from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.link import Link
-from ats_sync.store.notices import Event
+from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
+from ats_sync.store.series import Asked
 from ats_sync.venue.payload import DecodeError
 
 from ..venue import recording as real
@@ -21,18 +23,18 @@ def test_it_goes_on_where_all_candles_before_the_first_one_of_a_link_are_closed(
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     other = Link(2, "market", 0.0)
     series = warmed(truth, 1)
-    series.begin_on(other)
-    series.ingest(truth.frame(1, 1), LINK)
-    assert (series.begun(), series.goes_on()) == (False, False)
-    series.ingest(truth.frame(1, 2), other)
-    assert (series.begun(), series.goes_on()) == (True, True)
-    series.begin_on(other)
-    series.ingest(truth.frame(1, 1), other)
-    assert not series.begun(), "what comes late proves nothing"
-    series.ingest(truth.frame(2, 1), other)
-    assert (series.begun(), series.goes_on()) == (True, False), "the one before may have gone on"
-    series.ingest(truth.frame(1, final=True), other)
-    assert series.goes_on()
+    series.subscribed_on(other)
+    series.apply(truth.frame(1, 1), LINK)
+    assert (series.patience(live_once=False), series.is_contiguous()) == (WAIT, False)
+    series.apply(truth.frame(1, 2), other)
+    assert (series.patience(live_once=False), series.is_contiguous()) == (0.0, True)
+    series.subscribed_on(other)
+    series.apply(truth.frame(1, 1), other)
+    assert series.patience(live_once=False) == WAIT, "what comes late proves nothing"
+    series.apply(truth.frame(2, 1), other)
+    assert (series.patience(live_once=False), series.is_contiguous()) == (0.0, False), "the one before may have gone on"
+    series.apply(truth.frame(1, final=True), other)
+    assert series.is_contiguous()
 
 
 # --- merging --------------------------------------------------------------------------------------
@@ -40,7 +42,7 @@ def test_it_goes_on_where_all_candles_before_the_first_one_of_a_link_are_closed(
 
 def test_nothing_is_known_at_first() -> None:
     series = KlineSeries("BTCUSDT", "1m", 500)
-    standing = series.standing(MIDNIGHT)
+    standing = series.state(MIDNIGHT)
     assert (standing.rows, standing.link, standing.complete, standing.event) == (0, None, False, 0)
     assert standing.doubt
     assert series.rows(5, MIDNIGHT, exact=True) == []
@@ -51,25 +53,25 @@ def test_frames_without_an_answer_are_no_history() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 3])
     series = series_of(truth)
     for i in range(2):
-        series.ingest(truth.frame(i, final=True), LINK)
-    assert series.standing(truth.end).doubt
+        series.apply(truth.frame(i, final=True), LINK)
+    assert series.state(truth.end).doubt
     assert series.rows(5, truth.end, exact=True) == []
 
 
 def test_what_was_buffered_before_the_answer_joins_it() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = series_of(truth)
-    series.ingest(truth.frame(2, 5, final=True), LINK)
-    series.ingest(truth.frame(3, 2), LINK)
+    series.apply(truth.frame(2, 5, final=True), LINK)
+    series.apply(truth.frame(3, 2), LINK)
     now = truth.told_at(3, 2)
-    series.merge_rest(truth.texts(truth.opens[2] + 100), truth.opens[2] + 100, 499)
+    series.replace(truth.texts(truth.opens[2] + 100), Asked(truth.opens[2] + 100, 499))
     # Candle 1 had closed only 100 ms before it was asked for, so REST may not have had its last word.
     assert series.following() == truth.opens[1]
-    assert series.standing(now).doubt
-    series.merge_rest(truth.texts(truth.opens[3] + 100), truth.opens[3] + 100, 499)
+    assert series.state(now).doubt
+    series.replace(truth.texts(truth.opens[3] + 100), Asked(truth.opens[3] + 100, 499))
     assert series.following() == truth.opens[3]
     assert series.rows(4, now, exact=True) == [*truth.finals(0, 3), truth.row(3, 2)]
-    assert not series.standing(now).doubt
+    assert not series.state(now).doubt
 
 
 @pytest.mark.parametrize("late", [-1, 0])
@@ -77,7 +79,7 @@ def test_a_row_of_rest_is_final_five_seconds_after_its_close(late: int) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = series_of(truth)
     now = truth.opens[2] + FINAL_IN_REST_AFTER + late
-    series.merge_rest(truth.texts(now), now, 499)
+    series.replace(truth.texts(now), Asked(now, 499))
     assert series.following() == (truth.opens[2] if late >= 0 else truth.opens[1])
 
 
@@ -90,10 +92,10 @@ def test_final_beats_open_and_more_trades_beat_fewer() -> None:
     ):
         series = warmed(truth, 1)
         for frame in frames:
-            series.ingest(frame, LINK)
+            series.apply(frame, LINK)
         assert series.rows(1, now, exact=True) == [expected]
-        series.ingest(truth.frame(1, 9, final=True), LINK)
-        series.ingest(truth.frame(1, 9), LINK)
+        series.apply(truth.frame(1, 9, final=True), LINK)
+        series.apply(truth.frame(1, 9), LINK)
         assert series.rows(1, None, exact=True) == [truth.row(1)]
         assert series.following() == truth.end
 
@@ -101,84 +103,84 @@ def test_final_beats_open_and_more_trades_beat_fewer() -> None:
 def test_an_answer_older_than_the_stream_changes_nothing() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 9, 9])
     series = warmed(truth, 2)
-    series.ingest(truth.frame(2, final=True), LINK)
-    series.ingest(truth.frame(3, 7), LINK)
+    series.apply(truth.frame(2, final=True), LINK)
+    series.apply(truth.frame(3, 7), LINK)
     now = truth.told_at(3, 7)
     before = state(series, now)
     lagging = truth.told_at(2, 4)
-    series.merge_rest(truth.texts(lagging), lagging, 499)
+    series.replace(truth.texts(lagging), Asked(lagging, 499))
     assert state(series, now)[1:] == before[1:]
 
 
 def test_the_final_event_closes_the_candle_and_tells_so() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = warmed(truth, 1)
-    assert series.ingest(truth.frame(1, 2), LINK) is None
-    notice = series.ingest(truth.frame(1, final=True), LINK)
+    assert series.apply(truth.frame(1, 2), LINK) is None
+    notice = series.apply(truth.frame(1, final=True), LINK)
     assert notice is not None
-    assert (notice.event, notice.key) == (Event.CLOSED, series.key)
+    assert (notice.change, notice.key) == (Change.CLOSED, series.key)
     assert series.closed_after(truth.opens[0]) == samples.row_text(truth.row(1))
     assert series.closed_after(truth.opens[1]) is None
-    assert series.ingest(truth.frame(1, final=True), LINK) is None
+    assert series.apply(truth.frame(1, final=True), LINK) is None
     assert series.last_close() == truth.opens[1]
 
 
 def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7])
     series = warmed(truth, 1)
-    series.ingest(truth.frame(1, 4), LINK)
-    notice = series.ingest(truth.frame(2, 1), LINK)
+    series.apply(truth.frame(1, 4), LINK)
+    notice = series.apply(truth.frame(2, 1), LINK)
     assert notice is not None
-    assert notice.event is Event.GAP
-    assert series.ingest(truth.frame(2, 2), LINK) is None
+    assert notice.change is Change.GAP
+    assert series.apply(truth.frame(2, 2), LINK) is None
     now = truth.told_at(2, 2)
-    assert "final" in series.standing(now).doubt
-    assert series.lost == 1
+    assert "final" in series.state(now).doubt
+    assert series.counts().lost == 1
     # The lost final event, made good by REST once it is final there.
-    series.merge_rest(truth.texts(asked(truth, 2), 2), asked(truth, 2), 2)
+    series.replace(truth.texts(asked(truth, 2), 2), Asked(asked(truth, 2), 2))
     assert series.rows(3, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 2)]
-    assert not series.standing(now).doubt
+    assert not series.state(now).doubt
 
 
 def test_a_candle_that_an_answer_told_of_before_its_stream_is_no_gap_until_the_stream_does() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
-    series.ingest(truth.frame(1, 4), LINK)
+    series.apply(truth.frame(1, 4), LINK)
     now = truth.opens[2] + 200
-    series.merge_rest(truth.texts(now, 2), now, 2)
-    assert not series.standing(now).doubt
-    notice = series.ingest(truth.frame(2, 2), LINK)
+    series.replace(truth.texts(now, 2), Asked(now, 2))
+    assert not series.state(now).doubt
+    notice = series.apply(truth.frame(2, 2), LINK)
     now = truth.told_at(2, 2)
     assert notice is not None
-    assert notice.event is Event.GAP
-    assert "lost" in series.standing(now).doubt
-    assert series.ingest(truth.frame(2, 3), LINK) is None, "told once"
+    assert notice.change is Change.GAP
+    assert "lost" in series.state(now).doubt
+    assert series.apply(truth.frame(2, 3), LINK) is None, "told once"
 
 
 def test_a_late_event_of_a_closed_candle_is_counted_and_dropped() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = warmed(truth, 2)
     before = state(series, truth.end - 1)
-    assert series.ingest(truth.frame(1, 2), LINK) is None
-    assert series.ingest(truth.frame(1, final=True), LINK) is None
-    assert series.out_of_order == 2
+    assert series.apply(truth.frame(1, 2), LINK) is None
+    assert series.apply(truth.frame(1, final=True), LINK) is None
+    assert series.counts().out_of_order == 2
     assert state(series, truth.end - 1)[1:] == before[1:]
 
 
 def test_a_final_event_that_comes_after_the_next_candle_began_heals_the_gap() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
-    series.ingest(truth.frame(1, 4), LINK)
-    series.ingest(truth.frame(2, 1), LINK)
-    series.ingest(truth.frame(2, final=True), LINK)
-    series.ingest(truth.frame(3, 1), LINK)
+    series.apply(truth.frame(1, 4), LINK)
+    series.apply(truth.frame(2, 1), LINK)
+    series.apply(truth.frame(2, final=True), LINK)
+    series.apply(truth.frame(3, 1), LINK)
     assert series.following() == truth.opens[1]
-    notice = series.ingest(truth.frame(1, final=True), LINK)
+    notice = series.apply(truth.frame(1, final=True), LINK)
     assert notice is not None
-    assert notice.event is Event.CLOSED
+    assert notice.change is Change.CLOSED
     now = truth.told_at(3, 1)
     assert series.rows(4, now, exact=True) == [*truth.finals(0, 3), truth.row(3, 1)]
-    assert not series.standing(now).doubt
+    assert not series.state(now).doubt
 
 
 def test_rest_corrects_a_closed_candle_and_the_correction_is_counted() -> None:
@@ -186,13 +188,13 @@ def test_rest_corrects_a_closed_candle_and_the_correction_is_counted() -> None:
     series = warmed(truth, 1)
     wrong = truth.row(1)
     wrong[4] = "7.0000"
-    series.ingest(samples.kline_frame(wrong, final=True), LINK)
+    series.apply(samples.kline_frame(wrong, final=True), LINK)
     series.rows(5, None, exact=True)
     series.rows(5, None, exact=False)
-    series.merge_rest(truth.texts(asked(truth, 2)), asked(truth, 2), 499)
+    series.replace(truth.texts(asked(truth, 2)), Asked(asked(truth, 2), 499))
     assert series.rows(2, None, exact=True)[0] == truth.row(1)
     assert series.rows(2, None, exact=False)[0][4] == float(truth.row(1)[4])
-    assert (series.mismatches, series.audited) == (1, 2)
+    assert (series.counts().mismatches, series.counts().audited) == (1, 2)
 
 
 def test_an_unusable_final_event_does_not_close_the_candle() -> None:
@@ -201,7 +203,7 @@ def test_an_unusable_final_event_does_not_close_the_candle() -> None:
     bad = truth.row(1)
     bad[4] = ""
     with pytest.raises(DecodeError):
-        series.ingest(samples.kline_frame(bad, final=True), LINK)
+        series.apply(samples.kline_frame(bad, final=True), LINK)
     assert series.following() == truth.opens[1]
 
 
@@ -211,7 +213,7 @@ def test_rows_out_of_order_are_refused_whole() -> None:
     for wrong in ([texts[1], texts[0]], [texts[0], texts[0]]):
         series = series_of(truth)
         with pytest.raises(DecodeError):
-            series.merge_rest(wrong, truth.end, 499)
+            series.replace(wrong, Asked(truth.end, 499))
         assert series.following() == 0
 
 
@@ -221,10 +223,10 @@ def test_history_grows_over_turns_of_every_calendar(interval: str) -> None:
     series = warmed(truth, 1)
     for i in (1, 2, 3, 4, 5):
         if truth.trades[i]:
-            series.ingest(truth.frame(i, 1), LINK)
-            series.ingest(truth.frame(i, final=True), LINK)
+            series.apply(truth.frame(i, 1), LINK)
+            series.apply(truth.frame(i, final=True), LINK)
         else:
-            series.merge_rest(truth.texts(asked(truth, i + 1), 2), asked(truth, i + 1), 2)
+            series.replace(truth.texts(asked(truth, i + 1), 2), Asked(asked(truth, i + 1), 2))
     assert series.rows(10, None, exact=True) == truth.finals()
     assert series.following() == truth.end
 
@@ -236,13 +238,13 @@ def test_older_rows_are_put_before_what_is_known() -> None:
     truth = Truth("1m", MIDNIGHT, [1 + i % 3 for i in range(20)])
     now = asked(truth, 19)
     series = series_of(truth)
-    series.merge_rest(truth.texts(now, 3), now, 3)
+    series.replace(truth.texts(now, 3), Asked(now, 3))
     series.rows(3, now, exact=True)
     assert not series.complete
     assert len(series.rows(100, now, exact=True)) == 3
-    series.merge_rest(truth.texts(now, 15), now, 15)
+    series.replace(truth.texts(now, 15), Asked(now, 15))
     assert series.rows(100, now, exact=True) == truth.rest(now, 15)
-    series.merge_rest(truth.texts(now, 499), now, 499)
+    series.replace(truth.texts(now, 499), Asked(now, 499))
     assert series.rows(100, now, exact=True) == truth.rest(now)
     assert series.complete
 
@@ -251,24 +253,24 @@ def test_a_short_history_is_complete_and_a_full_answer_is_not() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 9)
     now = asked(truth, 8)
     series = series_of(truth)
-    series.merge_rest(truth.texts(now, 9), now, 9)
+    series.replace(truth.texts(now, 9), Asked(now, 9))
     assert not series.complete
-    series.merge_rest(truth.texts(now, 10), now, 10)
+    series.replace(truth.texts(now, 10), Asked(now, 10))
     assert series.complete
-    assert series.standing(now).complete
+    assert series.state(now).complete
 
 
 def test_a_new_listing_may_have_but_an_open_candle() -> None:
     truth = Truth("1m", MIDNIGHT, [5, 5])
     series = series_of(truth)
     now = truth.told_at(0, 2)
-    series.merge_rest(truth.texts(now), now, 499)
+    series.replace(truth.texts(now), Asked(now, 499))
     assert series.complete
-    assert series.standing(now).rows == 1
-    assert not series.standing(now).doubt
+    assert series.state(now).rows == 1
+    assert not series.state(now).doubt
     assert series.rows(100, now, exact=True) == [truth.row(0, 2)]
-    series.ingest(truth.frame(0, final=True), LINK)
-    series.ingest(truth.frame(1, 1), LINK)
+    series.apply(truth.frame(0, final=True), LINK)
+    series.apply(truth.frame(1, 1), LINK)
     assert series.rows(100, truth.told_at(1, 1), exact=True) == [truth.row(0), truth.row(1, 1)]
 
 
@@ -277,39 +279,39 @@ def test_history_is_trimmed_to_its_depth_and_then_not_complete() -> None:
     series = warmed(truth, 5, depth=8)
     assert series.complete
     for i in range(5, 30):
-        series.ingest(truth.frame(i, final=True), LINK)
+        series.apply(truth.frame(i, final=True), LINK)
         assert len(series) <= 8
         assert series.rows(100, None, exact=True) == truth.finals(max(0, i - 7), i + 1)
     assert not series.complete
-    series.merge_rest(truth.texts(truth.end + 10_000), truth.end + 10_000, 499)
-    assert len(series.audit_rows()) == 8
+    series.replace(truth.texts(truth.end + 10_000), Asked(truth.end + 10_000, 499))
+    assert len(series.closed_rows()) == 8
 
 
 def test_it_can_be_deepened_and_then_keeps_what_an_answer_adds() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     series = warmed(truth, 50, depth=8, limit=9)
-    assert len(series.audit_rows()) == 8
+    assert len(series.closed_rows()) == 8
     series.deepen(30)
     series.deepen(10)
     assert series.depth == 30
     now = asked(truth, 50)
-    series.merge_rest(truth.texts(now, 41), now, 41)
-    assert len(series.audit_rows()) == 30
+    series.replace(truth.texts(now, 41), Asked(now, 41))
+    assert len(series.closed_rows()) == 30
     assert series.rows(31, now, exact=True)[:-1] == truth.finals(20, 50)
-    series.ingest(truth.frame(50, final=True), LINK)
-    assert len(series.audit_rows()) == 30
+    series.apply(truth.frame(50, final=True), LINK)
+    assert len(series.closed_rows()) == 30
 
 
 def test_an_answer_that_does_not_touch_what_is_known_waits_and_shrinks_nothing() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     series = warmed(truth, 40)
     now = asked(truth, 55)
-    series.merge_rest(truth.texts(now, 5), now, 5)
+    series.replace(truth.texts(now, 5), Asked(now, 5))
     assert series.following() == truth.opens[40]
-    assert len(series.audit_rows()) == 40
-    assert series.standing(now).doubt
-    series.merge_rest(truth.texts(now, 20), now, 20)
-    assert not series.standing(now).doubt
+    assert len(series.closed_rows()) == 40
+    assert series.state(now).doubt
+    series.replace(truth.texts(now, 20), Asked(now, 20))
+    assert not series.state(now).doubt
     assert series.rows(100, now, exact=True) == truth.rest(now)
 
 
@@ -317,9 +319,9 @@ def test_rows_older_than_all_that_is_held_are_of_no_use() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     now = asked(truth, 55)
     series = series_of(truth)
-    series.merge_rest(truth.texts(now, 5), now, 5)
+    series.replace(truth.texts(now, 5), Asked(now, 5))
     before = state(series, now)
-    series.merge_rest(truth.texts(asked(truth, 20), 10), asked(truth, 20), 10)
+    series.replace(truth.texts(asked(truth, 20), 10), Asked(asked(truth, 20), 10))
     assert state(series, now) == before
 
 
@@ -327,10 +329,10 @@ def test_after_an_absence_longer_than_the_ring_it_begins_anew() -> None:
     truth = Truth("1m", MIDNIGHT, [1 + i % 2 for i in range(200)])
     series = warmed(truth, 30, depth=20, limit=19)
     series.rows(20, None, exact=True)
-    series.ingest(truth.frame(190, 1), LINK)
+    series.apply(truth.frame(190, 1), LINK)
     now = asked(truth, 190)
-    series.merge_rest(truth.texts(now, 19), now, 19)
-    assert not series.standing(now).doubt
+    series.replace(truth.texts(now, 19), Asked(now, 19))
+    assert not series.state(now).doubt
     assert series.rows(19, now, exact=True) == [*truth.finals(172, 190), truth.row(190, 1)]
     assert series.following() == truth.opens[190]
 
@@ -340,12 +342,12 @@ def test_a_hole_of_the_exchange_is_remembered_as_it_shows_it() -> None:
     now = asked(truth, 39)
     texts = truth.texts(now)
     series = series_of(truth)
-    series.merge_rest(texts[:10] + texts[25:], now, 499)
+    series.replace(texts[:10] + texts[25:], Asked(now, 499))
     rest = truth.rest(now)
     assert series.rows(100, now, exact=True) == rest[:10] + rest[25:]
     assert series.rows(20, now, exact=True) == (rest[:10] + rest[25:])[-20:]
     assert series.complete
-    standing = series.standing(now)
+    standing = series.state(now)
     assert (standing.rows, standing.doubt) == (25, "")
 
 
@@ -354,9 +356,9 @@ def test_a_hole_that_ends_with_the_open_candle_is_remembered() -> None:
     now = asked(truth, 39)
     texts = truth.texts(now)
     series = series_of(truth)
-    series.merge_rest(texts[:10] + texts[39:], now, 499)
+    series.replace(texts[:10] + texts[39:], Asked(now, 499))
     assert series.rows(100, now, exact=True) == truth.rest(now)[:10] + truth.rest(now)[39:]
-    assert not series.standing(now).doubt
+    assert not series.state(now).doubt
 
 
 def test_a_hole_that_the_exchange_got_while_we_followed_does_not_leave_it_in_doubt_for_ever() -> None:
@@ -364,22 +366,22 @@ def test_a_hole_that_the_exchange_got_while_we_followed_does_not_leave_it_in_dou
     series = warmed(truth, 10)
     now = asked(truth, 39)
     texts = truth.texts(now)
-    series.ingest(truth.frame(39, 1), LINK)
-    series.merge_rest(texts[8:10] + texts[25:], now, 17)
-    assert not series.standing(now).doubt
+    series.apply(truth.frame(39, 1), LINK)
+    series.replace(texts[8:10] + texts[25:], Asked(now, 17))
+    assert not series.state(now).doubt
     assert series.rows(100, now, exact=True) == [*truth.finals(0, 10), *truth.finals(25, 39), truth.row(39, 1)]
 
 
 def test_no_candle_is_made_up_for_a_halt_that_rest_has_shown() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 40, first_trade=1)
     series = warmed(truth, 10)
-    series.ingest(truth.frame(10, 1), LINK)
-    series.merge_rest(truth.texts(asked(truth, 10), 2), asked(truth, 30), 2)
+    series.apply(truth.frame(10, 1), LINK)
+    series.replace(truth.texts(asked(truth, 10), 2), Asked(asked(truth, 30), 2))
     after = Truth("1m", MIDNIGHT, [1] * 11 + [0] * 24 + [1] * 5, first_trade=1)
-    notice = series.ingest(after.frame(35, 1), LINK)
+    notice = series.apply(after.frame(35, 1), LINK)
     assert notice is not None
-    assert notice.event is Event.GAP
-    assert len(series.audit_rows()) == 10
+    assert notice.change is Change.GAP
+    assert len(series.closed_rows()) == 10
 
 
 def test_an_event_of_a_time_far_ahead_does_not_spoil_the_series() -> None:
@@ -387,8 +389,8 @@ def test_an_event_of_a_time_far_ahead_does_not_spoil_the_series() -> None:
     series = warmed(truth, 10)
     far = samples.kline_frame(samples.row(MIDNIGHT + 10_000 * MINUTE), event=MIDNIGHT)
     with pytest.raises(DecodeError):
-        series.ingest(far, LINK)
-    assert not series.standing(asked(truth, 10)).doubt
+        series.apply(far, LINK)
+    assert not series.state(asked(truth, 10)).doubt
 
 
 # --- the real exchange ----------------------------------------------------------------------------
@@ -401,9 +403,9 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         finals = [data["k"] for _, data in seen if data["k"]["x"]]
         first = min(data["k"]["t"] for _, data in seen)
         before = [samples.row(first - MINUTE), samples.row(first, trades=0)]
-        series.merge_rest([samples.row_text(row) for row in before], first + 10_000, 2)
+        series.replace([samples.row_text(row) for row in before], Asked(first + 10_000, 2))
         for frame, _ in seen:
-            series.ingest(frame, LINK)
+            series.apply(frame, LINK)
         (final,) = finals
         last = seen[-1][1]
         (closed, newest) = series.rows(2, last["E"], exact=True)
@@ -412,32 +414,32 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         assert series.last_close() == final["t"]
         if last["k"]["t"] > final["t"]:
             assert (newest[0], newest[4], newest[8]) == (last["k"]["t"], last["k"]["c"], last["k"]["n"])
-        assert not series.standing(last["E"]).doubt
+        assert not series.state(last["E"]).doubt
 
 
 def test_while_the_exchange_has_no_candles_memory_serves_what_it_has() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
     series = warmed(truth, 10)
-    series.ingest(truth.frame(10, 1), LINK)
-    series.ingest(truth.frame(10, 1, final=True), LINK)
+    series.apply(truth.frame(10, 1), LINK)
+    series.apply(truth.frame(10, 1, final=True), LINK)
     halted = truth.texts(truth.end)
     now = truth.end + 2 * MINUTE
     assert [row[0] for row in series.rows(3, now, exact=True)][-1] > truth.opens[-1], "a flat row stands in"
-    series.merge_rest(halted[-2:], truth.end + MINUTE + 5_050, 2)
+    series.replace(halted[-2:], Asked(truth.end + MINUTE + 5_050, 2))
     for later in (now, now + 3_600_000, now + 10 * 3_600_000):
         standing, cut = series.look(11, later, exact=True)
         assert (standing.doubt, standing.rows) == ("", 11)
         assert cut.rows() == truth.rest(truth.end)
     after = Truth("1m", now, [3], first_trade=12)
-    assert series.ingest(after.frame(0, 1), LINK) is not None, "it trades again: what came before is asked for"
-    assert series.standing(now + 1_000).doubt
+    assert series.apply(after.frame(0, 1), LINK) is not None, "it trades again: what came before is asked for"
+    assert series.state(now + 1_000).doubt
 
 
 def test_an_answer_that_lags_is_no_halt() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
     series = warmed(truth, 10)
-    series.ingest(truth.frame(10, 1, final=True), LINK)
-    series.merge_rest(truth.texts(truth.end)[-2:], truth.end + 9_000, 2)
+    series.apply(truth.frame(10, 1, final=True), LINK)
+    series.replace(truth.texts(truth.end)[-2:], Asked(truth.end + 9_000, 2))
     assert not series.stopped()
     assert series.rows(1, truth.end + 10_000, exact=True)[0][0] == truth.end
 
@@ -446,9 +448,9 @@ def test_that_no_trade_came_between_two_frames_says_nothing_of_the_candles_befor
     truth = Truth("1m", MIDNIGHT, [2, 3, 1, 4], first_trade=100)
     series = series_of(truth)
     half = truth.opens[0] + MINUTE // 2
-    series.merge_rest(truth.texts(half, 1), half, 1)
-    series.ingest(truth.frame(0, final=True), LINK)
-    series.ingest(truth.frame(2, 1), LINK)  # of candle 1 nothing came
-    series.ingest(truth.frame(3, 1), LINK)
+    series.replace(truth.texts(half, 1), Asked(half, 1))
+    series.apply(truth.frame(0, final=True), LINK)
+    series.apply(truth.frame(2, 1), LINK)  # of candle 1 nothing came
+    series.apply(truth.frame(3, 1), LINK)
     assert series.following() == truth.opens[1]
-    assert series.audit_rows() == truth.texts(truth.opens[1] - 1)
+    assert series.closed_rows() == truth.texts(truth.opens[1] - 1)

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ats_sync.store.assess import CONFIRMED_WITHIN
 from ats_sync.store.klines import KlineSeries
-from ats_sync.store.standing import CONFIRMED_WITHIN
+from ats_sync.store.series import Asked
 from ats_sync.venue.intervals import next_open
 from ats_sync.venue.klines import float_rows, string_rows
 
@@ -44,10 +45,10 @@ def happenings(draw: st.DrawFn, *, numbered: bool) -> tuple[Truth, list[tuple[An
 def apply(series: KlineSeries, truth: Truth, event: tuple[Any, ...]) -> None:
     if event[0] == "frame":
         _, i, n, final = event
-        series.ingest(truth.frame(i, n, final=final), LINK)
+        series.apply(truth.frame(i, n, final=final), LINK)
     else:
         _, at, limit = event
-        series.merge_rest(truth.texts(at, limit), at, limit)
+        series.replace(truth.texts(at, limit), Asked(at, limit))
 
 
 @settings(deadline=None, max_examples=80)
@@ -82,13 +83,13 @@ def test_history_holds_its_invariants_at_every_instant(
         limit, exact = data.draw(st.integers(1, 12)), data.draw(st.booleans())
         check(series, truth, now, limit, exact)
     check(series, truth, now, 100, exact=True)
-    assert len(series.audit_rows()) <= depth
+    assert len(series.closed_rows()) <= depth
 
 
 def check(series: KlineSeries, truth: Truth, now: int, limit: int, exact: bool) -> None:
     """What a reader may rely on at any instant."""
     rows = series.rows(limit, now, exact=exact)
-    standing = series.standing(now)
+    standing = series.state(now)
     following = series.following()
     assert len(rows) <= limit
     assert len(rows) == min(limit, max(standing.rows, len(rows)))
@@ -130,28 +131,28 @@ def test_remembered_decoding_stays_aligned(trades: list[int], depth: int, steps:
     truth = Truth("1m", MIDNIGHT, trades)
     series = series_of(truth, depth)
     at = 5
-    series.merge_rest(truth.texts(asked(truth, at), 3), asked(truth, at), 3)
+    series.replace(truth.texts(asked(truth, at), 3), Asked(asked(truth, at), 3))
     for step, number, exact in steps:
         if step == "f" and at < len(truth) - 1:
             if truth.trades[at]:
-                series.ingest(truth.frame(at, final=True), LINK)
+                series.apply(truth.frame(at, final=True), LINK)
             else:
-                series.merge_rest(truth.texts(asked(truth, at + 1), 2), asked(truth, at + 1), 2)
+                series.replace(truth.texts(asked(truth, at + 1), 2), Asked(asked(truth, at + 1), 2))
             at += 1
         elif step == "p":
-            series.merge_rest(truth.texts(asked(truth, at), number), asked(truth, at), number)
+            series.replace(truth.texts(asked(truth, at), number), Asked(asked(truth, at), number))
         elif step == "w":
-            series.merge_rest(truth.texts(asked(truth, at)), asked(truth, at), 499)
-        elif step == "c" and (held := series.audit_rows()):
+            series.replace(truth.texts(asked(truth, at)), Asked(asked(truth, at), 499))
+        elif step == "c" and (held := series.closed_rows()):
             wrong = string_rows(held)[-1]
             wrong[4] = "1.0"
-            series.merge_rest([samples.row_text(wrong)], asked(truth, at), 1)
-            series.merge_rest(truth.texts(asked(truth, at), number), asked(truth, at), number + 1)
+            series.replace([samples.row_text(wrong)], Asked(asked(truth, at), 1))
+            series.replace(truth.texts(asked(truth, at), number), Asked(asked(truth, at), number + 1))
         for form in (True, False) if step == "R" else (exact,):
-            texts = series.audit_rows()[-number:]
+            texts = series.closed_rows()[-number:]
             expected = string_rows(texts) if form else float_rows(texts)
             assert series.rows(number, None, exact=form)[: len(texts)] == expected or len(series) > len(texts)
-        closed = series.audit_rows()
+        closed = series.closed_rows()
         assert series.rows(1_000, None, exact=exact)[: len(closed)] == (
             string_rows(closed) if exact else float_rows(closed)
         )
@@ -183,11 +184,11 @@ def test_readers_see_whole_history_while_a_stream_writes() -> None:
     begun.wait(10)
     for i in range(50, 400):
         for n in range(1, truth.trades[i] + 1):
-            series.ingest(truth.frame(i, n), LINK)
+            series.apply(truth.frame(i, n), LINK)
         if i % 7:
-            series.ingest(truth.frame(i, final=True), LINK)
+            series.apply(truth.frame(i, final=True), LINK)
         elif i < 399:
-            series.merge_rest(truth.texts(asked(truth, i + 1), 3), asked(truth, i + 1), 3)
+            series.replace(truth.texts(asked(truth, i + 1), 3), Asked(asked(truth, i + 1), 3))
     done.set()
     for thread in threads:
         thread.join(10)

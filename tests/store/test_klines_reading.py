@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from ats_sync.feeds import Kind
+from ats_sync.feeds import FEEDS, Kind
 from ats_sync.store import remembered
-from ats_sync.store.cut import SPARE
+from ats_sync.store.assess import CONFIRMED_WITHIN
+from ats_sync.store.events import Change
 from ats_sync.store.klines import KlineSeries
-from ats_sync.store.notices import Event
-from ats_sync.store.standing import CONFIRMED_WITHIN, FINAL_EVENT_WITHIN
+from ats_sync.store.series import Asked
+from ats_sync.store.snapshot import SPARE
 from ats_sync.venue.klines import string_rows
 from ats_sync.venue.payload import DecodeError
 
@@ -23,12 +24,12 @@ from .candles import LINK, STARTS, Truth, asked, warmed
 def test_a_quiet_candle_is_shown_as_rest_shows_it() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5])
     series = warmed(truth, 1)
-    series.ingest(truth.frame(1, final=True), LINK)
+    series.apply(truth.frame(1, final=True), LINK)
     now = truth.opens[2] + 1
     assert series.rows(10, now, exact=True) == [*truth.finals(0, 2), truth.row(2)]
     assert series.rows(10, now, exact=True) == truth.rest(now)
-    assert series.standing(now).rows == 3
-    assert not series.standing(now).doubt
+    assert series.state(now).rows == 3
+    assert not series.state(now).doubt
     assert series.rows(10, None, exact=True) == truth.finals(0, 2)
     assert len(series) == 2, "a provisional row is never stored"
 
@@ -37,7 +38,7 @@ def test_a_quiet_candle_is_shown_as_rest_shows_it() -> None:
 def test_the_newest_row_covers_now_whatever_the_limit(limit: int) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 0, 0, 0])
     series = warmed(truth, 2)
-    series.ingest(truth.frame(2, 5), LINK)
+    series.apply(truth.frame(2, 5), LINK)
     for i in (2, 3, 4):
         now = truth.opens[i] + 30_000
         rows = series.rows(limit, now, exact=True)
@@ -51,13 +52,13 @@ def test_a_provisional_row_gives_way_to_an_event_and_to_an_answer() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     for replace in ("event", "answer"):
         series = warmed(truth, 1)
-        series.ingest(truth.frame(1, final=True), LINK)
+        series.apply(truth.frame(1, final=True), LINK)
         now = truth.told_at(2, 1)
         assert series.rows(1, now, exact=True)[0][8] == 0
         if replace == "event":
-            series.ingest(truth.frame(2, 1), LINK)
+            series.apply(truth.frame(2, 1), LINK)
         else:
-            series.merge_rest(truth.texts(now, 2), now, 2)
+            series.replace(truth.texts(now, 2), Asked(now, 2))
         assert series.rows(1, now, exact=True) == [truth.row(2, 1)]
 
 
@@ -65,15 +66,15 @@ def test_a_provisional_row_gives_way_to_an_event_and_to_an_answer() -> None:
 def test_ended_without_its_final_event_it_is_doubted_soon_if_it_had_trades(kind: Kind) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0])
     series = KlineSeries("BTCUSDT", "1m", 500, kind=kind)
-    series.merge_rest(truth.texts(asked(truth, 1)), asked(truth, 1), 499)
-    series.ingest(truth.frame(1, 4), LINK)
-    closed, patience = truth.opens[2], FINAL_EVENT_WITHIN[kind]
+    series.replace(truth.texts(asked(truth, 1)), Asked(asked(truth, 1), 499))
+    series.apply(truth.frame(1, 4), LINK)
+    closed, patience = truth.opens[2], FEEDS[kind].final_within
     assert 2_004 < patience < 6_000, "about 2 s is when the exchange sends it, and REST is final after 5"
-    assert not series.standing(closed + patience - 1).doubt
-    assert "overdue" in series.standing(closed + patience).doubt
+    assert not series.state(closed + patience - 1).doubt
+    assert "overdue" in series.state(closed + patience).doubt
     now = asked(truth, 2)
-    series.merge_rest(truth.texts(now, 2), now, 2)
-    assert not series.standing(now).doubt
+    series.replace(truth.texts(now, 2), Asked(now, 2))
+    assert not series.state(now).doubt
     assert series.rows(3, now, exact=True) == truth.rest(now, 3)
 
 
@@ -82,19 +83,19 @@ def test_ended_without_any_event_it_must_be_confirmed_within_a_minute() -> None:
     series = warmed(truth, 1)
     closed = truth.opens[2]
     assert series.rows(3, closed, exact=True) == truth.finals(0, 3)
-    assert not series.standing(closed + CONFIRMED_WITHIN - 1).doubt
-    assert "confirmed" in series.standing(closed + CONFIRMED_WITHIN).doubt
+    assert not series.state(closed + CONFIRMED_WITHIN - 1).doubt
+    assert "confirmed" in series.state(closed + CONFIRMED_WITHIN).doubt
 
 
 def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5, 2], first_trade=500)
     series = warmed(truth, 1)
-    series.ingest(truth.frame(1, final=True), LINK)
-    notice = series.ingest(truth.frame(4, 1), LINK)
-    assert notice is None or notice.event is Event.CLOSED
+    series.apply(truth.frame(1, final=True), LINK)
+    notice = series.apply(truth.frame(4, 1), LINK)
+    assert notice is None or notice.change is Change.CLOSED
     now = truth.told_at(4, 1)
     assert series.following() == truth.opens[4]
-    assert not series.standing(now).doubt
+    assert not series.state(now).doubt
     assert series.rows(9, now, exact=True) == [*truth.finals(0, 4), truth.row(4, 1)]
 
 
@@ -103,27 +104,27 @@ def test_a_candle_is_not_taken_for_one_without_trades_where_the_numbers_leave_ro
     truth = Truth("1m", MIDNIGHT, [3, 4, 2, 0, 5, 2], first_trade=500)
     series = warmed(truth, 1)
     if lost == "a trade between them":
-        series.ingest(truth.frame(1, final=True), LINK)
+        series.apply(truth.frame(1, final=True), LINK)
     else:
-        series.ingest(truth.frame(1, 4), LINK)
-    notice = series.ingest(truth.frame(4, 1), LINK)
+        series.apply(truth.frame(1, 4), LINK)
+    notice = series.apply(truth.frame(4, 1), LINK)
     assert notice is not None
-    assert notice.event is Event.GAP
-    assert series.standing(truth.told_at(4, 1)).doubt
+    assert notice.change is Change.GAP
+    assert series.state(truth.told_at(4, 1)).doubt
     assert series.following() == truth.opens[2 if lost == "a trade between them" else 1]
 
 
 def test_three_unconfirmed_candles_are_too_many() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 0, 0, 0, 0])
     series = warmed(truth, 1)
-    assert series.standing(truth.opens[3]).doubt
+    assert series.state(truth.opens[3]).doubt
 
 
 @pytest.mark.parametrize("interval", STARTS)
 def test_the_turn_of_every_calendar(interval: str) -> None:
     truth = Truth(interval, STARTS[interval], [3, 4, 5, 0])
     series = warmed(truth, 2)
-    series.ingest(truth.frame(2, final=True), LINK)
+    series.apply(truth.frame(2, final=True), LINK)
     assert series.rows(10, truth.opens[3] - 1, exact=True) == truth.finals(0, 3)
     rows = series.rows(10, truth.opens[3], exact=True)
     assert rows == truth.finals()
@@ -137,7 +138,7 @@ def test_the_turn_of_every_calendar(interval: str) -> None:
 def test_what_is_returned_is_the_callers_own(exact: bool) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 2)
-    series.ingest(truth.frame(2, 2), LINK)
+    series.apply(truth.frame(2, 2), LINK)
     now = truth.opens[3] + 1
     first = series.rows(4, now, exact=exact)
     kept = [row[:] for row in first]
@@ -150,16 +151,16 @@ def test_what_is_returned_is_the_callers_own(exact: bool) -> None:
 def test_an_unusable_open_candle_is_told_once_and_never_made_up() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 50])
     series = warmed(truth, 2)
-    series.ingest(truth.frame(2, 7), LINK)
+    series.apply(truth.frame(2, 7), LINK)
     bad = truth.row(2, 8)
     bad[4] = ""
-    series.ingest(samples.kline_frame(bad, event=truth.told_at(2, 8)), LINK)
+    series.apply(samples.kline_frame(bad, event=truth.told_at(2, 8)), LINK)
     now = truth.told_at(2, 9)
     with pytest.raises(DecodeError):
         series.rows(3, now, exact=True)
-    assert series.standing(now).doubt, "what is left is not the truth"
-    series.ingest(truth.frame(2, 10), LINK)
-    assert not series.standing(now).doubt
+    assert series.state(now).doubt, "what is left is not the truth"
+    series.apply(truth.frame(2, 10), LINK)
+    assert not series.state(now).doubt
     assert series.rows(1, now, exact=True) == [truth.row(2, 10)]
 
 
@@ -168,12 +169,12 @@ def test_an_answer_ends_the_doubt_after_an_unusable_open_candle() -> None:
     series = warmed(truth, 2)
     bad = truth.row(2, 8)
     bad[1] = None
-    series.ingest(samples.kline_frame(bad), LINK)
+    series.apply(samples.kline_frame(bad), LINK)
     now = truth.told_at(2, 9)
     with pytest.raises(DecodeError):
         series.rows(1, now, exact=False)
-    series.merge_rest(truth.texts(now, 2), now, 2)
-    assert not series.standing(now).doubt
+    series.replace(truth.texts(now, 2), Asked(now, 2))
+    assert not series.state(now).doubt
     assert series.rows(1, now, exact=True) == [truth.row(2, 9)]
 
 
@@ -193,7 +194,7 @@ def test_closed_rows_once_decoded_stay_decoded(monkeypatch: pytest.MonkeyPatch) 
     assert 30 <= sum(decoded) <= 30 + SPARE
     decoded.clear()
     for i in range(40, 50):
-        series.ingest(truth.frame(i, final=True), LINK)
+        series.apply(truth.frame(i, final=True), LINK)
         assert series.rows(30, None, exact=True) == truth.finals(i - 29, i + 1)
     assert sum(decoded) == 10, "one new candle a turn, not the history again"
 
@@ -202,21 +203,21 @@ def test_suspicion_ends_with_an_event_but_the_series_is_live_again_only_after_an
     truth = Truth("1m", MIDNIGHT, [3, 4])
     series = warmed(truth, 1)
     series.go_live(LINK)
-    assert series.standing(truth.opens[1]).link is LINK
+    assert series.state(truth.opens[1]).link is LINK
     series.suspect("silent")
-    assert series.standing(truth.opens[1])[:2] == (None, "silent")
-    series.ingest(truth.frame(1, 1), LINK)
-    assert series.standing(truth.opens[1])[:2] == (None, "")
+    assert series.state(truth.opens[1])[:2] == (None, "silent")
+    series.apply(truth.frame(1, 1), LINK)
+    assert series.state(truth.opens[1])[:2] == (None, "")
     series.go_live(LINK)
-    assert series.standing(truth.opens[1])[:2] == (LINK, "")
+    assert series.state(truth.opens[1])[:2] == (LINK, "")
 
 
 def test_a_late_duplicate_is_no_sign_of_life() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
-    series.ingest(truth.frame(1, 5), LINK)
+    series.apply(truth.frame(1, 5), LINK)
     series.suspect("silent")
-    series.ingest(truth.frame(1, 4), LINK)
+    series.apply(truth.frame(1, 4), LINK)
     assert series.suspected
 
 
@@ -224,8 +225,8 @@ def test_it_tells_the_last_trade_it_has_heard_of() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
     assert series.last_heard() == (-1, 0, asked(truth, 1))
-    series.ingest(truth.frame(1, 5), LINK)
-    series.ingest(truth.frame(1, 4), LINK)
+    series.apply(truth.frame(1, 5), LINK)
+    series.apply(truth.frame(1, 4), LINK)
     assert series.last_heard()[:2] == (2_004, truth.told_at(1, 5))
 
 
@@ -233,10 +234,10 @@ def test_an_event_out_of_the_future_does_not_make_what_comes_next_old() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
     wrong = truth.frame(1, 4).replace(b'"E":1', b'"E":9', 1)
-    series.ingest(wrong, LINK)
+    series.apply(wrong, LINK)
     told = truth.told_at(1, 4)
     assert series.last_heard(told)[1] == told
     series.suspect("silent")
-    series.ingest(truth.frame(1, 5), LINK)
+    series.apply(truth.frame(1, 5), LINK)
     assert not series.suspected
     assert series.last_heard()[:2] == (2_004, truth.told_at(1, 5))

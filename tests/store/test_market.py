@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.config import Config
-from ats_sync.feeds import Key, Kind
+from ats_sync.feeds import Key, Kind, route_of, stream_of
+from ats_sync.store.events import Change
 from ats_sync.store.link import Link
-from ats_sync.store.market import MarketStore, keys_of, route_of, stream_of
-from ats_sync.store.notices import Event
+from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.series import Asked
 from ats_sync.venue.endpoints import Route
 from ats_sync.venue.payload import DecodeError
 
@@ -51,10 +52,10 @@ def test_each_frame_reaches_its_series() -> None:
     assert store.ingest(frames, link) == ([], [])
     assert store.dropped() == {}
     assert link.frames == len(frames)
-    assert store.klines[CHINESE, "1m"].received == 1
-    assert store.klines[SYMBOL, "1m"].received == 0
-    assert [trade.id for trade in store.trades[SYMBOL].read(5)] == [5, 6]
-    assert store.books[SYMBOL].update_id() == 7
+    assert store.klines(CHINESE, "1m").received == 1
+    assert store.klines(SYMBOL, "1m").received == 0
+    assert [trade.id for trade in store.trades(SYMBOL).read(5)] == [5, 6]
+    assert store.book(SYMBOL).update_id() == 7
     assert store.marks.get(CHINESE) is not None
     assert len(store.liquidations.read(SYMBOL, 5)) == 1
     assert store.tickers.take() == [(MIDNIGHT, {SYMBOL: 9})]
@@ -86,12 +87,12 @@ def test_order_spacing_and_escapes_do_not_matter(rewrite: Any) -> None:
     notices, replies = odd.ingest([rewrite(text.decode()).encode() for text in frames], market())
     assert (notices, replies) == ([], [])
     assert odd.dropped() == {}
-    assert odd.trades[CHINESE].read(5) == plain.trades[CHINESE].read(5)
-    assert odd.books[CHINESE].read() == plain.books[CHINESE].read()
+    assert odd.trades(CHINESE).read(5) == plain.trades(CHINESE).read(5)
+    assert odd.book(CHINESE).read() == plain.book(CHINESE).read()
     rest = compact([samples.row(MIDNIGHT - MINUTE)])[2:-2]
     for store in (odd, plain):
-        store.klines[CHINESE, "1m"].merge_rest([rest], MIDNIGHT + 10_000, 1)
-    assert odd.klines[CHINESE, "1m"].rows(5, MIDNIGHT, exact=True) == plain.klines[CHINESE, "1m"].rows(
+        store.klines(CHINESE, "1m").replace([rest], Asked(MIDNIGHT + 10_000, 1))
+    assert odd.klines(CHINESE, "1m").rows(5, MIDNIGHT, exact=True) == plain.klines(CHINESE, "1m").rows(
         5, MIDNIGHT, exact=True
     )
 
@@ -129,7 +130,7 @@ def test_an_unusable_frame_is_counted_by_its_kind_and_those_around_it_are_merged
     ]
     mixed = [good[0], *bad[:3], good[1], *bad[3:], good[2]]
     assert store.ingest(mixed, link) == ([], [])
-    assert [trade.id for trade in store.trades[SYMBOL].read(5)] == [1, 2, 3]
+    assert [trade.id for trade in store.trades(SYMBOL).read(5)] == [1, 2, 3]
     assert store.dropped() == {"bad JSON": 4, "bad frame": 1, "bad whole number": 1}
     for number in range(1_000):
         store.ingest([frame("btcusdt@aggTrade", {"a": f"{number}", "E": 1}), b"x" * number], link)
@@ -139,7 +140,7 @@ def test_an_unusable_frame_is_counted_by_its_kind_and_those_around_it_are_merged
 def test_gaps_and_closed_candles_are_told_in_order() -> None:
     store, link = store_of(), market()
     texts = [samples.row_text(samples.row(MIDNIGHT - MINUTE)), samples.row_text(samples.row(MIDNIGHT, trades=0))]
-    store.klines[SYMBOL, "1m"].merge_rest(texts, MIDNIGHT + 6_000, 2)
+    store.klines(SYMBOL, "1m").replace(texts, Asked(MIDNIGHT + 6_000, 2))
     notices, _ = store.ingest(
         [
             samples.kline_frame(samples.row(MIDNIGHT)),
@@ -149,17 +150,17 @@ def test_gaps_and_closed_candles_are_told_in_order() -> None:
         ],
         link,
     )
-    assert [(notice.event, notice.key) for notice in notices] == [
-        (Event.CLOSED, Key(Kind.KLINES, SYMBOL, "1m")),
-        (Event.GAP, Key(Kind.TRADES, SYMBOL)),
+    assert [(notice.change, notice.key) for notice in notices] == [
+        (Change.CLOSED, Key(Kind.KLINES, SYMBOL, "1m")),
+        (Change.GAP, Key(Kind.TRADES, SYMBOL)),
     ]
 
 
 def test_following_twice_begins_only_what_is_new() -> None:
     store = store_of(SYMBOL)
-    series = store.klines[SYMBOL, "1m"]
+    series = store.klines(SYMBOL, "1m")
     added = store.follow(keys_of((SYMBOL, "ETHUSDT"), ("1m", "1h"), ("1h",)))
-    assert store.klines[SYMBOL, "1m"] is series
+    assert store.klines(SYMBOL, "1m") is series
     assert set(added) == {
         Key(Kind.KLINES, SYMBOL, "1h"),
         Key(Kind.KLINES, "ETHUSDT", "1m"),
@@ -179,7 +180,7 @@ def test_what_is_followed_no_longer_is_dropped_and_its_frames_too() -> None:
     assert store.symbols == {"ETHUSDT"}
     store.ingest([samples.trade_frame(5), samples.trade_frame(5, symbol="ETHUSDT")], link)
     assert store.dropped() == {"a stream that is not followed": 1}
-    assert len(store.trades["ETHUSDT"]) == 1
+    assert len(store.trades("ETHUSDT")) == 1
     store.ingest([samples.marks_frame([SYMBOL])], link)
     assert store.marks.get(SYMBOL) is not None, "what serves all symbols goes on"
 
@@ -190,14 +191,14 @@ def test_spot_and_futures_candles_of_one_name_are_two_series() -> None:
     assert store.follow([spot_key]) == [spot_key]
     message = samples.kline_frame(samples.row(MIDNIGHT))
     store.ingest([message], Link(2, Route.SPOT.value, 0.0))
-    spot, futures = store.candles(spot_key), store.candles(Key(Kind.KLINES, SYMBOL, "1m"))
+    spot, futures = store.get(spot_key), store.get(Key(Kind.KLINES, SYMBOL, "1m"))
     assert spot is not None
     assert futures is not None
     assert (spot.received, futures.received) == (1, 0)
     store.ingest([message, message], market())
     assert (spot.received, futures.received) == (1, 2)
     store.unfollow([spot_key])
-    assert store.candles(spot_key) is None
+    assert store.get(spot_key) is None
     store.ingest([message], market())
     assert futures.received == 3
 
@@ -235,12 +236,12 @@ def test_no_frame_whatever_ends_the_stream_or_harms_a_known_value(bad: list[byte
     good = [samples.trade_frame(10**18 + number) for number in (1, 2)]
     store.ingest(good, link)
     for symbol in (SYMBOL, CHINESE):
-        for read in (lambda s=symbol: store.trades[s].read(50), lambda s=symbol: store.books[s].read()):
+        for read in (lambda s=symbol: store.trades(s).read(50), lambda s=symbol: store.book(s).read()):
             try:
                 read()
             except DecodeError:
                 continue
-    assert [trade.id for trade in store.trades[SYMBOL].read(2)] == [10**18 + 1, 10**18 + 2]
+    assert [trade.id for trade in store.trades(SYMBOL).read(2)] == [10**18 + 1, 10**18 + 2]
     store.marks.everything()
     store.tickers.take()
 
@@ -253,7 +254,7 @@ def test_the_recording_goes_through_whole(recording: Path) -> None:
     notices, replies = store.ingest(frames, link)
     assert (notices, replies, link.frames) == ([], [], 1_535)
     assert store.dropped() == {"a stream that is not followed": 764 + 613}
-    assert sum(len(store.trades[symbol]) for symbol in symbols) == 91
+    assert sum(len(store.trades(symbol)) for symbol in symbols) == 91
     for symbol in symbols:
-        assert store.trades[symbol].standing().hole is None
-    assert sum(store.klines[symbol, "1m"].received for symbol in symbols) == 67
+        assert store.trades(symbol).hole() is None
+    assert sum(store.klines(symbol, "1m").received for symbol in symbols) == 67

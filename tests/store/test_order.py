@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
-from ats_sync.store.depth import DepthBook
+from ats_sync.store.depth import DepthSeries
+from ats_sync.store.events import Change
 from ats_sync.store.klines import ANSWERED_WITHIN, KlineSeries
 from ats_sync.store.link import Link
-from ats_sync.store.notices import Event
 from ats_sync.store.order import LAGS_AT_MOST, REORDERED_WITHIN, counts_anew
-from ats_sync.store.trades import TradeRing
+from ats_sync.store.series import Asked
+from ats_sync.store.trades import TradeSeries
 from ats_sync.store.witness import QuoteBoard
 from ats_sync.venue.books import Book
 from ats_sync.venue.trades import Trade, rest_trades
@@ -40,52 +41,52 @@ def test_what_nothing_is_known_of_is_not_counted_anew() -> None:
 
 def test_a_book_whose_update_ids_restart_is_replaced() -> None:
     series = BookSeries("BTCUSDT")
-    series.ingest(book_frame(9_000, MIDNIGHT), book_link(1))
-    series.ingest(book_frame(1_000, MIDNIGHT - 500), book_link(2))  # late
+    series.apply(book_frame(9_000, MIDNIGHT), book_link(1))
+    series.apply(book_frame(1_000, MIDNIGHT - 500), book_link(2))  # late
     assert series.update_id() == 9_000
-    series.ingest(book_frame(1_010, MIDNIGHT + LATER + 4), book_link(2))
+    series.apply(book_frame(1_010, MIDNIGHT + LATER + 4), book_link(2))
     book = series.read()
     assert book is not None
     assert book.update_id == 1_010
-    assert series.standing().link is not None
-    assert series.standing().link.connection == 2
+    assert series.state(0).link is not None
+    assert series.state(0).link.connection == 2
 
 
 def test_a_book_is_replaced_by_an_answer_of_a_later_time_and_in_doubt_where_that_is_not_sure() -> None:
     series = BookSeries("BTCUSDT")
-    series.ingest(book_frame(9_000, MIDNIGHT), book_link(1))
-    series.merge_rest(rest_book(1_000, MIDNIGHT + 5), asked=MIDNIGHT + 10_500)
-    assert series.standing().suspected
-    assert series.standing().link is None
-    assert series.shown_until() == 0
-    series.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), asked=MIDNIGHT)  # a replica that lags takes nothing back
+    series.apply(book_frame(9_000, MIDNIGHT), book_link(1))
+    series.replace(rest_book(1_000, MIDNIGHT + 5), Asked(MIDNIGHT + 10_500, 20))
+    assert series.state(0).suspected
+    assert series.state(0).link is None
+    assert series.shown_until(book_link(9)) == 0
+    series.replace(rest_book(8_000, MIDNIGHT - 5_000), Asked(MIDNIGHT, 20))  # a replica that lags takes nothing back
     assert series.update_id() == 9_000
-    series.merge_rest(rest_book(1_001, MIDNIGHT + LATER + 4), asked=MIDNIGHT)
-    assert (series.update_id(), series.shown_until()) == (1_001, MIDNIGHT + LATER + 4)
+    series.replace(rest_book(1_001, MIDNIGHT + LATER + 4), Asked(MIDNIGHT, 20))
+    assert (series.update_id(), series.shown_until(book_link(9))) == (1_001, MIDNIGHT + LATER + 4)
     second = book_link(2)
     series.go_live(second)
-    assert (series.standing().link, series.standing().suspected) == (second, "")
+    assert (series.state(0).link, series.state(0).suspected) == (second, "")
 
 
 def test_a_book_is_replaced_by_an_answer_that_no_replica_gives_which_lags() -> None:
     series = BookSeries("BTCUSDT")
-    series.ingest(book_frame(9_000, MIDNIGHT), book_link(1))
+    series.apply(book_frame(9_000, MIDNIGHT), book_link(1))
     asked = MIDNIGHT + LAGS_AT_MOST + LATER + 4
-    series.merge_rest(rest_book(8_000, MIDNIGHT), asked=asked)  # of the same time: nothing says that it is newer
+    series.replace(rest_book(8_000, MIDNIGHT), Asked(asked, 20))  # of the same time: nothing says that it is newer
     assert series.update_id() == 9_000
-    series.merge_rest(rest_book(1_000, MIDNIGHT + 5), asked=asked)
+    series.replace(rest_book(1_000, MIDNIGHT + 5), Asked(asked, 20))
     assert series.update_id() == 1_000
 
 
 def test_a_full_book_whose_update_ids_restart_is_replaced_by_a_snapshot_of_a_later_time() -> None:
-    depth, link = DepthBook("BTCUSDT"), book_link(1)
-    depth.merge_rest(rest_book(9_000, MIDNIGHT), link, 1_000, asked=MIDNIGHT)
+    depth, link = DepthSeries("BTCUSDT"), book_link(1)
+    depth.replace(rest_book(9_000, MIDNIGHT), Asked(MIDNIGHT, 1_000, link=link))
     depth.go_live(link)
     depth.suspect("lost")
-    depth.merge_rest(rest_book(8_000, MIDNIGHT - 5_000), book_link(2), 1_000, asked=MIDNIGHT)
+    depth.replace(rest_book(8_000, MIDNIGHT - 5_000), Asked(MIDNIGHT, 1_000, link=book_link(2)))
     assert depth.update_id() == 9_000
     second = book_link(2)
-    depth.merge_rest(rest_book(1_000, MIDNIGHT + LATER), second, 1_000, asked=MIDNIGHT)
+    depth.replace(rest_book(1_000, MIDNIGHT + LATER), Asked(MIDNIGHT, 1_000, link=second))
     depth.go_live(second)
     assert (depth.update_id(), depth.live()) == (1_000, True)
 
@@ -97,7 +98,7 @@ def test_quotes_whose_update_ids_restart_are_replaced() -> None:
 
     board = QuoteBoard()
     for update_id, event in ((9_000, MIDNIGHT), (8_990, MIDNIGHT - 300), (1_000, MIDNIGHT + LATER)):
-        board.ingest(quotes(update_id, event), book_link(1))
+        board.apply(quotes(update_id, event), book_link(1))
         newest = board.get("BTCUSDT")
         assert newest is not None
         assert newest[0] == (1_000 if update_id == 1_000 else 9_000)
@@ -108,25 +109,25 @@ def trade_answer(first: int, last: int, time: int) -> list[Trade]:
 
 
 def test_trades_whose_ids_restart_begin_a_new_ring() -> None:
-    ring = TradeRing("BTCUSDT", 100)
+    ring = TradeSeries("BTCUSDT", 100)
     old = trade_answer(5_000, 5_020, MIDNIGHT)
-    ring.merge_rest(old, asked=MIDNIGHT, limit=21)
-    ring.merge_rest(trade_answer(4_000, 4_010, MIDNIGHT - 9_000), asked=MIDNIGHT + 60_000, limit=11)  # a page of old
+    ring.replace(old, Asked(MIDNIGHT, 21))
+    ring.replace(trade_answer(4_000, 4_010, MIDNIGHT - 9_000), Asked(MIDNIGHT + 60_000, 11))  # a page of old
     assert ring.last_id() == 5_020
-    ring.merge_rest(trade_answer(1, 20, MIDNIGHT + LATER), asked=MIDNIGHT + 60_000, limit=500)
+    ring.replace(trade_answer(1, 20, MIDNIGHT + LATER), Asked(MIDNIGHT + 60_000, 500))
     assert [trade.id for trade in ring.read(100)] == list(range(1, 21))
     assert ring.complete
 
 
 def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_is_told() -> None:
-    ring = TradeRing("BTCUSDT", 100)
-    ring.merge_rest(trade_answer(5_000, 5_020, 1_000_000), asked=1_000_000, limit=21)
-    notice = ring.ingest(samples.trade_frame(10), LINK)
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, 1_000_000), Asked(1_000_000, 21))
+    notice = ring.apply(samples.trade_frame(10), LINK)
     assert notice is not None
-    assert notice.event is Event.GAP
+    assert notice.change is Change.GAP
     assert [trade.id for trade in ring.read(100)] == [10]
-    assert ring.ingest(samples.trade_frame(11), LINK) is None
-    ring.ingest(samples.trade_frame(10), LINK)
+    assert ring.apply(samples.trade_frame(11), LINK) is None
+    ring.apply(samples.trade_frame(10), LINK)
     assert [trade.id for trade in ring.read(100)] == [10, 11]
 
 
@@ -137,72 +138,72 @@ def kline(trades: int, event: int) -> bytes:
 def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_told() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
-    series.merge_rest(truth.texts(MIDNIGHT + 6_000), MIDNIGHT + 6_000, 499)
-    assert series.ingest(kline(5_000, MIDNIGHT + 60_000), LINK) is None
-    assert series.ingest(kline(4_000, MIDNIGHT + 50_000), LINK) is None  # late
+    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    assert series.apply(kline(5_000, MIDNIGHT + 60_000), LINK) is None
+    assert series.apply(kline(4_000, MIDNIGHT + 50_000), LINK) is None  # late
     assert series.rows(1, None, exact=True)[0][8] == 5_000
-    notice = series.ingest(kline(10, MIDNIGHT + 60_000 + LATER), LINK)
+    notice = series.apply(kline(10, MIDNIGHT + 60_000 + LATER), LINK)
     assert notice is not None
-    assert notice.event is Event.GAP
+    assert notice.change is Change.GAP
     assert series.rows(1, None, exact=True)[0][8] == 10
 
 
 def test_two_answers_that_agree_replace_an_open_candle_of_more_trades_and_one_puts_it_in_doubt() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
-    series.merge_rest(truth.texts(MIDNIGHT + 6_000), MIDNIGHT + 6_000, 499)
-    series.ingest(kline(5_000, MIDNIGHT + 60_000), LINK)
+    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    series.apply(kline(5_000, MIDNIGHT + 60_000), LINK)
     now = MIDNIGHT + 60_000 + ANSWERED_WITHIN + LATER
 
     def answer(trades: int, asked: int) -> None:
         text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
-        series.merge_rest([truth.texts(MIDNIGHT + 6_000)[-2], text], asked, 2)
+        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Asked(asked, 2))
 
     answer(60, MIDNIGHT + 61_000)  # may lag
-    assert not series.standing(now).doubt
+    assert not series.state(now).doubt
     answer(60, now)
-    assert series.standing(now).doubt
+    assert series.state(now).doubt
     answer(61, now + LATER)
-    assert not series.standing(now).doubt
+    assert not series.state(now).doubt
     assert series.rows(1, None, exact=True)[0][8] == 61
 
 
 def test_the_closed_candles_of_a_contract_that_had_the_name_before_are_forgotten() -> None:
     old, new = Truth("1m", MIDNIGHT, [1] * 20), Truth("1m", MIDNIGHT + 12 * MINUTE, [7] * 12)
     series = series_of(old)
-    series.merge_rest(old.texts(old.end), old.end, 15)
+    series.replace(old.texts(old.end), Asked(old.end, 15))
     now = new.end
-    series.merge_rest(new.texts(now), now, 499)
+    series.replace(new.texts(now), Asked(now, 499))
     assert series.rows(100, None, exact=True) == new.rest(now)
     assert series.complete
 
 
 def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> None:
-    ring = TradeRing("BTCUSDT", 100)
-    ring.merge_rest(trade_answer(5_000, 5_020, MIDNIGHT), asked=MIDNIGHT, limit=21)
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Asked(MIDNIGHT, 21))
     for number in range(1, 30):
-        ring.ingest(samples.trade_frame(number, at=MIDNIGHT + 100 * number), LINK)
+        ring.apply(samples.trade_frame(number, at=MIDNIGHT + 100 * number), LINK)
     assert ring.last_id() == 29
     assert ring.first_id() >= 10, "what came before it was sure may be missing"
     assert ring.last_heard()[0] == 59
 
 
 def test_late_trades_take_nothing_back() -> None:
-    ring = TradeRing("BTCUSDT", 100)
-    ring.merge_rest(trade_answer(5_000, 5_020, MIDNIGHT), asked=MIDNIGHT, limit=21)
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Asked(MIDNIGHT, 21))
     for number in range(4_900, 4_990):
-        ring.ingest(samples.trade_frame(number, at=MIDNIGHT - 10), LINK)
+        ring.apply(samples.trade_frame(number, at=MIDNIGHT - 10), LINK)
     assert ring.last_id() == 5_020
 
 
 def test_a_spot_candle_that_is_recomputed_is_replaced_too() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = KlineSeries("BTCUSDT", "1h", 500, kind=Kind.SPOT_KLINES)
-    series.merge_rest(truth.texts(MIDNIGHT + 6_000), MIDNIGHT + 6_000, 499)
-    series.ingest(kline(5_000, MIDNIGHT + 60_000), LINK)
-    assert series.ingest(kline(4_999, MIDNIGHT + 60_000 - 2_000), LINK) is None
-    notice = series.ingest(kline(10, MIDNIGHT + 60_000 + LATER), LINK)
+    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    series.apply(kline(5_000, MIDNIGHT + 60_000), LINK)
+    assert series.apply(kline(4_999, MIDNIGHT + 60_000 - 2_000), LINK) is None
+    notice = series.apply(kline(10, MIDNIGHT + 60_000 + LATER), LINK)
     assert notice is not None
-    assert notice.event is Event.GAP
+    assert notice.change is Change.GAP
     assert notice.key == Key(Kind.SPOT_KLINES, "BTCUSDT", "1h")
     assert series.rows(1, None, exact=True)[0][8] == 10

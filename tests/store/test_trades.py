@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.store import trades as trades_module
+from ats_sync.store.events import Change
 from ats_sync.store.link import Link
-from ats_sync.store.notices import Event
-from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeRing
+from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
+from ats_sync.store.series import Asked, SeriesState
+from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeSeries
 from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.trades import Trade, rest_trades, trade_of, trades_of
 
@@ -22,20 +24,20 @@ from ..venue.samples import MIDNIGHT, compact
 LINK = Link(1, "market", 0.0)
 
 
-def ring_of(capacity: int = 100) -> TradeRing:
-    return TradeRing("BTCUSDT", capacity)
+def ring_of(capacity: int = 100) -> TradeSeries:
+    return TradeSeries("BTCUSDT", capacity)
 
 
-def stream(ring: TradeRing, *numbers: int) -> list[Any]:
-    return [ring.ingest(samples.trade_frame(number), LINK) for number in numbers]
+def stream(ring: TradeSeries, *numbers: int) -> list[Any]:
+    return [ring.apply(samples.trade_frame(number), LINK) for number in numbers]
 
 
-def answer(ring: TradeRing, first: int, last: int, *, whole: bool = False) -> None:
+def answer(ring: TradeSeries, first: int, last: int, *, whole: bool = False) -> None:
     found = rest_trades(compact([samples.rest_trade(number) for number in range(first, last + 1)]))
-    ring.merge_rest(found, asked=MIDNIGHT + 10_000_000, limit=len(found) + whole)
+    ring.replace(found, Asked(MIDNIGHT + 10_000_000, len(found) + whole))
 
 
-def ids(ring: TradeRing, limit: int = 1_000) -> list[int]:
+def ids(ring: TradeSeries, limit: int = 1_000) -> list[int]:
     return [trade.id for trade in ring.read(limit)]
 
 
@@ -43,7 +45,8 @@ def test_nothing_is_known_at_first() -> None:
     ring = ring_of()
     assert ring.read(5) == []
     assert (ring.first_id(), ring.last_id(), ring.last_heard(), len(ring)) == (-1, -1, (-1, 0), 0)
-    assert ring.standing() == (None, "", 0, False, None, 0)
+    assert ring.state(0) == SeriesState()
+    assert ring.hole() is None
 
 
 def test_consecutive_trades_are_one_run() -> None:
@@ -52,36 +55,36 @@ def test_consecutive_trades_are_one_run() -> None:
     assert ids(ring) == [5, 6, 7]
     assert ids(ring, 2) == [6, 7]
     assert (ring.first_id(), ring.last_id()) == (5, 7)
-    assert ring.standing().event == MIDNIGHT + 7 + 3
+    assert ring.state(0).event == MIDNIGHT + 7 + 3
     assert ring.last_heard() == (15, MIDNIGHT + 7)
 
 
 def test_it_goes_on_from_the_first_trade_of_a_link_whatever_is_missing_before() -> None:
     ring = ring_of()
     answer(ring, 1, 5)
-    ring.begin_on(LINK)
-    ring.ingest(samples.trade_frame(6), Link(2, "market", 0.0))
-    assert (ring.begun(), ring.goes_on()) == (False, False)
+    ring.subscribed_on(LINK)
+    ring.apply(samples.trade_frame(6), Link(2, "market", 0.0))
+    assert (ring.patience(live_once=False), ring.is_contiguous()) == (WAIT, False)
     stream(ring, 4)
-    assert (ring.begun(), ring.goes_on()) == (False, False), "what comes late proves nothing"
+    assert (ring.patience(live_once=False), ring.is_contiguous()) == (WAIT, False), "what comes late proves nothing"
     (notice,) = stream(ring, 8)
     assert notice is not None
-    assert notice.event is Event.GAP
-    assert (ring.begun(), ring.goes_on()) == (True, True)
-    assert (ring.standing().hole, ring.standing().rows) == ((7, 7), 1), "the seventh is missing"
+    assert notice.change is Change.BEGUN
+    assert (ring.patience(live_once=False), ring.is_contiguous()) == (0.0, True)
+    assert (ring.hole(), ring.state(0).rows) == ((7, 7), 1), "the seventh is missing"
     answer(ring, 3, 7)
-    assert ring.goes_on()
+    assert ring.is_contiguous()
     assert stream(ring, 9) == [None]
     stream(ring, 11)
-    assert not ring.goes_on(), "one got lost on the link itself"
-    ring.begin_on(LINK)
-    assert not ring.begun()
+    assert not ring.is_contiguous(), "one got lost on the link itself"
+    ring.subscribed_on(LINK)
+    assert ring.patience(live_once=False) > 0
 
 
 def test_the_first_trade_of_a_link_is_told_also_where_it_follows_on_what_is_known() -> None:
     ring = ring_of()
     answer(ring, 1, 5)
-    ring.begin_on(LINK)
+    ring.subscribed_on(LINK)
     first, second = stream(ring, 6, 7)
     assert first is not None, "with it, the ring may be used again"
     assert second is None
@@ -101,12 +104,12 @@ def test_a_hole_cuts_the_ring_and_is_told() -> None:
     ring = ring_of()
     stream(ring, 5, 6)
     (notice,) = stream(ring, 9)
-    assert notice.event is Event.GAP
+    assert notice.change is Change.GAP
     assert notice.key == ring.key
     assert ids(ring) == [9]
-    standing = ring.standing()
-    assert (standing.rows, standing.hole) == (1, (7, 8))
-    assert ring.missed == 2
+    standing = ring.state(0)
+    assert (standing.rows, ring.hole()) == (1, (7, 8))
+    assert ring.counts().lost == 2
     assert stream(ring, 10) == [None]
 
 
@@ -115,7 +118,7 @@ def test_a_hole_filled_makes_one_run_again() -> None:
     stream(ring, 5, 6, 9, 10)
     answer(ring, 7, 8)
     assert ids(ring) == [5, 6, 7, 8, 9, 10]
-    assert ring.standing().hole is None
+    assert ring.hole() is None
 
 
 def test_a_hole_filled_by_halves_shrinks() -> None:
@@ -123,9 +126,9 @@ def test_a_hole_filled_by_halves_shrinks() -> None:
     stream(ring, 1, 2, 10)
     answer(ring, 7, 9)
     assert ids(ring) == [7, 8, 9, 10]
-    assert ring.standing().hole == (3, 6)
+    assert ring.hole() == (3, 6)
     stream(ring, 4)
-    assert ring.standing().hole == (5, 6)
+    assert ring.hole() == (5, 6)
     answer(ring, 5, 6)
     answer(ring, 3, 3)
     assert ids(ring) == list(range(1, 11))
@@ -135,7 +138,7 @@ def test_duplicates_and_late_trades_change_nothing_and_are_counted() -> None:
     ring = ring_of()
     stream(ring, 5, 6, 7, 6, 5, 7)
     assert ids(ring) == [5, 6, 7]
-    assert (ring.out_of_order, ring.received, ring.missed) == (3, 6, 0)
+    assert (ring.counts().out_of_order, ring.received, ring.counts().lost) == (3, 6, 0)
 
 
 def test_a_late_trade_fills_its_own_hole() -> None:
@@ -144,7 +147,7 @@ def test_a_late_trade_fills_its_own_hole() -> None:
     assert ids(ring) == [7]
     stream(ring, 6)
     assert ids(ring) == [5, 6, 7]
-    assert ring.standing().hole is None
+    assert ring.hole() is None
 
 
 def test_an_answer_overlaps_and_precedes_the_stream() -> None:
@@ -161,16 +164,16 @@ def test_an_answer_overlaps_and_precedes_the_stream() -> None:
 def test_an_answer_with_a_hole_of_its_own_is_not_taken_for_whole() -> None:
     ring = ring_of()
     found = rest_trades(compact([samples.rest_trade(number) for number in (1, 2, 3, 6, 7)]))
-    ring.merge_rest(found, asked=MIDNIGHT, limit=0)
+    ring.replace(found, Asked(MIDNIGHT, 0))
     assert ids(ring) == [6, 7]
-    assert ring.standing().hole == (4, 5)
+    assert ring.hole() == (4, 5)
 
 
 def test_it_keeps_its_capacity_and_no_more() -> None:
     ring = ring_of(10)
     stream(ring, *range(100))
     assert ids(ring) == list(range(90, 100))
-    assert ring.standing().rows == len(ring) == 10
+    assert ring.state(0).rows == len(ring) == 10
     assert sum(len(segment.entries) for segment in ring._segments) <= 10 + SPARE
     answer(ring, 0, 99, whole=True)
     assert ids(ring) == list(range(90, 100))
@@ -187,22 +190,21 @@ def test_holes_without_end_do_not_grow() -> None:
 def test_a_history_that_reaches_back_to_the_first_trade_is_complete() -> None:
     ring = ring_of()
     answer(ring, 0, 5, whole=True)
-    assert ring.standing().complete
-    ring.merge_rest([], asked=MIDNIGHT, limit=100)
-    assert ring.standing().complete
+    assert ring.state(0).complete
+    ring.replace([], Asked(MIDNIGHT, 100))
+    assert ring.state(0).complete
 
 
 def test_an_unusable_trade_cuts_the_ring_behind_it() -> None:
     ring = ring_of()
     stream(ring, 5)
-    ring.ingest(samples.trade_frame(6, price=""), LINK)
+    ring.apply(samples.trade_frame(6, price=""), LINK)
     stream(ring, 7, 8)
     assert ids(ring, 2) == [7, 8]
     with pytest.raises(DecodeError):
         ring.read(4)
-    assert ring.undecodable == 1
     assert ids(ring) == [7, 8]
-    assert ring.standing().hole == (6, 6)
+    assert ring.hole() == (6, 6)
     answer(ring, 6, 6)
     assert ids(ring) == [5, 6, 7, 8]
 
@@ -211,7 +213,7 @@ def test_an_unusable_trade_cuts_the_ring_behind_it() -> None:
 def test_an_unusable_trade_at_the_border_leaves_a_usable_ring(before: list[int], after: list[int]) -> None:
     ring = ring_of()
     stream(ring, *before)
-    ring.ingest(samples.trade_frame(5, price="x"), LINK)
+    ring.apply(samples.trade_frame(5, price="x"), LINK)
     stream(ring, *after)
     with pytest.raises(DecodeError):
         ring.read(5)
@@ -222,7 +224,7 @@ def test_an_unusable_trade_at_the_border_leaves_a_usable_ring(before: list[int],
 
 def test_two_readers_that_meet_the_same_unusable_trade_both_get_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = ring_of()
-    ring.ingest(samples.trade_frame(5, price=""), LINK)
+    ring.apply(samples.trade_frame(5, price=""), LINK)
     honest, inside = trade_of, []
 
     def meanwhile(frame: bytes) -> Trade:
@@ -251,11 +253,11 @@ def test_suspicion_takes_the_liveness_and_an_event_ends_it() -> None:
     ring = ring_of()
     ring.go_live(LINK)
     ring.suspect("silent")
-    assert ring.standing()[:2] == (None, "silent")
+    assert ring.state(0)[:2] == (None, "silent")
     stream(ring, 5)
-    assert ring.standing()[:2] == (None, "")
+    assert ring.state(0)[:2] == (None, "")
     ring.go_live(LINK)
-    assert ring.standing().link is LINK
+    assert ring.state(0).link is LINK
 
 
 class Model:
@@ -294,9 +296,9 @@ def test_it_serves_what_a_naive_ring_would(happened: list[tuple[str, int, int]])
             model.known |= set(range(number, number + more + 1))
         expected = model.newest_run(1_000)
         assert ids(ring, number or 1) == expected[-(number or 1) :]
-        assert ring.standing().rows == len(expected)
+        assert ring.state(0).rows == len(expected)
         if len(ring._segments) > 1:
-            first, last = ring.standing().hole or (0, 0)
+            first, last = ring.hole() or (0, 0)
             assert last == expected[0] - 1
             assert not set(range(first, last + 1)) & model.known
             assert first - 1 in model.known
@@ -317,7 +319,7 @@ def test_a_small_ring_is_always_a_run_that_ends_with_the_newest(
             newest = max(newest, number + more)
         got = ids(ring)
         assert got == list(range(newest - len(got) + 1, newest + 1))
-        assert len(got) == ring.standing().rows <= capacity
+        assert len(got) == ring.state(0).rows <= capacity
         assert (newest < 0) == (not got)
 
 
@@ -327,7 +329,7 @@ def test_the_real_trades_are_all_there_in_order(recording: Path) -> None:
         ring = ring_of(1_000)
         seen = list(real.of_stream(recording, f"{symbol}@aggTrade"))
         for frame, _ in seen:
-            assert ring.ingest(frame, LINK) is None
+            assert ring.apply(frame, LINK) is None
         got = ring.read(1_000)
         assert [trade.id for trade in got] == [data["a"] for _, data in seen]
         assert [(trade.price, trade.quantity, trade.time, trade.buyer_is_maker) for trade in got] == [
@@ -341,7 +343,7 @@ def test_the_real_trades_are_all_there_in_order(recording: Path) -> None:
 # --- in numbers -----------------------------------------------------------------------------------
 
 
-def numbers(ring: TradeRing, limit: int) -> list[tuple[int, float, float, int, bool]]:
+def numbers(ring: TradeSeries, limit: int) -> list[tuple[int, float, float, int, bool]]:
     columns = ring.columns(limit)
     items = zip(columns.prices, columns.quantities, columns.times, columns.makers, strict=True)
     return [(columns.first + i, price, qty, at, maker == 1) for i, (price, qty, at, maker) in enumerate(items)]
@@ -402,7 +404,7 @@ def test_an_unusable_trade_is_found_in_numbers_too() -> None:
     ring = ring_of()
     stream(ring, 1, 2)
     assert len(numbers(ring, 5)) == 2
-    ring.ingest(samples.trade_frame(3, price=""), LINK)
+    ring.apply(samples.trade_frame(3, price=""), LINK)
     stream(ring, 4)
     with pytest.raises(DecodeError):
         ring.columns(5)
@@ -412,7 +414,7 @@ def test_an_unusable_trade_is_found_in_numbers_too() -> None:
 @pytest.mark.parametrize("order", ["first", "last", "none", "in between"])
 def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
     """Wherever the event's own fields stand, of which nothing is kept."""
-    ring = TradeRing("BTCUSDT", 500)
+    ring = TradeSeries("BTCUSDT", 500)
     for number in range(300):
         data = samples.trade_data(number)
         event, kind = data.pop("E"), data.pop("e")
@@ -424,7 +426,7 @@ def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
             data = {"a": data.pop("a"), "E": event, "e": kind, **data}
         else:
             data = {"E": event, "e": kind, **data}
-        ring.ingest(samples.frame("btcusdt@aggTrade", data), LINK)
+        ring.apply(samples.frame("btcusdt@aggTrade", data), LINK)
     truth = [trade_of(json.dumps(samples.rest_trade(number)).encode()) for number in range(300)]
     for limit in (1, 30, 100, 300):
         assert ring.read(limit) == truth[-limit:]
@@ -433,10 +435,10 @@ def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
 
 
 def test_streamed_trades_take_no_more_room_than_those_of_rest() -> None:
-    streamed, asked = TradeRing("BTCUSDT", 500), TradeRing("BTCUSDT", 500)
+    streamed, asked = TradeSeries("BTCUSDT", 500), TradeSeries("BTCUSDT", 500)
     rows = [samples.rest_trade(number) for number in range(300)]
-    asked.merge_rest([trade_of(json.dumps(row).encode()) for row in rows], asked=MIDNIGHT, limit=300)
+    asked.replace([trade_of(json.dumps(row).encode()) for row in rows], Asked(MIDNIGHT, 300))
     for number in range(300):
-        streamed.ingest(samples.trade_frame(number), LINK)
+        streamed.apply(samples.trade_frame(number), LINK)
     sizes = [sum(map(len, ring._segments[0].entries.newest(300)[:256])) for ring in (streamed, asked)]
     assert sizes[0] == sizes[1]

@@ -12,6 +12,7 @@ import pytest
 from ats_sync.config import Config
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.series import Asked
 from ats_sync.venue.listings import Phase, exchange_info, is_perpetual
 
 from .everything import shuffled
@@ -60,7 +61,6 @@ def test_marks(october_2026: Path, store: MarketStore, form: int) -> None:
         assert mark is not None
         assert (mark.mark_price, mark.funding_rate, mark.next_funding_time) == (row["p"], row["r"], row["T"])
         assert mark.time == row["E"]
-    assert store.marks.unusable == 0
 
 
 @pytest.mark.parametrize("form", range(5))
@@ -78,7 +78,7 @@ def test_tickers_without_those_of_the_coin_margined_market(october_2026: Path, s
 def test_a_trade(october_2026: Path, store: MarketStore, form: int) -> None:
     message = frame_of(october_2026, "btcusdt_aggTrade")
     ingest(store, forms(message)[form])
-    (trade,) = store.trades[SYMBOL].read(5)
+    (trade,) = store.trades(SYMBOL).read(5)
     data = message["data"]
     assert (trade.id, trade.price, trade.quantity, trade.normal_quantity) == (data["a"], data["p"], "0.022", "0.022")
     assert (trade.first_trade, trade.last_trade, trade.time, trade.buyer_is_maker) == (
@@ -90,7 +90,7 @@ def test_a_trade(october_2026: Path, store: MarketStore, form: int) -> None:
 def test_a_book(october_2026: Path, store: MarketStore, form: int) -> None:
     message = frame_of(october_2026, "btcusdt_depth20_100ms")
     ingest(store, forms(message)[form], "public")
-    book = store.books[SYMBOL].read()
+    book = store.book(SYMBOL).read()
     assert book is not None
     data = message["data"]
     assert [list(level) for level in book.bids] == data["b"]
@@ -102,8 +102,8 @@ def test_a_book(october_2026: Path, store: MarketStore, form: int) -> None:
 def test_a_candle(october_2026: Path, store: MarketStore, form: int) -> None:
     message = frame_of(october_2026, "btcusdt_kline_1m")
     rows = json.loads((october_2026 / "rest" / "klines.json").read_bytes())
-    series = store.klines[SYMBOL, "1m"]
-    series.merge_rest([compact(row)[1:-1] for row in rows], rows[-1][0] + 1, 499)
+    series = store.klines(SYMBOL, "1m")
+    series.replace([compact(row)[1:-1] for row in rows], Asked(rows[-1][0] + 1, 499))
     ingest(store, forms(message)[form])
     k = message["data"]["k"]
     assert series.rows(5, None, exact=True) == [

@@ -5,9 +5,7 @@ from __future__ import annotations
 from ats_sync.engine.connection import Phase, Progress
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
-from ats_sync.engine.upkeep import PER_SYMBOL
-from ats_sync.feeds import STREAM_ONLY, Key
-from ats_sync.store.market import stream_of
+from ats_sync.feeds import Key, stream_of
 
 from .process import Process
 
@@ -16,21 +14,25 @@ def forgotten(process: Process) -> dict[Key, str]:
     """The series for which nothing is under way though they are not live, and why it is thought so."""
     engine = process.engine
     found: dict[Key, str] = {}
-    for key, state in engine.upkeep.states.items():
-        if state.dead or key in engine.upkeep.remedies.given_up or key.kind in STREAM_ONLY:
+    for key, state in engine.reconciler.states.items():
+        if state.dead or key in engine.reconciler.remedies.quarantined or state.feed.stream_only:
             continue
-        if key.kind not in PER_SYMBOL:
-            if state.due is None and state.fetching is None and (state.feed.poll_always or not state.known):
+        if not state.feed.own_stream:
+            if (
+                state.due is None
+                and state.fetching is None
+                and ((state.feed.poll is not None and state.feed.poll.beside_stream) or not state.known)
+            ):
                 found[key] = f"it is polled and will not be asked for again: {state}"
         elif state.link is None:
             if _is_streamed(process, key):
                 found[key] = "its stream is acknowledged and the engine does not know"
         elif state.fetching is not None and not _is_carried(process, state.fetching):
             found[key] = f"it waits for a request that nobody carries: {state}"
-        elif state.due is None and state.fetching is None and not engine.upkeep.ready(key):
+        elif state.due is None and state.fetching is None and not engine.reconciler.ready(key):
             found[key] = f"it is not live and nothing is due: {state}"
-        elif state.due is not None and not _on_the_agenda(process, state):
-            found[key] = f"what is due is not on the agenda: {state}"
+        elif state.due is not None and not _is_queued(process, state):
+            found[key] = f"what is due is not queued: {state}"
     return found
 
 
@@ -48,7 +50,7 @@ def _is_carried(process: Process, fetch: Fetch) -> bool:
     return any(each is job for heap in queue._heaps.values() for _, _, each in heap)
 
 
-def _on_the_agenda(process: Process, state: State) -> bool:
-    agenda = process.engine.upkeep._agenda
-    waiting = {(due, key) for due, _, key in agenda._heap} | set(agenda._held)
+def _is_queued(process: Process, state: State) -> bool:
+    queued = process.engine.reconciler._queue
+    waiting = {(due, key) for due, _, key in queued._heap} | set(queued._held)
     return (state.due, state.key) in waiting

@@ -22,12 +22,12 @@ from ats_sync.engine.stream_session import StreamSession
 from ats_sync.engine.turn import take_turn
 from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.feeds import Key
-from ats_sync.reads.reads import Reads
+from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.runtime import COUNT_EVERY
+from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.notices import Event, Notice
 
 from .exchange import BrokenPromise, Closed, Exchange, Item, Pong, Session
 from .requests import VirtualRequests
@@ -122,9 +122,9 @@ class Process:
     def stream_replied(self, number: int, message: dict[str, Any]) -> None:
         self.post(Replied(number, message))
 
-    def store_noticed(self, notices: list[Notice]) -> None:
+    def store_noticed(self, notices: list[StoreEvent]) -> None:
         for notice in notices:
-            if notice.event is Event.GAP:
+            if notice.change is not Change.CLOSED:
                 self.post(Noticed(notice))
 
     def stream_lost(self, stream: VirtualStream, reason: str, error: AtsSyncError | None) -> None:
@@ -147,7 +147,7 @@ class Process:
         at = moment(clock)
         if at.steady >= self._count_due:
             self._count_due = at.steady + COUNT_EVERY
-            self.requests.candles(*engine.upkeep.candles())
+            self.requests.candles(*engine.reconciler.candles())
         for action in actions:
             self._carry_out(action)
         due = engine.next_due(moment(clock))

@@ -10,8 +10,6 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 
-from ats_sync.engine.agenda import AUDIT_EVERY
-
 from . import faults as f
 from .exchange import REST_KINDS
 from .faults import Fault
@@ -188,5 +186,5 @@ def a_schedule(
         weight_limit=2400 if len(setting.symbols) > 8 else rng.choice((2400, 2400, 2400, 2400, 2400, 2400, 200, 130)),
         connection_max_age=rng.choice((900.0, 3600.0) if long else (23 * 3600.0, 23 * 3600.0, 25.0)),
         wall_error=rng.choice((0.0, 0.0, 600.0, -600.0)),
-        audit_every=AUDIT_EVERY if len(setting.symbols) > 8 else rng.choice((AUDIT_EVERY, 12.0)),
+        audit_every=300.0 if len(setting.symbols) > 8 else rng.choice((300.0, 12.0)),
     )

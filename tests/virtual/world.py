@@ -6,15 +6,15 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ats_sync.config import Config
-from ats_sync.engine.agenda import AUDIT_EVERY
 from ats_sync.errors import AtsSyncError, DataError, InvalidSymbol, NotInMemory, RequestError
-from ats_sync.feeds import FEEDS, Key, Kind
-from ats_sync.reads.routing import memory_only
+from ats_sync.feeds import FEEDS, Key, Kind, stream_of
+from ats_sync.queries import Klines, MarkPrice, OpenInterest, Trades, book_of, spot_price
+from ats_sync.reads import Query, Reads, memory_only
 from ats_sync.status import FeedState, feed_statuses
-from ats_sync.store.market import stream_of
+from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.books import Book
 
 from . import truth
@@ -70,7 +70,7 @@ class Schedule:
     weight_limit: int = 2400
     connection_max_age: float = 23 * 3600.0
     wall_error: float = 0.0
-    audit_every: float = AUDIT_EVERY
+    audit_every: float = 300.0
     skip: int = 0
     """Where the tape is entered (ms after its start)."""
 
@@ -122,7 +122,7 @@ class World:
             self.line, self.tape, self.rng, weight_limit=schedule.weight_limit, share=self.config.weight_share
         )
         self.process = Process(self.line, self.clocks, self.exchange, self.config, self.rng)
-        self.process.engine.upkeep._agenda.audit_every = schedule.audit_every
+        self.process.engine.reconciler._queue.audit_every = schedule.audit_every
         self.process.looked.append(self._look)
         self._damaged: set[str] = set()
         self._forgotten: dict[Key, str] = {}
@@ -221,7 +221,10 @@ class World:
         stream = stream_of(Key(Kind.KLINES, symbol, interval)) or ""
 
         def peek() -> None:
-            rows = self.process.reads.candles.rows(symbol, interval, self.rng.randrange(1, 6), max_age=None, exact=True)
+            rows = _read(
+                self.process.reads,
+                Klines(Key(Kind.KLINES, symbol, interval), self.rng.randrange(1, 6), None, exact=True),
+            )
             since = self._since(STALE_KLINES)
             self._check_klines(symbol, interval, stream, rows, known, since)
 
@@ -248,7 +251,7 @@ class World:
             return None
         if told is None or not self._is_damaged(stream):
             return told
-        series = self.process.store.klines[symbol, interval]
+        series = self.process.store.klines(symbol, interval)
         _, event, answered = series.last_heard()
         untold_until = max(event, answered) + THROTTLE
         known = self.tape.trades[symbol]
@@ -274,7 +277,7 @@ class World:
         stream = stream_of(Key(Kind.TRADES, symbol)) or ""
 
         def peek() -> None:
-            trades = self.process.reads.trades.rows(symbol, self.rng.randrange(1, 30), max_age=None)
+            trades = _read(self.process.reads, Trades(symbol, self.rng.randrange(1, 30), None))
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
             excused = self._only_while_lagging(known.told_at, since) or self._unwitnessed(stream)
             told = -1 if excused else known.last_told(since)
@@ -287,7 +290,7 @@ class World:
         stream = stream_of(Key(Kind.BOOK, symbol)) or ""
 
         def peek() -> None:
-            book = self.process.reads.books.read(symbol, 20, max_age=None)
+            book = _read(self.process.reads, book_of(symbol, 20, None))
             damaged = self._is_damaged(stream)
             since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
             told = -1 if self._unwitnessed(stream) else known.last_told(since)
@@ -303,7 +306,7 @@ class World:
 
     def _peek_mark(self, symbol: str) -> Callable[[], None]:
         def peek() -> None:
-            mark = self.process.reads.values.mark(symbol, max_age=None)
+            mark = _read(self.process.reads, MarkPrice(symbol, None))
             truth.check_mark(mark, self.tape.marks, since=self._since(STALE_MARK))
 
         return peek
@@ -318,17 +321,17 @@ class World:
         value: Any
         try:
             if read.kind == "klines":
-                value = reads.candles.rows(symbol, interval, read.limit, max_age=None, exact=True)
+                value = _read(reads, Klines(Key(Kind.KLINES, symbol, interval), read.limit, None, exact=True))
             elif read.kind == "trades":
-                value = reads.trades.rows(symbol, read.limit, max_age=None)
+                value = _read(reads, Trades(symbol, read.limit, None))
             elif read.kind == "book":
-                value = reads.books.read(symbol, read.limit, max_age=None)
+                value = _read(reads, book_of(symbol, read.limit, None))
             elif read.kind == "mark":
-                value = reads.values.mark(symbol, max_age=None)
+                value = _read(reads, MarkPrice(symbol, None))
             elif read.kind == "open interest":
-                value = reads.values.open_interest(symbol, self.config.open_interest_periods[0], 5, max_age=None)
+                value = _read(reads, OpenInterest(symbol, self.config.open_interest_periods[0], 5, None))
             else:
-                value = reads.values.spot_price(symbol, max_age=None)
+                value = spot_price(reads, symbol, None, str)
         except (DataError, RequestError, InvalidSymbol, LookupError) as error:
             if not isinstance(error, AtsSyncError):
                 raise
@@ -368,7 +371,7 @@ class World:
                     raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
                 continue
             if status.state not in (FeedState.LIVE, FeedState.POLLED):
-                state = process.engine.upkeep.states[key]
+                state = process.engine.reconciler.states[key]
                 raise BrokenPromise(f"not live again: {status}; {state}")
         since = now - STALE_KLINES
         for symbol in self.symbols:
@@ -377,20 +380,20 @@ class World:
             for interval in self.intervals:
                 if Key(Kind.KLINES, symbol, interval) not in left_alone:
                     self._check_history(symbol, interval, since)
-            ring = process.store.trades[symbol]
-            if Key(Kind.TRADES, symbol) not in left_alone and ring.standing().rows < MAX_TRADES:
-                raise BrokenPromise(f"{ring.key} holds {ring.standing()}, it should be whole")
+            ring = process.store.trades(symbol)
+            if Key(Kind.TRADES, symbol) not in left_alone and ring.state(0).rows < MAX_TRADES:
+                raise BrokenPromise(f"{ring.key} holds {ring.state(0)}, it should be whole")
         for peek in self._peeks:
             self._peek(peek)
 
     def _check_history(self, symbol: str, interval: str, since: int) -> None:
         process = self.process
-        series = process.store.klines[symbol, interval]
-        limit = series.standing(process.clock.exchange_ms()).rows
+        series = process.store.klines(symbol, interval)
+        limit = series.state(process.clock.exchange_ms()).rows
         if limit < min(60, self.config.max_klines):
             raise BrokenPromise(f"{series.key} has only {limit} rows")
         with memory_only():
-            rows = process.reads.candles.rows(symbol, interval, limit, max_age=None, exact=True)
+            rows = _read(process.reads, Klines(Key(Kind.KLINES, symbol, interval), limit, None, exact=True))
         known = self.tape.klines[symbol, interval]
         self._check_klines(symbol, interval, stream_of(series.key) or "", rows, known, since)
 
@@ -399,17 +402,17 @@ class World:
         process = self.process
         return {
             key
-            for key in process.engine.upkeep.remedies.given_up
+            for key in process.engine.reconciler.remedies.quarantined
             if process.store is not None and self._is_damaged(stream_of(key) or "?")
         }
 
     def _check_growth(self) -> None:
         engine, process = self.process.engine, self.process
-        states = len(engine.upkeep.states)
+        states = len(engine.reconciler.states)
         sizes = {
-            "agenda": (len(engine.upkeep._agenda._heap), 40 * states),
-            "held": (len(engine.upkeep._agenda._held), states),
-            "fetches": (len(engine.upkeep.fetches), 0),
+            "due": (len(engine.reconciler._queue._heap), 40 * states),
+            "held": (len(engine.reconciler._queue._held), states),
+            "fetches": (len(engine.reconciler.fetches), 0),
             "actions": (len(engine.connections.actions), 0),
             "connections": (len(engine.connections.connections), 4),
             "streams": (process.streams(), 4),
@@ -417,7 +420,7 @@ class World:
             "requests in line": (len(process.requests.queue), states),
             "requests under way": (process.requests.under_way, states),
             "unanswered messages": (sum(len(c.requests) for c in engine.connections.connections.values()), 4),
-            "candles ahead": (max(len(series._ahead) for series in process.store.klines.values()), 3),
+            "candles ahead": (max(len(series._ahead) for series in process.store.of(KlineSeries)), 3),
             "in line by bucket": (sum(map(len, process.requests.queue._heaps.values())), 2 * states),
         }
         for name, (size, most) in sizes.items():
@@ -433,6 +436,13 @@ def run(schedule: Schedule) -> World:
     except BrokenPromise as broken:
         seconds = (world.line.now - world.line.start) / 1000.0
         raise BrokenPromise(f"at {seconds:.3f} s: {broken}\n{schedule}") from None
+
+
+T = TypeVar("T")
+
+
+def _read(reads: Reads, query: Query[T]) -> T:
+    return reads.read(query, lambda value: value)
 
 
 __all__ = ["FEEDS", "Read", "Schedule", "World", "replace", "run"]

@@ -1,0 +1,57 @@
+"""Arguments that reads have in common, checked before any request is made."""
+
+from __future__ import annotations
+
+import math
+
+from .errors import InvalidArgument
+from .numeric import real_number, whole_number
+
+EARLIEST = 1_230_768_000_000
+"""The first millisecond of 2009: the exchange is younger, and seconds since 1970 lie far below."""
+LATEST = 32_503_680_000_000
+"""The first millisecond of the year 3000; microseconds since 1970 lie above it."""
+
+
+def check_limit(limit: object, most: int | None = None) -> int:
+    """Return a number of rows: a whole number from 1 on, at most what the exchange gives."""
+    rows = whole_number(limit)
+    if rows is None or rows < 1:
+        raise InvalidArgument(f"limit must be a whole number from 1 on, not {limit!r}")
+    if most is not None and rows > most:
+        raise InvalidArgument(f"limit must be at most {most}, it is {rows}")
+    return rows
+
+
+def check_max_age(max_age: object) -> float | None:
+    """Return a number of seconds from 0 on, or None."""
+    if max_age is None:
+        return None
+    seconds = real_number(max_age)
+    if seconds is None or seconds < 0:
+        raise InvalidArgument(f"max_age must be a number of seconds from 0 on, or None, not {max_age!r}")
+    return seconds
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Return a number of seconds to wait at most, or None for no bound; below 0 is 0."""
+    if timeout is None:
+        return None
+    seconds = real_number(timeout)
+    if seconds is None:
+        raise InvalidArgument(f"timeout must be a number of seconds, or None, not {timeout!r}")
+    return None if seconds == math.inf else max(seconds, 0.0)
+
+
+def check_after(after: object) -> int:
+    """Return a time in ms since 1970; 0 (any candle) is one too. Seconds and microseconds are refused."""
+    whole = whole_number(after)
+    if whole is None:
+        number = real_number(after)
+        whole = int(number) if number is not None and math.isfinite(number) else None
+    if whole is None:
+        raise InvalidArgument(f"after must be a time in ms since 1970, not {after!r}")
+    if whole and not EARLIEST <= whole < LATEST:
+        hint = "; that looks like seconds, multiply by 1000" if 1e9 <= whole < 1e10 else ""
+        raise InvalidArgument(f"after must be a time in ms since 1970, not {after!r}{hint}")
+    return whole

@@ -1,0 +1,92 @@
+"""When which series is due next."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Mapping
+
+from ..errors import AccessDenied, AtsSyncError
+from ..feeds import Cause, Key
+from .moment import Moment
+from .obstacles import ATTEMPTS
+from .state import State
+
+RETRY_FIRST, RETRY_MOST = 1.0, 10.0
+BARRED_RETRY = 60.0
+
+
+class DueQueue:
+    """At most one moment a series, in ``State.due``: the earliest it was scheduled for. The heap may hold others,
+    which are passed over when they come up."""
+
+    def __init__(self, states: Mapping[Key, State], rng: random.Random) -> None:
+        self._states = states
+        self._rng = rng
+        self._heap: list[tuple[float, int, Key]] = []
+        self._held: list[tuple[float, Key]] = []
+        self._numbers = itertools.count()
+        self.audit_every: float | None = None
+        """How often (seconds) each series is audited, None for as often as its feed says."""
+
+    def __len__(self) -> int:
+        return len(self._heap) + len(self._held)
+
+    def schedule(self, state: State, due: float, cause: Cause) -> None:
+        """Ask for a series at ``due`` (steady), unless it is due before anyway."""
+        if state.due is not None and state.due <= due:
+            if state.cause is Cause.AUDIT:
+                state.cause = cause  # it goes then, and no longer as the last of all
+            return
+        state.due = due
+        state.cause = cause
+        self._push(due, state.key)
+
+    def schedule_audit(self, state: State, at: Moment) -> None:
+        """Compare a series with REST when its turn has come, or as soon as that is over already."""
+        if at.steady >= state.audit_at:
+            every = self.audit_every if self.audit_every is not None else state.feed.audit_every or 0.0
+            state.audit_at = at.steady + every * self._rng.uniform(0.7, 1.0)
+        self.schedule(state, state.audit_at, Cause.AUDIT)
+
+    def back_off(self, state: State, error: AtsSyncError | None) -> float:
+        """How long (seconds) to wait before the next attempt."""
+        barred = error is not None and not error.retryable
+        if barred and (isinstance(error, AccessDenied) or state.attempts > ATTEMPTS):
+            return BARRED_RETRY
+        delay = min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(state.attempts - 1, 10))
+        return delay * self._rng.uniform(0.75, 1.25)
+
+    def pop(self, now: float) -> State | None:
+        """The next series that is due, None where none is (yet)."""
+        while self._heap and self._heap[0][0] <= now:
+            due, _, key = heapq.heappop(self._heap)
+            state = self._states.get(key)
+            if state is not None and state.due == due and not state.dead:
+                return state
+        return None
+
+    def hold(self, state: State) -> None:
+        """Keep a series that is due until :meth:`release`."""
+        assert state.due is not None
+        self._held.append((state.due, state.key))
+
+    def release(self) -> None:
+        """Whatever was held is due now."""
+        for due, key in self._held:
+            self._push(due, key)
+        self._held.clear()
+
+    def next_due(self) -> float | None:
+        """When (steady) :meth:`pop` has something next."""
+        while self._heap:
+            due, _, key = self._heap[0]
+            state = self._states.get(key)
+            if state is not None and state.due == due:
+                return due
+            heapq.heappop(self._heap)
+        return None
+
+    def _push(self, due: float, key: Key) -> None:
+        heapq.heappush(self._heap, (due, next(self._numbers), key))

@@ -1,0 +1,302 @@
+"""Streams that died alone and in silence, found by what their siblings tell.
+
+Every kline event of a symbol names its last trade, so do its aggregated trades and the tickers; a series that
+has not heard of a trade its siblings have known of for a while is suspected. The quotes that come every few
+seconds do the same for the books.
+
+A kline stream is throttled: what was traded within a moment of its last event may rightly stay untold until the
+next trade. So only a trade that surely happened later than that is evidence against it, or one that the stream of
+aggregated trades, which is not throttled, lacks too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from ..feeds import Key, Kind
+from ..store.book import BookSeries
+from ..store.depth import DepthSeries
+from ..store.klines import KlineSeries
+from ..store.link import Link
+from ..store.market import MarketStore
+from ..store.order import counts_anew
+from ..store.trades import TradeSeries
+from ..venue.envelope import scan_event_time
+from ..venue.payload import DecodeError
+from ..venue.tickers import best_quotes
+from .moment import Moment
+from .state import State
+
+SILENT = "its stream is silent though the symbol trades"
+LOOK_EVERY = 0.5
+GRACE = 1.5
+"""Seconds that evidence must be old before it counts: siblings are not told at the same instant."""
+BOOK_GRACE = 0.6
+DEPTH_GRACE = 1.0
+AHEAD = 2000
+"""An event that bears a time so far (ms) in the future has a wrong one."""
+KLINE_THROTTLE = 400
+"""Trades within this long (ms) of a kline event may stay untold."""
+TICKER_LATE = 1000
+"""A ticker may lack what was traded within this long (ms) before it."""
+TOLD_WITHIN = 300
+"""A kline event follows its last trade within this long (ms)."""
+LINK_CURRENT = 1.2
+"""A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
+PAUSE = 1.5
+"""Two looks farther apart than this (seconds): the process was stopped, or the machine slept."""
+CLOCK = Key(Kind.CLOCK)
+REGAIN = GRACE + LOOK_EVERY + 0.5
+"""How long (seconds) after a pause the evidence in the backlog takes to arrive and to count."""
+
+
+class Sighting(NamedTuple):
+    """Somebody told that ``trade`` has happened, and not before ``happened`` (exchange ms)."""
+
+    trade: int
+    happened: int
+    seen: float
+
+
+class _Symbol:
+    """What is known of one symbol."""
+
+    __slots__ = ("_best", "_ripening", "depth", "quote", "ticker")
+
+    def __init__(self) -> None:
+        self._best = Sighting(-1, 0, 0.0)  # the newest one that is old enough to count
+        self._ripening: deque[Sighting] = deque(maxlen=16)
+        self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
+        self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
+        self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
+
+    def learn(self, told: Sequence[tuple[int, int]], now: float) -> None:
+        """Take what was told at once: trades, each with when (exchange ms) it happened at the earliest."""
+        told = [each for each in told if each[0] >= 0]
+        if not told:
+            return
+        ripening = self._ripening
+        newest = max(told)[0]
+        if newest > (ripening[-1] if ripening else self._best).trade:
+            ripening.append(Sighting(newest, 0, now))
+        # What was traded no earlier cannot have happened earlier; when it was first seen is kept.
+        self._best = _placed(self._best, told)
+        for index, each in enumerate(ripening):
+            ripening[index] = _placed(each, told)
+
+    def forget_trades(self) -> None:
+        """Forget every sighting of a trade."""
+        self._best = Sighting(-1, 0, 0.0)
+        self._ripening.clear()
+
+    def ripe(self, now: float) -> Sighting:
+        """The newest sighting that is old enough to count."""
+        while self._ripening and self._ripening[0].seen <= now - GRACE:
+            self._best = self._ripening.popleft()
+        return self._best
+
+
+def _placed(held: Sighting, told: Sequence[tuple[int, int]]) -> Sighting:
+    happened = held.happened
+    for trade, earliest in told:
+        if trade <= held.trade and earliest > happened:
+            happened = earliest
+    return held if happened == held.happened else Sighting(held.trade, happened, held.seen)
+
+
+class SilentStreamDetector:
+    """Collects the evidence and names the suspects. One moment's look costs a scan of each series' last frame."""
+
+    def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
+        self._store = store
+        self._states = states
+        self._symbols: dict[str, _Symbol] = {}
+        self._due = 0.0
+        self._tickers_as_of = 0
+        self.unsure: list[Key] = []
+        """Series that may lack a trade, since the last look: their stream has not delivered anything yet that shows
+        whether it lives, and no answer of REST is as new as the evidence."""
+        self._looked = 0  # exchange time (ms) of the last look
+        self._regained = 0.0  # when (steady) the streams count as watched again after a pause
+
+    def due(self) -> float:
+        return self._due
+
+    def look(self, at: Moment) -> Iterator[tuple[Key, str]]:
+        """Every series that is suspected now, with the reason."""
+        if at.steady < self._due:
+            return
+        self._due = at.steady + LOOK_EVERY
+        self._note_pause(at)
+        self.unsure.clear()
+        store = self._store
+        for as_of, last_trades in store.tickers.take():
+            self._take_tickers(as_of, last_trades, at)
+        by_symbol: dict[str, list[KlineSeries]] = {}
+        for series in store.of(KlineSeries):
+            if not series.feed.spot:
+                by_symbol.setdefault(series.key.symbol, []).append(series)
+        for gone in self._symbols.keys() - store.symbols:
+            del self._symbols[gone]
+        for symbol in store.symbols:
+            known = self._symbols.get(symbol)
+            if known is None:
+                known = self._symbols[symbol] = _Symbol()
+            yield from self._look_at_trades(symbol, known, by_symbol.get(symbol, []), at)
+            book = store.book(symbol)
+            reason = self._look_at_book(symbol, known, book, at) if book is not None else ""
+            if book is not None and reason:
+                yield book.key, reason
+            depth = store.depth(symbol)
+            if depth is not None and self._lags(symbol, known, depth, book, at):
+                yield depth.key, "its stream is silent though the book changes"
+
+    def forget(self, symbol: str) -> None:
+        """Forget all evidence about a symbol."""
+        self._symbols.pop(symbol, None)
+
+    def _note_pause(self, at: Moment) -> None:
+        """Tell readers up to when the streams were watched.
+
+        After a pause a backlog makes connections look alive at once, while a stream that died in it is only found a
+        moment later: until then nothing that rests on a stream's silence is trusted.
+        """
+        clock = self._states.get(CLOCK)
+        if clock is None or not clock.known:
+            return  # this machine's own time so far, which may be minutes away: that it is corrected is no pause
+        if self._looked and at.exchange - self._looked > PAUSE * 1000:
+            self._regained = at.steady + REGAIN
+        self._looked = at.exchange
+        if at.steady >= self._regained:
+            self._store.watched_until = at.exchange / 1000.0
+
+    def _take_tickers(self, as_of: int, last_trades: dict[str, int], at: Moment) -> None:
+        # Each array holds every symbol that has changed since the one before.
+        unchanged_until = self._tickers_as_of - TICKER_LATE
+        self._tickers_as_of = max(self._tickers_as_of, as_of)
+        for symbol in self._store.symbols:
+            trade = last_trades.get(symbol)
+            known = self._symbols.get(symbol)
+            if trade is None or known is None:
+                continue
+            before, last = known.ticker
+            if as_of > before:
+                if trade < last:
+                    if not counts_anew(as_of, before):
+                        continue  # a replica that lags, or a new count: the next one tells
+                    known.forget_trades()  # what was told bears the ids of an old count
+                known.ticker = (as_of, trade)
+                if 0 <= last < trade:
+                    # It happened after the previous ticker, or that would have told of it.
+                    known.learn([(trade, max(before - TICKER_LATE, unchanged_until))], at.steady)
+
+    def _look_at_trades(
+        self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment
+    ) -> Iterator[tuple[Key, str]]:
+        ring = self._store.trades(symbol)
+        ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
+        told = [(ring_trade, traded)]
+        heard = [series.last_heard(at.exchange + AHEAD) for series in klines]
+        for series, (trade, event, _) in zip(klines, heard, strict=True):
+            # The last event of a candle may come long after its last trade.
+            if not series.heard_final():
+                told.append((trade, event - TOLD_WITHIN))
+        known.learn(told, at.steady)
+        best = known.ripe(at.steady)
+        best_seen = at.exchange - (at.steady - best.seen) * 1000
+        if 0 <= ring_trade < best.trade and counts_anew(traded, round(best_seen)):
+            # It traded after that was told, and yet with a lower id: a new count.
+            known.forget_trades()
+            return
+        ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
+        if ring is not None and ring_silent:
+            yield ring.key, SILENT
+        for series, (trade, event, answered) in zip(klines, heard, strict=True):
+            state = self._states.get(series.key)
+            subscribed = state.subscribed if state is not None else at.exchange
+            # Beside a stream that surely died, what could be explained by throttling is no longer believed to be. (That
+            # a REST answer may hold the trade is no excuse: the stream should have told of it all the same.)
+            surely = ring_silent or best.happened > max(event, subscribed) + KLINE_THROTTLE
+            if trade >= best.trade or not _current(series.link, at):
+                continue
+            if surely:
+                yield series.key, SILENT
+            elif event < subscribed and answered < best_seen and ring_trade < best.trade:
+                self.unsure.append(series.key)
+
+    def silent(self, key: Key, at: Moment) -> str:
+        """Return why the stream of candles or trades is surely dead, "" where nothing says so.
+
+        For a series that is about to go live with an answer asked for a while ago: its siblings may have told of
+        trades since then, of which it has not heard.
+        """
+        known, state, series = self._symbols.get(key.symbol), self._states.get(key), self._store.get(key)
+        if known is None or state is None:
+            return ""
+        best = known.ripe(at.steady)
+        if isinstance(series, KlineSeries):
+            trade, event, _ = series.last_heard(at.exchange + AHEAD)
+        elif isinstance(series, TradeSeries):
+            trade, event = series.last_heard()[0], 0
+        else:
+            return ""
+        late = best.happened > max(event, state.subscribed) + KLINE_THROTTLE
+        return SILENT if trade < best.trade and late else ""
+
+    def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
+        quote = self._store.quotes.get(symbol)
+        if quote is None:
+            return ""
+        (update_id, frame), newest, event = quote, book.update_id(), book.state(at.exchange).event
+        # A lower id of a later time belongs to a new count, in which the book lacks everything.
+        restarted = update_id < newest and counts_anew(_time_of(frame), event)
+        if not restarted and (update_id <= newest or _is_later(event, frame)):
+            known.quote = (-1, 0.0)
+            return ""
+        if known.quote[0] < 0 or known.quote[0] > update_id or (known.quote[0] <= newest and not restarted):
+            known.quote = (update_id, at.steady)
+        if at.steady - known.quote[1] < BOOK_GRACE or not _current(book.state(at.exchange).link, at):
+            return ""
+        # Only deeper levels may have changed, of which this stream rightly says nothing.
+        try:
+            held = book.read()
+            bid, bid_quantity, ask, ask_quantity = best_quotes(frame)
+        except DecodeError:
+            return ""
+        if held is None or not held.bids or not held.asks:
+            return ""
+        same = held.bids[0][:2] == (bid, bid_quantity) and held.asks[0][:2] == (ask, ask_quantity)
+        return "" if same else "its stream is silent though the book changes"
+
+    def _lags(self, symbol: str, known: _Symbol, depth: DepthSeries, book: BookSeries | None, at: Moment) -> bool:
+        """Whether a full book has for a while not come to an update id that other streams have told."""
+        quote = self._store.quotes.get(symbol)
+        told = book.newest_frame if book is not None else -1
+        if quote is not None and quote[0] > told and not _is_later(depth.state(at.exchange).event, quote[1]):
+            told = quote[0]
+        lacking, since = known.depth
+        if depth.update_id() >= lacking or told < lacking:
+            # What was lacking has come; what is newer may just be on its way.
+            lacking, since = known.depth = (told, at.steady) if told > depth.update_id() else (-1, 0.0)
+        return lacking >= 0 and at.steady - since > DEPTH_GRACE and _current(depth.state(at.exchange).link, at)
+
+
+def _is_later(event: int, quotes: bytes) -> bool:
+    """Whether what happened at ``event`` (exchange ms) surely came after these quotes, whatever their ids."""
+    try:
+        return counts_anew(event, scan_event_time(quotes))
+    except DecodeError:
+        return False
+
+
+def _time_of(frame: bytes) -> int:
+    try:
+        return scan_event_time(frame)
+    except DecodeError:
+        return 0
+
+
+def _current(link: Link | None, at: Moment) -> bool:
+    return link is not None and link.up and link.age(at.exchange / 1000.0) <= LINK_CURRENT

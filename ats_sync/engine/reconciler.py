@@ -1,0 +1,440 @@
+"""What every series needs next: its snapshot, what it missed, its next poll, a confirmation.
+
+A streamed series is *live* once a REST answer that was asked for after its subscription was
+acknowledged has been merged (for an order book, a whole frame on that subscription does as well).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+
+from ..errors import AtsSyncError, RequestRejected
+from ..feeds import FEEDS, Cause, Feed, Key, Kind
+from ..store.depth import DepthSeries
+from ..store.events import Change, StoreEvent
+from ..store.klines import KlineSeries
+from ..store.link import Link
+from ..store.market import MarketStore
+from ..store.order import LAGS_AT_MOST
+from ..store.series import Series
+from ..venue.endpoints import UNKNOWN_SYMBOL
+from .candle_closes import CandleCloses
+from .due_queue import DueQueue
+from .jobs import Fetch
+from .moment import Moment
+from .remedies import Remedies
+from .state import State
+
+WITHOUT_STREAM_AFTER = 5.0
+"""A series whose stream is not acknowledged this soon is fetched all the same."""
+STREAMS_MISSED_FOR = 15.0
+"""``start()`` does not wait longer (seconds) for a stream where REST serves its series."""
+CLOCK = Key(Kind.CLOCK)
+LISTINGS = Key(Kind.LISTINGS)
+LISTINGS_AGAIN_AFTER = 20.0
+CLOCK_AGAIN_AFTER = 5.0
+UNCERTAIN, UNCERTAIN_AGAIN_AFTER = 500, 15.0
+"""Where slow answers leave the exchange's time open by more than so many ms, it is asked for again after so many
+seconds: everything looks older by as much, and the path may have become quicker."""
+SLEPT = 5.0
+GAP_ASKED_AFTER = 0.1
+"""What arrives out of order may close a gap by itself within so many seconds."""
+PATIENCE_WITH_CLOCK = 3
+"""After so many failures of ``/time`` the rest is asked for without it."""
+REFRESH_LOOK_EVERY = 1.0
+
+
+class Reconciler:
+    """Decides what is fetched for which series, and when. ``fetches`` collects what is to be sent."""
+
+    def __init__(self, store: MarketStore, rng: random.Random, *, streams: bool) -> None:
+        self._store = store
+        self._rng = rng
+        self._streams = streams
+        self.states: dict[Key, State] = {}
+        self.fetches: list[Fetch] = []
+        self.remedies = Remedies(store, self.states)
+        self._offset: float | None = None  # exchange time minus steady time at the last proven tick
+        self._polled_in_doubt: set[Key] = set()
+        self._refresh_due = 0.0
+        self._queue = DueQueue(self.states, rng)
+        self._closes = CandleCloses(store, self.states, self._queue, rng)
+
+    # --- what is followed ------------------------------------------------------------------------
+
+    def follow(self, keys: Iterable[Key], at: Moment) -> None:
+        for key in keys:
+            if key in self.states:
+                continue
+            feed = FEEDS[key.kind]
+            state = self.states[key] = State(key, feed, unstreamed_since=at.steady)
+            if feed.stream_only:
+                continue
+            if feed.own_stream and self._streams:
+                self._queue.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
+            else:
+                self._queue.schedule(state, at.steady, Cause.PROBE if key == CLOCK else Cause.WARM_UP)
+            if feed.closes and self._streams:
+                self._closes.add(key.interval, at)
+
+    def unfollow(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.states.pop(key, None)
+            self.remedies.forget(key)
+        self._closes.keep({key.interval for key, state in self.states.items() if state.feed.closes})
+
+    def bury(self, key: Key, reason: str) -> None:
+        """The exchange has this series no longer: nothing more is asked for it."""
+        state = self.states.get(key)
+        if state is not None:
+            state.dead = reason
+            state.due = state.link = None
+            self.remedies.forget(key)
+            series = self._store.get(key)
+            if series is not None and state.feed.own_stream:
+                series.suspect(reason)  # should it come back, what is known is not to be trusted
+
+    def renew(self, keys: Iterable[Key], at: Moment) -> None:
+        """Their names belong to new contracts, of which nothing is known yet."""
+        for key in keys:
+            epoch = self.states.pop(key).epoch
+            self.remedies.renew(key)
+            self.follow([key], at)
+            self.states[key].epoch = epoch + 1  # what is under way was asked of the old contract
+
+    def again(self, key: Key, at: Moment, pause: float) -> None:
+        """Ask again for what is polled, unless that was done less than ``pause`` seconds ago."""
+        state = self.states.get(key)
+        if state is not None and state.fetching is None and at.steady - state.audit_at >= pause:
+            state.audit_at = at.steady
+            self._queue.schedule(state, at.steady, state.poll_cause)
+
+    def later(self, key: Key, at: Moment, pause: float) -> None:
+        """Ask again for what is polled in ``pause`` seconds, unless it is due before anyway."""
+        state = self.states.get(key)
+        if state is not None:
+            self._queue.schedule(state, at.steady + pause, state.poll_cause)
+
+    def wake(self, symbol: str, at: Moment) -> None:
+        """The symbol has begun to trade: ask at once for whatever of it was refused or empty."""
+        for key, state in self.states.items():
+            if key.symbol == symbol and not state.feed.spot and not state.dead:
+                state.attempts = 0
+                self._queue.schedule(state, at.steady, state.mending)
+
+    # --- what happened ---------------------------------------------------------------------------
+
+    def acknowledged(self, key: Key, link: Link, at: Moment) -> None:
+        """Its subscription was acknowledged on ``link``: whatever happens from now on is delivered."""
+        state = self.states.get(key)
+        if state is None or state.dead:
+            return
+        state.link = link
+        state.subscribed = at.exchange
+        state.epoch += 1
+        state.attempts = 0
+        if state.feed.own_stream:
+            # What is under way proves nothing for this subscription, and may wait long in line or never be sent.
+            state.fetching = None
+        self.remedies.forget(key)
+        series = self._store.get(key)
+        if series is not None and state.feed.own_stream:
+            series.subscribed_on(link)
+            self._await_frame(state, series, at)
+
+    def _await_frame(self, state: State, series: Series, at: Moment) -> None:
+        """Ask once a first frame is no longer worth waiting for."""
+        wait = series.patience(live_once=state.live_once)
+        self._queue.schedule(state, at.steady + wait, state.mending)
+
+    def moved(self, key: Key, link: Link, at: Moment) -> None:
+        """``link`` has taken over from another living connection, without a gap."""
+        state = self.states.get(key)
+        if state is None or state.dead:
+            return
+        if state.link is None:
+            # It was suspected, or not acknowledged there: the new connection begins it again.
+            self.acknowledged(key, link, at)
+            return
+        old, state.link = state.link, link
+        state.epoch += 1
+        if state.fetching is not None and state.fetching.link is old:
+            # It would be dropped with the old connection, or prove nothing for the new one.
+            state.fetching = None
+            self._queue.schedule(state, at.steady, state.mending)
+        series = self._store.get(key)
+        if series is not None and state.feed.own_stream and not series.hand_over(old, link):
+            self._await_frame(state, series, at)
+
+    def lost(self, link: Link, at: Moment) -> None:
+        """The connection is gone: what it fed waits for a new subscription."""
+        for state in self.states.values():
+            if state.fetching is not None and state.fetching.link is link:
+                state.fetching = None  # it is dropped where it waits in line
+            if state.link is link:
+                state.link = None
+                state.unstreamed_since = at.steady
+                if state.feed.own_stream:
+                    state.due = None  # the next acknowledgement schedules it again
+
+    def changed(self, events: Iterable[StoreEvent], at: Moment) -> None:
+        """A store found something missing, or the first frame of a subscription."""
+        for event in events:
+            if event.change is Change.CLOSED:
+                continue
+            state, series = self.states.get(event.key), self._store.get(event.key)
+            if state is None or series is None or state.dead or state.link is None:
+                continue
+            if event.change is Change.BEGUN and self._resume(state, series, at):
+                continue
+            if not series.gap_found(at.steady):
+                state.due = None
+                continue
+            due = max(at.steady + GAP_ASKED_AFTER, self._closes.jittered(series, at))
+            self._queue.schedule(state, due, state.mending)
+
+    def _resume(self, state: State, series: Series, at: Moment) -> bool:
+        """Make a series live where its frames have shown that it may be; return whether no answer is needed."""
+        link = state.link
+        resumed = link is not None and series.resume(link, at.exchange)
+        if resumed or (state.known and link is not None and series.live()):
+            state.live_once = state.known = True
+        return resumed
+
+    def fetched(self, fetch: Fetch, error: AtsSyncError | None, at: Moment) -> None:
+        """A fetch was answered and merged, or failed for good."""
+        state = self.states.get(fetch.key)
+        if state is None:
+            return
+        waiting = state.fetching
+        mine = waiting is fetch or (waiting is not None and waiting.identity == fetch.identity)
+        # Where a reader had asked for the same already, the answer comes under the reader's cause.
+        cause = waiting.cause if waiting is not None else fetch.cause
+        if mine:
+            state.fetching = None
+        if state.key == CLOCK:
+            self._queue.release()
+        if error is not None:
+            state.error = error
+            unknown = isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL
+            if unknown and state.feed.spot and fetch.key.symbol:
+                self.bury(fetch.key, "the spot exchange does not list it (any more)")
+            elif mine:
+                state.attempts += 1
+                self._queue.schedule(state, at.steady + self._queue.back_off(state, error), cause)
+            return
+        state.error = None
+        # What is asked while the time is not sure counts as older than it is.
+        if state.key == CLOCK:
+            self._wake_polls(at, self.states if not state.known else self._polled_in_doubt)
+            self._polled_in_doubt.clear()
+        elif not at.proven and state.feed.polled(streams=self._streams):
+            self._polled_in_doubt.add(state.key)
+        state.known = True
+        if mine or fetch.link is not None:
+            self._settle(state, fetch, at)
+
+    def _settle(self, state: State, fetch: Fetch, at: Moment) -> None:
+        """After a merge: is the series live, and what is still missing?"""
+        link, series = fetch.link, self._store.get(state.key)
+        if series is None:
+            return
+        on_link = link is not None and link is state.link and link.up and fetch.epoch == state.epoch
+        if on_link and link is not None:
+            if self.remedies.refute(state.key, at):
+                return
+            if self._may_lack(state, series, link, at):
+                return
+            series.go_live(link)
+            state.live_once = state.live_once or series.live() or not state.feed.own_stream
+        own_stream = state.feed.own_stream
+        if series.unsettled(at.exchange) and (state.link is not None or not own_stream):
+            self._queue.schedule(state, self._next_try(state, series, at), state.mending)
+            return
+        if state.link is not None and not on_link and own_stream:
+            # The subscription came while this was under way: it proves nothing about what fell in between.
+            self._await_frame(state, series, at)
+            return
+        state.attempts = 0
+        if state.link is not None:
+            self._closes.confirm(state, at)
+        if state.feed.audit_every is not None and self._streams:
+            self._queue.schedule_audit(state, at)
+        if state.feed.poll is not None and state.feed.polled(streams=self._streams):
+            # The first polls are spread over the period so that they never come as one crowd.
+            first = fetch.cause is Cause.WARM_UP and not state.feed.shared
+            pause = state.feed.poll.every * (self._rng.uniform(0.3, 1.0) if first else 1.0)
+            pause = min(pause, self._still_fresh_for(state.feed, series, at))
+            self._queue.schedule(state, at.steady + pause, state.poll_cause)
+
+    def _may_lack(self, state: State, series: Series, link: Link, at: Moment) -> bool:
+        """Whether a book whose stream says nothing may lack what happened before its subscription. It is then asked for
+        again when an answer shows that by its own age, whatever replica it is from."""
+        shown = series.shown_until(link)
+        if shown is None or shown >= state.subscribed:
+            return False
+        state.attempts += 1
+        pause = self._queue.back_off(state, None)
+        if state.attempts > 1 or state.feed.second_try is None:  # else its first was asked for at its subscription
+            pause = max(pause, (state.subscribed + LAGS_AT_MOST + at.uncertain - at.exchange) / 1000.0)
+        self._queue.schedule(state, at.steady + pause, state.mending)
+        return True
+
+    def _next_try(self, state: State, series: Series, at: Moment) -> float:
+        """When (steady) to ask again for what the last answer did not bring; at once where it brought a part."""
+        reached = series.reached()
+        if reached is not None and (state.backfilled_to < 0 or reached < state.backfilled_to):
+            state.attempts, state.backfilled_to = 0, reached
+            return at.steady
+        state.attempts += 1
+        first = state.feed.second_try if state.attempts == 1 else None
+        pause = first if first is not None else self._queue.back_off(state, None)
+        return max(at.steady + pause, self._closes.answerable(series, at))
+
+    def _still_fresh_for(self, feed: Feed, series: Series, at: Moment) -> float:
+        """How long (seconds) what was just merged counts as fresh, less a tenth of its bound; 1 at least.
+
+        An answer is as old as its request: one that reached a process which was stopped meanwhile may be old already.
+        """
+        bound, asked = feed.poll.max_age if feed.poll is not None else None, series.state(at.exchange).answered
+        if bound is None or not asked or not at.proven:
+            return math.inf
+        return max(1.0, 0.9 * bound - (at.exchange - asked) / 1000.0)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def tick(self, at: Moment) -> None:
+        """Send what is due."""
+        self._closes.check(at)
+        if self._streams:
+            self.remedies.look(at)
+            for key in self.remedies.unsure:
+                state = self.states.get(key)
+                if state is not None and state.fetching is None and not state.dead:
+                    self._queue.schedule(state, at.steady, Cause.REPAIR)
+            self.remedies.unsure.clear()
+            self._refresh(at)
+        if not at.proven:
+            self.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+        elif at.uncertain > UNCERTAIN:
+            self.again(CLOCK, at, UNCERTAIN_AGAIN_AFTER if at.uncertain < 5_000 else CLOCK_AGAIN_AFTER)
+        self._check_sleep(at)
+        while (state := self._queue.pop(at.steady)) is not None:
+            if state.key != CLOCK and self.waits_for_clock():
+                self._queue.hold(state)
+                continue
+            state.due = None
+            if state.fetching is not None and not self._outranked(state):
+                continue
+            if state.link is None and state.known and self._streams and state.feed.own_stream:
+                continue  # What is known serves until its subscription is acknowledged.
+            self._ask(state, at)
+
+    def _ask(self, state: State, at: Moment) -> None:
+        """Ask for what a series lacks; nothing where its stream has closed the gap by itself."""
+        series = self._store.get(state.key)
+        if series is None:
+            return
+        if state.cause is not Cause.AUDIT and self._resume(state, series, at):
+            if state.feed.audit_every is not None:
+                self._queue.schedule_audit(state, at)
+            if state.link is not None:
+                self._closes.confirm(state, at)
+            return
+        request = series.request(at.exchange, state.cause, state.link)
+        if request is not None:
+            # An answer for all symbols is wanted whether its stream lives on or not.
+            link = None if state.feed.shared else state.link
+            state.fetching = Fetch(state.key, request, state.cause, link, state.epoch, state.feed.warm_up_order)
+            self.fetches.append(state.fetching)
+
+    @staticmethod
+    def _outranked(state: State) -> bool:
+        """Whether what is due may not wait for what is under way: an audit goes last and may be minutes in line."""
+        return state.fetching is not None and state.fetching.cause is Cause.AUDIT and state.cause is not Cause.AUDIT
+
+    def _refresh(self, at: Moment) -> None:
+        """Ask for those that need a new answer though nothing is missing."""
+        if at.steady < self._refresh_due:
+            return
+        self._refresh_due = at.steady + REFRESH_LOOK_EVERY
+        for series in self._store.of(DepthSeries):
+            state = self.states.get(series.key)
+            if series.needs_refresh(at.steady) and state is not None and state.link is not None and not state.dead:
+                self._queue.schedule(state, at.steady, Cause.REPAIR)
+
+    def _check_sleep(self, at: Moment) -> None:
+        """Where the steady clock stood still while the machine slept, polls are late without being due."""
+        if not at.proven:
+            return
+        offset = at.exchange / 1000.0 - at.steady
+        slept = self._offset is not None and offset - self._offset > SLEPT
+        self._offset = offset
+        if slept:
+            self._wake_polls(at, self.states)
+
+    def _wake_polls(self, at: Moment, keys: Iterable[Key]) -> None:
+        """Ask again at once for those of them that are polled and known."""
+        for key in keys:
+            state = self.states.get(key)
+            if state is not None and state.known and not state.dead and state.feed.polled(streams=self._streams):
+                self._queue.schedule(state, at.steady, state.poll_cause)
+
+    def waits_for_clock(self) -> bool:
+        """Whether the first answer of ``/time`` is still to come: it goes alone, before many threads start,
+        since its header tells the budget that others have left."""
+        clock = self.states.get(CLOCK)
+        return clock is not None and not clock.known and clock.attempts < PATIENCE_WITH_CLOCK
+
+    def next_due(self, at: Moment) -> float | None:
+        """When :meth:`tick` has something to do next (steady)."""
+        moments = self._closes.due(at)
+        if self._streams:
+            moments.append(self.remedies.due())
+            if self._store.of(DepthSeries):
+                moments.append(self._refresh_due)
+        if (due := self._queue.next_due()) is not None:
+            moments.append(due)
+        return min(moments, default=None)
+
+    # --- what it tells -----------------------------------------------------------------------------
+
+    def candles(self) -> tuple[int, int]:
+        """How many kline series are followed by stream, and how many of those that were live need a repair."""
+        if not self._streams:
+            return 0, 0
+        count = lacking = 0
+        for series in self._store.of(KlineSeries):
+            state = self.states.get(series.key)
+            if state is None or state.dead or state.feed.spot:
+                continue
+            count += 1
+            if state.live_once:
+                broken = series.link is None or not series.link.up
+                lacking += broken or (state.cause is Cause.REPAIR and (state.due or state.fetching) is not None)
+        return count, lacking
+
+    def ready(self, key: Key) -> bool:
+        """Whether a read of this series would be answered from memory, its stream permitting."""
+        state = self.states.get(key)
+        if state is None or state.dead:
+            return True
+        if not (state.feed.own_stream and self._streams):
+            return state.known
+        series = self._store.get(key)
+        return series is None or (series.live() and not series.lacks_older())
+
+    def left_to_rest(self, key: Key, now: float) -> bool:
+        """Whether REST serves a streamed series while its stream has not come for so long, at ``now`` (steady), that
+        nobody should wait for it any longer."""
+        state = self.states.get(key)
+        return (
+            state is not None
+            and state.known
+            and state.link is None
+            and self._streams
+            and state.feed.own_stream
+            and now - state.unstreamed_since >= STREAMS_MISSED_FOR
+        )

@@ -1,0 +1,300 @@
+"""The one way of every read: from memory while that is fresh, else by REST, else a loud error.
+
+What a read wants of which series is a :class:`Query`; :mod:`ats_sync.queries` has one for each kind of data. The value
+that a stale-data error carries has the shape that the caller would have been given.
+"""
+
+from __future__ import annotations
+
+import logging
+import marshal
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, NoReturn, TypeVar
+
+from .clock import Clock
+from .config import Config
+from .engine.budget import Usage
+from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt, tightened, within
+from .engine.jobs import Fetch
+from .errors import (
+    DataError,
+    DataUnavailableError,
+    InvalidSymbol,
+    NotInMemory,
+    RateLimited,
+    RequestError,
+    RequestRejected,
+    StaleDataError,
+)
+from .feeds import FEEDS, Cause, Key, Kind, Scope
+from .runtime.counters import Counters
+from .runtime.requests import Requests
+from .store.market import MarketStore
+from .store.series import Series, SeriesState
+from .store.values import AnswerCache
+from .venue.endpoints import UNKNOWN_SYMBOL, Bucket, Request
+from .venue.payload import DecodeError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+LISTINGS_RECENT = 3.0
+"""Listings that were asked for no longer ago (seconds) are not asked for again because of one unknown symbol."""
+ANSWERS_KEPT = 3600.0
+
+
+class _Mode(threading.local):
+    memory_only = False
+
+
+_mode = _Mode()
+
+
+@contextmanager
+def memory_only() -> Iterator[None]:
+    """Inside it, a read on this thread never waits.
+
+    What is not fresh in memory raises :class:`~ats_sync.errors.NotInMemory` and sends nothing. For the
+    thread of an event loop, which can then repeat the read on another; leave it before an ``await``.
+    """
+    before = _mode.memory_only
+    _mode.memory_only = True
+    try:
+        yield
+    finally:
+        _mode.memory_only = before
+
+
+class Query(ABC, Generic[T]):
+    """What one read wants of one series. ``T`` is what is read, in the form of the exchange or in numbers."""
+
+    __slots__ = ("key", "limit", "max_age")
+
+    def __init__(self, key: Key, limit: int, max_age: float | None) -> None:
+        self.key = key
+        self.limit = limit
+        """Rows, 0 where there are none to be counted."""
+        self.max_age = max_age
+        """The caller's own bound (seconds), None for the kind's."""
+
+    @abstractmethod
+    def look(self, series: Any, reads: Reads) -> tuple[SeriesState, Callable[[], T | None]]:
+        """Return the series' state, and what takes the value out of memory as it is at the same moment.
+
+        That returns None where it is not there, and raises :class:`~ats_sync.venue.payload.DecodeError` where it turns
+        out to be unusable.
+        """
+
+    @abstractmethod
+    def fetch(self, series: Any, reads: Reads) -> T:
+        """Return the value by REST. Raises :class:`~ats_sync.errors.RequestError`."""
+
+    def state(self, series: Any, reads: Reads) -> SeriesState:
+        """Return the state of what is read."""
+        state: SeriesState = series.state(reads.clock.exchange_ms())
+        return state
+
+    def known(self, series: Any) -> T | None:
+        """Return the newest value there is, however old; None where there is none."""
+        return None
+
+    def shown(self) -> Key:
+        """Return what errors call it."""
+        return self.key
+
+
+class Reads:
+    """The reads of one market store. Any thread may call any method; arguments are checked already."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        store: MarketStore,
+        requests: Requests,
+        counters: Counters,
+        *,
+        streams: bool,
+        touch: Callable[[Key], None] = lambda key: None,
+        patience: float | None = None,
+    ) -> None:
+        self.clock = clock
+        self.store = store
+        self.requests = requests
+        self.counters = counters
+        self.streams = streams
+        self._touch = touch  # called with a watched symbol's series that is read but not followed for good
+        self._patience = config.read_timeout if patience is None else patience
+        # Parsed JSON in the one form that is turned into fresh objects fastest; it never leaves the process.
+        self._answers: AnswerCache[bytes] = AnswerCache(ANSWERS_KEPT, now=clock.now)
+
+    def read(self, query: Query[T], shape: Callable[[T], U]) -> U:
+        """Answer a query, shaped for the caller."""
+        key, store = query.key, self.store
+        feed = FEEDS[key.kind]
+        if store.delisted and not feed.spot:
+            self.check_delisted(key.symbol)
+        series = store.series.get(key)
+        if (series is None or feed.scope is Scope.ON_DEMAND) and key.symbol in store.symbols:
+            self._touch(key)
+            series = store.series.get(key)
+        if series is not None and query.max_age != 0:
+            state, take = query.look(series, self)
+            if (state.rows >= query.limit or state.complete) and self._is_fresh(series, state, query.max_age):
+                try:
+                    value = take()
+                except DecodeError as error:
+                    store.count_dropped(f"{key.kind.value} that could not be decoded: {error}")
+                else:
+                    if value is not None:
+                        self.counters.hit()
+                        return shape(value)
+        try:
+            value = query.fetch(series, self)
+        except RequestError as error:
+            self._give_up(query, series, shape, error)
+        return shape(value)
+
+    # --- freshness -----------------------------------------------------------------------------------
+
+    def _is_fresh(self, series: Series, state: SeriesState, max_age: float | None) -> bool:
+        """Whether what is in memory may be passed off as fresh."""
+        if state.doubt:
+            return False
+        feed, streams = series.feed, self.streams
+        exchange = self.clock.exchange()
+        bound = feed.max_age(streams=streams)
+        if bound is not None and not state.suspected:
+            # Young by its own time is fresh even where the connection has just gone down.
+            by_event = feed.ages_by_event(streams=streams)
+            since = state.event if by_event else state.answered
+            believed = since > 0 and (not by_event or self.clock.proven())
+            if believed and within(exchange - since / 1000.0, bound, max_age):
+                return True
+        if not feed.own_stream:
+            return False
+        return not self.stream_doubt(state, exchange, tightened(feed.stream_timeout, max_age))
+
+    def stream_doubt(self, state: SeriesState, exchange: float, silence: float) -> str:
+        """As :func:`~ats_sync.engine.freshness.stream_doubt`; everything is in doubt while the time is, and while
+        nobody looks out for streams that died in silence."""
+        if not self.clock.proven():
+            return TIME_IN_DOUBT
+        if exchange - self.store.watched_until > WATCHED_WITHIN:
+            return UNWATCHED
+        return stream_doubt(state.link, state.suspected, exchange, silence)
+
+    # --- by REST -------------------------------------------------------------------------------------
+
+    def fetch(self, key: Key, request: Request[T], timeout: float | None = None) -> T:
+        """Return what REST answers, decoded. Raises :class:`~ats_sync.errors.RequestError`."""
+        if key.kind is Kind.ANSWER or not FEEDS[key.kind].spot:
+            self.check_delisted(key.symbol)
+        if _mode.memory_only:
+            raise NotInMemory(f"{key} is not fresh in memory, and this read was not to wait for REST")
+        self.counters.miss()
+        patience = self._patience if timeout is None else timeout
+        answer: T = self.requests.ask(Fetch(key, request, Cause.READ), patience)
+        return answer
+
+    def wait(self, event: threading.Event, until: float) -> None:
+        """Wait for an event until that moment (steady), unless this read is not to wait."""
+        patience = until - self.clock.now()
+        if patience > 0 and not _mode.memory_only:
+            self.clock.wait(event, min(patience, self._patience))
+
+    def ask(self, key: Key, request: Request[T], timeout: float | None = None) -> T:
+        """Return the answer to one budgeted request that belongs to no series' history."""
+        try:
+            return self.fetch(key, request, timeout)
+        except RequestError as error:
+            _fail(error, key)
+
+    def remembered(self, key: Key, request: Request[Any], lifetime: float) -> Any:
+        """As :meth:`ask`, of parsed JSON; an answer is given again for ``lifetime`` seconds. The caller's own."""
+        held = self._answers.get((key, request))
+        now = self.clock.exchange_ms()
+        if held is not None and now - held.as_of <= lifetime * 1000:
+            self.counters.hit()
+            return marshal.loads(held.value)
+        text = marshal.dumps(self.ask(key, request))
+        self._answers.put((key, request), text, now)
+        return marshal.loads(text)  # all who waited for the answer were given the same objects
+
+    def usage(self, bucket: Bucket) -> Usage:
+        """Return what a bucket has used in its window."""
+        return self.requests.usage(bucket)
+
+    # --- symbols -------------------------------------------------------------------------------------
+
+    def check_delisted(self, symbol: str) -> None:
+        """Raise :class:`~ats_sync.errors.InvalidSymbol` for one that was followed and has left the exchange."""
+        reason = self.store.delisted.get(symbol)
+        if reason is not None:
+            raise InvalidSymbol(f"{symbol}: {reason}")
+
+    def check_listed(self, symbol: str) -> None:
+        """The same, and for one that the exchange is known not to have."""
+        self.check_delisted(symbol)
+        if not self._is_unlisted(symbol):
+            return
+        self.refresh_listings()  # It may have been listed since.
+        if self._is_unlisted(symbol):
+            raise InvalidSymbol(f"the exchange lists no perpetual {symbol}; check the spelling")
+
+    def _is_unlisted(self, symbol: str) -> bool:
+        info = self.store.listings.get()
+        return info is not None and symbol not in info.value.listed and self.store.is_gone(symbol)
+
+    def refresh_listings(self) -> None:
+        """Ask which contracts there are, unless that was done a moment ago; where it fails, what is known stands."""
+        listings = self.store.listings
+        info = listings.get()
+        if info is not None and self.clock.exchange() - info.as_of / 1000.0 < LISTINGS_RECENT:
+            return
+        request = listings.request(0, Cause.READ, None)
+        try:
+            self.fetch(listings.key, request)
+        except RequestError as error:
+            log.info("the listings could not be asked for again: %s", error)
+
+    # --- neither ------------------------------------------------------------------------------------
+
+    def _give_up(self, query: Query[T], series: Any, shape: Callable[[T], Any], error: RequestError) -> NoReturn:
+        """Raise the error of a read that neither memory nor REST could answer, with the last value and its age."""
+        key = query.shown()
+        data = query.known(series) if series is not None else None
+        if data is None:
+            _fail(error, key)
+        state, feed, streams = query.state(series, self), series.feed, self.streams
+        since = state.event if feed.ages_by_event(streams=streams) else state.answered
+        age = self.clock.exchange() - since / 1000.0
+        bound = feed.max_age(streams=streams) or feed.stream_timeout
+        _fail(error, key, age=age, bound=bound, data=shape(data))
+
+
+def _fail(error: RequestError, key: Key, *, age: float = 0.0, bound: float = 0.0, data: object = None) -> NoReturn:
+    """Raise what a caller is to see of a failed request."""
+    if isinstance(error, RequestRejected):
+        if error.code == UNKNOWN_SYMBOL:
+            raise InvalidSymbol(f"the exchange knows no symbol {key.symbol}: {error}") from error
+        raise error
+    failure: DataError
+    if data is not None:
+        failure = StaleDataError(
+            f"{key} is {age:.1f} s old (its bound is {bound:g} s) and REST could not refresh it: {error}",
+            age=age,
+            bound=bound,
+            data=data,
+        )
+    else:
+        failure = DataUnavailableError(f"{key} could not be fetched: {error}")
+    if isinstance(error, RateLimited):
+        failure.retry_at = error.retry_at
+    failure.retryable = error.retryable
+    raise failure from error

@@ -1,1 +1,0 @@
-"""Reads: from memory while that is fresh, else by REST, else a loud error."""

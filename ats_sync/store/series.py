@@ -1,0 +1,228 @@
+"""The contract between the kinds of data and everything above the store.
+
+The engine, the reads and the status know a series by what stands here, never by its kind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+from ..errors import MalformedAnswer
+from ..feeds import FEEDS, Cause, Key
+from ..venue.endpoints import Request
+from .events import StoreEvent
+from .link import Link
+
+FIRST_FRAME_WITHIN = 1.5
+"""What is quiet for so long after its acknowledgement (seconds) is asked for."""
+
+
+class Asked(NamedTuple):
+    """How an answer was asked for."""
+
+    at: int
+    """Exchange time (ms) at the earliest."""
+    rows: int = 0
+    """How many of the newest rows; 0 where a range was asked for, or something else than rows."""
+    from_id: int | None = None
+    """The trade from which on, None where the newest were asked for."""
+    link: Link | None = None
+    """The living subscription there was before, if any."""
+
+
+class SeriesState(NamedTuple):
+    """How a series is at a moment. Whether that is fresh is judged elsewhere."""
+
+    link: Link | None = None
+    """The connection that keeps it up to date."""
+    suspected: str = ""
+    """Why its stream seems to be dead, "" where it does not."""
+    event: int = 0
+    """Exchange time (ms) of the newest event or answer, 0 where there is none."""
+    answered: int = 0
+    """Exchange time (ms) at which the newest answer was asked for, 0 where there is none."""
+    rows: int = 0
+    """Rows that can be served."""
+    complete: bool = False
+    """Whether there are no older rows to be had."""
+    doubt: str = ""
+    """Why what is known cannot be the whole truth, "" where nothing says so."""
+
+
+class Counts(NamedTuple):
+    """Totals of one series since it was begun."""
+
+    received: int = 0
+    """Frames."""
+    lost: int = 0
+    """Events that are known to be missing."""
+    out_of_order: int = 0
+    """Events that came after later ones."""
+    audited: int = 0
+    """Rows or books that were compared with REST."""
+    mismatches: int = 0
+    """Of them, those that REST corrected."""
+
+
+class Series(ABC):
+    """One kind of data of one symbol (or of all).
+
+    ``apply`` and ``replace`` are commutative and idempotent: frames and answers may come in any order and more than
+    once, nothing older wins, and nothing malformed does harm. Any thread may call any method.
+
+    A streamed series is *live* on a connection once nothing can be missing any more before what that connection
+    delivers. ``link`` is that connection.
+    """
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.feed = FEEDS[key.kind]
+        self.link: Link | None = None
+        self.suspected = ""
+        """Why its stream seems to be dead, "" where it does not."""
+        self.received = 0
+        """Frames."""
+
+    # --- the way in ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
+        """Merge one frame that came on ``link``. Raises :class:`~ats_sync.venue.payload.DecodeError`."""
+
+    @abstractmethod
+    def replace(self, answer: Any, asked: Asked) -> None:
+        """Merge an answer of REST, as its request decodes it."""
+
+    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+        """Raise :class:`~ats_sync.errors.MalformedAnswer` where an empty answer cannot be true.
+
+        ``may_be_new()`` tells whether the contract may never have traded, ``shows_no_trade()`` whether its candles
+        allow that.
+        """
+
+    def refuse_empty(self) -> NoReturn:
+        """Raise it."""
+        raise MalformedAnswer(f"the exchange sent no rows for {self.key}, which has some", status=200)
+
+    # --- what it needs ---------------------------------------------------------------------------
+
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[Any] | None:
+        """Return the smallest request that closes what is missing at exchange time ``now`` (ms), None for none.
+
+        ``link`` is its acknowledged subscription, if any.
+        """
+        return None
+
+    def unsettled(self, now: int) -> str:
+        """Return why another answer is needed after the one just merged, "" where none is."""
+        return ""
+
+    def reached(self) -> int | None:
+        """Return how far back its rows reach (a number that falls as they grow), None where that does not measure
+        progress."""
+        return None
+
+    def answerable_from(self, now: int) -> int:
+        """Return the exchange time (ms) from which on an answer can close what is missing; ``now`` at the earliest."""
+        return now
+
+    def gap_found(self, now: float) -> bool:
+        """Note at ``now`` (steady) that something is missing; return whether it is to be asked for."""
+        return True
+
+    # --- liveness --------------------------------------------------------------------------------
+
+    def subscribed_on(self, link: Link) -> None:
+        """Note that its subscription was acknowledged: whatever happens from now on is delivered on ``link``."""
+
+    def patience(self, *, live_once: bool) -> float:
+        """Return for how long (seconds) after an acknowledgement a frame is worth waiting for before anything is
+        asked."""
+        return 0.0
+
+    def resume(self, link: Link, now: int) -> bool:
+        """Go live on ``link`` where its frames have shown that nothing is missing; return whether no answer is
+        needed."""
+        return False
+
+    def go_live(self, link: Link) -> None:
+        """Count as live: an answer that was asked for after the subscription on ``link`` was acknowledged is merged."""
+        self.suspected = ""
+        self.link = link
+
+    def shown_until(self, link: Link) -> int | None:
+        """Return the exchange time (ms) by which, as REST has shown, nothing had happened that is missing here; None
+        where ``link`` has shown by itself that nothing is."""
+        return None
+
+    def hand_over(self, old: Link, new: Link) -> bool:
+        """Go on with ``new``, which has taken over from the living ``old`` without a gap; return whether nothing is
+        left to be shown."""
+        if self.link is old:
+            self.go_live(new)
+            return True
+        self.subscribed_on(new)
+        return False
+
+    def suspect(self, reason: str) -> None:
+        """Trust nothing in memory until the series is live again: its stream seems to be dead."""
+        self.suspected = reason
+        self.link = None
+
+    def live(self) -> bool:
+        """Return whether a connection keeps it up to date."""
+        return self.link is not None
+
+    def lacks_older(self) -> bool:
+        """Return whether older rows are still to come."""
+        return False
+
+    def is_down(self, exchange: float) -> bool:
+        """Return whether what a user was promised of it is not kept at this exchange time (seconds)."""
+        link = self.link
+        return link is None or not link.up or bool(self.suspected)
+
+    # --- what is known ---------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """How many rows are kept, 0 where that is fixed."""
+        return 0
+
+    @abstractmethod
+    def state(self, now: int) -> SeriesState:
+        """Return how it is at exchange time ``now`` (ms)."""
+
+    def deepen(self, rows: int) -> None:
+        """Keep at least so many rows from now on."""
+
+    def begin_with(self, rows: int) -> None:
+        """Fetch so many rows at first, in place of the usual number."""
+
+    def forget_decoded(self) -> None:
+        """Free what was decoded for readers."""
+
+    def counts(self) -> Counts:
+        """Return the totals since it was begun."""
+        return Counts(self.received)
+
+
+class Board(Series):
+    """A series that serves all symbols at once: it is live as long as its one stream or its poll is."""
+
+    event = 0
+    """Exchange time (ms) of the newest event."""
+
+    def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
+        raise NotImplementedError(f"{self.key} has no stream")
+
+    def replace(self, answer: Any, asked: Asked) -> None:
+        """Merge an answer of REST; what is streamed only has none."""
+
+    def state(self, now: int) -> SeriesState:
+        return SeriesState(event=self.event, answered=self.event)
+
+    def forget(self, symbol: str) -> None:
+        """Forget what was said of a symbol whose name now belongs to another contract."""

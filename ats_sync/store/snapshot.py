@@ -1,0 +1,116 @@
+"""The newest rows of a kline series as they were at one moment, decoded on the reader's time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ..venue.intervals import next_open
+from ..venue.klines import Row, flat_text, float_row, string_rows
+from .candle import Candle
+from .remembered import Column, FloatColumns, Memo
+
+if TYPE_CHECKING:
+    from .klines import KlineSeries
+
+T = TypeVar("T")
+
+LEAST_REMEMBERED = 20
+"""Fewer closed rows are decoded each time: whoever wants a few pays for a few."""
+SPARE = 2
+"""Rows remembered beyond those asked for: while a candle is open, a read takes one closed row less than after."""
+
+
+class KlineSnapshot(Generic[T]):
+    """Made under the series' lock; what it does needs none.
+
+    ``picked`` are the ``closed`` newest closed rows as ``memo`` remembers them, None where it does not; then
+    ``texts`` are they, and a few more. ``chain`` are the candles beyond, and ``missing`` is how many candles have no
+    event yet though their time has come, from ``beyond`` on, flat at the close of ``last`` or of the chain.
+    """
+
+    __slots__ = (
+        "_beyond",
+        "_chain",
+        "_closed",
+        "_exact",
+        "_last",
+        "_limit",
+        "_memo",
+        "_missing",
+        "_picked",
+        "_series",
+        "_texts",
+        "_version",
+    )
+
+    def __init__(
+        self,
+        series: KlineSeries,
+        memo: Memo[T],
+        exact: bool,
+        limit: int,
+        closed: int,
+        picked: T | None,
+        texts: Sequence[bytes],
+        chain: list[Candle],
+        beyond: int,
+        missing: int,
+        last: bytes,
+        version: int,
+    ) -> None:
+        self._series = series
+        self._memo = memo
+        self._exact = exact
+        self._limit = limit
+        self._closed = closed
+        self._picked = picked
+        self._texts = texts
+        self._chain = chain
+        self._beyond = beyond
+        self._missing = missing
+        self._last = last
+        self._version = version
+
+    def rows(self) -> list[Row]:
+        """The rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle turns
+        out to be unusable."""
+        tail = self._tail()
+        memo = self._memo
+        rows = memo.rows(self._picked) if self._picked is not None else memo.fresh(self._built(), self._closed)
+        rows += tail if self._exact else map(float_row, tail)
+        return rows
+
+    def columns(self) -> list[Column]:
+        """The rows as twelve columns, the caller's own: 64-bit whole numbers at 0, 6 and 8, doubles elsewhere. Raises
+        as :meth:`rows`."""
+        tail = self._tail()
+        memo = self._memo
+        columns = self._picked if self._picked is not None else memo.newest(self._built(), self._closed)
+        if not isinstance(memo, FloatColumns) or not isinstance(columns, list):
+            raise TypeError("columns are cut from floats")
+        for row in map(float_row, tail):
+            for column, item in zip(columns, row, strict=True):
+                column.append(item)
+        return columns
+
+    def _tail(self) -> list[Row]:
+        """The rows beyond the closed ones, as strings."""
+        series = self._series
+        tail: list[Row] = []
+        previous, beyond = self._last, self._beyond
+        for candle in self._chain:
+            _, previous, row = series.decoded(candle)
+            tail.append(row.copy())
+        for _ in range(self._missing):
+            after = next_open(series.interval, beyond)
+            previous = flat_text(beyond, after - 1, previous)
+            tail += string_rows((previous,))
+            beyond = after
+        return tail[-self._limit :]
+
+    def _built(self) -> T:
+        decoded = self._memo.build(self._texts)
+        if self._closed >= LEAST_REMEMBERED:
+            self._series.remember(self._memo, decoded, self._version)
+        return decoded

@@ -1,0 +1,98 @@
+"""Which series a manager keeps: those of the symbols it watches, and those that somebody reads."""
+
+from __future__ import annotations
+
+from .clock import Clock
+from .config import Config
+from .feeds import FEEDS, Key, Scope
+from .lifecycle import Lifecycle
+from .store.market import keys_of
+
+LEAST_ROWS = 2
+
+
+class Watchlist:
+    """The symbols and intervals that are watched, and what is read besides. Guarded by the lock of the lifecycle."""
+
+    def __init__(
+        self, config: Config, clock: Clock, life: Lifecycle, symbols: tuple[str, ...], intervals: tuple[str, ...]
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._life = life
+        self.symbols = symbols
+        self.intervals = intervals
+
+    def keys(self) -> list[Key]:
+        """What is followed from a start on."""
+        return keys_of(self.symbols, self.intervals, self._config.open_interest_periods)
+
+    def prepare(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
+        """These symbols, too, from the next start on, and these intervals instead."""
+        with self._life.lock:
+            self._add(symbols)
+            self.intervals = intervals
+
+    def _add(self, symbols: tuple[str, ...]) -> None:
+        self.symbols = tuple(dict.fromkeys((*self.symbols, *symbols)))
+
+    def watch(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
+        """Follow these symbols, too, with these intervals."""
+        life = self._life
+        runtime = life.living()
+        if any(map(life.store.is_gone, symbols)):
+            life.reads.refresh_listings()  # It may have been listed since.
+        life.check_listed(symbols)
+        with life.lock:
+            self._add(symbols)
+            watched = keys_of(symbols, intervals, self._config.open_interest_periods)
+            runtime.watch(watched)
+
+    def unwatch(self, symbols: tuple[str, ...]) -> None:
+        """Follow these symbols no longer, now or from the next start on."""
+        life = self._life
+        with life.lock:
+            self.symbols = tuple(symbol for symbol in self.symbols if symbol not in symbols)
+            if life.running:
+                gone = life.store.unfollow(key for key in life.store.followed_keys() if key.symbol in symbols)
+                life.living().unfollow(gone)
+
+    def touch(self, key: Key) -> None:
+        """A watched symbol's series is read that is not followed from the start.
+
+        A further period of open interest is followed from now on, a full order book as long as it is read.
+        """
+        feed = FEEDS[key.kind]
+        if key.symbol not in self.symbols or feed.spot:
+            return
+        if feed.scope is Scope.ON_DEMAND:
+            self.demand(key, 0)
+        elif feed.scope is Scope.PERIODS:
+            life = self._life
+            with life.lock:
+                if life.runtime is not None and key.symbol in self.symbols:
+                    life.runtime.follow(life.store.follow([key]))
+
+    def demand(self, key: Key, rows: int) -> None:
+        """A series is read in the old shape: it is followed from now on, as deep as that read, until nobody asks."""
+        life, feed = self._life, FEEDS[key.kind]
+        runtime = life.runtime
+        if runtime is None or (feed.scope is Scope.ON_DEMAND and not feed.spot and not runtime.streams):
+            return
+        demand = runtime.demand
+        series = life.store.get(key)
+        if series is None:
+            if not feed.spot and life.store.is_gone(key.symbol):
+                return
+            with life.lock:
+                if life.runtime is not runtime:
+                    return
+                added = life.store.follow([key], rows)
+                if added:
+                    life.store.series[key].begin_with(max(rows, LEAST_ROWS))
+                    demand.asked(key, self._clock.now())
+                runtime.follow(added)
+            return
+        series.deepen(rows)
+        if key in demand:
+            demand.asked(key, self._clock.now())

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from ats_sync.engine.candle_closes import CONFIRM_SPREAD
+from ats_sync.feeds import Cause, Kind
+from ats_sync.store.klines import KlineSeries
+
+from .bench import HISTORY, TURN, Bench, TinySymbol, deep
+
+
+def test_candles_that_trade_need_no_request_at_the_turn() -> None:
+    bench = Bench([deep(f"S{i}USDT", 10) for i in range(10)])
+    bench.warm()
+    bench.run(TURN + 120)
+    assert not bench.of(Kind.KLINES, cause=Cause.REPAIR)
+    assert all(map(bench.agrees, bench.symbols))
+
+
+def test_quiet_candles_are_confirmed_soon_by_small_requests_and_never_doubted() -> None:
+    bench = Bench([deep(f"S{i}USDT", 0) for i in range(100)])
+    bench.warm()
+
+    def doubted() -> bool:
+        now = bench.exchange()
+        return any(series.state(now).doubt for series in bench.store.of(KlineSeries))
+
+    assert not bench.run(TURN - bench.seconds + 55, until=doubted)
+    confirmed = bench.of(Kind.KLINES, cause=Cause.REPAIR)
+    assert len(confirmed) == 100
+    assert {fetch.request.weight for _, fetch in confirmed} == {1}
+    times = [when - TURN for when, _ in confirmed]
+    assert min(times) >= 5.0, "before that REST may not have its last word"
+    assert max(times) <= 5.5 + CONFIRM_SPREAD
+    assert max(sum(start <= when < start + 0.1 for when in times) for start in times) <= 25, "they come as one crowd"
+    assert all(map(bench.agrees, bench.symbols))
+
+
+def test_a_confirmation_is_not_lost_to_an_audit() -> None:
+    bench = Bench([deep("AUSDT", 0)])
+    bench.warm()
+    bench.run(TURN - bench.seconds + 3.6)
+    state = bench.engine.reconciler.states[bench.series().key]
+    # The rolling audit of this series happens to fall between the turn and the confirmation.
+    state.due = None
+    bench.engine.reconciler._queue.schedule(state, bench.now + 0.3, Cause.AUDIT)
+    bench.run(56)
+    assert not bench.series().state(bench.exchange()).doubt
+
+
+def test_a_lost_final_event_is_made_good_as_soon_as_rest_has_it() -> None:
+    bench = Bench([deep("AUSDT", 10), deep("BUSDT", 10)])
+    bench.warm()
+    bench.dropped = lambda stream, frame: (
+        stream == "ausdt@kline_1m" and b'"x":true' in frame and bench.seconds < TURN + 1
+    )
+    bench.run(TURN - bench.seconds + 10)
+    ((when, fetch),) = bench.of(Kind.KLINES, cause=Cause.REPAIR)
+    assert fetch.key.symbol == "AUSDT"
+    assert fetch.request.weight == 1
+    assert 5.0 <= when - TURN <= 8.5
+    assert bench.agrees()
+    assert not bench.series().state(bench.exchange()).doubt
+
+
+def test_a_clock_that_was_ahead_does_not_hold_up_the_turns() -> None:
+    bench = Bench([deep("AUSDT", 0)], follow=False)
+    bench.exchange_ahead = 600_000
+    bench.follow("AUSDT")
+    bench.warm()
+    bench.run(TURN + 40)
+    assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) == 1
+
+
+def test_the_close_of_a_quiet_candle_is_known_within_seven_seconds() -> None:
+    bench = Bench([deep(f"S{i}USDT", 0) for i in range(100)])
+    bench.warm()
+    bench.run(TURN - bench.seconds + 7.0)
+    closed = TURN * 1000 + bench.exchange() - round(bench.seconds * 1000)
+    assert {series.following() for series in bench.store.of(KlineSeries)} == {closed}
+    assert all(map(bench.agrees, bench.symbols))
+
+
+def test_a_halt_of_which_there_are_no_candles_costs_one_request_an_interval_and_is_served_from_memory() -> None:
+    bench = Bench([TinySymbol("AUSDT", [5] * (HISTORY + 20)), TinySymbol("HALTED", [5] * (HISTORY + 2))])
+    bench.warm()
+    bench.run(240)
+    since = bench.seconds
+    for _ in range(60):
+        bench.run(10)
+        assert bench.agrees("HALTED")
+        assert not bench.series("HALTED").state(bench.exchange()).doubt
+    assert 5 <= len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) <= 12

@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+from ats_sync.config import Config
+from ats_sync.engine.liveness import GRACE, LINK_CURRENT, LOOK_EVERY, PAUSE, REGAIN, SilentStreamDetector
+from ats_sync.engine.moment import Moment
+from ats_sync.engine.state import State
+from ats_sync.feeds import FEEDS, Key, Kind
+from ats_sync.store.klines import KlineSeries
+from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.series import Asked
+from ats_sync.store.trades import TradeSeries
+from ats_sync.venue.books import book_snapshot
+
+from ..store.depth_market import diff_data
+from ..venue import samples
+from ..venue.samples import HOUR, MIDNIGHT, compact, frame
+
+SYMBOL = "AUSDT"
+TRADES = Key(Kind.TRADES, SYMBOL)
+MINUTES = Key(Kind.KLINES, SYMBOL, "1m")
+HOURS = Key(Kind.KLINES, SYMBOL, "1h")
+BOOK = Key(Kind.BOOK, SYMBOL)
+
+
+class Court:
+    """A store with living series of one symbol, what its streams tell, and the looks at it."""
+
+    def __init__(self) -> None:
+        self.store = MarketStore(Config(), lambda: 0.0)
+        self.store.follow(keys_of([SYMBOL], ["1m", "1h"], []))
+        self.link = Link(1, "market", MIDNIGHT / 1000)
+        self.second = 10.0
+        self.states = {key: State(key, FEEDS[key.kind]) for key in self.store.followed_keys()}
+        self.clock = self.states[Key(Kind.CLOCK)] = State(Key(Kind.CLOCK), FEEDS[Kind.CLOCK])
+        self.clock.known = True
+        self.witnesses = SilentStreamDetector(self.store, self.states)
+        for series in (*self.store.of(KlineSeries), *self.store.of(TradeSeries)):
+            series.go_live(self.link)
+        self.tell_all(100)
+
+    def ms(self) -> int:
+        return MIDNIGHT + round(self.second * 1000)
+
+    def tell_all(self, trade: int) -> None:
+        self.trade(trade)
+        self.kline("1m", trade)
+        self.kline("1h", trade)
+        self.book(trade)
+        self.quotes(trade)
+
+    def trade(self, trade: int) -> None:
+        data = samples.trade_data(trade, symbol=SYMBOL, at=self.ms()) | {"f": trade, "l": trade}
+        self.store.ingest([frame("ausdt@aggTrade", data)], self.link)
+
+    def kline(self, interval: str, trade: int) -> None:
+        length = HOUR if interval == "1h" else samples.MINUTE
+        row = samples.row(self.ms() - self.ms() % length, length=length, trades=trade)
+        data = samples.kline_data(row, symbol=SYMBOL, interval=interval, event=self.ms(), final=False)
+        data["k"] |= {"f": 1, "L": trade}
+        self.store.ingest([frame(f"ausdt@kline_{interval}", data)], self.link)
+
+    def book(self, update_id: int) -> None:
+        data = samples.book_data(update_id, event=self.ms(), symbol=SYMBOL)
+        data["b"][0][1] = str(update_id)
+        self.store.ingest([frame("ausdt@depth20@100ms", data)], self.link)
+
+    def quotes(self, update_id: int, quantity: int | None = None) -> None:
+        data = samples.quotes_data(SYMBOL, update_id, event=self.ms()) | {"B": str(quantity or update_id)}
+        self.store.ingest([frame("!bookTicker", data)], self.link)
+
+    def tickers(self, trade: int) -> None:
+        self.store.ingest([samples.tickers_frame({SYMBOL: trade}, event=self.ms())], self.link)
+
+    def looks(self, seconds: float, *, current: bool = True) -> Iterator[tuple[float, Key]]:
+        """Every suspicion in the next seconds, and when."""
+        end = self.second + seconds
+        while self.second < end:
+            self.second = round(self.second + 0.1, 3)
+            if current:
+                self.link.proved(self.ms() / 1000, self.ms() / 1000)
+            for key, reason in self.witnesses.look(Moment(500.0 + self.second, self.ms())):
+                assert "silent" in reason
+                yield self.second, key
+
+    def suspects(self, seconds: float, *, current: bool = True) -> set[Key]:
+        return {key for _, key in self.looks(seconds, current=current)}
+
+
+@pytest.fixture
+def court() -> Court:
+    court = Court()
+    assert court.suspects(3.0) == set()
+    return court
+
+
+@pytest.mark.parametrize("silent", [TRADES, MINUTES, HOURS])
+def test_who_has_not_heard_what_its_siblings_know_is_suspected_within_two_seconds(court: Court, silent: Key) -> None:
+    begun = court.second
+    if silent is not TRADES:
+        court.trade(101)
+    if silent is not MINUTES:
+        court.kline("1m", 101)
+    if silent is not HOURS:
+        court.kline("1h", 101)
+    found = dict.fromkeys(key for _, key in court.looks(GRACE + 2 * LOOK_EVERY))
+    assert list(found) == [silent]
+    assert court.second - begun <= 2.6
+
+
+def test_all_have_heard_and_nobody_is_suspected(court: Court) -> None:
+    for trade in range(101, 130):
+        court.trade(trade)
+        court.kline("1m", trade)
+        court.kline("1h", trade)
+        assert court.suspects(0.7) == set()
+    assert court.suspects(10.0) == set()
+
+
+def test_siblings_need_not_be_told_at_the_same_instant(court: Court) -> None:
+    for trade in range(101, 120):
+        court.kline("1m", trade)
+        assert court.suspects(0.2) == set()
+        court.kline("1h", trade)
+        assert court.suspects(0.4) == set()
+        court.trade(trade)
+        assert court.suspects(0.4) == set()
+
+
+def test_a_trade_within_the_throttle_of_a_kline_event_may_rightly_stay_untold(court: Court) -> None:
+    court.kline("1m", 100)
+    court.kline("1h", 100)
+    court.second += 0.2
+    court.trade(101)
+    assert court.suspects(30.0) == set()
+
+
+def test_beside_a_dead_stream_of_trades_the_throttle_explains_nothing(court: Court) -> None:
+    court.tickers(100)
+    court.second += 0.5
+    court.kline("1m", 100)
+    court.kline("1h", 100)
+    court.second += 0.5
+    court.tickers(101)
+    found = [(round(when, 3), key) for when, key in court.looks(3.0)]
+    assert {key for _, key in found} == {TRADES, MINUTES, HOURS}
+    assert {when for when, _ in found[:3]} == {found[0][0]}, "in the same look"
+
+
+def test_a_symbol_that_was_in_no_array_of_tickers_was_not_traded_meanwhile(court: Court) -> None:
+    court.store.trades(SYMBOL).link = None  # so that the candles and the tickers are all that tells
+    court.tickers(100)
+    for second in range(6):
+        court.second += 1.0
+        court.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=court.ms())], court.link)
+        assert court.suspects(0.1) == set()
+        if second == 3:
+            court.kline("1m", 100)
+            court.kline("1h", 100)
+    court.second += 1.0
+    court.tickers(101)
+    assert court.suspects(3.0) == {MINUTES, HOURS}
+
+
+def test_a_trade_seen_late_tells_when_those_after_it_happened_at_the_earliest(court: Court) -> None:
+    court.tickers(100)
+    court.second += 1.0
+    court.kline("1m", 100)
+    court.kline("1h", 100)
+    court.second += 1.0
+    court.tickers(102)
+    court.trade(101)
+    court.second -= 0.5
+    court.trade(102)
+    court.second += 0.5
+    assert court.suspects(3.0) == {MINUTES, HOURS}
+
+
+def test_a_quiet_market_makes_nobody_suspect(court: Court) -> None:
+    court.tickers(100)
+    for _ in range(60):
+        court.tickers(100)
+        assert court.suspects(1.0) == set()
+
+
+def test_the_tickers_convict_streams_that_are_all_silent(court: Court) -> None:
+    court.tickers(100)
+    assert court.suspects(2.0) == set()
+    court.tickers(103)
+    assert court.suspects(5.0) == {TRADES, MINUTES, HOURS}
+
+
+def test_the_first_tickers_prove_nothing_of_when_the_trade_happened(court: Court) -> None:
+    court.tickers(103)
+    assert court.suspects(10.0) == set()
+
+
+def test_a_connection_that_lags_is_not_judged_stream_by_stream(court: Court) -> None:
+    court.kline("1m", 101)
+    court.kline("1h", 101)
+    court.second += LINK_CURRENT
+    assert court.suspects(20.0, current=False) == set()
+    assert TRADES in court.suspects(1.0)
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_what_is_not_live_is_not_suspected(court: Court, down: bool) -> None:
+    court.kline("1m", 101)
+    court.kline("1h", 101)
+    if down:
+        court.link.up = False
+    else:
+        court.store.trades(SYMBOL).suspect("already")
+    assert TRADES not in court.suspects(10.0)
+
+
+def test_a_book_behind_the_quotes_is_suspected(court: Court) -> None:
+    begun = court.second
+    court.quotes(105)
+    found = list(court.looks(2.0))
+    assert {key for _, key in found} == {BOOK}
+    assert found[0][0] - begun <= 1.5
+
+
+def test_a_book_whose_deeper_levels_alone_changed_is_not(court: Court) -> None:
+    court.quotes(105, quantity=100)
+    assert court.suspects(10.0) == set()
+
+
+def test_a_book_that_comes_to_the_quotes_in_time_is_not(court: Court) -> None:
+    for update_id in range(105, 140):
+        court.quotes(update_id)
+        assert court.suspects(0.3) == set()
+        court.book(update_id)
+        assert court.suspects(0.3) == set()
+
+
+def test_symbols_that_are_gone_are_forgotten(court: Court) -> None:
+    court.store.unfollow(court.store.followed_keys())
+    assert court.suspects(2.0) == set()
+    assert not court.witnesses._symbols
+
+
+def test_evidence_does_not_grow(court: Court) -> None:
+    for trade in range(101, 400):
+        court.kline("1m", trade)
+        court.kline("1h", trade)
+        court.trade(trade)
+        court.suspects(0.1)
+    assert all(len(known._ripening) <= 16 for known in court.witnesses._symbols.values())
+
+
+def test_a_busy_symbol_is_judged_as_soon_as_a_slow_one(court: Court) -> None:
+    begun = court.second
+    for trade in range(101, 150):
+        court.kline("1m", trade)
+        court.kline("1h", trade + 1)
+        for when, key in court.looks(0.1):
+            assert key == TRADES
+            assert when - begun <= GRACE + 2 * LOOK_EVERY
+            return
+    pytest.fail("the silent trades were never suspected")
+
+
+def test_after_a_pause_the_streams_count_as_watched_only_when_the_backlog_could_tell(court: Court) -> None:
+    assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
+    before = court.store.watched_until
+    court.second += 20.0
+    court.suspects(REGAIN - 0.2)
+    assert court.store.watched_until == before
+    court.suspects(1.0)
+    assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
+
+
+def test_that_the_exchange_s_time_becomes_known_is_no_pause() -> None:
+    """Before its first answer there is only this machine's time, which may be minutes away."""
+    fresh = Court()
+    fresh.clock.known = False
+    fresh.suspects(LOOK_EVERY + 0.1)
+    assert fresh.store.watched_until == math.inf
+    fresh.second += 300.0
+    fresh.clock.known = True
+    fresh.suspects(LOOK_EVERY + 0.1)
+    assert fresh.ms() / 1000 - fresh.store.watched_until < PAUSE
+
+
+def test_regular_looks_keep_the_streams_watched(court: Court) -> None:
+    for _ in range(30):
+        court.suspects(1.0)
+        assert court.ms() / 1000 - court.store.watched_until < PAUSE
+
+
+def test_an_answer_of_rest_is_no_excuse_for_a_stream_that_should_have_told(court: Court) -> None:
+    """A trade after the subscription and long after its last event: the stream is dead, whatever REST has shown."""
+    court.tickers(100)
+    court.second += 5.0
+    court.tickers(100)
+    court.second += 1.0
+    court.tickers(103)
+    court.store.klines(SYMBOL, "1h")._answered = court.ms() + 1
+    assert HOURS in court.suspects(3.0)
+
+
+def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspected(court: Court) -> None:
+    court.store.trades(SYMBOL).link = None
+    court.tickers(100)
+    court.second += 6.0
+    for key in (MINUTES, HOURS):
+        court.states[key].subscribed = court.ms()
+    court.second += 1.0
+    court.tickers(103)
+    unsure: set[Key] = set()
+    for _ in range(30):
+        assert court.suspects(0.1) == set()
+        unsure.update(court.witnesses.unsure)
+    assert unsure == {MINUTES, HOURS}
+    for series in court.store.of(KlineSeries):
+        series._answered = court.ms()
+    court.suspects(1.0)
+    assert court.witnesses.unsure == []
+
+
+def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_numbers_again(court: Court) -> None:
+    court.store.follow([Key(Kind.DEPTH, SYMBOL)])
+    depth = court.store.depth(SYMBOL)
+    public = Link(2, "public", MIDNIGHT / 1000)
+
+    def tell(number: int) -> None:
+        court.trade(number)
+        court.kline("1m", number)
+        court.kline("1h", number)
+        court.tickers(number)
+        court.book(number * 10)
+        last, previous = number * 10, (number - 1) * 10
+        data = diff_data(previous + 1, last, previous, [], [], court.ms()) | {"s": SYMBOL}
+        court.store.ingest([frame("ausdt@depth@100ms", data)], public)
+
+    court.tickers(1_000_000)
+    tell(1_000_001)
+    court.quotes(10_000_011, quantity=7)
+    depth.replace(
+        book_snapshot(compact(samples.rest_book(10_000_010, event=court.ms()))), Asked(court.ms(), 1000, link=public)
+    )
+    depth.go_live(public)
+    list(court.looks(3.0))
+    suspected: list[tuple[float, Key]] = []
+    for number in range(5, 40):
+        tell(number)
+        suspected += court.looks(0.5)
+        public.proved(court.ms() / 1000, court.ms() / 1000)
+    began = 13.0
+    assert [key for second, key in suspected if second > began + 3.0] == []
+    assert court.store.trades(SYMBOL).last_id() == 39
+    assert depth.update_id() == 390

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.errors import InvalidSymbol, NoSpotPair, RequestTimeout, StaleDataError
+from ats_sync.feeds import FEEDS, Key, Kind
+from ats_sync.queries import MarkPrice, OpenInterest, OpenInterestInColumns, check_spot_pair, spot_price
+from ats_sync.venue.intervals import HOUR
+from ats_sync.venue.values import Mark
+
+from ..desk import SYMBOL, Desk
+from ..venue import samples
+from ..venue.samples import MIDNIGHT
+
+INTEREST = Key(Kind.OPEN_INTEREST, SYMBOL, "1h")
+ROWS = [samples.open_interest_row(MIDNIGHT + (i - 9) * HOUR) for i in range(10)]
+
+
+class TestMarks:
+    def test_a_young_one_comes_from_memory_and_an_old_one_is_asked_for(self) -> None:
+        desk = Desk()
+        desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT))
+        assert desk.read(MarkPrice(SYMBOL, None)).mark_price == "7.6115"
+        assert desk.asked == []
+        desk.later(60.0)
+        newer = Mark(SYMBOL, "8", "0", MIDNIGHT, MIDNIGHT + 60_000)
+        desk.answers = [[newer], RequestTimeout("x")]
+        assert desk.read(MarkPrice(SYMBOL, None)) is newer
+        with pytest.raises(StaleDataError) as caught:
+            desk.read(MarkPrice(SYMBOL, None))
+        assert caught.value.data.mark_price == "7.6115"
+
+    def test_one_of_a_time_to_come_costs_one_request_and_is_forgotten(self) -> None:
+        desk = Desk()
+        desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT + 86_400_000, price="9.9"))
+        desk.answers = [[Mark(SYMBOL, "7.7", "0", MIDNIGHT, MIDNIGHT)]]
+        assert desk.read(MarkPrice(SYMBOL, None)).mark_price == "7.7"
+        desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT, price="7.8"))
+        assert desk.read(MarkPrice(SYMBOL, None)).mark_price == "7.8"
+        assert len(desk.asked) == 1
+
+    def test_one_that_no_answer_has_is_unknown(self) -> None:
+        desk = Desk()
+        desk.answers = [[]]
+        with pytest.raises(InvalidSymbol, match=SYMBOL):
+            desk.read(MarkPrice(SYMBOL, None))
+
+
+class TestOpenInterest:
+    def test_within_its_bound_it_comes_from_memory_as_the_callers_own(self) -> None:
+        desk = Desk(INTEREST)
+        desk.merge(INTEREST, ROWS, limit=10)
+        for _ in range(2):
+            rows = desk.read(OpenInterest(SYMBOL, "1h", 3, None))
+            assert rows == ROWS[-3:]
+            rows[0].clear()
+        columns = desk.read(OpenInterestInColumns(SYMBOL, "1h", 3, None))
+        assert not isinstance(columns, list)
+        assert list(columns[0]) == [row["timestamp"] for row in ROWS[-3:]]
+        assert desk.asked == []
+
+    def test_beyond_it_it_is_asked_for(self) -> None:
+        desk = Desk(INTEREST)
+        desk.merge(INTEREST, ROWS, limit=10)
+        desk.later((FEEDS[Kind.OPEN_INTEREST].max_age(streams=True) or 0.0) + 1.0)
+        desk.answers = [ROWS, RequestTimeout("x")]
+        assert desk.read(OpenInterest(SYMBOL, "1h", 3, None)) == ROWS[-3:]
+        with pytest.raises(StaleDataError) as caught:
+            desk.read(OpenInterest(SYMBOL, "1h", 3, None))
+        assert caught.value.data == ROWS[-3:]
+
+    def test_another_period_of_a_watched_symbol_is_wanted(self) -> None:
+        desk = Desk(INTEREST)
+        desk.answers = [ROWS]
+        desk.read(OpenInterest(SYMBOL, "4h", 3, None))
+        assert desk.wanted == [Key(Kind.OPEN_INTEREST, SYMBOL, "4h")]
+
+
+class TestSpot:
+    def test_one_list_of_all_prices_serves_every_symbol(self) -> None:
+        desk = Desk()
+        desk.merge(Key(Kind.SPOT), [{"symbol": SYMBOL, "price": "7.6"}])
+        check_spot_pair(desk.reads, SYMBOL)
+        assert spot_price(desk.reads, SYMBOL, None, str) == "7.6"
+        for read in (
+            lambda: spot_price(desk.reads, "ETHUSDT", None, str),
+            lambda: check_spot_pair(desk.reads, "ETHUSDT"),
+        ):
+            with pytest.raises(NoSpotPair, match="ETHUSDT"):
+                read()
+        assert desk.asked == []
+
+    def test_while_nothing_is_known_it_is_asked_for(self) -> None:
+        desk = Desk()
+        check_spot_pair(desk.reads, "ETHUSDT")
+        desk.answers = [{SYMBOL: "8"}]
+        assert spot_price(desk.reads, SYMBOL, None, str) == "8"
+
+    def test_a_followed_candle_knows_it_sooner(self) -> None:
+        key = Key(Kind.SPOT_KLINES, SYMBOL, "1m")
+        desk = Desk(key)
+        desk.later(30.0)
+        desk.merge(key, [samples.row(MIDNIGHT - 60_000, price="7.5"), samples.row(MIDNIGHT, price="7.7")], limit=2)
+        desk.store.spot_klines(SYMBOL, "1m").go_live(desk.link)
+        assert spot_price(desk.reads, SYMBOL, None, str) == "7.7"
+        assert desk.asked == []
