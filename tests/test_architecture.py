@@ -125,6 +125,38 @@ def test_the_engine_does_not_know_the_transport() -> None:
             assert {part_of(imported), part_of(name_of(path))} != {"engine", "transport"}
 
 
+VENUE_FACTS = ("X-MBX-USED-WEIGHT", "SUBSCRIBE", "banned until", "serverShutdown")
+"""What only ``venue`` may know how to write; as parts of strings."""
+ERROR_CODES = frozenset({"-1000", "-1001", "-1003", "-1007", "-1121"})
+
+
+@pytest.mark.parametrize("part", ["transport", "runtime", "engine"])
+def test_what_the_exchange_writes_is_known_in_venue_alone(part: str) -> None:
+    for path in modules(LIBRARY / part):
+        tree = parsed(path)
+        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)) and id(node) not in prose:
+                for fact in VENUE_FACTS:
+                    assert fact not in str(node.value), f"{name_of(path)}:{node.lineno} knows {fact!r}"
+            if (
+                isinstance(node, ast.UnaryOp)
+                and isinstance(node.op, ast.USub)
+                and isinstance(node.operand, ast.Constant)
+            ):
+                assert node.operand.value not in ERROR_CODES, f"{name_of(path)}:{node.lineno} knows an error code"
+
+
+def test_the_lock_of_the_engine_is_taken_in_one_place() -> None:
+    taken = [
+        name_of(path)
+        for path in modules(LIBRARY)
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.With) and any("engine_lock" in ast.unparse(item) for item in node.items)
+    ]
+    assert taken == ["ats_sync.runtime.runtime"]
+
+
 def test_the_simulator_stands_alone_but_for_the_settings_it_hands_out() -> None:
     """Its literals are its own: a mistake shared by client and simulator would hide the worst bugs."""
     for path in modules(LIBRARY / "simulator"):
