@@ -56,7 +56,7 @@ def test_a_share_is_kept_for_reads_and_repairs() -> None:
         assert free(budget, 10, 0, cause) == pytest.approx(expected), cause
 
 
-def test_a_full_book_that_nobody_waits_for_leaves_room_for_all_candles() -> None:
+def test_a_full_book_without_a_reader_leaves_room_for_all_candles() -> None:
     budget = Budget(CONFIG)
     budget.candles(30, 0)
     now = at(0).steady
@@ -71,7 +71,7 @@ def test_a_full_book_that_nobody_waits_for_leaves_room_for_all_candles() -> None
         assert budget.free_at(request, cause, now) - now == pytest.approx(expected), (cause, request)
 
 
-def test_what_others_use_counts_until_their_minute_is_over() -> None:
+def test_the_use_of_others_counts_until_their_minute_is_over() -> None:
     budget = Budget(CONFIG)
     spend(budget, 10, 20)
     budget.answered(weighing(10), 75, at(21), at(21).steady)
@@ -89,7 +89,7 @@ def test_a_count_lower_than_our_own_changes_nothing() -> None:
     assert budget.usage(Bucket.FUTURES, at(6).steady).cost == 60
 
 
-def test_what_was_sent_before_the_turn_is_not_counted_twice() -> None:
+def test_a_request_before_the_end_of_a_minute_is_not_counted_twice() -> None:
     budget = Budget(CONFIG)
     spend(budget, 30, 50.5)
     # Under way for long: the exchange counted it in the new minute.
@@ -109,7 +109,7 @@ def test_the_count_of_the_minute_before_is_not_taken_for_that_of_this_one() -> N
     assert budget.usage(Bucket.FUTURES, at(92).steady).cost == 10
 
 
-def test_what_was_never_answered_may_arrive_late_and_is_counted_for_longer() -> None:
+def test_a_request_without_an_answer_may_arrive_late_and_counts_for_longer() -> None:
     budget = Budget(CONFIG)
     spend(budget, 30, 0)
     spend(budget, 20, 1)
@@ -163,7 +163,7 @@ def test_request_buckets_count_requests_over_five_minutes() -> None:
     assert budget.free_at(request, Cause.READ, at(100).steady) == pytest.approx(at(300).steady)
 
 
-def test_a_blocked_host_is_asked_nothing_and_the_other_is() -> None:
+def test_nothing_is_sent_to_a_blocked_host_while_the_other_is_free() -> None:
     budget = Budget(CONFIG)
     budget.block(Host.FUTURES, at(90).steady)
     budget.block(Host.FUTURES, at(30).steady)
@@ -258,7 +258,7 @@ def audit(symbol: str = "AUSDT") -> Request:
     return endpoints.klines(symbol, "1m", 99)
 
 
-def test_audits_of_candles_use_a_tenth_of_the_share_and_go_beside_what_is_dear() -> None:
+def test_audits_of_candles_use_a_tenth_of_the_share_beside_expensive_requests() -> None:
     budget = Budget(CONFIG)
     now = at(0).steady
     while budget.free_at(endpoints.agg_trades("A", 1000), Cause.WARM_UP, now) == now:
@@ -294,7 +294,7 @@ def test_where_the_time_is_unsure_a_count_of_the_minute_before_is_not_taken_for_
     assert free(budget, 20, 5.0) > 0
 
 
-def test_where_the_time_is_unsure_what_others_used_stands_until_the_minute_is_surely_over() -> None:
+def test_with_an_uncertain_clock_the_use_of_others_stands_until_the_minute_is_surely_over() -> None:
     budget = Budget(CONFIG)
     budget.answered(weighing(1), 70, unsure(30.0), at(29.9).steady)
     assert free(budget, 20, 61.0) == pytest.approx(2.0)

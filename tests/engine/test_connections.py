@@ -21,7 +21,7 @@ from .wire import Wire, names, settle, wire_of
 # --- subscribing ----------------------------------------------------------------------------------
 
 
-def test_everything_wanted_is_subscribed_and_told_once() -> None:
+def test_every_stream_is_subscribed_and_reported_once() -> None:
     wanted = [*names(850), *names(201, Route.PUBLIC, "b")]
     wire = wire_of(wanted)
     settle(wire)
@@ -53,7 +53,7 @@ def test_more_streams_take_more_connections(count: int, most: int, needed: int) 
     assert all(len(held) <= most for held in wire.subscribed.values())
 
 
-def test_streams_wanted_later_fill_up_what_there_is() -> None:
+def test_later_streams_fill_up_existing_connections() -> None:
     wire = wire_of(names(4), max_streams_per_connection=5)
     settle(wire)
     wire.connections.subscribe([*names(4), *names(6, prefix="t")], wire.at())
@@ -134,7 +134,7 @@ def test_an_acknowledgement_of_something_else_is_not_taken() -> None:
     assert wire.live == []
 
 
-def test_an_unacknowledged_subscription_cuts_the_connection_and_is_made_anew() -> None:
+def test_an_unacknowledged_subscription_ends_the_connection_and_is_repeated() -> None:
     wire = wire_of(names(150))
     silent = True
     wire.answer = lambda number, method, batch: None if silent and "s120@x" in batch else {"result": None}
@@ -152,7 +152,7 @@ def test_an_unacknowledged_subscription_cuts_the_connection_and_is_made_anew() -
     "refusal",
     [{"error": {"code": 2, "msg": "Invalid request"}}, {"result": ["x"]}, {"code": 3, "msg": "x"}],
 )
-def test_a_refused_subscription_is_asked_again_but_not_hammered(refusal: dict[str, Any]) -> None:
+def test_a_refused_subscription_is_repeated_but_not_hammered(refusal: dict[str, Any]) -> None:
     wire = wire_of(names(1))
     wire.answer = lambda number, method, batch: refusal
     wire.run(120)
@@ -269,7 +269,7 @@ def test_news_of_an_attempt_given_up_before_are_ignored() -> None:
 # --- wanting less ---------------------------------------------------------------------------------
 
 
-def test_what_is_wanted_no_longer_is_unsubscribed() -> None:
+def test_streams_that_are_dropped_are_unsubscribed() -> None:
     wire = wire_of(names(10))
     settle(wire)
     wire.connections.unsubscribe(["s3@x", "s4@x", "unknown"], wire.at())
@@ -278,7 +278,7 @@ def test_what_is_wanted_no_longer_is_unsubscribed() -> None:
     assert "s3@x" not in wire.connections.assigned_to
 
 
-def test_a_connection_of_which_nothing_is_wanted_is_closed() -> None:
+def test_a_connection_without_streams_is_closed() -> None:
     wire = wire_of([*names(2), *names(2, Route.PUBLIC, "b")])
     settle(wire)
     wire.connections.unsubscribe(["s0@x", "s1@x"], wire.at())
@@ -291,7 +291,7 @@ def test_a_connection_of_which_nothing_is_wanted_is_closed() -> None:
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.01, 0.2])
-def test_wanted_again_at_once_it_is_delivered(pause: float) -> None:
+def test_a_stream_added_again_at_once_is_delivered(pause: float) -> None:
     wire = wire_of(names(5))
     settle(wire)
     wire.connections.unsubscribe(["s3@x"], wire.at())
@@ -301,7 +301,7 @@ def test_wanted_again_at_once_it_is_delivered(pause: float) -> None:
     assert "s3@x" in wire.delivered()
 
 
-def test_unwanted_before_it_was_ever_sent_it_is_never_sent() -> None:
+def test_a_stream_dropped_before_its_message_is_never_sent() -> None:
     wire = wire_of(names(3), handshake=1.0)
     wire.run(0.5)
     wire.connections.unsubscribe(["s1@x"], wire.at())
@@ -341,7 +341,7 @@ happenings = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(happenings, st.integers(0, 2**32 - 1))
-def test_after_any_trouble_everything_wanted_is_delivered(story: list[tuple[str, int, float]], seed: int) -> None:
+def test_after_any_trouble_every_stream_is_delivered(story: list[tuple[str, int, float]], seed: int) -> None:
     wanted = dict([*names(8), *names(4, Route.PUBLIC, "b")])
     wire = wire_of(list(wanted.items()), seed=seed, max_streams_per_connection=5, connection_max_age=60.0)
     everything = list(wanted.items())

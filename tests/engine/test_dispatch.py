@@ -75,7 +75,7 @@ def again(outcome: Done | Retry) -> float:
 
 
 class TestAnAnswer:
-    def test_goes_to_all_who_asked_for_it_and_to_the_engine(self) -> None:
+    def test_goes_to_every_waiting_reader_and_to_the_engine(self) -> None:
         dispatcher, woken = dispatcher_of(), []
         first = dispatcher.ask(fetch(), START + 5, at(), lambda: woken.append("first"))
         send = sent(dispatcher)
@@ -91,7 +91,7 @@ class TestAnAnswer:
         assert woken == ["first", "second"]
         assert (len(dispatcher), dispatcher.under_way) == (0, 0)
 
-    def test_of_the_engine_waits_for_nobody(self) -> None:
+    def test_of_the_engine_needs_no_reader(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch(cause=Cause.REPAIR))
         send = sent(dispatcher)
@@ -108,7 +108,7 @@ class TestAnAnswer:
         assert used(dispatcher, 61) == 30  # counted from its answer on
         assert used(dispatcher, 62.1) == 0
 
-    def test_tells_what_others_on_this_address_have_used(self) -> None:
+    def test_corrects_the_budget_by_the_use_of_others_on_this_address(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch(weight=30))
         send = sent(dispatcher, 10)
@@ -152,7 +152,7 @@ class TestTime:
         assert isinstance(dispatcher.gave_up(reader, at(1.0)), RequestTimeout)
 
 
-class TestAgain:
+class TestRetry:
     def test_after_a_pause_that_grows(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch(), 30.0)
@@ -193,7 +193,7 @@ class TestAgain:
             ask(dispatcher, fetch(), 5.0)
             assert isinstance(dispatcher.failed(sent(dispatcher), error, at(0.1)), Done)
 
-    def test_only_for_those_who_still_want_it(self) -> None:
+    def test_ends_when_its_last_reader_has_withdrawn(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch())
         resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
@@ -201,7 +201,7 @@ class TestAgain:
         assert dispatcher.next(at(resumed)) is None
         assert len(dispatcher) == 0
 
-    def test_holds_up_nobody_meanwhile(self) -> None:
+    def test_lets_other_requests_go_meanwhile(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch("A"))
         resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
@@ -217,7 +217,7 @@ class TestAgain:
         ask(dispatcher, fetch(), seconds=1.0)
         assert dispatcher.next(at(1)) == START + resumed
 
-    def test_it_goes_with_the_haste_of_those_who_came_meanwhile(self) -> None:
+    def test_a_requeued_job_has_the_priority_of_the_fetches_that_joined_it(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch("A", Cause.WARM_UP))
         send = sent(dispatcher)
@@ -246,7 +246,7 @@ class TestAgain:
         link.up = False
         assert dispatcher.done(sent(dispatcher, resumed), "rows", at(2)).readers == [reader]
 
-    def test_waits_for_the_budget_and_begins_anew_where_that_takes_long(self) -> None:
+    def test_waits_for_the_budget_and_counts_its_attempts_again_after_a_long_wait(self) -> None:
         dispatcher = dispatcher_of(100)
         dispatcher.submit(fetch(cause=Cause.REPAIR, weight=60))
         resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
@@ -257,8 +257,8 @@ class TestAgain:
         assert isinstance(dispatcher.failed(send, ExchangeFailure("503"), at(62)), Retry)
 
 
-class TestToldToWait:
-    def test_it_goes_back_in_line_until_the_host_may_be_asked(self) -> None:
+class TestRateLimited:
+    def test_it_is_queued_again_until_the_host_accepts_requests(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch(cause=Cause.REPAIR))
         assert again(dispatcher.failed(sent(dispatcher), RateLimited("429", retry_at=WALL + 31), at(1))) == 31
@@ -266,7 +266,7 @@ class TestToldToWait:
         assert dispatcher.next(at(30)) == START + 31
         sent(dispatcher, 31)
 
-    def test_a_reader_who_will_have_given_up_learns_it_at_once(self) -> None:
+    def test_a_reader_whose_deadline_comes_first_fails_at_once(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch(), 5.0)
         error = RateLimited("429", retry_at=WALL + 31)
@@ -276,7 +276,7 @@ class TestToldToWait:
             ask(dispatcher, fetch(), 5.0, 2.0)
         assert caught.value.retry_at == pytest.approx(WALL + 31)
 
-    def test_the_other_host_is_asked_meanwhile(self) -> None:
+    def test_requests_to_the_other_host_go_meanwhile(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch())
         dispatcher.failed(sent(dispatcher), RateLimited("418", retry_at=WALL + 120), at(1))
@@ -285,7 +285,7 @@ class TestToldToWait:
 
 
 class TestGivingUp:
-    def test_what_is_under_way_for_too_long_is_a_timeout(self) -> None:
+    def test_a_request_in_flight_for_too_long_is_a_timeout(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch(), 3.0)
         send = sent(dispatcher)
@@ -295,7 +295,7 @@ class TestGivingUp:
         assert dispatcher.done(send, "rows", at(4)).readers == []
         assert not reader.settled
 
-    def test_what_the_budget_held_up_is_no_timeout(self) -> None:
+    def test_a_wait_for_the_budget_is_not_a_timeout(self) -> None:
         dispatcher = dispatcher_of(100)
         readers = [ask(dispatcher, fetch(symbol, weight=50), 3.0) for symbol in "AB"]
         sent(dispatcher)
@@ -306,14 +306,14 @@ class TestGivingUp:
         assert error.retry_at == pytest.approx(WALL + 60)
         assert dispatcher.next(at(61)) is None  # nobody wants it any more
 
-    def test_what_became_free_at_the_last_moment_was_held_up_too(self) -> None:
+    def test_a_budget_that_is_free_at_the_last_moment_was_the_cause_too(self) -> None:
         dispatcher = dispatcher_of(100)
         budget_of(dispatcher).spend(fetch("X", weight=80).request, at(-57), Cause.READ)
         reader = ask(dispatcher, fetch(weight=40), 3.0)
         assert dispatcher.next(at()) == START + 3
         assert isinstance(dispatcher.gave_up(reader, at(3)), RateLimited)
 
-    def test_what_nobody_had_a_hand_free_for_is_a_timeout(self) -> None:
+    def test_a_wait_for_a_free_thread_is_a_timeout(self) -> None:
         dispatcher = dispatcher_of()
         readers = [ask(dispatcher, fetch(symbol), 3.0) for symbol in "AB"]
         sent(dispatcher)
@@ -332,7 +332,7 @@ class TestGivingUp:
         dispatcher.gave_up(first, at(1))
         assert dispatcher.done(sent(dispatcher, 1), "rows", at(2)).readers == [second]
 
-    def test_what_could_not_be_sent_in_time_is_refused_at_once(self) -> None:
+    def test_a_request_that_cannot_be_sent_in_time_is_refused_at_once(self) -> None:
         dispatcher = dispatcher_of(100)
         ask(dispatcher, fetch("A", weight=70))
         sent(dispatcher)
@@ -341,7 +341,7 @@ class TestGivingUp:
         assert len(dispatcher) == 1
 
 
-class TestWhatAFailureCosts:
+class TestCostOfAFailure:
     def test_nothing_where_it_was_never_sent(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch())
@@ -373,7 +373,7 @@ class TestWhatAFailureCosts:
         assert sent(dispatcher, resumed).fetch.key.kind is Kind.KLINES
 
 
-class TestTheEnd:
+class TestClose:
     def test_waiting_readers_are_released_and_nothing_is_sent(self) -> None:
         dispatcher = dispatcher_of()
         readers = [ask(dispatcher, fetch(symbol)) for symbol in "ABC"]

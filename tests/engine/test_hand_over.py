@@ -12,7 +12,7 @@ from .wire import START, Wire, moment, names, settle, wire_of
 # --- moving ---------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_subscribed_anew_on_its_own_connection() -> None:
+def test_a_stream_is_resubscribed_on_its_own_connection() -> None:
     wire = wire_of(names(3))
     settle(wire)
     wire.live.clear()
@@ -43,7 +43,7 @@ def test_a_stream_is_moved_to_another_connection_of_its_route() -> None:
     assert not wire.connections.move("unknown", wire.at())
 
 
-def test_what_is_acknowledged_while_its_connection_is_given_up_is_not_live() -> None:
+def test_a_stream_acknowledged_while_its_connection_is_given_up_is_not_live() -> None:
     wire = wire_of(names(3))
     settle(wire)
     ((number, link),) = wire.open.items()
@@ -165,7 +165,7 @@ def test_changed_wishes_during_a_hand_over_are_kept() -> None:
     assert set(wire.connections.assigned_to) == wire.delivered()
 
 
-def test_a_stream_wanted_during_a_hand_over_is_not_torn_by_it() -> None:
+def test_a_stream_added_during_a_hand_over_survives_it() -> None:
     wire = wire_of(names(4), connection_max_age=100.0)
     settle(wire)
     assert wire.run(150, until=lambda: replacing(wire))
@@ -178,7 +178,7 @@ def test_a_stream_wanted_during_a_hand_over_is_not_torn_by_it() -> None:
     assert not replacing(wire)
 
 
-def test_everything_unwanted_during_a_hand_over_leaves_nothing_behind() -> None:
+def test_dropping_all_streams_during_a_hand_over_leaves_nothing_behind() -> None:
     wire = wire_of([*names(2), *names(2, Route.PUBLIC, "b")], connection_max_age=100.0)
     settle(wire)
     assert wire.run(150, until=lambda: replacing(wire))

@@ -119,7 +119,7 @@ def test_a_job_that_two_pay_for_costs_no_other_its_place_in_line() -> None:
     assert popped(queue) == ["READ", "REPAIR"]
 
 
-def test_what_is_popped_is_paid_for() -> None:
+def test_popping_a_job_spends_its_weight() -> None:
     queue = queue_of()
     queue.add(fetch(limit=499))
     queue.pop(NOW)
@@ -150,7 +150,7 @@ def test_a_blocked_host_does_not_hold_up_the_other() -> None:
     assert queue.pop(NOW) == NOW.steady + 30
 
 
-def test_a_cancelled_job_is_never_sent_and_may_be_asked_anew() -> None:
+def test_a_cancelled_job_is_never_sent_and_may_be_queued_again() -> None:
     queue = queue_of()
     job = queue.add(fetch())
     queue.cancel(job)
@@ -160,7 +160,7 @@ def test_a_cancelled_job_is_never_sent_and_may_be_asked_anew() -> None:
     assert popped(queue) == ["A"]
 
 
-def test_a_running_job_can_not_be_cancelled() -> None:
+def test_a_running_job_cannot_be_cancelled() -> None:
     queue = queue_of()
     job = queue.add(fetch())
     queue.pop(NOW)
@@ -169,7 +169,7 @@ def test_a_running_job_can_not_be_cancelled() -> None:
 
 
 @pytest.mark.parametrize("cause", [Cause.WARM_UP, Cause.REPAIR, Cause.POLL, Cause.AUDIT])
-def test_what_was_to_complete_a_stream_that_is_gone_is_dropped(cause: Cause) -> None:
+def test_a_fetch_for_a_stream_that_has_ended_is_dropped(cause: Cause) -> None:
     queue, link = queue_of(), Link(1, "market", 0.0)
     queue.add(fetch("dead", cause, link=link))
     queue.add(fetch("alive", cause, link=Link(2, "market", 0.0)))
@@ -178,7 +178,7 @@ def test_what_was_to_complete_a_stream_that_is_gone_is_dropped(cause: Cause) -> 
     assert len(queue) == 1
 
 
-def test_what_a_reader_waits_for_is_sent_although_the_stream_is_gone() -> None:
+def test_a_fetch_with_a_reader_is_sent_although_the_stream_has_ended() -> None:
     queue, link = queue_of(), Link(1, "market", 0.0)
     queue.add(fetch("a", Cause.REPAIR, link=link))
     queue.add(fetch("a", Cause.READ))
@@ -219,7 +219,7 @@ def test_clearing_takes_every_job() -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_whatever_happens_each_job_that_is_wanted_goes_once(seed: int) -> None:
+def test_after_any_changes_each_queued_job_is_sent_once(seed: int) -> None:
     generator = random.Random(seed)
     queue, at = queue_of(generator.choice([20, 2_400])), NOW
     wanted: set[int] = set()
@@ -258,7 +258,7 @@ def test_whatever_happens_each_job_that_is_wanted_goes_once(seed: int) -> None:
     assert wanted == set()
 
 
-def test_what_joined_a_job_under_way_is_not_given_up_with_the_stream_of_before() -> None:
+def test_a_fetch_that_joined_a_running_job_is_kept_when_the_earlier_stream_ends() -> None:
     queue = queue_of()
     before, now = Link(1, "market", 0.0), Link(2, "market", 0.0)
     job = queue.add(fetch(cause=Cause.REPAIR, link=before))

@@ -41,7 +41,7 @@ PERHAPS = [
 
 @pytest.mark.parametrize("where", [Host.FUTURES, Route.MARKET])
 @pytest.mark.parametrize("error", NEVER, ids=str)
-def test_what_can_never_work_is_hopeless_after_a_few_attempts(where: Host | Route, error: AtsSyncError) -> None:
+def test_a_permanent_failure_is_hopeless_after_a_few_attempts(where: Host | Route, error: AtsSyncError) -> None:
     obstacles = Obstacles()
     for _ in range(ATTEMPTS):
         assert obstacles.hopeless() is None
@@ -50,7 +50,7 @@ def test_what_can_never_work_is_hopeless_after_a_few_attempts(where: Host | Rout
 
 
 @pytest.mark.parametrize("error", PERHAPS, ids=str)
-def test_what_may_pass_is_waited_out(error: AtsSyncError) -> None:
+def test_a_temporary_failure_is_never_hopeless(error: AtsSyncError) -> None:
     obstacles = Obstacles()
     for _ in range(100):
         obstacles.failed(Host.FUTURES, error)

@@ -59,7 +59,7 @@ def test_a_stream_that_is_refused_is_tried_again_seldom_and_alone() -> None:
     assert all(batch == ["s7@x"] for _, _, _, batch in later)
 
 
-def test_after_a_reconnect_what_is_refused_spoils_no_batch() -> None:
+def test_after_a_reconnect_a_refused_stream_spoils_no_batch() -> None:
     wire = wire_of(names(150))
     refusing(wire, "s7@x")
     wire.run(200)
@@ -134,7 +134,7 @@ def test_a_message_dropped_in_silence_is_split_too(bad: str) -> None:
     assert "never acknowledged" in wire.connections.refusals.reason(bad)
 
 
-def test_an_unsubscription_that_is_refused_is_split_and_spares_what_is_wanted_again() -> None:
+def test_a_refused_unsubscription_is_split_and_spares_streams_added_again() -> None:
     wire = wire_of(names(30))
     settle(wire)
     wire.answer = lambda number, method, batch: (
@@ -156,7 +156,7 @@ def test_wanting_a_refused_stream_no_longer_forgets_the_refusal() -> None:
     assert [batch for _, _, method, batch in wire.messages if method == "UNSUBSCRIBE"] == []
 
 
-def test_a_refused_stream_is_neither_moved_nor_subscribed_anew() -> None:
+def test_a_refused_stream_is_neither_moved_nor_resubscribed() -> None:
     wire = wire_of(names(300))
     refusing(wire, "s1@x")
     wire.run(5)
@@ -235,7 +235,7 @@ def test_an_announced_end_of_a_replacement_leaves_the_old_connection() -> None:
     assert len(wire.delivered()) == 2
 
 
-def test_connections_without_trouble_say_nothing_of_refusals(logged: pytest.LogCaptureFixture) -> None:
+def test_connections_without_trouble_log_no_refusals(logged: pytest.LogCaptureFixture) -> None:
     wire = wire_of(names(2))
     settle(wire)
     assert not logged.records

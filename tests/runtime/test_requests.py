@@ -31,7 +31,7 @@ def book(symbol: str) -> Fetch:
     return Fetch(Key(Kind.BOOK, symbol), endpoints.depth(symbol, 1000), Cause.READ)
 
 
-def test_who_was_put_in_line_and_never_had_his_turn_is_told_that_it_was_the_budget() -> None:
+def test_ask_blames_the_budget_when_the_job_never_ran() -> None:
     with SimulatedExchange(symbols=6, seed=7) as exchange:
         clock = Clock()
         budget = Budget(replace(exchange.config(), futures_weight_limit=100))
@@ -60,7 +60,7 @@ def test_who_was_put_in_line_and_never_had_his_turn_is_told_that_it_was_the_budg
         assert WEIGHT_WINDOW - PATIENCE <= error.retry_at - clock.wall() <= WEIGHT_WINDOW
 
 
-def test_what_is_under_way_for_too_long_is_a_timeout() -> None:
+def test_a_request_in_flight_for_too_long_is_a_timeout() -> None:
     with SimulatedExchange(symbols=2, seed=7, latency=2.0) as exchange:
         requests = threads_of(exchange, Clock(), Budget(exchange.config()))
         try:

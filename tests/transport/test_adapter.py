@@ -52,7 +52,7 @@ class TestProxyFor:
         assert proxy_for("https://h", kit.config(proxies=None)) == "http://all:3"
 
     @pytest.mark.parametrize("proxy", ["socks5://h:1", "ftp://h", "http://"])
-    def test_what_is_no_http_proxy(self, kit: Any, proxy: str) -> None:
+    def test_a_proxy_that_is_not_http_is_a_config_error(self, kit: Any, proxy: str) -> None:
         with pytest.raises(ConfigError, match="proxy"):
             proxy_for("https://h", kit.config(proxies={"https": proxy}))
 

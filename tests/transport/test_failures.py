@@ -65,7 +65,7 @@ def test_the_system_s_words_come_through_the_wrapping() -> None:
     assert str(translated(error, "GET /x", "h")) == "GET /x: Connection reset by peer"
 
 
-def test_what_the_caller_was_handling_does_not_matter() -> None:
+def test_the_exception_that_the_caller_was_handling_is_ignored() -> None:
     error = ConnectionRefusedError(111, "refused")
     error.__context__ = TimeoutError("of something else")
     assert type(translated(error, "GET /x", "h")) is ConnectionFailed

@@ -81,7 +81,7 @@ class TestCancelScope:
             assert before <= scope.sent_at <= kit.clock.now()
 
     @pytest.mark.parametrize("operation", ["recv", "recv_into", "sendall"])
-    def test_shutdown_ends_what_blocks(self, kit: Any, operation: str) -> None:
+    def test_shutdown_ends_blocking_operations(self, kit: Any, operation: str) -> None:
         scope = kit.scope()
         mine, other = pair(scope)
         entered = threading.Event()
@@ -205,7 +205,7 @@ class TestOpenSocket:
             open_socket("127.0.0.1", server.port, scope, timeout=600.0)
         assert server.connections == 0
 
-    def test_what_cannot_be_a_host_name(self, kit: Any) -> None:
+    def test_an_impossible_host_name(self, kit: Any) -> None:
         with pytest.raises(socket.gaierror):
             open_socket("a" * 64 + ".example", 1, kit.scope(), timeout=1.0)
 

@@ -315,7 +315,7 @@ class TestTls:
         assert [int(message) for batch in batches for message in batch] == list(range(200))
         assert len(batches) < 20
 
-    def test_a_damaged_record_ends_the_stream_after_what_came_before(self, kit: Any, streams: Streams) -> None:
+    def test_a_damaged_record_ends_the_stream_after_the_messages_before_it(self, kit: Any, streams: Streams) -> None:
         def script(sock: Any, server: Any) -> None:
             kit.upgrade(sock)
             sock.sendall(text(b"good"))
@@ -494,7 +494,7 @@ class TestSend:
         streams.collect(stream, 1)
         assert server.received == [(0x81, '{"method":"SUBSCRIBE","params":["币安人生usdt@depth"]}'.encode())]
 
-    def test_what_the_peer_does_not_take_is_sent_later_and_in_order(
+    def test_bytes_that_the_peer_does_not_take_are_sent_later_and_in_order(
         self, kit: Any, streams: Streams, secure: bool
     ) -> None:
         count, size = 90, 100
@@ -609,7 +609,7 @@ class TestWaitAndEnd:
         _, closed = streams.to_end(stream)
         assert "shut down" in closed.reason
 
-    def test_close_says_goodbye_and_can_be_called_again(self, kit: Any, streams: Streams, secure: bool) -> None:
+    def test_close_sends_a_close_frame_and_can_be_called_again(self, kit: Any, streams: Streams, secure: bool) -> None:
         server = self.hanging(kit, secure)
         stream = streams.connect(server, secure=secure)
         stream.close()
@@ -717,7 +717,7 @@ class TestProxy:
         with pytest.raises(RequestTimeout):
             WebSocketStream.connect("ws://example.invalid/ws", config, kit.clock, kit.scope(), timeout=0.3)
 
-    def test_a_socks_proxy_is_named_as_what_is_wrong(self, kit: Any, streams: Streams) -> None:
+    def test_the_error_names_a_socks_proxy(self, kit: Any, streams: Streams) -> None:
         server = self.echo(kit, False)
         with pytest.raises(ConfigError, match="socks5"):
             streams.connect(server, proxies={"http": "socks5://127.0.0.1:1080"})

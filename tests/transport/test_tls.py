@@ -66,7 +66,7 @@ def link(request: pytest.FixtureRequest, kit: Any) -> Iterator[Link]:
     link.close()
 
 
-def test_blocking_until_told_otherwise(link: Link) -> None:
+def test_blocking_until_the_timeout_is_zero(link: Link) -> None:
     assert link.transport.gettimeout() is None
     link.peer.sendall(b"hello")
     assert link.transport.recv(3) + link.transport.recv(5) == b"hello"
@@ -77,7 +77,7 @@ def test_blocking_until_told_otherwise(link: Link) -> None:
     assert not link.transport.raw.getblocking()
 
 
-def test_what_came_with_the_handshake_is_announced(kit: Any) -> None:
+def test_bytes_that_came_with_the_handshake_are_announced(kit: Any) -> None:
     link = Link(kit, True)
     link.peer.sendall(b"head+more")
     assert link.transport.recv(5) == b"head+"
@@ -179,7 +179,7 @@ def test_too_much_unsent_fails_the_wire(link: Link, monkeypatch: pytest.MonkeyPa
         fill_until_failure()
 
 
-def test_close_says_goodbye_over_tls(kit: Any) -> None:
+def test_close_sends_close_notify(kit: Any) -> None:
     link = Link(kit, True)
     link.go_live()
     link.transport.close()
