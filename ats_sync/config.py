@@ -22,7 +22,7 @@ _WS = ("ws", "wss")
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that can be set. Times are seconds; weights are the exchange's request weight.
+    """All settings. Times are seconds; weights are the exchange's request weight.
 
     Proxies are those of the environment (``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``) unless
     ``proxies`` is given, for REST and for streams alike.
@@ -38,22 +38,22 @@ class Config:
     """``{"http": url, "https": url}``; None reads the environment, an empty mapping uses none."""
 
     read_timeout: float = 10.0
-    """How long one read may take in all: waiting for budget, for the request, for its retries."""
+    """The longest a read may take: waiting for budget, the request, its retries."""
     shim_timeout: float = 75.0
-    """The same for calls in the old shape: old code waits for a first scan that one minute's weight cannot hold."""
+    """The same for calls through the shim: a first scan may weigh more than a minute allows, so old code waits."""
     request_timeout: float = 10.0
-    """How long one HTTP request may take, from connecting to the last byte."""
+    """The longest one HTTP request may take, from connecting to the last byte."""
     connect_timeout: float = 5.0
     close_timeout: float = 2.0
-    """How long ``close()`` may take."""
+    """The longest ``close()`` may take."""
 
     max_klines: int = 500
     max_trades: int = 1000
     max_open_interest: int = 300
     max_liquidations: int = 1000
-    """Forced orders kept for a symbol."""
+    """Liquidation orders kept for each symbol."""
     warmup_klines: int = 500
-    """Rows asked for at the start: 500 weigh 2, 501 weigh 5."""
+    """Candles requested at the start: 500 weigh 2, 501 weigh 5."""
     open_interest_periods: tuple[str, ...] = ("1h",)
     """Periods polled from the start; others are followed from their first read on."""
 
@@ -62,7 +62,7 @@ class Config:
     weight_share: float = 0.8
     """The part of a host's limit this process may use; the rest is for other programs on this address."""
     repair_share: float = 0.1
-    """The part of the limit, inside ``weight_share``, kept free for reads and repairs."""
+    """The part of the limit, within ``weight_share``, reserved for reads and repairs."""
     max_rest_threads: int = 32
 
     max_streams_per_connection: int = 1024
@@ -71,13 +71,13 @@ class Config:
     healthy_after: float = 60.0
     """A connection that lasted this long has its back-off reset."""
     connection_max_age: float = 23 * 3600.0
-    """A connection is replaced, without a gap, when it reaches this age (the exchange cuts it at 24 hours)."""
+    """A connection is replaced, without a gap, when it reaches this age (the exchange closes it after 24 hours)."""
     ping_interval: float = 1.0
     """A connection on which nothing arrived for this long is pinged."""
     silence_limit: float = 6.0
-    """A connection without frame or pong for this long is given up. (Reads stop trusting it sooner.)"""
+    """A connection without a frame or pong for this long is closed. (Reads stop trusting it sooner.)"""
     drain_interval: float = 0.0
-    """Least time between two receives on a busy connection: larger costs lag and saves CPU."""
+    """Least time between two receives on a busy connection: a larger one adds lag and saves CPU."""
 
     def __post_init__(self) -> None:
         for name, schemes in (
@@ -138,7 +138,7 @@ class Config:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> "Config":
-        """Settings from ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_FSTREAM_BASE`` and
+        """Return settings from ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_FSTREAM_BASE`` and
         ``BINANCE_SPOT_STREAM_BASE`` where they are set, the defaults otherwise; ``overrides`` win.
         """
         environ = os.environ if environ is None else environ

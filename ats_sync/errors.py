@@ -18,7 +18,7 @@ for ``urllib`` keeps working::
     │   ├── StartTimeout (TimeoutError)       start() ran out of time; names what is missing
     │   ├── StaleDataError                    too old and could not be refreshed; carries age, bound, data
     │   ├── DataUnavailableError              nothing known and could not be fetched
-    │   └── NotInMemory                       not fresh in memory, and the read was not to wait
+    │   └── NotInMemory                       not fresh in memory, and the read must not wait
     └── RequestError (OSError)                one REST request failed
         ├── RequestRejected                   4xx: the request is wrong
         ├── RateLimited                       429, 418, or our own budget; carries retry_at
@@ -29,7 +29,7 @@ for ``urllib`` keeps working::
         └── ConnectionFailed (ConnectionError)
             ├── HostNotFound
             ├── CertificateRejected           the server's certificate does not verify
-            ├── ProxyRefused                  the proxy does not let us through (407, …)
+            ├── ProxyRefused                  the proxy refuses the connection (407, …)
             └── RequestTimeout (TimeoutError)
 """
 
@@ -72,7 +72,7 @@ class ReentrantCall(AtsSyncError, RuntimeError):
 
 
 class NoSpotPair(AtsSyncError, LookupError):
-    """This perpetual has no spot market under the same name (remembered: asking again sends nothing)."""
+    """This perpetual has no spot market under the same name (remembered: the next call sends nothing)."""
 
 
 class MissingExtra(AtsSyncError, ImportError):
@@ -82,7 +82,7 @@ class MissingExtra(AtsSyncError, ImportError):
 class DataError(AtsSyncError, OSError):
     """No answer inside its freshness bound could be given.
 
-    ``retry_at`` is the epoch time in seconds from which REST may be asked again, where it said to wait.
+    ``retry_at`` is the epoch time in seconds from which requests are allowed again, where the exchange said to wait.
     """
 
     retryable = True
@@ -115,7 +115,7 @@ class DataUnavailableError(DataError):
 
 
 class NotInMemory(DataError):
-    """Memory could not answer fresh, and inside ``memory_only()`` nothing is asked of REST."""
+    """Memory had no fresh answer, and inside ``memory_only()`` reads send no request."""
 
 
 class RequestError(AtsSyncError, OSError):
@@ -138,7 +138,7 @@ class RequestRejected(RequestError):
 class RateLimited(RequestError):
     """Too many requests (429), a ban (418), or no budget left before the deadline.
 
-    ``retry_at`` is the epoch time in seconds from which the host may be asked again.
+    ``retry_at`` is the epoch time in seconds from which requests to the host are allowed again.
     """
 
     retryable = True
@@ -155,7 +155,7 @@ class AccessDenied(RequestError):
 
 
 class ExchangeFailure(RequestError):
-    """The exchange failed (5xx, -1000, -1001, -1007); it may work again at once."""
+    """The exchange failed (5xx, -1000, -1001, -1007); the next request may succeed."""
 
     retryable = True
 
@@ -171,11 +171,11 @@ class ConnectionFailed(RequestError, ConnectionError):
 
     retryable = True
     unsent: bool = False
-    """Whether the request surely never reached the exchange."""
+    """Whether the request certainly never reached the exchange."""
 
 
 class HostNotFound(ConnectionFailed):
-    """The host name does not resolve; ``temporary`` where the name server could not be asked just now."""
+    """The host name does not resolve; ``temporary`` where the name server could not be reached just now."""
 
     temporary: bool = False
 
@@ -188,13 +188,13 @@ class CertificateRejected(ConnectionFailed):
 
 
 class ProxyRefused(ConnectionFailed):
-    """The proxy does not let us through, such as 407 where it wants a user and a password."""
+    """The proxy refuses the connection, for example with 407 where it needs a user and a password."""
 
     retryable = False
 
 
 class ThreadUnavailable(RequestError, RuntimeError):
-    """The system refused to start a thread (a limit on processes, an interpreter that shuts down).
+    """The system refused to start a thread (a limit on processes, an interpreter at shutdown).
 
     Nothing of ours is left behind; the next call tries again.
     """

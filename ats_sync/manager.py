@@ -1,4 +1,4 @@
-"""The object users hold: what it is told to keep, and reads in the shape that is convenient to compute with."""
+"""``DataManager``: what it follows, and reads in a shape that is convenient to compute with."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DEFAULT_INTERVALS = ("1h", "4h", "15m", "1d")
 
 
 class DataManager:
-    """Keeps the market data of some USDⓈ-M perpetuals in memory and answers reads from there.
+    """Keeps the market data of some USDⓈ-M contracts in memory and answers reads from there.
 
     ::
 
@@ -59,10 +59,10 @@ class DataManager:
     Thread-safe. ``symbols`` may be lower case; ``config`` defaults to :meth:`Config.from_env`;
     ``enable_websocket=False`` uses REST alone. Reads return what the caller owns, raise an error of
     :mod:`ats_sync.errors`, and take ``max_age`` (seconds) to tighten the freshness bound of their kind
-    (0: always ask REST).
+    (0: always go to REST).
 
-    A manager that nothing refers to any more is closed by the garbage collector; keep a reference while its data is
-    of use.
+    A manager that nothing refers to any more is closed by the garbage collector; keep a reference while you need its
+    data.
     """
 
     def __init__(
@@ -113,15 +113,15 @@ class DataManager:
         return self
 
     def wait_ready(self, timeout: float | None = None) -> DataManager:
-        """Return when every read but that of trades is answered from memory; trades (``status()`` shows how far)
-        follow in the background.
+        """Return when memory answers every read except those of trades; trades follow in the background
+        (``status()`` shows the progress).
 
-        Raises at once for a name that the exchange does not know, 403 and 451, and after three attempts for what
-        waiting cannot mend: a host that does not exist, a base URL that answers 404, a certificate that does not
-        verify, a proxy that refuses. Other faults are waited out. Where REST serves a series and its stream has not
-        come for 15 s, it returns with a warning, and the series goes live later. A symbol that no longer trades is
-        warned of. After ``timeout`` seconds :class:`~ats_sync.errors.StartTimeout` names what is missing, and the
-        warm-up goes on. :class:`~ats_sync.errors.NotRunning` where :meth:`start` was not called.
+        Raises at once for a name that the exchange does not know, 403 and 451, and after three attempts for a fault
+        that waiting cannot mend: a host that does not exist, a base URL that answers 404, a certificate that does not
+        verify, a proxy that refuses. Other faults are waited out. Where REST serves a series but its stream has not
+        started for 15 s, it returns with a warning, and the series goes live later. A symbol that no longer trades
+        causes a warning. After ``timeout`` seconds :class:`~ats_sync.errors.StartTimeout` names what is missing, and
+        the warm-up continues. :class:`~ats_sync.errors.NotRunning` where :meth:`start` was not called.
         """
         self._wait_ready(self._life.living(), timeout)
         return self
@@ -192,7 +192,7 @@ class DataManager:
         return self.start(timeout)
 
     def watch(self, symbols: Iterable[str], intervals: Iterable[str] | None = None) -> None:
-        """Follow these symbols too. Returns at once; until they are warm their reads are answered by REST."""
+        """Follow these symbols too. Returns at once; until they are warm, REST answers their reads."""
         symbols = check_symbols(symbols)
         self._watchlist.watch(symbols, self.intervals if intervals is None else check_intervals(intervals))
 
@@ -214,7 +214,7 @@ class DataManager:
         return RestShaped(life.patient_reads, self.config, live=self.running, want=self._watchlist.demand, keeps=self)
 
     def autostart(self) -> DataManager:
-        """Start in the background, without waiting and with nothing to follow but what will be read in the old shape.
+        """Start without waiting, and follow whatever is read through the shim.
 
         Does nothing where it runs already, after a ``close()``, in a forked child, and with the environment's
         ``ATS_SYNC_AUTOSTART=0``.
@@ -229,13 +229,13 @@ class DataManager:
     def get_klines(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
     ) -> list[KlineRow]:
-        """Candles, oldest first, the last one open.
+        """Return candles, oldest first, the last one open.
 
         Each is ``[open_time, open, high, low, close, volume, close_time, quote_volume, trades,
         taker_buy_base, taker_buy_quote, ignore]``: times (ms) and trades int, the rest float. Fewer than
-        ``limit`` only where the symbol has no longer history. Source: ``<symbol>@kline_<interval>`` and
-        ``/fapi/v1/klines``. At a candle's turn, until its first event, the last row is what REST shows too:
-        flat at the last close, without trades.
+        ``limit`` only where the symbol's history is shorter. Source: ``<symbol>@kline_<interval>`` and
+        ``/fapi/v1/klines``. Between a candle's close and the first event of the next, the last row is the one that
+        REST shows: flat at the last close, without trades.
         """
         symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
@@ -246,9 +246,9 @@ class DataManager:
     def get_klines_array(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
     ) -> np.ndarray[Any, np.dtype[np.void]]:
-        """:meth:`get_klines` as a NumPy structured array (the extra ``arrays``).
+        """Return :meth:`get_klines` as a NumPy structured array (the extra ``arrays``).
 
-        Its fields bear the names given there: times (ms) and trades int64, the rest float64. The caller's own.
+        Its fields have the names given there: times (ms) and trades int64, the rest float64. It belongs to the caller.
         :class:`~ats_sync.errors.MissingExtra` where NumPy is not installed.
         """
         return self._table(klines_array, symbol, interval, limit, max_age)
@@ -256,7 +256,7 @@ class DataManager:
     def get_klines_frame(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
     ) -> pd.DataFrame:
-        """:meth:`get_klines` as a pandas DataFrame (the extra ``frames``).
+        """Return :meth:`get_klines` as a pandas DataFrame (the extra ``frames``).
 
         Indexed by open time, UTC; columns ``open``, ``high``, ``low``, ``close``, ``volume``, ``close_time`` (UTC),
         ``quote_volume``, ``trades`` (int64), ``taker_buy_base``, ``taker_buy_quote``, the others float64.
@@ -270,24 +270,24 @@ class DataManager:
         return self._life.alive().read(KlineColumns(Key(Kind.KLINES, symbol, interval), limit, max_age), shape)
 
     def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> OrderBook:
-        """``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.
+        """Return ``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.
 
         Floats, ``limit`` levels a side (at most 1000) where the book has so many. Source:
         ``<symbol>@depth20@100ms`` up to 20 levels. The first read of more is answered by ``/fapi/v1/depth``, and for a
-        watched symbol ``<symbol>@depth@100ms`` is followed from then on (until nobody has asked for half an hour): a
-        full book in memory, asked again where the price has moved too far for it.
+        watched symbol ``<symbol>@depth@100ms`` is followed from then on, until half an hour after the last read: a
+        full book in memory, with a new snapshot where the price has moved too far for it.
         """
         symbol, limit = check_symbol(symbol), check_limit(limit, DEPTH_LIMITS[-1])
         max_age = check_max_age(max_age)
         return self._life.alive().read(InFloats(book_of(symbol, limit, max_age)), lambda book: shape_book(book, limit))
 
     def get_mark_price(self, symbol: str, *, max_age: float | None = None) -> float:
-        """The mark price. Source: ``!markPrice@arr@1s`` and ``/fapi/v1/premiumIndex``."""
+        """Return the mark price. Source: ``!markPrice@arr@1s`` and ``/fapi/v1/premiumIndex``."""
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
         return self._life.alive().read(MarkPrice(symbol, max_age), lambda mark: float(mark.mark_price))
 
     def get_funding_rate(self, symbol: str, *, max_age: float | None = None) -> FundingRate:
-        """``{"rate": float, "nextTime": ms, "markPrice": float, "timestamp": ms}``. Source: as the mark price.
+        """Return ``{"rate": float, "nextTime": ms, "markPrice": float, "timestamp": ms}``. Source: as the mark price.
 
         A contract without funding (a quarterly) has the rate 0.0, and None as ``nextTime``.
         """
@@ -295,7 +295,7 @@ class DataManager:
         return self._life.alive().read(MarkPrice(symbol, max_age), shape_funding)
 
     def get_spot_price(self, symbol: str, *, max_age: float | None = None) -> float:
-        """The price of the spot pair of the same name. Source: ``/api/v3/ticker/price``, every 48 s.
+        """Return the price of the spot pair of the same name. Source: ``/api/v3/ticker/price``, every 48 s.
 
         :class:`~ats_sync.errors.NoSpotPair` for a perpetual without one.
         """
@@ -307,7 +307,9 @@ class DataManager:
     def get_oi_history(
         self, symbol: str, interval: str = "1h", limit: int = 100, *, max_age: float | None = None
     ) -> list[OpenInterest]:
-        """Open interest, oldest first: ``{"timestamp": ms, "sumOpenInterest": float, "sumOpenInterestValue": float}``.
+        """Return open interest, oldest first.
+
+        Each is ``{"timestamp": ms, "sumOpenInterest": float, "sumOpenInterestValue": float}``.
 
         Source: ``/futures/data/openInterestHist`` for each interval on its own, every 4 minutes.
         """
@@ -316,7 +318,7 @@ class DataManager:
         return self._life.alive().read(OpenInterestInColumns(symbol, interval, limit, max_age), shape_open_interest)
 
     def get_agg_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[AggTrade]:
-        """Aggregated trades without a hole, oldest first.
+        """Return aggregated trades without a hole, oldest first.
 
         Each is ``{"id": int, "price": float, "qty": float, "time": ms, "isBuyerMaker": bool}``. Source:
         ``<symbol>@aggTrade`` and ``/fapi/v1/aggTrades`` (which gives at most 1000).
@@ -326,24 +328,24 @@ class DataManager:
         return self._life.alive().read(TradesInColumns(symbol, limit, max_age), shape_trades)
 
     def get_liquidation_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[AggTrade]:
-        """The trades that liquidation density is computed from: the same as :meth:`get_agg_trades`."""
+        """Return :meth:`get_agg_trades`: the trades from which old code computes liquidation density."""
         return self.get_agg_trades(symbol, limit, max_age=max_age)
 
     def get_liquidations(self, symbol: str | None = None, limit: int = 100) -> list[ForcedOrder]:
-        """Forced orders seen since the start, oldest first, of one symbol or of all.
+        """Return the liquidation orders seen since the start, oldest first, of one symbol or of all.
 
         Each is ``{"symbol", "side", "price", "averagePrice", "qty", "filledQty", "status", "time"}`` (prices
-        and quantities float, time ms). Source: ``!forceOrder@arr``, which reports at most one a second and
-        symbol; the exchange has no REST for them, so what happened before the start is unknown.
+        and quantities float, time ms). Source: ``!forceOrder@arr``, which reports at most one per second
+        and symbol; there is no REST for them, so those before the start are unknown.
         """
         checked = None if symbol is None else check_symbol(symbol)
         return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
 
     def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> KlineRow | None:
-        """Block until a candle that opened later than ``after`` (ms) is final; its row, or None on timeout.
+        """Block until a candle that opened later than ``after`` (ms) is final. Return its row, or None on timeout.
 
-        The row is shaped as in :meth:`get_klines`; where several have closed meanwhile it is the newest. The
-        series must be followed. Raises :class:`~ats_sync.errors.NotRunning` when the manager is closed, and
+        The row has the shape of :meth:`get_klines`; where several have closed, it is the newest. The series must be
+        followed. Raises :class:`~ats_sync.errors.NotRunning` when the manager is closed, and
         :class:`~ats_sync.errors.InvalidArgument` for an ``after`` that cannot be ms (``time.time()`` is seconds); 0 is
         any candle.
         """
@@ -368,7 +370,7 @@ class DataManager:
             assert text_open_time(text) > after
             return float_rows((text,))[0]
 
-    # --- what it tells about itself --------------------------------------------------------------------------
+    # --- what it reports about itself --------------------------------------------------------------------------
 
     @property
     def last_update(self) -> Mapping[str, float]:
@@ -379,13 +381,13 @@ class DataManager:
         return MappingProxyType(last_updates(self._life.store))
 
     def get_stats(self) -> Statistics:
-        """Counts since this object was made: data frames (``ws_updates``), requests (``rest_calls``, and by cause),
-        reads from memory and past it (``cache_hits``, ``cache_misses``), reconnects, what is cached."""
+        """Return counts since this object was made: data frames (``ws_updates``), requests (``rest_calls``, and by
+        cause), reads from memory and by REST (``cache_hits``, ``cache_misses``), reconnects, what is in memory."""
         refuse_reentry()
         return statistics(self._life, self.symbols)
 
     def status(self) -> Status:
-        """The overall state, every connection, every feed with its age; ``print()`` it."""
+        """Return the overall state, every connection and every feed with its age; ``print()`` it."""
         refuse_reentry()
         life = self._life
         runtime, store = life.runtime, life.store
@@ -410,7 +412,7 @@ class DataManager:
         return Status(overall, life.begun, connections, feeds, waiting, blocked, contract_statuses(store))
 
     def quality(self, symbol: str) -> Quality:
-        """How good a watched symbol's data was over the last 5 minutes: a score from 0 to 1 and its parts."""
+        """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts."""
         symbol = check_symbol(symbol)
         runtime = self._life.living()
         if symbol not in self._life.store.symbols:

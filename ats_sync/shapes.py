@@ -1,4 +1,4 @@
-"""What was read in the shape that is convenient to compute with: dictionaries of numbers, the caller's own."""
+"""Shapes that are convenient to compute with: dictionaries of numbers, which belong to the caller."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from .reentry import hand_over, interrupts_itself, refuse_reentry
 
 
 class _Shared:
-    """At most one manager, made when first asked for."""
+    """At most one manager, made at the first call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _manager
@@ -45,7 +45,7 @@ forks.register(_shared)
 
 
 def get_data_manager() -> DataManager:
-    """The manager that the whole process shares, made at the first call; ``initialize()`` starts it."""
+    """Return the manager that the whole process shares, made at the first call; ``initialize()`` starts it."""
     return _shared.get()
 
 

@@ -1,4 +1,4 @@
-"""What a manager counts."""
+"""The counts of a manager."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .store.trades import TradeSeries
 
 
 def statistics(life: Lifecycle, symbols: Collection[str]) -> Statistics:
-    """As :meth:`~ats_sync.DataManager.get_stats` gives it; ``symbols`` are those that are watched."""
+    """Return what :meth:`~ats_sync.DataManager.get_stats` returns; ``symbols`` are the watched ones."""
     runtime, store = life.runtime, life.store
     by_cause = life.counters.requests()
     hits, misses = life.counters.hits, life.counters.misses

@@ -1,7 +1,7 @@
 """Candles for people who compute: a NumPy structured array, a pandas DataFrame.
 
-Both come straight from the columns in memory, without a list of lists in between. NumPy and pandas are loaded when
-first asked for: the extras ``arrays`` and ``frames``.
+Both come straight from the columns in memory, without a list of lists in between. NumPy and pandas are imported at
+the first call: the extras ``arrays`` and ``frames``.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ COLUMNS = (
 )
 """The items of a candle, in the order of :meth:`~ats_sync.DataManager.get_klines`."""
 WHOLE = frozenset({"open_time", "close_time", "trades"})
-"""Those that are whole numbers; the others are doubles."""
+"""The items that are whole numbers; the others are doubles."""
 
 Candles = Sequence[Sequence[Any]]
 """Twelve columns (``array``), or rows (lists)."""
 
 
 def klines_array(candles: Candles) -> np.ndarray[Any, np.dtype[np.void]]:
-    """A structured array, one element a candle, fields named as :data:`COLUMNS`: int64 and float64."""
+    """Return a structured array, one element per candle, with the fields of :data:`COLUMNS`: int64 and float64."""
     numpy = _load("numpy", "arrays")
     kind = numpy.dtype([(name, "i8" if name in WHOLE else "f8") for name in COLUMNS])
     if not candles or not isinstance(candles[0], array):
@@ -48,15 +48,15 @@ def klines_array(candles: Candles) -> np.ndarray[Any, np.dtype[np.void]]:
         return table
     table = numpy.empty(len(candles[0]), dtype=kind)
     for name, column in zip(COLUMNS, candles, strict=True):
-        # An empty buffer is none that NumPy takes.
+        # NumPy refuses an empty buffer.
         table[name] = numpy.frombuffer(column, dtype=kind[name]) if len(column) else ()
     return table
 
 
 def klines_frame(candles: Candles) -> pd.DataFrame:
-    """A DataFrame indexed by open time (UTC, named ``open_time``).
+    """Return a DataFrame indexed by open time (UTC, named ``open_time``).
 
-    ``close_time`` is UTC, too, ``trades`` int64, the rest float64; ``ignore`` is left out.
+    ``close_time`` is UTC too, ``trades`` int64, the rest float64; ``ignore`` is left out.
     """
     pandas = _load("pandas", "frames")
     table = klines_array(candles)

@@ -1,4 +1,4 @@
-"""The command: ``python -m ats_sync demo``, ``simulate`` and ``record``."""
+"""The command: ``python -m ats_sync demo``, ``simulate``, ``record``, ``compare``, ``probe`` and ``stress``."""
 
 from __future__ import annotations
 

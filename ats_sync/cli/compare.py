@@ -24,7 +24,7 @@ from .failures import FAILED, OK, CommandFailed
 from .screen import Meter, Screen, Table
 
 PATIENCE = 300.0
-"""Seconds for everything that was read once to be in memory."""
+"""Seconds until everything that was read once must be in memory."""
 MINUTE = 60.0
 TOLD_TO_WAIT = (429, 418)
 DIFFERENCES_SHOWN = 5
@@ -45,22 +45,22 @@ SCAN: Mapping[str, Call] = {
     "ETH": lambda rest, s: rest.klines("ETHUSDT", "1h", 48),
     "listings": lambda rest, s: rest.get("/fapi/v1/exchangeInfo", timeout=PATIENCE),
 }
-"""What the old ``analyze_symbol`` asks for each symbol."""
+"""The calls of the old ``analyze_symbol`` for each symbol."""
 ROWS = {"klines 1h": 0, "klines 4h": 0, "klines 15m": 0, "spot klines": 0, "open interest": "timestamp"}
-"""Lists of rows by time, and where in a row that is. All but the newest row are settled and must be the same."""
+"""Lists of rows, and the index of the time in a row. All but the newest row are settled and must be equal."""
 
 
 @dataclass
 class Scan:
-    """What one scan gave, and what it took."""
+    """The results of one scan, and its cost."""
 
     seconds: float = 0.0
     requests: int = 0
-    """Sent meanwhile, whatever for."""
+    """All requests sent in the meantime."""
     reads: int = 0
-    """Those of them that its calls caused."""
+    """The requests that its calls caused."""
     weight: int | None = None
-    """Of the futures host, as the exchange counted it; None where it does not tell."""
+    """The weight on the futures host, as the exchange counted it; None where it does not report it."""
     results: dict[tuple[str, str], Any] = field(default_factory=dict)
     """By symbol and call."""
     failures: dict[tuple[str, str], AtsSyncError] = field(default_factory=dict)
@@ -78,13 +78,13 @@ class Side:
 
     @property
     def told_to_wait(self) -> int:
-        """Calls that failed since the exchange told to wait or banned the address."""
+        """Calls that failed because of a 429 or a ban."""
         failures = (error for scan in self.scans for error in scan.failures.values())
         return sum(getattr(error, "status", None) in TOLD_TO_WAIT for error in failures)
 
 
 def run(options: Namespace) -> int:
-    """Both sides, one after the other; the exit status tells whether their results are equal."""
+    """Run both sides, one after the other; return the exit status, which says whether their results are equal."""
     screen = Screen(sys.stdout)
     with ExitStack() as stack:
         exchange: SimulatedExchange | None = None
@@ -121,7 +121,7 @@ class _Comparison:
         self._symbols = symbols
         self._threads = threads
         self._scans = scans
-        self._pause = threading.Event()  # never set: waiting for it ends by Ctrl-C alone
+        self._pause = threading.Event()  # never set: only Ctrl-C ends a wait for it
 
     def by_rest(self, config: Config) -> Side:
         """Each call is one request, paced by the budget (the old code had none, and was banned)."""
@@ -146,7 +146,7 @@ class _Comparison:
         return side
 
     def let_a_minute_begin(self) -> None:
-        """What the one has used of the minute's weight is not to slow down the other."""
+        """The weight that one side has used must not slow down the other."""
         if self._exchange is not None:
             self._exchange.jump_clock(round(1000 * MINUTE))
             return
@@ -198,7 +198,7 @@ class _Comparison:
                     scan.failures.update(failures)
                     done += 1
 
-        # Daemons: a call may wait a minute for budget, and Ctrl-C is not to.
+        # Daemons: a call may wait a minute for budget, but Ctrl-C must not.
         threads = [threading.Thread(target=work, name=f"scan-{n}", daemon=True) for n in range(self._threads)]
         try:
             for thread in threads:
@@ -213,7 +213,7 @@ class _Comparison:
             raise faults[0]
 
     def _until_warm(self, manager: DataManager) -> float:
-        """Until everything that was read is in memory (an old scanner comes again minutes later); how long it took."""
+        """Wait until everything that was read is in memory (an old scanner returns minutes later); return the time."""
         began = time.monotonic()
         with self._screen.meter("filling the memory") as meter:
             while True:
@@ -292,7 +292,7 @@ def _tell_equality(screen: Screen, alone: Side, managed: Side) -> int:
 
 
 def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
-    """How many rows and other results were looked at, and what differs.
+    """Return how many rows and other results were compared, and what differs.
 
     The two scans were made one after the other, so prices and open candles cannot be the same: their shape is."""
     counts: Counter[str] = Counter()
@@ -321,7 +321,7 @@ def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
 
 
 def _shape(value: Any) -> Any:
-    """The types in a result, of lists those of their first item (nothing for an empty one)."""
+    """Return the types in a result, of lists those of their first item (nothing for an empty one)."""
     if isinstance(value, dict):
         return {name: _shape(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""``demo``: the main job before the user's eyes.
+"""``demo``: shows the main job.
 
 Warm-up, scans that cause no request, the loss of every stream, scans served by REST, the way back, the figures.
 """
@@ -39,7 +39,7 @@ OUTAGE = 3.0
 """Seconds without streams."""
 PATIENCE = 120.0
 PATIENCE_PER_SERIES = 0.1
-"""Warming up asks about a thousand series a minute, for that is what the exchange's limit allows."""
+"""Warming up requests about a thousand series per minute: the exchange's limit allows no more."""
 
 NAMES = {
     Kind.KLINES: "candles",
@@ -51,11 +51,11 @@ NAMES = {
 }
 AWAITED = (Kind.KLINES, Kind.BOOK, Kind.MARK, Kind.OPEN_INTEREST, Kind.SPOT)
 STREAMED = (Kind.KLINES, Kind.BOOK, Kind.MARK)
-"""What must be back before a scan is answered from memory again."""
+"""The kinds that must be live before memory answers a scan again."""
 
 
 def run(options: Namespace) -> int:
-    """The whole demo; its exit status."""
+    """Run the whole demo; return its exit status."""
     screen = Screen(sys.stdout)
     with ExitStack() as stack:
         exchange: SimulatedExchange | None = None
@@ -79,7 +79,7 @@ def _size(symbols: Sequence[str], intervals: Sequence[str]) -> str:
 
 
 def busiest(config: Config, count: int) -> list[str]:
-    """The ``count`` USDT perpetuals that turned over most in the last 24 hours."""
+    """Return the ``count`` USDT perpetuals with the largest turnover in the last 24 hours."""
     with closing(DataManager(config=config)) as asked, asking(config.fapi_base):
         info = asked.rest_shaped.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
         tickers = asked.rest_shaped.ticker_24h()
@@ -109,7 +109,7 @@ class _Demo:
         self._manager = manager
         self._exchange = exchange
         self._seconds = seconds
-        self._pause = threading.Event()  # never set: waiting for it ends by Ctrl-C alone
+        self._pause = threading.Event()  # never set: only Ctrl-C ends a wait for it
         self._scanner = Scanner(manager)
 
     def run(self) -> None:
@@ -145,7 +145,7 @@ class _Demo:
                 meter.show(_counts(status, awaited))
                 return not manager.enable_websocket or _live(status)
 
-            # A busy machine has a backlog of frames by now, and nothing in it counts as fresh.
+            # A busy machine has a backlog of frames by now, none of which counts as fresh.
             self._until(caught_up, deadline, "the streams lag behind; this machine is too busy for so many symbols")
         stats = manager.get_stats()
         self._screen.line(

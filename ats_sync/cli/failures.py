@@ -30,7 +30,7 @@ def need(command: str, *packages: str) -> None:
 
 @contextmanager
 def asking(host: str) -> Iterator[None]:
-    """Says which host it was that could not be asked."""
+    """Name the host that could not be reached."""
     try:
         yield
     except (DataError, RequestError) as error:

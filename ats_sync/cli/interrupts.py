@@ -11,13 +11,13 @@ _terminated = False
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. What handles Ctrl-C handles this, too."""
+    """SIGTERM arrived. Whatever handles Ctrl-C handles this too."""
 
 
 def end_on_sigterm() -> None:
     """From now on the first SIGTERM raises :class:`Terminated` on the main thread; later ones change nothing.
 
-    Only for a process that is ours alone, called on its main thread: a library leaves signals to the program.
+    Only for a process of our own, on its main thread: a library leaves signals to the program.
     """
     signal.signal(signal.SIGTERM, _terminate)
 

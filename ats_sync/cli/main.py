@@ -34,7 +34,7 @@ HIGHEST_PORT = 65531
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status. ``SystemExit`` from argparse for wrong usage."""
+    """Run the command and return its exit status; ``SystemExit`` from argparse for wrong usage."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Some symbols are Chinese; a terminal that cannot show them gets question marks.
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except CommandFailed as failure:
             return _told(str(failure), failure.status)
         except BrokenPipeError:
-            # Whoever read the output has left; what is still buffered must not fail again at exit.
+            # The reader of the output has gone; what is still buffered must not fail again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except SimulatorError as error:
@@ -66,7 +66,7 @@ def _told(message: str, status: int) -> int:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what ``sys.stderr`` is at the time: a progress bar puts itself in its place for a while."""
+    """Writes to the current ``sys.stderr``: a progress bar replaces it for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(self.format(record) + "\n")
@@ -87,7 +87,7 @@ def _warnings_on_stderr() -> Iterator[None]:
 
 def _demo(options: Namespace) -> int:
     need("demo", "rich", *(() if options.live else ("aiohttp",)))
-    # Only here, since it imports what may not be installed.
+    # Imported here, since it needs packages that may not be installed.
     from .demo import run
 
     return run(options)
@@ -250,7 +250,7 @@ def _names(text: str) -> list[str]:
 
 
 def _each(check: Callable[[str], T]) -> Callable[[str], list[T]]:
-    """A list written with commas; each part is checked, and kept once."""
+    """Return the parts of a comma-separated list, each checked, without repetitions."""
 
     def parse(text: str) -> list[T]:
         try:

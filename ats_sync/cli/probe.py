@@ -21,7 +21,7 @@ BEFORE_MINUTE = 25
 
 
 def run(options: Namespace) -> int:
-    """Tell of every fact whether it was kept; 1 when one has changed, 2 when the exchange could not be reached."""
+    """Print whether each fact was kept; return 1 when one has changed, 2 when the exchange could not be reached."""
     screen = Screen(sys.stdout)
     with ExitStack() as stack:
         if options.live:

@@ -1,4 +1,4 @@
-"""What ``probe`` asks of the exchange, and what it sees."""
+"""The requests and streams of ``probe``, and what it sees."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class Seen:
     frames: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     """By route and stream."""
     replies: dict[str, list[Any]] = field(default_factory=dict)
-    """By route: messages that are no frames."""
+    """By route: messages that are not frames."""
     ponged: dict[str, bool] = field(default_factory=dict)
     used: list[int | None] = field(default_factory=list)
-    """The used weight that each answer told."""
+    """The used weight that each answer reported."""
     before_turn: int | None = None
     after_turn: int | None = None
     spent: int = 0
@@ -81,7 +81,7 @@ class _Rest:
         self._seen = seen
 
     def used(self, path: str, params: dict[str, str | int], weight: int) -> tuple[Any, int | None, int | None]:
-        """Send one request; the body, a refusal's code, the used weight."""
+        """Send one request; return the body, a refusal's code, the used weight."""
         self._seen.spent += weight
         assert self._seen.spent <= MOST_WEIGHT
         try:
@@ -94,12 +94,12 @@ class _Rest:
         return json.loads(answer.body), None, used
 
     def time(self) -> tuple[float, int | None]:
-        """Exchange time in seconds, the used weight."""
+        """Return exchange time in seconds and the used weight."""
         body, _, used = self.used("/fapi/v1/time", {}, 1)
         return body["serverTime"] / 1000.0, used
 
     def ask(self, name: str) -> Asked:
-        """Send one of :data:`ASKED` between two of ``/time``, so that the header tells its weight."""
+        """Send one of :data:`ASKED` between two of ``/time``, so that the header shows its weight."""
         path, params, weight = ASKED[name]
         _, before = self.time()
         body, code, _ = self.used(path, params, weight)
@@ -109,13 +109,16 @@ class _Rest:
 
 
 def look(config: Config) -> Seen:
-    """Ask and listen for about a minute. Raises a RequestError where the exchange cannot be reached or says to wait."""
+    """Send the requests and listen for about a minute.
+
+    Raises a RequestError where the exchange cannot be reached or says to wait.
+    """
     seen, clock = Seen(), Clock()
-    pause = threading.Event()  # never set: waiting for it ends by Ctrl-C alone
+    pause = threading.Event()  # never set: only Ctrl-C ends a wait for it
     rest = _Rest(config, clock, seen)
     now, _ = rest.time()
     if MINUTE - now % MINUTE < AFTER_TURN:
-        pause.wait(AFTER_TURN)  # a count that falls in between tells nothing
+        pause.wait(AFTER_TURN)  # a count that falls in between proves nothing
     for name in ASKED:
         asked = rest.ask(name)
         weight = ASKED[name][2]

@@ -58,14 +58,14 @@ _MARKET = re.compile(
 
 
 def check_stream(kind: str) -> str:
-    """A kind of stream that exists: a mistyped one would be accepted by the exchange, and silent for ever."""
+    """Return a kind of stream that exists: the exchange would accept a mistyped one and never send anything."""
     if _PUBLIC.fullmatch(kind) or _MARKET.fullmatch(kind):
         return kind
     raise InvalidArgument(f"no stream {kind!r}; such as {', '.join(DEFAULT_STREAMS)}, !forceOrder@arr")
 
 
 def run(options: Namespace) -> int:
-    """Record for the time that was asked for."""
+    """Record for the requested time."""
     directory = Path(options.directory)
     taken = [name for name in (STREAM, REST, EXCHANGE_INFO) if (directory / name).exists()]
     if taken:
@@ -272,13 +272,13 @@ def _text(payload: bytes) -> str:
 
 
 def _kind(frame: bytes) -> str:
-    """The kind of stream a frame is of: its name without the symbol."""
+    """Return the kind of stream of a frame: its name without the symbol."""
     name = (stream_name(frame) or b"other").decode("utf-8", "replace")
     return name if name.startswith("!") else name.partition("@")[2] or name
 
 
 def _stream_urls(config: Config, symbols: Sequence[str], streams: Sequence[str]) -> list[str]:
-    """Order books are served on a route of their own; anything on the wrong one stays silent."""
+    """Return the route of a stream: order books have their own, and a stream on the wrong one stays silent."""
     urls = []
     for route, kinds in (
         (Route.MARKET, [kind for kind in streams if _MARKET.fullmatch(kind)]),

@@ -54,7 +54,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scan:
-    """What one scan found, and what it took."""
+    """The findings of one scan, and its cost."""
 
     findings: list[Finding]
     seconds: float
@@ -75,7 +75,7 @@ class Scanner:
         self.slow_interval: str | None = "4h" if usual else (*ordered, None)[1]
 
     def scan(self, symbols: Iterable[str]) -> Scan:
-        """Every symbol once, one after the other, on this thread."""
+        """Scan every symbol once, one after the other, on this thread."""
         warm = self._with_trades()
         before = self._requests()
         began = time.perf_counter()
@@ -90,7 +90,7 @@ class Scanner:
         return Scan(findings, seconds, self._requests() - before, failures)
 
     def look_at(self, symbol: str, *, with_trades: bool) -> Finding:
-        """One symbol. Raises :class:`~ats_sync.errors.DataError` where it cannot be read fresh."""
+        """Return the finding for a symbol. Raises :class:`~ats_sync.errors.DataError` where it cannot be read fresh."""
         manager = self._manager
         candles = manager.get_klines(symbol, self.interval, CANDLES)
         slow = manager.get_klines(symbol, self.slow_interval, CANDLES) if self.slow_interval else []
@@ -116,7 +116,7 @@ class Scanner:
         )
 
     def _with_trades(self) -> set[str]:
-        """The symbols whose trades are kept by now; a read of the others would ask REST for them."""
+        """Return the symbols whose trades are in memory; a read of the others would go to REST."""
         good = (FeedState.LIVE, FeedState.POLLED)
         feeds = self._manager.status().feeds
         return {feed.symbol for feed in feeds if feed.kind == Kind.TRADES.value and feed.state in good}

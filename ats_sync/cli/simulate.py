@@ -10,7 +10,7 @@ from .interrupts import interrupted_status
 
 
 def run(options: Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM, the only ways it ends well."""
+    """Serve until Ctrl-C or SIGTERM."""
     need("simulate", "aiohttp", *(("trustme",) if options.tls else ()))
     serve_forever(
         port=options.port, symbols=options.symbols, seed=options.seed, latency=options.latency, tls=options.tls

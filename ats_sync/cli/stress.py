@@ -15,7 +15,7 @@ from .screen import Screen, Table
 
 
 def run(options: Namespace) -> int:
-    """Run it and show what it found; the exit status says whether every promise held."""
+    """Run it and show the findings; the exit status says whether every promise was kept."""
     screen = Screen(sys.stdout)
     screen.heading(
         f"{options.symbols} symbols × {len(options.intervals)} intervals, books and trades; faults for "
