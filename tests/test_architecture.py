@@ -119,6 +119,15 @@ def test_the_page_on_the_architecture_names_the_same_layers() -> None:
     assert named == [frozenset(part or "ats_sync" for part in layer) for layer in LAYERS]
 
 
+def test_the_words_of_that_page_are_explained_by_modules_that_exist() -> None:
+    table = (ROOT / ".github" / "ARCHITECTURE.md").read_text("utf-8").split("\n## Words\n")[1]
+    seen = [line.rstrip("| ").rpartition("|")[2].strip(" `") for line in table.splitlines() if line.startswith("| ")][
+        1:
+    ]
+    assert len(seen) > 30
+    assert [each for each in seen if not (LIBRARY / f"{each}.py").is_file()] == []
+
+
 def test_the_engine_does_not_know_the_transport() -> None:
     for path in modules(LIBRARY / "engine", LIBRARY / "transport"):
         for imported in within_library(path):
