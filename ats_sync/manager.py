@@ -197,7 +197,7 @@ class DataManager:
         self._watchlist.watch(symbols, self.intervals if intervals is None else check_intervals(intervals))
 
     def unwatch(self, symbols: Iterable[str]) -> None:
-        """Follow these symbols no longer; their data is dropped. Works whether the manager runs or not."""
+        """Stop following these symbols and drop their data. Works whether the manager runs or not."""
         self._watchlist.unwatch(check_symbols(symbols))
 
     # --- reads ---------------------------------------------------------------------------------------------

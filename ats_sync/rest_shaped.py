@@ -1,7 +1,7 @@
 """Reads in the exact shape of the exchange's REST answers: the same strings, types and order.
 
-What the drop-in shim is made of. A series that the running manager follows is answered from memory; anything
-else, and everything while no manager runs, is one budgeted REST request.
+The drop-in shim is made of them. Memory answers for a series that the running manager follows; anything else, and
+everything while no manager runs, is one budgeted REST request.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BRIEFLY = 5.0
 FUNDING_EVERY = 3600.0
 """Contracts are funded every 1, 4 or 8 hours, always at a full hour."""
 FUNDING_LATE = 60.0
-"""So long after a full hour (seconds) its funding may still be missing in an answer."""
+"""Seconds after a full hour for which its funding may still be missing in an answer."""
 LIFETIMES = {
     "/fapi/v1/exchangeInfo": 3600.0,
     "/fapi/v1/fundingInfo": 3600.0,
@@ -62,15 +62,15 @@ LIFETIMES = {
     "/api/v3/ticker/price": BRIEFLY,
     "/api/v3/ticker/24hr": BRIEFLY,
 }
-"""Seconds for which the answer of a path that somebody asks for by itself is given again; of others it is not."""
+"""Seconds for which the answer of a path is reused; the answers of other paths are not."""
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
 class RestShaped:
-    """``live``: whether a manager runs. Limits, intervals and periods are taken as they are: a wrong one is the
-    exchange's own error. Symbols are upper-cased and checked; times are ms. Numbers may be NumPy's.
+    """``live``: whether a manager runs. Limits, intervals and periods are passed on unchecked: a wrong one
+    is the exchange's own error. Symbols are upper-cased and checked; times are ms. Numbers may be NumPy's.
 
     Errors are those of :mod:`ats_sync.errors`, OSError or ValueError unless the manager is closed meanwhile: where
     REST was asked and nothing is known, the :class:`~ats_sync.errors.RequestError` itself, whose text holds the
@@ -90,14 +90,14 @@ class RestShaped:
         self._config = config
         self._live = live
         self._want = want
-        """Told of every series that is read, with the rows asked for: it is followed from then on."""
+        """Called with every series that is read, and the number of rows: it is followed from then on."""
         self._keeps = keeps
         """The manager, which would be collected and closed without a reference."""
 
     def klines(
         self, symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[KlineRow]:
-        """12-item lists (items 0, 6, 8 int, the rest str), oldest first; ``/fapi/v1/klines``."""
+        """Return 12-item lists (items 0, 6, 8 int, the rest str), oldest first; ``/fapi/v1/klines``."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
@@ -109,7 +109,7 @@ class RestShaped:
     def spot_klines(
         self, symbol: str, interval: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[KlineRow]:
-        """As :meth:`klines`, of the spot pair; ``/api/v3/klines``."""
+        """Return what :meth:`klines` returns, for the spot pair; ``/api/v3/klines``."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
@@ -125,7 +125,7 @@ class RestShaped:
     def open_interest_hist(
         self, symbol: str, period: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[RestOpenInterest]:
-        """Rows as ``/futures/data/openInterestHist`` writes them, oldest first."""
+        """Return rows as ``/futures/data/openInterestHist`` writes them, oldest first."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and period in PERIODS:
@@ -139,11 +139,11 @@ class RestShaped:
     def funding_hist(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[RestFunding]:
-        """Rows as ``/fapi/v1/fundingRate`` writes them, oldest first; ``[]`` for an answer that is not a list.
+        """Return rows as ``/fapi/v1/fundingRate`` writes them, oldest first; ``[]`` for an answer that is not a list.
 
-        Nothing is left out: since July 2026 a row's ``rateType`` tells a dividend that was paid as a special funding
-        from a rate ("Regular"), and ``markPrice`` is "" in rows of the first years. Whoever computes with rates takes
-        the rows whose ``rateType`` is "Regular" or missing.
+        Nothing is left out: since July 2026 ``rateType`` distinguishes a dividend paid as a special funding from a
+        rate ("Regular"), and ``markPrice`` is "" in rows of the first years. To compute with rates, take the rows whose
+        ``rateType`` is "Regular" or missing.
         """
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
@@ -158,7 +158,7 @@ class RestShaped:
         return rows if isinstance(rows, list) else []
 
     def depth(self, symbol: str, limit: int) -> RestDepth:
-        """``{"lastUpdateId", "E", "T", "bids": [[str, str], …], "asks"}``; ``/fapi/v1/depth``."""
+        """Return ``{"lastUpdateId", "E", "T", "bids": [[str, str], …], "asks"}``; ``/fapi/v1/depth``."""
         symbol = check_symbol(symbol)
         limit = plain_number(limit)
         if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
@@ -167,11 +167,11 @@ class RestShaped:
         return _book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
     def mark_price(self, symbol: str) -> float:
-        """``markPrice`` of ``/fapi/v1/premiumIndex``, 0 where it is missing."""
+        """Return ``markPrice`` of ``/fapi/v1/premiumIndex``, 0 where it is missing."""
         return self._premium(symbol, "markPrice", lambda mark: mark.mark_price)
 
     def last_funding_rate(self, symbol: str) -> float:
-        """``lastFundingRate`` of ``/fapi/v1/premiumIndex``, 0 where it is missing."""
+        """Return ``lastFundingRate`` of ``/fapi/v1/premiumIndex``, 0 where it is missing."""
         return self._premium(symbol, "lastFundingRate", lambda mark: mark.funding_rate)
 
     def _premium(self, symbol: str, field: str, known: Callable[[Mark], str]) -> float:
@@ -185,13 +185,13 @@ class RestShaped:
         return float(_expected(answer, dict).get(field) or 0)
 
     def all_premium_index(self) -> list[RestPremiumIndex]:
-        """The answer of ``/fapi/v1/premiumIndex`` for all symbols."""
+        """Return the answer of ``/fapi/v1/premiumIndex`` for all symbols."""
         answer = self._remembered("", endpoints.premium_index(), BRIEFLY)
         rows: list[RestPremiumIndex] = _expected(answer, list)
         return rows
 
     def spot_price(self, symbol: str) -> float:
-        """``price`` of ``/api/v3/ticker/price``."""
+        """Return ``price`` of ``/api/v3/ticker/price``."""
         symbol = check_symbol(symbol)
         if self._live:
             try:
@@ -206,7 +206,7 @@ class RestShaped:
         return float(prices[symbol])
 
     def all_spot_prices(self) -> dict[str, float]:
-        """``{symbol: price}`` of ``/api/v3/ticker/price``."""
+        """Return ``{symbol: price}`` of ``/api/v3/ticker/price``."""
         if self._live:
             return self._read(SpotPrices(None), _floats)
         return _floats(self._ask(Kind.SPOT, "", endpoints.spot_price()))
@@ -214,7 +214,7 @@ class RestShaped:
     def agg_trades(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[RestAggTrade]:
-        """Rows as ``/fapi/v1/aggTrades`` writes them, oldest first."""
+        """Return rows as ``/fapi/v1/aggTrades`` writes them, oldest first."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None:
@@ -223,17 +223,17 @@ class RestShaped:
         return _trades(self._ask(Kind.TRADES, symbol, endpoints.agg_trades(symbol, limit, start=start, end=end)))
 
     def ticker_24h(self, symbol: str | None = None) -> Any:
-        """The answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without."""
+        """Return the answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without."""
         symbol = check_symbol(symbol) if symbol else None
         return self._remembered(symbol or "", endpoints.ticker_24h(symbol), BRIEFLY)
 
     def liquidations(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
     ) -> list[RestForceOrder]:
-        """Forced orders in the shape of the closed ``/fapi/v1/forceOrders``, oldest first.
+        """Return liquidation orders in the shape of the closed ``/fapi/v1/forceOrders``, oldest first.
 
-        Partial: those the running manager has seen since its start. While none runs, the endpoint is asked, whose
-        refusal then is the error.
+        Partial: those the running manager has seen since its start. While none runs, the request goes to that endpoint,
+        whose refusal is the error.
         """
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
@@ -263,7 +263,7 @@ class RestShaped:
         ]
 
     def get(self, path_or_url: str, params: Mapping[str, str | int] | None = None, *, timeout: float) -> Any:
-        """The JSON of any path on the futures host, or of a full URL."""
+        """Return the JSON of any path on the futures host, or of a full URL."""
         sent = {name: plain_number(value) for name, value in (params or {}).items()}
         request = endpoints.any_request(path_or_url, sent, self._config)
         lifetime = LIFETIMES.get(request.path, 0.0)
@@ -281,14 +281,14 @@ class RestShaped:
         now: int,
         timeout: float,
     ) -> Any:
-        """As :meth:`get`, signed with HMAC-SHA256; ``now`` is the exchange's time in ms."""
+        """Return what :meth:`get` returns, signed with HMAC-SHA256; ``now`` is the exchange's time in ms."""
         signed = {**(params or {}), "timestamp": now}
         signature = hmac.new(secret.encode(), urlencode(signed).encode(), hashlib.sha256).hexdigest()
         request = endpoints.any_request(path, {**signed, "signature": signature}, self._config)
         return self._ask_json("", replace(request, headers=(("X-MBX-APIKEY", key),)), timeout)
 
     def usage(self) -> Usage:
-        """Request weight of the futures host in the last minute, and how much of it this process may use."""
+        """Return the request weight of the futures host in the last minute, and how much of it this process may use."""
         return self._reads.usage(Bucket.FUTURES)
 
     def _read(self, query: Query[S], shape: Callable[[S], T]) -> T:
@@ -321,7 +321,7 @@ def _same(value: T) -> T:
 
 
 def _as_refused(read: Callable[[], T]) -> T:
-    """As :func:`_unwrapped`; a symbol that is refused without asking is refused as the exchange would."""
+    """As :func:`_unwrapped`; a symbol that is refused without a request is refused as the exchange would."""
     try:
         return _unwrapped(read)
     except InvalidSymbol as error:
@@ -344,7 +344,7 @@ def _unwrapped(read: Callable[[], T]) -> T:
 
 
 def _own(value: Any) -> Any:
-    """A copy of parsed JSON, much faster than the general way."""
+    """Return a copy of parsed JSON, much faster than ``copy.deepcopy``."""
     if isinstance(value, list):
         return [_own(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The state a person can read."""
+"""The state of a manager, for people to read."""
 
 # Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Status, ….
 from collections import Counter
@@ -18,11 +18,11 @@ from .store.series import Series, SeriesState
 
 TRADING = "TRADING"
 UNSHOWN = (Key(Kind.LISTINGS), Key(Kind.CLOCK))
-"""What is asked for the engine's own sake."""
+"""What the engine requests for itself."""
 
 
 class Overall(str, Enum):
-    """How the manager is, in one word."""
+    """The state of the manager, in one word."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -31,7 +31,7 @@ class Overall(str, Enum):
 
 
 class FeedState(str, Enum):
-    """How one series is."""
+    """The state of one series."""
 
     WARMING_UP = "warming up"
     LIVE = "live"
@@ -72,7 +72,7 @@ class FeedStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A picture of the manager at one moment; ``print(status)`` shows it. ``since`` is epoch seconds."""
+    """The state of the manager at one moment; ``print(status)`` shows it. ``since`` is epoch seconds."""
 
     state: Overall
     since: float
@@ -80,13 +80,13 @@ class Status:
     feeds: tuple[FeedStatus, ...]
     waiting_requests: int
     blocked: Mapping[str, float]
-    """Hosts that said to wait, with the epoch second from which they may be asked again."""
+    """Hosts that said to wait, with the epoch second from which requests are allowed again."""
     contracts: Mapping[str, str] = field(default_factory=dict)
-    """Followed symbols that do not simply trade, with the exchange's own word for it, such as ``TRADING_HALT``,
+    """Followed symbols that do not trade normally, with the exchange's own word for it, such as ``TRADING_HALT``,
     ``PENDING_TRADING`` or ``SETTLING``."""
 
     def ready(self, kind: str) -> tuple[int, int]:
-        """How many series of a kind are live (or polled), and how many there are."""
+        """Return how many series of a kind are live (or polled), and how many there are."""
         own = [feed for feed in self.feeds if feed.kind == kind]
         return sum(feed.state in (FeedState.LIVE, FeedState.POLLED) for feed in own), len(own)
 
@@ -148,7 +148,7 @@ def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[Fee
 
 
 def contract_statuses(store: MarketStore) -> dict[str, str]:
-    """Return the status of every followed symbol that does not simply trade."""
+    """Return the status of every followed symbol that does not trade normally."""
     statuses = {symbol: store.contract_status(symbol) for symbol in store.symbols}
     return {symbol: status for symbol, status in statuses.items() if status not in ("", TRADING)}
 
@@ -205,7 +205,7 @@ def _assess(
 
 
 def last_updates(store: MarketStore) -> dict[str, float]:
-    """Epoch seconds (the exchange's clock) of the newest event or answer, by ``SYMBOL_kind[_interval]``."""
+    """Return epoch seconds (the exchange's clock) of the newest event or answer, by ``SYMBOL_kind[_interval]``."""
     updates: dict[str, float] = {}
 
     def note(name: str, event: int) -> None:

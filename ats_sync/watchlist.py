@@ -24,11 +24,11 @@ class Watchlist:
         self.intervals = intervals
 
     def keys(self) -> list[Key]:
-        """What is followed from a start on."""
+        """Return what is followed from the start."""
         return keys_of(self.symbols, self.intervals, self._config.open_interest_periods)
 
     def prepare(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
-        """These symbols, too, from the next start on, and these intervals instead."""
+        """Add these symbols, and replace the intervals, from the next start on."""
         with self._life.lock:
             self._add(symbols)
             self.intervals = intervals
@@ -37,7 +37,7 @@ class Watchlist:
         self.symbols = tuple(dict.fromkeys((*self.symbols, *symbols)))
 
     def watch(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
-        """Follow these symbols, too, with these intervals."""
+        """Follow these symbols too, with these intervals."""
         life = self._life
         runtime = life.living()
         if any(map(life.store.is_gone, symbols)):
@@ -49,7 +49,7 @@ class Watchlist:
             runtime.watch(watched)
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:
-        """Follow these symbols no longer, now or from the next start on."""
+        """Stop following these symbols, now or from the next start on."""
         life = self._life
         with life.lock:
             self.symbols = tuple(symbol for symbol in self.symbols if symbol not in symbols)
@@ -58,7 +58,7 @@ class Watchlist:
                 life.living().unfollow(gone)
 
     def touch(self, key: Key) -> None:
-        """A watched symbol's series is read that is not followed from the start.
+        """Note the read of a watched symbol's series that is not followed from the start.
 
         A further period of open interest is followed from now on, a full order book as long as it is read.
         """
@@ -74,7 +74,7 @@ class Watchlist:
                     life.runtime.follow(life.store.follow([key]))
 
     def demand(self, key: Key, rows: int) -> None:
-        """A series is read in the old shape: it is followed from now on, as deep as that read, until nobody asks."""
+        """Follow a series that is read through the shim, as deep as that read, until it is no longer read."""
         life, feed = self._life, FEEDS[key.kind]
         runtime = life.runtime
         if runtime is None or (feed.scope is Scope.ON_DEMAND and not feed.spot and not runtime.streams):

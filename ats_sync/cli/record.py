@@ -241,7 +241,7 @@ class Recorder:
         self._tell_failures(work)
 
     def _ask(self, request: Request[Any]) -> tuple[str, bytes]:
-        """One request inside the budget: its line and its body."""
+        """Send one request within the budget; return its line and its body."""
         config, clock, budget = self._config, self._clock, self._budget
         while (free := budget.free_at(request, Cause.READ, clock.now())) > clock.now():
             if clock.wait(self._stop, free - clock.now()):
@@ -293,7 +293,7 @@ def _stream_urls(config: Config, symbols: Sequence[str], streams: Sequence[str])
 
 
 def _requests(symbols: Sequence[str], streams: Sequence[str]) -> list[Request[Any]]:
-    """What a program that follows these streams would ask at its start."""
+    """Return the requests that a program with these streams would send at its start."""
     intervals = [kind.partition("_")[2] for kind in streams if kind.startswith("kline_")]
     books = any(_PUBLIC.fullmatch(kind) for kind in streams)
     found: list[Request[Any]] = [endpoints.time(), endpoints.spot_price()]
