@@ -63,6 +63,8 @@ class StreamConnection:
     """Streams that stay silent on this connection even when it subscribes to them again."""
     outbox: list[bytes] = field(default_factory=list)
     messages: int = 0
+    busiest_second: int = 0
+    """The most messages in one second."""
     frames_sent: int = 0
     bytes_sent: int = 0
     closed_why: str = ""
@@ -96,6 +98,7 @@ class StreamConnection:
             open=self.open,
             subscriptions=len(self.names),
             messages=self.messages,
+            busiest_second=self.busiest_second,
             frames_sent=self.frames_sent,
             bytes_sent=self.bytes_sent,
             closed_why=self.closed_why,
@@ -202,6 +205,7 @@ class StreamConnection:
         while recent and now - recent[0] >= 1.0:
             recent.popleft()
         recent.append(now)
+        self.busiest_second = max(self.busiest_second, len(recent))
         return len(recent) > limit
 
     def take(self, text: str | bytes) -> None:

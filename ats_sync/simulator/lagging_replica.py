@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
+from .endpoints import ENDPOINTS, Endpoints
+from .literals import Host
 from .market import Market
 from .rest import compute
 
@@ -58,20 +60,21 @@ class Follower:
 class LocalReplica:
     """A copy in this process's memory. (By pickle: a deep copy would share bound built-in methods.)"""
 
-    def __init__(self, market: Market, lag: int, now: Callable[[], int]) -> None:
+    def __init__(self, market: Market, lag: int, now: Callable[[], int], endpoints: Endpoints) -> None:
         self._follower = Follower(pickle.loads(pickle.dumps(market, pickle.HIGHEST_PROTOCOL)))
         self.lag = lag
         self._now = now
+        self._endpoints = endpoints
 
     def change(self, change: Change) -> None:
         """Make the same change when its time comes."""
         self._follower.add([change])
 
-    async def answer(self, host: str, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
+    async def answer(self, host: Host, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body at the replica's state."""
         now = self._now()
         self._follower.follow(now - self.lag)
-        return compute(host, path, params, self._follower.market, now)
+        return compute(host, path, params, self._follower.market, now, self._endpoints)
 
     def stop(self) -> None:
         """Nothing to stop."""
@@ -80,13 +83,13 @@ class LocalReplica:
 class ForkedReplica:
     """A copy in a forked process, asked over a socket pair."""
 
-    def __init__(self, market: Market, lag: int, now: Callable[[], int]) -> None:
+    def __init__(self, market: Market, lag: int, now: Callable[[], int], endpoints: Endpoints) -> None:
         self.lag = lag
         self._now = now
         ours, theirs = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:
-            _serve(theirs.fileno(), market)
+            _serve(theirs.fileno(), market, endpoints)
         theirs.close()
         ours.setblocking(False)
         self._sock = ours
@@ -99,7 +102,7 @@ class ForkedReplica:
         """Make the same change when its time comes."""
         self._changes.append(change)
 
-    async def answer(self, host: str, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
+    async def answer(self, host: Host, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body at the replica's state."""
         loop = asyncio.get_running_loop()
         now = self._now()
@@ -136,14 +139,16 @@ class ForkedReplica:
 LaggingReplica = LocalReplica | ForkedReplica
 
 
-def make_lagging_replica(market: Market, lag: int, now: Callable[[], int], *, may_fork: bool) -> LaggingReplica:
-    """A replica of ``market`` that falls up to ``lag`` ms behind ``now()``."""
+def make_lagging_replica(
+    market: Market, lag: int, now: Callable[[], int], *, may_fork: bool, endpoints: Endpoints = ENDPOINTS
+) -> LaggingReplica:
+    """Return a replica of ``market`` that falls up to ``lag`` ms behind ``now()``."""
     if may_fork and hasattr(os, "fork") and sys.platform != "darwin":
-        return ForkedReplica(market, lag, now)
-    return LocalReplica(market, lag, now)
+        return ForkedReplica(market, lag, now, endpoints)
+    return LocalReplica(market, lag, now, endpoints)
 
 
-def _serve(fileno: int, market: Market) -> NoReturn:
+def _serve(fileno: int, market: Market, endpoints: Endpoints) -> NoReturn:
     """The forked process: answers until the other end is closed, and never returns into the caller's code."""
     status = 1
     try:
@@ -155,15 +160,15 @@ def _serve(fileno: int, market: Market) -> NoReturn:
         with socket.socket(fileno=fileno) as sock, sock.makefile("rb") as lines:
             sock.setblocking(True)
             for line in lines:
-                sock.sendall(_reply(follower, json.loads(line)))
+                sock.sendall(_reply(follower, json.loads(line), endpoints))
         status = 0
     finally:
         os._exit(status)
 
 
-def _reply(follower: Follower, question: list[Any]) -> bytes:
+def _reply(follower: Follower, question: list[Any], endpoints: Endpoints) -> bytes:
     changes, until, now, host, path, params = question
     follower.add(tuple(change) for change in changes)
     follower.follow(until)
-    status, body = compute(host, path, params, follower.market, now)
+    status, body = compute(host, path, params, follower.market, now, endpoints)
     return status.to_bytes(4, "big") + len(body).to_bytes(4, "big") + body

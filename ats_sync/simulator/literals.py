@@ -8,8 +8,8 @@ Route = Literal["public", "market", "private", "unrouted", "spot"]
 """A stream connection's route: the three of futures, the old path without one, and the spot host."""
 What = Literal["rest", "streams", "all", "fapi", "spot", "fstream", "spot_stream"]
 """Ports: both REST hosts, both stream hosts, all four, or one of the four."""
-Host = Literal["fapi", "spot"]
-"""A REST host."""
+Host = Literal["fapi", "spot", "dapi"]
+"""A REST host: USDⓈ-M futures, spot, COIN-M futures."""
 Cut = Literal["close", "drop", "reset", "half_open"]
 Refusal = Literal["error", "anonymous", "silence"]
 StreamAction = Literal["lose", "double", "reorder", "delay", "malformed"]

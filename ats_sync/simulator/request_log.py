@@ -6,6 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from .limits import HostLimits
+from .literals import Host
 from .stats import HostStats, RequestRecord
 
 _RETENTION = 100_000
@@ -16,7 +17,7 @@ class LoggedRequest:
     """One request; its status is filled in with its answer."""
 
     time: int
-    host: str
+    host: Host
     path: str
     params: dict[str, str]
     weight: int
@@ -88,12 +89,12 @@ class HostRequests:
 class RequestLog:
     """Every request of both hosts, the newest 100,000 in full."""
 
-    def __init__(self, hosts: dict[str, HostRequests]) -> None:
+    def __init__(self, hosts: dict[Host, HostRequests]) -> None:
         self.hosts = hosts
         self._entries: deque[LoggedRequest] = deque(maxlen=_RETENTION)
         self._arrived = 0
 
-    def arrive(self, now: int, host: str, path: str, params: dict[str, str], weight: int) -> LoggedRequest:
+    def arrive(self, now: int, host: Host, path: str, params: dict[str, str], weight: int) -> LoggedRequest:
         """Log one request, before its weight is counted."""
         waited = self.hosts[host].arrive(now, path)
         entry = LoggedRequest(now, host, path, params, weight, 0, waited, self._arrived)

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from .endpoints import ENDPOINTS, LIVE_PATHS, answer
+from .endpoints import DAPI, ENDPOINTS, FAPI, LIVE_PATHS, Endpoints, answer
 from .errors import ApiError
 from .faulty_transport import FaultyTransport
 from .limits import Refusal
+from .literals import Host
 from .market import Market
 from .request_log import LoggedRequest, RequestLog
 from .rest_faults import CODES, RestFault, RestFaults
@@ -29,7 +30,7 @@ _TRICKLE_EVERY = 0.05
 class Replica(Protocol):
     """Something that answers from an older state."""
 
-    async def answer(self, host: str, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
+    async def answer(self, host: Host, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body."""
 
 
@@ -57,12 +58,14 @@ def html(title: str) -> bytes:
     return _HTML.format(title).encode()
 
 
-def compute(host: str, path: str, params: Mapping[str, str], market: Market, now: int) -> tuple[int, bytes]:
-    """Status and body of one request at the market's present state; ``now`` is what the clock shows."""
+def compute(
+    host: Host, path: str, params: Mapping[str, str], market: Market, now: int, endpoints: Endpoints = ENDPOINTS
+) -> tuple[int, bytes]:
+    """Return status and body of one request at the market's present state; ``now`` is what the clock shows."""
     if path.endswith("/time"):
         return 200, encode({"serverTime": now})
     try:
-        return 200, encode(answer(host, path, params, market))
+        return 200, encode(answer(host, path, params, market, endpoints))
     except ApiError as error:
         return error.status, error_body(error.code, error.msg)
 
@@ -70,10 +73,19 @@ def compute(host: str, path: str, params: Mapping[str, str], market: Market, now
 class RestService:
     """Answers HTTP requests. Everything runs on the event loop's thread."""
 
-    def __init__(self, market: Market, log: RequestLog, now: Callable[[], int], latency: float, seed: int) -> None:
+    def __init__(
+        self,
+        market: Market,
+        log: RequestLog,
+        now: Callable[[], int],
+        latency: float,
+        seed: int,
+        endpoints: Endpoints = ENDPOINTS,
+    ) -> None:
         self._market = market
         self._log = log
         self._now = now
+        self._endpoints = endpoints
         self.latency = latency
         self.faults = RestFaults()
         self.replica: Replica | None = None
@@ -87,10 +99,12 @@ class RestService:
         self.release.set()
         self.release = asyncio.Event()
 
-    async def handle(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
-        """One request."""
+    async def handle(self, request: web.BaseRequest, host: Host) -> web.StreamResponse:
+        """Answer one request."""
         path, params = request.path, dict(request.query)
-        endpoint = ENDPOINTS[host].get(path)
+        if host == FAPI and path.startswith("/dapi/"):
+            host = DAPI
+        endpoint = self._endpoints[host].get(path)
         now = self._now()
         weight = endpoint.weight(params) if endpoint is not None else 1
         entry = self._log.arrive(now, host, path, params, weight)
@@ -133,7 +147,7 @@ class RestService:
         replica = self.replica if entry.path not in LIVE_PATHS else None
         if replica is not None and self._random.random() < self.replica_share:
             return Reply(*await replica.answer(entry.host, entry.path, entry.params))
-        return Reply(*compute(entry.host, entry.path, entry.params, self._market, self._now()))
+        return Reply(*compute(entry.host, entry.path, entry.params, self._market, self._now(), self._endpoints))
 
     def _refused(self, entry: LoggedRequest, refusal: Refusal, headers: dict[str, str]) -> Reply:
         now = self._now()

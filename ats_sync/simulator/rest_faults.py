@@ -30,7 +30,7 @@ class RestFault:
     code: int
     status: int | None
 
-    def fits(self, host: str, path: str, now: float) -> bool:
+    def fits(self, host: Host, path: str, now: float) -> bool:
         """Whether it decides a request that arrives at ``now``."""
         if self.over(now):
             return False
@@ -66,7 +66,7 @@ class RestFaults:
         until = None if seconds is None else time.monotonic() + seconds
         self._rules.append(RestFault(kind, path, host, count, until, retry_after, delay, code, status))
 
-    def take(self, host: str, path: str) -> RestFault | None:
+    def take(self, host: Host, path: str) -> RestFault | None:
         """The fault of one request, counted."""
         if not self._rules:
             return None

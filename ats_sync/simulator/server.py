@@ -13,7 +13,7 @@ from aiohttp import web
 
 from .broadcaster import Broadcaster
 from .clock import ExchangeClock, start_ms
-from .endpoints import FAPI, SPOT
+from .endpoints import DAPI, FAPI, SPOT, make_endpoints
 from .lagging_replica import LaggingReplica, make_lagging_replica
 from .limits import HostLimits
 from .listener import Listener
@@ -73,13 +73,17 @@ class ExchangeServer:
             self._folder.cleanup()
             raise
         now = self.clock.now
+        futures = self._limits(settings.weight_limit, futures=True)
+        shared = settings.coin_margined_shares_weight
         self.request_log = RequestLog(
             {
-                FAPI: HostRequests(self._limits(settings.weight_limit, futures=True)),
+                FAPI: HostRequests(futures),
+                DAPI: HostRequests(futures if shared else self._limits(settings.weight_limit, futures=True)),
                 SPOT: HostRequests(self._limits(settings.spot_weight_limit, futures=False)),
             }
         )
-        self.rest = RestService(self.market, self.request_log, now, settings.latency, settings.seed)
+        self.endpoints = make_endpoints(settings)
+        self.rest = RestService(self.market, self.request_log, now, settings.latency, settings.seed, self.endpoints)
         self.broadcaster = Broadcaster(self.market, settings, now)
         self.stream_faults = StreamFaults(settings.seed)
         self.lagging_replica: LaggingReplica | None = None
@@ -204,6 +208,7 @@ class ExchangeServer:
             time=now,
             fapi=self.request_log.hosts[FAPI].stats(now),
             spot=self.request_log.hosts[SPOT].stats(now),
+            dapi=self.request_log.hosts[DAPI].stats(now),
             connections_now=self.connections_now,
             connections_max=self.connections_max,
             connection_attempts=sum(self.listeners[name].attempts for name in STREAM_LISTENERS),
@@ -288,7 +293,9 @@ class ExchangeServer:
             old.stop()
         self.lagging_replica = self.rest.replica = None
         if lag is not None:
-            fresh = make_lagging_replica(self.market, lag, self.clock.now, may_fork=self._may_fork)
+            fresh = make_lagging_replica(
+                self.market, lag, self.clock.now, may_fork=self._may_fork, endpoints=self.endpoints
+            )
             self.lagging_replica = self.rest.replica = fresh
 
     def change_market(self, method: str, **arguments: Any) -> Any:

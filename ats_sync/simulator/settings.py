@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 OVERSIZED = ("drop", "close")
+_POSITIVE = (
+    "tick", "activity", "ban_seconds", "attempts_window", "ping_interval", "ping_deadline", "spot_ping_interval",
+    "spot_ping_deadline", "max_age", "max_streams", "messages_per_second", "spot_messages_per_second", "send_buffer",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,19 +39,48 @@ class Settings:
     """Whether a contract that has left keeps its row, at rest, in the mark stream (130 did on 2026-10-07)."""
 
     weight_limit: int = 2400
+    """Weight a UTC clock minute. Source: exchangeInfo; the minute was measured 2026-10-07."""
     spot_weight_limit: int = 6000
+    """Source: spot exchangeInfo."""
+    coin_margined_shares_weight: bool = True
+    """Whether COIN-M requests (``/dapi/…``, on the port of futures REST) and the weight that a COIN-M program of this
+    address spends count in the futures' minute. Source: the exchange's notice of 2026-06-30."""
     funding_limit: int = 500
-    """Requests to fundingRate and fundingInfo together in 5 minutes."""
+    """Requests to fundingRate and fundingInfo together in 5 minutes. Source: documented."""
     oi_limit: int = 1000
-    """Requests to openInterestHist in 5 minutes."""
+    """Requests to openInterestHist and the other series of ``/futures/data`` in 5 minutes. Source: documented."""
+    kline_weights: tuple[tuple[int, int], ...] = ((100, 1), (500, 2), (1000, 5), (1500, 10))
+    """Weight of ``/fapi/v1/klines`` up to and with each limit. Source: measured 2026-10-07 (the page puts 100 and 500
+    one band higher)."""
+    kline_weight_without_limit: int = 5
+    """Source: measured 2026-10-07."""
+    depth_weights: tuple[tuple[int, int], ...] = ((5, 2), (10, 2), (20, 2), (50, 2), (100, 5), (500, 10), (1000, 20))
+    """The limits of ``/fapi/v1/depth`` and their weights. Source: documented."""
+    depth_weight_without_limit: int = 1
+    """For 500 levels. Source: measured 2026-10-07, undocumented."""
+    agg_trades_weight: int = 20
+    """Source: documented."""
+    trading_schedule_weight: int = 5
+    """Source: documented."""
+    trade_history: float = 48 * 3600.0
+    """How far back a window of aggTrades may begin; older: -4166. Source: the exchange's error text."""
+    data_history: float = 30 * 86_400.0
+    """How far back the series of ``/futures/data`` go. Source: documented (one month)."""
+    wrong_weight_header: bool = True
+    """Whether bookTicker and ticker/price of v2 answer with a wrong used-weight header. Source: documented."""
     ban_seconds: float = 120.0
     """The first ban; each further one is twice as long, up to 3 days."""
     ban_patience: int = 5
     """Requests forgiven while a 429 says to wait; the next one is a 418."""
 
     max_streams: int = 1024
-    messages_per_second: int = 10
+    """Streams a connection; the next is an error, and the connection is closed. Source: measured 2026-10-07."""
+    messages_per_second: int = 15
+    """Messages of a client in a second, pings and pongs too; the next closes the connection. Source: measured
+    2026-10-07 (15 back to back are answered, 40 are not); the page allows 10, which clients should keep to: see
+    ``ConnectionInfo.busiest_second``."""
     spot_messages_per_second: int = 5
+    """Source: documented."""
     oversized: str = "drop"
     """A SUBSCRIBE of more than ``max_names`` names or ``max_message`` bytes: "drop" it silently, or "close"."""
     max_names: int = 400
@@ -81,9 +114,12 @@ class Settings:
             raise ValueError("ports are four: futures REST, spot REST, futures streams, spot streams")
         if self.latency < 0:
             raise ValueError("latency is negative")
-        for name in ("tick", "activity", "ban_seconds", "attempts_window", "ping_interval", "ping_deadline"):
+        for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
+        for name in ("kline_weights", "depth_weights"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must not be empty")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for :meth:`from_json`."""
@@ -96,8 +132,9 @@ class Settings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise TypeError(f"unknown setting: {', '.join(unknown)}")
-        plain = dict(values)
-        for name in ("symbols", "ports", "extensions"):
-            if isinstance(plain.get(name), list):
-                plain[name] = tuple(plain[name])
-        return cls(**plain)
+        return cls(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    """Return JSON's arrays as the tuples they were."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -12,7 +12,7 @@ class RequestRecord(NamedTuple):
     time: int
     """Exchange time of arrival, ms."""
     host: str
-    """"fapi" or "spot"."""
+    """"fapi", "spot" or "dapi"."""
     path: str
     params: dict[str, str]
     status: int
@@ -38,6 +38,8 @@ class ConnectionInfo:
     subscriptions: int
     messages: int
     """Received from the client, control frames included."""
+    busiest_second: int
+    """The most of them in one second."""
     frames_sent: int
     bytes_sent: int
     closed_why: str
@@ -46,7 +48,7 @@ class ConnectionInfo:
 
 @dataclass(frozen=True)
 class HostStats:
-    """REST of one host ("fapi" or "spot")."""
+    """REST of one host."""
 
     requests: int
     requests_by_path: dict[str, int]
@@ -73,6 +75,8 @@ class SimulatorStats:
     """Exchange time, ms."""
     fapi: HostStats
     spot: HostStats
+    dapi: HostStats
+    """COIN-M; its weight is that of ``fapi`` too, where both share a minute."""
     connections_now: int
     """Open stream connections, futures and spot."""
     connections_max: int
@@ -96,7 +100,7 @@ class SimulatorStats:
     def from_json(cls, values: dict[str, Any]) -> SimulatorStats:
         """The inverse of :meth:`to_json`, after a trip through JSON."""
         plain = dict(values)
-        for host in ("fapi", "spot"):
+        for host in ("fapi", "spot", "dapi"):
             inner = dict(plain[host])
             inner["weight_by_minute"] = {int(at): used for at, used in inner["weight_by_minute"].items()}
             plain[host] = HostStats(**inner)

@@ -22,6 +22,8 @@ from .world import World
 START_WITHIN = 300.0
 LONGEST_SPELL = 1.0
 SETTLED_WITHIN = 20.0
+DOCUMENTED_MESSAGES = 10
+"""Messages a second that the exchange allows a stream connection; it answers a few more, which nobody may rely on."""
 UNDER_WAY = 64
 DEPTH = 490
 MIDNIGHT_AFTER = 0.3
@@ -41,7 +43,13 @@ def run_stress(options: Options, tell: Tell = lambda text: None) -> Report:
     machine = DisturbedTime()
     start = before_midnight(lead)
     # What is under way when a ban begins arrives during it, on every request thread at once.
-    with SimulatedExchange(options.symbols, seed=options.seed, start=start, ban_patience=UNDER_WAY) as exchange:
+    with SimulatedExchange(
+        options.symbols,
+        seed=options.seed,
+        start=start,
+        ban_patience=UNDER_WAY,
+        messages_per_second=DOCUMENTED_MESSAGES,
+    ) as exchange:
         config = exchange.config(read_timeout=READ_TIMEOUT)
         manager = MeasuredManager(exchange.symbols, options.intervals, config, machine)
         world = World(options, exchange, manager, machine, random.Random(options.seed), begun, list(exchange.symbols))

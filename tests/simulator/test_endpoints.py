@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.simulator import ApiError
-from ats_sync.simulator.endpoints import ENDPOINTS, answer
+from ats_sync.simulator import ApiError, Settings
+from ats_sync.simulator.endpoints import ENDPOINTS, answer, host_of, make_endpoints
 from ats_sync.simulator.market import Market
 
 START = 1_700_049_600_000
@@ -43,6 +43,10 @@ def market() -> Market:
         ("/fapi/v1/time", {}, 1),
         ("/fapi/v1/ping", {}, 1),
         ("/futures/data/openInterestHist", {}, 0),
+        ("/futures/data/basis", {}, 0),
+        ("/fapi/v1/tradingSchedule", {}, 5),
+        ("/fapi/v1/klines", {"limit": "1501"}, 10),
+        ("/fapi/v1/depth", {"limit": "7"}, 2),
     ],
 )
 def test_futures_weights(path: str, params: dict[str, str], weight: int) -> None:
@@ -64,7 +68,8 @@ def test_spot_weights(path: str, params: dict[str, str], weight: int) -> None:
 def test_funding_and_open_interest_have_buckets_of_their_own() -> None:
     futures = ENDPOINTS["fapi"]
     assert futures["/fapi/v1/fundingRate"].bucket == futures["/fapi/v1/fundingInfo"].bucket == "funding"
-    assert futures["/futures/data/openInterestHist"].bucket == "open interest"
+    assert {futures[path].bucket for path in futures if path.startswith("/futures/data/")} == {"open interest"}
+    assert sum(path.startswith("/futures/data/") for path in futures) == 6
 
 
 KLINES = {"symbol": "BTCUSDT", "interval": "1h"}
@@ -94,6 +99,10 @@ TRADES = {"symbol": "BTCUSDT"}
         ("/futures/data/openInterestHist", {"symbol": "BTCUSDT"}, -1102),
         ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "1m"}, -1130),
         ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "1h", "limit": "501"}, -1130),
+        ("/futures/data/basis", {"pair": "BTCUSDT", "contractType": "NEXT_QUARTER", "period": "1h"}, -1130),
+        ("/futures/data/basis", {"pair": "BTCUSDT", "period": "1h"}, -1102),
+        ("/futures/data/takerlongshortRatio", {"symbol": "BTCUSDT", "period": "1m"}, -1130),
+        ("/futures/data/takerlongshortRatio", {"symbol": "NOSUCHUSDT", "period": "1h"}, -1121),
         ("/fapi/v1/forceOrders", {}, -2014),
         ("/fapi/v1/allForceOrders", {}, -1000),
     ],
@@ -126,15 +135,54 @@ def test_limits_default_as_documented(market: Market) -> None:
 
 
 def test_every_documented_path_answers(market: Market) -> None:
-    params = {"symbol": "BTCUSDT", "interval": "1h", "period": "1h"}
+    params = {"symbol": "BTCUSDT", "pair": "BTCUSDT", "contractType": "PERPETUAL", "interval": "1h", "period": "1h"}
     closed = ("/fapi/v1/forceOrders", "/fapi/v1/allForceOrders")
     for host, endpoints in ENDPOINTS.items():
         for path in endpoints:
             if path not in closed:
-                answer(host, path, params, market)
+                answer(host, path, {} if host == "dapi" else params, market)
 
 
 def test_an_unknown_path_is_404(market: Market) -> None:
     with pytest.raises(ApiError) as caught:
         answer("fapi", "/fapi/v1/nothing", {}, market)
     assert caught.value.status == 404
+
+
+def test_a_fact_that_changes_is_a_setting(market: Market) -> None:
+    settings = Settings(
+        kline_weights=((99, 1), (499, 2), (1000, 5), (1500, 10)),
+        kline_weight_without_limit=2,
+        depth_weights=((20, 3), (500, 11)),
+        depth_weight_without_limit=11,
+        agg_trades_weight=21,
+        trading_schedule_weight=6,
+        trade_history=24 * 3600.0,
+        data_history=86_400.0,
+        wrong_weight_header=False,
+    )
+    changed = make_endpoints(settings)["fapi"]
+    assert [changed["/fapi/v1/klines"].weight({"limit": limit}) for limit in ("99", "100", "500")] == [1, 2, 5]
+    assert changed["/fapi/v1/klines"].weight({}) == 2
+    assert [changed["/fapi/v1/depth"].weight(query) for query in ({"limit": "20"}, {"limit": "500"}, {})] == [3, 11, 11]
+    assert changed["/fapi/v1/aggTrades"].weight({}) == 21
+    assert changed["/fapi/v1/tradingSchedule"].weight({}) == 6
+    assert not any(endpoint.wrong_weight_header for endpoint in changed.values())
+    for path, params, code in (
+        ("/fapi/v1/depth", {"symbol": "BTCUSDT", "limit": "50"}, -4021),
+        ("/fapi/v1/aggTrades", TRADES | {"startTime": str(START - 25 * HOUR)}, -4166),
+        ("/futures/data/openInterestHist", TRADES | {"period": "1h", "startTime": str(START - 25 * HOUR)}, -1130),
+    ):
+        with pytest.raises(ApiError) as caught:
+            answer("fapi", path, params, market, make_endpoints(settings))
+        assert caught.value.code == code
+        assert answer("fapi", path, params, market) is not None
+
+
+def test_the_used_weight_of_two_paths_is_wrong_as_documented() -> None:
+    wrong = {path for path, endpoint in ENDPOINTS["fapi"].items() if endpoint.wrong_weight_header}
+    assert wrong == {"/fapi/v1/ticker/bookTicker", "/fapi/v2/ticker/price"}
+
+
+def test_each_path_has_its_host() -> None:
+    assert all(host_of(path) == host for host, endpoints in ENDPOINTS.items() for path in endpoints)

@@ -156,3 +156,25 @@ def test_the_truth_costs_and_logs_nothing(ex: SimulatedExchange) -> None:
     assert ex.rest("/api/v3/ticker/price", symbol="BTCUSDT")["symbol"] == "BTCUSDT"
     assert ex.stats().fapi.used_weight <= used
     assert len(ex.request_log()) == logged
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_coin_margined_program_spends_the_same_minute(shared: bool) -> None:
+    start = before_turn("1m", 55.0)
+    with (
+        SimulatedExchange(
+            ["BTCUSDT"], start=start, in_thread=True, weight_limit=60, coin_margined_shares_weight=shared
+        ) as ex,
+        rest(ex) as client,
+    ):
+        assert client.session.get(ex.fapi_url + "/dapi/v1/premiumIndex").headers["X-MBX-USED-WEIGHT-1M"] == "10"
+        assert ex.spend_weight(30, "dapi") == 40
+        answer = client.get("/fapi/v1/aggTrades", symbol="BTCUSDT")
+        assert answer.headers["X-MBX-USED-WEIGHT-1M"] == ("60" if shared else "20")
+        # Each exchangeInfo prints the full figure all the same.
+        info = client.session.get(ex.fapi_url + "/dapi/v1/exchangeInfo")
+        assert (info.status_code == 429) == shared
+        if not shared:
+            assert info.json()["rateLimits"][0]["limit"] == 60
+        assert ex.stats().dapi.requests_by_path == {"/dapi/v1/premiumIndex": 1, "/dapi/v1/exchangeInfo": 1}
+        assert (ex.stats().fapi.used_weight, ex.stats().dapi.used_weight) == ((61, 61) if shared else (20, 41))

@@ -41,7 +41,7 @@ def test_1024_streams_and_not_one_more(ex: SimulatedExchange) -> None:
         assert client.is_closed() == "close 1008"
 
 
-@pytest.mark.parametrize(("spot", "path", "most"), [(False, "/market/stream", 10), (True, "/stream", 5)])
+@pytest.mark.parametrize(("spot", "path", "most"), [(False, "/market/stream", 15), (True, "/stream", 5)])
 def test_messages_a_second(ex: SimulatedExchange, spot: bool, path: str, most: int) -> None:
     with stream(ex, path, spot=spot) as client:
         for number in range(most):
@@ -160,3 +160,22 @@ def test_a_slow_reader_is_cut() -> None:
             until(lambda: ex.stats().connections_now == 0)
             [info] = ex.stats().connections
             assert info.closed_why == "slow reader"
+
+
+def test_the_busiest_second_of_a_connection_is_counted(ex: SimulatedExchange) -> None:
+    with stream(ex, "/market/stream") as client:
+        for number in range(12):
+            client.socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
+        assert [client.receive()["id"] for _ in range(12)] == list(range(12))
+        [busiest] = [each.busiest_second for each in ex.stats().connections if each.open]
+        assert busiest == 12
+
+
+def test_the_limit_of_messages_is_a_setting() -> None:
+    with (
+        SimulatedExchange(["BTCUSDT"], messages_per_second=3, in_thread=True) as ex,
+        stream(ex, "/market/stream") as client,
+    ):
+        for number in range(4):
+            client.socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
+        assert client.is_closed() == "close 1008"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..endpoints import FAPI, SPOT, answer
+from ..endpoints import answer, host_of
 from ..stats import RequestRecord, SimulatorStats
 from .control import control
 
@@ -81,9 +81,8 @@ def rest(server: ExchangeServer, path: str, params: dict[str, str | int | float 
     server.pump.step()
     if path.endswith("/time"):
         return {"serverTime": server.clock.now()}
-    host = SPOT if path.startswith("/api/") else FAPI
     query = {name: str(value) for name, value in (params or {}).items() if value is not None}
-    return answer(host, path, query, server.market)
+    return answer(host_of(path), path, query, server.market, server.endpoints)
 
 
 @control

@@ -2,7 +2,7 @@
 
 Candles, trades, books, mark prices, open interest and forced orders all follow from one trade process a symbol,
 so that REST answers and stream frames agree to the last digit. It has no clock, thread or socket: exchange time
-is what :meth:`Market.advance` was told last.
+is the argument of the last :meth:`Market.advance`.
 """
 
 from __future__ import annotations
@@ -10,5 +10,6 @@ from __future__ import annotations
 from .errors import UnknownInterval, UnknownSymbol
 from .frame import Frame
 from .market import Market
+from .ratios import RATIOS
 
-__all__ = ["Frame", "Market", "UnknownInterval", "UnknownSymbol"]
+__all__ = ["RATIOS", "Frame", "Market", "UnknownInterval", "UnknownSymbol"]

@@ -184,15 +184,15 @@ def funding_info(instrument: Instrument) -> Answer:
     }
 
 
-def open_interest_hist(
+def traded_periods(
     instrument: Instrument, period: str, now: int, start: int | None, end: int | None, limit: int
-) -> list[Answer]:
-    """``/futures/data/openInterestHist``: one row a period that traded, stamped with its end; a month back."""
+) -> list[tuple[int, Candle]]:
+    """Return the periods that traded, oldest first, each with the end that its row is stamped with; a month back."""
     if period not in OPEN_INTEREST_PERIODS:
         raise UnknownInterval(period)
     length = FIXED[period]
     last = now if end is None else min(end, now)
-    # A row is stamped with the period's end, which is when it appears.
+    # A row appears at the end of its period.
     last_open = floor_open(period, last) - length
     oldest = -(-max(now - 30 * DAY, start or 0) // length) * length - length
     oldest = max(oldest, floor_open(period, instrument.listed))
@@ -206,10 +206,16 @@ def open_interest_hist(
         traded = traded[-limit:]
     else:
         traded = instrument.candles.traded(period, first_open, last_open)[:limit]
+    return [(candle[0] + length, candle) for candle in traded]
+
+
+def open_interest_hist(
+    instrument: Instrument, period: str, now: int, start: int | None, end: int | None, limit: int
+) -> list[Answer]:
+    """Return rows of ``/futures/data/openInterestHist``, one a period that traded."""
     spec = instrument.spec
     rows = []
-    for candle in traded:
-        at = candle[0] + length
+    for at, candle in traded_periods(instrument, period, now, start, end, limit):
         contracts = open_interest(instrument, at)
         value = contracts * candle[4] * spec.tick
         rows.append(

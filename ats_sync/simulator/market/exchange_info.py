@@ -136,3 +136,30 @@ def spot_exchange_info(pairs: list[SpotPair], now: int, *, weight_limit: int) ->
             for pair in pairs
         ],
     }
+
+
+def coin_margined_exchange_info(names: Iterable[str], now: int, *, weight_limit: int) -> dict[str, Any]:
+    """Return ``/dapi/v1/exchangeInfo``: the COIN-M contracts of these names."""
+    return {
+        "timezone": "UTC",
+        "serverTime": now,
+        "rateLimits": [
+            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight_limit},
+        ],
+        "exchangeFilters": [],
+        "symbols": [
+            {
+                "symbol": name,
+                "pair": name.partition("_")[0],
+                "contractType": "PERPETUAL" if name.endswith("_PERP") else "CURRENT_QUARTER",
+                "contractStatus": "TRADING",
+                "contractSize": 100 if name.startswith("BTC") else 10,
+                "baseAsset": name.partition("USD_")[0],
+                "quoteAsset": "USD",
+                "marginAsset": name.partition("USD_")[0],
+                "underlyingType": "COIN",
+                "filters": [],
+            }
+            for name in names
+        ],
+    }

@@ -9,11 +9,12 @@ from . import answers
 from .answers import Answer, Row
 from .catalogue import COIN_MARGINED
 from .errors import UnknownSymbol
-from .exchange_info import exchange_info, spot_exchange_info
+from .exchange_info import coin_margined_exchange_info, exchange_info, spot_exchange_info
 from .frame import Frame
 from .instrument import Instrument
-from .intervals import MINUTE
+from .intervals import DAY, MINUTE
 from .pump import Pump
+from .ratios import ratio_row
 from .spot import SpotPair
 from .streams import FINAL_AFTER
 from .symbols import names, spec_for
@@ -230,10 +231,9 @@ class Market:
     def set_session(self, market: Literal["equity", "commodity"], session: str) -> None:
         """A session of the TradFi contracts begins, such as REGULAR, OVERNIGHT or NO_TRADING; the stream
         ``tradingSession`` tells of it each second. In NO_TRADING they are quiet, as on a Sunday."""
-        event = {"equity": "EquityUpdate", "commodity": "CommodityUpdate"}.get(market)
-        if event is None:
-            raise ValueError(f"market is equity or commodity, not {market!r}")
-        self._pump.sessions[event] = session
+        if market not in self._pump.sessions:
+            raise ValueError(f"market must be equity or commodity, not {market!r}")
+        self._pump.sessions[market] = session
         for name, each in self._instruments.items():
             if each.spec.tradifi and (each.spec.underlying_type == "COMMODITY") == (market == "commodity"):
                 self.silence(name, session == NO_TRADING)
@@ -374,6 +374,65 @@ class Market:
     ) -> list[Answer]:
         """``{"symbol", "sumOpenInterest", "sumOpenInterestValue", …, "timestamp"}`` of the periods that traded."""
         return answers.open_interest_hist(self._instrument(symbol), period, self.now, start, end, limit)
+
+    def ratio(
+        self,
+        kind: str,
+        symbol: str,
+        period: str,
+        *,
+        contract_type: str = "",
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = 30,
+    ) -> list[Answer]:
+        """Return one of the :data:`RATIOS` of the periods that traded; ``basis`` is of a pair and a contract type."""
+        if kind == "basis":
+            found = [
+                each
+                for each in self._instruments.values()
+                if each.spec.pair == symbol and each.spec.contract_type == contract_type
+            ]
+            if not found:
+                raise UnknownSymbol(symbol)
+            instrument = found[0]
+        else:
+            instrument = self._instrument(symbol)
+        periods = answers.traded_periods(instrument, period, self.now, start, end, limit)
+        return [ratio_row(kind, instrument, candle, at) for at, candle in periods]
+
+    def trading_schedule(self) -> Answer:
+        """Return the sessions of TradFi contracts, today's and tomorrow's: ``{"updateTime", "marketSchedules"}``.
+
+        Shape: the exchange's own SDK (18.x); today's are those of the stream ``tradingSession``.
+        """
+        day = self.now - self.now % DAY
+        return {
+            "updateTime": day,
+            "marketSchedules": {
+                market.upper(): {
+                    "sessions": [
+                        {"startTime": begins, "endTime": begins + DAY, "type": session} for begins in (day, day + DAY)
+                    ]
+                }
+                for market, session in self._pump.sessions.items()
+            },
+        }
+
+    def coin_margined_exchange_info(self) -> Answer:
+        """Return ``/dapi/v1/exchangeInfo``: the COIN-M contracts. It prints the full weight limit."""
+        return coin_margined_exchange_info(self._pump.coin_margined, self.now, weight_limit=self.weight_limit)
+
+    def coin_margined_premium_index(self, symbol: str | None = None) -> list[Answer]:
+        """Return ``/dapi/v1/premiumIndex``: the marks of the COIN-M contracts, or of one, always as a list."""
+        names = [name for name in self._pump.coin_margined if symbol in (None, name)]
+        first = next(iter(self._instruments.values()), None)
+        if symbol is not None and not names:
+            raise UnknownSymbol(symbol)
+        if first is None:
+            return []
+        row = answers.premium_index(first, self.now)
+        return [{**row, "symbol": name, "pair": name.partition("_")[0]} for name in names]
 
     def ticker_24hr(self, symbol: str | None = None) -> Answer | list[Answer]:
         """What traded in the last 24 hours, of one contract or of all."""

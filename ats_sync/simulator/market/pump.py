@@ -50,8 +50,8 @@ class Pump:
         """COIN-M contracts of which the all-market streams tell, too."""
         self.resting: dict[str, MarkValues] = {}
         """Contracts that have left and whose mark rests in the stream."""
-        self.sessions: dict[str, str] = {"EquityUpdate": "REGULAR", "CommodityUpdate": "REGULAR"}
-        """By event of the stream ``tradingSession``."""
+        self.sessions: dict[str, str] = {"equity": "REGULAR", "commodity": "REGULAR"}
+        """The present session of TradFi contracts by market."""
         self._at(start - start % SECOND + SECOND, self._second, None)
         self._at(start - start % SECOND + SECOND + TRADIFI_MARKS_AT, self._tradifi_marks, None)
         self._at(start + 1 + (FINAL_AFTER - start - 1) % MINUTE, self._finals, None)
@@ -479,7 +479,8 @@ class Pump:
         self._at(now + SECOND, self._second, None)
         if SESSIONS in self._all:
             day = now - now % DAY
-            for event, session in self.sessions.items():
+            for market, session in self.sessions.items():
+                event = f"{market.capitalize()}Update"
                 self._emit(SESSIONS, payloads.trading_session(event, now, day, day + DAY, session))
         every = [name for name, speed in _ALL_MARKS.items() if name in self._all and now % speed == 0]
         tickers = "!ticker@arr" in self._all
