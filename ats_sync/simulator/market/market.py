@@ -76,7 +76,7 @@ class Market:
         self._dividends: dict[str, list[Answer]] = {}
         self._resting_marks = resting_marks
         self._pump = Pump(start, seed=seed, trailing_klines=trailing_klines)
-        self._pump.coin_margined = COIN_MARGINED[:coin_margined]
+        self._pump.market.coin_margined = COIN_MARGINED[:coin_margined]
         for name in names(symbols):
             self._join(Instrument(spec_for(name, activity=activity), seed, start))
 
@@ -231,9 +231,9 @@ class Market:
     def set_session(self, market: Literal["equity", "commodity"], session: str) -> None:
         """A session of the TradFi contracts begins, such as REGULAR, OVERNIGHT or NO_TRADING; the stream
         ``tradingSession`` tells of it each second. In NO_TRADING they are quiet, as on a Sunday."""
-        if market not in self._pump.sessions:
+        if market not in self._pump.market.sessions:
             raise ValueError(f"market must be equity or commodity, not {market!r}")
-        self._pump.sessions[market] = session
+        self._pump.market.sessions[market] = session
         for name, each in self._instruments.items():
             if each.spec.tradifi and (each.spec.underlying_type == "COMMODITY") == (market == "commodity"):
                 self.silence(name, session == NO_TRADING)
@@ -321,7 +321,7 @@ class Market:
         second = self.now - self.now % 1000
         return [
             *(answers.premium_index(each, self.now) for each in self._instruments.values()),
-            *(answers.premium_row(name, second, values) for name, values in self._pump.resting.items()),
+            *(answers.premium_row(name, second, values) for name, values in self._pump.market.resting.items()),
         ]
 
     def funding_rate(
@@ -360,7 +360,7 @@ class Market:
         foreign = {"adjustedFundingRateCap": "0.00300", "adjustedFundingRateFloor": "-0.00300"}
         return own + [
             {"symbol": name, **foreign, "fundingIntervalHours": 8, "disclaimer": True, "updateTime": None}
-            for name in self._pump.coin_margined
+            for name in self._pump.market.coin_margined
         ]
 
     def open_interest_hist(
@@ -415,17 +415,17 @@ class Market:
                         {"startTime": begins, "endTime": begins + DAY, "type": session} for begins in (day, day + DAY)
                     ]
                 }
-                for market, session in self._pump.sessions.items()
+                for market, session in self._pump.market.sessions.items()
             },
         }
 
     def coin_margined_exchange_info(self) -> Answer:
         """Return ``/dapi/v1/exchangeInfo``: the COIN-M contracts. It prints the full weight limit."""
-        return coin_margined_exchange_info(self._pump.coin_margined, self.now, weight_limit=self.weight_limit)
+        return coin_margined_exchange_info(self._pump.market.coin_margined, self.now, weight_limit=self.weight_limit)
 
     def coin_margined_premium_index(self, symbol: str | None = None) -> list[Answer]:
         """Return ``/dapi/v1/premiumIndex``: the marks of the COIN-M contracts, or of one, always as a list."""
-        names = [name for name in self._pump.coin_margined if symbol in (None, name)]
+        names = [name for name in self._pump.market.coin_margined if symbol in (None, name)]
         first = next(iter(self._instruments.values()), None)
         if symbol is not None and not names:
             raise UnknownSymbol(symbol)

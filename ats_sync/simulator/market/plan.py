@@ -1,4 +1,4 @@
-"""The wanted streams of one instrument."""
+"""The subscribed streams of one instrument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .trades import AggTrade
 
 
 class Plan:
-    """Which frames an instrument's events give, and what is waiting to be told."""
+    """The streams for which an instrument's events give frames, and what has not been sent yet."""
 
     def __init__(self, instrument: Instrument, pair: SpotPair | None) -> None:
         self.instrument = instrument
@@ -30,8 +30,8 @@ class Plan:
         self._best: tuple[BookState, int, tuple[str, str]] | None = None
 
     @property
-    def wants_trades(self) -> bool:
-        """Some frame depends on the instrument's trades."""
+    def needs_trades(self) -> bool:
+        """Whether some frame depends on the instrument's trades."""
         return bool(self.klines or self.others or self.tickers or self.spot_klines or self.spot_others)
 
     def note_book(self, stream: BookStream, state: BookState) -> None:

@@ -1,4 +1,4 @@
-"""The streams somebody wants: their names taken apart, and what each remembers between two frames."""
+"""The streams that are subscribed: their names taken apart, and what each remembers between two frames."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parse(name: str) -> StreamName | None:
 
 
 class KlineStream:
-    """One kline stream: the candle it tells of, and when it may speak again."""
+    """One kline stream: the candle it is at, and when its next event may go out."""
 
     __slots__ = ("dirty", "ends", "finished", "interval", "name", "opened", "period", "prefix", "ready")
 
@@ -85,9 +85,9 @@ class KlineStream:
 
 
 class BookStream:
-    """A depth or bookTicker stream: what its last frame told."""
+    """A depth or bookTicker stream: the content of its last frame."""
 
-    __slots__ = ("alive", "asks", "bids", "last_id", "levels", "name", "noted", "speed", "state", "told")
+    __slots__ = ("alive", "asks", "bids", "last_id", "levels", "name", "noted", "sent", "speed", "state")
 
     def __init__(self, name: str, levels: int, speed: int) -> None:
         self.name = name
@@ -96,7 +96,7 @@ class BookStream:
         self.alive = True
         self.state: BookState | None = None
         self.last_id = 0
-        self.told: object = None
+        self.sent: object = None
         # For a stream of differences: how far they are noted, and the prices noted since its last frame.
         self.noted: BookState | None = None
         self.bids: set[int] = set()

@@ -1,0 +1,44 @@
+"""Events in order of time, and the frames that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+from .frame import Frame
+
+_Event = tuple[int, int, Callable[[Any], None], Any]
+
+
+class Schedule:
+    """What happens when. An event's action is called with its subject, at :attr:`now`."""
+
+    def __init__(self, start: int) -> None:
+        self.now = start
+        self.frames: list[Frame] = []
+        """Those since :meth:`take`."""
+        self._heap: list[_Event] = []
+        self._number = 0
+
+    def at(self, time: int, action: Callable[[Any], None], subject: Any) -> None:
+        """Let ``action(subject)`` happen at ``time``; events of one time happen in the order of their calls."""
+        self._number += 1
+        heappush(self._heap, (time, self._number, action, subject))
+
+    def run(self, now: int) -> None:
+        """Let everything happen that is due up to and with ``now``."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            self.now, _, action, subject = heappop(heap)
+            action(subject)
+        self.now = now
+
+    def emit(self, stream: str, payload: str, spot: bool = False) -> None:
+        """Send a frame now."""
+        self.frames.append(Frame(stream, self.now, payload, spot))
+
+    def take(self) -> list[Frame]:
+        """Return the frames since the last call, in order."""
+        frames, self.frames = self.frames, []
+        return frames
