@@ -21,11 +21,11 @@ from .stats import ConnectionInfo
 from .wire import Wire, wire_of, ws_frame
 
 _MAX_CLIENT_MESSAGE = 1024 * 1024
-_CLOSED_KEPT = 200
+_CLOSED_RETENTION = 200
 
 
 class Target:
-    """What the path of a handshake asks for; None from :meth:`parse` where the exchange has no such path."""
+    """The route and the streams that the path of a handshake names."""
 
     def __init__(self, route: str, combined: bool, names: list[str]) -> None:
         self.route = route
@@ -34,7 +34,10 @@ class Target:
 
     @classmethod
     def parse(cls, spot: bool, raw_path: str, query: str | None) -> Target | None:
-        """``/<route>/stream[?streams=a/b]``, ``/<route>/ws[/a/b]``; without a route on the spot host."""
+        """Return the target of ``/<route>/stream[?streams=a/b]`` or ``/<route>/ws[/a/b]``, or None for any other path.
+
+        Paths of the spot host have no route.
+        """
         parts = [unquote(part) for part in raw_path.split("/") if part]
         if spot:
             route = SPOT
@@ -61,7 +64,7 @@ class Broadcaster:
         self._settings = settings
         self._now = now
         self.connections: dict[int, StreamConnection] = {}
-        self.closed: deque[ConnectionInfo] = deque(maxlen=_CLOSED_KEPT)
+        self.closed: deque[ConnectionInfo] = deque(maxlen=_CLOSED_RETENTION)
         self._tables: tuple[dict[str, list[StreamConnection]], dict[str, list[StreamConnection]]] = ({}, {})
         self.last_frames: dict[tuple[bool, str], Frame] = {}
         """The newest frame of each stream that anybody was sent."""
@@ -84,7 +87,7 @@ class Broadcaster:
     # -- handshakes
 
     def admit(self) -> bool:
-        """Count one attempt to connect; False: reset it."""
+        """Count one attempt to connect; return False where it must be reset."""
         now = self._now()
         used = self._attempts.add(now, 1)
         if used <= self._attempts.limit or now < self.banned_until:
@@ -100,7 +103,7 @@ class Broadcaster:
         self.banned_until = 0
 
     async def handle(self, request: web.BaseRequest, spot: bool) -> web.StreamResponse:
-        """One handshake and the connection that follows."""
+        """Answer one handshake, and serve the connection that follows."""
         fault = self._take_handshake_fault()
         if fault == "hang":
             self.hanging += 1
@@ -145,7 +148,7 @@ class Broadcaster:
             self.unhang = asyncio.Event()
 
     def set_pings(self, interval: float | None, deadline: float | None) -> None:
-        """Ping both hosts' connections like this; None: as the settings say."""
+        """Set the pings of both hosts' connections (None: those of the settings)."""
         settings = self._settings
         self.pings = Pings(interval or settings.ping_interval, deadline or settings.ping_deadline)
         self.spot_pings = Pings(interval or settings.spot_ping_interval, deadline or settings.spot_ping_deadline)
@@ -183,52 +186,52 @@ class Broadcaster:
     # -- subscriptions
 
     def join(self, connection: StreamConnection, stream: str) -> None:
-        """Deliver ``stream`` to ``connection``, unless its route or a fault says otherwise."""
+        """Deliver ``stream`` to ``connection``, unless its route or a fault prevents it."""
         if not delivers(connection.route, stream):
             return
         if stream in self.silent_everywhere or stream in connection.barred:
             connection.dropped.add(stream)
             return
-        table, wanted = self._of(connection.spot)
+        table, subscribed = self._of(connection.spot)
         members = table.setdefault(stream, [])
         if connection not in members:
             members.append(connection)
-        wanted.add(stream)
+        subscribed.add(stream)
 
     def leave(self, connection: StreamConnection, stream: str) -> None:
-        """Deliver ``stream`` to ``connection`` no longer."""
-        table, wanted = self._of(connection.spot)
+        """Stop delivering ``stream`` to ``connection``."""
+        table, subscribed = self._of(connection.spot)
         members = table.get(stream)
         if members is None or connection not in members:
             return
         members.remove(connection)
         if not members:
             del table[stream]
-            wanted.discard(stream)
+            subscribed.discard(stream)
             self.last_frames.pop((connection.spot, stream), None)
 
     def refuses(self, streams: list[str]) -> tuple[str, Refusal] | None:
-        """The first of ``streams`` that is refused, and how; None when a SUBSCRIBE of them is accepted."""
+        """Return the first of ``streams`` that is refused, and how, or None when a SUBSCRIBE of them is accepted."""
         refused = self.refused_streams
         return next(((name, refused[name]) for name in streams if name in refused), None)
 
     def announce_shutdown(self, seconds: float, wrapped: bool) -> int:
-        """Tell every spot connection that its server closes, and close them ``seconds`` later."""
+        """Announce to every spot connection that its server closes, and close it ``seconds`` later."""
         event = f'{{"e":"serverShutdown","E":{self._now()}}}'
         if wrapped:
             event = f'{{"stream":"","data":{event}}}'
-        told = self.chosen(SPOT)
-        for connection in told:
+        chosen = self.chosen(SPOT)
+        for connection in chosen:
             connection.push(ws_frame(event.encode()))
             connection.flush()
             asyncio.get_running_loop().call_later(seconds, connection.close, "server shutdown", 1001)
-        return len(told)
+        return len(chosen)
 
     def _of(self, spot: bool) -> tuple[dict[str, list[StreamConnection]], set[str]]:
         return self._tables[spot], self._market.spot_wanted if spot else self._market.wanted
 
     def subscribed(self, route: str) -> list[str]:
-        """The streams delivered to connections on ``route``."""
+        """Return the streams delivered to connections on ``route``."""
         return [
             name
             for name, members in self._tables[route == SPOT].items()
@@ -236,7 +239,7 @@ class Broadcaster:
         ]
 
     def drop_stream(self, stream: str, *, spot: bool, sticky: bool, everywhere: bool) -> int:
-        """Silence one stream where it is delivered now; returns on how many connections."""
+        """Silence one stream where it is delivered now; return on how many connections."""
         if everywhere:
             self.silent_everywhere.add(stream)
         members = list(self._tables[spot].get(stream, ()))
@@ -248,7 +251,7 @@ class Broadcaster:
         return len(members)
 
     def restore_stream(self, stream: str | None) -> int:
-        """Undo :meth:`drop_stream` for one stream, or for all; returns how many subscriptions speak again."""
+        """Undo :meth:`drop_stream` for one stream, or for all; return how many subscriptions speak again."""
         if stream is None:
             self.silent_everywhere.clear()
         else:
@@ -304,7 +307,7 @@ class Broadcaster:
                 connection.flush()
 
     def check_time(self) -> None:
-        """Pings, missing pongs, ages."""
+        """Ping, and close connections for their age or a missing pong."""
         now = time.monotonic()
         for connection in list(self.connections.values()):
             connection.check_time(now, self.spot_pings if connection.spot else self.pings, self.max_age)
@@ -312,7 +315,7 @@ class Broadcaster:
     # -- cuts
 
     def chosen(self, route: str | None, number: int | None = None) -> list[StreamConnection]:
-        """Open connections on ``route`` (None: any), or the one of that number."""
+        """Return the open connections on ``route`` (None: on any), or the one of that number."""
         return [
             connection
             for connection in self.connections.values()
@@ -323,7 +326,7 @@ class Broadcaster:
         ]
 
     def cut(self, route: Route | None, how: Cut, number: int | None = None) -> int:
-        """Cut connections; returns how many."""
+        """Cut connections; return how many."""
         chosen = self.chosen(route, number)
         for connection in chosen:
             if how == "close":
@@ -341,7 +344,7 @@ class Broadcaster:
         return len(chosen)
 
     def lag(self, seconds: float, route: str | None, number: int | None = None) -> int:
-        """Let what open connections are sent arrive so much later; returns how many."""
+        """Delay everything that open connections are sent by ``seconds``; return how many connections."""
         chosen = self.chosen(route, number)
         for connection in chosen:
             connection.flush()

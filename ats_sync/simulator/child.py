@@ -88,7 +88,7 @@ class ChildHost:
         return self._errors.read().decode("utf-8", "replace").strip()
 
     def failure(self, patience: float = 0.0) -> str | None:
-        """What the child said before it ended by itself; None when it runs on after ``patience`` seconds."""
+        """Return the child's last words if it has ended by itself, None if it runs on after ``patience`` seconds."""
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -96,16 +96,16 @@ class ChildHost:
         return self._tail() or f"exit status {self._process.returncode}"
 
     def wait(self) -> None:
-        """Until the child ends."""
+        """Wait until the child ends."""
         self._process.wait()
 
     def stop(self, ask: Callable[[], None]) -> None:
-        """End the child and reap it. In a fork of the process that started it, nothing happens to it."""
+        """End the child and reap it; a fork of the process that started it leaves it alone."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
         if os.getpid() == self._owner:
-            # Asked as well as hung up on: a fork of this process may hold the pipe's other copy.
+            # Closing the pipe may not be enough: a fork of this process may have a copy of it.
             if process.poll() is None:
                 ask()
             process.stdin.close()

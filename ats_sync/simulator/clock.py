@@ -1,4 +1,4 @@
-"""Exchange time: starts where it is told to and then runs at real speed."""
+"""Exchange time: it starts at a given moment and runs at real speed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Start = int | datetime | None
 
 
 def local_ms() -> int:
-    """This machine's time in ms since the epoch."""
+    """Return this machine's time in ms since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def start_ms(start: Start) -> int:
-    """``start`` as ms since the epoch; None is now. A datetime without a zone is UTC."""
+    """Return ``start`` as ms since the epoch; None is now. A datetime without a zone is UTC."""
     if start is None:
         return local_ms()
     if isinstance(start, datetime):
@@ -28,9 +28,9 @@ def start_ms(start: Start) -> int:
 
 
 def before_turn(interval: str, seconds: float = 3.0, *, after: Start = None) -> int:
-    """``seconds`` before the first turn of ``interval`` ("1m" … "1M") that is at least that far after ``after``.
+    """Return the moment ``seconds`` before the next turn of ``interval`` ("1m" … "1M"), ms since the epoch.
 
-    ``after`` None is this machine's time. Returns ms since the epoch, for ``SimulatedExchange(start=…)``.
+    The turn is at least ``seconds`` after ``after`` (None: this machine's time). Use: ``SimulatedExchange(start=…)``.
     """
     lead = round(seconds * 1000)
     earliest = start_ms(after) + lead
@@ -38,7 +38,7 @@ def before_turn(interval: str, seconds: float = 3.0, *, after: Start = None) -> 
 
 
 def before_midnight(seconds: float = 3.0, *, after: Start = None) -> int:
-    """``seconds`` before the next midnight UTC: every interval up to 1d turns there at once."""
+    """Return the moment ``seconds`` before the next midnight UTC, at which every interval up to 1d turns at once."""
     return before_turn("1d", seconds, after=after)
 
 
@@ -50,12 +50,12 @@ class ExchangeClock:
         self._begun = time.monotonic_ns()
 
     def begin(self, start: int) -> None:
-        """Let it be ``start`` now."""
+        """Set exchange time to ``start``."""
         self._start = start
         self._begun = time.monotonic_ns()
 
     def now(self) -> int:
-        """Exchange time, ms."""
+        """Return exchange time, ms."""
         return self._start + (time.monotonic_ns() - self._begun) // 1_000_000
 
     def jump(self, milliseconds: int) -> None:

@@ -24,16 +24,16 @@ _BIG_MESSAGE_GRACE = 1.0
 
 
 class Subscriptions(Protocol):
-    """Who is told when a connection joins or leaves a stream."""
+    """Whoever delivers streams to connections."""
 
     def join(self, connection: StreamConnection, stream: str) -> None:
-        """``connection`` wants ``stream`` from now on."""
+        """Deliver ``stream`` to ``connection`` from now on."""
 
     def leave(self, connection: StreamConnection, stream: str) -> None:
-        """``connection`` no longer wants ``stream``."""
+        """Stop delivering ``stream`` to ``connection``."""
 
     def refuses(self, streams: list[str]) -> tuple[str, Refusal] | None:
-        """The first of ``streams`` that is refused, and how; None when a SUBSCRIBE of them is accepted."""
+        """Return the first of ``streams`` that is refused, and how, or None when a SUBSCRIBE of them is accepted."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,16 @@ class StreamConnection:
 
     @property
     def spot(self) -> bool:
-        """On the spot exchange's streams."""
+        """Whether it is a connection of the spot exchange."""
         return self.route == "spot"
 
     @property
     def open(self) -> bool:
-        """Still delivering."""
+        """Whether frames still reach the client."""
         return self.transport.alive and not self._close_sent and not self.transport.peer_gone
 
     def info(self) -> ConnectionInfo:
-        """What is told of it in the statistics."""
+        """Return its part of the statistics."""
         return ConnectionInfo(
             number=self.number,
             route=self.route,
@@ -111,7 +111,7 @@ class StreamConnection:
         self.outbox.append(wire)
 
     def flush(self) -> None:
-        """Write what is queued; a reader too slow for the send buffer is cut instead."""
+        """Write the queued frames; a reader too slow for the send buffer is cut instead."""
         outbox = self.outbox
         if not outbox:
             return
@@ -138,7 +138,7 @@ class StreamConnection:
         self.flush()
 
     def close(self, why: str, code: int = 1008) -> None:
-        """Close politely: close frame, then the TCP connection."""
+        """Close with a close frame, then close the TCP connection."""
         if self._close_sent or not self.transport.alive:
             return
         self.closed_why = self.closed_why or why
@@ -211,14 +211,14 @@ class StreamConnection:
     def take(self, text: str | bytes) -> None:
         """Carry out one client message."""
         try:
-            asked = json.loads(text)
+            request = json.loads(text)
         except ValueError as error:
             self.reply({"code": 2, "msg": f"Invalid request: {error}"})
             return
-        if not isinstance(asked, dict):
+        if not isinstance(request, dict):
             self.reply({"code": 2, "msg": "Invalid request: request must be a JSON object"})
             return
-        method, params, number = asked.get("method"), asked.get("params", []), asked.get("id")
+        method, params, number = request.get("method"), request.get("params", []), request.get("id")
         if method not in _METHODS:
             expected = ", ".join(f"`{name}`" for name in _METHODS)
             self.reply({"code": 2, "msg": f"Invalid request: unknown variant `{method}`, expected one of {expected}"})
@@ -269,7 +269,7 @@ class StreamConnection:
             self.reply({"code": 2, "msg": "Invalid request: property value must be a boolean"})
 
     def add(self, name: str) -> bool:
-        """Subscribe to one stream; False when that closed the connection."""
+        """Subscribe to one stream; return False where that closed the connection."""
         if name in self.names:
             return True
         if len(self.names) >= self.settings.max_streams:
@@ -283,7 +283,7 @@ class StreamConnection:
         return True
 
     def remove(self, name: str) -> bool:
-        """Unsubscribe from one stream; an unknown one is no error."""
+        """Unsubscribe from one stream; return True, also for an unknown one."""
         if name in self.names:
             del self.names[name]
             self.dropped.discard(name)

@@ -1,4 +1,4 @@
-"""What a simulated exchange raises in the program that runs it."""
+"""The errors that a simulated exchange raises in the program that runs it."""
 
 from __future__ import annotations
 

@@ -109,18 +109,18 @@ class SimulatedExchange(Controls):
         self.close()
 
     def close(self) -> None:
-        """End it; leaves no process, thread, socket or file. May be called again."""
+        """End the exchange; no process, thread, socket or file is left. May be called again."""
         if self._closed:
             return
         self._closed = True
-        self._host.stop(self._ask_to_stop)
+        self._host.stop(self._request_stop)
         self._control.close()
 
-    def _ask_to_stop(self) -> None:
+    def _request_stop(self) -> None:
         try:
             self._control.call(stop.name, {}, timeout=1.0)
         except SimulatorError:
-            # It is ending or stuck; the host sees to both.
+            # The server is ending or stuck; the host deals with both.
             return
 
     @property
@@ -150,7 +150,7 @@ class SimulatedExchange(Controls):
     # -- clients
 
     def config(self, **overrides: Any) -> Config:
-        """An ``ats_sync.Config`` that points at this exchange, without the environment's proxies."""
+        """Return an ``ats_sync.Config`` that points at this exchange, without the environment's proxies."""
         from ats_sync.config import Config
 
         options: dict[str, Any] = {
@@ -164,7 +164,7 @@ class SimulatedExchange(Controls):
         return Config(**(options | overrides))
 
     def environment(self) -> dict[str, str]:
-        """The environment that points a child program at this exchange."""
+        """Return the environment that points a child program at this exchange."""
         return {
             "BINANCE_FAPI_BASE": self.fapi_url,
             "BINANCE_SPOT_BASE": self.spot_url,

@@ -1,6 +1,6 @@
-"""A lagging replica: REST answered from what the market was some seconds ago.
+"""A lagging replica: REST answered from the market's state of some seconds ago.
 
-It is a copy of the market that stops where it is, then follows at a distance. A forked process holds the copy
+It is a copy of the market that stops where it is, then follows at a distance. A forked process keeps the copy
 where the operating system can fork cheaply and safely, which is the simulator's own single-threaded process;
 elsewhere the market is copied in memory.
 """
@@ -41,11 +41,11 @@ class Follower:
         market.spot_wanted.clear()
 
     def add(self, changes: Iterable[Change]) -> None:
-        """Changes to be made when their time comes."""
+        """Make ``changes`` when their time comes."""
         self._changes.extend(changes)
 
     def follow(self, until: int) -> None:
-        """Come up to ``until`` if not there yet."""
+        """Advance to ``until``, unless the market is there already."""
         while self._changes and self._changes[0][0] <= until:
             at, method, arguments = self._changes.popleft()
             self._advance(at)
@@ -71,17 +71,17 @@ class LocalReplica:
         self._follower.add([change])
 
     async def answer(self, host: Host, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
-        """Status and body at the replica's state."""
+        """Return status and body at the replica's state."""
         now = self._now()
         self._follower.follow(now - self.lag)
         return compute(host, path, params, self._follower.market, now, self._endpoints)
 
     def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing: a copy in memory has nothing to stop."""
 
 
 class ForkedReplica:
-    """A copy in a forked process, asked over a socket pair."""
+    """A copy in a forked process, reached over a socket pair."""
 
     def __init__(self, market: Market, lag: int, now: Callable[[], int], endpoints: Endpoints) -> None:
         self.lag = lag
@@ -103,15 +103,15 @@ class ForkedReplica:
         self._changes.append(change)
 
     async def answer(self, host: Host, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
-        """Status and body at the replica's state."""
+        """Return status and body at the replica's state."""
         loop = asyncio.get_running_loop()
         now = self._now()
         changes, self._changes = self._changes, []
         question = json.dumps([changes, now - self.lag, now, host, path, dict(params)]).encode() + b"\n"
         # A client that hangs up must not leave half an answer on the socket.
-        return await asyncio.shield(loop.create_task(self._ask(question)))
+        return await asyncio.shield(loop.create_task(self._request(question)))
 
-    async def _ask(self, question: bytes) -> tuple[int, bytes]:
+    async def _request(self, question: bytes) -> tuple[int, bytes]:
         loop = asyncio.get_running_loop()
         async with self._turn:
             await loop.sock_sendall(self._sock, question)
@@ -149,7 +149,7 @@ def make_lagging_replica(
 
 
 def _serve(fileno: int, market: Market, endpoints: Endpoints) -> NoReturn:
-    """The forked process: answers until the other end is closed, and never returns into the caller's code."""
+    """Answer, as the forked process, until the other end is closed; never return into the caller's code."""
     status = 1
     try:
         for number in range(3):

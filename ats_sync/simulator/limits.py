@@ -1,4 +1,7 @@
-"""Request limits of one host: weight a calendar minute, request buckets, 429, 418 and bans. Pure: time is given."""
+"""Request limits of one host: weight a calendar minute, request buckets, 429, 418 and bans.
+
+Pure: the caller passes the time.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Bucket:
         self._index = -1
 
     def add(self, now: int, amount: int) -> int:
-        """Count ``amount`` in the window that holds ``now``; returns what that window has now."""
+        """Count ``amount`` in the window of ``now``; return the count of that window."""
         index = now // self.window
         if index != self._index:
             self._index = index
@@ -30,7 +33,7 @@ class Bucket:
         return self.used
 
     def ends(self, now: int) -> int:
-        """When the window that holds ``now`` ends, ms."""
+        """Return when the window of ``now`` ends, ms."""
         return (now // self.window + 1) * self.window
 
 
@@ -44,12 +47,12 @@ class Refusal:
     per_minute: bool = True
 
     def retry_after(self, now: int) -> int:
-        """Whole seconds to wait, at least 1."""
+        """Return the whole seconds to wait, at least 1."""
         return max(1, math.ceil((self.until - now) / 1000))
 
 
 class HostLimits:
-    """What one address has used of one host, and what it is told for it.
+    """What one address has used of one host, and how the host answers that.
 
     Going over the weight or a bucket is a 429 until that window ends. Requests sent all the same are forgiven
     ``patience`` times, then the address is banned; every further ban, and every ``patience`` requests sent into a
@@ -71,7 +74,7 @@ class HostLimits:
         self._bans = 0
 
     def admit(self, now: int, weight: int, bucket: str | None = None) -> Refusal | None:
-        """Count one request; None lets it pass."""
+        """Count one request; return its refusal, or None to let it pass."""
         if now < self.banned_until:
             self.sent_while_banned += 1
             self._offences += 1
@@ -97,7 +100,7 @@ class HostLimits:
         return None
 
     def spend(self, now: int, weight: int) -> int:
-        """Count ``weight`` in this minute without a request; returns what the minute has now."""
+        """Count ``weight`` in this minute without a request; return the weight used in this minute."""
         used = self.weight.add(now, weight)
         minute = now - now % MINUTE
         if self.used_by_minute and self.used_by_minute[-1][0] == minute:
@@ -108,7 +111,7 @@ class HostLimits:
         return used
 
     def ban(self, now: int, seconds: float | None = None) -> int:
-        """Ban the address from now on, for ``seconds`` or as long as its record says; returns the end, ms."""
+        """Ban the address from now on, for ``seconds`` (None: longer with each ban); return the end, ms."""
         if seconds is None:
             seconds = min(LONGEST_BAN, self.ban_seconds * 2**self._bans)
             self._bans = min(self._bans + 1, 40)
@@ -117,7 +120,7 @@ class HostLimits:
         return self.banned_until
 
     def pardon(self) -> None:
-        """Forget bans and offences; what was used stays used."""
+        """Forget bans and offences; used weight stays used."""
         self.banned_until = 0
         self._wait_until.clear()
         self._offences = self._bans = 0

@@ -23,7 +23,7 @@ def _dumps(value: Any) -> str:
 
 
 def _first_object(value: Any) -> dict[str, Any]:
-    """The object that carries the values: ``k`` of a kline, ``o`` of a forced order, the first of an array."""
+    """Return the object with the values: ``k`` of a kline, ``o`` of a forced order, the first of an array."""
     if isinstance(value, list):
         value = value[0] if value else {}
     for name in ("k", "o"):
@@ -125,7 +125,7 @@ def fits(kind: str, frame: Frame) -> bool:
 
 
 def malform(kind: str, frame: Frame, replace: bool) -> list[Frame | Wire]:
-    """What is sent in place of ``frame``: the bad message, then the good one unless ``replace``.
+    """Return the messages in place of ``frame``: the bad one, then the good one unless ``replace``.
 
     "fragmented" is the good message in three fragments with a ping between them. "bad_element" has one bad element
     in its array: beside the good ones, or with ``replace`` in place of one of them.

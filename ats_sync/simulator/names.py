@@ -14,7 +14,7 @@ KINDS = (
 
 
 def kind_of(stream: str) -> str:
-    """The kind of data of a stream name: one of :data:`KINDS`, or "" for a name of no known form.
+    """Return the kind of data of a stream name: one of :data:`KINDS`, or "" for a name of no known form.
 
     ``<s>@kline_1h`` is "kline", ``<s>@depth20@100ms`` and ``<s>@depth@100ms`` are "depth",
     ``!markPrice@arr@1s`` is "markPrice".
@@ -32,7 +32,7 @@ def kind_of(stream: str) -> str:
 
 
 def delivers(route: str, stream: str) -> bool:
-    """Whether a connection on ``route`` is ever sent ``stream``; the real exchange says nothing if not."""
+    """Return whether a connection on ``route`` is ever sent ``stream``; if not, it stays silent without an error."""
     kind = kind_of(stream)
     if not kind:
         return False
@@ -44,12 +44,12 @@ def delivers(route: str, stream: str) -> bool:
 
 
 def matches(selector: str, stream: str) -> bool:
-    """Whether ``selector`` (a kind, a stream name, or "*") names ``stream``."""
+    """Return whether ``selector`` (a kind, a stream name, or "*") names ``stream``."""
     return selector in ("*", stream) or selector == kind_of(stream)
 
 
 def check_selector(selector: str) -> str:
-    """``selector`` if it is a kind, a stream name or "*"; else ValueError."""
+    """Return ``selector`` if it is a kind, a stream name or "*"; else raise ValueError."""
     if selector in ("*", *KINDS) or kind_of(selector):
         return selector
     raise ValueError(f"not a kind of stream ({', '.join(KINDS)}), a stream name or '*': {selector!r}")

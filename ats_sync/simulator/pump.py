@@ -1,4 +1,4 @@
-"""The one loop that moves the market on and sends what happened."""
+"""The one loop that advances the market and sends its frames."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Pump:
         return max(0, self._clock.now() - self._market.now)
 
     def skip_to(self, until: int) -> None:
-        """Events up to exchange time ``until`` are not sent to anyone: the clock has jumped over them."""
+        """Send no events up to exchange time ``until``: the clock has jumped over them."""
         self._skip_until = until
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             begun = time.monotonic()
             self.step()
@@ -84,11 +84,11 @@ class Pump:
 
     def _skip(self, until: int) -> None:
         market = self._market
-        wanted, spot_wanted = set(market.wanted), set(market.spot_wanted)
+        subscribed, spot_subscribed = set(market.wanted), set(market.spot_wanted)
         market.wanted.clear()
         market.spot_wanted.clear()
         try:
             market.advance(until)
         finally:
-            market.wanted.update(wanted)
-            market.spot_wanted.update(spot_wanted)
+            market.wanted.update(subscribed)
+            market.spot_wanted.update(spot_subscribed)

@@ -28,10 +28,10 @@ _TRICKLE_EVERY = 0.05
 
 
 class Replica(Protocol):
-    """Something that answers from an older state."""
+    """A source of answers from an older state."""
 
     async def answer(self, host: Host, path: str, params: Mapping[str, str]) -> tuple[int, bytes]:
-        """Status and body."""
+        """Return status and body."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Reply:
 
 
 def encode(value: Any) -> bytes:
-    """JSON as the exchange writes it."""
+    """Return JSON as the exchange writes it."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def error_body(code: int, msg: str) -> bytes:
-    """The exchange's error shape."""
+    """Return an error in the exchange's shape."""
     return encode({"code": code, "msg": msg})
 
 
 def html(title: str) -> bytes:
-    """A page of a proxy or firewall."""
+    """Return the page of a proxy or firewall."""
     return _HTML.format(title).encode()
 
 
@@ -92,10 +92,10 @@ class RestService:
         self.replica_share = 1.0
         self._random = random.Random(seed)
         self.release = asyncio.Event()
-        """Set and replaced when requests that are never answered are let go (cut)."""
+        """Set, and replaced, to cut the requests that are never answered."""
 
     def let_go(self) -> None:
-        """Cut the requests that a fault holds."""
+        """Cut the requests that a fault keeps waiting."""
         self.release.set()
         self.release = asyncio.Event()
 
@@ -170,7 +170,7 @@ class RestService:
     ) -> Reply | web.StreamResponse:
         kind = fault.kind
         if kind in ("429", "418"):
-            return self._told(entry, fault, headers)
+            return self._limited(entry, fault, headers)
         if kind in ("403", "451"):
             headers.clear()
             title = "403 Forbidden" if kind == "403" else "451 Unavailable For Legal Reasons"
@@ -201,7 +201,7 @@ class RestService:
             return await self._answer(entry)
         return await self._broken(request, entry, kind, headers)
 
-    def _told(self, entry: LoggedRequest, fault: RestFault, headers: dict[str, str]) -> Reply:
+    def _limited(self, entry: LoggedRequest, fault: RestFault, headers: dict[str, str]) -> Reply:
         now = self._now()
         seconds = max(1, math.ceil(fault.retry_after))
         headers["Retry-After"] = str(seconds)

@@ -1,4 +1,4 @@
-"""Ways in which REST can be made to fail."""
+"""The ways in which REST fails on command."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class RestFault:
     status: int | None
 
     def fits(self, host: Host, path: str, now: float) -> bool:
-        """Whether it decides a request that arrives at ``now``."""
+        """Return whether the rule decides a request that arrives at ``now``."""
         if self.over(now):
             return False
         return (self.host is None or self.host == host) and (self.path is None or self.path == path)
 
     def over(self, now: float) -> bool:
-        """Used up."""
+        """Return whether the rule is used up."""
         return self.left == 0 or (self.until is not None and now >= self.until)
 
 
@@ -60,14 +60,14 @@ class RestFaults:
         code: int,
         status: int | None,
     ) -> None:
-        """A new rule, behind those in force."""
+        """Add a rule behind those in force."""
         if count is not None and count < 1:
             raise ValueError("count must be at least 1")
         until = None if seconds is None else time.monotonic() + seconds
         self._rules.append(RestFault(kind, path, host, count, until, retry_after, delay, code, status))
 
     def take(self, host: Host, path: str) -> RestFault | None:
-        """The fault of one request, counted."""
+        """Return the fault of one request, or None; the fault is counted."""
         if not self._rules:
             return None
         now = time.monotonic()
@@ -80,10 +80,10 @@ class RestFaults:
         return None
 
     def clear(self) -> None:
-        """No rule any more."""
+        """Drop all rules."""
         self._rules.clear()
 
     def active(self) -> list[str]:
-        """The rules in words."""
+        """Return the rules in words."""
         now = time.monotonic()
         return [f"rest {rule.kind} {rule.path or '*'}" for rule in self._rules if not rule.over(now)]

@@ -1,4 +1,4 @@
-"""The exchange itself: market, clock, four ports, pump. Runs on one event loop."""
+"""The exchange itself: market, clock, four ports and the pump, on one event loop."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ Handler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class ExchangeServer:
-    """Everything that answers. :meth:`open` and :meth:`close` must run on the same event loop."""
+    """Everything that answers clients. :meth:`open` and :meth:`close` must run on the same event loop."""
 
     def __init__(self, settings: Settings, *, may_fork: bool, stop: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self.stop = stop
-        """Ask whoever runs this server to close it."""
+        """Makes the owner of this server close it."""
         self._may_fork = may_fork
         self._folder = tempfile.TemporaryDirectory(prefix="exchange-")
         self.ca_file: str | None = None
@@ -102,7 +102,7 @@ class ExchangeServer:
     # -- life
 
     async def open(self) -> None:
-        """Take the ports, start the clock, answer."""
+        """Take the ports, start the clock and answer."""
         handlers: dict[str, Handler] = {
             "fapi": lambda request: self.rest.handle(request, FAPI),
             "spot": lambda request: self.rest.handle(request, SPOT),
@@ -131,7 +131,7 @@ class ExchangeServer:
         self.spawn(self.pump.run())
 
     async def close(self) -> None:
-        """Give everything back. Safe after a failed :meth:`open`."""
+        """Release everything; safe after a failed :meth:`open`."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -194,7 +194,7 @@ class ExchangeServer:
         return sum(len(self.listeners[name].transports) for name in STREAM_LISTENERS)
 
     def urls(self) -> dict[str, str]:
-        """The four base URLs by listener."""
+        """Return the four base URLs by listener."""
         http, ws = ("https", "wss") if self.settings.tls else ("http", "ws")
         return {
             name: f"{http if name in REST_LISTENERS else ws}://127.0.0.1:{listener.port}"
@@ -202,7 +202,7 @@ class ExchangeServer:
         }
 
     def stats(self) -> SimulatorStats:
-        """Everything counted so far."""
+        """Return everything counted so far."""
         now = self.clock.now()
         return SimulatorStats(
             time=now,
@@ -222,7 +222,7 @@ class ExchangeServer:
     # -- faults that concern more than one part
 
     def active_faults(self) -> list[str]:
-        """The faults in force, in words."""
+        """Return the faults in force, in words."""
         found = [*self.rest.faults.active(), *self.stream_faults.active()]
         found += [f"refused {name}" for name in sorted(self.broadcaster.refused_streams)]
         found += [f"dropped everywhere {name}" for name in sorted(self.broadcaster.silent_everywhere)]
@@ -299,7 +299,7 @@ class ExchangeServer:
             self.lagging_replica = self.rest.replica = fresh
 
     def change_market(self, method: str, **arguments: Any) -> Any:
-        """Call a method of the market that changes it, here and, when its time comes, in the replica."""
+        """Call a method of the market that changes it, now and, when its time comes, on the lagging replica."""
         self.pump.step()
         result = getattr(self.market, method)(**arguments)
         if self.lagging_replica is not None:

@@ -1,4 +1,4 @@
-"""Runs the server on an event loop: as the main program of a child process, or in a thread."""
+"""The server on an event loop: as the main program of a child process, or in a thread."""
 
 from __future__ import annotations
 
@@ -131,12 +131,12 @@ class ThreadHost:
         await run(self._settings, self.token, self._ready.set_result, stop, may_fork=False)
 
     def failure(self, patience: float = 0.0) -> str | None:
-        """Why the thread has ended by itself; None when it runs on after ``patience`` seconds."""
+        """Return why the thread has ended by itself, or None if it still runs after ``patience`` seconds."""
         self._thread.join(patience)
         return None if self._thread.is_alive() else repr(self._failure)
 
     def wait(self) -> None:
-        """Until the thread ends."""
+        """Wait until the thread ends."""
         self._thread.join()
 
     def stop(self, ask: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a simulated exchange can be told when it starts; its limits default to the real exchange's."""
+"""The settings of a simulated exchange; limits default to those of the real exchange, each with its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POSITIVE = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Times in seconds unless a name says otherwise. Handed to the child process as JSON."""
+    """Times are in seconds unless noted otherwise. The child process gets them as JSON."""
 
     symbols: int | tuple[str, ...] = 200
     seed: int = 7
@@ -71,7 +71,7 @@ class Settings:
     ban_seconds: float = 120.0
     """The first ban; each further one is twice as long, up to 3 days."""
     ban_patience: int = 5
-    """Requests forgiven while a 429 says to wait; the next one is a 418."""
+    """Requests forgiven during the Retry-After of a 429; the next one is a 418."""
 
     max_streams: int = 1024
     """Streams a connection; the next is an error, and the connection is closed. Source: measured 2026-10-07."""
@@ -107,13 +107,13 @@ class Settings:
         if isinstance(self.symbols, int) and (isinstance(self.symbols, bool) or self.symbols < 1):
             raise ValueError(f"symbols must be a number of at least 1 or names, not {self.symbols!r}")
         if isinstance(self.symbols, tuple) and not self.symbols:
-            raise ValueError("symbols is empty")
+            raise ValueError("symbols must not be empty")
         if self.oversized not in OVERSIZED:
             raise ValueError(f"oversized must be one of {OVERSIZED}, not {self.oversized!r}")
         if len(self.ports) != 4:
-            raise ValueError("ports are four: futures REST, spot REST, futures streams, spot streams")
+            raise ValueError("ports must be four: futures REST, spot REST, futures streams, spot streams")
         if self.latency < 0:
-            raise ValueError("latency is negative")
+            raise ValueError("latency must not be negative")
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
@@ -122,12 +122,12 @@ class Settings:
                 raise ValueError(f"{name} must not be empty")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for :meth:`from_json`."""
+        """Return plain values, for :meth:`from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
-        """The inverse of :meth:`to_json`; an unknown name is a TypeError."""
+        """Return the settings of :meth:`to_json`; an unknown name is a TypeError."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:

@@ -1,4 +1,4 @@
-"""What a simulated exchange tells of itself."""
+"""The statistics of a simulated exchange."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class RequestRecord(NamedTuple):
     path: str
     params: dict[str, str]
     status: int
-    """What was answered; 0: nothing (never answered, cut, or still under way)."""
+    """The status of the answer; 0 without one (never answered, cut, or still under way)."""
     weight: int
     used_weight: int
     """The minute's used weight of the host, this request included."""
     waited: int | None
-    """None, or how many ms ago a 429 or 418 had been sent whose Retry-After was still running on arrival."""
+    """How many ms before its arrival a 429 or 418 was sent whose Retry-After still ran, or None."""
     number: int = 0
-    """Of both hosts' requests it was the how-manieth, from 0 on."""
+    """Its place among the requests of all hosts, from 0 on."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ConnectionInfo:
     frames_sent: int
     bytes_sent: int
     closed_why: str
-    """Empty while open, or when the client just went away."""
+    """Empty while it is open, or where the client left without a close frame."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class HostStats:
     refused_429: int
     refused_418: int
     during_retry_after: int
-    """Requests that arrived after a 429 or 418 had been sent and before its Retry-After was over."""
+    """Requests that arrived while the Retry-After of a 429 or 418 still ran."""
     while_banned: int
     """Those of them that arrived during a ban."""
     banned_until: int
@@ -93,12 +93,12 @@ class SimulatorStats:
     """Open ones, then the last 200 closed ones."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for :meth:`from_json`."""
+        """Return plain values, for :meth:`from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SimulatorStats:
-        """The inverse of :meth:`to_json`, after a trip through JSON."""
+        """Return the statistics of :meth:`to_json`, also after a trip through JSON."""
         plain = dict(values)
         for host in ("fapi", "spot", "dapi"):
             inner = dict(plain[host])

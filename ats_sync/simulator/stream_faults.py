@@ -13,7 +13,7 @@ from .market import Frame
 from .names import check_selector, matches
 from .wire import Wire
 
-_HELD_AT_MOST = 5_000
+_LONGEST_SWAP = 5_000
 
 
 @dataclass
@@ -33,12 +33,12 @@ class EventFault:
     replace: bool
 
     def over(self, now: float) -> bool:
-        """Used up."""
+        """Return whether the rule is used up."""
         return self.left == 0 or (self.until is not None and now >= self.until)
 
 
 class StreamFaults:
-    """The rules in force and the frames they hold back."""
+    """The rules in force, and the frames that they delay."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -61,13 +61,13 @@ class StreamFaults:
         malformed: str = "",
         replace: bool = False,
     ) -> None:
-        """A new rule; a frame falls to the first rule that takes it."""
+        """Add a rule; the first rule that fits a frame decides."""
         if not 0.0 < probability <= 1.0:
             raise ValueError(f"probability must be above 0 and at most 1, not {probability!r}")
         if next_n is not None and next_n < 1:
             raise ValueError("next_n must be at least 1")
         if action == "delay" and delay <= 0:
-            raise ValueError("a delay must be above 0 s")
+            raise ValueError("delay must be above 0 s")
         if action == "malformed" and malformed not in MALFORMED:
             raise ValueError(f"malformed must be one of {', '.join(MALFORMED)}, not {malformed!r}")
         until = None if seconds is None else time.monotonic() + seconds
@@ -80,7 +80,7 @@ class StreamFaults:
         self._rules = [rule for rule in self._rules if (rule.action, rule.finals) != (action, finals)]
 
     def clear(self) -> None:
-        """Drop all rules; frames held back come out with the next ones."""
+        """Drop all rules; delayed frames are sent with the next ones."""
         self._rules.clear()
         self._late = [(0, order, frame) for _, order, frame in self._late]
         heapq.heapify(self._late)
@@ -92,7 +92,7 @@ class StreamFaults:
         return bool(self._rules or self._late or self._swapped)
 
     def active(self) -> list[str]:
-        """The rules in words."""
+        """Return the rules in words."""
         now = time.monotonic()
         return [
             f"{rule.action} {rule.malformed + ' ' if rule.malformed else ''}{rule.selector}"
@@ -101,7 +101,7 @@ class StreamFaults:
         ]
 
     def apply(self, frames: list[Frame], now: int) -> list[Frame | Wire]:
-        """What is sent in place of ``frames`` at exchange time ``now``."""
+        """Return what is sent in place of ``frames`` at exchange time ``now``."""
         wall = time.monotonic()
         self._rules = [rule for rule in self._rules if not rule.over(wall)]
         out: list[Frame | Wire] = []
@@ -109,13 +109,13 @@ class StreamFaults:
             self._one(frame, now, out)
         while self._late and self._late[0][0] <= now:
             out.append(heapq.heappop(self._late)[2])
-        overdue = [key for key, (held, _) in self._swapped.items() if now - held > _HELD_AT_MOST]
+        overdue = [key for key, (since, _) in self._swapped.items() if now - since > _LONGEST_SWAP]
         out += [self._swapped.pop(key)[1] for key in overdue]
         return out
 
     def _one(self, frame: Frame, now: int, out: list[Frame | Wire]) -> None:
-        held = self._swapped.pop((frame.stream, frame.spot), None)
-        rule = self._taken_by(frame) if held is None else None
+        swapped = self._swapped.pop((frame.stream, frame.spot), None)
+        rule = self._taken_by(frame) if swapped is None else None
         if rule is None:
             out.append(frame)
         elif rule.action == "double":
@@ -127,8 +127,8 @@ class StreamFaults:
             heapq.heappush(self._late, (now + round(rule.delay * 1000), self._count, frame))
         elif rule.action == "malformed":
             out += malform(rule.malformed, frame, rule.replace)
-        if held is not None:
-            out.append(held[1])
+        if swapped is not None:
+            out.append(swapped[1])
 
     def _taken_by(self, frame: Frame) -> EventFault | None:
         for rule in self._rules:

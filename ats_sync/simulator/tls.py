@@ -10,9 +10,9 @@ _CHUNK = 256 * 1024
 
 
 def make_context(folder: Path) -> tuple[ssl.SSLContext, str]:
-    """A server context for localhost and 127.0.0.1, and the PEM file (in ``folder``) of the authority to trust.
+    """Return a server context for localhost and 127.0.0.1, and the PEM file (in ``folder``) of the authority to trust.
 
-    Needs the package trustme; without it an ImportError says so.
+    ImportError without the package trustme.
     """
     try:
         import trustme
@@ -36,7 +36,10 @@ class TlsSession:
         self.established = False
 
     def receive(self, data: bytes) -> tuple[bytes, bytes, bool]:
-        """Take raw bytes; returns (plain bytes, raw bytes to send, peer has closed). ssl.SSLError: give it up."""
+        """Take raw bytes; return (plain bytes, raw bytes to send, whether the peer has closed).
+
+        After an ssl.SSLError the connection is lost.
+        """
         self._incoming.write(data)
         plain: list[bytes] = []
         closed = False
@@ -57,7 +60,7 @@ class TlsSession:
         return b"".join(plain), self._outgoing.read(), closed
 
     def send(self, parts: Iterable[bytes]) -> bytes:
-        """The raw bytes for ``parts``, each in records of its own, as the real exchange sends frames."""
+        """Return the raw bytes of ``parts``, each in records of its own, as the real exchange sends frames."""
         write = self._object.write
         for part in parts:
             view = memoryview(part)
@@ -66,7 +69,7 @@ class TlsSession:
         return self._outgoing.read()
 
     def close(self) -> bytes:
-        """The raw bytes of the closing alert."""
+        """Return the raw bytes of the closing alert."""
         if self.established:
             try:
                 self._object.unwrap()

@@ -10,7 +10,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
 def ws_frame(payload: bytes, opcode: int = TEXT, *, final: bool = True) -> bytes:
-    """One unmasked frame."""
+    """Return one unmasked frame."""
     first = (0x80 if final else 0) | opcode
     size = len(payload)
     if size < 126:
@@ -21,12 +21,12 @@ def ws_frame(payload: bytes, opcode: int = TEXT, *, final: bool = True) -> bytes
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """A close frame with its code and reason."""
+    """Return a close frame with its code and reason."""
     return ws_frame(code.to_bytes(2, "big") + reason.encode()[:123], CLOSE)
 
 
 def combined_text(stream: str, payload: str) -> bytes:
-    """The message of a combined stream."""
+    """Return the message of a combined stream."""
     return f'{{"stream":"{stream}","data":{payload}}}'.encode()
 
 
@@ -41,7 +41,7 @@ class Wire:
 
 
 def wire_of(frame: Frame) -> Wire:
-    """``frame`` as it is sent."""
+    """Return the bytes of ``frame``."""
     return Wire(
         frame.stream,
         frame.spot,

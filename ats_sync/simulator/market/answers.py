@@ -20,7 +20,7 @@ Answer = dict[str, Any]
 def klines(
     instrument: Instrument, interval: str, now: int, start: int | None, end: int | None, limit: int
 ) -> list[Row]:
-    """Rows of ``/fapi/v1/klines``."""
+    """Return rows of ``/fapi/v1/klines``."""
     check_interval(interval)
     if instrument.untraded:
         return []
@@ -64,7 +64,7 @@ def klines(
 
 
 def spot_klines(pair: SpotPair, interval: str, now: int, start: int | None, end: int | None, limit: int) -> list[Row]:
-    """Rows of spot ``/api/v3/klines``."""
+    """Return rows of spot ``/api/v3/klines``."""
     check_interval(interval)
     rows = []
     for candle in pair.candles.select(interval, now, start, end, limit):
@@ -75,7 +75,7 @@ def spot_klines(pair: SpotPair, interval: str, now: int, start: int | None, end:
 
 
 def depth(instrument: Instrument, now: int, limit: int) -> Answer:
-    """``/fapi/v1/depth``."""
+    """Return ``/fapi/v1/depth``."""
     state = instrument.state(now)
     bids, asks = instrument.book.top(state, limit) if not instrument.pending else ([], [])
     price, qty = instrument.price_text, instrument.qty_text
@@ -91,8 +91,8 @@ def depth(instrument: Instrument, now: int, limit: int) -> Answer:
 def agg_trades(
     instrument: Instrument, from_id: int | None, start: int | None, end: int | None, limit: int
 ) -> list[Answer]:
-    """``/fapi/v1/aggTrades``: from an id on, in a window of time (oldest first), or the newest."""
-    instrument.tell_older_trades()
+    """Return ``/fapi/v1/aggTrades``: from an id on, in a window of time (oldest first), or the newest."""
+    instrument.make_older_trades()
     trades = instrument.trades
     first, stop = trades.first_id, trades.next_id
     if start is not None:
@@ -123,13 +123,13 @@ def agg_trades(
 
 
 def premium_index(instrument: Instrument, now: int) -> Answer:
-    """``/fapi/v1/premiumIndex``: what the last mark price frame said."""
+    """Return ``/fapi/v1/premiumIndex``: the values of the last mark price frame."""
     at = marked_at(instrument, now)
     return premium_row(instrument.name, at, mark_values(instrument, at))
 
 
 def premium_row(name: str, at: int, values: MarkValues) -> Answer:
-    """One row of ``/fapi/v1/premiumIndex``."""
+    """Return one row of ``/fapi/v1/premiumIndex``."""
     return {
         "symbol": name,
         "markPrice": values.mark,
@@ -143,7 +143,7 @@ def premium_row(name: str, at: int, values: MarkValues) -> Answer:
 
 
 def funding_rates(instrument: Instrument, now: int, start: int | None, end: int | None, limit: int) -> list[Answer]:
-    """``/fapi/v1/fundingRate`` of one contract, oldest first."""
+    """Return ``/fapi/v1/fundingRate`` of one contract, oldest first."""
     last = now if end is None else min(end, now)
     times = funding_times(instrument, start or 0, last)
     times = times[-limit:] if start is None else times[:limit]
@@ -164,7 +164,7 @@ def funding_rates(instrument: Instrument, now: int, start: int | None, end: int 
 
 
 def _close_before(candles: Candles, at: int) -> int:
-    """The price at ``at`` (on an hour), without splitting old candles into minutes."""
+    """Return the price at ``at`` (on an hour), without splitting old candles into minutes."""
     if at > candles.history.end:
         return candles.close_before(at)
     rows = candles.rows(at - QUARTER * 4, at, QUARTER * 4)
@@ -172,7 +172,7 @@ def _close_before(candles: Candles, at: int) -> int:
 
 
 def funding_info(instrument: Instrument) -> Answer:
-    """One entry of ``/fapi/v1/fundingInfo``."""
+    """Return one entry of ``/fapi/v1/fundingInfo``."""
     cap = "0.02000000" if instrument.spec.funding_hours < 8 else "0.00300000"
     return {
         "symbol": instrument.name,
@@ -231,7 +231,7 @@ def open_interest_hist(
 
 
 def day_candle(instrument: Instrument, now: int) -> Candle:
-    """What traded in the last 24 hours, to the minute."""
+    """Return one candle of the last 24 hours, to the minute."""
     candles = instrument.candles
     start = now - now % MINUTE - DAY
     quarter = -(-start // QUARTER) * QUARTER
@@ -246,7 +246,7 @@ def day_candle(instrument: Instrument, now: int) -> Candle:
 
 
 def ticker_24hr(instrument: Instrument, now: int) -> Answer:
-    """``/fapi/v1/ticker/24hr`` of one contract."""
+    """Return ``/fapi/v1/ticker/24hr`` of one contract."""
     spec = instrument.spec
     _, open_, high, low, close, volume, trades, quote, _, _, _ = day_candle(instrument, now)
     last_id = instrument.trades.next_trade - 1
@@ -274,7 +274,7 @@ def ticker_24hr(instrument: Instrument, now: int) -> Answer:
 
 
 def book_ticker(instrument: Instrument, now: int) -> Answer:
-    """``/fapi/v1/ticker/bookTicker`` of one contract."""
+    """Return ``/fapi/v1/ticker/bookTicker`` of one contract."""
     state = instrument.state(now)
     bid_qty, ask_qty = instrument.book.touch(state)
     return {
@@ -289,7 +289,7 @@ def book_ticker(instrument: Instrument, now: int) -> Answer:
 
 
 def last_price(instrument: Instrument) -> Answer:
-    """``/fapi/v1/ticker/price`` of one contract."""
+    """Return ``/fapi/v1/ticker/price`` of one contract."""
     candle = instrument.candles.current
     return {
         "symbol": instrument.name,
@@ -299,12 +299,12 @@ def last_price(instrument: Instrument) -> Answer:
 
 
 def spot_price(pair: SpotPair) -> Answer:
-    """Spot ``/api/v3/ticker/price`` of one pair."""
+    """Return spot ``/api/v3/ticker/price`` of one pair."""
     return {"symbol": pair.name, "price": pair.price(pair.candles.current[4])}
 
 
 def spot_ticker_24hr(pair: SpotPair, now: int) -> Answer:
-    """Spot ``/api/v3/ticker/24hr`` of one pair."""
+    """Return spot ``/api/v3/ticker/24hr`` of one pair."""
     candle = day_candle(pair.instrument, now)
     open_, high, low, close, volume, quote, _, _ = pair.candle_texts(candle)
     futures = pair.instrument

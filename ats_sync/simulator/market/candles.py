@@ -22,7 +22,7 @@ class Candles:
         self._summed = 0  # minutes that are in self._hours
 
     def add(self, at: int, price: int, qty: int, trades: int, taker_buys: bool) -> None:
-        """One aggregated trade; ``at`` never goes back."""
+        """Add one aggregated trade; ``at`` never goes back."""
         (opened, open_, high, low, _, volume, count, quote, bought, buy_quote, previous) = self.current
         if at >= opened + MINUTE:
             if count:
@@ -51,7 +51,7 @@ class Candles:
         )
 
     def recompute(self) -> bool:
-        """Take back nine tenths of the trades of the newest minute; whether it had so many."""
+        """Take back nine tenths of the newest minute's trades; return False where it has too few."""
         opened, open_, high, low, close, volume, count, quote, bought, buy_quote, previous = self.current
         kept = count // 10
         if not kept:
@@ -61,7 +61,7 @@ class Candles:
         return True
 
     def rows(self, start: int, stop: int, length: int) -> list[Candle]:
-        """What traded in ``[start, stop)``, in stored candles of at most ``length`` ms, oldest first.
+        """Return the stored candles of ``[start, stop)``, of at most ``length`` ms, oldest first.
 
         Before the market's beginning quiet spans are there as flat candles, after it they are left out.
         """
@@ -82,7 +82,7 @@ class Candles:
         return found
 
     def close_before(self, at: int) -> int:
-        """The last price traded before ``at``."""
+        """Return the last price traded before ``at``."""
         if at <= self.history.end:
             rows = self.history.rows(at - MINUTE, at, MINUTE)
             return rows[-1][4] if rows else self.history.close
@@ -92,7 +92,7 @@ class Candles:
         return self._minutes[index - 1][4] if index else self.history.close
 
     def series(self, interval: str, first: int, last: int, *, before: int | None = None) -> list[Candle]:
-        """The candles that open at ``first`` … ``last`` (open times of ``interval``), flat where nothing traded.
+        """Return the candles that open at ``first`` … ``last`` (open times of ``interval``), flat where nothing traded.
 
         ``before``: only what traded before that time, a whole minute.
         """
@@ -132,13 +132,13 @@ class Candles:
         return [row for row in self.rows(start, before, source_length(interval)) if row[0] < before]
 
     def traded(self, interval: str, first: int, last: int) -> list[Candle]:
-        """Like :meth:`series`, without the flat ones."""
+        """Return the candles of :meth:`series` without the flat ones."""
         if first > last:
             return []
         return [candle for candle in self.series(interval, first, last) if candle[6]]
 
     def halt(self, start: int, stop: int = ENDLESS) -> None:
-        """Have no candles that lie within ``[start, stop)``: as if trading had been halted, at every interval."""
+        """Hide the candles that lie within ``[start, stop)``: as if trading had been halted, at every interval."""
         self._halts.append((start, stop))
 
     def resume(self, now: int) -> None:
@@ -149,12 +149,12 @@ class Candles:
         return any(start <= opened and next_open(interval, opened) <= stop for start, stop in self._halts)
 
     def _shown(self, interval: str, first: int, last: int, limit: int, *, newest: bool) -> list[Candle]:
-        """The newest, or else the oldest, ``limit`` candles from ``first`` to ``last`` outside of halts."""
+        """Return the newest, or else the oldest, ``limit`` candles from ``first`` to ``last`` outside of halts."""
         shown = [candle for candle in self.series(interval, first, last) if not self._halted(interval, candle[0])]
         return shown[-limit:] if newest else shown[:limit]
 
     def select(self, interval: str, now: int, start: int | None, end: int | None, limit: int) -> list[Candle]:
-        """The candles a REST request means: the newest ``limit``, or from ``start`` on, oldest first."""
+        """Return the candles of a REST request: the newest ``limit``, or from ``start`` on, oldest first."""
         first = floor_open(interval, self.history.begin)
         last = floor_open(interval, now if end is None else min(end, now))
         if limit < 1 or (end is not None and end < 0):

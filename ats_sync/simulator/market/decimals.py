@@ -6,7 +6,7 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 def fixed(value: int, decimals: int) -> str:
-    """``value`` counted in units of ``10**-decimals``, written with exactly ``decimals`` decimals."""
+    """Return ``value``, counted in units of ``10**-decimals``, with exactly ``decimals`` decimals."""
     if not decimals:
         return str(value)
     if value < 0:
@@ -18,13 +18,13 @@ def fixed(value: int, decimals: int) -> str:
 
 
 def plain(value: int, decimals: int) -> str:
-    """Like :func:`fixed`, without trailing zeros."""
+    """Return the text of :func:`fixed` without trailing zeros."""
     text = fixed(value, decimals)
     return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def mix(*parts: int) -> int:
-    """64 well-mixed bits that depend on nothing but ``parts``."""
+    """Return 64 well-mixed bits that depend on nothing but ``parts``."""
     value = 0x9E3779B97F4A7C15
     for part in parts:
         value = (value ^ (part & _MASK)) * 0xBF58476D1CE4E5B9 & _MASK
@@ -34,5 +34,5 @@ def mix(*parts: int) -> int:
 
 
 def unit(*parts: int) -> float:
-    """A number in [0, 1) that depends on nothing but ``parts``."""
+    """Return a number in [0, 1) that depends on nothing but ``parts``."""
     return mix(*parts) / 18446744073709551616.0

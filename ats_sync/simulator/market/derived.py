@@ -28,13 +28,13 @@ a second, with event times that end in 000 and in 684 (measured 2026-10-07)."""
 
 
 def marked_at(instrument: Instrument, now: int) -> int:
-    """When the mark price that holds at ``now`` was told."""
+    """Return when the mark price of ``now`` was published."""
     phase = TRADIFI_MARKS_AT if instrument.spec.tradifi else 0
     return now - (now - phase) % 1000
 
 
 def mark_values(instrument: Instrument, at: int) -> MarkValues:
-    """At the full second ``at``, from the middle price the instrument had then."""
+    """Return the values at the full second ``at``, from the middle price of that moment."""
     spec = instrument.spec
     salt = instrument.salt
     middle = instrument.marked * spec.tick * 10 ** (_PLACES - spec.price_decimals) // 2
@@ -53,18 +53,18 @@ def mark_values(instrument: Instrument, at: int) -> MarkValues:
 
 
 def _near(value: int, salt: int, kind: int, step: int) -> int:
-    """Within two hundredths of a percent of ``value``."""
+    """Return a number within two hundredths of a percent of ``value``."""
     return max(1, value + int(value * (unit(salt, kind, step) - 0.5) * 0.0004))
 
 
 def settled_rate(instrument: Instrument, at: int) -> int:
-    """Funding rate settled at the funding time ``at``, in units of 1e-8."""
+    """Return the funding rate settled at the funding time ``at``, in units of 1e-8."""
     drawn = unit(instrument.salt, 31, at // HOUR)
     return 10_000 if drawn < 0.4 else int((unit(instrument.salt, 32, at // HOUR) - 0.3) * 40_000)
 
 
 def running_rate(instrument: Instrument, at: int) -> int:
-    """The rate that would be settled if the period ended at ``at``; it arrives at the settled one."""
+    """Return the rate that would be settled if the period ended at ``at``; it arrives at the settled one."""
     period = instrument.spec.funding_hours * HOUR
     if not period:
         return 0
@@ -75,7 +75,7 @@ def running_rate(instrument: Instrument, at: int) -> int:
 
 
 def funding_times(instrument: Instrument, first: int, last: int) -> range:
-    """Funding times from ``first`` to ``last``, both inclusive, since the listing."""
+    """Return the funding times from ``first`` to ``last``, both inclusive, since the listing."""
     period = instrument.spec.funding_hours * HOUR
     if not period:
         return range(0)
@@ -84,7 +84,7 @@ def funding_times(instrument: Instrument, first: int, last: int) -> range:
 
 
 def open_interest(instrument: Instrument, at: int) -> int:
-    """Contracts open at ``at``, in units of 1e-8 coins; slow waves over several lengths of time."""
+    """Return the contracts open at ``at``, in units of 1e-8 coins; slow waves over several lengths of time."""
     spec = instrument.spec
     base = spec.mean_qty * spec.moments_for_size * 40_000
     level = 1.0

@@ -1,4 +1,4 @@
-"""Errors of the market: ValueErrors, so that a program that names what is not there hears so."""
+"""Errors of the market. They are ValueErrors, which a control passes on to the program."""
 
 from __future__ import annotations
 

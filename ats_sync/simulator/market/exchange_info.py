@@ -1,4 +1,4 @@
-"""``exchangeInfo`` of the futures and of the spot exchange."""
+"""``exchangeInfo`` of USDⓈ-M futures, COIN-M futures and spot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .spot import SpotPair
 
 
 def exchange_info(contracts: Iterable[tuple[Instrument, str]], now: int, *, weight_limit: int) -> dict[str, Any]:
-    """``/fapi/v1/exchangeInfo`` of contracts, each with its status."""
+    """Return ``/fapi/v1/exchangeInfo`` of contracts, each with its status."""
     return {
         "timezone": "UTC",
         "serverTime": now,
@@ -96,7 +96,7 @@ def _size(value: int, decimals: int) -> str:
 
 
 def spot_exchange_info(pairs: list[SpotPair], now: int, *, weight_limit: int) -> dict[str, Any]:
-    """Spot ``/api/v3/exchangeInfo``."""
+    """Return spot ``/api/v3/exchangeInfo``."""
     return {
         "timezone": "UTC",
         "serverTime": now,

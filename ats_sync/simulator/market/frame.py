@@ -10,7 +10,7 @@ class Frame:
     """The ``data`` part of one stream message.
 
     ``stream`` is the stream's name with a lower-case symbol, ``event_time`` the exchange time in ms at which
-    the exchange sends it, ``payload`` JSON text. ``spot`` says on which exchange's streams it travels.
+    the exchange sends it, ``payload`` JSON text. ``spot`` is whether it is a stream of the spot exchange.
     """
 
     stream: str

@@ -2,7 +2,7 @@
 
 The past is tiled by root candles (days, and shorter ones where the day is cut by the beginning or by the
 listing), drawn backwards in time from the price at the beginning. A candle is split into finer ones only when
-they are asked for; the parts sum up to the whole exactly, so that all intervals agree however they are reached.
+they are needed; the parts sum up to the whole exactly, so that all intervals agree however they are reached.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def split(candle: Candle, count: int, length: int, seed: int) -> list[Candle]:
         ]  # fmt: skip
     places: Iterable[int] = range(count) if active == count else _places(active, count, seed)
 
-    # Trades, volume and taker buys in rough proportion; the last part takes what is left.
+    # Trades, volume and taker buys in rough proportion; the last part takes the rest.
     draws = []
     whole = 0
     for _ in range(active):

@@ -12,7 +12,7 @@ from .decimals import fixed, mix
 from .history import TRADES_A_MOMENT, History
 from .intervals import DAY, MINUTE
 from .symbols import SymbolSpec
-from .trades import OLDER, AggTrades, effective_moments, tell_back
+from .trades import OLDER, AggTrades, effective_moments, make_back
 
 SLOT = 100  # ms; taker orders come at most once in each
 
@@ -42,7 +42,7 @@ class Instrument:
         rate = TRADES_A_MOMENT * effective_moments(spec.moments) / 1000
         # Room for all trades of the past; a contract that joins later begins above those of an earlier life.
         next_trade = int(rate * spec.age * 2) + self.salt % 10_000_000 + 1 if spec.age else start // 10
-        recent = tell_back(
+        recent = make_back(
             spec,
             self.salt,
             price=spec.price,
@@ -64,7 +64,7 @@ class Instrument:
             trade = self.trades.get(trade_id)
             self.candles.add(trade.time, trade.price, trade.qty, trade.last - trade.first + 1, not trade.maker_buys)
         self.trades.last_time = start
-        self._told = len(self.trades)
+        self._made = len(self.trades)
         self._begin = begin
         self._start = start
 
@@ -149,14 +149,14 @@ class Instrument:
         """Count the updates of the book and the trades from low numbers on; older trades are forgotten."""
         self.book.restart_ids(self.state(now))
         self._first_order -= self.trades.restart_ids()
-        self._told = OLDER
+        self._made = OLDER
 
-    def tell_older_trades(self) -> None:
+    def make_older_trades(self) -> None:
         """Fill in the trades before the beginning, if that has not been done."""
-        if not self.spec.age or self._told >= OLDER:
+        if not self.spec.age or self._made >= OLDER:
             return
         newest = self.trades
-        told = tell_back(
+        older = make_back(
             self.spec,
             self.salt,
             price=self.spec.price,
@@ -167,8 +167,8 @@ class Instrument:
             next_trade=self._trade_at_start,
         )
         if newest.first_id <= self._first_order:
-            newest.prepend(told[: len(told) - self._told * 5])
-        self._told = OLDER
+            newest.prepend(older[: len(older) - self._made * 5])
+        self._made = OLDER
 
     # -- the book ----------------------------------------------------------------------------------------------
 

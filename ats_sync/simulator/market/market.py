@@ -1,4 +1,4 @@
-"""The market: all instruments, exchange time, REST answers, and the frames of the streams that are wanted."""
+"""The market: all instruments, exchange time, REST answers, and the frames of subscribed streams."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Market:
     of marks and tickers carry too (30 of 745 marks on 2026-10-07). With ``resting_marks`` a contract that has left
     keeps its row in the marks (130 contracts were SETTLING), at its last price and with fresh times.
 
-    ``wanted`` and ``spot_wanted`` are the stream names for which :meth:`advance` builds frames; change them freely
-    between calls. Names that no contract has are silent. With ``trailing_klines=False`` a change that came too soon
-    after a kline event is told only with a later trade, as in recordings of the real exchange; by default an event
-    follows as soon as 250 ms (spot: 2 s) are over.
+    ``wanted`` and ``spot_wanted`` are the stream names for which :meth:`advance` builds frames; change them
+    freely between calls. Names that no contract has are silent. With ``trailing_klines=False`` a change that came
+    too soon after a kline event is sent only with a later trade, as in recordings of the real exchange; by default an
+    event follows as soon as 250 ms (spot: 2 s) are over.
 
     Methods named after REST paths return what the exchange would answer at ``now``: plain JSON values, decimals as
     strings, times in ms. They raise :class:`UnknownSymbol` and :class:`UnknownInterval`.
@@ -57,12 +57,12 @@ class Market:
         resting_marks: bool = True,
     ) -> None:
         if activity < 0:
-            raise ValueError("activity cannot be negative")
+            raise ValueError("activity must not be negative")
         if not 0 <= coin_margined <= len(COIN_MARGINED):
-            raise ValueError(f"coin_margined is 0 to {len(COIN_MARGINED)}, not {coin_margined}")
+            raise ValueError(f"coin_margined must be 0 to {len(COIN_MARGINED)}, not {coin_margined}")
         self.now = start
         self.weight_limit = 2400
-        """What ``exchange_info`` tells; to hold to it is for the server."""
+        """The limit that ``exchange_info`` prints; the server enforces it."""
         self.spot_weight_limit = 6000
         self.wanted: set[str] = set()
         self.spot_wanted: set[str] = set()
@@ -93,7 +93,7 @@ class Market:
     # -- time --------------------------------------------------------------------------------------------------
 
     def advance(self, now: int) -> list[Frame]:
-        """Let everything happen in ``(self.now, now]``; the frames of the wanted streams, in order of event time."""
+        """Let everything in ``(self.now, now]`` happen; return the frames of it, in order of event time."""
         if now < self.now:
             raise ValueError(f"exchange time cannot go back from {self.now} to {now}")
         frames = self._pump.run(self.now, now, self.wanted, self.spot_wanted)
@@ -118,11 +118,11 @@ class Market:
         if at - at % MINUTE + MINUTE + FINAL_AFTER <= self.now:
             raise ValueError(f"the minute of {at} is final")
         if qty is not None and qty < 1:
-            raise ValueError("a trade has at least one step of quantity")
+            raise ValueError("qty must be at least one step of quantity")
         return self._pump.force(instrument, self.now, at, ticks, qty, self.wanted, self.spot_wanted)
 
     def silence(self, symbol: str, on: bool = True) -> None:
-        """The symbol stops trading and its book stops changing, until it is switched back with ``on=False``."""
+        """Stop the symbol's trades and let its book rest, or with ``on=False`` let it trade again."""
         instrument = self._instrument(symbol)
         if on == instrument.silent:
             return
@@ -133,14 +133,15 @@ class Market:
             self._pump.schedule(instrument, self.now)
 
     def halt_history(self, symbol: str, start: int, stop: int) -> None:
-        """REST has no candles of the symbol that lie within ``[start, stop)`` (ms), as after a halt of trading."""
+        """Remove the symbol's candles within ``[start, stop)`` (ms) from REST, as after a halt of trading."""
         if not start < stop <= self.now:
-            raise ValueError(f"a halt of the past ends after it begins and before {self.now}, not at {stop}")
+            raise ValueError(f"the end of a halt must be after its start and not after {self.now}, not {stop}")
         self._instrument(symbol).candles.halt(start, stop)
 
     def restart_ids(self, symbol: str | None = None) -> None:
-        """The update ids and trade ids of a symbol (None: of all) count from low numbers on, in streams and REST
-        alike, as after a reset of a test network or where an engine has moved.
+        """Let the update ids and trade ids of a symbol (None: of all) count from low numbers on, in streams and REST.
+
+        The exchange does so after a reset of a test network, or where an engine has moved.
 
         ``aggTrades`` no longer knows the trades before; candles and books stay as they are.
         """
@@ -148,14 +149,18 @@ class Market:
             self._pump.restart_ids(instrument, self.now)
 
     def recompute_candle(self, symbol: str) -> None:
-        """Nine tenths of the trades of the symbol's newest minute are taken back, from its candles of all intervals:
-        the exchange has recomputed them. The next trade tells it on the streams."""
+        """Take back nine tenths of the trades of the symbol's newest minute, from its candles of all intervals.
+
+        The next trade shows it on the streams.
+        """
         if not self._instrument(symbol).candles.recompute():
             raise ValueError(f"the newest minute of {symbol} has fewer than ten trades")
 
     def delist(self, symbol: str, status: str = "SETTLING") -> None:
-        """The symbol leaves: ``exchange_info`` shows it with this status, everything else no longer knows it (but for
-        its resting mark); ``!contractInfo`` tells of it."""
+        """Delist the symbol: ``exchange_info`` shows this status, and nothing else knows the symbol any more.
+
+        ``!contractInfo`` announces it, and its mark may rest.
+        """
         instrument = self._instrument(symbol)
         del self._instruments[symbol]
         self._gone[symbol] = instrument
@@ -174,9 +179,9 @@ class Market:
         pending: bool = False,
         underlying_type: str = "",
     ) -> None:
-        """A new contract joins now, without history; ``activity`` scales its own trading.
+        """List a new contract, without history; ``activity`` scales how often it trades.
 
-        ``pending``: it is announced (PENDING_TRADING) and does not trade before :meth:`set_status` says TRADING; until
+        ``pending``: it is announced (PENDING_TRADING) and trades once :meth:`set_status` sets TRADING; until
         its first trade its klines and aggTrades are ``[]`` (measured 2026-10-07). ``underlying_type``: see
         :func:`~.symbols.spec_for`.
         """
@@ -196,14 +201,14 @@ class Market:
         self._pump.announce(instrument, self.now, self._statuses.get(symbol, TRADING))
 
     def set_status(self, symbol: str, status: str, *, candles: bool = True) -> None:
-        """Give a contract a status, which ``!contractInfo`` tells of at once.
+        """Give a contract a status, which ``!contractInfo`` announces at once.
 
         TRADING: it trades. SETTLING, CLOSE, DELIVERING, DELIVERED: it leaves, as with :meth:`delist`. Any other
-        (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, one that nobody knows): it stays, its trades and its book rest.
+        (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, an unknown one): it stays, its trades and its book rest.
         Without ``candles`` REST has none from then on until it trades again, as of a halt; else they are flat.
         """
         if not status:
-            raise ValueError("a status is a word such as TRADING_HALT")
+            raise ValueError("status must be a word such as TRADING_HALT")
         instrument = self._instrument(symbol)
         if status in FINAL_STATUSES:
             self.delist(symbol, status)
@@ -224,13 +229,17 @@ class Market:
         self._pump.announce(instrument, self.now, status)
 
     def maintenance(self, status: str = "") -> None:
-        """From now on ``exchange_info`` shows every contract with this status while all of them trade on ("": the
-        truth again). One answer out of a maintenance window is what clients of this exchange have met."""
+        """Show every contract with this status in ``exchange_info`` while all of them trade on ("": show the truth).
+
+        Clients of this exchange have met one such answer out of a maintenance window.
+        """
         self._shown_status = status
 
     def set_session(self, market: Literal["equity", "commodity"], session: str) -> None:
-        """A session of the TradFi contracts begins, such as REGULAR, OVERNIGHT or NO_TRADING; the stream
-        ``tradingSession`` tells of it each second. In NO_TRADING they are quiet, as on a Sunday."""
+        """Begin a session of the TradFi contracts, such as REGULAR, OVERNIGHT or NO_TRADING.
+
+        The stream ``tradingSession`` carries it each second. In NO_TRADING they are quiet, as on a Sunday.
+        """
         if market not in self._pump.market.sessions:
             raise ValueError(f"market must be equity or commodity, not {market!r}")
         self._pump.market.sessions[market] = session
@@ -239,8 +248,10 @@ class Market:
                 self.silence(name, session == NO_TRADING)
 
     def pay_dividend(self, symbol: str, rate: str, rate_type: str = "Special") -> None:
-        """A dividend is paid as a special funding: a row of ``funding_rate`` whose ``rateType`` is not "Regular"
-        (rows carry it since 2026-07-28; its word for dividends is not recorded)."""
+        """Pay a dividend as a special funding: a row of ``funding_rate`` whose ``rateType`` is not "Regular".
+
+        Rows carry the field since 2026-07-28; its word for dividends is not recorded.
+        """
         mark = answers.premium_index(self._instrument(symbol), self.now)["markPrice"]
         row = {"symbol": symbol, "fundingTime": self.now, "fundingRate": rate, "markPrice": mark, "rateType": rate_type}
         self._dividends.setdefault(symbol, []).append(row)
@@ -276,7 +287,7 @@ class Market:
         end: int | None = None,
         limit: int = 500,
     ) -> list[Row]:
-        """Rows ``[open time, o, h, l, c, volume, close time, quote volume, trades, taker base, taker quote, "0"]``.
+        """Return ``[open time, o, h, l, c, volume, close time, quote volume, trades, taker base, taker quote, "0"]``.
 
         ``start`` and ``end`` bound the open time, both inclusive. Without ``start`` the newest ``limit`` rows, with
         it the first ``limit`` from there; oldest first. The last row is the open candle.
@@ -292,11 +303,11 @@ class Market:
         end: int | None = None,
         limit: int = 500,
     ) -> list[Row]:
-        """Rows of the spot exchange, like :meth:`klines`."""
+        """Return rows of the spot exchange, like :meth:`klines`."""
         return answers.spot_klines(self._pair(symbol), interval, self.now, start, end, limit)
 
     def depth(self, symbol: str, limit: int = 500) -> Answer:
-        """``{"lastUpdateId", "E", "T", "bids": [[price, qty], …], "asks": …}``, best first."""
+        """Return ``{"lastUpdateId", "E", "T", "bids": [[price, qty], …], "asks": …}``, best first."""
         return answers.depth(self._instrument(symbol), self.now, limit)
 
     def agg_trades(
@@ -308,14 +319,14 @@ class Market:
         end: int | None = None,
         limit: int = 500,
     ) -> list[Answer]:
-        """``{"a", "p", "q", "nq", "f", "l", "T", "m"}`` from an id, in a window of time, or the newest ``limit``.
+        """Return ``{"a", "p", "q", "nq", "f", "l", "T", "m"}`` from an id on, in a window, or the newest ``limit``.
 
         The exchange keeps 48 hours; here at least the newest 20,000 a symbol are remembered.
         """
         return answers.agg_trades(self._instrument(symbol), from_id, start, end, limit)
 
     def premium_index(self, symbol: str | None = None) -> Answer | list[Answer]:
-        """Mark and index price, running funding rate and next funding time, of one contract or of all."""
+        """Return mark and index price, running funding rate and next funding time, of one contract or of all."""
         if symbol is not None:
             return answers.premium_index(self._instrument(symbol), self.now)
         second = self.now - self.now % 1000
@@ -332,7 +343,7 @@ class Market:
         end: int | None = None,
         limit: int = 100,
     ) -> list[Answer]:
-        """Settled rates ``{"symbol", "fundingTime", "fundingRate", "markPrice"}``, oldest first."""
+        """Return settled rates ``{"symbol", "fundingTime", "fundingRate", "markPrice"}``, oldest first."""
         if symbol is not None:
             rows = answers.funding_rates(self._instrument(symbol), self.now, start, end, limit)
             paid = [
@@ -353,7 +364,7 @@ class Market:
         return rows[-limit:] if start is None else rows[:limit]
 
     def funding_info(self) -> list[Answer]:
-        """The contracts whose funding differs from every 8 hours, and COIN-M ones, whose ``updateTime`` is null."""
+        """Return contracts whose funding differs from every 8 hours, and COIN-M ones, whose ``updateTime`` is null."""
         own = [
             answers.funding_info(each) for each in self._instruments.values() if each.spec.funding_hours not in (0, 8)
         ]
@@ -372,7 +383,7 @@ class Market:
         end: int | None = None,
         limit: int = 30,
     ) -> list[Answer]:
-        """``{"symbol", "sumOpenInterest", "sumOpenInterestValue", …, "timestamp"}`` of the periods that traded."""
+        """Return ``{"symbol", "sumOpenInterest", "sumOpenInterestValue", …, "timestamp"}`` of periods that traded."""
         return answers.open_interest_hist(self._instrument(symbol), period, self.now, start, end, limit)
 
     def ratio(
@@ -435,41 +446,41 @@ class Market:
         return [{**row, "symbol": name, "pair": name.partition("_")[0]} for name in names]
 
     def ticker_24hr(self, symbol: str | None = None) -> Answer | list[Answer]:
-        """What traded in the last 24 hours, of one contract or of all."""
+        """Return the statistics of the last 24 hours, of one contract or of all."""
         if symbol is not None:
             return answers.ticker_24hr(self._instrument(symbol), self.now)
         return [answers.ticker_24hr(each, self.now) for each in self._instruments.values() if not each.pending]
 
     def book_ticker(self, symbol: str | None = None) -> Answer | list[Answer]:
-        """Best bid and ask with their quantities, of one contract or of all."""
+        """Return best bid and ask with their quantities, of one contract or of all."""
         if symbol is not None:
             return answers.book_ticker(self._instrument(symbol), self.now)
         return [answers.book_ticker(each, self.now) for each in self._instruments.values()]
 
     def price(self, symbol: str | None = None) -> Answer | list[Answer]:
-        """Last price, of one contract or of all."""
+        """Return the last price, of one contract or of all."""
         if symbol is not None:
             return answers.last_price(self._instrument(symbol))
         return [answers.last_price(each) for each in self._instruments.values()]
 
     def exchange_info(self) -> Answer:
-        """Contracts with their filters and status, and the rate limits."""
+        """Return the contracts with their filters and status, and the rate limits."""
         contracts = [*self._instruments.values(), *self._gone.values()]
         shown = [(each, self._shown_status or self._statuses.get(each.name, TRADING)) for each in contracts]
         return exchange_info(shown, self.now, weight_limit=self.weight_limit)
 
     def spot_price(self, symbol: str | None = None) -> Answer | list[Answer]:
-        """Last spot price, of one pair or of all."""
+        """Return the last spot price, of one pair or of all."""
         if symbol is not None:
             return answers.spot_price(self._pair(symbol))
         return [answers.spot_price(each) for each in self._spot.values()]
 
     def spot_ticker_24hr(self, symbol: str | None = None) -> Answer | list[Answer]:
-        """What the spot pairs traded in the last 24 hours, of one or of all."""
+        """Return the spot statistics of the last 24 hours, of one pair or of all."""
         if symbol is not None:
             return answers.spot_ticker_24hr(self._pair(symbol), self.now)
         return [answers.spot_ticker_24hr(each, self.now) for each in self._spot.values()]
 
     def spot_exchange_info(self) -> Answer:
-        """The spot pairs with their filters, and the spot rate limits."""
+        """Return the spot pairs with their filters, and the spot rate limits."""
         return spot_exchange_info(list(self._spot.values()), self.now, weight_limit=self.spot_weight_limit)

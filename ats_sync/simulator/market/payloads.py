@@ -17,7 +17,7 @@ COIN_MARGINED = 2
 
 
 def event_head(event_time: int, late: bool) -> tuple[str, str]:
-    """``E`` directly after ``e``, or as the last key: the exchange does not promise an order."""
+    """Return ``E`` directly after ``e``, or as the last key: the exchange does not promise an order."""
     return ("", f',"E":{event_time}') if late else (f'"E":{event_time},', "")
 
 
@@ -32,7 +32,7 @@ def kline(
     final: bool,
     late: bool,
 ) -> str:
-    """``kline`` event of a candle that traded."""
+    """Return the ``kline`` event of a candle that traded."""
     spec = instrument.spec
     name = spec.name
     price = instrument.price_text
@@ -60,7 +60,7 @@ def spot_kline(
     last_id: int,
     final: bool,
 ) -> str:
-    """``kline`` event of the spot exchange."""
+    """Return the ``kline`` event of the spot exchange."""
     open_, high, low, close, volume, quote, bought, buy_quote = pair.candle_texts(candle)
     return (
         f'{{"e":"kline","E":{event_time},"s":"{pair.name}","k":{{"t":{opened},"T":{closes - 1},'
@@ -71,7 +71,7 @@ def spot_kline(
 
 
 def agg_trade(instrument: Instrument, event_time: int, trade: AggTrade, late: bool) -> str:
-    """``aggTrade`` event."""
+    """Return the ``aggTrade`` event."""
     qty = instrument.qty_text(trade.qty)
     head, tail = event_head(event_time, late)
     return (
@@ -82,7 +82,7 @@ def agg_trade(instrument: Instrument, event_time: int, trade: AggTrade, late: bo
 
 
 def spot_agg_trade(pair: SpotPair, event_time: int, trade: AggTrade) -> str:
-    """``aggTrade`` event of the spot exchange."""
+    """Return the ``aggTrade`` event of the spot exchange."""
     return (
         f'{{"e":"aggTrade","E":{event_time},"s":"{pair.name}","a":{trade.id},"p":"{pair.price(trade.price)}",'
         f'"q":"{pair.qty(trade.qty)}","f":{trade.first},"l":{trade.last},"T":{trade.time},'
@@ -91,7 +91,7 @@ def spot_agg_trade(pair: SpotPair, event_time: int, trade: AggTrade) -> str:
 
 
 def spot_trades(pair: SpotPair, event_time: int, trade: AggTrade) -> list[str]:
-    """``trade`` events of the spot exchange: the single trades of an aggregated one."""
+    """Return the ``trade`` events of the spot exchange: the single trades of an aggregated one."""
     count = trade.last - trade.first + 1
     each = trade.qty // count
     texts = []
@@ -106,7 +106,7 @@ def spot_trades(pair: SpotPair, event_time: int, trade: AggTrade) -> list[str]:
 
 
 def levels(instrument: Instrument, side: list[Level]) -> str:
-    """One side of a book as a JSON array."""
+    """Return one side of a book as a JSON array."""
     write = instrument.level_text
     return "[" + ",".join([write(price, qty) for price, qty in side]) + "]"
 
@@ -119,7 +119,7 @@ def depth(
     bids: str,
     asks: str,
 ) -> str:
-    """``depthUpdate`` event: a difference, or the best levels; ``ids`` are ``U``, ``u`` and ``pu``."""
+    """Return a ``depthUpdate`` event: a difference, or the best levels; ``ids`` are ``U``, ``u`` and ``pu``."""
     first, last, previous = ids
     return (
         f'{{"e":"depthUpdate","E":{event_time},"T":{changed_at},"s":"{instrument.name}","U":{first},"u":{last},'
@@ -130,7 +130,7 @@ def depth(
 def book_ticker(
     instrument: Instrument, event_time: int, changed_at: int, state: BookState, update_id: int, touch: tuple[int, int]
 ) -> str:  # fmt: skip
-    """``bookTicker`` event."""
+    """Return the ``bookTicker`` event."""
     return (
         f'{{"e":"bookTicker","u":{update_id},"s":"{instrument.name}","b":"{instrument.price_text(state.bid)}",'
         f'"B":"{instrument.qty_text(touch[0])}","a":"{instrument.price_text(state.ask)}",'
@@ -139,7 +139,7 @@ def book_ticker(
 
 
 def mark_price(name: str, event_time: int, values: MarkValues, *, market: int = 1) -> str:
-    """``markPriceUpdate`` event; ``market`` is 1 for USDⓈ-M, 2 for COIN-M."""
+    """Return the ``markPriceUpdate`` event; ``market`` is 1 for USDⓈ-M, 2 for COIN-M."""
     pair = name.partition("_")[0] if market == COIN_MARGINED else name
     return (
         f'{{"e":"markPriceUpdate","E":{event_time},"s":"{name}","p":"{values.mark}","ap":"{values.average}",'
@@ -149,7 +149,7 @@ def mark_price(name: str, event_time: int, values: MarkValues, *, market: int = 
 
 
 def force_order(instrument: Instrument, event_time: int, trade: AggTrade) -> str:
-    """``forceOrder`` event of a liquidation that took ``trade``."""
+    """Return the ``forceOrder`` event of a liquidation that took ``trade``."""
     price = instrument.price_text(trade.price)
     qty = instrument.qty_text(trade.qty)
     side = "SELL" if trade.maker_buys else "BUY"
@@ -161,7 +161,7 @@ def force_order(instrument: Instrument, event_time: int, trade: AggTrade) -> str
 
 
 def contract_info(instrument: Instrument, event_time: int, status: str) -> str:
-    """``contractInfo`` event: a listing, or a change of status (the brackets are sent only when they change)."""
+    """Return the ``contractInfo`` event: a listing or a change of status (brackets are sent only when they change)."""
     spec = instrument.spec
     return (
         f'{{"e":"contractInfo","E":{event_time},"s":"{spec.name}","ps":"{spec.pair}","ct":"{spec.contract_type}",'
@@ -170,12 +170,12 @@ def contract_info(instrument: Instrument, event_time: int, status: str) -> str:
 
 
 def trading_session(event: str, event_time: int, begins: int, ends: int, session: str) -> str:
-    """An event of the stream ``tradingSession``."""
+    """Return an event of the stream ``tradingSession``."""
     return f'{{"e":"{event}","E":{event_time},"t":{begins},"T":{ends},"S":"{session}"}}'
 
 
 def ticker(row: dict[str, Any], event_time: int, *, market: int = 1) -> str:
-    """``24hrTicker`` event of the REST row of the same moment; ``market`` as for :func:`mark_price`."""
+    """Return the ``24hrTicker`` event of the REST row of the same moment; ``market`` as for :func:`mark_price`."""
     return json.dumps(
         {
             "e": "24hrTicker",

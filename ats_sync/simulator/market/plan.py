@@ -35,7 +35,7 @@ class Plan:
         return bool(self.klines or self.others or self.tickers or self.spot_klines or self.spot_others)
 
     def note_book(self, stream: BookStream, state: BookState) -> None:
-        """Remember what changed in the book since this was last called for ``stream``."""
+        """Remember what changed in the book since the last call for ``stream``."""
         if stream.noted is not None and state != stream.noted:
             bids, asks = self.instrument.book.touched(stream.noted, state)
             stream.bids |= bids
@@ -43,7 +43,7 @@ class Plan:
         stream.noted = state
 
     def best_levels(self, state: BookState, levels: int) -> tuple[str, str]:
-        """The best bids and asks as JSON arrays."""
+        """Return the best bids and asks as JSON arrays."""
         best = self._best
         if best is None or best[0] != state or best[1] != levels:
             best = (state, levels, self.instrument.book.top_texts(state, levels, self.instrument.level_text))

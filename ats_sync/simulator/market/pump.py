@@ -84,9 +84,9 @@ class Pump:
         if instrument.next_moment:
             self._schedule.at(instrument.next_moment, self._moment, self._plans[instrument.lower])
 
-    def run(self, since: int, now: int, wanted: set[str], spot_wanted: set[str]) -> list[Frame]:
+    def run(self, since: int, now: int, subscribed: set[str], spot_subscribed: set[str]) -> list[Frame]:
         """Let everything in ``(since, now]`` happen; return its frames."""
-        self._subscribe(wanted, spot_wanted, since)
+        self._subscribe(subscribed, spot_subscribed, since)
         if CONTRACT_INFO in self._all:
             self._schedule.frames += self._announced
         self._announced = []
@@ -100,11 +100,11 @@ class Pump:
         at: int,
         ticks: int,
         qty: int | None,
-        wanted: set[str],
-        spot_wanted: set[str],
+        subscribed: set[str],
+        spot_subscribed: set[str],
     ) -> list[Frame]:
         """Make one trade outside the schedule; return its frames."""
-        self._subscribe(wanted, spot_wanted, now)
+        self._subscribe(subscribed, spot_subscribed, now)
         self._schedule.now = now
         minute = instrument.candles.current
         last_id = instrument.trades.next_trade - 1
@@ -152,19 +152,19 @@ class Pump:
 
     # -- which streams -----------------------------------------------------------------------------------------
 
-    def _subscribe(self, wanted: set[str], spot_wanted: set[str], now: int) -> None:
-        if wanted != self._known:
-            for name in self._known - wanted:
+    def _subscribe(self, subscribed: set[str], spot_subscribed: set[str], now: int) -> None:
+        if subscribed != self._known:
+            for name in self._known - subscribed:
                 self._drop(name, self._plans)
-            for name in sorted(wanted - self._known):
+            for name in sorted(subscribed - self._known):
                 self._add(name, now)
-            self._known = set(wanted)
-        if spot_wanted != self._spot_known:
-            for name in self._spot_known - spot_wanted:
+            self._known = set(subscribed)
+        if spot_subscribed != self._spot_known:
+            for name in self._spot_known - spot_subscribed:
                 self._drop(name, self._spot_plans, spot=True)
-            for name in sorted(spot_wanted - self._spot_known):
+            for name in sorted(spot_subscribed - self._spot_known):
                 self._add_spot(name, now)
-            self._spot_known = set(spot_wanted)
+            self._spot_known = set(spot_subscribed)
 
     def _drop(self, name: str, plans: dict[str, Plan], *, spot: bool = False) -> None:
         self._all.discard(name)

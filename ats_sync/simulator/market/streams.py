@@ -30,7 +30,7 @@ class StreamName(NamedTuple):
 
 
 def parse(name: str) -> StreamName | None:
-    """Take a stream's name apart; None if the exchange has no such kind."""
+    """Return a stream's name taken apart, or None if the exchange has no such kind."""
     if name.startswith("!") or name == "tradingSession":
         return StreamName("", name)
     symbol, _, rest = name.partition("@")
@@ -68,11 +68,11 @@ class KlineStream:
         self.finished = now >= self.ends + FINAL_AFTER
 
     def candle(self, minute: Candle) -> Candle:
-        """The candle so far; ``minute`` is the one of the last trade."""
+        """Return the candle so far; ``minute`` is that of the last trade."""
         return merged(self.prefix, minute) if self.prefix else minute
 
     def turn(self, ended: Candle, opened: int) -> bool:
-        """The minute ``ended``; trading goes on in the one that opened at ``opened``. True: the candle turned too."""
+        """End the minute ``ended``, after which the one at ``opened`` trades; return whether the candle turned."""
         if opened >= self.ends:
             self.opened = floor_open(self.interval, opened)
             self.ends = next_open(self.interval, self.opened)

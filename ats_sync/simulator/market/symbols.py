@@ -83,7 +83,7 @@ def _rows(table: str, first_rank: int) -> dict[str, tuple[int, str, str, int, in
 
 
 def names(symbols: int | Sequence[str]) -> tuple[str, ...]:
-    """The names meant by ``symbols``: that many of the catalogue (and made-up ones after it), or the given ones."""
+    """Return the given names, or that many of the catalogue (and made-up ones after it)."""
     if not isinstance(symbols, int):
         listed = tuple(symbols)
         if len(set(listed)) != len(listed):
@@ -103,7 +103,7 @@ def spec_for(
     new: bool = False,
     underlying_type: str = "",
 ) -> SymbolSpec:
-    """The contract called ``name``; one the catalogue does not know gets parameters derived from its name.
+    """Return the contract called ``name``; one the catalogue does not know gets parameters derived from its name.
 
     ``new``: it has no history. ``price`` is in USDT. A name such as BTCUSDT_261225 is that of a quarterly, which has no
     funding and is delivered on that day at 08:00 UTC. An ``underlying_type`` other than COIN makes it a

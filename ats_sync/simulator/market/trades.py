@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .decimals import mix
 from .symbols import SymbolSpec
 
-# Trades told backwards from the market's beginning, and the most that are remembered since.
+# Trades made backwards from the market's beginning, and the most that are remembered since.
 OLDER = 1_600
 KEPT = 20_000
 RESTARTED_AT = 1_000
@@ -97,14 +97,14 @@ class AggTrades:
         return self._first_id + index
 
 
-def tell_back(
+def make_back(
     spec: SymbolSpec, salt: int, *, price: int, before: int, until: int, begin: int, least: int, next_trade: int
 ) -> array[int]:
-    """Trades told backwards from ``before``: to time ``until`` and at least ``least`` of them, oldest first.
+    """Make at least ``least`` trades backwards from ``before`` to ``until``; return them oldest first.
 
     None is older than ``begin``.
     The records are those of :meth:`AggTrades.prepend`; the newest ends with trade id ``next_trade - 1``. The nearer
-    ones do not depend on how many are asked for.
+    ones do not depend on the number of trades.
     """
     rng = Random(mix(salt, 3))
     random = rng.random
