@@ -149,9 +149,9 @@ def test_a_session_without_trading_is_quiet_and_told(market: Market) -> None:
 def test_what_there_is_not_is_refused(market: Market) -> None:
     with pytest.raises(ValueError, match="equity or commodity"):
         market.set_session("bonds", "REGULAR")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a status is a word"):
+    with pytest.raises(ValueError, match="status must be a word"):
         market.set_status("BTCUSDT", "")
     with pytest.raises(UnknownSymbol):
         market.set_status("NOSUCHUSDT", "TRADING")
-    with pytest.raises(ValueError, match="coin_margined is 0 to 4"):
+    with pytest.raises(ValueError, match="coin_margined must be 0 to 4"):
         Market(2, start=START, coin_margined=9)
