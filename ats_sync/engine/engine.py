@@ -113,6 +113,7 @@ class Engine(Guarded):
             self._ask_for_listings(found.ask, at)
         for symbol in found.woken:
             self.reconciler.wake(symbol, at)
+        self.reconciler.note_trading(found.trading, at)
         if not found.gone and not found.back and not found.renewed:
             return
         kept = {symbol: why for symbol, why in store.delisted.items() if symbol not in found.back}
@@ -134,7 +135,8 @@ class Engine(Guarded):
         if not keys:
             return
         log.info("%s: listed again; all that was known is forgotten", ", ".join(sorted(symbols)))
-        self.store.renew(keys, at.exchange)
+        # Answers count by the earliest time at which they may have been asked for: so does this.
+        self.store.renew(keys, at.exchange - at.uncertain)
         self.reconciler.renew(keys, at)
         self.quality.forget(symbols)
         for key in keys if self.streams else ():

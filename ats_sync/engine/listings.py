@@ -58,6 +58,8 @@ class Findings:
     """Those whose name belongs to another contract than before: nothing that is held of them counts any longer."""
     woken: set[str] = field(default_factory=set)
     """Those that were pending and now trade."""
+    trading: dict[str, int] = field(default_factory=dict)
+    """Those that are said to trade, and since when (exchange ms) at least."""
     ask: float | None = None
 
     def ask_in(self, pause: float) -> None:
@@ -107,6 +109,7 @@ class Listings:
         pending = frozenset(symbol for symbol in followed if phases[symbol] is Phase.PENDING)
         found.woken = {symbol for symbol in self.pending - pending if phases.get(symbol) is not Phase.GONE}
         self.pending = pending
+        found.trading = {symbol: info.as_of for symbol in followed if phases[symbol] is Phase.TRADING}
         said_gone = {symbol for symbol in followed if phases[symbol] is Phase.GONE} - store.delisted.keys()
         for cleared in self._suspects.keys() - said_gone:
             del self._suspects[cleared]
@@ -196,6 +199,8 @@ class Listings:
             if event.symbol not in store.symbols and event.symbol not in store.delisted:
                 continue
             self._note_life(event, found)
+            if phase is Phase.TRADING:
+                found.trading[event.symbol] = event.time
             if phase in (Phase.TRADING, Phase.PAUSED) and event.symbol in store.delisted:
                 found.back.add(event.symbol)
         if events:

@@ -63,11 +63,12 @@ class Sighting(NamedTuple):
 class _Symbol:
     """What is known of one symbol."""
 
-    __slots__ = ("_best", "_ripening", "depth", "quote", "ticker")
+    __slots__ = ("_best", "_ripening", "counted_since", "depth", "quote", "ticker")
 
     def __init__(self) -> None:
         self._best = Sighting(-1, 0, 0.0)  # the newest one that is old enough to count
         self._ripening: deque[Sighting] = deque(maxlen=16)
+        self.counted_since = 0  # as of the trades that were looked at last
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
@@ -197,8 +198,11 @@ class SilentStreamDetector:
     ) -> Iterator[tuple[Key, str]]:
         ring = self._store.trades(symbol)
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
+        if ring is not None and ring.counted_since > known.counted_since:
+            known.counted_since = ring.counted_since
+            known.forget_trades()
         told = [(ring_trade, traded)]
-        heard = [series.last_heard(at.exchange + AHEAD) for series in klines]
+        heard = [_heard(series, ring, at) for series in klines]
         for series, (trade, event, _) in zip(klines, heard, strict=True):
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
@@ -237,7 +241,7 @@ class SilentStreamDetector:
             return ""
         best = known.ripe(at.steady)
         if isinstance(series, KlineSeries):
-            trade, event, _ = series.last_heard(at.exchange + AHEAD)
+            trade, event, _ = _heard(series, self._store.trades(key.symbol), at)
         elif isinstance(series, TradeSeries):
             trade, event = series.last_heard()[0], 0
         else:
@@ -281,6 +285,15 @@ class SilentStreamDetector:
             # What was lacking has come; what is newer may just be on its way.
             lacking, since = known.depth = (told, at.steady) if told > depth.update_id() else (-1, 0.0)
         return lacking >= 0 and at.steady - since > DEPTH_GRACE and _current(depth.state(at.exchange).link, at)
+
+
+def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[int, int, int]:
+    """What a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` tells it; no trade
+    where that bears an id of an old count."""
+    trade, event, answered = series.last_heard(at.exchange + AHEAD)
+    if ring is not None and 0 < event <= ring.counted_since and trade > ring.last_heard()[0]:
+        trade = -1
+    return trade, event, answered
 
 
 def _is_later(event: int, quotes: bytes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Feed, Key, Kind
@@ -122,6 +122,16 @@ class Reconciler:
         for key, state in self.states.items():
             if key.symbol == symbol and not state.feed.spot and not state.dead:
                 state.attempts = 0
+                self._queue.schedule(state, at.steady, state.mending)
+
+    def note_trading(self, trading: Mapping[str, int], at: Moment) -> None:
+        """These symbols are said to trade, since when (exchange ms) at least: candles that had stopped in a halt are
+        asked for at once."""
+        for series in self._store.of(KlineSeries) if trading else ():
+            key = series.key
+            if key.symbol not in trading or series.feed.spot or not series.note_trading(trading[key.symbol]):
+                continue
+            if (state := self.states.get(key)) is not None and not state.dead:
                 self._queue.schedule(state, at.steady, state.mending)
 
     # --- what happened ---------------------------------------------------------------------------

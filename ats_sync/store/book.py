@@ -12,7 +12,7 @@ from ..venue.diffs import scan_diff_time
 from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .link import Link
-from .order import counts_anew, shown_until
+from .order import shown_until
 from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
 
 STREAMED_LEVELS = 20
@@ -83,7 +83,17 @@ class BookSeries(Series):
         """Whether a frame with a lower update id belongs to a new count. The lock is held."""
         assert self._lock.locked()
         self._out_of_order += 1
-        return counts_anew(scan_diff_time(frame), self._event)
+        return scan_diff_time(frame) > self._changed()
+
+    def _changed(self) -> int:
+        """When (exchange ms) the book last changed in the newest state that is known. The lock is held."""
+        assert self._lock.locked()
+        if self._frame is not None:
+            try:
+                return scan_diff_time(self._frame)
+            except DecodeError:
+                return self._event
+        return self._book.transaction_time if self._book is not None else 0
 
     def replace(self, answer: Book, asked: Asked) -> None:
         """Take a REST answer of at least as many levels as are streamed."""
@@ -91,27 +101,14 @@ class BookSeries(Series):
             return
         book, at = answer, asked.at
         with self._lock:
-            if book.update_id >= self._update_id or self._is_newer(book, at):
+            if book.update_id >= self._update_id or book.transaction_time > self._changed():
                 self._update_id = book.update_id
                 self._event = book.time
                 self._frame = None
                 self._book = book
                 self._shown_until = max(self._shown_until, shown_until(at, book.time))
-            elif book.transaction_time > self._event:
-                # A lower id of a later time: which of them is true shows in a moment, nothing is until then.
-                self.suspected = "its update ids contradict those of REST"
-                self.link = None
-                self._shown_until = 0
             else:
                 self._shown_until = max(self._shown_until, shown_until(at))
-
-    def _is_newer(self, book: Book, asked: int) -> bool:
-        """Whether an answer with a lower update id belongs to a new count. The lock is held."""
-        assert self._lock.locked()
-        changed = book.transaction_time
-        return counts_anew(changed, self._event) or (
-            changed > self._event and counts_anew(shown_until(asked), self._event)
-        )
 
     # --- liveness and what it needs -------------------------------------------------------------
 

@@ -53,6 +53,8 @@ AUDIT_ROWS = 100
 WARM_UP_ROWS = 499
 UNTRADED = -1
 """Noted in place of the number of closed candles where the contract has not traded yet."""
+RESUMED = -1
+"""Noted in place of when it had stopped where it is said to trade again."""
 MOST_DECODED = 4
 """Of them, how many are remembered decoded."""
 
@@ -96,11 +98,12 @@ class KlineSeries(Series):
         self._awaited: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
         self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
-        # The open candle, and an answer of fewer trades that was asked for later.
+        # The open candle, and an answer or a frame of fewer trades that is later.
         self._contradiction: tuple[Candle, Candle] | None = None
         self._halted = False  # the newest answer lacks candles whose time has come
         # When (exchange ms) that answer was asked for, where it lacks them by more than a replica lags; else 0.
         self._stopped = 0
+        self._resumed = 0  # since when (exchange ms) the contract is said to trade
         self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
         self._has_closed = StoreEvent(Change.CLOSED, self.key)
         self._has_gap = StoreEvent(Change.GAP, self.key)
@@ -145,9 +148,8 @@ class KlineSeries(Series):
                         self.suspected = ""
                 if trades > held[2] or (trades == held[2] and event > held[3]):
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
-                elif trades < held[2] and self._recomputed(held, event):
-                    self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
-                    return self._has_gap
+                elif trades < held[2] and event > held[3]:
+                    return self._contradict(held, Candle(opened, OPEN, trades, event, frame, True))
                 return None
         return self._apply_any(frame, link)
 
@@ -172,9 +174,8 @@ class KlineSeries(Series):
             held = self._ahead.get(opened)
             if held is not None:
                 if candle[1:4] <= held[1:4]:
-                    if trades < held[2] and held[1] == candle[1] == OPEN and self._recomputed(held, event):
-                        self._ahead[opened] = candle
-                        return self._has_gap
+                    if trades < held[2] and event > held[3] and held[1] == candle[1] == OPEN:
+                        return self._contradict(held, candle)
                     return None
                 self._ahead[opened] = candle
                 notice = self._promote() if final else None
@@ -249,15 +250,26 @@ class KlineSeries(Series):
         if self.following() or not (self.feed.spot or may_be_new()):
             self.refuse_empty()
 
-    def _recomputed(self, held: Candle, event: int) -> bool:
-        """Whether an event of fewer trades tells of a newer state of an open candle than ``held``.
+    def _contradict(self, held: Candle, candle: Candle) -> StoreEvent | None:
+        """Take a frame of fewer trades and a later time than ``held``, both of an open candle. The lock is held.
 
-        An answer was true at some time after its question; an event that bears a time long after its candle has a
-        wrong one.
+        One that is later by more than connections differ tells of a newer state and replaces it; one that is not puts
+        the candle in doubt until another frame or an answer shows which is true. (An answer was true at some time
+        after its question; an event that bears a time long after its candle has a wrong one.)
         """
-        if event > next_open(self.interval, held.opened) + MOST_LATE:
-            return False
-        return counts_anew(event, held.event if held.is_frame else held.event + ANSWERED_WITHIN)
+        assert self._lock.locked()
+        if candle.event > next_open(self.interval, held.opened) + MOST_LATE:
+            return None
+        before = self._contradiction if self._contradicted() else None
+        agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
+        if agrees or counts_anew(candle.event, held.event if held.is_frame else held.event + ANSWERED_WITHIN):
+            self._ahead[held.opened] = candle
+            self._contradiction = None
+            return self._has_gap
+        if before is not None or not (held.is_frame or counts_anew(candle.event, held.event)):
+            return None
+        self._contradiction = held, candle
+        return self._has_gap
 
     def _hold(self, candle: Candle) -> None:
         """Take a row of an answer. The lock is held.
@@ -266,19 +278,24 @@ class KlineSeries(Series):
         that is asked for later and agrees replaces it.
         """
         held = self._ahead.get(candle.opened)
+        before = self._contradiction
+        if before is not None and before[0] is not held:
+            before = None
         if held is None or candle[1:4] > held[1:4]:
+            if before is not None and candle[1:3] == before[0][1:3] and not counts_anew(candle.event, before[1].event):
+                return  # It may have been true before what contradicts it.
             self._ahead[candle.opened] = candle
         elif candle.trades < held.trades and held.rank == candle.rank == OPEN:
-            if not counts_anew(candle.event, held.event + ANSWERED_WITHIN):
-                return
-            before = self._contradiction
-            if before is None or before[0] is not held:
-                self._contradiction = held, candle
-            elif before[1].trades <= candle.trades and counts_anew(candle.event, before[1].event):
-                self._ahead[candle.opened] = candle
-                self._contradiction = None
-            return
-        self._contradiction = None
+            if before is None:
+                if counts_anew(candle.event, held.event):
+                    self._contradiction = held, candle
+            elif before[1].is_frame:
+                if candle.event > before[1].event and candle.trades >= before[1].trades:
+                    self._ahead[candle.opened] = candle  # Stream and REST agree.
+            elif before[1].trades <= candle.trades and counts_anew(
+                candle.event, max(before[1].event, held.event + ANSWERED_WITHIN)
+            ):
+                self._ahead[candle.opened] = candle  # No replica lags by so much.
 
     def _forget_behind(self) -> None:
         for opened in [opened for opened in self._ahead if opened < self._closed.following]:
@@ -440,7 +457,17 @@ class KlineSeries(Series):
         where one has begun since."""
         return self._stopped if self._stopped > self._stream_event else 0
 
-    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool, bool]:
+    def note_trading(self, since: int) -> bool:
+        """Note that the contract is said to trade since exchange time ``since`` (ms); return whether an answer from
+        before then showed that it has no candles any more, so that REST is to be asked again."""
+        with self._lock:
+            self._resumed = max(self._resumed, since)
+            return self._is_resumed()
+
+    def _is_resumed(self) -> bool:
+        return 0 < self.stopped() < self._resumed
+
+    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool, int]:
         """Return what the state is assessed from. The lock is held."""
         assert self._lock.locked()
         return (
@@ -450,21 +477,23 @@ class KlineSeries(Series):
             self._closed.following,
             max(self._stream_event, self._answered),
             self._contradiction is not None and self._contradicted(),
-            self.stopped() > 0,
+            RESUMED if self._is_resumed() else self.stopped(),
         )
 
     def _assessed(
-        self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool, bool]
+        self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool, int]
     ) -> SeriesState:
         closed, stray, spoilt, following, event, contradicted, stopped = noted
         if closed == UNTRADED:
             return SeriesState(self.link, self.suspected, event, self._answered, 0, True)
         final_within = self.feed.final_within
-        rows, doubt = assess(self.interval, now, closed, chain, stray, following, final_within, stopped=stopped)
+        rows, doubt = assess(self.interval, now, closed, chain, stray, following, final_within, stopped=stopped > 0)
+        if stopped == RESUMED:
+            doubt = "it trades again after a halt"
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
         if contradicted and not doubt:
-            doubt = "REST shows fewer trades of the open candle"
+            doubt = "the open candle is said to have fewer trades"
         complete = self._closed.complete
         return SeriesState(self.link, self.suspected, event, self._answered, rows, complete, doubt)
 

@@ -2,8 +2,9 @@
 
 Update ids, trade ids and trade counts order what an exchange sends, until it begins to count again: a test network is
 reset, a contract is relisted, an engine moves, an open candle is recomputed. What bears a lower counter and yet
-happened later, by more than connections differ, belongs to a new count and replaces all of the old one. Late and
-repeated frames bear their old times and never do.
+happened later, belongs to a new count and replaces all of the old one. Late and repeated frames bear their old times
+and never do. Event times are compared with a tolerance for how connections differ (:func:`counts_anew`); the times of
+the matching engine, ``T`` of trades and books, need none.
 """
 
 from __future__ import annotations

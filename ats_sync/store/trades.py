@@ -17,12 +17,14 @@ from ..venue.payload import DecodeError
 from ..venue.trades import Trade, scan_trade_end, trade_of, trade_text, trades_of
 from .events import Change, StoreEvent
 from .link import Link
-from .order import counts_anew
 from .pages import Pages
 from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
 from .tape import TradeColumns
 
 MOST_SEGMENTS = 8
+RECENT = 8
+"""What was made after all of so many newest trades did come later, though single times may be out of order."""
+NEVER = 1 << 62
 
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
@@ -54,6 +56,9 @@ class TradeSeries(Series):
         self.complete = False
         self._missed = self._out_of_order = 0
         self._answered = 0
+        self.counted_since = 0
+        """Exchange time (ms) before which ids were those of an old count, 0 where they never began again."""
+        self._in_vain = False  # the newest page of older trades was empty
         # Of a frame only what tells of the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._needless = scan.needless_in_trades(symbol)
@@ -92,8 +97,9 @@ class TradeSeries(Series):
                     return self._has_begun if begins else None
                 if number < after:
                     self._out_of_order += 1
-                    if counts_anew(scan_trade_end(frame)[1], known):
-                        self._begin_anew()
+                    traded = scan_trade_end(frame)[1]
+                    if self._is_of_new_count(number, traded):
+                        self._begin_anew(traded)
                         self._insert(self._segment(number, [entry]))
                         if link is self._awaited:
                             self._awaited, self._begun_with = None, number
@@ -114,9 +120,33 @@ class TradeSeries(Series):
                 return self._has_begun
             return self._has_gap if self._segments[0].after <= number else None
 
-    def _begin_anew(self) -> None:
-        """Forget what bears the ids of an old count. The lock is held."""
+    def _is_of_new_count(self, number: int, traded: int) -> bool:
+        """Whether a trade with a lower id than the newest one was made later than its id says (see
+        :mod:`~ats_sync.store.order`). The lock is held."""
+        newest = self._segments[-1]
+        if number < newest.first:
+            return traded > _traded(newest.entries.newest(len(newest.entries))[0])
+        if traded <= max(map(_traded, newest.entries.newest(RECENT))):
+            return False
+        same = newest.entries.newest(newest.after - number)[0]
+        return _traded(same) != traded
+
+    def _is_renumbered(self, trade: Trade) -> bool:
+        """Whether a trade of a lower id than all that are here is the newest of them. The lock is held."""
+        newest = self._segments[-1]
+        if trade.id >= newest.first - AGG_TRADES_MOST:
+            return False  # A replica that lags by less may show another trade of the same ms.
+        try:
+            held = trade_of(newest.entries.newest(1)[0])
+        except DecodeError:
+            return False
+        return (trade.time, trade.price, trade.quantity) == (held.time, held.price, held.quantity)
+
+    def _begin_anew(self, since: int) -> None:
+        """Forget what bears the ids of an old count: one was told of at exchange time ``since`` (ms) that begins
+        another. The lock is held."""
         assert self._lock.locked()
+        self.counted_since = since
         self._segments, self._columns = [], None
         self._begun_after = self._begun_with = -1
         self.complete = False
@@ -129,13 +159,15 @@ class TradeSeries(Series):
         """
         found, from_id = answer, asked.from_id
         self._answered = max(self._answered, asked.at)
+        self._in_vain = not found and from_id is not None
         if not found:
             self.complete = self.complete or (from_id is None and not len(self))
             return
         with self._lock:
             newest = self._segments[-1] if self._segments else None
-            if newest is not None and found[-1].id < newest.after - 1 and counts_anew(found[-1].time, self._event):
-                self._begin_anew()
+            behind = newest is not None and found[-1].id < newest.after - 1
+            if behind and (self._is_of_new_count(found[-1].id, found[-1].time) or self._is_renumbered(found[-1])):
+                self._begin_anew(asked.at)
         oldest = self.first_id()
         if from_id is None:
             no_more = len(found) < asked.rows and found[-1].id >= self.last_id()
@@ -238,6 +270,9 @@ class TradeSeries(Series):
             return endpoints.agg_trades(symbol, min(AGG_TRADES_MOST, self.capacity))
         if not self.lacks_older():
             return None
+        if self._in_vain:
+            # The newest show whether ids have begun again.
+            return endpoints.agg_trades(symbol, min(AGG_TRADES_MOST, self.capacity))
         first, hole = self.first_id(), self.hole()
         start = max(hole[0] if hole is not None else 0, first - AGG_TRADES_MOST)
         limit = min(AGG_TRADES_MOST, max(1, first - start))
@@ -382,3 +417,11 @@ class TradeSeries(Series):
 
     def __len__(self) -> int:
         return self.state(0).rows
+
+
+def _traded(entry: bytes) -> int:
+    """When a trade was made (exchange ms). Of one that does not say nothing can be shown to be later."""
+    try:
+        return scan_trade_end(entry)[1]
+    except DecodeError:
+        return NEVER

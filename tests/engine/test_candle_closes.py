@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import pytest
+
 from ats_sync.engine.candle_closes import CONFIRM_SPREAD
+from ats_sync.engine.reconciler import LISTINGS
 from ats_sync.feeds import Cause, Kind
 from ats_sync.store.klines import KlineSeries
 
+from ..venue import samples
 from .bench import HISTORY, TURN, Bench, TinySymbol, deep
 
 
@@ -89,3 +93,18 @@ def test_a_halt_of_which_there_are_no_candles_costs_one_request_an_interval_and_
         assert bench.agrees("HALTED")
         assert not bench.series("HALTED").state(bench.exchange()).doubt
     assert 5 <= len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) <= 12
+
+
+@pytest.mark.parametrize("told_by", ["an event", "exchangeInfo"])
+def test_the_end_of_a_halt_without_a_trade_is_asked_about_at_once(told_by: str) -> None:
+    bench = Bench([TinySymbol("AUSDT", [5] * (HISTORY + 20)), TinySymbol("HALTED", [5] * (HISTORY + 2))])
+    bench.warm()
+    bench.run(275)
+    since = bench.seconds
+    if told_by == "an event":
+        bench.deliver("!contractInfo", samples.contract_frame("HALTED", "TRADING", event=bench.exchange()))
+    else:
+        bench.engine.reconciler.again(LISTINGS, bench.at(), 0.0)
+    bench.run(2)
+    assert len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) == 1
+    assert not bench.of(Kind.KLINES, since=since, symbol="AUSDT")

@@ -16,6 +16,7 @@ from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.series import Asked
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.books import book_snapshot
+from ats_sync.venue.trades import rest_trades
 
 from ..store.depth_market import diff_data
 from ..venue import samples
@@ -357,3 +358,33 @@ def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_num
     assert [key for second, key in suspected if second > began + 3.0] == []
     assert court.store.trades(SYMBOL).last_id() == 39
     assert depth.update_id() == 390
+
+
+def told_by_rest(court: Court, trade: int) -> None:
+    """An answer of REST out of a new count, which the stream has not told of."""
+    answer = rest_trades(compact([samples.rest_trade(trade) | {"T": court.ms(), "f": trade, "l": trade}]))
+    ring = court.store.trades(SYMBOL)
+    assert ring is not None
+    ring.replace(answer, Asked(court.ms(), 500))
+
+
+def test_candles_at_rest_convict_no_trades_by_an_old_count(court: Court) -> None:
+    """Their newest frame names an id of the old count for as long as nothing is traded."""
+    court.tell_all(1_000_000)
+    court.suspects(3.0)
+    told_by_rest(court, 20)
+    for key in (TRADES, MINUTES, HOURS):
+        court.states[key].subscribed = court.ms() + 1
+    assert court.suspects(10.0) == set()
+    court.tell_all(21)
+    assert court.suspects(10.0) == set()
+
+
+def test_an_old_count_does_not_hide_that_a_stream_of_candles_is_silent(court: Court) -> None:
+    court.tell_all(1_000_000)
+    court.suspects(3.0)
+    for trade in (20, 21):
+        court.trade(trade)
+        court.kline("1h", trade)
+        assert TRADES not in (found := court.suspects(3.0))
+    assert found == {MINUTES}

@@ -7,7 +7,8 @@ import pytest
 from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.intervals import next_open
 
-from ..virtual.tape import SETTINGS, Setting
+from ..virtual.script import Setting
+from ..virtual.tape import SETTINGS
 from ..virtual.world import Read, Schedule, World, run
 
 WARM = 5_000

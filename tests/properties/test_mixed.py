@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from ..virtual.schedules import KINDS, fixed
+from ..virtual.schedules import FAULT_KINDS, fixed
 from ..virtual.world import run
 
 
 @pytest.mark.parametrize("number", range(120))
 def test_the_promises_hold(number: int) -> None:
-    run(fixed("mixed", number, tuple(KINDS)))
+    run(fixed("mixed", number, FAULT_KINDS))

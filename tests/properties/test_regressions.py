@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ats_sync.simulator.endpoints import FAPI
@@ -14,21 +16,26 @@ from ..virtual.faults import (
     Events,
     Fault,
     HalfOpen,
+    Halt,
     Lag,
     Maintenance,
     Mute,
+    Newcomer,
     NoRetryAfter,
     Others,
     Pause,
+    Recompute,
+    Recount,
     Refuse,
     RefuseName,
+    Relist,
     Rest,
     Restart,
     Sluggish,
     Stall,
     WallClock,
 )
-from ..virtual.tape import Setting
+from ..virtual.script import Setting
 from ..virtual.world import Read, Schedule, run
 
 
@@ -411,3 +418,63 @@ def test_a_book_whose_ids_contradict_those_of_rest_is_asked_for_until_that_is_se
         script=(*((at, "trade", "DOGEUSDT") for at in (5_800, 18_160)), (19_760, "halt", "BTCUSDT")),
     )  # fmt: skip
     run(Schedule(setting=setting, seed=113327, faults=(Restart(21_600, "BTCUSDT"), Cut(19_150, "public", True))))
+
+
+def test_a_recomputed_candle_of_which_one_frame_told_at_once_is_not_served_on() -> None:
+    """The frame came within a second of the one before, when it might have been late, and for long it was the last."""
+    setting = Setting(
+        156828, 1_795_305_581_000, ("币安人生USDT", "SOLUSDT", "BTCUSDT"), ("1m", "15m"), 0.006,
+        book_ticks=(1500, 1500, 1500),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=32304, faults=(Recompute(54_100, "SOLUSDT", 5_000),)))
+
+
+def test_a_trade_of_a_new_count_that_came_soon_and_stayed_alone_is_not_left_out() -> None:
+    setting = Setting(804423, 1_794_923_970_000, ("BTCUSDT", "BTCDOMUSDT"), book_ticks=(1500, 300))
+    script = ((7_420, "trade", "BTCDOMUSDT"), (24_600, "trade", "BTCDOMUSDT"), (55_020, "trade", "BTCDOMUSDT"))
+    setting = replace(setting, script=script)
+    faults = (
+        Recount(11_200, "BTCUSDT"),
+        Recount(29_700, "BTCUSDT"),
+        Recount(16_300, "BTCDOMUSDT"),
+        Recount(27_900, "BTCDOMUSDT"),
+    )
+    reads = (Read(26_450, "klines", 1, 0, 90), Read(31_900, "book", 1, 1, 3), Read(32_950, "book", 1, 0, 1))
+    run(Schedule(setting=setting, seed=842410, faults=faults, reads=reads, connection_max_age=25.0, wall_error=-600.0))
+
+
+def test_after_a_halt_without_candles_a_quiet_symbol_has_its_flat_candle_again() -> None:
+    """REST had shown that there was none, and was asked again only where a trade came or the interval was over."""
+    run(Schedule(setting=3, seed=270584, faults=(Halt(47_500, "BTCDOMUSDT", 113_350),), connection_max_age=25.0))
+
+
+def test_an_answer_that_shows_fewer_trades_makes_no_candle_live() -> None:
+    """The connection was lost just before the candle was recomputed; the answer of a few seconds later was taken for
+    one of a replica that lags, and what was known before was served on as fresh."""
+    setting = Setting(605043, 1_794_787_161_000, ("BTCUSDT", "ETHUSDT"), ("1m", "15m"), book_ticks=(700, 300))
+    setting = replace(setting, script=((25_240, "trade", "ETHUSDT"), (50_600, "halt", "BTCUSDT")))
+    faults = (Dark(19_150, 50), Recompute(22_900, "BTCUSDT", 5_000))
+    run(Schedule(setting=setting, seed=997463, faults=faults, audit_every=12.0))
+
+
+def test_candles_at_rest_convict_no_trades_by_an_old_count() -> None:
+    """After the ids had begun again nothing was traded, so the newest frames named an id of before for good."""
+    setting = Setting(657234, 1_794_787_196_000, ("BTCUSDT", "DOGEUSDT"), ("1m", "5m"), 0.0015, book_ticks=(1500, 1500))
+    setting = replace(setting, script=tuple((at, "trade", "DOGEUSDT") for at in (86_240, 117_100, 178_720)))
+    faults = (Deaf(34_750, 12_300), Recount(49_350, "BTCUSDT"), HalfOpen(14_950, "market"))
+    run(Schedule(setting=setting, seed=435473, faults=faults))
+
+
+def test_the_only_trades_there_are_under_new_ids_are_not_looked_for_under_the_old_ones() -> None:
+    """A halted contract had traded three times, and no trade came to tell that ids had begun again."""
+    setting = Setting(597955, 1_794_182_366_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1M"), 0.006, book_ticks=(700, 700))
+    setting = replace(setting, script=((2_200, "trade", "BTCDOMUSDT"), (24_540, "halt", "BTCUSDT")))
+    faults = (Dark(51_300, 50), Newcomer(15_150, "BTCUSDT"), Recount(52_400, "BTCUSDT"))
+    run(Schedule(setting=setting, seed=406860, faults=faults))
+
+
+def test_a_contract_listed_again_while_the_clock_is_ahead_is_known_before_that_time_has_come() -> None:
+    """All that was asked for within ten minutes seemed to have been asked of the contract before, and was dropped."""
+    setting = Setting(529338, 1_796_083_143_000, ("BTCUSDT", "ETHUSDT"), ("1m", "30m"), book_ticks=(1500, 1500))
+    faults = (Relist(53_700, "ETHUSDT", 50, True), WallClock(50_700, 600.0), Others(18_050, 1.1))
+    run(Schedule(setting=setting, seed=457131, faults=faults))

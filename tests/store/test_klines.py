@@ -9,6 +9,7 @@ from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
 from ats_sync.store.series import Asked
+from ats_sync.venue.klines import flat_text
 from ats_sync.venue.payload import DecodeError
 
 from ..venue import recording as real
@@ -417,6 +418,10 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         assert not series.state(last["E"]).doubt
 
 
+def flat(opened: int, truth: Truth) -> bytes:
+    return flat_text(opened, opened + MINUTE - 1, truth.texts(truth.end)[-1])
+
+
 def test_while_the_exchange_has_no_candles_memory_serves_what_it_has() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
     series = warmed(truth, 10)
@@ -433,6 +438,25 @@ def test_while_the_exchange_has_no_candles_memory_serves_what_it_has() -> None:
     after = Truth("1m", now, [3], first_trade=12)
     assert series.apply(after.frame(0, 1), LINK) is not None, "it trades again: what came before is asked for"
     assert series.state(now + 1_000).doubt
+
+
+def test_what_rest_showed_of_a_halt_is_in_doubt_as_soon_as_the_contract_is_said_to_trade() -> None:
+    """A quiet one may have no trade for hours, while REST shows flat candles again."""
+    truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
+    series = warmed(truth, 10)
+    assert not series.note_trading(MIDNIGHT), "it had not stopped"
+    series.apply(truth.frame(10, 1, final=True), LINK)
+    asked = truth.end + MINUTE + 5_050
+    series.replace(truth.texts(truth.end)[-2:], Asked(asked, 2))
+    assert not series.note_trading(asked - 1), "REST has shown since that it stands still"
+    assert not series.state(asked + 10).doubt
+    assert series.note_trading(asked + 20)
+    assert series.state(asked + 30).doubt
+    series.replace(truth.texts(truth.end)[-2:], Asked(asked + 10, 2))  # was on its way
+    assert series.state(asked + 30).doubt
+    series.replace([*truth.texts(truth.end)[-1:], flat(truth.end + MINUTE, truth)], Asked(asked + 40, 2))
+    assert not series.state(asked + 50).doubt
+    assert series.rows(1, asked + 50, exact=True)[0][0] == truth.end + MINUTE
 
 
 def test_an_answer_that_lags_is_no_halt() -> None:

@@ -6,7 +6,7 @@ from ats_sync.store.depth import DepthSeries
 from ats_sync.store.events import Change
 from ats_sync.store.klines import ANSWERED_WITHIN, KlineSeries
 from ats_sync.store.link import Link
-from ats_sync.store.order import LAGS_AT_MOST, REORDERED_WITHIN, counts_anew
+from ats_sync.store.order import REORDERED_WITHIN, counts_anew
 from ats_sync.store.series import Asked
 from ats_sync.store.trades import TradeSeries
 from ats_sync.store.witness import QuoteBoard
@@ -52,29 +52,26 @@ def test_a_book_whose_update_ids_restart_is_replaced() -> None:
     assert series.state(0).link.connection == 2
 
 
-def test_a_book_is_replaced_by_an_answer_of_a_later_time_and_in_doubt_where_that_is_not_sure() -> None:
+def test_a_quiet_book_whose_update_ids_restart_is_replaced_by_the_first_frame() -> None:
+    """It may be the only one for long; late frames tell of earlier changes."""
+    series, link = BookSeries("BTCUSDT"), book_link(1)
+    series.apply(book_frame(9_000, MIDNIGHT), link)
+    series.apply(book_frame(8_990, MIDNIGHT - 100), link)
+    series.apply(book_frame(9_000, MIDNIGHT), link)
+    assert series.update_id() == 9_000
+    series.apply(book_frame(1_000, MIDNIGHT + 100), link)
+    assert series.update_id() == 1_000
+
+
+def test_a_book_is_replaced_by_an_answer_of_a_later_change_whatever_its_update_id() -> None:
     series = BookSeries("BTCUSDT")
     series.apply(book_frame(9_000, MIDNIGHT), book_link(1))
-    series.replace(rest_book(1_000, MIDNIGHT + 5), Asked(MIDNIGHT + 10_500, 20))
-    assert series.state(0).suspected
-    assert series.state(0).link is None
-    assert series.shown_until(book_link(9)) == 0
     series.replace(rest_book(8_000, MIDNIGHT - 5_000), Asked(MIDNIGHT, 20))  # a replica that lags takes nothing back
+    series.replace(rest_book(8_000, MIDNIGHT), Asked(MIDNIGHT, 20))  # of the same time: nothing says that it is newer
     assert series.update_id() == 9_000
-    series.replace(rest_book(1_001, MIDNIGHT + LATER + 4), Asked(MIDNIGHT, 20))
-    assert (series.update_id(), series.shown_until(book_link(9))) == (1_001, MIDNIGHT + LATER + 4)
-    second = book_link(2)
-    series.go_live(second)
-    assert (series.state(0).link, series.state(0).suspected) == (second, "")
-
-
-def test_a_book_is_replaced_by_an_answer_that_no_replica_gives_which_lags() -> None:
-    series = BookSeries("BTCUSDT")
-    series.apply(book_frame(9_000, MIDNIGHT), book_link(1))
-    asked = MIDNIGHT + LAGS_AT_MOST + LATER + 4
-    series.replace(rest_book(8_000, MIDNIGHT), Asked(asked, 20))  # of the same time: nothing says that it is newer
-    assert series.update_id() == 9_000
-    series.replace(rest_book(1_000, MIDNIGHT + 5), Asked(asked, 20))
+    series.replace(rest_book(1_000, MIDNIGHT + 5), Asked(MIDNIGHT + 10, 20))
+    assert (series.update_id(), series.shown_until(book_link(9))) == (1_000, MIDNIGHT + 5)
+    series.replace(rest_book(900, MIDNIGHT + 5), Asked(MIDNIGHT + 20, 20))
     assert series.update_id() == 1_000
 
 
@@ -159,13 +156,82 @@ def test_two_answers_that_agree_replace_an_open_candle_of_more_trades_and_one_pu
         text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
         series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Asked(asked, 2))
 
-    answer(60, MIDNIGHT + 61_000)  # may lag
+    answer(60, MIDNIGHT + 61_000)  # may be as new
     assert not series.state(now).doubt
-    answer(60, now)
+    answer(60, MIDNIGHT + 60_000 + LATER)
+    assert series.state(now).doubt
+    answer(60, MIDNIGHT + 65_000)  # both may come from a replica that lags
     assert series.state(now).doubt
     answer(61, now + LATER)
     assert not series.state(now).doubt
     assert series.rows(1, None, exact=True)[0][8] == 61
+
+
+def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more_word() -> None:
+    """It may be the last one for long. Of two connections the one may be a little behind, and its clock ahead."""
+    truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
+    before, now = MIDNIGHT + 60_000, MIDNIGHT + 61_000
+
+    def recomputed() -> KlineSeries:
+        series = series_of(truth)
+        series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+        series.apply(kline(5_000, before), LINK)
+        notice = series.apply(kline(10, before + 200), LINK)
+        assert notice is not None
+        assert notice.change is Change.GAP
+        assert series.apply(kline(11, before + 300), LINK) is None
+        assert series.state(now).doubt
+        return series
+
+    def answer(series: KlineSeries, trades: int, asked: int) -> None:
+        text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
+        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Asked(asked, 2))
+
+    series = recomputed()
+    answer(series, 5_000, before + 100)  # was on its way when it happened
+    answer(series, 5_000, before + 300)  # asked a moment later, by a clock that may be ahead
+    assert series.state(now).doubt
+    answer(series, 11, before + 400)
+    assert not series.state(now).doubt
+    assert series.rows(1, None, exact=True)[0][8] == 11
+
+    series = recomputed()
+    answer(series, 5_000, before + 200 + LATER)
+    assert not series.state(now).doubt, "REST goes on as before"
+
+    series = recomputed()
+    series.apply(kline(5_001, before + 250), LINK)
+    assert not series.state(now).doubt, "and so does the stream"
+
+    series = recomputed()
+    series.apply(kline(12, before + LATER), LINK)
+    assert not series.state(now).doubt
+    assert series.rows(1, None, exact=True)[0][8] == 12
+
+
+def test_an_answer_of_fewer_trades_and_a_later_frame_that_agrees_replace_an_open_candle() -> None:
+    truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
+    series = series_of(truth)
+    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    asked = MIDNIGHT + 60_000
+    for trades, at in ((5_000, asked), (10, asked + LATER)):
+        text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
+        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Asked(at, 2))
+    assert series.state(asked + LATER).doubt
+    assert series.apply(kline(12, asked + LATER + 500), LINK) is not None
+    assert not series.state(asked + LATER + 500).doubt
+    assert series.rows(1, None, exact=True)[0][8] == 12
+
+
+def test_a_frame_that_was_under_way_while_rest_was_asked_is_no_doubt() -> None:
+    truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
+    series = series_of(truth)
+    asked = MIDNIGHT + 6_000
+    series.replace(
+        [*truth.texts(asked)[:-1], compact(row(MIDNIGHT, length=60 * MINUTE, trades=50))[1:-1]], Asked(asked, 9)
+    )
+    assert series.apply(kline(48, asked + 100), LINK) is None
+    assert not series.state(asked + 200).doubt
 
 
 def test_the_closed_candles_of_a_contract_that_had_the_name_before_are_forgotten() -> None:
@@ -184,16 +250,50 @@ def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> Non
     for number in range(1, 30):
         ring.apply(samples.trade_frame(number, at=MIDNIGHT + 100 * number), LINK)
     assert ring.last_id() == 29
-    assert ring.first_id() >= 10, "what came before it was sure may be missing"
+    assert ring.first_id() == 1
     assert ring.last_heard()[0] == 59
+
+
+def test_a_single_trade_of_a_new_count_replaces_the_old_ones_however_soon_it_comes() -> None:
+    """It may be the only one for long, in the stream as in REST."""
+    for streamed in (True, False):
+        ring = TradeSeries("BTCUSDT", 100)
+        ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Asked(MIDNIGHT, 21))
+        if streamed:
+            assert ring.apply(samples.trade_frame(10, at=MIDNIGHT + 200), LINK) is not None
+        else:
+            ring.replace(trade_answer(10, 10, MIDNIGHT + 200), Asked(MIDNIGHT + 60_000, 500))
+        assert (ring.first_id(), ring.last_id()) == (10, 10)
+
+
+def test_the_newest_trade_under_a_lower_id_tells_of_a_new_count() -> None:
+    """Nothing was traded since, but of what was before under greater ids, it is not the past."""
+    for known in (1, 3):
+        ring = TradeSeries("BTCUSDT", 100)
+        for number in range(known):
+            ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT + number), LINK)
+        newest = ring.read(1)[0]
+        ring.replace([newest._replace(id=10)], Asked(MIDNIGHT + 60_000, 500))
+        assert (ring.first_id(), ring.last_id()) == (10, 10)
+
+
+def test_a_replica_that_lags_does_not_tell_of_a_new_count() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    for number in range(3):
+        ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT), LINK)
+    ring.replace(trade_answer(4_990, 4_999, MIDNIGHT), Asked(MIDNIGHT + 60_000, 500))  # of the same ms
+    assert (ring.first_id(), ring.last_id()) == (4_990, 5_002)
 
 
 def test_late_trades_take_nothing_back() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Asked(MIDNIGHT, 21))
+    ring.apply(samples.trade_frame(5_021, at=MIDNIGHT - 50), LINK)  # an engine whose clock was set back
+    ring.apply(samples.trade_frame(5_020, at=MIDNIGHT), LINK)  # again
+    assert (ring.first_id(), ring.last_id()) == (5_000, 5_021)
     for number in range(4_900, 4_990):
         ring.apply(samples.trade_frame(number, at=MIDNIGHT - 10), LINK)
-    assert ring.last_id() == 5_020
+    assert ring.last_id() == 5_021
 
 
 def test_a_spot_candle_that_is_recomputed_is_replaced_too() -> None:

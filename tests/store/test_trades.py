@@ -392,7 +392,7 @@ def test_what_is_forgotten_while_a_reader_decodes_is_not_brought_back(monkeypatc
 
     def meanwhile(*arguments: Any) -> Any:
         with ring._lock:
-            ring._begin_anew()
+            ring._begin_anew(0)
         return make(*arguments)
 
     monkeypatch.setattr(trades_module.TradeColumns, "of", meanwhile)

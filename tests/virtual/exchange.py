@@ -17,7 +17,8 @@ from ats_sync.simulator.endpoints import ENDPOINTS, FAPI, LIVE_PATHS, SPOT
 from ats_sync.simulator.limits import HostLimits, Refusal
 from ats_sync.simulator.rest import compute, error_body
 
-from .tape import ScriptedMarket, Tape
+from .script import ScriptedMarket
+from .tape import Tape
 from .timeline import Timeline
 
 MESSAGES_PER_SECOND = 10
@@ -255,8 +256,10 @@ class Exchange:
 
     def restart_books(self, symbol: str) -> None:
         """From now on the update ids of a symbol begin again, far below what they were."""
-        newest = self.tape.books[symbol].last_told(self.line.now)
-        if newest > FIRST_ANEW * 1000 and symbol not in self.restarted:
+        if self.tape.counts_anew(symbol) or symbol in self.restarted:
+            return
+        newest = self.tape.books[symbol].last_told(self.line.now)[1]
+        if newest > FIRST_ANEW * 1000:
             self.restarted[symbol] = newest
 
     def true_update_id(self, symbol: str, update_id: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ats_sync.simulator.endpoints import FAPI
 
 from .exchange import RestFault
+from .script import STEP
 
 if TYPE_CHECKING:
     from .world import World
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 MINUTE = 60_000
 REFUSED_FIRST = 20_000
 LATE_FOR, LATE_AGAIN = 20_000, 30_000
+LISTED_AGAIN = 60_000
+"""Whether a symbol is back that was buried is asked after pauses that double (ms)."""
+HOUR = 3_600_000
+BURST, BURST_EVERY = 14, 100
+"""An open candle is recomputed after so many trades, one every so many ms."""
 BARRED_FOR = 80_000
 """An address that is barred (403) is rightly not asked again for a minute (ms)."""
 
@@ -362,3 +368,96 @@ class Delist(Fault):
     def begin(self, world: World) -> None:
         world.exchange.delisted.add(self.symbol)
         world.delisted[self.symbol] = world.line.now
+
+
+@dataclass(frozen=True)
+class MarketFault(Fault):
+    """Something that the exchange itself does or has done: its frames and its answers of REST agree on it."""
+
+    symbol: str
+
+    def script(self) -> tuple[tuple[int, str, str], ...]:
+        """What the market's script has besides; see :class:`~.script.Setting`."""
+        raise NotImplementedError
+
+    def begin(self, world: World) -> None:
+        """The market does it."""
+
+    def _entries(self, *entries: tuple[int, str]) -> tuple[tuple[int, str, str], ...]:
+        return tuple((at // STEP * STEP, verb, self.symbol) for at, verb in entries)
+
+
+@dataclass(frozen=True)
+class Recount(MarketFault):
+    """Ids of trades and of books begin again, lower; REST does not know the trades before."""
+
+    def script(self) -> tuple[tuple[int, str, str], ...]:
+        return self._entries((self.at, "recount"))
+
+
+@dataclass(frozen=True)
+class Relist(MarketFault):
+    """A symbol leaves; after a while another contract has its name, with another price scale and its own counters,
+    lower ones where it counts ``below``."""
+
+    lasts: int
+    below: bool = False
+
+    def script(self) -> tuple[tuple[int, str, str], ...]:
+        return self._entries((self.at, "delist"), (self.at + self.lasts, "list below" if self.below else "list"))
+
+    def end(self, world: World) -> None:
+        world.patience = max(world.patience, LISTED_AGAIN)
+
+
+@dataclass(frozen=True)
+class Recompute(MarketFault):
+    """The open candles of a symbol lose most of the newest minute's trades; the next trade comes after ``quiet`` ms
+    at the latest (0: whenever it comes)."""
+
+    quiet: int = 0
+
+    def script(self) -> tuple[tuple[int, str, str], ...]:
+        burst = [(self.at - BURST_EVERY * number, "trade") for number in range(min(BURST, self.at // BURST_EVERY))]
+        after = [(self.at + self.quiet, "trade")] if self.quiet else []
+        return self._entries(*burst, (self.at, "recompute"), *after)
+
+    @property
+    def ends(self) -> int:
+        return self.at + self.quiet
+
+
+@dataclass(frozen=True)
+class Halt(MarketFault):
+    """Trading is halted, and of the halt the exchange has no candles."""
+
+    lasts: int
+
+    def script(self) -> tuple[tuple[int, str, str], ...]:
+        return self._entries((self.at, "halt without candles"), (self.at + self.lasts, "resume"))
+
+
+@dataclass(frozen=True)
+class OldHalt(MarketFault):
+    """Hours of a halt some ``hours`` before the beginning, of which the exchange has no candles."""
+
+    hours: float = 1.0
+    before: float = 0.3
+
+    def script(self) -> tuple[tuple[int, str, str], ...]:
+        stop = -int(self.before * HOUR)
+        return self._entries((stop - int(self.hours * HOUR), "hole"), (stop, "hole ends"))
+
+
+@dataclass(frozen=True)
+class Newcomer(MarketFault):
+    """A symbol has never traded before this moment, which need not come; with ``pending`` it was only announced."""
+
+    pending: bool = False
+
+    @property
+    def ends(self) -> int:
+        return min(self.at, 2 * MINUTE)
+
+    def script(self) -> tuple[tuple[int, str, str], ...]:
+        return self._entries((0, "pending" if self.pending else "new"), (self.at, "first trade"))

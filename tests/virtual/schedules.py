@@ -13,7 +13,8 @@ from datetime import datetime, timedelta, timezone
 from . import faults as f
 from .exchange import REST_KINDS
 from .faults import Fault
-from .tape import SETTINGS, STEP, Setting
+from .script import STEP, Setting
+from .tape import SETTINGS
 from .world import Read, Schedule
 
 SHORT, LONG = 60_000, 3 * 3_600_000
@@ -54,6 +55,9 @@ class Draw:
     def share(self) -> float:
         return self._rng.choice((0.2, 0.5, 1.0))
 
+    def symbol(self) -> str:
+        return self._rng.choice(self.symbols).upper()
+
     def stream(self) -> str:
         kind = self._rng.choice(("aggTrade", "depth20@100ms", *(f"kline_{interval}" for interval in self.intervals)))
         return f"{self._rng.choice(self.symbols)}@{kind}"
@@ -87,7 +91,7 @@ KINDS: dict[str, Make] = {
     ),
     "rest": _rest,
     "refuse name": lambda rng, draw: f.RefuseName(draw.at(), draw.lasts(), draw.stream()),
-    "restart": lambda rng, draw: f.Restart(draw.at(), rng.choice(draw.symbols).upper()),
+    "restart": lambda rng, draw: f.Restart(draw.at(), draw.symbol()),
     "ban": lambda rng, draw: f.Ban(draw.at(), draw.lasts()),
     "no retry-after": lambda rng, draw: f.NoRetryAfter(draw.at(), draw.lasts(60_000)),
     "maintenance": lambda rng, draw: f.Maintenance(
@@ -97,6 +101,18 @@ KINDS: dict[str, Make] = {
     "pause": lambda rng, draw: f.Pause(draw.at(), draw.lasts(60_000), rng.random() < 0.5),
     "sluggish": lambda rng, draw: f.Sluggish(draw.at(), draw.lasts(), rng.choice((50, 300))),
     "wall clock": lambda rng, draw: f.WallClock(draw.at(), rng.choice((-600.0, -3.0, 1.5, 600.0))),
+    "recount": lambda rng, draw: f.Recount(draw.at(), draw.symbol()),
+    "relist": lambda rng, draw: f.Relist(draw.at(), draw.symbol(), draw.lasts(60_000), rng.random() < 0.5),
+    "recompute": lambda rng, draw: f.Recompute(
+        draw.at(), draw.symbol(), rng.choice((0, 200, 600, 1500, 5_000, 20_000))
+    ),
+    "halt": lambda rng, draw: f.Halt(draw.at(), draw.symbol(), draw.lasts(max(240_000, draw.horizon // 2))),
+    "old halt": lambda rng, draw: f.OldHalt(
+        0, draw.symbol(), round(rng.uniform(0.1, 6.0), 2), round(rng.uniform(0.02, 3.0), 2)
+    ),
+    "newcomer": lambda rng, draw: f.Newcomer(
+        draw.at() if rng.random() < 0.7 else 20 * LONG, draw.symbol(), rng.random() < 0.5
+    ),
 }
 """How a fault of each kind is made."""
 
@@ -105,6 +121,9 @@ CONNECTION_KINDS = ("cut", "half open", "stall", "lag", "dark", "refuse", "deaf"
 EVENT_KINDS = ("events", "mute", "restart")
 REQUEST_KINDS = ("rest", "ban", "no retry-after", "maintenance", "others")
 PROCESS_KINDS = ("pause", "sluggish", "wall clock")
+MARKET_KINDS = ("recount", "relist", "recompute", "halt", "old halt", "newcomer")
+FAULT_KINDS = (*CONNECTION_KINDS, *EVENT_KINDS, *REQUEST_KINDS, *PROCESS_KINDS)
+"""What breaks while the market goes on as it does."""
 
 
 def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> Setting:

@@ -8,88 +8,21 @@ from __future__ import annotations
 
 import json
 import pickle
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from ats_sync.simulator.market import Market
 
-STEP = 20  # ms; symbols trade at most once in it
+from .script import NEW_COUNTS, STEP, ScriptedMarket, Setting, market_of
+from .told import BookTruth, KlineTruth, Row, TradeTruth
+
 CHUNK = 60_000
 """The tape is recorded so much (ms) at a time, as far as somebody plays it."""
 ALL_MARKET = ("!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker", "!contractInfo")
 KNOWN_ROWS = 150
-
-Row = list[Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Which stretch: the market's arguments and what happens in it besides."""
-
-    seed: int
-    start: int
-    symbols: tuple[str, ...] = ("BTCUSDT", "币安人生USDT", "BTCDOMUSDT")
-    intervals: tuple[str, ...] = ("1m", "3m")
-    activity: float = 0.02
-    trailing_klines: bool = True
-    book_ticks: tuple[int, ...] = (300, 1500, 700)
-    script: tuple[tuple[int, str, str], ...] = ()
-    """``(ms after the start, "trade", "silence", "unsilence", "halt" or "resume", symbol)``."""
-
-
-@dataclass
-class KlineTruth:
-    """``versions`` of each candle by its open time: ``(visible from, trades, row)``; ``told``: what frames said."""
-
-    versions: dict[int, list[tuple[int, int, Row]]] = field(default_factory=dict)
-    told_at: list[int] = field(default_factory=list)
-    told: list[tuple[int, int]] = field(default_factory=list)
-    """``(open time, trades)`` of each frame, at the times of ``told_at``."""
-
-    def note(self, row: Row, now: int) -> None:
-        known = self.versions.setdefault(row[0], [])
-        if not known or (known[-1][2] != row and row[8] >= known[-1][1]):
-            known.append((now, row[8], row))
-
-    def final(self, opened: int) -> Row:
-        return self.versions[opened][-1][2]
-
-    def last_told(self, at: int) -> tuple[int, int] | None:
-        index = bisect_right(self.told_at, at)
-        return self.told[index - 1] if index else None
-
-
-@dataclass
-class TradeTruth:
-    """All trades by id, and which had been told by aggTrade frames when."""
-
-    by_id: dict[int, dict[str, Any]] = field(default_factory=dict)
-    told_at: list[int] = field(default_factory=list)
-    told: list[int] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-    """Times of all trades since the start, in order."""
-    counts: list[int] = field(default_factory=list)
-    """How many single trades each of them sums up."""
-
-    def last_told(self, at: int) -> int:
-        index = bisect_right(self.told_at, at)
-        return self.told[index - 1] if index else -1
-
-
-@dataclass
-class BookTruth:
-    """The states that depth frames told."""
-
-    told_at: list[int] = field(default_factory=list)
-    told: list[int] = field(default_factory=list)
-    levels: dict[int, tuple[list[tuple[str, ...]], list[tuple[str, ...]]]] = field(default_factory=dict)
-
-    def last_told(self, at: int) -> int:
-        index = bisect_right(self.told_at, at)
-        return self.told[index - 1] if index else -1
+ENDLESS = 1 << 62
+KEPT = 12
+"""So many tapes are remembered."""
 
 
 class Tape:
@@ -102,31 +35,51 @@ class Tape:
         """How far it is recorded (ms)."""
         self.groups: list[tuple[int, list[tuple[str, bytes]]]] = []
         """Frames by event time: ``(time, [(stream, text)])``."""
-        self.klines = {(s, i): KlineTruth() for s in setting.symbols for i in setting.intervals}
+        self.klines = {(s, i): KlineTruth(i) for s in setting.symbols for i in setting.intervals}
         self.trades = {s: TradeTruth() for s in setting.symbols}
         self.books = {s: BookTruth() for s in setting.symbols}
         self.marks: dict[tuple[str, int], str] = {}
-        market = _market(setting)
+        self.away: dict[str, list[tuple[int, int]]] = {s: [] for s in setting.symbols}
+        """When (from, to) a symbol was not on the exchange."""
+        self._young: set[str] = set()  # contracts without a past
+        market = market_of(setting)
         for symbol in setting.symbols:
             market.agg_trades(symbol, limit=1)  # makes the older trades, which is slow
+            if market._instruments[symbol].untraded:
+                self._begin(symbol, 0)
             for interval in setting.intervals:
+                truth = self.klines[symbol, interval]
+                truth.halts += [(0, start, stop) for start, stop in market._instruments[symbol].candles._halts]
                 for row in market.klines(symbol, interval, limit=KNOWN_ROWS):
-                    self.klines[symbol, interval].note(row, 0)
+                    truth.note(row, 0)
         self._market = pickle.dumps(market, pickle.HIGHEST_PROTOCOL)
         for name in map(str.lower, setting.symbols):
             market.wanted |= {f"{name}@aggTrade", f"{name}@depth20@100ms"}
             market.wanted |= {f"{name}@kline_{interval}" for interval in setting.intervals}
         market.wanted |= set(ALL_MARKET)
-        self._first_ids = {s: market.agg_trades(s, limit=1)[0]["a"] for s in setting.symbols}
-        self._last_ids = dict(self._first_ids)
-        self._recorder = ScriptedMarket(market, setting)
+        self._recorder = ScriptedMarket(market, setting, self._note_all, self._changed)
+        self._last_ids = dict.fromkeys(setting.symbols, -1)
         for symbol in setting.symbols:
-            for trade in market.agg_trades(symbol, from_id=0, limit=100_000):
-                self.trades[symbol].by_id[trade["a"]] = trade
+            self._note_trades(symbol, 0)
+            self.trades[symbol].forget_times()
 
     def market(self) -> ScriptedMarket:
         """The market at the beginning of the stretch."""
         return ScriptedMarket(pickle.loads(self._market), self.setting)
+
+    def counts_anew(self, symbol: str) -> bool:
+        """Whether its script lets the symbol's ids begin again."""
+        return any(verb in NEW_COUNTS and name == symbol for _, verb, name in self.setting.script)
+
+    def away_since(self, symbol: str, now: int) -> int | None:
+        """Since when the symbol is not on the exchange; None where it is."""
+        return next((left for left, back in self.away[symbol] if left <= now < back), None)
+
+    def back_since(self, symbol: str, now: int) -> int:
+        """When the symbol came back at last; 0 where it was there all along."""
+        return max((back for _, back in self.away[symbol] if back <= now), default=0)
+
+    # --- recording ---------------------------------------------------------------------------------------
 
     def record_until(self, time: int) -> None:
         """Record as far as ``time`` (ms) at least."""
@@ -134,29 +87,73 @@ class Tape:
             self._record(self.end + CHUNK)
 
     def _record(self, end: int) -> None:
-        setting, market, last_ids = self.setting, self._recorder.market, self._last_ids
-        lower = {symbol.lower(): symbol for symbol in setting.symbols}
+        lower = {symbol.lower(): symbol for symbol in self.setting.symbols}
         for now in range(self.end + STEP, end + 1, STEP):
-            for frame in self._recorder.advance(now):
+            frames = self._recorder.advance(now)
+            self._note_all(turned=now % 60_000 < STEP)
+            for frame in frames:
                 self._note_frame(frame.stream, frame.event_time, frame.payload, lower)
-            turned = now % 60_000 < STEP
-            for symbol in setting.symbols:
-                newest = market.agg_trades(symbol, limit=1)[0]["a"]
-                if newest != last_ids[symbol]:
-                    self._note_trades(symbol, last_ids[symbol] + 1)
-                if newest != last_ids[symbol] or turned:
-                    last_ids[symbol] = newest
-                    for interval in setting.intervals:
-                        for row in market.klines(symbol, interval, limit=2):
-                            self.klines[symbol, interval].note(row, now - STEP)
         self.end = end
 
+    def _note_all(self, *, turned: bool = False) -> None:
+        market = self._recorder.market
+        for symbol in self.setting.symbols:
+            if symbol in market._instruments:
+                self._note(market, symbol, turned)
+
+    def _note(self, market: Market, symbol: str, turned: bool) -> None:
+        """What REST shows now and did not show a step before."""
+        newest = market._instruments[symbol].trades.next_id - 1
+        made = newest != self._last_ids[symbol]
+        if made:
+            self._note_trades(symbol, self._last_ids[symbol] + 1)
+        if made or turned:
+            self._note_rows(market, symbol)
+
+    def _note_rows(self, market: Market, symbol: str) -> None:
+        for interval in self.setting.intervals:
+            rows = market.klines(symbol, interval, limit=KNOWN_ROWS if symbol in self._young else 2)
+            for row in rows:
+                self.klines[symbol, interval].note(row, market.now - STEP)
+            if rows and symbol in self._young:
+                self.klines[symbol, interval].begins_with(rows[0][0], market.now - STEP)
+
     def _note_trades(self, symbol: str, first: int) -> None:
-        truth = self.trades[symbol]
-        for trade in self._recorder.market.agg_trades(symbol, from_id=first, limit=100_000):
-            truth.by_id[trade["a"]] = trade
-            truth.times.append(trade["T"])
-            truth.counts.append(trade["l"] - trade["f"] + 1)
+        market = self._recorder.market
+        self._last_ids[symbol] = market._instruments[symbol].trades.next_id - 1
+        for trade in market.agg_trades(symbol, from_id=first, limit=100_000):
+            self.trades[symbol].note(trade)
+
+    def _begin(self, symbol: str, now: int) -> None:
+        """A contract without a past begins."""
+        self._young.add(symbol)
+        for interval in self.setting.intervals:
+            self.klines[symbol, interval].begin_contract(now)
+
+    def _changed(self, verb: str, symbol: str) -> None:
+        """The script has just done something."""
+        market = self._recorder.market
+        now = market.now
+        klines = [self.klines[symbol, interval] for interval in self.setting.intervals]
+        if verb == "delist":
+            self.away[symbol].append((now, ENDLESS))
+        if verb in ("list", "list below"):
+            self.away[symbol][-1] = (self.away[symbol][-1][0], now)
+            self._begin(symbol, now)
+        if verb in NEW_COUNTS:
+            self.trades[symbol].begin_anew(now)
+            self.books[symbol].begin_anew(now)
+            self._note_trades(symbol, 0)
+        if verb == "recompute":
+            for truth in klines:
+                truth.generation += 1
+            self._note_rows(market, symbol)
+        if verb == "halt without candles":
+            for truth in klines:
+                truth.halts.append((now, now, ENDLESS))
+        if verb in ("resume", "first trade"):
+            for truth in klines:
+                truth.resume(now)
 
     def _note_frame(self, stream: str, at: int, payload: str, lower: dict[str, str]) -> None:
         text = f'{{"stream":"{stream}","data":{payload}}}'.encode()
@@ -166,67 +163,23 @@ class Tape:
             self.groups.append((at, [(stream, text)]))
         name, _, kind = stream.partition("@")
         symbol = lower.get(name)
-        data = json.loads(payload)
+        data: Any = json.loads(payload)
         if stream == "!markPrice@arr@1s":
             for mark in data:
                 self.marks[mark["s"], mark["E"]] = mark["p"]
         elif symbol is None:
             return
         elif kind.startswith("kline_"):
-            klines = self.klines[symbol, kind[6:]]
-            klines.told_at.append(at)
             k = data["k"]
-            klines.told.append((k["t"], k["n"]))
-            klines.note([k["t"], *(k[x] for x in "ohlcv"), k["T"], k["q"], k["n"], k["V"], k["Q"], "0"], at)
+            row: Row = [k["t"], *(k[x] for x in "ohlcv"), k["T"], k["q"], k["n"], k["V"], k["Q"], "0"]
+            self.klines[symbol, kind[6:]].tell(row, at)
         elif kind == "aggTrade":
-            self.trades[symbol].told_at.append(at)
-            self.trades[symbol].told.append(data["a"])
+            self.trades[symbol].tell(data, at)
         elif kind == "depth20@100ms":
-            book = self.books[symbol]
-            book.told_at.append(at)
-            book.told.append(data["u"])
-            book.levels[data["u"]] = ([*map(tuple, data["b"])], [*map(tuple, data["a"])])
+            self.books[symbol].tell(data["u"], at, ([*map(tuple, data["b"])], [*map(tuple, data["a"])]))
 
 
-class ScriptedMarket:
-    """A market that goes through the script as time advances."""
-
-    def __init__(self, market: Market, setting: Setting) -> None:
-        self.market = market
-        self._script = sorted((setting.start + after, method, symbol) for after, method, symbol in setting.script)
-        self._done = 0
-
-    def advance(self, now: int) -> Sequence[Any]:
-        frames = []
-        while self._done < len(self._script) and self._script[self._done][0] <= now:
-            at, method, symbol = self._script[self._done]
-            self._done += 1
-            frames += self.market.advance(at)
-            if method == "trade":
-                frames += self.market.trade(symbol, ticks=1 if self._done % 2 else -1)
-            elif method in ("halt", "resume"):
-                self.market.set_status(symbol, "TRADING_HALT" if method == "halt" else "TRADING")
-            else:
-                self.market.silence(symbol, method == "silence")
-        return frames + self.market.advance(max(now, self.market.now))
-
-
-def _market(setting: Setting) -> Market:
-    market = Market(
-        setting.symbols,
-        seed=setting.seed,
-        start=setting.start,
-        activity=setting.activity,
-        trailing_klines=setting.trailing_klines,
-    )
-    for symbol, tick in zip(setting.symbols, setting.book_ticks, strict=True):
-        # A book that changes less often keeps a schedule cheap; everything else stays as it is.
-        instrument = market._instruments[symbol]
-        instrument.spec = replace(instrument.spec, book_tick=tick)
-    return market
-
-
-@cache
+@lru_cache(maxsize=KEPT)
 def tape(setting: Setting) -> Tape:
     return Tape(setting)
 

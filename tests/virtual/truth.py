@@ -16,20 +16,27 @@ from ats_sync.venue.trades import Trade
 from ats_sync.venue.values import Mark
 
 from .exchange import BrokenPromise
-from .tape import BookTruth, KlineTruth, TradeTruth
+from .told import NOTHING, BookTruth, KlineTruth, Position, TradeTruth
 
 FINAL_TOLD_AFTER = 2_100
 """A candle's last change is told at most this long (ms) after its close."""
 AHEAD = 400
 """By so much (ms) our idea of the exchange's time may be ahead."""
+FLAT_FOR = 65_000
+"""A candle that REST does not show may be served, flat, for so long (ms) after its close."""
+NEVER: tuple[int, ...] = ()
 
 Row = list[Any]
 
 
-def check_invariants(rows: Sequence[Row], interval: str) -> None:
-    """Open times strictly increasing by the interval, prices in order."""
+def check_invariants(rows: Sequence[Row], interval: str, truth: KlineTruth, times: Sequence[int] = NEVER) -> None:
+    """Open times strictly increasing by the interval but for what REST did not show at one of ``times``, prices in
+    order."""
     for before, after in pairwise(rows):
-        if next_open(interval, before[0]) != after[0]:
+        expected = next_open(interval, before[0])
+        while expected < after[0] and any(truth.hidden(expected, time) for time in times):
+            expected = next_open(interval, expected)
+        if expected != after[0]:
             raise BrokenPromise(f"a hole or a duplicate: {before[0]} is followed by {after[0]} in {interval}")
     for row in rows:
         opened, o, h, low, c = row[0], *map(float, row[1:5])
@@ -46,27 +53,35 @@ def check_klines(
     *,
     since: int,
     until: int,
-    last_told: tuple[int, int] | None,
+    last_told: tuple[int, Position] | None,
     closed: int | None = None,
 ) -> None:
-    """``last_told``: open time and trades that the newest candle must have got to at least; ``closed``: candles
+    """``last_told``: open time and position that the newest candle must have got to at least; ``closed``: candles
     that ended before that time must be final (default: ``since``)."""
+    first = truth.first_at(until)
     if not rows:
-        raise BrokenPromise("no rows at all")
-    check_invariants(rows, interval)
+        if truth.first_at(since) is not None and first is not None:
+            raise BrokenPromise("no rows at all")
+        return
+    if first is None or rows[0][0] < first:
+        raise BrokenPromise(f"older than its contract, which begins with {first}: {rows[0]}")
+    check_invariants(rows, interval, truth, (since, until))
     newest = rows[-1][0]
     if newest > until + AHEAD:
         raise BrokenPromise(f"a candle that opens {newest - until} ms from now: {rows[-1]}")
-    if newest < open_time(interval, since):
-        raise BrokenPromise(f"the newest row opened at {newest}, the exchange is at {since} or later")
+    lacking = next_open(interval, newest)
+    while lacking <= open_time(interval, since):
+        if truth.first_at(since) is not None and not truth.hidden(lacking, since) and not truth.hidden(lacking, until):
+            raise BrokenPromise(f"the newest row opened at {newest}, the exchange is at {since} or later")
+        lacking = next_open(interval, lacking)
     if last_told is not None:
-        opened, trades = last_told
+        opened, told = last_told
         held = next((row for row in reversed(rows) if row[0] == opened), None)
         if held is None:
             if opened > newest:
                 raise BrokenPromise(f"the candle of {opened}, told of before {since}, is not there yet")
-        elif held[8] < trades:
-            raise BrokenPromise(f"{trades - held[8]} trades told before {since} lack in {held}; now {until}")
+        elif (truth.position(held) or (0, held[8])) < told:
+            raise BrokenPromise(f"{told} of {opened} was told before {since}, {held} is older; now {until}")
     previous: Row | None = None
     for row in rows:
         _check_row(row, previous, interval, truth, since if closed is None else closed, until)
@@ -76,9 +91,11 @@ def check_klines(
 def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth, since: int, until: int) -> None:
     opened = row[0]
     versions = truth.versions.get(opened)
+    if truth.hidden(opened, since) and truth.hidden(opened, until) and next_open(interval, opened) + FLAT_FOR <= since:
+        raise BrokenPromise(f"REST does not show this candle: {row}")
     if next_open(interval, opened) + FINAL_TOLD_AFTER <= since:
-        if versions is not None and row != versions[-1][2]:
-            raise BrokenPromise(f"a closed candle differs from REST: {row}, the truth is {versions[-1][2]}")
+        if versions is not None and row != versions[-1].row:
+            raise BrokenPromise(f"a closed candle differs from REST: {row}, the truth is {versions[-1].row}")
         return
     if row[8] == 0:
         if previous is not None and not row[1] == row[2] == row[3] == row[4] == previous[4]:
@@ -86,36 +103,37 @@ def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth,
         return
     if versions is None:
         raise BrokenPromise(f"an invented candle: {row}")
-    same = [version for version in versions if version[1] == row[8]]
-    if not any(version[2] == row and version[0] <= until for version in same):
+    same = [version for version in versions if version.trades == row[8]]
+    if not any(version.row == row and version.visible <= until for version in same):
         raise BrokenPromise(f"never was: {row}; known: {same or versions[-3:]}")
 
 
-def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: int) -> None:
-    """Consecutive, true, and up to ``last_told`` at least."""
+def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: Position, until: int) -> None:
+    """Consecutive, true, and up to ``last_told`` at least; none where a new contract has been without trades."""
     for before, after in pairwise(trades):
         if after.id != before.id + 1:
             raise BrokenPromise(f"a hole or a duplicate: trade {before.id} is followed by {after.id}")
+    newest = (truth.epoch(until), -1)
     for trade in (*trades[:2], *trades[-3:]):
-        known = truth.by_id.get(trade.id)
-        if known is None or (trade.price, trade.quantity, trade.time, trade.last_trade, trade.buyer_is_maker) != (
-            known["p"], known["q"], known["T"], known["l"], known["m"],
+        newest, known = truth.known.get((trade.id, trade.time), (NOTHING, None))
+        if known is None or (trade.price, trade.quantity, trade.last_trade, trade.buyer_is_maker) != (
+            known["p"], known["q"], known["l"], known["m"],
         ):  # fmt: skip
             raise BrokenPromise(f"never was: {trade}; the truth is {known}")
-    newest = trades[-1].id if trades else -1
     if newest < last_told:
         raise BrokenPromise(f"trades up to {last_told} were told, the newest served is {newest}")
 
 
-def check_book(book: Book, truth: BookTruth, *, last_told: int) -> None:
-    if book.update_id < last_told:
-        raise BrokenPromise(f"the book stands at {book.update_id}, {last_told} was told")
-    levels = truth.levels.get(book.update_id)
+def check_book(book: Book, truth: BookTruth, *, last_told: Position) -> None:
+    position = truth.position(book.update_id, book.time)
+    if position < last_told:
+        raise BrokenPromise(f"the book stands at {position}, {last_told} was told")
+    levels = truth.levels.get(position)
     if levels is not None and (book.bids[:20], book.asks[:20]) != levels:
         raise BrokenPromise(f"a book that never was: {book}")
 
 
-def same_touch(book: Book, truth: BookTruth, told: int) -> bool:
+def same_touch(book: Book, truth: BookTruth, told: Position) -> bool:
     """Whether the best prices and quantities are those of the state ``told``."""
     bids, asks = truth.levels[told]
     return book.bids[:1] == bids[:1] and book.asks[:1] == asks[:1]

@@ -20,10 +20,12 @@ from ats_sync.venue.books import Book
 from . import truth
 from .care import forgotten
 from .exchange import BrokenPromise, Exchange
-from .faults import Fault
+from .faults import Fault, MarketFault
 from .process import Process
-from .tape import SETTINGS, KlineTruth, Setting, tape
+from .script import Setting
+from .tape import SETTINGS, tape
 from .timeline import MachineClocks, Timeline
+from .told import NOTHING, KlineTruth, Position
 
 CONVERGED_WITHIN = 30_000
 LOOK_EVERY = 1_000
@@ -44,6 +46,10 @@ JOINED = 1_500
 CONFIRMED_WITHIN = 30_000
 """A candle that seemed to be without trades is confirmed by REST so soon (ms)."""
 DELISTED_WITHIN = 150_000
+RELISTED_WITHIN = 10_000
+"""Nothing of the contract that had the name before is served so long (ms) after another one has it."""
+BACK_WITHIN = 90_000
+"""A symbol that is back is no longer taken for delisted after so long (ms)."""
 MAX_TRADES = 60
 
 
@@ -75,6 +81,14 @@ class Schedule:
     """Where the tape is entered (ms after its start)."""
 
     @property
+    def whole_setting(self) -> Setting:
+        """The setting with what the market does besides."""
+        setting = self.setting if isinstance(self.setting, Setting) else SETTINGS[self.setting]
+        more = [entry for fault in self.faults if isinstance(fault, MarketFault) for entry in fault.script()]
+        known = [entry for entry in more if entry[2] in setting.symbols]
+        return replace(setting, script=tuple(sorted({*setting.script, *known}))) if known else setting
+
+    @property
     def ends(self) -> int:
         return max([20_000, *(fault.ends for fault in self.faults), *(read.at for read in self.reads)])
 
@@ -102,8 +116,7 @@ class World:
 
     def __post_init__(self) -> None:
         schedule = self.schedule
-        setting = schedule.setting
-        self.tape = tape(setting if isinstance(setting, Setting) else SETTINGS[setting])
+        self.tape = tape(schedule.whole_setting)
         self.symbols = self.tape.setting.symbols
         self.intervals = self.tape.setting.intervals
         self.rng = random.Random(schedule.seed)
@@ -186,7 +199,10 @@ class World:
     def _check_burials(self) -> None:
         if any(what.startswith("!") or what == ALL_STREAMS for what in self._damaged) or self.exchange.dark:
             return  # Nothing shows that they live.
+        now = self.line.now
         for symbol in self.process.store.delisted.keys() - self.delisted.keys():
+            if self.tape.away_since(symbol, now) or now - self.tape.back_since(symbol, now) < BACK_WITHIN:
+                continue
             raise BrokenPromise(f"{symbol} lives and is taken for delisted")
 
     def _check_care(self) -> None:
@@ -233,9 +249,10 @@ class World:
     def _check_klines(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], known: KlineTruth, since: int
     ) -> None:
-        if symbol in self.delisted:
-            # The tape goes on with trades that were never told: of them there is no truth to compare with.
-            truth.check_invariants(rows, interval)
+        if symbol in self.delisted or self._left(symbol, since) is not None:
+            # The tape goes on with trades that were never told, or another contract has or will have the name: for a
+            # while there is no truth to compare with.
+            truth.check_invariants(rows, interval, known, (since, self.line.now))
             return
         told = self._told(symbol, interval, stream, rows, since)
         closed = since - CONFIRMED_WITHIN if self.lag_until else since
@@ -243,7 +260,7 @@ class World:
 
     def _told(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], since: int
-    ) -> tuple[int, int] | None:
+    ) -> tuple[int, Position] | None:
         """What the newest candle must have got to."""
         known_klines = self.tape.klines[symbol, interval]
         told = known_klines.last_told(self._until_delisting(symbol, since))
@@ -255,8 +272,11 @@ class World:
         _, event, answered = series.last_heard()
         untold_until = max(event, answered) + THROTTLE
         known = self.tape.trades[symbol]
+        first = known_klines.versions[told[0]][0]
+        if told[1][0] != first.generation:
+            return None  # Where it was recomputed meanwhile, trades do not add up.
         held = next((row[8] for row in rows if row[0] == told[0]), 0)
-        counted = self.tape.klines[symbol, interval].versions[told[0]][0][1]
+        counted = first.trades
         for at, count in zip(known.times, known.counts, strict=True):
             if at >= told[0] and at <= since:
                 counted += count
@@ -270,7 +290,16 @@ class World:
         return bisect_right(told_at, since) == bisect_right(told_at, self.lag_until) if self.lag_until else False
 
     def _until_delisting(self, symbol: str, since: int) -> int:
-        return min(since, self.delisted.get(symbol, since))
+        left = self._left(symbol, since)
+        return min(since, self.delisted.get(symbol, since), since if left is None else left)
+
+    def _left(self, symbol: str, since: int) -> int | None:
+        """When the symbol left, where it was not back by ``since`` for long enough."""
+        now = self.line.now
+        for left, back in self.tape.away[symbol]:
+            if left <= now and back > since - RELISTED_WITHIN:
+                return left
+        return None
 
     def _peek_trades(self, symbol: str) -> Callable[[], None]:
         known = self.tape.trades[symbol]
@@ -280,8 +309,8 @@ class World:
             trades = _read(self.process.reads, Trades(symbol, self.rng.randrange(1, 30), None))
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
             excused = self._only_while_lagging(known.told_at, since) or self._unwitnessed(stream)
-            told = -1 if excused else known.last_told(since)
-            truth.check_trades(trades, known, last_told=told)
+            told = NOTHING if excused else known.last_told(since)
+            truth.check_trades(trades, known, last_told=told, until=self.line.now)
 
         return peek
 
@@ -293,10 +322,10 @@ class World:
             book = _read(self.process.reads, book_of(symbol, 20, None))
             damaged = self._is_damaged(stream)
             since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
-            told = -1 if self._unwitnessed(stream) else known.last_told(since)
+            told = NOTHING if self._unwitnessed(stream) else known.last_told(since)
             book = self._as_on_tape(symbol, book)
-            if damaged and told >= 0 and truth.same_touch(book, known, told):
-                told = -1  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
+            if damaged and told != NOTHING and truth.same_touch(book, known, told):
+                told = NOTHING  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
             truth.check_book(book, known, last_told=told)
 
         return peek
@@ -343,14 +372,18 @@ class World:
         self.served["rest"] += 1
         slow = 12_000 if self.line.now < self.slow_until else 0
         since = asked - JOINED - slow - (self.lag + 2000 if self.line.now < self.lag_until + 15_000 else 0)
+        left = self._left(symbol, since)
         since = self._until_delisting(symbol, since)
         if read.kind == "klines":
-            told = self.tape.klines[symbol, interval].last_told(since)
             known = self.tape.klines[symbol, interval]
+            if left is not None:
+                truth.check_invariants(value, interval, known, (since, self.line.now))
+                return
+            told = known.last_told(since)
             truth.check_klines(value, interval, known, since=since, until=self.line.now, last_told=told)
         elif read.kind == "trades":
             told_trade = self.tape.trades[symbol].last_told(since)
-            truth.check_trades(value, self.tape.trades[symbol], last_told=told_trade)
+            truth.check_trades(value, self.tape.trades[symbol], last_told=told_trade, until=self.line.now)
         elif read.kind == "book":
             value = self._as_on_tape(symbol, value)
             truth.check_book(value, self.tape.books[symbol], last_told=self.tape.books[symbol].last_told(since))
@@ -370,18 +403,25 @@ class World:
                 if now - self.delisted[status.symbol] > DELISTED_WITHIN and status.state is not FeedState.GONE:
                     raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
                 continue
+            if (
+                left := self.tape.away_since(status.symbol, now) if status.symbol in self.symbols else None
+            ) is not None:
+                if now - left > DELISTED_WITHIN and status.state is not FeedState.GONE:
+                    raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
+                continue
             if status.state not in (FeedState.LIVE, FeedState.POLLED):
                 state = process.engine.reconciler.states[key]
                 raise BrokenPromise(f"not live again: {status}; {state}")
         since = now - STALE_KLINES
         for symbol in self.symbols:
-            if symbol in self.delisted:
+            if symbol in self.delisted or self.tape.away_since(symbol, now):
                 continue
             for interval in self.intervals:
                 if Key(Kind.KLINES, symbol, interval) not in left_alone:
                     self._check_history(symbol, interval, since)
             ring = process.store.trades(symbol)
-            if Key(Kind.TRADES, symbol) not in left_alone and ring.state(0).rows < MAX_TRADES:
+            whole = min(MAX_TRADES, self.tape.trades[symbol].available(since))
+            if Key(Kind.TRADES, symbol) not in left_alone and ring.state(0).rows < whole:
                 raise BrokenPromise(f"{ring.key} holds {ring.state(0)}, it should be whole")
         for peek in self._peeks:
             self._peek(peek)
@@ -389,12 +429,12 @@ class World:
     def _check_history(self, symbol: str, interval: str, since: int) -> None:
         process = self.process
         series = process.store.klines(symbol, interval)
-        limit = series.state(process.clock.exchange_ms()).rows
-        if limit < min(60, self.config.max_klines):
-            raise BrokenPromise(f"{series.key} has only {limit} rows")
-        with memory_only():
-            rows = _read(process.reads, Klines(Key(Kind.KLINES, symbol, interval), limit, None, exact=True))
         known = self.tape.klines[symbol, interval]
+        limit = series.state(process.clock.exchange_ms()).rows
+        if limit < (least := known.shown(since, min(60, self.config.max_klines))):
+            raise BrokenPromise(f"{series.key} has only {limit} rows, REST has {least}")
+        with memory_only():
+            rows = _read(process.reads, Klines(Key(Kind.KLINES, symbol, interval), max(1, limit), None, exact=True))
         self._check_klines(symbol, interval, stream_of(series.key) or "", rows, known, since)
 
     def _unheard(self) -> set[Key]:

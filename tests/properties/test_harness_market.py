@@ -1,0 +1,56 @@
+"""Planted mistakes about what the exchange itself does: the harness must notice each of them, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ats_sync.engine.engine import Engine
+from ats_sync.store.book import BookSeries
+from ats_sync.store.klines import KlineSeries
+from ats_sync.store.market import MarketStore
+from ats_sync.store.trades import TradeSeries
+
+from ..virtual.faults import Halt, Newcomer, Recompute, Recount, Relist
+from ..virtual.world import Schedule
+from .test_harness import nothing, notice
+
+NEVER = 600_000
+NAMES = ("BTCUSDT", "币安人生USDT", "BTCDOMUSDT")
+
+
+def spread(fault: Any, *arguments: Any, at: int = 20_000) -> Iterator[Schedule]:
+    for seed in range(4):
+        yield Schedule(seed % 3, seed, tuple(fault(at, name, *arguments) for name in NAMES))
+
+
+def test_trades_that_count_again_are_taken_for_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TradeSeries, "_is_of_new_count", lambda self, number, traded: False)
+    notice(*spread(Recount))
+
+
+def test_books_that_count_again_are_taken_for_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BookSeries, "_begins_anew", lambda self, frame: False)
+    notice(*spread(Recount))
+
+
+def test_a_relisting_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "_begin_again", nothing)
+    notice(*spread(Relist, 5_000))
+
+
+def test_a_recomputed_candle_loses_against_its_old_self(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KlineSeries, "_contradict", nothing)
+    notice(*spread(Recompute))
+
+
+def test_the_end_of_a_halt_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KlineSeries, "note_trading", lambda self, since: False)
+    notice(*spread(Halt, 95_000), *spread(Halt, 110_000))
+
+
+def test_that_nothing_has_traded_yet_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MarketStore, "_may_be_new", lambda self, symbol, now: False)
+    notice(*spread(Newcomer, True, at=NEVER))

@@ -1,0 +1,152 @@
+"""The market of a setting, and what is made to happen in it at stated moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ats_sync.simulator.market import Market
+
+STEP = 20  # ms; symbols trade at most once in it
+MINUTE = 60_000
+HALTED = "TRADING_HALT"
+NEW_COUNTS = ("recount", "list", "list below")
+"""Verbs after which the counters of a symbol begin again."""
+BEFORE = ("new", "pending", "hole", "hole ends")
+"""Verbs that say how the market has begun."""
+SMALL = 500
+"""A price of so many ticks cannot well be divided."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which stretch: the market's arguments and what happens in it besides."""
+
+    seed: int
+    start: int
+    symbols: tuple[str, ...] = ("BTCUSDT", "币安人生USDT", "BTCDOMUSDT")
+    intervals: tuple[str, ...] = ("1m", "3m")
+    activity: float = 0.02
+    trailing_klines: bool = True
+    book_ticks: tuple[int, ...] = (300, 1500, 700)
+    script: tuple[tuple[int, str, str], ...] = ()
+    """``(ms after the start, verb, symbol)``. What cannot be done at its moment is left out.
+
+    "trade"; "silence", "unsilence"; "halt" and "halt without candles", "resume"; "recount": ids of trades and books
+    begin again; "recompute": the open candles lose most of the newest minute's trades; "delist"; "list": another
+    contract has the name, at another price, "list below": and counts from low ids on. "new" and "pending": until
+    "first trade" it has never traded (and is only announced). "hole" to "hole ends" (times below 0): of then REST has
+    no candles.
+    """
+
+
+class ScriptedMarket:
+    """A market that goes through the script as time advances."""
+
+    def __init__(
+        self,
+        market: Market,
+        setting: Setting,
+        before: Callable[[], None] = lambda: None,
+        after: Callable[[str, str], None] = lambda verb, symbol: None,
+    ) -> None:
+        self.market = market
+        self._setting = setting
+        self._before, self._after = before, after
+        self._script = sorted(
+            (setting.start + after, verb, symbol) for after, verb, symbol in setting.script if verb not in BEFORE
+        )
+        self._done = 0
+
+    def advance(self, now: int) -> Sequence[Any]:
+        frames: list[Any] = []
+        market = self.market
+        while self._done < len(self._script) and self._script[self._done][0] <= now:
+            at, verb, symbol = self._script[self._done]
+            self._done += 1
+            frames += market.advance(at)
+            if self._can(verb, symbol):
+                self._before()
+                frames += self._do(verb, symbol)
+                self._after(verb, symbol)
+        return frames + market.advance(max(now, market.now))
+
+    def _can(self, verb: str, symbol: str) -> bool:
+        market = self.market
+        if symbol not in market._instruments:
+            return verb in ("list", "list below")
+        if verb in ("list", "list below"):
+            return False
+        status = market._statuses.get(symbol, "")
+        instrument = market._instruments[symbol]
+        if verb == "recompute":
+            current = instrument.candles.current
+            return not status and current[0] == market.now // MINUTE * MINUTE and current[6] >= 10
+        if verb == "first trade":
+            return instrument.silent or instrument.untraded
+        if verb == "resume":
+            return status == HALTED
+        return not status or verb in ("delist", "recount")
+
+    def _do(self, verb: str, symbol: str) -> list[Any]:
+        market = self.market
+        if verb == "trade":
+            return market.trade(symbol, ticks=1 if self._done % 2 else -1)
+        if verb == "first trade":
+            if market._statuses.get(symbol):
+                market.set_status(symbol, "TRADING")
+            market.silence(symbol, False)
+            return market.trade(symbol)
+        if verb in ("halt", "halt without candles"):
+            market.set_status(symbol, HALTED, candles=verb == "halt")
+        elif verb == "resume":
+            market.set_status(symbol, "TRADING")
+        elif verb == "recount":
+            market.restart_ids(symbol)
+        elif verb == "recompute":
+            market.recompute_candle(symbol)
+        elif verb == "delist":
+            market.delist(symbol)
+        elif verb in ("list", "list below"):
+            spec = market._gone[symbol].spec
+            price = spec.price * spec.tick / 10**spec.price_decimals
+            market.list_symbol(symbol, price=price / 100 if spec.price >= 100 * SMALL else price * 50)
+            _slow_book(market, self._setting, symbol)
+            if verb == "list below":
+                market.restart_ids(symbol)
+        else:
+            market.silence(symbol, verb == "silence")
+        return []
+
+
+def market_of(setting: Setting) -> Market:
+    """Return the market at the beginning of a setting."""
+    market = Market(
+        setting.symbols,
+        seed=setting.seed,
+        start=setting.start,
+        activity=setting.activity,
+        trailing_klines=setting.trailing_klines,
+    )
+    holes: dict[str, int] = {}
+    for after, verb, symbol in setting.script:
+        if verb in ("new", "pending") and market._instruments[symbol].spec.age:
+            market.delist(symbol)
+            market.list_symbol(symbol, pending=verb == "pending")
+            market.silence(symbol)
+        elif verb == "hole":
+            holes[symbol] = after
+        elif verb == "hole ends" and symbol in holes:
+            market.halt_history(symbol, setting.start + holes.pop(symbol), setting.start + after)
+    market.advance(setting.start)  # (What was announced then, nobody hears.)
+    for symbol in setting.symbols:
+        _slow_book(market, setting, symbol)
+    return market
+
+
+def _slow_book(market: Market, setting: Setting, symbol: str) -> None:
+    """A book that changes less often keeps a schedule cheap; everything else stays as it is."""
+    instrument = market._instruments[symbol]
+    tick = setting.book_ticks[setting.symbols.index(symbol)]
+    instrument.spec = replace(instrument.spec, book_tick=tick)

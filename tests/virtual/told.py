@@ -1,0 +1,185 @@
+"""What was true of one symbol when, and what of it frames had told by then.
+
+A *generation* of candles ends where the exchange recomputes an open one or lists another contract under the name; an
+*epoch* of ids where they begin again. Within one of them more trades and greater ids are later; of two the later one
+is the truth.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ats_sync.venue.intervals import next_open
+
+Row = list[Any]
+Position = tuple[int, int]
+"""``(epoch, id)``, in order of time; ``(generation, trades)`` likewise."""
+NOTHING: Position = (-1, -1)
+Levels = tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
+
+
+class Version(NamedTuple):
+    """One state of a candle, and since when (ms) it could be seen."""
+
+    visible: int
+    trades: int
+    row: Row
+    generation: int
+
+
+@dataclass
+class KlineTruth:
+    """``versions`` of each candle by its open time; ``told``: what frames said."""
+
+    interval: str
+    versions: dict[int, list[Version]] = field(default_factory=dict)
+    told_at: list[int] = field(default_factory=list)
+    told: list[tuple[int, Position]] = field(default_factory=list)
+    """``(open time, position)`` of each frame, at the times of ``told_at``."""
+    generation: int = 0
+    halts: list[tuple[int, int, int]] = field(default_factory=list)
+    """``(known from, start, stop)``: REST has no candles that lie within."""
+    begins: list[tuple[int, int | None]] = field(default_factory=lambda: [(0, 0)])
+    """``(since when, open time)`` of the first candle that REST has; None: it has none."""
+
+    def note(self, row: Row, now: int) -> None:
+        known = self.versions.setdefault(row[0], [])
+        newest = known[-1] if known else None
+        same = newest is not None and newest.generation == self.generation
+        if newest is not None and same and (newest.row == row or row[8] < newest.trades):
+            return
+        known.append(Version(now, row[8], row, self.generation))
+
+    def tell(self, row: Row, at: int) -> None:
+        """A frame tells of a candle."""
+        if self.position(row) is None:
+            self.note(row, at)
+        self.told_at.append(at)
+        self.told.append((row[0], self.position(row) or (self.generation, row[8])))
+
+    def position(self, row: Row) -> Position | None:
+        """The newest state that a row shows, None where it shows none."""
+        same = [each.generation for each in self.versions.get(row[0], ()) if each.row == row]
+        return (max(same), row[8]) if same else None
+
+    def final(self, opened: int) -> Row:
+        return self.versions[opened][-1].row
+
+    def last_told(self, at: int) -> tuple[int, Position] | None:
+        index = bisect_right(self.told_at, at)
+        return self.told[index - 1] if index else None
+
+    # --- contracts and halts -----------------------------------------------------------------------------
+
+    def begin_contract(self, now: int) -> None:
+        """A contract without a past begins."""
+        self.generation += 1
+        self.begins.append((now, None))
+        self.resume(now)
+
+    def begins_with(self, opened: int, now: int) -> None:
+        """REST shows that its candles begin with this one."""
+        if self.begins[-1][1] is None:
+            self.begins.append((max(now, self.begins[-1][0]), opened))
+
+    def first_at(self, now: int) -> int | None:
+        """Which candle is the first one that REST shows; None where it shows none."""
+        return self.begins[bisect_right(self.begins, now, key=lambda each: each[0]) - 1][1]
+
+    def resume(self, now: int) -> None:
+        """The halt ends: what lay within it stays away."""
+        self.halts = [(since, start, min(stop, max(start, now))) for since, start, stop in self.halts]
+
+    def hidden(self, opened: int, now: int) -> bool:
+        """Whether REST did not show the candle at ``now``, for the sake of a halt."""
+        ends = next_open(self.interval, opened)
+        return any(
+            since <= now and start <= opened and (ends <= stop or start < now < stop)
+            for since, start, stop in self.halts
+        )
+
+    def shown(self, now: int, most: int) -> int:
+        """How many candles REST shows, counted up to ``most`` of those that are known here."""
+        first = self.first_at(now)
+        if first is None:
+            return 0
+        return min(most, sum(first <= opened <= now and not self.hidden(opened, now) for opened in self.versions))
+
+
+@dataclass
+class TradeTruth:
+    """All trades by id and time, and which had been told by aggTrade frames when."""
+
+    known: dict[tuple[int, int], tuple[Position, dict[str, Any]]] = field(default_factory=dict)
+    told_at: list[int] = field(default_factory=list)
+    told: list[Position] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    """Times of all trades since the start, in order."""
+    counts: list[int] = field(default_factory=list)
+    """How many single trades each of them sums up."""
+    epochs: list[int] = field(default_factory=list)
+    """When ids began again."""
+    made: list[list[int]] = field(default_factory=lambda: [[]])
+    """Times of the trades that REST has, by epoch."""
+
+    def note(self, trade: dict[str, Any]) -> None:
+        self.known[trade["a"], trade["T"]] = (len(self.epochs), trade["a"]), trade
+        self.made[-1].append(trade["T"])
+        self.times.append(trade["T"])
+        self.counts.append(trade["l"] - trade["f"] + 1)
+
+    def forget_times(self) -> None:
+        """What was noted so far came before the start."""
+        self.times, self.counts = [], []
+
+    def begin_anew(self, now: int) -> None:
+        self.epochs.append(now)
+        self.made.append([])
+
+    def tell(self, data: dict[str, Any], at: int) -> None:
+        position = self.known[data["a"], data["T"]][0]
+        self.told_at.append(at)
+        self.told.append(max(position, self.told[-1]) if self.told else position)
+
+    def last_told(self, at: int) -> Position:
+        index = bisect_right(self.told_at, at)
+        return self.told[index - 1] if index else NOTHING
+
+    def epoch(self, now: int) -> int:
+        return bisect_right(self.epochs, now)
+
+    def available(self, now: int) -> int:
+        """How many trades REST has."""
+        return bisect_right(self.made[self.epoch(now)], now)
+
+
+@dataclass
+class BookTruth:
+    """The states that depth frames told."""
+
+    told_at: list[int] = field(default_factory=list)
+    told: list[Position] = field(default_factory=list)
+    levels: dict[Position, Levels] = field(default_factory=dict)
+    epochs: list[int] = field(default_factory=list)
+
+    def begin_anew(self, now: int) -> None:
+        self.epochs.append(now)
+
+    def position(self, update_id: int, time: int) -> Position:
+        """Where a book stands that was true at ``time``."""
+        epoch = bisect_left(self.epochs, time)
+        if time in self.epochs and (epoch, update_id) < self.last_told(time):
+            epoch += 1  # of the same ms, and after it
+        return epoch, update_id
+
+    def tell(self, update_id: int, at: int, levels: Levels) -> None:
+        position = self.position(update_id, at)
+        self.told_at.append(at)
+        self.told.append(position)
+        self.levels[position] = levels
+
+    def last_told(self, at: int) -> Position:
+        index = bisect_right(self.told_at, at)
+        return self.told[index - 1] if index else NOTHING
