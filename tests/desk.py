@@ -43,7 +43,7 @@ class Desk:
         self.store = MarketStore(Config(), self.clock.now)
         self.store.follow(keys)
         self.link = Link(1, "market", self.time.at)
-        self.link.proved(self.time.at, self.time.at)
+        self.link.advance(self.time.at, self.time.at)
         self.answers: list[Any] = []
         self.asked: list[Fetch] = []
         self.wanted: list[Key] = []
@@ -77,4 +77,4 @@ class Desk:
     def later(self, seconds: float) -> None:
         """Time passes; the connection lives."""
         self.time.at += seconds
-        self.link.proved(self.time.at, self.time.at)
+        self.link.advance(self.time.at, self.time.at)

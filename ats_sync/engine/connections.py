@@ -405,7 +405,7 @@ class Connections:
             if progress is Progress.ACKNOWLEDGED and replacement.link is not None:
                 # If the old connection was alive to the end, the series goes on without a gap; otherwise the
                 # acknowledgement counts as a new subscription.
-                alive = old.link is not None and old.link.up and old.link.proof >= replacement.overlap_from
+                alive = old.link is not None and old.link.up and old.link.watermark >= replacement.overlap_from
                 (self.moved if alive else self.live).append((name, replacement.link))
 
     def give_up(self, number: int, reason: str, at: Moment) -> None:

@@ -95,10 +95,10 @@ class StreamSession:
                 clock.saw_event(event)
                 exchange = clock.exchange()
                 if event / 1000.0 <= exchange + FUTURE_EVENT:
-                    link.proved(event / 1000.0, exchange)
+                    link.advance(event / 1000.0, exchange)
         if pong != self._pong:
             self._pong = pong
             proved = self._heartbeat.ponged(now)
             if proved is not None:
-                link.proved(proved, clock.exchange())
+                link.advance(proved, clock.exchange())
         return notices, replies

@@ -148,11 +148,11 @@ class DepthSeries(Series):
             if self._suspended:
                 return None
             holes = self._sequencer.holes
-            tip = self._sequencer.tip
+            known = self._sequencer.last_update_id
             if not self._sequencer.add(Diff(previous, last, event, frame), link):
                 self._untold |= self._sides is not None or self._sequencer.holes > holes
                 self._sides = self._offered = None
-            elif self._sequencer.tip > tip and self.suspected:
+            elif self._sequencer.last_update_id > known and self.suspected:
                 self.suspected = ""
             if self._sides is not None and self._sequencer.pending > MOST_QUEUED:
                 try:
@@ -172,14 +172,15 @@ class DepthSeries(Series):
         with self._lock:
             if self._suspended:
                 return
-            if book.update_id < self._sequencer.tip and counts_anew(book.transaction_time, self._sequencer.event):
-                self._sequencer.forget()
+            sequencer = self._sequencer
+            if book.update_id < sequencer.last_update_id and counts_anew(book.transaction_time, sequencer.event):
+                sequencer.forget()
                 self._sides = None
             before: tuple[int, tuple[Side, Side]] | None = None
             if self._sequencer.after(book.update_id) is None:
                 if not self._rests(book):
                     return
-                self._sequencer.settle_on(book.update_id, book.time)
+                self._sequencer.confirm(book.update_id, book.time)
                 self._offered = link
                 self._shown_until = max(self._shown_until, shown_until(asked.at))
             else:
@@ -188,7 +189,7 @@ class DepthSeries(Series):
                 later = self._sequencer.after(book.update_id)
                 if later is None:
                     return
-                self._sequencer.rest_on(book.update_id, book.time)
+                self._sequencer.rebase(book.update_id, book.time)
                 self._offered = None if later else link
                 self._shown_until = max(self._shown_until, shown_until(asked.at, book.time))
             bids, asks = Side(book.bids, sign=-1, limit=limit), Side(book.asks, sign=1, limit=limit)
@@ -261,7 +262,7 @@ class DepthSeries(Series):
     def go_live(self, link: Link) -> None:
         with self._lock:
             if self._sides is not None and self._offered is link:
-                self._sequencer.await_on(link)
+                self._sequencer.attach(link)
                 self._offered = None
                 self.suspected = ""
 
@@ -280,7 +281,7 @@ class DepthSeries(Series):
         with self._lock:
             self.suspected = reason
             self._offered = None
-            self._sequencer.mistrust()
+            self._sequencer.detach()
 
     def suspend(self, reason: str) -> None:
         """Take nothing more and serve nothing until :meth:`unsuspend`."""
@@ -364,7 +365,7 @@ class DepthSeries(Series):
 
     def update_id(self) -> int:
         """The update id up to which everything has come, -1 where nothing has."""
-        return self._sequencer.tip
+        return self._sequencer.last_update_id
 
     def state(self, now: int) -> SeriesState:
         with self._lock:

@@ -1,9 +1,17 @@
-"""Which depth events follow on each other: the exchange's rule of ``pu`` and ``u``, over several connections.
+"""Which depth events follow on each other, over several connections.
 
-An event tells every change after its ``pu`` up to its ``u``, so it continues any state known up to an id from
-``pu`` to ``u``: on one connection that of the event before it (``pu`` is that one's ``u``), at the beginning that of a
-snapshot (``U`` ≤ lastUpdateId ≤ ``u``, or nothing has changed since ``pu``), during a hand-over that of the other
-connection's newest event.
+The exchange's rules for a local order book, as far as they concern the order of events. ``U`` and ``u`` are the first
+and the last update id of an event, ``pu`` is the ``u`` of the event before it on the same stream:
+
+1. An event whose ``u`` is not beyond the ``lastUpdateId`` of the snapshot is dropped.
+2. The first event applied to a snapshot has ``pu`` ≤ ``lastUpdateId`` ≤ ``u``: it tells every change after its ``pu``
+   up to its ``u``, so it continues any state known up to an id between them.
+3. On one connection the ``pu`` of an event is the ``u`` of the event before it; where it is not, events were left out
+   and a new snapshot is needed.
+4. Update ids grow; where they fall as time goes on, the exchange has begun to count again.
+
+Several connections deliver the same events, so while one takes over from another rule 2 holds between the newest
+event of the one and those of the other.
 """
 
 from __future__ import annotations
@@ -37,7 +45,7 @@ class DepthSequencer:
     def __init__(self) -> None:
         self.source: Link | None = None
         """The connection that delivered the newest event, or on which it will be delivered."""
-        self.tip = -1
+        self.last_update_id = -1
         """The update id up to which everything is known."""
         self.event = 0
         """Exchange time (ms) of the newest event or snapshot."""
@@ -47,43 +55,47 @@ class DepthSequencer:
         """Events that came after later ones on the same connection."""
         self._events: deque[Diff] = deque()
         self._pending = 0  # how many of the newest are not applied
-        self._told: Diff | None = None  # the newest event that came on the source, needed or not
-        self._left: Link | None = None  # handed over: what it still delivers is welcome, and the last of it
+        self._newest_on_source: Diff | None = None  # whether it was needed or not
+        self._predecessor: Link | None = None  # handed over: what it still delivers is welcome
         self._ahead: deque[tuple[Diff, Link]] = deque(maxlen=MOST_AHEAD)
 
     @property
     def pending(self) -> int:
-        """How many events are not applied yet."""
+        """Return how many events are not applied yet."""
         return self._pending
 
     def add(self, diff: Diff, link: Link) -> bool:
-        """Take an event that came on ``link``; False where it does not continue what was known: the chain then
+        """Take an event that came on ``link``; return False where it does not continue what was known: the chain then
         begins again with it."""
         on_source = link is self.source
-        told = self._told if on_source else None
-        if told is not None:
-            if diff.last <= told.last and diff.event <= told.event:
-                self.repeats += diff.last < told.last
+        before = self._newest_on_source if on_source else None
+        if before is not None:
+            if diff.last <= before.last and diff.event <= before.event:
+                self.repeats += diff.last < before.last
                 return True
-            if diff.previous != told.last:
+            # Rule 3: pu is the u of the event before.
+            if diff.previous != before.last:
                 self.holes += 1
-                # A snapshot may have told what was left out; ids that run backwards are nothing to go on with.
-                if not told.last < diff.previous <= self.tip:
+                # A snapshot may have shown what was left out; ids that run backwards are nothing to go on with.
+                if not before.last < diff.previous <= self.last_update_id:
                     self._begin_with(diff, link)
                     return False
-        if diff.last <= self.tip:
+        if diff.last <= self.last_update_id:
+            # Rule 4: ids that fall as time goes on belong to a new count.
             if diff.event > self.event + BACKWARDS:
                 self._begin_with(diff, link)
                 return False
+            # Rule 1: u is not beyond what is known.
             if on_source:
-                self._told = diff
+                self._newest_on_source = diff
             return True
-        if diff.previous <= self.tip:
+        # Rule 2: pu ≤ what is known ≤ u.
+        if diff.previous <= self.last_update_id:
             self._append(diff, link)
             return True
         self._keep_ahead(diff, link)
         if not on_source and self.source is not None and self.source.up:
-            # Two connections overlap, and the older one has not told as much yet.
+            # Two connections overlap, and the older one has not delivered as much yet.
             return True
         return self._continue_ahead()
 
@@ -93,9 +105,9 @@ class DepthSequencer:
         if len(self._events) > MOST_UNAPPLIED + RECENT:
             self._events.popleft()
             self._pending = min(self._pending, len(self._events))
-        if link is not self._left:
-            self.source, self._told = link, diff
-        self.tip, self.event = diff.last, diff.event
+        if link is not self._predecessor:
+            self.source, self._newest_on_source = link, diff
+        self.last_update_id, self.event = diff.last, diff.event
         if self._ahead:
             self._catch_up()
 
@@ -113,20 +125,20 @@ class DepthSequencer:
         self._ahead.append((diff, link))
 
     def _catch_up(self) -> None:
-        """Go on with what came ahead on another connection, once that continues what is known."""
-        while self._ahead and self._ahead[0][0].last <= self.tip:
+        """Go on with what came ahead on another connection, once it continues what is known (rule 2)."""
+        while self._ahead and self._ahead[0][0].last <= self.last_update_id:
             self._ahead.popleft()
-        if self._ahead and self._ahead[0][0].previous <= self.tip:
+        if self._ahead and self._ahead[0][0].previous <= self.last_update_id:
             self._continue_ahead()
 
     def _continue_ahead(self) -> bool:
-        """Go on with what came ahead, come what may; whether nothing is missing before it."""
+        """Go on with what came ahead, come what may; return whether nothing is missing before it."""
         ahead, self._ahead = list(self._ahead), deque(maxlen=MOST_AHEAD)
         whole = True
         for diff, link in ahead:
-            if diff.last <= self.tip:
+            if diff.last <= self.last_update_id:
                 continue
-            if diff.previous <= self.tip:
+            if diff.previous <= self.last_update_id:
                 self._append(diff, link)
             else:
                 whole = False
@@ -134,28 +146,28 @@ class DepthSequencer:
         return whole
 
     def hand_over(self, old: Link | None, new: Link) -> bool:
-        """``new`` has taken over from the living ``old``, which ends; whether nothing is missing."""
+        """Go on with ``new``, which has taken over from the living ``old``; return whether nothing is missing."""
         if self.source is None or self.source is not old:
             return True
-        self.source, self._left = new, old
-        self._told = None
+        self.source, self._predecessor = new, old
+        self._newest_on_source = None
         return self._continue_ahead()
 
-    def await_on(self, link: Link) -> None:
-        """Whatever changes after the tip will come on ``link``."""
+    def attach(self, link: Link) -> None:
+        """Expect on ``link`` whatever changes after the last update id."""
         if self.source is None or not self.source.up:
             self.source = link
-            self._told = None
+            self._newest_on_source = None
 
-    def mistrust(self) -> None:
-        """Nothing shows any more that the source delivers."""
+    def detach(self) -> None:
+        """Expect nothing of the source any more: nothing shows that it delivers."""
         self.source = None
-        self._told = None
+        self._newest_on_source = None
 
     # --- applying ------------------------------------------------------------------------------------
 
     def take(self, most: int | None = None) -> list[Diff]:
-        """The oldest events that are not applied, which then count as applied."""
+        """Return the oldest events that are not applied, which then count as applied."""
         first = len(self._events) - self._pending
         stop = len(self._events) if most is None else min(len(self._events), first + most)
         taken = [self._events[index] for index in range(first, stop)]
@@ -165,27 +177,28 @@ class DepthSequencer:
         return taken
 
     def after(self, update_id: int) -> list[Diff] | None:
-        """The events that continue a state known up to ``update_id``, None where it is too old to be continued."""
+        """Return the events that continue a snapshot of ``update_id`` (rules 1 and 2), None where it is too old to be
+        continued."""
         later = [diff for diff in self._events if diff.last > update_id]
         if later:
             return later if later[0].previous <= update_id else None
-        return later if update_id >= self.tip else None
+        return later if update_id >= self.last_update_id else None
 
-    def rest_on(self, update_id: int, event: int) -> None:
-        """A snapshot tells everything up to ``update_id``, and :meth:`after` continues it. What follows the
-        snapshot counts as not applied."""
+    def rebase(self, update_id: int, event: int) -> None:
+        """Begin from a snapshot of ``update_id`` that :meth:`after` continues; what follows it counts as not
+        applied."""
         while self._events and self._events[0].last <= update_id:
             self._events.popleft()
         self._pending = len(self._events)
         if self._events:
             return
-        self.tip = update_id
+        self.last_update_id = update_id
         self.event = max(self.event, event)
         self._catch_up()
 
-    def settle_on(self, update_id: int, event: int) -> None:
-        """A snapshot that is older than the events by its id tells all the same all that there is: go on from the tip.
-        What of the events is later counts as not applied."""
+    def confirm(self, update_id: int, event: int) -> None:
+        """Begin from a snapshot that shows all there is, although by its id it is older than the events; go on from
+        the last update id. What of the events is later counts as not applied."""
         while self._events and self._events[0].last <= update_id:
             self._events.popleft()
         self._pending = len(self._events)
@@ -202,6 +215,6 @@ class DepthSequencer:
         self._events.clear()
         self._ahead.clear()
         self._pending = 0
-        self.tip = -1
+        self.last_update_id = -1
         self.event = 0
-        self.mistrust()
+        self.detach()

@@ -95,9 +95,9 @@ class KlineSeries(Series):
         self._stream_event = 0
         self._last_frame = b""
         self._answered = 0
-        self._awaited: Link | None = None  # whose first frame is to be noted
+        self._first_frame_of: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
-        self._spoilt = 0  # the open time of a candle whose newest version was unusable and is forgotten
+        self._unusable = 0  # the open time of a candle whose newest version was unusable and is forgotten
         # The open candle, and an answer or a frame of fewer trades that is later.
         self._contradiction: tuple[Candle, Candle] | None = None
         self._halted = False  # the newest answer lacks candles whose time has come
@@ -139,8 +139,8 @@ class KlineSeries(Series):
             held = self._ahead.get(opened)
             if held is not None and held[1] == OPEN:
                 self.received += 1
-                if link is self._awaited and event > self._begun_after:
-                    self._awaited, self._begun_with = None, opened
+                if link is self._first_frame_of and event > self._begun_after:
+                    self._first_frame_of, self._begun_with = None, opened
                 if event >= self._stream_event:
                     self._stream_event = event
                     self._last_frame = frame
@@ -163,8 +163,8 @@ class KlineSeries(Series):
             self._shape = opened, scan.kline_shape(frame, opened)
         with self._lock:
             self.received += 1
-            if link is self._awaited and event > self._begun_after:
-                self._awaited, self._begun_with = None, opened
+            if link is self._first_frame_of and event > self._begun_after:
+                self._first_frame_of, self._begun_with = None, opened
             before = self._last_frame
             if event >= self._stream_event:
                 self._stream_event = event
@@ -342,14 +342,14 @@ class KlineSeries(Series):
         with self._lock:
             if self._ahead.get(candle.opened) is candle:
                 del self._ahead[candle.opened]
-                self._spoilt = candle.opened
+                self._unusable = candle.opened
 
     # --- liveness and what it needs -------------------------------------------------------------
 
     def subscribed_on(self, link: Link) -> None:
         # By a frame newer than those that have come: what comes late or again proves nothing.
         with self._lock:
-            self._awaited, self._begun_after, self._begun_with = link, self._stream_event, 0
+            self._first_frame_of, self._begun_after, self._begun_with = link, self._stream_event, 0
 
     def patience(self, *, live_once: bool) -> float:
         # A repair of candles weighs little and is not put off.
@@ -473,7 +473,7 @@ class KlineSeries(Series):
         return (
             UNTRADED if self._untraded else len(self._closed),
             len(self._ahead) > len(chain),
-            self._spoilt >= self._closed.following > 0 and self._spoilt not in self._ahead,
+            self._unusable >= self._closed.following > 0 and self._unusable not in self._ahead,
             self._closed.following,
             max(self._stream_event, self._answered),
             self._contradiction is not None and self._contradicted(),

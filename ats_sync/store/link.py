@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 AHEAD = 2.0
-"""A proof further than this (seconds) in the future stems from a clock that has been corrected since."""
+"""A watermark further than this (seconds) in the future stems from a clock that has been corrected since."""
 
 
 class Link:
     """One connection's life. The thread that owns the connection writes, readers read.
 
-    ``proof`` is an exchange time in seconds: everything the exchange had sent by then has been
-    received. A frame proves its own event time, a pong proves the moment its ping was sent; the time of
-    receiving proves nothing, since what arrives may have waited in a queue.
+    ``watermark`` is an exchange time in seconds: everything the exchange had sent by then has been received. A frame
+    advances it to its own event time, a pong to the moment at which its ping was sent; the time of receiving proves
+    nothing, since what arrives may have waited in a queue.
     """
 
-    __slots__ = ("connection", "frames", "proof", "route", "up")
+    __slots__ = ("connection", "frames", "route", "up", "watermark")
 
-    def __init__(self, connection: int, route: str, proof: float) -> None:
+    def __init__(self, connection: int, route: str, watermark: float) -> None:
         self.connection = connection
         self.route = route
         self.up = True
-        self.proof = proof
+        self.watermark = watermark
         self.frames = 0
 
     def age(self, exchange_now: float) -> float:
-        """Seconds since the last proof of life."""
-        return exchange_now - self.proof
+        """Return the seconds since the watermark."""
+        return exchange_now - self.watermark
 
     def alive(self, exchange_now: float, silence: float) -> bool:
-        """Whether it is up and has proved so within ``silence`` seconds."""
-        return self.up and -AHEAD <= exchange_now - self.proof <= silence
+        """Return whether it is up and its watermark is within ``silence`` seconds."""
+        return self.up and -AHEAD <= exchange_now - self.watermark <= silence
 
-    def proved(self, exchange_time: float, exchange_now: float) -> None:
-        """Everything up to ``exchange_time`` has arrived (as seen at ``exchange_now``)."""
-        if exchange_time > self.proof or self.proof > exchange_now + AHEAD:
-            self.proof = exchange_time
+    def advance(self, exchange_time: float, exchange_now: float) -> None:
+        """Note at ``exchange_now`` that everything up to ``exchange_time`` has arrived (both in seconds)."""
+        if exchange_time > self.watermark or self.watermark > exchange_now + AHEAD:
+            self.watermark = exchange_time
 
     def __repr__(self) -> str:
         return f"Link({self.connection}, {self.route!r}, {'up' if self.up else 'down'})"

@@ -28,9 +28,9 @@ from .listings import ContractBoard, ListingBoard, status_of
 from .open_interest import OpenInterestSeries
 from .remembered import RowBudget
 from .series import Asked, Board, Series
+from .tickers import QuoteBoard, TickerBoard
 from .trades import TradeSeries
 from .values import ClockSeries, LiquidationBoard, MarkBoard, SpotBoard
-from .witness import QuoteBoard, TickerBoard
 
 log = RateLimitedLogger(logging.getLogger(__name__))
 

@@ -66,7 +66,7 @@ class TradeSeries(Series):
         self._segments: list[_Segment] = []
         self._columns: TradeColumns | None = None
         self._event = 0
-        self._awaited: Link | None = None  # whose first trade is to be noted
+        self._first_trade_of: Link | None = None  # whose first trade is to be noted
         self._begun_after = self._begun_with = -1
         self._has_gap = StoreEvent(Change.GAP, self.key)
         self._has_begun = StoreEvent(Change.BEGUN, self.key)
@@ -83,9 +83,9 @@ class TradeSeries(Series):
                 self._event = event
             if self.suspected:
                 self.suspected = ""
-            begins = link is self._awaited and number > self._begun_after
+            begins = link is self._first_trade_of and number > self._begun_after
             if begins:
-                self._awaited, self._begun_with = None, number
+                self._first_trade_of, self._begun_with = None, number
             if self._segments:
                 newest = self._segments[-1]
                 entries = newest.entries
@@ -101,8 +101,8 @@ class TradeSeries(Series):
                     if self._is_of_new_count(number, traded):
                         self._begin_anew(traded)
                         self._insert(self._segment(number, [entry]))
-                        if link is self._awaited:
-                            self._awaited, self._begun_with = None, number
+                        if link is self._first_trade_of:
+                            self._first_trade_of, self._begun_with = None, number
                         return self._has_gap
                     # What does not count must not make later ones of the new count look as if nothing were between.
                     self._event = known
@@ -247,7 +247,7 @@ class TradeSeries(Series):
         # By a trade that is not known yet: what comes late or again proves nothing.
         last = self.last_id()
         with self._lock:
-            self._awaited, self._begun_after, self._begun_with = link, last, -1
+            self._first_trade_of, self._begun_after, self._begun_with = link, last, -1
 
     def patience(self, *, live_once: bool) -> float:
         return 0.0 if self._begun_with >= 0 or not len(self) else FIRST_FRAME_WITHIN

@@ -267,7 +267,7 @@ class Bench:
                     self.deliver(stream, frame())
         for link in self.links.values():
             if link.up:
-                link.proved(now / 1000.0, self.at().exchange / 1000.0)
+                link.advance(now / 1000.0, self.at().exchange / 1000.0)
 
     def deliver(self, stream: str, frame: bytes) -> None:
         if self.dropped(stream, frame):

@@ -74,7 +74,7 @@ class Desk:
         self.tick()
 
     def tick(self) -> None:
-        self.link.proved(self.exchange() / 1000, self.exchange() / 1000)
+        self.link.advance(self.exchange() / 1000, self.exchange() / 1000)
         self.reconciler.tick(self.at())
         self.sent += [(self.now, fetch) for fetch in self.reconciler.fetches if fetch.key == KEY]
         self.reconciler.fetches.clear()
@@ -454,7 +454,7 @@ class TestWitnesses:
         desk = live(Desk())
         desk.event(lost=True)
         self.quote(desk)
-        desk.link.proof -= 5.0
+        desk.link.watermark -= 5.0
         for _ in range(40):
             desk.now += STEP
             desk.reconciler.tick(desk.at())

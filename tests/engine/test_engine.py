@@ -194,8 +194,8 @@ def test_a_connection_that_lags_for_good_is_made_anew() -> None:
     class Laggard(type(laggard)):  # type: ignore[misc]
         __slots__ = ()
 
-        def proved(self, exchange_time: float, exchange_now: float) -> None:
-            super().proved(exchange_time - 5.0, exchange_now)
+        def advance(self, exchange_time: float, exchange_now: float) -> None:
+            super().advance(exchange_time - 5.0, exchange_now)
 
     laggard.__class__ = Laggard
     begun = bench.seconds

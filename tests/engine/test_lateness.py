@@ -32,7 +32,7 @@ class Route:
         for _ in range(seconds):
             self.steady += 1.0
             at = Moment(self.steady, self.exchange(), self.proven, self.uncertain)
-            self.link.proof = self.exchange() / 1000.0 - self.lag
+            self.link.watermark = self.exchange() / 1000.0 - self.lag
             if self.clock_answers:
                 self.lateness.clock_confirmed(at)
             if self.lateness.judge(self.link, at):

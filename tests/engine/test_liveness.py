@@ -84,7 +84,7 @@ class Court:
         while self.second < end:
             self.second = round(self.second + 0.1, 3)
             if current:
-                self.link.proved(self.ms() / 1000, self.ms() / 1000)
+                self.link.advance(self.ms() / 1000, self.ms() / 1000)
             for key, reason in self.witnesses.look(Moment(500.0 + self.second, self.ms())):
                 assert "silent" in reason
                 yield self.second, key
@@ -353,7 +353,7 @@ def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_num
     for number in range(5, 40):
         tell(number)
         suspected += court.looks(0.5)
-        public.proved(court.ms() / 1000, court.ms() / 1000)
+        public.advance(court.ms() / 1000, court.ms() / 1000)
     began = 13.0
     assert [key for second, key in suspected if second > began + 3.0] == []
     assert court.store.trades(SYMBOL).last_id() == 39

@@ -37,7 +37,7 @@ class Meter:
             if alive:
                 self.number += 1
                 now = self.at().exchange / 1000
-                self.link.proved(now, now)
+                self.link.advance(now, now)
                 self.trade(self.number)
                 self.store.ingest([samples.book_frame(self.number, event=self.at().exchange, symbol=SYMBOL)], self.link)
             self.meter.sample(self.at(proven=proven))

@@ -133,37 +133,37 @@ class TestProof:
     def test_a_frame_proves_its_own_time(self, stream: Stream) -> None:
         stream.line.passed = 5.0
         stream.session.received([trade_frame(1, at=MIDNIGHT + 1_000), trade_frame(2, at=MIDNIGHT + 2_000)], None)
-        assert stream.link.proof == pytest.approx(at(2.003))
+        assert stream.link.watermark == pytest.approx(at(2.003))
 
     @pytest.mark.parametrize("seconds", [FUTURE_EVENT + 0.5, 3_600.0, 8e9])
     def test_a_frame_from_the_future_proves_nothing(self, stream: Stream, seconds: float) -> None:
         stream.session.received([trade_frame(1, at=MIDNIGHT)], None)
         stream.line.passed = 5.0
         stream.session.received([trade_frame(2, at=MIDNIGHT + 5_000 + round(seconds * 1000))], None)
-        assert stream.link.proof == pytest.approx(at(0.003))
+        assert stream.link.watermark == pytest.approx(at(0.003))
         assert not stream.clock.proven()
 
     def test_a_frame_a_little_ahead_corrects_the_clock(self, stream: Stream) -> None:
         stream.session.received([trade_frame(1, at=MIDNIGHT + 500)], None)
-        assert stream.link.proof == pytest.approx(at(0.503))
+        assert stream.link.watermark == pytest.approx(at(0.503))
         assert stream.clock.exchange() == pytest.approx(at(0.503))
 
     def test_a_pong_proves_the_moment_its_ping_was_sent(self, stream: Stream) -> None:
         stream.passes(3.0)
         stream.pongs()
-        assert stream.link.proof == pytest.approx(at(PING))
+        assert stream.link.watermark == pytest.approx(at(PING))
 
     def test_a_pong_counts_once(self, stream: Stream) -> None:
         stream.passes(1.5)
         stream.pongs()
         stream.passes(1.5)  # the next ping is under way
         stream.session.received([], stream.pong)
-        assert stream.link.proof == pytest.approx(at(PING))
+        assert stream.link.watermark == pytest.approx(at(PING))
 
     def test_a_reply_proves_nothing(self, stream: Stream) -> None:
         reply = {"result": None, "id": 3}
         assert stream.session.received([compact(reply)], None) == ([], [reply])
-        assert stream.link.proof == 0.0
+        assert stream.link.watermark == 0.0
 
 
 class TestTakingIn:

@@ -77,7 +77,7 @@ class Wire:
             exchange = self.at().exchange / 1000.0
             for link in self.open.values():
                 if link not in self.frozen:
-                    link.proved(exchange, exchange)
+                    link.advance(exchange, exchange)
             while self._agenda and self._agenda[0][0] <= self.now:
                 heapq.heappop(self._agenda)[2]()
             self.connections.tick(self.at())

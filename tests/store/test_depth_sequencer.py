@@ -36,21 +36,21 @@ def test_what_continues_a_snapshot() -> None:
 def test_nothing_is_applied_twice_or_left_out() -> None:
     source = link()
     chain = chain_of(10, 15, source)
-    chain.rest_on(11, 0)
+    chain.rebase(11, 0)
     assert lasts(chain.take(2)) == [12, 13]
     chain.add(diff(15), source)
     assert chain.pending == 2
     assert lasts(chain.take()) == [14, 15]
     assert lasts(chain.take()) == []
     assert lasts(chain.after(12)) == [13, 14, 15], "a snapshot may be older than what was applied"
-    chain.rest_on(13, 0)
+    chain.rebase(13, 0)
     assert lasts(chain.take()) == [14, 15]
 
 
 def test_a_snapshot_that_is_older_than_the_one_before() -> None:
     source = link()
     chain = chain_of(10, 12, source)
-    chain.rest_on(20, 0)
+    chain.rebase(20, 0)
     assert chain.after(15) is None
     chain.add(diff(25, 11), source)
     assert lasts(chain.take()) == [25]
@@ -92,7 +92,7 @@ def test_what_came_ahead_with_a_hole_in_it() -> None:
     assert chain.source is old
     assert chain.add(diff(21), old)
     assert chain.source is new
-    assert chain.tip == 22
+    assert chain.last_update_id == 22
 
 
 def test_a_snapshot_leads_up_to_what_came_ahead() -> None:
@@ -100,8 +100,8 @@ def test_a_snapshot_leads_up_to_what_came_ahead() -> None:
     chain = chain_of(10, 12, old)
     assert chain.add(diff(20), new)
     assert chain.add(diff(21), new)
-    chain.rest_on(19, 0)
-    assert chain.tip == 21
+    chain.rebase(19, 0)
+    assert chain.last_update_id == 21
     assert chain.source is new
     assert lasts(chain.take()) == [20, 21]
 
@@ -110,7 +110,7 @@ def test_forgetting() -> None:
     source = link()
     chain = chain_of(10, 15, source)
     chain.forget()
-    assert (chain.tip, chain.pending, chain.source) == (-1, 0, None)
+    assert (chain.last_update_id, chain.pending, chain.source) == (-1, 0, None)
     assert lasts(chain.after(3)) == []
     assert not chain.add(diff(30), source)
     assert lasts(chain.after(29)) == [30]

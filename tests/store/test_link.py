@@ -12,19 +12,19 @@ def test_it_is_alive_while_up_and_proved_within_the_bound() -> None:
     assert not link.alive(100.0, 3.0)
 
 
-def test_a_proof_only_ever_goes_forward() -> None:
+def test_a_watermark_only_ever_advances() -> None:
     link = Link(3, "market", 100.0)
-    link.proved(105.0, 105.2)
-    link.proved(104.0, 105.3)
-    assert link.proof == 105.0
+    link.advance(105.0, 105.2)
+    link.advance(104.0, 105.3)
+    assert link.watermark == 105.0
 
 
-def test_a_proof_from_a_clock_that_was_ahead_is_worth_nothing_and_replaced() -> None:
+def test_a_watermark_from_a_clock_that_was_ahead_is_worth_nothing_and_replaced() -> None:
     link = Link(3, "market", 700.0)
     assert not link.alive(100.0, 3.0)
     assert link.alive(700.0 - AHEAD, 3.0)
-    link.proved(99.9, 100.0)
-    assert link.proof == 99.9
+    link.advance(99.9, 100.0)
+    assert link.watermark == 99.9
     assert link.alive(100.0, 3.0)
 
 

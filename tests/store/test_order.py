@@ -8,8 +8,8 @@ from ats_sync.store.klines import ANSWERED_WITHIN, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.order import REORDERED_WITHIN, counts_anew
 from ats_sync.store.series import Asked
+from ats_sync.store.tickers import QuoteBoard
 from ats_sync.store.trades import TradeSeries
-from ats_sync.store.witness import QuoteBoard
 from ats_sync.venue.books import Book
 from ats_sync.venue.trades import Trade, rest_trades
 

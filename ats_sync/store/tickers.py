@@ -1,4 +1,4 @@
-"""What other streams tell about symbols: their last trade, their best quotes. Evidence against dead streams."""
+"""Last trades and best quotes of all symbols, by streams that serve them all: evidence against dead streams."""
 
 from __future__ import annotations
 

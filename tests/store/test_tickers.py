@@ -4,7 +4,7 @@ import pytest
 
 from ats_sync.store.link import Link
 from ats_sync.store.series import Asked
-from ats_sync.store.witness import MOST_PENDING, QuoteBoard, TickerBoard
+from ats_sync.store.tickers import MOST_PENDING, QuoteBoard, TickerBoard
 from ats_sync.venue.payload import DecodeError
 
 from ..venue import samples
