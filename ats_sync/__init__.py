@@ -55,6 +55,7 @@ from .results import (
 )
 from .shared import get_data_manager, reset_data_manager
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
+from .venue.contracts import SymbolInfo
 
 __version__ = "0.1.0"
 
@@ -108,6 +109,7 @@ __all__ = [
     "StartTimeout",
     "Statistics",
     "Status",
+    "SymbolInfo",
     "ThreadUnavailable",
     "__version__",
     "get_data_manager",

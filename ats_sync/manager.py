@@ -21,6 +21,7 @@ from .queries import (
     Klines,
     MarkPrice,
     OpenInterestInColumns,
+    Rules,
     TradesInColumns,
     book_of,
     spot_price,
@@ -33,6 +34,7 @@ from .shapes import shape_book, shape_funding, shape_liquidations, shape_open_in
 from .stats import statistics
 from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates
 from .tables import Candles, klines_array, klines_frame
+from .venue.contracts import SymbolInfo
 from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
 from .venue.intervals import check_interval, check_intervals, check_period
 from .venue.klines import float_rows, text_open_time
@@ -340,6 +342,17 @@ class DataManager:
         """
         checked = None if symbol is None else check_symbol(symbol)
         return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
+
+    def symbol_info(self, symbol: str, *, max_age: float | None = None) -> SymbolInfo:
+        """Tick and step size, least quantity and value, contract and underlying type of a contract.
+
+        Prices and quantities are :class:`decimal.Decimal`; ``round_price`` and ``round_quantity`` of the result give
+        exact multiples. Any contract of the exchange, watched or not. Source: ``/fapi/v1/exchangeInfo``, kept and
+        asked again every 50 minutes, and at once when a contract is listed. Raises
+        :class:`~ats_sync.errors.InvalidSymbol` for a symbol that the exchange does not list.
+        """
+        symbol, max_age = check_symbol(symbol), check_max_age(max_age)
+        return self._life.alive().read(Rules(symbol, max_age), _as_read)
 
     def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> KlineRow | None:
         """Block until a candle that opened later than ``after`` (ms) is final. Return its row, or None on timeout.

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from .errors import InvalidSymbol, NoSpotPair
+from .errors import DataUnavailableError, InvalidSymbol, NoSpotPair
 from .feeds import Key, Kind
-from .reads import Query, Reads
+from .reads import LISTINGS_RECENT, Query, Reads
 from .store.book import STREAMED_LEVELS, BookSeries, FloatLevels, float_levels
 from .store.depth import DepthSeries
 from .store.klines import KlineSeries
 from .store.link import AHEAD
+from .store.listings import ListingBoard
 from .store.open_interest import OpenInterestColumns, OpenInterestSeries
 from .store.remembered import Column
 from .store.series import SeriesState
@@ -22,6 +23,7 @@ from .store.trades import TradeSeries
 from .store.values import MarkBoard, SpotBoard
 from .venue import endpoints
 from .venue.books import Book
+from .venue.contracts import SymbolInfo
 from .venue.endpoints import Bucket, Request
 from .venue.klines import Row, float_rows, string_rows, text_open_time
 from .venue.payload import DecodeError
@@ -347,6 +349,39 @@ class OpenInterestInColumns(_OfOpenInterest[OpenInterestColumns | list[dict[str,
 
     def known(self, series: OpenInterestSeries) -> list[dict[str, Any]] | None:
         return series.read(self.limit) or None
+
+
+class Rules(Query[SymbolInfo]):
+    """The trading rules of a contract."""
+
+    __slots__ = ("symbol",)
+
+    def __init__(self, symbol: str, max_age: float | None) -> None:
+        super().__init__(Key(Kind.LISTINGS), 0, max_age)
+        self.symbol = symbol
+
+    def look(self, series: ListingBoard, reads: Reads) -> tuple[SeriesState, Callable[[], SymbolInfo | None]]:
+        return series.state(0), lambda: self.known(series)
+
+    def fetch(self, series: ListingBoard, reads: Reads) -> SymbolInfo:
+        info = series.get()
+        recent = info is not None and reads.clock.exchange() - info.as_of / 1000.0 < LISTINGS_RECENT
+        if info is None or not recent or self.max_age == 0:
+            listed = reads.fetch(self.key, endpoints.exchange_info())
+        else:
+            listed = info.value  # A misspelt symbol costs no request each time.
+        if self.symbol in listed.rules:
+            return listed.rules[self.symbol]
+        if self.symbol in listed.listed:
+            raise DataUnavailableError(f"the exchange states no readable trading rules of {self.symbol}")
+        raise InvalidSymbol(f"the exchange lists no contract {self.symbol}; check the spelling")
+
+    def known(self, series: ListingBoard) -> SymbolInfo | None:
+        info = series.get()
+        return info.value.rules.get(self.symbol) if info is not None else None
+
+    def shown(self) -> Key:
+        return Key(Kind.LISTINGS, self.symbol)
 
 
 class SpotPrices(Query[Mapping[str, str]]):

@@ -77,6 +77,21 @@ class TestReads:
         assert newest["id"] >= trades[-2]["id"]
         assert isinstance(dm.get_liquidations(), list)
 
+    def test_symbol_info_is_what_exchange_info_says(self, dm: DataManager, exchange: SimulatedExchange) -> None:
+        before = requests_by_cause(dm)["read"]
+        for row in exchange.rest("/fapi/v1/exchangeInfo")["symbols"]:
+            info = dm.symbol_info(row["symbol"])
+            filters = {each["filterType"]: each for each in row["filters"]}
+            assert (f"{info.tick_size:f}", f"{info.step_size:f}") == (
+                filters["PRICE_FILTER"]["tickSize"], filters["LOT_SIZE"]["stepSize"],
+            )  # fmt: skip
+            assert (info.contract_type, info.underlying_type) == (row["contractType"], row["underlyingType"])
+            price = dm.get_mark_price(row["symbol"])
+            assert info.round_price(str(price)) % info.tick_size == 0
+        assert requests_by_cause(dm)["read"] == before
+        with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
+            dm.symbol_info("NOSUCHUSDT")
+
     def test_a_scan_causes_no_request(self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
         def scan() -> None:
             for symbol in symbols:

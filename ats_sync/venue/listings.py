@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import MalformedAnswer
+from .contracts import SymbolInfo, symbol_infos
 from .envelope import frame_data
 from .payload import DecodeError, field, json_answer, text_of, whole
 
@@ -82,6 +83,8 @@ class ExchangeInfo:
     """By symbol, as the exchange writes them."""
     onboarded: Mapping[str, int] = attribute(default_factory=dict)
     """When (exchange ms) each symbol began or begins to trade, where that is told."""
+    rules: Mapping[str, SymbolInfo] = attribute(default_factory=dict)
+    """The trading rules of each symbol, where they can be read."""
 
     def phase(self, symbol: str) -> Phase:
         """Return the phase of a symbol; what is not listed is gone."""
@@ -106,7 +109,8 @@ def exchange_info(body: bytes) -> ExchangeInfo:
         symbol for symbol, status in statuses.items() if phase_of(status) in (Phase.TRADING, Phase.PAUSED)
     )
     onboarded = {row["symbol"]: row["onboardDate"] for row in rows if type(row.get("onboardDate")) is int}
-    return ExchangeInfo(served, frozenset(statuses), _weight_limit(values.get("rateLimits")), statuses, onboarded)
+    limit = _weight_limit(values.get("rateLimits"))
+    return ExchangeInfo(served, frozenset(statuses), limit, statuses, onboarded, symbol_infos(rows))
 
 
 def _status(listed: dict[str, Any]) -> str:

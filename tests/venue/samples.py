@@ -195,3 +195,17 @@ def contract_frame(symbol: str, status: str, *, event: int = MIDNIGHT, onboarded
         "ot": onboarded, "cs": status, "st": 1,
     }  # fmt: skip
     return frame("!contractInfo", data)
+
+
+def contract_row(symbol: str, *, tick: str = "0.10", step: str = "0.001", status: str = "TRADING") -> dict[str, Any]:
+    """One of exchangeInfo's ``symbols``, with its trading rules."""
+    return {
+        "symbol": symbol, "pair": symbol, "contractType": "PERPETUAL", "status": status, "baseAsset": symbol[:-4],
+        "quoteAsset": "USDT", "underlyingType": "COIN",
+        "filters": [
+            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000", "tickSize": tick},
+            {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "1000", "stepSize": step},
+            {"filterType": "MARKET_LOT_SIZE", "minQty": step, "maxQty": "120", "stepSize": step},
+            {"filterType": "MIN_NOTIONAL", "notional": "50"},
+        ],
+    }  # fmt: skip
