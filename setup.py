@@ -31,7 +31,6 @@ FRAMES = [*ARRAYS, "pandas>=2.1"]
 BENCH = [
     *SIMULATOR,
     *TLS,
-    "orjson>=3.9",
     "picows>=1.0",
     "websockets>=13",
     "python-binance>=1.0.19",
@@ -74,6 +73,7 @@ setup(
         "urllib3>=2.0",
         "websocket-client>=1.8,<1.10",
         "cachetools>=5.3",
+        "orjson>=3.9",
         "tenacity>=8.2",
     ],
     entry_points={"console_scripts": ["ats-sync = ats_sync.__main__:run"]},

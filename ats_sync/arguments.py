@@ -15,7 +15,7 @@ LATEST = 32_503_680_000_000
 
 def check_limit(limit: object, most: int | None = None) -> int:
     """Return a number of rows: a whole number from 1 on, at most what the exchange gives."""
-    rows = whole_number(limit)
+    rows = limit if type(limit) is int else whole_number(limit)
     if rows is None or rows < 1:
         raise InvalidArgument(f"limit must be a whole number from 1 on, not {limit!r}")
     if most is not None and rows > most:

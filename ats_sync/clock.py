@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _DISAGREEMENT = 1.0
 _UNSURE = 900.0
@@ -37,6 +37,17 @@ class SystemTime:
             return time.clock_gettime(time.CLOCK_BOOTTIME)
     else:
         steady = staticmethod(time.monotonic)
+
+
+class Reading(NamedTuple):
+    """The exchange's time at one moment."""
+
+    exchange: float
+    """As :meth:`Clock.exchange`."""
+    earliest_ms: int
+    """As :meth:`Clock.earliest_ms`."""
+    proven: bool
+    """As :meth:`Clock.proven`."""
 
 
 class Clock:
@@ -72,6 +83,20 @@ class Clock:
         by_wall = self.wall() - wall
         by_steady = self.now() - steady
         return latest + (by_wall if by_wall > by_steady else by_steady)
+
+    def reading(self) -> Reading:
+        """Return all that a read wants to know of the exchange's time, of one moment."""
+        latest, wall, steady, earliest = self._anchor
+        by_wall = self.wall() - wall
+        by_steady = self.now() - steady
+        advance = by_wall if by_wall < by_steady else by_steady
+        if advance > 0.0:
+            earliest += advance * (1.0 - _DRIFT)
+        if self._doubted or not self.synchronised:
+            earliest -= _UNSURE
+        apart = by_wall - by_steady
+        proven = not self._doubted and -_DISAGREEMENT <= apart <= _DISAGREEMENT
+        return Reading(latest + (by_wall if by_wall > by_steady else by_steady), int(earliest * 1000), proven)
 
     def exchange_ms(self) -> int:
         """Return :meth:`exchange` in milliseconds."""

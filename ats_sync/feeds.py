@@ -6,7 +6,7 @@ A new kind is a new row here, a decoder in ``venue/`` and a class in ``store/``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -131,15 +131,18 @@ class Feed:
     second_try: float | None = None
     """The pause before the second request, where it is shorter than usual."""
 
-    @property
-    def shared(self) -> bool:
-        """Whether one stream or one request serves every symbol."""
-        return self.scope is Scope.EVERYTHING
+    shared: bool = field(init=False)
+    """Whether one stream or one request serves every symbol."""
+    own_stream: bool = field(init=False)
+    """Whether each of its series has a stream to itself."""
+    stream_timeout: float = field(init=False)
+    """As ``stream.timeout``, 0 where there is none."""
 
-    @property
-    def own_stream(self) -> bool:
-        """Whether each of its series has a stream to itself."""
-        return self.stream is not None and not self.shared
+    def __post_init__(self) -> None:
+        stream = self.stream
+        object.__setattr__(self, "shared", self.scope is Scope.EVERYTHING)
+        object.__setattr__(self, "own_stream", stream is not None and not self.shared)
+        object.__setattr__(self, "stream_timeout", (stream.timeout or 0.0) if stream is not None else 0.0)
 
     @property
     def stream_only(self) -> bool:
@@ -150,11 +153,6 @@ class Feed:
     def closes(self) -> bool:
         """Whether it consists of candles."""
         return self.final_within > 0
-
-    @property
-    def stream_timeout(self) -> float:
-        """As ``stream.timeout``, 0 where there is none."""
-        return (self.stream.timeout or 0.0) if self.stream is not None else 0.0
 
     def polled(self, *, streams: bool) -> bool:
         """Whether it is asked for again and again, with streams enabled or not."""

@@ -238,15 +238,19 @@ class Lifecycle:
 
     def living(self) -> Runtime:
         """The runtime; :class:`~ats_sync.errors.NotRunning` where none runs."""
-        refuse_reentry()
+        if interrupts_itself():
+            refuse_reentry()
         runtime = self.runtime
-        if runtime is None or runtime.stopped:
+        if runtime is None or runtime.ended:
             raise NotRunning("the manager is not running; call start() first")
         return runtime
 
     def alive(self) -> Reads:
         """The reads of the running manager."""
-        self.living()
+        # As living(), without a call: most of a cheap read's time would go into it.
+        runtime = self.runtime
+        if runtime is None or runtime.ended or interrupts_itself():
+            self.living()
         return self.reads
 
     # --- forks -------------------------------------------------------------------------------------

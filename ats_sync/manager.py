@@ -13,7 +13,6 @@ from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
-from .feeds import Key, Kind
 from .lifecycle import Lifecycle
 from .queries import (
     InFloats,
@@ -24,6 +23,7 @@ from .queries import (
     Rules,
     TradesInColumns,
     book_of,
+    klines_key,
     spot_price,
 )
 from .reentry import refuse_reentry
@@ -239,11 +239,11 @@ class DataManager:
         ``/fapi/v1/klines``. Between a candle's close and the first event of the next, the last row is the one that
         REST shows: flat at the last close, without trades.
         """
-        symbol, interval = check_symbol(symbol), check_interval(interval)
-        limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
-        return self._life.alive().read(
-            Klines(Key(Kind.KLINES, symbol, interval), limit, max_age, exact=False), _as_read
-        )
+        limit = check_limit(limit, KLINES_MOST)
+        if max_age is not None:
+            max_age = check_max_age(max_age)
+        query = Klines(klines_key(symbol, interval), limit, max_age, exact=False)
+        return self._life.alive().read(query, _as_read)
 
     def get_klines_array(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
@@ -267,9 +267,8 @@ class DataManager:
         return self._table(klines_frame, symbol, interval, limit, max_age)
 
     def _table(self, shape: Callable[[Candles], T], symbol: str, interval: str, limit: int, max_age: float | None) -> T:
-        symbol, interval = check_symbol(symbol), check_interval(interval)
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
-        return self._life.alive().read(KlineColumns(Key(Kind.KLINES, symbol, interval), limit, max_age), shape)
+        return self._life.alive().read(KlineColumns(klines_key(symbol, interval), limit, max_age), shape)
 
     def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> OrderBook:
         """Return ``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.

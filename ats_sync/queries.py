@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
+from .clock import Reading
 from .errors import DataUnavailableError, InvalidSymbol, NoSpotPair
 from .feeds import Key, Kind
 from .reads import LISTINGS_RECENT, Query, Reads
 from .store.book import STREAMED_LEVELS, BookSeries, FloatLevels, float_levels
 from .store.depth import DepthSeries
-from .store.klines import KlineSeries
+from .store.klines import KlineSeries, newest_klines
 from .store.link import AHEAD
 from .store.listings import ListingBoard
 from .store.open_interest import OpenInterestColumns, OpenInterestSeries
@@ -25,8 +27,10 @@ from .venue import endpoints
 from .venue.books import Book
 from .venue.contracts import SymbolInfo
 from .venue.endpoints import Bucket, Request
+from .venue.intervals import check_interval
 from .venue.klines import Row, float_rows, string_rows, text_open_time
 from .venue.payload import DecodeError
+from .venue.symbols import check_symbol
 from .venue.trades import Trade
 from .venue.values import Mark
 
@@ -40,26 +44,31 @@ AMPLE = 0.8
 beyond it, only for its own levels: others are waiting."""
 
 
+@lru_cache(maxsize=8192)
+def klines_key(symbol: str, interval: str) -> Key:
+    """Return the key of a contract's candles, both parts checked. (Remembered: the checks are as long as the cheapest
+    reads.) Raises :class:`~ats_sync.errors.InvalidSymbol` and :class:`~ats_sync.errors.InvalidInterval`."""
+    return Key(Kind.KLINES, check_symbol(symbol), check_interval(interval))
+
+
 class Klines(Query[list[Row]]):
     """The newest rows of candles, the caller's own: the strings of REST if ``exact``, else floats."""
 
     __slots__ = ("exact",)
 
     def __init__(self, key: Key, limit: int, max_age: float | None, *, exact: bool) -> None:
-        super().__init__(key, limit, max_age)
-        self.exact = exact
+        # Without the base class: a warm read is made of few calls.
+        self.key, self.limit, self.max_age, self.exact = key, limit, max_age, exact
 
-    def look(self, series: KlineSeries, reads: Reads) -> tuple[SeriesState, Callable[[], list[Row]]]:
-        clock = reads.clock
+    def look(self, series: KlineSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], list[Row]]]:
         # No row is made up before its time has surely come.
-        state, snapshot = series.look(self.limit, clock.exchange_ms(), exact=self.exact, surely=clock.earliest_ms())
+        state, snapshot = series.look(self.limit, int(time.exchange * 1000), time.earliest_ms, self.exact)
         return state, snapshot.rows
 
     def fetch(self, series: KlineSeries | None, reads: Reads) -> list[Row]:
         if series is not None and (rows := self._with_tail(series, reads)) is not None:
             return rows
-        ask = endpoints.spot_klines if self.key.kind is Kind.SPOT_KLINES else endpoints.klines
-        texts = reads.fetch(self.key, ask(self.key.symbol, self.key.interval, self.limit))[-self.limit :]
+        texts = reads.fetch(self.key, newest_klines(self.key, self.limit))[-self.limit :]
         return string_rows(texts) if self.exact else float_rows(texts)
 
     def _with_tail(self, series: KlineSeries, reads: Reads) -> list[Row] | None:
@@ -98,10 +107,9 @@ class KlineColumns(Query[list[Column] | list[Row]]):
         super().__init__(key, limit, max_age)
         self._rows = Klines(key, limit, max_age, exact=False)
 
-    def look(self, series: KlineSeries, reads: Reads) -> tuple[SeriesState, Callable[[], list[Column]]]:
-        clock = reads.clock
+    def look(self, series: KlineSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], list[Column]]]:
         snapshot: KlineSnapshot[Any]
-        state, snapshot = series.look(self.limit, clock.exchange_ms(), exact=False, surely=clock.earliest_ms())
+        state, snapshot = series.look(self.limit, int(time.exchange * 1000), time.earliest_ms, False)
         return state, snapshot.columns
 
     def fetch(self, series: KlineSeries | None, reads: Reads) -> list[Row]:
@@ -127,7 +135,7 @@ class BestLevels(Query[Book]):
     def __init__(self, symbol: str, max_age: float | None) -> None:
         super().__init__(Key(Kind.BOOK, symbol), 0, max_age)
 
-    def look(self, series: BookSeries, reads: Reads) -> tuple[SeriesState, Callable[[], Book | None]]:
+    def look(self, series: BookSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], Book | None]]:
         state, newest = series.look()
         return state, lambda: series.decoded(newest)
 
@@ -150,7 +158,7 @@ class DeepBook(Query[Book]):
         super().__init__(Key(Kind.DEPTH, symbol), 0, max_age)
         self.levels = levels
 
-    def look(self, series: DepthSeries, reads: Reads) -> tuple[SeriesState, Callable[[], Book | None]]:
+    def look(self, series: DepthSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], Book | None]]:
         series.asked(self.levels, reads.clock.now())
         return series.state(0), lambda: series.read(self.levels)
 
@@ -194,9 +202,9 @@ class InFloats(Query[ShownBook]):
         self._of = of
 
     def look(
-        self, series: BookSeries | DepthSeries, reads: Reads
+        self, series: BookSeries | DepthSeries, reads: Reads, time: Reading
     ) -> tuple[SeriesState, Callable[[], ShownBook | None]]:
-        state, take = self._of.look(series, reads)  # type: ignore[arg-type]
+        state, take = self._of.look(series, reads, time)  # type: ignore[arg-type]
 
         def shown() -> ShownBook | None:
             book = take()
@@ -245,7 +253,7 @@ class Trades(_OfTrades[list[Trade]]):
 
     __slots__ = ()
 
-    def look(self, series: TradeSeries, reads: Reads) -> tuple[SeriesState, Callable[[], list[Trade]]]:
+    def look(self, series: TradeSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], list[Trade]]]:
         return series.state(0), lambda: series.read(self.limit)
 
     def fetch(self, series: TradeSeries | None, reads: Reads) -> list[Trade]:
@@ -260,7 +268,7 @@ class TradesInColumns(_OfTrades[TradeColumns | list[Trade]]):
 
     __slots__ = ()
 
-    def look(self, series: TradeSeries, reads: Reads) -> tuple[SeriesState, Callable[[], TradeColumns]]:
+    def look(self, series: TradeSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], TradeColumns]]:
         return series.state(0), lambda: series.columns(self.limit)
 
     def fetch(self, series: TradeSeries | None, reads: Reads) -> list[Trade]:
@@ -279,7 +287,7 @@ class MarkPrice(Query[Mark]):
         super().__init__(Key(Kind.MARK), 0, max_age)
         self.symbol = symbol
 
-    def look(self, series: MarkBoard, reads: Reads) -> tuple[SeriesState, Callable[[], Mark | None]]:
+    def look(self, series: MarkBoard, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], Mark | None]]:
         reads.check_delisted(self.symbol)
         state, mark = series.look(self.symbol)
         return state, lambda: mark
@@ -326,7 +334,9 @@ class OpenInterest(_OfOpenInterest[list[dict[str, Any]]]):
 
     __slots__ = ()
 
-    def look(self, series: OpenInterestSeries, reads: Reads) -> tuple[SeriesState, Callable[[], list[dict[str, Any]]]]:
+    def look(
+        self, series: OpenInterestSeries, reads: Reads, time: Reading
+    ) -> tuple[SeriesState, Callable[[], list[dict[str, Any]]]]:
         return series.state(0), lambda: series.read(self.limit)
 
     def fetch(self, series: OpenInterestSeries | None, reads: Reads) -> list[dict[str, Any]]:
@@ -341,7 +351,9 @@ class OpenInterestInColumns(_OfOpenInterest[OpenInterestColumns | list[dict[str,
 
     __slots__ = ()
 
-    def look(self, series: OpenInterestSeries, reads: Reads) -> tuple[SeriesState, Callable[[], OpenInterestColumns]]:
+    def look(
+        self, series: OpenInterestSeries, reads: Reads, time: Reading
+    ) -> tuple[SeriesState, Callable[[], OpenInterestColumns]]:
         return series.state(0), lambda: series.columns(self.limit)
 
     def fetch(self, series: OpenInterestSeries | None, reads: Reads) -> list[dict[str, Any]]:
@@ -360,7 +372,9 @@ class Rules(Query[SymbolInfo]):
         super().__init__(Key(Kind.LISTINGS), 0, max_age)
         self.symbol = symbol
 
-    def look(self, series: ListingBoard, reads: Reads) -> tuple[SeriesState, Callable[[], SymbolInfo | None]]:
+    def look(
+        self, series: ListingBoard, reads: Reads, time: Reading
+    ) -> tuple[SeriesState, Callable[[], SymbolInfo | None]]:
         return series.state(0), lambda: self.known(series)
 
     def fetch(self, series: ListingBoard, reads: Reads) -> SymbolInfo:
@@ -392,7 +406,9 @@ class SpotPrices(Query[Mapping[str, str]]):
     def __init__(self, max_age: float | None) -> None:
         super().__init__(Key(Kind.SPOT), 0, max_age)
 
-    def look(self, series: SpotBoard, reads: Reads) -> tuple[SeriesState, Callable[[], Mapping[str, str] | None]]:
+    def look(
+        self, series: SpotBoard, reads: Reads, time: Reading
+    ) -> tuple[SeriesState, Callable[[], Mapping[str, str] | None]]:
         held = series.get()
         return series.state(0), lambda: held.value if held is not None else None
 
@@ -423,12 +439,12 @@ def spot_price(reads: Reads, symbol: str, max_age: float | None, shape: Callable
 def _spot_close(reads: Reads, symbol: str) -> str:
     """The close of a living spot candle, fresher than the poll; "" where none is followed."""
     for series in reads.store.spot_candles(symbol):
-        exchange = reads.clock.exchange()
-        state = series.state(int(exchange * 1000))
-        if state.doubt or reads.stream_doubt(state, exchange, series.feed.stream_timeout):
+        time = reads.clock.reading()
+        state = series.state(int(time.exchange * 1000))
+        if state.doubt or reads.stream_doubt(state, time, series.feed.stream_timeout):
             continue
         try:
-            close: str = series.rows(1, int(exchange * 1000), exact=True)[-1][4]
+            close: str = series.rows(1, int(time.exchange * 1000), exact=True)[-1][4]
         except DecodeError:
             continue
         reads.counters.hit()

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, NoReturn, TypeVar
 
-from .clock import Clock
+from .clock import Clock, Reading
 from .config import Config
 from .engine.budget import Usage
-from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt, tightened, within
+from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt, within
 from .engine.jobs import Fetch
 from .errors import (
     DataError,
@@ -29,11 +29,11 @@ from .errors import (
     RequestRejected,
     StaleDataError,
 )
-from .feeds import FEEDS, Cause, Key, Kind, Scope
+from .feeds import FEEDS, Cause, Feed, Key, Scope
 from .runtime.counters import Counters
 from .runtime.requests import Requests
 from .store.market import MarketStore
-from .store.series import Series, SeriesState
+from .store.series import SeriesState
 from .store.values import AnswerCache
 from .venue.endpoints import UNKNOWN_SYMBOL, Bucket, Request
 from .venue.payload import DecodeError
@@ -83,8 +83,8 @@ class Query(ABC, Generic[T]):
         """The caller's own bound (seconds), None for the kind's."""
 
     @abstractmethod
-    def look(self, series: Any, reads: Reads) -> tuple[SeriesState, Callable[[], T | None]]:
-        """Return the series' state, and what takes the value out of memory as it is at the same moment.
+    def look(self, series: Any, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], T | None]]:
+        """Return the series' state at ``time``, and what takes the value out of memory as it is at the same moment.
 
         That returns None where it is not there, and raises :class:`~ats_sync.venue.payload.DecodeError` where it turns
         out to be unusable.
@@ -130,6 +130,9 @@ class Reads:
         self.streams = streams
         self._touch = touch  # called with a watched symbol's series that is read but not followed for good
         self._patience = config.read_timeout if patience is None else patience
+        self._bounds = {
+            kind: (feed.max_age(streams=streams), feed.ages_by_event(streams=streams)) for kind, feed in FEEDS.items()
+        }
         # Parsed JSON in the one form that is turned into fresh objects fastest; it never leaves the process.
         self._answers: AnswerCache[bytes] = AnswerCache(ANSWERS_KEPT, now=clock.now)
 
@@ -144,8 +147,9 @@ class Reads:
             self._touch(key)
             series = store.series.get(key)
         if series is not None and query.max_age != 0:
-            state, take = query.look(series, self)
-            if (state.rows >= query.limit or state.complete) and self._is_fresh(series, state, query.max_age):
+            time = self.clock.reading()
+            state, take = query.look(series, self, time)
+            if (state.rows >= query.limit or state.complete) and self._is_fresh(feed, state, time, query.max_age):
                 try:
                     value = take()
                 except DecodeError as error:
@@ -162,38 +166,37 @@ class Reads:
 
     # --- freshness -----------------------------------------------------------------------------------
 
-    def _is_fresh(self, series: Series, state: SeriesState, max_age: float | None) -> bool:
+    def _is_fresh(self, feed: Feed, state: SeriesState, time: Reading, max_age: float | None) -> bool:
         """Whether what is in memory may be passed off as fresh."""
         if state.doubt:
             return False
-        feed, streams = series.feed, self.streams
-        exchange = self.clock.exchange()
-        bound = feed.max_age(streams=streams)
+        bound, by_event = self._bounds[feed.kind]
         if bound is not None and not state.suspected:
             # Young by its own time is fresh even where the connection has just gone down.
-            by_event = feed.ages_by_event(streams=streams)
             since = state.event if by_event else state.answered
-            believed = since > 0 and (not by_event or self.clock.proven())
-            if believed and within(exchange - since / 1000.0, bound, max_age):
+            believed = since > 0 and (not by_event or time.proven)
+            if believed and within(time.exchange - since / 1000.0, bound, max_age):
                 return True
         if not feed.own_stream:
             return False
-        return not self.stream_doubt(state, exchange, tightened(feed.stream_timeout, max_age))
+        silence = feed.stream_timeout
+        return not self.stream_doubt(state, time, silence if max_age is None else min(silence, max_age))
 
-    def stream_doubt(self, state: SeriesState, exchange: float, silence: float) -> str:
+    def stream_doubt(self, state: SeriesState, time: Reading, silence: float) -> str:
         """As :func:`~ats_sync.engine.freshness.stream_doubt`; everything is in doubt while the time is, and while
         nobody looks out for streams that died in silence."""
-        if not self.clock.proven():
+        if not time.proven:
             return TIME_IN_DOUBT
-        if exchange - self.store.watched_until > WATCHED_WITHIN:
+        if time.exchange - self.store.watched_until > WATCHED_WITHIN:
             return UNWATCHED
-        return stream_doubt(state.link, state.suspected, exchange, silence)
+        return stream_doubt(state.link, state.suspected, time.exchange, silence)
 
     # --- by REST -------------------------------------------------------------------------------------
 
     def fetch(self, key: Key, request: Request[T], timeout: float | None = None) -> T:
         """Return what REST answers, decoded. Raises :class:`~ats_sync.errors.RequestError`."""
-        if key.kind is Kind.ANSWER or not FEEDS[key.kind].spot:
+        feed = FEEDS.get(key.kind)
+        if feed is None or not feed.spot:
             self.check_delisted(key.symbol)
         if _mode.memory_only:
             raise NotInMemory(f"{key} is not fresh in memory, and this read was not to wait for REST")
@@ -271,11 +274,10 @@ class Reads:
         data = query.known(series) if series is not None else None
         if data is None:
             _fail(error, key)
-        state, feed, streams = query.state(series, self), series.feed, self.streams
-        since = state.event if feed.ages_by_event(streams=streams) else state.answered
-        age = self.clock.exchange() - since / 1000.0
-        bound = feed.max_age(streams=streams) or feed.stream_timeout
-        _fail(error, key, age=age, bound=bound, data=shape(data))
+        state, feed = query.state(series, self), series.feed
+        bound, by_event = self._bounds[feed.kind]
+        age = self.clock.exchange() - (state.event if by_event else state.answered) / 1000.0
+        _fail(error, key, age=age, bound=bound or feed.stream_timeout, data=shape(data))
 
 
 def _fail(error: RequestError, key: Key, *, age: float = 0.0, bound: float = 0.0, data: object = None) -> NoReturn:

@@ -300,3 +300,23 @@ def test_it_can_be_corrected_in_a_forked_child() -> None:
     clock.after_fork()
     clock.set_exchange(EXCHANGE)
     assert clock.exchange() == EXCHANGE
+
+
+@given(
+    answers=st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 2)), max_size=4),
+    wall=st.floats(-3, 30),
+    steady=st.floats(0, 30),
+    doubted=st.booleans(),
+)
+def test_a_reading_says_what_the_single_questions_say(
+    answers: list[tuple[float, float]], wall: float, steady: float, doubted: bool
+) -> None:
+    hand = HandTime()
+    clock = Clock(hand)
+    for earliest, width in answers:
+        clock.set_exchange(1000.0 + earliest, 1000.0 + earliest + width)
+    hand.at_wall += wall
+    hand.at_steady += steady
+    if doubted:
+        clock.doubt()
+    assert clock.reading() == (clock.exchange(), clock.earliest_ms(), clock.proven())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 
 from ats_sync import Config
@@ -49,7 +49,7 @@ class Decodes:
 
     def __init__(self) -> None:
         self.count = 0
-        self._honest = json.loads
+        self._honest = orjson.loads
 
     def loads(self, text: Any) -> Any:
         self.count += 1
@@ -59,7 +59,7 @@ class Decodes:
 @pytest.fixture
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Decodes:
     counter = Decodes()
-    monkeypatch.setattr(json, "loads", counter.loads)
+    monkeypatch.setattr(orjson, "loads", counter.loads)
     return counter
 
 
@@ -145,7 +145,7 @@ def test_a_read_of_candles_takes_one_lock(exact: bool) -> None:
     series.apply(samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT + 500), LINK)
     series.rows(300, MIDNIGHT + 1_000, exact=exact)
     series._lock = CountingLock(series._lock)
-    standing, cut = series.look(300, MIDNIGHT + 1_000, exact=exact)
+    standing, cut = series.look(300, MIDNIGHT + 1_000, MIDNIGHT + 1_000, exact)
     assert len(cut.rows()) == 300
     assert standing.rows >= 300
     assert series._lock.taken == 1

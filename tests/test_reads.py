@@ -63,11 +63,10 @@ def test_a_delisted_symbol_is_refused_with_the_reason(desk: Desk, reads: Reads) 
 
 
 def test_while_the_time_is_in_doubt_so_is_every_stream(desk: Desk, reads: Reads) -> None:
-    now = desk.clock.exchange()
-    assert reads.stream_doubt(SeriesState(desk.link), now, 3.0) == ""
-    assert reads.stream_doubt(SeriesState(desk.link, "dead"), now, 3.0)
+    assert reads.stream_doubt(SeriesState(desk.link), desk.clock.reading(), 3.0) == ""
+    assert reads.stream_doubt(SeriesState(desk.link, "dead"), desk.clock.reading(), 3.0)
     desk.clock.doubt()
-    assert "time" in reads.stream_doubt(SeriesState(desk.link), now, 3.0)
+    assert "time" in reads.stream_doubt(SeriesState(desk.link), desk.clock.reading(), 3.0)
 
 
 class Failing(Query[list[int]]):

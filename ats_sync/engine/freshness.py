@@ -29,8 +29,3 @@ def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence
 def within(age: float, bound: float | None, max_age: float | None) -> bool:
     """Whether an age (seconds) is inside the bound and what the caller asked for. A time to come proves nothing."""
     return age >= -AHEAD and (bound is None or age <= bound) and (max_age is None or age <= max_age)
-
-
-def tightened(bound: float, max_age: float | None) -> float:
-    """The bound, or what the caller asked for where that is tighter."""
-    return bound if max_age is None else min(bound, max_age)

@@ -65,6 +65,8 @@ class Runtime:
         self.changed = threading.Condition(threading.Lock())
         """Notified after each turn of the engine."""
         self._stop = threading.Event()
+        self.ended = False
+        """Whether :meth:`close` was called. (An attribute, since every read looks at it.)"""
         self._inbox = Inbox()
         self._wake = threading.Condition(threading.Lock())  # guards _inbox
         self._streams_lock = threading.Lock()  # guards _streams, _ended and _frames_before
@@ -81,12 +83,14 @@ class Runtime:
         try:
             self._thread.start()
         except RuntimeError as failure:
+            self.ended = True
             self._stop.set()
             raise ThreadUnavailable(f"the engine's thread could not be started: {failure}") from failure
 
     def close(self, timeout: float) -> list[str]:
         """Stop every thread within ``timeout`` seconds; return the names of those that did not end."""
         deadline = self._clock.now() + timeout
+        self.ended = True
         self._stop.set()
         with self._wake:
             self._wake.notify_all()
@@ -110,7 +114,7 @@ class Runtime:
 
     @property
     def stopped(self) -> bool:
-        return self._stop.is_set()
+        return self.ended
 
     # --- for callers -----------------------------------------------------------------------------------
 

@@ -30,13 +30,15 @@ class ClosedCandles:
         """Of them, those it told otherwise."""
         self.version = 0
         """Another one whenever they change."""
+        self.count = 0
+        """How many there are."""
         self._first = 0
         self._history = PackedRows(b"],[")
         self._floats = FloatColumns()
         self._strings = ExactRows(budget)
 
     def __len__(self) -> int:
-        return len(self._history)
+        return self.count
 
     def begin(self, first: int) -> None:
         """An answer begins with the candle that opened at ``first``: so do they, as long as none has closed."""
@@ -55,6 +57,7 @@ class ClosedCandles:
         if not self._history:
             self._first = self.following
         self._history.append(text)
+        self.count += 1
         self.following = next_open(self.interval, self.following)
         self.version += 1
         self._strings.closed(text)
@@ -118,6 +121,7 @@ class ClosedCandles:
 
     def _replace(self, texts: Sequence[bytes], first: int, after: int) -> None:
         self._history.replace(texts)
+        self.count = len(texts)
         self._first, self.following = first, after
         self.version += 1
         self._strings.forget()
@@ -125,9 +129,10 @@ class ClosedCandles:
         self._trim()
 
     def _trim(self) -> None:
-        surplus = len(self._history) - self.depth
+        surplus = self.count - self.depth
         if surplus > 0:
             self._history.drop_oldest(surplus)
+            self.count -= surplus
             self._first = text_open_time(self._history.first())
             self._strings.keep(self.depth)
             self._floats.keep(self.depth)
@@ -147,7 +152,7 @@ class ClosedCandles:
         """All texts, oldest first."""
         return self._history.texts()
 
-    def memo(self, *, exact: bool) -> Memo[Any]:
+    def memo(self, exact: bool) -> Memo[Any]:
         """What is remembered of them: strings as REST writes them, or floats."""
         return self._strings if exact else self._floats
 

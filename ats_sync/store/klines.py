@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..feeds import Cause, Key, Kind
+from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
 from ..venue.endpoints import Request
 from ..venue.intervals import candles_between, next_open, open_time
 from ..venue.klines import (
     Row,
     flat_text,
+    float_row,
     is_final,
     kline_text,
     scan_kline,
@@ -88,7 +89,7 @@ class KlineSeries(Series):
         self._shape: tuple[int, scan.KlineShape | None] = (0, None)
         # By open time. Just after a turn there are two: the one before may not be final yet. Of two readers that decode
         # the same candle at once both put it here, and either is right.
-        self._ahead_decoded: dict[int, tuple[Candle, bytes, Row]] = {}
+        self._ahead_decoded: dict[int, tuple[Candle, bytes, Row, Row]] = {}
         self._lock = threading.Lock()  # guards everything below; heard_final() alone reads the last frame without it
         self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
         self._ahead: dict[int, Candle] = {}
@@ -104,6 +105,7 @@ class KlineSeries(Series):
         # When (exchange ms) that answer was asked for, where it lacks them by more than a replica lags; else 0.
         self._stopped = 0
         self._resumed = 0  # since when (exchange ms) the contract is said to trade
+        self._until = 0, 0  # the open time of the open candle, and of the next
         self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
         self._has_closed = StoreEvent(Change.CLOSED, self.key)
         self._has_gap = StoreEvent(Change.GAP, self.key)
@@ -389,8 +391,7 @@ class KlineSeries(Series):
 
     def newest_rows(self, limit: int) -> Request[list[bytes]]:
         """Return the request for the newest ``limit`` rows."""
-        ask = endpoints.spot_klines if self.feed.spot else endpoints.klines
-        return ask(self.key.symbol, self.interval, limit)
+        return newest_klines(self.key, limit)
 
     def tail_limit(self, now: int) -> int | None:
         """Return how many of the newest rows reach back to the first that is not closed here, None where nothing is
@@ -434,19 +435,54 @@ class KlineSeries(Series):
             noted = self._note(chain)
         return self._assessed(now, chain, noted)
 
-    def look(
-        self, limit: int, now: int, *, exact: bool, surely: int | None = None
-    ) -> tuple[SeriesState, KlineSnapshot[Any]]:
-        """:meth:`state` and the newest ``limit`` rows at one and the same moment, decoded when asked for.
+    def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot[Any]]:
+        """Return :meth:`state` and the newest ``limit`` rows at one and the same moment, decoded when they are taken.
 
         Where the stream has not begun a candle whose time has come, the provisional flat row that REST shows
-        stands in. ``surely``: the exchange's time (ms) at the earliest, where it is known less exactly than ``now``.
+        stands in. ``surely``: the exchange's time (ms) at the earliest, ``now`` at the latest.
         """
         with self._lock:
+            closed, ahead = self._closed, self._ahead
+            candle = ahead.get(closed.following)
+            if candle is not None and now < self._open_until(candle[0]) and self._is_plain():
+                # One candle is open and nothing else: what nearly every read finds.
+                count = closed.count
+                picked = min(count, limit - 1)
+                memo = closed.memo(exact)
+                rows = memo.take(picked)
+                texts = closed.newest(picked + SPARE) if rows is None else []
+                snapshot = KlineSnapshot(
+                    self, memo, exact, limit, picked, rows, texts, [candle], 0, 0, b"", closed.version
+                )
+                event, answered = self._stream_event, self._answered
+                return SeriesState(
+                    self.link,
+                    self.suspected,
+                    event if event > answered else answered,
+                    answered,
+                    count + 1,
+                    closed.complete,
+                ), snapshot
             chain = self._chain()
             noted = self._note(chain)
-            cut = self._cut(chain, limit, now if surely is None else surely, exact)
-        return self._assessed(now, chain, noted), cut
+            snapshot = self._cut(chain, limit, surely, exact)
+        return self._assessed(now, chain, noted), snapshot
+
+    def _open_until(self, opened: int) -> int:
+        """The open time (ms) of the candle after the one that opened at ``opened``, remembered for the open one."""
+        if self._until[0] != opened:
+            self._until = opened, next_open(self.interval, opened)
+        return self._until[1]
+
+    def _is_plain(self) -> bool:
+        """Whether nothing but one candle beyond the closed ones is to be assessed. The lock is held."""
+        return (
+            len(self._ahead) == 1
+            and self._contradiction is None
+            and not self._stopped
+            and not self._untraded
+            and self._unusable <= self._closed.following
+        )
 
     def _contradicted(self) -> bool:
         contradiction = self._contradiction
@@ -471,7 +507,7 @@ class KlineSeries(Series):
         """Return what the state is assessed from. The lock is held."""
         assert self._lock.locked()
         return (
-            UNTRADED if self._untraded else len(self._closed),
+            UNTRADED if self._untraded else self._closed.count,
             len(self._ahead) > len(chain),
             self._unusable >= self._closed.following > 0 and self._unusable not in self._ahead,
             self._closed.following,
@@ -518,7 +554,7 @@ class KlineSeries(Series):
             current = open_time(self.interval, now, known_open=beyond)
             missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
         closed = min(len(held), max(0, limit - len(chain) - missing))
-        memo = held.memo(exact=exact)
+        memo = held.memo(exact)
         picked = memo.take(closed)
         texts = held.newest(closed + SPARE) if picked is None else []
         last = held.last() if missing and not chain else b""
@@ -538,8 +574,9 @@ class KlineSeries(Series):
             opened = next_open(self.interval, opened)
         return chain
 
-    def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row]:
-        """A candle beyond the closed ones with its text and its row, remembered until a newer version is asked for.
+    def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row, Row]:
+        """Return a candle beyond the closed ones, its text, and its row in strings and in floats, remembered until a
+        newer version is asked for.
 
         Raises :class:`DecodeError` where it turns out to be unusable; it is then forgotten.
         """
@@ -550,7 +587,8 @@ class KlineSeries(Series):
             except DecodeError:
                 self.discard_open(candle)
                 raise
-            remembered = (candle, text, string_rows((text,))[0])
+            row = string_rows((text,))[0]
+            remembered = (candle, text, row, float_row(row))
             self._ahead_decoded[candle.opened] = remembered
             for opened in sorted(self._ahead_decoded.copy())[:-MOST_DECODED]:
                 self._ahead_decoded.pop(opened, None)
@@ -597,3 +635,9 @@ class KlineSeries(Series):
     def __len__(self) -> int:
         with self._lock:
             return len(self._closed) + len(self._chain())
+
+
+def newest_klines(key: Key, limit: int) -> Request[list[bytes]]:
+    """Return the request for the newest ``limit`` rows of the candles of a contract or a spot pair."""
+    ask = endpoints.spot_klines if FEEDS[key.kind].spot else endpoints.klines
+    return ask(key.symbol, key.interval, limit)

@@ -7,6 +7,8 @@ import threading
 from array import array
 from typing import Any, NamedTuple, TypeAlias
 
+import orjson
+
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints
 from ..venue.endpoints import OPEN_INTEREST_REACH, Request
@@ -59,7 +61,7 @@ class OpenInterestSeries(Series):
         rows, at = answer, asked.at
         with self._lock:
             stamps = self._columns.stamps
-            held = dict(zip(stamps, zip(self._asked_for, json.loads(self._text), strict=True), strict=True))
+            held = dict(zip(stamps, zip(self._asked_for, orjson.loads(self._text), strict=True), strict=True))
             if len(rows) < asked.rows:
                 self.complete = True
             elif held and int(rows[0]["timestamp"]) > stamps[-1] + nominal_length(self.key.interval):
@@ -113,7 +115,7 @@ class OpenInterestSeries(Series):
 
     def read(self, limit: int) -> list[dict[str, Any]]:
         """The newest ``limit`` rows, the caller's own, oldest first, as the exchange wrote them."""
-        rows: list[dict[str, Any]] = json.loads(self._text)
+        rows: list[dict[str, Any]] = orjson.loads(self._text)
         return rows[-limit:]
 
     def columns(self, limit: int) -> OpenInterestColumns:

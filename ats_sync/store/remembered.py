@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from ..venue.klines import Row, string_rows
+from ..venue.klines import Row, float_rows, number_rows, string_rows
 
 CODES = "qdddddqdqddd"
 """The items of a row as ``array`` has them: open time, close time and number of trades are whole numbers."""
@@ -23,8 +23,6 @@ ROW_BYTES = 800
 MORE_WANTED = 3
 """Rows make room for others that were asked for so many times since they were read themselves."""
 
-ALIKE = frozenset({0, 6, 11})
-"""The items that are the same in every series of an interval: open time, close time, and one that is always 0."""
 MOST_ALIKE = 64
 
 ExactRow = Any
@@ -90,7 +88,8 @@ class FloatColumns:
         if self._columns is None or self._count < count:
             return None
         start = (self._count - count) * ITEM
-        return [array(code, column[start:]) for code, column in zip(CODES, self._columns, strict=True)]
+        columns = self._columns
+        return list(map(array, CODES, columns if not start else [column[start:] for column in columns]))
 
     @staticmethod
     def newest(decoded: list[Column], count: int) -> list[Column]:
@@ -98,11 +97,13 @@ class FloatColumns:
 
     @staticmethod
     def build(texts: Sequence[bytes]) -> list[Column]:
-        columns = zip(*string_rows(texts), strict=True) if texts else [()] * 12
-        return [
-            array(code, column if code == "q" else map(float, column))
-            for code, column in zip(CODES, columns, strict=True)
-        ]
+        if not texts:
+            return [array(code) for code in CODES]
+        try:
+            return list(map(array, CODES, zip(*number_rows(texts), strict=True)))
+        except (ValueError, TypeError, OverflowError):
+            rows = float_rows(texts)
+        return list(map(array, CODES, zip(*rows, strict=True)))
 
     def put(self, decoded: list[Column]) -> None:
         self._columns = tuple(column.tobytes() for column in decoded)
@@ -132,7 +133,8 @@ class FloatColumns:
 
     @staticmethod
     def rows(picked: list[Column]) -> list[Row]:
-        items = [_items(column) if index in ALIKE else column for index, column in enumerate(picked)]
+        t, o, h, low, c, v, end, q, n, tb, tq, zero = picked
+        items = (_items(t), o, h, low, c, v, _items(end), q, n, tb, tq, _items(zero))
         return list(map(list, zip(*items, strict=True)))
 
     def fresh(self, decoded: list[Column], count: int) -> list[Row]:

@@ -75,8 +75,14 @@ class KlineSnapshot(Generic[T]):
     def rows(self) -> list[Row]:
         """The rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle turns
         out to be unusable."""
-        tail = self._tail()
         memo = self._memo
+        if len(self._chain) == 1 and not self._missing and self._picked is not None:
+            # One open candle and remembered rows: what nearly every read takes.
+            _, _, row, floats = self._series.decoded(self._chain[0])
+            rows = memo.rows(self._picked)
+            rows.append(row.copy() if self._exact else floats.copy())
+            return rows
+        tail = self._tail()
         rows = memo.rows(self._picked) if self._picked is not None else memo.fresh(self._built(), self._closed)
         rows += tail if self._exact else map(float_row, tail)
         return rows
@@ -100,7 +106,7 @@ class KlineSnapshot(Generic[T]):
         tail: list[Row] = []
         previous, beyond = self._last, self._beyond
         for candle in self._chain:
-            _, previous, row = series.decoded(candle)
+            _, previous, row, _ = series.decoded(candle)
             tail.append(row.copy())
         for _ in range(self._missing):
             after = next_open(series.interval, beyond)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import orjson
+
 from .payload import DecodeError, number_after
 
 STREAM: Final = b'{"stream":"'
@@ -29,7 +31,7 @@ def normalised(frame: bytes) -> bytes | dict[str, Any]:
     A message that is not a stream frame (an acknowledgement, an error) comes back as its object.
     """
     try:
-        message = json.loads(frame)
+        message = orjson.loads(frame)
     except (ValueError, RecursionError) as error:
         raise DecodeError("bad JSON", f"the frame is not JSON: {error}") from None
     if not isinstance(message, dict):
@@ -48,7 +50,7 @@ def normalised(frame: bytes) -> bytes | dict[str, Any]:
 
 def frame_data(frame: bytes) -> Any:
     try:
-        return json.loads(frame)["data"]
+        return orjson.loads(frame)["data"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise DecodeError("bad frame", f"the frame is not a combined frame: {error}") from None
 

@@ -7,11 +7,12 @@ small, and exactly what REST wrote.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
+
+import orjson
 
 from ..errors import MalformedAnswer
 from .envelope import frame_data
@@ -122,13 +123,22 @@ def _checked_times(texts: list[bytes]) -> list[bytes]:
 
 def string_rows(texts: Iterable[bytes]) -> list[Row]:
     """Rows as REST gives them: whole numbers at 0, 6 and 8, exact strings elsewhere."""
-    rows: list[Row] = json.loads(b"[[" + b"],[".join(texts) + b"]]")
+    rows: list[Row] = orjson.loads(b"[[" + b"],[".join(texts) + b"]]")
     return rows if rows != [[]] else []
 
 
 def float_rows(texts: Iterable[bytes]) -> list[Row]:
     """Rows with floats in place of the strings."""
     return list(map(float_row, string_rows(texts)))
+
+
+def number_rows(texts: Iterable[bytes]) -> list[Row]:
+    """Rows with numbers in place of the strings: float where a decimal bears a point, else int.
+
+    Several times as fast as :func:`float_rows`. Raises ValueError for decimals that JSON has not, such as ``"007.5"``.
+    """
+    rows: list[Row] = orjson.loads((b"[[" + b"],[".join(texts) + b"]]").translate(None, b'"'))
+    return rows if rows != [[]] else []
 
 
 def float_row(row: Row) -> Row:

@@ -7,10 +7,11 @@ every field: it runs when somebody reads, and for the few frames that end a cand
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
+
+import orjson
 
 from ..errors import MalformedAnswer
 
@@ -88,7 +89,7 @@ def each_of(values: object, decode_one: Callable[[dict[str, Any]], Any]) -> tupl
 def json_answer(body: bytes, expected: type | tuple[type, ...] | None = None) -> Any:
     """A REST body as JSON of the expected type, else :class:`~ats_sync.errors.MalformedAnswer`."""
     try:
-        value = json.loads(body)
+        value = orjson.loads(body)
     except (ValueError, RecursionError) as error:
         raise MalformedAnswer(f"the answer is not JSON: {error}", status=200) from None
     if expected is not None and not isinstance(value, expected):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import email.utils
-import json
 import re
 from collections.abc import Mapping
 from datetime import timezone
+
+import orjson
 
 from ..errors import (
     AccessDenied,
@@ -86,7 +87,7 @@ def _exchange_error(status: int, body: bytes) -> tuple[int | None, str]:
     """Return the exchange's code and message; of a good answer only where the body is plainly an error object."""
     if status >= 400 or body.startswith(b'{"code":-'):
         try:
-            value = json.loads(body)
+            value = orjson.loads(body)
         except (ValueError, RecursionError):
             return None, _excerpt(body)
         if isinstance(value, dict):

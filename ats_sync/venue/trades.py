@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
+
+import orjson
 
 from ..errors import MalformedAnswer
 from .envelope import frame_data
@@ -95,7 +96,7 @@ def trade_text(found: Trade) -> bytes:
 def trade_of(text: bytes) -> Trade:
     """The trade of a JSON object."""
     try:
-        values = json.loads(text)
+        values = orjson.loads(text)
     except (ValueError, RecursionError) as error:
         raise DecodeError("bad JSON", f"the trade is not JSON: {error}") from None
     return _trade(values)
@@ -107,7 +108,7 @@ def trades_of(texts: Sequence[bytes], first: int) -> list[Trade]:
     Raises :class:`DecodeError` where any is not what it should be; :func:`trade_of` tells which.
     """
     try:
-        values = json.loads(b"[" + b",".join(texts) + b"]")
+        values = orjson.loads(b"[" + b",".join(texts) + b"]")
     except (ValueError, RecursionError) as error:
         raise DecodeError("bad JSON", f"the trades are not JSON: {error}") from None
     found = [_trade(each) for each in values]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.engine.freshness import stream_doubt, tightened, within
+from ats_sync.engine.freshness import stream_doubt, within
 from ats_sync.store.link import Link
 
 
@@ -21,13 +21,6 @@ def test_every_reason_against_it_is_named() -> None:
 
 def test_a_proof_out_of_the_future_is_none() -> None:
     assert stream_doubt(Link(1, "market", 700.0), "", 100.0, 3.0)
-
-
-def test_a_tightened_bound_is_held() -> None:
-    link = Link(1, "market", 100.0)
-    assert stream_doubt(link, "", 102.0, tightened(3.0, 1.0))
-    assert not stream_doubt(link, "", 102.0, tightened(3.0, 10.0))
-    assert not stream_doubt(link, "", 102.0, tightened(3.0, None))
 
 
 @pytest.mark.parametrize(

@@ -432,7 +432,7 @@ def test_while_the_exchange_has_no_candles_memory_serves_what_it_has() -> None:
     assert [row[0] for row in series.rows(3, now, exact=True)][-1] > truth.opens[-1], "a flat row stands in"
     series.replace(halted[-2:], Asked(truth.end + MINUTE + 5_050, 2))
     for later in (now, now + 3_600_000, now + 10 * 3_600_000):
-        standing, cut = series.look(11, later, exact=True)
+        standing, cut = series.look(11, later, later, True)
         assert (standing.doubt, standing.rows) == ("", 11)
         assert cut.rows() == truth.rest(truth.end)
     after = Truth("1m", now, [3], first_trade=12)

@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ats_sync.store import remembered
 from ats_sync.store.remembered import MORE_WANTED, ROW_BYTES, ExactRows, FloatColumns, RowBudget
-from ats_sync.venue.klines import float_rows, string_rows
+from ats_sync.venue.klines import float_rows, kline_text_of, string_rows
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, MINUTE
@@ -153,3 +155,21 @@ def test_growing_counts_what_was_held_before() -> None:
     rows.put(rows.build(texts(11)))
     assert rows.take(1) is None
     assert filled(budget).take(10) is not None
+
+
+DECIMALS = st.one_of(
+    st.from_regex(r"\A[0-9]{1,30}(\.[0-9]{1,20})?\Z"),
+    st.sampled_from(["0", "007.50", "1234567", "18446744073709551617", "9007199254740993", "-1.5", "1E-7", "0.1"]),
+)
+
+
+@given(st.lists(st.lists(DECIMALS, min_size=9, max_size=9), min_size=1, max_size=4))
+def test_columns_have_the_numbers_that_the_strings_stand_for(decimals: list[list[str]]) -> None:
+    rows = [
+        [MIDNIGHT + i, *row[:5], MIDNIGHT + i + 1, row[5], 7, *row[6:]]  # in the order of the exchange
+        for i, row in enumerate(decimals)
+    ]
+    texts = [kline_text_of(row) for row in rows]
+    built = FloatColumns.build(texts)
+    assert FloatColumns.rows(built) == float_rows(texts)
+    assert all(type(item) is float for row in FloatColumns.rows(built) for item in (*row[1:6], row[7], *row[9:]))
