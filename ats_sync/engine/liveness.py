@@ -217,6 +217,7 @@ class SilentStreamDetector:
         ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         if ring is not None and ring_silent:
             yield ring.key, SILENT
+        happened_by = min(best_seen, traded) if ring_trade >= best.trade else best_seen
         for series, (trade, event, answered) in zip(klines, heard, strict=True):
             state = self._states.get(series.key)
             subscribed = state.subscribed if state is not None else at.exchange
@@ -227,7 +228,7 @@ class SilentStreamDetector:
                 continue
             if surely:
                 yield series.key, SILENT
-            elif event < subscribed and answered < best_seen and ring_trade < best.trade:
+            elif event < subscribed and answered < happened_by:
                 self.unsure.append(series.key)
 
     def silent(self, key: Key, at: Moment) -> str:

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from ats_sync.config import Config
-from ats_sync.engine.liveness import GRACE, LINK_CURRENT, LOOK_EVERY, PAUSE, REGAIN, SilentStreamDetector
+from ats_sync.engine.liveness import (
+    GRACE,
+    KLINE_THROTTLE,
+    LINK_CURRENT,
+    LOOK_EVERY,
+    PAUSE,
+    REGAIN,
+    SilentStreamDetector,
+)
 from ats_sync.engine.moment import Moment
 from ats_sync.engine.state import State
 from ats_sync.feeds import FEEDS, Key, Kind
@@ -324,6 +332,26 @@ def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspe
         series._answered = court.ms()
     court.suspects(1.0)
     assert court.witnesses.unsure == []
+
+
+@pytest.mark.parametrize("answered", [-1, 0])
+def test_what_came_just_after_a_new_subscription_is_confirmed_unless_rest_has_shown_it(
+    court: Court, answered: int
+) -> None:
+    """The trades have it from REST, and a kline stream that lives may rightly say nothing of it."""
+    court.second += 6.0
+    for key in (MINUTES, HOURS):
+        court.states[key].subscribed = court.ms()
+    court.second += KLINE_THROTTLE / 1000.0
+    court.tickers(103)
+    court.trade(103)
+    for series in court.store.of(KlineSeries):
+        series._answered = court.ms() + answered
+    unsure: set[Key] = set()
+    for _ in range(30):
+        assert court.suspects(0.1) == set()
+        unsure.update(court.witnesses.unsure)
+    assert unsure == ({MINUTES, HOURS} if answered < 0 else set())
 
 
 def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_numbers_again(court: Court) -> None:

@@ -478,3 +478,10 @@ def test_a_contract_listed_again_while_the_clock_is_ahead_is_known_before_that_t
     setting = Setting(529338, 1_796_083_143_000, ("BTCUSDT", "ETHUSDT"), ("1m", "30m"), book_ticks=(1500, 1500))
     faults = (Relist(53_700, "ETHUSDT", 50, True), WallClock(50_700, 600.0), Others(18_050, 1.1))
     run(Schedule(setting=setting, seed=457131, faults=faults))
+
+
+def test_a_trade_just_after_a_new_subscription_is_confirmed_though_rest_has_shown_it_among_the_trades() -> None:
+    """It came 396 ms after the subscription of the candles, whose stream lost all: that might have been throttling."""
+    setting = Setting(888790, 1_794_787_164_000, ("BTCUSDT", "SOLUSDT"), ("1m", "30m"), book_ticks=(1500, 700))
+    faults = (Pause(18_300, 300, True), Events(24_400, 7_200, "lose", "solusdt", 1.0))
+    run(Schedule(setting=setting, seed=816614, faults=faults))
