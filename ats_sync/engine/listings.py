@@ -193,7 +193,7 @@ class Listings:
         self._due = at.steady + LOOK_EVERY
         found = Findings()
         store = self._store
-        events = store.contracts.take()
+        events = store.contracts.take(at.exchange if at.proven else None)
         for event in events:
             phase = store.event_phase(event.symbol)
             if event.symbol not in store.symbols and event.symbol not in store.delisted:

@@ -21,7 +21,7 @@ from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.order import counts_anew
+from ..store.order import AHEAD, counts_anew
 from ..store.trades import TradeSeries
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
@@ -35,8 +35,6 @@ GRACE = 1.5
 """Seconds that evidence must be old before it counts: siblings are not told at the same instant."""
 BOOK_GRACE = 0.6
 DEPTH_GRACE = 1.0
-AHEAD = 2000
-"""An event that bears a time so far (ms) in the future has a wrong one."""
 KLINE_THROTTLE = 400
 """Trades within this long (ms) of a kline event may stay untold."""
 TICKER_LATE = 1000
@@ -133,7 +131,7 @@ class SilentStreamDetector:
         self._note_pause(at)
         self.unsure.clear()
         store = self._store
-        for as_of, last_trades in store.tickers.take():
+        for as_of, last_trades in store.tickers.take(at.exchange if at.proven else None):
             self._take_tickers(as_of, last_trades, at)
         by_symbol: dict[str, list[KlineSeries]] = {}
         for series in store.of(KlineSeries):
@@ -146,11 +144,16 @@ class SilentStreamDetector:
             if known is None:
                 known = self._symbols[symbol] = _Symbol()
             yield from self._look_at_trades(symbol, known, by_symbol.get(symbol, []), at)
-            book = store.book(symbol)
+            book, depth = store.book(symbol), store.depth(symbol)
+            if at.proven:
+                # A time to come would keep out what happens from now on, or make it look late.
+                store.quotes.forget_to_come(symbol, at.exchange)
+                for each in (book, depth):
+                    if each is not None:
+                        each.date_back(at.exchange)
             reason = self._look_at_book(symbol, known, book, at) if book is not None else ""
             if book is not None and reason:
                 yield book.key, reason
-            depth = store.depth(symbol)
             if depth is not None and self._lags(symbol, known, depth, book, at):
                 yield depth.key, "its stream is silent though the book changes"
 

@@ -12,7 +12,7 @@ from ..venue.diffs import scan_diff_time
 from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .link import Link
-from .order import shown_until
+from .order import is_to_come, shown_until
 from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
 
 STREAMED_LEVELS = 20
@@ -86,14 +86,15 @@ class BookSeries(Series):
         return scan_diff_time(frame) > self._changed()
 
     def _changed(self) -> int:
-        """When (exchange ms) the book last changed in the newest state that is known. The lock is held."""
+        """When (exchange ms) the book last changed in the newest state that is known: not after it was sent. The lock
+        is held."""
         assert self._lock.locked()
         if self._frame is not None:
             try:
-                return scan_diff_time(self._frame)
+                return min(scan_diff_time(self._frame), self._event)
             except DecodeError:
                 return self._event
-        return self._book.transaction_time if self._book is not None else 0
+        return min(self._book.transaction_time, self._event) if self._book is not None else 0
 
     def replace(self, answer: Book, asked: Asked) -> None:
         """Take a REST answer of at least as many levels as are streamed."""
@@ -134,6 +135,12 @@ class BookSeries(Series):
             if self.link is old:
                 self.link = new
         return True
+
+    def date_back(self, now: int) -> None:
+        """Count a state that bears a time to come at ``now`` (exchange ms) as of now: what follows is later."""
+        if is_to_come(self._event, now):
+            with self._lock:
+                self._event = min(self._event, now)
 
     def suspect(self, reason: str) -> None:
         with self._lock:

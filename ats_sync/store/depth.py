@@ -20,7 +20,7 @@ from .book import FloatCache, FloatLevels
 from .depth_sequencer import DepthSequencer, Diff
 from .events import Change, StoreEvent
 from .link import Link
-from .order import LAGS_AT_MOST, counts_anew, shown_until
+from .order import LAGS_AT_MOST, counts_anew, is_to_come, shown_until
 from .series import Asked, Counts, Series, SeriesState
 from .side import Side
 
@@ -276,6 +276,12 @@ class DepthSeries(Series):
                 self._untold |= self._sides is not None
                 self._sides = self._offered = None
         return True
+
+    def date_back(self, now: int) -> None:
+        """Count an event that bears a time to come at ``now`` (exchange ms) as of now: what follows is later."""
+        if is_to_come(self._sequencer.event, now):
+            with self._lock:
+                self._sequencer.event = min(self._sequencer.event, now)
 
     def suspect(self, reason: str) -> None:
         with self._lock:

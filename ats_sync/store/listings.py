@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints
 from ..venue.endpoints import Request
 from ..venue.listings import ContractEvent, ExchangeInfo, Phase, phase_of, stream_contract
 from .link import Link
+from .order import is_to_come
 from .series import Asked, Board, SeriesState
 from .values import AnswerCache, Dated, retention
 
@@ -69,11 +71,18 @@ class ContractBoard(Board):
         """Return the newest event of a symbol."""
         return self._newest.get(symbol)
 
-    def take(self) -> list[ContractEvent]:
-        """Return the events since the last call, in order of arrival."""
+    def take(self, now: int | None) -> list[ContractEvent]:
+        """Return the events since the last call, in order of arrival.
+
+        One that bears a time to come at ``now`` (exchange ms; None where that is not sure) counts as of now: what
+        follows is later.
+        """
         with self._lock:
             events = list(self._unseen)
             self._unseen.clear()
+            for event in events if now is not None else ():
+                if now is not None and is_to_come(event.time, now) and self._newest[event.symbol] is event:
+                    self._newest[event.symbol] = replace(event, time=now)
         return events
 
 

@@ -19,6 +19,15 @@ def counts_anew(happened: int, known: int) -> bool:
     return known > 0 and happened > known + REORDERED_WITHIN
 
 
+AHEAD = 2000
+"""By so much (ms) our idea of the exchange's time may be behind it."""
+
+
+def is_to_come(event: int, now: int) -> bool:
+    """Whether an event bears a time that cannot be, since the exchange is at ``now`` (ms)."""
+    return event > now + AHEAD
+
+
 LAGS_AT_MOST = 10_000
 """How far (ms) a replica that answers for REST may be behind."""
 

@@ -12,7 +12,7 @@ from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import scan_quotes, stream_tickers
 from .link import Link
-from .order import counts_anew
+from .order import counts_anew, is_to_come
 from .series import Asked, Board
 
 MOST_PENDING = 4
@@ -53,9 +53,12 @@ class TickerBoard(Board):
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[dict[str, int]]:
         return endpoints.last_trades()
 
-    def take(self) -> list[tuple[int, dict[str, int]]]:
-        """What has come since the last call: ``(as of, {symbol: last trade id})``, in order. Unusable frames
-        are left out: they are no evidence."""
+    def take(self, now: int | None) -> list[tuple[int, dict[str, int]]]:
+        """What has come since the last call: ``(as of, {symbol: last trade id})``, in order.
+
+        Unusable frames are left out, and those that bear a time to come at ``now`` (exchange ms; None where that is
+        not sure): they are no evidence.
+        """
         with self._lock:
             frames, sightings = list(self._pending), list(self._answers)
             self._pending.clear()
@@ -67,6 +70,8 @@ class TickerBoard(Board):
             try:
                 as_of, told = stream_tickers(frame)
             except DecodeError:
+                continue
+            if now is not None and is_to_come(as_of, now):
                 continue
             sightings.append((as_of, told))
             self._note(as_of, told)
@@ -108,6 +113,12 @@ class QuoteBoard(Board):
                 held is not None and (update_id >= held[0] or counts_anew(event, scan_event_time(held[1])))
             ):
                 self._newest[symbol] = (update_id, frame)
+
+    def forget_to_come(self, symbol: str, now: int) -> None:
+        """Forget quotes that bear a time to come at ``now`` (exchange ms): they would keep out those that come."""
+        held = self._newest.get(symbol)
+        if held is not None and is_to_come(scan_event_time(held[1]), now):
+            self.forget(symbol)
 
     def forget(self, symbol: str) -> None:
         """Forget the quotes of a symbol whose name now belongs to another contract."""

@@ -236,6 +236,22 @@ def test_a_book_behind_the_quotes_is_suspected(court: Court) -> None:
     assert found[0][0] - begun <= 1.5
 
 
+def test_a_book_whose_newest_frame_bears_a_time_to_come_is_suspected_all_the_same(court: Court) -> None:
+    data = samples.book_data(101, event=court.ms() + HOUR, symbol=SYMBOL)
+    court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
+    court.quotes(105)
+    assert court.suspects(3.0) == {BOOK}
+
+
+def test_nor_do_tickers_with_a_time_to_come_excuse_anybody(court: Court) -> None:
+    court.store.ingest([samples.tickers_frame({SYMBOL: 100}, event=court.ms() + HOUR)], court.link)
+    assert court.suspects(1.0) == set()
+    court.tickers(100)
+    court.second += 5.0
+    court.tickers(101)
+    assert TRADES in court.suspects(3.0)
+
+
 def test_a_book_whose_deeper_levels_alone_changed_is_not(court: Court) -> None:
     court.quotes(105, quantity=100)
     assert court.suspects(10.0) == set()

@@ -485,3 +485,23 @@ def test_a_trade_just_after_a_new_subscription_is_confirmed_though_rest_has_show
     setting = Setting(888790, 1_794_787_164_000, ("BTCUSDT", "SOLUSDT"), ("1m", "30m"), book_ticks=(1500, 700))
     faults = (Pause(18_300, 300, True), Events(24_400, 7_200, "lose", "solusdt", 1.0))
     run(Schedule(setting=setting, seed=816614, faults=faults))
+
+
+def test_a_book_whose_newest_frame_bore_a_time_to_come_is_suspected_once_it_is_silent() -> None:
+    """By that time it was later than all quotes, which were no evidence against it."""
+    setting = Setting(
+        746116, 1_794_182_355_000, ("1000PEPEUSDT", "BTCUSDT"), ("1m", "3m"), trailing_klines=False,
+        book_ticks=(700, 300), script=tuple((at, "trade", "BTCUSDT") for at in (2_220, 9_940, 44_080)),
+    )  # fmt: skip
+    faults = (Events(5_750, 29_600, "spoil", "1000pepeusdt", 1.0), Refuse(6_150, 1_200))
+    run(Schedule(setting=setting, seed=526693, faults=faults))
+
+
+def test_a_book_whose_newest_frame_bore_a_time_to_come_is_replaced_when_update_ids_begin_anew() -> None:
+    """All that followed had lower ids, and bore earlier times."""
+    setting = Setting(
+        649699, 1_794_959_952_000, ("BTCUSDT", "1000PEPEUSDT"), ("1m", "30m"), 0.0015, trailing_klines=False,
+        book_ticks=(300, 300), script=tuple((at, "trade", "1000PEPEUSDT") for at in (14_920, 30_480)),
+    )  # fmt: skip
+    faults = (Events(8_800, 1_550, "spoil", "depth20", 0.2), Restart(9_850, "BTCUSDT"))
+    run(Schedule(setting=setting, seed=1304, faults=faults))

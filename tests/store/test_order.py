@@ -6,15 +6,16 @@ from ats_sync.store.depth import DepthSeries
 from ats_sync.store.events import Change
 from ats_sync.store.klines import ANSWERED_WITHIN, KlineSeries
 from ats_sync.store.link import Link
+from ats_sync.store.listings import ContractBoard
 from ats_sync.store.order import REORDERED_WITHIN, counts_anew
 from ats_sync.store.series import Asked
-from ats_sync.store.tickers import QuoteBoard
+from ats_sync.store.tickers import QuoteBoard, TickerBoard
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.books import Book
 from ats_sync.venue.trades import Trade, rest_trades
 
 from ..venue import samples
-from ..venue.samples import MIDNIGHT, MINUTE, compact, kline_frame, row
+from ..venue.samples import HOUR, MIDNIGHT, MINUTE, compact, frame, kline_frame, row
 from .candles import LINK, Truth, series_of
 
 LATER = REORDERED_WITHIN + 1
@@ -73,6 +74,57 @@ def test_a_book_is_replaced_by_an_answer_of_a_later_change_whatever_its_update_i
     assert (series.update_id(), series.shown_until(book_link(9))) == (1_000, MIDNIGHT + 5)
     series.replace(rest_book(900, MIDNIGHT + 5), Asked(MIDNIGHT + 20, 20))
     assert series.update_id() == 1_000
+
+
+def test_a_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
+    series = BookSeries("BTCUSDT")
+    series.apply(book_frame(9_000, MIDNIGHT + 10 * MINUTE), book_link(1))
+    series.date_back(MIDNIGHT + 10 * MINUTE)
+    assert series.state(0).event == MIDNIGHT + 10 * MINUTE + 4, "clocks differ by a little"
+    series.date_back(MIDNIGHT)
+    assert series.state(0).event == MIDNIGHT
+    series.apply(book_frame(1_000, MIDNIGHT + 1), book_link(1))
+    assert series.update_id() == 1_000
+
+
+def test_a_full_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
+    depth, link = DepthSeries("BTCUSDT"), book_link(1)
+    depth.replace(rest_book(9_000, MIDNIGHT + 10 * MINUTE), Asked(MIDNIGHT, 1_000, link=link))
+    depth.date_back(MIDNIGHT)
+    assert depth.state(0).event == MIDNIGHT
+    depth.replace(rest_book(1_000, MIDNIGHT + LATER), Asked(MIDNIGHT, 1_000, link=link))
+    assert depth.update_id() == 1_000
+
+
+def test_tickers_that_bear_a_time_to_come_are_no_evidence() -> None:
+    """Nobody would be believed to have traded since, and later arrays would count as old."""
+    board, link = TickerBoard(), book_link(1)
+    board.apply(samples.tickers_frame({"BTCUSDT": 7}, event=MIDNIGHT + HOUR), link)
+    assert board.take(MIDNIGHT) == []
+    assert board.seen == {}
+    board.apply(samples.tickers_frame({"BTCUSDT": 8}, event=MIDNIGHT + 1_000), link)
+    assert board.take(MIDNIGHT) == [(MIDNIGHT + 1_000, {"BTCUSDT": 8})]
+    board.apply(samples.tickers_frame({"BTCUSDT": 9}, event=MIDNIGHT + HOUR), link)
+    assert board.take(None) == [(MIDNIGHT + HOUR, {"BTCUSDT": 9})], "the time is not sure"
+
+
+def test_quotes_that_bear_a_time_to_come_are_forgotten() -> None:
+    board, link = QuoteBoard(), book_link(1)
+    board.apply(frame("!bookTicker", samples.quotes_data("BTCUSDT", 9_000, event=MIDNIGHT + HOUR)), link)
+    board.forget_to_come("BTCUSDT", MIDNIGHT + HOUR)
+    assert board.get("BTCUSDT") is not None
+    board.forget_to_come("BTCUSDT", MIDNIGHT)
+    assert board.get("BTCUSDT") is None
+
+
+def test_a_contract_event_that_bears_a_time_to_come_counts_as_of_now() -> None:
+    board, link = ContractBoard(), book_link(1)
+    for status, event in (("SETTLING", MIDNIGHT + HOUR), ("TRADING", MIDNIGHT + 5)):
+        board.apply(samples.contract_frame("BTCUSDT", status, event=event), link)
+        assert len(board.take(MIDNIGHT)) == 1
+    newest = board.get("BTCUSDT")
+    assert newest is not None
+    assert (newest.status, newest.time) == ("TRADING", MIDNIGHT + 5)
 
 
 def test_a_full_book_whose_update_ids_restart_is_replaced_by_a_snapshot_of_a_later_time() -> None:

@@ -17,8 +17,8 @@ def test_tickers_are_taken_once_in_order_of_their_time() -> None:
     board = TickerBoard()
     board.apply(samples.tickers_frame({"A": 7}, event=MIDNIGHT + 2), LINK)
     board.replace({"A": 5, "B": 1}, Asked(MIDNIGHT + 1))
-    assert board.take() == [(MIDNIGHT + 1, {"A": 5, "B": 1}), (MIDNIGHT + 2, {"A": 7})]
-    assert board.take() == []
+    assert board.take(None) == [(MIDNIGHT + 1, {"A": 5, "B": 1}), (MIDNIGHT + 2, {"A": 7})]
+    assert board.take(None) == []
     assert board.event == MIDNIGHT + 2
     assert board.listed == {"A", "B"}
 
@@ -28,14 +28,14 @@ def test_tickers_nobody_takes_do_not_grow() -> None:
     for second in range(100):
         board.apply(samples.tickers_frame({"A": second}, event=MIDNIGHT + second), LINK)
         board.replace({"A": second}, Asked(MIDNIGHT + second))
-    assert len(board.take()) <= 2 * MOST_PENDING
+    assert len(board.take(None)) <= 2 * MOST_PENDING
 
 
 def test_unusable_tickers_are_no_evidence() -> None:
     board = TickerBoard()
     board.apply(frame("!ticker@arr", {"E": MIDNIGHT, "s": "A"}), LINK)
     board.apply(frame("!ticker@arr", [samples.ticker_data("A", 5), {"s": "B", "L": "x"}, None]), LINK)
-    assert board.take() == [(MIDNIGHT, {"A": 5})]
+    assert board.take(None) == [(MIDNIGHT, {"A": 5})]
     with pytest.raises(DecodeError):
         board.apply(frame("!ticker@arr", []), LINK)
 
