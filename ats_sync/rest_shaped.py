@@ -39,30 +39,21 @@ from .results import (
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
 from .venue.books import Book
-from .venue.endpoints import DEPTH_LIMITS, UNKNOWN_SYMBOL, Bucket, Request
+from .venue.endpoints import (
+    BRIEFLY,
+    DEPTH_LIMITS,
+    FUNDING_EVERY,
+    FUNDING_LATE,
+    LIFETIMES,
+    UNKNOWN_SYMBOL,
+    Bucket,
+    Request,
+)
 from .venue.intervals import INTERVALS, PERIODS
 from .venue.klines import string_rows
 from .venue.symbols import check_symbol
 from .venue.trades import Trade
 from .venue.values import Mark
-
-BRIEFLY = 5.0
-FUNDING_EVERY = 3600.0
-"""Contracts are funded every 1, 4 or 8 hours, always at a full hour."""
-FUNDING_LATE = 60.0
-"""Seconds after a full hour for which its funding may still be missing in an answer."""
-LIFETIMES = {
-    "/fapi/v1/exchangeInfo": 3600.0,
-    "/fapi/v1/fundingInfo": 3600.0,
-    "/fapi/v1/ticker/24hr": BRIEFLY,
-    "/fapi/v1/ticker/price": 1.0,
-    "/fapi/v1/premiumIndex": BRIEFLY,
-    "/fapi/v1/openInterest": BRIEFLY,
-    "/api/v3/exchangeInfo": 3600.0,
-    "/api/v3/ticker/price": BRIEFLY,
-    "/api/v3/ticker/24hr": BRIEFLY,
-}
-"""Seconds for which the answer of a path is reused; the answers of other paths are not."""
 
 S = TypeVar("S")
 T = TypeVar("T")

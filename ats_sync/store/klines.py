@@ -612,11 +612,6 @@ class KlineSeries(Series):
                 return self._closed.last()
             return None
 
-    def last_close(self) -> int:
-        """The open time (ms) of the newest closed candle, 0 where there is none."""
-        with self._lock:
-            return text_open_time(self._closed.last()) if self._closed else 0
-
     def size(self) -> int:
         """Bytes that the closed rows take, with what is remembered of them."""
         with self._lock:

@@ -133,6 +133,26 @@ OPEN_INTEREST_REACH = 30 * 86_400_000
 FUNDING_MOST = 1000
 
 
+BRIEFLY = 5.0
+"""Seconds for which an answer that changes all the time may be given to the next one who asks."""
+FUNDING_EVERY = 3600.0
+"""Contracts are funded every 1, 4 or 8 hours, always at a full hour."""
+FUNDING_LATE = 60.0
+"""Seconds after a full hour for which its funding may still be missing in an answer."""
+LIFETIMES = {
+    "/fapi/v1/exchangeInfo": 3600.0,
+    "/fapi/v1/fundingInfo": 3600.0,
+    "/fapi/v1/ticker/24hr": BRIEFLY,
+    "/fapi/v1/ticker/price": 1.0,
+    "/fapi/v1/premiumIndex": BRIEFLY,
+    "/fapi/v1/openInterest": BRIEFLY,
+    "/api/v3/exchangeInfo": 3600.0,
+    "/api/v3/ticker/price": BRIEFLY,
+    "/api/v3/ticker/24hr": BRIEFLY,
+}
+"""Seconds for which the answer of a path is reused; the answers of other paths are not."""
+
+
 def time() -> Request[int]:
     return Request(Host.FUTURES, "/fapi/v1/time", decode=server_time)
 

@@ -121,6 +121,6 @@ def state(series: KlineSeries, now: int) -> Any:
         series.rows(10_000, now, exact=True),
         series.rows(10_000, now, exact=False),
         series.rows(10_000, None, exact=True),
-        series.last_close(),
+        series.closed_rows()[-1:],
         series.closed_rows(),
     )

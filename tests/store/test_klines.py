@@ -9,7 +9,7 @@ from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
 from ats_sync.store.series import Asked
-from ats_sync.venue.klines import flat_text
+from ats_sync.venue.klines import flat_text, text_open_time
 from ats_sync.venue.payload import DecodeError
 
 from ..venue import recording as real
@@ -47,7 +47,7 @@ def test_nothing_is_known_at_first() -> None:
     assert (standing.rows, standing.link, standing.complete, standing.event) == (0, None, False, 0)
     assert standing.doubt
     assert series.rows(5, MIDNIGHT, exact=True) == []
-    assert (series.following(), series.last_close(), series.closed_after(0), len(series)) == (0, 0, None, 0)
+    assert (series.following(), series.closed_after(0), len(series)) == (0, None, 0)
 
 
 def test_frames_without_an_answer_are_no_history() -> None:
@@ -123,7 +123,7 @@ def test_the_final_event_closes_the_candle_and_tells_so() -> None:
     assert series.closed_after(truth.opens[0]) == samples.row_text(truth.row(1))
     assert series.closed_after(truth.opens[1]) is None
     assert series.apply(truth.frame(1, final=True), LINK) is None
-    assert series.last_close() == truth.opens[1]
+    assert text_open_time(series.closed_rows()[-1]) == truth.opens[1]
 
 
 def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
@@ -412,7 +412,7 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         (closed, newest) = series.rows(2, last["E"], exact=True)
         assert closed[0] == final["t"]
         assert (closed[4], closed[5], closed[8]) == (final["c"], final["v"], final["n"])
-        assert series.last_close() == final["t"]
+        assert text_open_time(series.closed_rows()[-1]) == final["t"]
         if last["k"]["t"] > final["t"]:
             assert (newest[0], newest[4], newest[8]) == (last["k"]["t"], last["k"]["c"], last["k"]["n"])
         assert not series.state(last["E"]).doubt
