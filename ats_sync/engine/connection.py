@@ -44,6 +44,32 @@ class Progress(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The subscription of a stream was acknowledged on ``link``."""
+
+    name: str
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """A replacement, ``link``, has taken a stream over without a gap."""
+
+    name: str
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A link has ended."""
+
+    link: Link
+
+
+StreamChange = Acknowledged | HandedOver | Ended
+
+
+@dataclass(frozen=True, slots=True)
 class Connect:
     connection: int
     route: Route

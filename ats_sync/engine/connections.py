@@ -29,7 +29,19 @@ from ..venue.subscriptions import (
     refusal_text,
 )
 from .attempts import Attempts
-from .connection import Action, Connect, Connection, Disconnect, Phase, Progress, Send
+from .connection import (
+    Acknowledged,
+    Action,
+    Connect,
+    Connection,
+    Disconnect,
+    Ended,
+    HandedOver,
+    Phase,
+    Progress,
+    Send,
+    StreamChange,
+)
 from .moment import Moment
 from .refusals import Refusals
 
@@ -56,12 +68,8 @@ class Connections:
         self.assigned_to: dict[str, int] = {}
         """The number of the connection of each stream."""
         self.actions: list[Action] = []
-        self.live: list[tuple[str, Link]] = []
-        """Newly acknowledged streams, with the link they are live on."""
-        self.moved: list[tuple[str, Link]] = []
-        """Streams that a replacement has newly taken over without a gap."""
-        self.gone: list[Link] = []
-        """Newly ended links."""
+        self.changes: list[StreamChange] = []
+        """What has become of streams and links since the list was last taken, in order."""
         self.paused = False
         """Whether connecting has to wait for the exchange's time, without which the age of no event can be judged."""
         self.reconnects = 0
@@ -134,7 +142,7 @@ class Connections:
         connection = self.connections.get(number)
         if connection is None or connection.link is not link:
             return  # an attempt that was given up before
-        self._ended(link)
+        self.changes.append(Ended(link))
         if connection.phase is Phase.OPEN and at.steady - connection.opened >= self._config.healthy_after:
             connection.failures = 0
         if connection.replaces is not None:
@@ -211,7 +219,7 @@ class Connections:
                 passed = self.refusals.forget(name) or passed
                 self._suspected.discard(name)
                 if connection.replaces is None:
-                    self.live.append((name, link))
+                    self.changes.append(Acknowledged(name, link))
         if passed:
             # A refused stream was accepted, so the others need not wait out their pauses.
             for name in self.refusals.release():
@@ -406,7 +414,8 @@ class Connections:
                 # If the old connection was alive to the end, the series goes on without a gap; otherwise the
                 # acknowledgement counts as a new subscription.
                 alive = old.link is not None and old.link.up and old.link.watermark >= replacement.overlap_from
-                (self.moved if alive else self.live).append((name, replacement.link))
+                change = HandedOver if alive else Acknowledged
+                self.changes.append(change(name, replacement.link))
 
     def give_up(self, number: int, reason: str, at: Moment) -> None:
         """Close a connection that is of no use, and connect again."""
@@ -422,10 +431,5 @@ class Connections:
     def _drop(self, connection: Connection, reason: str) -> None:
         del self.connections[connection.number]
         if connection.link is not None:
-            self._ended(connection.link)
+            self.changes.append(Ended(connection.link))
         self.actions.append(Disconnect(connection.number, reason))
-
-    def _ended(self, link: Link) -> None:
-        # Streams acknowledged on it since the last take are not live.
-        self.live = [each for each in self.live if each[1] is not link]
-        self.gone.append(link)

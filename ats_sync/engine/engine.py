@@ -16,7 +16,7 @@ from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM, UNKNOWN_SYMBOL, Host
-from .connection import Action, Connection, Progress
+from .connection import Action, Connection, Ended, HandedOver, Progress
 from .connections import Connections
 from .demand import Demand
 from .guarded import Guarded
@@ -334,21 +334,18 @@ class Engine(Guarded):
         if connections.paused and not reconciler.waits_for_clock():
             connections.paused = False
             connections.tick(at)
-        for name, link in connections.moved:
-            key = self._by_stream.get(name)
-            if key is not None:
-                reconciler.moved(key, link, at)
-        connections.moved.clear()
-        for link in connections.gone:
-            reconciler.lost(link, at)
-        connections.gone.clear()
-        for name, link in connections.live:
-            key = self._by_stream.get(name)
-            if key is not None:
-                reconciler.acknowledged(key, link, at)
+        changes, connections.changes = connections.changes, []
+        for change in changes:
+            if isinstance(change, Ended):
+                reconciler.lost(change.link, at)
+            elif (key := self._by_stream.get(change.name)) is None:
+                continue
+            elif isinstance(change, HandedOver):
+                reconciler.moved(key, change.link, at)
+            else:
+                reconciler.acknowledged(key, change.link, at)
                 if key == CONTRACTS:
                     self._contracts_acknowledged(at)
-        connections.live.clear()
         reconciler.tick(at)
         if reconciler.remedies.wanted:
             self._mend(at)

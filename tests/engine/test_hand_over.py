@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from ats_sync.engine.connection import Acknowledged, Ended
 from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN, OVERLAP
 from ats_sync.venue.endpoints import Route
 
@@ -57,8 +58,7 @@ def test_a_stream_acknowledged_while_its_connection_is_given_up_is_not_live() ->
     wire.live.clear()
     late = moment(sent + ACKNOWLEDGED_WITHIN + 0.1)
     connections.replied(number, {"result": None, "id": answered}, late)
-    assert connections.gone == [link], "one was acknowledged, the other never"
-    assert connections.live == []
+    assert connections.changes == [Acknowledged("s0@x", link), Ended(link)], "one was acknowledged, the other never"
 
 
 # --- the age limit --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ats_sync.config import Config
-from ats_sync.engine.connection import Action, Connect, Disconnect, Phase, Send
+from ats_sync.engine.connection import Action, Connect, Disconnect, Ended, HandedOver, Phase, Send
 from ats_sync.engine.connections import Connections
 from ats_sync.engine.moment import Moment
 from ats_sync.store.link import Link
@@ -90,12 +90,14 @@ class Wire:
             actions, self.connections.actions = self.connections.actions, []
             for action in actions:
                 self._do(action)
-        self.live += self.connections.live
-        self.moved += self.connections.moved
-        self.gone += self.connections.gone
-        self.connections.live.clear()
-        self.connections.moved.clear()
-        self.connections.gone.clear()
+        for change in self.connections.changes:
+            if isinstance(change, Ended):
+                self.gone.append(change.link)
+            elif isinstance(change, HandedOver):
+                self.moved.append((change.name, change.link))
+            else:
+                self.live.append((change.name, change.link))
+        self.connections.changes.clear()
 
     def _do(self, action: Action) -> None:
         if isinstance(action, Connect):
