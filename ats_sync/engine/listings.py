@@ -46,6 +46,8 @@ class _Suspect(NamedTuple):
     """Exchange time (ms) of the first answer that said it is gone."""
     mark: str
     """Its mark price then, "" where it had none."""
+    watched: bool
+    """Whether marks came in then: only what comes after one of them tells whether it moves."""
 
 
 @dataclass(slots=True)
@@ -118,7 +120,9 @@ class Listings:
         confirm_after = CONFIRM_MASS_AFTER if self._is_mass(info, said_gone) else CONFIRM_AFTER
         contradicted = False
         for symbol in said_gone:
-            suspect = self._suspects.get(symbol) or self._suspect(symbol, info.as_of)
+            suspect = self._suspects.get(symbol)
+            if suspect is None or self._sees_more_than(suspect, symbol, info.as_of):
+                suspect = self._suspect(symbol, info.as_of)
             if self._lives(symbol, suspect):
                 self._suspects[symbol] = self._suspect(symbol, info.as_of)
                 contradicted = True
@@ -144,18 +148,30 @@ class Listings:
             self._after_burial = min(self._after_burial * 2, BURIED_MOST)
 
     def _is_mass(self, info: Dated[ExchangeInfo], said_gone: set[str]) -> bool:
+        """Whether most of the market seems to have gone, however little of it is followed."""
         served = len(info.value.trading)
         self._most_served = max(self._most_served, served)
-        return len(said_gone) >= MASS_LEAST and served * 2 < max(self._most_served, len(info.value.listed))
+        most = max(self._most_served, len(info.value.listed))
+        return bool(said_gone) and most - served >= MASS_LEAST and served * 2 < most
 
     def _suspect(self, symbol: str, since: int) -> _Suspect:
         mark = self._store.marks.get(symbol)
-        return _Suspect(since, mark.mark_price if mark is not None else "")
+        return _Suspect(since, mark.mark_price if mark is not None else "", self._marks_come_in(since))
+
+    def _sees_more_than(self, suspect: _Suspect, symbol: str, as_of: int) -> bool:
+        """Whether marks come in that did not when it was first said to be gone, as at the start: its silence counts
+        from now on."""
+        if not suspect.watched and self._marks_come_in(as_of):
+            return True
+        return suspect.mark == "" and self._store.marks.get(symbol) is not None
+
+    def _marks_come_in(self, at: int) -> bool:
+        return self._store.marks.event >= at - MARKS_WITHIN
 
     def _silent_for(self, suspect: _Suspect, as_of: int, confirm_after: float) -> bool:
         """Whether it has been silent for long enough: where no marks came in, that nothing is heard says little."""
         enough = suspect.since + int(confirm_after * 900.0)
-        if self._store.marks.event < enough - MARKS_WITHIN:
+        if not self._marks_come_in(enough):
             enough = suspect.since + int(CONFIRM_MASS_AFTER * 900.0)
         return as_of >= enough
 

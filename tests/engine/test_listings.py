@@ -55,6 +55,19 @@ def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:
     assert bench.store.phase("AUSDT") is Phase.TRADING
 
 
+def test_a_maintenance_is_known_by_the_whole_market_where_little_of_it_is_followed() -> None:
+    names = [f"{letter}USDT" for letter in "ABCDEF"]
+    bench = Bench([deep(name, 0) for name in names], follow=False)
+    bench.follow("AUSDT", "BUSDT")
+    bench.warm()
+    bench.statuses = dict.fromkeys(names, "CLOSE")
+    ask(bench)
+    assert not bench.run(60, until=lambda: bool(bench.store.delisted))
+    bench.statuses = {}
+    bench.run(10)
+    assert bench.store.phase("AUSDT") is Phase.TRADING
+
+
 def test_what_trades_is_not_buried_by_any_number_of_answers() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
@@ -88,6 +101,21 @@ def test_a_mark_that_moves_tells_that_a_quiet_contract_lives() -> None:
         bench.store.marks.apply(frame, link)
         bench.run(1)
     assert bench.store.delisted == {}
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_mark_tells_whether_a_contract_lives_that_was_said_to_be_gone_before_any_mark_came(moves: bool) -> None:
+    bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
+    bench.statuses = {"QUIET": "CLOSE"}
+    bench.holds = lambda fetch: fetch.key.kind is Kind.MARK
+    bench.dropped = lambda stream, frame: stream.startswith("!markPrice")
+    for step in range(20):
+        bench.run(1)
+        link = bench.link_of("!markPrice@arr@1s")
+        if step >= 2 and link is not None:
+            price = f"7.{6200 + step}" if moves else "7.6200"
+            bench.store.marks.apply(samples.marks_frame(["AUSDT", "QUIET"], event=bench.exchange(), price=price), link)
+    assert set(bench.store.delisted) == (set() if moves else {"QUIET"})
 
 
 def test_a_contract_that_has_left_is_buried_after_two_answers() -> None:
