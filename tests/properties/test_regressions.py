@@ -22,6 +22,7 @@ from ..virtual.faults import (
     Mute,
     Newcomer,
     NoRetryAfter,
+    OldHalt,
     Others,
     Pause,
     Recompute,
@@ -505,3 +506,17 @@ def test_a_book_whose_newest_frame_bore_a_time_to_come_is_replaced_when_update_i
     )  # fmt: skip
     faults = (Events(8_800, 1_550, "spoil", "depth20", 0.2), Restart(9_850, "BTCUSDT"))
     run(Schedule(setting=setting, seed=1304, faults=faults))
+
+
+def test_a_quiet_contract_that_was_said_to_be_gone_before_its_first_mark_is_not_buried() -> None:
+    """Its mark moved from then on, but was compared with none."""
+    setting = Setting(593370, 1_794_095_950_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3d"), 0.006, book_ticks=(700, 700))
+    script = (*((at, "trade", "ETHUSDT") for at in (14_000, 98_500, 131_940)), (11_740, "halt", "BTCUSDT"))
+    setting = replace(setting, script=script)
+    run(Schedule(setting=setting, seed=787058, faults=(Maintenance(0, 7_750, "CLOSE"),)))
+
+
+def test_a_candle_without_trades_after_a_hole_begins_where_the_hole_ended() -> None:
+    """Its price is that of a trade which no candle shows: what REST told of it is right."""
+    setting = Setting(750391, 1_795_132_769_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "2h"), 0.006, book_ticks=(300, 1500))
+    run(Schedule(setting=setting, seed=86644, faults=(OldHalt(0, "BTCDOMUSDT", 3.76, 1.73),)))
