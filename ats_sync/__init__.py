@@ -52,6 +52,7 @@ from .results import (
     RestPremiumIndex,
     RestTicker24h,
     Statistics,
+    Ticker,
 )
 from .shared import get_data_manager, reset_data_manager
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
@@ -111,6 +112,7 @@ __all__ = [
     "Status",
     "SymbolInfo",
     "ThreadUnavailable",
+    "Ticker",
     "__version__",
     "get_data_manager",
     "memory_only",

@@ -15,6 +15,8 @@ from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .lifecycle import Lifecycle
 from .queries import (
+    DayTicker,
+    DayTickers,
     InFloats,
     KlineColumns,
     Klines,
@@ -28,9 +30,19 @@ from .queries import (
 )
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
-from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics
+from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics, Ticker
 from .runtime.runtime import Runtime
-from .shapes import shape_book, shape_funding, shape_liquidations, shape_open_interest, shape_trades
+from .shapes import (
+    check_ranking,
+    shape_book,
+    shape_funding,
+    shape_liquidations,
+    shape_open_interest,
+    shape_ticker,
+    shape_tickers,
+    shape_top,
+    shape_trades,
+)
 from .stats import statistics
 from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates
 from .tables import Candles, klines_array, klines_frame
@@ -341,6 +353,36 @@ class DataManager:
         """
         checked = None if symbol is None else check_symbol(symbol)
         return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
+
+    def get_ticker(self, symbol: str, *, max_age: float | None = None) -> Ticker:
+        """What a symbol did in the last 24 hours: last price, change, volumes, number of trades.
+
+        Numbers are float, times (ms), ids and ``count`` int. Any contract, watched or not. Source: ``!ticker@arr``, of
+        which each frame (one a second) holds what has changed, completed by ``/fapi/v1/ticker/24hr``. A ticker that
+        rests is fresh as long as frames come without a gap and the newest is at most 5 s old; every 2 minutes REST
+        moves its window on. Until REST has completed the stream (10 s after a connection), and while streams are
+        disabled, a ticker is as old as the answer that brought it. Raises :class:`~ats_sync.errors.InvalidSymbol` for
+        a symbol without a ticker.
+        """
+        symbol, max_age = check_symbol(symbol), check_max_age(max_age)
+        return self._life.alive().read(DayTicker(symbol, max_age), shape_ticker)
+
+    def get_tickers(self, *, max_age: float | None = None) -> list[Ticker]:
+        """The tickers of all contracts, in the order of REST; each as in :meth:`get_ticker`, and from there."""
+        return self._life.alive().read(DayTickers(check_max_age(max_age)), shape_tickers)
+
+    def top(self, n: int, by: str = "quote_volume", *, max_age: float | None = None) -> list[Ticker]:
+        """The tickers of the ``n`` contracts with the largest ``quote_volume``, ``price_change_percent`` or ``count``.
+
+        The largest comes first, equal ones by name; contracts that no longer trade are left out. Each is as in
+        :meth:`get_ticker`, and from there.
+        """
+        n, by, max_age = check_limit(n), check_ranking(by), check_max_age(max_age)
+        reads = self._life.alive()
+        gone = reads.store.is_gone
+        return reads.read(
+            DayTickers(max_age), lambda rows: shape_top((row for row in rows if not gone(row["symbol"])), n, by)
+        )
 
     def symbol_info(self, symbol: str, *, max_age: float | None = None) -> SymbolInfo:
         """Tick and step size, least quantity and value, contract and underlying type of a contract.

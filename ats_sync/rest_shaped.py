@@ -25,7 +25,18 @@ from .errors import (
 )
 from .feeds import Key, Kind
 from .numeric import plain_number
-from .queries import Klines, MarkPrice, OpenInterest, SpotPrices, Trades, book_of, check_spot_pair, spot_price
+from .queries import (
+    DayTicker,
+    DayTickers,
+    Klines,
+    MarkPrice,
+    OpenInterest,
+    SpotPrices,
+    Trades,
+    book_of,
+    check_spot_pair,
+    spot_price,
+)
 from .reads import Query, Reads
 from .results import (
     KlineRow,
@@ -52,6 +63,7 @@ from .venue.endpoints import (
 from .venue.intervals import INTERVALS, PERIODS
 from .venue.klines import string_rows
 from .venue.symbols import check_symbol
+from .venue.tickers import TickerRow
 from .venue.trades import Trade
 from .venue.values import Mark
 
@@ -214,9 +226,20 @@ class RestShaped:
         return _trades(self._ask(Kind.TRADES, symbol, endpoints.agg_trades(symbol, limit, start=start, end=end)))
 
     def ticker_24h(self, symbol: str | None = None) -> Any:
-        """Return the answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without."""
+        """Return the answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without.
+
+        ``openTime`` and ``closeTime`` of a ticker that has come by stream are those of its event.
+        """
         symbol = check_symbol(symbol) if symbol else None
+        if self._live and self._reads.streams:
+            try:
+                return self._ticker(symbol) if symbol else self._read(DayTickers(None), _same)
+            except InvalidSymbol:
+                pass  # As in _premium().
         return self._remembered(symbol or "", endpoints.ticker_24h(symbol), BRIEFLY)
+
+    def _ticker(self, symbol: str) -> TickerRow:
+        return _unwrapped(lambda: self._reads.read(DayTicker(symbol, None), _same))
 
     def liquidations(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None

@@ -49,6 +49,28 @@ class AggTrade(TypedDict):
     isBuyerMaker: bool
 
 
+class Ticker(TypedDict):
+    """Statistics of the last 24 hours: prices and ``quoteVolume`` in the quote asset, ``volume`` and ``lastQty`` in the
+    base asset, ``priceChangePercent`` in percent; ``count`` is that of the trades."""
+
+    symbol: str
+    priceChange: float
+    priceChangePercent: float
+    weightedAvgPrice: float
+    lastPrice: float
+    lastQty: float
+    openPrice: float
+    highPrice: float
+    lowPrice: float
+    volume: float
+    quoteVolume: float
+    openTime: int
+    closeTime: int
+    firstId: int
+    lastId: int
+    count: int
+
+
 class ForcedOrder(TypedDict):
     """One liquidation order; ``side`` is "BUY" or "SELL"."""
 

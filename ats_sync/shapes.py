@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
+from .errors import InvalidArgument
 from .queries import ShownBook
-from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook
+from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Ticker
 from .store.open_interest import OpenInterestColumns
 from .store.tape import TradeColumns
+from .venue.tickers import DECIMALS, WHOLES, TickerRow
 from .venue.trades import Trade
 from .venue.values import Liquidation, Mark
 
@@ -83,3 +85,34 @@ def shape_liquidations(orders: Iterable[Liquidation]) -> list[ForcedOrder]:
         }
         for each in orders
     ]
+
+
+RANKINGS = {"quote_volume": "quoteVolume", "price_change_percent": "priceChangePercent", "count": "count"}
+"""What symbols can be ranked by, and the field of a ticker: those that compare across symbols."""
+
+
+def check_ranking(by: object) -> str:
+    """Return what to rank by where it is one of ``RANKINGS``, else raise ``InvalidArgument``."""
+    if isinstance(by, str) and by in RANKINGS:
+        return by
+    raise InvalidArgument(f"by must be one of {', '.join(RANKINGS)}, not {by!r}")
+
+
+def shape_ticker(row: TickerRow) -> Ticker:
+    numbers: dict[str, Any] = {"symbol": row["symbol"]}
+    for name in DECIMALS.values():
+        numbers[name] = float(row[name])
+    for name in WHOLES.values():
+        numbers[name] = row[name]
+    return cast(Ticker, numbers)
+
+
+def shape_tickers(rows: Iterable[TickerRow]) -> list[Ticker]:
+    return list(map(shape_ticker, rows))
+
+
+def shape_top(rows: Iterable[TickerRow], number: int, by: str) -> list[Ticker]:
+    """Return the ``number`` with the largest value first; those with equal ones by name."""
+    field = RANKINGS[by]
+    ranked = sorted(rows, key=lambda row: (-float(row[field]), row["symbol"]))
+    return list(map(shape_ticker, ranked[:number]))

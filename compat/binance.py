@@ -208,6 +208,6 @@ def get_agg_trades(
 def get_ticker_24h(symbol: str | None = None) -> Any:
     """Return the statistics of the last 24 hours: a dict for a symbol, a list without.
 
-    Source: ``/fapi/v1/ticker/24hr``.
+    Source: the stream ``!ticker@arr`` completed by ``/fapi/v1/ticker/24hr``.
     """
     return _rest().ticker_24h(symbol.upper() if symbol else None)

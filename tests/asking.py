@@ -27,7 +27,7 @@ def request_for(key: Key, rows: int) -> Request[Any]:
         Kind.MARK: endpoints.premium_index,
         Kind.SPOT: endpoints.spot_price,
         Kind.LISTINGS: endpoints.exchange_info,
-        Kind.TICKERS: endpoints.last_trades,
+        Kind.TICKERS: endpoints.ticker_24h,
         Kind.CLOCK: endpoints.time,
-        Kind.ANSWER: endpoints.ticker_24h,
+        Kind.ANSWER: endpoints.ticker_24h().as_json,
     }[key.kind]()

@@ -18,7 +18,7 @@ NAMES = {
     "the manager": "DataManager RestShaped get_data_manager memory_only reset_data_manager",
     "settings": "Clock Config __version__",
     "status": "ConnectionStatus FeedState FeedStatus Overall Quality Status",
-    "results": "AggTrade ForcedOrder FundingRate KlineRow OpenInterest OrderBook Statistics SymbolInfo",
+    "results": "AggTrade ForcedOrder FundingRate KlineRow OpenInterest OrderBook Statistics SymbolInfo Ticker",
     "rows of REST": "RestAggTrade RestDepth RestForceOrder RestFunding RestOpenInterest RestPremiumIndex RestTicker24h",
     "errors": """AccessDenied AtsSyncError CertificateRejected ConfigError ConnectionFailed DataError
         DataUnavailableError ExchangeFailure HostNotFound InvalidArgument InvalidInterval InvalidSymbol MalformedAnswer

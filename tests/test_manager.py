@@ -92,6 +92,29 @@ class TestReads:
         with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
             dm.symbol_info("NOSUCHUSDT")
 
+    def test_tickers_are_those_of_rest_also_where_nothing_trades(
+        self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]
+    ) -> None:
+        quiet = exchange.symbols[6]
+        exchange.silence(quiet)
+        path, window = "/fapi/v1/ticker/24hr", {"openTime", "closeTime"}
+        until(lambda: from_memory(dm, lambda: dm.get_ticker(quiet)), timeout=15.0)
+        before = requests_by_cause(dm)["read"]
+
+        def equal() -> bool:
+            rest = exchange.rest(path, symbol=quiet)
+            return all(dm.get_ticker(quiet)[name] == float(rest[name]) for name in rest.keys() - window - {"symbol"})  # type: ignore[literal-required]
+
+        until(equal)
+        busy = symbols[0]
+        until(lambda: dm.get_ticker(busy)["lastId"] >= exchange.rest(path, symbol=busy)["lastId"])
+        volumes = sorted((row["quoteVolume"] for row in dm.get_tickers()), reverse=True)
+        assert len(volumes) == len(exchange.rest(path))
+        assert len(dm.top(3)) == 3
+        assert dm.top(1, by="count")[0]["count"] == max(row["count"] for row in dm.get_tickers())
+        assert requests_by_cause(dm)["read"] == before
+        exchange.silence(quiet, on=False)
+
     def test_a_scan_causes_no_request(self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
         def scan() -> None:
             for symbol in symbols:

@@ -50,5 +50,8 @@ class State:
 
     @property
     def mending(self) -> Cause:
-        """Why it is asked for when something is missing: a repair, once it was live."""
+        """Why it is asked for when something is missing: a repair, once it was live; a poll, where it has no stream of
+        its own."""
+        if self.feed.shared:
+            return self.poll_cause
         return Cause.REPAIR if self.live_once else Cause.WARM_UP

@@ -1,32 +1,57 @@
-"""Last trades and best quotes of all symbols, by streams that serve them all: evidence against dead streams."""
+"""24-hour tickers and best quotes of all symbols: values to read, and evidence against dead streams."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
+from typing import NamedTuple
 
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints
 from ..venue.endpoints import Request
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
-from ..venue.tickers import scan_quotes, stream_tickers
+from ..venue.tickers import TickerRow, last_trade, last_trades, scan_quotes, stream_tickers
+from .events import Change, StoreEvent
 from .link import Link
-from .order import counts_anew, is_to_come
-from .series import Asked, Board
+from .order import LAGS_AT_MOST, counts_anew, is_to_come, shown_until
+from .series import Asked, Board, SeriesState
 
-MOST_PENDING = 4
+MOST_PENDING = 8
 MOST_SYMBOLS = 4096
+BREAK = 3_000
+"""Between the frames of one connection there is no more than this (ms), or one was left out."""
+
+
+class _Held(NamedTuple):
+    row: TickerRow
+    trade: int
+    """The id of its last trade."""
+    happened: int
+    """By when (exchange ms) what it shows had happened."""
+    as_of: int
+    """As of when (exchange ms) it is known to be the newest: its event, or the request whose answer confirms it."""
 
 
 class TickerBoard(Board):
-    """Last trade ids out of the 24-hour tickers, from the stream each second and from REST now and then."""
+    """The 24-hour tickers of all symbols, and the ids of their last trades as evidence against dead streams.
+
+    Each frame of the stream holds the symbols that have changed since the one before; what rests is known from REST
+    (at first and now and then). A ticker that rests is the newest one as long as no frame is missing since a moment
+    that REST has surely shown: then the board is *complete*. Frames are decoded by whoever looks first.
+    """
 
     def __init__(self) -> None:
         super().__init__(Key(Kind.TICKERS))
-        self._lock = threading.Lock()  # guards the two below
+        self._merging = threading.Lock()  # one thread at a time decodes; taken before the other
+        self._lock = threading.Lock()  # guards the fields down to listed
         self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
-        self._answers: deque[tuple[int, dict[str, int]]] = deque(maxlen=MOST_PENDING)
+        self._sightings: deque[tuple[int, dict[str, int], bool]] = deque(maxlen=2 * MOST_PENDING)
+        self._rows: dict[str, _Held] = {}
+        self._link: Link | None = None
+        self._unbroken_since = 0  # exchange time (ms) since which no frame is missing, 0 before the first
+        self._answered = 0
         self.listed: frozenset[str] = frozenset()
         """The symbols of the newest REST answer."""
         # Changed by take() and forget() alone, which one thread calls; others only look a symbol up.
@@ -37,56 +62,158 @@ class TickerBoard(Board):
         self._last: dict[str, int] = {}
         self._as_of = 0
 
-    def apply(self, frame: bytes, link: Link) -> None:
+    def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
         """Take one ``!ticker@arr`` frame."""
         event = scan_event_time(frame)
         with self._lock:
+            before = self._link
+            if before is not link:
+                # One that takes over while the other still delivers leaves no gap.
+                broken = before is None or not before.up
+                self._link = link
+            else:
+                broken = event > self.event + BREAK
+            if len(self._pending) == MOST_PENDING:
+                broken = True
+            if broken:
+                self._unbroken_since = max(self._unbroken_since, event)
+            self._pending.append(frame)  # before its event shows: readers look without the lock
             self.event = max(self.event, event)
-            self._pending.append(frame)
+        return StoreEvent(Change.GAP, self.key) if broken else None
 
-    def replace(self, answer: dict[str, int], asked: Asked) -> None:
-        """Take the last trades of an answer for all symbols."""
+    def replace(self, answer: dict[str, TickerRow], asked: Asked) -> None:
+        """Take the tickers of an answer for all symbols."""
         with self._lock:
-            self._answers.append((asked.at, answer))
-            self.listed = frozenset(answer)
+            happened = shown_until(asked.at)
+            for symbol, row in answer.items():
+                self._keep(symbol, _Held(row, last_trade(row), happened, asked.at))
+            if asked.at >= self._answered:
+                self._answered, self.listed = asked.at, frozenset(answer)
+                rows = self._rows  # from now on in the order of the answer
+                newer = {symbol: held for symbol, held in rows.items() if held.happened > happened}
+                self._rows = {symbol: rows[symbol] for symbol in answer if symbol in rows} | newer
+            self._sightings.append((asked.at, last_trades(answer), False))
 
-    def request(self, now: int, cause: Cause, link: Link | None) -> Request[dict[str, int]]:
-        return endpoints.last_trades()
+    def request(self, now: int, cause: Cause, link: Link | None) -> Request[dict[str, TickerRow]]:
+        return endpoints.ticker_24h()
+
+    def unsettled(self, now: int) -> str:
+        return "" if self._complete() or not self._streamed(now) else "what rested before its first frame is not known"
+
+    def answerable_from(self, now: int) -> int:
+        return max(now, self._unbroken_since + LAGS_AT_MOST)
 
     def take(self, now: int | None) -> list[tuple[int, dict[str, int]]]:
-        """What has come since the last call: ``(as of, {symbol: last trade id})``, in order.
+        """Return what has come since the last call: ``(as of, {symbol: last trade id})``, in order.
 
         Unusable frames are left out, and those that bear a time to come at ``now`` (exchange ms; None where that is
         not sure): they are no evidence.
         """
+        self._merge_pending()
         with self._lock:
-            frames, sightings = list(self._pending), list(self._answers)
-            self._pending.clear()
-            self._answers.clear()
-        for _, answered in sightings:
-            for symbol, trade in answered.items():
-                self._last[symbol] = max(trade, self._last.get(symbol, trade))
-        for frame in frames:
-            try:
-                as_of, told = stream_tickers(frame)
-            except DecodeError:
-                continue
-            if now is not None and is_to_come(as_of, now):
-                continue
-            sightings.append((as_of, told))
-            self._note(as_of, told)
-        return sorted(sightings, key=lambda sighting: sighting[0])
+            sightings = [
+                each for each in self._sightings if not (each[2] and now is not None and is_to_come(each[0], now))
+            ]
+            self._sightings.clear()
+        for _, answered, streamed in sightings:
+            if not streamed:
+                for symbol, trade in answered.items():
+                    self._last[symbol] = max(trade, self._last.get(symbol, trade))
+        for as_of, seen, streamed in sightings:
+            if streamed:
+                self._note(as_of, seen)
+        return sorted(((as_of, seen) for as_of, seen, _ in sightings), key=lambda sighting: sighting[0])
+
+    def look(self, symbol: str) -> tuple[SeriesState, TickerRow | None]:
+        """Return the newest ticker of a symbol, and how it is. Shared: not to be changed."""
+        event = self.event  # before: what comes meanwhile is not merged
+        self._merge_pending()
+        complete = self._complete()
+        held = self._rows.get(symbol)
+        if held is None:
+            return SeriesState(), None
+        as_of = max(held.as_of, event) if complete else held.as_of
+        return SeriesState(event=as_of, answered=as_of), held.row
+
+    def look_at_all(self) -> tuple[SeriesState, list[TickerRow]]:
+        """Return the tickers of all symbols, in the order of REST, and how they are. Shared: not to be changed."""
+        event = self.event
+        self._merge_pending()
+        with self._lock:
+            rows = [held.row for held in self._rows.values()]
+            as_of = max(self._answered, event if self._complete() else 0)
+        return SeriesState(event=as_of, answered=as_of), rows
+
+    def forget_ahead(self, until: int) -> None:
+        """Forget what bears a time later than ``until`` (exchange ms): it is wrong, and would keep out all that
+        comes."""
+        self._merge_pending()
+        with self._lock:
+            if self.event > until:
+                self.event, self._unbroken_since, self._answered = until, until, 0
+                self._rows = {symbol: held for symbol, held in self._rows.items() if held.happened <= until}
 
     def forget(self, symbol: str) -> None:
-        """Forget what was told of a symbol whose name now belongs to another contract."""
-        for told in (self.seen, self.traded, self._last):
-            told.pop(symbol, None)
+        """Forget what was seen of a symbol whose name now belongs to another contract."""
+        self._merge_pending()
+        with self._lock:
+            self._rows.pop(symbol, None)
+        for known in (self.seen, self.traded, self._last):
+            known.pop(symbol, None)
 
-    def _note(self, as_of: int, told: dict[str, int]) -> None:
+    def _complete(self) -> bool:
+        """Whether no change is missing since a moment that REST has surely shown."""
+        return 0 < self._unbroken_since <= shown_until(self._answered)
+
+    def _streamed(self, now: int) -> bool:
+        link = self._link
+        return link is not None and link.up and now - self.event <= BREAK
+
+    def _merge_pending(self) -> None:
+        while self._pending:
+            with self._merging:
+                frame = self._first_pending()
+                if frame is None:
+                    return
+                as_of, rows = 0, None
+                with contextlib.suppress(DecodeError):
+                    as_of, rows = stream_tickers(frame)
+                with self._lock:
+                    if self._pending and self._pending[0] is frame:
+                        self._pending.popleft()  # not before it is decoded: others wait for what it holds
+                    if rows is None:
+                        self._unbroken_since = max(self._unbroken_since, self.event)
+                        continue
+                    for symbol, row in rows.items():
+                        event = row.get("E")
+                        happened = event if type(event) is int else as_of
+                        self._keep(symbol, _Held(row, last_trade(row), happened, happened))
+                    self._sightings.append((as_of, last_trades(rows), True))
+
+    def _first_pending(self) -> bytes | None:
+        with self._lock:
+            return self._pending[0] if self._pending else None
+
+    def _keep(self, symbol: str, new: _Held) -> None:
+        """Keep the one with the later trade, and of two windows up to the same trade the later. The lock is held."""
+        assert self._lock.locked()
+        held = self._rows.get(symbol)
+        if held is None:
+            if len(self._rows) < MOST_SYMBOLS:
+                self._rows[symbol] = new
+        elif new.trade == held.trade:
+            newer = new if new.happened >= held.happened else held
+            self._rows[symbol] = newer._replace(as_of=max(held.as_of, new.as_of))
+        elif counts_anew(new.happened, held.happened) or (
+            new.trade > held.trade and not counts_anew(held.happened, new.happened)
+        ):
+            self._rows[symbol] = new
+
+    def _note(self, as_of: int, seen: dict[str, int]) -> None:
         """Remember who was seen and who has traded since the array before, which told of every change until then."""
         last, before = self._last, self._as_of
         self._as_of = max(before, as_of)
-        for symbol, trade in told.items():
+        for symbol, trade in seen.items():
             self.seen[symbol] = as_of
             held = last.get(symbol)
             if held is not None and trade > held:

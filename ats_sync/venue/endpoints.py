@@ -14,7 +14,7 @@ from .klines import kline_texts
 from .listings import ExchangeInfo, server_time
 from .listings import exchange_info as decode_exchange_info
 from .payload import json_answer
-from .tickers import rest_last_trades
+from .tickers import TickerRow, rest_tickers
 from .trades import Trade, rest_trades
 from .values import Mark, rest_marks, rest_open_interest, rest_spot_prices
 
@@ -210,13 +210,8 @@ def funding_rate(symbol: str, limit: int, *, start: int | None = None, end: int 
     return Request(Host.FUTURES, "/fapi/v1/fundingRate", params, 1, Bucket.FUNDING)
 
 
-def last_trades() -> Request[dict[str, int]]:
-    """The 24-hour tickers of all symbols, for the ids of their last trades."""
-    return Request(Host.FUTURES, TICKER_24H_PATH, weight=40, decode=rest_last_trades)
-
-
-def ticker_24h(symbol: str | None = None) -> Request[Any]:
-    return Request(Host.FUTURES, TICKER_24H_PATH, _params(symbol=symbol), 1 if symbol else 40)
+def ticker_24h(symbol: str | None = None) -> Request[dict[str, TickerRow]]:
+    return Request(Host.FUTURES, TICKER_24H_PATH, _params(symbol=symbol), 1 if symbol else 40, decode=rest_tickers)
 
 
 def book_ticker(symbol: str | None = None) -> Request[Any]:

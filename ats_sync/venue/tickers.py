@@ -1,24 +1,41 @@
-"""What other streams tell besides: the last trade of every symbol, the best quotes."""
+"""The statistics of the last 24 hours of every symbol, and the best quotes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .envelope import frame_data, scan_event_time
 from .listings import is_coin_margined
 from .payload import DecodeError, decimal, each_of, field, json_answer, number_after, text_of, whole
 
+TickerRow = dict[str, Any]
+"""A 24-hour ticker as a stream (``s``, ``c``, …) or REST (``symbol``, ``lastPrice``, …) writes it."""
+DECIMALS = {
+    "p": "priceChange",
+    "P": "priceChangePercent",
+    "w": "weightedAvgPrice",
+    "c": "lastPrice",
+    "Q": "lastQty",
+    "o": "openPrice",
+    "h": "highPrice",
+    "l": "lowPrice",
+    "v": "volume",
+    "q": "quoteVolume",
+}
+"""The decimals of a ticker: as a stream names them, and as REST does, in the order of REST."""
+WHOLES = {"O": "openTime", "C": "closeTime", "F": "firstId", "L": "lastId", "n": "count"}
+"""The whole numbers of a ticker, likewise."""
 
-def last_trades(values: object) -> dict[str, int]:
-    """``{symbol: id of its last trade}`` of an array of 24-hour tickers, as a stream (``s``, ``L``) or REST
-    (``symbol``, ``lastId``) writes them. Bad elements are left out, and so are those of the COIN-M market."""
 
-    def one(ticker: dict[str, Any]) -> tuple[str, int]:
+def tickers_of(values: object) -> dict[str, TickerRow]:
+    """Return the rows of an array of 24-hour tickers by symbol. Those without a symbol or the id of a last trade are
+    left out, and so are those of the COIN-M market."""
+
+    def one(ticker: TickerRow) -> tuple[str, TickerRow]:
         streamed = "s" in ticker if isinstance(ticker, dict) else False
-        return (
-            text_of(field(ticker, "s" if streamed else "symbol")),
-            whole(field(ticker, "L" if streamed else "lastId")),
-        )
+        whole(field(ticker, "L" if streamed else "lastId"))
+        return text_of(field(ticker, "s" if streamed else "symbol")), ticker
 
     if isinstance(values, list):
         values = [ticker for ticker in values if not is_coin_margined(ticker)]
@@ -26,14 +43,36 @@ def last_trades(values: object) -> dict[str, int]:
     return dict(good)
 
 
-def rest_last_trades(body: bytes) -> dict[str, int]:
-    """The ids of the last trades in an answer of the 24-hour tickers of all symbols."""
-    return last_trades(json_answer(body, list))
+def last_trade(row: TickerRow) -> int:
+    """Return the id of the last trade in a row of :func:`tickers_of`."""
+    trade: int = row["L"] if "s" in row else row["lastId"]
+    return trade
 
 
-def stream_tickers(frame: bytes) -> tuple[int, dict[str, int]]:
-    """``(event time, last trade ids)`` of an ``!ticker@arr`` frame."""
-    return scan_event_time(frame), last_trades(frame_data(frame))
+def last_trades(rows: Mapping[str, TickerRow]) -> dict[str, int]:
+    """Return ``{symbol: id of its last trade}`` of such rows."""
+    return {symbol: last_trade(row) for symbol, row in rows.items()}
+
+
+def rest_tickers(body: bytes) -> dict[str, TickerRow]:
+    """Return the rows of an answer of the 24-hour tickers, for all symbols or for one, by symbol."""
+    values = json_answer(body, (list, dict))
+    return tickers_of(values if isinstance(values, list) else [values])
+
+
+def stream_tickers(frame: bytes) -> tuple[int, dict[str, TickerRow]]:
+    """Return ``(event time, rows by symbol)`` of an ``!ticker@arr`` frame."""
+    return scan_event_time(frame), tickers_of(frame_data(frame))
+
+
+def as_rest_ticker(row: TickerRow) -> TickerRow:
+    """Return a row as REST writes it, a new object. Raises :class:`DecodeError` for one that lacks a number."""
+    streamed = "s" in row
+    written: TickerRow = {"symbol": row["s"]} if streamed else dict(row)
+    for names, check in ((DECIMALS, decimal), (WHOLES, whole)):
+        for short, name in names.items():
+            written[name] = check(field(row, short if streamed else name))
+    return written
 
 
 def best_quotes(frame: bytes) -> tuple[str, str, str, str]:

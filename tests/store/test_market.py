@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ats_sync.config import Config
 from ats_sync.feeds import Key, Kind, route_of, stream_of
-from ats_sync.store.events import Change
+from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.series import Asked
@@ -49,7 +49,8 @@ def test_each_frame_reaches_its_series() -> None:
         samples.tickers_frame({SYMBOL: 9}),
         samples.quotes_frame(SYMBOL, 8),
     ]
-    assert store.ingest(frames, link) == ([], [])
+    # What rested before the first frame of tickers is to be asked for.
+    assert store.ingest(frames, link) == ([StoreEvent(Change.GAP, Key(Kind.TICKERS))], [])
     assert store.dropped() == {}
     assert link.frames == len(frames)
     assert store.klines(CHINESE, "1m").received == 1

@@ -151,6 +151,15 @@ def ticker_data(symbol: str, last: int, *, event: int = MIDNIGHT) -> dict[str, A
     }  # fmt: skip
 
 
+def rest_ticker(symbol: str, last: int, *, event: int = MIDNIGHT) -> dict[str, Any]:
+    return {
+        "symbol": symbol, "priceChange": "0.1000", "priceChangePercent": "1.32", "weightedAvgPrice": "7.6000",
+        "lastPrice": "7.6110", "lastQty": "3", "openPrice": "7.5110", "highPrice": "7.7000", "lowPrice": "7.4000",
+        "volume": "1000", "quoteVolume": "7600.0", "openTime": event - DAY, "closeTime": event, "firstId": 1,
+        "lastId": last, "count": last,
+    }  # fmt: skip
+
+
 def tickers_frame(last_trades: dict[str, int], *, event: int = MIDNIGHT) -> bytes:
     return frame("!ticker@arr", [ticker_data(symbol, last, event=event) for symbol, last in last_trades.items()])
 

@@ -4,11 +4,13 @@ import json
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.venue.envelope import scan_event_time
-from ats_sync.venue.tickers import best_quotes, last_trades, scan_quotes
+from ats_sync.venue.payload import DecodeError
+from ats_sync.venue.tickers import as_rest_ticker, best_quotes, last_trades, rest_tickers, scan_quotes, tickers_of
 
 from . import recording as real
 from . import samples
@@ -25,10 +27,32 @@ def test_quotes_are_read_by_name_in_any_order(order: random.Random) -> None:
 
 
 def test_bad_tickers_are_left_out() -> None:
-    assert last_trades([samples.ticker_data("A", 5), {"symbol": "B", "lastId": 6}, {}, None, "x"]) == {
-        "A": 5,
-        "B": 6,
-    }
+    rows = tickers_of([samples.ticker_data("A", 5), {"symbol": "B", "lastId": 6}, {}, None, "x", {"s": "C"}])
+    assert last_trades(rows) == {"A": 5, "B": 6}
+
+
+def test_a_streamed_ticker_is_written_as_rest_does(october_2026: Path) -> None:
+    streamed = json.loads((october_2026 / "ws" / "stream_all_ticker_arr.json").read_bytes())["data"]
+    answer = json.loads((october_2026 / "rest" / "ticker_24hr.json").read_bytes())
+    (row,) = tickers_of(streamed).values()
+    written = as_rest_ticker(row)
+    assert written == {
+        "symbol": "XPTUSDT", "priceChange": "-54.1500", "priceChangePercent": "-3.211", "weightedAvgPrice": "1664.1148",
+        "lastPrice": "1632.4800", "lastQty": "0.006", "openPrice": "1686.6300", "highPrice": "1716.8500",
+        "lowPrice": "1613.6200", "volume": "7406.798", "quoteVolume": "12325762.2149", "openTime": 1791296580000,
+        "closeTime": 1791382992306, "firstId": 19210546, "lastId": 19266957, "count": 56401,
+    }  # fmt: skip
+    assert set(written) == set(answer[0])
+    for body in (answer, answer[0]):
+        rows = rest_tickers(samples.compact(body))
+        assert [as_rest_ticker(row) for row in rows.values()] == (body if isinstance(body, list) else [body])
+
+
+def test_a_ticker_that_lacks_a_number_is_refused_when_it_is_read() -> None:
+    for name, bad in (("c", None), ("c", "x"), ("n", "5"), ("O", 1.5)):
+        (row,) = tickers_of([samples.ticker_data("A", 5) | {name: bad}]).values()
+        with pytest.raises(DecodeError):
+            as_rest_ticker(row)
 
 
 def test_every_real_quote_is_scanned_and_decoded_alike(recording: Path) -> None:
