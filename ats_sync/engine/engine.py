@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from ..feeds import FEEDS, Key, Kind, route_of, stream_of
 from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..venue.endpoints import BOOK_TICKERS_STREAM, MARK_PRICES_STREAM, TICKERS_STREAM, UNKNOWN_SYMBOL, Host
-from .connection import Action, Connection, Ended, HandedOver, Progress
+from ..venue.endpoints import UNKNOWN_SYMBOL, Host
+from .connection import Action, Ended, HandedOver
 from .connections import Connections
 from .demand import Demand
 from .guarded import Guarded
@@ -28,6 +27,7 @@ from .obstacles import Obstacles
 from .quality import QualityMeter
 from .reconciler import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Reconciler
 from .remedies import Remedy
+from .silence import Silence
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,6 @@ SHARED = (
 TICKERS, CONTRACTS = Key(Kind.TICKERS), Key(Kind.CONTRACTS)
 WITNESSES = (TICKERS, Key(Kind.QUOTES), CONTRACTS)
 """What is followed besides where there are streams: to find the dead ones by, and to learn of listings at once."""
-STEADY_STREAMS = {MARK_PRICES_STREAM: 4.0, TICKERS_STREAM: 4.0, BOOK_TICKERS_STREAM: 11.0}
-"""Streams that come whatever is traded, and how long (seconds) nothing at all may come beside them."""
 MASS_SUSPICION = 20
 MASS_SHARE = 0.25
 
@@ -68,8 +66,8 @@ class Engine(Guarded):
         self.connections = Connections(config, rng)
         self.reconciler = Reconciler(store, rng, streams=streams)
         self.quality = QualityMeter(store)
-        self._frames_seen: dict[Link, tuple[int, float]] = {}
         self._lateness = Lateness()
+        self._silence = Silence(store)
         self._network_failed = False
         self._hears_contracts = False  # whether !contractInfo was ever subscribed
         self.demand = Demand()
@@ -232,35 +230,21 @@ class Engine(Guarded):
         """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong; where the exchange
         confirms the time and the lag stays, a connection that will not catch up. And pongs without any frame where one
         is due every second: a connection that lives and delivers nothing."""
-        seen: dict[Link, tuple[int, float]] = {}
+        links: list[Link] = []
         for connection in list(self.connections.connections.values()):
             link = connection.link
             if link is None or not link.up:
                 continue
-            frames, since = self._frames_seen.get(link, (link.frames, at.steady))
-            patience = self._patience(connection)
-            if patience == math.inf:
-                since = at.steady
-            if link.frames > frames:
-                frames, since = link.frames, at.steady
+            links.append(link)
+            reason = ""
+            if self._silence.heard(link, at):
                 if self._lateness.lag(link, at):
                     self.reconciler.again(CLOCK, at, CLOCK_AGAIN_AFTER)
-                if reason := self._lateness.judge(link, at):
-                    self.connections.give_up(connection.number, reason, at)
-                    continue
-            seen[link] = (frames, since)
-            if at.steady - since > patience:
-                self.connections.give_up(connection.number, "it answers pings and delivers nothing", at)
-        self._frames_seen = seen
-        self._lateness.keep(seen)
-
-    @staticmethod
-    def _patience(connection: Connection) -> float:
-        """How long a connection may deliver nothing, by the steadiest stream that it carries."""
-        for stream, patience in STEADY_STREAMS.items():
-            if connection.streams.get(stream) is Progress.ACKNOWLEDGED:
-                return patience
-        return math.inf
+                reason = self._lateness.judge(link, at)
+            if reason or (reason := self._silence.judge(connection, link, at)):
+                self.connections.give_up(connection.number, reason, at)
+        self._silence.keep(links)
+        self._lateness.keep(links)
 
     def _mend(self, at: Moment) -> None:
         """Carry the remedies for dead streams over to the connections."""

@@ -520,3 +520,19 @@ def test_a_candle_without_trades_after_a_hole_begins_where_the_hole_ended() -> N
     """Its price is that of a trade which no candle shows: what REST told of it is right."""
     setting = Setting(750391, 1_795_132_769_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "2h"), 0.006, book_ticks=(300, 1500))
     run(Schedule(setting=setting, seed=86644, faults=(OldHalt(0, "BTCDOMUSDT", 3.76, 1.73),)))
+
+
+def test_where_all_books_rest_the_connection_of_books_is_not_given_up_again_and_again() -> None:
+    """The one had been halted for good, the other never traded, so that no quotes came, on no connection."""
+    setting = Setting(593370, 1_794_095_950_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3d"), 0.006, book_ticks=(700, 700))
+    setting = replace(setting, script=((11_740, "halt", "BTCUSDT"),))
+    faults = (Newcomer(10_000_000, "ETHUSDT"), Cut(60_000, "public"))
+    world = run(Schedule(setting=setting, seed=787058, faults=faults))
+    assert world.exchange.counts["connects"] <= 6
+
+
+def test_a_candle_without_trades_may_follow_a_halt_that_has_just_ended() -> None:
+    setting = Setting(563855, 1_795_111_144_000, ("BTCUSDT", "BTCDOMUSDT", "1000PEPEUSDT"), ("1m", "15m"), 0.006)
+    script = tuple((at, "trade", "1000PEPEUSDT") for at in (16_760, 88_180, 120_980, 170_580))
+    setting = replace(setting, book_ticks=(1500, 700, 300), script=script)
+    run(Schedule(setting=setting, seed=721011, faults=(Halt(49_800, "BTCUSDT", 69_750),)))

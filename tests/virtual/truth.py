@@ -98,11 +98,11 @@ def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth,
             raise BrokenPromise(f"a closed candle differs from REST: {row}, the truth is {versions[-1].row}")
         return
     if row[8] == 0:
+        right = previous is None or row[1] == row[2] == row[3] == row[4] == previous[4]
         if previous is not None and next_open(interval, previous[0]) != opened:
-            # What REST does not show had trades: their price is not seen, and only REST tells of it.
-            right = row[1] == row[2] == row[3] == row[4] and (versions is None or truth.position(row) is not None)
-        else:
-            right = previous is None or row[1] == row[2] == row[3] == row[4] == previous[4]
+            # What REST does not show may have traded, and then only REST tells at which price.
+            flat = [version.row for version in versions or () if not version.trades]
+            right = row in flat if flat else right
         if not right:
             raise BrokenPromise(f"a flat candle that is none: {previous}, {row}")
         return
