@@ -25,6 +25,11 @@ class Kind(str, Enum):
     TRADES = "trades"
     LIQUIDATIONS = "liquidations"
     OPEN_INTEREST = "oi"
+    GLOBAL_ACCOUNTS = "globalLongShortAccountRatio"
+    TOP_ACCOUNTS = "topLongShortAccountRatio"
+    TOP_POSITIONS = "topLongShortPositionRatio"
+    TAKER_VOLUMES = "takerlongshortRatio"
+    BASIS = "basis"
     SPOT = "spot"
     LISTINGS = "listings"
     CONTRACTS = "contracts"
@@ -173,6 +178,8 @@ def _fixed(name: str) -> Callable[[Key], str]:
     return lambda key: name
 
 
+RATIOS = (Kind.GLOBAL_ACCOUNTS, Kind.TOP_ACCOUNTS, Kind.TOP_POSITIONS, Kind.TAKER_VOLUMES, Kind.BASIS)
+"""The series that share their requests with open interest; each bears the name of its path."""
 FEEDS: dict[Kind, Feed] = {
     feed.kind: feed
     for feed in (
@@ -245,6 +252,10 @@ FEEDS: dict[Kind, Feed] = {
             poll=Poll(every=240.0, max_age=300.0),
             warm_up_order=2,
             gates_start=True,
+        ),
+        *(
+            Feed(kind=kind, scope=Scope.ON_DEMAND, poll=Poll(every=240.0, max_age=300.0), warm_up_order=6)
+            for kind in RATIOS
         ),
         Feed(
             kind=Kind.SPOT,

@@ -22,6 +22,7 @@ from .queries import (
     Klines,
     MarkPrice,
     OpenInterestInColumns,
+    RatioRows,
     Rules,
     TradesInColumns,
     book_of,
@@ -30,7 +31,7 @@ from .queries import (
 )
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
-from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics, Ticker
+from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Ratio, Statistics, Ticker
 from .runtime.runtime import Runtime
 from .shapes import (
     check_ranking,
@@ -38,6 +39,7 @@ from .shapes import (
     shape_funding,
     shape_liquidations,
     shape_open_interest,
+    shape_ratios,
     shape_ticker,
     shape_tickers,
     shape_top,
@@ -50,6 +52,7 @@ from .venue.contracts import SymbolInfo
 from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
 from .venue.intervals import check_interval, check_intervals, check_period
 from .venue.klines import float_rows, text_open_time
+from .venue.ratios import check_ratio
 from .venue.symbols import check_symbol, check_symbols
 from .watchlist import Watchlist
 
@@ -329,6 +332,27 @@ class DataManager:
         symbol, interval = check_symbol(symbol), check_period(interval)
         limit, max_age = check_limit(limit, OPEN_INTEREST_MOST), check_max_age(max_age)
         return self._life.alive().read(OpenInterestInColumns(symbol, interval, limit, max_age), shape_open_interest)
+
+    def get_ratio(
+        self, symbol: str, kind: str, period: str = "1h", limit: int = 100, *, max_age: float | None = None
+    ) -> list[Ratio]:
+        """Rows of a ratio, oldest first, in numbers; ``timestamp`` in ms.
+
+        ``kind`` is the exchange's name: ``globalLongShortAccountRatio``, ``topLongShortAccountRatio`` or
+        ``topLongShortPositionRatio`` with ``{"timestamp", "longShortRatio", "longAccount", "shortAccount"}``;
+        ``takerlongshortRatio`` with ``{"timestamp", "buySellRatio", "buyVol", "sellVol"}``; ``basis`` with
+        ``{"timestamp", "basis", "basisRate", "annualizedBasisRate", "futuresPrice", "indexPrice"}``, where the third is
+        None for a perpetual. At most 500 rows, one month back.
+
+        Source: ``/futures/data/<kind>``. A watched symbol's series is polled every 4 minutes once it was read, until
+        it has not been read for half an hour, where its polls fit into the 1,000 requests in 5 minutes that all these
+        series share with open interest. Otherwise each read is a request.
+        """
+        symbol, kind, period = check_symbol(symbol), check_ratio(kind), check_period(period)
+        limit, max_age = check_limit(limit, OPEN_INTEREST_MOST), check_max_age(max_age)
+        return self._life.alive().read(
+            RatioRows(kind, symbol, period, limit, max_age), lambda rows: shape_ratios(kind, rows)
+        )
 
     def get_agg_trades(self, symbol: str, limit: int = 500, *, max_age: float | None = None) -> list[AggTrade]:
         """Return aggregated trades without a hole, oldest first.

@@ -17,6 +17,7 @@ from .store.klines import KlineSeries, newest_klines
 from .store.link import AHEAD
 from .store.listings import ListingBoard
 from .store.open_interest import OpenInterestColumns, OpenInterestSeries
+from .store.ratios import RatioSeries
 from .store.remembered import Column
 from .store.series import SeriesState
 from .store.snapshot import KlineSnapshot
@@ -479,6 +480,36 @@ def _written(row: TickerRow) -> TickerRow:
         return as_rest_ticker(row)
     except DecodeError as error:
         raise MalformedAnswer(f"the exchange sent an unusable 24-hour ticker: {error}", status=200) from None
+
+
+class RatioRows(Query[list[dict[str, Any]]]):
+    """The newest rows of a ratio, the caller's own, as the exchange wrote them, oldest first."""
+
+    __slots__ = ()
+
+    def __init__(self, kind: str, symbol: str, period: str, limit: int, max_age: float | None) -> None:
+        super().__init__(Key(Kind(kind), symbol, period), limit, max_age)
+
+    def look(
+        self, series: RatioSeries, reads: Reads, time: Reading
+    ) -> tuple[SeriesState, Callable[[], list[dict[str, Any]]]]:
+        series.deepen(self.limit)
+        return series.state(0), lambda: series.read(self.limit)
+
+    def fetch(self, series: RatioSeries | None, reads: Reads) -> list[dict[str, Any]]:
+        kind, symbol, period = self.key
+        # As many as the series wants at first, so that its own request is this one.
+        limit = self.limit if series is None or len(series) else max(self.limit, series.depth)
+        contract_type = reads.store.contract_type(symbol)
+        request = endpoints.ratio(kind.value, symbol, period, limit, contract_type=contract_type)
+        rows = reads.fetch(self.key, request)
+        if not rows:
+            # For a symbol it does not know, this endpoint may answer with an empty list.
+            reads.check_listed(symbol)
+        return [dict(row) for row in rows[-self.limit :]]
+
+    def known(self, series: RatioSeries) -> list[dict[str, Any]] | None:
+        return series.read(self.limit) or None
 
 
 class SpotPrices(Query[Mapping[str, str]]):

@@ -31,6 +31,7 @@ from .queries import (
     Klines,
     MarkPrice,
     OpenInterest,
+    RatioRows,
     SpotPrices,
     Trades,
     book_of,
@@ -46,6 +47,7 @@ from .results import (
     RestFunding,
     RestOpenInterest,
     RestPremiumIndex,
+    RestRatio,
 )
 from .store.book import STREAMED_LEVELS
 from .venue import endpoints
@@ -62,6 +64,7 @@ from .venue.endpoints import (
 )
 from .venue.intervals import INTERVALS, PERIODS
 from .venue.klines import string_rows
+from .venue.ratios import check_ratio
 from .venue.symbols import check_symbol
 from .venue.tickers import TickerRow
 from .venue.trades import Trade
@@ -137,6 +140,21 @@ class RestShaped:
             return self._read(query, lambda rows: cast(list[RestOpenInterest], rows))
         request = endpoints.open_interest_hist(symbol, period, limit, start=start, end=end)
         rows: list[RestOpenInterest] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
+        return rows
+
+    def ratio(
+        self, kind: str, symbol: str, period: str, limit: int, *, start: int | None = None, end: int | None = None
+    ) -> list[RestRatio]:
+        """Return rows as ``/futures/data/<kind>`` writes them, oldest first; ``kind`` is one of the exchange's names,
+        such as ``topLongShortPositionRatio``."""
+        symbol, kind = check_symbol(symbol), check_ratio(kind)
+        limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
+        if self._live and start is None and end is None and period in PERIODS:
+            self._want(Key(Kind(kind), symbol, period), limit)
+            return self._read(RatioRows(kind, symbol, period, limit, None), lambda rows: cast(list[RestRatio], rows))
+        contract_type = self._reads.store.contract_type(symbol)
+        request = endpoints.ratio(kind, symbol, period, limit, contract_type=contract_type, start=start, end=end)
+        rows: list[RestRatio] = _own(self._ask(Kind(kind), symbol, request))
         return rows
 
     def funding_hist(

@@ -39,6 +39,28 @@ class OpenInterest(TypedDict):
     sumOpenInterestValue: float
 
 
+class Ratio(TypedDict, total=False):
+    """A row of one series of ``/futures/data``, with the fields of its kind.
+
+    The long/short ratios: ``longShortRatio``, and the shares of both sides (``…Account``, of positions too).
+    ``takerlongshortRatio``: ``buySellRatio``, and the volumes in the base asset. ``basis``: in the quote asset, its
+    rate, that rate in a year (None for a perpetual), and the prices.
+    """
+
+    timestamp: int
+    longShortRatio: float
+    longAccount: float
+    shortAccount: float
+    buySellRatio: float
+    buyVol: float
+    sellVol: float
+    basis: float
+    basisRate: float
+    annualizedBasisRate: float | None
+    futuresPrice: float
+    indexPrice: float
+
+
 class AggTrade(TypedDict):
     """One aggregated trade; ``isBuyerMaker``: the taker sold."""
 
@@ -128,6 +150,27 @@ class RestOpenInterest(TypedDict, total=False):
     sumOpenInterest: str
     sumOpenInterestValue: str
     CMCCirculatingSupply: str
+    timestamp: int
+
+
+class RestRatio(TypedDict, total=False):
+    """A row of one series of ``/futures/data``, with the fields of its kind; ``annualizedBasisRate`` is "" for a
+    perpetual."""
+
+    symbol: str
+    longShortRatio: str
+    longAccount: str
+    shortAccount: str
+    buySellRatio: str
+    buyVol: str
+    sellVol: str
+    pair: str
+    contractType: str
+    basis: str
+    basisRate: str
+    annualizedBasisRate: str
+    futuresPrice: str
+    indexPrice: str
     timestamp: int
 
 

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from .errors import InvalidArgument
 from .queries import ShownBook
-from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Ticker
+from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Ratio, Ticker
 from .store.open_interest import OpenInterestColumns
 from .store.tape import TradeColumns
+from .venue.ratios import RATIOS
 from .venue.tickers import DECIMALS, WHOLES, TickerRow
 from .venue.trades import Trade
 from .venue.values import Liquidation, Mark
@@ -49,6 +50,15 @@ def shape_open_interest(rows: list[dict[str, Any]] | OpenInterestColumns) -> lis
         }
         for row in rows
     ]
+
+
+def shape_ratios(kind: str, rows: list[dict[str, Any]]) -> list[Ratio]:
+    numbers = RATIOS[kind].numbers
+    shaped = [
+        {"timestamp": row["timestamp"], **{name: float(row[name]) if row[name] else None for name in numbers}}
+        for row in rows
+    ]
+    return cast(list[Ratio], shaped)
 
 
 def shape_trades(trades: list[Trade] | TradeColumns) -> list[AggTrade]:

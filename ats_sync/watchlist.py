@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from .clock import Clock
 from .config import Config
-from .feeds import FEEDS, Key, Scope
+from .feeds import FEEDS, RATIOS, Feed, Key, Kind, Scope
 from .lifecycle import Lifecycle
 from .store.market import keys_of
+from .venue.endpoints import OPEN_INTEREST_LIMIT
 
 LEAST_ROWS = 2
+SHARING = frozenset({Kind.OPEN_INTEREST, *RATIOS})
+"""What is counted in one bucket of requests."""
 
 
 class Watchlist:
@@ -73,11 +76,19 @@ class Watchlist:
                 if life.runtime is not None and key.symbol in self.symbols:
                     life.runtime.follow(life.store.follow([key]))
 
+    def _affords(self, feed: Feed) -> bool:
+        """Whether the polls of one more series fit into what open interest and the ratios share. The lock is held."""
+        requests, window = OPEN_INTEREST_LIMIT
+        feeds = [FEEDS[key.kind] for key in self._life.store.followed_keys() if key.kind in SHARING]
+        polls = sum(window / each.poll.every for each in (*feeds, feed) if each.poll is not None)
+        return polls <= requests * (self._config.weight_share - self._config.repair_share)
+
     def demand(self, key: Key, rows: int) -> None:
         """Follow a series that is read through the shim, as deep as that read, until it is no longer read."""
         life, feed = self._life, FEEDS[key.kind]
         runtime = life.runtime
-        if runtime is None or (feed.scope is Scope.ON_DEMAND and not feed.spot and not runtime.streams):
+        on_demand = feed.scope is Scope.ON_DEMAND
+        if runtime is None or (on_demand and feed.own_stream and not feed.spot and not runtime.streams):
             return
         demand = runtime.demand
         series = life.store.get(key)
@@ -85,7 +96,7 @@ class Watchlist:
             if not feed.spot and life.store.is_gone(key.symbol):
                 return
             with life.lock:
-                if life.runtime is not runtime:
+                if life.runtime is not runtime or (on_demand and not feed.own_stream and not self._affords(feed)):
                     return
                 added = life.store.follow([key], rows)
                 if added:

@@ -30,6 +30,7 @@ from ats_sync import (
     RestFunding,
     RestOpenInterest,
     RestPremiumIndex,
+    RestRatio,
     RestShaped,
     get_data_manager,
 )
@@ -125,6 +126,52 @@ def get_open_interest_hist(
     return _rest().open_interest_hist(
         symbol.upper(), period, _clamped(limit, 500), start=_ms(start_time), end=_ms(end_time)
     )
+
+
+def get_global_long_short_account_ratio(
+    symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
+) -> list[RestRatio]:
+    """``{"symbol", "longAccount", "longShortRatio", "shortAccount", "timestamp"}`` of all accounts, oldest first.
+
+    Numbers are str, the timestamp int (ms); at most 500. Source: ``/futures/data/globalLongShortAccountRatio``.
+    """
+    return _ratio("globalLongShortAccountRatio", symbol, period, limit, start_time, end_time)
+
+
+def get_top_long_short_account_ratio(
+    symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
+) -> list[RestRatio]:
+    """The same of the top traders' accounts. Source: ``/futures/data/topLongShortAccountRatio``."""
+    return _ratio("topLongShortAccountRatio", symbol, period, limit, start_time, end_time)
+
+
+def get_top_long_short_position_ratio(
+    symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
+) -> list[RestRatio]:
+    """The same of the top traders' positions. Source: ``/futures/data/topLongShortPositionRatio``."""
+    return _ratio("topLongShortPositionRatio", symbol, period, limit, start_time, end_time)
+
+
+def get_taker_long_short_ratio(
+    symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
+) -> list[RestRatio]:
+    """``{"buySellRatio", "sellVol", "buyVol", "timestamp"}``, oldest first. Source:
+    ``/futures/data/takerlongshortRatio``."""
+    return _ratio("takerlongshortRatio", symbol, period, limit, start_time, end_time)
+
+
+def get_basis(
+    symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
+) -> list[RestRatio]:
+    """``{"indexPrice", "contractType", "basisRate", "futuresPrice", "annualizedBasisRate", "basis", "pair",
+    "timestamp"}``, oldest first. Source: ``/futures/data/basis``."""
+    return _ratio("basis", symbol, period, limit, start_time, end_time)
+
+
+def _ratio(
+    kind: str, symbol: str, period: str, limit: Whole, start_time: Whole | None, end_time: Whole | None
+) -> list[RestRatio]:
+    return _rest().ratio(kind, symbol.upper(), period, _clamped(limit, 500), start=_ms(start_time), end=_ms(end_time))
 
 
 def get_funding_hist(

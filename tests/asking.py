@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ats_sync.feeds import Key, Kind
+from ats_sync.feeds import RATIOS, Key, Kind
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import Request
 
@@ -21,6 +21,8 @@ def request_for(key: Key, rows: int) -> Request[Any]:
         return endpoints.agg_trades(symbol, rows or 1, end=end)
     if key.kind is Kind.OPEN_INTEREST:
         return endpoints.open_interest_hist(symbol, interval, rows or 1, end=end)
+    if key.kind in RATIOS:
+        return endpoints.ratio(key.kind.value, symbol, interval, rows or 1, end=end)
     if key.kind in (Kind.BOOK, Kind.DEPTH):
         return endpoints.depth(symbol, rows)
     return {

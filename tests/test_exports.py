@@ -18,17 +18,20 @@ NAMES = {
     "the manager": "DataManager RestShaped get_data_manager memory_only reset_data_manager",
     "settings": "Clock Config __version__",
     "status": "ConnectionStatus FeedState FeedStatus Overall Quality Status",
-    "results": "AggTrade ForcedOrder FundingRate KlineRow OpenInterest OrderBook Statistics SymbolInfo Ticker",
-    "rows of REST": "RestAggTrade RestDepth RestForceOrder RestFunding RestOpenInterest RestPremiumIndex RestTicker24h",
+    "results": "AggTrade ForcedOrder FundingRate KlineRow OpenInterest OrderBook Ratio Statistics SymbolInfo Ticker",
+    "rows of REST": """RestAggTrade RestDepth RestForceOrder RestFunding RestOpenInterest RestPremiumIndex RestRatio
+        RestTicker24h""",
     "errors": """AccessDenied AtsSyncError CertificateRejected ConfigError ConnectionFailed DataError
         DataUnavailableError ExchangeFailure HostNotFound InvalidArgument InvalidInterval InvalidSymbol MalformedAnswer
         MissingExtra NoSpotPair NotInMemory NotRunning ProxyRefused RateLimited ReentrantCall RequestError
         RequestRejected RequestTimeout StaleDataError StartTimeout ThreadUnavailable""",
 }
 SHIM = {
-    "binance": """get_agg_trades get_all_premium_index get_all_spot_prices get_funding_hist get_funding_rate get_klines
-        get_liquidations get_mark_price get_open_interest_hist get_orderbook_snapshot get_spot_klines get_spot_price
-        get_ticker_24h BASE SPOT_BASE API_KEY API_SECRET _get _get_signed""",
+    "binance": """get_agg_trades get_all_premium_index get_all_spot_prices get_basis get_funding_hist
+        get_funding_rate get_klines get_liquidations get_mark_price get_open_interest_hist get_orderbook_snapshot
+        get_spot_klines get_spot_price get_global_long_short_account_ratio get_taker_long_short_ratio get_ticker_24h
+        get_top_long_short_account_ratio get_top_long_short_position_ratio BASE SPOT_BASE
+        API_KEY API_SECRET _get _get_signed""",
     "binance_safe": """batch_get_open_interest_hist get_funding_hist get_klines get_open_interest_hist
         get_rate_limiter_status get_ticker_24h""",
     "klines": "klines_15m klines_1h klines_4h split_ohlcv",

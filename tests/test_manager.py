@@ -22,6 +22,7 @@ from ats_sync import (
     StaleDataError,
 )
 from ats_sync.simulator import SimulatedExchange, before_midnight
+from ats_sync.venue.ratios import RATIOS
 
 from .support import all_live, closed_equal, from_memory, reads, requests_by_cause, until
 
@@ -114,6 +115,26 @@ class TestReads:
         assert dm.top(1, by="count")[0]["count"] == max(row["count"] for row in dm.get_tickers())
         assert requests_by_cause(dm)["read"] == before
         exchange.silence(quiet, on=False)
+
+    def test_ratios_are_those_of_rest_and_in_memory_after_the_first_read(
+        self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]
+    ) -> None:
+        symbol = symbols[0]
+        for kind in RATIOS:
+            names = {"pair": symbol, "contractType": "PERPETUAL"} if kind == "basis" else {"symbol": symbol}
+            rest = exchange.rest(f"/futures/data/{kind}", period="1h", limit=24, **names)
+            assert len(rest) == 24
+            rows = from_memory(dm, lambda kind=kind: dm.get_ratio(symbol.lower(), kind, "1h", 24))
+            for row, written in zip(rows, rest, strict=True):
+                assert row.keys() <= written.keys()
+                assert all(row[name] == float(written[name]) for name in row if row[name] is not None)  # type: ignore[literal-required]
+            before = reads(dm)
+            assert dm.rest_shaped.ratio(kind, symbol, "1h", 24) == rest
+            assert reads(dm) == before
+        with pytest.raises(InvalidArgument, match="basis"):
+            dm.get_ratio(symbol, "openInterestHist")
+        with pytest.raises(InvalidInterval):
+            dm.get_ratio(symbol, "basis", "1m")
 
     def test_a_scan_causes_no_request(self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
         def scan() -> None:

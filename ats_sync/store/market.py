@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..config import Config
 from ..errors import MalformedAnswer
-from ..feeds import FEEDS, Key, Kind, Scope, stream_of
+from ..feeds import FEEDS, RATIOS, Key, Kind, Scope, stream_of
 from ..logs import RateLimitedLogger
 from ..venue import endpoints
 from ..venue.endpoints import Request
@@ -19,6 +19,7 @@ from ..venue.envelope import SHUTDOWN, STREAM, normalised, shutdown_in, stream_n
 from ..venue.klines import text_trades
 from ..venue.listings import Phase, phase_of
 from ..venue.payload import DecodeError
+from ..venue.ratios import PERPETUAL
 from .book import BookSeries
 from .depth import DepthSeries
 from .events import StoreEvent
@@ -26,6 +27,7 @@ from .klines import KlineSeries
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
 from .open_interest import OpenInterestSeries
+from .ratios import RatioSeries
 from .remembered import RowBudget
 from .series import Asked, Board, Series
 from .tickers import QuoteBoard, TickerBoard
@@ -117,6 +119,9 @@ class MarketStore:
         if key.kind is Kind.OPEN_INTEREST:
             most = config.max_open_interest
             return OpenInterestSeries(key.symbol, key.interval, max(most, depth), warm_up=most)
+        if key.kind in RATIOS:
+            depth = max(config.max_open_interest, depth)
+            return RatioSeries(key, depth, lambda: self.contract_type(key.symbol))
         if key.kind is Kind.TRADES:
             return TradeSeries(key.symbol, config.max_trades)
         return {Kind.BOOK: BookSeries, Kind.DEPTH: DepthSeries}[key.kind](key.symbol)
@@ -266,6 +271,12 @@ class MarketStore:
     def phase(self, symbol: str) -> Phase | None:
         """Return what the exchange last said of a contract, None where it has not been heard yet."""
         return status_of(symbol, self.listings, self.contracts)[0]
+
+    def contract_type(self, symbol: str) -> str:
+        """Return the type of a contract as exchangeInfo states it; that of a perpetual where it is not known."""
+        info = self.listings.get()
+        rules = info.value.rules.get(symbol) if info is not None else None
+        return rules.contract_type if rules is not None else PERPETUAL
 
     def contract_status(self, symbol: str) -> str:
         """Return the same in the exchange's own word, such as ``TRADING_HALT``; "" where it is not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache, partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,7 @@ from .klines import kline_texts
 from .listings import ExchangeInfo, server_time
 from .listings import exchange_info as decode_exchange_info
 from .payload import json_answer
+from .ratios import RATIOS, pair_of, rest_ratios
 from .tickers import TickerRow, rest_tickers
 from .trades import Trade, rest_trades
 from .values import Mark, rest_marks, rest_open_interest, rest_spot_prices
@@ -230,6 +232,28 @@ def open_interest_hist(
     params = _params(symbol=symbol, period=period, limit=limit, startTime=start, endTime=end)
     rows, bucket = _newest(limit, start, end), Bucket.OPEN_INTEREST
     return Request(Host.FUTURES, OPEN_INTEREST_PATH, params, 1, bucket, decode=rest_open_interest, rows=rows)
+
+
+def ratio(
+    kind: str,
+    symbol: str,
+    period: str,
+    limit: int,
+    *,
+    contract_type: str = "PERPETUAL",
+    start: int | None = None,
+    end: int | None = None,
+) -> Request[list[dict[str, Any]]]:
+    """One of the :data:`~ats_sync.venue.ratios.RATIOS`."""
+    of = {"pair": pair_of(symbol), "contractType": contract_type} if RATIOS[kind].by_pair else {"symbol": symbol}
+    params = _params(**of, period=period, limit=limit, startTime=start, endTime=end)
+    path, rows = f"/futures/data/{kind}", _newest(limit, start, end)
+    return Request(Host.FUTURES, path, params, 1, Bucket.OPEN_INTEREST, decode=_ratio_decoder(kind), rows=rows)
+
+
+@cache
+def _ratio_decoder(kind: str) -> Callable[[bytes], list[dict[str, Any]]]:
+    return partial(rest_ratios, kind)  # one object for each, so that equal requests are equal
 
 
 def spot_price(symbol: str | None = None) -> Request[dict[str, str]]:

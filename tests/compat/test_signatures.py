@@ -15,6 +15,16 @@ TIMES = ("start_time=None", "end_time=None")
 FUNCTIONS: dict[Callable[..., Any], tuple[str, ...]] = {
     binance.get_klines: ("symbol", "interval", "limit=300", *TIMES),
     binance.get_spot_klines: ("symbol", "interval", "limit=300", *TIMES),
+    **dict.fromkeys(
+        (
+            binance.get_basis,
+            binance.get_global_long_short_account_ratio,
+            binance.get_taker_long_short_ratio,
+            binance.get_top_long_short_account_ratio,
+            binance.get_top_long_short_position_ratio,
+        ),
+        ("symbol", "period='1h'", "limit=100", *TIMES),
+    ),
     binance.get_open_interest_hist: ("symbol", "period='1h'", "limit=200", *TIMES),
     binance.get_funding_hist: ("symbol", "limit=120", *TIMES),
     binance.get_orderbook_snapshot: ("symbol", "limit=100"),

@@ -182,6 +182,22 @@ def open_interest_row(stamp: int, value: str = "10659.509", symbol: str = "BTCUS
     }  # fmt: skip
 
 
+def ratio_row(kind: str, stamp: int, value: str = "1.0048") -> dict[str, Any]:
+    """A row of one series of ``/futures/data``."""
+    if kind == "basis":
+        return {
+            "indexPrice": "34400.15945055", "contractType": "PERPETUAL", "basisRate": "0.0004",
+            "futuresPrice": "34414.10", "annualizedBasisRate": "", "basis": value, "pair": "BTCUSDT",
+            "timestamp": stamp,
+        }  # fmt: skip
+    if kind == "takerlongshortRatio":
+        return {"buySellRatio": value, "sellVol": "248.5030", "buyVol": "387.3300", "timestamp": stamp}
+    return {
+        "symbol": "BTCUSDT", "longAccount": "0.5012", "longShortRatio": value, "shortAccount": "0.4988",
+        "timestamp": stamp,
+    }  # fmt: skip
+
+
 def exchange_info(
     symbols: dict[str, str], *, weight: int = 2400, onboarded: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
