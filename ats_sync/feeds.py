@@ -38,7 +38,7 @@ class Kind(str, Enum):
     TICKERS = "tickers"
     """Last trade ids of all symbols: evidence against dead streams."""
     QUOTES = "quotes"
-    """Best quotes of all symbols: evidence against dead book streams."""
+    """Best quotes of all symbols: what is read of books that are not followed, and evidence against dead streams."""
     SPOT_KLINES = "spot klines"
     ANSWER = "answer"
     """Anything else REST answers; never followed."""
@@ -275,7 +275,12 @@ FEEDS: dict[Kind, Feed] = {
         Feed(
             kind=Kind.QUOTES,
             scope=Scope.EVERYTHING,
-            stream=Stream(name=_fixed(endpoints.BOOK_TICKERS_STREAM), route=Route.PUBLIC),
+            stream=Stream(
+                name=_fixed(endpoints.BOOK_TICKERS_STREAM),
+                route=Route.PUBLIC,
+                timeout=11.0,  # it is pushed every 5 s
+                max_age=5.0,
+            ),
         ),
         Feed(
             kind=Kind.CONTRACTS,

@@ -15,6 +15,7 @@ from .engine.quality import Quality
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .lifecycle import Lifecycle
 from .queries import (
+    BestQuotes,
     DayTicker,
     DayTickers,
     InFloats,
@@ -31,7 +32,18 @@ from .queries import (
 )
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
-from .results import AggTrade, ForcedOrder, FundingRate, KlineRow, OpenInterest, OrderBook, Ratio, Statistics, Ticker
+from .results import (
+    AggTrade,
+    ForcedOrder,
+    FundingRate,
+    KlineRow,
+    OpenInterest,
+    OrderBook,
+    Quote,
+    Ratio,
+    Statistics,
+    Ticker,
+)
 from .runtime.runtime import Runtime
 from .shapes import (
     check_ranking,
@@ -39,6 +51,7 @@ from .shapes import (
     shape_funding,
     shape_liquidations,
     shape_open_interest,
+    shape_quote,
     shape_ratios,
     shape_ticker,
     shape_tickers,
@@ -377,6 +390,16 @@ class DataManager:
         """
         checked = None if symbol is None else check_symbol(symbol)
         return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
+
+    def get_quote(self, symbol: str, *, max_age: float | None = None) -> Quote:
+        """``{"bid", "bidQty", "ask", "askQty", "timestamp": ms, "age": seconds, "source"}``: the best bid and ask.
+
+        Prices and quantities are floats. Source: the order book of a followed symbol while that is fresh
+        (``source`` is "book"); else ``!bookTicker``, which is pushed every 5 s, where its event is at most 5 s old
+        ("bookTicker"); else ``/fapi/v1/ticker/bookTicker`` ("rest"). ``age`` is how long ago they surely were the best.
+        """
+        symbol, max_age = check_symbol(symbol), check_max_age(max_age)
+        return self._life.alive().read(BestQuotes(symbol, max_age), shape_quote)
 
     def get_ticker(self, symbol: str, *, max_age: float | None = None) -> Ticker:
         """What a symbol did in the last 24 hours: last price, change, volumes, number of trades.

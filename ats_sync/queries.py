@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -22,18 +23,19 @@ from .store.remembered import Column
 from .store.series import SeriesState
 from .store.snapshot import KlineSnapshot
 from .store.tape import TradeColumns
-from .store.tickers import TickerBoard
+from .store.tickers import QuoteBoard, TickerBoard
 from .store.trades import TradeSeries
 from .store.values import MarkBoard, SpotBoard
 from .venue import endpoints
 from .venue.books import Book
 from .venue.contracts import SymbolInfo
 from .venue.endpoints import Bucket, Request
+from .venue.envelope import scan_event_time
 from .venue.intervals import check_interval
 from .venue.klines import Row, float_rows, string_rows, text_open_time
 from .venue.payload import DecodeError
 from .venue.symbols import check_symbol
-from .venue.tickers import TickerRow, as_rest_ticker
+from .venue.tickers import BestQuote, TickerRow, as_rest_ticker, best_quotes
 from .venue.trades import Trade
 from .venue.values import Mark
 
@@ -406,6 +408,72 @@ def _all_tickers(series: TickerBoard, reads: Reads) -> dict[str, TickerRow]:
     if reads.clock.proven():
         series.forget_ahead(int((reads.clock.exchange() + AHEAD) * 1000))
     return reads.fetch(series.key, endpoints.ticker_24h())
+
+
+class ShownQuote(NamedTuple):
+    """A best quote, how long ago (seconds) it surely was the best, and what it comes from."""
+
+    quote: BestQuote
+    age: float
+    source: str
+
+
+class BestQuotes(Query[ShownQuote]):
+    """The best quote of a symbol: from its book where that is followed and fresh, else from the quotes of all."""
+
+    __slots__ = ("symbol",)
+
+    def __init__(self, symbol: str, max_age: float | None) -> None:
+        super().__init__(Key(Kind.QUOTES), 0, max_age)
+        self.symbol = symbol
+
+    def look(
+        self, series: QuoteBoard, reads: Reads, time: Reading
+    ) -> tuple[SeriesState, Callable[[], ShownQuote | None]]:
+        reads.check_delisted(self.symbol)
+        book = reads.store.book(self.symbol)
+        if book is not None:
+            state, newest = book.look()
+            if reads.is_fresh(book.feed, state, time, self.max_age):
+                link = state.link
+                known = state.event / 1000.0
+                if link is not None and link.up and not state.suspected:
+                    known = max(known, link.watermark)  # it may rest while its stream lives
+                age = max(0.0, time.exchange - known)
+                fresh = SeriesState(event=int(time.exchange * 1000))
+                return fresh, lambda: _quote_of(book.decoded(newest), age)
+        return self.state(series, reads), lambda: self._streamed(series, time.exchange)
+
+    def state(self, series: QuoteBoard, reads: Reads) -> SeriesState:
+        held = series.get(self.symbol)
+        return SeriesState(event=scan_event_time(held[1]) if held is not None else 0)
+
+    def fetch(self, series: QuoteBoard, reads: Reads) -> ShownQuote:
+        return ShownQuote(reads.fetch(Key(Kind.ANSWER, self.symbol), endpoints.best_quote(self.symbol)), 0.0, "rest")
+
+    def known(self, series: QuoteBoard) -> ShownQuote | None:
+        try:
+            return self._streamed(series, None)
+        except DecodeError:
+            return None
+
+    def shown(self) -> Key:
+        return Key(Kind.QUOTES, self.symbol)
+
+    def _streamed(self, series: QuoteBoard, now: float | None) -> ShownQuote | None:
+        held = series.get(self.symbol)
+        if held is None:
+            return None
+        event = scan_event_time(held[1])
+        age = max(0.0, now - event / 1000.0) if now is not None else math.inf
+        return ShownQuote(BestQuote(*best_quotes(held[1]), event), age, "bookTicker")
+
+
+def _quote_of(book: Book | None, age: float) -> ShownQuote | None:
+    if book is None or not book.bids or not book.asks:
+        return None
+    (bid, bid_quantity), (ask, ask_quantity) = book.bids[0][:2], book.asks[0][:2]
+    return ShownQuote(BestQuote(bid, bid_quantity, ask, ask_quantity, book.time), age, "book")
 
 
 class DayTicker(Query[TickerRow]):

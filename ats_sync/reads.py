@@ -149,7 +149,7 @@ class Reads:
         if series is not None and query.max_age != 0:
             time = self.clock.reading()
             state, take = query.look(series, self, time)
-            if (state.rows >= query.limit or state.complete) and self._is_fresh(feed, state, time, query.max_age):
+            if (state.rows >= query.limit or state.complete) and self.is_fresh(feed, state, time, query.max_age):
                 try:
                     value = take()
                 except DecodeError as error:
@@ -166,7 +166,7 @@ class Reads:
 
     # --- freshness -----------------------------------------------------------------------------------
 
-    def _is_fresh(self, feed: Feed, state: SeriesState, time: Reading, max_age: float | None) -> bool:
+    def is_fresh(self, feed: Feed, state: SeriesState, time: Reading, max_age: float | None) -> bool:
         """Whether what is in memory may be passed off as fresh."""
         if state.doubt:
             return False

@@ -22,6 +22,19 @@ class OrderBook(TypedDict):
     lastUpdateId: int
 
 
+class Quote(TypedDict):
+    """Best bid and ask with their quantities. ``age``: how many seconds ago they surely were the best (``inf`` where it
+    stands in an error); ``source``: ``"book"``, ``"bookTicker"`` or ``"rest"``."""
+
+    bid: float
+    bidQty: float
+    ask: float
+    askQty: float
+    timestamp: int
+    age: float
+    source: str
+
+
 class FundingRate(TypedDict):
     """``nextTime`` is None for a contract without funding (a quarterly)."""
 

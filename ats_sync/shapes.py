@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from .errors import InvalidArgument
-from .queries import ShownBook
-from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Ratio, Ticker
+from .queries import ShownBook, ShownQuote
+from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Quote, Ratio, Ticker
 from .store.open_interest import OpenInterestColumns
 from .store.tape import TradeColumns
 from .venue.ratios import RATIOS
@@ -24,6 +24,19 @@ def shape_book(shown: ShownBook, limit: int) -> OrderBook:
         "asks": list(map(list, asks[:limit])),
         "timestamp": book.time,
         "lastUpdateId": book.update_id,
+    }
+
+
+def shape_quote(shown: ShownQuote) -> Quote:
+    quote = shown.quote
+    return {
+        "bid": float(quote.bid),
+        "bidQty": float(quote.bid_quantity),
+        "ask": float(quote.ask),
+        "askQty": float(quote.ask_quantity),
+        "timestamp": quote.time,
+        "age": shown.age,
+        "source": shown.source,
     }
 
 

@@ -189,9 +189,10 @@ def _assess(
     if feed.shared:
         connection = engine.connections.connections.get(engine.connections.assigned_to.get(stream_of(key) or "", -1))
         link = connection.link if connection is not None else None
-        doubt = stream_doubt(link, "", exchange, feed.stream_timeout or max_age or 5.0)
+        silence = feed.stream_timeout or max_age
+        doubt = stream_doubt(link, "", exchange, silence or 5.0)
         event = series_state.event
-        if not doubt and max_age is not None and (not event or exchange - event / 1000.0 > max_age):
+        if not doubt and silence is not None and (not event or exchange - event / 1000.0 > silence):
             doubt = "no recent event"
     else:
         doubt = stream_doubt(series_state.link, series_state.suspected, exchange, feed.stream_timeout)

@@ -18,7 +18,8 @@ NAMES = {
     "the manager": "DataManager RestShaped get_data_manager memory_only reset_data_manager",
     "settings": "Clock Config __version__",
     "status": "ConnectionStatus FeedState FeedStatus Overall Quality Status",
-    "results": "AggTrade ForcedOrder FundingRate KlineRow OpenInterest OrderBook Ratio Statistics SymbolInfo Ticker",
+    "results": """AggTrade ForcedOrder FundingRate KlineRow OpenInterest OrderBook Quote Ratio Statistics SymbolInfo
+        Ticker""",
     "rows of REST": """RestAggTrade RestDepth RestForceOrder RestFunding RestOpenInterest RestPremiumIndex RestRatio
         RestTicker24h""",
     "errors": """AccessDenied AtsSyncError CertificateRejected ConfigError ConnectionFailed DataError

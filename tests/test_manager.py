@@ -136,6 +136,21 @@ class TestReads:
         with pytest.raises(InvalidInterval):
             dm.get_ratio(symbol, "basis", "1m")
 
+    def test_a_quote_comes_from_the_book_or_from_the_quotes_of_all(
+        self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]
+    ) -> None:
+        book = from_memory(dm, lambda: dm.get_quote(symbols[0]))
+        assert book["source"] == "book"
+        assert book["age"] <= 2.0
+        assert 0 < book["bid"] < book["ask"]
+        unwatched = exchange.symbols[5]
+        until(lambda: dm.get_quote(unwatched)["source"] == "bookTicker")
+        assert dm.get_quote(unwatched)["age"] <= 5.0
+        asked = dm.get_quote(unwatched, max_age=0)
+        assert (asked["source"], asked["age"]) == ("rest", 0.0)
+        with pytest.raises(InvalidSymbol):
+            dm.get_quote("NOSUCHUSDT")
+
     def test_a_scan_causes_no_request(self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
         def scan() -> None:
             for symbol in symbols:

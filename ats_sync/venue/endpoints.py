@@ -16,7 +16,7 @@ from .listings import ExchangeInfo, server_time
 from .listings import exchange_info as decode_exchange_info
 from .payload import json_answer
 from .ratios import RATIOS, pair_of, rest_ratios
-from .tickers import TickerRow, rest_tickers
+from .tickers import BestQuote, TickerRow, rest_quote, rest_tickers
 from .trades import Trade, rest_trades
 from .values import Mark, rest_marks, rest_open_interest, rest_spot_prices
 
@@ -224,6 +224,11 @@ def book_ticker(symbol: str | None = None) -> Request[Any]:
         2 if symbol else 5,
         used_weight_is_true=False,
     )
+
+
+def best_quote(symbol: str) -> Request[BestQuote]:
+    """The same of one symbol, decoded."""
+    return replace(book_ticker(symbol), decode=rest_quote)
 
 
 def open_interest_hist(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..errors import MalformedAnswer
 from .envelope import frame_data, scan_event_time
 from .listings import is_coin_margined
 from .payload import DecodeError, decimal, each_of, field, json_answer, number_after, text_of, whole
@@ -80,6 +81,27 @@ def best_quotes(frame: bytes) -> tuple[str, str, str, str]:
     data = frame_data(frame)
     bid, bid_quantity, ask, ask_quantity = (decimal(field(data, key)) for key in "bBaA")
     return bid, bid_quantity, ask, ask_quantity
+
+
+class BestQuote(NamedTuple):
+    """The best bid and ask of a symbol; ``time`` in ms."""
+
+    bid: str
+    bid_quantity: str
+    ask: str
+    ask_quantity: str
+    time: int
+
+
+def rest_quote(body: bytes) -> BestQuote:
+    """Return the answer of bookTicker for one symbol."""
+    values = json_answer(body, dict)
+    names = ("bidPrice", "bidQty", "askPrice", "askQty")
+    try:
+        bid, bid_quantity, ask, ask_quantity = (decimal(field(values, name)) for name in names)
+        return BestQuote(bid, bid_quantity, ask, ask_quantity, whole(field(values, "time")))
+    except DecodeError as error:
+        raise MalformedAnswer(f"the exchange sent an unusable best quote: {error}", status=200) from None
 
 
 def scan_quotes(frame: bytes) -> tuple[str, int]:
