@@ -34,7 +34,9 @@ from .errors import (
     StartTimeout,
     ThreadUnavailable,
 )
+from .events import CandleEvent, ContractChange, Missed, Turn
 from .manager import DataManager
+from .publisher import CallbackHandle, EventIterator
 from .reads import memory_only
 from .rest_shaped import RestShaped
 from .results import (
@@ -67,15 +69,19 @@ __all__ = [
     "AccessDenied",
     "AggTrade",
     "AtsSyncError",
+    "CallbackHandle",
+    "CandleEvent",
     "CertificateRejected",
     "Clock",
     "Config",
     "ConfigError",
     "ConnectionFailed",
     "ConnectionStatus",
+    "ContractChange",
     "DataError",
     "DataManager",
     "DataUnavailableError",
+    "EventIterator",
     "ExchangeFailure",
     "FeedState",
     "FeedStatus",
@@ -87,6 +93,7 @@ __all__ = [
     "InvalidSymbol",
     "KlineRow",
     "MalformedAnswer",
+    "Missed",
     "MissingExtra",
     "NoSpotPair",
     "NotInMemory",
@@ -119,6 +126,7 @@ __all__ = [
     "SymbolInfo",
     "ThreadUnavailable",
     "Ticker",
+    "Turn",
     "__version__",
     "get_data_manager",
     "memory_only",

@@ -43,15 +43,29 @@ def check_timeout(timeout: object) -> float | None:
     return None if seconds == math.inf else max(seconds, 0.0)
 
 
-def check_after(after: object) -> int:
+def check_seconds(seconds: object, name: str) -> float:
+    """Return a finite number of seconds from 0 on."""
+    number = real_number(seconds)
+    if number is None or not 0 <= number < math.inf:
+        raise InvalidArgument(f"{name} must be a number of seconds from 0 on, not {seconds!r}")
+    return number
+
+
+def check_callback(fn: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(fn):
+        raise InvalidArgument(f"a callback is a function, not {fn!r}")
+
+
+def check_after(after: object, name: str = "after") -> int:
     """Return a time in ms since 1970; 0 (any candle) is one too. Seconds and microseconds are refused."""
     whole = whole_number(after)
     if whole is None:
         number = real_number(after)
         whole = int(number) if number is not None and math.isfinite(number) else None
     if whole is None:
-        raise InvalidArgument(f"after must be a time in ms since 1970, not {after!r}")
+        raise InvalidArgument(f"{name} must be a time in ms since 1970, not {after!r}")
     if whole and not EARLIEST <= whole < LATEST:
         hint = "; that looks like seconds, multiply by 1000" if 1e9 <= whole < 1e10 else ""
-        raise InvalidArgument(f"after must be a time in ms since 1970, not {after!r}{hint}")
+        raise InvalidArgument(f"{name} must be a time in ms since 1970, not {after!r}{hint}")
     return whole

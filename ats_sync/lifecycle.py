@@ -13,6 +13,7 @@ from .engine.budget import Budget
 from .engine.engine import SHARED, WITNESSES
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import Key
+from .publisher import Publisher
 from .reads import Reads
 from .reentry import (
     hand_over,
@@ -25,6 +26,7 @@ from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .runtime.runtime import Runtime
+from .status import Overall, feed_statuses, overall
 from .store.market import MarketStore
 from .transport.adapter import proxy_for
 from .transport.genuine import check_unpatched
@@ -72,13 +74,14 @@ class Lifecycle:
         self.counters = Counters()
         self.budget = Budget(self._config)
         self.runtime: Runtime | None = None
+        self.publisher = Publisher(self._clock)
         self.begun = self._clock.wall()
         self.ready = False
         self.reset()
 
     def reset(self) -> None:
         """An empty store, read directly. The lock is held, or nobody else knows this object yet."""
-        self.store = MarketStore(self._config, self._clock.now)
+        self.store = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters)
         self._read_by(self._direct, streams=False, touch=_nothing)
 
@@ -116,19 +119,37 @@ class Lifecycle:
             self.reset()
             self.ready = False
             self.begun = self._clock.wall()
-            runtime = Runtime(self._config, self._clock, self.store, self.budget, self.counters, streams=streams)
+            runtime = Runtime(
+                self._config,
+                self._clock,
+                self.store,
+                self.budget,
+                self.counters,
+                streams=streams,
+                notices=self.publisher,
+            )
             self._read_by(runtime.requests, streams=streams, touch=touch)
             self.runtime = runtime
             self.closed = False
             try:
                 runtime.start()
+                self.publisher.attach(self.store, lambda: self._assess(runtime))
             except BaseException:
                 self.runtime = None
+                self.publisher.detach()
+                runtime.close(self._config.close_timeout)
                 self.reset()
                 raise
             followed = self.store.follow(keys())
             runtime.follow([*SHARED, *(WITNESSES if streams else ()), *followed])
             return runtime, True
+
+    def _assess(self, runtime: Runtime) -> tuple[Overall, str]:
+        """Return the state of the whole and the reason for it."""
+        if runtime.stopped or self.runtime is not runtime:
+            return Overall.STOPPED, "the manager was closed"
+        feeds = runtime.query(lambda engine, at: feed_statuses(engine, engine.store, self._clock))
+        return overall(feeds, ready=self.ready)
 
     def wait_until_ready(self, runtime: Runtime, symbols: Iterable[str], deadline: float | None) -> None:
         """Return when nothing that start() waits for is missing; ``deadline`` is on the steady clock.
@@ -224,11 +245,17 @@ class Lifecycle:
             if runtime is not None:
                 self.reset()
             direct = self._direct
+            thread = self.publisher.detach() if runtime is not None else None
         direct.close()
         if runtime is not None:
+            deadline = self._clock.now() + self._config.close_timeout
             self.reconnects_before += runtime.reconnects()
             self.frames_before += runtime.frames()
             runtime.close(self._config.close_timeout)
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - self._clock.now()))
+                if thread.is_alive():
+                    log.warning("a callback still runs after close(); %s ends with it", thread.name)
 
     @property
     def running(self) -> bool:
@@ -259,6 +286,7 @@ class Lifecycle:
         """In a child process: the parent's threads, sockets, locks and data are not here."""
         ran = self.runtime is not None
         self._clock.after_fork()
+        self.publisher.after_fork()
         self._begin_afresh()
         self.forked = self.forked or ran
         self._fork_told = False

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .arguments import check_after, check_limit, check_max_age, check_timeout
+from .arguments import check_after, check_callback, check_limit, check_max_age, check_seconds, check_timeout
 from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
-from .errors import InvalidSymbol, NotRunning, StartTimeout
+from .errors import InvalidArgument, InvalidSymbol, NotRunning, StartTimeout
+from .events import CandleEvent, CandleQueue, ContractChange, EventQueue, Missed, Selection, Turn, TurnQueue
 from .lifecycle import Lifecycle
+from .publisher import CallbackHandle, EventIterator
 from .queries import (
     BestQuotes,
     DayTicker,
@@ -59,7 +61,8 @@ from .shapes import (
     shape_trades,
 )
 from .stats import statistics
-from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates
+from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates, overall
+from .store.market import MarketStore
 from .tables import Candles, klines_array, klines_frame
 from .venue.contracts import SymbolInfo
 from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
@@ -471,6 +474,137 @@ class DataManager:
             assert text_open_time(text) > after
             return float_rows((text,))[0]
 
+    # --- events ------------------------------------------------------------------------------------------------
+
+    def turns(
+        self,
+        interval: str,
+        *,
+        grace: float = 3.0,
+        symbols: Iterable[str] | None = None,
+        since: int | None = None,
+        timeout: float | None = None,
+    ) -> EventIterator[Turn]:
+        """Return an iterator that blocks for each turn of an interval, from the candle that is open now on.
+
+        A :class:`Turn` comes when every followed symbol (or of ``symbols``) has closed, or ``grace`` seconds after the
+        close; ``late`` then names the missing ones. Symbols that trade close within about 2 s, quiet ones within 7 s.
+        Contracts that have left the exchange or do not trade yet are not waited for. Turns that passed while nobody
+        came for them follow at once, in order, from memory; ``since`` (ms) begins with the first turn whose candle
+        opened then or later. Neither causes a request. The loop ends when the manager or the iterator is closed, or
+        when no turn has come for ``timeout`` seconds.
+
+        Raises :class:`~ats_sync.errors.InvalidInterval` and :class:`~ats_sync.errors.InvalidSymbol` for what is not
+        followed, :class:`~ats_sync.errors.InvalidArgument` for a grace below 0,
+        :class:`~ats_sync.errors.NotRunning` where the manager does not run. Source: as :meth:`get_klines`.
+        """
+        checked = None if symbols is None else check_symbols(symbols)
+        interval = check_interval(interval)
+        grace_ms = round(check_seconds(grace, "grace") * 1000)
+        start = None if since is None else check_after(since, "since")
+        timeout = check_timeout(timeout)
+        self._life.living()
+        self._watchlist.check_followed(checked, (interval,))
+        return self._iterator(
+            lambda store, now: TurnQueue(store, interval, checked, now, grace=grace_ms, since=start), timeout
+        )
+
+    def closed(
+        self,
+        symbols: Iterable[str] | None = None,
+        intervals: Iterable[str] | None = None,
+        *,
+        since: int | None = None,
+        timeout: float | None = None,
+        provisional: float | None = None,
+    ) -> EventIterator[CandleEvent | Missed]:
+        """Return an iterator that blocks for each candle of these series that closes (None: of all that are followed).
+
+        Each :class:`CandleEvent` comes once, after the merge, in order a series, whatever happens to connections
+        meanwhile. ``since`` (ms) begins with the candles in memory that opened then or later (0: all), and goes on
+        without a hole or a repetition; a consumer that comes late gets what has closed meanwhile. What memory no
+        longer has comes as a :class:`Missed`. ``provisional`` gives each candle so many seconds after its close even
+        if it is not final (``final=False``), and once more if the final one differs. ``timeout``: the loop ends when
+        nothing has come for so many seconds; it also ends when the manager or the iterator is closed.
+
+        Raises :class:`~ats_sync.errors.InvalidSymbol` and :class:`~ats_sync.errors.InvalidInterval` for what is not
+        followed, :class:`~ats_sync.errors.InvalidArgument` for times that cannot be,
+        :class:`~ats_sync.errors.NotRunning` where the manager does not run. Source: as :meth:`get_klines`.
+        """
+        selection = self._selection(symbols, intervals)
+        start = None if since is None else check_after(since, "since")
+        early = None if provisional is None else round(check_seconds(provisional, "provisional") * 1000)
+        timeout = check_timeout(timeout)
+        self._life.living()
+        return self._iterator(
+            lambda store, now: CandleQueue(store, selection, now, since=start, provisional=early), timeout
+        )
+
+    def on_closed(
+        self,
+        fn: Callable[[CandleEvent | Missed], object],
+        symbols: Iterable[str] | None = None,
+        intervals: Iterable[str] | None = None,
+        *,
+        provisional: float | None = None,
+    ) -> CallbackHandle:
+        """Call ``fn`` with each candle that closes from now on, as :meth:`closed` gives them, until the returned handle
+        is closed.
+
+        All callbacks run on the one thread ``ats-events``, one after the other: what takes long belongs on a thread of
+        yours. An exception is logged and stops nothing. Callbacks stay registered when the manager is closed and
+        started again, may be registered before it starts, and keep alive what they refer to. Errors as of
+        :meth:`closed`; :class:`~ats_sync.errors.InvalidArgument` for what cannot be called.
+        """
+        check_callback(fn)
+        selection = self._selection(symbols, intervals)
+        early = None if provisional is None else round(check_seconds(provisional, "provisional") * 1000)
+        return self._life.publisher.on_closed(fn, selection, early)
+
+    def on_state(self, fn: Callable[[Overall, Overall, float, str], object]) -> CallbackHandle:
+        """Call ``fn(old, new, since, reason)`` when the overall state changes, until the returned handle is closed.
+
+        ``old`` and ``new`` as in :meth:`status`, ``since`` in epoch seconds, ``reason`` in words. It is looked at after
+        turns of the engine, at most every 0.5 s. Threads and errors as of :meth:`on_closed`.
+        """
+        refuse_reentry()
+        check_callback(fn)
+        return self._life.publisher.on_state(fn)
+
+    def on_listed(self, fn: Callable[[ContractChange], object]) -> CallbackHandle:
+        """Call ``fn`` with each contract of the exchange, followed or not, that begins to trade, until the returned
+        handle is closed.
+
+        Source: ``!contractInfo`` and ``/fapi/v1/exchangeInfo``. Threads and errors as of :meth:`on_closed`.
+        """
+        refuse_reentry()
+        check_callback(fn)
+        return self._life.publisher.on_contract(fn, listed=True)
+
+    def on_delisted(self, fn: Callable[[ContractChange], object]) -> CallbackHandle:
+        """Call ``fn`` with each contract that has left the exchange, likewise.
+
+        Of a followed contract once a second source agrees; of another by its event, or by two answers.
+        """
+        refuse_reentry()
+        check_callback(fn)
+        return self._life.publisher.on_contract(fn, listed=False)
+
+    def _selection(self, symbols: Iterable[str] | None, intervals: Iterable[str] | None) -> Selection:
+        checked = None if symbols is None else check_symbols(symbols)
+        these = None if intervals is None else check_intervals(intervals)
+        if these == ():
+            raise InvalidArgument("the list of intervals is empty; name at least one, such as '1h'")
+        refuse_reentry()
+        self._watchlist.check_followed(checked, these)
+        return Selection(None if checked is None else frozenset(checked), None if these is None else frozenset(these))
+
+    def _iterator(self, make: Callable[[MarketStore, int], EventQueue[T]], timeout: float | None) -> EventIterator[T]:
+        iterator = self._life.publisher.iterate(make, timeout, self)
+        if iterator is None:
+            raise NotRunning("the manager was closed meanwhile")
+        return iterator
+
     # --- what it reports about itself --------------------------------------------------------------------------
 
     @property
@@ -503,14 +637,9 @@ class DataManager:
         connections, feeds = runtime.query(
             lambda engine, at: (connection_statuses(engine, self.clock), feed_statuses(engine, store, self.clock))
         )
-        if not life.ready:
-            overall = Overall.STARTING
-        elif any(feed.state.value == "degraded" for feed in feeds):
-            overall = Overall.DEGRADED
-        else:
-            overall = Overall.LIVE
+        state, _ = overall(feeds, ready=life.ready)
         waiting = runtime.requests.waiting()
-        return Status(overall, life.begun, connections, feeds, waiting, blocked, contract_statuses(store))
+        return Status(state, life.begun, connections, feeds, waiting, blocked, contract_statuses(store))
 
     def quality(self, symbol: str) -> Quality:
         """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts."""

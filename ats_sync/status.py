@@ -2,7 +2,7 @@
 
 # Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Status, ….
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
@@ -145,6 +145,18 @@ def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[Fee
         for key, state in engine.reconciler.states.items()
         if key not in UNSHOWN
     )
+
+
+def overall(feeds: Iterable[FeedStatus], *, ready: bool) -> tuple[Overall, str]:
+    """Return the state of a running manager and what it is due to; ``ready``: whether its start has succeeded."""
+    if not ready:
+        return Overall.STARTING, "it is warming up"
+    degraded = [feed for feed in feeds if feed.state is FeedState.DEGRADED]
+    if not degraded:
+        return Overall.LIVE, "every series is fresh"
+    first = degraded[0]
+    name = " ".join(part for part in (first.symbol, first.kind, first.interval) if part)
+    return Overall.DEGRADED, f"{len(degraded)} series are degraded, such as {name}: {first.reason}"
 
 
 def contract_statuses(store: MarketStore) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .clock import Clock
 from .config import Config
+from .errors import InvalidInterval, InvalidSymbol
 from .feeds import FEEDS, RATIOS, Feed, Key, Kind, Scope
 from .lifecycle import Lifecycle
 from .store.market import keys_of
@@ -59,6 +60,25 @@ class Watchlist:
             if life.running:
                 gone = life.store.unfollow(key for key in life.store.followed_keys() if key.symbol in symbols)
                 life.living().unfollow(gone)
+
+    def check_followed(self, symbols: tuple[str, ...] | None, intervals: tuple[str, ...] | None) -> None:
+        """Raise :class:`~ats_sync.errors.InvalidSymbol` or :class:`~ats_sync.errors.InvalidInterval` where candles of
+        one of these are not followed, now or from the next start on (None: any)."""
+        life = self._life
+        if life.running:
+            life.check_listed(symbols or ())
+            followed = {key for key in life.store.followed_keys() if key.kind is Kind.KLINES}
+        else:
+            followed = {Key(Kind.KLINES, symbol, interval) for symbol in self.symbols for interval in self.intervals}
+        for interval in intervals or ():
+            if symbols is None and not any(key.interval == interval for key in followed):
+                raise InvalidInterval(f"candles of {interval} are not followed; watch(symbols, ['{interval}']) first")
+        for symbol in symbols or ():
+            of_symbol = {key.interval for key in followed if key.symbol == symbol}
+            lacking = [interval for interval in intervals or () if interval not in of_symbol]
+            if lacking or not of_symbol:
+                what = f"{symbol} {lacking[0]}" if lacking else symbol
+                raise InvalidSymbol(f"{what} is not followed; watch(['{symbol}'], {lacking or '…'}) first")
 
     def touch(self, key: Key) -> None:
         """Note the read of a watched symbol's series that is not followed from the start.

@@ -8,7 +8,18 @@ from types import MappingProxyType
 from typing import TypedDict, TypeVar
 
 import ats_sync
-from ats_sync import DataManager, FundingRate, KlineRow, OpenInterest, OrderBook, Statistics
+from ats_sync import (
+    CandleEvent,
+    DataManager,
+    EventIterator,
+    FundingRate,
+    KlineRow,
+    Missed,
+    OpenInterest,
+    OrderBook,
+    Statistics,
+    Turn,
+)
 
 from ._event_loop import read_without_blocking
 
@@ -130,6 +141,30 @@ class UnifiedDataManager:
             }
             for trade in trades
         ]
+
+    def turns(
+        self,
+        interval: str,
+        *,
+        grace: float = 3.0,
+        symbols: Iterable[str] | None = None,
+        since: int | None = None,
+        timeout: float | None = None,
+    ) -> EventIterator[Turn]:
+        """Return :meth:`ats_sync.DataManager.turns`, for ``async for turn in …``."""
+        return self._manager.turns(interval, grace=grace, symbols=symbols, since=since, timeout=timeout)
+
+    def closed(
+        self,
+        symbols: Iterable[str] | None = None,
+        intervals: Iterable[str] | None = None,
+        *,
+        since: int | None = None,
+        timeout: float | None = None,
+        provisional: float | None = None,
+    ) -> EventIterator[CandleEvent | Missed]:
+        """Return :meth:`ats_sync.DataManager.closed`, for ``async for candle in …``."""
+        return self._manager.closed(symbols, intervals, since=since, timeout=timeout, provisional=provisional)
 
     @property
     def _manager(self) -> DataManager:

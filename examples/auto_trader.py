@@ -58,25 +58,23 @@ def main() -> None:
         dm.start()
 
         trader = PaperTrader(options.symbol)
-        seen = 0
-        # The last row is the open candle; whatever opened before it is final.
-        after = dm.get_klines(options.symbol, options.interval, limit=2)[0][0]
         print(f"waiting for {options.symbol}'s {options.interval} candles to close")
-        while not options.candles or seen < options.candles:
-            row = dm.wait_closed(options.symbol, options.interval, after=after, timeout=60)
-            if row is None:
-                continue
-            after = row[0]
-            seen += 1
-            closed = datetime.fromtimestamp(row[6] / 1000, timezone.utc)
+        # The candle of a quiet symbol is final up to 7 s after its close.
+        for seen, turn in enumerate(dm.turns(options.interval, grace=10.0), start=1):
+            closed = datetime.fromtimestamp(turn.close_time / 1000, timezone.utc)
             try:
+                row = turn.closed[dm.symbols[0]]
                 closes = [each[4] for each in dm.get_klines(options.symbol, options.interval, limit=SLOW + 1)]
                 price = dm.get_orderbook(options.symbol, limit=5)["asks"][0][0]
+            except KeyError:
+                print(f"{closed:%H:%M:%S}  no decision: the candle is late")
             except DataError as error:
                 # Better no decision than one on old data.
                 print(f"{closed:%H:%M:%S}  no decision: {error}")
-                continue
-            print(f"{closed:%H:%M:%S}  closed at {row[4]:g}: {trader.on_closed(closes[:-1], price)}")
+            else:
+                print(f"{closed:%H:%M:%S}  closed at {row[4]:g}: {trader.on_closed(closes[:-1], price)}")
+            if seen == options.candles:
+                break
 
 
 if __name__ == "__main__":

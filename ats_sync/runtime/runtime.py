@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..clock import Clock
 from ..config import Config
@@ -18,7 +18,7 @@ from ..engine.moment import Moment, moment
 from ..engine.quality import Quality
 from ..engine.turn import Action, take_turn
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
-from ..feeds import Key
+from ..feeds import FEEDS, Key
 from ..logs import RateLimitedLogger
 from ..store.events import Change, StoreEvent
 from ..store.link import Link
@@ -37,6 +37,18 @@ AFTER_FAILURE = 0.2
 COUNT_EVERY = 0.2
 
 
+class Notices(Protocol):
+    """Learns what was merged, after the merge, on the thread that merged it."""
+
+    def closed(self, keys: Iterable[Key]) -> None: ...
+
+    def followed(self, keys: Iterable[Key]) -> None: ...
+
+    def unfollowed(self, keys: Iterable[Key]) -> None: ...
+
+    def turned(self) -> None: ...
+
+
 class Runtime:
     """Runs one engine until it is closed. Each start makes a new runtime, which nothing older can disturb."""
 
@@ -49,8 +61,10 @@ class Runtime:
         counters: Counters,
         *,
         streams: bool,
+        notices: Notices | None = None,
     ) -> None:
         self._config = config
+        self._notices = notices
         self._clock = clock
         self._store = store
         self.streams = streams
@@ -128,6 +142,9 @@ class Runtime:
 
     def follow(self, keys: Iterable[Key]) -> None:
         """Follow these series; they count as missing until they are complete."""
+        keys = list(keys)
+        if self._notices is not None:
+            self._notices.followed(keys)
         self.query(lambda engine, at: engine.follow(keys, at))
         self._post(Changed())
 
@@ -139,10 +156,15 @@ class Runtime:
             engine.follow(self._store.follow(keys), at)
 
         self.query(follow)
+        if self._notices is not None:
+            self._notices.followed(keys)
         self._post(Changed())
 
     def unfollow(self, keys: Iterable[Key]) -> None:
         """Stop following these series."""
+        keys = list(keys)
+        if self._notices is not None:
+            self._notices.unfollowed(keys)
         self.query(lambda engine, at: engine.unfollow(keys, at))
         self._post(Changed())
 
@@ -209,6 +231,8 @@ class Runtime:
         if len(gaps) < len(notices):
             with self.closed_candle:
                 self.closed_candle.notify_all()
+            if self._notices is not None:
+                self._notices.closed(notice.key for notice in notices if notice.change is Change.CLOSED)
 
     def _fetched(self, fetch: Fetch, error: AtsSyncError | None) -> None:
         closing = self._stop.is_set() or isinstance(error, NotRunning)
@@ -216,6 +240,8 @@ class Runtime:
             log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
         with self.closed_candle:
             self.closed_candle.notify_all()
+        if self._notices is not None and error is None and FEEDS[fetch.key.kind].closes:
+            self._notices.closed((fetch.key,))
         self._post(Fetched(fetch, error))
 
     def _post(self, *events: EngineEvent) -> None:
@@ -263,6 +289,8 @@ class Runtime:
                 self._undone(action, failure)
         with self.changed:
             self.changed.notify_all()
+        if self._notices is not None:
+            self._notices.turned()
         if failures:
             self._clock.wait(self._stop, AFTER_FAILURE)
 

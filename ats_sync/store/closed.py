@@ -148,6 +148,21 @@ class ClosedCandles:
         """The texts of at most ``count`` of the newest, oldest first."""
         return self._history.newest(count)
 
+    @property
+    def begins(self) -> int:
+        """The open time (ms) from which on none is missing, 0 where they reach back to the listing."""
+        return 0 if self.complete else self._first
+
+    def at_or_after(self, opened: int) -> bytes | None:
+        """The text of the first one that opened at ``opened`` or later, None where there is none."""
+        history = self._history
+        if not history or text_open_time(history.last()) < opened:
+            return None
+        index = max(0, len(history) - candles_between(self.interval, opened, text_open_time(history.last())))
+        while text_open_time(text := history.row(index)) < opened:
+            index += 1  # the exchange's own history has a hole
+        return text
+
     def texts(self) -> list[bytes]:
         """All texts, oldest first."""
         return self._history.texts()

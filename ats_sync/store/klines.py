@@ -34,6 +34,7 @@ from ..venue.payload import DecodeError
 from .assess import assess
 from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
 from .closed import ClosedCandles
+from .closings import Closing, Closings, Source
 from .events import Change, StoreEvent
 from .link import Link
 from .order import counts_anew
@@ -64,6 +65,11 @@ _new = tuple.__new__
 """Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
 
 
+def no_time() -> int:
+    """Nobody needs to know when candles became final."""
+    return 0
+
+
 class KlineSeries(Series):
     """The candles of one symbol and interval.
 
@@ -80,8 +86,10 @@ class KlineSeries(Series):
         kind: Kind = Kind.KLINES,
         budget: RowBudget | None = None,
         warm_up: int = WARM_UP_ROWS,
+        exchange_ms: Callable[[], int] = no_time,
     ) -> None:
         super().__init__(Key(kind, symbol, interval))
+        self._exchange_ms = exchange_ms  # called once a closed candle, never for a frame
         self.interval = interval
         self._warm_up = warm_up
         self._lost = self._out_of_order = 0
@@ -92,6 +100,7 @@ class KlineSeries(Series):
         self._ahead_decoded: dict[int, tuple[Candle, bytes, Row, Row]] = {}
         self._lock = threading.Lock()  # guards everything below; heard_final() alone reads the last frame without it
         self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
+        self._closings = Closings()
         self._ahead: dict[int, Candle] = {}
         self._stream_event = 0
         self._last_frame = b""
@@ -228,6 +237,7 @@ class KlineSeries(Series):
                     closed.drop_before(rows[0][0])  # of a contract that had the name before
                 closed.complete = True
             self._answered = max(self._answered, min(at, next_open(self.interval, rows[-1][0]) - 1))
+            known = closed.following
             closed.begin(rows[0][0])
             final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)
             if final:
@@ -235,6 +245,9 @@ class KlineSeries(Series):
                 after = rows[final][0] if final < len(rows) else next_open(self.interval, rows[-1][0])
                 for opened, text in closed.merge(rows[:final], after):
                     self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
+                for opened, _ in rows[:final] if known else ():
+                    if known <= opened < closed.following:
+                        self._note_closing(opened, Source.REST)
             for opened, text in rows[final:]:
                 if opened >= closed.following:
                     self._hold(Candle(opened, OPEN, text_trades(text), at, text, False))
@@ -308,12 +321,20 @@ class KlineSeries(Series):
         assert self._lock.locked()
         closed = None
         while (candle := self._ahead.get(self._closed.following)) is not None and candle.final:
-            del self._ahead[self._closed.following]
+            del self._ahead[candle.opened]
             self._closed.append(candle.text())
+            if candle.rank == FINAL_BY_REST:
+                source = Source.REST
+            else:
+                source = Source.STREAM if candle.trades else Source.FLAT
+            self._note_closing(candle.opened, source)
             closed = self._has_closed
         if closed is not None:
             self._forget_behind()
         return closed
+
+    def _note_closing(self, opened: int, source: Source) -> None:
+        self._closings.note(opened, Closing(self._exchange_ms(), source), self._closed.depth)
 
     def _fill_flat(self, opened: int, frame: bytes, before: bytes) -> None:
         """Close the candles without trades that came before the one that opened at ``opened``. The lock is held.
@@ -610,6 +631,46 @@ class KlineSeries(Series):
         with self._lock:
             if self._closed and text_open_time(self._closed.last()) > after:
                 return self._closed.last()
+            return None
+
+    def closed_from(self, opened: int) -> tuple[int, bytes | None, Closing | None]:
+        """Return the open time (ms) from which on memory has every closed candle (0: it lacks none), the text of the
+        first that opened at ``opened`` or later, and how that became final (None: before it was followed).
+
+        The text is None where none has closed yet, and before the history has come.
+        """
+        with self._lock:
+            closed = self._closed
+            begins = closed.begins
+            if opened < begins and len(closed) + 1 < self._first_rows():
+                return 0, None, None  # an early read has begun the history; the rest is on its way
+            text = closed.at_or_after(opened)
+            return begins, text, self._closings.get(text_open_time(text)) if text is not None else None
+
+    def first_to_close(self) -> int:
+        """Return the open time (ms) of the first candle that has closed since the history is here, or that will; 0
+        before the history has come."""
+        with self._lock:
+            return self._closings.first() or (self._closed.following if self._closed else 0)
+
+    def unconfirmed(self, opened: int) -> bytes | None:
+        """Return the text of a candle that is over and not final yet, as it is known; flat where it has no trade.
+
+        None where it is not the first that is not closed here, or where nothing keeps it up to date.
+        """
+        link = self.link
+        if link is None or not link.up or self.suspected:
+            return None
+        with self._lock:
+            if opened != self._closed.following:
+                return None
+            candle = self._ahead.get(opened)
+            if candle is None:
+                spoilt = self._unusable >= opened or not self._closed
+                return None if spoilt else flat_text(opened, next_open(self.interval, opened) - 1, self._closed.last())
+        try:
+            return self.decoded(candle)[1]
+        except DecodeError:
             return None
 
     def size(self) -> int:

@@ -59,6 +59,7 @@ class ContractBoard(Board):
         if event is None:
             return
         with self._lock:
+            self.received += 1
             self.event = max(self.event, event.time)
             held = self._newest.get(event.symbol)
             if held is None and len(self._newest) >= MOST_SYMBOLS:
@@ -70,6 +71,11 @@ class ContractBoard(Board):
     def get(self, symbol: str) -> ContractEvent | None:
         """Return the newest event of a symbol."""
         return self._newest.get(symbol)
+
+    def symbols(self) -> list[str]:
+        """Return the symbols of which there was an event."""
+        with self._lock:
+            return list(self._newest)
 
     def take(self, now: int | None) -> list[ContractEvent]:
         """Return the events since the last call, in order of arrival.

@@ -23,7 +23,7 @@ from ..venue.ratios import PERPETUAL
 from .book import BookSeries
 from .depth import DepthSeries
 from .events import StoreEvent
-from .klines import KlineSeries
+from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
 from .open_interest import OpenInterestSeries
@@ -50,8 +50,9 @@ _NAME_AT = len(STREAM)
 class MarketStore:
     """Every series that is followed, and the boards that serve all symbols."""
 
-    def __init__(self, config: Config, now: Callable[[], float]) -> None:
+    def __init__(self, config: Config, now: Callable[[], float], exchange_ms: Callable[[], int] = no_time) -> None:
         self._config = config
+        self._exchange_ms = exchange_ms
         self.marks = MarkBoard()
         self.liquidations = LiquidationBoard(config.max_liquidations)
         self.tickers = TickerBoard()
@@ -115,6 +116,7 @@ class MarketStore:
                 kind=key.kind,
                 budget=self._exact_rows,
                 warm_up=config.warmup_klines,
+                exchange_ms=self._exchange_ms,
             )
         if key.kind is Kind.OPEN_INTEREST:
             most = config.max_open_interest

@@ -73,6 +73,13 @@ class PackedRows:
             return self._loose[-1]
         return self._pages[-1].rsplit(self._between, 1)[-1]
 
+    def row(self, index: int) -> bytes:
+        """The row at ``index``, counted from the oldest. Raises IndexError where there is none."""
+        page, place = divmod(self._skipped + index, PAGE)
+        if page < len(self._pages):
+            return self._pages[page].split(self._between, place + 1)[place]
+        return self._loose[self._skipped + index - len(self._pages) * PAGE]
+
     def slice(self, count: int) -> bytes:
         """The newest ``count`` rows (or as many as there are) as one piece, with ``between`` between them."""
         loose = self._loose

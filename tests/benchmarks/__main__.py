@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import ingest, reading, warmup
+from . import events, ingest, reading, warmup
 from .machine import description
 from .report import Report
 
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "ingest": ingest.measure,
     "reads": reading.measure_reads,
     "lag": reading.measure_lag,
+    "events": events.measure,
     "memory": reading.measure_memory,
     "warmup": warmup.measure,
     "growth": warmup.measure_growth,

@@ -64,6 +64,27 @@ def test_one_for_the_process() -> None:
     assert get_data_manager() is get_data_manager()
 
 
+def test_closed_candles_and_turns_come_on_the_loop(live: DataManager) -> None:
+    manager = get_data_manager()
+    from_memory(live, lambda: live.rest_shaped.klines(QUIET, "1h", 50))
+
+    async def replayed() -> list[Any]:
+        candles, turns = manager.closed([QUIET], ["1h"], since=0), manager.turns("1h", symbols=[QUIET], since=0)
+        first = [candle async for candle in _first(candles, 3)]
+        return [*first, *[turn async for turn in _first(turns, 1)]]
+
+    one, two, three, turn = run_on_the_loop(replayed)
+    assert [two.open_time, three.open_time] == [one.open_time + 3_600_000, one.open_time + 7_200_000]
+    assert turn.closed == {QUIET: one.row}
+
+
+async def _first(events: Any, count: int) -> Any:
+    for _ in range(count):
+        yield await anext(events)
+    events.close()
+    assert [event async for event in events] == []
+
+
 @pytest.mark.shared_threads
 @pytest.mark.usefixtures("live")
 class TestReads:

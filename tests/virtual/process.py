@@ -21,6 +21,7 @@ from ats_sync.engine.moment import moment
 from ats_sync.engine.stream_session import StreamSession
 from ats_sync.engine.turn import take_turn
 from ats_sync.errors import AtsSyncError, ConnectionFailed
+from ats_sync.events import EventQueue
 from ats_sync.feeds import Key
 from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters
@@ -50,7 +51,7 @@ class Process:
         self.config = config
         self.rng = rng
         self.clock = Clock(clocks)
-        self.store = MarketStore(config, self.clock.now)
+        self.store = MarketStore(config, self.clock.now, self.clock.exchange_ms)
         self.budget = Budget(config)
         self.counters = Counters()
         self.engine = Engine(config, self.store, streams=True, rng=random.Random(rng.random()))
@@ -61,6 +62,8 @@ class Process:
         """How long (ms) threads wait for their turn at most: other threads keep the processor busy."""
         self.looked: list[Callable[[], None]] = []
         """Called after every step that may have changed what a reader sees."""
+        self.queues: list[EventQueue[Any]] = []
+        """Of the consumers of events."""
         self._deferred: dict[str, deque[Task]] = {}
         self._ready: dict[str, int] = {}
         self._streams: dict[int, VirtualStream] = {}
@@ -126,6 +129,12 @@ class Process:
         for notice in notices:
             if notice.change is not Change.CLOSED:
                 self.post(Noticed(notice))
+        self.closed([notice.key for notice in notices if notice.change is Change.CLOSED])
+
+    def closed(self, keys: list[Key]) -> None:
+        """publisher.py: candles of these series may have closed."""
+        for queue in self.queues:
+            queue.mark(keys)
 
     def stream_lost(self, stream: VirtualStream, reason: str, error: AtsSyncError | None) -> None:
         number = stream.number

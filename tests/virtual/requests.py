@@ -13,6 +13,7 @@ from ats_sync.engine.events import Fetched
 from ats_sync.engine.jobs import Fetch, JobQueue, PendingRead
 from ats_sync.engine.moment import moment
 from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
+from ats_sync.feeds import FEEDS
 from ats_sync.runtime.executor import RequestExecutor
 from ats_sync.transport.rest import Answer
 from ats_sync.venue.endpoints import Bucket, Host
@@ -110,6 +111,8 @@ class VirtualRequests:
         if isinstance(done, Done):
             if type(done.error) is RequestError:
                 raise done.error  # a fault of ours, which a request thread survives
+            if done.error is None and FEEDS[done.fetch.key.kind].closes:
+                process.closed([done.fetch.key])
             process.post(Fetched(done.fetch, done.error))
             process._look()
         self._ensure_worker()

@@ -1,0 +1,482 @@
+"""Events: closed candles, turns, changes of state and of listings, and the queues that bring them in order.
+
+Events are notices, the store is the truth. A queue holds *series and range*: which series have news, and from which
+candle on. What closed is read from memory when the consumer comes for it, so a consumer that sleeps loses nothing that
+memory still has, and costs a few bytes a series. Pure: no threads, no clocks; whoever drives a queue holds its lock.
+"""
+
+# Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Turn, ….
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
+
+from .feeds import Key, Kind
+from .results import KlineRow
+from .store.closings import Closing, Source
+from .store.klines import KlineSeries
+from .store.market import MarketStore
+from .venue.intervals import next_open, open_time
+from .venue.klines import float_rows, text_open_time
+from .venue.listings import Phase
+
+T = TypeVar("T")
+
+SERVED = (Phase.TRADING, Phase.PAUSED)
+GONE_FOR = 4_000
+"""Two answers at least so far apart (ms) must say that a contract nobody follows is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandleEvent:
+    """One candle that has closed. Prices and volumes are float, times Unix time in ms by the exchange's clock.
+
+    Where REST corrects a candle later on (an audit), no further event comes: read the store.
+    """
+
+    symbol: str
+    interval: str
+    row: KlineRow
+    """As from :meth:`DataManager.get_klines`."""
+    text: str
+    """The row as the JSON text that REST writes, exact decimals included."""
+    final: bool
+    """False for a provisional one, of which the final event had not come yet."""
+    source: str
+    """What made it final (of a provisional one: what told of it): ``stream``, the exchange's final event; ``rest``, an
+    answer that was asked for at least 5 s after the close; ``flat``, no trade, as the trade ids of others prove."""
+    final_at: int | None
+    """When it was final here. None for a provisional one, and where that was before the series was followed."""
+    delay: float | None
+    """Seconds from its close to ``final_at`` (of a provisional one: to now)."""
+
+    @property
+    def open_time(self) -> int:
+        opened: int = self.row[0]
+        return opened
+
+    @property
+    def close_time(self) -> int:
+        """Its last millisecond, as in the row."""
+        closed: int = self.row[6]
+        return closed
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Closed candles that memory no longer has, since the consumer was away for too long or wanted older ones.
+
+    ``start`` and ``end`` are the open times (ms) of the first and the last of them; ``symbol`` is "" where a turn of
+    all symbols was missed.
+    """
+
+    symbol: str
+    interval: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One close of all followed symbols. Times are ms by the exchange's clock."""
+
+    interval: str
+    open_time: int
+    """Of the candles that have closed."""
+    closed: Mapping[str, KlineRow]
+    """The final candle of each symbol that has one, as from :meth:`DataManager.get_klines`."""
+    late: tuple[str, ...]
+    """The symbols still missing when the grace was over."""
+    delay: float
+    """Seconds from the close to this turn."""
+    missed: Missed | None = None
+    """The turns before this one that memory no longer has."""
+
+    @property
+    def close_time(self) -> int:
+        """The last millisecond of the candles that have closed."""
+        return next_open(self.interval, self.open_time) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ContractChange:
+    """A contract was listed or has left. ``status`` is the exchange's own word, ``time`` ms by its clock."""
+
+    symbol: str
+    status: str
+    time: int
+
+
+# --- queues ----------------------------------------------------------------------------------------
+
+
+FIRST = -1
+"""In place of an open time: the first candle that closes once the history is in memory."""
+
+
+class Selection(NamedTuple):
+    """Which candles a consumer follows; None: all that are followed."""
+
+    symbols: frozenset[str] | None = None
+    intervals: frozenset[str] | None = None
+
+    def takes(self, key: Key) -> bool:
+        """Return whether it has this series."""
+        return (
+            key.kind is Kind.KLINES
+            and (self.symbols is None or key.symbol in self.symbols)
+            and (self.intervals is None or key.interval in self.intervals)
+        )
+
+
+class EventQueue(Generic[T]):
+    """What one consumer has yet to be given. Not thread-safe: whoever drives it holds its lock."""
+
+    def mark(self, keys: Iterable[Key]) -> bool:
+        """Note that something may have closed in these series; return whether that concerns it."""
+        raise NotImplementedError
+
+    def followed(self, keys: Iterable[Key], now: int) -> None:
+        """Note that these series are followed from now (exchange ms) on."""
+
+    def unfollowed(self, keys: Iterable[Key]) -> None:
+        """Note that these series are followed no longer."""
+
+    def take(self, now: int) -> Callable[[], T] | None:
+        """Remove the next event and return what decodes it, None where there is none at ``now`` (exchange ms)."""
+        raise NotImplementedError
+
+    def due(self) -> int | None:
+        """Return the exchange time (ms) at which time alone brings something, None where nothing will."""
+        return None
+
+
+class CandleQueue(EventQueue[CandleEvent | Missed]):
+    """The closed candles of some series from a time on: each once, without a hole, in order a series; where several
+    series have news, the candle that closed first comes first."""
+
+    def __init__(
+        self,
+        store: MarketStore,
+        selection: Selection,
+        now: int,
+        *,
+        since: int | None = None,
+        provisional: int | None = None,
+    ) -> None:
+        self._store = store
+        self._selection = selection
+        self._since = since
+        self._provisional = provisional
+        self._next: dict[Key, int] = {}  # the open time of the candle that comes next
+        self._news: list[tuple[int, int, Key]] = []  # a heap by the close of that candle
+        self._queued: set[Key] = set()
+        self._numbers = itertools.count()
+        self._early: deque[Key] = deque()  # whose provisional candle may be due
+        self._shown: dict[Key, tuple[int, bytes]] = {}  # the provisional candle that was given
+        self._due: dict[str, int] = {}
+        self.followed(store.series, now)
+        self.mark(self._next)
+
+    def followed(self, keys: Iterable[Key], now: int) -> None:
+        for key in keys:
+            if not self._selection.takes(key) or key in self._next:
+                continue
+            series = self._store.get(key)
+            following = series.following() if isinstance(series, KlineSeries) else 0
+            if self._since == 0:
+                self._next[key] = 0  # whatever memory has
+            elif self._since is not None:
+                first = open_time(key.interval, self._since, known_open=following or None)
+                self._next[key] = first if first >= self._since else next_open(key.interval, first)
+            else:
+                # What has ended and is not closed here yet will close.
+                self._next[key] = following or FIRST
+            if self._provisional is not None:
+                self._due.setdefault(key.interval, self._next_due(key.interval, now))
+        self.mark(keys)
+
+    def _next_due(self, interval: str, now: int) -> int:
+        """Return when the candle that is open ``provisional`` before now is due."""
+        assert self._provisional is not None
+        known = next((opened for key, opened in self._next.items() if opened > 0 and key.interval == interval), None)
+        current = open_time(interval, now - self._provisional, known_open=known)
+        return next_open(interval, current) + self._provisional
+
+    def unfollowed(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._shown.pop(key, None)
+            if self._since is None:
+                self._next.pop(key, None)
+
+    def mark(self, keys: Iterable[Key]) -> bool:
+        concerned = False
+        for key in keys:
+            upcoming = self._next.get(key)
+            if upcoming is not None:
+                concerned = True
+                if key not in self._queued:
+                    self._push(key, upcoming)
+        return concerned
+
+    def _push(self, key: Key, upcoming: int) -> None:
+        self._queued.add(key)
+        heapq.heappush(self._news, (next_open(key.interval, upcoming), next(self._numbers), key))
+
+    def take(self, now: int) -> Callable[[], CandleEvent | Missed] | None:
+        while self._news:
+            key = heapq.heappop(self._news)[2]
+            self._queued.discard(key)
+            found = self._closed(key)
+            if found is not None:
+                return found
+        if self._provisional is None:
+            return None
+        self._look_for_early(now)
+        while self._early:
+            early = self._unconfirmed(self._early.popleft(), now)
+            if early is not None:
+                return early
+        return None
+
+    def _closed(self, key: Key) -> Callable[[], CandleEvent | Missed] | None:
+        series = self._store.get(key)
+        while isinstance(series, KlineSeries) and (upcoming := self._next.get(key)) is not None:
+            if upcoming == FIRST:
+                upcoming = self._next[key] = series.first_to_close() or FIRST
+                if upcoming == FIRST:
+                    return None
+            begins, text, closing = series.closed_from(upcoming)
+            if text is not None and upcoming < begins:
+                self._next[key] = begins
+                if not upcoming:
+                    continue
+                self._push(key, begins)
+                last = open_time(key.interval, begins - 1, known_open=begins)
+                return partial(Missed, key.symbol, key.interval, upcoming, last)
+            if text is None:
+                return None
+            opened = text_open_time(text)
+            self._next[key] = next_open(key.interval, opened)
+            if self._shown.pop(key, None) == (opened, text):
+                continue  # it was given already, as it has turned out to be
+            self._push(key, self._next[key])
+            return partial(_candle, key, text, closing)
+        return None
+
+    def _look_for_early(self, now: int) -> None:
+        assert self._provisional is not None
+        for interval, due in self._due.items():
+            foreseen = self._next_due(interval, now)
+            if now >= due or due > foreseen:  # or it was foreseen while the clock was ahead
+                self._due[interval] = foreseen
+            if now >= due:
+                self._early.extend(key for key in self._next if key.interval == interval)
+
+    def _unconfirmed(self, key: Key, now: int) -> Callable[[], CandleEvent] | None:
+        series, upcoming = self._store.get(key), self._next.get(key)
+        if not isinstance(series, KlineSeries) or upcoming is None or self._provisional is None:
+            return None
+        closed = next_open(key.interval, upcoming) if upcoming > 0 else math.inf
+        if now < closed + self._provisional or (key in self._shown and self._shown[key][0] == upcoming):
+            return None
+        text = series.unconfirmed(upcoming)
+        if text is None:
+            return None
+        self._shown[key] = (upcoming, text)
+        return partial(_provisional_candle, key, text, int(now - closed))
+
+    def due(self) -> int | None:
+        return min(self._due.values(), default=None)
+
+
+def _candle(key: Key, text: bytes, closing: Closing | None) -> CandleEvent:
+    row = float_rows((text,))[0]
+    at = closing.at if closing is not None else None
+    delay = (at - row[6] - 1) / 1000.0 if at is not None else None
+    source = (closing.source if closing is not None else Source.REST).value
+    return CandleEvent(key.symbol, key.interval, row, f"[{text.decode()}]", True, source, at, delay)
+
+
+def _provisional_candle(key: Key, text: bytes, delay: int) -> CandleEvent:
+    row = float_rows((text,))[0]
+    source = (Source.STREAM if row[8] else Source.FLAT).value
+    return CandleEvent(key.symbol, key.interval, row, f"[{text.decode()}]", False, source, None, delay / 1000.0)
+
+
+class TurnQueue(EventQueue[Turn]):
+    """One turn after the other of an interval: each when every followed symbol has closed, or ``grace`` ms after the
+    close. Which symbols are followed is looked up when a turn begins to be waited for, and when that changes."""
+
+    def __init__(
+        self,
+        store: MarketStore,
+        interval: str,
+        symbols: Collection[str] | None,
+        now: int,
+        *,
+        grace: int,
+        since: int | None = None,
+    ) -> None:
+        self._store = store
+        self._interval = interval
+        self._selection = Selection(None if symbols is None else frozenset(symbols), frozenset((interval,)))
+        self._grace = grace
+        self._since = since
+        self._opened = 0  # the open time of the next turn's candles; 0 before any history is in memory
+        self._begin(now)
+        self._waiting: set[str] | None = None  # symbols without their candle of this turn; None: to be looked up
+        self._marked: set[str] = set()
+        self._missed: Missed | None = None
+
+    def _begin(self, now: int) -> None:
+        """Find the first turn. Before any answer has come, the time is not sure either."""
+        known = next((opened for _, series in self._all() if (opened := series.following())), None)
+        if known is None:
+            return
+        opened = open_time(self._interval, now if self._since is None else self._since, known_open=known)
+        if self._since and opened < self._since:
+            opened = next_open(self._interval, opened)
+        self._opened = max(opened, 1)
+
+    def _all(self) -> Iterable[tuple[str, KlineSeries]]:
+        for key, series in self._store.series.items():
+            if isinstance(series, KlineSeries) and self._selection.takes(key):
+                yield key.symbol, series
+
+    def _expected(self) -> dict[str, KlineSeries]:
+        """Return the series that should close: those of contracts that trade, or may trade again."""
+        store = self._store
+        return {
+            symbol: series
+            for symbol, series in self._all()
+            if symbol not in store.delisted and store.phase(symbol) is not Phase.PENDING
+        }
+
+    def mark(self, keys: Iterable[Key]) -> bool:
+        mine = [key.symbol for key in keys if self._selection.takes(key)]
+        self._marked.update(mine)
+        return bool(mine)
+
+    def followed(self, keys: Iterable[Key], now: int) -> None:
+        self._waiting = None
+
+    def unfollowed(self, keys: Iterable[Key]) -> None:
+        self._waiting = None
+
+    def due(self) -> int | None:
+        return next_open(self._interval, self._opened) + self._grace if self._opened else None
+
+    def take(self, now: int) -> Callable[[], Turn] | None:
+        if not self._opened:
+            self._begin(now)
+            if not self._opened:
+                return None
+        expected = self._expected() if self._waiting is None else None
+        if self._waiting is None:
+            self._waiting = set(expected or ())
+            candidates = self._waiting.copy()
+        else:
+            candidates = self._marked & self._waiting
+        self._marked.clear()
+        for symbol in candidates:
+            series = self._store.klines(symbol, self._interval)
+            if series is not None and self._row(series) is not None:
+                self._waiting.discard(symbol)
+        over = now >= next_open(self._interval, self._opened) + self._grace
+        if not over and (self._waiting or not candidates):
+            return None  # (Where nothing is followed there is nothing to wait for but the time.)
+        if expected is None:
+            expected = self._expected()
+        if over and not self._missed:
+            self._skip_forgotten(expected)
+        closes = next_open(self._interval, self._opened)
+        rows = {symbol: row for symbol, series in self._all() if (row := self._row(series)) is not None}
+        late = tuple(symbol for symbol in expected if symbol not in rows)
+        turn = partial(_turn, self._interval, self._opened, rows, late, (now - closes) / 1000.0, self._missed)
+        self._opened, self._waiting, self._missed = closes, None, None
+        return turn
+
+    def _row(self, series: KlineSeries) -> bytes | None:
+        text = series.closed_from(self._opened)[1]
+        return text if text is not None and text_open_time(text) == self._opened else None
+
+    def _skip_forgotten(self, expected: Mapping[str, KlineSeries]) -> None:
+        """Go on with the oldest turn that memory has of any symbol."""
+        begins, firsts = 0, []
+        for series in expected.values():
+            begin, text, _ = series.closed_from(0)
+            if text is not None:
+                begins = max(begins, begin)
+                firsts.append(text_open_time(text))
+        first = min(firsts, default=0)
+        if first <= self._opened:
+            return
+        if begins > self._opened > 1:
+            last = open_time(self._interval, first - 1, known_open=first)
+            self._missed = Missed("", self._interval, self._opened, last)
+        self._opened = first
+
+
+def _turn(
+    interval: str, opened: int, rows: Mapping[str, bytes], late: tuple[str, ...], delay: float, missed: Missed | None
+) -> Turn:
+    closed = dict(zip(rows, float_rows(rows.values()), strict=True))
+    return Turn(interval, opened, closed, late, delay, missed)
+
+
+# --- contracts -------------------------------------------------------------------------------------
+
+
+class ContractWatch:
+    """Which contracts of the whole exchange were listed or have left since the last look.
+
+    Of followed contracts, one has left when the manager has buried it, for which a second source must agree. Of the
+    others, an event of ``!contractInfo`` counts at once, answers of exchangeInfo when two of them say so.
+    """
+
+    def __init__(self) -> None:
+        self._served: dict[str, bool] = {}
+        self._missing: dict[str, int] = {}  # since which answer (exchange ms) a contract that nobody follows is gone
+        self._renewed: dict[str, int] = {}
+        self._seen: tuple[object, ...] = ()
+
+    def look(self, store: MarketStore) -> list[tuple[bool, ContractChange]]:
+        """Return ``(listed, change)`` of each, none at the first look."""
+        info = store.listings.get()
+        seen = (info.as_of if info is not None else 0, store.contracts.received, store.delisted, store.renewed)
+        if info is None or seen == self._seen or 2 * len(info.value.trading) < len(info.value.listed):
+            return []  # (Where most of the market seems to have gone at once, that is a maintenance.)
+        first, self._seen = not self._served, seen
+        changes = []
+        for symbol in {*info.value.statuses, *store.contracts.symbols(), *self._served}:
+            served = self._is_served(symbol, store, info.as_of)
+            before = self._served.get(symbol, False)
+            renewed = store.renewed.get(symbol, 0)
+            again = served and before and renewed > self._renewed.get(symbol, 0)
+            self._served[symbol] = served
+            if renewed:
+                self._renewed[symbol] = renewed
+            if not first and (served != before or again):
+                event = store.contracts.get(symbol)
+                at = max(info.as_of, event.time if event is not None else 0)
+                changes.append((served, ContractChange(symbol, store.contract_status(symbol), at)))
+        return changes
+
+    def _is_served(self, symbol: str, store: MarketStore, as_of: int) -> bool:
+        before = self._served.get(symbol, False)
+        if symbol in store.delisted:
+            return False
+        phase = store.phase(symbol)
+        if phase is not Phase.GONE:
+            self._missing.pop(symbol, None)
+            return phase in SERVED
+        if symbol in store.symbols:
+            return before  # whether it has left is weighed by the engine
+        if store.event_phase(symbol) is Phase.GONE:
+            return False
+        return before and as_of < self._missing.setdefault(symbol, as_of) + GONE_FOR

@@ -1,0 +1,454 @@
+"""Brings events to those who wait for them: iterators on their own threads, callbacks on the thread ``ats-events``."""
+
+# Without postponed annotations, so that typing.get_type_hints() works although a class shows as ats_sync.EventIterator.
+import contextlib
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from .clock import Clock
+from .errors import ThreadUnavailable
+from .events import CandleEvent, CandleQueue, ContractChange, ContractWatch, EventQueue, Missed, Selection
+from .feeds import Key
+from .logs import RateLimitedLogger
+from .reentry import hand_over, interrupts_itself, refuse_reentry
+from .status import Overall
+from .store.market import MarketStore
+
+log = RateLimitedLogger(logging.getLogger(__name__))
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 60.0
+LOOK_EVERY = 0.5
+"""The state and the listings are looked at so often (seconds) at most, after turns of the engine."""
+
+OnClosed = Callable[[CandleEvent | Missed], object]
+OnState = Callable[[Overall, Overall, float, str], object]
+OnContract = Callable[[ContractChange], object]
+
+
+class EventIterator(Generic[T]):
+    """Blocks for the next event: ``for event in …``, or ``async for``, which blocks no event loop.
+
+    Each event is given once, to whichever thread comes first. It ends when it or the manager is closed, and a ``for``
+    loop also when nothing has come for ``timeout`` seconds; the next loop goes on where that one ended. It keeps the
+    manager alive. Dropped without :meth:`close`, it costs nothing more.
+    """
+
+    def __init__(self, queue: EventQueue[T], clock: Clock, timeout: float | None, keeps: object) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._keeps = keeps
+        self._lock = threading.Lock()  # guards everything below
+        self._condition = threading.Condition(self._lock)
+        self._queue = queue
+        self._wakers: list[Callable[[], None]] = []
+        self._closed = False
+
+    def __iter__(self) -> "EventIterator[T]":
+        return self
+
+    def __next__(self) -> T:
+        """Block for the next event and return it."""
+        refuse_reentry()
+        deadline = None if self._timeout is None else self._clock.now() + self._timeout
+        with self._condition:
+            while (found := self._take()) is None:
+                left = None if deadline is None else deadline - self._clock.now()
+                if self._closed or (left is not None and left <= 0):
+                    raise StopIteration
+                self._condition.wait(_sooner(self._until_due(), left))
+        return found()
+
+    def __aiter__(self) -> "EventIterator[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        """Wait for the next event and return it. Cancelled, it loses none."""
+        import asyncio
+
+        loop, timeout = asyncio.get_running_loop(), self._timeout
+        deadline = None if timeout is None else self._clock.now() + timeout
+        news = asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed while it waited
+                loop.call_soon_threadsafe(news.set)
+
+        with self._condition:
+            self._wakers.append(wake)
+        try:
+            while True:
+                news.clear()
+                with self._condition:
+                    found = self._take()
+                    closed, until_due = self._closed, self._until_due()
+                if found is not None:
+                    return found()
+                left = None if deadline is None else deadline - self._clock.now()
+                if closed or (left is not None and left <= 0):
+                    raise StopAsyncIteration
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(news.wait(), _sooner(until_due, left))
+        finally:
+            with self._condition:
+                self._wakers.remove(wake)
+
+    def _take(self) -> Callable[[], T] | None:
+        assert self._lock.locked()
+        return None if self._closed else self._queue.take(self._clock.exchange_ms())
+
+    def _until_due(self) -> float:
+        return _until(self._queue.due(), self._clock)
+
+    def close(self) -> None:
+        """End every loop over it, on whatever thread. Safe in a signal handler."""
+        if interrupts_itself():
+            hand_over(self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        with self._condition:
+            self._closed = True
+        self._wake()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it or its manager was closed."""
+        return self._closed
+
+    def __enter__(self) -> "EventIterator[T]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- from the publisher ------------------------------------------------------------------------
+
+    def _tell(self, change: Callable[[EventQueue[T]], bool | None]) -> None:
+        with self._condition:
+            concerned = change(self._queue)
+        if concerned is not False:
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+            wakers = self._wakers[:]
+        for wake in wakers:
+            wake()
+
+    def _after_fork(self) -> None:
+        # Another thread of the parent may have held the lock, and here nothing will ever come.
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
+        self._closed = True
+
+
+def _until(due: int | None, clock: Clock) -> float:
+    """Return how long (seconds) to wait for what is due at an exchange time (ms)."""
+    return LONGEST_WAIT if due is None else min(LONGEST_WAIT, max(0.001, due / 1000.0 - clock.exchange()))
+
+
+def _sooner(wait: float, left: float | None) -> float:
+    return wait if left is None else min(wait, left)
+
+
+class CallbackHandle:
+    """A callback that was registered; :meth:`close` ends its calls."""
+
+    def __init__(self, publisher: "Publisher") -> None:
+        self._publisher = publisher
+        self.closed = False
+        """Whether it was closed. (A call that has begun before goes on.)"""
+
+    def close(self) -> None:
+        """Call it no more. May be called on any thread, by the callback itself, and in a signal handler."""
+        self.closed = True
+        if interrupts_itself():
+            hand_over(self._forget)
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._publisher.forget(self)
+
+
+class _Candles(CallbackHandle):
+    def __init__(self, publisher: "Publisher", fn: OnClosed, selection: Selection, provisional: int | None) -> None:
+        super().__init__(publisher)
+        self.fn = fn
+        self.selection = selection
+        self.provisional = provisional
+        self.queue: CandleQueue | None = None
+
+    def follow(self, store: MarketStore, now: int) -> None:
+        self.queue = CandleQueue(store, self.selection, now, provisional=self.provisional)
+
+
+class _States(CallbackHandle):
+    def __init__(self, publisher: "Publisher", fn: OnState) -> None:
+        super().__init__(publisher)
+        self.fn = fn
+
+
+class _Contracts(CallbackHandle):
+    def __init__(self, publisher: "Publisher", fn: OnContract, *, listed: bool) -> None:
+        super().__init__(publisher)
+        self.fn = fn
+        self.listed = listed
+
+
+Call = tuple[CallbackHandle, Callable[[], object]]
+
+
+class Publisher:
+    """Tells iterators and callbacks what the threads of the runtime have merged. It outlives runtimes: callbacks stay
+    registered through a restart, iterators end with the runtime they were made for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards everything below
+        self._condition = threading.Condition(self._lock)
+        self._iterators: weakref.WeakSet[EventIterator[Any]] = weakref.WeakSet()
+        self._candles: list[_Candles] = []
+        self._states: list[_States] = []
+        self._contracts: list[_Contracts] = []
+        self._store: MarketStore | None = None  # of the runtime that runs
+        self._assess: Callable[[], tuple[Overall, str]] = _stopped
+        self._thread: _EventThread | None = None
+        self._state = Overall.STOPPED  # as the callbacks know it
+        self._watch = ContractWatch()
+        self._look = False
+        self._look_due = 0.0
+
+    # --- life --------------------------------------------------------------------------------------
+
+    def attach(self, store: MarketStore, assess: Callable[[], tuple[Overall, str]]) -> None:
+        """Publish what happens in ``store`` from now on; ``assess()`` returns the state and its reason.
+
+        Raises :class:`~ats_sync.errors.ThreadUnavailable`.
+        """
+        with self._condition:
+            self._store, self._assess = store, assess
+            self._watch, self._look, self._look_due = ContractWatch(), True, 0.0
+            for each in self._candles:
+                each.follow(store, self._clock.exchange_ms())
+            self._ensure_thread()
+
+    def detach(self) -> "threading.Thread | None":
+        """End every iterator, and the thread once it has told of the stop; return the thread to join."""
+        with self._condition:
+            iterators = list(self._iterators)
+            self._iterators.clear()
+            self._store, self._assess = None, _stopped
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                thread.stopping = True
+            for each in self._candles:
+                each.queue = None
+            self._condition.notify_all()
+        for iterator in iterators:
+            iterator._close()
+        return thread
+
+    def after_fork(self) -> None:
+        """In a child process: nothing comes to the iterators of the parent any more."""
+        for iterator in list(self._iterators):
+            iterator._after_fork()
+
+    def _ensure_thread(self) -> None:
+        assert self._lock.locked()
+        if self._thread is not None or self._store is None:
+            return
+        if not (self._candles or self._states or self._contracts):
+            return
+        thread = _EventThread(self)
+        try:
+            thread.start()
+        except RuntimeError as failure:
+            raise ThreadUnavailable(f"the thread of events could not be started: {failure}") from failure
+        self._thread = thread
+
+    # --- who waits ---------------------------------------------------------------------------------
+
+    def iterate(
+        self, make: Callable[[MarketStore, int], EventQueue[T]], timeout: float | None, keeps: object
+    ) -> EventIterator[T] | None:
+        """Return an iterator over a queue, which ``make(store, now)`` makes; None where nothing runs."""
+        with self._condition:
+            if self._store is None:
+                return None
+            iterator = EventIterator(make(self._store, self._clock.exchange_ms()), self._clock, timeout, keeps)
+            self._iterators.add(iterator)
+            return iterator
+
+    def on_closed(self, fn: OnClosed, selection: Selection, provisional: int | None) -> CallbackHandle:
+        """Call ``fn`` with each candle that closes."""
+        handle = _Candles(self, fn, selection, provisional)
+        with self._condition:
+            if self._store is not None:
+                handle.follow(self._store, self._clock.exchange_ms())
+            self._register(self._candles, handle)
+        return handle
+
+    def on_state(self, fn: OnState) -> CallbackHandle:
+        """Call ``fn`` with each change of the overall state."""
+        state = self._assess()[0]
+        handle = _States(self, fn)
+        with self._condition:
+            if not self._states:
+                self._state = state
+            self._register(self._states, handle)
+        return handle
+
+    def on_contract(self, fn: OnContract, *, listed: bool) -> CallbackHandle:
+        """Call ``fn`` with each contract that is listed, or that leaves."""
+        handle = _Contracts(self, fn, listed=listed)
+        with self._condition:
+            if not self._contracts:
+                self._watch = ContractWatch()
+            self._look = True
+            self._register(self._contracts, handle)
+        return handle
+
+    def _register(self, handles: list[Any], handle: CallbackHandle) -> None:
+        handles.append(handle)
+        try:
+            self._ensure_thread()
+        except ThreadUnavailable:
+            handles.remove(handle)
+            raise
+        self._condition.notify_all()
+
+    def forget(self, handle: CallbackHandle) -> None:
+        """Call this callback no more."""
+        with self._condition:
+            for handles in (self._candles, self._states, self._contracts):
+                if handle in handles:
+                    handles.remove(handle)  # type: ignore[arg-type]
+
+    # --- from the threads of the runtime -----------------------------------------------------------
+
+    def closed(self, keys: Iterable[Key]) -> None:
+        """Candles of these series may have closed. Called after the merge, on any thread."""
+        keys = list(keys)
+        self._tell(lambda queue: queue.mark(keys))
+
+    def followed(self, keys: Iterable[Key]) -> None:
+        """These series are followed from now on."""
+        keys, now = list(keys), self._clock.exchange_ms()
+        self._tell(lambda queue: queue.followed(keys, now))
+
+    def unfollowed(self, keys: Iterable[Key]) -> None:
+        """These series are followed no longer."""
+        keys = list(keys)
+        self._tell(lambda queue: queue.unfollowed(keys))
+
+    def turned(self) -> None:
+        """The engine has taken a turn, so the state and the listings may have changed."""
+        if self._states or self._contracts:
+            with self._condition:
+                self._look = True
+                self._condition.notify_all()
+
+    def _tell(self, change: Callable[[EventQueue[Any]], bool | None]) -> None:
+        with self._condition:
+            iterators = list(self._iterators)
+            concerned = [change(each.queue) for each in self._candles if each.queue is not None]
+            if any(answer is not False for answer in concerned):
+                self._condition.notify_all()
+        for iterator in iterators:
+            iterator._tell(change)
+
+    # --- the thread of events ----------------------------------------------------------------------
+
+    def run(self, thread: "_EventThread") -> None:
+        """Call callbacks until the thread is to stop."""
+        while (calls := self._next_calls(thread)) is not None:
+            self._call(calls)
+        self._call(self._last_calls())
+
+    def _call(self, calls: Iterable[Call]) -> None:
+        for handle, call in calls:
+            if handle.closed:
+                continue
+            try:
+                call()
+            except Exception as failure:  # noqa: BLE001 - the user's; logged
+                log.failure(f"callback {id(handle)}", failure, "a callback failed; it will be called again")
+
+    def _next_calls(self, thread: "_EventThread") -> list[Call] | None:
+        """Wait for something to call and return it, one event a callback; None when the thread is to stop."""
+        calls: list[Call] = []
+        with self._condition:
+            while True:
+                if thread.stopping:
+                    return None
+                now, wait = self._clock.exchange_ms(), LONGEST_WAIT
+                for each in self._candles:
+                    if each.queue is None:
+                        continue
+                    if (found := each.queue.take(now)) is not None:
+                        calls.append((each, partial(_give, each.fn, found)))
+                    wait = min(wait, _until(each.queue.due(), self._clock))
+                until_look = self._look_due - self._clock.now() if self._look else LONGEST_WAIT
+                if calls or until_look <= 0:
+                    break
+                self._condition.wait(min(wait, until_look))
+            if until_look > 0:
+                return calls
+            self._look, self._look_due = False, self._clock.now() + LOOK_EVERY
+            assess = self._assess if self._states else None
+            if self._store is not None and self._contracts:
+                calls += [
+                    (each, partial(each.fn, change))
+                    for listed, change in self._watch.look(self._store)
+                    for each in self._contracts
+                    if each.listed == listed
+                ]
+        if assess is not None:
+            state, reason = assess()
+            with self._condition:
+                if not thread.stopping:
+                    calls += self._changed_to(state, reason)
+        return calls
+
+    def _last_calls(self) -> list[Call]:
+        with self._condition:
+            restarted = self._thread is not None
+            return [] if restarted else self._changed_to(Overall.STOPPED, "the manager was closed")
+
+    def _changed_to(self, state: Overall, reason: str) -> list[Call]:
+        assert self._lock.locked()
+        old, self._state = self._state, state
+        since = self._clock.wall()
+        return [(each, partial(each.fn, old, state, since, reason)) for each in self._states if old is not state]
+
+
+def _give(fn: Callable[[T], object], found: Callable[[], T]) -> None:
+    fn(found())
+
+
+def _stopped() -> tuple[Overall, str]:
+    return Overall.STOPPED, "the manager does not run"
+
+
+class _EventThread(threading.Thread):
+    """The one thread on which callbacks run."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        super().__init__(name="ats-events", daemon=True)
+        self._publisher = publisher
+        self.stopping = False
+
+    def run(self) -> None:
+        self._publisher.run(self)

@@ -1,0 +1,50 @@
+"""Consumers of closed candles and turns get each exactly once, whatever breaks meanwhile.
+
+Fresh schedules at every run; a failure prints its seed.
+"""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from ..virtual.consumers import Consumers
+from ..virtual.exchange import BrokenPromise
+from ..virtual.faults import Cut, HalfOpen
+from ..virtual.schedules import FAULT_KINDS, a_schedule
+from ..virtual.tape import SETTINGS
+from ..virtual.world import Schedule, World
+
+NO_SHRINKING = (Phase.explicit, Phase.generate)
+"""A smaller seed is no simpler schedule."""
+
+
+def played(schedule: Schedule, seed: int) -> Consumers:
+    world = World(schedule)
+    consumers: list[Consumers] = []
+    world.line.after(1, lambda: consumers.append(Consumers(world, random.Random(seed))))
+    try:
+        world.run()
+        consumers[0].check()
+    except BrokenPromise as broken:
+        raise BrokenPromise(f"{broken}\n{schedule}, consumers of seed {seed}") from None
+    return consumers[0]
+
+
+@settings(max_examples=6, phases=NO_SHRINKING)
+@given(seed=st.integers(0, 2**48))
+def test_each_closed_candle_comes_once_in_order_and_is_true(seed: int) -> None:
+    rng = random.Random(seed)
+    played(a_schedule(rng, rng.choice(SETTINGS), kinds=FAULT_KINDS), seed)
+
+
+@settings(max_examples=4, phases=NO_SHRINKING)
+@given(setting=st.integers(0, len(SETTINGS) - 1), off=st.integers(-1_500, 1_500), abrupt=st.booleans())
+def test_connections_that_end_at_the_very_turn_cost_no_candle(setting: int, off: int, abrupt: bool) -> None:
+    turn = 60_000 - SETTINGS[setting].start % 60_000
+    turn += 60_000 if turn < 30_000 else 0
+    fault = Cut(turn + off, "", abrupt) if abrupt else HalfOpen(turn + off, "")
+    consumers = played(Schedule(setting, seed=off & 0xFFFF, faults=(fault,)), off)
+    assert len(consumers.turns.got) >= 1
