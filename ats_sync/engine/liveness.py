@@ -21,7 +21,8 @@ from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.order import AHEAD, counts_anew
+from ..store.order import AHEAD, LAGS_AT_MOST, counts_anew, shown_until
+from ..store.tickers import Tickers
 from ..store.trades import TradeSeries
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
@@ -45,7 +46,7 @@ LINK_CURRENT = 1.2
 """A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
 PAUSE = 1.5
 """Two looks farther apart than this (seconds): the process was stopped, or the machine slept."""
-CLOCK = Key(Kind.CLOCK)
+CLOCK, TICKERS = Key(Kind.CLOCK), Key(Kind.TICKERS)
 REGAIN = GRACE + LOOK_EVERY + 0.5
 """How long (seconds) after a pause the evidence in the backlog takes to arrive and to count."""
 
@@ -117,6 +118,8 @@ class SilentStreamDetector:
         self.unsure: list[Key] = []
         """Series that may lack a trade, since the last look: their stream has not delivered anything yet that shows
         whether it lives, and no answer of REST is as new as the evidence."""
+        self.lacking: list[Key] = []
+        """Trades that surely lack one, since the last look: it may have come before their subscription."""
         self._looked = 0  # exchange time (ms) of the last look
         self._regained = 0.0  # when (steady) the streams count as watched again after a pause
 
@@ -130,9 +133,10 @@ class SilentStreamDetector:
         self._due = at.steady + LOOK_EVERY
         self._note_pause(at)
         self.unsure.clear()
+        self.lacking.clear()
         store = self._store
-        for as_of, last_trades in store.tickers.take(at.exchange if at.proven else None):
-            self._take_tickers(as_of, last_trades, at)
+        for tickers in store.tickers.take(at.exchange if at.proven else None):
+            self._take_tickers(tickers, at)
         by_symbol: dict[str, list[KlineSeries]] = {}
         for series in store.of(KlineSeries):
             if not series.feed.spot:
@@ -176,9 +180,11 @@ class SilentStreamDetector:
         if at.steady >= self._regained:
             self._store.watched_until = at.exchange / 1000.0
 
-    def _take_tickers(self, as_of: int, last_trades: dict[str, int], at: Moment) -> None:
-        # Each array holds every symbol that has changed since the one before.
-        unchanged_until = self._tickers_as_of - TICKER_LATE
+    def _take_tickers(self, tickers: Tickers, at: Moment) -> None:
+        as_of, last_trades, streamed = tickers
+        # Each array holds every symbol that has changed since the one before; what changed while there was no
+        # subscription is in none, and an answer may be the first to tell.
+        unchanged_until, subscribed = self._tickers_as_of - TICKER_LATE, self._subscribed(TICKERS, at)
         self._tickers_as_of = max(self._tickers_as_of, as_of)
         for symbol in self._store.symbols:
             trade = last_trades.get(symbol)
@@ -194,7 +200,10 @@ class SilentStreamDetector:
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have told of it.
-                    known.learn([(trade, max(before - TICKER_LATE, unchanged_until))], at.steady)
+                    earliest = before - TICKER_LATE
+                    if streamed or before >= subscribed:
+                        earliest = max(earliest, unchanged_until)
+                    known.learn([(trade, earliest)], at.steady)
 
     def _look_at_trades(
         self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment
@@ -217,13 +226,16 @@ class SilentStreamDetector:
             # It traded after that was told, and yet with a lower id: a new count.
             known.forget_trades()
             return
-        ring_silent = ring is not None and ring_trade < best.trade and _current(ring.link, at)
+        lacking = ring is not None and ring_trade < best.trade and _current(ring.link, at)
+        ring_silent = ring is not None and lacking and best.happened > self._subscribed(ring.key, at)
         if ring is not None and ring_silent:
             yield ring.key, SILENT
+        elif ring is not None and lacking:
+            self.lacking.append(ring.key)
         happened_by = min(best_seen, traded) if ring_trade >= best.trade else best_seen
+        shown_from = happened_by + LAGS_AT_MOST  # when an answer shows it, whatever replica it is from
         for series, (trade, event, answered) in zip(klines, heard, strict=True):
-            state = self._states.get(series.key)
-            subscribed = state.subscribed if state is not None else at.exchange
+            subscribed = self._subscribed(series.key, at)
             # Beside a stream that surely died, what could be explained by throttling is no longer believed to be. (That
             # a REST answer may hold the trade is no excuse: the stream should have told of it all the same.)
             surely = ring_silent or best.happened > max(event, subscribed) + KLINE_THROTTLE
@@ -231,8 +243,24 @@ class SilentStreamDetector:
                 continue
             if surely:
                 yield series.key, SILENT
-            elif event < subscribed and answered < happened_by:
+            elif event < subscribed and (answered < happened_by or answered < shown_from <= at.exchange - at.uncertain):
                 self.unsure.append(series.key)
+
+    def _subscribed(self, key: Key, at: Moment) -> int:
+        state = self._states.get(key)
+        return state.subscribed if state is not None else at.exchange
+
+    def lacks(self, key: Key, at: Moment) -> bool:
+        """Whether trades still lack one of before their subscription, after an answer that may be from a replica that
+        lags. What even an answer of later does not show was told by mistake, and is forgotten."""
+        known, ring = self._symbols.get(key.symbol), self._store.get(key)
+        if known is None or not isinstance(ring, TradeSeries) or ring.last_heard()[0] >= known.ripe(at.steady).trade:
+            return False
+        seen = at.exchange - (at.steady - known.ripe(at.steady).seen) * 1000
+        if shown_until(ring.state(at.exchange).answered) >= seen:
+            known.forget_trades()
+            return False
+        return True
 
     def silent(self, key: Key, at: Moment) -> str:
         """Return why the stream of candles or trades is surely dead, "" where nothing says so.

@@ -257,6 +257,10 @@ class Reconciler:
                 return
             if self._may_lack(state, series, link, at):
                 return
+            if self.remedies.lacks(state.key, at):
+                state.attempts += 1
+                self._queue.schedule(state, at.steady + self._queue.back_off(state, None), state.mending)
+                return
             series.go_live(link)
             state.live_once = state.live_once or series.live() or not state.feed.own_stream
         own_stream = state.feed.own_stream
@@ -278,6 +282,14 @@ class Reconciler:
             pause = state.feed.poll.every * (self._rng.uniform(0.3, 1.0) if first else 1.0)
             pause = min(pause, self._still_fresh_for(state.feed, series, at))
             self._queue.schedule(state, at.steady + pause, state.poll_cause)
+
+    def _refetch(self, key: Key, at: Moment) -> None:
+        """Ask for what a series lacks, and trust it no longer until then."""
+        state, series = self.states.get(key), self._store.get(key)
+        if state is not None and series is not None and not state.dead:
+            series.suspect("it lacks what happened before its subscription")
+            if state.fetching is None:
+                self._queue.schedule(state, at.steady, Cause.REPAIR)
 
     def _may_lack(self, state: State, series: Series, link: Link, at: Moment) -> bool:
         """Whether a book whose stream says nothing may lack what happened before its subscription. It is then asked for
@@ -325,6 +337,9 @@ class Reconciler:
                 if state is not None and state.fetching is None and not state.dead:
                     self._queue.schedule(state, at.steady, Cause.REPAIR)
             self.remedies.unsure.clear()
+            for key in self.remedies.lacking:
+                self._refetch(key, at)
+            self.remedies.lacking.clear()
             self._refresh(at)
         if not at.proven:
             self.again(CLOCK, at, CLOCK_AGAIN_AFTER)

@@ -48,6 +48,15 @@ class Remedies:
         """Series that REST should confirm, since the last look."""
         return self._detector.unsure
 
+    @property
+    def lacking(self) -> list[Key]:
+        """Series that surely lack something their stream need not have told of, since the last look."""
+        return self._detector.lacking
+
+    def lacks(self, key: Key, at: Moment) -> bool:
+        """Whether an answer did not bring that."""
+        return self._detector.lacks(key, at)
+
     def due(self) -> float:
         """When (steady) :meth:`look` has something to do next."""
         return self._detector.due()

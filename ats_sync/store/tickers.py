@@ -34,6 +34,16 @@ class _Held(NamedTuple):
     """As of when (exchange ms) it is known to be the newest: its event, or the request whose answer confirms it."""
 
 
+class Tickers(NamedTuple):
+    """What one answer told of all symbols, or one frame of those that had changed since the frame before."""
+
+    as_of: int
+    """Up to when (exchange ms) it surely tells everything."""
+    last_trades: dict[str, int]
+    """The id of the newest trade of each symbol."""
+    streamed: bool
+
+
 class TickerBoard(Board):
     """The 24-hour tickers of all symbols, and the ids of their last trades as evidence against dead streams.
 
@@ -47,7 +57,7 @@ class TickerBoard(Board):
         self._merging = threading.Lock()  # one thread at a time decodes; taken before the other
         self._lock = threading.Lock()  # guards the fields down to listed
         self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
-        self._sightings: deque[tuple[int, dict[str, int], bool]] = deque(maxlen=2 * MOST_PENDING)
+        self._sightings: deque[Tickers] = deque(maxlen=2 * MOST_PENDING)
         self._rows: dict[str, _Held] = {}
         self._link: Link | None = None
         self._unbroken_since = 0  # exchange time (ms) since which no frame is missing, 0 before the first
@@ -92,7 +102,7 @@ class TickerBoard(Board):
                 rows = self._rows  # from now on in the order of the answer
                 newer = {symbol: held for symbol, held in rows.items() if held.happened > happened}
                 self._rows = {symbol: rows[symbol] for symbol in answer if symbol in rows} | newer
-            self._sightings.append((asked.at, last_trades(answer), False))
+            self._sightings.append(Tickers(happened, last_trades(answer), streamed=False))
 
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[dict[str, TickerRow]]:
         return endpoints.ticker_24h()
@@ -103,17 +113,15 @@ class TickerBoard(Board):
     def answerable_from(self, now: int) -> int:
         return max(now, self._unbroken_since + LAGS_AT_MOST)
 
-    def take(self, now: int | None) -> list[tuple[int, dict[str, int]]]:
-        """Return what has come since the last call: ``(as of, {symbol: last trade id})``, in order.
+    def take(self, now: int | None) -> list[Tickers]:
+        """Return what has come since the last call, in order.
 
         Unusable frames are left out, and those that bear a time to come at ``now`` (exchange ms; None where that is
         not sure): they are no evidence.
         """
         self._merge_pending()
         with self._lock:
-            sightings = [
-                each for each in self._sightings if not (each[2] and now is not None and is_to_come(each[0], now))
-            ]
+            sightings = [each for each in self._sightings if now is None or not is_to_come(each.as_of, now)]
             self._sightings.clear()
         for _, answered, streamed in sightings:
             if not streamed:
@@ -122,7 +130,7 @@ class TickerBoard(Board):
         for as_of, seen, streamed in sightings:
             if streamed:
                 self._note(as_of, seen)
-        return sorted(((as_of, seen) for as_of, seen, _ in sightings), key=lambda sighting: sighting[0])
+        return sorted(sightings, key=lambda sighting: sighting.as_of)
 
     def look(self, symbol: str) -> tuple[SeriesState, TickerRow | None]:
         """Return the newest ticker of a symbol, and how it is. Shared: not to be changed."""
@@ -188,7 +196,7 @@ class TickerBoard(Board):
                         event = row.get("E")
                         happened = event if type(event) is int else as_of
                         self._keep(symbol, _Held(row, last_trade(row), happened, happened))
-                    self._sightings.append((as_of, last_trades(rows), True))
+                    self._sightings.append(Tickers(as_of, last_trades(rows), streamed=True))
 
     def _first_pending(self) -> bytes | None:
         with self._lock:

@@ -21,6 +21,7 @@ from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.store.series import Asked
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.books import book_snapshot
@@ -55,6 +56,9 @@ class Court:
 
     def ms(self) -> int:
         return MIDNIGHT + round(self.second * 1000)
+
+    def at(self) -> Moment:
+        return Moment(500.0 + self.second, self.ms())
 
     def tell_all(self, trade: int) -> None:
         self.trade(trade)
@@ -93,7 +97,7 @@ class Court:
             self.second = round(self.second + 0.1, 3)
             if current:
                 self.link.advance(self.ms() / 1000, self.ms() / 1000)
-            for key, reason in self.witnesses.look(Moment(500.0 + self.second, self.ms())):
+            for key, reason in self.witnesses.look(self.at()):
                 assert "silent" in reason
                 yield self.second, key
 
@@ -368,6 +372,65 @@ def test_what_came_just_after_a_new_subscription_is_confirmed_unless_rest_has_sh
         assert court.suspects(0.1) == set()
         unsure.update(court.witnesses.unsure)
     assert unsure == ({MINUTES, HOURS} if answered < 0 else set())
+
+
+def test_trades_that_lack_one_of_before_their_subscription_convict_no_stream(court: Court) -> None:
+    """It is asked for, and an answer that lacks it may be from a replica that lags, for as long as replicas do."""
+    court.tickers(100)
+    court.second += 6.0
+    for key in (TRADES, MINUTES, HOURS):
+        court.states[key].subscribed = court.ms()
+    court.tickers(103)
+    lacking: set[Key] = set()
+    for _ in range(30):
+        assert court.suspects(0.1) == set()
+        lacking.update(court.witnesses.lacking)
+    assert lacking == {TRADES}
+    ring = court.store.trades(SYMBOL)
+    assert ring is not None
+    ring.replace([], Asked(court.ms(), 1_000))
+    assert court.witnesses.lacks(TRADES, court.at())
+    ring.replace([], Asked(court.ms() + LAGS_AT_MOST, 1_000))
+    assert not court.witnesses.lacks(TRADES, court.at()), "what no answer shows was a mistake"
+    court.suspects(1.0)
+    assert court.witnesses.lacking == []
+
+
+def test_an_answer_that_is_the_first_to_tell_of_a_trade_convicts_no_stream(court: Court) -> None:
+    """It was made while there was no subscription, so no array of tickers had it."""
+    court.tickers(100)
+    court.second += 6.0
+    tickers = court.states[Key(Kind.TICKERS)] = State(Key(Kind.TICKERS), FEEDS[Kind.TICKERS])
+    for state in court.states.values():
+        state.subscribed = court.ms()
+    for number in range(11):
+        court.second += 1.0
+        court.store.ingest([samples.tickers_frame({"OTHERUSDT": number}, event=court.ms())], court.link)
+    court.store.tickers.replace({SYMBOL: {"lastId": 103}}, Asked(court.ms()))
+    assert court.suspects(3.0) == set()
+    tickers.subscribed = 0
+    court.store.tickers.replace({SYMBOL: {"lastId": 104}}, Asked(court.ms() + LAGS_AT_MOST))
+    assert TRADES in court.suspects(3.0)
+
+
+@pytest.mark.parametrize("answered", [0, LAGS_AT_MOST])
+def test_candles_that_were_asked_for_within_the_lag_of_a_replica_are_asked_for_again(
+    court: Court, answered: int
+) -> None:
+    court.second += 6.0
+    for key in (MINUTES, HOURS):
+        court.states[key].subscribed = court.ms()
+    traded = court.ms() + KLINE_THROTTLE
+    court.second += KLINE_THROTTLE / 1000.0
+    court.trade(103)
+    for series in court.store.of(KlineSeries):
+        series._answered = traded + answered
+    unsure: dict[Key, int] = {}
+    for _ in range(130):
+        assert court.suspects(0.1) == set()
+        unsure.update({key: court.ms() for key in court.witnesses.unsure if key not in unsure})
+    assert unsure.keys() == (set() if answered else {MINUTES, HOURS})
+    assert all(at >= traded + LAGS_AT_MOST for at in unsure.values())
 
 
 def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_numbers_again(court: Court) -> None:

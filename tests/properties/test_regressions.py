@@ -412,6 +412,35 @@ def test_a_book_at_rest_is_not_taken_from_a_replica_that_lags() -> None:
     run(Schedule(setting=setting, seed=344939, faults=(Rest(1_300, 18_800, "lag", 0.5, 3_000), HalfOpen(8_350))))
 
 
+def test_candles_at_rest_are_not_taken_from_a_replica_that_lags() -> None:
+    """The trades told of one that the answer about the candles lacked, since it was asked for after that."""
+    setting = Setting(
+        609067, 1_794_959_964_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1h"), 0.0015, book_ticks=(300, 1500),
+        script=tuple((at, "trade", "BTCDOMUSDT") for at in (14_820, 16_760, 16_860)),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=3, faults=(Rest(9_949, 14_000, "lag", 1.0, 4_000), Dark(14_803, 553))))
+
+
+def test_trades_at_rest_are_not_taken_from_a_replica_that_lags() -> None:
+    """They stayed so until the tickers of all symbols were due again, after two minutes."""
+    setting = Setting(
+        963896, 1_794_959_968_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1h"), 0.0015, book_ticks=(300, 1500),
+        script=tuple((at, "trade", "BTCDOMUSDT") for at in (10_280, 11_660, 12_240)),
+    )  # fmt: skip
+    faults = (Rest(10_198, 14_000, "lag", 0.5, 6_000), Dark(10_644, 3_771))
+    run(Schedule(setting=setting, seed=52, faults=faults, reads=(Read(79_198, "klines"),)))
+
+
+def test_a_replica_that_lags_convicts_no_stream() -> None:
+    """What had been traded before the subscription lacked in three answers, and the stream was given up."""
+    setting = Setting(
+        108352, 1_794_960_010_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1h"), 0.0015, book_ticks=(300, 1500),
+        script=tuple((at, "trade", "BTCDOMUSDT") for at in (19_780, 20_600, 21_440)),
+    )  # fmt: skip
+    faults = (Rest(13_719, 14_000, "lag", 1.0, 9_000), Refuse(18_940, 1_669))
+    run(Schedule(setting=setting, seed=219, faults=faults, reads=(Read(82_719, "klines"),)))
+
+
 def test_a_book_whose_ids_contradict_those_of_rest_is_asked_for_until_that_is_settled() -> None:
     """It was halted, so no frame came to tell which of them was true, and it was never asked for again."""
     setting = Setting(

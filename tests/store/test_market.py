@@ -59,7 +59,7 @@ def test_each_frame_reaches_its_series() -> None:
     assert store.book(SYMBOL).update_id() == 7
     assert store.marks.get(CHINESE) is not None
     assert len(store.liquidations.read(SYMBOL, 5)) == 1
-    assert store.tickers.take(None) == [(MIDNIGHT, {SYMBOL: 9})]
+    assert store.tickers.take(None) == [(MIDNIGHT, {SYMBOL: 9}, True)]
     assert store.quotes.get(SYMBOL) is not None
 
 

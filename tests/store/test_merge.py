@@ -172,7 +172,7 @@ def test_what_serves_all_symbols(store: MarketStore) -> None:
     assert info is not None
     assert info.value.trading == {SYMBOL}
     take(store, Key(Kind.TICKERS), compact([{"symbol": SYMBOL, "lastId": 5}]))
-    assert store.tickers.take(None) == [(ASKED, {SYMBOL: 5})]
+    assert store.tickers.take(None) == [(ASKED - LAGS_AT_MOST, {SYMBOL: 5}, False)]
     assert take(store, Key(Kind.CLOCK), b'{"serverTime":5}') == 5
     assert take(store, Key(Kind.ANSWER), b'{"anything":[1]}') == {"anything": [1]}
 

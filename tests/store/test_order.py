@@ -103,9 +103,9 @@ def test_tickers_that_bear_a_time_to_come_are_no_evidence() -> None:
     assert board.take(MIDNIGHT) == []
     assert board.seen == {}
     board.apply(samples.tickers_frame({"BTCUSDT": 8}, event=MIDNIGHT + 1_000), link)
-    assert board.take(MIDNIGHT) == [(MIDNIGHT + 1_000, {"BTCUSDT": 8})]
+    assert board.take(MIDNIGHT) == [(MIDNIGHT + 1_000, {"BTCUSDT": 8}, True)]
     board.apply(samples.tickers_frame({"BTCUSDT": 9}, event=MIDNIGHT + HOUR), link)
-    assert board.take(None) == [(MIDNIGHT + HOUR, {"BTCUSDT": 9})], "the time is not sure"
+    assert board.take(None) == [(MIDNIGHT + HOUR, {"BTCUSDT": 9}, True)], "the time is not sure"
 
 
 def test_quotes_that_bear_a_time_to_come_are_forgotten() -> None:

@@ -10,6 +10,7 @@ import pytest
 from ats_sync.store import tickers
 from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.store.series import Asked
 from ats_sync.store.tickers import MOST_PENDING, QuoteBoard, TickerBoard
 from ats_sync.venue.payload import DecodeError
@@ -179,8 +180,8 @@ def test_readers_see_what_another_thread_is_decoding(monkeypatch: pytest.MonkeyP
 def test_tickers_are_taken_once_in_order_of_their_time() -> None:
     board = TickerBoard()
     board.apply(samples.tickers_frame({"A": 7}, event=MIDNIGHT + 2), LINK)
-    board.replace(answer(A=5, B=1), Asked(MIDNIGHT + 1))
-    assert board.take(None) == [(MIDNIGHT + 1, {"A": 5, "B": 1}), (MIDNIGHT + 2, {"A": 7})]
+    board.replace(answer(A=5, B=1), Asked(MIDNIGHT + 1 + LAGS_AT_MOST))
+    assert board.take(None) == [(MIDNIGHT + 1, {"A": 5, "B": 1}, False), (MIDNIGHT + 2, {"A": 7}, True)]
     assert board.take(None) == []
     assert board.event == MIDNIGHT + 2
     assert board.listed == {"A", "B"}
@@ -198,7 +199,7 @@ def test_unusable_tickers_are_no_evidence() -> None:
     board = TickerBoard()
     board.apply(frame("!ticker@arr", {"E": MIDNIGHT, "s": "A"}), LINK)
     board.apply(frame("!ticker@arr", [samples.ticker_data("A", 5), {"s": "B", "L": "x"}, None]), LINK)
-    assert board.take(None) == [(MIDNIGHT, {"A": 5})]
+    assert board.take(None) == [(MIDNIGHT, {"A": 5}, True)]
     with pytest.raises(DecodeError):
         board.apply(frame("!ticker@arr", []), LINK)
 

@@ -43,6 +43,12 @@ ALL_STREAMS = "@"
 THROTTLE = 450
 JOINED = 1_500
 """A reader may be given the answer of a request that was sent so long before it asked."""
+LAGGING = 8_000
+"""By so much more than REST lags (ms) may a series be behind that nothing was told of since."""
+SHOWN_WITHIN = 25_000
+"""What rests is compared with REST so soon (ms) after the last fault ..."""
+SCARCE = 120_000
+"""... and by so much later where there is little weight."""
 CONFIRMED_WITHIN = 30_000
 """A candle that seemed to be without trades is confirmed by REST so soon (ms)."""
 DELISTED_WITHIN = 150_000
@@ -229,7 +235,7 @@ class World:
     def _since(self, stale: int) -> int:
         if ALL_STREAMS in self._damaged:
             stale = max(stale, STALE_ALL_SILENT)
-        lagging = self.lag + 8000 if self.line.now < self.lag_until + 10_000 else 0
+        lagging = self.lag + LAGGING if self.line.now < self.lag_until + 10_000 else 0
         return self.line.now - stale - lagging
 
     def _peek_klines(self, symbol: str, interval: str) -> Callable[[], None]:
@@ -264,7 +270,7 @@ class World:
         """What the newest candle must have got to."""
         known_klines = self.tape.klines[symbol, interval]
         told = known_klines.last_told(self._until_delisting(symbol, since))
-        if self._only_while_lagging(known_klines.told_at, since) or self._unwitnessed(stream):
+        if self._is_resting(symbol, known_klines.told_at, STALE_KLINES) or self._unwitnessed(stream):
             return None
         if told is None or not self._is_damaged(stream):
             return told
@@ -285,9 +291,15 @@ class World:
         # What is missing was traded so soon after the last event that its absence is no evidence.
         return None
 
-    def _only_while_lagging(self, told_at: list[int], since: int) -> bool:
-        """Whether nothing was told after REST lagged: then nothing tells that a snapshot got meanwhile was too old."""
-        return bisect_right(told_at, since) == bisect_right(told_at, self.lag_until) if self.lag_until else False
+    def _is_resting(self, symbol: str, told_at: list[int], stale: int) -> bool:
+        """Whether a series has rested since before REST lagged or while it did: what an answer of then lacked nobody
+        tells, until REST is asked once more, when no replica is so far behind."""
+        line, scarce = self.line, SCARCE if self.schedule.weight_limit < 1000 else 0
+        mended = max(line.start + self.schedule.ends, self.others_until, self.exchange.waits_until())
+        if not self.lag_until or line.now >= mended + SHOWN_WITHIN + self.patience + scarce:
+            return False
+        since = self._until_delisting(symbol, line.now - stale)
+        return bisect_right(told_at, since - LAGGING - self.lag) == bisect_right(told_at, since)
 
     def _until_delisting(self, symbol: str, since: int) -> int:
         left = self._left(symbol, since)
@@ -308,7 +320,7 @@ class World:
         def peek() -> None:
             trades = _read(self.process.reads, Trades(symbol, self.rng.randrange(1, 30), None))
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
-            excused = self._only_while_lagging(known.told_at, since) or self._unwitnessed(stream)
+            excused = self._is_resting(symbol, known.told_at, STALE_TRADES) or self._unwitnessed(stream)
             told = NOTHING if excused else known.last_told(since)
             truth.check_trades(trades, known, last_told=told, until=self.line.now)
 
