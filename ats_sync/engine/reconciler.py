@@ -153,6 +153,9 @@ class Reconciler:
         if series is not None and state.feed.own_stream:
             series.subscribed_on(link)
             self._await_frame(state, series, at)
+        elif state.known and state.feed.polled(streams=True):
+            # What happened last before the subscription is not told any more, and an answer about it may have lagged.
+            self.later(key, at, (LAGS_AT_MOST + at.uncertain) / 1000.0)
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
         """Ask once a first frame is no longer worth waiting for."""
