@@ -554,7 +554,7 @@ def test_a_candle_without_trades_after_a_hole_begins_where_the_hole_ended() -> N
 def test_where_all_books_rest_the_connection_of_books_is_not_given_up_again_and_again() -> None:
     """The one had been halted for good, the other never traded, so that no quotes came, on no connection."""
     setting = Setting(593370, 1_794_095_950_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3d"), 0.006, book_ticks=(700, 700))
-    setting = replace(setting, script=((11_740, "halt", "BTCUSDT"),))
+    setting = replace(setting, script=((11_740, "halt", "BTCUSDT"),), alone=True)
     faults = (Newcomer(10_000_000, "ETHUSDT"), Cut(60_000, "public"))
     world = run(Schedule(setting=setting, seed=787058, faults=faults))
     assert world.exchange.counts["connects"] <= 6

@@ -39,6 +39,8 @@ class Setting:
     "first trade" it has never traded (and is only announced). "hole" to "hole ends" (times below 0): of then REST has
     no candles.
     """
+    alone: bool = False
+    """Whether these symbols are the whole market, so that nothing at all is quoted where all of them rest."""
 
 
 class ScriptedMarket:

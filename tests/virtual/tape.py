@@ -20,6 +20,9 @@ CHUNK = 60_000
 """The tape is recorded so much (ms) at a time, as far as somebody plays it."""
 ALL_MARKET = ("!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker", "!contractInfo")
 KNOWN_ROWS = 150
+QUOTES, QUOTES_EVERY = "!bookTicker", 5_000
+OTHER = "OTHERUSDT"
+"""A symbol that nobody follows and that goes on where all others rest."""
 ENDLESS = 1 << 62
 KEPT = 12
 """So many tapes are remembered."""
@@ -93,6 +96,8 @@ class Tape:
             self._note_all(turned=now % 60_000 < STEP)
             for frame in frames:
                 self._note_frame(frame.stream, frame.event_time, frame.payload, lower)
+            if now % QUOTES_EVERY == 0 and not (self.setting.alone or any(each.stream == QUOTES for each in frames)):
+                self._note_frame(QUOTES, now, _quotes_of_another(now), lower)
         self.end = end
 
     def _note_all(self, *, turned: bool = False) -> None:
@@ -177,6 +182,11 @@ class Tape:
             self.trades[symbol].tell(data, at)
         elif kind == "depth20@100ms":
             self.books[symbol].tell(data["u"], at, ([*map(tuple, data["b"])], [*map(tuple, data["a"])]))
+
+
+def _quotes_of_another(now: int) -> str:
+    data = {"e": "bookTicker", "u": now, "s": OTHER, "b": "7.6", "B": "1", "a": "7.7", "A": str(now % 89 + 1)}
+    return json.dumps(data | {"T": now - 20, "E": now, "st": 1, "ps": OTHER}, separators=(",", ":"))
 
 
 @lru_cache(maxsize=KEPT)
