@@ -290,7 +290,7 @@ FEEDS: dict[Kind, Feed] = {
         Feed(
             kind=Kind.LISTINGS,
             scope=Scope.EVERYTHING,
-            poll=Poll(every=3000.0, max_age=3600.0, retention=86400.0),
+            poll=Poll(every=3000.0, max_age=3600.0, retention=86400.0, cause=Cause.PROBE),
             warm_up_order=0,
         ),
         Feed(kind=Kind.CLOCK, scope=Scope.EVERYTHING, poll=Poll(every=600.0, cause=Cause.PROBE), warm_up_order=0),

@@ -565,3 +565,13 @@ def test_a_candle_without_trades_may_follow_a_halt_that_has_just_ended() -> None
     script = tuple((at, "trade", "1000PEPEUSDT") for at in (16_760, 88_180, 120_980, 170_580))
     setting = replace(setting, book_ticks=(1500, 700, 300), script=script)
     run(Schedule(setting=setting, seed=721011, faults=(Halt(49_800, "BTCUSDT", 69_750),)))
+
+
+def test_that_a_name_belongs_to_another_contract_is_found_out_before_the_weight_is_gone() -> None:
+    """Both events were missed, and the request that told of it waited for weight that the repairs might use."""
+    setting = Setting(686493, 1_795_737_600_000, ("BTCUSDT", "SOLUSDT"), ("1m", "4h"), 0.0015, book_ticks=(700, 1500))
+    moments = (19_660, 21_440, 67_740, 68_500, 75_960, 86_880, 87_080, 109_900, 110_160, 144_780, 187_060, 215_200)
+    setting = replace(setting, script=tuple((at, "trade", "SOLUSDT") for at in moments))
+    faults = (Cut(14_100, "market"), Refuse(31_200, 15_050), Relist(23_150, "SOLUSDT", 18_300))
+    for seed in (2, 12):
+        run(Schedule(setting=setting, seed=seed, faults=faults, weight_limit=200))
