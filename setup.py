@@ -11,6 +11,7 @@ VERSION = re.findall(r'^__version__ = "(.+)"$', (HERE / "ats_sync" / "__init__.p
 PACKAGES = [
     "ats_sync",
     "ats_sync.cli",
+    "ats_sync.endpoint",
     "ats_sync.engine",
     "ats_sync.runtime",
     "ats_sync.simulator",
@@ -24,6 +25,8 @@ PACKAGES = [
 ]
 
 SIMULATOR = ["aiohttp>=3.9"]
+SERVE = ["aiohttp>=3.9"]
+METRICS = ["prometheus-client>=0.20"]
 TLS = ["trustme>=1.1"]
 DEMO = ["rich>=13"]
 ARRAYS = ["numpy>=1.26"]
@@ -39,6 +42,7 @@ BENCH = [
 ]
 TEST = [
     *SIMULATOR,
+    *METRICS,
     *TLS,
     *DEMO,
     *FRAMES,
@@ -79,6 +83,8 @@ setup(
     entry_points={"console_scripts": ["ats-sync = ats_sync.__main__:run"]},
     extras_require={
         "simulator": SIMULATOR,
+        "serve": SERVE,
+        "metrics": METRICS,
         "tls": TLS,
         "demo": [*SIMULATOR, *DEMO],
         "arrays": ARRAYS,

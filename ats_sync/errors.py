@@ -122,8 +122,10 @@ class RequestError(AtsSyncError, OSError):
     """One REST request failed.
 
     ``status`` is the HTTP status (None when there was no answer), ``code`` the exchange's own error
-    number (such as -1121), both also in the text.
+    number (such as -1121), both also in the text. ``body`` is the answer as it came, empty where there was none.
     """
+
+    body: bytes = b""
 
     def __init__(self, message: str, *, status: int | None = None, code: int | None = None) -> None:
         super().__init__(message)

@@ -34,6 +34,7 @@ from .queries import (
 )
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
+from .rest_text import RestText
 from .results import (
     AggTrade,
     ForcedOrder,
@@ -245,6 +246,13 @@ class DataManager:
         life = self._life
         life.warn_if_forked()
         return RestShaped(life.patient_reads, self.config, live=self.running, want=self._watchlist.demand, keeps=self)
+
+    @property
+    def rest_text(self) -> RestText:
+        """The same reads as :attr:`rest_shaped`, as the bytes of REST's answers, for the endpoint."""
+        life = self._life
+        life.warn_if_forked()
+        return RestText(life.patient_reads, self.config, live=self.running, want=self._watchlist.demand, keeps=self)
 
     def autostart(self) -> DataManager:
         """Start without waiting, and follow whatever is read through the shim.

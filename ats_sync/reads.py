@@ -34,7 +34,7 @@ from .runtime.counters import Counters
 from .runtime.requests import Requests
 from .store.market import MarketStore
 from .store.series import SeriesState
-from .store.values import AnswerCache
+from .store.values import AnswerCache, Dated
 from .venue.endpoints import UNKNOWN_SYMBOL, Bucket, Request
 from .venue.payload import DecodeError
 
@@ -228,6 +228,17 @@ class Reads:
         text = marshal.dumps(self.ask(key, request))
         self._answers.put((key, request), text, now)
         return marshal.loads(text)  # all who waited for the answer were given the same objects
+
+    def dated(self, key: Key, request: Request[bytes], lifetime: float) -> tuple[Dated[bytes], bool]:
+        """Return an answer and when it was requested, and whether it was kept; otherwise as :meth:`remembered`."""
+        held = self._answers.get((key, request))
+        now = self.clock.exchange_ms()
+        if held is not None and now - held.as_of <= lifetime * 1000:
+            self.counters.hit()
+            return held, True
+        body = self.ask(key, request)
+        self._answers.put((key, request), body, now)
+        return Dated(body, now), False
 
     def usage(self, bucket: Bucket) -> Usage:
         """Return what a bucket has used in its window."""

@@ -55,8 +55,6 @@ from .venue.books import Book
 from .venue.endpoints import (
     BRIEFLY,
     DEPTH_LIMITS,
-    FUNDING_EVERY,
-    FUNDING_LATE,
     LIFETIMES,
     UNKNOWN_SYMBOL,
     Bucket,
@@ -122,7 +120,7 @@ class RestShaped:
             try:
                 check_spot_pair(self._reads, symbol)
             except NoSpotPair as error:
-                raise _refused_beforehand(error) from error
+                raise refused_beforehand(error) from error
             self._want(Key(Kind.SPOT_KLINES, symbol, interval), limit)
             return self._read(Klines(Key(Kind.SPOT_KLINES, symbol, interval), limit, None, exact=True), _same)
         request = endpoints.spot_klines(symbol, interval, limit, start=start, end=end)
@@ -170,10 +168,7 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         request = endpoints.funding_rate(symbol, limit, start=start, end=end)
         if self._live and start is None and end is None:
-            # Nothing changes before the next funding.
-            since = self._reads.clock.exchange() % FUNDING_EVERY
-            lifetime = since - FUNDING_LATE if since > FUNDING_LATE else min(since, BRIEFLY)
-            rows = self._remembered(symbol, request, lifetime)
+            rows = self._remembered(symbol, request, endpoints.funding_lifetime(self._reads.clock.exchange()))
         else:
             rows = self._ask_json(symbol, request)
         return rows if isinstance(rows, list) else []
@@ -184,8 +179,8 @@ class RestShaped:
         limit = plain_number(limit)
         if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
             self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
-            return self._read(book_of(symbol, limit, None), lambda book: _book(book, limit))
-        return _book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
+            return self._read(book_of(symbol, limit, None), lambda book: rest_book(book, limit))
+        return rest_book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
     def mark_price(self, symbol: str) -> float:
         """Return ``markPrice`` of ``/fapi/v1/premiumIndex``, 0 where it is missing."""
@@ -218,7 +213,7 @@ class RestShaped:
             try:
                 return _unwrapped(lambda: spot_price(self._reads, symbol, None, float))
             except NoSpotPair as error:
-                raise _refused_beforehand(error) from error
+                raise refused_beforehand(error) from error
             except InvalidSymbol:
                 pass  # As in _premium().
         prices: dict[str, str] = self._ask(Kind.SPOT, symbol, endpoints.spot_price(symbol))
@@ -324,22 +319,22 @@ class RestShaped:
         return self._reads.usage(Bucket.FUTURES)
 
     def _read(self, query: Query[S], shape: Callable[[S], T]) -> T:
-        return _as_refused(lambda: self._reads.read(query, shape))
+        return as_refused(lambda: self._reads.read(query, shape))
 
     def _remembered(self, symbol: str, request: Request[Any], lifetime: float) -> Any:
         if not self._live:
             return self._ask_json(symbol, request)
-        return _as_refused(lambda: self._reads.remembered(Key(Kind.ANSWER, symbol), request.as_json(), lifetime))
+        return as_refused(lambda: self._reads.remembered(Key(Kind.ANSWER, symbol), request.as_json(), lifetime))
 
     def _ask(self, kind: Kind, symbol: str, request: Request[T], timeout: float | None = None) -> T:
-        return _as_refused(lambda: self._reads.ask(Key(kind, symbol), request, timeout))
+        return as_refused(lambda: self._reads.ask(Key(kind, symbol), request, timeout))
 
     def _ask_json(self, symbol: str, request: Request[Any], timeout: float | None = None) -> Any:
         # All who asked for the same at the same time were given the same object.
         return _own(self._ask(Kind.ANSWER, symbol, request.as_json(), timeout))
 
 
-def _refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
+def refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
     return RequestRejected(
         f"{error}; known beforehand, nothing was sent (the exchange's answer is HTTP 400, "
         f"code {UNKNOWN_SYMBOL}: Invalid symbol.)",
@@ -352,12 +347,12 @@ def _same(value: T) -> T:
     return value
 
 
-def _as_refused(read: Callable[[], T]) -> T:
+def as_refused(read: Callable[[], T]) -> T:
     """As :func:`_unwrapped`; a symbol that is refused without a request is refused as the exchange would."""
     try:
         return _unwrapped(read)
     except InvalidSymbol as error:
-        raise _refused_beforehand(error) from error
+        raise refused_beforehand(error) from error
 
 
 def _unwrapped(read: Callable[[], T]) -> T:
@@ -394,7 +389,7 @@ def _floats(prices: Mapping[str, str]) -> dict[str, float]:
     return {symbol: float(price) for symbol, price in prices.items()}
 
 
-def _book(book: Book, limit: int) -> RestDepth:
+def rest_book(book: Book, limit: int) -> RestDepth:
     return {
         "lastUpdateId": book.update_id,
         "E": book.time,

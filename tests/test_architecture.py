@@ -26,11 +26,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"queries"}),
     frozenset({"rest_shaped", "shapes", "status", "tables"}),
     frozenset({"publisher"}),
+    frozenset({"rest_text"}),
     frozenset({"lifecycle"}),
     frozenset({"watchlist", "stats"}),
     frozenset({"manager"}),
     frozenset({"shared"}),
     frozenset({""}),
+    frozenset({"endpoint"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

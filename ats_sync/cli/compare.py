@@ -19,7 +19,8 @@ from ..manager import DataManager
 from ..rest_shaped import RestShaped
 from ..simulator import SimulatedExchange
 from ..status import FeedState
-from .demo import LOOK_EVERY, SEED, busiest
+from .busiest import busiest
+from .demo import LOOK_EVERY, SEED
 from .failures import FAILED, OK, CommandFailed
 from .screen import Meter, Screen, Table
 

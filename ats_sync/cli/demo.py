@@ -10,7 +10,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 from ..config import Config
@@ -19,8 +19,8 @@ from ..feeds import Kind
 from ..manager import DataManager
 from ..simulator import SimulatedExchange
 from ..status import FeedState, Overall, Status
-from ..venue.listings import is_perpetual
-from .failures import OK, CommandFailed, asking
+from .busiest import busiest
+from .failures import OK, CommandFailed
 from .scanner import Finding, Scanner
 from .screen import Counts, Screen, Table
 
@@ -76,27 +76,6 @@ def run(options: Namespace) -> int:
 
 def _size(symbols: Sequence[str], intervals: Sequence[str]) -> str:
     return f"{len(symbols)} symbols × {len(intervals)} intervals ({', '.join(intervals)})"
-
-
-def busiest(config: Config, count: int) -> list[str]:
-    """Return the ``count`` USDT perpetuals with the largest turnover in the last 24 hours."""
-    with closing(DataManager(config=config)) as asked, asking(config.fapi_base):
-        info = asked.rest_shaped.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
-        tickers = asked.rest_shaped.ticker_24h()
-    try:
-        perpetuals = [
-            each["symbol"]
-            for each in info["symbols"]
-            if each["status"] == "TRADING" and is_perpetual(each["contractType"]) and each["quoteAsset"] == "USDT"
-        ]
-        turnover = {each["symbol"]: float(each["quoteVolume"]) for each in tickers}
-    except (LookupError, TypeError, ValueError) as error:
-        raise CommandFailed(
-            f"{config.fapi_base}: exchangeInfo or the 24 h tickers are not as expected: {error!r}"
-        ) from error
-    if not perpetuals:
-        raise CommandFailed(f"{config.fapi_base} lists no USDT perpetual that trades")
-    return sorted(perpetuals, key=lambda symbol: turnover.get(symbol, 0.0), reverse=True)[:count]
 
 
 class _Demo:

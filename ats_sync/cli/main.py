@@ -114,6 +114,13 @@ def _probe(options: Namespace) -> int:
     return run(options)
 
 
+def _serve(options: Namespace) -> int:
+    need("serve", "aiohttp")
+    from .serve import run
+
+    return run(options)
+
+
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m ats_sync",
@@ -137,6 +144,28 @@ def _parser() -> ArgumentParser:
     )
     command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to go on scanning (20)")
     command.add_argument("--no-websocket", action="store_true", help="REST alone")
+
+    command = commands.add_parser("serve", help="answer what the exchange's REST answers, from memory, over HTTP")
+    command.set_defaults(run=_serve)
+    command.add_argument("--host", default="127.0.0.1", metavar="H", help="where to listen (127.0.0.1)")
+    command.add_argument("--port", type=_whole(0, 65535), default=8787, metavar="N", help="0 is any free one (8787)")
+    command.add_argument(
+        "--token", metavar="T", help="what clients must send, needed for a host that other machines reach"
+    )
+    command.add_argument(
+        "--symbols", type=_each(check_symbol), metavar="A,B", help="perpetuals to follow from the start"
+    )
+    command.add_argument(
+        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="else so many, by turnover (200)"
+    )
+    command.add_argument(
+        "--intervals",
+        type=_each(check_interval),
+        default=list(DEFAULT_INTERVALS),
+        metavar="I,J",
+        help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
+    )
+    command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
 
     command = commands.add_parser("stress", help="faults at random on a test exchange, every promise watched")
     command.set_defaults(run=_stress)

@@ -144,6 +144,10 @@ class ClosedCandles:
         """The text of the newest one (IndexError where there is none)."""
         return self._history.last()
 
+    def slice(self, count: int) -> bytes:
+        """The newest ``count`` rows as one piece, with what stands between rows in their JSON array between them."""
+        return self._history.slice(count)
+
     def newest(self, count: int) -> list[bytes]:
         """The texts of at most ``count`` of the newest, oldest first."""
         return self._history.newest(count)

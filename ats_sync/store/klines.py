@@ -40,7 +40,7 @@ from .link import Link
 from .order import counts_anew
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
-from .snapshot import SPARE, KlineSnapshot
+from .snapshot import SPARE, KlineSnapshot, KlineText
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was asked for at least this long (ms) after its candle's close."""
@@ -569,12 +569,7 @@ class KlineSeries(Series):
         """The newest rows as they are at this moment. The lock is held."""
         assert self._lock.locked()
         held = self._closed
-        beyond = next_open(self.interval, chain[-1].opened) if chain else held.following
-        missing = 0
-        if now is not None and now >= beyond > 0 and (chain or held) and not self.stopped():
-            current = open_time(self.interval, now, known_open=beyond)
-            missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
-        closed = min(len(held), max(0, limit - len(chain) - missing))
+        beyond, missing, closed = self._extent(chain, limit, now)
         memo = held.memo(exact)
         picked = memo.take(closed)
         texts = held.newest(closed + SPARE) if picked is None else []
@@ -582,6 +577,28 @@ class KlineSeries(Series):
         return KlineSnapshot(
             self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, held.version
         )
+
+    def _extent(self, chain: list[Candle], limit: int, now: int | None) -> tuple[int, int, int]:
+        """The open time (ms) after the newest candle that is known, how many provisional rows follow from there on, and
+        how many closed rows are among the newest ``limit``. The lock is held."""
+        held = self._closed
+        beyond = next_open(self.interval, chain[-1].opened) if chain else held.following
+        missing = 0
+        if now is not None and now >= beyond > 0 and (chain or held) and not self.stopped():
+            current = open_time(self.interval, now, known_open=beyond)
+            missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
+        return beyond, missing, min(len(held), max(0, limit - len(chain) - missing))
+
+    def look_text(self, limit: int, now: int, surely: int) -> tuple[SeriesState, KlineText]:
+        """As :meth:`look`, of the rows' text, which is neither decoded nor copied row by row."""
+        with self._lock:
+            chain = self._chain()
+            noted = self._note(chain)
+            beyond, missing, closed = self._extent(chain, limit, surely)
+            held = self._closed
+            last = held.last() if missing and not chain else b""
+            text = KlineText(self, limit, held.slice(closed) if closed else b"", chain, beyond, missing, last)
+        return self._assessed(now, chain, noted), text
 
     def _chain(self) -> list[Candle]:
         """The candles beyond the closed ones that follow each other. The lock is held."""

@@ -120,3 +120,47 @@ class KlineSnapshot(Generic[T]):
         if self._closed >= LEAST_REMEMBERED:
             self._series.remember(self._memo, decoded, self._version)
         return decoded
+
+
+class KlineText:
+    """The text of the newest rows at one moment. Made under the series' lock; calling it needs none.
+
+    ``closed`` is the text of the closed rows; the rest is as in :class:`KlineSnapshot`.
+    """
+
+    __slots__ = ("_beyond", "_chain", "_closed", "_last", "_limit", "_missing", "_series")
+
+    def __init__(
+        self,
+        series: KlineSeries,
+        limit: int,
+        closed: bytes,
+        chain: list[Candle],
+        beyond: int,
+        missing: int,
+        last: bytes,
+    ) -> None:
+        self._series = series
+        self._limit = limit
+        self._closed = closed
+        self._chain = chain
+        self._beyond = beyond
+        self._missing = missing
+        self._last = last
+
+    def json(self) -> bytes:
+        """The rows as REST writes them, oldest first. Raises :class:`~ats_sync.venue.payload.DecodeError` where the
+        open candle turns out to be unusable."""
+        series = self._series
+        tail: list[bytes] = []
+        previous, beyond = self._last, self._beyond
+        for candle in self._chain:
+            previous = series.decoded(candle)[1]
+            tail.append(previous)
+        for _ in range(self._missing):
+            after = next_open(series.interval, beyond)
+            previous = flat_text(beyond, after - 1, previous)
+            tail.append(previous)
+            beyond = after
+        rows = [self._closed, *tail[-self._limit :]] if self._closed else tail[-self._limit :]
+        return b"[[" + b"],[".join(rows) + b"]]" if rows else b"[]"

@@ -34,6 +34,7 @@ class MarkBoard(Board):
         self._lock = threading.Lock()  # guards everything below
         self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
         self._marks: dict[str, Mark] = {}
+        self._interest: dict[str, tuple[str, int]] = {}
         self._answered = 0
 
     def apply(self, frame: bytes, link: Link) -> None:
@@ -50,6 +51,8 @@ class MarkBoard(Board):
             self._answered = max(self._answered, asked.at)
             for mark in answer:
                 self._take(mark)
+                if mark.answer is not None and "interestRate" in mark.answer:
+                    self._interest[mark.symbol] = mark.answer["interestRate"], asked.at
                 if mark.time > self.event:
                     self.event = mark.time
 
@@ -70,6 +73,11 @@ class MarkBoard(Board):
         self._decode_pending()
         return self._marks.get(symbol)
 
+    def interest_rate(self, symbol: str) -> tuple[str, int]:
+        """The interest rate of a symbol, which no stream tells of, and when (exchange ms) REST was asked; "" and 0
+        where it is not known."""
+        return self._interest.get(symbol, ("", 0))
+
     def everything(self) -> dict[str, Mark]:
         self._decode_pending()
         with self._lock:
@@ -87,6 +95,7 @@ class MarkBoard(Board):
         self._decode_pending()
         with self._lock:
             self._marks.pop(symbol, None)
+            self._interest.pop(symbol, None)
 
     def _decode_pending(self) -> None:
         while self._pending:

@@ -36,6 +36,7 @@ MAX_BODY = 64 * 1024 * 1024
 """The most bytes of a body, after decompression."""
 
 _CHUNK = 64 * 1024
+_LONGEST_ERROR = 64 * 1024
 _WAIT_MIN, _WAIT_MAX = 0.2, 2.0
 
 
@@ -114,6 +115,8 @@ class RestClient:
             what=what,
         )
         if problem is not None:
+            if len(body) <= _LONGEST_ERROR:
+                problem.body = body
             raise problem
         sent_at = started if self.scope.sent_at is None else self.scope.sent_at
         return Answer(body, response.status_code, response.headers, sent_at, received_at)

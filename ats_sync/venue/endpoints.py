@@ -146,6 +146,7 @@ LIFETIMES = {
     "/fapi/v1/fundingInfo": 3600.0,
     "/fapi/v1/ticker/24hr": BRIEFLY,
     "/fapi/v1/ticker/price": 1.0,
+    "/fapi/v2/ticker/price": 1.0,
     "/fapi/v1/premiumIndex": BRIEFLY,
     "/fapi/v1/openInterest": BRIEFLY,
     "/api/v3/exchangeInfo": 3600.0,
@@ -153,6 +154,13 @@ LIFETIMES = {
     "/api/v3/ticker/24hr": BRIEFLY,
 }
 """Seconds for which the answer of a path is reused; the answers of other paths are not."""
+
+
+def funding_lifetime(exchange: float) -> float:
+    """Return for how long (seconds) an answer of funding rates may be reused at this exchange time: nothing changes
+    before the next funding."""
+    since = exchange % FUNDING_EVERY
+    return since - FUNDING_LATE if since > FUNDING_LATE else min(since, BRIEFLY)
 
 
 def time() -> Request[int]:
@@ -271,6 +279,10 @@ def force_orders(symbol: str, limit: int, *, start: int | None = None, end: int 
     return Request(Host.FUTURES, "/fapi/v1/forceOrders", params, 20)
 
 
+_WRONG_WEIGHT_PATHS = frozenset({"/fapi/v1/ticker/bookTicker", "/fapi/v2/ticker/price"})
+"""Their answers do not report the weight that the address has used."""
+
+
 def any_request(path_or_url: str, params: Mapping[str, str | int], config: Config) -> Request[Any]:
     """A request for whatever path (of the futures host) or full URL, weighed as far as it is known."""
     url = path_or_url if "://" in path_or_url else config.fapi_base + path_or_url
@@ -279,7 +291,7 @@ def any_request(path_or_url: str, params: Mapping[str, str | int], config: Confi
         if url.startswith(base + "/"):
             path, _, query = url[len(base) :].partition("?")
             weight, bucket = _weight_of(host, path, {**dict(parse_qsl(query)), **params})
-            return Request(host, url[len(base) :], sent, weight, bucket, not path.endswith("/ticker/bookTicker"))
+            return Request(host, url[len(base) :], sent, weight, bucket, path not in _WRONG_WEIGHT_PATHS)
     return Request(Host.OTHER, url, sent, 1, Bucket.OTHER)
 
 
@@ -304,6 +316,7 @@ def _weight_of(host: Host, path: str, params: Mapping[str, str | int]) -> tuple[
         "/fapi/v1/premiumIndex": 1 if one else 10,
         "/fapi/v1/ticker/24hr": 1 if one else 40,
         "/fapi/v1/ticker/price": 1 if one else 2,
+        "/fapi/v2/ticker/price": 1 if one else 2,
         "/fapi/v1/ticker/bookTicker": 2 if one else 5,
     }
     return known.get(path, 1), Bucket.FUTURES

@@ -86,6 +86,12 @@ def each_of(values: object, decode_one: Callable[[dict[str, Any]], Any]) -> tupl
     return good, bad
 
 
+def raw_answer(body: bytes) -> bytes:
+    """Return a REST body as it came. Raises :class:`~ats_sync.errors.MalformedAnswer` where it is not JSON."""
+    json_answer(body)
+    return body
+
+
 def json_answer(body: bytes, expected: type | tuple[type, ...] | None = None) -> Any:
     """A REST body as JSON of the expected type, else :class:`~ats_sync.errors.MalformedAnswer`."""
     try:

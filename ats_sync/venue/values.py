@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from dataclasses import field as dataclass_field
+from typing import Any, Final
+
+import orjson
 
 from ..errors import MalformedAnswer
 from .envelope import frame_data
@@ -24,6 +27,8 @@ class Mark:
     time: int
     answer: dict[str, Any] | None = None
     """The REST answer it came from, where it did."""
+    streamed: dict[str, Any] | None = dataclass_field(default=None, compare=False, repr=False)
+    """The row of the stream it came from, where it did."""
 
 
 def _stream_mark(values: dict[str, Any]) -> Mark:
@@ -34,6 +39,7 @@ def _stream_mark(values: dict[str, Any]) -> Mark:
         decimal(rate) if rate != "" else "0",
         whole(field(values, "T")),
         whole(field(values, "E")),
+        streamed=values,
     )
 
 
@@ -58,6 +64,27 @@ def stream_marks(frame: bytes) -> tuple[list[Mark], int]:
     if isinstance(rows, list):
         rows = [row for row in rows if not is_coin_margined(row)]
     return each_of(rows, _stream_mark)
+
+
+_OF_STREAM: Final = (
+    ("markPrice", "p"),
+    ("indexPrice", "i"),
+    ("estimatedSettlePrice", "P"),
+    ("lastFundingRate", "r"),
+)
+
+
+def premium_text(mark: Mark, interest_rate: str) -> bytes:
+    """A mark as premiumIndex writes it for one symbol. Its stream has all but ``interest_rate``.
+
+    Raises :class:`~ats_sync.venue.payload.DecodeError` where a field is missing.
+    """
+    if mark.answer is not None:
+        return orjson.dumps(mark.answer)
+    values = mark.streamed or {}
+    prices = {name: field(values, short) for name, short in _OF_STREAM}
+    rest = {"interestRate": interest_rate, "nextFundingTime": mark.next_funding_time, "time": mark.time}
+    return orjson.dumps({"symbol": mark.symbol, **prices, **rest})
 
 
 def rest_marks(body: bytes) -> list[Mark]:

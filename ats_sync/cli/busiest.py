@@ -1,0 +1,31 @@
+"""Which contracts are traded most."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from ..config import Config
+from ..manager import DataManager
+from ..venue.listings import is_perpetual
+from .failures import CommandFailed, asking
+
+
+def busiest(config: Config, count: int) -> list[str]:
+    """Return the ``count`` USDT perpetuals with the largest turnover in the last 24 hours."""
+    with closing(DataManager(config=config)) as asked, asking(config.fapi_base):
+        info = asked.rest_shaped.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
+        tickers = asked.rest_shaped.ticker_24h()
+    try:
+        perpetuals = [
+            each["symbol"]
+            for each in info["symbols"]
+            if each["status"] == "TRADING" and is_perpetual(each["contractType"]) and each["quoteAsset"] == "USDT"
+        ]
+        turnover = {each["symbol"]: float(each["quoteVolume"]) for each in tickers}
+    except (LookupError, TypeError, ValueError) as error:
+        raise CommandFailed(
+            f"{config.fapi_base}: exchangeInfo or the 24 h tickers are not as expected: {error!r}"
+        ) from error
+    if not perpetuals:
+        raise CommandFailed(f"{config.fapi_base} lists no USDT perpetual that trades")
+    return sorted(perpetuals, key=lambda symbol: turnover.get(symbol, 0.0), reverse=True)[:count]

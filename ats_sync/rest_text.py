@@ -1,0 +1,235 @@
+"""Reads as the very bytes of the exchange's REST answers, for programs that ask over HTTP.
+
+Candles are sent as they are kept, without being decoded. What memory cannot answer, and everything while no manager
+runs, is one request within the request-weight budget, whose answer is handed on as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from .clock import Reading
+from .config import Config
+from .engine.budget import Usage
+from .errors import NoSpotPair, NotInMemory
+from .feeds import Key, Kind
+from .queries import Klines, MarkPrice, OpenInterest, SpotPrices, Trades, book_of, check_spot_pair, spot_price
+from .reads import Query, Reads, memory_only
+from .rest_shaped import as_refused, refused_beforehand, rest_book
+from .store.book import STREAMED_LEVELS
+from .store.klines import KlineSeries
+from .store.series import SeriesState
+from .store.values import MarkBoard
+from .venue import endpoints
+from .venue.endpoints import Bucket
+from .venue.payload import raw_answer
+from .venue.trades import trade_text
+from .venue.values import Mark, premium_text
+
+T = TypeVar("T")
+
+INTEREST_LIFETIME = 3600.0
+"""Seconds for which the interest rate of an answer, a term of the contract, is joined with marks of the stream."""
+SURE_TIME = 0.25
+"""Seconds: a time of the exchange that is known less exactly is asked for."""
+
+
+class Text(NamedTuple):
+    """A body as REST writes it."""
+
+    body: bytes
+    from_memory: bool
+    age: float = 0.0
+    """Seconds since the newest event or answer in it; 0 for what the exchange has just sent."""
+
+
+class _Noting(Query[T]):
+    """Another query, with a note of whether memory answered it, and how old that is."""
+
+    __slots__ = ("_of", "age", "fetched")
+
+    def __init__(self, of: Query[T]) -> None:
+        super().__init__(of.key, of.limit, of.max_age)
+        self._of = of
+        self.age = 0.0
+        self.fetched = False
+
+    def look(self, series: Any, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], T | None]]:
+        state, take = self._of.look(series, reads, time)
+        self.age = max(0.0, time.exchange - max(state.event, state.answered) / 1000.0)
+        return state, take
+
+    def fetch(self, series: Any, reads: Reads) -> T:
+        self.fetched = True
+        return self._of.fetch(series, reads)
+
+    def state(self, series: Any, reads: Reads) -> SeriesState:
+        return self._of.state(series, reads)
+
+    def known(self, series: Any) -> T | None:
+        return self._of.known(series)
+
+    def shown(self) -> Key:
+        return self._of.shown()
+
+
+class _KlineText(Query[bytes]):
+    """The newest candles as REST writes them."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, key: Key, limit: int) -> None:
+        super().__init__(key, limit, None)
+        self._rows = Klines(key, limit, None, exact=True)
+
+    def look(self, series: KlineSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], bytes]]:
+        state, text = series.look_text(self.limit, int(time.exchange * 1000), time.earliest_ms)
+        return state, text.json
+
+    def fetch(self, series: KlineSeries | None, reads: Reads) -> bytes:
+        return orjson.dumps(self._rows.fetch(series, reads))
+
+
+class _PremiumText(Query[bytes]):
+    """Mark price and funding of a symbol as premiumIndex writes them."""
+
+    __slots__ = ("_mark", "symbol")
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(Key(Kind.MARK), 0, None)
+        self.symbol = symbol
+        self._mark = MarkPrice(symbol, None)
+
+    def look(self, series: MarkBoard, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], bytes | None]]:
+        state, take = self._mark.look(series, reads, time)
+        rate, asked = series.interest_rate(self.symbol)
+        known = asked > 0 and time.exchange - asked / 1000.0 <= INTEREST_LIFETIME
+
+        def text() -> bytes | None:
+            mark = take()
+            return premium_text(mark, rate) if mark is not None and (known or mark.answer is not None) else None
+
+        return state, text
+
+    def fetch(self, series: MarkBoard, reads: Reads) -> bytes:
+        mark: Mark = self._mark.fetch(series, reads)
+        return premium_text(mark, "")
+
+
+class RestText:
+    """Reads as bytes. ``live``: whether a manager runs. Arguments are checked already and within what the exchange
+    takes; :meth:`pass_on` is for all else.
+
+    Errors are those of :class:`~ats_sync.RestShaped`.
+    """
+
+    def __init__(
+        self, reads: Reads, config: Config, *, live: bool, want: Callable[[Key, int], None], keeps: object = None
+    ) -> None:
+        self._reads = reads
+        self._config = config
+        self.live = live
+        self._want = want
+        self._keeps = keeps
+
+    def klines(self, symbol: str, interval: str, limit: int, *, spot: bool = False) -> Text:
+        """Return the newest candles: ``/fapi/v1/klines``, or ``/api/v3/klines`` of the spot pair."""
+        key = Key(Kind.SPOT_KLINES if spot else Kind.KLINES, symbol, interval)
+        if spot:
+            self._check_spot_pair(symbol)
+        self._want(key, limit)
+        return self._read(_KlineText(key, limit), _same)
+
+    def depth(self, symbol: str, limit: int) -> Text:
+        """Return the order book: ``/fapi/v1/depth``."""
+        self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
+        return self._read(book_of(symbol, limit, None), lambda book: orjson.dumps(rest_book(book, limit)))
+
+    def agg_trades(self, symbol: str, limit: int) -> Text:
+        """Return the newest trades: ``/fapi/v1/aggTrades``."""
+        self._want(Key(Kind.TRADES, symbol), limit)
+        return self._read(Trades(symbol, limit, None), lambda trades: b"[" + b",".join(map(trade_text, trades)) + b"]")
+
+    def open_interest_hist(self, symbol: str, period: str, limit: int) -> Text:
+        """Return the newest rows: ``/futures/data/openInterestHist``."""
+        self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
+        return self._read(OpenInterest(symbol, period, limit, None), orjson.dumps)
+
+    def premium_index(self, symbol: str) -> Text:
+        """Return mark price and funding of a symbol: ``/fapi/v1/premiumIndex``."""
+        return self._read(_PremiumText(symbol), _same)
+
+    def spot_price(self, symbol: str) -> Text:
+        """Return the price of a spot pair: ``/api/v3/ticker/price``."""
+        self._check_spot_pair(symbol)
+
+        def read() -> bytes:
+            def body(price: str) -> bytes:
+                return orjson.dumps({"symbol": symbol, "price": price})
+
+            try:
+                return as_refused(lambda: spot_price(self._reads, symbol, None, body))
+            except NoSpotPair as error:
+                raise refused_beforehand(error) from error
+
+        try:
+            with memory_only():
+                return Text(read(), True, self._spot_age())
+        except NotInMemory:
+            return Text(read(), False)
+
+    def spot_prices(self) -> Text:
+        """Return the prices of all spot pairs: ``/api/v3/ticker/price``."""
+        return self._read(
+            SpotPrices(None),
+            lambda prices: orjson.dumps([{"symbol": symbol, "price": price} for symbol, price in prices.items()]),
+        )
+
+    def time(self) -> Text | None:
+        """Return the exchange's time, ``/fapi/v1/time``, None where it is not known to a quarter of a second."""
+        clock = self._reads.clock
+        if not (clock.synchronised and clock.proven() and clock.uncertainty() <= SURE_TIME):
+            return None
+        return Text(orjson.dumps({"serverTime": clock.exchange_ms()}), True)
+
+    def pass_on(self, url: str, lifetime: float = 0.0) -> Text:
+        """Return the answer to a request for a full URL; one is reused for ``lifetime`` seconds."""
+        request = replace(endpoints.any_request(url, {}, self._config), decode=raw_answer)
+        reads = self._reads
+        key = Key(Kind.ANSWER, "")
+        if self.live and lifetime > 0:
+            found, from_memory = as_refused(lambda: reads.dated(key, request, lifetime))
+            age = reads.clock.exchange() - found.as_of / 1000.0 if from_memory else 0.0
+            return Text(found.value, from_memory, max(0.0, age))
+        return Text(as_refused(lambda: reads.ask(key, request)), False)
+
+    def usage(self, bucket: Bucket) -> Usage:
+        """Return what a bucket has used in its window."""
+        return self._reads.usage(bucket)
+
+    def exchange_time(self) -> float:
+        """Return the exchange's time, epoch seconds."""
+        return self._reads.clock.exchange()
+
+    def _read(self, query: Query[T], shape: Callable[[T], bytes]) -> Text:
+        noting = _Noting(query)
+        body = as_refused(lambda: self._reads.read(noting, shape))
+        return Text(body, not noting.fetched, 0.0 if noting.fetched else noting.age)
+
+    def _check_spot_pair(self, symbol: str) -> None:
+        try:
+            check_spot_pair(self._reads, symbol)
+        except NoSpotPair as error:
+            raise refused_beforehand(error) from error
+
+    def _spot_age(self) -> float:
+        prices = self._reads.store.spot.get()
+        return max(0.0, self._reads.clock.exchange() - prices.as_of / 1000.0) if prices is not None else 0.0
+
+
+def _same(value: T) -> T:
+    return value

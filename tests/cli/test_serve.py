@@ -1,0 +1,70 @@
+"""``serve`` as a program: it says where it answers, ends well, and refuses in one sentence."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import time
+
+import pytest
+import requests
+
+from ats_sync.cli import main
+
+from .command import finish, start, until_line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
+    command = ("-m", "ats_sync", "serve", "--simulate", "--top", "2", "--intervals", "1h", "--port", "0")
+    with start(*command) as process:
+        line = until_line(process, "following")
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found is not None
+        answer = requests.get(f"{found[0]}/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=5", timeout=10)
+        assert (answer.status_code, len(answer.json())) == (200, 5)
+        began = time.monotonic()
+        process.send_signal(number)
+        status, _, err = finish(process)
+        assert (status, err) == (0, "")
+        assert time.monotonic() - began < 30
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+def test_a_taken_port_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["serve", "--symbols", "BTCUSDT", "--port", str(taken.getsockname()[1])]) == 2
+    assert "in use" in one_line(capsys)
+
+
+def test_another_host_needs_a_token(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ATS_SYNC_TOKEN", raising=False)
+    assert main(["serve", "--symbols", "BTCUSDT", "--host", "192.0.2.1"]) == 2
+    assert "token" in one_line(capsys)
+
+
+def test_a_host_that_does_not_resolve(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["serve", "--symbols", "BTCUSDT", "--host", "no such host", "--token", "a long secret"]
+    assert main(arguments) == 2
+    assert "no such host" in one_line(capsys)
+
+
+def test_an_exchange_that_cannot_be_found(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINANCE_FAPI_BASE", "http://no-such-host.invalid")
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert main(["serve", "--top", "3", "--port", "0"]) == 2
+    assert "no-such-host.invalid" in one_line(capsys)
+
+
+def test_a_bad_symbol(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--symbols", "BTC/USDT"])
+    assert ended.value.code == 2
+    assert "BTC/USDT" in capsys.readouterr().err
