@@ -172,8 +172,8 @@ def _feed(
     now_of_series = series.state(int(exchange * 1000)) if series is not None else SeriesState()
     event = now_of_series.event
     age = max(0.0, exchange - event / 1000.0) if event else None
-    if state.dead:
-        return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.GONE, age, state.dead)
+    if state.delisted:
+        return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.GONE, age, state.delisted)
     shown, reason = _assess(state, now_of_series, series, engine, exchange, now)
     if shown is FeedState.LIVE and not proven:
         shown, reason = FeedState.DEGRADED, TIME_IN_DOUBT

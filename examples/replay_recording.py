@@ -33,6 +33,9 @@ from ats_sync import Config, DataManager, NotInMemory, memory_only
 ANSWER = re.compile(r"(\S+) -> ([\d.]+): (.*)")
 MARKS = "!markPrice@arr@1s"
 PATIENCE = 40.0
+WARM_UP = 4.0
+"""Seconds that the exchange's clock runs before the recording begins: what is asked meanwhile is newer than what was
+subscribed before."""
 """Seconds for the manager to process the last frames; its clock no longer runs fast then."""
 SETTLED_AFTER = 10.0
 """Seconds after which a difference counts, once memory has answered everything."""
@@ -211,6 +214,7 @@ class Replay:
         self._offset = recording.clock_offset()
         self._begins = self._tell_history(set(recording.candles()), set(recording.trades()))
         self._length = self._items[-1].time - self._begins if self._items else 0.0
+        self._opened = time.monotonic()
         self._playing_since: float | None = None
         self._listeners: list[tuple[str, set[str], web.WebSocketResponse]] = []
         self._address: Future[str] = Future()
@@ -246,12 +250,17 @@ class Replay:
         self._loop.call_soon_threadsafe(self._go.set)
 
     def now(self) -> int:
-        """The exchange's time, ms: the recording's, at the replay's speed until its end, then at the usual one."""
+        """The exchange's time, ms: the recording's, at the replay's speed until its end, at the usual one before and
+        after it."""
         if self._playing_since is None:
-            return int((self._begins + self._offset) * 1000)
+            return int((self._begins + self._offset - self._until_beginning()) * 1000)
         elapsed = time.monotonic() - self._playing_since
         played = min(elapsed * self._speed, self._length)
         return int((self._begins + self._offset + played + elapsed - played / self._speed) * 1000)
+
+    def _until_beginning(self) -> float:
+        """How long (seconds) the clock still runs up to the recording's beginning."""
+        return max(0.0, self._opened + WARM_UP - time.monotonic())
 
     async def _serve(self) -> None:
         self._loop, self._go, self._stop = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -287,6 +296,7 @@ class Replay:
 
     async def _play(self) -> None:
         await self._go.wait()
+        await asyncio.sleep(self._until_beginning())
         self._playing_since = began = time.monotonic()
         for item in self._items:
             due = began + (item.time - self._begins) / self._speed

@@ -1,4 +1,4 @@
-"""The turn of the candle: those that trade tell by themselves that they are over, the quiet ones are asked for."""
+"""The close of a candle: those that trade report it by themselves, the quiet ones are asked for."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .state import State
 
 ALL_FINAL = FEEDS[Kind.KLINES].final_within
 CONFIRM_SPREAD = 1.2
-"""Confirmations of quiet candles are spread over this long (seconds): a close is to be told of within 7 s of it, and a
-hundred requests of weight 1 are a twentieth of a minute's limit."""
+"""Confirmations of quiet candles are spread over this long (seconds): a close is to be known within 7 s, and a hundred
+requests of weight 1 are a twentieth of a minute's limit."""
 NEARLY = 0.9
 """Months differ in length by less than that."""
 OVERDUE_SPREAD = 3.0
@@ -34,12 +34,12 @@ class CandleCloses:
         self._closes: dict[str, int] = {}
 
     def add(self, interval: str, at: Moment) -> None:
-        """Watch the turns of an interval."""
+        """Watch the closes of an interval."""
         if interval not in self._closes:
-            self._closes[interval] = _next_turn(interval, at.exchange)
+            self._closes[interval] = _next_close(interval, at.exchange)
 
     def keep(self, intervals: Collection[str]) -> None:
-        """Watch the turns of no others any longer."""
+        """Watch the closes of these intervals only."""
         self._closes = {interval: due for interval, due in self._closes.items() if interval in intervals}
 
     def due(self, at: Moment) -> list[float]:
@@ -50,12 +50,12 @@ class CandleCloses:
         """Schedule a confirmation of every candle that is over and not closed here."""
         for interval, due in self._closes.items():
             if due > at.exchange + nominal_length(interval) * NEARLY:
-                # Perhaps it was foreseen while the clock was ahead: a turn that is just over may be still to come.
-                self._closes[interval] = _next_turn(interval, at.exchange)
+                # Perhaps it was computed while the clock was ahead: a close that has just passed may be still to come.
+                self._closes[interval] = _next_close(interval, at.exchange)
                 continue
             if at.exchange < due:
                 continue
-            self._closes[interval] = _next_turn(interval, at.exchange)
+            self._closes[interval] = _next_close(interval, at.exchange)
             for key, state in self._states.items():
                 if not state.feed.closes or key.interval != interval or state.link is None:
                     continue
@@ -73,7 +73,7 @@ class CandleCloses:
         if not following or (closed := next_open(series.interval, following)) > at.exchange:
             return
         if stopped := series.stopped():
-            # Nothing closes it in a halt; that the halt is over is told by the stream, and shown now and then.
+            # Nothing closes it in a halt; its end is seen by the stream, and by an answer now and then.
             again = (stopped + nominal_length(series.interval) - at.exchange) / 1000.0
             self._queue.schedule(
                 state, at.steady + max(0.0, again) + self._rng.uniform(0.0, OVERDUE_SPREAD), Cause.REPAIR
@@ -96,6 +96,6 @@ class CandleCloses:
         return self.answerable(series, at) + self._rng.uniform(0.0, spread)
 
 
-def _next_turn(interval: str, exchange: int) -> int:
-    """When (exchange ms) candles of this interval that have just ended must all be final."""
+def _next_close(interval: str, exchange: int) -> int:
+    """Return when (exchange ms) the candles of this interval that have just ended must all be final."""
     return next_open(interval, open_time(interval, exchange - ALL_FINAL)) + ALL_FINAL

@@ -63,7 +63,7 @@ class DueQueue:
         while self._heap and self._heap[0][0] <= now:
             due, _, key = heapq.heappop(self._heap)
             state = self._states.get(key)
-            if state is not None and state.due == due and not state.dead:
+            if state is not None and state.due == due and not state.delisted:
                 return state
         return None
 

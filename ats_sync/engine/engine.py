@@ -110,7 +110,7 @@ class Engine(Guarded):
         if found.ask is not None:
             self._ask_for_listings(found.ask, at)
         for symbol in found.woken:
-            self.reconciler.wake(symbol, at)
+            self.reconciler.begin_trading(symbol, at)
         self.reconciler.note_trading(found.trading, at)
         if not found.gone and not found.back and not found.renewed:
             return
@@ -121,7 +121,7 @@ class Engine(Guarded):
             if FEEDS[key.kind].spot:
                 continue
             if key.symbol in found.gone:
-                self.reconciler.bury(key, "it no longer trades on the exchange")
+                self.reconciler.delist(key, "it no longer trades on the exchange")
                 if name is not None:
                     self.connections.unsubscribe([name], at)
         # What comes back may be another contract, even where nothing tells so.
@@ -144,8 +144,8 @@ class Engine(Guarded):
 
     def _ask_for_listings(self, pause: float, at: Moment) -> None:
         if pause <= AT_ONCE:
-            self.reconciler.again(LISTINGS, at, pause)
-        self.reconciler.later(LISTINGS, at, pause)
+            self.reconciler.poll_again(LISTINGS, at, pause)
+        self.reconciler.poll_within(LISTINGS, at, pause)
 
     def _contracts_acknowledged(self, at: Moment) -> None:
         """Events may have been missed while there was no subscription."""
@@ -192,7 +192,7 @@ class Engine(Guarded):
             elif fetch.key == LISTINGS:
                 self._compare_listings(self.listings.answered(at), at)
             elif fetch.key == TICKERS and self._listings_differ(self.store.tickers.listed):
-                self.reconciler.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
+                self.reconciler.poll_again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
         self._spread(at)
 
     def _note_obstacle(self, host: Host, error: AtsSyncError | None) -> None:
@@ -239,7 +239,7 @@ class Engine(Guarded):
             reason = ""
             if self._silence.heard(link, at):
                 if self._lateness.lag(link, at):
-                    self.reconciler.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+                    self.reconciler.poll_again(CLOCK, at, CLOCK_AGAIN_AFTER)
                 reason = self._lateness.judge(link, at)
             if reason or (reason := self._silence.judge(connection, link, at)):
                 self.connections.give_up(connection.number, reason, at)

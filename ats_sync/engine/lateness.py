@@ -47,7 +47,7 @@ class Lateness:
         self._confirmed = -math.inf
 
     def clock_confirmed(self, at: Moment) -> None:
-        """The exchange has told its time."""
+        """Note that the exchange has confirmed its time."""
         self._confirmed = at.steady
 
     def keep(self, links: Iterable[Link]) -> None:

@@ -1,8 +1,8 @@
 """Which followed contracts have left the exchange, and which are back.
 
-No single answer buries anything. A contract that is said to be gone is buried when a second source agrees (an event of
-``!contractInfo``, a refused request, a later answer of exchangeInfo) and nothing shows that it lives: a trade, a
-changed quote, a candle's event, a mark that moves. Where both are told at once, the exchange is asked again soon.
+No single answer delists anything. A contract that is said to be gone is delisted when a second source agrees (an
+event of ``!contractInfo``, a refused request, a later answer of exchangeInfo) and nothing shows that it lives: a trade,
+a changed quote, a candle's event, a mark that moves. Where both are said at once, the exchange is asked again soon.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ AT_ONCE = 1.0
 """Least pause (seconds) between two questions where an event says that something has changed."""
 DOUBTED_FIRST, DOUBTED_MOST = 5.0, 60.0
 """Pauses (seconds) between questions while what is answered contradicts what streams, each twice the one before."""
-BURIED_FIRST, BURIED_MOST = 10.0, 3000.0
-"""Likewise after a burial, which may have been a mistake."""
+DELISTED_FIRST, DELISTED_MOST = 10.0, 3000.0
+"""The same after a delisting, which may have been a mistake."""
 SAME_INSTANT = 1000
 """What happened within so many ms of a question may have come before its answer."""
 WITNESS_FOR = 60.0
@@ -79,7 +79,7 @@ class Listings:
         self._strangers: dict[str, float] = {}
         self._due = 0.0
         self._doubted = DOUBTED_FIRST
-        self._after_burial = BURIED_FIRST
+        self._after_delisting = DELISTED_FIRST
         self._most_served = 0
         self._onboarded: dict[str, int] = {}
         self._ended: set[str] = set()  # followed contracts of which the newest event tells that they have left
@@ -97,7 +97,7 @@ class Listings:
     # --- answers -----------------------------------------------------------------------------------
 
     def answered(self, at: Moment) -> Findings:
-        """Judge the newest answer of exchangeInfo."""
+        """Assess the newest answer of exchangeInfo."""
         found = Findings()
         store = self._store
         info = store.listings.get()
@@ -142,10 +142,10 @@ class Listings:
         else:
             self._doubted = DOUBTED_FIRST
         if found.gone:
-            self._after_burial = BURIED_FIRST
-        if (found.gone or self._store.delisted) and self._after_burial < BURIED_MOST:
-            found.ask_in(self._after_burial)
-            self._after_burial = min(self._after_burial * 2, BURIED_MOST)
+            self._after_delisting = DELISTED_FIRST
+        if (found.gone or self._store.delisted) and self._after_delisting < DELISTED_MOST:
+            found.ask_in(self._after_delisting)
+            self._after_delisting = min(self._after_delisting * 2, DELISTED_MOST)
 
     def _is_mass(self, info: Dated[ExchangeInfo], said_gone: set[str]) -> bool:
         """Whether most of the market seems to have gone, however little of it is followed."""
@@ -169,7 +169,7 @@ class Listings:
         return self._store.marks.event >= at - MARKS_WITHIN
 
     def _silent_for(self, suspect: _Suspect, as_of: int, confirm_after: float) -> bool:
-        """Whether it has been silent for long enough: where no marks came in, that nothing is heard says little."""
+        """Whether it has been silent for long enough: where no marks came in, silence says little."""
         enough = suspect.since + int(confirm_after * 900.0)
         if not self._marks_come_in(enough):
             enough = suspect.since + int(CONFIRM_MASS_AFTER * 900.0)
@@ -203,7 +203,7 @@ class Listings:
     # --- events ------------------------------------------------------------------------------------
 
     def look(self, at: Moment) -> Findings | None:
-        """Judge what the streams have told since the last look, if it is time."""
+        """Assess what the streams have brought since the last look, if it is time."""
         if at.steady < self._due:
             return None
         self._due = at.steady + LOOK_EVERY

@@ -85,11 +85,11 @@ class Reconciler:
             self.remedies.forget(key)
         self._closes.keep({key.interval for key, state in self.states.items() if state.feed.closes})
 
-    def bury(self, key: Key, reason: str) -> None:
-        """The exchange has this series no longer: nothing more is asked for it."""
+    def delist(self, key: Key, reason: str) -> None:
+        """Ask nothing more for a series that the exchange no longer has."""
         state = self.states.get(key)
         if state is not None:
-            state.dead = reason
+            state.delisted = reason
             state.due = state.link = None
             self.remedies.forget(key)
             series = self._store.get(key)
@@ -97,32 +97,32 @@ class Reconciler:
                 series.suspect(reason)  # should it come back, what is known is not to be trusted
 
     def renew(self, keys: Iterable[Key], at: Moment) -> None:
-        """Their names belong to new contracts, of which nothing is known yet."""
+        """Begin again with series whose names belong to new contracts."""
         for key in keys:
             epoch = self.states.pop(key).epoch
             self.remedies.renew(key)
             self.follow([key], at)
             self.states[key].epoch = epoch + 1  # what is under way was asked of the old contract
 
-    def again(self, key: Key, at: Moment, pause: float) -> None:
-        """Ask again for what is polled, unless that was done less than ``pause`` seconds ago."""
+    def poll_again(self, key: Key, at: Moment, pause: float) -> None:
+        """Poll now, unless that was done less than ``pause`` seconds ago."""
         state = self.states.get(key)
         if state is not None and state.fetching is None and at.steady - state.audit_at >= pause:
             state.audit_at = at.steady
             self._queue.schedule(state, at.steady, state.poll_cause)
 
-    def later(self, key: Key, at: Moment, pause: float) -> None:
-        """Ask again for what is polled in ``pause`` seconds, unless it is due before anyway."""
+    def poll_within(self, key: Key, at: Moment, pause: float) -> None:
+        """Poll within ``pause`` seconds."""
         state = self.states.get(key)
         if state is not None:
             self._queue.schedule(state, at.steady + pause, state.poll_cause)
 
-    def wake(self, symbol: str, at: Moment) -> None:
-        """The symbol has begun to trade: ask at once for whatever of it was refused or empty."""
+    def begin_trading(self, symbol: str, at: Moment) -> None:
+        """Ask at once for whatever of a symbol was refused or empty: it has begun to trade."""
         for key, state in self.states.items():
-            if key.symbol == symbol and not state.feed.spot and not state.dead:
+            if key.symbol == symbol and not state.feed.spot and not state.delisted:
                 state.attempts = 0
-                self._queue.schedule(state, at.steady, state.mending)
+                self._queue.schedule(state, at.steady, state.repair_cause)
 
     def note_trading(self, trading: Mapping[str, int], at: Moment) -> None:
         """These symbols are said to trade, since when (exchange ms) at least: candles that had stopped in a halt are
@@ -131,15 +131,15 @@ class Reconciler:
             key = series.key
             if key.symbol not in trading or series.feed.spot or not series.note_trading(trading[key.symbol]):
                 continue
-            if (state := self.states.get(key)) is not None and not state.dead:
-                self._queue.schedule(state, at.steady, state.mending)
+            if (state := self.states.get(key)) is not None and not state.delisted:
+                self._queue.schedule(state, at.steady, state.repair_cause)
 
     # --- what happened ---------------------------------------------------------------------------
 
     def acknowledged(self, key: Key, link: Link, at: Moment) -> None:
-        """Its subscription was acknowledged on ``link``: whatever happens from now on is delivered."""
+        """Note that a subscription was acknowledged on ``link``: whatever happens from now on is delivered."""
         state = self.states.get(key)
-        if state is None or state.dead:
+        if state is None or state.delisted:
             return
         state.link = link
         state.subscribed = at.exchange
@@ -155,17 +155,17 @@ class Reconciler:
             self._await_frame(state, series, at)
         elif state.known and state.feed.polled(streams=True):
             # What happened last before the subscription is not told any more, and an answer about it may have lagged.
-            self.later(key, at, (LAGS_AT_MOST + at.uncertain) / 1000.0)
+            self.poll_within(key, at, (LAGS_AT_MOST + at.uncertain) / 1000.0)
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
         """Ask once a first frame is no longer worth waiting for."""
         wait = series.patience(live_once=state.live_once)
-        self._queue.schedule(state, at.steady + wait, state.mending)
+        self._queue.schedule(state, at.steady + wait, state.repair_cause)
 
     def moved(self, key: Key, link: Link, at: Moment) -> None:
-        """``link`` has taken over from another living connection, without a gap."""
+        """Note that ``link`` has taken over from another living connection without a gap."""
         state = self.states.get(key)
-        if state is None or state.dead:
+        if state is None or state.delisted:
             return
         if state.link is None:
             # It was suspected, or not acknowledged there: the new connection begins it again.
@@ -176,13 +176,13 @@ class Reconciler:
         if state.fetching is not None and state.fetching.link is old:
             # It would be dropped with the old connection, or prove nothing for the new one.
             state.fetching = None
-            self._queue.schedule(state, at.steady, state.mending)
+            self._queue.schedule(state, at.steady, state.repair_cause)
         series = self._store.get(key)
         if series is not None and state.feed.own_stream and not series.hand_over(old, link):
             self._await_frame(state, series, at)
 
     def lost(self, link: Link, at: Moment) -> None:
-        """The connection is gone: what it fed waits for a new subscription."""
+        """Note that a connection has ended: what it fed waits for a new subscription."""
         for state in self.states.values():
             if state.fetching is not None and state.fetching.link is link:
                 state.fetching = None  # it is dropped where it waits in line
@@ -193,12 +193,12 @@ class Reconciler:
                     state.due = None  # the next acknowledgement schedules it again
 
     def changed(self, events: Iterable[StoreEvent], at: Moment) -> None:
-        """A store found something missing, or the first frame of a subscription."""
+        """Act on what the store has found: something missing, or the first frame of a subscription."""
         for event in events:
             if event.change is Change.CLOSED:
                 continue
             state, series = self.states.get(event.key), self._store.get(event.key)
-            if state is None or series is None or state.dead or state.link is None:
+            if state is None or series is None or state.delisted or state.link is None:
                 continue
             if event.change is Change.BEGUN and self._resume(state, series, at):
                 continue
@@ -206,7 +206,7 @@ class Reconciler:
                 state.due = None
                 continue
             due = max(at.steady + GAP_ASKED_AFTER, self._closes.jittered(series, at))
-            self._queue.schedule(state, due, state.mending)
+            self._queue.schedule(state, due, state.repair_cause)
 
     def _resume(self, state: State, series: Series, at: Moment) -> bool:
         """Make a series live where its frames have shown that it may be; return whether no answer is needed."""
@@ -217,7 +217,7 @@ class Reconciler:
         return resumed
 
     def fetched(self, fetch: Fetch, error: AtsSyncError | None, at: Moment) -> None:
-        """A fetch was answered and merged, or failed for good."""
+        """Act on a fetch that was answered and merged, or has failed for good."""
         state = self.states.get(fetch.key)
         if state is None:
             return
@@ -233,7 +233,7 @@ class Reconciler:
             state.error = error
             unknown = isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL
             if unknown and state.feed.spot and fetch.key.symbol:
-                self.bury(fetch.key, "the spot exchange does not list it (any more)")
+                self.delist(fetch.key, "the spot exchange does not list it (any more)")
             elif mine:
                 state.attempts += 1
                 self._queue.schedule(state, at.steady + self._queue.back_off(state, error), cause)
@@ -262,13 +262,13 @@ class Reconciler:
                 return
             if self.remedies.lacks(state.key, at):
                 state.attempts += 1
-                self._queue.schedule(state, at.steady + self._queue.back_off(state, None), state.mending)
+                self._queue.schedule(state, at.steady + self._queue.back_off(state, None), state.repair_cause)
                 return
             series.go_live(link)
             state.live_once = state.live_once or series.live() or not state.feed.own_stream
         own_stream = state.feed.own_stream
         if series.unsettled(at.exchange) and (state.link is not None or not own_stream):
-            self._queue.schedule(state, self._next_try(state, series, at), state.mending)
+            self._queue.schedule(state, self._next_try(state, series, at), state.repair_cause)
             return
         if state.link is not None and not on_link and own_stream:
             # The subscription came while this was under way: it proves nothing about what fell in between.
@@ -289,7 +289,7 @@ class Reconciler:
     def _refetch(self, key: Key, at: Moment) -> None:
         """Ask for what a series lacks, and trust it no longer until then."""
         state, series = self.states.get(key), self._store.get(key)
-        if state is not None and series is not None and not state.dead:
+        if state is not None and series is not None and not state.delisted:
             series.suspect("it lacks what happened before its subscription")
             if state.fetching is None:
                 self._queue.schedule(state, at.steady, Cause.REPAIR)
@@ -304,7 +304,7 @@ class Reconciler:
         pause = self._queue.back_off(state, None)
         if state.attempts > 1 or state.feed.second_try is None:  # else its first was asked for at its subscription
             pause = max(pause, (state.subscribed + LAGS_AT_MOST + at.uncertain - at.exchange) / 1000.0)
-        self._queue.schedule(state, at.steady + pause, state.mending)
+        self._queue.schedule(state, at.steady + pause, state.repair_cause)
         return True
 
     def _next_try(self, state: State, series: Series, at: Moment) -> float:
@@ -337,7 +337,7 @@ class Reconciler:
             self.remedies.look(at)
             for key in self.remedies.unsure:
                 state = self.states.get(key)
-                if state is not None and state.fetching is None and not state.dead:
+                if state is not None and state.fetching is None and not state.delisted:
                     self._queue.schedule(state, at.steady, Cause.REPAIR)
             self.remedies.unsure.clear()
             for key in self.remedies.lacking:
@@ -345,9 +345,9 @@ class Reconciler:
             self.remedies.lacking.clear()
             self._refresh(at)
         if not at.proven:
-            self.again(CLOCK, at, CLOCK_AGAIN_AFTER)
+            self.poll_again(CLOCK, at, CLOCK_AGAIN_AFTER)
         elif at.uncertain > UNCERTAIN:
-            self.again(CLOCK, at, UNCERTAIN_AGAIN_AFTER if at.uncertain < 5_000 else CLOCK_AGAIN_AFTER)
+            self.poll_again(CLOCK, at, UNCERTAIN_AGAIN_AFTER if at.uncertain < 5_000 else CLOCK_AGAIN_AFTER)
         self._check_sleep(at)
         while (state := self._queue.pop(at.steady)) is not None:
             if state.key != CLOCK and self.waits_for_clock():
@@ -390,7 +390,7 @@ class Reconciler:
         self._refresh_due = at.steady + REFRESH_LOOK_EVERY
         for series in self._store.of(DepthSeries):
             state = self.states.get(series.key)
-            if series.needs_refresh(at.steady) and state is not None and state.link is not None and not state.dead:
+            if series.needs_refresh(at.steady) and state is not None and state.link is not None and not state.delisted:
                 self._queue.schedule(state, at.steady, Cause.REPAIR)
 
     def _check_sleep(self, at: Moment) -> None:
@@ -407,7 +407,7 @@ class Reconciler:
         """Ask again at once for those of them that are polled and known."""
         for key in keys:
             state = self.states.get(key)
-            if state is not None and state.known and not state.dead and state.feed.polled(streams=self._streams):
+            if state is not None and state.known and not state.delisted and state.feed.polled(streams=self._streams):
                 self._queue.schedule(state, at.steady, state.poll_cause)
 
     def waits_for_clock(self) -> bool:
@@ -427,7 +427,7 @@ class Reconciler:
             moments.append(due)
         return min(moments, default=None)
 
-    # --- what it tells -----------------------------------------------------------------------------
+    # --- questions -----------------------------------------------------------------------------
 
     def candles(self) -> tuple[int, int]:
         """How many kline series are followed by stream, and how many of those that were live need a repair."""
@@ -436,7 +436,7 @@ class Reconciler:
         count = lacking = 0
         for series in self._store.of(KlineSeries):
             state = self.states.get(series.key)
-            if state is None or state.dead or state.feed.spot:
+            if state is None or state.delisted or state.feed.spot:
                 continue
             count += 1
             if state.live_once:
@@ -447,7 +447,7 @@ class Reconciler:
     def ready(self, key: Key) -> bool:
         """Whether a read of this series would be answered from memory, its stream permitting."""
         state = self.states.get(key)
-        if state is None or state.dead:
+        if state is None or state.delisted:
             return True
         if not (state.feed.own_stream and self._streams):
             return state.known

@@ -84,17 +84,17 @@ class Remedies:
         return bool(reason)
 
     def forget(self, key: Key) -> None:
-        """Its stream begins again, or is wanted no longer."""
+        """Count from zero: its stream begins again, or is not followed any more."""
         self.quarantined.pop(key, None)
 
     def renew(self, key: Key) -> None:
-        """Its name belongs to a new contract: what was told of the old one is no evidence."""
+        """Forget the evidence: the name belongs to a new contract."""
         self.forget(key)
         self._detector.forget(key.symbol)
 
     def _suspect(self, key: Key, reason: str, at: Moment) -> None:
         state, series = self._states.get(key), self._streamed(key)
-        if state is None or series is None or state.link is None or state.dead:
+        if state is None or series is None or state.link is None or state.delisted:
             return
         series.suspect(reason)
         if at.steady - state.remedied > FORGIVEN_AFTER:

@@ -33,7 +33,7 @@ class State:
     cause: Cause = Cause.WARM_UP
     attempts: int = 0
     error: AtsSyncError | None = None
-    dead: str = ""
+    delisted: str = ""
     epoch: int = 0
     """Counts its subscriptions: what was asked before one proves nothing for it."""
     audit_at: float = 0.0
@@ -49,7 +49,7 @@ class State:
         return self.feed.poll.cause if self.feed.poll is not None else Cause.POLL
 
     @property
-    def mending(self) -> Cause:
+    def repair_cause(self) -> Cause:
         """Why it is asked for when something is missing: a repair, once it was live; a poll, where it has no stream of
         its own."""
         if self.feed.shared:

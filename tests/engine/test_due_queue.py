@@ -57,7 +57,7 @@ def test_what_is_dead_or_gone_does_not_come() -> None:
     agenda = DueQueue(states, random.Random(1))
     agenda.schedule(a, 1.0, Cause.POLL)
     agenda.schedule(b, 2.0, Cause.POLL)
-    a.dead = "delisted"
+    a.delisted = "delisted"
     del states[B]
     assert agenda.pop(5.0) is None
 

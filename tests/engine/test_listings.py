@@ -19,7 +19,7 @@ UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
 
 def ask(bench: Bench) -> None:
     """Have exchangeInfo asked for now."""
-    bench.engine.reconciler.again(LISTINGS, bench.at(), 0.0)
+    bench.engine.reconciler.poll_again(LISTINGS, bench.at(), 0.0)
 
 
 def tell(bench: Bench, symbol: str, status: str) -> None:
@@ -68,7 +68,7 @@ def test_a_maintenance_is_known_by_the_whole_market_where_little_of_it_is_follow
     assert bench.store.phase("AUSDT") is Phase.TRADING
 
 
-def test_what_trades_is_not_buried_by_any_number_of_answers() -> None:
+def test_what_trades_is_not_delisted_by_any_number_of_answers() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     bench.statuses = {"AUSDT": "SETTLING"}
@@ -78,7 +78,7 @@ def test_what_trades_is_not_buried_by_any_number_of_answers() -> None:
     assert 4 <= len(bench.of(Kind.LISTINGS, since=since)) <= 12, "each time after a longer pause"
 
 
-def test_a_quiet_contract_is_not_buried_by_one_answer() -> None:
+def test_a_quiet_contract_is_not_delisted_by_one_answer() -> None:
     bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
     bench.warm()
     bench.statuses = {"QUIET": "SETTLING"}
@@ -118,7 +118,7 @@ def test_a_mark_tells_whether_a_contract_lives_that_was_said_to_be_gone_before_a
     assert set(bench.store.delisted) == (set() if moves else {"QUIET"})
 
 
-def test_a_contract_that_has_left_is_buried_after_two_answers() -> None:
+def test_a_contract_that_has_left_is_delisted_after_two_answers() -> None:
     bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
     bench.warm()
     bench.unlisted = {"GONE"}
@@ -153,7 +153,7 @@ def test_one_refused_request_is_no_burial() -> None:
     assert bench.agrees("BUSDT")
 
 
-def test_what_was_buried_by_mistake_is_back_with_its_next_trades() -> None:
+def test_what_was_delisted_by_mistake_is_back_with_its_next_trades() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     bench.statuses = {"BUSDT": "SETTLING"}
@@ -220,12 +220,12 @@ def held_of_old(bench: Bench, name: str, young: TinySymbol) -> bool:
     )
 
 
-@pytest.mark.parametrize("how", ["an end and a beginning", "another onboard date", "only exchangeInfo", "buried"])
+@pytest.mark.parametrize("how", ["an end and a beginning", "another onboard date", "only exchangeInfo", "delisted"])
 def test_a_contract_that_is_listed_under_the_name_of_another_begins_again(how: str) -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.onboarded = {"BUSDT": BEGAN}
     bench.warm()
-    if how == "buried":
+    if how == "delisted":
         bench.unlisted = {"BUSDT"}
         tell(bench, "BUSDT", "SETTLING")
         bench.dropped = lambda stream, frame: b"BUSDT" in frame

@@ -15,7 +15,7 @@ def forgotten(process: Process) -> dict[Key, str]:
     engine = process.engine
     found: dict[Key, str] = {}
     for key, state in engine.reconciler.states.items():
-        if state.dead or key in engine.reconciler.remedies.quarantined or state.feed.stream_only:
+        if state.delisted or key in engine.reconciler.remedies.quarantined or state.feed.stream_only:
             continue
         if not state.feed.own_stream:
             if (
