@@ -33,9 +33,6 @@ from ats_sync import Config, DataManager, NotInMemory, memory_only
 ANSWER = re.compile(r"(\S+) -> ([\d.]+): (.*)")
 MARKS = "!markPrice@arr@1s"
 PATIENCE = 40.0
-WARM_UP = 4.0
-"""Seconds that the exchange's clock runs before the recording begins: what is asked meanwhile is newer than what was
-subscribed before."""
 """Seconds for the manager to process the last frames; its clock no longer runs fast then."""
 SETTLED_AFTER = 10.0
 """Seconds after which a difference counts, once memory has answered everything."""
@@ -181,7 +178,7 @@ class Market:
         if path == "/fapi/v1/depth":
             empty = {"lastUpdateId": 0, "E": now, "T": now, "bids": [], "asks": []}
             book = self._others[path].get(symbol, empty)
-            return {**book, "bids": book["bids"][:limit], "asks": book["asks"][:limit]}
+            return {**book, "E": now, "bids": book["bids"][:limit], "asks": book["asks"][:limit]}
         if path == "/fapi/v1/premiumIndex":
             return list(self._others[path].values()) or [
                 {"symbol": each, "markPrice": price, "lastFundingRate": "0", "nextFundingTime": 0, "time": now}
@@ -216,6 +213,7 @@ class Replay:
         self._length = self._items[-1].time - self._begins if self._items else 0.0
         self._opened = time.monotonic()
         self._playing_since: float | None = None
+        self._passed = 0.0  # seconds of the recording that had passed when the streams began
         self._listeners: list[tuple[str, set[str], web.WebSocketResponse]] = []
         self._address: Future[str] = Future()
         self.over = threading.Event()
@@ -252,15 +250,12 @@ class Replay:
     def now(self) -> int:
         """The exchange's time, ms: the recording's, at the replay's speed until its end, at the usual one before and
         after it."""
+        begins = self._begins + self._offset
         if self._playing_since is None:
-            return int((self._begins + self._offset - self._until_beginning()) * 1000)
+            return int((begins + time.monotonic() - self._opened) * 1000)
         elapsed = time.monotonic() - self._playing_since
-        played = min(elapsed * self._speed, self._length)
-        return int((self._begins + self._offset + played + elapsed - played / self._speed) * 1000)
-
-    def _until_beginning(self) -> float:
-        """How long (seconds) the clock still runs up to the recording's beginning."""
-        return max(0.0, self._opened + WARM_UP - time.monotonic())
+        played = min(elapsed * self._speed, max(0.0, self._length - self._passed))
+        return int((begins + self._passed + played + elapsed - played / self._speed) * 1000)
 
     async def _serve(self) -> None:
         self._loop, self._go, self._stop = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -296,10 +291,11 @@ class Replay:
 
     async def _play(self) -> None:
         await self._go.wait()
-        await asyncio.sleep(self._until_beginning())
+        # Whatever would have been sent meanwhile comes at once.
         self._playing_since = began = time.monotonic()
+        self._passed = began - self._opened
         for item in self._items:
-            due = began + (item.time - self._begins) / self._speed
+            due = began + (item.time - self._begins - self._passed) / self._speed
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             self._market.learn(item)
             await self._send(item.name, item.text)
