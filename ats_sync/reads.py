@@ -287,7 +287,7 @@ class Reads:
             _fail(error, key)
         state, feed = query.state(series, self), series.feed
         bound, by_event = self._bounds[feed.kind]
-        age = self.clock.exchange() - (state.event if by_event else state.answered) / 1000.0
+        age = self.clock.exchange() - (state.event if by_event else state.answered or state.event) / 1000.0
         _fail(error, key, age=age, bound=bound or feed.stream_timeout, data=shape(data))
 
 

@@ -106,6 +106,12 @@ class Listings:
         followed = store.symbols
         phases = {symbol: store.phase(symbol) for symbol in followed | store.delisted.keys()}
         found.back = {symbol for symbol in store.delisted if phases[symbol] is not Phase.GONE}
+        loaded = store.listings.take_loaded()
+        if loaded is not None:
+            # What was loaded of a symbol may be of a contract that had the name before.
+            self._onboarded = {symbol: began for symbol, began in loaded.onboarded.items() if symbol in followed} | (
+                self._onboarded
+            )
         for symbol in followed:
             self._note_onboarded(symbol, info.value.onboarded.get(symbol, 0), found)
         pending = frozenset(symbol for symbol in followed if phases[symbol] is Phase.PENDING)

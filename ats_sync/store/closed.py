@@ -52,6 +52,16 @@ class ClosedCandles:
         kept = [text for text in self._history.texts() if text_open_time(text) >= first]
         self._replace(kept, first, max(first, self.following) if kept else first)
 
+    def restore(self, texts: Sequence[bytes], first: int, following: int, *, complete: bool) -> None:
+        """Begin with these, as they were written down: they cover all from ``first`` until ``following``."""
+        self.complete = complete
+        self._replace(texts, first, following)
+
+    @property
+    def first(self) -> int:
+        """The open time (ms) from which on nothing is missing."""
+        return self._first
+
     def append(self, text: bytes) -> None:
         """The candle that follows has closed."""
         if not self._history:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from ..errors import MalformedAnswer
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
 from ..venue.endpoints import Request
@@ -23,6 +24,7 @@ from ..venue.klines import (
     float_row,
     is_final,
     kline_text,
+    kline_texts,
     scan_kline,
     scan_kline_first_trade,
     scan_kline_last_trade,
@@ -31,6 +33,7 @@ from ..venue.klines import (
     text_trades,
 )
 from ..venue.payload import DecodeError
+from . import dump
 from .assess import assess
 from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
 from .closed import ClosedCandles
@@ -105,6 +108,7 @@ class KlineSeries(Series):
         self._stream_event = 0
         self._last_frame = b""
         self._answered = 0
+        self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
         self._first_frame_of: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
         self._unusable = 0  # the open time of a candle whose newest version was unusable and is forgotten
@@ -232,10 +236,9 @@ class KlineSeries(Series):
             self._untraded = False
             self._halted = at >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
             self._stopped = at if stopped else 0
-            if len(rows) < asked.rows:
-                if all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
-                    closed.drop_before(rows[0][0])  # of a contract that had the name before
-                closed.complete = True
+            whole = len(rows) < asked.rows
+            if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
+                closed.drop_before(rows[0][0])  # of a contract that had the name before
             self._answered = max(self._answered, min(at, next_open(self.interval, rows[-1][0]) - 1))
             known = closed.following
             closed.begin(rows[0][0])
@@ -252,6 +255,8 @@ class KlineSeries(Series):
                 if opened >= closed.following:
                     self._hold(Candle(opened, OPEN, text_trades(text), at, text, False))
             self._promote()
+            if whole and closed.first <= rows[0][0]:
+                closed.complete = True  # An answer that came late may end before what is known begins.
             self._forget_behind()
 
     def _note_untraded(self, at: int) -> None:
@@ -366,6 +371,43 @@ class KlineSeries(Series):
             if self._ahead.get(candle.opened) is candle:
                 del self._ahead[candle.opened]
                 self._unusable = candle.opened
+
+    # --- written down ----------------------------------------------------------------------------
+
+    def dump(self) -> Iterable[bytes]:
+        """Return the closed candles; those beyond them may still change."""
+        with self._lock:
+            closed = self._closed
+            texts, first, following, complete = closed.texts(), closed.first, closed.following, closed.complete
+        if not texts:
+            return ()
+        body = b"[[" + b"],[".join(texts) + b"]]"
+        return dump.write(self.key, [body], rows=len(texts), first=first, following=following, complete=complete)
+
+    def load(self, parts: Iterable[bytes]) -> None:
+        found = dump.read(self.key, parts)
+        if found is None:
+            return
+        try:
+            texts = kline_texts(found.body())
+        except MalformedAnswer as error:
+            raise dump.as_decode_error(error) from None
+        first, following = found.whole("first"), found.whole("following")
+        count, complete = found.whole("rows"), found.flag("complete")
+        opens = [text_open_time(text) for text in texts]
+        ends = [next_open(self.interval, opened) for opened in opens]
+        if not opens or len(opens) != count or not first <= opens[0] or following < ends[-1]:
+            raise DecodeError("bad dump", "the dump's candles are not those that its header names")
+        if any(end > opened for end, opened in zip(ends, opens[1:], strict=False)):
+            raise DecodeError("bad dump", "the dump's candles overlap")
+        with self._lock:
+            if self._closed.following:
+                return
+            self._closed.restore(texts, first, following, complete=complete)
+            self._loaded_until = ends[-1] - 1
+            self._untraded = False
+            self._promote()
+            self._forget_behind()
 
     # --- liveness and what it needs -------------------------------------------------------------
 
@@ -532,7 +574,7 @@ class KlineSeries(Series):
             len(self._ahead) > len(chain),
             self._unusable >= self._closed.following > 0 and self._unusable not in self._ahead,
             self._closed.following,
-            max(self._stream_event, self._answered),
+            max(self._stream_event, self._answered, self._loaded_until),
             self._contradiction is not None and self._contradicted(),
             RESUMED if self._is_resumed() else self.stopped(),
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints
 from ..venue.endpoints import Request
-from ..venue.listings import ContractEvent, ExchangeInfo, Phase, phase_of, stream_contract
+from ..venue.listings import ContractEvent, ExchangeInfo, Phase, exchange_info, listing_text, phase_of, stream_contract
+from . import dump
 from .link import Link
 from .order import is_to_come
 from .series import Asked, Board, SeriesState
@@ -21,11 +23,15 @@ MOST_SYMBOLS = 4096
 
 
 class ListingBoard(Board):
-    """The newest answer of exchangeInfo, forgotten a while after it came."""
+    """The newest answer of exchangeInfo, forgotten a while after it came.
+
+    What was loaded is no answer, and nothing is decided by it alone: it shows which contracts there were.
+    """
 
     def __init__(self, *, now: Callable[[], float]) -> None:
         super().__init__(Key(Kind.LISTINGS))
         self._answers: AnswerCache[ExchangeInfo] = AnswerCache(retention(self.key), now=now, most=1)
+        self._loaded: Dated[ExchangeInfo] | None = None
 
     def replace(self, answer: ExchangeInfo, asked: Asked) -> None:
         """Take an answer; one that is older than the newest changes nothing."""
@@ -35,13 +41,39 @@ class ListingBoard(Board):
         """Return the newest answer and when it was asked for, None where there is none."""
         return self._answers.get(self.key)
 
+    def known(self) -> Dated[ExchangeInfo] | None:
+        """Return the newest answer, or what was loaded as long as there is none."""
+        return self.get() or self._loaded
+
+    def take_loaded(self) -> ExchangeInfo | None:
+        """Return what was loaded, once."""
+        loaded, self._loaded = self._loaded, None
+        return loaded.value if loaded is not None else None
+
+    def dump(self) -> Iterable[bytes]:
+        known = self.known()
+        return dump.write(self.key, [listing_text(known.value)], as_of=known.as_of) if known is not None else ()
+
+    def load(self, parts: Iterable[bytes]) -> None:
+        written = dump.read(self.key, parts)
+        if written is None:
+            return
+        try:
+            info = exchange_info(written.body())
+        except MalformedAnswer as error:
+            raise dump.as_decode_error(error) from None
+        as_of = written.whole("as_of")
+        if self.known() is None:
+            self._loaded = Dated(info, as_of)
+
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[ExchangeInfo]:
         return endpoints.exchange_info()
 
     def state(self, now: int) -> SeriesState:
-        newest = self.get()
-        as_of = newest.as_of if newest is not None else 0
-        return SeriesState(event=as_of, answered=as_of)
+        newest, known = self.get(), self.known()
+        return SeriesState(
+            event=known.as_of if known is not None else 0, answered=newest.as_of if newest is not None else 0
+        )
 
 
 class ContractBoard(Board):

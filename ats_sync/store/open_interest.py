@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from array import array
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
+from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints
 from ..venue.endpoints import OPEN_INTEREST_REACH, Request
 from ..venue.intervals import candles_between, nominal_length
+from ..venue.payload import DecodeError
+from ..venue.values import rest_open_interest
+from . import dump
 from .link import Link
 from .series import Asked, Series, SeriesState
 
@@ -44,6 +49,7 @@ class OpenInterestSeries(Series):
         self._asked_for: Wholes = array("q")
         self._columns = OpenInterestColumns(array("q"), array("d"), array("d"))
         self._asked = 0
+        self._known_as_of = 0  # as _asked, or when the newest of the loaded rows was asked for
 
     @property
     def depth(self) -> int:
@@ -62,19 +68,23 @@ class OpenInterestSeries(Series):
         with self._lock:
             stamps = self._columns.stamps
             held = dict(zip(stamps, zip(self._asked_for, orjson.loads(self._text), strict=True), strict=True))
-            if len(rows) < asked.rows:
-                self.complete = True
-            elif held and int(rows[0]["timestamp"]) > stamps[-1] + nominal_length(self.key.interval):
-                # It does not reach back to what is held: there may be rows in between.
+            whole, length = len(rows) < asked.rows, nominal_length(self.key.interval)
+            if held and rows and not whole and int(rows[0]["timestamp"]) > stamps[-1] + length:
+                # It does not reach back to what is known: there may be rows in between.
                 held.clear()
                 self.complete = False
+            elif held and rows and int(rows[-1]["timestamp"]) + length < stamps[0]:
+                rows = []  # It came late, and ends before what is known: likewise.
+            elif whole and (not held or (rows and int(rows[0]["timestamp"]) <= stamps[0])):
+                self.complete = True
             for row in rows:
                 stamp = int(row["timestamp"])
                 known = held.get(stamp)
                 if known is None or known[0] <= at:
                     held[stamp] = (at, row)
             self._asked = max(self._asked, at)
-            oldest = self._asked - OPEN_INTEREST_REACH
+            self._known_as_of = max(self._known_as_of, at)
+            oldest = self._known_as_of - OPEN_INTEREST_REACH
             merged = sorted(item for item in held.items() if item[0] >= oldest)
             if len(merged) > self._depth:
                 del merged[: len(merged) - self._depth]
@@ -94,6 +104,41 @@ class OpenInterestSeries(Series):
             array("d", [float(row["sumOpenInterestValue"]) for row in rows]),
         )
 
+    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+        if len(self):
+            self.refuse_empty()
+
+    # --- written down ----------------------------------------------------------------------------
+
+    def dump(self) -> Iterable[bytes]:
+        """Return all rows, and when each was asked for."""
+        with self._lock:
+            text, asked, complete = self._text, self._asked_for, self.complete
+        return dump.write(self.key, [text], asked=asked.tolist(), complete=complete) if asked else ()
+
+    def load(self, parts: Iterable[bytes]) -> None:
+        written = dump.read(self.key, parts)
+        if written is None:
+            return
+        try:
+            rows = rest_open_interest(written.body())
+        except MalformedAnswer as error:
+            raise dump.as_decode_error(error) from None
+        asked, complete = written.facts.get("asked"), written.flag("complete")
+        if not isinstance(asked, list) or any(type(at) is not int for at in asked):
+            raise DecodeError("bad dump", "the dump does not say when its rows were asked for")
+        merged = {int(row["timestamp"]): (at, row) for at, row in zip(asked, rows, strict=False)}
+        if not rows or not len(merged) == len(rows) == len(asked):
+            raise DecodeError("bad dump", "the dump's rows are not those that its header names")
+        with self._lock:
+            if self._asked_for:
+                return
+            self.complete = complete and len(rows) <= self._depth
+            self._known_as_of = max(asked)
+            self._keep(sorted(merged.items())[-self._depth :])
+
+    # --- what it needs ---------------------------------------------------------------------------
+
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[list[dict[str, Any]]]:
         limit = self._warm_up
         if newest := self.newest():
@@ -105,8 +150,7 @@ class OpenInterestSeries(Series):
 
     def state(self, now: int) -> SeriesState:
         # Open interest is as old as the answer that brought it.
-        asked = self._asked
-        return SeriesState(event=asked, answered=asked, rows=len(self), complete=self.complete)
+        return SeriesState(event=self._known_as_of, answered=self._asked, rows=len(self), complete=self.complete)
 
     def newest(self) -> int:
         """The newest row's timestamp (ms), 0 for none."""

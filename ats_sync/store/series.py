@@ -6,12 +6,14 @@ The engine, the reads and the status know a series by what stands here, never by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import MalformedAnswer
 from ..feeds import FEEDS, Cause, Key
 from ..venue.endpoints import Request
+from ..venue.payload import DecodeError
+from . import dump
 from .events import StoreEvent
 from .link import Link
 
@@ -105,6 +107,23 @@ class Series(ABC):
     def refuse_empty(self) -> NoReturn:
         """Raise it."""
         raise MalformedAnswer(f"the exchange sent no rows for {self.key}, which has some", status=200)
+
+    # --- written down ----------------------------------------------------------------------------
+
+    def dump(self) -> Iterable[bytes]:
+        """Return its rows as :mod:`~ats_sync.store.dump` writes them; nothing where it keeps none."""
+        return ()
+
+    def load(self, parts: Iterable[bytes]) -> None:
+        """Begin with the rows that :meth:`dump` wrote.
+
+        They are older than whatever is known already: where rows are, they stay. What was loaded is neither live nor
+        answered: its stream or REST must prove it before it counts as fresh. Raises
+        :class:`~ats_sync.venue.payload.DecodeError`, and changes nothing, where any part is malformed, or the dump is
+        of another key or a newer format.
+        """
+        if dump.read(self.key, parts) is not None:
+            raise DecodeError("bad dump", f"{self.key} keeps no rows")
 
     # --- what it needs ---------------------------------------------------------------------------
 

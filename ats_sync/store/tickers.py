@@ -220,7 +220,10 @@ class TickerBoard(Board):
     def _note(self, as_of: int, seen: dict[str, int]) -> None:
         """Remember who was seen and who has traded since the array before, which told of every change until then."""
         last, before = self._last, self._as_of
-        self._as_of = max(before, as_of)
+        if as_of < before:  # It came late, and must not make what it does not know yet look new afterwards.
+            self.seen.update({symbol: as_of for symbol in seen if as_of > self.seen.get(symbol, 0)})
+            return
+        self._as_of = as_of
         for symbol, trade in seen.items():
             self.seen[symbol] = as_of
             held = last.get(symbol)

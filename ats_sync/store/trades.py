@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
+from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints, scan
 from ..venue.endpoints import AGG_TRADES_MOST, Request
 from ..venue.envelope import STREAM, data_text
 from ..venue.payload import DecodeError
-from ..venue.trades import Trade, scan_trade_end, trade_of, trade_text, trades_of
+from ..venue.trades import Trade, rest_trades, scan_trade_end, trade_of, trade_text, trades_of
+from . import dump
 from .events import Change, StoreEvent
 from .link import Link
 from .pages import Pages
@@ -240,6 +242,43 @@ class TradeSeries(Series):
             return a
         overlap = max(0, a.after - b.first)
         return self._segment(a.first, a.entries.all() + b.entries.all()[overlap:])
+
+    # --- written down ----------------------------------------------------------------------------
+
+    def dump(self) -> Iterable[bytes]:
+        """Return the trades that are served."""
+        while True:
+            with self._lock:
+                first, count = self._newest(self.capacity)
+                picked = self._texts(count)
+                complete = self.complete and len(self._segments) <= 1 and count == len(self._segments[0].entries)
+            if not count:
+                return ()
+            try:
+                found = self._decoded(first, picked)
+            except DecodeError:
+                continue  # The ring is cut behind it: there are fewer now.
+            body = b"[" + b",".join(map(trade_text, found)) + b"]"
+            return dump.write(self.key, [body], rows=count, first=first, complete=complete)
+
+    def load(self, parts: Iterable[bytes]) -> None:
+        written = dump.read(self.key, parts)
+        if written is None:
+            return
+        try:
+            found = rest_trades(written.body())
+        except MalformedAnswer as error:
+            raise dump.as_decode_error(error) from None
+        first, count, complete = written.whole("first"), written.whole("rows"), written.flag("complete")
+        if not found or [trade.id for trade in found] != list(range(first, first + count)):
+            raise DecodeError("bad dump", "the dump's trades are not those that its header names")
+        with self._lock:
+            if self._segments:
+                return
+            self.complete = complete
+            self._event = max(self._event, found[-1].time)
+            self._segments = [self._segment(first, map(trade_text, found))]
+            self._trim()
 
     # --- liveness and what it needs -------------------------------------------------------------
 

@@ -118,7 +118,7 @@ class MarkBoard(Board):
 
 
 class LiquidationBoard(Board):
-    """Forced orders seen since the start, the newest ``capacity`` of each symbol and of all."""
+    """Forced orders seen since the start, the newest ``capacity`` of each symbol and of all, by their time."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__(Key(Kind.LIQUIDATIONS))
@@ -136,8 +136,8 @@ class LiquidationBoard(Board):
             own = self._by_symbol.setdefault(order.symbol, deque(maxlen=self.capacity))
             if order in own:
                 return
-            own.append(order)
-            self._all.append(order)
+            _insert(own, order)
+            _insert(self._all, order)
             self.event = max(self.event, order.time)
 
     def read(self, symbol: str | None, limit: int) -> list[Liquidation]:
@@ -145,6 +145,24 @@ class LiquidationBoard(Board):
         with self._lock:
             orders = self._all if symbol is None else self._by_symbol.get(symbol, ())
             return list(orders)[-limit:]
+
+
+def _insert(orders: deque[Liquidation], order: Liquidation) -> None:
+    """Put an order in its place, and drop the oldest where there is no room."""
+    place = len(orders)
+    while place and _place_of(orders[place - 1]) > _place_of(order):
+        place -= 1
+    if place == len(orders):
+        orders.append(order)
+    elif len(orders) < (orders.maxlen or 0):
+        orders.insert(place, order)
+    elif place:
+        orders.popleft()
+        orders.insert(place - 1, order)
+
+
+def _place_of(order: Liquidation) -> tuple[int, str, str]:
+    return order.time, order.symbol, str(order.order)
 
 
 @dataclass(frozen=True, slots=True)

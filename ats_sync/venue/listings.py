@@ -5,6 +5,7 @@ Statuses, contract types and underlying types are open lists: the exchange adds 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as attribute
@@ -111,6 +112,19 @@ def exchange_info(body: bytes) -> ExchangeInfo:
     onboarded = {row["symbol"]: row["onboardDate"] for row in rows if type(row.get("onboardDate")) is int}
     limit = _weight_limit(values.get("rateLimits"))
     return ExchangeInfo(served, frozenset(statuses), limit, statuses, onboarded, symbol_infos(rows))
+
+
+def listing_text(info: ExchangeInfo) -> bytes:
+    """Return an exchangeInfo answer that :func:`exchange_info` reads as ``info``."""
+    symbols: list[dict[str, Any]] = [
+        {"symbol": symbol, "status": info.statuses.get(symbol, "")} for symbol in sorted(info.listed)
+    ]
+    for row in symbols:
+        if (onboarded := info.onboarded.get(row["symbol"])) is not None:
+            row["onboardDate"] = onboarded
+    limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": info.weight_limit}]
+    answer = {"rateLimits": limits, "symbols": symbols}
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _status(listed: dict[str, Any]) -> str:

@@ -215,3 +215,12 @@ def test_the_newest_quotes_of_each_symbol_are_kept() -> None:
     assert newest[0] == 3
     assert board.get("B") is None
     assert board.event == MIDNIGHT + 7
+
+
+def test_an_array_that_comes_late_makes_nothing_look_like_a_new_trade() -> None:
+    board = TickerBoard()
+    for second, last in ((0, 5), (1, 6), (0, 5), (2, 6)):
+        board.apply(samples.tickers_frame({"A": last}, event=MIDNIGHT + 1_000 * second), LINK)
+        board.take(None)
+    assert board.traded["A"] == MIDNIGHT
+    assert board.seen["A"] == MIDNIGHT + 2_000

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.store import dump
+from ats_sync.store.candle import OPEN
+from ats_sync.store.klines import KlineSeries
+from ats_sync.store.link import Link
+from ats_sync.store.listings import ListingBoard
+from ats_sync.store.open_interest import OpenInterestSeries
+from ats_sync.store.series import Asked, Series
+from ats_sync.store.trades import TradeSeries
+from ats_sync.venue.listings import exchange_info
+from ats_sync.venue.payload import DecodeError
+from ats_sync.venue.trades import rest_trades
+
+from ..venue import samples
+from ..venue.samples import HOUR, MIDNIGHT, MINUTE, compact
+from .candles import LINK, Truth, asked, warmed
+
+KEY = Key(Kind.KLINES, "BTCUSDT", "1m")
+TRUTH = Truth("1m", MIDNIGHT, [3, 1, 0, 2, 4, 2, 1, 3])
+
+
+def candles() -> KlineSeries:
+    return KlineSeries("BTCUSDT", "1m", 500)
+
+
+def test_what_is_read_is_what_was_written() -> None:
+    parts = dump.write(KEY, [b"[]", b"[1]"], rows=1, complete=True)
+    found = dump.read(KEY, iter(parts))
+    assert found is not None
+    assert (found.rows, found.whole("rows"), found.flag("complete")) == ([b"[]", b"[1]"], 1, True)
+    assert dump.read(KEY, ()) is None
+
+
+@pytest.mark.parametrize("name", ["none", "flag", "text", "negative"])
+def test_a_fact_of_another_type_is_refused(name: str) -> None:
+    found = dump.read(KEY, dump.write(KEY, [], flag=True, text="1", negative=-1, number=1))
+    assert found is not None
+    with pytest.raises(DecodeError):
+        found.whole(name)
+    with pytest.raises(DecodeError):
+        found.flag("number")
+    with pytest.raises(DecodeError):
+        found.body()
+
+
+def test_another_key_is_refused() -> None:
+    for other in (KEY._replace(symbol="ETHUSDT"), KEY._replace(interval="5m"), KEY._replace(kind=Kind.SPOT_KLINES)):
+        with pytest.raises(DecodeError, match="not of"):
+            dump.read(KEY, dump.write(other, [b"[]"]))
+
+
+def test_a_newer_format_is_refused_and_an_older_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = dump.write(KEY, [b"[]"])
+    monkeypatch.setattr(dump, "FORMAT", dump.FORMAT - 1)
+    with pytest.raises(DecodeError, match="newer"):
+        dump.read(KEY, parts)
+    monkeypatch.setattr(dump, "FORMAT", dump.FORMAT + 2)
+    assert dump.read(KEY, parts) is not None
+
+
+def test_parts_that_changed_places_are_refused() -> None:
+    head, *rows = dump.write(KEY, [b"[1", b"2]"])
+    for wrong in ([head, *reversed(rows)], [head, b"[", b"12]"], [head, b"[12]"]):
+        with pytest.raises(DecodeError, match="checksum"):
+            dump.read(KEY, wrong)
+
+
+# --- what a header may not claim ------------------------------------------------------------------
+
+
+def rewritten(series: Series, **facts: Any) -> list[bytes]:
+    """The dump of a series with other facts."""
+    found = dump.read(series.key, series.dump())
+    assert found is not None
+    known = {name: value for name, value in found.facts.items() if name not in ("format", "key")}
+    return dump.write(series.key, found.rows, **known | facts)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"rows": 4},
+        {"first": MIDNIGHT + 1},
+        {"following": MIDNIGHT + 4 * MINUTE},
+        {"following": None},
+        {"complete": 1},
+    ],
+)
+def test_a_dump_of_candles_that_contradicts_its_header_is_refused(facts: dict[str, Any]) -> None:
+    series, other = warmed(TRUTH, 5), candles()
+    other.load(rewritten(series))
+    assert other.closed_rows() == series.closed_rows()
+    other = candles()
+    with pytest.raises(DecodeError):
+        other.load(rewritten(series, **facts))
+    assert (other.closed_rows(), other.following()) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[::-1],
+        lambda rows: [rows[0], rows[0], *rows[2:]],
+        lambda rows: [*rows[:-1], rows[-1][:11]],
+        lambda rows: [*rows[:-1], [*rows[-1][:4], "high", *rows[-1][5:]]],
+        lambda rows: [*rows[:-1], ["x", *rows[-1][1:]]],
+    ],
+)
+def test_rows_are_checked_as_those_of_rest(change: Callable[[list[Any]], list[Any]]) -> None:
+    rows = TRUTH.finals(0, 5)
+    facts = {"rows": 5, "first": MIDNIGHT, "following": MIDNIGHT + 5 * MINUTE, "complete": False}
+    candles().load(dump.write(KEY, [compact(rows)], **facts))
+    series = candles()
+    with pytest.raises(DecodeError):
+        series.load(dump.write(KEY, [compact(change(rows))], **facts))
+    assert series.closed_rows() == []
+
+
+def test_an_open_candle_is_not_written() -> None:
+    series = warmed(TRUTH, 5)
+    series.apply(TRUTH.frame(5, 1), LINK)
+    other = candles()
+    other.load(series.dump())
+    assert other.closed_rows() == series.closed_rows()
+    assert other.following() == TRUTH.opens[5]
+    assert len(other) == len(series) - 1
+    assert OPEN not in [candle.rank for candle in other._chain()]
+
+
+def test_after_a_load_candles_ask_for_the_gap_alone_and_are_live_by_their_first_frame() -> None:
+    series = candles()
+    series.load(warmed(TRUTH, 5).dump())
+    now = asked(TRUTH, 5)
+    request = KlineSeries("BTCUSDT", "1m", 500, warm_up=4)
+    request.load(warmed(TRUTH, 5).dump())
+    assert [request.newest_rows(2)] == [request.request(asked(TRUTH, 5), Cause.WARM_UP, None)]
+    assert [request.newest_rows(4)] == [request.request(asked(TRUTH, 7), Cause.WARM_UP, None)]
+    assert series.state(now).event == TRUTH.close_time(4)
+    series.replace(TRUTH.texts(now, 499), Asked(now, 499))
+    assert series.complete
+    other = candles()
+    other.load(series.dump())
+    link = Link(7, "market", 0.0)
+    other.subscribed_on(link)
+    assert not other.resume(link, now)
+    other.apply(TRUTH.frame(5, 1), link)
+    assert other.resume(link, now)
+    assert other.link is link
+
+
+def test_what_streamed_before_the_load_is_joined() -> None:
+    series = candles()
+    series.apply(TRUTH.frame(5, 2, final=True), LINK)
+    series.apply(TRUTH.frame(6, 1), LINK)
+    series.load(warmed(TRUTH, 5).dump())
+    assert series.following() == TRUTH.opens[6]
+    assert series.rows(500, None, exact=True) == [*TRUTH.finals(0, 6), TRUTH.row(6, 1)]
+
+
+def test_a_smaller_series_keeps_the_newest_of_what_it_loads() -> None:
+    parts = list(warmed(TRUTH, 5).dump())
+    series = KlineSeries("BTCUSDT", "1m", 3)
+    series.load(parts)
+    assert series.rows(500, None, exact=True) == TRUTH.finals(2, 5)
+    assert not series.complete
+
+
+def trades(*numbers: int) -> TradeSeries:
+    series = TradeSeries("BTCUSDT", 100)
+    for number in numbers:
+        series.apply(samples.trade_frame(number), LINK)
+    return series
+
+
+def test_trades_beyond_a_hole_and_unusable_ones_are_not_written() -> None:
+    series = trades(1, 2, 5, 6, 7, 8)
+    series.apply(samples.trade_frame(9).replace(b'"p":"7.6110"', b'"p":"x.6110"'), LINK)
+    series.apply(samples.trade_frame(10), LINK)
+    other = trades()
+    other.load(series.dump())
+    assert [trade.id for trade in other.read(100)] == [10]
+    other = trades()
+    other.load(trades(1, 2, 5, 6).dump())
+    assert [trade.id for trade in other.read(100)] == [5, 6]
+    assert not other.complete
+    assert other.state(0).event == MIDNIGHT + 6
+
+
+def test_complete_trades_are_complete_where_they_fit() -> None:
+    series = TradeSeries("BTCUSDT", 100)
+    series.replace(rest_trades(compact([samples.rest_trade(i) for i in range(5, 9)])), Asked(MIDNIGHT + 20, 100))
+    other, smaller = trades(), TradeSeries("BTCUSDT", 3)
+    for each in (other, smaller):
+        each.load(series.dump())
+    assert (other.complete, smaller.complete) == (True, False)
+    assert [trade.id for trade in smaller.read(100)] == [6, 7, 8]
+
+
+@pytest.mark.parametrize("facts", [{"first": 4}, {"rows": 3}, {"complete": None}])
+def test_a_dump_of_trades_that_contradicts_its_header_is_refused(facts: dict[str, Any]) -> None:
+    series = trades()
+    with pytest.raises(DecodeError):
+        series.load(rewritten(trades(5, 6), **facts))
+    assert len(series) == 0
+
+
+def interest(depth: int = 10) -> OpenInterestSeries:
+    series = OpenInterestSeries("BTCUSDT", "1h", depth)
+    rows = [samples.open_interest_row(MIDNIGHT + hour * HOUR) for hour in range(4)]
+    series.replace(rows, Asked(MIDNIGHT + 4 * HOUR, 10))
+    return series
+
+
+@pytest.mark.parametrize("facts", [{"asked": [1, 2]}, {"asked": None}, {"asked": ["1"] * 4}, {"complete": "yes"}])
+def test_a_dump_of_open_interest_that_contradicts_its_header_is_refused(facts: dict[str, Any]) -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 10)
+    with pytest.raises(DecodeError):
+        series.load(rewritten(interest(), **facts))
+    assert len(series) == 0
+
+
+def test_of_loaded_open_interest_the_later_answer_wins() -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 3)
+    series.load(interest().dump())
+    assert (len(series), series.complete) == (3, False)
+    assert (series.state(0).event, series.state(0).answered) == (MIDNIGHT + 4 * HOUR, 0)
+    series.replace([samples.open_interest_row(MIDNIGHT + 3 * HOUR, "1.0")], Asked(MIDNIGHT + 3 * HOUR, 1))
+    assert series.read(1)[0]["sumOpenInterest"] == "10659.509"
+    series.replace([samples.open_interest_row(MIDNIGHT + 3 * HOUR, "2.0")], Asked(MIDNIGHT + 5 * HOUR, 1))
+    assert series.read(1)[0]["sumOpenInterest"] == "2.0"
+
+
+def test_loaded_listings_decide_nothing_until_rest_has_answered() -> None:
+    body = compact(samples.exchange_info({"BTCUSDT": "TRADING", "ETHUSDT": "SETTLING"}, onboarded={"BTCUSDT": 5}))
+    board, other = ListingBoard(now=lambda: 0.0), ListingBoard(now=lambda: 0.0)
+    board.replace(exchange_info(body), Asked(MIDNIGHT))
+    other.load(board.dump())
+    assert other.get() is None
+    assert other.known() == board.get()
+    assert (other.state(0).event, other.state(0).answered) == (MIDNIGHT, 0)
+    loaded = other.take_loaded()
+    assert loaded is not None
+    assert loaded == exchange_info(body)
+    assert other.take_loaded() is None
+    with pytest.raises(DecodeError):
+        other.load(dump.write(other.key, [b'{"symbols":[]}'], as_of=MIDNIGHT))
