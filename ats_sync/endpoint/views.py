@@ -1,4 +1,4 @@
-"""The state of a manager for other programs: ``/status``, ``/healthz``, ``/readyz``."""
+"""The state of a manager for other programs: ``/status``, ``/healthz``, ``/readyz``, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..feeds import FEEDS, Kind
 from ..manager import DataManager
 from ..status import FeedState, Overall, Status
 from ..venue.endpoints import Bucket, Host
-from .replies import Reply
+from .replies import Reply, refused
 
 KEPT = 0.5
 """Seconds for which one look at the manager serves everybody who asks."""
@@ -39,7 +39,9 @@ class Views:
             "/status": self.status,
             "/healthz": self.healthz,
             "/readyz": self.readyz,
+            "/metrics": self.metrics,
         }
+        self._metrics: Callable[[], Reply] | None = None
 
     def look(self) -> Status:
         """Return the manager's status, at most half a second old."""
@@ -61,8 +63,18 @@ class Views:
         return Reply(200 if state is Overall.LIVE else 503, orjson.dumps({"state": state.value}))
 
     def status(self) -> Reply:
-        """All of it as JSON; ``docs`` of the fields are those of :class:`~ats_sync.Status`."""
+        """All of it as JSON; its fields are those of :class:`~ats_sync.Status`."""
         return Reply(200, orjson.dumps(self._as_json()))
+
+    def metrics(self) -> Reply:
+        """The same for Prometheus, where the extra is installed."""
+        if self._metrics is None:
+            try:
+                from .metrics import Metrics
+            except ImportError:
+                return refused(501, "/metrics needs prometheus-client; install with: pip install 'ats-sync[metrics]'")
+            self._metrics = Metrics(self._manager, self).reply
+        return self._metrics()
 
     def _as_json(self) -> dict[str, Any]:
         manager, status = self._manager, self.look()

@@ -241,3 +241,24 @@ def test_an_event_out_of_the_future_does_not_make_what_comes_next_old() -> None:
     series.apply(truth.frame(1, 5), LINK)
     assert not series.suspected
     assert series.last_heard()[:2] == (2_004, truth.told_at(1, 5))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 70])
+@pytest.mark.parametrize("closed", [0, 1, 2, 66])
+def test_the_text_is_that_of_the_rows(limit: int, closed: int) -> None:
+    truth = Truth("1m", MIDNIGHT, [3] * 67 + [5, 0, 0, 0])
+    series = warmed(truth, 66)
+    for index in range(66, 66 + min(closed, 1)):
+        series.apply(truth.frame(index, final=True), LINK)
+    if closed > 1:
+        series.apply(truth.frame(67, 2), LINK)
+    for ahead in range(4):
+        now = truth.opens[67] + 1 + 60_000 * ahead
+        state, text = series.look_text(limit, now, now)
+        assert string_rows((text.json()[2:-2],)) == series.rows(limit, now, exact=True)
+        assert state == series.look(limit, now, now, True)[0]
+
+
+def test_nothing_is_an_empty_list() -> None:
+    series = KlineSeries("BTCUSDT", "1m", 500)
+    assert series.look_text(5, MIDNIGHT, MIDNIGHT)[1].json() == b"[]"
