@@ -94,7 +94,13 @@ class Klines(Query[list[Row]]):
         except DecodeError as error:
             reads.store.count_dropped(f"{self.key.kind.value} that could not be decoded: {error}")
             return None
-        return rows if rows and rows[-1][0] >= text_open_time(texts[-1]) else None
+        if not rows or rows[-1][0] < text_open_time(texts[-1]):
+            return None
+        if state.doubt:
+            # What memory has of these candles contradicts the answer; it may be older, the answer is REST's own.
+            answered = string_rows(texts) if self.exact else float_rows(texts)
+            rows = [row for row in rows if row[0] < answered[0][0]] + answered
+        return rows[-self.limit :]
 
     def known(self, series: KlineSeries) -> list[Row] | None:
         try:

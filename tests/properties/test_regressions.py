@@ -575,3 +575,12 @@ def test_that_a_name_belongs_to_another_contract_is_found_out_before_the_weight_
     faults = (Cut(14_100, "market"), Refuse(31_200, 15_050), Relist(23_150, "SOLUSDT", 18_300))
     for seed in (2, 12):
         run(Schedule(setting=setting, seed=seed, faults=faults, weight_limit=200))
+
+
+def test_a_read_of_a_candle_that_was_recomputed_while_nobody_listened_is_the_answer_of_rest() -> None:
+    """Memory waits for a second answer of fewer trades before it believes the first; who asks is not to wait."""
+    setting = Setting(524103, 1_796_083_150_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3d"), 0.006, book_ticks=(1500, 300))
+    setting = replace(setting, script=tuple((at, "trade", "ETHUSDT") for at in (50_380, 123_940, 193_360)))
+    setting = replace(setting, trailing_klines=True)
+    faults = (Deaf(18_300, 1_900), Recompute(18_250, "ETHUSDT", 200))
+    run(Schedule(setting=setting, seed=568520, faults=faults, reads=(Read(24_750, "klines", 1, 0, 20),)))
