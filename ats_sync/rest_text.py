@@ -15,9 +15,21 @@ import orjson
 from .clock import Reading
 from .config import Config
 from .engine.budget import Usage
-from .errors import NoSpotPair, NotInMemory
+from .errors import NoSpotPair, NotInMemory, RequestRejected
 from .feeds import Key, Kind
-from .queries import Klines, MarkPrice, OpenInterest, SpotPrices, Trades, book_of, check_spot_pair, spot_price
+from .queries import (
+    DayTicker,
+    DayTickers,
+    Klines,
+    MarkPrice,
+    OpenInterest,
+    RatioRows,
+    SpotPrices,
+    Trades,
+    book_of,
+    check_spot_pair,
+    spot_price,
+)
 from .reads import Query, Reads, memory_only
 from .rest_shaped import as_refused, refused_beforehand, rest_book
 from .store.book import STREAMED_LEVELS
@@ -25,7 +37,7 @@ from .store.klines import KlineSeries
 from .store.series import SeriesState
 from .store.values import MarkBoard
 from .venue import endpoints
-from .venue.endpoints import Bucket
+from .venue.endpoints import UNKNOWN_SYMBOL, Bucket
 from .venue.payload import raw_answer
 from .venue.trades import trade_text
 from .venue.values import Mark, premium_text
@@ -158,6 +170,27 @@ class RestText:
         """Return the newest rows: ``/futures/data/openInterestHist``."""
         self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
         return self._read(OpenInterest(symbol, period, limit, None), orjson.dumps)
+
+    def ratio(self, kind: str, symbol: str, period: str, limit: int) -> Text:
+        """Return the newest rows of a ratio: ``/futures/data/<kind>``."""
+        self._want(Key(Kind(kind), symbol, period), limit)
+        return self._read(RatioRows(kind, symbol, period, limit, None), orjson.dumps)
+
+    def ticker_24h(self, symbol: str | None) -> Text | None:
+        """Return 24-hour statistics, of all symbols for None: ``/fapi/v1/ticker/24hr``.
+
+        None where the exchange is to say what is wrong with the symbol.
+        """
+        if not self._reads.streams:
+            return None
+        if symbol is None:
+            return self._read(DayTickers(None), orjson.dumps)
+        try:
+            return self._read(DayTicker(symbol, None), orjson.dumps)
+        except RequestRejected as error:
+            if error.code == UNKNOWN_SYMBOL and not error.body:
+                return None
+            raise
 
     def premium_index(self, symbol: str) -> Text:
         """Return mark price and funding of a symbol: ``/fapi/v1/premiumIndex``."""

@@ -25,10 +25,12 @@ from ..venue.endpoints import (
     OPEN_INTEREST_MOST,
     OPEN_INTEREST_PATH,
     SPOT_KLINES_MOST,
+    TICKER_24H_PATH,
     Host,
     funding_lifetime,
 )
 from ..venue.intervals import INTERVALS, PERIODS
+from ..venue.ratios import RATIOS
 from ..venue.symbols import check_symbol
 from .replies import Reply, refused
 
@@ -125,9 +127,8 @@ def _read(path: str, parameters: Mapping[str, str]) -> Read | None:
     names = parameters.keys() - {"limit"}
     if names == {"symbol", "interval"} and (interval := parameters["interval"]) in INTERVALS:
         return _klines(path, symbol, interval, parameters)
-    if names == {"symbol", "period"} and (period := parameters["period"]) in PERIODS and path == OPEN_INTEREST_PATH:
-        rows = _limit(parameters, OPEN_INTEREST_WITHOUT, OPEN_INTEREST_MOST)
-        return None if rows is None else lambda text: text.open_interest_hist(symbol, period, rows)
+    if names == {"symbol", "period"} and (period := parameters["period"]) in PERIODS:
+        return _statistics(path, symbol, period, parameters)
     if names == {"symbol"}:
         return _of_symbol(path, symbol, parameters)
     return None
@@ -141,6 +142,19 @@ def _klines(path: str, symbol: str, interval: str, parameters: Mapping[str, str]
     return None if rows is None else lambda text: text.klines(symbol, interval, rows, spot=spot)
 
 
+def _statistics(path: str, symbol: str, period: str, parameters: Mapping[str, str]) -> Read | None:
+    rows = _limit(parameters, OPEN_INTEREST_WITHOUT, OPEN_INTEREST_MOST)
+    kind = path.removeprefix("/futures/data/")
+    if rows is None:
+        return None
+    if path == OPEN_INTEREST_PATH:
+        return lambda text: text.open_interest_hist(symbol, period, rows)
+    # Those of a pair have other parameters.
+    if kind in RATIOS and not RATIOS[kind].by_pair:
+        return lambda text: text.ratio(kind, symbol, period, rows)
+    return None
+
+
 def _of_symbol(path: str, symbol: str, parameters: Mapping[str, str]) -> Read | None:
     if path == DEPTH_PATH:
         levels = _limit(parameters, LIMIT_WITHOUT, DEPTH_LIMITS[-1])
@@ -150,6 +164,8 @@ def _of_symbol(path: str, symbol: str, parameters: Mapping[str, str]) -> Read | 
         return None if rows is None else lambda text: text.agg_trades(symbol, rows)
     if "limit" in parameters:
         return None
+    if path == TICKER_24H_PATH:
+        return lambda text: text.ticker_24h(symbol)
     if path == "/fapi/v1/premiumIndex":
         return lambda text: text.premium_index(symbol)
     if path == "/api/v3/ticker/price":
@@ -167,6 +183,7 @@ _WITHOUT_PARAMETERS: Mapping[str, Read] = {
     "/fapi/v1/time": RestText.time,
     "/api/v3/time": RestText.time,
     "/api/v3/ticker/price": RestText.spot_prices,
+    TICKER_24H_PATH: lambda text: text.ticker_24h(None),
 }
 
 

@@ -240,7 +240,8 @@ class Runtime:
             log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
         with self.closed_candle:
             self.closed_candle.notify_all()
-        if self._notices is not None and error is None and FEEDS[fetch.key.kind].closes:
+        feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
+        if self._notices is not None and error is None and feed is not None and feed.closes:
             self._notices.closed((fetch.key,))
         self._post(Fetched(fetch, error))
 

@@ -32,6 +32,7 @@ FUTURES = (
     "/fapi/v1/premiumIndex?symbol=BTCUSDT",
     "/futures/data/openInterestHist?symbol=BTCUSDT&period=1h&limit=100",
     "/futures/data/openInterestHist?symbol=BTCUSDT&period=1h",
+    "/futures/data/globalLongShortAccountRatio?symbol=BTCUSDT&period=1h&limit=20",
 )
 SPOT = (
     "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=100",
@@ -140,13 +141,28 @@ def test_errors_are_those_of_the_exchange(exchange: SimulatedExchange, endpoint:
     assert own.headers["Content-Type"].split(";")[0] == true.headers["Content-Type"].split(";")[0]
 
 
-def test_a_range_is_the_range_of_the_exchange(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
+def test_a_range_is_the_range_of_the_exchange(
+    exchange: SimulatedExchange, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
     first = get(endpoint.url, "/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=10").json()[0][0]
     target = f"/fapi/v1/klines?symbol=BTCUSDT&interval=1h&startTime={first}&endTime={first + 7_200_000}"
     own = get(endpoint.url, target)
     assert own.content == get(exchange.config().fapi_base, target).content
     assert own.headers["X-Ats-Source"] == "rest"
     assert len(own.json()) == 3
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+def test_statistics_of_a_day_have_the_fields_of_rest(endpoint: Endpoint, exchange: SimulatedExchange) -> None:
+    for query in ("", "?symbol=BTCUSDT"):
+        target = "/fapi/v1/ticker/24hr" + query
+        own = until(lambda target=target: _from_memory(endpoint, target), what=target).json()
+        true = get(exchange.config().fapi_base, target).json()
+        if not query:
+            assert [each["symbol"] for each in own] == [each["symbol"] for each in true]
+            own, true = own[0], true[0]
+        assert list(own) == list(true)
+        assert [type(value) for value in own.values()] == [type(value) for value in true.values()]
 
 
 def test_ping_and_time(endpoint: Endpoint, exchange: SimulatedExchange) -> None:
@@ -254,7 +270,7 @@ def test_a_scan_by_many_clients_causes_no_request(endpoint: Endpoint, manager: D
 
 def test_equal_requests_that_wait_share_one(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
     before = len(exchange.request_log())
-    target = "/fapi/v1/ticker/24hr"
+    target = "/fapi/v1/ticker/price"
     with ThreadPoolExecutor(40) as pool:
         answers = {answer.content for answer in pool.map(lambda _: get(endpoint.url, target), range(40))}
     sent = [each for each in exchange.request_log()[before:] if each.path == target]
