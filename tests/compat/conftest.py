@@ -113,6 +113,13 @@ def live(exchange: SimulatedExchange) -> Iterator[DataManager]:
             reset_data_manager()
 
 
+def _as_streamed(value: Any) -> Any:
+    """Leave out a book's update id and times: a change beyond the streamed levels advances them, and no frame tells."""
+    if isinstance(value, dict) and "lastUpdateId" in value:
+        return {name: part for name, part in value.items() if name in ("bids", "asks")}
+    return value
+
+
 class Wire:
     """Counts what arrives at the exchange."""
 
@@ -131,7 +138,7 @@ class Wire:
             before = self.count()
             got = read()
             silent = self.count() == before
-            seen[:] = [got, truth(), silent]
+            seen[:] = [_as_streamed(got), _as_streamed(truth()), silent]
             return silent and seen[0] == seen[1]
 
         try:
