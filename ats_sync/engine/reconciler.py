@@ -241,6 +241,9 @@ class Reconciler:
         state.error = None
         # What is asked while the time is not sure counts as older than it is.
         if state.key == CLOCK:
+            for each in self.states.values():
+                # Of an acknowledgement noted while the clock was ahead, all that is known is that it was before now.
+                each.subscribed = min(each.subscribed, at.exchange)
             self._wake_polls(at, self.states if not state.known else self._polled_in_doubt)
             self._polled_in_doubt.clear()
         elif not at.proven and state.feed.polled(streams=self._streams):

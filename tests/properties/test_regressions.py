@@ -584,3 +584,11 @@ def test_a_read_of_a_candle_that_was_recomputed_while_nobody_listened_is_the_ans
     setting = replace(setting, trailing_klines=True)
     faults = (Deaf(18_300, 1_900), Recompute(18_250, "ETHUSDT", 200))
     run(Schedule(setting=setting, seed=568520, faults=faults, reads=(Read(24_750, "klines", 1, 0, 20),)))
+
+
+def test_a_subscription_of_a_time_to_come_does_not_keep_a_quiet_book_from_going_live() -> None:
+    """The wall clock was ten minutes ahead as it was acknowledged: every answer seemed older than that."""
+    setting = Setting(917032, 1_794_182_354_000, ("XRPUSDT", "BTCUSDT"), ("1m", "3d"), 0.006, book_ticks=(300, 1500))
+    setting = replace(setting, trailing_klines=True, script=((40_320, "trade", "BTCUSDT"),))
+    faults = (Refuse(7_950, 9_300), WallClock(20_050, 600.0), Newcomer(216_000_000, "XRPUSDT", False))
+    run(Schedule(setting=setting, seed=592045, faults=faults))
