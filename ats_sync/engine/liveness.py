@@ -131,12 +131,17 @@ class SilentStreamDetector:
         if at.steady < self._due:
             return
         self._due = at.steady + LOOK_EVERY
-        self._note_pause(at)
+        if at.proven:
+            self._note_pause(at)
         self.unsure.clear()
         self.lacking.clear()
         store = self._store
         for tickers in store.tickers.take(at.exchange if at.proven else None):
             self._take_tickers(tickers, at)
+        if not at.proven:
+            # When a trade happened and when a stream was subscribed cannot be compared. Nothing is passed off as fresh
+            # meanwhile, and if it lasts it counts as a pause.
+            return
         by_symbol: dict[str, list[KlineSeries]] = {}
         for series in store.of(KlineSeries):
             if not series.feed.spot:

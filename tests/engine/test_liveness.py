@@ -49,6 +49,7 @@ class Court:
         self.states = {key: State(key, FEEDS[key.kind]) for key in self.store.followed_keys()}
         self.clock = self.states[Key(Kind.CLOCK)] = State(Key(Kind.CLOCK), FEEDS[Kind.CLOCK])
         self.clock.known = True
+        self.proven = True
         self.witnesses = SilentStreamDetector(self.store, self.states)
         for series in (*self.store.of(KlineSeries), *self.store.of(TradeSeries)):
             series.go_live(self.link)
@@ -58,7 +59,7 @@ class Court:
         return MIDNIGHT + round(self.second * 1000)
 
     def at(self) -> Moment:
-        return Moment(500.0 + self.second, self.ms())
+        return Moment(500.0 + self.second, self.ms(), self.proven)
 
     def tell_all(self, trade: int) -> None:
         self.trade(trade)
@@ -495,3 +496,22 @@ def test_an_old_count_does_not_hide_that_a_stream_of_candles_is_silent(court: Co
         court.kline("1h", trade)
         assert TRADES not in (found := court.suspects(3.0))
     assert found == {MINUTES}
+
+
+@pytest.mark.parametrize("lasts", [1.0, 8.0])
+def test_while_the_time_is_in_doubt_no_stream_is_convicted_and_afterwards_the_dead_one_is_found_first(
+    court: Court, lasts: float
+) -> None:
+    court.proven = False
+    court.trade(101)
+    court.kline("1h", 101)
+    assert court.suspects(lasts) == set()
+    court.proven = True
+    found: set[Key] = set()
+    for _, key in court.looks(GRACE + 2 * LOOK_EVERY):
+        found.add(key)
+        if lasts > PAUSE:
+            assert court.ms() / 1000 - court.store.watched_until > PAUSE, "nothing that rests on silence is trusted yet"
+    assert found == {MINUTES}
+    court.suspects(3.0)
+    assert court.ms() / 1000 - court.store.watched_until < PAUSE
