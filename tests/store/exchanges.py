@@ -8,12 +8,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ats_sync.feeds import Kind
+from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.listings import ContractBoard, ListingBoard
 from ats_sync.store.open_interest import OpenInterestSeries
+from ats_sync.store.ratios import RatioSeries
 from ats_sync.store.series import Series
 from ats_sync.store.tickers import QuoteBoard, TickerBoard
 from ats_sync.store.trades import TradeSeries
@@ -240,12 +241,15 @@ class OpenInterests(Exchange):
     def series(self) -> OpenInterestSeries:
         return OpenInterestSeries("BTCUSDT", "1h", IN_ONE_ANSWER)
 
+    def row(self, stamp: int, value: str) -> dict[str, Any]:
+        return samples.open_interest_row(stamp, value)
+
     def requests(self) -> Sequence[Request[Any]]:
-        return [endpoints.open_interest_hist("BTCUSDT", "1h", limit) for limit in (*self.limits, IN_ONE_ANSWER)]
+        return [self.series().newest_rows(limit) for limit in (*self.limits, IN_ONE_ANSWER)]
 
     def answer(self, request: Request[Any], at: int) -> bytes:
         stamps = [MIDNIGHT + hour * HOUR for hour in self.hours if MIDNIGHT + hour * HOUR <= at]
-        rows = [samples.open_interest_row(stamp, self.value(stamp, at)) for stamp in stamps]
+        rows = [self.row(stamp, self.value(stamp, at)) for stamp in stamps]
         return compact(rows[-limit_of(request) :])
 
     @staticmethod
@@ -265,9 +269,23 @@ class OpenInterests(Exchange):
         newest = stamps.index(found[-1]) + 1 if found else 0
         assert found == stamps[newest - len(found) : newest]
         for row in rows:
-            assert row["sumOpenInterest"] in (self.value(row["timestamp"], 0), self.value(row["timestamp"], self.now))
+            stamp = row["timestamp"]
+            assert row in (self.row(stamp, self.value(stamp, 0)), self.row(stamp, self.value(stamp, self.now)))
         state = series.state(self.now)
         assert not (state.complete and found) or found[0] == stamps[0]
+
+
+class Ratios(OpenInterests):
+    """The same of a ratio."""
+
+    def series(self) -> RatioSeries:
+        return RatioSeries(Key(Kind.TOP_POSITIONS, "BTCUSDT", "1h"), IN_ONE_ANSWER, lambda: "PERPETUAL")
+
+    def row(self, stamp: int, value: str) -> dict[str, Any]:
+        return samples.ratio_row(Kind.TOP_POSITIONS.value, stamp, value)
+
+    def shown(self, series: RatioSeries) -> object:
+        return series.read(1_000), series.newest()
 
 
 class OfAllSymbols(Exchange):

@@ -34,6 +34,11 @@ class TestOpenInterest(SeriesContract):
     rows = True
 
 
+class TestRatios(SeriesContract):
+    exchange = exchanges.Ratios
+    rows = True
+
+
 class TestMarks(SeriesContract):
     exchange = exchanges.Marks
 
