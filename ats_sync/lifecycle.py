@@ -265,10 +265,9 @@ class Lifecycle:
 
     def living(self) -> Runtime:
         """The runtime; :class:`~ats_sync.errors.NotRunning` where none runs."""
-        if interrupts_itself():
-            refuse_reentry()
+        refuse_reentry()
         runtime = self.runtime
-        if runtime is None or runtime.ended:
+        if runtime is None or runtime.stopped:
             raise NotRunning("the manager is not running; call start() first")
         return runtime
 
@@ -276,7 +275,7 @@ class Lifecycle:
         """The reads of the running manager."""
         # As living(), without a call: most of a cheap read's time would go into it.
         runtime = self.runtime
-        if runtime is None or runtime.ended or interrupts_itself():
+        if runtime is None or runtime.stopped or interrupts_itself():
             self.living()
         return self.reads
 

@@ -32,6 +32,7 @@ from .queries import (
     klines_key,
     spot_price,
 )
+from .reads import as_read
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped
 from .rest_text import RestText
@@ -282,7 +283,7 @@ class DataManager:
         if max_age is not None:
             max_age = check_max_age(max_age)
         query = Klines(klines_key(symbol, interval), limit, max_age, exact=False)
-        return self._life.alive().read(query, _as_read)
+        return self._life.alive().read(query, as_read)
 
     def get_klines_array(
         self, symbol: str, interval: str, limit: int = 300, *, max_age: float | None = None
@@ -451,7 +452,7 @@ class DataManager:
         :class:`~ats_sync.errors.InvalidSymbol` for a symbol that the exchange does not list.
         """
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
-        return self._life.alive().read(Rules(symbol, max_age), _as_read)
+        return self._life.alive().read(Rules(symbol, max_age), as_read)
 
     def wait_closed(self, symbol: str, interval: str, after: int, timeout: float | None = None) -> KlineRow | None:
         """Block until a candle that opened later than ``after`` (ms) is final. Return its row, or None on timeout.
@@ -660,7 +661,3 @@ class DataManager:
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped"
         return f"<DataManager {state}, {len(self.symbols)} symbols × {', '.join(self.intervals)}>"
-
-
-def _as_read(value: T) -> T:
-    return value

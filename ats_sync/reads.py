@@ -291,6 +291,11 @@ class Reads:
         _fail(error, key, age=age, bound=bound or feed.stream_timeout, data=shape(data))
 
 
+def as_read(value: T) -> T:
+    """Return the value as it was read: the shape of those who want no other."""
+    return value
+
+
 def _fail(error: RequestError, key: Key, *, age: float = 0.0, bound: float = 0.0, data: object = None) -> NoReturn:
     """Raise what a caller is to see of a failed request."""
     if isinstance(error, RequestRejected):

@@ -38,7 +38,7 @@ from .queries import (
     check_spot_pair,
     spot_price,
 )
-from .reads import Query, Reads
+from .reads import Query, Reads, as_read
 from .results import (
     KlineRow,
     RestAggTrade,
@@ -106,7 +106,7 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
             self._want(Key(Kind.KLINES, symbol, interval), limit)
-            return self._read(Klines(Key(Kind.KLINES, symbol, interval), limit, None, exact=True), _same)
+            return self._read(Klines(Key(Kind.KLINES, symbol, interval), limit, None, exact=True), as_read)
         request = endpoints.klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.KLINES, symbol, request))
 
@@ -117,12 +117,9 @@ class RestShaped:
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None and interval in INTERVALS:
-            try:
-                check_spot_pair(self._reads, symbol)
-            except NoSpotPair as error:
-                raise refused_beforehand(error) from error
+            as_refused(lambda: check_spot_pair(self._reads, symbol))
             self._want(Key(Kind.SPOT_KLINES, symbol, interval), limit)
-            return self._read(Klines(Key(Kind.SPOT_KLINES, symbol, interval), limit, None, exact=True), _same)
+            return self._read(Klines(Key(Kind.SPOT_KLINES, symbol, interval), limit, None, exact=True), as_read)
         request = endpoints.spot_klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.SPOT_KLINES, symbol, request))
 
@@ -213,7 +210,7 @@ class RestShaped:
             try:
                 return _unwrapped(lambda: spot_price(self._reads, symbol, None, float))
             except NoSpotPair as error:
-                raise refused_beforehand(error) from error
+                raise _refused_beforehand(error) from error
             except InvalidSymbol:
                 pass  # As in _premium().
         prices: dict[str, str] = self._ask(Kind.SPOT, symbol, endpoints.spot_price(symbol))
@@ -246,13 +243,13 @@ class RestShaped:
         symbol = check_symbol(symbol) if symbol else None
         if self._live and self._reads.streams:
             try:
-                return self._ticker(symbol) if symbol else self._read(DayTickers(None), _same)
+                return self._ticker(symbol) if symbol else self._read(DayTickers(None), as_read)
             except InvalidSymbol:
                 pass  # As in _premium().
         return self._remembered(symbol or "", endpoints.ticker_24h(symbol), BRIEFLY)
 
     def _ticker(self, symbol: str) -> TickerRow:
-        return _unwrapped(lambda: self._reads.read(DayTicker(symbol, None), _same))
+        return _unwrapped(lambda: self._reads.read(DayTicker(symbol, None), as_read))
 
     def liquidations(
         self, symbol: str, limit: int, *, start: int | None = None, end: int | None = None
@@ -334,7 +331,7 @@ class RestShaped:
         return _own(self._ask(Kind.ANSWER, symbol, request.as_json(), timeout))
 
 
-def refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
+def _refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
     return RequestRejected(
         f"{error}; known beforehand, nothing was sent (the exchange's answer is HTTP 400, "
         f"code {UNKNOWN_SYMBOL}: Invalid symbol.)",
@@ -343,16 +340,12 @@ def refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
     )
 
 
-def _same(value: T) -> T:
-    return value
-
-
 def as_refused(read: Callable[[], T]) -> T:
-    """As :func:`_unwrapped`; a symbol that is refused without a request is refused as the exchange would."""
+    """As :func:`_unwrapped`; a symbol or pair that is refused without a request is refused as the exchange would."""
     try:
         return _unwrapped(read)
-    except InvalidSymbol as error:
-        raise refused_beforehand(error) from error
+    except (InvalidSymbol, NoSpotPair) as error:
+        raise _refused_beforehand(error) from error
 
 
 def _unwrapped(read: Callable[[], T]) -> T:

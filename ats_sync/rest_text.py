@@ -15,7 +15,7 @@ import orjson
 from .clock import Reading
 from .config import Config
 from .engine.budget import Usage
-from .errors import NoSpotPair, NotInMemory, RequestRejected
+from .errors import NotInMemory, RequestRejected
 from .feeds import Key, Kind
 from .queries import (
     DayTicker,
@@ -30,8 +30,8 @@ from .queries import (
     check_spot_pair,
     spot_price,
 )
-from .reads import Query, Reads, memory_only
-from .rest_shaped import as_refused, refused_beforehand, rest_book
+from .reads import Query, Reads, as_read, memory_only
+from .rest_shaped import as_refused, rest_book
 from .store.book import STREAMED_LEVELS
 from .store.klines import KlineSeries
 from .store.series import SeriesState
@@ -154,7 +154,7 @@ class RestText:
         if spot:
             self._check_spot_pair(symbol)
         self._want(key, limit)
-        return self._read(_KlineText(key, limit), _same)
+        return self._read(_KlineText(key, limit), as_read)
 
     def depth(self, symbol: str, limit: int) -> Text:
         """Return the order book: ``/fapi/v1/depth``."""
@@ -194,7 +194,7 @@ class RestText:
 
     def premium_index(self, symbol: str) -> Text:
         """Return mark price and funding of a symbol: ``/fapi/v1/premiumIndex``."""
-        return self._read(_PremiumText(symbol), _same)
+        return self._read(_PremiumText(symbol), as_read)
 
     def spot_price(self, symbol: str) -> Text:
         """Return the price of a spot pair: ``/api/v3/ticker/price``."""
@@ -204,10 +204,7 @@ class RestText:
             def body(price: str) -> bytes:
                 return orjson.dumps({"symbol": symbol, "price": price})
 
-            try:
-                return as_refused(lambda: spot_price(self._reads, symbol, None, body))
-            except NoSpotPair as error:
-                raise refused_beforehand(error) from error
+            return as_refused(lambda: spot_price(self._reads, symbol, None, body))
 
         try:
             with memory_only():
@@ -254,15 +251,8 @@ class RestText:
         return Text(body, not noting.fetched, 0.0 if noting.fetched else noting.age)
 
     def _check_spot_pair(self, symbol: str) -> None:
-        try:
-            check_spot_pair(self._reads, symbol)
-        except NoSpotPair as error:
-            raise refused_beforehand(error) from error
+        as_refused(lambda: check_spot_pair(self._reads, symbol))
 
     def _spot_age(self) -> float:
         prices = self._reads.store.spot.get()
         return max(0.0, self._reads.clock.exchange() - prices.as_of / 1000.0) if prices is not None else 0.0
-
-
-def _same(value: T) -> T:
-    return value

@@ -79,7 +79,7 @@ class Runtime:
         self.changed = threading.Condition(threading.Lock())
         """Notified after each turn of the engine."""
         self._stop = threading.Event()
-        self.ended = False
+        self.stopped = False
         """Whether :meth:`close` was called. (An attribute, since every read looks at it.)"""
         self._inbox = Inbox()
         self._wake = threading.Condition(threading.Lock())  # guards _inbox
@@ -97,14 +97,14 @@ class Runtime:
         try:
             self._thread.start()
         except RuntimeError as failure:
-            self.ended = True
+            self.stopped = True
             self._stop.set()
             raise ThreadUnavailable(f"the engine's thread could not be started: {failure}") from failure
 
     def close(self, timeout: float) -> list[str]:
         """Stop every thread within ``timeout`` seconds; return the names of those that did not end."""
         deadline = self._clock.now() + timeout
-        self.ended = True
+        self.stopped = True
         self._stop.set()
         with self._wake:
             self._wake.notify_all()
@@ -125,10 +125,6 @@ class Runtime:
         if left:
             log.warning("left behind", "threads still in a system call after close(), cut off from all data: %s", left)
         return left
-
-    @property
-    def stopped(self) -> bool:
-        return self.ended
 
     # --- for callers -----------------------------------------------------------------------------------
 
