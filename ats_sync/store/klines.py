@@ -505,42 +505,26 @@ class KlineSeries(Series):
         stands in. ``surely``: the exchange's time (ms) at the earliest, ``now`` at the latest.
         """
         with self._lock:
-            closed, ahead = self._closed, self._ahead
-            candle = ahead.get(closed.following)
-            if candle is not None and now < self._open_until(candle[0]) and self._is_plain():
-                # One candle is open and nothing else: what nearly every read finds.
-                count = closed.count
-                picked = min(count, limit - 1)
-                memo = closed.memo(exact)
-                rows = memo.take(picked)
-                texts = closed.newest(picked + SPARE) if rows is None else []
-                snapshot = KlineSnapshot(
-                    self, memo, exact, limit, picked, rows, texts, [candle], 0, 0, b"", closed.version
-                )
-                event, answered = self._stream_event, self._answered
-                return SeriesState(
-                    self.link,
-                    self.suspected,
-                    event if event > answered else answered,
-                    answered,
-                    count + 1,
-                    closed.complete,
-                ), snapshot
+            candle = self._ahead.get(self._closed.following)
+            if candle is not None and self._is_plain(candle, now):
+                event, answered, count = self._stream_event, self._answered, self._closed.count
+                newest = event if event > answered else answered
+                complete = self._closed.complete
+                state = SeriesState(self.link, self.suspected, newest, answered, count + 1, complete)
+                return state, self._snapshot([candle], limit, exact, 0, 0, min(count, limit - 1))
             chain = self._chain()
             noted = self._note(chain)
-            snapshot = self._cut(chain, limit, surely, exact)
+            snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, surely))
         return self._assessed(now, chain, noted), snapshot
 
-    def _open_until(self, opened: int) -> int:
-        """The open time (ms) of the candle after the one that opened at ``opened``, remembered for the open one."""
-        if self._until[0] != opened:
-            self._until = opened, next_open(self.interval, opened)
-        return self._until[1]
-
-    def _is_plain(self) -> bool:
-        """Whether nothing but one candle beyond the closed ones is to be assessed. The lock is held."""
+    def _is_plain(self, candle: Candle, now: int) -> bool:
+        """Whether the first candle beyond the closed ones is open and nothing else is to be assessed: what nearly every
+        read finds. The lock is held."""
+        if self._until[0] != candle[0]:
+            self._until = candle[0], next_open(self.interval, candle[0])
         return (
-            len(self._ahead) == 1
+            now < self._until[1]
+            and len(self._ahead) == 1
             and self._contradiction is None
             and not self._stopped
             and not self._untraded
@@ -604,14 +588,16 @@ class KlineSeries(Series):
         candle turns out to be unusable (it is then forgotten).
         """
         with self._lock:
-            cut = self._cut(self._chain(), limit, now, exact)
-        return cut.rows()
+            chain = self._chain()
+            snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, now))
+        return snapshot.rows()
 
-    def _cut(self, chain: list[Candle], limit: int, now: int | None, exact: bool) -> KlineSnapshot[Any]:
-        """The newest rows as they are at this moment. The lock is held."""
+    def _snapshot(
+        self, chain: list[Candle], limit: int, exact: bool, beyond: int, missing: int, closed: int
+    ) -> KlineSnapshot[Any]:
+        """The newest rows as they are now; the last three as :meth:`_extent` gives them. The lock is held."""
         assert self._lock.locked()
         held = self._closed
-        beyond, missing, closed = self._extent(chain, limit, now)
         memo = held.memo(exact)
         picked = memo.take(closed)
         texts = held.newest(closed + SPARE) if picked is None else []
