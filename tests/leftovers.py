@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -19,10 +20,14 @@ def our_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("ats-")}
 
 
-def children() -> set[int]:
-    """Return the processes that this one has started and that have not been reaped; none where nobody can say."""
-    listed = [path.read_text() for path in PROC.glob("self/task/*/children")]
-    return {int(number) for each in listed for number in each.split()}
+def children(pid: int | str = "self") -> set[int]:
+    """Return the processes that a process (by default this one) has started and that have not been reaped; none where
+    the system cannot tell."""
+    found: set[int] = set()
+    for listed in PROC.glob(f"{pid}/task/*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found.update(map(int, listed.read_text().split()))
+    return found
 
 
 def orphans_of(test: str) -> set[int]:

@@ -73,3 +73,23 @@ def test_the_request_threads_of_a_manager_of_wider_scope_come_and_go(monkeypatch
         over.set()
         for thread in (engine, request):
             thread.join()
+
+
+def test_threads_may_end_while_the_processes_are_counted() -> None:
+    before = leftovers.children()
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            threading.Thread(target=int).start()
+
+    threads = [threading.Thread(target=churn) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(300):
+            assert leftovers.children() == before
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

@@ -91,15 +91,9 @@ def until_line(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"{text!r} was never shown: {seen!r} {finish(process)}")
 
 
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """Return the processes that it started and that still run."""
-    listed = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")]
-    return [int(number) for each in listed for number in each.split()]
-
-
 def runs(pid: int) -> bool:
     """Return whether a process still runs, and is not just waiting to be reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

@@ -9,8 +9,9 @@ import pytest
 
 from ats_sync.simulator import SimulatedExchange
 
+from ..leftovers import children
 from ..support import until
-from .command import children, finish, runs, start, until_line
+from .command import finish, runs, start, until_line
 from .test_record import frames
 
 COMMANDS = {
@@ -28,7 +29,7 @@ def test_a_signal_ends_a_command_and_its_exchange(command: str, number: signal.S
     arguments, shown = COMMANDS[command]
     with start("-m", "ats_sync", command, *arguments) as process:
         until_line(process, shown)
-        started: list[int] = until(lambda: children(process), what="the exchange's process")
+        started: set[int] = until(lambda: children(process.pid), what="the exchange's process")
         process.send_signal(number)
         code, _, err = finish(process)
         assert (code, err) == (128 + number, "")

@@ -10,6 +10,7 @@ import pytest
 
 from ats_sync.simulator import SimulatedExchange
 
+from ..leftovers import children
 from .plain import Rest, rest, stream, until
 
 TRADE = "btcusdt@aggTrade"
@@ -73,16 +74,15 @@ def test_its_process_ends_with_the_fault_and_with_the_exchange() -> None:
     if not Path("/proc/self/task").is_dir():
         pytest.skip("looks for child processes through /proc")
     with SimulatedExchange(["BTCUSDT"]) as ex:
-        children = Path(f"/proc/{ex.pid}/task/{ex.pid}/children")
         ex.lagging_replica(5)
-        [first] = children.read_text().split()
+        [first] = children(ex.pid)
         ex.lagging_replica(2)
-        [second] = children.read_text().split()
+        [second] = children(ex.pid)
         assert first != second
         ex.clear_faults()
-        assert children.read_text().split() == []
+        assert not children(ex.pid)
         ex.lagging_replica(5)
-        [third] = children.read_text().split()
+        [third] = children(ex.pid)
     for pid in (first, second, third):
         until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))  # type: ignore[misc]
 
