@@ -41,6 +41,10 @@ class CancelScope:
     neither bounded nor interrupted; the operation after it fails.
     """
 
+    # Slots, since eventlet replaces the reentrant locks that it finds in the dictionaries of objects, also of those in
+    # use; two threads that then meet at one wait for ever.
+    __slots__ = ("__weakref__", "_lock", "_sockets", "_stopped", "clock", "deadline", "sent_at")
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.deadline: float | None = None
