@@ -80,7 +80,7 @@ class Lifecycle:
         self.reset()
 
     def reset(self) -> None:
-        """An empty store, read directly. The lock is held, or nobody else knows this object yet."""
+        """An empty store, read directly. The caller holds the lock, or nobody else knows this object yet."""
         self.store = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters)
         self._read_by(self._direct, streams=False, touch=_nothing)

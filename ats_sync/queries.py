@@ -170,14 +170,14 @@ class DeepBook(Query[Book]):
         self.levels = levels
 
     def look(self, series: DepthSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], Book | None]]:
-        series.asked(self.levels, reads.clock.now())
+        series.note_read(self.levels, reads.clock.now())
         return series.state(0), lambda: series.read(self.levels)
 
     def fetch(self, series: DepthSeries | None, reads: Reads) -> Book:
         symbol = self.key.symbol
         if series is None:
             return reads.fetch(Key(Kind.BOOK, symbol), endpoints.depth(symbol, self._asked_levels()))
-        series.asked(self.levels, reads.clock.now())
+        series.note_read(self.levels, reads.clock.now())
         return reads.fetch(self.key, endpoints.depth(symbol, self._levels(series, reads)))
 
     def _asked_levels(self) -> int:

@@ -97,7 +97,9 @@ class Watchlist:
                     life.runtime.follow(life.store.follow([key]))
 
     def _affords(self, feed: Feed) -> bool:
-        """Whether the polls of one more series fit into what open interest and the ratios share. The lock is held."""
+        """Whether the polls of one more series fit into what open interest and the ratios share.
+
+        The caller holds the lock."""
         requests, window = OPEN_INTEREST_LIMIT
         feeds = [FEEDS[key.kind] for key in self._life.store.followed_keys() if key.kind in SHARING]
         polls = sum(window / each.poll.every for each in (*feeds, feed) if each.poll is not None)

@@ -15,7 +15,7 @@ from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.klines import kline_texts, string_rows
 
 from .venue import samples
@@ -74,7 +74,7 @@ def store() -> MarketStore:
 
 def warm(series: KlineSeries, rows: int = 400) -> None:
     texts = [samples.row_text(samples.row(MIDNIGHT + (i - rows) * MINUTE)) for i in range(rows + 1)]
-    series.replace(texts, Asked(MIDNIGHT + 1_000, rows + 1))
+    series.replace(texts, Origin(MIDNIGHT + 1_000, rows + 1))
 
 
 def traffic(rounds: int, first: int = 0) -> Iterator[list[bytes]]:

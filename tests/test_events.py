@@ -12,7 +12,7 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.listings import exchange_info
 
 from .store.candles import Truth
@@ -40,7 +40,7 @@ class Market:
         self.store = MarketStore(Config(max_klines=rows, warmup_klines=10), lambda: 0.0, lambda: self.now)
         self.store.follow(keys_of(symbols, ("1m",), ()))
         for symbol in symbols:
-            self.series(symbol).replace(self.truth.texts(self.now, ROWS + 1), Asked(self.now, ROWS + 1))
+            self.series(symbol).replace(self.truth.texts(self.now, ROWS + 1), Origin(self.now, ROWS + 1))
             self.series(symbol).go_live(LINK)
         self.queues: list[EventQueue[Any]] = []
 
@@ -142,7 +142,7 @@ class TestCandles:
         assert event is not None
         queue.mark([event.key])
         market.now = OPEN + 3 * MINUTE + 6_000
-        series.replace(market.truth.texts(market.now, 5), Asked(market.now, 5))
+        series.replace(market.truth.texts(market.now, 5), Origin(market.now, 5))
         queue.mark([BTC])
         found = [(e.source, e.row[8], e.delay) for e in market.drain(queue) if isinstance(e, CandleEvent)]
         assert found == [("stream", 10, 0.2), ("flat", 0, 0.9), ("rest", 10, 6.0)]
@@ -262,7 +262,7 @@ class TestTurns:
 class TestContracts:
     def listings(self, statuses: dict[str, str], at: int) -> Callable[[MarketStore], None]:
         body = samples.compact(samples.exchange_info(statuses))
-        return lambda store: store.listings.replace(exchange_info(body), Asked(at))
+        return lambda store: store.listings.replace(exchange_info(body), Origin(at))
 
     def test_what_is_listed_and_what_leaves(self) -> None:
         market, watch = Market(), ContractWatch()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ats_sync import Config, RequestRejected, RestShaped
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 
 from .desk import SYMBOL, Desk
 from .venue import samples
@@ -62,14 +62,14 @@ class TestOfADelistedPerpetual:
         assert desk.asked == []
 
     def test_its_spot_pair_is_still_served(self, desk: Desk, rest: RestShaped) -> None:
-        desk.store.spot.replace({SYMBOL: "7.6"}, Asked(MIDNIGHT))
+        desk.store.spot.replace({SYMBOL: "7.6"}, Origin(MIDNIGHT))
         assert rest.spot_price(SYMBOL) == 7.6
         row = samples.row(MIDNIGHT)
         desk.answers = [[samples.compact(row)[1:-1]]]
         assert rest.spot_klines(SYMBOL, "1h", 1) == [row]
 
     def test_without_one_the_exchanges_refusal_is_known_beforehand(self, desk: Desk, rest: RestShaped) -> None:
-        desk.store.spot.replace({"ETHUSDT": "7.6"}, Asked(MIDNIGHT))
+        desk.store.spot.replace({"ETHUSDT": "7.6"}, Origin(MIDNIGHT))
         for read in (lambda: rest.spot_price(SYMBOL), lambda: rest.spot_klines(SYMBOL, "1h", 1)):
             with pytest.raises(RequestRejected, match="HTTP 400, code -1121"):
                 read()

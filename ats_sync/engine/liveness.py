@@ -21,7 +21,7 @@ from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.order import AHEAD, LAGS_AT_MOST, counts_anew, shown_until
+from ..store.order import AHEAD, LAGS_AT_MOST, is_new_count, shown_until
 from ..store.tickers import Tickers
 from ..store.trades import TradeSeries
 from ..venue.envelope import scan_event_time
@@ -199,7 +199,7 @@ class SilentStreamDetector:
             before, last = known.ticker
             if as_of > before:
                 if trade < last:
-                    if not counts_anew(as_of, before):
+                    if not is_new_count(as_of, before):
                         continue  # a replica that lags, or a new count: the next one tells
                     known.forget_trades()  # what was told bears the ids of an old count
                 known.ticker = (as_of, trade)
@@ -227,7 +227,7 @@ class SilentStreamDetector:
         known.learn(told, at.steady)
         best = known.ripe(at.steady)
         best_seen = at.exchange - (at.steady - best.seen) * 1000
-        if 0 <= ring_trade < best.trade and counts_anew(traded, round(best_seen)):
+        if 0 <= ring_trade < best.trade and is_new_count(traded, round(best_seen)):
             # It traded after that was told, and yet with a lower id: a new count.
             known.forget_trades()
             return
@@ -292,7 +292,7 @@ class SilentStreamDetector:
             return ""
         (update_id, frame), newest, event = quote, book.update_id(), book.state(at.exchange).event
         # A lower id of a later time belongs to a new count, in which the book lacks everything.
-        restarted = update_id < newest and counts_anew(_time_of(frame), event)
+        restarted = update_id < newest and is_new_count(_time_of(frame), event)
         if not restarted and (update_id <= newest or _is_later(event, frame)):
             known.quote = (-1, 0.0)
             return ""
@@ -336,7 +336,7 @@ def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[i
 def _is_later(event: int, quotes: bytes) -> bool:
     """Whether what happened at ``event`` (exchange ms) surely came after these quotes, whatever their ids."""
     try:
-        return counts_anew(event, scan_event_time(quotes))
+        return is_new_count(event, scan_event_time(quotes))
     except DecodeError:
         return False
 

@@ -45,9 +45,9 @@ def assess(
     rows = closed + len(chain) + missing
     if stray:
         return rows, "a candle is missing"
-    # The stream tells that a candle is final before it tells of the next one; REST may tell of the next one before.
-    told = max((index for index, candle in enumerate(chain) if candle.streamed), default=0)
-    if any(candle.trades for candle in chain[:told]):
+    # The stream ends a candle before it begins the next one; REST may show the next one first.
+    streamed = max((index for index, candle in enumerate(chain) if candle.streamed), default=0)
+    if any(candle.trades for candle in chain[:streamed]):
         return rows, "a candle's final event was lost"
     for candle in chain[:-1]:
         if candle.trades and now >= next_open(interval, candle.opened) + final_within:

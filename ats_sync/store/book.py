@@ -13,7 +13,7 @@ from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .link import Link
 from .order import is_to_come, shown_until
-from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
 
 STREAMED_LEVELS = 20
 DOWN_AFTER = 1.5
@@ -28,7 +28,7 @@ def float_levels(levels: Iterable[Level]) -> FloatLevels:
 
 
 class FloatCache:
-    """The levels of the book that was last asked for, as floats."""
+    """The levels of the book that was last requested, as floats."""
 
     def __init__(self) -> None:
         self._newest: tuple[Book, FloatLevels, FloatLevels] | None = None
@@ -69,7 +69,7 @@ class BookSeries(Series):
         update_id, event = scan.scan_book(frame)
         with self._lock:
             self.received += 1
-            if update_id < self._update_id and not self._begins_anew(frame):
+            if update_id < self._update_id and not self._restarts_count(frame):
                 return
             self._update_id = self.newest_frame = update_id
             self._event = event
@@ -79,15 +79,15 @@ class BookSeries(Series):
             if self.suspected:
                 self.suspected = ""
 
-    def _begins_anew(self, frame: bytes) -> bool:
-        """Whether a frame with a lower update id belongs to a new count. The lock is held."""
+    def _restarts_count(self, frame: bytes) -> bool:
+        """Whether a frame with a lower update id belongs to a new count. The caller holds the lock."""
         assert self._lock.locked()
         self._out_of_order += 1
         return scan_diff_time(frame) > self._changed()
 
     def _changed(self) -> int:
-        """When (exchange ms) the book last changed in the newest state that is known: not after it was sent. The lock
-        is held."""
+        """When (exchange ms) the book last changed in the newest state that is known: not after it was sent. The
+        caller holds the lock."""
         assert self._lock.locked()
         if self._frame is not None:
             try:
@@ -96,11 +96,11 @@ class BookSeries(Series):
                 return self._event
         return min(self._book.transaction_time, self._event) if self._book is not None else 0
 
-    def replace(self, answer: Book, asked: Asked) -> None:
+    def replace(self, answer: Book, origin: Origin) -> None:
         """Take a REST answer of at least as many levels as are streamed."""
-        if asked.rows < STREAMED_LEVELS:
+        if origin.rows < STREAMED_LEVELS:
             return
-        book, at = answer, asked.at
+        book, at = answer, origin.requested_at
         with self._lock:
             if book.update_id >= self._update_id or book.transaction_time > self._changed():
                 self._update_id = book.update_id

@@ -25,7 +25,7 @@ class Candle(NamedTuple):
 
     @property
     def streamed(self) -> bool:
-        """Whether its stream told of it (and not only a REST answer)."""
+        """Whether its stream has shown it (and not only a REST answer)."""
         return self.is_frame or self.rank == FINAL_BY_STREAM
 
     def text(self) -> bytes:

@@ -25,9 +25,9 @@ class ClosedCandles:
         self.complete = False
         """Whether they reach back to the listing."""
         self.audited = 0
-        """Rows that an answer told again."""
+        """Closed rows that a later answer covered again."""
         self.mismatches = 0
-        """Of them, those it told otherwise."""
+        """Of those, rows that differed."""
         self.version = 0
         """Another one whenever they change."""
         self.count = 0
@@ -85,7 +85,7 @@ class ClosedCandles:
         if not self._history and first <= self.following <= after:
             self._replace(texts, first, after)
         elif first > self.following and self._outgrown(rows):
-            # What is held would be trimmed away: begin again.
+            # What is known would be trimmed away: begin again.
             self.complete = False
             self._replace(texts, first, after)
         elif first > self.following or after < self._first:
@@ -110,12 +110,12 @@ class ClosedCandles:
             self.mismatches += 1
             changed += 1
         for opened, text in rows:
-            held = known.get(opened)
-            if held is None and opened < self.following:
+            before = known.get(opened)
+            if before is None and opened < self.following:
                 changed += 1
-            elif held is not None:
+            elif before is not None:
                 self.audited += 1
-                if held != text:
+                if before != text:
                     self.mismatches += 1
                     changed += 1
             known[opened] = text
@@ -192,5 +192,5 @@ class ClosedCandles:
 
     @property
     def size(self) -> int:
-        """Bytes held, decoded ones included."""
+        """Bytes in use, decoded rows included."""
         return self._history.size + self._floats.size + self._strings.size

@@ -14,7 +14,7 @@ class Source(str, Enum):
     STREAM = "stream"
     """The exchange's own final event."""
     REST = "rest"
-    """An answer that was asked for at least 5 s after the close."""
+    """An answer that was requested at least 5 s after the close."""
     FLAT = "flat"
     """No event: the first trade of a later candle follows the last one of an earlier candle, so there was none."""
 

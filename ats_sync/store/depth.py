@@ -20,14 +20,14 @@ from .book import FloatCache, FloatLevels
 from .depth_sequencer import DepthSequencer, Diff
 from .events import Change, StoreEvent
 from .link import Link
-from .order import LAGS_AT_MOST, counts_anew, is_to_come, shown_until
-from .series import Asked, Counts, Series, SeriesState
+from .order import LAGS_AT_MOST, is_new_count, is_to_come, shown_until
+from .series import Counts, Origin, Series, SeriesState
 from .side import Side
 
 SNAPSHOTS = ((100, 500), (1000, 1000))
-"""Up to how many levels asked for which snapshot is taken: a small one costs half."""
+"""``(levels, size)``: the size of snapshot that serves reads of up to so many levels; the small one costs half."""
 REMEMBERED = 300.0
-"""How long (seconds) the most levels ever asked for count, once less is asked for."""
+"""How long (seconds) the most levels that were read keep their snapshot large, once fewer are read."""
 MOST_QUEUED = 40
 """Events queued before some are applied though nobody reads."""
 APPLIED_AT_ONCE = 20
@@ -36,9 +36,9 @@ HOLES_WITHIN = 300.0
 SUSPENDED_FOR = 300.0
 """How long a book whose stream leaves out too much is served by REST."""
 WIDENED_EVERY = 30.0
-"""A snapshot for the sake of more levels is asked for no more often than this (seconds) ..."""
+"""A snapshot for the sake of more levels is requested no more often than this (seconds) ..."""
 WIDENED_IN_NEED = 8.0
-"""... or than this, where the next step of the price may leave too few for those who ask."""
+"""... or than this, where the next step of the price may leave too few for its readers."""
 READ_WITHIN = 60.0
 """And only for a book that was read not longer ago than this."""
 
@@ -78,22 +78,22 @@ class DepthSeries(Series):
         super().__init__(Key(Kind.DEPTH, symbol))
         self.first_read: float | None = None
         self.last_read: float | None = None
-        """When (steady) it was first and last asked for."""
+        """When (steady) it was first and last read."""
         self.subscribed = False
-        """Whether it ever had a subscription: what changes after a snapshot asked for from then on is delivered."""
+        """Whether it ever had a subscription: what changes after a snapshot requested from then on is delivered."""
         self.begun = False
         """Whether there ever was a book."""
-        self._most_asked = (0, 0.0)
+        self._most_read = (0, 0.0)
         self._audited = self._mismatches = 0  # snapshots compared with the book of the same update id
         self._rest = HoleLimit()
-        self._widened = -WIDENED_EVERY  # when (steady) a snapshot for the sake of more levels was last asked for
+        self._widened = -WIDENED_EVERY  # when (steady) a snapshot for the sake of more levels was last requested
         self._floats = FloatCache()
         self._lock = threading.Lock()  # guards everything below
         self._waiting: list[Callable[[], object]] = []  # for its first subscription
         self._sequencer = DepthSequencer()
         self._suspended = ""
-        self._untold = False  # whether the engine has yet to hear that there is no book any more
-        self._offered: Link | None = None  # the subscription that was there before the newest snapshot was asked for
+        self._unreported = False  # whether the engine has yet to hear that there is no book any more
+        self._offered: Link | None = None  # the subscription that was there before the newest snapshot was requested
         # None while something is missing; else exact at _update_id
         self._sides: tuple[Side, Side] | None = None
         self._behind: Book | None = None  # the first of the snapshots of one id that no event continues
@@ -101,42 +101,42 @@ class DepthSeries(Series):
         self._update_id = -1
         self._time = 0
         self._transaction_time = 0
-        self._read: tuple[int, Book] | None = None  # levels asked for, and what was shown
+        self._read: tuple[int, Book] | None = None  # levels requested, and what was shown
         self._shown: Book | None = None
 
-    # --- what is asked of it -----------------------------------------------------------------------
+    # --- demand ------------------------------------------------------------------------------------
 
-    def asked(self, limit: int, now: float) -> None:
-        """Somebody reads ``limit`` levels at ``now`` (steady)."""
+    def note_read(self, limit: int, now: float) -> None:
+        """Note that somebody reads ``limit`` levels at ``now`` (steady)."""
         self.first_read = now if self.first_read is None else self.first_read
         self.last_read = now
-        most, since = self._most_asked
+        most, since = self._most_read
         if limit >= most or now - since > REMEMBERED:
-            self._most_asked = (limit, now)
+            self._most_read = (limit, now)
 
-    def when_subscribed(self, tell: Callable[[], object]) -> None:
-        """Call ``tell`` once it has a subscription, now if it has."""
+    def when_subscribed(self, notify: Callable[[], object]) -> None:
+        """Call ``notify`` once it has a subscription, now if it has."""
         with self._lock:
             if not self.subscribed:
-                self._waiting.append(tell)
+                self._waiting.append(notify)
                 return
-        tell()
+        notify()
 
     def subscribed_on(self, link: Link) -> None:
         with self._lock:
             self.subscribed = True
             waiting, self._waiting = self._waiting, []
-        for tell in waiting:
-            tell()
+        for notify in waiting:
+            notify()
 
     @property
-    def wanted(self) -> int:
+    def levels(self) -> int:
         """How many levels are to be served from memory."""
-        return self._most_asked[0]
+        return self._most_read[0]
 
     def snapshot_limit(self) -> int:
         """How many levels its next snapshot should have: enough, with room for the price to move."""
-        return next(size for most, size in SNAPSHOTS if self.wanted <= most)
+        return next(size for most, size in SNAPSHOTS if self.levels <= most)
 
     # --- the way in ----------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class DepthSeries(Series):
             holes = self._sequencer.holes
             known = self._sequencer.last_update_id
             if not self._sequencer.add(Diff(previous, last, event, frame), link):
-                self._untold |= self._sides is not None or self._sequencer.holes > holes
+                self._unreported |= self._sides is not None or self._sequencer.holes > holes
                 self._sides = self._offered = None
             elif self._sequencer.last_update_id > known and self.suspected:
                 self.suspected = ""
@@ -158,22 +158,22 @@ class DepthSeries(Series):
                 try:
                     self._apply(self._sequencer.take(APPLIED_AT_ONCE))
                 except DecodeError:
-                    pass  # It is counted, and there is no book any more, which is told below.
-            return self._tell()
+                    pass  # It is counted, and there is no book any more, which is reported below.
+            return self._report()
 
-    def _tell(self) -> StoreEvent | None:
-        untold, self._untold = self._untold, False
-        return StoreEvent(Change.GAP, self.key) if untold else None
+    def _report(self) -> StoreEvent | None:
+        unreported, self._unreported = self._unreported, False
+        return StoreEvent(Change.GAP, self.key) if unreported else None
 
-    def replace(self, answer: Book, asked: Asked) -> None:
-        """Take a REST snapshot of at most ``asked.rows`` levels a side; one that is too old for the first event to
+    def replace(self, answer: Book, origin: Origin) -> None:
+        """Take a REST snapshot of at most ``origin.rows`` levels a side; one that is too old for the first event to
         continue it is left out."""
-        book, link, limit = answer, asked.link, asked.rows
+        book, link, limit = answer, origin.link, origin.rows
         with self._lock:
             if self._suspended:
                 return
             sequencer = self._sequencer
-            if book.update_id < sequencer.last_update_id and counts_anew(book.transaction_time, sequencer.event):
+            if book.update_id < sequencer.last_update_id and is_new_count(book.transaction_time, sequencer.event):
                 sequencer.forget()
                 self._sides = None
             before: tuple[int, tuple[Side, Side]] | None = None
@@ -182,7 +182,7 @@ class DepthSeries(Series):
                     return
                 self._sequencer.confirm(book.update_id, book.time)
                 self._offered = link
-                self._shown_until = max(self._shown_until, shown_until(asked.at))
+                self._shown_until = max(self._shown_until, shown_until(origin.requested_at))
             else:
                 before = self._brought_up_to_date()
                 # What turned out to be unusable just now was dropped, and may have continued the snapshot.
@@ -191,7 +191,7 @@ class DepthSeries(Series):
                     return
                 self._sequencer.rebase(book.update_id, book.time)
                 self._offered = None if later else link
-                self._shown_until = max(self._shown_until, shown_until(asked.at, book.time))
+                self._shown_until = max(self._shown_until, shown_until(origin.requested_at, book.time))
             bids, asks = Side(book.bids, sign=-1, limit=limit), Side(book.asks, sign=1, limit=limit)
             self._sides = bids, asks
             self._update_id, self._time = book.update_id, book.time
@@ -203,10 +203,10 @@ class DepthSeries(Series):
                 self._mismatches += not all(map(Side.agrees, before[1], now[1]))
             if now is not None:
                 self.begun = True
-                self._untold = False
+                self._unreported = False
 
     def _rests(self, book: Book) -> bool:
-        """Whether a snapshot that no event continues is the book of a market at rest. The lock is held.
+        """Whether a snapshot that no event continues is the book of a market at rest. The caller holds the lock.
 
         Its id is older than the newest event's, and so may a replica's be that lags. Where answers show one and the
         same for longer than that, while no event comes, there is nothing newer to wait for.
@@ -227,7 +227,7 @@ class DepthSeries(Series):
         return (self._update_id, self._sides) if self._sides is not None else None
 
     def _apply(self, events: list[Diff]) -> None:
-        """Bring the book up to the last of these. The lock is held."""
+        """Bring the book up to the last of these. The caller holds the lock."""
         assert self._lock.locked()
         if not events or self._sides is None:
             return
@@ -249,7 +249,7 @@ class DepthSeries(Series):
         except DecodeError:
             self._sides = None
             self._offered = None
-            self._untold = True
+            self._unreported = True
             self._sequencer.cut_after(last)
             raise
         self._update_id = last.last
@@ -273,7 +273,7 @@ class DepthSeries(Series):
     def hand_over(self, old: Link, new: Link) -> bool:
         with self._lock:
             if not self._sequencer.hand_over(old, new):
-                self._untold |= self._sides is not None
+                self._unreported |= self._sides is not None
                 self._sides = self._offered = None
         return True
 
@@ -294,7 +294,7 @@ class DepthSeries(Series):
         with self._lock:
             self._suspended = reason
             self._sides = self._offered = None
-            self._untold = False
+            self._unreported = False
             self._sequencer.forget()
 
     def unsuspend(self) -> None:
@@ -328,17 +328,17 @@ class DepthSeries(Series):
         return False
 
     def _widened_every(self) -> float:
-        in_need = not self.has_enough() and self.snapshot_limit() >= 2 * self.wanted
+        in_need = not self.has_enough() and self.snapshot_limit() >= 2 * self.levels
         return WIDENED_IN_NEED if in_need else WIDENED_EVERY
 
     def has_enough(self) -> bool:
         """Return whether the book has the levels that are read, and some to lose where its snapshot can have more."""
-        return self.covers(min(self.snapshot_limit(), self.wanted + self.wanted // 2))
+        return self.covers(min(self.snapshot_limit(), self.levels + self.levels // 2))
 
     def is_ample(self) -> bool:
         """Return whether the book has at least half of what a new snapshot would have, where that is more than
         enough."""
-        return self.has_enough() and self.covers(max(self.wanted, self.snapshot_limit() // 2))
+        return self.has_enough() and self.covers(max(self.levels, self.snapshot_limit() // 2))
 
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[Book] | None:
         if self._suspended or link is None:

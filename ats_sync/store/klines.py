@@ -3,7 +3,7 @@
 Merging is commutative and idempotent: of two versions of one candle the higher ``rank`` wins, among
 equals the greater trade count, then the later event. So a stream, a second stream and a REST answer
 that is older than both may arrive in any order. Where an open candle's trades become fewer as time goes on, the
-exchange has recomputed it (see :mod:`~ats_sync.store.order`): then the later one wins, and REST is asked.
+exchange has recomputed it (see :mod:`~ats_sync.store.order`): then the later one wins, and REST is to confirm it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from .closed import ClosedCandles
 from .closings import Closing, Closings, Source
 from .events import Change, StoreEvent
 from .link import Link
-from .order import counts_anew
+from .order import is_new_count
 from .remembered import ROW_BYTES, Memo, RowBudget
-from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
 from .snapshot import SPARE, KlineSnapshot, KlineText
 
 FINAL_IN_REST_AFTER = 5000
-"""A REST row is final when it was asked for at least this long (ms) after its candle's close."""
+"""A REST row is final when it was requested at least this long (ms) after its candle's close."""
 ANSWERED_WITHIN = 10_000
-"""How long (ms) after its question an answer may have been true, and how far a replica may lag."""
+"""How long (ms) after its request an answer may have been true, and how far a replica may lag."""
 MOST_LATE = 60_000
 """An event is later than its candle's close by no more than this (ms)."""
 MOST_AHEAD = 1600
-"""Candles beyond the closed ones that are held."""
+"""The most candles kept beyond the closed ones."""
 AUDIT_ROWS = 100
 """The most rows that weigh 1."""
 WARM_UP_ROWS = 499
@@ -76,7 +76,7 @@ def no_time() -> int:
 class KlineSeries(Series):
     """The candles of one symbol and interval.
 
-    It is live once a REST answer, asked for after the subscription was acknowledged, has closed the gap before it, or
+    It is live once a REST answer, requested after the subscription was acknowledged, has closed the gap before it, or
     where the first frame of the subscription shows that there is none: a frame bears its whole candle.
     """
 
@@ -115,7 +115,7 @@ class KlineSeries(Series):
         # The open candle, and an answer or a frame of fewer trades that is later.
         self._contradiction: tuple[Candle, Candle] | None = None
         self._halted = False  # the newest answer lacks candles whose time has come
-        # When (exchange ms) that answer was asked for, where it lacks them by more than a replica lags; else 0.
+        # When (exchange ms) that answer was requested, where it lacks them by more than a replica lags; else 0.
         self._stopped = 0
         self._resumed = 0  # since when (exchange ms) the contract is said to trade
         self._until = 0, 0  # the open time of the open candle, and of the next
@@ -144,15 +144,15 @@ class KlineSeries(Series):
 
     def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
         """Merge one kline frame."""
-        # Nearly every frame is one more of a candle that stays open: that is told without taking it apart.
+        # Nearly every frame is one more of a candle that stays open: a scan shows that without decoding it.
         opened, shape = self._shape
-        known = scan.scan_open_kline(frame, shape) if shape is not None else None
-        if known is None:
+        scanned = scan.scan_open_kline(frame, shape) if shape is not None else None
+        if scanned is None:
             return self._apply_any(frame, link)
-        trades, event = known
+        trades, event = scanned
         with self._lock:
-            held = self._ahead.get(opened)
-            if held is not None and held[1] == OPEN:
+            known = self._ahead.get(opened)
+            if known is not None and known[1] == OPEN:
                 self.received += 1
                 if link is self._first_frame_of and event > self._begun_after:
                     self._first_frame_of, self._begun_with = None, opened
@@ -161,10 +161,10 @@ class KlineSeries(Series):
                     self._last_frame = frame
                     if self.suspected:
                         self.suspected = ""
-                if trades > held[2] or (trades == held[2] and event > held[3]):
+                if trades > known[2] or (trades == known[2] and event > known[3]):
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
-                elif trades < held[2] and event > held[3]:
-                    return self._contradict(held, Candle(opened, OPEN, trades, event, frame, True))
+                elif trades < known[2] and event > known[3]:
+                    return self._contradict(known, Candle(opened, OPEN, trades, event, frame, True))
                 return None
         return self._apply_any(frame, link)
 
@@ -186,16 +186,16 @@ class KlineSeries(Series):
                 self._last_frame = frame
                 if self.suspected:
                     self.suspected = ""
-            held = self._ahead.get(opened)
-            if held is not None:
-                if candle[1:4] <= held[1:4]:
-                    if trades < held[2] and event > held[3] and held[1] == candle[1] == OPEN:
-                        return self._contradict(held, candle)
+            known = self._ahead.get(opened)
+            if known is not None:
+                if candle[1:4] <= known[1:4]:
+                    if trades < known[2] and event > known[3] and known[1] == candle[1] == OPEN:
+                        return self._contradict(known, candle)
                     return None
                 self._ahead[opened] = candle
                 notice = self._promote() if final else None
-                # A REST answer told of it before; that the stream does tells that those before it should be final.
-                return notice or (self._has_gap if opened > self._closed.following and not held.streamed else None)
+                # REST showed this candle first; its first event means that the ones before it should be final by now.
+                return notice or (self._has_gap if opened > self._closed.following and not known.streamed else None)
             if opened < self._closed.following:
                 self._out_of_order += 1
                 return None
@@ -214,13 +214,12 @@ class KlineSeries(Series):
                 return self._has_gap  # a candle before this one is missing or was never final
             return notice
 
-    def replace(self, answer: list[bytes], asked: Asked) -> None:
-        """Merge the texts of the newest rows, at most ``asked.rows`` of them: where there are fewer, they are the whole
-        history.
+    def replace(self, answer: list[bytes], origin: Origin) -> None:
+        """Merge the texts of the newest rows; fewer than ``origin.rows`` are the whole history.
 
         Raises :class:`DecodeError` where the rows are not in order.
         """
-        at = asked.at
+        at = origin.requested_at
         rows = [(text_open_time(text), text) for text in answer]
         if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
             raise DecodeError("the rows of a klines answer are not in order")
@@ -228,7 +227,7 @@ class KlineSeries(Series):
             self._note_untraded(at)
             return
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
-        # question (a replica that lags), or our clock is ahead.
+        # request (a replica that lags), or our clock is ahead.
         final_before = min(at - FINAL_IN_REST_AFTER, rows[-1][0])
         stopped = at >= next_open(self.interval, rows[-1][0]) + ANSWERED_WITHIN
         with self._lock:
@@ -236,7 +235,7 @@ class KlineSeries(Series):
             self._untraded = False
             self._halted = at >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
             self._stopped = at if stopped else 0
-            whole = len(rows) < asked.rows
+            whole = len(rows) < origin.rows
             if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
                 closed.drop_before(rows[0][0])  # of a contract that had the name before
             self._answered = max(self._answered, min(at, next_open(self.interval, rows[-1][0]) - 1))
@@ -266,54 +265,55 @@ class KlineSeries(Series):
                 self._untraded = self._closed.complete = True
                 self._answered = max(self._answered, at)
 
-    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+    def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         if self.following() or not (self.feed.spot or may_be_new()):
             self.refuse_empty()
 
-    def _contradict(self, held: Candle, candle: Candle) -> StoreEvent | None:
-        """Take a frame of fewer trades and a later time than ``held``, both of an open candle. The lock is held.
+    def _contradict(self, known: Candle, candle: Candle) -> StoreEvent | None:
+        """Take a frame of fewer trades and a later time than ``known``, both of an open candle.
 
-        One that is later by more than connections differ tells of a newer state and replaces it; one that is not puts
+        One that is later by more than connections differ shows a newer state and replaces it; one that is not puts
         the candle in doubt until another frame or an answer shows which is true. (An answer was true at some time
-        after its question; an event that bears a time long after its candle has a wrong one.)
+        after its request; an event that bears a time long after its candle has a wrong one.) The caller holds the
+        lock.
         """
         assert self._lock.locked()
-        if candle.event > next_open(self.interval, held.opened) + MOST_LATE:
+        if candle.event > next_open(self.interval, known.opened) + MOST_LATE:
             return None
         before = self._contradiction if self._contradicted() else None
         agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
-        if agrees or counts_anew(candle.event, held.event if held.is_frame else held.event + ANSWERED_WITHIN):
-            self._ahead[held.opened] = candle
+        if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
+            self._ahead[known.opened] = candle
             self._contradiction = None
             return self._has_gap
-        if before is not None or not (held.is_frame or counts_anew(candle.event, held.event)):
+        if before is not None or not (known.is_frame or is_new_count(candle.event, known.event)):
             return None
-        self._contradiction = held, candle
+        self._contradiction = known, candle
         return self._has_gap
 
     def _hold(self, candle: Candle) -> None:
-        """Take a row of an answer. The lock is held.
+        """Take a row of an answer. The caller holds the lock.
 
         A single answer of fewer trades may come from a replica that lags: it puts the candle in doubt, the next one
-        that is asked for later and agrees replaces it.
+        that is requested later and agrees replaces it.
         """
-        held = self._ahead.get(candle.opened)
+        known = self._ahead.get(candle.opened)
         before = self._contradiction
-        if before is not None and before[0] is not held:
+        if before is not None and before[0] is not known:
             before = None
-        if held is None or candle[1:4] > held[1:4]:
-            if before is not None and candle[1:3] == before[0][1:3] and not counts_anew(candle.event, before[1].event):
+        if known is None or candle[1:4] > known[1:4]:
+            if before is not None and candle[1:3] == before[0][1:3] and not is_new_count(candle.event, before[1].event):
                 return  # It may have been true before what contradicts it.
             self._ahead[candle.opened] = candle
-        elif candle.trades < held.trades and held.rank == candle.rank == OPEN:
+        elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
             if before is None:
-                if counts_anew(candle.event, held.event):
-                    self._contradiction = held, candle
+                if is_new_count(candle.event, known.event):
+                    self._contradiction = known, candle
             elif before[1].is_frame:
                 if candle.event > before[1].event and candle.trades >= before[1].trades:
                     self._ahead[candle.opened] = candle  # Stream and REST agree.
-            elif before[1].trades <= candle.trades and counts_anew(
-                candle.event, max(before[1].event, held.event + ANSWERED_WITHIN)
+            elif before[1].trades <= candle.trades and is_new_count(
+                candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
             ):
                 self._ahead[candle.opened] = candle  # No replica lags by so much.
 
@@ -322,7 +322,7 @@ class KlineSeries(Series):
             del self._ahead[opened]
 
     def _promote(self) -> StoreEvent | None:
-        """Close the candles that are final and adjacent. The lock is held."""
+        """Close the candles that are final and adjacent. The caller holds the lock."""
         assert self._lock.locked()
         closed = None
         while (candle := self._ahead.get(self._closed.following)) is not None and candle.final:
@@ -342,10 +342,11 @@ class KlineSeries(Series):
         self._closings.note(opened, Closing(self._exchange_ms(), source), self._closed.depth)
 
     def _fill_flat(self, opened: int, frame: bytes, before: bytes) -> None:
-        """Close the candles without trades that came before the one that opened at ``opened``. The lock is held.
+        """Close the candles without trades that came before the one that opened at ``opened``.
 
         They have no events. That there was no trade is proven where the first trade of the new candle follows the last
         one of the frame ``before``. Of a halt the exchange may have no candles at all: REST is to show.
+        The caller holds the lock.
         """
         assert self._lock.locked()
         if self._halted:
@@ -357,8 +358,8 @@ class KlineSeries(Series):
             return  # Of candles before that one it proves nothing.
         flat, previous = self._closed.following, self._closed.last()
         while flat < opened:
-            held = self._ahead.get(flat)
-            if held is not None and held.trades:
+            candle = self._ahead.get(flat)
+            if candle is not None and candle.trades:
                 return
             after = next_open(self.interval, flat)
             previous = flat_text(flat, after - 1, previous)
@@ -475,7 +476,7 @@ class KlineSeries(Series):
         return max(now, next_open(self.interval, following) + FINAL_IN_REST_AFTER + 50)
 
     def last_heard(self, until: int | None = None) -> tuple[int, int, int]:
-        """``(id of the last trade its stream told of, that event's time, time of the newest answer merged)``, ms.
+        """``(id of the last trade its stream has shown, that event's time, time of the newest answer merged)``, ms.
 
         The id is -1 where no frame came yet, or where the candle has no trade. An event that bears a time later than
         ``until`` has a wrong one: it counts as of then, so that what comes next is newer.
@@ -519,7 +520,7 @@ class KlineSeries(Series):
 
     def _is_plain(self, candle: Candle, now: int) -> bool:
         """Whether the first candle beyond the closed ones is open and nothing else is to be assessed: what nearly every
-        read finds. The lock is held."""
+        read finds. The caller holds the lock."""
         if self._until[0] != candle[0]:
             self._until = candle[0], next_open(self.interval, candle[0])
         return (
@@ -542,7 +543,7 @@ class KlineSeries(Series):
 
     def note_trading(self, since: int) -> bool:
         """Note that the contract is said to trade since exchange time ``since`` (ms); return whether an answer from
-        before then showed that it has no candles any more, so that REST is to be asked again."""
+        before then showed that it has no candles any more, so that another answer is needed."""
         with self._lock:
             self._resumed = max(self._resumed, since)
             return self._is_resumed()
@@ -551,7 +552,7 @@ class KlineSeries(Series):
         return 0 < self.stopped() < self._resumed
 
     def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool, int]:
-        """Return what the state is assessed from. The lock is held."""
+        """Return what the state is assessed from. The caller holds the lock."""
         assert self._lock.locked()
         return (
             UNTRADED if self._untraded else self._closed.count,
@@ -595,27 +596,27 @@ class KlineSeries(Series):
     def _snapshot(
         self, chain: list[Candle], limit: int, exact: bool, beyond: int, missing: int, closed: int
     ) -> KlineSnapshot[Any]:
-        """The newest rows as they are now; the last three as :meth:`_extent` gives them. The lock is held."""
+        """The newest rows as they are now; the last three as :meth:`_extent` gives them. The caller holds the lock."""
         assert self._lock.locked()
-        held = self._closed
-        memo = held.memo(exact)
+        rows = self._closed
+        memo = rows.memo(exact)
         picked = memo.take(closed)
-        texts = held.newest(closed + SPARE) if picked is None else []
-        last = held.last() if missing and not chain else b""
+        texts = rows.newest(closed + SPARE) if picked is None else []
+        last = rows.last() if missing and not chain else b""
         return KlineSnapshot(
-            self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, held.version
+            self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, rows.version
         )
 
     def _extent(self, chain: list[Candle], limit: int, now: int | None) -> tuple[int, int, int]:
         """The open time (ms) after the newest candle that is known, how many provisional rows follow from there on, and
-        how many closed rows are among the newest ``limit``. The lock is held."""
-        held = self._closed
-        beyond = next_open(self.interval, chain[-1].opened) if chain else held.following
+        how many closed rows are among the newest ``limit``. The caller holds the lock."""
+        rows = self._closed
+        beyond = next_open(self.interval, chain[-1].opened) if chain else rows.following
         missing = 0
-        if now is not None and now >= beyond > 0 and (chain or held) and not self.stopped():
+        if now is not None and now >= beyond > 0 and (chain or rows) and not self.stopped():
             current = open_time(self.interval, now, known_open=beyond)
             missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
-        return beyond, missing, min(len(held), max(0, limit - len(chain) - missing))
+        return beyond, missing, min(len(rows), max(0, limit - len(chain) - missing))
 
     def look_text(self, limit: int, now: int, surely: int) -> tuple[SeriesState, KlineText]:
         """As :meth:`look`, of the rows' text, which is neither decoded nor copied row by row."""
@@ -623,13 +624,13 @@ class KlineSeries(Series):
             chain = self._chain()
             noted = self._note(chain)
             beyond, missing, closed = self._extent(chain, limit, surely)
-            held = self._closed
-            last = held.last() if missing and not chain else b""
-            text = KlineText(self, limit, held.slice(closed) if closed else b"", chain, beyond, missing, last)
+            rows = self._closed
+            last = rows.last() if missing and not chain else b""
+            text = KlineText(self, limit, rows.slice(closed) if closed else b"", chain, beyond, missing, last)
         return self._assessed(now, chain, noted), text
 
     def _chain(self) -> list[Candle]:
-        """The candles beyond the closed ones that follow each other. The lock is held."""
+        """The candles beyond the closed ones that follow each other. The caller holds the lock."""
         ahead = self._ahead
         chain: list[Candle] = []
         opened = self._closed.following
@@ -642,7 +643,7 @@ class KlineSeries(Series):
 
     def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row, Row]:
         """Return a candle beyond the closed ones, its text, and its row in strings and in floats, remembered until a
-        newer version is asked for.
+        newer version is read.
 
         Raises :class:`DecodeError` where it turns out to be unusable; it is then forgotten.
         """

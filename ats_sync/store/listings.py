@@ -15,7 +15,7 @@ from ..venue.listings import ContractEvent, ExchangeInfo, Phase, exchange_info, 
 from . import dump
 from .link import Link
 from .order import is_to_come
-from .series import Asked, Board, SeriesState
+from .series import Board, Origin, SeriesState
 from .values import AnswerCache, Dated, retention
 
 MOST_PENDING = 1024
@@ -33,12 +33,12 @@ class ListingBoard(Board):
         self._answers: AnswerCache[ExchangeInfo] = AnswerCache(retention(self.key), now=now, most=1)
         self._loaded: Dated[ExchangeInfo] | None = None
 
-    def replace(self, answer: ExchangeInfo, asked: Asked) -> None:
+    def replace(self, answer: ExchangeInfo, origin: Origin) -> None:
         """Take an answer; one that is older than the newest changes nothing."""
-        self._answers.put(self.key, answer, asked.at)
+        self._answers.put(self.key, answer, origin.requested_at)
 
     def get(self) -> Dated[ExchangeInfo] | None:
-        """Return the newest answer and when it was asked for, None where there is none."""
+        """Return the newest answer and when it was requested, None where there is none."""
         return self._answers.get(self.key)
 
     def known(self) -> Dated[ExchangeInfo] | None:
@@ -93,10 +93,10 @@ class ContractBoard(Board):
         with self._lock:
             self.received += 1
             self.event = max(self.event, event.time)
-            held = self._newest.get(event.symbol)
-            if held is None and len(self._newest) >= MOST_SYMBOLS:
+            known = self._newest.get(event.symbol)
+            if known is None and len(self._newest) >= MOST_SYMBOLS:
                 return
-            if held is None or event.time >= held.time:
+            if known is None or event.time >= known.time:
                 self._newest[event.symbol] = event
                 self._unseen.append(event)
 

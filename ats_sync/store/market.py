@@ -29,7 +29,7 @@ from .listings import ContractBoard, ListingBoard, status_of
 from .open_interest import OpenInterestSeries
 from .ratios import RatioSeries
 from .remembered import RowBudget
-from .series import Asked, Board, Series
+from .series import Board, Origin, Series
 from .tickers import QuoteBoard, TickerBoard
 from .trades import TradeSeries
 from .values import ClockSeries, LiquidationBoard, MarkBoard, SpotBoard
@@ -73,7 +73,7 @@ class MarketStore:
         self.delisted: dict[str, str] = {}
         """Symbols that were followed and have left the exchange, and what to say about it."""
         self.renewed: dict[str, int] = {}
-        """Since when (exchange ms) what is known of a symbol is known of a new contract; what was asked for before is
+        """Since when (exchange ms) what is known of a symbol is known of a new contract; what was requested before is
         of the old one."""
         self._lock = threading.Lock()  # guards the replacement of the collections and the counter below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
@@ -147,7 +147,7 @@ class MarketStore:
                 board.forget(symbol)
 
     def _replace(self, gone: Iterable[Key], added: Iterable[Series]) -> None:
-        """Exchange some series for others. The lock is held."""
+        """Exchange some series for others. The caller holds the lock."""
         assert self._lock.locked()
         series, sinks, spot_sinks = dict(self.series), dict(self._sinks), dict(self._spot_sinks)
         for key in gone:
@@ -219,27 +219,27 @@ class MarketStore:
         """Decode an answer and merge it, where the series is followed; return what was decoded, for those who wait for
         it (shared, not to be changed).
 
-        It was asked for at exchange time ``at`` (ms); ``link`` is the living subscription there was before, if any.
-        What was asked for while the name belonged to another contract is not merged. Raises
+        It was requested at exchange time ``at`` (ms); ``link`` is the living subscription before that, if any.
+        What was requested while the name belonged to another contract is not merged. Raises
         :class:`~ats_sync.errors.MalformedAnswer`.
         """
         try:
             answer = request.decode(body)
             series = self.series.get(key)
             if series is not None and self._counts(series, request, at):
-                asked = Asked(at, request.rows, request.from_id, link)
+                origin = Origin(at, request.rows, request.from_id, link)
                 if not answer:
                     symbol = key.symbol
                     series.check_empty(
-                        asked, lambda: self._may_be_new(symbol, at), lambda: self._candles_show_no_trade(symbol)
+                        origin, lambda: self._may_be_new(symbol, at), lambda: self._candles_show_no_trade(symbol)
                     )
-                series.replace(answer, asked)
+                series.replace(answer, origin)
             return answer
         except DecodeError as error:
             raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
 
     def _counts(self, series: Series, request: Request[Any], at: int) -> bool:
-        """Whether an answer is merged: a range of rows is not, nor what was asked of another contract."""
+        """Whether an answer is merged: a range of rows is not, nor what was requested of another contract."""
         return (request.rows > 0 or series.feed.shared) and at >= self.renewed.get(series.key.symbol, 0)
 
     def _may_be_new(self, symbol: str, now: int) -> bool:
@@ -294,7 +294,7 @@ class MarketStore:
         return self.phase(symbol) is Phase.GONE and not self.trades_by_evidence(symbol)
 
     def trades_by_evidence(self, symbol: str) -> bool:
-        """Whether the tickers have told of the symbol since the exchange was last asked for its listings."""
+        """Whether the tickers have shown the symbol since the listings were last requested."""
         listings = self.listings.get()
         if listings is None:
             return False

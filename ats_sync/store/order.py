@@ -3,7 +3,7 @@
 Update ids, trade ids and trade counts order what an exchange sends, until it begins to count again: a test network is
 reset, a contract is relisted, an engine moves, an open candle is recomputed. What bears a lower counter and yet
 happened later, belongs to a new count and replaces all of the old one. Late and repeated frames bear their old times
-and never do. Event times are compared with a tolerance for how connections differ (:func:`counts_anew`); the times of
+and never do. Event times are compared with a tolerance for how connections differ (:func:`is_new_count`); the times of
 the matching engine, ``T`` of trades and books, need none.
 """
 
@@ -13,7 +13,7 @@ REORDERED_WITHIN = 1000
 """Connections and their clocks may differ by so much (ms); what is later than that did happen later."""
 
 
-def counts_anew(happened: int, known: int) -> bool:
+def is_new_count(happened: int, known: int) -> bool:
     """Whether what bears a lower counter and happened at ``happened`` (exchange ms) begins a new count, where all that
     is known of the old one had happened by ``known``."""
     return known > 0 and happened > known + REORDERED_WITHIN
@@ -32,10 +32,10 @@ LAGS_AT_MOST = 10_000
 """How far (ms) a replica that answers for REST may be behind."""
 
 
-def shown_until(asked: int, happened: int = 0) -> int:
+def shown_until(requested_at: int, happened: int = 0) -> int:
     """Return the exchange time (ms) up to which an answer surely shows what had happened.
 
-    It was asked for at ``asked``, and bears the event time ``happened`` itself. An answer is no younger than its
+    It was requested at ``requested_at``, and bears the event time ``happened`` itself. An answer is no younger than its
     request, but it may be older: a replica lags, and of a market at rest nobody can tell from one answer alone.
     """
-    return max(happened, asked - LAGS_AT_MOST)
+    return max(happened, requested_at - LAGS_AT_MOST)

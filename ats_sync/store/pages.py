@@ -56,12 +56,12 @@ class Pages:
         loose = self._loose
         if count <= len(loose):
             return loose[len(loose) - count :]
-        wanted = min(count, len(self)) - len(loose)
-        if not wanted:
+        packed = min(count, len(self)) - len(loose)
+        if not packed:
             return loose.copy()
-        pages = -(-wanted // PAGE)
+        pages = -(-packed // PAGE)
         texts = _BETWEEN.join(self._pages[len(self._pages) - pages :]).split(_BETWEEN)
-        return texts[len(texts) - wanted :] + loose
+        return texts[len(texts) - packed :] + loose
 
     def all(self) -> list[bytes]:
         """All of them, oldest first."""

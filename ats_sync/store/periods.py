@@ -1,5 +1,4 @@
-"""Rows of one symbol and period that REST is asked for again and again, kept as the exchange wrote them in one piece of
-JSON."""
+"""Rows of one symbol and period that are polled, kept as the exchange wrote them in one piece of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from ..venue.intervals import candles_between, nominal_length
 from ..venue.payload import DecodeError
 from . import dump
 from .link import Link
-from .series import Asked, Series, SeriesState
+from .series import Origin, Series, SeriesState
 
 Rows: TypeAlias = list[dict[str, Any]]
 Wholes: TypeAlias = "array[int]"
@@ -40,9 +39,9 @@ class PeriodSeries(Series):
         self._text = b"[]"
         # Replaced whole, never changed in place: readers share them.
         self._stamps: Wholes = array("q")
-        self._asked_for: Wholes = array("q")
-        self._asked = 0
-        self._known_as_of = 0  # as _asked, or when the newest of the loaded rows was asked for
+        self._requested_at: Wholes = array("q")
+        self._answered = 0
+        self._known_as_of = 0  # as _answered, or when the newest of the loaded rows was requested
 
     @property
     def depth(self) -> int:
@@ -55,58 +54,60 @@ class PeriodSeries(Series):
     def apply(self, frame: bytes, link: Link) -> None:
         raise NotImplementedError(f"{self.key} has no stream")
 
-    def replace(self, answer: Rows, asked: Asked) -> None:
+    def replace(self, answer: Rows, origin: Origin) -> None:
         """Merge an answer for the newest rows."""
-        rows, at = answer, asked.at
+        rows, at = answer, origin.requested_at
         with self._lock:
             stamps = self._stamps
-            held = dict(zip(stamps, zip(self._asked_for, orjson.loads(self._text), strict=True), strict=True))
-            whole, length = len(rows) < asked.rows, nominal_length(self.key.interval)
-            if held and rows and not whole and int(rows[0]["timestamp"]) > stamps[-1] + length:
+            known_rows = dict(zip(stamps, zip(self._requested_at, orjson.loads(self._text), strict=True), strict=True))
+            whole, length = len(rows) < origin.rows, nominal_length(self.key.interval)
+            if known_rows and rows and not whole and int(rows[0]["timestamp"]) > stamps[-1] + length:
                 # It does not reach back to what is known: there may be rows in between.
-                held.clear()
+                known_rows.clear()
                 self.complete = False
-            elif held and rows and int(rows[-1]["timestamp"]) + length < stamps[0]:
+            elif known_rows and rows and int(rows[-1]["timestamp"]) + length < stamps[0]:
                 rows = []  # It came late, and ends before what is known: likewise.
-            elif whole and (not held or (rows and int(rows[0]["timestamp"]) <= stamps[0])):
+            elif whole and (not known_rows or (rows and int(rows[0]["timestamp"]) <= stamps[0])):
                 self.complete = True
             for row in rows:
                 stamp = int(row["timestamp"])
-                known = held.get(stamp)
+                known = known_rows.get(stamp)
                 if known is None or known[0] <= at:
-                    held[stamp] = (at, row)
-            self._asked = max(self._asked, at)
+                    known_rows[stamp] = (at, row)
+            self._answered = max(self._answered, at)
             self._known_as_of = max(self._known_as_of, at)
             oldest = self._known_as_of - OPEN_INTEREST_REACH
-            merged = sorted(item for item in held.items() if item[0] >= oldest)
+            merged = sorted(item for item in known_rows.items() if item[0] >= oldest)
             if len(merged) > self._depth:
                 del merged[: len(merged) - self._depth]
                 self.complete = False
             self._keep(merged)
 
     def _keep(self, merged: list[tuple[int, tuple[int, dict[str, Any]]]]) -> None:
-        """Replace what is held. The lock is held."""
+        """Replace the rows. The caller holds the lock."""
         assert self._lock.locked()
         rows = [row for _, (_, row) in merged]
         self._text = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
-        self._asked_for = array("q", [asked for _, (asked, _) in merged])
+        self._requested_at = array("q", [requested_at for _, (requested_at, _) in merged])
         self._stamps = array("q", [stamp for stamp, _ in merged])
         self._kept(rows)
 
     def _kept(self, rows: Rows) -> None:
-        """Take note of the rows that are now kept. The lock is held."""
+        """Take note of the rows that are now kept. The caller holds the lock."""
 
-    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+    def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         if len(self):
             self.refuse_empty()
 
     # --- written down ----------------------------------------------------------------------------
 
     def dump(self) -> Iterable[bytes]:
-        """Return all rows, and when each was asked for."""
+        """Return all rows, and when each was requested."""
         with self._lock:
-            text, asked, complete = self._text, self._asked_for, self.complete
-        return dump.write(self.key, [text], asked=asked.tolist(), complete=complete) if asked else ()
+            text, requested_at, complete = self._text, self._requested_at, self.complete
+        if not requested_at:
+            return ()
+        return dump.write(self.key, [text], requested_at=requested_at.tolist(), complete=complete)
 
     def load(self, parts: Iterable[bytes]) -> None:
         written = dump.read(self.key, parts)
@@ -116,17 +117,17 @@ class PeriodSeries(Series):
             rows = self.newest_rows(1).decode(written.body())
         except MalformedAnswer as error:
             raise dump.as_decode_error(error) from None
-        asked, complete = written.facts.get("asked"), written.flag("complete")
-        if not isinstance(asked, list) or any(type(at) is not int for at in asked):
-            raise DecodeError("bad dump", "the dump does not say when its rows were asked for")
-        merged = {int(row["timestamp"]): (at, row) for at, row in zip(asked, rows, strict=False)}
-        if not rows or not len(merged) == len(rows) == len(asked):
+        requested_at, complete = written.facts.get("requested_at"), written.flag("complete")
+        if not isinstance(requested_at, list) or any(type(at) is not int for at in requested_at):
+            raise DecodeError("bad dump", "the dump does not say when its rows were requested")
+        merged = {int(row["timestamp"]): (at, row) for at, row in zip(requested_at, rows, strict=False)}
+        if not rows or not len(merged) == len(rows) == len(requested_at):
             raise DecodeError("bad dump", "the dump's rows are not those that its header names")
         with self._lock:
-            if self._asked_for:
+            if self._requested_at:
                 return
             self.complete = complete and len(rows) <= self._depth
-            self._known_as_of = max(asked)
+            self._known_as_of = max(requested_at)
             self._keep(sorted(merged.items())[-self._depth :])
 
     # --- what it needs ---------------------------------------------------------------------------
@@ -142,11 +143,11 @@ class PeriodSeries(Series):
         return self.newest_rows(limit)
 
     def unsettled(self, now: int) -> str:
-        return "" if self._asked else "what came was asked of the contract that had the name before"
+        return "" if self._answered else "the answer was about the contract that had the name before"
 
     def state(self, now: int) -> SeriesState:
         # It is as old as the answer that brought it.
-        return SeriesState(event=self._known_as_of, answered=self._asked, rows=len(self), complete=self.complete)
+        return SeriesState(event=self._known_as_of, answered=self._answered, rows=len(self), complete=self.complete)
 
     def newest(self) -> int:
         """The newest row's timestamp (ms), 0 for none."""

@@ -20,8 +20,8 @@ ITEM = 8
 """Bytes of an item of any column."""
 ROW_BYTES = 800
 """About what a row of strings takes, its place in the list included."""
-MORE_WANTED = 3
-"""Rows make room for others that were asked for so many times since they were read themselves."""
+READ_MORE_OFTEN = 3
+"""Rows make room for others that were missed so many times since they were read themselves."""
 
 MOST_ALIKE = 64
 
@@ -64,14 +64,14 @@ def _items(column: Column) -> Sequence[Any]:
     if not column:
         return column
     place = (len(column), column[0])
-    held = column.tobytes()
+    packed = column.tobytes()
     known = _alike.get(place)
-    if known is not None and known[0] == held:
+    if known is not None and known[0] == packed:
         return known[1]
     if len(_alike) >= MOST_ALIKE:
         _alike.clear()
     items = column.tolist()
-    _alike[place] = (held, items)
+    _alike[place] = (packed, items)
     return items
 
 
@@ -113,7 +113,7 @@ class FloatColumns:
         """One more candle has closed."""
         if self._columns is not None:
             added = self.build((text,))
-            self._columns = tuple(held + one.tobytes() for held, one in zip(self._columns, added, strict=True))
+            self._columns = tuple(column + one.tobytes() for column, one in zip(self._columns, added, strict=True))
             self._count += 1
 
     def keep(self, depth: int) -> None:
@@ -128,7 +128,7 @@ class FloatColumns:
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Bytes in use."""
         return sum(map(len, self._columns or ()))
 
     @staticmethod
@@ -171,7 +171,7 @@ class ExactRows:
 
     def put(self, decoded: list[ExactRow]) -> None:
         if self._budget.admit(self, len(decoded)):
-            # Tuples: the rows that were built go to whoever asked.
+            # Tuples: the rows that were built belong to the reader.
             self._rows = list(map(tuple, decoded))
 
     def closed(self, text: bytes) -> None:
@@ -198,7 +198,7 @@ class ExactRows:
 
     @property
     def size(self) -> int:
-        """Bytes held, about."""
+        """Bytes in use, about."""
         return ROW_BYTES * len(self._rows or ())
 
     @staticmethod
@@ -212,14 +212,14 @@ class ExactRows:
 class RowBudget:
     """How many rows of strings may be remembered for all series together.
 
-    Who came first stays as long as others are not wanted more often: a scan goes round more series than fit, and if
+    Those that came first stay as long as others are not read more often: a scan goes round more series than fit, and if
     the newest took the place of the oldest, none would ever be found again.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._lock = threading.Lock()  # guards everything below
         self._room = most_bytes // ROW_BYTES
-        self._held: dict[ExactRows, int] = {}
+        self._admitted: dict[ExactRows, int] = {}
         self.turn = 0
 
     def admit(self, rows: ExactRows, count: int) -> bool:
@@ -227,16 +227,16 @@ class RowBudget:
         with self._lock:
             self.turn += 1
             rows.used = self.turn
-            rows.missed = (*rows.missed, self.turn)[-MORE_WANTED:]
-            since = rows.missed[0] if len(rows.missed) == MORE_WANTED else 0
-            own = self._held.pop(rows, 0)
+            rows.missed = (*rows.missed, self.turn)[-READ_MORE_OFTEN:]
+            since = rows.missed[0] if len(rows.missed) == READ_MORE_OFTEN else 0
+            own = self._admitted.pop(rows, 0)
             self._room += own
-            while self._room < count and self._held:
-                oldest = next(iter(self._held))
-                size = self._held.pop(oldest)
+            while self._room < count and self._admitted:
+                oldest = next(iter(self._admitted))
+                size = self._admitted.pop(oldest)
                 if oldest.used >= since:
                     # To the end of the line, so that the next look falls on another.
-                    self._held[oldest] = size
+                    self._admitted[oldest] = size
                     break
                 oldest.forget()
                 self._room += size
@@ -244,11 +244,11 @@ class RowBudget:
                 rows.forget()
                 return False
             self._room -= count
-            self._held[rows] = count
+            self._admitted[rows] = count
             return True
 
     def release(self, rows: ExactRows) -> None:
-        """``rows`` are not wanted any more."""
+        """Let others have the room of ``rows``."""
         with self._lock:
-            self._room += self._held.pop(rows, 0)
+            self._room += self._admitted.pop(rows, 0)
             rows.forget()

@@ -18,20 +18,20 @@ from .events import StoreEvent
 from .link import Link
 
 FIRST_FRAME_WITHIN = 1.5
-"""What is quiet for so long after its acknowledgement (seconds) is asked for."""
+"""A stream that is quiet for so long (seconds) after its acknowledgement is checked by a request."""
 
 
-class Asked(NamedTuple):
-    """How an answer was asked for."""
+class Origin(NamedTuple):
+    """Where an answer comes from: the request that it answers."""
 
-    at: int
-    """Exchange time (ms) at the earliest."""
+    requested_at: int
+    """When it was requested (exchange ms), at the earliest."""
     rows: int = 0
-    """How many of the newest rows; 0 where a range was asked for, or something else than rows."""
+    """How many of the newest rows; 0 where a range was requested, or something other than rows."""
     from_id: int | None = None
-    """The trade from which on, None where the newest were asked for."""
+    """The id of the first trade, None where the newest were requested."""
     link: Link | None = None
-    """The living subscription there was before, if any."""
+    """The living subscription before the request, if any."""
 
 
 class SeriesState(NamedTuple):
@@ -44,7 +44,7 @@ class SeriesState(NamedTuple):
     event: int = 0
     """Exchange time (ms) of the newest event or answer, 0 where there is none."""
     answered: int = 0
-    """Exchange time (ms) at which the newest answer was asked for, 0 where there is none."""
+    """Exchange time (ms) at which the newest answer was requested, 0 where there is none."""
     rows: int = 0
     """Rows that can be served."""
     complete: bool = False
@@ -94,10 +94,10 @@ class Series(ABC):
         """Merge one frame that came on ``link``. Raises :class:`~ats_sync.venue.payload.DecodeError`."""
 
     @abstractmethod
-    def replace(self, answer: Any, asked: Asked) -> None:
+    def replace(self, answer: Any, origin: Origin) -> None:
         """Merge an answer of REST, as its request decodes it."""
 
-    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+    def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         """Raise :class:`~ats_sync.errors.MalformedAnswer` where an empty answer cannot be true.
 
         ``may_be_new()`` tells whether the contract may never have traded, ``shows_no_trade()`` whether its candles
@@ -148,7 +148,7 @@ class Series(ABC):
         return now
 
     def gap_found(self, now: float) -> bool:
-        """Note at ``now`` (steady) that something is missing; return whether it is to be asked for."""
+        """Note at ``now`` (steady) that something is missing; return whether to request it."""
         return True
 
     # --- liveness --------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Series(ABC):
 
     def patience(self, *, live_once: bool) -> float:
         """Return for how long (seconds) after an acknowledgement a frame is worth waiting for before anything is
-        asked."""
+        requested."""
         return 0.0
 
     def resume(self, link: Link, now: int) -> bool:
@@ -167,7 +167,7 @@ class Series(ABC):
         return False
 
     def go_live(self, link: Link) -> None:
-        """Count as live: an answer that was asked for after the subscription on ``link`` was acknowledged is merged."""
+        """Count as live: an answer that was requested after the subscription on ``link`` was acknowledged is merged."""
         self.suspected = ""
         self.link = link
 
@@ -237,7 +237,7 @@ class Board(Series):
     def apply(self, frame: bytes, link: Link) -> StoreEvent | None:
         raise NotImplementedError(f"{self.key} has no stream")
 
-    def replace(self, answer: Any, asked: Asked) -> None:
+    def replace(self, answer: Any, origin: Origin) -> None:
         """Merge an answer of REST; what is streamed only has none."""
 
     def state(self, now: int) -> SeriesState:

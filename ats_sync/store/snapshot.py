@@ -18,7 +18,7 @@ T = TypeVar("T")
 LEAST_REMEMBERED = 20
 """Fewer closed rows are decoded each time: whoever wants a few pays for a few."""
 SPARE = 2
-"""Rows remembered beyond those asked for: while a candle is open, a read takes one closed row less than after."""
+"""Rows remembered beyond those requested: while a candle is open, a read takes one closed row less than after."""
 
 
 class KlineSnapshot(Generic[T]):

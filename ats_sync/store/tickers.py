@@ -15,8 +15,8 @@ from ..venue.payload import DecodeError
 from ..venue.tickers import TickerRow, last_trade, last_trades, scan_quotes, stream_tickers
 from .events import Change, StoreEvent
 from .link import Link
-from .order import LAGS_AT_MOST, counts_anew, is_to_come, shown_until
-from .series import Asked, Board, SeriesState
+from .order import LAGS_AT_MOST, is_new_count, is_to_come, shown_until
+from .series import Board, Origin, SeriesState
 
 MOST_PENDING = 8
 MOST_SYMBOLS = 4096
@@ -24,7 +24,7 @@ BREAK = 3_000
 """Between the frames of one connection there is no more than this (ms), or one was left out."""
 
 
-class _Held(NamedTuple):
+class _Entry(NamedTuple):
     row: TickerRow
     trade: int
     """The id of its last trade."""
@@ -35,10 +35,10 @@ class _Held(NamedTuple):
 
 
 class Tickers(NamedTuple):
-    """What one answer told of all symbols, or one frame of those that had changed since the frame before."""
+    """What one answer showed of all symbols, or one frame of those that had changed since the frame before."""
 
     as_of: int
-    """Up to when (exchange ms) it surely tells everything."""
+    """Up to when (exchange ms) it surely shows everything."""
     last_trades: dict[str, int]
     """The id of the newest trade of each symbol."""
     streamed: bool
@@ -58,7 +58,7 @@ class TickerBoard(Board):
         self._lock = threading.Lock()  # guards the fields down to listed
         self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
         self._sightings: deque[Tickers] = deque(maxlen=2 * MOST_PENDING)
-        self._rows: dict[str, _Held] = {}
+        self._rows: dict[str, _Entry] = {}
         self._link: Link | None = None
         self._unbroken_since = 0  # exchange time (ms) since which no frame is missing, 0 before the first
         self._answered = 0
@@ -91,16 +91,16 @@ class TickerBoard(Board):
             self.event = max(self.event, event)
         return StoreEvent(Change.GAP, self.key) if broken else None
 
-    def replace(self, answer: dict[str, TickerRow], asked: Asked) -> None:
+    def replace(self, answer: dict[str, TickerRow], origin: Origin) -> None:
         """Take the tickers of an answer for all symbols."""
         with self._lock:
-            happened = shown_until(asked.at)
+            happened = shown_until(origin.requested_at)
             for symbol, row in answer.items():
-                self._keep(symbol, _Held(row, last_trade(row), happened, asked.at))
-            if asked.at >= self._answered:
-                self._answered, self.listed = asked.at, frozenset(answer)
+                self._keep(symbol, _Entry(row, last_trade(row), happened, origin.requested_at))
+            if origin.requested_at >= self._answered:
+                self._answered, self.listed = origin.requested_at, frozenset(answer)
                 rows = self._rows  # from now on in the order of the answer
-                newer = {symbol: held for symbol, held in rows.items() if held.happened > happened}
+                newer = {symbol: entry for symbol, entry in rows.items() if entry.happened > happened}
                 self._rows = {symbol: rows[symbol] for symbol in answer if symbol in rows} | newer
             self._sightings.append(Tickers(happened, last_trades(answer), streamed=False))
 
@@ -137,18 +137,18 @@ class TickerBoard(Board):
         event = self.event  # before: what comes meanwhile is not merged
         self._merge_pending()
         complete = self._complete()
-        held = self._rows.get(symbol)
-        if held is None:
+        entry = self._rows.get(symbol)
+        if entry is None:
             return SeriesState(), None
-        as_of = max(held.as_of, event) if complete else held.as_of
-        return SeriesState(event=as_of, answered=as_of), held.row
+        as_of = max(entry.as_of, event) if complete else entry.as_of
+        return SeriesState(event=as_of, answered=as_of), entry.row
 
     def look_at_all(self) -> tuple[SeriesState, list[TickerRow]]:
         """Return the tickers of all symbols, in the order of REST, and how they are. Shared: not to be changed."""
         event = self.event
         self._merge_pending()
         with self._lock:
-            rows = [held.row for held in self._rows.values()]
+            rows = [entry.row for entry in self._rows.values()]
             as_of = max(self._answered, event if self._complete() else 0)
         return SeriesState(event=as_of, answered=as_of), rows
 
@@ -159,7 +159,7 @@ class TickerBoard(Board):
         with self._lock:
             if self.event > until:
                 self.event, self._unbroken_since, self._answered = until, until, 0
-                self._rows = {symbol: held for symbol, held in self._rows.items() if held.happened <= until}
+                self._rows = {symbol: entry for symbol, entry in self._rows.items() if entry.happened <= until}
 
     def forget(self, symbol: str) -> None:
         """Forget what was seen of a symbol whose name now belongs to another contract."""
@@ -195,30 +195,32 @@ class TickerBoard(Board):
                     for symbol, row in rows.items():
                         event = row.get("E")
                         happened = event if type(event) is int else as_of
-                        self._keep(symbol, _Held(row, last_trade(row), happened, happened))
+                        self._keep(symbol, _Entry(row, last_trade(row), happened, happened))
                     self._sightings.append(Tickers(as_of, last_trades(rows), streamed=True))
 
     def _first_pending(self) -> bytes | None:
         with self._lock:
             return self._pending[0] if self._pending else None
 
-    def _keep(self, symbol: str, new: _Held) -> None:
-        """Keep the one with the later trade, and of two windows up to the same trade the later. The lock is held."""
+    def _keep(self, symbol: str, new: _Entry) -> None:
+        """Keep the one with the later trade, and of two windows up to the same trade the later.
+
+        The caller holds the lock."""
         assert self._lock.locked()
-        held = self._rows.get(symbol)
-        if held is None:
+        entry = self._rows.get(symbol)
+        if entry is None:
             if len(self._rows) < MOST_SYMBOLS:
                 self._rows[symbol] = new
-        elif new.trade == held.trade:
-            newer = new if new.happened >= held.happened else held
-            self._rows[symbol] = newer._replace(as_of=max(held.as_of, new.as_of))
-        elif counts_anew(new.happened, held.happened) or (
-            new.trade > held.trade and not counts_anew(held.happened, new.happened)
+        elif new.trade == entry.trade:
+            newer = new if new.happened >= entry.happened else entry
+            self._rows[symbol] = newer._replace(as_of=max(entry.as_of, new.as_of))
+        elif is_new_count(new.happened, entry.happened) or (
+            new.trade > entry.trade and not is_new_count(entry.happened, new.happened)
         ):
             self._rows[symbol] = new
 
     def _note(self, as_of: int, seen: dict[str, int]) -> None:
-        """Remember who was seen and who has traded since the array before, which told of every change until then."""
+        """Remember who was seen and who has traded since the array before, which showed every change until then."""
         last, before = self._last, self._as_of
         if as_of < before:  # It came late, and must not make what it does not know yet look new afterwards.
             self.seen.update({symbol: as_of for symbol in seen if as_of > self.seen.get(symbol, 0)})
@@ -226,8 +228,8 @@ class TickerBoard(Board):
         self._as_of = as_of
         for symbol, trade in seen.items():
             self.seen[symbol] = as_of
-            held = last.get(symbol)
-            if held is not None and trade > held:
+            known = last.get(symbol)
+            if known is not None and trade > known:
                 self.traded[symbol] = before
             last[symbol] = trade
 
@@ -246,16 +248,16 @@ class QuoteBoard(Board):
         event = scan_event_time(frame)
         with self._lock:
             self.event = max(self.event, event)
-            held = self._newest.get(symbol)
-            if (held is None and len(self._newest) < MOST_SYMBOLS) or (
-                held is not None and (update_id >= held[0] or counts_anew(event, scan_event_time(held[1])))
+            known = self._newest.get(symbol)
+            if (known is None and len(self._newest) < MOST_SYMBOLS) or (
+                known is not None and (update_id >= known[0] or is_new_count(event, scan_event_time(known[1])))
             ):
                 self._newest[symbol] = (update_id, frame)
 
     def forget_to_come(self, symbol: str, now: int) -> None:
         """Forget quotes that bear a time to come at ``now`` (exchange ms): they would keep out those that come."""
-        held = self._newest.get(symbol)
-        if held is not None and is_to_come(scan_event_time(held[1]), now):
+        known = self._newest.get(symbol)
+        if known is not None and is_to_come(scan_event_time(known[1]), now):
             self.forget(symbol)
 
     def forget(self, symbol: str) -> None:

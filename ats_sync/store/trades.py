@@ -20,7 +20,7 @@ from . import dump
 from .events import Change, StoreEvent
 from .link import Link
 from .pages import Pages
-from .series import FIRST_FRAME_WITHIN, Asked, Counts, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
 from .tape import TradeColumns
 
 MOST_SEGMENTS = 8
@@ -60,7 +60,7 @@ class TradeSeries(Series):
         self._answered = 0
         self.counted_since = 0
         """Exchange time (ms) before which ids were those of an old count, 0 where they never began again."""
-        self._in_vain = False  # the newest page of older trades was empty
+        self._page_was_empty = False  # the newest page of older trades was empty
         # Of a frame only what tells of the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._needless = scan.needless_in_trades(symbol)
@@ -101,7 +101,7 @@ class TradeSeries(Series):
                     self._out_of_order += 1
                     traded = scan_trade_end(frame)[1]
                     if self._is_of_new_count(number, traded):
-                        self._begin_anew(traded)
+                        self._restart(traded)
                         self._insert(self._segment(number, [entry]))
                         if link is self._first_trade_of:
                             self._first_trade_of, self._begun_with = None, number
@@ -124,7 +124,7 @@ class TradeSeries(Series):
 
     def _is_of_new_count(self, number: int, traded: int) -> bool:
         """Whether a trade with a lower id than the newest one was made later than its id says (see
-        :mod:`~ats_sync.store.order`). The lock is held."""
+        :mod:`~ats_sync.store.order`). The caller holds the lock."""
         newest = self._segments[-1]
         if number < newest.first:
             return traded > _traded(newest.entries.newest(len(newest.entries))[0])
@@ -134,34 +134,34 @@ class TradeSeries(Series):
         return _traded(same) != traded
 
     def _is_renumbered(self, trade: Trade) -> bool:
-        """Whether a trade of a lower id than all that are here is the newest of them. The lock is held."""
+        """Whether a trade of a lower id than all that are here is the newest of them. The caller holds the lock."""
         newest = self._segments[-1]
         if trade.id >= newest.first - AGG_TRADES_MOST:
             return False  # A replica that lags by less may show another trade of the same ms.
         try:
-            held = trade_of(newest.entries.newest(1)[0])
+            last = trade_of(newest.entries.newest(1)[0])
         except DecodeError:
             return False
-        return (trade.time, trade.price, trade.quantity) == (held.time, held.price, held.quantity)
+        return (trade.time, trade.price, trade.quantity) == (last.time, last.price, last.quantity)
 
-    def _begin_anew(self, since: int) -> None:
-        """Forget what bears the ids of an old count: one was told of at exchange time ``since`` (ms) that begins
-        another. The lock is held."""
+    def _restart(self, since: int) -> None:
+        """Forget what bears the ids of an old count: at exchange time ``since`` (ms) another one was found to have
+        begun. The caller holds the lock."""
         assert self._lock.locked()
         self.counted_since = since
         self._segments, self._columns = [], None
         self._begun_after = self._begun_with = -1
         self.complete = False
 
-    def replace(self, answer: Sequence[Trade], asked: Asked) -> None:
+    def replace(self, answer: Sequence[Trade], origin: Origin) -> None:
         """Merge an answer (ordered by id): from an id on, or the newest.
 
-        There is no more where the newest are fewer than were asked for, or where a page begins later than it was to.
+        There is no more where the newest are fewer than were requested, or where a page begins later than it was to.
         (An answer that lags behind what is known shows nothing.)
         """
-        found, from_id = answer, asked.from_id
-        self._answered = max(self._answered, asked.at)
-        self._in_vain = not found and from_id is not None
+        found, from_id = answer, origin.from_id
+        self._answered = max(self._answered, origin.requested_at)
+        self._page_was_empty = not found and from_id is not None
         if not found:
             self.complete = self.complete or (from_id is None and not len(self))
             return
@@ -169,10 +169,10 @@ class TradeSeries(Series):
             newest = self._segments[-1] if self._segments else None
             behind = newest is not None and found[-1].id < newest.after - 1
             if behind and (self._is_of_new_count(found[-1].id, found[-1].time) or self._is_renumbered(found[-1])):
-                self._begin_anew(asked.at)
+                self._restart(origin.requested_at)
         oldest = self.first_id()
         if from_id is None:
-            no_more = len(found) < asked.rows and found[-1].id >= self.last_id()
+            no_more = len(found) < origin.rows and found[-1].id >= self.last_id()
         else:
             no_more = from_id < found[0].id <= oldest
         no_more = no_more or found[0].id == 0
@@ -181,7 +181,7 @@ class TradeSeries(Series):
         run: list[bytes] = []
         first = found[0].id
         with self._lock:
-            self._event = max(self._event, min(asked.at, found[-1].time))
+            self._event = max(self._event, min(origin.requested_at, found[-1].time))
             for trade in found:
                 if run and trade.id != first + len(run):
                     self._insert(self._segment(first, run))
@@ -196,12 +196,12 @@ class TradeSeries(Series):
                 self._segments = [segment for segment in self._segments if segment.after > found[0].id]
             self._trim()
 
-    def check_empty(self, asked: Asked, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
-        if asked.from_id is None and (len(self) or not (may_be_new() or shows_no_trade())):
+    def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
+        if origin.from_id is None and (len(self) or not (may_be_new() or shows_no_trade())):
             self.refuse_empty()
 
     def _insert(self, added: _Segment) -> None:
-        """Join a run of trades with those it touches or overlaps. The lock is held."""
+        """Join a run of trades with those it touches or overlaps. The caller holds the lock."""
         assert self._lock.locked()
         kept: list[_Segment] = []
         for segment in self._segments:
@@ -216,7 +216,7 @@ class TradeSeries(Series):
         self._segments = kept[-MOST_SEGMENTS:]
 
     def _trim(self) -> None:
-        """Drop the oldest beyond the capacity. The lock is held."""
+        """Drop the oldest beyond the capacity. The caller holds the lock."""
         room = self.capacity
         kept: list[_Segment] = []
         for segment in reversed(self._segments):
@@ -309,7 +309,7 @@ class TradeSeries(Series):
             return endpoints.agg_trades(symbol, min(AGG_TRADES_MOST, self.capacity))
         if not self.lacks_older():
             return None
-        if self._in_vain:
+        if self._page_was_empty:
             # The newest show whether ids have begun again.
             return endpoints.agg_trades(symbol, min(AGG_TRADES_MOST, self.capacity))
         first, hole = self.first_id(), self.hole()
@@ -387,18 +387,18 @@ class TradeSeries(Series):
         """As :meth:`read`, as columns of numbers, the caller's own; only what came since the last call is decoded."""
         with self._lock:
             first, count = self._newest(limit)
-            held = before = self._columns
+            known = before = self._columns
             segments = self._segments
-            if held is not None and held.first <= first <= held.after <= first + count:
-                first, count = held.after, first + count - held.after
+            if known is not None and known.first <= first <= known.after <= first + count:
+                first, count = known.after, first + count - known.after
             else:
-                held = None
+                known = None
             picked = self._texts(count)
-        found = TradeColumns.of(first, self._decoded(first, picked)) if picked or held is None else None
-        if held is not None:
-            found = held if found is None else held.joined(found)
+        found = TradeColumns.of(first, self._decoded(first, picked)) if picked or known is None else None
+        if known is not None:
+            found = known if found is None else known.joined(found)
         assert found is not None
-        if found is not held:
+        if found is not known:
             if len(found) > self.capacity + SPARE:
                 found = found.last(self.capacity)
             with self._lock:
@@ -408,7 +408,7 @@ class TradeSeries(Series):
         return found.last(limit)
 
     def _newest(self, limit: int) -> tuple[int, int]:
-        """The first one's id of the newest ``limit`` trades, and how many there are. The lock is held."""
+        """The first one's id of the newest ``limit`` trades, and how many there are. The caller holds the lock."""
         assert self._lock.locked()
         if not self._segments:
             return 0, 0
@@ -417,7 +417,7 @@ class TradeSeries(Series):
         return newest.after - count, count
 
     def _texts(self, count: int) -> list[bytes]:
-        """The newest ``count``. The lock is held."""
+        """The newest ``count``. The caller holds the lock."""
         assert self._lock.locked()
         return self._segments[-1].entries.newest(count) if self._segments else []
 
@@ -425,7 +425,7 @@ class TradeSeries(Series):
         try:
             return trades_of(picked, first)
         except DecodeError:
-            # Which of them it is; where none is by itself, they are told apart by nothing but their ids.
+            # Which of them it is; where none is by itself, only their ids are wrong.
             found: list[Trade] = []
             for offset, entry in enumerate(picked):
                 try:

@@ -17,7 +17,7 @@ from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.values import Liquidation, Mark, stream_liquidation, stream_marks
 from .link import Link
-from .series import Asked, Board, SeriesState
+from .series import Board, Origin, SeriesState
 
 T = TypeVar("T")
 MOST_PENDING = 8
@@ -45,14 +45,14 @@ class MarkBoard(Board):
             if event > self.event:
                 self.event = event
 
-    def replace(self, answer: Iterable[Mark], asked: Asked) -> None:
+    def replace(self, answer: Iterable[Mark], origin: Origin) -> None:
         """Take the marks of an answer."""
         with self._lock:
-            self._answered = max(self._answered, asked.at)
+            self._answered = max(self._answered, origin.requested_at)
             for mark in answer:
                 self._take(mark)
                 if mark.answer is not None and "interestRate" in mark.answer:
-                    self._interest[mark.symbol] = mark.answer["interestRate"], asked.at
+                    self._interest[mark.symbol] = mark.answer["interestRate"], origin.requested_at
                 if mark.time > self.event:
                     self.event = mark.time
 
@@ -74,7 +74,7 @@ class MarkBoard(Board):
         return self._marks.get(symbol)
 
     def interest_rate(self, symbol: str) -> tuple[str, int]:
-        """The interest rate of a symbol, which no stream tells of, and when (exchange ms) REST was asked; "" and 0
+        """The interest rate of a symbol, which no stream carries, and when (exchange ms) it was requested; "" and 0
         where it is not known."""
         return self._interest.get(symbol, ("", 0))
 
@@ -112,8 +112,8 @@ class MarkBoard(Board):
                     self._take(mark)
 
     def _take(self, mark: Mark) -> None:
-        held = self._marks.get(mark.symbol)
-        if held is None or mark.time >= held.time:
+        known = self._marks.get(mark.symbol)
+        if known is None or mark.time >= known.time:
             self._marks[mark.symbol] = mark
 
 
@@ -181,10 +181,10 @@ class AnswerCache(Generic[T]):
         self._cache: TTLCache[Hashable, Dated[T]] = TTLCache(maxsize=most, ttl=ttl, timer=now)
 
     def put(self, key: Hashable, value: T, as_of: int) -> None:
-        """Remember an answer; one that is older than what is held changes nothing."""
+        """Remember an answer; one that is older than what is known changes nothing."""
         with self._lock:
-            held = self._cache.get(key)
-            if held is None or held.as_of <= as_of:
+            known = self._cache.get(key)
+            if known is None or known.as_of <= as_of:
                 self._cache[key] = Dated(value, as_of)
 
     def get(self, key: Hashable) -> Dated[T] | None:
@@ -209,15 +209,15 @@ class SpotBoard(Board):
         self._lock = threading.Lock()  # guards the replacement of _newest, which readers take without it
         self._newest: tuple[Dated[Mapping[str, str]], float] | None = None
 
-    def replace(self, answer: Mapping[str, str], asked: Asked) -> None:
+    def replace(self, answer: Mapping[str, str], origin: Origin) -> None:
         """Take the prices of an answer for all symbols."""
         with self._lock:
-            held = self.get()
-            if held is None or held.as_of <= asked.at:
-                self._newest = Dated(answer, asked.at), self._now() + retention(self.key)
+            known = self.get()
+            if known is None or known.as_of <= origin.requested_at:
+                self._newest = Dated(answer, origin.requested_at), self._now() + retention(self.key)
 
     def get(self) -> Dated[Mapping[str, str]] | None:
-        """Return all prices, exact strings, and when they were asked for."""
+        """Return all prices, exact strings, and when they were requested."""
         newest = self._newest
         return newest[0] if newest is not None and self._now() < newest[1] else None
 
@@ -225,8 +225,8 @@ class SpotBoard(Board):
         return endpoints.spot_price()
 
     def state(self, now: int) -> SeriesState:
-        held = self.get()
-        as_of = held.as_of if held is not None else 0
+        known = self.get()
+        as_of = known.as_of if known is not None else 0
         return SeriesState(event=as_of, answered=as_of)
 
 

@@ -18,7 +18,7 @@ from .envelope import frame_data
 from .payload import DecodeError, field, json_answer, text_of, whole
 
 LEAST_WEIGHT_LIMIT = 100
-"""A limit a minute below this is no limit but a mistake: with it, next to nothing could be asked."""
+"""A limit a minute below this is no limit but a mistake: with it, next to nothing could be requested."""
 
 
 COIN_MARGINED = 2
@@ -83,7 +83,7 @@ class ExchangeInfo:
     statuses: Mapping[str, str] = attribute(default_factory=dict)
     """By symbol, as the exchange writes them."""
     onboarded: Mapping[str, int] = attribute(default_factory=dict)
-    """When (exchange ms) each symbol began or begins to trade, where that is told."""
+    """When (exchange ms) each symbol began or begins to trade, where that is known."""
     rules: Mapping[str, SymbolInfo] = attribute(default_factory=dict)
     """The trading rules of each symbol, where they can be read."""
 
@@ -153,7 +153,7 @@ class ContractEvent:
     status: str
     time: int
     onboarded: int = 0
-    """When (exchange ms) it began or begins to trade, 0 where that is not told."""
+    """When (exchange ms) it began or begins to trade, 0 where that is not known."""
 
 
 def stream_contract(frame: bytes) -> ContractEvent | None:

@@ -11,14 +11,14 @@ PERPETUAL = "PERPETUAL"
 
 
 class Ratio(NamedTuple):
-    """How one of the series is asked for and written."""
+    """How one of the series is requested and written."""
 
     numbers: tuple[str, ...]
     """Its decimals."""
     empty: str = ""
     """The one of them that may be the empty string."""
     by_pair: bool = False
-    """Whether it is asked for by ``pair`` and ``contractType``, and not by ``symbol``."""
+    """Whether it is requested by ``pair`` and ``contractType``, and not by ``symbol``."""
 
 
 _ACCOUNTS = Ratio(("longShortRatio", "longAccount", "shortAccount"))

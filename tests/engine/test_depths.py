@@ -30,7 +30,7 @@ from ats_sync.store.depth import (
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
 from ats_sync.store.order import LAGS_AT_MOST
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue import endpoints
 from ats_sync.venue.books import Book
 
@@ -54,7 +54,7 @@ class Desk:
         self.reconciler = Reconciler(self.store, random.Random(5), streams=True)
         self.store.follow([KEY, LIGHT])
         self.book: DepthSeries = self.store.depth("BTCUSDT")
-        self.book.asked(asked, self.now)
+        self.book.note_read(asked, self.now)
         self.market = Market(seed, levels)
         self.link = Link(1, "public", self.exchange() / 1000)
         self.reconciler.follow([KEY], self.at())
@@ -97,7 +97,7 @@ class Desk:
         return replace(self.market.rest(limit), time=self.exchange())
 
     def answer(self, fetch: Fetch, book: Book) -> None:
-        self.book.replace(book, Asked(self.exchange(), fetch.request.rows, link=fetch.link))
+        self.book.replace(book, Origin(self.exchange(), fetch.request.rows, link=fetch.link))
         self.reconciler.fetched(fetch, None, self.at())
         self.tick()
 
@@ -339,7 +339,7 @@ class TestRoomToMove:
         desk.event()
 
     def read(self, desk: Desk, limit: int) -> bool:
-        desk.book.asked(limit, desk.now)
+        desk.book.note_read(limit, desk.now)
         return desk.book.read(limit) is not None
 
     def test_a_book_with_few_levels_left_gets_a_new_snapshot_before_they_are_lacking(self) -> None:
@@ -446,7 +446,7 @@ class TestWitnesses:
     def test_a_snapshot_that_is_ahead_of_the_streams_is_no_evidence(self) -> None:
         desk = live(Desk())
         desk.market.change(2)
-        desk.store.book("BTCUSDT").replace(desk.market.rest(20), Asked(desk.exchange(), 20))
+        desk.store.book("BTCUSDT").replace(desk.market.rest(20), Origin(desk.exchange(), 20))
         desk.run(10)
         assert desk.reconciler.remedies.wanted == []
 
@@ -485,7 +485,7 @@ class TestQuality:
     def test_holes_and_audits_count(self) -> None:
         desk = live(Desk())
         light = desk.store.book("BTCUSDT")
-        light.replace(desk.market.rest(20), Asked(desk.exchange(), 20))
+        light.replace(desk.market.rest(20), Origin(desk.exchange(), 20))
         light.go_live(desk.link)
         meter = QualityMeter(desk.store)
         meter.sample(desk.at())

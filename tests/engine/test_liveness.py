@@ -22,7 +22,7 @@ from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.order import LAGS_AT_MOST
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.books import book_snapshot
 from ats_sync.venue.trades import rest_trades
@@ -389,9 +389,9 @@ def test_trades_that_lack_one_of_before_their_subscription_convict_no_stream(cou
     assert lacking == {TRADES}
     ring = court.store.trades(SYMBOL)
     assert ring is not None
-    ring.replace([], Asked(court.ms(), 1_000))
+    ring.replace([], Origin(court.ms(), 1_000))
     assert court.witnesses.lacks(TRADES, court.at())
-    ring.replace([], Asked(court.ms() + LAGS_AT_MOST, 1_000))
+    ring.replace([], Origin(court.ms() + LAGS_AT_MOST, 1_000))
     assert not court.witnesses.lacks(TRADES, court.at()), "what no answer shows was a mistake"
     court.suspects(1.0)
     assert court.witnesses.lacking == []
@@ -407,10 +407,10 @@ def test_an_answer_that_is_the_first_to_tell_of_a_trade_convicts_no_stream(court
     for number in range(11):
         court.second += 1.0
         court.store.ingest([samples.tickers_frame({"OTHERUSDT": number}, event=court.ms())], court.link)
-    court.store.tickers.replace({SYMBOL: {"lastId": 103}}, Asked(court.ms()))
+    court.store.tickers.replace({SYMBOL: {"lastId": 103}}, Origin(court.ms()))
     assert court.suspects(3.0) == set()
     tickers.subscribed = 0
-    court.store.tickers.replace({SYMBOL: {"lastId": 104}}, Asked(court.ms() + LAGS_AT_MOST))
+    court.store.tickers.replace({SYMBOL: {"lastId": 104}}, Origin(court.ms() + LAGS_AT_MOST))
     assert TRADES in court.suspects(3.0)
 
 
@@ -453,7 +453,7 @@ def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_num
     tell(1_000_001)
     court.quotes(10_000_011, quantity=7)
     depth.replace(
-        book_snapshot(compact(samples.rest_book(10_000_010, event=court.ms()))), Asked(court.ms(), 1000, link=public)
+        book_snapshot(compact(samples.rest_book(10_000_010, event=court.ms()))), Origin(court.ms(), 1000, link=public)
     )
     depth.go_live(public)
     list(court.looks(3.0))
@@ -473,7 +473,7 @@ def told_by_rest(court: Court, trade: int) -> None:
     answer = rest_trades(compact([samples.rest_trade(trade) | {"T": court.ms(), "f": trade, "l": trade}]))
     ring = court.store.trades(SYMBOL)
     assert ring is not None
-    ring.replace(answer, Asked(court.ms(), 500))
+    ring.replace(answer, Origin(court.ms(), 500))
 
 
 def test_candles_at_rest_convict_no_trades_by_an_old_count(court: Court) -> None:

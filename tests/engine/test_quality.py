@@ -8,7 +8,7 @@ from ats_sync.engine.quality import SAMPLE_EVERY, WEIGHTS, WINDOW, Quality, Qual
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT
@@ -98,9 +98,9 @@ def test_corrected_candles_are_mismatches() -> None:
     series = meter.store.klines(SYMBOL, "1m")
     rows = [samples.row(MIDNIGHT - i * samples.MINUTE) for i in (4, 3, 2, 1, 0)]
     asked = meter.at().exchange
-    series.replace([samples.row_text(row) for row in rows], Asked(asked, 499))
+    series.replace([samples.row_text(row) for row in rows], Origin(asked, 499))
     wrong = samples.row(MIDNIGHT - 4 * samples.MINUTE, price="1.0")
-    series.replace([samples.row_text(row) for row in [wrong, *rows[1:]]], Asked(asked, 5))
+    series.replace([samples.row_text(row) for row in [wrong, *rows[1:]]], Origin(asked, 5))
     quality = meter.quality()
     assert quality.mismatch == pytest.approx(1 / 4)
 

@@ -32,7 +32,7 @@ def test_trades_that_count_again_are_taken_for_late_ones(monkeypatch: pytest.Mon
 
 
 def test_books_that_count_again_are_taken_for_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BookSeries, "_begins_anew", lambda self, frame: False)
+    monkeypatch.setattr(BookSeries, "_restarts_count", lambda self, frame: False)
     notice(*spread(Recount))
 
 

@@ -41,7 +41,7 @@ def test_cuts(either: SimulatedExchange, how: str, seen: str) -> None:
         client.data(TRADE)
         assert either.cut(how=how) == 1  # type: ignore[arg-type]
         if how == "reset":
-            # Asked of the system: Python's TLS sockets report a reset as an end of file.
+            # Origin of the system: Python's TLS sockets report a reset as an end of file.
             sock = client.socket.sock
             assert sock is not None
             until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET)

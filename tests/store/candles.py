@@ -7,7 +7,7 @@ from typing import Any
 
 from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.link import Link
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.intervals import next_open
 
 from ..venue import samples
@@ -104,7 +104,7 @@ def series_of(truth: Truth, depth: int = 500) -> KlineSeries:
 def warmed(truth: Truth, upto: int, *, depth: int = 500, limit: int = 499) -> KlineSeries:
     """A series with the answer asked for once candle ``upto`` has opened and all before it are final in REST."""
     series = series_of(truth, depth)
-    series.replace(truth.texts(asked(truth, upto), limit), Asked(asked(truth, upto), limit))
+    series.replace(truth.texts(asked(truth, upto), limit), Origin(asked(truth, upto), limit))
     return series
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Cause
 from ats_sync.store.link import Link
-from ats_sync.store.series import Asked, Series
+from ats_sync.store.series import Origin, Series
 from ats_sync.venue.endpoints import Request
 from ats_sync.venue.payload import DecodeError
 
@@ -102,7 +102,7 @@ def deliver(series: Series, delivery: Delivery) -> None:
         return
     request, at, body, link = delivery
     answer = request.decode(body)
-    asked = Asked(at, request.rows, request.from_id, link)
+    asked = Origin(at, request.rows, request.from_id, link)
     if not answer:
         series.check_empty(asked, lambda: False, lambda: False)
     series.replace(answer, asked)

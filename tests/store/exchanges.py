@@ -201,7 +201,7 @@ class Depths(Exchange):
 
     def series(self) -> DepthSeries:
         series = DepthSeries("BTCUSDT")
-        series.asked(self.limit, 0.0)
+        series.note_read(self.limit, 0.0)
         return series
 
     def answer(self, request: Request[Any], at: int) -> bytes:

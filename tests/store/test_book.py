@@ -6,7 +6,7 @@ from ats_sync.store import book as book_module
 from ats_sync.store.book import BookSeries
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.books import Book, book_snapshot, partial_book
 from ats_sync.venue.payload import DecodeError
 
@@ -64,9 +64,9 @@ def test_rest_and_stream_meet_in_either_order() -> None:
     here = link()
     series = BookSeries("BTCUSDT")
     series.apply(samples.book_frame(9), here)
-    series.replace(rest(7), Asked(MIDNIGHT, 20))
+    series.replace(rest(7), Origin(MIDNIGHT, 20))
     assert held(series) == 9
-    series.replace(rest(11, event=MIDNIGHT + 5), Asked(MIDNIGHT, 20))
+    series.replace(rest(11, event=MIDNIGHT + 5), Origin(MIDNIGHT, 20))
     assert held(series) == 11
     assert series.state(0)[:3] == (here, "", MIDNIGHT + 5)
     series.apply(samples.book_frame(10), here)
@@ -75,7 +75,7 @@ def test_rest_and_stream_meet_in_either_order() -> None:
 
 def test_an_answer_alone_makes_nothing_live() -> None:
     series = BookSeries("BTCUSDT")
-    series.replace(rest(7), Asked(MIDNIGHT, 20))
+    series.replace(rest(7), Origin(MIDNIGHT, 20))
     assert series.state(0).link is None
     assert held(series) == 7
 
@@ -84,7 +84,7 @@ def test_an_answer_alone_makes_nothing_live() -> None:
 def test_nor_does_it_take_the_liveness(update_id: int) -> None:
     here, series = link(), BookSeries("BTCUSDT")
     series.apply(samples.book_frame(7), here)
-    series.replace(rest(update_id), Asked(MIDNIGHT, 20))
+    series.replace(rest(update_id), Origin(MIDNIGHT, 20))
     assert series.state(0).link is here
     assert held(series) == update_id
 
@@ -93,13 +93,13 @@ def test_up_to_when_an_answer_shows_that_nothing_is_newer() -> None:
     series, asked = BookSeries("BTCUSDT"), MIDNIGHT + 60_000
     assert series.shown_until(link(9)) == 0
     series.apply(samples.book_frame(8), link())
-    series.replace(rest(7, event=MIDNIGHT - 4), Asked(asked, 20))
+    series.replace(rest(7, event=MIDNIGHT - 4), Origin(asked, 20))
     assert series.shown_until(link(9)) == asked - LAGS_AT_MOST
-    series.replace(rest(8), Asked(asked + 2_000, 20))
+    series.replace(rest(8), Origin(asked + 2_000, 20))
     assert series.shown_until(link(9)) == asked + 2_000 - LAGS_AT_MOST
-    series.replace(rest(9, event=asked + 30), Asked(asked, 20))
+    series.replace(rest(9, event=asked + 30), Origin(asked, 20))
     assert series.shown_until(link(9)) == asked + 30
-    series.replace(rest(9, event=MIDNIGHT), Asked(asked, 20))
+    series.replace(rest(9, event=MIDNIGHT), Origin(asked, 20))
     assert series.shown_until(link(9)) == asked + 30
 
 
@@ -108,7 +108,7 @@ def test_an_unusable_frame_leaves_a_book_of_which_nothing_was_shown() -> None:
     series.apply(samples.book_frame(7), here)
     series.read()
     series.apply(frame("btcusdt@depth20@100ms", samples.book_data(9) | {"b": [["", "1"]]}), here)
-    series.replace(rest(8), Asked(MIDNIGHT + 60_000, 20))
+    series.replace(rest(8), Origin(MIDNIGHT + 60_000, 20))
     assert series.shown_until(link(9))
     with pytest.raises(DecodeError):
         series.read()
@@ -191,7 +191,7 @@ def test_suspicion_ends_with_a_frame_or_once_it_is_live_again() -> None:
     series.apply(samples.book_frame(7), here)
     series.suspect("silent")
     assert series.state(0)[:2] == (None, "silent")
-    series.replace(rest(7), Asked(MIDNIGHT, 20))
+    series.replace(rest(7), Origin(MIDNIGHT, 20))
     assert series.state(0)[:2] == (None, "silent")
     series.go_live(here)
     assert series.state(0)[:2] == (here, "")

@@ -17,7 +17,7 @@ from ats_sync.store.depth_sequencer import RECENT
 from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.books import Book, book_snapshot
 from ats_sync.venue.payload import DecodeError
 
@@ -36,8 +36,8 @@ def link(number: int = 1) -> Link:
 def begun(update_id: int = 100, *, limit: int = 500, on: Link | None = None) -> tuple[DepthSeries, Link]:
     """A live book as of ``update_id``."""
     book, source = DepthSeries("BTCUSDT"), on or link()
-    book.asked(100, 0.0)
-    book.replace(snapshot(update_id, BIDS, ASKS), Asked(BEGAN, limit, link=source))
+    book.note_read(100, 0.0)
+    book.replace(snapshot(update_id, BIDS, ASKS), Origin(BEGAN, limit, link=source))
     book.go_live(source)
     assert book.live()
     return book, source
@@ -66,14 +66,14 @@ class TestTheRules:
             book.apply(diff(last, previous, bids=[("99.9", str(last))]), source)
         assert book.read(20) is None
         assert book.state(0).doubt
-        book.replace(snapshot(97, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(97, BIDS, ASKS), Origin(BEGAN, 500))
         assert shown(book).bids[0] == ("99.9", "110")
         assert book.live()
 
     def test_a_snapshot_at_the_very_id_of_an_event(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
         book.apply(diff(100, 90, bids=[("99.9", "55")]), source)
-        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500))
         assert shown(book).bids[0] == ("99.9", "1")
         assert book.apply(diff(105, 100, bids=[("99.9", "56")]), source) is None
         assert shown(book).bids[0] == ("99.9", "56")
@@ -88,11 +88,11 @@ class TestTheRules:
     def test_a_snapshot_older_than_the_first_event_is_left_out(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
         book.apply(diff(110, 105), source)
-        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         book.go_live(source)
         assert book.read(20) is None
         assert not book.live()
-        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         assert shown(book).update_id == 110
 
     def test_a_hole(self) -> None:
@@ -102,9 +102,9 @@ class TestTheRules:
         assert book.read(20) is None
         assert book.holes == 1
         assert book.apply(diff(140, 130, bids=[("99.9", "9")]), source) is None
-        book.replace(snapshot(115, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(115, BIDS, ASKS), Origin(BEGAN, 500))
         assert book.read(20) is None, "the snapshot is from before the hole"
-        book.replace(snapshot(125, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(125, BIDS, ASKS), Origin(BEGAN, 500))
         assert (shown(book).update_id, shown(book).bids[0]) == (140, ("99.9", "9"))
         assert book.live()
 
@@ -124,7 +124,7 @@ class TestTheRules:
     def test_what_was_left_out_is_told_by_a_snapshot(self) -> None:
         book, source = begun(100)
         book.apply(diff(110, 100), source)
-        book.replace(snapshot(125, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(125, BIDS, ASKS), Origin(BEGAN, 500))
         assert book.apply(diff(130, 120, bids=[("99.9", "3")]), source) is None
         assert shown(book).bids[0] == ("99.9", "3")
         assert book.holes == 1
@@ -133,14 +133,14 @@ class TestTheRules:
         book, source = begun(100)
         book.apply(diff(110, 100), source)
         assert book.apply(diff(20, 10, event=BEGAN + 9_000), source) == GAP
-        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 9_001), Asked(BEGAN + 9_001, 500))
+        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 9_001), Origin(BEGAN + 9_001, 500))
         assert shown(book).update_id == 20
 
     def test_ids_that_run_backwards_on_another_connection(self) -> None:
         book, source = begun(100)
         source.up = False
         assert book.apply(diff(20, 10, event=BEGAN + 60_000), link(2)) == GAP
-        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 60_001), Asked(BEGAN + 60_001, 500))
+        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 60_001), Origin(BEGAN + 60_001, 500))
         assert shown(book).update_id == 20
 
     def test_prices_are_numbers(self) -> None:
@@ -157,9 +157,9 @@ class TestTheRules:
             book, source = DepthSeries("BTCUSDT"), link()
             for event in events[:at]:
                 book.apply(event, source)
-            book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+            book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500, link=source))
             book.go_live(source)
-            book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+            book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500, link=source))
             for event in events[at:]:
                 book.apply(event, source)
             results.append(shown(book))
@@ -186,7 +186,7 @@ class TestAtRest:
         book, source = self.lost()
         for seconds in (1, 3, 6, 11, 12):
             now = BEGAN + seconds * 1000
-            book.replace(self.resting(110, now), Asked(now, 500, link=source))
+            book.replace(self.resting(110, now), Origin(now, 500, link=source))
             book.go_live(source)
             assert book.live() is (seconds == 12)
         found = shown(book)
@@ -199,25 +199,25 @@ class TestAtRest:
         book, source = self.lost()
         for step in range(40):
             now = BEGAN + 1000 * step
-            book.replace(self.resting(80 + step // 2, now), Asked(now, 500, link=source))
+            book.replace(self.resting(80 + step // 2, now), Origin(now, 500, link=source))
         assert not book.live()
 
     def test_nor_is_one_after_which_an_event_came(self) -> None:
         book, source = self.lost()
         for step in range(1, 40):
             now = BEGAN + 1000 * step
-            book.replace(self.resting(110, now), Asked(now, 500, link=source))
+            book.replace(self.resting(110, now), Origin(now, 500, link=source))
             book.apply(diff(120 + step, 119 + step, event=now + 500), source)
         assert not book.live()
 
     def test_up_to_when_an_answer_shows_that_nothing_is_newer(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
         asked = BEGAN + 60_000
-        book.replace(self.resting(110, BEGAN + 94), Asked(asked, 500, link=source))
+        book.replace(self.resting(110, BEGAN + 94), Origin(asked, 500, link=source))
         assert book.shown_until(link(9)) == asked - LAGS_AT_MOST
-        book.replace(snapshot(110, BIDS, ASKS, event=asked + 30), Asked(asked, 500, link=source))
+        book.replace(snapshot(110, BIDS, ASKS, event=asked + 30), Origin(asked, 500, link=source))
         assert book.shown_until(link(9)) == asked + 30
-        book.replace(self.resting(110, BEGAN + 94), Asked(asked + 1_000, 500, link=source))
+        book.replace(self.resting(110, BEGAN + 94), Origin(asked + 1_000, 500, link=source))
         assert book.shown_until(link(9)) == asked + 30
 
 
@@ -244,7 +244,7 @@ class TestRange:
 
     def test_each_side_for_itself(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
-        book.replace(snapshot(100, BIDS[:2], ASKS), Asked(BEGAN, 3, link=source))
+        book.replace(snapshot(100, BIDS[:2], ASKS), Origin(BEGAN, 3, link=source))
         book.go_live(source)
         book.apply(diff(110, 100, bids=[("1.0", "9")]), source)
         assert shown(book, 3).bids[-1] == ("1.0", "9")
@@ -255,7 +255,7 @@ class TestRange:
         book.apply(diff(110, 100, bids=[("99.9", "0")]), source)
         book.apply(diff(120, 110, asks=[("100.1", "0")]), source)
         assert book.read(3) is None
-        book.replace(snapshot(110, [("99.8", "2"), ("9.9", "3"), ("9.8", "4")], ASKS), Asked(BEGAN, 3))
+        book.replace(snapshot(110, [("99.8", "2"), ("9.9", "3"), ("9.8", "4")], ASKS), Origin(BEGAN, 3))
         assert shown(book, 2).update_id == 120
         assert shown(book, 2).asks == ASKS[1:]
         assert book.live()
@@ -266,7 +266,7 @@ class TestRange:
             book.apply(diff(last, last - 1 if last > 110 else 100, bids=[("99.9", str(last))]), source)
         newest = shown(book, 3)
         wide = [*BIDS, ("9.8", "4")]
-        book.replace(snapshot(111, wide, [*ASKS, ("1001", "1")]), Asked(BEGAN, 4))
+        book.replace(snapshot(111, wide, [*ASKS, ("1001", "1")]), Origin(BEGAN, 4))
         assert shown(book, 4).bids == [*newest.bids, ("9.8", "4")]
         assert shown(book, 4).update_id == newest.update_id
         assert (book.counts().audited, book.counts().mismatches) == (1, 0)
@@ -275,7 +275,7 @@ class TestRange:
         book = DepthSeries("BTCUSDT")
         sizes = []
         for limit, now in ((50, 0.0), (100, 1.0), (101, 2.0), (100, REMEMBERED), (100, REMEMBERED + 3), (1000, 400.0)):
-            book.asked(limit, now)
+            book.note_read(limit, now)
             sizes.append(book.snapshot_limit())
         assert sizes == [500, 500, 1000, 1000, 500, 1000]
         assert book.last_read == 400.0
@@ -313,9 +313,9 @@ class TestUnusable:
         assert book.read(20) is None
         assert book.known(20) is before
         assert book.apply(diff(120, 110, bids=[("99.9", "4")]), source) == GAP
-        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500))
         assert book.read(20) is None, "the unusable event would have to be applied to it"
-        book.replace(snapshot(112, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(112, BIDS, ASKS), Origin(BEGAN, 500))
         assert shown(book).bids[0] == ("99.9", "4")
 
     def test_found_while_nobody_reads(self) -> None:
@@ -332,9 +332,9 @@ class TestUnusable:
         book, source = DepthSeries("BTCUSDT"), link()
         book.apply(diff(110, 100, bids=[("x", "1")]), source)
         book.apply(diff(120, 110), source)
-        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         assert book.read(20) is None
-        book.replace(snapshot(115, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(115, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         assert shown(book).update_id == 120
 
 
@@ -352,9 +352,9 @@ class TestBounds:
         for last in range(1, 3_000):
             book.apply(diff(last, last - 1), source)
         assert len(book._sequencer._events) < 1_200
-        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         assert book.read(20) is None, "the events that continue it are gone"
-        book.replace(snapshot(2_990, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(2_990, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         assert shown(book).update_id == 2_999
 
     def test_a_side_does_not_grow_without_bound(self) -> None:
@@ -385,10 +385,10 @@ class TestBounds:
 class TestConnections:
     def test_a_snapshot_alone_is_live_only_for_its_own_subscription(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
-        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500))
         book.go_live(source)
         assert not book.live()
-        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         book.go_live(link(2))
         assert not book.live()
         book.go_live(source)
@@ -396,14 +396,14 @@ class TestConnections:
 
     def test_an_event_that_continues_it_makes_it_live(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
-        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500))
         assert book.apply(diff(110, 100), source) is None
         assert book.live()
         assert book.state(0).link is source
 
     def test_an_answer_to_a_reader_takes_no_liveness_away(self) -> None:
         book, source = begun(100)
-        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500))
         assert book.live()
         assert book.state(0).link is source
 
@@ -429,7 +429,7 @@ class TestConnections:
         book, source = begun(100)
         source.up = False
         again = link(2)
-        book.replace(snapshot(100, BIDS, ASKS), Asked(BEGAN, 500, link=again))
+        book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500, link=again))
         assert not book.live()
         book.go_live(again)
         assert book.live()
@@ -439,7 +439,7 @@ class TestConnections:
         book.apply(diff(110, 100), source)
         source.up = False
         again = link(2)
-        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=again))
+        book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500, link=again))
         book.go_live(again)
         assert not book.live()
 
@@ -504,7 +504,7 @@ class TestConnections:
         book.suspect("its stream is silent")
         assert book.state(0).suspected == "its stream is silent"
         assert not book.live()
-        book.replace(snapshot(120, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(120, BIDS, ASKS), Origin(BEGAN, 500))
         assert not book.live()
         book.apply(diff(130, 110), source)
         assert book.live()
@@ -512,7 +512,7 @@ class TestConnections:
 
     def test_a_snapshot_asked_for_before_the_suspicion_does_not_end_it(self) -> None:
         book, source = begun(100)
-        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         book.suspect("its stream is silent")
         book.go_live(source)
         assert not book.live()
@@ -522,12 +522,12 @@ class TestConnections:
         book.suspend("too many holes")
         assert book.state(0).suspected == "too many holes"
         assert book.apply(diff(110, 100), source) is None
-        book.replace(snapshot(105, BIDS, ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         book.go_live(source)
         assert book.read(20) is None
         book.unsuspend()
         book.apply(diff(130, 120), source)
-        book.replace(snapshot(125, BIDS, ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(125, BIDS, ASKS), Origin(BEGAN, 500))
         assert book.live()
         assert shown(book).update_id == 130
 
@@ -537,18 +537,18 @@ class TestAudit:
         book, source = begun(100)
         book.apply(diff(110, 100, bids=[("99.9", "7")]), source)
         shown(book)
-        book.replace(snapshot(110, [("99.9", "7"), ("99.8", "2.5")], ASKS), Asked(BEGAN, 500, link=source))
+        book.replace(snapshot(110, [("99.9", "7"), ("99.8", "2.5")], ASKS), Origin(BEGAN, 500, link=source))
         assert (book.counts().audited, book.counts().mismatches) == (1, 1)
         assert shown(book).bids == [("99.9", "7"), ("99.8", "2.5")]
 
     def test_only_what_both_know_is_compared(self) -> None:
         book, _ = begun(100, limit=3)
-        book.replace(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), Asked(BEGAN, 4))
+        book.replace(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), Origin(BEGAN, 4))
         assert (book.counts().audited, book.counts().mismatches) == (1, 0)
 
     def test_of_different_ids_nothing_is_compared(self) -> None:
         book, _ = begun(100)
-        book.replace(snapshot(105, BIDS[1:], ASKS), Asked(BEGAN, 500))
+        book.replace(snapshot(105, BIDS[1:], ASKS), Origin(BEGAN, 500))
         assert (book.counts().audited, book.counts().mismatches) == (0, 0)
 
 
@@ -588,7 +588,7 @@ class TestAgainstANaiveModel:
                 book.apply(frame, source)
 
         def take_rest(answer: Book) -> None:
-            book.replace(answer, Asked(BEGAN, size, link=source))
+            book.replace(answer, Origin(BEGAN, size, link=source))
             book.go_live(source)
 
         for operation in [*operations, "rest", "event", "read"]:
@@ -606,7 +606,7 @@ class TestAgainstANaiveModel:
                 take_rest(answer)
             elif operation == "late rest":
                 if kept is not None:
-                    book.replace(kept, Asked(BEGAN, size))
+                    book.replace(kept, Origin(BEGAN, size))
                 kept = market.rest(size)
             elif operation == "cut":
                 source.up = False
@@ -628,7 +628,7 @@ class TestAgainstANaiveModel:
     def test_every_lost_event_is_noticed(self, seed: int, skipped: int) -> None:
         market, source = Market(seed, 10), link()
         book = DepthSeries("BTCUSDT")
-        book.replace(market.rest(40), Asked(BEGAN, 40, link=source))
+        book.replace(market.rest(40), Origin(BEGAN, 40, link=source))
         book.go_live(source)
         market.change(2)
         assert book.apply(market.event()[1], source) is None
@@ -637,7 +637,7 @@ class TestAgainstANaiveModel:
             market.event()
         market.change(2)
         assert book.apply(market.event()[1], source) == GAP
-        book.replace(market.rest(40), Asked(BEGAN, 40, link=source))
+        book.replace(market.rest(40), Origin(BEGAN, 40, link=source))
         assert same(shown(book, 20), market.history[market.update_id], 20)
 
 
@@ -652,7 +652,7 @@ class TestThreads:
             last, frame = market.event()
             frames.append(frame)
             ids.append(last)
-        book.replace(answer, Asked(BEGAN, 60, link=source))
+        book.replace(answer, Origin(BEGAN, 60, link=source))
         book.go_live(source)
         wrong: list[int] = []
         done = threading.Event()
@@ -701,7 +701,7 @@ class TestTheRealRecording:
         compared = chained = 0
         for count, (frame, data) in enumerate(of_stream(recording, f"{symbol.lower()}@depth")):
             if count == after:
-                book.replace(snapshots[symbol], Asked(BEGAN, 1000, link=source))
+                book.replace(snapshots[symbol], Origin(BEGAN, 1000, link=source))
                 book.go_live(source)
             assert book.apply(frame, source) is None
             if count < after:
@@ -725,7 +725,7 @@ class TestTheRealRecording:
         book, source = DepthSeries("KEEPUSDT"), link()
         for frame, _ in of_stream(recording, "keepusdt@depth"):
             book.apply(frame, source)
-        book.replace(snapshots["KEEPUSDT"], Asked(BEGAN, 1000))
+        book.replace(snapshots["KEEPUSDT"], Origin(BEGAN, 1000))
         found = shown(book, 1000)
         truth: tuple[dict[float, tuple[str, ...]], dict[float, tuple[str, ...]]] = ({}, {})
         for levels, side in zip((snapshots["KEEPUSDT"].bids, snapshots["KEEPUSDT"].asks), truth, strict=True):

@@ -12,7 +12,7 @@ from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.listings import ListingBoard
 from ats_sync.store.open_interest import OpenInterestSeries
-from ats_sync.store.series import Asked, Series
+from ats_sync.store.series import Origin, Series
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.listings import exchange_info
 from ats_sync.venue.payload import DecodeError
@@ -143,7 +143,7 @@ def test_after_a_load_candles_ask_for_the_gap_alone_and_are_live_by_their_first_
     assert [request.newest_rows(2)] == [request.request(asked(TRUTH, 5), Cause.WARM_UP, None)]
     assert [request.newest_rows(4)] == [request.request(asked(TRUTH, 7), Cause.WARM_UP, None)]
     assert series.state(now).event == TRUTH.close_time(4)
-    series.replace(TRUTH.texts(now, 499), Asked(now, 499))
+    series.replace(TRUTH.texts(now, 499), Origin(now, 499))
     assert series.complete
     other = candles()
     other.load(series.dump())
@@ -195,7 +195,7 @@ def test_trades_beyond_a_hole_and_unusable_ones_are_not_written() -> None:
 
 def test_complete_trades_are_complete_where_they_fit() -> None:
     series = TradeSeries("BTCUSDT", 100)
-    series.replace(rest_trades(compact([samples.rest_trade(i) for i in range(5, 9)])), Asked(MIDNIGHT + 20, 100))
+    series.replace(rest_trades(compact([samples.rest_trade(i) for i in range(5, 9)])), Origin(MIDNIGHT + 20, 100))
     other, smaller = trades(), TradeSeries("BTCUSDT", 3)
     for each in (other, smaller):
         each.load(series.dump())
@@ -214,11 +214,13 @@ def test_a_dump_of_trades_that_contradicts_its_header_is_refused(facts: dict[str
 def interest(depth: int = 10) -> OpenInterestSeries:
     series = OpenInterestSeries("BTCUSDT", "1h", depth)
     rows = [samples.open_interest_row(MIDNIGHT + hour * HOUR) for hour in range(4)]
-    series.replace(rows, Asked(MIDNIGHT + 4 * HOUR, 10))
+    series.replace(rows, Origin(MIDNIGHT + 4 * HOUR, 10))
     return series
 
 
-@pytest.mark.parametrize("facts", [{"asked": [1, 2]}, {"asked": None}, {"asked": ["1"] * 4}, {"complete": "yes"}])
+@pytest.mark.parametrize(
+    "facts", [{"requested_at": [1, 2]}, {"requested_at": None}, {"requested_at": ["1"] * 4}, {"complete": "yes"}]
+)
 def test_a_dump_of_open_interest_that_contradicts_its_header_is_refused(facts: dict[str, Any]) -> None:
     series = OpenInterestSeries("BTCUSDT", "1h", 10)
     with pytest.raises(DecodeError):
@@ -231,16 +233,16 @@ def test_of_loaded_open_interest_the_later_answer_wins() -> None:
     series.load(interest().dump())
     assert (len(series), series.complete) == (3, False)
     assert (series.state(0).event, series.state(0).answered) == (MIDNIGHT + 4 * HOUR, 0)
-    series.replace([samples.open_interest_row(MIDNIGHT + 3 * HOUR, "1.0")], Asked(MIDNIGHT + 3 * HOUR, 1))
+    series.replace([samples.open_interest_row(MIDNIGHT + 3 * HOUR, "1.0")], Origin(MIDNIGHT + 3 * HOUR, 1))
     assert series.read(1)[0]["sumOpenInterest"] == "10659.509"
-    series.replace([samples.open_interest_row(MIDNIGHT + 3 * HOUR, "2.0")], Asked(MIDNIGHT + 5 * HOUR, 1))
+    series.replace([samples.open_interest_row(MIDNIGHT + 3 * HOUR, "2.0")], Origin(MIDNIGHT + 5 * HOUR, 1))
     assert series.read(1)[0]["sumOpenInterest"] == "2.0"
 
 
 def test_loaded_listings_decide_nothing_until_rest_has_answered() -> None:
     body = compact(samples.exchange_info({"BTCUSDT": "TRADING", "ETHUSDT": "SETTLING"}, onboarded={"BTCUSDT": 5}))
     board, other = ListingBoard(now=lambda: 0.0), ListingBoard(now=lambda: 0.0)
-    board.replace(exchange_info(body), Asked(MIDNIGHT))
+    board.replace(exchange_info(body), Origin(MIDNIGHT))
     other.load(board.dump())
     assert other.get() is None
     assert other.known() == board.get()

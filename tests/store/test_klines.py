@@ -8,7 +8,7 @@ from ats_sync.store.events import Change
 from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.klines import flat_text, text_open_time
 from ats_sync.venue.payload import DecodeError
 
@@ -65,11 +65,11 @@ def test_what_was_buffered_before_the_answer_joins_it() -> None:
     series.apply(truth.frame(2, 5, final=True), LINK)
     series.apply(truth.frame(3, 2), LINK)
     now = truth.told_at(3, 2)
-    series.replace(truth.texts(truth.opens[2] + 100), Asked(truth.opens[2] + 100, 499))
+    series.replace(truth.texts(truth.opens[2] + 100), Origin(truth.opens[2] + 100, 499))
     # Candle 1 had closed only 100 ms before it was asked for, so REST may not have had its last word.
     assert series.following() == truth.opens[1]
     assert series.state(now).doubt
-    series.replace(truth.texts(truth.opens[3] + 100), Asked(truth.opens[3] + 100, 499))
+    series.replace(truth.texts(truth.opens[3] + 100), Origin(truth.opens[3] + 100, 499))
     assert series.following() == truth.opens[3]
     assert series.rows(4, now, exact=True) == [*truth.finals(0, 3), truth.row(3, 2)]
     assert not series.state(now).doubt
@@ -80,7 +80,7 @@ def test_a_row_of_rest_is_final_five_seconds_after_its_close(late: int) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = series_of(truth)
     now = truth.opens[2] + FINAL_IN_REST_AFTER + late
-    series.replace(truth.texts(now), Asked(now, 499))
+    series.replace(truth.texts(now), Origin(now, 499))
     assert series.following() == (truth.opens[2] if late >= 0 else truth.opens[1])
 
 
@@ -109,7 +109,7 @@ def test_an_answer_older_than_the_stream_changes_nothing() -> None:
     now = truth.told_at(3, 7)
     before = state(series, now)
     lagging = truth.told_at(2, 4)
-    series.replace(truth.texts(lagging), Asked(lagging, 499))
+    series.replace(truth.texts(lagging), Origin(lagging, 499))
     assert state(series, now)[1:] == before[1:]
 
 
@@ -138,7 +138,7 @@ def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
     assert "final" in series.state(now).doubt
     assert series.counts().lost == 1
     # The lost final event, made good by REST once it is final there.
-    series.replace(truth.texts(asked(truth, 2), 2), Asked(asked(truth, 2), 2))
+    series.replace(truth.texts(asked(truth, 2), 2), Origin(asked(truth, 2), 2))
     assert series.rows(3, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 2)]
     assert not series.state(now).doubt
 
@@ -148,7 +148,7 @@ def test_a_candle_that_an_answer_told_of_before_its_stream_is_no_gap_until_the_s
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 4), LINK)
     now = truth.opens[2] + 200
-    series.replace(truth.texts(now, 2), Asked(now, 2))
+    series.replace(truth.texts(now, 2), Origin(now, 2))
     assert not series.state(now).doubt
     notice = series.apply(truth.frame(2, 2), LINK)
     now = truth.told_at(2, 2)
@@ -192,7 +192,7 @@ def test_rest_corrects_a_closed_candle_and_the_correction_is_counted() -> None:
     series.apply(samples.kline_frame(wrong, final=True), LINK)
     series.rows(5, None, exact=True)
     series.rows(5, None, exact=False)
-    series.replace(truth.texts(asked(truth, 2)), Asked(asked(truth, 2), 499))
+    series.replace(truth.texts(asked(truth, 2)), Origin(asked(truth, 2), 499))
     assert series.rows(2, None, exact=True)[0] == truth.row(1)
     assert series.rows(2, None, exact=False)[0][4] == float(truth.row(1)[4])
     assert (series.counts().mismatches, series.counts().audited) == (1, 2)
@@ -214,7 +214,7 @@ def test_rows_out_of_order_are_refused_whole() -> None:
     for wrong in ([texts[1], texts[0]], [texts[0], texts[0]]):
         series = series_of(truth)
         with pytest.raises(DecodeError):
-            series.replace(wrong, Asked(truth.end, 499))
+            series.replace(wrong, Origin(truth.end, 499))
         assert series.following() == 0
 
 
@@ -227,7 +227,7 @@ def test_history_grows_over_turns_of_every_calendar(interval: str) -> None:
             series.apply(truth.frame(i, 1), LINK)
             series.apply(truth.frame(i, final=True), LINK)
         else:
-            series.replace(truth.texts(asked(truth, i + 1), 2), Asked(asked(truth, i + 1), 2))
+            series.replace(truth.texts(asked(truth, i + 1), 2), Origin(asked(truth, i + 1), 2))
     assert series.rows(10, None, exact=True) == truth.finals()
     assert series.following() == truth.end
 
@@ -239,13 +239,13 @@ def test_older_rows_are_put_before_what_is_known() -> None:
     truth = Truth("1m", MIDNIGHT, [1 + i % 3 for i in range(20)])
     now = asked(truth, 19)
     series = series_of(truth)
-    series.replace(truth.texts(now, 3), Asked(now, 3))
+    series.replace(truth.texts(now, 3), Origin(now, 3))
     series.rows(3, now, exact=True)
     assert not series.complete
     assert len(series.rows(100, now, exact=True)) == 3
-    series.replace(truth.texts(now, 15), Asked(now, 15))
+    series.replace(truth.texts(now, 15), Origin(now, 15))
     assert series.rows(100, now, exact=True) == truth.rest(now, 15)
-    series.replace(truth.texts(now, 499), Asked(now, 499))
+    series.replace(truth.texts(now, 499), Origin(now, 499))
     assert series.rows(100, now, exact=True) == truth.rest(now)
     assert series.complete
 
@@ -254,9 +254,9 @@ def test_a_short_history_is_complete_and_a_full_answer_is_not() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 9)
     now = asked(truth, 8)
     series = series_of(truth)
-    series.replace(truth.texts(now, 9), Asked(now, 9))
+    series.replace(truth.texts(now, 9), Origin(now, 9))
     assert not series.complete
-    series.replace(truth.texts(now, 10), Asked(now, 10))
+    series.replace(truth.texts(now, 10), Origin(now, 10))
     assert series.complete
     assert series.state(now).complete
 
@@ -265,7 +265,7 @@ def test_a_new_listing_may_have_but_an_open_candle() -> None:
     truth = Truth("1m", MIDNIGHT, [5, 5])
     series = series_of(truth)
     now = truth.told_at(0, 2)
-    series.replace(truth.texts(now), Asked(now, 499))
+    series.replace(truth.texts(now), Origin(now, 499))
     assert series.complete
     assert series.state(now).rows == 1
     assert not series.state(now).doubt
@@ -284,7 +284,7 @@ def test_history_is_trimmed_to_its_depth_and_then_not_complete() -> None:
         assert len(series) <= 8
         assert series.rows(100, None, exact=True) == truth.finals(max(0, i - 7), i + 1)
     assert not series.complete
-    series.replace(truth.texts(truth.end + 10_000), Asked(truth.end + 10_000, 499))
+    series.replace(truth.texts(truth.end + 10_000), Origin(truth.end + 10_000, 499))
     assert len(series.closed_rows()) == 8
 
 
@@ -296,7 +296,7 @@ def test_it_can_be_deepened_and_then_keeps_what_an_answer_adds() -> None:
     series.deepen(10)
     assert series.depth == 30
     now = asked(truth, 50)
-    series.replace(truth.texts(now, 41), Asked(now, 41))
+    series.replace(truth.texts(now, 41), Origin(now, 41))
     assert len(series.closed_rows()) == 30
     assert series.rows(31, now, exact=True)[:-1] == truth.finals(20, 50)
     series.apply(truth.frame(50, final=True), LINK)
@@ -307,11 +307,11 @@ def test_an_answer_that_does_not_touch_what_is_known_waits_and_shrinks_nothing()
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     series = warmed(truth, 40)
     now = asked(truth, 55)
-    series.replace(truth.texts(now, 5), Asked(now, 5))
+    series.replace(truth.texts(now, 5), Origin(now, 5))
     assert series.following() == truth.opens[40]
     assert len(series.closed_rows()) == 40
     assert series.state(now).doubt
-    series.replace(truth.texts(now, 20), Asked(now, 20))
+    series.replace(truth.texts(now, 20), Origin(now, 20))
     assert not series.state(now).doubt
     assert series.rows(100, now, exact=True) == truth.rest(now)
 
@@ -320,9 +320,9 @@ def test_rows_older_than_all_that_is_held_are_of_no_use() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     now = asked(truth, 55)
     series = series_of(truth)
-    series.replace(truth.texts(now, 5), Asked(now, 5))
+    series.replace(truth.texts(now, 5), Origin(now, 5))
     before = state(series, now)
-    series.replace(truth.texts(asked(truth, 20), 10), Asked(asked(truth, 20), 10))
+    series.replace(truth.texts(asked(truth, 20), 10), Origin(asked(truth, 20), 10))
     assert state(series, now) == before
 
 
@@ -332,7 +332,7 @@ def test_after_an_absence_longer_than_the_ring_it_begins_anew() -> None:
     series.rows(20, None, exact=True)
     series.apply(truth.frame(190, 1), LINK)
     now = asked(truth, 190)
-    series.replace(truth.texts(now, 19), Asked(now, 19))
+    series.replace(truth.texts(now, 19), Origin(now, 19))
     assert not series.state(now).doubt
     assert series.rows(19, now, exact=True) == [*truth.finals(172, 190), truth.row(190, 1)]
     assert series.following() == truth.opens[190]
@@ -343,7 +343,7 @@ def test_a_hole_of_the_exchange_is_remembered_as_it_shows_it() -> None:
     now = asked(truth, 39)
     texts = truth.texts(now)
     series = series_of(truth)
-    series.replace(texts[:10] + texts[25:], Asked(now, 499))
+    series.replace(texts[:10] + texts[25:], Origin(now, 499))
     rest = truth.rest(now)
     assert series.rows(100, now, exact=True) == rest[:10] + rest[25:]
     assert series.rows(20, now, exact=True) == (rest[:10] + rest[25:])[-20:]
@@ -357,7 +357,7 @@ def test_a_hole_that_ends_with_the_open_candle_is_remembered() -> None:
     now = asked(truth, 39)
     texts = truth.texts(now)
     series = series_of(truth)
-    series.replace(texts[:10] + texts[39:], Asked(now, 499))
+    series.replace(texts[:10] + texts[39:], Origin(now, 499))
     assert series.rows(100, now, exact=True) == truth.rest(now)[:10] + truth.rest(now)[39:]
     assert not series.state(now).doubt
 
@@ -368,7 +368,7 @@ def test_a_hole_that_the_exchange_got_while_we_followed_does_not_leave_it_in_dou
     now = asked(truth, 39)
     texts = truth.texts(now)
     series.apply(truth.frame(39, 1), LINK)
-    series.replace(texts[8:10] + texts[25:], Asked(now, 17))
+    series.replace(texts[8:10] + texts[25:], Origin(now, 17))
     assert not series.state(now).doubt
     assert series.rows(100, now, exact=True) == [*truth.finals(0, 10), *truth.finals(25, 39), truth.row(39, 1)]
 
@@ -377,7 +377,7 @@ def test_no_candle_is_made_up_for_a_halt_that_rest_has_shown() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 40, first_trade=1)
     series = warmed(truth, 10)
     series.apply(truth.frame(10, 1), LINK)
-    series.replace(truth.texts(asked(truth, 10), 2), Asked(asked(truth, 30), 2))
+    series.replace(truth.texts(asked(truth, 10), 2), Origin(asked(truth, 30), 2))
     after = Truth("1m", MIDNIGHT, [1] * 11 + [0] * 24 + [1] * 5, first_trade=1)
     notice = series.apply(after.frame(35, 1), LINK)
     assert notice is not None
@@ -404,7 +404,7 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         finals = [data["k"] for _, data in seen if data["k"]["x"]]
         first = min(data["k"]["t"] for _, data in seen)
         before = [samples.row(first - MINUTE), samples.row(first, trades=0)]
-        series.replace([samples.row_text(row) for row in before], Asked(first + 10_000, 2))
+        series.replace([samples.row_text(row) for row in before], Origin(first + 10_000, 2))
         for frame, _ in seen:
             series.apply(frame, LINK)
         (final,) = finals
@@ -430,7 +430,7 @@ def test_while_the_exchange_has_no_candles_memory_serves_what_it_has() -> None:
     halted = truth.texts(truth.end)
     now = truth.end + 2 * MINUTE
     assert [row[0] for row in series.rows(3, now, exact=True)][-1] > truth.opens[-1], "a flat row stands in"
-    series.replace(halted[-2:], Asked(truth.end + MINUTE + 5_050, 2))
+    series.replace(halted[-2:], Origin(truth.end + MINUTE + 5_050, 2))
     for later in (now, now + 3_600_000, now + 10 * 3_600_000):
         standing, cut = series.look(11, later, later, True)
         assert (standing.doubt, standing.rows) == ("", 11)
@@ -447,14 +447,14 @@ def test_what_rest_showed_of_a_halt_is_in_doubt_as_soon_as_the_contract_is_said_
     assert not series.note_trading(MIDNIGHT), "it had not stopped"
     series.apply(truth.frame(10, 1, final=True), LINK)
     asked = truth.end + MINUTE + 5_050
-    series.replace(truth.texts(truth.end)[-2:], Asked(asked, 2))
+    series.replace(truth.texts(truth.end)[-2:], Origin(asked, 2))
     assert not series.note_trading(asked - 1), "REST has shown since that it stands still"
     assert not series.state(asked + 10).doubt
     assert series.note_trading(asked + 20)
     assert series.state(asked + 30).doubt
-    series.replace(truth.texts(truth.end)[-2:], Asked(asked + 10, 2))  # was on its way
+    series.replace(truth.texts(truth.end)[-2:], Origin(asked + 10, 2))  # was on its way
     assert series.state(asked + 30).doubt
-    series.replace([*truth.texts(truth.end)[-1:], flat(truth.end + MINUTE, truth)], Asked(asked + 40, 2))
+    series.replace([*truth.texts(truth.end)[-1:], flat(truth.end + MINUTE, truth)], Origin(asked + 40, 2))
     assert not series.state(asked + 50).doubt
     assert series.rows(1, asked + 50, exact=True)[0][0] == truth.end + MINUTE
 
@@ -463,7 +463,7 @@ def test_an_answer_that_lags_is_no_halt() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
     series = warmed(truth, 10)
     series.apply(truth.frame(10, 1, final=True), LINK)
-    series.replace(truth.texts(truth.end)[-2:], Asked(truth.end + 9_000, 2))
+    series.replace(truth.texts(truth.end)[-2:], Origin(truth.end + 9_000, 2))
     assert not series.stopped()
     assert series.rows(1, truth.end + 10_000, exact=True)[0][0] == truth.end
 
@@ -472,7 +472,7 @@ def test_that_no_trade_came_between_two_frames_says_nothing_of_the_candles_befor
     truth = Truth("1m", MIDNIGHT, [2, 3, 1, 4], first_trade=100)
     series = series_of(truth)
     half = truth.opens[0] + MINUTE // 2
-    series.replace(truth.texts(half, 1), Asked(half, 1))
+    series.replace(truth.texts(half, 1), Origin(half, 1))
     series.apply(truth.frame(0, final=True), LINK)
     series.apply(truth.frame(2, 1), LINK)  # of candle 1 nothing came
     series.apply(truth.frame(3, 1), LINK)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ats_sync.store.assess import CONFIRMED_WITHIN
 from ats_sync.store.klines import KlineSeries
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.intervals import next_open
 from ats_sync.venue.klines import float_rows, string_rows
 
@@ -48,7 +48,7 @@ def apply(series: KlineSeries, truth: Truth, event: tuple[Any, ...]) -> None:
         series.apply(truth.frame(i, n, final=final), LINK)
     else:
         _, at, limit = event
-        series.replace(truth.texts(at, limit), Asked(at, limit))
+        series.replace(truth.texts(at, limit), Origin(at, limit))
 
 
 @settings(deadline=None, max_examples=80)
@@ -131,23 +131,23 @@ def test_remembered_decoding_stays_aligned(trades: list[int], depth: int, steps:
     truth = Truth("1m", MIDNIGHT, trades)
     series = series_of(truth, depth)
     at = 5
-    series.replace(truth.texts(asked(truth, at), 3), Asked(asked(truth, at), 3))
+    series.replace(truth.texts(asked(truth, at), 3), Origin(asked(truth, at), 3))
     for step, number, exact in steps:
         if step == "f" and at < len(truth) - 1:
             if truth.trades[at]:
                 series.apply(truth.frame(at, final=True), LINK)
             else:
-                series.replace(truth.texts(asked(truth, at + 1), 2), Asked(asked(truth, at + 1), 2))
+                series.replace(truth.texts(asked(truth, at + 1), 2), Origin(asked(truth, at + 1), 2))
             at += 1
         elif step == "p":
-            series.replace(truth.texts(asked(truth, at), number), Asked(asked(truth, at), number))
+            series.replace(truth.texts(asked(truth, at), number), Origin(asked(truth, at), number))
         elif step == "w":
-            series.replace(truth.texts(asked(truth, at)), Asked(asked(truth, at), 499))
+            series.replace(truth.texts(asked(truth, at)), Origin(asked(truth, at), 499))
         elif step == "c" and (held := series.closed_rows()):
             wrong = string_rows(held)[-1]
             wrong[4] = "1.0"
-            series.replace([samples.row_text(wrong)], Asked(asked(truth, at), 1))
-            series.replace(truth.texts(asked(truth, at), number), Asked(asked(truth, at), number + 1))
+            series.replace([samples.row_text(wrong)], Origin(asked(truth, at), 1))
+            series.replace(truth.texts(asked(truth, at), number), Origin(asked(truth, at), number + 1))
         for form in (True, False) if step == "R" else (exact,):
             texts = series.closed_rows()[-number:]
             expected = string_rows(texts) if form else float_rows(texts)
@@ -188,7 +188,7 @@ def test_readers_see_whole_history_while_a_stream_writes() -> None:
         if i % 7:
             series.apply(truth.frame(i, final=True), LINK)
         elif i < 399:
-            series.replace(truth.texts(asked(truth, i + 1), 3), Asked(asked(truth, i + 1), 3))
+            series.replace(truth.texts(asked(truth, i + 1), 3), Origin(asked(truth, i + 1), 3))
     done.set()
     for thread in threads:
         thread.join(10)

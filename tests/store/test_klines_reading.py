@@ -9,7 +9,7 @@ from ats_sync.store import remembered
 from ats_sync.store.assess import CONFIRMED_WITHIN
 from ats_sync.store.events import Change
 from ats_sync.store.klines import KlineSeries
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.store.snapshot import SPARE
 from ats_sync.venue.klines import string_rows
 from ats_sync.venue.payload import DecodeError
@@ -58,7 +58,7 @@ def test_a_provisional_row_gives_way_to_an_event_and_to_an_answer() -> None:
         if replace == "event":
             series.apply(truth.frame(2, 1), LINK)
         else:
-            series.replace(truth.texts(now, 2), Asked(now, 2))
+            series.replace(truth.texts(now, 2), Origin(now, 2))
         assert series.rows(1, now, exact=True) == [truth.row(2, 1)]
 
 
@@ -66,14 +66,14 @@ def test_a_provisional_row_gives_way_to_an_event_and_to_an_answer() -> None:
 def test_ended_without_its_final_event_it_is_doubted_soon_if_it_had_trades(kind: Kind) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0])
     series = KlineSeries("BTCUSDT", "1m", 500, kind=kind)
-    series.replace(truth.texts(asked(truth, 1)), Asked(asked(truth, 1), 499))
+    series.replace(truth.texts(asked(truth, 1)), Origin(asked(truth, 1), 499))
     series.apply(truth.frame(1, 4), LINK)
     closed, patience = truth.opens[2], FEEDS[kind].final_within
     assert 2_004 < patience < 6_000, "about 2 s is when the exchange sends it, and REST is final after 5"
     assert not series.state(closed + patience - 1).doubt
     assert "overdue" in series.state(closed + patience).doubt
     now = asked(truth, 2)
-    series.replace(truth.texts(now, 2), Asked(now, 2))
+    series.replace(truth.texts(now, 2), Origin(now, 2))
     assert not series.state(now).doubt
     assert series.rows(3, now, exact=True) == truth.rest(now, 3)
 
@@ -173,7 +173,7 @@ def test_an_answer_ends_the_doubt_after_an_unusable_open_candle() -> None:
     now = truth.told_at(2, 9)
     with pytest.raises(DecodeError):
         series.rows(1, now, exact=False)
-    series.replace(truth.texts(now, 2), Asked(now, 2))
+    series.replace(truth.texts(now, 2), Origin(now, 2))
     assert not series.state(now).doubt
     assert series.rows(1, now, exact=True) == [truth.row(2, 9)]
 

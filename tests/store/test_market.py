@@ -13,7 +13,7 @@ from ats_sync.feeds import Key, Kind, route_of, stream_of
 from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.endpoints import Route
 from ats_sync.venue.payload import DecodeError
 
@@ -92,7 +92,7 @@ def test_order_spacing_and_escapes_do_not_matter(rewrite: Any) -> None:
     assert odd.book(CHINESE).read() == plain.book(CHINESE).read()
     rest = compact([samples.row(MIDNIGHT - MINUTE)])[2:-2]
     for store in (odd, plain):
-        store.klines(CHINESE, "1m").replace([rest], Asked(MIDNIGHT + 10_000, 1))
+        store.klines(CHINESE, "1m").replace([rest], Origin(MIDNIGHT + 10_000, 1))
     assert odd.klines(CHINESE, "1m").rows(5, MIDNIGHT, exact=True) == plain.klines(CHINESE, "1m").rows(
         5, MIDNIGHT, exact=True
     )
@@ -141,7 +141,7 @@ def test_an_unusable_frame_is_counted_by_its_kind_and_those_around_it_are_merged
 def test_gaps_and_closed_candles_are_told_in_order() -> None:
     store, link = store_of(), market()
     texts = [samples.row_text(samples.row(MIDNIGHT - MINUTE)), samples.row_text(samples.row(MIDNIGHT, trades=0))]
-    store.klines(SYMBOL, "1m").replace(texts, Asked(MIDNIGHT + 6_000, 2))
+    store.klines(SYMBOL, "1m").replace(texts, Origin(MIDNIGHT + 6_000, 2))
     notices, _ = store.ingest(
         [
             samples.kline_frame(samples.row(MIDNIGHT)),

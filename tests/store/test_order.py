@@ -7,8 +7,8 @@ from ats_sync.store.events import Change
 from ats_sync.store.klines import ANSWERED_WITHIN, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.listings import ContractBoard
-from ats_sync.store.order import REORDERED_WITHIN, counts_anew
-from ats_sync.store.series import Asked
+from ats_sync.store.order import REORDERED_WITHIN, is_new_count
+from ats_sync.store.series import Origin
 from ats_sync.store.tickers import QuoteBoard, TickerBoard
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.books import Book
@@ -35,9 +35,9 @@ def book_frame(update_id: int, event: int) -> bytes:
 
 
 def test_what_nothing_is_known_of_is_not_counted_anew() -> None:
-    assert not counts_anew(MIDNIGHT, 0)
-    assert not counts_anew(MIDNIGHT + REORDERED_WITHIN, MIDNIGHT)
-    assert counts_anew(MIDNIGHT + LATER, MIDNIGHT)
+    assert not is_new_count(MIDNIGHT, 0)
+    assert not is_new_count(MIDNIGHT + REORDERED_WITHIN, MIDNIGHT)
+    assert is_new_count(MIDNIGHT + LATER, MIDNIGHT)
 
 
 def test_a_book_whose_update_ids_restart_is_replaced() -> None:
@@ -67,12 +67,12 @@ def test_a_quiet_book_whose_update_ids_restart_is_replaced_by_the_first_frame() 
 def test_a_book_is_replaced_by_an_answer_of_a_later_change_whatever_its_update_id() -> None:
     series = BookSeries("BTCUSDT")
     series.apply(book_frame(9_000, MIDNIGHT), book_link(1))
-    series.replace(rest_book(8_000, MIDNIGHT - 5_000), Asked(MIDNIGHT, 20))  # a replica that lags takes nothing back
-    series.replace(rest_book(8_000, MIDNIGHT), Asked(MIDNIGHT, 20))  # of the same time: nothing says that it is newer
+    series.replace(rest_book(8_000, MIDNIGHT - 5_000), Origin(MIDNIGHT, 20))  # a replica that lags takes nothing back
+    series.replace(rest_book(8_000, MIDNIGHT), Origin(MIDNIGHT, 20))  # of the same time: nothing says that it is newer
     assert series.update_id() == 9_000
-    series.replace(rest_book(1_000, MIDNIGHT + 5), Asked(MIDNIGHT + 10, 20))
+    series.replace(rest_book(1_000, MIDNIGHT + 5), Origin(MIDNIGHT + 10, 20))
     assert (series.update_id(), series.shown_until(book_link(9))) == (1_000, MIDNIGHT + 5)
-    series.replace(rest_book(900, MIDNIGHT + 5), Asked(MIDNIGHT + 20, 20))
+    series.replace(rest_book(900, MIDNIGHT + 5), Origin(MIDNIGHT + 20, 20))
     assert series.update_id() == 1_000
 
 
@@ -89,10 +89,10 @@ def test_a_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
 
 def test_a_full_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
     depth, link = DepthSeries("BTCUSDT"), book_link(1)
-    depth.replace(rest_book(9_000, MIDNIGHT + 10 * MINUTE), Asked(MIDNIGHT, 1_000, link=link))
+    depth.replace(rest_book(9_000, MIDNIGHT + 10 * MINUTE), Origin(MIDNIGHT, 1_000, link=link))
     depth.date_back(MIDNIGHT)
     assert depth.state(0).event == MIDNIGHT
-    depth.replace(rest_book(1_000, MIDNIGHT + LATER), Asked(MIDNIGHT, 1_000, link=link))
+    depth.replace(rest_book(1_000, MIDNIGHT + LATER), Origin(MIDNIGHT, 1_000, link=link))
     assert depth.update_id() == 1_000
 
 
@@ -129,13 +129,13 @@ def test_a_contract_event_that_bears_a_time_to_come_counts_as_of_now() -> None:
 
 def test_a_full_book_whose_update_ids_restart_is_replaced_by_a_snapshot_of_a_later_time() -> None:
     depth, link = DepthSeries("BTCUSDT"), book_link(1)
-    depth.replace(rest_book(9_000, MIDNIGHT), Asked(MIDNIGHT, 1_000, link=link))
+    depth.replace(rest_book(9_000, MIDNIGHT), Origin(MIDNIGHT, 1_000, link=link))
     depth.go_live(link)
     depth.suspect("lost")
-    depth.replace(rest_book(8_000, MIDNIGHT - 5_000), Asked(MIDNIGHT, 1_000, link=book_link(2)))
+    depth.replace(rest_book(8_000, MIDNIGHT - 5_000), Origin(MIDNIGHT, 1_000, link=book_link(2)))
     assert depth.update_id() == 9_000
     second = book_link(2)
-    depth.replace(rest_book(1_000, MIDNIGHT + LATER), Asked(MIDNIGHT, 1_000, link=second))
+    depth.replace(rest_book(1_000, MIDNIGHT + LATER), Origin(MIDNIGHT, 1_000, link=second))
     depth.go_live(second)
     assert (depth.update_id(), depth.live()) == (1_000, True)
 
@@ -160,17 +160,17 @@ def trade_answer(first: int, last: int, time: int) -> list[Trade]:
 def test_trades_whose_ids_restart_begin_a_new_ring() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     old = trade_answer(5_000, 5_020, MIDNIGHT)
-    ring.replace(old, Asked(MIDNIGHT, 21))
-    ring.replace(trade_answer(4_000, 4_010, MIDNIGHT - 9_000), Asked(MIDNIGHT + 60_000, 11))  # a page of old
+    ring.replace(old, Origin(MIDNIGHT, 21))
+    ring.replace(trade_answer(4_000, 4_010, MIDNIGHT - 9_000), Origin(MIDNIGHT + 60_000, 11))  # a page of old
     assert ring.last_id() == 5_020
-    ring.replace(trade_answer(1, 20, MIDNIGHT + LATER), Asked(MIDNIGHT + 60_000, 500))
+    ring.replace(trade_answer(1, 20, MIDNIGHT + LATER), Origin(MIDNIGHT + 60_000, 500))
     assert [trade.id for trade in ring.read(100)] == list(range(1, 21))
     assert ring.complete
 
 
 def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_is_told() -> None:
     ring = TradeSeries("BTCUSDT", 100)
-    ring.replace(trade_answer(5_000, 5_020, 1_000_000), Asked(1_000_000, 21))
+    ring.replace(trade_answer(5_000, 5_020, 1_000_000), Origin(1_000_000, 21))
     notice = ring.apply(samples.trade_frame(10), LINK)
     assert notice is not None
     assert notice.change is Change.GAP
@@ -187,7 +187,7 @@ def kline(trades: int, event: int) -> bytes:
 def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_told() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
-    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
     assert series.apply(kline(5_000, MIDNIGHT + 60_000), LINK) is None
     assert series.apply(kline(4_000, MIDNIGHT + 50_000), LINK) is None  # late
     assert series.rows(1, None, exact=True)[0][8] == 5_000
@@ -200,13 +200,13 @@ def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_tol
 def test_two_answers_that_agree_replace_an_open_candle_of_more_trades_and_one_puts_it_in_doubt() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
-    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
     series.apply(kline(5_000, MIDNIGHT + 60_000), LINK)
     now = MIDNIGHT + 60_000 + ANSWERED_WITHIN + LATER
 
     def answer(trades: int, asked: int) -> None:
         text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
-        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Asked(asked, 2))
+        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Origin(asked, 2))
 
     answer(60, MIDNIGHT + 61_000)  # may be as new
     assert not series.state(now).doubt
@@ -226,7 +226,7 @@ def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more
 
     def recomputed() -> KlineSeries:
         series = series_of(truth)
-        series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+        series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
         series.apply(kline(5_000, before), LINK)
         notice = series.apply(kline(10, before + 200), LINK)
         assert notice is not None
@@ -237,7 +237,7 @@ def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more
 
     def answer(series: KlineSeries, trades: int, asked: int) -> None:
         text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
-        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Asked(asked, 2))
+        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Origin(asked, 2))
 
     series = recomputed()
     answer(series, 5_000, before + 100)  # was on its way when it happened
@@ -264,11 +264,11 @@ def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more
 def test_an_answer_of_fewer_trades_and_a_later_frame_that_agrees_replace_an_open_candle() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
-    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
     asked = MIDNIGHT + 60_000
     for trades, at in ((5_000, asked), (10, asked + LATER)):
         text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=trades))[1:-1]
-        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Asked(at, 2))
+        series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Origin(at, 2))
     assert series.state(asked + LATER).doubt
     assert series.apply(kline(12, asked + LATER + 500), LINK) is not None
     assert not series.state(asked + LATER + 500).doubt
@@ -280,7 +280,7 @@ def test_a_frame_that_was_under_way_while_rest_was_asked_is_no_doubt() -> None:
     series = series_of(truth)
     asked = MIDNIGHT + 6_000
     series.replace(
-        [*truth.texts(asked)[:-1], compact(row(MIDNIGHT, length=60 * MINUTE, trades=50))[1:-1]], Asked(asked, 9)
+        [*truth.texts(asked)[:-1], compact(row(MIDNIGHT, length=60 * MINUTE, trades=50))[1:-1]], Origin(asked, 9)
     )
     assert series.apply(kline(48, asked + 100), LINK) is None
     assert not series.state(asked + 200).doubt
@@ -289,16 +289,16 @@ def test_a_frame_that_was_under_way_while_rest_was_asked_is_no_doubt() -> None:
 def test_the_closed_candles_of_a_contract_that_had_the_name_before_are_forgotten() -> None:
     old, new = Truth("1m", MIDNIGHT, [1] * 20), Truth("1m", MIDNIGHT + 12 * MINUTE, [7] * 12)
     series = series_of(old)
-    series.replace(old.texts(old.end), Asked(old.end, 15))
+    series.replace(old.texts(old.end), Origin(old.end, 15))
     now = new.end
-    series.replace(new.texts(now), Asked(now, 499))
+    series.replace(new.texts(now), Origin(now, 499))
     assert series.rows(100, None, exact=True) == new.rest(now)
     assert series.complete
 
 
 def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> None:
     ring = TradeSeries("BTCUSDT", 100)
-    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Asked(MIDNIGHT, 21))
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
     for number in range(1, 30):
         ring.apply(samples.trade_frame(number, at=MIDNIGHT + 100 * number), LINK)
     assert ring.last_id() == 29
@@ -310,11 +310,11 @@ def test_a_single_trade_of_a_new_count_replaces_the_old_ones_however_soon_it_com
     """It may be the only one for long, in the stream as in REST."""
     for streamed in (True, False):
         ring = TradeSeries("BTCUSDT", 100)
-        ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Asked(MIDNIGHT, 21))
+        ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
         if streamed:
             assert ring.apply(samples.trade_frame(10, at=MIDNIGHT + 200), LINK) is not None
         else:
-            ring.replace(trade_answer(10, 10, MIDNIGHT + 200), Asked(MIDNIGHT + 60_000, 500))
+            ring.replace(trade_answer(10, 10, MIDNIGHT + 200), Origin(MIDNIGHT + 60_000, 500))
         assert (ring.first_id(), ring.last_id()) == (10, 10)
 
 
@@ -325,7 +325,7 @@ def test_the_newest_trade_under_a_lower_id_tells_of_a_new_count() -> None:
         for number in range(known):
             ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT + number), LINK)
         newest = ring.read(1)[0]
-        ring.replace([newest._replace(id=10)], Asked(MIDNIGHT + 60_000, 500))
+        ring.replace([newest._replace(id=10)], Origin(MIDNIGHT + 60_000, 500))
         assert (ring.first_id(), ring.last_id()) == (10, 10)
 
 
@@ -333,13 +333,13 @@ def test_a_replica_that_lags_does_not_tell_of_a_new_count() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     for number in range(3):
         ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT), LINK)
-    ring.replace(trade_answer(4_990, 4_999, MIDNIGHT), Asked(MIDNIGHT + 60_000, 500))  # of the same ms
+    ring.replace(trade_answer(4_990, 4_999, MIDNIGHT), Origin(MIDNIGHT + 60_000, 500))  # of the same ms
     assert (ring.first_id(), ring.last_id()) == (4_990, 5_002)
 
 
 def test_late_trades_take_nothing_back() -> None:
     ring = TradeSeries("BTCUSDT", 100)
-    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Asked(MIDNIGHT, 21))
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
     ring.apply(samples.trade_frame(5_021, at=MIDNIGHT - 50), LINK)  # an engine whose clock was set back
     ring.apply(samples.trade_frame(5_020, at=MIDNIGHT), LINK)  # again
     assert (ring.first_id(), ring.last_id()) == (5_000, 5_021)
@@ -351,7 +351,7 @@ def test_late_trades_take_nothing_back() -> None:
 def test_a_spot_candle_that_is_recomputed_is_replaced_too() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = KlineSeries("BTCUSDT", "1h", 500, kind=Kind.SPOT_KLINES)
-    series.replace(truth.texts(MIDNIGHT + 6_000), Asked(MIDNIGHT + 6_000, 499))
+    series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
     series.apply(kline(5_000, MIDNIGHT + 60_000), LINK)
     assert series.apply(kline(4_999, MIDNIGHT + 60_000 - 2_000), LINK) is None
     notice = series.apply(kline(10, MIDNIGHT + 60_000 + LATER), LINK)

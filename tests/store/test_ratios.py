@@ -7,7 +7,7 @@ import pytest
 
 from ats_sync.feeds import RATIOS, Cause, Key, Kind
 from ats_sync.store.ratios import RatioSeries
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 
 from ..venue.samples import HOUR, MIDNIGHT, ratio_row
 
@@ -29,7 +29,7 @@ def hours(series: RatioSeries) -> list[int]:
 def test_it_asks_for_all_at_first_and_then_for_what_is_new() -> None:
     series = series_of()
     assert dict(series.request(MIDNIGHT, Cause.WARM_UP, None).params)["limit"] == 50
-    series.replace(rows(0, 1, 2), Asked(MIDNIGHT + 2 * HOUR, 50))
+    series.replace(rows(0, 1, 2), Origin(MIDNIGHT + 2 * HOUR, 50))
     assert dict(series.request(MIDNIGHT + 2 * HOUR, Cause.POLL, None).params)["limit"] == 2
     assert dict(series.request(MIDNIGHT + 7 * HOUR, Cause.POLL, None).params)["limit"] == 7
 
@@ -38,7 +38,7 @@ def test_it_asks_for_all_at_first_and_then_for_what_is_new() -> None:
 def test_it_is_as_old_as_its_answer(kind: Kind) -> None:
     series = series_of(Key(kind, "BTCUSDT", "1h"))
     assert (series.state(0).answered, len(series), bool(series.unsettled(0))) == (0, 0, True)
-    series.replace([ratio_row(kind.value, MIDNIGHT)], Asked(MIDNIGHT + 5, 50))
+    series.replace([ratio_row(kind.value, MIDNIGHT)], Origin(MIDNIGHT + 5, 50))
     state = series.state(0)
     assert (state.event, state.answered, state.rows, state.complete) == (MIDNIGHT + 5, MIDNIGHT + 5, 1, True)
     assert not series.unsettled(0)
@@ -47,9 +47,9 @@ def test_it_is_as_old_as_its_answer(kind: Kind) -> None:
 
 def test_of_two_rows_the_later_answer_wins_in_any_order() -> None:
     answers = [
-        (rows(0, 1, value="1.1"), Asked(MIDNIGHT + HOUR, 2)),
-        (rows(1, 2, value="2.2"), Asked(MIDNIGHT + 2 * HOUR, 2)),
-        (rows(2, 3, value="3.3"), Asked(MIDNIGHT + 3 * HOUR, 2)),
+        (rows(0, 1, value="1.1"), Origin(MIDNIGHT + HOUR, 2)),
+        (rows(1, 2, value="2.2"), Origin(MIDNIGHT + 2 * HOUR, 2)),
+        (rows(2, 3, value="3.3"), Origin(MIDNIGHT + 3 * HOUR, 2)),
     ]
     for order in itertools.permutations(answers):
         series = series_of()
@@ -62,20 +62,20 @@ def test_of_two_rows_the_later_answer_wins_in_any_order() -> None:
 
 def test_it_is_trimmed_deepened_and_reaches_back_a_month() -> None:
     series = series_of(depth=3)
-    series.replace(rows(0, 1, 2, 3, 4), Asked(MIDNIGHT + 4 * HOUR, 5))
+    series.replace(rows(0, 1, 2, 3, 4), Origin(MIDNIGHT + 4 * HOUR, 5))
     assert hours(series) == [2, 3, 4]
     assert not series.complete
     series.deepen(5)
-    series.replace(rows(0, 1, 2, 3, 4), Asked(MIDNIGHT + 4 * HOUR, 5))
+    series.replace(rows(0, 1, 2, 3, 4), Origin(MIDNIGHT + 4 * HOUR, 5))
     assert hours(series) == [0, 1, 2, 3, 4]
-    series.replace(rows(720, 721), Asked(MIDNIGHT + 721 * HOUR, 500))
+    series.replace(rows(720, 721), Origin(MIDNIGHT + 721 * HOUR, 500))
     assert hours(series) == [1, 2, 3, 4, 720, 721][-5:]
 
 
 def test_an_answer_that_does_not_reach_what_is_known_leaves_no_hole() -> None:
     series = series_of()
-    series.replace(rows(0, 1, 2), Asked(MIDNIGHT + 2 * HOUR, 3))
-    series.replace(rows(9, 10), Asked(MIDNIGHT + 10 * HOUR, 2))
+    series.replace(rows(0, 1, 2), Origin(MIDNIGHT + 2 * HOUR, 3))
+    series.replace(rows(9, 10), Origin(MIDNIGHT + 10 * HOUR, 2))
     assert hours(series) == [9, 10]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ats_sync.store import remembered
-from ats_sync.store.remembered import MORE_WANTED, ROW_BYTES, ExactRows, FloatColumns, RowBudget
+from ats_sync.store.remembered import READ_MORE_OFTEN, ROW_BYTES, ExactRows, FloatColumns, RowBudget
 from ats_sync.venue.klines import float_rows, kline_text_of, string_rows
 
 from ..venue import samples
@@ -113,7 +113,7 @@ def test_what_nobody_reads_makes_room() -> None:
     budget = RowBudget(25 * ROW_BYTES)
     first, second = filled(budget), filled(budget)
     late = ExactRows(budget)
-    for _ in range(2 * MORE_WANTED + 2):
+    for _ in range(2 * READ_MORE_OFTEN + 2):
         assert not missed(first), "it is read all the time"
         missed(late)
     assert late.take(10) is not None

@@ -11,7 +11,7 @@ from ats_sync.store import tickers
 from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.store.tickers import MOST_PENDING, QuoteBoard, TickerBoard
 from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.tickers import TickerRow
@@ -42,7 +42,7 @@ def completed(*, until: int = 12) -> TickerBoard:
     for second in range(until + 1):
         tick(board, second, A=100 + second)
         board.take(None)
-    board.replace(answer(A=100, B=7), Asked(MIDNIGHT + 10 * SECOND))
+    board.replace(answer(A=100, B=7), Origin(MIDNIGHT + 10 * SECOND))
     return board
 
 
@@ -51,14 +51,14 @@ def test_what_rests_is_as_new_as_the_stream_once_rest_has_shown_it() -> None:
     assert as_of(board, "B") == -1
     assert tick(board, 0, A=100) == StoreEvent(Change.GAP, board.key)
     assert tick(board, 1, A=101) is None
-    board.replace(answer(A=100, B=7), Asked(MIDNIGHT + 9 * SECOND))
+    board.replace(answer(A=100, B=7), Origin(MIDNIGHT + 9 * SECOND))
     for second in range(2, 12):
         tick(board, second, A=100 + second)
         board.take(None)
     assert (as_of(board, "A"), as_of(board, "B")) == (11, 9), "a replica may have been behind the first frame"
     assert board.unsettled(MIDNIGHT + 11 * SECOND)
     assert board.answerable_from(MIDNIGHT) == MIDNIGHT + 10 * SECOND
-    board.replace(answer(A=100, B=7), Asked(MIDNIGHT + 10 * SECOND))
+    board.replace(answer(A=100, B=7), Origin(MIDNIGHT + 10 * SECOND))
     assert (as_of(board, "A"), as_of(board, "B")) == (11, 11)
     assert not board.unsettled(MIDNIGHT + 11 * SECOND)
     assert board.look("A")[1] == samples.ticker_data("A", 111, event=MIDNIGHT + 11 * SECOND)
@@ -98,7 +98,7 @@ def test_where_a_frame_is_missing_what_rests_is_as_old_as_its_answer(interrupt: 
     assert as_of(board, "B") == 12
     interrupt(board)
     assert as_of(board, "B") == 10
-    board.replace(answer(A=400, B=7), Asked(MIDNIGHT + 40 * SECOND))
+    board.replace(answer(A=400, B=7), Origin(MIDNIGHT + 40 * SECOND))
     tick(board, 24, LATER, A=401)
     assert as_of(board, "B") == 40
 
@@ -121,7 +121,7 @@ def test_a_time_to_come_is_forgotten_and_rest_completes_the_stream_again() -> No
     for second in range(17, 32):
         tick(board, second, A=100 + second)
         board.take(None)
-    board.replace(answer(A=130, B=7), Asked(MIDNIGHT + 30 * SECOND))
+    board.replace(answer(A=130, B=7), Origin(MIDNIGHT + 30 * SECOND))
     assert (as_of(board, "A"), as_of(board, "B")) == (31, 31)
 
 
@@ -130,7 +130,7 @@ def test_the_later_trade_wins_and_of_two_windows_the_later() -> None:
         lambda board: tick(board, 0, A=5),
         lambda board: tick(board, 1, A=6),
         lambda board: tick(board, 2, A=6),
-        lambda board: board.replace(answer(A=4), Asked(MIDNIGHT + 3 * SECOND)),
+        lambda board: board.replace(answer(A=4), Origin(MIDNIGHT + 3 * SECOND)),
     ]
     for order in itertools.permutations(steps):
         board = TickerBoard()
@@ -149,7 +149,7 @@ def test_trades_that_are_counted_anew_begin_a_new_ticker() -> None:
 
 def test_what_the_newest_answer_lacks_is_gone() -> None:
     board = completed()
-    board.replace(answer(A=140), Asked(MIDNIGHT + 40 * SECOND))
+    board.replace(answer(A=140), Origin(MIDNIGHT + 40 * SECOND))
     assert board.look("B")[1] is None
     board.forget("A")
     assert board.look("A")[1] is None
@@ -180,7 +180,7 @@ def test_readers_see_what_another_thread_is_decoding(monkeypatch: pytest.MonkeyP
 def test_tickers_are_taken_once_in_order_of_their_time() -> None:
     board = TickerBoard()
     board.apply(samples.tickers_frame({"A": 7}, event=MIDNIGHT + 2), LINK)
-    board.replace(answer(A=5, B=1), Asked(MIDNIGHT + 1 + LAGS_AT_MOST))
+    board.replace(answer(A=5, B=1), Origin(MIDNIGHT + 1 + LAGS_AT_MOST))
     assert board.take(None) == [(MIDNIGHT + 1, {"A": 5, "B": 1}, False), (MIDNIGHT + 2, {"A": 7}, True)]
     assert board.take(None) == []
     assert board.event == MIDNIGHT + 2
@@ -191,7 +191,7 @@ def test_tickers_nobody_takes_do_not_grow() -> None:
     board = TickerBoard()
     for second in range(100):
         board.apply(samples.tickers_frame({"A": second}, event=MIDNIGHT + second), LINK)
-        board.replace(answer(A=second), Asked(MIDNIGHT + second))
+        board.replace(answer(A=second), Origin(MIDNIGHT + second))
     assert len(board.take(None)) <= 2 * MOST_PENDING
 
 

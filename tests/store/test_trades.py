@@ -12,7 +12,7 @@ from ats_sync.store import trades as trades_module
 from ats_sync.store.events import Change
 from ats_sync.store.link import Link
 from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
-from ats_sync.store.series import Asked, SeriesState
+from ats_sync.store.series import Origin, SeriesState
 from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeSeries
 from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.trades import Trade, rest_trades, trade_of, trades_of
@@ -34,7 +34,7 @@ def stream(ring: TradeSeries, *numbers: int) -> list[Any]:
 
 def answer(ring: TradeSeries, first: int, last: int, *, whole: bool = False) -> None:
     found = rest_trades(compact([samples.rest_trade(number) for number in range(first, last + 1)]))
-    ring.replace(found, Asked(MIDNIGHT + 10_000_000, len(found) + whole))
+    ring.replace(found, Origin(MIDNIGHT + 10_000_000, len(found) + whole))
 
 
 def ids(ring: TradeSeries, limit: int = 1_000) -> list[int]:
@@ -164,7 +164,7 @@ def test_an_answer_overlaps_and_precedes_the_stream() -> None:
 def test_an_answer_with_a_hole_of_its_own_is_not_taken_for_whole() -> None:
     ring = ring_of()
     found = rest_trades(compact([samples.rest_trade(number) for number in (1, 2, 3, 6, 7)]))
-    ring.replace(found, Asked(MIDNIGHT, 0))
+    ring.replace(found, Origin(MIDNIGHT, 0))
     assert ids(ring) == [6, 7]
     assert ring.hole() == (4, 5)
 
@@ -191,7 +191,7 @@ def test_a_history_that_reaches_back_to_the_first_trade_is_complete() -> None:
     ring = ring_of()
     answer(ring, 0, 5, whole=True)
     assert ring.state(0).complete
-    ring.replace([], Asked(MIDNIGHT, 100))
+    ring.replace([], Origin(MIDNIGHT, 100))
     assert ring.state(0).complete
 
 
@@ -392,7 +392,7 @@ def test_what_is_forgotten_while_a_reader_decodes_is_not_brought_back(monkeypatc
 
     def meanwhile(*arguments: Any) -> Any:
         with ring._lock:
-            ring._begin_anew(0)
+            ring._restart(0)
         return make(*arguments)
 
     monkeypatch.setattr(trades_module.TradeColumns, "of", meanwhile)
@@ -437,7 +437,7 @@ def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
 def test_streamed_trades_take_no_more_room_than_those_of_rest() -> None:
     streamed, asked = TradeSeries("BTCUSDT", 500), TradeSeries("BTCUSDT", 500)
     rows = [samples.rest_trade(number) for number in range(300)]
-    asked.replace([trade_of(json.dumps(row).encode()) for row in rows], Asked(MIDNIGHT, 300))
+    asked.replace([trade_of(json.dumps(row).encode()) for row in rows], Origin(MIDNIGHT, 300))
     for number in range(300):
         streamed.apply(samples.trade_frame(number), LINK)
     sizes = [sum(map(len, ring._segments[0].entries.newest(300)[:256])) for ring in (streamed, asked)]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.store.link import Link
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.store.values import (
     MOST_PENDING,
     AnswerCache,
@@ -57,17 +57,17 @@ def test_the_later_mark_wins_in_either_order() -> None:
 def test_an_answer_older_than_the_stream_changes_nothing() -> None:
     board = MarkBoard()
     board.apply(samples.marks_frame(["BTCUSDT"], event=MIDNIGHT + 5, price="5.0"), LINK)
-    board.replace(marks(MIDNIGHT, "1.0"), Asked(MIDNIGHT + 9))
+    board.replace(marks(MIDNIGHT, "1.0"), Origin(MIDNIGHT + 9))
     assert price(board) == "5.0"
     assert board.state(0).answered == MIDNIGHT + 9
-    board.replace(marks(MIDNIGHT + 6, "6.0"), Asked(MIDNIGHT + 7))
+    board.replace(marks(MIDNIGHT + 6, "6.0"), Origin(MIDNIGHT + 7))
     assert price(board) == "6.0"
     assert (board.event, board.state(0).answered) == (MIDNIGHT + 6, MIDNIGHT + 9)
 
 
 def test_marks_of_all_symbols() -> None:
     board = MarkBoard()
-    board.replace(marks(MIDNIGHT, "1.0", "A", "B"), Asked(MIDNIGHT))
+    board.replace(marks(MIDNIGHT, "1.0", "A", "B"), Origin(MIDNIGHT))
     board.apply(samples.marks_frame(["B", "C"], event=MIDNIGHT + 5, price="5.0"), LINK)
     everything = board.everything()
     assert {symbol: mark.mark_price for symbol, mark in everything.items()} == {"A": "1.0", "B": "5.0", "C": "5.0"}
@@ -179,9 +179,9 @@ def test_spot_prices_are_replaced_as_a_whole() -> None:
     clock = HandClock()
     board = SpotBoard(now=clock)
     assert board.get() is None
-    board.replace({"A": "1.0", "B": "2.0"}, Asked(MIDNIGHT))
-    board.replace({"A": "1.5"}, Asked(MIDNIGHT + 5))
-    board.replace({"A": "0.5"}, Asked(MIDNIGHT + 1))
+    board.replace({"A": "1.0", "B": "2.0"}, Origin(MIDNIGHT))
+    board.replace({"A": "1.5"}, Origin(MIDNIGHT + 5))
+    board.replace({"A": "0.5"}, Origin(MIDNIGHT + 1))
     held = board.get()
     assert held is not None
     assert (dict(held.value), held.as_of) == ({"A": "1.5"}, MIDNIGHT + 5)
@@ -197,7 +197,7 @@ def test_marks_do_not_depend_on_the_order_of_arrival(order: list[int], dice: ran
         if dice.random() < 0.5:
             board.apply(samples.marks_frame(["BTCUSDT"], event=MIDNIGHT + second, price=f"{second}.5"), LINK)
         else:
-            board.replace(marks(MIDNIGHT + second, f"{second}.5"), Asked(MIDNIGHT))
+            board.replace(marks(MIDNIGHT + second, f"{second}.5"), Origin(MIDNIGHT))
         if dice.random() < 0.3:
             board.get("BTCUSDT")
     assert price(board) == "5.5"

@@ -12,7 +12,7 @@ import pytest
 from ats_sync.config import Config
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Asked
+from ats_sync.store.series import Origin
 from ats_sync.venue.listings import Phase, exchange_info, is_perpetual
 
 from .everything import shuffled
@@ -103,7 +103,7 @@ def test_a_candle(october_2026: Path, store: MarketStore, form: int) -> None:
     message = frame_of(october_2026, "btcusdt_kline_1m")
     rows = json.loads((october_2026 / "rest" / "klines.json").read_bytes())
     series = store.klines(SYMBOL, "1m")
-    series.replace([compact(row)[1:-1] for row in rows], Asked(rows[-1][0] + 1, 499))
+    series.replace([compact(row)[1:-1] for row in rows], Origin(rows[-1][0] + 1, 499))
     ingest(store, forms(message)[form])
     k = message["data"]["k"]
     assert series.rows(5, None, exact=True) == [
