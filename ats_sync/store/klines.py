@@ -295,7 +295,9 @@ class KlineSeries(Series):
         """Take a row of an answer. The caller holds the lock.
 
         A single answer of fewer trades may come from a replica that lags: it puts the candle in doubt, the next one
-        that is requested later and agrees replaces it.
+        that is requested later and agrees replaces it. Where a stream keeps the candle up to date, an answer that is
+        hardly later than the newest frame says nothing. Where none does, it shows less than what happened before it:
+        whatever it may be, it does not show what was missed.
         """
         known = self._ahead.get(candle.opened)
         before = self._contradiction
@@ -307,7 +309,7 @@ class KlineSeries(Series):
             self._ahead[candle.opened] = candle
         elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
             if before is None:
-                if is_new_count(candle.event, known.event):
+                if is_new_count(candle.event, known.event) or (candle.event > known.event and not self.streaming()):
                     self._contradiction = known, candle
             elif before[1].is_frame:
                 if candle.event > before[1].event and candle.trades >= before[1].trades:
@@ -704,8 +706,7 @@ class KlineSeries(Series):
 
         None where it is not the first that is not closed here, or where nothing keeps it up to date.
         """
-        link = self.link
-        if link is None or not link.up or self.suspected:
+        if not self.streaming():
             return None
         with self._lock:
             if opened != self._closed.following:

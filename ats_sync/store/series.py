@@ -198,10 +198,14 @@ class Series(ABC):
         """Return whether older rows are still to come."""
         return False
 
+    def streaming(self) -> bool:
+        """Return whether it is live on a connection that is up."""
+        link = self.link
+        return link is not None and link.up and not self.suspected
+
     def is_down(self, exchange: float) -> bool:
         """Return whether what a user was promised of it is not kept at this exchange time (seconds)."""
-        link = self.link
-        return link is None or not link.up or bool(self.suspected)
+        return not self.streaming()
 
     # --- what is known ---------------------------------------------------------------------------
 

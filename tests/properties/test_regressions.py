@@ -592,3 +592,21 @@ def test_a_subscription_of_a_time_to_come_does_not_keep_a_quiet_book_from_going_
     setting = replace(setting, trailing_klines=True, script=((40_320, "trade", "BTCUSDT"),))
     faults = (Refuse(7_950, 9_300), WallClock(20_050, 600.0), Newcomer(216_000_000, "XRPUSDT", False))
     run(Schedule(setting=setting, seed=592045, faults=faults))
+
+
+def test_an_answer_of_fewer_trades_just_after_the_connection_was_lost_makes_no_candle_live() -> None:
+    """It was asked for 992 ms after the newest frame, which might have been no more than a difference of clocks."""
+    setting = Setting(525616, 1_788_220_755_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "3d"), book_ticks=(1500, 700))
+    moments = (75_580, 87_280, 107_020, 143_440, 157_220, 191_320, 199_660, 236_500)
+    setting = replace(setting, script=tuple((at, "trade", "BTCDOMUSDT") for at in moments))
+    faults = (Recompute(11_100, "BTCDOMUSDT", 5_000), Recompute(23_500, "BTCDOMUSDT", 5_000), Deaf(22_750, 50))
+    run(Schedule(setting=setting, seed=205937, faults=faults, audit_every=12.0))
+
+
+def test_two_trades_of_one_millisecond_may_have_the_same_id() -> None:
+    """Ids began again, and once more just after a trade: what was served before that had been true."""
+    setting = Setting(942468, 1_794_787_176_000, ("BTCUSDT", "SOLUSDT"), ("1m", "1M"), 0.0015, trailing_klines=False)
+    moments = (4_200, 60_840, 97_980, 120_380, 140_640, 184_260, 189_900, 219_140, 219_280)
+    setting = replace(setting, book_ticks=(1500, 700), script=tuple((at, "trade", "SOLUSDT") for at in moments))
+    faults = (Recount(59_600, "BTCUSDT"), Relist(40_800, "BTCUSDT", 50, below=True))
+    run(Schedule(setting=setting, seed=30699, faults=faults))

@@ -202,6 +202,7 @@ def test_two_answers_that_agree_replace_an_open_candle_of_more_trades_and_one_pu
     series = series_of(truth)
     series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
     series.apply(kline(5_000, MIDNIGHT + 60_000), LINK)
+    series.go_live(LINK)
     now = MIDNIGHT + 60_000 + ANSWERED_WITHIN + LATER
 
     def answer(trades: int, asked: int) -> None:
@@ -217,6 +218,19 @@ def test_two_answers_that_agree_replace_an_open_candle_of_more_trades_and_one_pu
     answer(61, now + LATER)
     assert not series.state(now).doubt
     assert series.rows(1, None, exact=True)[0][8] == 61
+
+
+def test_where_nothing_streams_an_answer_of_fewer_trades_that_is_hardly_later_puts_the_candle_in_doubt() -> None:
+    """It does not show what was missed, whether it comes from a replica that lags or the candle was recomputed."""
+    truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
+    series = series_of(truth)
+    series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
+    series.apply(kline(5_000, MIDNIGHT + 60_000), LINK)
+    text = compact(row(MIDNIGHT, length=60 * MINUTE, trades=60))[1:-1]
+    series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Origin(MIDNIGHT + 59_999, 2))
+    assert not series.state(MIDNIGHT + 61_000).doubt, "it may have been on its way"
+    series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Origin(MIDNIGHT + 60_001, 2))
+    assert series.state(MIDNIGHT + 61_000).doubt
 
 
 def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more_word() -> None:

@@ -112,7 +112,8 @@ class KlineTruth:
 class TradeTruth:
     """All trades by id and time, and which had been told by aggTrade frames when."""
 
-    known: dict[tuple[int, int], tuple[Position, dict[str, Any]]] = field(default_factory=dict)
+    known: dict[tuple[int, int], list[tuple[Position, dict[str, Any]]]] = field(default_factory=dict)
+    """By id and time. (Where ids begin again twice, two trades of the same millisecond may have the same id.)"""
     told_at: list[int] = field(default_factory=list)
     told: list[Position] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
@@ -125,7 +126,7 @@ class TradeTruth:
     """Times of the trades that REST has, by epoch."""
 
     def note(self, trade: dict[str, Any]) -> None:
-        self.known[trade["a"], trade["T"]] = (len(self.epochs), trade["a"]), trade
+        self.known.setdefault((trade["a"], trade["T"]), []).append(((len(self.epochs), trade["a"]), trade))
         self.made[-1].append(trade["T"])
         self.times.append(trade["T"])
         self.counts.append(trade["l"] - trade["f"] + 1)
@@ -138,8 +139,14 @@ class TradeTruth:
         self.epochs.append(now)
         self.made.append([])
 
+    def position(self, id: int, time: int, **fields: Any) -> Position | None:
+        """Return the latest position of a trade with these fields (as REST names them); None where none was."""
+        same = [at for at, trade in self.known.get((id, time), ()) if trade.items() >= fields.items()]
+        return max(same, default=None)
+
     def tell(self, data: dict[str, Any], at: int) -> None:
-        position = self.known[data["a"], data["T"]][0]
+        position = self.position(data["a"], data["T"], p=data["p"], q=data["q"], l=data["l"], m=data["m"])
+        assert position is not None
         self.told_at.append(at)
         self.told.append(max(position, self.told[-1]) if self.told else position)
 

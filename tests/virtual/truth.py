@@ -16,7 +16,7 @@ from ats_sync.venue.trades import Trade
 from ats_sync.venue.values import Mark
 
 from .exchange import BrokenPromise
-from .told import NOTHING, BookTruth, KlineTruth, Position, TradeTruth
+from .told import BookTruth, KlineTruth, Position, TradeTruth
 
 FINAL_TOLD_AFTER = 2_100
 """A candle's last change is told at most this long (ms) after its close."""
@@ -120,11 +120,12 @@ def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: Posit
             raise BrokenPromise(f"a hole or a duplicate: trade {before.id} is followed by {after.id}")
     newest = (truth.epoch(until), -1)
     for trade in (*trades[:2], *trades[-3:]):
-        newest, known = truth.known.get((trade.id, trade.time), (NOTHING, None))
-        if known is None or (trade.price, trade.quantity, trade.last_trade, trade.buyer_is_maker) != (
-            known["p"], known["q"], known["l"], known["m"],
-        ):  # fmt: skip
-            raise BrokenPromise(f"never was: {trade}; the truth is {known}")
+        position = truth.position(
+            trade.id, trade.time, p=trade.price, q=trade.quantity, l=trade.last_trade, m=trade.buyer_is_maker
+        )
+        if position is None:
+            raise BrokenPromise(f"never was: {trade}; the truth is {truth.known.get((trade.id, trade.time))}")
+        newest = position
     if newest < last_told:
         raise BrokenPromise(f"trades up to {last_told} were told, the newest served is {newest}")
 
