@@ -74,7 +74,7 @@ class Clock:
         self._doubted = False
 
     def after_fork(self) -> None:
-        """Renew the lock in a child process, since another thread of the parent may have held it."""
+        """Renew the lock in a child process, since another thread of the parent may have had it."""
         self._lock = threading.Lock()
 
     def exchange(self) -> float:

@@ -47,8 +47,8 @@ class CandleEvent:
     final: bool
     """False for a provisional one, of which the final event had not come yet."""
     source: str
-    """What made it final (of a provisional one: what told of it): ``stream``, the exchange's final event; ``rest``, an
-    answer that was asked for at least 5 s after the close; ``flat``, no trade, as the trade ids of others prove."""
+    """What made it final (of a provisional one: what showed it): ``stream``, the exchange's final event; ``rest``, an
+    answer that was requested at least 5 s after the close; ``flat``, no trade, as the trade ids of others prove."""
     final_at: int | None
     """When it was final here. None for a provisional one, and where that was before the series was followed."""
     delay: float | None
@@ -68,7 +68,7 @@ class CandleEvent:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Closed candles that memory no longer has, since the consumer was away for too long or wanted older ones.
+    """Closed candles that memory no longer has, since the consumer was away for too long or began with older ones.
 
     ``start`` and ``end`` are the open times (ms) of the first and the last of them; ``symbol`` is "" where a turn of
     all symbols was missed.

@@ -103,7 +103,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """How a kind is asked of REST again and again. Times are seconds."""
+    """How a kind is polled by REST. Times are seconds."""
 
     every: float
     max_age: float | None = None
@@ -160,7 +160,7 @@ class Feed:
         return self.final_within > 0
 
     def polled(self, *, streams: bool) -> bool:
-        """Whether it is asked for again and again, with streams enabled or not."""
+        """Whether it is polled, with streams enabled or not."""
         return self.poll is not None and (self.poll.beside_stream or not streams)
 
     def max_age(self, *, streams: bool) -> float | None:

@@ -59,7 +59,7 @@ class Lifecycle:
         self._clock = clock
         self.closed = False
         """Whether it was closed since the last launch."""
-        self.forked = self._fork_told = False
+        self.forked = self._fork_logged = False
         self._accepted: set[str] = set()
         """Symbols that the exchange had when they were first checked: whatever becomes of them, none is misspelt."""
         self.reconnects_before = self.frames_before = 0
@@ -70,7 +70,7 @@ class Lifecycle:
     def _begin_afresh(self) -> None:
         """No runtime, nothing known, fresh locks."""
         self.lock = threading.Lock()
-        """Guards everything below and what is followed; never held while waiting."""
+        """Guards everything below and what is followed; released while waiting."""
         self.counters = Counters()
         self.budget = Budget(self._config)
         self.runtime: Runtime | None = None
@@ -288,13 +288,13 @@ class Lifecycle:
         self.publisher.after_fork()
         self._begin_afresh()
         self.forked = self.forked or ran
-        self._fork_told = False
+        self._fork_logged = False
 
     def warn_if_forked(self) -> None:
         """Say once what a read costs in a child of a process that ran a manager."""
         refuse_reentry()
-        if self.forked and not self._fork_told:
-            self._fork_told = True
+        if self.forked and not self._fork_logged:
+            self._fork_logged = True
             log.warning(
                 "this process was forked from one that ran a DataManager: it shares nothing with it, and each read is "
                 "one REST request, counted against the same address; call start() for a manager of its own"

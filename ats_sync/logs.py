@@ -28,7 +28,7 @@ class RateLimitedLogger:
         forks.register(self)
 
     def after_fork(self) -> None:
-        # Another thread of the parent may have held the lock.
+        # Another thread of the parent may have had the lock.
         self._lock = threading.Lock()
 
     def info(self, kind: str, text: str, *values: object) -> None:

@@ -448,7 +448,7 @@ class DataManager:
 
         Prices and quantities are :class:`decimal.Decimal`; ``round_price`` and ``round_quantity`` of the result give
         exact multiples. Any contract of the exchange, watched or not. Source: ``/fapi/v1/exchangeInfo``, kept and
-        asked again every 50 minutes, and at once when a contract is listed. Raises
+        requested again every 50 minutes, and at once when a contract is listed. Raises
         :class:`~ats_sync.errors.InvalidSymbol` for a symbol that the exchange does not list.
         """
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)

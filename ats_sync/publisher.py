@@ -147,7 +147,7 @@ class EventIterator(Generic[T]):
             wake()
 
     def _after_fork(self) -> None:
-        # Another thread of the parent may have held the lock, and here nothing will ever come.
+        # Another thread of the parent may have had the lock, and here nothing will ever come.
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
         self._closed = True
@@ -245,7 +245,7 @@ class Publisher:
             self._ensure_thread()
 
     def detach(self) -> "threading.Thread | None":
-        """End every iterator, and the thread once it has told of the stop; return the thread to join."""
+        """End every iterator, and the thread once it has reported the stop; return the thread to join."""
         with self._condition:
             iterators = list(self._iterators)
             self._iterators.clear()

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 SUBSCRIBED_WITHIN = 1.5
 """The first read of a full book waits so long (seconds) for its stream: an answer from before that could not be
-kept up, and would be asked for twice."""
+kept up, and would be requested twice."""
 AMPLE = 0.8
 """As long as no more than this part of the allowed weight is used, a read asks for what the book itself will need;
 beyond it, only for its own levels: others are waiting."""
@@ -176,11 +176,11 @@ class DeepBook(Query[Book]):
     def fetch(self, series: DepthSeries | None, reads: Reads) -> Book:
         symbol = self.key.symbol
         if series is None:
-            return reads.fetch(Key(Kind.BOOK, symbol), endpoints.depth(symbol, self._asked_levels()))
+            return reads.fetch(Key(Kind.BOOK, symbol), endpoints.depth(symbol, self._request_levels()))
         series.note_read(self.levels, reads.clock.now())
         return reads.fetch(self.key, endpoints.depth(symbol, self._levels(series, reads)))
 
-    def _asked_levels(self) -> int:
+    def _request_levels(self) -> int:
         """How many levels to ask for: REST takes only some numbers."""
         return next((each for each in endpoints.DEPTH_LIMITS if each >= self.levels), endpoints.DEPTH_LIMITS[-1])
 
@@ -197,7 +197,7 @@ class DeepBook(Query[Book]):
         delivers = up and not state.suspected
         if delivers and ample and (state.doubt or not series.covers(self.levels)):
             return series.snapshot_limit()
-        return self._asked_levels()
+        return self._request_levels()
 
     def known(self, series: DepthSeries) -> Book | None:
         return series.known(self.levels)
@@ -451,8 +451,8 @@ class BestQuotes(Query[ShownQuote]):
         return self.state(series, reads), lambda: self._streamed(series, time.exchange)
 
     def state(self, series: QuoteBoard, reads: Reads) -> SeriesState:
-        held = series.get(self.symbol)
-        return SeriesState(event=scan_event_time(held[1]) if held is not None else 0)
+        quote = series.get(self.symbol)
+        return SeriesState(event=scan_event_time(quote[1]) if quote is not None else 0)
 
     def fetch(self, series: QuoteBoard, reads: Reads) -> ShownQuote:
         return ShownQuote(reads.fetch(Key(Kind.ANSWER, self.symbol), endpoints.best_quote(self.symbol)), 0.0, "rest")
@@ -467,12 +467,12 @@ class BestQuotes(Query[ShownQuote]):
         return Key(Kind.QUOTES, self.symbol)
 
     def _streamed(self, series: QuoteBoard, now: float | None) -> ShownQuote | None:
-        held = series.get(self.symbol)
-        if held is None:
+        quote = series.get(self.symbol)
+        if quote is None:
             return None
-        event = scan_event_time(held[1])
+        event = scan_event_time(quote[1])
         age = max(0.0, now - event / 1000.0) if now is not None else math.inf
-        return ShownQuote(BestQuote(*best_quotes(held[1]), event), age, "bookTicker")
+        return ShownQuote(BestQuote(*best_quotes(quote[1]), event), age, "bookTicker")
 
 
 def _quote_of(book: Book | None, age: float) -> ShownQuote | None:
@@ -597,16 +597,16 @@ class SpotPrices(Query[Mapping[str, str]]):
     def look(
         self, series: SpotBoard, reads: Reads, time: Reading
     ) -> tuple[SeriesState, Callable[[], Mapping[str, str] | None]]:
-        held = series.get()
-        return series.state(0), lambda: held.value if held is not None else None
+        prices = series.get()
+        return series.state(0), lambda: prices.value if prices is not None else None
 
     def fetch(self, series: SpotBoard, reads: Reads) -> Mapping[str, str]:
         request: Request[dict[str, str]] = endpoints.spot_price()
         return reads.fetch(self.key, request)
 
     def known(self, series: SpotBoard) -> Mapping[str, str] | None:
-        held = series.get()
-        return held.value if held is not None else None
+        prices = series.get()
+        return prices.value if prices is not None else None
 
 
 def spot_price(reads: Reads, symbol: str, max_age: float | None, shape: Callable[[str], T]) -> T:
@@ -642,6 +642,6 @@ def _spot_close(reads: Reads, symbol: str) -> str:
 
 def check_spot_pair(reads: Reads, symbol: str) -> None:
     """Raise :class:`~ats_sync.errors.NoSpotPair` where the list of all spot prices is known and lacks the symbol."""
-    held = reads.store.spot.get()
-    if held is not None and symbol not in held.value:
+    prices = reads.store.spot.get()
+    if prices is not None and symbol not in prices.value:
         raise NoSpotPair(f"{symbol} has no spot market of the same name")

@@ -44,7 +44,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 LISTINGS_RECENT = 3.0
-"""Listings that were asked for no longer ago (seconds) are not asked for again because of one unknown symbol."""
+"""Listings that were requested no longer ago (seconds) are not requested again because of one unknown symbol."""
 ANSWERS_KEPT = 3600.0
 
 
@@ -220,22 +220,22 @@ class Reads:
 
     def remembered(self, key: Key, request: Request[Any], lifetime: float) -> Any:
         """As :meth:`ask`, of parsed JSON; an answer is given again for ``lifetime`` seconds. The caller's own."""
-        held = self._answers.get((key, request))
+        kept = self._answers.get((key, request))
         now = self.clock.exchange_ms()
-        if held is not None and now - held.as_of <= lifetime * 1000:
+        if kept is not None and now - kept.as_of <= lifetime * 1000:
             self.counters.hit()
-            return marshal.loads(held.value)
+            return marshal.loads(kept.value)
         text = marshal.dumps(self.ask(key, request))
         self._answers.put((key, request), text, now)
         return marshal.loads(text)  # all who waited for the answer were given the same objects
 
     def dated(self, key: Key, request: Request[bytes], lifetime: float) -> tuple[Dated[bytes], bool]:
         """Return an answer and when it was requested, and whether it was kept; otherwise as :meth:`remembered`."""
-        held = self._answers.get((key, request))
+        kept = self._answers.get((key, request))
         now = self.clock.exchange_ms()
-        if held is not None and now - held.as_of <= lifetime * 1000:
+        if kept is not None and now - kept.as_of <= lifetime * 1000:
             self.counters.hit()
-            return held, True
+            return kept, True
         body = self.ask(key, request)
         self._answers.put((key, request), body, now)
         return Dated(body, now), False
@@ -275,7 +275,7 @@ class Reads:
         try:
             self.fetch(listings.key, request)
         except RequestError as error:
-            log.info("the listings could not be asked for again: %s", error)
+            log.info("the listings could not be requested again: %s", error)
 
     # --- neither ------------------------------------------------------------------------------------
 

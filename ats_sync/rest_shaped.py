@@ -77,7 +77,7 @@ class RestShaped:
     is the exchange's own error. Symbols are upper-cased and checked; times are ms. Numbers may be NumPy's.
 
     Errors are those of :mod:`ats_sync.errors`, OSError or ValueError unless the manager is closed meanwhile: where
-    REST was asked and nothing is known, the :class:`~ats_sync.errors.RequestError` itself, whose text holds the
+    a request failed and nothing is known, the :class:`~ats_sync.errors.RequestError` itself, whose text holds the
     HTTP status and the exchange's number. What is returned belongs to the caller.
     """
 
@@ -327,7 +327,7 @@ class RestShaped:
         return as_refused(lambda: self._reads.ask(Key(kind, symbol), request, timeout))
 
     def _ask_json(self, symbol: str, request: Request[Any], timeout: float | None = None) -> Any:
-        # All who asked for the same at the same time were given the same object.
+        # Callers who requested the same at the same time share one object.
         return _own(self._ask(Kind.ANSWER, symbol, request.as_json(), timeout))
 
 

@@ -47,7 +47,7 @@ T = TypeVar("T")
 INTEREST_LIFETIME = 3600.0
 """Seconds for which the interest rate of an answer, a term of the contract, is joined with marks of the stream."""
 SURE_TIME = 0.25
-"""Seconds: a time of the exchange that is known less exactly is asked for."""
+"""Seconds: a time of the exchange that is known less exactly is requested."""
 
 
 class Text(NamedTuple):
@@ -118,8 +118,8 @@ class _PremiumText(Query[bytes]):
 
     def look(self, series: MarkBoard, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], bytes | None]]:
         state, take = self._mark.look(series, reads, time)
-        rate, asked = series.interest_rate(self.symbol)
-        known = asked > 0 and time.exchange - asked / 1000.0 <= INTEREST_LIFETIME
+        rate, requested_at = series.interest_rate(self.symbol)
+        known = requested_at > 0 and time.exchange - requested_at / 1000.0 <= INTEREST_LIFETIME
 
         def text() -> bytes | None:
             mark = take()

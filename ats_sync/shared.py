@@ -36,7 +36,7 @@ class _Shared:
             manager.close()
 
     def after_fork(self) -> None:
-        # Another thread may have held the lock when the process was copied.
+        # Another thread may have had the lock when the process was copied.
         self._lock = threading.Lock()
 
 

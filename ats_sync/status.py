@@ -194,8 +194,8 @@ def _assess(
     if feed.stream is None or not engine.streams:
         if not state.known:
             return FeedState.WARMING_UP, "the first answer is to come"
-        asked = series_state.answered
-        if feed.poll is None or max_age is None or (asked and exchange - asked / 1000.0 <= max_age):
+        requested_at = series_state.answered
+        if feed.poll is None or max_age is None or (requested_at and exchange - requested_at / 1000.0 <= max_age):
             return FeedState.POLLED, ""
         return FeedState.DEGRADED, "the last poll is too long ago"
     if feed.shared:

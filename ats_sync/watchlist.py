@@ -16,7 +16,10 @@ SHARING = frozenset({Kind.OPEN_INTEREST, *RATIOS})
 
 
 class Watchlist:
-    """The symbols and intervals that are watched, and what is read besides. Guarded by the lock of the lifecycle."""
+    """The symbols and intervals that are watched, and what is followed because it is read.
+
+    Guarded by the lock of the lifecycle.
+    """
 
     def __init__(
         self, config: Config, clock: Clock, life: Lifecycle, symbols: tuple[str, ...], intervals: tuple[str, ...]
@@ -123,9 +126,9 @@ class Watchlist:
                 added = life.store.follow([key], rows)
                 if added:
                     life.store.series[key].begin_with(max(rows, LEAST_ROWS))
-                    demand.asked(key, self._clock.now())
+                    demand.touch(key, self._clock.now())
                 runtime.follow(added)
             return
         series.deepen(rows)
         if key in demand:
-            demand.asked(key, self._clock.now())
+            demand.touch(key, self._clock.now())

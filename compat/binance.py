@@ -190,8 +190,8 @@ def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> RestDepth:
     ``limit`` is rounded to the nearest of 5, 10, 20, 50, 100, 500, 1000 (a tie goes down). Source:
     ``/fapi/v1/depth``; up to 20 levels the stream, whose ``E`` is the time of its event.
     """
-    wanted = int(limit)
-    return _rest().depth(symbol.upper(), min(_DEPTH_LIMITS, key=lambda allowed: abs(allowed - wanted)))
+    levels = int(limit)
+    return _rest().depth(symbol.upper(), min(_DEPTH_LIMITS, key=lambda allowed: abs(allowed - levels)))
 
 
 def get_mark_price(symbol: str) -> float:

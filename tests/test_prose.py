@@ -15,6 +15,14 @@ BANNED = {
     r"in vain": "without success, or what happens then: on timeout",
     r"that is no (?!longer|more|worse|better)": "that is not a",
 }
+OWN_WORDS = {
+    r"told": "reported, shown, known, notified",
+    r"asked": "requested, requested_at",
+    r"wanted": "required, demand",
+    r"held": "kept, known; of a lock: the caller holds it",
+    r"besides": "as well, apart from",
+}
+"""Of the library, not of its tests: a noun says better what each thing is."""
 WRITTEN = (".py", ".md", ".toml", ".yml", ".yaml", ".cfg")
 NOT_OURS = {".venv", ".git", "recordings", "build", "dist", "__pycache__", ".hypothesis"}
 
@@ -47,6 +55,16 @@ def test_a_phrase_is_found_across_lines(text: str, pattern: str) -> None:
     assert pattern in BANNED
     assert found(f"first\n{text}", pattern) == [2]
     assert found("what cannot begin again that is no longer here", pattern) == []
+
+
+@pytest.mark.parametrize("pattern", OWN_WORDS)
+def test_the_library_says_it_in_the_words_of_the_field(pattern: str) -> None:
+    library = [path for path in ours() if path.relative_to(ROOT).parts[0] in {"ats_sync", "compat", "README.md"}]
+    places = [
+        f"{path.relative_to(ROOT)}:{line}" for path in library for line in found(path.read_text("utf-8"), pattern)
+    ]
+    assert len(library) > 200
+    assert places == [], f"write instead: {OWN_WORDS[pattern]}"
 
 
 @pytest.mark.parametrize("pattern", BANNED)

@@ -12,9 +12,9 @@ from .failures import CommandFailed, asking
 
 def busiest(config: Config, count: int) -> list[str]:
     """Return the ``count`` USDT perpetuals with the largest turnover in the last 24 hours."""
-    with closing(DataManager(config=config)) as asked, asking(config.fapi_base):
-        info = asked.rest_shaped.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
-        tickers = asked.rest_shaped.ticker_24h()
+    with closing(DataManager(config=config)) as manager, asking(config.fapi_base):
+        info = manager.rest_shaped.get("/fapi/v1/exchangeInfo", timeout=config.request_timeout)
+        tickers = manager.rest_shaped.ticker_24h()
     try:
         perpetuals = [
             each["symbol"]

@@ -27,7 +27,7 @@ from .screen import Meter, Screen, Table
 PATIENCE = 300.0
 """Seconds until everything that was read once must be in memory."""
 MINUTE = 60.0
-TOLD_TO_WAIT = (429, 418)
+RATE_LIMITED = (429, 418)
 DIFFERENCES_SHOWN = 5
 
 Call = Callable[[RestShaped, str], Any]
@@ -78,10 +78,10 @@ class Side:
     """Request weight of the futures host in a minute, at most."""
 
     @property
-    def told_to_wait(self) -> int:
+    def rate_limited(self) -> int:
         """Calls that failed because of a 429 or a ban."""
         failures = (error for scan in self.scans for error in scan.failures.values())
-        return sum(getattr(error, "status", None) in TOLD_TO_WAIT for error in failures)
+        return sum(getattr(error, "status", None) in RATE_LIMITED for error in failures)
 
 
 def run(options: Namespace) -> int:
@@ -263,7 +263,7 @@ def _rows(alone: Side, managed: Side, refused: int | None) -> Iterator[tuple[str
         yield row("  requests", lambda side: "; ".join(map(_requests, side.scans[1:])))
         yield row("  weight", lambda side: "; ".join(map(_weight, side.scans[1:])))
     yield row("most weight in a minute", lambda side: str(side.most_weight))
-    yield row("calls answered with 429 or 418", lambda side: str(side.told_to_wait))
+    yield row("calls answered with 429 or 418", lambda side: str(side.rate_limited))
     yield row("calls that failed", lambda side: str(len(side.scans[-1].failures)))
     if refused is not None:
         yield "refused by the exchange, of both", str(refused), ""

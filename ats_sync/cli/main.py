@@ -48,19 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return interrupted_status()
         except CommandFailed as failure:
-            return _told(str(failure), failure.status)
+            return _printed(str(failure), failure.status)
         except BrokenPipeError:
             # The reader of the output has gone; what is still buffered must not fail again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except SimulatorError as error:
             lines = str(error).splitlines()
-            return _told(lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}", FAILED)
+            return _printed(lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}", FAILED)
         except (AtsSyncError, OSError) as error:
-            return _told(str(error), FAILED)
+            return _printed(str(error), FAILED)
 
 
-def _told(message: str, status: int) -> int:
+def _printed(message: str, status: int) -> int:
     sys.stderr.write(f"ats_sync: {message}\n")
     return status
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .probe_looks import ASKED, MARKET, PUBLIC, SILENT, SYMBOL, Seen
+from .probe_looks import MARKET, PUBLIC, REQUESTS, SILENT, SYMBOL, Seen
 
 Verdict = tuple[bool, str]
 """Whether the fact is kept, and what was seen."""
@@ -27,7 +27,7 @@ DOCUMENTED = "documentation"
 def _weighs(name: str) -> Callable[[Seen], Verdict]:
     def check(seen: Seen) -> Verdict:
         grew = seen.answers[name].grew
-        return grew == ASKED[name][2], "no header told it" if grew is None else f"the header grew by {grew}"
+        return grew == REQUESTS[name][2], "no header showed it" if grew is None else f"the header grew by {grew}"
 
     return check
 
@@ -84,8 +84,8 @@ def _header(seen: Seen) -> Verdict:
 
 def _minute(seen: Seen) -> Verdict:
     before, after = seen.before_turn, seen.after_turn
-    told = f"{before} before the turn of the minute, {after} after it"
-    return before is not None and after is not None and after < before, told
+    found = f"{before} before the turn of the minute, {after} after it"
+    return before is not None and after is not None and after < before, found
 
 
 def _rows(seen: Seen) -> Verdict:
@@ -124,7 +124,7 @@ _WEIGHTS = {
 FACTS = (
     Fact("each answer tells the used weight", DOCUMENTED, _header),
     Fact("the weight falls at the UTC minute", MEASURED, _minute),
-    *(Fact(f"{name} weighs {ASKED[name][2]}", source, _weighs(name)) for name, source in _WEIGHTS.items()),
+    *(Fact(f"{name} weighs {REQUESTS[name][2]}", source, _weighs(name)) for name, source in _WEIGHTS.items()),
     Fact("a kline row has 12 fields", DOCUMENTED, _rows),
     Fact("depth without limit has up to 500 levels", MEASURED, _without_limit),
     Fact("an unknown symbol is -1121", DOCUMENTED, _refused("aggTrades of no symbol", -1121)),

@@ -31,7 +31,7 @@ MARKET = (
 PUBLIC = (f"{SYMBOL}@depth20@100ms", f"{SYMBOL}@depth@100ms", f"{SYMBOL}@bookTicker")
 SILENT = (NONSENSE, "BTCUSDT@aggTrade", f"{SYMBOL}@depth20@250ms")
 ROUTES = {"market": "/market/stream", "public": "/public/stream", "unrouted": "/stream", "spot": "/stream"}
-ASKED: Mapping[str, tuple[str, dict[str, str | int], int]] = {
+REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
     "klines 100": ("/fapi/v1/klines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 100}, 1),
     "klines 500": ("/fapi/v1/klines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 500}, 2),
     "klines 1000": ("/fapi/v1/klines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 1000}, 5),
@@ -49,7 +49,7 @@ ASKED: Mapping[str, tuple[str, dict[str, str | int], int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Reply:
     """One request: its answer (None where it was refused), the code of a refusal, and by how much the header grew."""
 
     body: Any
@@ -61,7 +61,7 @@ class Asked:
 class Seen:
     """Everything that was seen."""
 
-    answers: dict[str, Asked] = field(default_factory=dict)
+    answers: dict[str, Reply] = field(default_factory=dict)
     frames: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     """By route and stream."""
     replies: dict[str, list[Any]] = field(default_factory=dict)
@@ -88,8 +88,8 @@ class _Rest:
             answer = self.client.get(self._base + path, params, timeout=TIMEOUT)
         except RequestRejected as error:
             return None, error.code, None
-        told = answer.headers.get(USED_WEIGHT_HEADER)
-        used = int(told) if told is not None and told.isdigit() else None
+        reported = answer.headers.get(USED_WEIGHT_HEADER)
+        used = int(reported) if reported is not None and reported.isdigit() else None
         self._seen.used.append(used)
         return json.loads(answer.body), None, used
 
@@ -98,14 +98,14 @@ class _Rest:
         body, _, used = self.used("/fapi/v1/time", {}, 1)
         return body["serverTime"] / 1000.0, used
 
-    def ask(self, name: str) -> Asked:
-        """Send one of :data:`ASKED` between two of ``/time``, so that the header shows its weight."""
-        path, params, weight = ASKED[name]
+    def ask(self, name: str) -> Reply:
+        """Send one of :data:`REQUESTS` between two of ``/time``, so that the header shows its weight."""
+        path, params, weight = REQUESTS[name]
         _, before = self.time()
         body, code, _ = self.used(path, params, weight)
         _, after = self.time()
         grew = after - before - 1 if before is not None and after is not None and after > before else None
-        return Asked(body, code, grew)
+        return Reply(body, code, grew)
 
 
 def look(config: Config) -> Seen:
@@ -119,12 +119,12 @@ def look(config: Config) -> Seen:
     now, _ = rest.time()
     if MINUTE - now % MINUTE < AFTER_TURN:
         pause.wait(AFTER_TURN)  # a count that falls in between proves nothing
-    for name in ASKED:
-        asked = rest.ask(name)
-        weight = ASKED[name][2]
-        if asked.grew != weight and seen.spent + weight + 2 < MOST_WEIGHT // 2:
-            asked = rest.ask(name)  # somebody else on this address, or the turn of a minute
-        seen.answers[name] = asked
+    for name in REQUESTS:
+        reply = rest.ask(name)
+        weight = REQUESTS[name][2]
+        if reply.grew != weight and seen.spent + weight + 2 < MOST_WEIGHT // 2:
+            reply = rest.ask(name)  # somebody else on this address, or the turn of a minute
+        seen.answers[name] = reply
     begun, seen.before_turn = rest.time()
     for route in ROUTES:
         _listen(config, clock, route, seen)

@@ -43,7 +43,7 @@ def _serve(options: Namespace, stack: ExitStack) -> None:
     else:
         config = Config.from_env()
         symbols = options.symbols or ()
-    # The port first: where it is taken, nothing has been asked yet.
+    # The port first: where it is taken, nothing has been requested yet.
     manager = DataManager(symbols, options.intervals, config=config)
     endpoint = Endpoint(manager, options.host, options.port, token=token)
     try:

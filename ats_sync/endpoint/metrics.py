@@ -108,7 +108,7 @@ class Metrics:
         )
         blocked = GaugeMetricFamily(
             "ats_sync_blocked_until_timestamp_seconds",
-            "When the host may be asked again after a limit or a ban; 0 where it may be now.",
+            "When the host may be sent requests again after a limit or a ban; 0 where it may be now.",
             labels=["host"],
         )
         for host, bucket in _WEIGHED.items():

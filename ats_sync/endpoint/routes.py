@@ -202,7 +202,7 @@ def _never(exchange: float) -> float:
 
 
 def _limit(parameters: Mapping[str, str], without: int, most: int) -> int | None:
-    """Return the rows that are asked for, None where the exchange is to say what is wrong with them."""
+    """Return the number of rows requested, None where the exchange is to say what is wrong with them."""
     written = parameters.get("limit")
     if written is None:
         return without

@@ -1,4 +1,4 @@
-"""The close of a candle: those that trade report it by themselves, the quiet ones are asked for."""
+"""The close of a candle: traded candles end with a final event, REST confirms the quiet ones."""
 
 from __future__ import annotations
 

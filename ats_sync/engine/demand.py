@@ -15,55 +15,55 @@ KEPT_PERIODS = 3.0
 SAME_SCAN = 1.0
 """Reads closer together than this (seconds) belong to one scan."""
 REMEMBERED = 86_400.0
-"""When a dropped series had last been read counts for so long (seconds): who scans every hour is recognised."""
+"""When a dropped series had last been read counts for so long (seconds): hourly scanners are recognised by it."""
 SWEEP_EVERY = 60.0
 
 
-class _Asked(NamedTuple):
+class _Reads(NamedTuple):
     last: float
     distance: float
 
 
 class Demand:
-    """Remembers when each series was read, and names those that nobody asked for in a while."""
+    """Remembers when each series was read, and names those that nobody has read for a while."""
 
     def __init__(self) -> None:
         self._swept = 0.0  # only looked at by the engine, under its own lock
         self._lock = threading.Lock()  # guards everything below: readers mark what they read
-        self._asked: dict[Key, _Asked] = {}
+        self._reads: dict[Key, _Reads] = {}
         self._dropped: dict[Key, float] = {}
         """When those that were dropped had last been read."""
 
-    def asked(self, key: Key, now: float) -> bool:
-        """The series is read at ``now`` (steady); whether that is the first time."""
+    def touch(self, key: Key, now: float) -> bool:
+        """Note a read at ``now`` (steady); return whether it is the first one of the series."""
         with self._lock:
-            before = self._asked.get(key)
+            before = self._reads.get(key)
             if before is None:
                 last = self._dropped.pop(key, now)
-                self._asked[key] = _Asked(now, now - last)
+                self._reads[key] = _Reads(now, now - last)
                 return True
             distance = now - before.last
             if distance >= SAME_SCAN:
                 usual = distance if not before.distance else 0.7 * before.distance + 0.3 * distance
-                self._asked[key] = _Asked(now, usual)
+                self._reads[key] = _Reads(now, usual)
             return False
 
     def due(self) -> float:
         return self._swept + SWEEP_EVERY
 
     def expired(self, now: float) -> list[Key]:
-        """The series that nobody asked for in a while; they count as dropped from now on."""
+        """Return the series that nobody has read for a while; they count as dropped from now on."""
         if now < self.due():
             return []
         self._swept = now
         with self._lock:
             gone = [
                 key
-                for key, asked in self._asked.items()
-                if now - asked.last > max(LEAST_KEPT, KEPT_PERIODS * asked.distance)
+                for key, reads in self._reads.items()
+                if now - reads.last > max(LEAST_KEPT, KEPT_PERIODS * reads.distance)
             ]
             for key in gone:
-                self._dropped[key] = self._asked.pop(key).last
+                self._dropped[key] = self._reads.pop(key).last
             for key in [key for key, last in self._dropped.items() if now - last > REMEMBERED]:
                 del self._dropped[key]
         return gone
@@ -72,9 +72,9 @@ class Demand:
         """These series are kept for another reason."""
         with self._lock:
             for key in keys:
-                self._asked.pop(key, None)
+                self._reads.pop(key, None)
 
     def __contains__(self, key: Key) -> bool:
         """Whether the series is followed because it was read."""
         with self._lock:
-            return key in self._asked
+            return key in self._reads

@@ -25,16 +25,16 @@ class DueQueue:
         self._states = states
         self._rng = rng
         self._heap: list[tuple[float, int, Key]] = []
-        self._held: list[tuple[float, Key]] = []
+        self._on_hold: list[tuple[float, Key]] = []
         self._numbers = itertools.count()
         self.audit_every: float | None = None
         """How often (seconds) each series is audited, None for as often as its feed says."""
 
     def __len__(self) -> int:
-        return len(self._heap) + len(self._held)
+        return len(self._heap) + len(self._on_hold)
 
     def schedule(self, state: State, due: float, cause: Cause) -> None:
-        """Ask for a series at ``due`` (steady), unless it is due before anyway."""
+        """Make a series due at ``due`` (steady), unless it is due before anyway."""
         if state.due is not None and state.due <= due:
             if state.cause is Cause.AUDIT:
                 state.cause = cause  # it goes then, and no longer as the last of all
@@ -70,13 +70,13 @@ class DueQueue:
     def hold(self, state: State) -> None:
         """Keep a series that is due until :meth:`release`."""
         assert state.due is not None
-        self._held.append((state.due, state.key))
+        self._on_hold.append((state.due, state.key))
 
     def release(self) -> None:
-        """Whatever was held is due now."""
-        for due, key in self._held:
+        """Schedule at once whatever is on hold."""
+        for due, key in self._on_hold:
             self._push(due, key)
-        self._held.clear()
+        self._on_hold.clear()
 
     def next_due(self) -> float | None:
         """When (steady) :meth:`pop` has something next."""

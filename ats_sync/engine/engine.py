@@ -41,7 +41,7 @@ SHARED = (
 """What is followed once for all symbols."""
 TICKERS, CONTRACTS = Key(Kind.TICKERS), Key(Kind.CONTRACTS)
 WITNESSES = (TICKERS, Key(Kind.QUOTES), CONTRACTS)
-"""What is followed besides where there are streams: to find the dead ones by, and to learn of listings at once."""
+"""What is followed as well where there are streams: to find the dead ones by, and to learn of listings at once."""
 MASS_SUSPICION = 20
 MASS_SHARE = 0.25
 
@@ -54,8 +54,8 @@ class Submit:
 
 
 class Engine(Guarded):
-    """Told what happens, it says what to do. Not thread-safe: whoever drives it holds its lock (:attr:`guard`), except
-    for :attr:`demand`, which has one of its own, since readers mark there what they read."""
+    """Takes events and returns actions. Not thread-safe: the driver holds its lock (:attr:`guard`), except for
+    :attr:`demand`, which has a lock of its own, since readers mark there what they read."""
 
     def __init__(
         self, config: Config, store: MarketStore, *, streams: bool = True, rng: random.Random | None = None
@@ -124,7 +124,7 @@ class Engine(Guarded):
                 self.reconciler.delist(key, "it no longer trades on the exchange")
                 if name is not None:
                     self.connections.unsubscribe([name], at)
-        # What comes back may be another contract, even where nothing tells so.
+        # What comes back may be another contract, even where nothing says so.
         self._begin_again((found.back | found.renewed) - found.gone, at)
 
     def _begin_again(self, symbols: set[str], at: Moment) -> None:
@@ -133,7 +133,7 @@ class Engine(Guarded):
         if not keys:
             return
         log.info("%s: listed again; all that was known is forgotten", ", ".join(sorted(symbols)))
-        # Answers count by the earliest time at which they may have been asked for: so does this.
+        # Answers count by the earliest time at which they may have been requested: so does this.
         self.store.renew(keys, at.exchange - at.uncertain)
         self.reconciler.renew(keys, at)
         self.quality.forget(symbols)
@@ -248,8 +248,8 @@ class Engine(Guarded):
 
     def _mend(self, at: Moment) -> None:
         """Carry the remedies for dead streams over to the connections."""
-        remedies = self.reconciler.remedies.wanted[:]
-        self.reconciler.remedies.wanted.clear()
+        remedies = self.reconciler.remedies.pending[:]
+        self.reconciler.remedies.pending.clear()
         by_connection: dict[int, list[tuple[str, Remedy]]] = {}
         for key, remedy in remedies:
             name = stream_of(key)
@@ -331,5 +331,5 @@ class Engine(Guarded):
                 if key == CONTRACTS:
                     self._contracts_acknowledged(at)
         reconciler.tick(at)
-        if reconciler.remedies.wanted:
+        if reconciler.remedies.pending:
             self._mend(at)

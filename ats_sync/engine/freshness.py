@@ -27,5 +27,5 @@ def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence
 
 
 def within(age: float, bound: float | None, max_age: float | None) -> bool:
-    """Whether an age (seconds) is inside the bound and what the caller asked for. A time to come proves nothing."""
+    """Return whether an age (seconds) is inside the bound and what the caller requires; one in the future is not."""
     return age >= -AHEAD and (bound is None or age <= bound) and (max_age is None or age <= max_age)

@@ -2,7 +2,8 @@
 
 No single answer delists anything. A contract that is said to be gone is delisted when a second source agrees (an
 event of ``!contractInfo``, a refused request, a later answer of exchangeInfo) and nothing shows that it lives: a trade,
-a changed quote, a candle's event, a mark that moves. Where both are said at once, the exchange is asked again soon.
+a changed quote, a candle's event, a mark that moves. Where both are said at once,
+the listings are requested again soon.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from .moment import Moment
 
 LOOK_EVERY = 0.5
 CONFIRM_AFTER = 4.0
-"""How long (seconds) after the first answer that says so the exchange is asked again whether a contract is gone."""
+"""How long (seconds) after the first answer without a contract the listings are requested again before it counts as
+gone."""
 CONFIRM_MASS_AFTER = 120.0
 """The same where most of the market seems to have gone at once: a maintenance, more likely than the end."""
 MARKS_WITHIN = 2000
@@ -52,12 +54,12 @@ class _Suspect(NamedTuple):
 
 @dataclass(slots=True)
 class Findings:
-    """What is to be done. ``ask`` is the pause (seconds) after which the exchange is asked again, None for not."""
+    """What is to be done. ``ask``: the pause (seconds) after which the listings are requested again, None for never."""
 
     gone: set[str] = field(default_factory=set)
     back: set[str] = field(default_factory=set)
     renewed: set[str] = field(default_factory=set)
-    """Those whose name belongs to another contract than before: nothing that is held of them counts any longer."""
+    """Those whose name belongs to another contract than before: nothing that is known of them counts any longer."""
     woken: set[str] = field(default_factory=set)
     """Those that were pending and now trade."""
     trading: dict[str, int] = field(default_factory=dict)
@@ -70,7 +72,7 @@ class Findings:
 
 
 class Listings:
-    """Weighs the answers against the events. Not thread-safe: the engine's lock is held."""
+    """Weighs the answers against the events. Not thread-safe: the caller holds the engine's lock."""
 
     def __init__(self, store: MarketStore) -> None:
         self._store = store

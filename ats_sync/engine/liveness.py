@@ -1,10 +1,10 @@
-"""Streams that died alone and in silence, found by what their siblings tell.
+"""Streams that died alone and in silence, found by what their siblings show.
 
 Every kline event of a symbol names its last trade, so do its aggregated trades and the tickers; a series that
 has not heard of a trade its siblings have known of for a while is suspected. The quotes that come every few
 seconds do the same for the books.
 
-A kline stream is throttled: what was traded within a moment of its last event may rightly stay untold until the
+A kline stream is throttled: what was traded within a moment of its last event may rightly stay unreported until the
 next trade. So only a trade that surely happened later than that is evidence against it, or one that the stream of
 aggregated trades, which is not throttled, lacks too.
 """
@@ -33,14 +33,14 @@ from .state import State
 SILENT = "its stream is silent though the symbol trades"
 LOOK_EVERY = 0.5
 GRACE = 1.5
-"""Seconds that evidence must be old before it counts: siblings are not told at the same instant."""
+"""Seconds that evidence must be old before it counts: siblings do not deliver at the same instant."""
 BOOK_GRACE = 0.6
 DEPTH_GRACE = 1.0
 KLINE_THROTTLE = 400
-"""Trades within this long (ms) of a kline event may stay untold."""
+"""Trades within this long (ms) of a kline event may stay unreported."""
 TICKER_LATE = 1000
 """A ticker may lack what was traded within this long (ms) before it."""
-TOLD_WITHIN = 300
+REPORTED_WITHIN = 300
 """A kline event follows its last trade within this long (ms)."""
 LINK_CURRENT = 1.2
 """A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
@@ -52,7 +52,7 @@ REGAIN = GRACE + LOOK_EVERY + 0.5
 
 
 class Sighting(NamedTuple):
-    """Somebody told that ``trade`` has happened, and not before ``happened`` (exchange ms)."""
+    """Evidence that ``trade`` has happened, and not before ``happened`` (exchange ms)."""
 
     trade: int
     happened: int
@@ -72,19 +72,19 @@ class _Symbol:
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
 
-    def learn(self, told: Sequence[tuple[int, int]], now: float) -> None:
-        """Take what was told at once: trades, each with when (exchange ms) it happened at the earliest."""
-        told = [each for each in told if each[0] >= 0]
-        if not told:
+    def learn(self, reported: Sequence[tuple[int, int]], now: float) -> None:
+        """Take what was reported at once: trades, each with when (exchange ms) it happened at the earliest."""
+        reported = [each for each in reported if each[0] >= 0]
+        if not reported:
             return
         ripening = self._ripening
-        newest = max(told)[0]
+        newest = max(reported)[0]
         if newest > (ripening[-1] if ripening else self._best).trade:
             ripening.append(Sighting(newest, 0, now))
         # What was traded no earlier cannot have happened earlier; when it was first seen is kept.
-        self._best = _placed(self._best, told)
+        self._best = _placed(self._best, reported)
         for index, each in enumerate(ripening):
-            ripening[index] = _placed(each, told)
+            ripening[index] = _placed(each, reported)
 
     def forget_trades(self) -> None:
         """Forget every sighting of a trade."""
@@ -98,12 +98,12 @@ class _Symbol:
         return self._best
 
 
-def _placed(held: Sighting, told: Sequence[tuple[int, int]]) -> Sighting:
-    happened = held.happened
-    for trade, earliest in told:
-        if trade <= held.trade and earliest > happened:
+def _placed(known: Sighting, reported: Sequence[tuple[int, int]]) -> Sighting:
+    happened = known.happened
+    for trade, earliest in reported:
+        if trade <= known.trade and earliest > happened:
             happened = earliest
-    return held if happened == held.happened else Sighting(held.trade, happened, held.seen)
+    return known if happened == known.happened else Sighting(known.trade, happened, known.seen)
 
 
 class SilentStreamDetector:
@@ -188,7 +188,7 @@ class SilentStreamDetector:
     def _take_tickers(self, tickers: Tickers, at: Moment) -> None:
         as_of, last_trades, streamed = tickers
         # Each array holds every symbol that has changed since the one before; what changed while there was no
-        # subscription is in none, and an answer may be the first to tell.
+        # subscription is in none, and an answer may be the first to show it.
         unchanged_until, subscribed = self._tickers_as_of - TICKER_LATE, self._subscribed(TICKERS, at)
         self._tickers_as_of = max(self._tickers_as_of, as_of)
         for symbol in self._store.symbols:
@@ -200,11 +200,11 @@ class SilentStreamDetector:
             if as_of > before:
                 if trade < last:
                     if not is_new_count(as_of, before):
-                        continue  # a replica that lags, or a new count: the next one tells
-                    known.forget_trades()  # what was told bears the ids of an old count
+                        continue  # a replica that lags, or a new count: the next one shows which
+                    known.forget_trades()  # what was reported bears the ids of an old count
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
-                    # It happened after the previous ticker, or that would have told of it.
+                    # It happened after the previous ticker, or that would have shown it.
                     earliest = before - TICKER_LATE
                     if streamed or before >= subscribed:
                         earliest = max(earliest, unchanged_until)
@@ -218,17 +218,17 @@ class SilentStreamDetector:
         if ring is not None and ring.counted_since > known.counted_since:
             known.counted_since = ring.counted_since
             known.forget_trades()
-        told = [(ring_trade, traded)]
+        reported = [(ring_trade, traded)]
         heard = [_heard(series, ring, at) for series in klines]
         for series, (trade, event, _) in zip(klines, heard, strict=True):
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
-                told.append((trade, event - TOLD_WITHIN))
-        known.learn(told, at.steady)
+                reported.append((trade, event - REPORTED_WITHIN))
+        known.learn(reported, at.steady)
         best = known.ripe(at.steady)
         best_seen = at.exchange - (at.steady - best.seen) * 1000
         if 0 <= ring_trade < best.trade and is_new_count(traded, round(best_seen)):
-            # It traded after that was told, and yet with a lower id: a new count.
+            # It traded after that was reported, and yet with a lower id: a new count.
             known.forget_trades()
             return
         lacking = ring is not None and ring_trade < best.trade and _current(ring.link, at)
@@ -242,7 +242,7 @@ class SilentStreamDetector:
         for series, (trade, event, answered) in zip(klines, heard, strict=True):
             subscribed = self._subscribed(series.key, at)
             # Beside a stream that surely died, what could be explained by throttling is no longer believed to be. (That
-            # a REST answer may hold the trade is no excuse: the stream should have told of it all the same.)
+            # a REST answer may hold the trade is no excuse: the stream should have delivered it all the same.)
             surely = ring_silent or best.happened > max(event, subscribed) + KLINE_THROTTLE
             if trade >= best.trade or not _current(series.link, at):
                 continue
@@ -257,7 +257,7 @@ class SilentStreamDetector:
 
     def lacks(self, key: Key, at: Moment) -> bool:
         """Whether trades still lack one of before their subscription, after an answer that may be from a replica that
-        lags. What even an answer of later does not show was told by mistake, and is forgotten."""
+        lags. What even an answer of later does not show was reported by mistake, and is forgotten."""
         known, ring = self._symbols.get(key.symbol), self._store.get(key)
         if known is None or not isinstance(ring, TradeSeries) or ring.last_heard()[0] >= known.ripe(at.steady).trade:
             return False
@@ -270,8 +270,8 @@ class SilentStreamDetector:
     def silent(self, key: Key, at: Moment) -> str:
         """Return why the stream of candles or trades is surely dead, "" where nothing says so.
 
-        For a series that is about to go live with an answer asked for a while ago: its siblings may have told of
-        trades since then, of which it has not heard.
+        For a series that is about to go live with an answer requested a while ago: its siblings may have reported
+        trades since then that it has not received.
         """
         known, state, series = self._symbols.get(key.symbol), self._states.get(key), self._store.get(key)
         if known is None or state is None:
@@ -302,30 +302,30 @@ class SilentStreamDetector:
             return ""
         # Only deeper levels may have changed, of which this stream rightly says nothing.
         try:
-            held = book.read()
+            shown = book.read()
             bid, bid_quantity, ask, ask_quantity = best_quotes(frame)
         except DecodeError:
             return ""
-        if held is None or not held.bids or not held.asks:
+        if shown is None or not shown.bids or not shown.asks:
             return ""
-        same = held.bids[0][:2] == (bid, bid_quantity) and held.asks[0][:2] == (ask, ask_quantity)
+        same = shown.bids[0][:2] == (bid, bid_quantity) and shown.asks[0][:2] == (ask, ask_quantity)
         return "" if same else "its stream is silent though the book changes"
 
     def _lags(self, symbol: str, known: _Symbol, depth: DepthSeries, book: BookSeries | None, at: Moment) -> bool:
-        """Whether a full book has for a while not come to an update id that other streams have told."""
+        """Whether a full book has for a while not come to an update id that other streams have shown."""
         quote = self._store.quotes.get(symbol)
-        told = book.newest_frame if book is not None else -1
-        if quote is not None and quote[0] > told and not _is_later(depth.state(at.exchange).event, quote[1]):
-            told = quote[0]
+        newest = book.newest_frame if book is not None else -1
+        if quote is not None and quote[0] > newest and not _is_later(depth.state(at.exchange).event, quote[1]):
+            newest = quote[0]
         lacking, since = known.depth
-        if depth.update_id() >= lacking or told < lacking:
+        if depth.update_id() >= lacking or newest < lacking:
             # What was lacking has come; what is newer may just be on its way.
-            lacking, since = known.depth = (told, at.steady) if told > depth.update_id() else (-1, 0.0)
+            lacking, since = known.depth = (newest, at.steady) if newest > depth.update_id() else (-1, 0.0)
         return lacking >= 0 and at.steady - since > DEPTH_GRACE and _current(depth.state(at.exchange).link, at)
 
 
 def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[int, int, int]:
-    """What a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` tells it; no trade
+    """What a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` gives it; no trade
     where that bears an id of an old count."""
     trade, event, answered = series.last_heard(at.exchange + AHEAD)
     if ring is not None and 0 < event <= ring.counted_since and trade > ring.last_heard()[0]:

@@ -108,8 +108,8 @@ class QualityMeter:
 
     def _take(self, at: Moment, only: str | None = None) -> dict[str, Sample]:
         store, exchange = self._store, at.exchange / 1000.0
-        wanted = store.symbols if only is None else store.symbols & {only}
-        totals = {symbol: [0] * len(Counts._fields) for symbol in wanted}
+        symbols = store.symbols if only is None else store.symbols & {only}
+        totals = {symbol: [0] * len(Counts._fields) for symbol in symbols}
         down: set[str] = set()
         drifted: set[str] = set()
         for key, series in store.series.items():

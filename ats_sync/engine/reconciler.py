@@ -1,6 +1,6 @@
 """What every series needs next: its snapshot, what it missed, its next poll, a confirmation.
 
-A streamed series is *live* once a REST answer that was asked for after its subscription was
+A streamed series is *live* once a REST answer that was requested after its subscription was
 acknowledged has been merged (for an order book, a whole frame on that subscription does as well).
 """
 
@@ -36,13 +36,13 @@ LISTINGS = Key(Kind.LISTINGS)
 LISTINGS_AGAIN_AFTER = 20.0
 CLOCK_AGAIN_AFTER = 5.0
 UNCERTAIN, UNCERTAIN_AGAIN_AFTER = 500, 15.0
-"""Where slow answers leave the exchange's time open by more than so many ms, it is asked for again after so many
+"""Where slow answers leave the exchange's time open by more than so many ms, it is requested again after so many
 seconds: everything looks older by as much, and the path may have become quicker."""
 SLEPT = 5.0
-GAP_ASKED_AFTER = 0.1
+GAP_REQUESTED_AFTER = 0.1
 """What arrives out of order may close a gap by itself within so many seconds."""
 PATIENCE_WITH_CLOCK = 3
-"""After so many failures of ``/time`` the rest is asked for without it."""
+"""After so many failures of ``/time`` the rest is requested without it."""
 REFRESH_LOOK_EVERY = 1.0
 
 
@@ -102,7 +102,7 @@ class Reconciler:
             epoch = self.states.pop(key).epoch
             self.remedies.renew(key)
             self.follow([key], at)
-            self.states[key].epoch = epoch + 1  # what is under way was asked of the old contract
+            self.states[key].epoch = epoch + 1  # what is under way is about the old contract
 
     def poll_again(self, key: Key, at: Moment, pause: float) -> None:
         """Poll now, unless that was done less than ``pause`` seconds ago."""
@@ -126,7 +126,7 @@ class Reconciler:
 
     def note_trading(self, trading: Mapping[str, int], at: Moment) -> None:
         """These symbols are said to trade, since when (exchange ms) at least: candles that had stopped in a halt are
-        asked for at once."""
+        requested at once."""
         for series in self._store.of(KlineSeries) if trading else ():
             key = series.key
             if key.symbol not in trading or series.feed.spot or not series.note_trading(trading[key.symbol]):
@@ -154,7 +154,7 @@ class Reconciler:
             series.subscribed_on(link)
             self._await_frame(state, series, at)
         elif state.known and state.feed.polled(streams=True):
-            # What happened last before the subscription is not told any more, and an answer about it may have lagged.
+            # What happened last before the subscription is not delivered, and an answer about it may have lagged.
             self.poll_within(key, at, (LAGS_AT_MOST + at.uncertain) / 1000.0)
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
@@ -205,7 +205,7 @@ class Reconciler:
             if not series.gap_found(at.steady):
                 state.due = None
                 continue
-            due = max(at.steady + GAP_ASKED_AFTER, self._closes.jittered(series, at))
+            due = max(at.steady + GAP_REQUESTED_AFTER, self._closes.jittered(series, at))
             self._queue.schedule(state, due, state.repair_cause)
 
     def _resume(self, state: State, series: Series, at: Moment) -> bool:
@@ -223,7 +223,7 @@ class Reconciler:
             return
         waiting = state.fetching
         mine = waiting is fetch or (waiting is not None and waiting.identity == fetch.identity)
-        # Where a reader had asked for the same already, the answer comes under the reader's cause.
+        # Where a reader had requested the same already, the answer comes under the reader's cause.
         cause = waiting.cause if waiting is not None else fetch.cause
         if mine:
             state.fetching = None
@@ -239,7 +239,7 @@ class Reconciler:
                 self._queue.schedule(state, at.steady + self._queue.back_off(state, error), cause)
             return
         state.error = None
-        # What is asked while the time is not sure counts as older than it is.
+        # What is requested while the time is not sure counts as older than it is.
         if state.key == CLOCK:
             for each in self.states.values():
                 # Of an acknowledgement noted while the clock was ahead, all that is known is that it was before now.
@@ -298,14 +298,14 @@ class Reconciler:
                 self._queue.schedule(state, at.steady, Cause.REPAIR)
 
     def _may_lack(self, state: State, series: Series, link: Link, at: Moment) -> bool:
-        """Whether a book whose stream says nothing may lack what happened before its subscription. It is then asked for
+        """Whether a book whose stream says nothing may lack what happened before its subscription. It is then requested
         again when an answer shows that by its own age, whatever replica it is from."""
         shown = series.shown_until(link)
         if shown is None or shown >= state.subscribed:
             return False
         state.attempts += 1
         pause = self._queue.back_off(state, None)
-        if state.attempts > 1 or state.feed.second_try is None:  # else its first was asked for at its subscription
+        if state.attempts > 1 or state.feed.second_try is None:  # else its first was requested at its subscription
             pause = max(pause, (state.subscribed + LAGS_AT_MOST + at.uncertain - at.exchange) / 1000.0)
         self._queue.schedule(state, at.steady + pause, state.repair_cause)
         return True
@@ -326,10 +326,10 @@ class Reconciler:
 
         An answer is as old as its request: one that reached a process which was stopped meanwhile may be old already.
         """
-        bound, asked = feed.poll.max_age if feed.poll is not None else None, series.state(at.exchange).answered
-        if bound is None or not asked or not at.proven:
+        bound, requested_at = feed.poll.max_age if feed.poll is not None else None, series.state(at.exchange).answered
+        if bound is None or not requested_at or not at.proven:
             return math.inf
-        return max(1.0, 0.9 * bound - (at.exchange - asked) / 1000.0)
+        return max(1.0, 0.9 * bound - (at.exchange - requested_at) / 1000.0)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ class Reconciler:
             return
         request = series.request(at.exchange, state.cause, state.link)
         if request is not None:
-            # An answer for all symbols is wanted whether its stream lives on or not.
+            # An answer for all symbols is of use whether its stream lives on or not.
             link = None if state.feed.shared else state.link
             state.fetching = Fetch(state.key, request, state.cause, link, state.epoch, state.feed.warm_up_order)
             self.fetches.append(state.fetching)

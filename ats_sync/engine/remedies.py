@@ -32,13 +32,13 @@ IN_TURN = (Remedy.RESUBSCRIBE, Remedy.MOVE)
 
 
 class Remedies:
-    """Suspects the streams that the detector names. ``wanted`` collects what is to be done about them."""
+    """Suspects the streams that the detector names. ``pending`` collects what is to be done about them."""
 
     def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
         self._store = store
         self._states = states
         self._detector = SilentStreamDetector(store, states)
-        self.wanted: list[tuple[Key, Remedy]] = []
+        self.pending: list[tuple[Key, Remedy]] = []
         """Dead streams and what to do about them, since last taken."""
         self.quarantined: dict[Key, float] = {}
         """Streams that no remedy helped, and until when (steady) they are left alone."""
@@ -50,7 +50,7 @@ class Remedies:
 
     @property
     def lacking(self) -> list[Key]:
-        """Series that surely lack something their stream need not have told of, since the last look."""
+        """Series that surely lack something their stream need not have delivered, since the last look."""
         return self._detector.lacking
 
     def lacks(self, key: Key, at: Moment) -> bool:
@@ -73,7 +73,7 @@ class Remedies:
             elif at.steady >= until or series.received > state.frames_at_quarantine:
                 del self.quarantined[key]
                 state.remedies = 0
-                self.wanted.append((key, Remedy.RESUBSCRIBE))
+                self.pending.append((key, Remedy.RESUBSCRIBE))
 
     def refute(self, key: Key, at: Moment) -> bool:
         """Suspect a series that is about to go live where its siblings show that its stream is dead; return whether
@@ -105,7 +105,7 @@ class Remedies:
         state.due = None
         log.info("%s: %s; remedy %d", key, reason, state.remedies)
         if state.remedies <= len(IN_TURN):
-            self.wanted.append((key, IN_TURN[state.remedies - 1]))
+            self.pending.append((key, IN_TURN[state.remedies - 1]))
         else:
             series.suspect("its stream is dead and no remedy helped: REST answers")
             state.frames_at_quarantine = series.received

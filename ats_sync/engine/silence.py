@@ -27,7 +27,7 @@ LONGEST = 180.0
 """No connection may be silent for longer than this (seconds)."""
 LOOK_EVERY = 0.5
 MAY_BE_KNOWN = 1500
-"""What was traded within so many ms of the last frame may have been told with it."""
+"""What was traded within so many ms of the last frame may have been reported with it."""
 
 
 @dataclass(slots=True)

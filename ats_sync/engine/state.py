@@ -35,7 +35,7 @@ class State:
     error: AtsSyncError | None = None
     delisted: str = ""
     epoch: int = 0
-    """Counts its subscriptions: what was asked before one proves nothing for it."""
+    """Counts its subscriptions: what was requested before one proves nothing for it."""
     audit_at: float = 0.0
     remedies: int = 0
     """How often its stream was found dead in a row."""
@@ -45,12 +45,12 @@ class State:
 
     @property
     def poll_cause(self) -> Cause:
-        """Why it is asked for again and again."""
+        """Why it is polled."""
         return self.feed.poll.cause if self.feed.poll is not None else Cause.POLL
 
     @property
     def repair_cause(self) -> Cause:
-        """Why it is asked for when something is missing: a repair, once it was live; a poll, where it has no stream of
+        """Why it is requested when something is missing: a repair, once it was live; a poll, where it has no stream of
         its own."""
         if self.feed.shared:
             return self.poll_cause

@@ -87,13 +87,13 @@ class RequestExecutor:
 
     def _merge(self, dispatcher: Dispatcher, send: Send, answer: Answer) -> Any:
         fetch, clock = send.fetch, self._clock
-        asked = clock.earliest_ms() - int((clock.now() - answer.sent_at) * 1000)
+        requested_at = clock.earliest_ms() - int((clock.now() - answer.sent_at) * 1000)
         with self._lock:
             dispatcher.answered(send, used_weight(answer.headers), answer.sent_at, moment(clock))
             if dispatcher.closed:
                 # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
-        value = self._store.merge(fetch.key, fetch.request, answer.body, asked, fetch.link)
+        value = self._store.merge(fetch.key, fetch.request, answer.body, requested_at, fetch.link)
         self._learn(send, value, answer)
         return value
 
@@ -101,9 +101,9 @@ class RequestExecutor:
         fetch = send.fetch
         if fetch.key.kind is Kind.CLOCK:
             # The exchange wrote its time somewhere between sending and receiving.
-            now, told = self._clock.now(), value / 1000.0
+            now, server_time = self._clock.now(), value / 1000.0
             slept = max(0.0, self._clock.lead() - send.lead)
-            self._clock.set_exchange(told + now - answer.received_at, told + now - answer.sent_at + slept)
+            self._clock.set_exchange(server_time + now - answer.received_at, server_time + now - answer.sent_at + slept)
         elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
             with self._lock:
                 self._budget.set_limit(fetch.request.host, value.weight_limit)

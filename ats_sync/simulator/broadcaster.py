@@ -228,7 +228,7 @@ class Broadcaster:
         return len(chosen)
 
     def _of(self, spot: bool) -> tuple[dict[str, list[StreamConnection]], set[str]]:
-        return self._tables[spot], self._market.spot_wanted if spot else self._market.wanted
+        return self._tables[spot], self._market.spot_subscribed if spot else self._market.subscribed
 
     def subscribed(self, route: str) -> list[str]:
         """Return the streams delivered to connections on ``route``."""

@@ -37,8 +37,8 @@ class Follower:
     def __init__(self, market: Market) -> None:
         self.market = market
         self._changes: deque[Change] = deque()
-        market.wanted.clear()
-        market.spot_wanted.clear()
+        market.subscribed.clear()
+        market.spot_subscribed.clear()
 
     def add(self, changes: Iterable[Change]) -> None:
         """Make ``changes`` when their time comes."""

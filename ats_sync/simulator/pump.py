@@ -84,11 +84,11 @@ class Pump:
 
     def _skip(self, until: int) -> None:
         market = self._market
-        subscribed, spot_subscribed = set(market.wanted), set(market.spot_wanted)
-        market.wanted.clear()
-        market.spot_wanted.clear()
+        names, spot_names = set(market.subscribed), set(market.spot_subscribed)
+        market.subscribed.clear()
+        market.spot_subscribed.clear()
         try:
             market.advance(until)
         finally:
-            market.wanted.update(subscribed)
-            market.spot_wanted.update(spot_subscribed)
+            market.subscribed.update(names)
+            market.spot_subscribed.update(spot_names)

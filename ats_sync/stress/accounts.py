@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..simulator import SimulatorStats
-from .options import ASKED_ALL_THE_SAME, MOST_CONNECTIONS
+from .options import MOST_CONNECTIONS, SENT_ALL_THE_SAME
 from .tally import Finding, Promise
 from .truth import catching
 from .world import World
@@ -64,7 +64,7 @@ class Accountant(threading.Thread):
         self.waited_for_nothing = 0
         self.most_connections = 0
         self.most_behind = 0.0
-        """Seconds that the exchange was behind its own clock, while nothing held it up: the machine is too slow."""
+        """Seconds that the exchange was behind its own clock, while nothing delayed it: the machine is too slow."""
         self._lock = threading.Lock()  # guards everything above against the last look of another thread
 
     def run(self) -> None:
@@ -84,7 +84,7 @@ class Accountant(threading.Thread):
         total = stats.fapi.requests + stats.spot.requests
         if total <= self._seen:
             return
-        # More have come since the count was told; what was seen is told apart by its number.
+        # More have come since the count was taken; what was seen is recognised by its number.
         for record in self._world.exchange.request_log(most=total - self._seen + MOST_SINCE):
             if record.number < self._seen:
                 continue
@@ -92,7 +92,7 @@ class Accountant(threading.Thread):
             if record.host == "fapi":
                 self._recent.append((record.time, record.path, record.weight))
             self.weight[record.host][record.time - record.time % MINUTE] += record.weight
-            if record.waited is not None and record.waited > ASKED_ALL_THE_SAME * 1000 and not holding:
+            if record.waited is not None and record.waited > SENT_ALL_THE_SAME * 1000 and not holding:
                 self.waited_for_nothing += 1
                 text = f"{record.path} {record.waited} ms after the {record.host} host had said to wait"
                 self._world.tally.found(Finding(Promise.WAIT, text))

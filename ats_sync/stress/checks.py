@@ -49,14 +49,14 @@ def klines(
 ) -> list[Finding]:
     """``read`` between ``before``, the truth as long ago as an answer may be behind, and ``after``, the truth since.
 
-    All are rows of strings; ``after`` holds at least as many as were asked for. ``now`` is exchange time (ms) after
+    All are rows of strings; ``after`` holds at least as many as were requested. ``now`` is exchange time (ms) after
     the read. ``bounded`` is False where the answer may be older than ``before`` because REST itself was.
     """
     found = candles_in_order(what, read, interval)
     if found:
         return found
     if len(read) < min(limit, len(before), len(after)):
-        return _broken(f"{what}: {len(read)} candles where {limit} were asked for")
+        return _broken(f"{what}: {len(read)} candles where {limit} were requested")
     truth = {row[0]: row for row in after}
     earlier = {row[0]: row for row in before}
     if bounded and read[-1][0] < before[-1][0]:

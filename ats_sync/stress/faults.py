@@ -114,12 +114,12 @@ def both_down(world: World) -> Fault:
 def frozen(world: World) -> Fault:
     ex, seconds = world.exchange, _seconds(world.rng, 0.5, 9.0)
     what = world.rng.choice(("streams", "rest", "all"))
-    held = Effects(holding=True)
+    late = Effects(holding=True)
     if what == "streams":
-        return Fault("streams frozen", seconds, lambda: ex.freeze(seconds, "streams"), lambda: ex.thaw("streams"), held)
+        return Fault("streams frozen", seconds, lambda: ex.freeze(seconds, "streams"), lambda: ex.thaw("streams"), late)
     if what == "rest":
-        return Fault("REST frozen", seconds, lambda: ex.freeze(seconds, "rest"), lambda: ex.thaw("rest"), held)
-    return Fault("all frozen", seconds, lambda: ex.freeze(seconds, "all"), lambda: ex.thaw("all"), held)
+        return Fault("REST frozen", seconds, lambda: ex.freeze(seconds, "rest"), lambda: ex.thaw("rest"), late)
+    return Fault("all frozen", seconds, lambda: ex.freeze(seconds, "all"), lambda: ex.thaw("all"), late)
 
 
 @_fault(1.0)
@@ -287,7 +287,7 @@ def rest_fails(world: World) -> Fault:
 
 
 @_fault(2.0)
-def told_to_wait(world: World) -> Fault:
+def rate_limited(world: World) -> Fault:
     ex, rng, wait = world.exchange, world.rng, float(world.rng.randint(1, 6))
     if rng.random() < 0.5:
         return Fault("REST 418", wait, _with_need(world, lambda: ex.ban(wait)))

@@ -39,14 +39,14 @@ class DisturbedTime:
         self._lock = threading.Lock()  # guards everything below
         self._wall = 0.0
         self._lost = 0.0
-        self._held: float | None = None
+        self._stopped: float | None = None
 
     def wall(self) -> float:
         return self._source.wall() + self._wall
 
     def steady(self) -> float:
-        held = self._held
-        return held if held is not None else self._source.steady() - self._lost
+        stopped = self._stopped
+        return stopped if stopped is not None else self._source.steady() - self._lost
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock forward, or back."""
@@ -56,19 +56,19 @@ class DisturbedTime:
     def hold(self) -> None:
         """Let the steady clock stand still, as where it does not count a sleep."""
         with self._lock:
-            if self._held is None:
-                self._held = self._source.steady() - self._lost
+            if self._stopped is None:
+                self._stopped = self._source.steady() - self._lost
 
     def release(self) -> None:
         """Let the steady clock go on from where it stood."""
         with self._lock:
-            if self._held is not None:
-                self._lost = self._source.steady() - self._held
-                self._held = None
+            if self._stopped is not None:
+                self._lost = self._source.steady() - self._stopped
+                self._stopped = None
 
 
 class MeasuredManager(DataManager):
-    """A manager whose reads can be told apart."""
+    """A manager whose reads can be distinguished."""
 
     def __init__(self, symbols: Iterable[str], intervals: Iterable[str], config: Config, time: DisturbedTime) -> None:
         super().__init__(symbols, intervals, config=config, clock=Clock(time))

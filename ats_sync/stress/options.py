@@ -1,4 +1,4 @@
-"""What a stress run can be told, and the bounds it holds the library to."""
+"""The options of a stress run, and the bounds that the library must keep."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ CONVERGED_WITHIN = 30.0
 FINAL_AFTER = 5.0
 """A candle's last word is in REST this long after its close."""
 MOST_CONNECTIONS = 5
-ASKED_ALL_THE_SAME = 1.5
+SENT_ALL_THE_SAME = 1.5
 """Seconds after which a request can no longer have been under way when the 429 was sent."""

@@ -19,7 +19,7 @@ GONE_WITHIN = 90.0
 
 
 class Reader(threading.Thread):
-    """Scans all symbols again and again, each scan taking about as long as asked."""
+    """Scans all symbols again and again, each scan taking about as long as configured."""
 
     def __init__(self, world: World, number: int) -> None:
         super().__init__(name=f"stress-reader-{number}", daemon=True)

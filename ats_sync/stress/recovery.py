@@ -37,7 +37,7 @@ class Recovery:
     """… and their closed candles equal those of REST."""
     trades: float | None = None
     """… and all trades were live, too; None where they were not by then."""
-    held_up: float = 0.0
+    delayed: float = 0.0
     """Seconds in which the minute's budget, used up by then, had no room for repairing all candles."""
     last: str = ""
     """What was the last to be live again."""
@@ -48,9 +48,9 @@ def wait_for_recovery(world: World, ended: float, accountant: Accountant, grace:
     recovery = Recovery()
     config = world.manager.config
     allowed = int(config.futures_weight_limit * config.weight_share)
-    # All candles may have to be asked for; what was used up before the fault's end is nobody's fault now.
-    recovery.held_up = accountant.room_in(len(all_series(world)), allowed)
-    bound = CONVERGED_WITHIN + grace + recovery.held_up
+    # All candles may have to be requested; what was used up before the fault's end is nobody's fault now.
+    recovery.delayed = accountant.room_in(len(all_series(world)), allowed)
+    bound = CONVERGED_WITHIN + grace + recovery.delayed
     differing: set[Series] | None = None
     diverged: set[Series] = set()
     overdue = False
@@ -132,7 +132,7 @@ def _equal(world: World, symbol: str, interval: str, closed: int) -> bool:
     exchange, manager = world.exchange, world.manager
     try:
         final_before = exchange.now() - FINAL_AFTER * 1000
-        held = manager.rest_shaped.klines(symbol, interval, closed + 1)
+        shown = manager.rest_shaped.klines(symbol, interval, closed + 1)
         if manager.sources.by_rest():
             raise _NotFromMemory
         true = {row[0]: row for row in exchange.rest(KLINES, symbol=symbol, interval=interval, limit=closed + 2)}
@@ -143,5 +143,5 @@ def _equal(world: World, symbol: str, interval: str, closed: int) -> bool:
     except ApiError:
         return True  # it was delisted
     length = nominal_length(interval)
-    rows = [row for row in held[:-1] if row[0] + length <= final_before]
+    rows = [row for row in shown[:-1] if row[0] + length <= final_before]
     return all(row == true.get(row[0], row) for row in rows)

@@ -37,7 +37,7 @@ class Report:
     """The slowest, by fault; seconds."""
     exchange_behind: float = 0.0
     """Seconds that the embedded exchange was behind its own clock at most; above one the machine was too slow."""
-    held_up: int = 0
+    delayed: int = 0
     """How many recoveries had to wait for budget that had been used before the fault's end."""
     trades_recovery: float = 0.0
     """The slowest that was seen to its end."""
@@ -51,7 +51,7 @@ class Report:
 
     @property
     def kept(self) -> bool:
-        """Whether every promise held."""
+        """Whether every promise was kept."""
         return not self.broken
 
     def rows(self) -> list[tuple[str, str]]:
@@ -77,7 +77,7 @@ class Report:
             (Promise.DIVERGENCE.value, f"{self.broken.get(Promise.DIVERGENCE.value, 0)}"),
             ("slowest recovery", f"{max(self.recovery.values(), default=0.0):.1f} s"),
             *((f"  after {name}", f"{seconds:.1f} s") for name, seconds in sorted(self.recovery.items())),
-            ("  that waited for the minute's budget", f"{self.held_up}"),
+            ("  that waited for the minute's budget", f"{self.delayed}"),
             ("  trades (20 of weight each)", f"{self.trades_recovery:.1f} s"),
             ("longest time a dead stream went unsuspected", ""),
             *((f"  {kind}", f"{seconds:.1f} s") for kind, seconds in sorted(self.unsuspected.items())),
@@ -92,6 +92,6 @@ class Report:
         return asdict(self) | {"kept": self.kept}
 
 
-def _shown(held: Resources) -> str:
-    memory = f"{held.memory:.0f} MB" if held.memory is not None else "-"
-    return f"{held.threads}, {held.sockets if held.sockets is not None else '-'}, {memory}"
+def _shown(used: Resources) -> str:
+    memory = f"{used.memory:.0f} MB" if used.memory is not None else "-"
+    return f"{used.threads}, {used.sockets if used.sockets is not None else '-'}, {memory}"

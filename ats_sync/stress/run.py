@@ -31,7 +31,7 @@ MIDNIGHT_AFTER = 0.3
 WARM_UP_A_SECOND = 28.0
 """Weight that the budget allows to warm-up, once its first minute is used."""
 MEMORY_GROWTH = (1.3, 60.0)
-"""What the end may hold of what was held when half the run was over: a factor, and MB on top."""
+"""What the end may use beyond what was used when half the run was over: a factor, and MB on top."""
 
 Tell = Callable[[str], None]
 
@@ -126,7 +126,7 @@ class _Run:
         kind = faults[0].name if len(faults) == 1 else "several at once"
         slowest = self._report.recovery
         slowest[kind] = max(slowest.get(kind, 0.0), taken)
-        self._report.held_up += recovery.held_up > 0.0
+        self._report.delayed += recovery.delayed > 0.0
         if recovery.trades is not None:
             self._report.trades_recovery = max(self._report.trades_recovery, recovery.trades)
         world.tally.active = ""
@@ -165,7 +165,7 @@ class _Run:
     # --- the end ---------------------------------------------------------------------------------------
 
     def _compare_all(self) -> None:
-        """Everything that is held, to its full depth."""
+        """Everything that is kept, to its full depth."""
         world = self._world
         self._tell(self._line("comparing everything"))
         wait_for_recovery(world, time.monotonic(), self._accountant)
@@ -232,6 +232,6 @@ class _Run:
             found(Finding(Promise.LEAK, f"{end.sockets} sockets, {start.sockets} at the start"))
         before = self._half_way
         factor, more = MEMORY_GROWTH
-        held = (before.memory if before is not None else None), end.memory
-        if held[0] is not None and held[1] is not None and held[1] > held[0] * factor + more:
-            found(Finding(Promise.LEAK, f"{held[1]:.0f} MB, {held[0]:.0f} when half was over"))
+        memory = (before.memory if before is not None else None), end.memory
+        if memory[0] is not None and memory[1] is not None and memory[1] > memory[0] * factor + more:
+            found(Finding(Promise.LEAK, f"{memory[1]:.0f} MB, {memory[0]:.0f} when half was over"))

@@ -34,13 +34,13 @@ def _watch(world: World, symbol: str, kind: str, interval: str, at_first: Any, u
         changed_at, changed_to = 0.0, at_first
         while time.monotonic() < until and not world.stop.wait(LOOK_EVERY):
             if not changed_at:
-                asked = time.monotonic()
+                requested_at = time.monotonic()
                 try:
                     truth = _truth(world, symbol, kind, interval)
                 except ApiError:
                     return
                 if not _knows(kind, at_first, truth):
-                    changed_at, changed_to = asked, truth
+                    changed_at, changed_to = requested_at, truth
                 continue
             try:
                 read = _read(world, symbol, kind, interval)

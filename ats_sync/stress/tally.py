@@ -19,7 +19,7 @@ class Promise(str, Enum):
     DIVERGENCE = "divergences"
     CONVERGENCE = "recoveries above 30 s"
     BUDGET = "minutes above the budget"
-    WAIT = "requests while told to wait"
+    WAIT = "requests during a wait that was ordered"
     BANNED = "refused requests (429, 418) not of a fault's making"
     CONNECTIONS = "times with too many connections"
     LEAK = "leaks"

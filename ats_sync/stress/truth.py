@@ -242,5 +242,5 @@ def catching(world: World) -> Iterator[None]:
 
 
 def checkers(world: World, options: Options, threads: int = 3) -> list[Checker]:
-    """Threads that together make the checks asked for."""
+    """Threads that together make the checks that the options require."""
     return [Checker(world, number, options.checks_per_second / threads) for number in range(threads)]

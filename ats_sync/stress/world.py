@@ -26,7 +26,7 @@ class Effects:
     lagging: bool = False
     """REST itself may be old."""
     holding: bool = False
-    """Bytes are held up: who has closed or sent what when cannot be told from the other side."""
+    """Bytes are delayed: the other side cannot see who has closed or sent what when."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from ats_sync.cli import probe
 from ats_sync.cli.failures import CommandFailed
 from ats_sync.cli.probe_facts import FACTS
-from ats_sync.cli.probe_looks import ASKED, MOST_WEIGHT, Asked, Seen
+from ats_sync.cli.probe_looks import MOST_WEIGHT, REQUESTS, Reply, Seen
 
 
 def test_the_embedded_exchange_keeps_every_fact(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_an_unreachable_exchange_is_reported_in_words(monkeypatch: pytest.Monkey
 
 def test_what_was_not_seen_counts_as_changed() -> None:
     nothing = Seen(
-        answers=dict.fromkeys(ASKED, Asked(None, None, None)),
+        answers=dict.fromkeys(REQUESTS, Reply(None, None, None)),
         replies={"market": []},
         ponged={"market": False},
         used=[None],
@@ -43,7 +43,7 @@ def test_what_was_not_seen_counts_as_changed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "asked"),
-    [("klines 100 weighs 1", Asked([[0] * 12], None, 2)), ("klines 100 weighs 1", Asked([], None, None))],
+    [("klines 100 weighs 1", Reply([[0] * 12], None, 2)), ("klines 100 weighs 1", Reply([], None, None))],
 )
 def test_a_weight_that_differs_is_a_change(name: str, asked: Any) -> None:
     seen = Seen(answers={"klines 100": asked})
@@ -52,4 +52,4 @@ def test_a_weight_that_differs_is_a_change(name: str, asked: Any) -> None:
 
 
 def test_all_of_it_stays_under_the_weight_that_it_promises() -> None:
-    assert sum(weight + 2 for _, _, weight in ASKED.values()) < MOST_WEIGHT // 2
+    assert sum(weight + 2 for _, _, weight in REQUESTS.values()) < MOST_WEIGHT // 2

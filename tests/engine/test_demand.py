@@ -24,16 +24,16 @@ def kept_for(demand: Demand, now: float) -> float:
 
 def test_it_tells_the_first_read_from_the_others() -> None:
     demand = Demand()
-    assert demand.asked(ONE, 0.0)
-    assert not demand.asked(ONE, 0.5)
-    assert demand.asked(OTHER, 0.5)
+    assert demand.touch(ONE, 0.0)
+    assert not demand.touch(ONE, 0.5)
+    assert demand.touch(OTHER, 0.5)
     assert ONE in demand
     assert Key(Kind.BOOK, "AUSDT") not in demand
 
 
 def test_what_was_read_once_is_kept_half_an_hour() -> None:
     demand = Demand()
-    demand.asked(ONE, 100.0)
+    demand.touch(ONE, 100.0)
     assert LEAST_KEPT < kept_for(demand, 100.0) <= LEAST_KEPT + 2 * SWEEP_EVERY
     assert ONE not in demand
 
@@ -45,7 +45,7 @@ def test_what_is_read_again_and_again_is_kept_three_times_the_usual_distance(dis
         now = number * distance
         # That reads so far apart will go on is known from the second one on.
         assert not demand.expired(now) or (number == 1 and distance > LEAST_KEPT), "dropped between two of its reads"
-        demand.asked(ONE, now)
+        demand.touch(ONE, now)
     expected = max(LEAST_KEPT, KEPT_PERIODS * distance)
     assert expected < kept_for(demand, now) <= expected + 2 * SWEEP_EVERY
 
@@ -55,24 +55,24 @@ def test_reads_of_one_scan_are_no_distance() -> None:
     for scan in range(10):
         for repeat in range(5):
             now = scan * 3600.0 + repeat * 0.2
-            demand.asked(ONE, now)
+            demand.touch(ONE, now)
     assert kept_for(demand, now) > 2 * 3600.0
 
 
 def test_a_read_long_ago_counts_no_more() -> None:
     demand = Demand()
-    demand.asked(ONE, 0.0)
+    demand.touch(ONE, 0.0)
     assert demand.expired(3600.0) == [ONE]
     assert demand.expired(REMEMBERED + 3600.0) == []
-    assert demand.asked(ONE, REMEMBERED + 3600.0)
+    assert demand.touch(ONE, REMEMBERED + 3600.0)
     assert kept_for(demand, REMEMBERED + 3600.0) <= LEAST_KEPT + 2 * SWEEP_EVERY
 
 
 def test_only_what_nobody_asks_for_is_dropped() -> None:
     demand = Demand()
-    demand.asked(ONE, 0.0)
-    demand.asked(OTHER, 0.0)
-    demand.asked(OTHER, LEAST_KEPT)
+    demand.touch(ONE, 0.0)
+    demand.touch(OTHER, 0.0)
+    demand.touch(OTHER, LEAST_KEPT)
     assert demand.expired(LEAST_KEPT + 1) == [ONE]
     assert demand.expired(LEAST_KEPT + SWEEP_EVERY + 2) == []
     assert OTHER in demand
@@ -80,8 +80,8 @@ def test_only_what_nobody_asks_for_is_dropped() -> None:
 
 def test_what_is_kept_for_another_reason_is_not_dropped() -> None:
     demand = Demand()
-    demand.asked(ONE, 0.0)
-    demand.asked(OTHER, 0.0)
+    demand.touch(ONE, 0.0)
+    demand.touch(OTHER, 0.0)
     demand.forget([ONE, Key(Kind.BOOK, "AUSDT")])
     assert demand.expired(10 * LEAST_KEPT) == [OTHER]
 
@@ -92,10 +92,10 @@ def test_the_engine_drops_it_with_its_stream_and_leaves_the_rest() -> None:
     wanted = [Key(Kind.KLINES, "AUSDT", "1m"), Key(Kind.BOOK, "AUSDT")]
     bench.engine.follow(bench.store.follow(wanted), bench.at())
     for key in wanted:
-        bench.engine.demand.asked(key, bench.now)
+        bench.engine.demand.touch(key, bench.now)
     bench.warm()
     bench.run(600)
-    bench.engine.demand.asked(wanted[1], bench.now)
+    bench.engine.demand.touch(wanted[1], bench.now)
     assert bench.agrees("AUSDT")
 
     def streams() -> set[str]:
@@ -120,12 +120,12 @@ def test_dropped_and_read_again_it_is_followed_anew() -> None:
     bench = Bench([deep("AUSDT", 5, minutes=45)], follow=False)
     bench.follow()
     bench.engine.follow(bench.store.follow([ONE]), bench.at())
-    bench.engine.demand.asked(ONE, bench.now)
+    bench.engine.demand.touch(ONE, bench.now)
     bench.warm()
     assert bench.run(LEAST_KEPT + 2 * SWEEP_EVERY, until=lambda: bench.store.get(ONE) is None)
     bench.run(5)
     bench.engine.follow(bench.store.follow([ONE]), bench.at())
-    assert bench.engine.demand.asked(ONE, bench.now)
+    assert bench.engine.demand.touch(ONE, bench.now)
     bench.warm()
     bench.run(70)
     assert bench.agrees("AUSDT")

@@ -416,12 +416,12 @@ class TestWitnesses:
             getattr(self, witness)(desk)
 
         desk.run(0.9, changes)
-        assert desk.reconciler.remedies.wanted == []
+        assert desk.reconciler.remedies.pending == []
         desk.run(1.0, changes)
-        assert desk.reconciler.remedies.wanted == [(KEY, Remedy.RESUBSCRIBE)]
+        assert desk.reconciler.remedies.pending == [(KEY, Remedy.RESUBSCRIBE)]
         assert not desk.book.live()
         assert desk.book.state(0).suspected
-        desk.reconciler.remedies.wanted.clear()
+        desk.reconciler.remedies.pending.clear()
         desk.acknowledge()
         desk.run(0.3)
         assert desk.book.live()
@@ -440,7 +440,7 @@ class TestWitnesses:
                 assert desk.book.apply(late.pop(0), desk.link) is None
 
         desk.run(20, changes)
-        assert desk.reconciler.remedies.wanted == []
+        assert desk.reconciler.remedies.pending == []
         assert desk.book.live()
 
     def test_a_snapshot_that_is_ahead_of_the_streams_is_no_evidence(self) -> None:
@@ -448,7 +448,7 @@ class TestWitnesses:
         desk.market.change(2)
         desk.store.book("BTCUSDT").replace(desk.market.rest(20), Origin(desk.exchange(), 20))
         desk.run(10)
-        assert desk.reconciler.remedies.wanted == []
+        assert desk.reconciler.remedies.pending == []
 
     def test_a_connection_that_lags_is_judged_as_a_whole(self) -> None:
         desk = live(Desk())
@@ -458,7 +458,7 @@ class TestWitnesses:
         for _ in range(40):
             desk.now += STEP
             desk.reconciler.tick(desk.at())
-        assert desk.reconciler.remedies.wanted == []
+        assert desk.reconciler.remedies.pending == []
 
     def test_given_up_after_two_remedies_and_tried_again(self) -> None:
         desk = live(Desk())
@@ -470,15 +470,15 @@ class TestWitnesses:
         taken: list[Remedy] = []
         for _ in range(60):
             desk.run(1.0, changes)
-            taken += [remedy for _, remedy in desk.reconciler.remedies.wanted]
-            if desk.reconciler.remedies.wanted:
-                desk.reconciler.remedies.wanted.clear()
+            taken += [remedy for _, remedy in desk.reconciler.remedies.pending]
+            if desk.reconciler.remedies.pending:
+                desk.reconciler.remedies.pending.clear()
                 desk.acknowledge()
         assert taken == [Remedy.RESUBSCRIBE, Remedy.MOVE]
         assert KEY in desk.reconciler.remedies.quarantined
         assert "no remedy" in desk.book.state(0).suspected
         desk.run(GIVEN_UP_FOR)
-        assert (KEY, Remedy.RESUBSCRIBE) in desk.reconciler.remedies.wanted
+        assert (KEY, Remedy.RESUBSCRIBE) in desk.reconciler.remedies.pending
 
 
 class TestQuality:
@@ -510,7 +510,7 @@ def test_what_nobody_asks_for_is_dropped_after_half_an_hour() -> None:
     store = MarketStore(Config(), lambda: now)
     engine = Engine(Config(), store, rng=random.Random(1))
     engine.follow(store.follow([KEY]), Moment(now, BEGAN))
-    engine.demand.asked(KEY, now)
+    engine.demand.touch(KEY, now)
     assert STREAM in engine.connections.assigned_to
     for later in range(60, 1_801, 60):
         engine.tick(Moment(now + later, BEGAN + later * 1000))

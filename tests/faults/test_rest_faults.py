@@ -32,7 +32,7 @@ def test_answers_that_never_end(ex: SimulatedExchange, dm: DataManager) -> None:
     all_well(dm, ex)
 
 
-def test_told_to_wait_nothing_is_sent(ex: SimulatedExchange, dm: DataManager) -> None:
+def test_nothing_is_sent_during_a_wait_that_the_exchange_orders(ex: SimulatedExchange, dm: DataManager) -> None:
     before = ex.stats().fapi.during_retry_after
     ex.ban(3.0)
     ex.cut("market", "reset")

@@ -52,5 +52,5 @@ def _is_carried(process: Process, fetch: Fetch) -> bool:
 
 def _is_queued(process: Process, state: State) -> bool:
     queued = process.engine.reconciler._queue
-    waiting = {(due, key) for due, _, key in queued._heap} | set(queued._held)
+    waiting = {(due, key) for due, _, key in queued._heap} | set(queued._on_hold)
     return (state.due, state.key) in waiting

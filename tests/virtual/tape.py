@@ -57,9 +57,9 @@ class Tape:
                     truth.note(row, 0)
         self._market = pickle.dumps(market, pickle.HIGHEST_PROTOCOL)
         for name in map(str.lower, setting.symbols):
-            market.wanted |= {f"{name}@aggTrade", f"{name}@depth20@100ms"}
-            market.wanted |= {f"{name}@kline_{interval}" for interval in setting.intervals}
-        market.wanted |= set(ALL_MARKET)
+            market.subscribed |= {f"{name}@aggTrade", f"{name}@depth20@100ms"}
+            market.subscribed |= {f"{name}@kline_{interval}" for interval in setting.intervals}
+        market.subscribed |= set(ALL_MARKET)
         self._recorder = ScriptedMarket(market, setting, self._note_all, self._changed)
         self._last_ids = dict.fromkeys(setting.symbols, -1)
         for symbol in setting.symbols:

@@ -463,7 +463,7 @@ class World:
         states = len(engine.reconciler.states)
         sizes = {
             "due": (len(engine.reconciler._queue._heap), 40 * states),
-            "held": (len(engine.reconciler._queue._held), states),
+            "held": (len(engine.reconciler._queue._on_hold), states),
             "fetches": (len(engine.reconciler.fetches), 0),
             "actions": (len(engine.connections.actions), 0),
             "connections": (len(engine.connections.connections), 4),

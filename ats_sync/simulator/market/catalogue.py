@@ -293,7 +293,7 @@ LISTED_HOURS_BEFORE = {"MONUSDT": 9, "INITUSDT": 31}
 # Seconds between two trades of the contracts that hardly trade.
 QUIET_SECONDS = {"BTCDOMUSDT": 170.0, "DEFIUSDT": 240.0, "ALPACAUSDT": 45.0}
 
-# Perpetuals without any spot pair, besides the multiples (1000…), whose spot pair is the single coin.
+# Perpetuals without any spot pair, apart from the multiples (1000…), whose spot pair is the single coin.
 WITHOUT_SPOT = frozenset(
     {"BTCDOMUSDT", "DEFIUSDT", "HYPEUSDT", "FARTCOINUSDT", "XMRUSDT", "GRASSUSDT", "GOATUSDT", "MOODENGUSDT",
      "我踏马来了USDT", "KLAYUSDT", "RONINUSDT"}

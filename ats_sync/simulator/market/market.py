@@ -31,12 +31,12 @@ class Market:
     forces). Two markets with the same arguments go through the same trades, candles and books, whatever the steps
     in which they are advanced.
 
-    What the exchange has had since 2026 besides: names such as XAUUSDT are TradFi perpetuals, names such as
+    What the exchange has had since 2026 as well: names such as XAUUSDT are TradFi perpetuals, names such as
     BTCUSDT_261225 quarterlies without funding. ``coin_margined`` is how many COIN-M contracts the all-market streams
     of marks and tickers carry too (30 of 745 marks on 2026-10-07). With ``resting_marks`` a contract that has left
     keeps its row in the marks (130 contracts were SETTLING), at its last price and with fresh times.
 
-    ``wanted`` and ``spot_wanted`` are the stream names for which :meth:`advance` builds frames; change them
+    ``subscribed`` and ``spot_subscribed`` are the stream names for which :meth:`advance` builds frames; change them
     freely between calls. Names that no contract has are silent. With ``trailing_klines=False`` a change that came
     too soon after a kline event is sent only with a later trade, as in recordings of the real exchange; by default an
     event follows as soon as 250 ms (spot: 2 s) are over.
@@ -64,8 +64,8 @@ class Market:
         self.weight_limit = 2400
         """The limit that ``exchange_info`` prints; the server enforces it."""
         self.spot_weight_limit = 6000
-        self.wanted: set[str] = set()
-        self.spot_wanted: set[str] = set()
+        self.subscribed: set[str] = set()
+        self.spot_subscribed: set[str] = set()
         self._seed = seed
         self._activity = activity
         self._instruments: dict[str, Instrument] = {}
@@ -96,7 +96,7 @@ class Market:
         """Let everything in ``(self.now, now]`` happen; return the frames of it, in order of event time."""
         if now < self.now:
             raise ValueError(f"exchange time cannot go back from {self.now} to {now}")
-        frames = self._pump.run(self.now, now, self.wanted, self.spot_wanted)
+        frames = self._pump.run(self.now, now, self.subscribed, self.spot_subscribed)
         self.now = now
         return frames
 
@@ -119,7 +119,7 @@ class Market:
             raise ValueError(f"the minute of {at} is final")
         if qty is not None and qty < 1:
             raise ValueError("qty must be at least one step of quantity")
-        return self._pump.force(instrument, self.now, at, ticks, qty, self.wanted, self.spot_wanted)
+        return self._pump.force(instrument, self.now, at, ticks, qty, self.subscribed, self.spot_subscribed)
 
     def silence(self, symbol: str, on: bool = True) -> None:
         """Stop the symbol's trades and let its book rest, or with ``on=False`` let it trade again."""

@@ -49,7 +49,7 @@ class LocalBook:
 def test_a_snapshot_and_the_differences_give_the_next_snapshot(symbol: str, speed: str) -> None:
     market = Market(SYMBOLS, start=START, activity=3)
     name = f"{symbol.lower()}@depth{speed}"
-    market.wanted = {name}
+    market.subscribed = {name}
     run(market, START + 2000)
     inside = 0
     for round_ in range(8):
@@ -75,7 +75,7 @@ def test_a_snapshot_and_the_differences_give_the_next_snapshot(symbol: str, spee
 def test_twenty_levels_equal_rest(symbol: str) -> None:
     market = Market(SYMBOLS, start=START)
     name = f"{symbol.lower()}@depth20@100ms"
-    market.wanted = {name}
+    market.subscribed = {name}
     checked = 0
     previous = None
     last_text = None
@@ -96,7 +96,7 @@ def test_twenty_levels_equal_rest(symbol: str) -> None:
 def test_the_book_is_never_crossed_and_trades_are_at_its_best_prices() -> None:
     market = Market(SYMBOLS, start=START, activity=2)
     for symbol in SYMBOLS:
-        market.wanted = {f"{symbol.lower()}@aggTrade"}
+        market.subscribed = {f"{symbol.lower()}@aggTrade"}
         market.advance(market.now + 1000)
         touches = [market.book_ticker(symbol)]
         next_id = market.agg_trades(symbol, limit=1)[0]["a"] + 1
@@ -141,7 +141,7 @@ def test_depth_rest_and_book_ticker_agree() -> None:
 
 def test_best_prices_stream() -> None:
     market = Market(["ETHUSDT"], start=START)
-    market.wanted = {"ethusdt@bookTicker"}
+    market.subscribed = {"ethusdt@bookTicker"}
     previous = None
     count = 0
     while count < 50:
@@ -159,7 +159,7 @@ def test_best_prices_stream() -> None:
 def test_books_differ_in_how_often_they_change() -> None:
     market = Market(120, start=START)
     busy, calm = "btcusdt@depth20@100ms", "dentusdt@depth20@100ms"
-    market.wanted = {busy, calm}
+    market.subscribed = {busy, calm}
     frames = run(market, START + MINUTE // 6)
     assert len(data(frames, busy)) >= len(data(frames, calm)) > 0
     assert len(data(frames, busy)) > 90

@@ -17,7 +17,7 @@ SYMBOLS = ["BTCUSDT", "XAUUSDT", "BTCUSDT_261225", "币安人生USDT"]
 @pytest.fixture
 def market() -> Market:
     market = Market(SYMBOLS, seed=3, start=START, coin_margined=2)
-    market.wanted = {MARKS, TICKERS, CONTRACTS, SESSIONS}
+    market.subscribed = {MARKS, TICKERS, CONTRACTS, SESSIONS}
     return market
 
 

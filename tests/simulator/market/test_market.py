@@ -27,7 +27,7 @@ def test_steps_do_not_matter(step: int) -> None:
     markets = [Market(["BTCUSDT", "MONUSDT", "BTCDOMUSDT"], seed=11, start=START) for _ in range(2)]
     told = []
     for market, ms in zip(markets, (step, 70), strict=True):
-        market.wanted = streams(market)
+        market.subscribed = streams(market)
         told.append([(f.stream, f.event_time, f.payload) for f in run(market, START + 100_000, ms)])
     assert told[0] == told[1]
     for symbol in markets[0].symbols:
@@ -44,8 +44,8 @@ def test_steps_do_not_matter(step: int) -> None:
 
 def test_who_listens_does_not_matter() -> None:
     heard, unheard = (Market(["BTCUSDT", "DENTUSDT"], start=START) for _ in range(2))
-    heard.wanted = streams(heard)
-    heard.spot_wanted = {"btcusdt@kline_1m"}
+    heard.subscribed = streams(heard)
+    heard.spot_subscribed = {"btcusdt@kline_1m"}
     for market in (heard, unheard):
         run(market, START + MINUTE)
     for symbol in heard.symbols:
@@ -85,7 +85,7 @@ def test_symbols_by_number_and_by_name() -> None:
 
 def test_decimals_are_those_of_the_exchange_info() -> None:
     market = Market(30, start=START)
-    market.wanted = streams(market)
+    market.subscribed = streams(market)
     run(market, START + 2000)
     for info in market.exchange_info()["symbols"]:
         symbol = info["symbol"]
@@ -142,7 +142,7 @@ needs_recordings = pytest.mark.skipif(
 @pytest.mark.parametrize("seed", [1, 2])
 def test_frames_have_the_recorded_shapes(seed: int) -> None:
     market = Market(["SUSHIUSDT"], seed=seed, start=START)
-    market.wanted = {f"sushiusdt@{k}" for k in ("aggTrade", "kline_1m", "depth@100ms", "bookTicker")}
+    market.subscribed = {f"sushiusdt@{k}" for k in ("aggTrade", "kline_1m", "depth@100ms", "bookTicker")}
     ours: dict[str, Any] = {}
     for frame in run(market, START + 20_000):
         event = json.loads(frame.payload)
@@ -177,7 +177,7 @@ def test_rest_answers_have_the_recorded_shapes() -> None:
 
 def test_payloads_are_json_and_carry_their_event_time() -> None:
     market = Market(["币安人生USDT", "BTCUSDT"], start=START)
-    market.wanted = streams(market)
+    market.subscribed = streams(market)
     frames = run(market, START + 6000)
     assert {f.stream for f in frames} >= {"币安人生usdt@kline_1m", "币安人生usdt@depth20@100ms", "!bookTicker"}
     for frame in frames:

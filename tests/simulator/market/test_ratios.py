@@ -74,9 +74,9 @@ def test_the_schedule_agrees_with_the_stream_of_sessions(market: Market) -> None
         {"startTime": today + DAY, "endTime": today + 2 * DAY, "type": "OVERNIGHT"},
     ]
     assert {each["type"] for each in schedule["marketSchedules"]["COMMODITY"]["sessions"]} == {"REGULAR"}
-    market.wanted.add("tradingSession")
+    market.subscribed.add("tradingSession")
     texts = [frame.payload for frame in market.advance(market.now + 1000)]
-    market.wanted.clear()
+    market.subscribed.clear()
     sessions = {json.loads(text)["e"]: json.loads(text) for text in texts}
     equity, commodity = sessions["EquityUpdate"], sessions["CommodityUpdate"]
     assert (equity["t"], equity["T"], equity["S"]) == (today, today + DAY, "OVERNIGHT")

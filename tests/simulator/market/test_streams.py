@@ -19,7 +19,7 @@ NEAR_MIDNIGHT = START - START % DAY + DAY - 90_500
 def test_klines_over_a_turn_of_all_intervals(seed: int) -> None:
     market = Market(["BTCUSDT", "DENTUSDT", "BTCDOMUSDT"], seed=seed, start=NEAR_MIDNIGHT)
     names = {f"{s.lower()}@kline_{i}" for s in market.symbols for i in INTERVALS}
-    market.wanted = set(names)
+    market.subscribed = set(names)
     frames = run(market, NEAR_MIDNIGHT + 4 * MINUTE)
     assert [f.event_time for f in frames] == sorted(f.event_time for f in frames)
     finals = 0
@@ -48,7 +48,7 @@ def test_klines_over_a_turn_of_all_intervals(seed: int) -> None:
 
 def test_open_candles_are_told_after_250_ms() -> None:
     market = Market(["BTCUSDT"], start=START)
-    market.wanted = {"btcusdt@kline_1m", "btcusdt@kline_4h"}
+    market.subscribed = {"btcusdt@kline_1m", "btcusdt@kline_4h"}
     frames = run(market, START + 20_000, 50)
     for interval in ("1m", "4h"):
         events = data(frames, f"btcusdt@kline_{interval}")
@@ -62,7 +62,7 @@ def test_open_candles_are_told_after_250_ms() -> None:
 
 def test_finals_come_with_the_next_trade_or_after_two_seconds() -> None:
     market = Market(["BTCUSDT", "ETHUSDT"], start=START, activity=0)
-    market.wanted = {f"{s}@kline_{i}" for s in ("btcusdt", "ethusdt") for i in ("1m", "15m")}
+    market.subscribed = {f"{s}@kline_{i}" for s in ("btcusdt", "ethusdt") for i in ("1m", "15m")}
     turn = START - START % MINUTE + MINUTE
     market.advance(turn - 5000)
     for symbol in ("BTCUSDT", "ETHUSDT"):
@@ -95,7 +95,7 @@ def test_finals_come_with_the_next_trade_or_after_two_seconds() -> None:
 
 def test_a_burst_may_stay_untold_as_in_the_recordings() -> None:
     market = Market(["BTCUSDT"], start=START, activity=0, trailing_klines=False)
-    market.wanted = {"btcusdt@kline_1m"}
+    market.subscribed = {"btcusdt@kline_1m"}
     assert len(market.trade("BTCUSDT")) == 1
     market.advance(START + 100)
     assert market.trade("BTCUSDT") == []
@@ -123,7 +123,7 @@ def test_the_minute_of_the_beginning_is_the_sum_of_its_trades() -> None:
 
 def test_trades_have_no_hole_and_equal_rest() -> None:
     market = Market(["SOLUSDT", "DENTUSDT"], start=START)
-    market.wanted = {"solusdt@aggTrade", "dentusdt@aggTrade"}
+    market.subscribed = {"solusdt@aggTrade", "dentusdt@aggTrade"}
     frames = run(market, START + MINUTE)
     run(market, market.now + 1)
     for symbol in market.symbols:
@@ -160,7 +160,7 @@ def test_older_trades_lead_up_to_the_live_ones() -> None:
 
 def test_a_kline_event_goes_out_before_the_trade_it_contains() -> None:
     market = Market(["BTCUSDT"], start=START, activity=0)
-    market.wanted = {"btcusdt@kline_1m", "btcusdt@aggTrade"}
+    market.subscribed = {"btcusdt@kline_1m", "btcusdt@aggTrade"}
     at_once = market.trade("BTCUSDT", qty=7)
     later = market.advance(START + 500)
     assert [f.stream for f in at_once + later] == ["btcusdt@kline_1m", "btcusdt@aggTrade"]
@@ -171,7 +171,7 @@ def test_a_kline_event_goes_out_before_the_trade_it_contains() -> None:
 
 def test_a_silent_symbol_says_nothing_and_comes_back() -> None:
     market = Market(["BTCUSDT"], start=START)
-    market.wanted = {"btcusdt@kline_1m", "btcusdt@aggTrade", "btcusdt@depth20@100ms", "btcusdt@depth@100ms"}
+    market.subscribed = {"btcusdt@kline_1m", "btcusdt@aggTrade", "btcusdt@depth20@100ms", "btcusdt@depth@100ms"}
     run(market, START + 1000)
     market.silence("BTCUSDT")
     run(market, START + 1500)
@@ -184,18 +184,18 @@ def test_a_silent_symbol_says_nothing_and_comes_back() -> None:
     assert market.klines("BTCUSDT", "1m", limit=1)[0][8] == 0
     market.silence("BTCUSDT", False)
     frames = run(market, market.now + 2000)
-    assert {f.stream for f in frames} == market.wanted
+    assert {f.stream for f in frames} == market.subscribed
 
 
 def test_names_nobody_has_are_silent() -> None:
     market = Market(["BTCUSDT"], start=START)
-    market.wanted = {"nope@kline_1m", "btcusdt@kline_7m", "BTCUSDT@aggTrade", "btcusdt@nothing", "!x@arr", ""}
+    market.subscribed = {"nope@kline_1m", "btcusdt@kline_7m", "BTCUSDT@aggTrade", "btcusdt@nothing", "!x@arr", ""}
     assert run(market, START + 3000) == []
 
 
 def test_marks_equal_rest_and_come_every_second() -> None:
     market = Market(12, start=START)
-    market.wanted = {"!markPrice@arr@1s", "!markPrice@arr", "btcusdt@markPrice@1s", "ethusdt@markPrice"}
+    market.subscribed = {"!markPrice@arr@1s", "!markPrice@arr", "btcusdt@markPrice@1s", "ethusdt@markPrice"}
     frames = run(market, START + 10_000)
     every = [f for f in frames if f.stream == "!markPrice@arr@1s"]
     assert [f.event_time % 1000 for f in every] == [0] * 10
@@ -217,7 +217,7 @@ def test_marks_equal_rest_and_come_every_second() -> None:
 def test_spot_streams_equal_spot_rest() -> None:
     market = Market(["BTCUSDT", "1000PEPEUSDT"], start=START)
     assert market.spot_symbols == ("BTCUSDT", "PEPEUSDT")
-    market.spot_wanted = {"btcusdt@kline_1m", "btcusdt@trade", "btcusdt@aggTrade", "pepeusdt@kline_1m"}
+    market.spot_subscribed = {"btcusdt@kline_1m", "btcusdt@trade", "btcusdt@aggTrade", "pepeusdt@kline_1m"}
     frames = run(market, START + 3 * MINUTE)
     assert all(f.spot for f in frames)
     for symbol in market.spot_symbols:
@@ -238,7 +238,7 @@ def test_spot_streams_equal_spot_rest() -> None:
 
 def test_forced_orders_and_tickers() -> None:
     market = Market(12, start=START)
-    market.wanted = {"!forceOrder@arr", "!ticker@arr", "!bookTicker", "btcusdt@ticker", "btcusdt@forceOrder"}
+    market.subscribed = {"!forceOrder@arr", "!ticker@arr", "!bookTicker", "btcusdt@ticker", "btcusdt@forceOrder"}
     frames = run(market, START - 500 + 4 * MINUTE, 1000)
     orders = data(frames, "!forceOrder@arr")
     assert orders
@@ -254,7 +254,7 @@ def test_forced_orders_and_tickers() -> None:
 def test_listing_and_delisting() -> None:
     market = Market(["BTCUSDT", "ETHUSDT"], start=START)
     names = {"ethusdt@aggTrade", "newusdt@aggTrade", "newusdt@kline_1h"}
-    market.wanted = set(names)
+    market.subscribed = set(names)
     assert {f.stream for f in run(market, START + 2000)} == {"ethusdt@aggTrade"}
     market.delist("ETHUSDT")
     market.list_symbol("NEWUSDT", price=1.5, activity=5)
