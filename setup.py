@@ -71,7 +71,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=PACKAGES,
-    package_data={"ats_sync": ["py.typed"], "compat": ["py.typed"]},
+    package_data={"ats_sync": ["py.typed"], "ats_sync.endpoint": ["page.html"], "compat": ["py.typed"]},
     install_requires=[
         "requests>=2.31",
         "urllib3>=2.0",

@@ -15,6 +15,7 @@ from .engine.quality import Quality
 from .errors import InvalidArgument, InvalidSymbol, NotRunning, StartTimeout
 from .events import CandleEvent, CandleQueue, ContractChange, EventQueue, Missed, Selection, Turn, TurnQueue
 from .lifecycle import Lifecycle
+from .overview import Overview
 from .publisher import CallbackHandle, EventIterator
 from .queries import (
     BestQuotes,
@@ -629,6 +630,12 @@ class DataManager:
         cause), reads from memory and by REST (``cache_hits``, ``cache_misses``), reconnects, what is in memory."""
         refuse_reentry()
         return statistics(self._life, self.symbols)
+
+    @property
+    def overview(self) -> Overview:
+        """The market and the connections at a glance, for the endpoint's page: looks that are not reads, so nothing is
+        requested or followed for them. It keeps the manager alive."""
+        return Overview(self._life, self.clock, lambda: self.symbols, keeps=self)
 
     def status(self) -> Status:
         """Return the overall state, every connection and every feed with its age; ``print()`` it."""

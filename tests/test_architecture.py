@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"publisher"}),
     frozenset({"rest_text"}),
     frozenset({"lifecycle"}),
-    frozenset({"watchlist", "stats"}),
+    frozenset({"watchlist", "stats", "overview"}),
     frozenset({"manager"}),
     frozenset({"shared"}),
     frozenset({""}),

@@ -12,6 +12,8 @@ from ..errors import ConfigError
 from .replies import Reply, refused
 
 METHODS = ("GET", "HEAD")
+_OWN_PAGES = frozenset({"none", "same-origin"})
+"""What a browser writes where the user or our own page asks; other programs do not write it."""
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -42,16 +44,22 @@ class Admission:
         self._token = token.encode() if token is not None else None
         self._names = _OWN_NAMES | {host.lower()}
 
-    def refusal(self, method: str, headers: Mapping[str, str]) -> Reply | None:
-        """Return why a request is refused, None where it is not. ``headers`` look names up without regard to case."""
+    def refusal(self, method: str, headers: Mapping[str, str], *, holds_data: bool = True) -> Reply | None:
+        """Return why a request is refused, None where it is not. ``headers`` look names up without regard to case.
+
+        What ``holds_data`` is false of, the page that asks for the token, is given without it, and to whoever follows a
+        link to it.
+        """
         if method not in METHODS:
             return Reply(
                 405,
                 refused(405, f"{method[:20]} is not answered here: only public reads by GET.").body,
                 allow="GET, HEAD",
             )
+        if holds_data and headers.get("Sec-Fetch-Site", "none") not in _OWN_PAGES:
+            return refused(403, "a page of another origin must not use this endpoint")
         if self._token is not None:
-            if not self._is_known(headers.get("Authorization", "")):
+            if holds_data and not self._is_known(headers.get("Authorization", "")):
                 return refused(401, "this endpoint needs its token: Authorization: Bearer …, or http://any:token@host")
         elif _host_name(headers.get("Host", "")) not in self._names:
             # A page of a browser that reaches us by a name of its own (DNS rebinding) would read everything.

@@ -39,6 +39,8 @@ class Reply:
     """Seconds."""
     allow: str = ""
     """The methods, where another one was used."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers."""
 
 
 def refused(status: int, message: str) -> Reply:

@@ -21,14 +21,17 @@ from ..venue.refusals import UNKNOWN, error_body
 from ..venue.responses import USED_WEIGHT_HEADER
 from .admission import Admission
 from .answers import Answers
+from .page import Page, page
 from .pool import Pool
 from .replies import Reply, failed
 from .routes import PUBLIC, Route, route
+from .viewers import Renderer, Viewers
 from .views import Views
 
 log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8787
+PAGE_PATH, EVENTS_PATH = "/", "/events"
 MOST_CONNECTIONS = 256
 MOST_THREADS = 32
 IDLE_TIMEOUT = 75.0
@@ -142,13 +145,20 @@ class _Running:
         self._web: web.Server
         self._since: dict[object, tuple[float, float]] = {}
         """For each connection, since when it does what it does, and how long it may."""
+        self._page = page()
+        self._renderer = Renderer(Page(manager, views))
+        self._viewers = Viewers(self._loop, self._renderer.wake)
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
         self._usage: dict[Bucket, tuple[float, str]] = {}
         self.thread = threading.Thread(target=self._run, name="ats-endpoint", daemon=True)
         try:
             self.thread.start()
+            self._renderer.start(self._viewers)
         except BaseException:
-            self._loop.close()
+            if self.thread.ident is None:
+                self._loop.close()
+            else:
+                self.close(time.monotonic() + CLOSE_TIMEOUT)
             raise
 
     # --- life -----------------------------------------------------------------------------------------
@@ -168,6 +178,7 @@ class _Running:
         server = await self._loop.create_server(self._accept, sock=self._listener)
         sweeper = self._loop.create_task(self._sweep())
         await self._ended.wait()
+        self._viewers.close()
         sweeper.cancel()
         server.close()
         await self._web.shutdown(0.2)
@@ -177,6 +188,9 @@ class _Running:
 
     def close(self, deadline: float) -> None:
         threads = self._pool.close()
+        self._renderer.stop()
+        if self._renderer.thread.ident is not None:
+            threads.append(self._renderer.thread)
         try:
             self._loop.call_soon_threadsafe(self._ended.set)
         except RuntimeError:
@@ -212,6 +226,8 @@ class _Running:
         self._since[connection] = time.monotonic(), _WAITING
         try:
             reply = await self._reply(request)
+            if reply is None:
+                return await self._stream(request)
         except AtsSyncError as error:
             reply = failed(error, time.time())
         except Exception:
@@ -222,11 +238,22 @@ class _Running:
         self._since[connection] = time.monotonic(), IDLE_TIMEOUT
         return response
 
-    async def _reply(self, request: web.BaseRequest) -> Reply:
-        refusal = self._admission.refusal(request.method, request.headers)
+    async def _reply(self, request: web.BaseRequest) -> Reply | None:
+        """Return the reply to a request, None to one for the page's events."""
+        path = request.path
+        refusal = self._admission.refusal(request.method, request.headers, holds_data=path != PAGE_PATH)
         if refusal is not None:
             return refusal
-        path = request.path
+        if path == PAGE_PATH:
+            return self._page
+        if path == EVENTS_PATH:
+            if not self._viewers.full:
+                return None
+            return Reply(
+                503,
+                error_body(UNKNOWN, f"{self._viewers.count} viewers follow this page already"),
+                retry_after=5,
+            )
         view = self._views.paths.get(path)
         if view is not None:
             return await self._elsewhere(f"{path}", view)
@@ -241,6 +268,25 @@ class _Running:
 
     def _patiently(self, routed: Route) -> Reply:
         return self._answers.answer(routed)
+
+    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Send the page's events until the viewer goes or the endpoint closes."""
+        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "Server": "ats-sync"}
+        response = web.StreamResponse(headers=headers)
+        response.force_close()
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        try:
+            await self._viewers.serve(response)
+            await response.write_eof()
+        except (TimeoutError, asyncio.TimeoutError):
+            log.info("a viewer of the page was dropped: it does not read")
+            if request.transport is not None:
+                request.transport.abort()
+        except OSError:
+            log.debug("a viewer of the page has gone")
+        return response
 
     async def _elsewhere(self, name: str, work: object) -> Reply:
         """Return what ``work()`` returns on another thread, once for all who ask for the same at the same time."""
@@ -258,7 +304,7 @@ class _Running:
 
     async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         body = reply.body
-        headers = {"Content-Type": reply.content_type, "Server": "ats-sync"}
+        headers = {"Content-Type": reply.content_type, "Server": "ats-sync", **dict(reply.headers)}
         if reply.source:
             headers["X-Ats-Source"] = reply.source
         if reply.age is not None:

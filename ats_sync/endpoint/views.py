@@ -12,17 +12,18 @@ from typing import Any
 import orjson
 
 from .. import __version__
+from ..engine.budget import Usage
 from ..feeds import FEEDS, Kind
 from ..manager import DataManager
-from ..status import FeedState, Overall, Status
-from ..venue.endpoints import Bucket, Host
+from ..overview import BUCKET
+from ..status import ConnectionStatus, FeedState, Overall, Status
+from ..venue.endpoints import Host
 from .replies import Reply, refused
 
 KEPT = 0.5
 """Seconds for which one look at the manager serves everybody who asks."""
 MOST_REASONS = 5
 _GOOD = (FeedState.LIVE, FeedState.POLLED)
-_BUCKET = {Host.FUTURES: Bucket.FUTURES, Host.SPOT: Bucket.SPOT}
 
 
 class Views:
@@ -43,11 +44,11 @@ class Views:
         }
         self._metrics: Callable[[], Reply] | None = None
 
-    def look(self) -> Status:
-        """Return the manager's status, at most half a second old."""
+    def look(self, kept: float = KEPT) -> Status:
+        """Return the manager's status, at most ``kept`` seconds old."""
         with self._lock:
             now = time.monotonic()
-            if self._status is None or now - self._looked_at > KEPT:
+            if self._status is None or now - self._looked_at > kept:
                 self._status, self._looked_at = self._manager.status(), now
                 if self._status.state is not self._state:
                     self._state, self._since = self._status.state, time.time()
@@ -80,37 +81,16 @@ class Views:
         manager, status = self._manager, self.look()
         stats = manager.get_stats()
         text = manager.rest_text
-        usage = {host: text.usage(bucket) for host, bucket in _BUCKET.items()}
-        reasons = Counter(feed.reason for feed in status.feeds if feed.state not in _GOOD and feed.reason)
+        usage = {host: text.usage(bucket) for host, bucket in BUCKET.items()}
         return {
             "state": status.state.value,
             "since": self._since,
             "begun": status.since,
-            "why": [{"reason": reason, "series": count} for reason, count in reasons.most_common(MOST_REASONS)],
-            "connections": [
-                {
-                    "name": each.name,
-                    "route": each.route,
-                    "state": each.state,
-                    "streams": each.streams,
-                    "acknowledged": each.acknowledged,
-                    "since": each.since,
-                    "frames": each.frames,
-                    "last_error": each.last_error,
-                }
-                for each in status.connections
-            ],
-            "kinds": _kinds(status, streams=manager.enable_websocket),
+            "why": why(status),
+            "connections": [as_json(each) for each in status.connections],
+            "kinds": kinds(status, streams=manager.enable_websocket),
             "contracts": dict(status.contracts),
-            "budget": {
-                host.value: {
-                    "requests": used.requests,
-                    "used": used.cost,
-                    "allowed": used.allowed,
-                    "blocked_until": status.blocked.get(host.value),
-                }
-                for host, used in usage.items()
-            },
+            "budget": budget(usage, status.blocked),
             "waiting_requests": status.waiting_requests,
             "requests_by_cause": stats["rest_calls_by_cause"],
             "reads": {"memory": stats["cache_hits"], "rest": stats["cache_misses"]},
@@ -128,16 +108,50 @@ class Views:
         }
 
 
-def _kinds(status: Status, *, streams: bool) -> dict[str, Any]:
-    kinds: dict[str, Any] = {}
+def why(status: Status) -> list[dict[str, Any]]:
+    """Return the reasons why series are not live, the most frequent first, and how many share each."""
+    reasons = Counter(feed.reason for feed in status.feeds if feed.state not in _GOOD and feed.reason)
+    return [{"reason": reason, "series": count} for reason, count in reasons.most_common(MOST_REASONS)]
+
+
+def as_json(connection: ConnectionStatus) -> dict[str, Any]:
+    """Return one connection."""
+    return {
+        "name": connection.name,
+        "route": connection.route,
+        "state": connection.state,
+        "streams": connection.streams,
+        "acknowledged": connection.acknowledged,
+        "since": connection.since,
+        "frames": connection.frames,
+        "last_error": connection.last_error,
+    }
+
+
+def budget(usage: Mapping[Host, Usage], blocked: Mapping[str, float]) -> dict[str, Any]:
+    """Return what each host's limit is used for."""
+    return {
+        host.value: {
+            "requests": used.requests,
+            "used": used.cost,
+            "allowed": used.allowed,
+            "blocked_until": blocked.get(host.value),
+        }
+        for host, used in usage.items()
+    }
+
+
+def kinds(status: Status, *, streams: bool) -> dict[str, Any]:
+    """Return for each kind how many series are in each state, the oldest age and its bound."""
+    found: dict[str, Any] = {}
     for kind in Kind:
         own = [feed for feed in status.feeds if feed.kind == kind.value]
         if own:
             ages = [feed.age for feed in own if feed.age is not None]
             feed = FEEDS[kind]
-            kinds[kind.value] = {
+            found[kind.value] = {
                 "series": dict(Counter(each.state.value for each in own)),
                 "oldest": max(ages, default=None),
                 "bound": feed.max_age(streams=streams) or feed.stream_timeout,
             }
-    return kinds
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,6 +53,30 @@ class Sample(NamedTuple):
     drifted: bool
 
 
+def judged(samples: Sequence[Sample]) -> Quality:
+    """Return the quality of a symbol between the first and the last of its samples."""
+    first, last = samples[0], samples[-1]
+    begun, ended = first.counts, last.counts
+    received = ended.received - begun.received
+    lost = ended.lost - begun.lost
+    audited = ended.audited - begun.audited
+    missing = max(
+        lost / (received + lost) if lost else 0.0,
+        sum(not sample.live for sample in samples) / len(samples),
+    )
+    out_of_order = (ended.out_of_order - begun.out_of_order) / received if received else 0.0
+    drift = sum(sample.drifted for sample in samples) / len(samples)
+    mismatch = (ended.mismatches - begun.mismatches) / audited if audited else 0.0
+    parts = {
+        "missing": min(1.0, missing),
+        "out_of_order": min(1.0, out_of_order),
+        "drift": drift,
+        "mismatch": min(1.0, mismatch),
+    }
+    score = 1.0 - sum(WEIGHTS[name] * part for name, part in parts.items())
+    return Quality(score, **parts, seconds=last.at - first.at)
+
+
 class QualityMeter:
     """Samples every followed symbol and judges the difference between the first and the last sample."""
 
@@ -84,27 +108,11 @@ class QualityMeter:
     def judge(self, symbol: str, at: Moment) -> Quality:
         """The quality of a followed symbol up to now (KeyError for others)."""
         now = self._take(at, only=symbol)[symbol]
-        samples = [*self._samples.get(symbol, ()), now]
-        first = samples[0]
-        begun, ended = first.counts, now.counts
-        received = ended.received - begun.received
-        lost = ended.lost - begun.lost
-        audited = ended.audited - begun.audited
-        missing = max(
-            lost / (received + lost) if lost else 0.0,
-            sum(not sample.live for sample in samples) / len(samples),
-        )
-        out_of_order = (ended.out_of_order - begun.out_of_order) / received if received else 0.0
-        drift = sum(sample.drifted for sample in samples) / len(samples)
-        mismatch = (ended.mismatches - begun.mismatches) / audited if audited else 0.0
-        parts = {
-            "missing": min(1.0, missing),
-            "out_of_order": min(1.0, out_of_order),
-            "drift": drift,
-            "mismatch": min(1.0, mismatch),
-        }
-        score = 1.0 - sum(WEIGHTS[name] * part for name, part in parts.items())
-        return Quality(score, **parts, seconds=now.at - first.at)
+        return judged([*self._samples.get(symbol, ()), now])
+
+    def samples(self) -> dict[str, tuple[Sample, ...]]:
+        """Return the samples of every followed symbol, oldest first; :func:`judged` says what they are worth."""
+        return {symbol: tuple(samples) for symbol, samples in self._samples.items() if samples}
 
     def _take(self, at: Moment, only: str | None = None) -> dict[str, Sample]:
         store, exchange = self._store, at.exchange / 1000.0

@@ -11,7 +11,7 @@ from ..engine.budget import Budget
 from ..engine.dispatch import Dispatcher, Done, Retry, Send
 from ..engine.moment import moment
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
-from ..feeds import Kind
+from ..feeds import Cause, Kind
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
 from ..transport.rest import Answer, RestClient
@@ -66,6 +66,7 @@ class RequestExecutor:
         """Merge the outcome of a request; return what the dispatcher decides."""
         fetch, error = send.fetch, outcome
         if isinstance(outcome, RateLimited):
+            self._counters.limited(fetch.request.host, str(outcome))
             log.warning(
                 "rate limited", "%s; nothing is sent to the %s host until then", outcome, fetch.request.host.value
             )
@@ -79,6 +80,8 @@ class RequestExecutor:
                 error = RequestError(f"{fetch.request.path}: {failure!r}")
                 error.__cause__ = failure
             else:
+                if fetch.cause is Cause.REPAIR:
+                    self._counters.repaired(fetch.key)
                 with self._lock:
                     return dispatcher.done(send, value, moment(self._clock))
         assert isinstance(error, AtsSyncError)

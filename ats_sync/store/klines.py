@@ -735,6 +735,11 @@ class KlineSeries(Series):
         with self._lock:
             return self._closed.texts()
 
+    def newest_closed(self, count: int) -> list[bytes]:
+        """The texts of the newest ``count`` closed rows, oldest first; fewer where there are not so many."""
+        with self._lock:
+            return self._closed.newest(count)
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._closed) + len(self._chain())

@@ -164,6 +164,11 @@ def text_open_time(text: bytes) -> int:
     return int(text[: text.index(b",")])
 
 
+def text_close(text: bytes) -> float:
+    """The close of a row's text."""
+    return float(text.split(b",", 5)[4].strip(b'"'))
+
+
 def text_trades(text: bytes) -> int:
     """The trade count of a row's text."""
     return int(text.split(b",", 9)[8])

@@ -192,7 +192,7 @@ def test_a_missing_spot_pair_is_refused_as_the_exchange_would(endpoint: Endpoint
         ("/fapi/v1/order?symbol=BTCUSDT", 403),
         ("/fapi/v2/account", 403),
         ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&signature=00", 403),
-        ("/", 403),
+        ("/index.html", 403),
         ("/fapi/v1/../v1/order", 403),
         ("/fapi/v1/klines?" + "&".join(f"a{n}=1" for n in range(40)), 400),
         ("/fapi/v1/klines?a=" + "1" * 5000, 414),

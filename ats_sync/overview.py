@@ -1,0 +1,202 @@
+"""The market and its feeds at a glance: looks that are not reads, so nothing is requested or followed for them.
+
+For the endpoint's page, which looks once a second: :meth:`Overview.signs` costs a fraction of a whole
+:meth:`~ats_sync.DataManager.status`, and shows when another one is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .clock import Clock
+from .engine.budget import Usage
+from .engine.engine import Engine
+from .engine.freshness import WATCHED_WITHIN
+from .engine.quality import judged
+from .feeds import Key
+from .lifecycle import Lifecycle
+from .status import ConnectionStatus, connection_statuses
+from .store.klines import KlineSeries
+from .venue.endpoints import Bucket, Host
+from .venue.intervals import INTERVALS
+from .venue.klines import text_close
+
+LIFE_WITHIN = 2.0
+"""A connection without a sign of life for so many seconds is worth a whole look."""
+BUCKET = {Host.FUTURES: Bucket.FUTURES, Host.SPOT: Bucket.SPOT}
+
+
+class Signs(NamedTuple):
+    """What is seen without going through every series. Times are epoch seconds."""
+
+    running: bool
+    ready: bool
+    connections: tuple[ConnectionStatus, ...]
+    quiet: frozenset[str]
+    """Connections without a recent sign of life."""
+    doubtful: int
+    """Streamed series that no connection keeps up to date, or that are suspected."""
+    sure: bool
+    """Whether the exchange's time is known, and somebody has looked out for silent streams."""
+    reconnects: int
+    frames: int
+    usage: dict[Host, Usage]
+    blocked: dict[Host, float]
+    """Hosts that are to be left alone, and until when."""
+    limits: dict[Host, str]
+    """What each host said when it last refused requests for their rate."""
+    waiting: int
+    requests: dict[str, int]
+    """By cause."""
+    hits: int
+    misses: int
+    repairs: int
+    repaired: Key | None
+    """The series of the newest repair."""
+
+    def mark(self) -> tuple[object, ...]:
+        """Return what differs as soon as the state of some series may have changed."""
+        return (
+            self.running,
+            self.ready,
+            tuple((each.name, each.state) for each in self.connections),
+            self.quiet,
+            self.doubtful,
+            self.sure,
+            self.reconnects,
+            frozenset(self.blocked),
+        )
+
+
+class Price(NamedTuple):
+    """The newest price of a symbol in memory; ``age`` in seconds, None where there is none."""
+
+    price: str
+    change: str
+    """Percent in 24 hours, "" where it is not known."""
+    age: float | None
+
+
+class Overview:
+    """Looks at what a manager has in memory. Any thread may call it. It keeps the manager alive."""
+
+    def __init__(self, life: Lifecycle, clock: Clock, symbols: Callable[[], Sequence[str]], keeps: object) -> None:
+        self._life = life
+        self._clock = clock
+        self._symbols = symbols
+        self._keeps = keeps
+
+    def signs(self) -> Signs:
+        """Return the signs of life."""
+        life, clock = self._life, self._clock
+        runtime, store, counters = life.runtime, life.store, life.counters
+        running = runtime is not None and not runtime.stopped
+        connections: tuple[ConnectionStatus, ...] = ()
+        quiet: frozenset[str] = frozenset()
+        exchange, now = clock.exchange(), clock.now()
+        reconnects, frames, waiting, doubtful = life.reconnects_before, life.frames_before, 0, 0
+        if runtime is not None and running:
+            connections, quiet, lost = runtime.query(lambda engine, at: _connections(engine, clock, exchange))
+            reconnects += lost
+            frames += runtime.frames()
+            waiting = runtime.requests.waiting()
+            if runtime.streams:
+                for series in list(store.series.values()):
+                    if series.feed.own_stream and (series.suspected or series.link is None or not series.link.up):
+                        doubtful += 1
+        repairs, repaired = counters.repairs()
+        return Signs(
+            running=running,
+            ready=life.ready,
+            connections=connections,
+            quiet=quiet,
+            doubtful=doubtful,
+            sure=clock.proven() and exchange - store.watched_until <= WATCHED_WITHIN,
+            reconnects=reconnects,
+            frames=frames,
+            usage={host: life.reads.usage(bucket) for host, bucket in BUCKET.items()},
+            blocked={
+                host: clock.to_wall(until)
+                for host in Host
+                if (until := life.budget.blocked_until(host, now)) is not None
+            },
+            limits=counters.limits(),
+            waiting=waiting,
+            requests=counters.requests(),
+            hits=counters.hits,
+            misses=counters.misses,
+            repairs=repairs,
+            repaired=repaired,
+        )
+
+    def symbols(self) -> list[str]:
+        """Return the watched symbols, and after them those that are followed because they are read."""
+        watched = self._symbols()
+        return [*watched, *sorted(self._life.store.symbols.difference(watched))]
+
+    def prices(self, symbols: Sequence[str]) -> list[Price]:
+        """Return the newest price of each symbol: of its last trade, else its mark."""
+        store, exchange = self._life.store, self._clock.exchange()
+        marks = store.marks
+        found = []
+        for symbol in symbols:
+            state, row = store.tickers.look(symbol)
+            if row is not None:
+                streamed = "s" in row
+                price, change = (row.get("c"), row.get("P")) if streamed else _rest(row)
+                found.append(Price(str(price or ""), str(change or ""), _age(exchange, state.event)))
+            elif (mark := marks.get(symbol)) is not None:
+                found.append(Price(mark.mark_price, "", _age(exchange, mark.time)))
+            else:
+                found.append(Price("", "", None))
+        return found
+
+    def candles(self) -> dict[str, KlineSeries]:
+        """Return for each symbol its candles with the shortest interval that is followed."""
+        found: dict[str, KlineSeries] = {}
+        for series in self._life.store.of(KlineSeries):
+            symbol = series.key.symbol
+            if not series.feed.spot and (
+                symbol not in found or _ORDER[series.interval] < _ORDER[found[symbol].interval]
+            ):
+                found[symbol] = series
+        return found
+
+    @staticmethod
+    def closes(candles: KlineSeries, count: int) -> list[float]:
+        """Return the closes of the newest closed candles, oldest first."""
+        return [text_close(text) for text in candles.newest_closed(count)]
+
+    def qualities(self) -> dict[str, float]:
+        """Return the score of every followed symbol over the last 5 minutes, as it was sampled (every 10 s)."""
+        runtime = self._life.runtime
+        if runtime is None or runtime.stopped:
+            return {}
+        sampled = runtime.query(lambda engine, at: engine.quality.samples())
+        return {symbol: judged(samples).score for symbol, samples in sampled.items()}
+
+
+_ORDER = {interval: place for place, interval in enumerate(INTERVALS)}
+
+
+def _rest(row: dict[str, Any]) -> tuple[object, object]:
+    return row.get("lastPrice"), row.get("priceChangePercent")
+
+
+def _age(exchange: float, event: int) -> float | None:
+    return max(0.0, exchange - event / 1000.0) if event else None
+
+
+def _connections(
+    engine: Engine, clock: Clock, exchange: float
+) -> tuple[tuple[ConnectionStatus, ...], frozenset[str], int]:
+    assert engine.guarded()
+    statuses = connection_statuses(engine, clock)
+    links = [each.link for each in engine.connections.connections.values()]
+    quiet = frozenset(
+        status.name
+        for status, link in zip(statuses, links, strict=True)
+        if link is not None and link.up and not link.alive(exchange, LIFE_WITHIN)
+    )
+    return statuses, quiet, engine.connections.reconnects
