@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..virtual.world import Schedule
 
 PLAIN = Schedule()
-SETTINGS = ("reads", "connection_max_age", "wall_error", "audit_every", "weight_limit")
+SETTINGS = ("reads", "connection_max_age", "wall_error", "audit_every", "weight_limit", "full_book")
 LEAST = 50
 
 

@@ -21,6 +21,8 @@ SHORT, LONG = 60_000, 3 * 3_600_000
 """Faults begin before this (ms)."""
 LONG_SHARE, WIDE_SHARE = 0.004, 0.01
 """How many of the schedules last hours, and how many have 50 symbols."""
+FULL_BOOK_SHARE = 0.25
+"""In how many somebody reads a whole book."""
 WIDE = 50
 SCHEDULES_A_SETTING = 40
 LAGS = 2
@@ -37,8 +39,9 @@ Make = Callable[[random.Random, "Draw"], Fault]
 class Draw:
     """What the faults of one schedule are drawn from."""
 
-    def __init__(self, rng: random.Random, setting: Setting, horizon: int) -> None:
+    def __init__(self, rng: random.Random, setting: Setting, horizon: int, *, full_book: bool = False) -> None:
         self._rng = rng
+        self._books = ("depth20@100ms", "depth@100ms") if full_book else ("depth20@100ms",)
         self.symbols = [symbol.lower() for symbol in setting.symbols]
         self.intervals = setting.intervals
         self.horizon = horizon
@@ -59,8 +62,8 @@ class Draw:
         return self._rng.choice(self.symbols).upper()
 
     def stream(self) -> str:
-        kind = self._rng.choice(("aggTrade", "depth20@100ms", *(f"kline_{interval}" for interval in self.intervals)))
-        return f"{self._rng.choice(self.symbols)}@{kind}"
+        kind = self._rng.choice(("aggTrade", *self._books, *(f"kline_{interval}" for interval in self.intervals)))
+        return f"{self.symbols[0] if kind == 'depth@100ms' else self._rng.choice(self.symbols)}@{kind}"
 
     def streams(self) -> str:
         some = ("kline_1m", "kline", "aggTrade", "depth20", "final", "!", self._rng.choice(self.symbols))
@@ -180,7 +183,8 @@ def a_schedule(
 ) -> Schedule:
     """A schedule of up to eight faults (more where it lasts hours) of some of these kinds."""
     kinds = rng.sample(sorted(kinds), rng.randrange(1, len(kinds) + 1))
-    draw = Draw(rng, setting, LONG if long else SHORT)
+    full_book = rng.random() < FULL_BOOK_SHARE
+    draw = Draw(rng, setting, LONG if long else SHORT, full_book=full_book)
     count = rng.randrange(10, 40) if long else rng.randrange(1, 9)
     faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
     lags = [fault for fault in faults if isinstance(fault, f.Lag)]
@@ -206,4 +210,5 @@ def a_schedule(
         connection_max_age=rng.choice((900.0, 3600.0) if long else (23 * 3600.0, 23 * 3600.0, 25.0)),
         wall_error=rng.choice((0.0, 0.0, 600.0, -600.0)),
         audit_every=300.0 if len(setting.symbols) > 8 else rng.choice((300.0, 12.0)),
+        full_book=full_book,
     )

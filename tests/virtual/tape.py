@@ -14,7 +14,7 @@ from typing import Any
 from ats_sync.simulator.market import Market
 
 from .script import NEW_COUNTS, STEP, ScriptedMarket, Setting, market_of
-from .told import BookTruth, KlineTruth, Row, TradeTruth
+from .told import BookTruth, KlineTruth, Levels, Row, TradeTruth
 
 CHUNK = 60_000
 """The tape is recorded so much (ms) at a time, as far as somebody plays it."""
@@ -24,6 +24,8 @@ QUOTES, QUOTES_EVERY = "!bookTicker", 5_000
 OTHER = "OTHERUSDT"
 """A symbol that nobody follows and that goes on where all others rest."""
 ENDLESS = 1 << 62
+FULL_LEVELS = 100
+"""How deep the full book is compared."""
 KEPT = 12
 """So many tapes are remembered."""
 
@@ -41,6 +43,8 @@ class Tape:
         self.klines = {(s, i): KlineTruth(i) for s in setting.symbols for i in setting.intervals}
         self.trades = {s: TradeTruth() for s in setting.symbols}
         self.books = {s: BookTruth() for s in setting.symbols}
+        self.full_books = {setting.symbols[0]: BookTruth()}
+        """As the stream of changes of one symbol's whole book says."""
         self.marks: dict[tuple[str, int], str] = {}
         self.away: dict[str, list[tuple[int, int]]] = {s: [] for s in setting.symbols}
         """When (from, to) a symbol was not on the exchange."""
@@ -59,6 +63,7 @@ class Tape:
         for name in map(str.lower, setting.symbols):
             market.subscribed |= {f"{name}@aggTrade", f"{name}@depth20@100ms"}
             market.subscribed |= {f"{name}@kline_{interval}" for interval in setting.intervals}
+        market.subscribed |= {f"{name.lower()}@depth@100ms" for name in self.full_books}
         market.subscribed |= set(ALL_MARKET)
         self._recorder = ScriptedMarket(market, setting, self._note_all, self._changed)
         self._last_ids = dict.fromkeys(setting.symbols, -1)
@@ -147,7 +152,9 @@ class Tape:
             self._begin(symbol, now)
         if verb in NEW_COUNTS:
             self.trades[symbol].begin_anew(now)
-            self.books[symbol].begin_anew(now)
+            for books in (self.books, self.full_books):
+                if symbol in books:
+                    books[symbol].begin_anew(now)
             self._note_trades(symbol, 0)
         if verb == "recompute":
             for truth in klines:
@@ -181,7 +188,19 @@ class Tape:
         elif kind == "aggTrade":
             self.trades[symbol].tell(data, at)
         elif kind == "depth20@100ms":
-            self.books[symbol].tell(data["u"], at, ([*map(tuple, data["b"])], [*map(tuple, data["a"])]))
+            self.books[symbol].tell(data["u"], at, _levels(data["b"], data["a"]))
+        elif kind == "depth@100ms":
+            self.full_books[symbol].tell(data["u"], at, self._full_levels(symbol, data["u"]))
+
+    def _full_levels(self, symbol: str, update_id: int) -> Levels | None:
+        """The whole book at an update id, None where the market has gone on meanwhile."""
+        market = self._recorder.market
+        book = market.depth(symbol, FULL_LEVELS) if symbol in market._instruments else {"lastUpdateId": -1}
+        return _levels(book["bids"], book["asks"]) if book["lastUpdateId"] == update_id else None
+
+
+def _levels(bids: list[list[str]], asks: list[list[str]]) -> Levels:
+    return [*map(tuple, bids)], [*map(tuple, asks)]
 
 
 def _quotes_of_another(now: int) -> str:

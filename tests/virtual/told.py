@@ -181,11 +181,13 @@ class BookTruth:
             epoch += 1  # of the same ms, and after it
         return epoch, update_id
 
-    def tell(self, update_id: int, at: int, levels: Levels) -> None:
+    def tell(self, update_id: int, at: int, levels: Levels | None) -> None:
+        """A frame tells of a state; ``levels``: None where they are not known."""
         position = self.position(update_id, at)
         self.told_at.append(at)
         self.told.append(position)
-        self.levels[position] = levels
+        if levels is not None:
+            self.levels[position] = levels
 
     def last_told(self, at: int) -> Position:
         index = bisect_right(self.told_at, at)

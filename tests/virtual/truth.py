@@ -130,18 +130,18 @@ def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: Posit
         raise BrokenPromise(f"trades up to {last_told} were told, the newest served is {newest}")
 
 
-def check_book(book: Book, truth: BookTruth, *, last_told: Position) -> None:
+def check_book(book: Book, truth: BookTruth, *, last_told: Position, limit: int = 20) -> None:
     position = truth.position(book.update_id, book.time)
     if position < last_told:
         raise BrokenPromise(f"the book stands at {position}, {last_told} was told")
     levels = truth.levels.get(position)
-    if levels is not None and (book.bids[:20], book.asks[:20]) != levels:
+    if levels is not None and (book.bids[:limit], book.asks[:limit]) != levels:
         raise BrokenPromise(f"a book that never was: {book}")
 
 
 def same_touch(book: Book, truth: BookTruth, told: Position) -> bool:
     """Whether the best prices and quantities are those of the state ``told``."""
-    bids, asks = truth.levels[told]
+    bids, asks = truth.levels.get(told, ((), ()))
     return book.bids[:1] == bids[:1] and book.asks[:1] == asks[:1]
 
 

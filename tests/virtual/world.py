@@ -14,6 +14,7 @@ from ats_sync.feeds import FEEDS, Key, Kind, stream_of
 from ats_sync.queries import Klines, MarkPrice, OpenInterest, Trades, book_of, spot_price
 from ats_sync.reads import Query, Reads, memory_only
 from ats_sync.status import FeedState, feed_statuses
+from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.books import Book
 
@@ -23,7 +24,7 @@ from .exchange import BrokenPromise, Exchange
 from .faults import Fault, MarketFault
 from .process import Process
 from .script import Setting
-from .tape import SETTINGS, tape
+from .tape import FULL_LEVELS, SETTINGS, tape
 from .timeline import MachineClocks, Timeline
 from .told import NOTHING, KlineTruth, Position
 
@@ -85,6 +86,8 @@ class Schedule:
     audit_every: float = 300.0
     skip: int = 0
     """Where the tape is entered (ms after its start)."""
+    full_book: bool = False
+    """Whether somebody reads the first symbol's whole book."""
 
     @property
     def whole_setting(self) -> Setting:
@@ -150,6 +153,7 @@ class World:
             *(self._peek_trades(s) for s in self.symbols),
             *(self._peek_book(s) for s in self.symbols),
             *(self._peek_mark(s) for s in self.symbols),
+            *(self._peek_full_book(s) for s in (self.tape.full_books if schedule.full_book else ())),
         ]
 
     # --- the run --------------------------------------------------------------------------------------------
@@ -157,6 +161,8 @@ class World:
     def run(self) -> World:
         schedule, line = self.schedule, self.line
         self.process.start(self.symbols, self.intervals)
+        if schedule.full_book:
+            self.process.follow(self.process.store.follow(Key(Kind.DEPTH, each) for each in self.tape.full_books))
         for fault in schedule.faults:
             fault.arm(self)
         line.after(LOOK_EVERY, self._look_at_all)
@@ -345,6 +351,21 @@ class World:
     def _as_on_tape(self, symbol: str, book: Book) -> Book:
         return replace(book, update_id=self.exchange.true_update_id(symbol, book.update_id))
 
+    def _peek_full_book(self, symbol: str) -> Callable[[], None]:
+        known = self.tape.full_books[symbol]
+        stream = stream_of(Key(Kind.DEPTH, symbol)) or ""
+
+        def peek() -> None:
+            book = self._as_on_tape(symbol, _read(self.process.reads, book_of(symbol, FULL_LEVELS, None)))
+            damaged = self._is_damaged(stream)
+            since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
+            told = NOTHING if self._unwitnessed(stream) else known.last_told(since)
+            if damaged and told != NOTHING and truth.same_touch(book, known, told):
+                told = NOTHING
+            truth.check_book(book, known, last_told=told, limit=FULL_LEVELS)
+
+        return peek
+
     def _peek_mark(self, symbol: str) -> Callable[[], None]:
         def peek() -> None:
             mark = _read(self.process.reads, MarkPrice(symbol, None))
@@ -409,7 +430,7 @@ class World:
         left_alone = self._unheard()
         for status in feed_statuses(process.engine, process.store, process.clock):
             key = Key(Kind(status.kind), status.symbol, status.interval)
-            if key in left_alone or key.kind in (Kind.TICKERS, Kind.QUOTES, Kind.CONTRACTS):
+            if key in left_alone or key in self._suspended() or key.kind in (Kind.TICKERS, Kind.QUOTES, Kind.CONTRACTS):
                 continue  # (Among three symbols there is not always a change to tell of.)
             if status.symbol in self.delisted:
                 if now - self.delisted[status.symbol] > DELISTED_WITHIN and status.state is not FeedState.GONE:
@@ -457,6 +478,11 @@ class World:
             for key in process.engine.reconciler.remedies.quarantined
             if process.store is not None and self._is_damaged(stream_of(key) or "?")
         }
+
+    def _suspended(self) -> set[Key]:
+        """Whole books that are left to REST for some minutes, since their streams have left out too much."""
+        books = self.process.store.of(DepthSeries)
+        return {book.key for book in books if book.suspended and self._is_damaged(stream_of(book.key) or "?")}
 
     def _check_growth(self) -> None:
         engine, process = self.process.engine, self.process

@@ -61,6 +61,10 @@ class Book:
             self._best(state, 1, state.ask, limit),
         )
 
+    def whole(self, state: BookState) -> tuple[list[Level], list[Level]]:
+        """All bids and asks, as :meth:`top` returns the best ones."""
+        return self.top(state, self._width)
+
     def top_texts(self, state: BookState, limit: int, write: Callable[[int, int], str]) -> tuple[str, str]:
         """:meth:`top` as two JSON arrays, each level written by ``write``; unchanged levels are not written again."""
         return (

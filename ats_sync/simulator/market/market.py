@@ -216,7 +216,9 @@ class Market:
         if status == TRADING:
             self._statuses.pop(symbol, None)
             instrument.candles.resume(self.now)
-            instrument.pending = False
+            if instrument.pending:
+                instrument.pending = False
+                self._pump.show_book(instrument, self.now)
             if instrument.silent:
                 instrument.thaw(self.now)
                 self._pump.schedule(instrument, self.now)

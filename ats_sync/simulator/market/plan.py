@@ -42,6 +42,13 @@ class Plan:
             stream.asks |= asks
         stream.noted = state
 
+    def show_book(self, state: BookState) -> None:
+        """Let the next frame of every stream of differences name the whole book, which nothing has shown before."""
+        bids, asks = self.instrument.book.whole(state)
+        for stream in self.differences:
+            stream.bids.update(price for price, _ in bids)
+            stream.asks.update(price for price, _ in asks)
+
     def best_levels(self, state: BookState, levels: int) -> tuple[str, str]:
         """Return the best bids and asks as JSON arrays."""
         best = self._best

@@ -84,6 +84,10 @@ class Pump:
         if instrument.next_moment:
             self._schedule.at(instrument.next_moment, self._moment, self._plans[instrument.lower])
 
+    def show_book(self, instrument: Instrument, now: int) -> None:
+        """Note that a book that was empty so far is there: its streams tell of all of it."""
+        self._plans[instrument.lower].show_book(instrument.state(now))
+
     def run(self, since: int, now: int, subscribed: set[str], spot_subscribed: set[str]) -> list[Frame]:
         """Let everything in ``(since, now]`` happen; return its frames."""
         self._subscribe(subscribed, spot_subscribed, since)

@@ -71,6 +71,23 @@ def test_a_snapshot_and_the_differences_give_the_next_snapshot(symbol: str, spee
     assert inside > 0 or symbol == "BTCDOMUSDT"
 
 
+def test_the_differences_of_a_contract_that_begins_to_trade_name_its_whole_book() -> None:
+    market = Market(SYMBOLS, start=START, activity=3)
+    market.list_symbol("NEWUSDT", pending=True)
+    market.subscribed = {"newusdt@depth@100ms"}
+    market.advance(START + 5_000)
+    book = LocalBook(market.depth("NEWUSDT", 1000))
+    assert (book.best("b"), book.best("a")) == ([], [])
+    market.set_status("NEWUSDT", "TRADING")
+    while not book.started or book.last != market.depth("NEWUSDT", 5)["lastUpdateId"]:
+        for event in data(market.advance(market.now + 1), "newusdt@depth@100ms"):
+            book.apply(event)
+    snapshot = market.depth("NEWUSDT", 5000)
+    assert len(snapshot["bids"]) > 100
+    assert book.best("b") == snapshot["bids"]
+    assert book.best("a") == snapshot["asks"]
+
+
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_twenty_levels_equal_rest(symbol: str) -> None:
     market = Market(SYMBOLS, start=START)
