@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
-from .feeds import Key, Kind
+from .feeds import FEEDS, Key
 from .results import KlineRow
 from .store.closings import Closing, Source
 from .store.klines import KlineSeries
@@ -127,7 +127,7 @@ class Selection(NamedTuple):
     def takes(self, key: Key) -> bool:
         """Return whether it has this series."""
         return (
-            key.kind is Kind.KLINES
+            FEEDS[key.kind].notifies
             and (self.symbols is None or key.symbol in self.symbols)
             and (self.intervals is None or key.interval in self.intervals)
         )

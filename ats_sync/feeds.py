@@ -111,6 +111,8 @@ class Poll:
     beside_stream: bool = True
     """Whether it is polled also while streams are enabled."""
     cause: Cause = Cause.POLL
+    shares_limit: bool = False
+    """Whether its requests count in the one limit of ``/futures/data``."""
     retention: float = 0.0
     """How long a value is kept at all, so that an error can show it."""
 
@@ -133,6 +135,8 @@ class Feed:
     """Whether it belongs to the spot pair of the symbol's name, which may outlive the contract."""
     final_within: int = 0
     """Of candles: how long (ms) after its close one that had trades may lack its final event."""
+    notifies: bool = False
+    """Of candles: whether users are notified when one has closed."""
     second_try: float | None = None
     """The pause before the second request, where it is shorter than usual."""
 
@@ -193,6 +197,7 @@ FEEDS: dict[Kind, Feed] = {
             gates_start=True,
             audit_every=300.0,
             final_within=3500,
+            notifies=True,
         ),
         Feed(
             kind=Kind.SPOT_KLINES,
@@ -249,12 +254,17 @@ FEEDS: dict[Kind, Feed] = {
         Feed(
             kind=Kind.OPEN_INTEREST,
             scope=Scope.PERIODS,
-            poll=Poll(every=240.0, max_age=300.0),
+            poll=Poll(every=240.0, max_age=300.0, shares_limit=True),
             warm_up_order=2,
             gates_start=True,
         ),
         *(
-            Feed(kind=kind, scope=Scope.ON_DEMAND, poll=Poll(every=240.0, max_age=300.0), warm_up_order=6)
+            Feed(
+                kind=kind,
+                scope=Scope.ON_DEMAND,
+                poll=Poll(every=240.0, max_age=300.0, shares_limit=True),
+                warm_up_order=6,
+            )
             for kind in RATIOS
         ),
         Feed(

@@ -2,19 +2,21 @@
 
 # Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Status, ….
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
+from typing import NamedTuple
 
 from .clock import Clock
 from .engine.connection import Connection, Progress
 from .engine.engine import Engine
 from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt
 from .engine.state import State
-from .feeds import Key, Kind, stream_of
+from .feeds import Key, Kind, Scope, stream_of
 from .store.market import MarketStore
 from .store.series import Series, SeriesState
+from .store.trades import TradeSeries
 
 TRADING = "TRADING"
 UNSHOWN = (Key(Kind.LISTINGS), Key(Kind.CLOCK))
@@ -93,20 +95,36 @@ class Status:
     def __str__(self) -> str:
         lines = [f"{self.state.value} since {_clock(self.since)}"]
         lines += [f"  {connection}" for connection in self.connections]
-        for kind in Kind:
-            own = [feed for feed in self.feeds if feed.kind == kind.value]
-            if not own:
-                continue
-            counts = Counter(feed.state.value for feed in own)
-            ages = [feed.age for feed in own if feed.age is not None]
-            parts = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-            oldest = f", oldest {max(ages):.1f} s" if ages else ""
+        for kind, states, age in by_kind(self.feeds):
+            parts = ", ".join(f"{count} {state.value}" for state, count in states.most_common())
+            oldest = f", oldest {age:.1f} s" if age is not None else ""
             lines.append(f"  {kind.value:<12} {parts}{oldest}")
         lines += [f"  {symbol} is {status}" for symbol, status in sorted(self.contracts.items())]
         if self.waiting_requests:
             lines.append(f"  {self.waiting_requests} requests in line")
         lines += [f"  the {host} host said to wait until {_clock(until)}" for host, until in self.blocked.items()]
         return "\n".join(lines)
+
+
+class KindSummary(NamedTuple):
+    """All series of one kind."""
+
+    kind: Kind
+    states: Counter[FeedState]
+    """How many series are in each state."""
+    oldest: float | None
+    """The largest age (seconds) among them, None where none has an event yet."""
+
+
+def by_kind(feeds: Iterable[FeedStatus]) -> Iterator[KindSummary]:
+    """Yield a summary of each kind that has series, in the order of :class:`~ats_sync.feeds.Kind`."""
+    groups: dict[str, list[FeedStatus]] = {}
+    for feed in feeds:
+        groups.setdefault(feed.kind, []).append(feed)
+    for kind in Kind:
+        if own := groups.get(kind.value):
+            ages = (feed.age for feed in own if feed.age is not None)
+            yield KindSummary(kind, Counter(feed.state for feed in own), max(ages, default=None))
 
 
 def _clock(epoch: float) -> str:
@@ -223,21 +241,17 @@ def last_updates(store: MarketStore) -> dict[str, float]:
 
     def note(name: str, event: int) -> None:
         if event:
-            updates[name] = event / 1000.0
+            updates[name] = max(event / 1000.0, updates.get(name, 0.0))
 
     for key, series in store.series.items():
         if not key.symbol:
             continue
-        event = series.state(0).event
-        if key.kind is Kind.OPEN_INTEREST:
-            # One name for all periods: the newest counts.
-            name = f"{key.symbol}_oi"
-            note(name, max(event, round(updates.get(name, 0.0) * 1000)))
-            continue
-        parts = (key.symbol, *key.kind.value.split(), key.interval)
-        note("_".join(part for part in parts if part), event)
-        if key.kind is Kind.TRADES:
-            note(f"{key.symbol}_liquidation", event)
+        # Periods of open interest share one name: the newest counts.
+        interval = "" if series.feed.scope is Scope.PERIODS else key.interval
+        parts = (key.symbol, *key.kind.value.split(), interval)
+        note("_".join(part for part in parts if part), series.state(0).event)
+    for trades in store.of(TradeSeries):
+        note(f"{trades.key.symbol}_liquidation", trades.state(0).event)
     marks = store.marks.everything()
     spot = store.spot.get()
     for symbol in store.symbols:

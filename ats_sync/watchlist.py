@@ -5,14 +5,12 @@ from __future__ import annotations
 from .clock import Clock
 from .config import Config
 from .errors import InvalidInterval, InvalidSymbol
-from .feeds import FEEDS, RATIOS, Feed, Key, Kind, Scope
+from .feeds import FEEDS, Feed, Key, Kind, Scope
 from .lifecycle import Lifecycle
 from .store.market import keys_of
 from .venue.endpoints import OPEN_INTEREST_LIMIT
 
 LEAST_ROWS = 2
-SHARING = frozenset({Kind.OPEN_INTEREST, *RATIOS})
-"""What is counted in one bucket of requests."""
 
 
 class Watchlist:
@@ -70,7 +68,7 @@ class Watchlist:
         life = self._life
         if life.running:
             life.check_listed(symbols or ())
-            followed = {key for key in life.store.followed_keys() if key.kind is Kind.KLINES}
+            followed = {key for key in life.store.followed_keys() if FEEDS[key.kind].notifies}
         else:
             followed = {Key(Kind.KLINES, symbol, interval) for symbol in self.symbols for interval in self.intervals}
         for interval in intervals or ():
@@ -104,8 +102,8 @@ class Watchlist:
 
         The caller holds the lock."""
         requests, window = OPEN_INTEREST_LIMIT
-        feeds = [FEEDS[key.kind] for key in self._life.store.followed_keys() if key.kind in SHARING]
-        polls = sum(window / each.poll.every for each in (*feeds, feed) if each.poll is not None)
+        feeds = [*(FEEDS[key.kind] for key in self._life.store.followed_keys()), feed]
+        polls = sum(window / each.poll.every for each in feeds if each.poll is not None and each.poll.shares_limit)
         return polls <= requests * (self._config.weight_share - self._config.repair_share)
 
     def demand(self, key: Key, rows: int) -> None:

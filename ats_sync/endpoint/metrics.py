@@ -14,9 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from .. import __version__
-from ..feeds import Kind
 from ..manager import DataManager
-from ..status import FeedState, Overall, Status
+from ..status import FeedState, Overall, Status, by_kind
 from ..venue.endpoints import Bucket
 from .replies import Reply
 from .views import Views
@@ -129,18 +128,13 @@ def _overall(status: Status) -> Iterator[Metric]:
 
 
 def _feeds(status: Status) -> Iterator[Metric]:
-    numbers = Counter((feed.kind, feed.state) for feed in status.feeds)
     feeds = GaugeMetricFamily("ats_sync_feeds", "Series that are followed.", labels=["kind", "state"])
     oldest = GaugeMetricFamily(
         "ats_sync_feed_oldest_age_seconds", "Age of the series whose newest event is the oldest.", labels=["kind"]
     )
-    for kind in Kind:
-        own = [feed.age for feed in status.feeds if feed.kind == kind.value]
-        if not own:
-            continue
+    for kind, states, age in by_kind(status.feeds):
         for state in FeedState:
-            feeds.add_metric([kind.value, state.value], numbers[kind.value, state])
-        ages = [age for age in own if age is not None]
-        if ages:
-            oldest.add_metric([kind.value], max(ages))
+            feeds.add_metric([kind.value, state.value], states[state])
+        if age is not None:
+            oldest.add_metric([kind.value], age)
     yield from (feeds, oldest)

@@ -13,10 +13,10 @@ import orjson
 
 from .. import __version__
 from ..engine.budget import Usage
-from ..feeds import FEEDS, Kind
+from ..feeds import FEEDS
 from ..manager import DataManager
 from ..overview import BUCKET
-from ..status import ConnectionStatus, FeedState, Overall, Status
+from ..status import ConnectionStatus, FeedState, Overall, Status, by_kind
 from ..venue.endpoints import Host
 from .replies import Reply, refused
 
@@ -143,15 +143,11 @@ def budget(usage: Mapping[Host, Usage], blocked: Mapping[str, float]) -> dict[st
 
 def kinds(status: Status, *, streams: bool) -> dict[str, Any]:
     """Return for each kind how many series are in each state, the oldest age and its bound."""
-    found: dict[str, Any] = {}
-    for kind in Kind:
-        own = [feed for feed in status.feeds if feed.kind == kind.value]
-        if own:
-            ages = [feed.age for feed in own if feed.age is not None]
-            feed = FEEDS[kind]
-            found[kind.value] = {
-                "series": dict(Counter(each.state.value for each in own)),
-                "oldest": max(ages, default=None),
-                "bound": feed.max_age(streams=streams) or feed.stream_timeout,
-            }
-    return found
+    return {
+        kind.value: {
+            "series": {state.value: count for state, count in states.items()},
+            "oldest": oldest,
+            "bound": FEEDS[kind].max_age(streams=streams) or FEEDS[kind].stream_timeout,
+        }
+        for kind, states, oldest in by_kind(status.feeds)
+    }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from ..clock import Clock
 from ..config import Config
@@ -15,6 +16,7 @@ from ..feeds import Cause, Kind
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
 from ..transport.rest import Answer, RestClient
+from ..venue.listings import ExchangeInfo
 from ..venue.responses import used_weight
 from .counters import Counters
 
@@ -97,16 +99,23 @@ class RequestExecutor:
                 # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
         value = self._store.merge(fetch.key, fetch.request, answer.body, requested_at, fetch.link)
-        self._learn(send, value, answer)
+        if (learn := self._LEARN.get(fetch.key.kind)) is not None:
+            learn(self, send, value, answer)
         return value
 
-    def _learn(self, send: Send, value: Any, answer: Answer) -> None:
-        fetch = send.fetch
-        if fetch.key.kind is Kind.CLOCK:
-            # The exchange wrote its time somewhere between sending and receiving.
-            now, server_time = self._clock.now(), value / 1000.0
-            slept = max(0.0, self._clock.lead() - send.lead)
-            self._clock.set_exchange(server_time + now - answer.received_at, server_time + now - answer.sent_at + slept)
-        elif fetch.key.kind is Kind.LISTINGS and value.weight_limit is not None:
+    def _learn_time(self, send: Send, server_ms: int, answer: Answer) -> None:
+        # The exchange wrote its time somewhere between sending and receiving.
+        now, server_time = self._clock.now(), server_ms / 1000.0
+        slept = max(0.0, self._clock.lead() - send.lead)
+        self._clock.set_exchange(server_time + now - answer.received_at, server_time + now - answer.sent_at + slept)
+
+    def _learn_limit(self, send: Send, info: ExchangeInfo, answer: Answer) -> None:
+        if info.weight_limit is not None:
             with self._lock:
-                self._budget.set_limit(fetch.request.host, value.weight_limit)
+                self._budget.set_limit(send.fetch.request.host, info.weight_limit)
+
+    _LEARN: ClassVar[Mapping[Kind, Callable[[RequestExecutor, Send, Any, Answer], None]]] = {
+        Kind.CLOCK: _learn_time,
+        Kind.LISTINGS: _learn_limit,
+    }
+    """What the process itself learns from the answers of a kind."""

@@ -6,8 +6,8 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from ..config import Config
 from ..errors import MalformedAnswer
@@ -106,27 +106,40 @@ class MarketStore:
         return added
 
     def _begin(self, key: Key, depth: int) -> Series:
-        config = self._config
-        if FEEDS[key.kind].closes:
-            depth = max(config.max_klines, depth)
-            return KlineSeries(
-                key.symbol,
-                key.interval,
-                depth,
-                kind=key.kind,
-                budget=self._exact_rows,
-                warm_up=config.warmup_klines,
-                exchange_ms=self._exchange_ms,
-            )
-        if key.kind is Kind.OPEN_INTEREST:
-            most = config.max_open_interest
-            return OpenInterestSeries(key.symbol, key.interval, max(most, depth), warm_up=most)
-        if key.kind in RATIOS:
-            depth = max(config.max_open_interest, depth)
-            return RatioSeries(key, depth, lambda: self.contract_type(key.symbol))
-        if key.kind is Kind.TRADES:
-            return TradeSeries(key.symbol, config.max_trades)
-        return {Kind.BOOK: BookSeries, Kind.DEPTH: DepthSeries}[key.kind](key.symbol)
+        return self._MAKE[key.kind](self, key, depth)
+
+    def _make_klines(self, key: Key, depth: int) -> Series:
+        return KlineSeries(
+            key.symbol,
+            key.interval,
+            max(self._config.max_klines, depth),
+            kind=key.kind,
+            budget=self._exact_rows,
+            warm_up=self._config.warmup_klines,
+            exchange_ms=self._exchange_ms,
+        )
+
+    def _make_open_interest(self, key: Key, depth: int) -> Series:
+        most = self._config.max_open_interest
+        return OpenInterestSeries(key.symbol, key.interval, max(most, depth), warm_up=most)
+
+    def _make_ratio(self, key: Key, depth: int) -> Series:
+        depth = max(self._config.max_open_interest, depth)
+        return RatioSeries(key, depth, lambda: self.contract_type(key.symbol))
+
+    def _make_trades(self, key: Key, depth: int) -> Series:
+        return TradeSeries(key.symbol, self._config.max_trades)
+
+    _MAKE: ClassVar[Mapping[Kind, Callable[[MarketStore, Key, int], Series]]] = {
+        Kind.KLINES: _make_klines,
+        Kind.SPOT_KLINES: _make_klines,
+        Kind.OPEN_INTEREST: _make_open_interest,
+        **dict.fromkeys(RATIOS, _make_ratio),
+        Kind.TRADES: _make_trades,
+        Kind.BOOK: lambda store, key, depth: BookSeries(key.symbol),
+        Kind.DEPTH: lambda store, key, depth: DepthSeries(key.symbol),
+    }
+    """How a series of each kind is made; the depth (rows) is the least that it keeps."""
 
     def unfollow(self, keys: Iterable[Key]) -> list[Key]:
         """Drop these series; return the keys of those there were."""
