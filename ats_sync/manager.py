@@ -17,22 +17,12 @@ from .events import CandleEvent, CandleQueue, ContractChange, EventQueue, Missed
 from .lifecycle import Lifecycle
 from .overview import Overview
 from .publisher import CallbackHandle, EventIterator
-from .queries import (
-    BestQuotes,
-    DayTicker,
-    DayTickers,
-    InFloats,
-    KlineColumns,
-    Klines,
-    MarkPrice,
-    OpenInterestInColumns,
-    RatioRows,
-    Rules,
-    TradesInColumns,
-    book_of,
-    klines_key,
-    spot_price,
-)
+from .queries.books import BestQuotes, InFloats, book_of
+from .queries.candles import KlineColumns, Klines, klines_key
+from .queries.periods import OpenInterestInColumns, RatioRows
+from .queries.tickers import DayTicker, DayTickers
+from .queries.trades import TradesInColumns
+from .queries.values import MarkPrice, Rules, spot_price
 from .reads import as_read
 from .reentry import refuse_reentry
 from .rest_shaped import RestShaped

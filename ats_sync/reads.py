@@ -1,6 +1,6 @@
 """The one way of every read: from memory while that is fresh, else by REST, else a loud error.
 
-What a read wants of which series is a :class:`Query`; :mod:`ats_sync.queries` has one for each kind of data. The value
+What a read requires of a series is a :class:`Query`; :mod:`ats_sync.queries` has one for each kind of data. The value
 that a stale-data error carries has the shape that the caller would have been given.
 """
 

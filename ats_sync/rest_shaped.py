@@ -25,19 +25,12 @@ from .errors import (
 )
 from .feeds import Key, Kind
 from .numeric import plain_number
-from .queries import (
-    DayTicker,
-    DayTickers,
-    Klines,
-    MarkPrice,
-    OpenInterest,
-    RatioRows,
-    SpotPrices,
-    Trades,
-    book_of,
-    check_spot_pair,
-    spot_price,
-)
+from .queries.books import book_of
+from .queries.candles import Klines
+from .queries.periods import OpenInterest, RatioRows
+from .queries.tickers import DayTicker, DayTickers
+from .queries.trades import Trades
+from .queries.values import MarkPrice, SpotPrices, check_spot_pair, spot_price
 from .reads import Query, Reads, as_read
 from .results import (
     KlineRow,

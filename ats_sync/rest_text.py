@@ -17,19 +17,12 @@ from .config import Config
 from .engine.budget import Usage
 from .errors import NotInMemory, RequestRejected
 from .feeds import Key, Kind
-from .queries import (
-    DayTicker,
-    DayTickers,
-    Klines,
-    MarkPrice,
-    OpenInterest,
-    RatioRows,
-    SpotPrices,
-    Trades,
-    book_of,
-    check_spot_pair,
-    spot_price,
-)
+from .queries.books import book_of
+from .queries.candles import Klines
+from .queries.periods import OpenInterest, RatioRows
+from .queries.tickers import DayTicker, DayTickers
+from .queries.trades import Trades
+from .queries.values import MarkPrice, SpotPrices, check_spot_pair, spot_price
 from .reads import Query, Reads, as_read, memory_only
 from .rest_shaped import as_refused, rest_book
 from .store.book import STREAMED_LEVELS

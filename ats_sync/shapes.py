@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from .errors import InvalidArgument
-from .queries import ShownBook, ShownQuote
+from .queries.books import ShownBook, ShownQuote
 from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Quote, Ratio, Ticker
 from .store.open_interest import OpenInterestColumns
 from .store.tape import TradeColumns

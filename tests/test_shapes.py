@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ats_sync.queries import ShownBook
+from ats_sync.queries.books import ShownBook
 from ats_sync.shapes import (
     shape_book,
     shape_funding,

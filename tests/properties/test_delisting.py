@@ -6,7 +6,7 @@ import pytest
 
 from ats_sync.errors import InvalidSymbol
 from ats_sync.feeds import Key, Kind
-from ats_sync.queries import Klines
+from ats_sync.queries.candles import Klines
 from ats_sync.reads import memory_only
 
 from ..virtual.faults import Cut, Delist

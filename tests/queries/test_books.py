@@ -6,7 +6,7 @@ import pytest
 
 from ats_sync.errors import DataUnavailableError, NotInMemory, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
-from ats_sync.queries import SUBSCRIBED_WITHIN, book_of
+from ats_sync.queries.books import SUBSCRIBED_WITHIN, book_of
 from ats_sync.reads import memory_only
 from ats_sync.venue.books import Book
 

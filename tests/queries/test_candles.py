@@ -4,7 +4,7 @@ import pytest
 
 from ats_sync.errors import RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
-from ats_sync.queries import KlineColumns, Klines
+from ats_sync.queries.candles import KlineColumns, Klines
 from ats_sync.venue.intervals import MINUTE
 
 from ..desk import SYMBOL, Desk

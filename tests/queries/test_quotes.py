@@ -4,7 +4,7 @@ import pytest
 
 from ats_sync.errors import InvalidSymbol, MalformedAnswer, RequestRejected, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
-from ats_sync.queries import BestQuotes
+from ats_sync.queries.books import BestQuotes
 from ats_sync.shapes import shape_quote
 from ats_sync.venue.tickers import BestQuote, rest_quote
 

@@ -4,7 +4,7 @@ import pytest
 
 from ats_sync.errors import DataUnavailableError, InvalidSymbol, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
-from ats_sync.queries import Rules
+from ats_sync.queries.values import Rules
 from ats_sync.venue.listings import exchange_info
 
 from ..desk import SYMBOL, Desk

@@ -6,7 +6,7 @@ import pytest
 
 from ats_sync.errors import DataUnavailableError, InvalidArgument, InvalidSymbol, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
-from ats_sync.queries import DayTicker, DayTickers
+from ats_sync.queries.tickers import DayTicker, DayTickers
 from ats_sync.shapes import check_ranking, shape_ticker, shape_top
 from ats_sync.venue.endpoints import Request
 

@@ -4,11 +4,44 @@ import pytest
 
 from ats_sync.errors import RequestTimeout, StaleDataError
 from ats_sync.feeds import FEEDS, RATIOS, Key, Kind
-from ats_sync.queries import RatioRows
+from ats_sync.queries.periods import OpenInterest, OpenInterestInColumns, RatioRows
 from ats_sync.shapes import shape_ratios
 
 from ..desk import SYMBOL, Desk
-from ..venue.samples import HOUR, MIDNIGHT, contract_row, ratio_row
+from ..venue.samples import HOUR, MIDNIGHT, contract_row, open_interest_row, ratio_row
+
+INTEREST = Key(Kind.OPEN_INTEREST, SYMBOL, "1h")
+ROWS = [open_interest_row(MIDNIGHT + (i - 9) * HOUR) for i in range(10)]
+
+
+class TestOpenInterest:
+    def test_within_its_bound_it_comes_from_memory_as_the_callers_own(self) -> None:
+        desk = Desk(INTEREST)
+        desk.merge(INTEREST, ROWS, limit=10)
+        for _ in range(2):
+            rows = desk.read(OpenInterest(SYMBOL, "1h", 3, None))
+            assert rows == ROWS[-3:]
+            rows[0].clear()
+        columns = desk.read(OpenInterestInColumns(SYMBOL, "1h", 3, None))
+        assert not isinstance(columns, list)
+        assert list(columns[0]) == [row["timestamp"] for row in ROWS[-3:]]
+        assert desk.asked == []
+
+    def test_beyond_it_it_is_asked_for(self) -> None:
+        desk = Desk(INTEREST)
+        desk.merge(INTEREST, ROWS, limit=10)
+        desk.later((FEEDS[Kind.OPEN_INTEREST].max_age(streams=True) or 0.0) + 1.0)
+        desk.answers = [ROWS, RequestTimeout("x")]
+        assert desk.read(OpenInterest(SYMBOL, "1h", 3, None)) == ROWS[-3:]
+        with pytest.raises(StaleDataError) as caught:
+            desk.read(OpenInterest(SYMBOL, "1h", 3, None))
+        assert caught.value.data == ROWS[-3:]
+
+    def test_another_period_of_a_watched_symbol_is_wanted(self) -> None:
+        desk = Desk(INTEREST)
+        desk.answers = [ROWS]
+        desk.read(OpenInterest(SYMBOL, "4h", 3, None))
+        assert desk.wanted == [Key(Kind.OPEN_INTEREST, SYMBOL, "4h")]
 
 
 def rows(kind: Kind) -> list[dict[str, object]]:
