@@ -29,6 +29,7 @@ SIMULATOR = ["aiohttp>=3.9"]
 SERVE = ["aiohttp>=3.9"]
 METRICS = ["prometheus-client>=0.20"]
 TLS = ["trustme>=1.1"]
+CLIENTS = ["ccxt>=4.3", "python-binance>=1.0.19", "binance-sdk-derivatives-trading-usds-futures>=10"]
 DEMO = ["rich>=13"]
 ARRAYS = ["numpy>=1.26"]
 FRAMES = [*ARRAYS, "pandas>=2.1"]
@@ -91,6 +92,7 @@ setup(
         "arrays": ARRAYS,
         "frames": FRAMES,
         "bench": BENCH,
+        "clients": CLIENTS,
         "test": TEST,
     },
 )

@@ -57,3 +57,11 @@ def test_other_names(name: str) -> None:
 def test_the_token(authorization: str, admitted: bool) -> None:
     refusal = Admission("0.0.0.0", "a long secret").refusal("GET", {"Authorization": authorization, "Host": "x"})
     assert (refusal is None) is admitted
+
+
+def test_an_empty_key_is_none() -> None:
+    admission = Admission("127.0.0.1", None)
+    assert admission.refusal("GET", {"Host": "localhost", "X-MBX-APIKEY": ""}) is None
+    refusal = admission.refusal("GET", {"Host": "localhost", "X-MBX-APIKEY": "k"})
+    assert refusal is not None
+    assert refusal.status == 403
