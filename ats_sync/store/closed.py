@@ -6,12 +6,44 @@ Where the exchange's own history has a hole (a halt of hours), so have they; a h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..errors import MalformedAnswer
 from ..venue.intervals import candles_between, next_open
-from ..venue.klines import text_open_time
+from ..venue.klines import kline_texts, text_open_time
+from ..venue.payload import DecodeError
+from . import dump
 from .packed import PackedRows
 from .remembered import ExactRows, FloatColumns, Memo, RowBudget
+
+
+class Dumped(NamedTuple):
+    """Closed candles that were written down: all from ``first`` until ``following`` (open times, ms)."""
+
+    texts: list[bytes]
+    first: int
+    following: int
+    complete: bool
+    until: int
+    """When (exchange ms) the newest closed."""
+
+    @classmethod
+    def of(cls, written: dump.Dump, interval: str) -> Dumped:
+        """Return the candles of a dump. Raises :class:`~ats_sync.venue.payload.DecodeError` where they are malformed,
+        overlap, or are not those that the header names."""
+        try:
+            texts = kline_texts(written.body())
+        except MalformedAnswer as error:
+            raise dump.as_decode_error(error) from None
+        first, following = written.whole("first"), written.whole("following")
+        count, complete = written.whole("rows"), written.flag("complete")
+        opens = [text_open_time(text) for text in texts]
+        ends = [next_open(interval, opened) for opened in opens]
+        if not opens or len(opens) != count or not first <= opens[0] or following < ends[-1]:
+            raise DecodeError("bad dump", "the dump's candles are not those that its header names")
+        if any(end > opened for end, opened in zip(ends, opens[1:], strict=False)):
+            raise DecodeError("bad dump", "the dump's candles overlap")
+        return cls(texts, first, following, complete, ends[-1] - 1)
 
 
 class ClosedCandles:
@@ -52,10 +84,14 @@ class ClosedCandles:
         kept = [text for text in self._history.texts() if text_open_time(text) >= first]
         self._replace(kept, first, max(first, self.following) if kept else first)
 
-    def restore(self, texts: Sequence[bytes], first: int, following: int, *, complete: bool) -> None:
-        """Begin with these, as they were written down: they cover all from ``first`` until ``following``."""
-        self.complete = complete
-        self._replace(texts, first, following)
+    def facts(self) -> dict[str, Any]:
+        """Return what a dump says of them beside the rows."""
+        return {"first": self.first, "following": self.following, "complete": self.complete}
+
+    def restore(self, written: Dumped) -> None:
+        """Begin with candles that were written down."""
+        self.complete = written.complete
+        self._replace(written.texts, written.first, written.following)
 
     @property
     def first(self) -> int:

@@ -2,8 +2,7 @@
 
 Merging is commutative and idempotent: of two versions of one candle the higher ``rank`` wins, among
 equals the greater trade count, then the later event. So a stream, a second stream and a REST answer
-that is older than both may arrive in any order. Where an open candle's trades become fewer as time goes on, the
-exchange has recomputed it (see :mod:`~ats_sync.store.order`): then the later one wins, and REST is to confirm it.
+that is older than both may arrive in any order. (For those not closed yet, see :mod:`~ats_sync.store.pending`.)
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from ..errors import MalformedAnswer
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
 from ..venue.endpoints import Request
@@ -24,7 +22,6 @@ from ..venue.klines import (
     float_row,
     is_final,
     kline_text,
-    kline_texts,
     scan_kline,
     scan_kline_first_trade,
     scan_kline_last_trade,
@@ -36,23 +33,17 @@ from ..venue.payload import DecodeError
 from . import dump
 from .assess import assess
 from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
-from .closed import ClosedCandles
+from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings, Source
 from .events import Change, StoreEvent
 from .link import Link
-from .order import is_new_count
+from .pending import ANSWERED_WITHIN, MOST_PENDING, PendingCandles
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
 from .snapshot import SPARE, KlineSnapshot, KlineText
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was requested at least this long (ms) after its candle's close."""
-ANSWERED_WITHIN = 10_000
-"""How long (ms) after its request an answer may have been true, and how far a replica may lag."""
-MOST_LATE = 60_000
-"""An event is later than its candle's close by no more than this (ms)."""
-MOST_AHEAD = 1600
-"""The most candles kept beyond the closed ones."""
 AUDIT_ROWS = 100
 """The most rows that weigh 1."""
 WARM_UP_ROWS = 499
@@ -104,16 +95,14 @@ class KlineSeries(Series):
         self._lock = threading.Lock()  # guards everything below; heard_final() alone reads the last frame without it
         self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
         self._closings = Closings()
-        self._ahead: dict[int, Candle] = {}
+        self._pending = PendingCandles(interval)
+        self._ahead = self._pending.candles
         self._stream_event = 0
         self._last_frame = b""
         self._answered = 0
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
         self._first_frame_of: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
-        self._unusable = 0  # the open time of a candle whose newest version was unusable and is forgotten
-        # The open candle, and an answer or a frame of fewer trades that is later.
-        self._contradiction: tuple[Candle, Candle] | None = None
         self._halted = False  # the newest answer lacks candles whose time has come
         # When (exchange ms) that answer was requested, where it lacks them by more than a replica lags; else 0.
         self._stopped = 0
@@ -164,7 +153,7 @@ class KlineSeries(Series):
                 if trades > known[2] or (trades == known[2] and event > known[3]):
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
                 elif trades < known[2] and event > known[3]:
-                    return self._contradict(known, Candle(opened, OPEN, trades, event, frame, True))
+                    return self._contradicted(known, Candle(opened, OPEN, trades, event, frame, True))
                 return None
         return self._apply_any(frame, link)
 
@@ -190,7 +179,7 @@ class KlineSeries(Series):
             if known is not None:
                 if candle[1:4] <= known[1:4]:
                     if trades < known[2] and event > known[3] and known[1] == candle[1] == OPEN:
-                        return self._contradict(known, candle)
+                        return self._contradicted(known, candle)
                     return None
                 self._ahead[opened] = candle
                 notice = self._promote() if final else None
@@ -204,7 +193,7 @@ class KlineSeries(Series):
                 # The first trade; REST is to tell whether it is the very first.
                 self._untraded = self._closed.complete = False
                 return self._has_gap
-            if len(self._ahead) > MOST_AHEAD:
+            if len(self._ahead) > MOST_PENDING:
                 del self._ahead[min(self._ahead)]
             if 0 < self._closed.following < opened:
                 self._fill_flat(opened, frame, before)
@@ -231,7 +220,7 @@ class KlineSeries(Series):
         final_before = min(at - FINAL_IN_REST_AFTER, rows[-1][0])
         stopped = at >= next_open(self.interval, rows[-1][0]) + ANSWERED_WITHIN
         with self._lock:
-            closed = self._closed
+            closed, streaming = self._closed, self.streaming()
             self._untraded = False
             self._halted = at >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
             self._stopped = at if stopped else 0
@@ -246,17 +235,19 @@ class KlineSeries(Series):
                 # Up to the next row the exchange has none, whether or not time has passed.
                 after = rows[final][0] if final < len(rows) else next_open(self.interval, rows[-1][0])
                 for opened, text in closed.merge(rows[:final], after):
-                    self._hold(Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False))
+                    self._pending.add_row(
+                        Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False), streaming=streaming
+                    )
                 for opened, _ in rows[:final] if known else ():
                     if known <= opened < closed.following:
                         self._note_closing(opened, Source.REST)
             for opened, text in rows[final:]:
                 if opened >= closed.following:
-                    self._hold(Candle(opened, OPEN, text_trades(text), at, text, False))
+                    self._pending.add_row(Candle(opened, OPEN, text_trades(text), at, text, False), streaming=streaming)
             self._promote()
             if whole and closed.first <= rows[0][0]:
                 closed.complete = True  # An answer that came late may end before what is known begins.
-            self._forget_behind()
+            self._pending.forget_before(self._closed.following)
 
     def _note_untraded(self, at: int) -> None:
         """Note that the exchange has no candle at all: the contract has not traded yet."""
@@ -269,59 +260,9 @@ class KlineSeries(Series):
         if self.following() or not (self.feed.spot or may_be_new()):
             self.refuse_empty()
 
-    def _contradict(self, known: Candle, candle: Candle) -> StoreEvent | None:
-        """Take a frame of fewer trades and a later time than ``known``, both of an open candle.
-
-        One that is later by more than connections differ shows a newer state and replaces it; one that is not puts
-        the candle in doubt until another frame or an answer shows which is true. (An answer was true at some time
-        after its request; an event that bears a time long after its candle has a wrong one.) The caller holds the
-        lock.
-        """
+    def _contradicted(self, known: Candle, candle: Candle) -> StoreEvent | None:
         assert self._lock.locked()
-        if candle.event > next_open(self.interval, known.opened) + MOST_LATE:
-            return None
-        before = self._contradiction if self._contradicted() else None
-        agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
-        if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
-            self._ahead[known.opened] = candle
-            self._contradiction = None
-            return self._has_gap
-        if before is not None or not (known.is_frame or is_new_count(candle.event, known.event)):
-            return None
-        self._contradiction = known, candle
-        return self._has_gap
-
-    def _hold(self, candle: Candle) -> None:
-        """Take a row of an answer. The caller holds the lock.
-
-        A single answer of fewer trades may come from a replica that lags: it puts the candle in doubt, the next one
-        that is requested later and agrees replaces it. Where a stream keeps the candle up to date, an answer that is
-        hardly later than the newest frame says nothing. Where none does, it shows less than what happened before it:
-        whatever it may be, it does not show what was missed.
-        """
-        known = self._ahead.get(candle.opened)
-        before = self._contradiction
-        if before is not None and before[0] is not known:
-            before = None
-        if known is None or candle[1:4] > known[1:4]:
-            if before is not None and candle[1:3] == before[0][1:3] and not is_new_count(candle.event, before[1].event):
-                return  # It may have been true before what contradicts it.
-            self._ahead[candle.opened] = candle
-        elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
-            if before is None:
-                if is_new_count(candle.event, known.event) or (candle.event > known.event and not self.streaming()):
-                    self._contradiction = known, candle
-            elif before[1].is_frame:
-                if candle.event > before[1].event and candle.trades >= before[1].trades:
-                    self._ahead[candle.opened] = candle  # Stream and REST agree.
-            elif before[1].trades <= candle.trades and is_new_count(
-                candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
-            ):
-                self._ahead[candle.opened] = candle  # No replica lags by so much.
-
-    def _forget_behind(self) -> None:
-        for opened in [opened for opened in self._ahead if opened < self._closed.following]:
-            del self._ahead[opened]
+        return self._has_gap if self._pending.contradict(known, candle) else None
 
     def _promote(self) -> StoreEvent | None:
         """Close the candles that are final and adjacent. The caller holds the lock."""
@@ -337,7 +278,7 @@ class KlineSeries(Series):
             self._note_closing(candle.opened, source)
             closed = self._has_closed
         if closed is not None:
-            self._forget_behind()
+            self._pending.forget_before(self._closed.following)
         return closed
 
     def _note_closing(self, opened: int, source: Source) -> None:
@@ -358,59 +299,30 @@ class KlineSeries(Series):
             return
         if self._closed.following <= scan_kline(before)[0]:
             return  # Of candles before that one it proves nothing.
-        flat, previous = self._closed.following, self._closed.last()
-        while flat < opened:
-            candle = self._ahead.get(flat)
-            if candle is not None and candle.trades:
-                return
-            after = next_open(self.interval, flat)
-            previous = flat_text(flat, after - 1, previous)
-            self._ahead[flat] = Candle(flat, FINAL_BY_STREAM, 0, flat, previous, False)
-            flat = after
-
-    def discard_open(self, candle: Candle) -> None:
-        """Forget one version of an open candle that turned out to be unusable."""
-        with self._lock:
-            if self._ahead.get(candle.opened) is candle:
-                del self._ahead[candle.opened]
-                self._unusable = candle.opened
+        self._pending.add_flat(self._closed.following, opened, self._closed.last())
 
     # --- written down ----------------------------------------------------------------------------
 
     def dump(self) -> Iterable[bytes]:
         """Return the closed candles; those beyond them may still change."""
         with self._lock:
-            closed = self._closed
-            texts, first, following, complete = closed.texts(), closed.first, closed.following, closed.complete
-        if not texts:
-            return ()
+            texts, facts = self._closed.texts(), self._closed.facts()
         body = b"[[" + b"],[".join(texts) + b"]]"
-        return dump.write(self.key, [body], rows=len(texts), first=first, following=following, complete=complete)
+        return dump.write(self.key, [body], rows=len(texts), **facts) if texts else ()
 
     def load(self, parts: Iterable[bytes]) -> None:
-        found = dump.read(self.key, parts)
-        if found is None:
+        written = dump.read(self.key, parts)
+        if written is None:
             return
-        try:
-            texts = kline_texts(found.body())
-        except MalformedAnswer as error:
-            raise dump.as_decode_error(error) from None
-        first, following = found.whole("first"), found.whole("following")
-        count, complete = found.whole("rows"), found.flag("complete")
-        opens = [text_open_time(text) for text in texts]
-        ends = [next_open(self.interval, opened) for opened in opens]
-        if not opens or len(opens) != count or not first <= opens[0] or following < ends[-1]:
-            raise DecodeError("bad dump", "the dump's candles are not those that its header names")
-        if any(end > opened for end, opened in zip(ends, opens[1:], strict=False)):
-            raise DecodeError("bad dump", "the dump's candles overlap")
+        found = Dumped.of(written, self.interval)
         with self._lock:
             if self._closed.following:
                 return
-            self._closed.restore(texts, first, following, complete=complete)
-            self._loaded_until = ends[-1] - 1
+            self._closed.restore(found)
+            self._loaded_until = found.until
             self._untraded = False
             self._promote()
-            self._forget_behind()
+            self._pending.forget_before(self._closed.following)
 
     # --- liveness and what it needs -------------------------------------------------------------
 
@@ -497,7 +409,7 @@ class KlineSeries(Series):
 
     def state(self, now: int) -> SeriesState:
         with self._lock:
-            chain = self._chain()
+            chain = self._pending.chain(self._closed.following)
             noted = self._note(chain)
         return self._assessed(now, chain, noted)
 
@@ -515,7 +427,7 @@ class KlineSeries(Series):
                 complete = self._closed.complete
                 state = SeriesState(self.link, self.suspected, newest, answered, count + 1, complete)
                 return state, self._snapshot([candle], limit, exact, 0, 0, min(count, limit - 1))
-            chain = self._chain()
+            chain = self._pending.chain(self._closed.following)
             noted = self._note(chain)
             snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, surely))
         return self._assessed(now, chain, noted), snapshot
@@ -528,15 +440,11 @@ class KlineSeries(Series):
         return (
             now < self._until[1]
             and len(self._ahead) == 1
-            and self._contradiction is None
+            and self._pending.contradiction is None
             and not self._stopped
             and not self._untraded
-            and self._unusable <= self._closed.following
+            and self._pending.unusable <= self._closed.following
         )
-
-    def _contradicted(self) -> bool:
-        contradiction = self._contradiction
-        return contradiction is not None and self._ahead.get(contradiction[0].opened) is contradiction[0]
 
     def stopped(self) -> int:
         """When (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it has, or
@@ -559,10 +467,10 @@ class KlineSeries(Series):
         return (
             UNTRADED if self._untraded else self._closed.count,
             len(self._ahead) > len(chain),
-            self._unusable >= self._closed.following > 0 and self._unusable not in self._ahead,
+            self._pending.unusable >= self._closed.following > 0 and self._pending.unusable not in self._ahead,
             self._closed.following,
             max(self._stream_event, self._answered, self._loaded_until),
-            self._contradiction is not None and self._contradicted(),
+            self._pending.contradiction is not None and self._pending.is_contradicted(),
             RESUMED if self._is_resumed() else self.stopped(),
         )
 
@@ -591,7 +499,7 @@ class KlineSeries(Series):
         candle turns out to be unusable (it is then forgotten).
         """
         with self._lock:
-            chain = self._chain()
+            chain = self._pending.chain(self._closed.following)
             snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, now))
         return snapshot.rows()
 
@@ -617,31 +525,19 @@ class KlineSeries(Series):
         missing = 0
         if now is not None and now >= beyond > 0 and (chain or rows) and not self.stopped():
             current = open_time(self.interval, now, known_open=beyond)
-            missing = min(candles_between(self.interval, beyond, current), MOST_AHEAD)
+            missing = min(candles_between(self.interval, beyond, current), MOST_PENDING)
         return beyond, missing, min(len(rows), max(0, limit - len(chain) - missing))
 
     def look_text(self, limit: int, now: int, surely: int) -> tuple[SeriesState, KlineText]:
         """As :meth:`look`, of the rows' text, which is neither decoded nor copied row by row."""
         with self._lock:
-            chain = self._chain()
+            chain = self._pending.chain(self._closed.following)
             noted = self._note(chain)
             beyond, missing, closed = self._extent(chain, limit, surely)
             rows = self._closed
             last = rows.last() if missing and not chain else b""
             text = KlineText(self, limit, rows.slice(closed) if closed else b"", chain, beyond, missing, last)
         return self._assessed(now, chain, noted), text
-
-    def _chain(self) -> list[Candle]:
-        """The candles beyond the closed ones that follow each other. The caller holds the lock."""
-        ahead = self._ahead
-        chain: list[Candle] = []
-        opened = self._closed.following
-        while (candle := ahead.get(opened)) is not None:
-            chain.append(candle)
-            if len(chain) == len(ahead):
-                break
-            opened = next_open(self.interval, opened)
-        return chain
 
     def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row, Row]:
         """Return a candle beyond the closed ones, its text, and its row in strings and in floats, remembered until a
@@ -654,7 +550,8 @@ class KlineSeries(Series):
             try:
                 text = candle.text()
             except DecodeError:
-                self.discard_open(candle)
+                with self._lock:
+                    self._pending.discard(candle)
                 raise
             row = string_rows((text,))[0]
             remembered = (candle, text, row, float_row(row))
@@ -713,7 +610,7 @@ class KlineSeries(Series):
                 return None
             candle = self._ahead.get(opened)
             if candle is None:
-                spoilt = self._unusable >= opened or not self._closed
+                spoilt = self._pending.unusable >= opened or not self._closed
                 return None if spoilt else flat_text(opened, next_open(self.interval, opened) - 1, self._closed.last())
         try:
             return self.decoded(candle)[1]
@@ -742,7 +639,7 @@ class KlineSeries(Series):
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._closed) + len(self._chain())
+            return len(self._closed) + len(self._pending.chain(self._closed.following))
 
 
 def newest_klines(key: Key, limit: int) -> Request[list[bytes]]:

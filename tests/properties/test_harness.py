@@ -9,9 +9,11 @@ import pytest
 
 from ats_sync.engine import connection, heartbeat, liveness, reconciler
 from ats_sync.engine.budget import Budget, Window
-from ats_sync.store import klines, trades
+from ats_sync.store import trades
 from ats_sync.store.book import BookSeries
+from ats_sync.store.candle import Candle
 from ats_sync.store.link import Link
+from ats_sync.store.pending import PendingCandles
 from ats_sync.venue import subscriptions
 
 from ..virtual.exchange import BrokenPromise
@@ -78,10 +80,10 @@ def test_a_stream_dies_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_older_version_of_a_candle_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    def any_version(self: klines.KlineSeries, candle: klines.Candle) -> None:
-        self._ahead[candle.opened] = candle
+    def any_version(self: PendingCandles, candle: Candle, *, streaming: bool) -> None:
+        self.candles[candle.opened] = candle
 
-    monkeypatch.setattr(klines.KlineSeries, "_hold", any_version)
+    monkeypatch.setattr(PendingCandles, "add_row", any_version)
     reads = tuple(Read(at, "klines", symbol=at // 250 % 3, limit=3) for at in range(6_000, 60_000, 250))
     notice(*spread(Rest(5_000, 60_000, "slow down"), *(Cut(at) for at in range(8_000, 60_000, 7_000)), reads=reads))
 

@@ -11,6 +11,7 @@ from ats_sync.engine.engine import Engine
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import MarketStore
+from ats_sync.store.pending import PendingCandles
 from ats_sync.store.trades import TradeSeries
 
 from ..virtual.faults import Halt, Newcomer, Recompute, Recount, Relist
@@ -42,7 +43,7 @@ def test_a_relisting_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_recomputed_candle_loses_against_its_old_self(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KlineSeries, "_contradict", nothing)
+    monkeypatch.setattr(PendingCandles, "contradict", nothing)
     notice(*spread(Recompute))
 
 

@@ -131,7 +131,7 @@ def test_an_open_candle_is_not_written() -> None:
     assert other.closed_rows() == series.closed_rows()
     assert other.following() == TRUTH.opens[5]
     assert len(other) == len(series) - 1
-    assert OPEN not in [candle.rank for candle in other._chain()]
+    assert OPEN not in [candle.rank for candle in other._pending.candles.values()]
 
 
 def test_after_a_load_candles_ask_for_the_gap_alone_and_are_live_by_their_first_frame() -> None:

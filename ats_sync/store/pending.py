@@ -1,0 +1,125 @@
+"""The candles that are not closed here yet: which version of each counts."""
+
+from __future__ import annotations
+
+from ..venue.intervals import next_open
+from ..venue.klines import flat_text
+from .candle import FINAL_BY_STREAM, OPEN, Candle
+from .order import is_new_count
+
+ANSWERED_WITHIN = 10_000
+"""How long (ms) after its request an answer may have been true, and how far a replica may lag."""
+MOST_LATE = 60_000
+"""An event is later than its candle's close by no more than this (ms)."""
+MOST_PENDING = 1600
+
+
+class PendingCandles:
+    """The open candle, and whatever else is known beyond the closed ones. Not thread-safe: the series that owns it
+    holds its lock.
+
+    Of two versions of one candle the higher rank wins, among equals the greater trade count, then the later event.
+    Where an open candle's trades become fewer as time goes on, the exchange has recomputed it, or one of the two is
+    wrong: that is a *contradiction*, and the candle is in doubt until stream and REST agree.
+    """
+
+    __slots__ = ("candles", "contradiction", "interval", "unusable")
+
+    def __init__(self, interval: str) -> None:
+        self.interval = interval
+        self.candles: dict[int, Candle] = {}
+        """By open time. The series reads and writes it for each frame, without a call."""
+        self.contradiction: tuple[Candle, Candle] | None = None
+        """An open candle, and an answer or a frame of fewer trades that is later."""
+        self.unusable = 0
+        """The open time of a candle whose newest version was unusable and is forgotten."""
+
+    def contradict(self, known: Candle, candle: Candle) -> bool:
+        """Take a frame of fewer trades and a later time than ``known``, both of an open candle; return whether REST is
+        to show which is true.
+
+        One that is later by more than connections differ shows a newer state and replaces it; one that is not puts
+        the candle in doubt until another frame or an answer shows which is true. (An answer was true at some time
+        after its request; an event that bears a time long after its candle has a wrong one.)
+        """
+        if candle.event > next_open(self.interval, known.opened) + MOST_LATE:
+            return False
+        before = self.contradiction if self.is_contradicted() else None
+        agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
+        if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
+            self.candles[known.opened] = candle
+            self.contradiction = None
+            return True
+        if before is not None or not (known.is_frame or is_new_count(candle.event, known.event)):
+            return False
+        self.contradiction = known, candle
+        return True
+
+    def is_contradicted(self) -> bool:
+        """Return whether the version that was contradicted still counts."""
+        contradiction = self.contradiction
+        return contradiction is not None and self.candles.get(contradiction[0].opened) is contradiction[0]
+
+    def add_row(self, candle: Candle, *, streaming: bool) -> None:
+        """Take a row of an answer; ``streaming``: whether a stream keeps the candles up to date.
+
+        A single answer of fewer trades may come from a replica that lags: it puts the candle in doubt, the next one
+        that is requested later and agrees replaces it. Where a stream keeps the candle up to date, an answer that is
+        hardly later than the newest frame says nothing. Where none does, it shows less than what happened before it:
+        whatever it may be, it does not show what was missed.
+        """
+        known = self.candles.get(candle.opened)
+        before = self.contradiction
+        if before is not None and before[0] is not known:
+            before = None
+        if known is None or candle[1:4] > known[1:4]:
+            if before is not None and candle[1:3] == before[0][1:3] and not is_new_count(candle.event, before[1].event):
+                return  # It may have been true before what contradicts it.
+            self.candles[candle.opened] = candle
+        elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
+            if before is None:
+                if is_new_count(candle.event, known.event) or (candle.event > known.event and not streaming):
+                    self.contradiction = known, candle
+            elif before[1].is_frame:
+                if candle.event > before[1].event and candle.trades >= before[1].trades:
+                    self.candles[candle.opened] = candle  # Stream and REST agree.
+            elif before[1].trades <= candle.trades and is_new_count(
+                candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
+            ):
+                self.candles[candle.opened] = candle  # No replica lags by so much.
+
+    def add_flat(self, first: int, end: int, previous: bytes) -> None:
+        """Add the candles without trades from ``first`` to before ``end`` (open times, ms), flat at the close of the
+        row ``previous``; up to one that had trades."""
+        flat = first
+        while flat < end:
+            candle = self.candles.get(flat)
+            if candle is not None and candle.trades:
+                return
+            after = next_open(self.interval, flat)
+            previous = flat_text(flat, after - 1, previous)
+            self.candles[flat] = Candle(flat, FINAL_BY_STREAM, 0, flat, previous, False)
+            flat = after
+
+    def chain(self, following: int) -> list[Candle]:
+        """Return the candles that follow each other from the open time ``following`` on."""
+        candles = self.candles
+        chain: list[Candle] = []
+        opened = following
+        while (candle := candles.get(opened)) is not None:
+            chain.append(candle)
+            if len(chain) == len(candles):
+                break
+            opened = next_open(self.interval, opened)
+        return chain
+
+    def forget_before(self, following: int) -> None:
+        """Forget the candles that opened before ``following``: they are closed."""
+        for opened in [opened for opened in self.candles if opened < following]:
+            del self.candles[opened]
+
+    def discard(self, candle: Candle) -> None:
+        """Forget one version of an open candle that turned out to be unusable."""
+        if self.candles.get(candle.opened) is candle:
+            del self.candles[candle.opened]
+            self.unusable = candle.opened

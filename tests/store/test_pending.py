@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.store.candle import FINAL_BY_REST, OPEN, Candle
+from ats_sync.store.order import REORDERED_WITHIN
+from ats_sync.store.pending import ANSWERED_WITHIN, MOST_LATE, PendingCandles
+
+from ..venue.samples import MIDNIGHT
+
+MINUTE = 60_000
+LATER = REORDERED_WITHIN + 1
+
+
+def frame(trades: int, event: int, opened: int = MIDNIGHT) -> Candle:
+    return Candle(opened, OPEN, trades, event, b"", True)
+
+
+def row(trades: int, requested_at: int, opened: int = MIDNIGHT, rank: int = OPEN) -> Candle:
+    return Candle(opened, rank, trades, requested_at, b"", False)
+
+
+def pending(*candles: Candle) -> PendingCandles:
+    found = PendingCandles("1m")
+    found.candles.update({candle.opened: candle for candle in candles})
+    return found
+
+
+def test_a_frame_of_fewer_trades_replaces_a_candle_once_it_is_surely_later() -> None:
+    known = frame(9, MIDNIGHT + 1_000)
+    fewer, surely = frame(5, MIDNIGHT + 1_001), frame(5, MIDNIGHT + 1_000 + LATER)
+    candles = pending(known)
+    assert candles.contradict(known, fewer)
+    assert candles.is_contradicted()
+    assert candles.candles[MIDNIGHT] is known
+    assert candles.contradict(known, surely)
+    assert candles.candles[MIDNIGHT] is surely
+    assert not candles.is_contradicted()
+
+
+def test_a_frame_of_fewer_trades_than_an_answer_puts_the_candle_in_doubt_only_if_it_is_later() -> None:
+    known = row(9, MIDNIGHT + 1_000)
+    candles = pending(known)
+    assert not candles.contradict(known, frame(5, MIDNIGHT + 1_500))
+    assert candles.contradict(known, frame(5, MIDNIGHT + 1_000 + LATER))
+    assert candles.is_contradicted()
+    assert candles.candles[MIDNIGHT] is known
+    later = frame(6, MIDNIGHT + 1_000 + ANSWERED_WITHIN + LATER)
+    assert candles.contradict(known, later)
+    assert candles.candles[MIDNIGHT] is later
+
+
+def test_a_frame_that_is_minutes_late_proves_nothing() -> None:
+    known = frame(9, MIDNIGHT + 1_000)
+    candles = pending(known)
+    assert not candles.contradict(known, frame(5, MIDNIGHT + MINUTE + MOST_LATE + 1))
+    assert candles.candles[MIDNIGHT] is known
+
+
+@pytest.mark.parametrize(("streaming", "doubted"), [(True, False), (False, True)])
+def test_an_answer_of_fewer_trades_that_is_hardly_later_counts_only_without_a_stream(
+    streaming: bool, doubted: bool
+) -> None:
+    candles = pending(frame(9, MIDNIGHT + 1_000))
+    candles.add_row(row(5, MIDNIGHT + 1_500), streaming=streaming)
+    assert candles.is_contradicted() is doubted
+
+
+def test_two_answers_that_agree_replace_a_candle_once_no_replica_lags_by_so_much() -> None:
+    known = frame(9, MIDNIGHT + 1_000)
+    candles = pending(known)
+    candles.add_row(row(5, MIDNIGHT + 1_000 + LATER), streaming=True)
+    candles.add_row(row(5, MIDNIGHT + 1_000 + ANSWERED_WITHIN), streaming=True)
+    assert candles.candles[MIDNIGHT] is known
+    agrees = row(5, MIDNIGHT + 1_000 + ANSWERED_WITHIN + LATER)
+    candles.add_row(agrees, streaming=True)
+    assert candles.candles[MIDNIGHT] is agrees
+    assert not candles.is_contradicted()
+
+
+def test_a_final_row_beats_an_open_candle_of_more_trades() -> None:
+    candles = pending(frame(9, MIDNIGHT + 1_000))
+    final = row(5, MIDNIGHT, rank=FINAL_BY_REST)
+    candles.add_row(final, streaming=True)
+    assert candles.candles[MIDNIGHT] is final
+
+
+def test_the_chain_ends_at_the_first_candle_that_is_missing() -> None:
+    first, second = frame(1, MIDNIGHT), frame(1, MIDNIGHT, MIDNIGHT + MINUTE)
+    stray = frame(1, MIDNIGHT, MIDNIGHT + 3 * MINUTE)
+    candles = pending(first, second, stray)
+    assert candles.chain(MIDNIGHT) == [first, second]
+    candles.forget_before(MIDNIGHT + MINUTE)
+    assert list(candles.candles) == [MIDNIGHT + MINUTE, MIDNIGHT + 3 * MINUTE]
+    candles.discard(second)
+    assert candles.unusable == second.opened
+    assert candles.chain(MIDNIGHT + MINUTE) == []
+
+
+def test_flat_candles_end_at_one_that_traded() -> None:
+    traded = frame(3, MIDNIGHT, MIDNIGHT + 2 * MINUTE)
+    candles = pending(traded)
+    last = b'%d,"1","2","0.5","1.5","9",%d,"9",3,"4","4","0"' % (MIDNIGHT - MINUTE, MIDNIGHT - 1)
+    candles.add_flat(MIDNIGHT, MIDNIGHT + 5 * MINUTE, last)
+    assert sorted(candles.candles) == [MIDNIGHT, MIDNIGHT + MINUTE, MIDNIGHT + 2 * MINUTE]
+    assert candles.candles[MIDNIGHT].trades == 0
+    assert candles.candles[MIDNIGHT + 2 * MINUTE] is traded
