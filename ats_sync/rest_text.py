@@ -17,7 +17,7 @@ from .config import Config
 from .engine.budget import Usage
 from .errors import NotInMemory, RequestRejected
 from .feeds import Key, Kind
-from .queries.books import book_of
+from .queries.books import BestQuotes, book_of
 from .queries.candles import Klines
 from .queries.periods import OpenInterest, RatioRows
 from .queries.tickers import DayTicker, DayTickers
@@ -28,10 +28,12 @@ from .rest_shaped import as_refused, rest_book
 from .store.book import STREAMED_LEVELS
 from .store.klines import KlineSeries
 from .store.series import SeriesState
+from .store.tickers import QuoteBoard
 from .store.values import MarkBoard
 from .venue import endpoints
 from .venue.endpoints import UNKNOWN_SYMBOL, Bucket
 from .venue.payload import raw_answer
+from .venue.tickers import quote_text
 from .venue.trades import trade_text
 from .venue.values import Mark, premium_text
 
@@ -125,6 +127,34 @@ class _PremiumText(Query[bytes]):
         return premium_text(mark, "")
 
 
+class _QuoteText(Query[Text]):
+    """The best quote of a symbol as bookTicker writes it."""
+
+    __slots__ = ("_quotes", "symbol")
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(Key(Kind.QUOTES), 0, None)
+        self.symbol = symbol
+        self._quotes = BestQuotes(symbol, None)
+
+    def look(self, series: QuoteBoard, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], Text | None]]:
+        state, take = self._quotes.look(series, reads, time)
+
+        def text() -> Text | None:
+            shown = take()
+            body = quote_text(self.symbol, shown.quote) if shown is not None else None
+            return Text(body, True, shown.age) if shown is not None and body is not None else None
+
+        return state, text
+
+    def fetch(self, series: QuoteBoard, reads: Reads) -> Text:
+        request = replace(endpoints.book_ticker(self.symbol), decode=raw_answer)
+        return Text(reads.fetch(Key(Kind.ANSWER, self.symbol), request), False)
+
+    def shown(self) -> Key:
+        return self._quotes.shown()
+
+
 class RestText:
     """Reads as bytes. ``live``: whether a manager runs. Arguments are checked already and within what the exchange
     takes; :meth:`pass_on` is for all else.
@@ -184,6 +214,11 @@ class RestText:
             if error.code == UNKNOWN_SYMBOL and not error.body:
                 return None
             raise
+
+    def book_ticker(self, symbol: str) -> Text:
+        """Return the best bid and ask of a symbol: ``/fapi/v1/ticker/bookTicker``."""
+        self._want(Key(Kind.BOOK, symbol), STREAMED_LEVELS)
+        return as_refused(lambda: self._reads.read(_QuoteText(symbol), as_read))
 
     def premium_index(self, symbol: str) -> Text:
         """Return mark price and funding of a symbol: ``/fapi/v1/premiumIndex``."""

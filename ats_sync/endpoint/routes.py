@@ -166,6 +166,8 @@ def _of_symbol(path: str, symbol: str, parameters: Mapping[str, str]) -> Read | 
         return None
     if path == TICKER_24H_PATH:
         return lambda text: text.ticker_24h(symbol)
+    if path == "/fapi/v1/ticker/bookTicker":
+        return lambda text: text.book_ticker(symbol)
     if path == "/fapi/v1/premiumIndex":
         return lambda text: text.premium_index(symbol)
     if path == "/api/v3/ticker/price":

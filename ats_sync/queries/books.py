@@ -19,7 +19,7 @@ from ..venue.books import Book
 from ..venue.endpoints import Bucket
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
-from ..venue.tickers import BestQuote, best_quotes
+from ..venue.tickers import BestQuote, streamed_quote
 
 SUBSCRIBED_WITHIN = 1.5
 """The first read of a full book waits so long (seconds) for its stream: an answer from before that could not be
@@ -194,13 +194,14 @@ class BestQuotes(Query[ShownQuote]):
         quote = series.get(self.symbol)
         if quote is None:
             return None
-        event = scan_event_time(quote[1])
-        age = max(0.0, now - event / 1000.0) if now is not None else math.inf
-        return ShownQuote(BestQuote(*best_quotes(quote[1]), event), age, "bookTicker")
+        newest = streamed_quote(quote[1])
+        age = max(0.0, now - newest.time / 1000.0) if now is not None else math.inf
+        return ShownQuote(newest, age, "bookTicker")
 
 
 def _quote_of(book: Book | None, age: float) -> ShownQuote | None:
     if book is None or not book.bids or not book.asks:
         return None
     (bid, bid_quantity), (ask, ask_quantity) = book.bids[0][:2], book.asks[0][:2]
-    return ShownQuote(BestQuote(bid, bid_quantity, ask, ask_quantity, book.time), age, "book")
+    quote = BestQuote(bid, bid_quantity, ask, ask_quantity, book.time, book.transaction_time, book.update_id)
+    return ShownQuote(quote, age, "book")

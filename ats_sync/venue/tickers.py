@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from ..errors import MalformedAnswer
 from .envelope import frame_data, scan_event_time
 from .listings import is_coin_margined
@@ -84,13 +86,39 @@ def best_quotes(frame: bytes) -> tuple[str, str, str, str]:
 
 
 class BestQuote(NamedTuple):
-    """The best bid and ask of a symbol; ``time`` in ms."""
+    """The best bid and ask of a symbol; times in ms."""
 
     bid: str
     bid_quantity: str
     ask: str
     ask_quantity: str
     time: int
+    transaction_time: int = 0
+    update_id: int = 0
+    """0 where it is not known, as the one before."""
+
+
+def streamed_quote(frame: bytes) -> BestQuote:
+    """Return the quote of a bookTicker frame."""
+    transaction_time = number_after(frame, b'"T":') if b'"T":' in frame else 0
+    return BestQuote(*best_quotes(frame), scan_event_time(frame), transaction_time, number_after(frame, b'"u":'))
+
+
+def quote_text(symbol: str, quote: BestQuote) -> bytes | None:
+    """Return a quote as ``/fapi/v1/ticker/bookTicker`` writes it, None where it lacks a number of that."""
+    if not (quote.transaction_time and quote.update_id):
+        return None
+    return orjson.dumps(
+        {
+            "symbol": symbol,
+            "bidPrice": quote.bid,
+            "bidQty": quote.bid_quantity,
+            "askPrice": quote.ask,
+            "askQty": quote.ask_quantity,
+            "time": quote.transaction_time,
+            "lastUpdateId": quote.update_id,
+        }
+    )
 
 
 def rest_quote(body: bytes) -> BestQuote:

@@ -80,6 +80,7 @@ def test_ccxt(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
         "trades": lambda client: client.fetch_trades(symbol, limit=50),
         "ticker": lambda client: client.fetch_ticker(symbol),
         "tickers": lambda client: client.fetch_tickers(),
+        "best quotes": lambda client: client.fetch_bids_asks([symbol]),
         "funding rate": lambda client: client.fetch_funding_rate(symbol),
         "open interest": lambda client: client.fetch_open_interest_history(symbol, "1h", limit=30),
     }
@@ -90,7 +91,6 @@ def test_ccxt(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
     assert_equal(own, true, calls, source)
     passed_on: dict[str, Call] = {
         "funding rates": lambda client: client.fetch_funding_rates(),
-        "best quotes": lambda client: client.fetch_bids_asks([symbol]),
         "a range": lambda client: client.fetch_ohlcv(symbol, "1h", since=client.fetch_ohlcv(symbol)[0][0], limit=5),
     }
     assert_equal(own, true, passed_on, lambda client: "memory")
@@ -117,6 +117,7 @@ def test_python_binance(exchange: SimulatedExchange, endpoint: Endpoint) -> None
         "mark price": lambda client: client.futures_mark_price(symbol=SYMBOL),
         "ticker": lambda client: client.futures_ticker(symbol=SYMBOL),
         "tickers": lambda client: client.futures_ticker(),
+        "best quote": lambda client: client.futures_orderbook_ticker(symbol=SYMBOL),
         "funding": lambda client: client.futures_funding_rate(symbol=SYMBOL, limit=10),
         "open interest": lambda client: client.futures_open_interest_hist(symbol=SYMBOL, period="1h", limit=50),
         "ratio": lambda client: client.futures_global_longshort_ratio(symbol=SYMBOL, period="1h", limit=50),
@@ -132,7 +133,6 @@ def test_python_binance(exchange: SimulatedExchange, endpoint: Endpoint) -> None
     passed_on: dict[str, Call] = {
         "listings": lambda client: client.futures_exchange_info()["symbols"],
         "price": lambda client: client.futures_symbol_ticker(symbol=SYMBOL),
-        "best quote": lambda client: client.futures_orderbook_ticker(symbol=SYMBOL),
         "best quotes": lambda client: client.futures_orderbook_ticker(),
         "marks": lambda client: client.futures_mark_price(),
     }
@@ -165,6 +165,7 @@ def test_the_official_sdk(exchange: SimulatedExchange, endpoint: Endpoint) -> No
         "mark price": lambda client: client.mark_price(SYMBOL),
         "ticker": lambda client: client.ticker24hr_price_change_statistics(SYMBOL),
         "tickers": lambda client: client.ticker24hr_price_change_statistics(),
+        "best quote": lambda client: client.symbol_order_book_ticker(SYMBOL),
         "funding": lambda client: client.get_funding_rate_history(SYMBOL, limit=10),
         "open interest": lambda client: client.open_interest_statistics(SYMBOL, "1h", limit=50),
         "ratio": lambda client: client.long_short_ratio(SYMBOL, "1h", limit=50),
@@ -177,7 +178,6 @@ def test_the_official_sdk(exchange: SimulatedExchange, endpoint: Endpoint) -> No
     passed_on: dict[str, Call] = {
         "listings": lambda client: client.exchange_information().data().symbols,
         "price": lambda client: client.symbol_price_ticker_v2(SYMBOL).data(),
-        "best quote": lambda client: client.symbol_order_book_ticker(SYMBOL).data(),
     }
     assert_equal(own, true, passed_on, lambda client: "memory")
     with pytest.raises(errors.BadRequestError) as refused:

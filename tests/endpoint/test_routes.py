@@ -16,6 +16,7 @@ MEMORY = (
     ("/fapi/v1/depth", "symbol=BTCUSDT&limit=1000"),
     ("/fapi/v1/aggTrades", "symbol=BTCUSDT&limit=1000"),
     ("/fapi/v1/premiumIndex", "symbol=BTCUSDT"),
+    ("/fapi/v1/ticker/bookTicker", "symbol=BTCUSDT"),
     ("/futures/data/openInterestHist", "symbol=BTCUSDT&period=5m&limit=500"),
     ("/api/v3/ticker/price", ""),
     ("/api/v3/ticker/price", "symbol=BTCUSDT"),
@@ -23,6 +24,8 @@ MEMORY = (
     ("/fapi/v1/ping", ""),
 )
 EXCHANGE = (
+    ("/fapi/v1/ticker/bookTicker", ""),
+    ("/fapi/v1/ticker/bookTicker", "symbol=BTCUSDT&limit=5"),
     ("/fapi/v1/klines", ""),
     ("/fapi/v1/klines", "symbol=btcusdt&interval=1h"),
     ("/fapi/v1/klines", "symbol=BTCUSDT&interval=1h&limit=1501"),

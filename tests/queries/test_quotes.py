@@ -13,7 +13,7 @@ from ..venue import samples
 from ..venue.samples import MIDNIGHT, compact
 
 BOOK = Key(Kind.BOOK, SYMBOL)
-QUOTE = BestQuote("7.6110", "10", "7.6120", "10", MIDNIGHT)
+QUOTE = BestQuote("7.6110", "10", "7.6120", "10", MIDNIGHT, MIDNIGHT - 4, 3)
 ASKED = BestQuote("8", "1", "9", "2", MIDNIGHT)
 
 
@@ -63,7 +63,7 @@ def test_what_the_exchange_does_not_know_or_says_badly_is_an_error() -> None:
     with pytest.raises(InvalidSymbol):
         desk.read(BestQuotes("NOUSDT", 0))
     good = {"symbol": "A", "bidPrice": "1", "bidQty": "2", "askPrice": "3", "askQty": "4", "time": 5}
-    assert rest_quote(compact(good)) == ("1", "2", "3", "4", 5)
+    assert rest_quote(compact(good)) == BestQuote("1", "2", "3", "4", 5)
     for name in good.keys() - {"symbol"}:
         with pytest.raises(MalformedAnswer):
             rest_quote(compact({**good, name: None}))

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from ats_sync.venue.envelope import scan_event_time
 from ats_sync.venue.payload import DecodeError
-from ats_sync.venue.tickers import as_rest_ticker, best_quotes, last_trades, rest_tickers, scan_quotes, tickers_of
+from ats_sync.venue.tickers import (
+    as_rest_ticker,
+    best_quotes,
+    last_trades,
+    quote_text,
+    rest_tickers,
+    scan_quotes,
+    streamed_quote,
+    tickers_of,
+)
 
 from . import recording as real
 from . import samples
@@ -62,3 +71,16 @@ def test_every_real_quote_is_scanned_and_decoded_alike(recording: Path) -> None:
         assert scan_quotes(message) == (data["s"], data["u"])
         assert scan_event_time(message) == data["E"]
         assert best_quotes(message) == (data["b"], data["B"], data["a"], data["A"])
+
+
+def test_a_streamed_quote_is_written_as_rest_does() -> None:
+    quote = streamed_quote(samples.quotes_frame("币安人生USDT", 12))
+    assert (
+        quote_text("币安人生USDT", quote)
+        == (
+            '{"symbol":"币安人生USDT","bidPrice":"7.6110","bidQty":"10","askPrice":"7.6120","askQty":"10",'
+            f'"time":{samples.MIDNIGHT - 4},"lastUpdateId":12}}'
+        ).encode()
+    )
+    without = {name: value for name, value in samples.quotes_data("A", 12).items() if name != "T"}
+    assert quote_text("A", streamed_quote(samples.frame("!bookTicker", without))) is None
