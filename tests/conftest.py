@@ -40,6 +40,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.numprocesses = sharing.processes()
     if option.numprocesses and option.dist == "no":
         option.dist = "loadfile"
+    if option.numprocesses:
+        # Hundreds of processes import the same files: one compiles them for all.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     option.loadscopereorder = False
 
 

@@ -28,8 +28,6 @@ from .counters import Counters
 from .requests import RequestThreads
 from .streams import StreamThread
 
-log = RateLimitedLogger(logging.getLogger(__name__))
-
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
@@ -64,6 +62,8 @@ class Runtime:
         notices: Notices | None = None,
     ) -> None:
         self._config = config
+        self.log = RateLimitedLogger(logging.getLogger(__name__))
+        """Its own: what another manager has logged is no reason to leave a line of this one out."""
         self._notices = notices
         self._clock = clock
         self._store = store
@@ -123,7 +123,9 @@ class Runtime:
                 thread.join(max(0.0, deadline - self._clock.now()))
         left = [thread.name for thread in threads if thread.is_alive() and thread is not current]
         if left:
-            log.warning("left behind", "threads still in a system call after close(), cut off from all data: %s", left)
+            self.log.warning(
+                "left behind", "threads still in a system call after close(), cut off from all data: %s", left
+            )
         return left
 
     # --- for callers -----------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ class Runtime:
                 del self._streams[number]
         if self._stop.is_set():
             return
-        log.warning(f"lost {number}", "stream connection %d lost: %s", number, reason)
+        self.log.warning(f"lost {number}", "stream connection %d lost: %s", number, reason)
         self._post(Lost(number, stream.link, reason, error))
 
     def stream_replied(self, number: int, message: dict[str, Any]) -> None:
@@ -233,7 +235,7 @@ class Runtime:
     def _fetched(self, fetch: Fetch, error: AtsSyncError | None) -> None:
         closing = self._stop.is_set() or isinstance(error, NotRunning)
         if error is not None and not closing:
-            log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
+            self.log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
         with self.closed_candle:
             self.closed_candle.notify_all()
         feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
@@ -255,7 +257,7 @@ class Runtime:
                 self._turn()
             except Exception:
                 # A bug of ours; with a dead engine nothing would be repaired any more.
-                log.exception("engine", "the engine failed; it goes on")
+                self.log.exception("engine", "the engine failed; it goes on")
                 self._clock.wait(self._stop, AFTER_FAILURE)
 
     def _turn(self) -> None:
@@ -277,12 +279,12 @@ class Runtime:
         if candles is not None:
             self.requests.candles(*candles)
         for failure, event in failures:
-            log.failure("engine event", failure, "the engine failed on %s; it goes on", event)
+            self.log.failure("engine event", failure, "the engine failed on %s; it goes on", event)
         for action in actions:
             try:
                 self._execute(action)
             except Exception as failure:
-                log.exception("engine action", "an action of the engine failed: %s", action)
+                self.log.exception("engine action", "an action of the engine failed: %s", action)
                 self._undone(action, failure)
         with self.changed:
             self.changed.notify_all()
@@ -302,7 +304,7 @@ class Runtime:
             events, dropped = self._inbox.take(), self._inbox.dropped
             self._inbox.dropped = 0
         if dropped:
-            log.warning("inbox", "%d replies of the exchange were dropped, since too many were waiting", dropped)
+            self.log.warning("inbox", "%d replies of the exchange were dropped, since too many were waiting", dropped)
         return events
 
     def _undone(self, action: Action, failure: Exception) -> None:

@@ -91,3 +91,12 @@ def test_an_action_that_fails_costs_none_of_the_others(monkeypatch: pytest.Monke
     ):
         assert next(failures, None) is None
         assert len(manager.get_klines(exchange.symbols[0], "1h", 10)) == 10
+
+
+def test_what_one_manager_has_logged_is_logged_of_the_next_one_too(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        caplog.clear()
+        with SimulatedExchange(symbols=["BTCUSDT"], seed=7) as exchange:
+            exchange.handshake(503, count=1)
+            with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()).start(timeout=20):
+                until(lambda: "stream connection 1 lost" in caplog.text or "stream connection 2 lost" in caplog.text)
