@@ -13,6 +13,7 @@ PACKAGES = [
     "ats_sync.cli",
     "ats_sync.endpoint",
     "ats_sync.engine",
+    "ats_sync.events",
     "ats_sync.queries",
     "ats_sync.runtime",
     "ats_sync.simulator",

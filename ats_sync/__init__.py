@@ -34,7 +34,7 @@ from .errors import (
     StartTimeout,
     ThreadUnavailable,
 )
-from .events import CandleEvent, ContractChange, Missed, Turn
+from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .manager import DataManager
 from .publisher import CallbackHandle, EventIterator
 from .reads import memory_only

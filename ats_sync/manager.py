@@ -13,7 +13,8 @@ from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
 from .errors import InvalidArgument, InvalidSymbol, NotRunning, StartTimeout
-from .events import CandleEvent, CandleQueue, ContractChange, EventQueue, Missed, Selection, Turn, TurnQueue
+from .events.queues import CandleQueue, EventQueue, Selection, TurnQueue
+from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .lifecycle import Lifecycle
 from .overview import Overview
 from .publisher import CallbackHandle, EventIterator

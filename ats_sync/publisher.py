@@ -12,7 +12,9 @@ from typing import Any, Generic, TypeVar
 
 from .clock import Clock
 from .errors import ThreadUnavailable
-from .events import CandleEvent, CandleQueue, ContractChange, ContractWatch, EventQueue, Missed, Selection
+from .events.contracts import ContractWatch
+from .events.queues import CandleQueue, EventQueue, Selection
+from .events.values import CandleEvent, ContractChange, Missed
 from .feeds import Key
 from .logs import RateLimitedLogger
 from .reentry import hand_over, interrupts_itself, refuse_reentry

@@ -8,7 +8,7 @@ from typing import Any, cast
 from .errors import InvalidArgument
 from .queries.books import ShownBook, ShownQuote
 from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Quote, Ratio, Ticker
-from .store.open_interest import OpenInterestColumns
+from .store.periods import OpenInterestColumns
 from .store.tape import TradeColumns
 from .venue.ratios import RATIOS
 from .venue.tickers import DECIMALS, WHOLES, TickerRow

@@ -8,7 +8,7 @@ from .lifecycle import Lifecycle
 from .results import Statistics
 from .store.depth import DepthSeries
 from .store.klines import KlineSeries
-from .store.open_interest import OpenInterestSeries
+from .store.periods import OpenInterestSeries
 from .store.trades import TradeSeries
 
 

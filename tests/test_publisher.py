@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from ats_sync import CandleEvent, Clock, EventIterator, Missed, Overall
-from ats_sync.events import CandleQueue, Selection
+from ats_sync.events.queues import CandleQueue, Selection
 from ats_sync.feeds import Key, Kind
 from ats_sync.publisher import Publisher
 
+from .events.market import SYMBOLS, Market
 from .support import until
-from .test_events import SYMBOLS, Market
 
 PATIENCE = 30.0
 

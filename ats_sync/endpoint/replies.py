@@ -16,7 +16,7 @@ from ..errors import (
     RequestRejected,
 )
 from ..venue.endpoints import UNKNOWN_SYMBOL
-from ..venue.refusals import DISCONNECTED, TOO_MANY_REQUESTS, UNAUTHORIZED, UNKNOWN, error_body
+from ..venue.responses import DISCONNECTED, TOO_MANY_REQUESTS, UNAUTHORIZED, UNKNOWN, error_body
 
 JSON = "application/json"
 HTML = "text/html"

@@ -17,8 +17,7 @@ from ..errors import AtsSyncError, NotInMemory, NotRunning
 from ..manager import DataManager
 from ..reads import memory_only
 from ..venue.endpoints import Bucket, Host
-from ..venue.refusals import UNKNOWN, error_body
-from ..venue.responses import USED_WEIGHT_HEADER
+from ..venue.responses import UNKNOWN, USED_WEIGHT_HEADER, error_body
 from .admission import Admission
 from .answers import Answers
 from .page import Page, page

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from ..clock import Reading
 from ..feeds import Key, Kind
 from ..reads import Query, Reads
-from ..store.open_interest import OpenInterestColumns, OpenInterestSeries
-from ..store.ratios import RatioSeries
+from ..store.periods import OpenInterestColumns, OpenInterestSeries, RatioSeries
 from ..store.series import SeriesState
 from ..venue import endpoints
 

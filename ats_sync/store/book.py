@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints, scan
-from ..venue.books import Book, Level, partial_book
-from ..venue.diffs import scan_diff_time
+from ..venue.books import Book, Level, partial_book, scan_diff_time
 from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .link import Link

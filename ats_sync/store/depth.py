@@ -11,9 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from ..feeds import Cause, Key, Kind
-from ..venue import diffs, endpoints, scan
-from ..venue.books import Book
-from ..venue.diffs import Pair
+from ..venue import books, endpoints, scan
+from ..venue.books import Book, Pair
 from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .book import FloatCache, FloatLevels
@@ -238,10 +237,10 @@ class DepthSeries(Series):
         try:
             for diff in events:
                 last = diff
-                changed_bids, changed_asks = diffs.diff_levels(diff.frame)
+                changed_bids, changed_asks = books.diff_levels(diff.frame)
                 bid_changes.update(changed_bids)
                 ask_changes.update(changed_asks)
-            transaction_time = diffs.scan_diff_time(last.frame)
+            transaction_time = books.scan_diff_time(last.frame)
             bids.apply(bid_changes)
             asks.apply(ask_changes)
             if bids.best() >= asks.best():

@@ -32,12 +32,11 @@ from ..venue.klines import (
 from ..venue.payload import DecodeError
 from . import dump
 from .assess import assess
-from .candle import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
 from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings, Source
 from .events import Change, StoreEvent
 from .link import Link
-from .pending import ANSWERED_WITHIN, MOST_PENDING, PendingCandles
+from .pending import ANSWERED_WITHIN, FINAL_BY_REST, FINAL_BY_STREAM, MOST_PENDING, OPEN, Candle, PendingCandles
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
 from .snapshot import SPARE, KlineSnapshot, KlineText

@@ -26,8 +26,7 @@ from .events import StoreEvent
 from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
-from .open_interest import OpenInterestSeries
-from .ratios import RatioSeries
+from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
 from .series import Board, Origin, Series
 from .tickers import QuoteBoard, TickerBoard

@@ -1,4 +1,5 @@
-"""Rows of one symbol and period that are polled, kept as the exchange wrote them in one piece of JSON."""
+"""Open interest, long/short ratios, taker volumes and the basis: rows of one symbol and period that are polled, kept as
+the exchange wrote them in one piece of JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ import threading
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from ..errors import MalformedAnswer
-from ..feeds import Cause, Key
+from ..feeds import Cause, Key, Kind
+from ..venue import endpoints
 from ..venue.endpoints import OPEN_INTEREST_REACH, Request
 from ..venue.intervals import candles_between, nominal_length
 from ..venue.payload import DecodeError
@@ -22,6 +24,7 @@ from .series import Origin, Series, SeriesState
 
 Rows: TypeAlias = list[dict[str, Any]]
 Wholes: TypeAlias = "array[int]"
+Doubles: TypeAlias = "array[float]"
 
 
 class PeriodSeries(Series):
@@ -161,3 +164,48 @@ class PeriodSeries(Series):
 
     def __len__(self) -> int:
         return len(self._stamps)
+
+
+class OpenInterestColumns(NamedTuple):
+    """``stamps`` in ms, ``amounts`` in the base asset, ``values`` in the quote asset."""
+
+    stamps: Wholes
+    amounts: Doubles
+    values: Doubles
+
+
+class OpenInterestSeries(PeriodSeries):
+    """Open interest history of one symbol and period."""
+
+    def __init__(self, symbol: str, period: str, depth: int, *, warm_up: int | None = None) -> None:
+        super().__init__(Key(Kind.OPEN_INTEREST, symbol, period), depth, warm_up=warm_up)
+        # Replaced whole, never changed in place: readers share it.
+        self._columns = OpenInterestColumns(array("q"), array("d"), array("d"))
+
+    def newest_rows(self, limit: int) -> Request[Rows]:
+        return endpoints.open_interest_hist(self.key.symbol, self.key.interval, limit)
+
+    def _kept(self, rows: Rows) -> None:
+        assert self._lock.locked()
+        self._columns = OpenInterestColumns(
+            self._stamps,
+            array("d", [float(row["sumOpenInterest"]) for row in rows]),
+            array("d", [float(row["sumOpenInterestValue"]) for row in rows]),
+        )
+
+    def columns(self, limit: int) -> OpenInterestColumns:
+        """Return :meth:`read` in numbers."""
+        stamps, amounts, values = self._columns
+        return OpenInterestColumns(stamps[-limit:], amounts[-limit:], values[-limit:])
+
+
+class RatioSeries(PeriodSeries):
+    """One of these series for one symbol and period. ``contract_type()`` is that of the symbol."""
+
+    def __init__(self, key: Key, depth: int, contract_type: Callable[[], str]) -> None:
+        super().__init__(key, depth)
+        self._contract_type = contract_type
+
+    def newest_rows(self, limit: int) -> Request[Rows]:
+        key = self.key
+        return endpoints.ratio(key.kind.value, key.symbol, key.interval, limit, contract_type=self._contract_type())

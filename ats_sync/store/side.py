@@ -6,8 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping
 from math import inf
 
-from ..venue.books import Level
-from ..venue.diffs import Pair, by_price, quantity_of
+from ..venue.books import Level, Pair, by_price, quantity_of
 
 MOST_LEVELS = 3000
 LEVELS_LEFT = 2000

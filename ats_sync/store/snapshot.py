@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..venue.intervals import next_open
 from ..venue.klines import Row, flat_text, float_row, string_rows
-from .candle import Candle
+from .pending import Candle
 from .remembered import Column, FloatColumns, Memo
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""HTTP responses of the exchange: error codes, bans, used weight."""
+"""HTTP responses of the exchange: error codes, bans, used weight; and errors of our own in the same form."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from ..errors import (
 )
 
 USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
-_TOO_MANY_REQUESTS = -1003
-_SERVER_CODES = frozenset((-1000, -1001, -1007))
+UNKNOWN = -1000
+DISCONNECTED = -1001
+UNAUTHORIZED = -1002
+TOO_MANY_REQUESTS = -1003
+_SERVER_CODES = frozenset((UNKNOWN, DISCONNECTED, -1007))
 """The server failed, was disconnected, or timed out."""
 _BANNED_UNTIL = re.compile(r"banned until (\d{10,16})")
 _DEFAULT_PAUSE = {429: 60.0, 418: 120.0}
@@ -61,7 +64,7 @@ def classify(
         return ProxyRefused(
             f"{text} (set a user and a password for the proxy: http://user:password@host:port)", status=status
         )
-    if status in (429, 418) or code == _TOO_MANY_REQUESTS:
+    if status in (429, 418) or code == TOO_MANY_REQUESTS:
         now_there = _date(headers.get("Date"))
         if now_there is None:
             now_there = now_wall if now_exchange is None else now_exchange
@@ -145,3 +148,8 @@ def _date(value: str | None) -> float | None:
         return (date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def error_body(code: int, message: str) -> bytes:
+    """Return an error in the form that clients of the exchange can read: ``{"code": …, "msg": …}``."""
+    return orjson.dumps({"code": code, "msg": message})

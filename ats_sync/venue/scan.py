@@ -1,6 +1,6 @@
 """Scanning the frames that make up nearly all of the traffic, faster than key by key.
 
-Each ``scan_…`` here answers what its namesake in ``books``, ``diffs`` or ``trades`` answers, or leaves the
+Each ``scan_…`` here answers what its namesake in ``books`` or ``trades`` answers, or leaves the
 frame to it: nothing is accepted here that is refused there.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from . import books, diffs, trades
+from . import books, trades
 from .klines import SKEW
 
 _COMMA: Final = 44
@@ -120,7 +120,7 @@ def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
         found = int(first), update_id, since, int(event)
         if found[0] <= update_id and since <= update_id:
             return found
-    return diffs.scan_diff(frame)
+    return books.scan_diff(frame)
 
 
 def scan_trade(frame: bytes) -> tuple[int, int]:

@@ -11,9 +11,8 @@ from ats_sync.engine import connection, heartbeat, liveness, reconciler
 from ats_sync.engine.budget import Budget, Window
 from ats_sync.store import trades
 from ats_sync.store.book import BookSeries
-from ats_sync.store.candle import Candle
 from ats_sync.store.link import Link
-from ats_sync.store.pending import PendingCandles
+from ats_sync.store.pending import Candle, PendingCandles
 from ats_sync.venue import subscriptions
 
 from ..virtual.exchange import BrokenPromise

@@ -13,8 +13,7 @@ from ats_sync.store.book import BookSeries
 from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.listings import ContractBoard, ListingBoard
-from ats_sync.store.open_interest import OpenInterestSeries
-from ats_sync.store.ratios import RatioSeries
+from ats_sync.store.periods import OpenInterestSeries, RatioSeries
 from ats_sync.store.series import Series
 from ats_sync.store.tickers import QuoteBoard, TickerBoard
 from ats_sync.store.trades import TradeSeries

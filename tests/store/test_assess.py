@@ -4,7 +4,7 @@ import pytest
 
 from ats_sync.feeds import FEEDS, Kind
 from ats_sync.store.assess import CONFIRMED_WITHIN, assess
-from ats_sync.store.candle import OPEN, Candle
+from ats_sync.store.pending import OPEN, Candle
 
 from ..venue.samples import MIDNIGHT, MINUTE
 

@@ -7,11 +7,11 @@ import pytest
 
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store import dump
-from ats_sync.store.candle import OPEN
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.listings import ListingBoard
-from ats_sync.store.open_interest import OpenInterestSeries
+from ats_sync.store.pending import OPEN
+from ats_sync.store.periods import OpenInterestSeries
 from ats_sync.store.series import Origin, Series
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.listings import exchange_info

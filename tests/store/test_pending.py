@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.store.candle import FINAL_BY_REST, OPEN, Candle
 from ats_sync.store.order import REORDERED_WITHIN
-from ats_sync.store.pending import ANSWERED_WITHIN, MOST_LATE, PendingCandles
+from ats_sync.store.pending import (
+    ANSWERED_WITHIN,
+    FINAL_BY_REST,
+    FINAL_BY_STREAM,
+    MOST_LATE,
+    OPEN,
+    Candle,
+    PendingCandles,
+)
+from ats_sync.venue.payload import DecodeError
 
+from ..venue import samples
 from ..venue.samples import MIDNIGHT
 
 MINUTE = 60_000
@@ -105,3 +114,17 @@ def test_flat_candles_end_at_one_that_traded() -> None:
     assert sorted(candles.candles) == [MIDNIGHT, MIDNIGHT + MINUTE, MIDNIGHT + 2 * MINUTE]
     assert candles.candles[MIDNIGHT].trades == 0
     assert candles.candles[MIDNIGHT + 2 * MINUTE] is traded
+
+
+def test_its_text_is_the_row_of_rest_whatever_it_came_as() -> None:
+    row = samples.row(MIDNIGHT)
+    text = samples.row_text(row)
+    assert Candle(MIDNIGHT, OPEN, 1, 0, samples.kline_frame(row), True).text() == text
+    assert Candle(MIDNIGHT, FINAL_BY_REST, 1, 0, text, False).text() == text
+    with pytest.raises(DecodeError):
+        Candle(MIDNIGHT, OPEN, 1, 0, b'{"data":{}}', True).text()
+
+
+def test_only_an_open_one_is_not_final() -> None:
+    finals = [Candle(MIDNIGHT, rank, 1, 0, b"", False).final for rank in (OPEN, FINAL_BY_STREAM, FINAL_BY_REST)]
+    assert finals == [False, True, True]

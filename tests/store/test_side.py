@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ats_sync.store.side import LEVELS_LEFT, MOST_LEVELS, Side
-from ats_sync.venue.diffs import by_price
+from ats_sync.venue.books import by_price
 from ats_sync.venue.payload import DecodeError
 
 PRICES = st.decimals(min_value=Decimal("0.1"), max_value=Decimal(120), places=1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ats_sync.venue import books, diffs, scan, trades
+from ats_sync.venue import books, scan, trades
 from ats_sync.venue.books import scan_book
 from ats_sync.venue.klines import SKEW, scan_kline
 from ats_sync.venue.payload import DecodeError
@@ -59,7 +59,7 @@ def spoilt(draw: st.DrawFn, frame: bytes) -> bytes:
     [
         (scan.scan_book, scan_book, BOOK),
         (scan.scan_trade, scan_trade, TRADE),
-        (scan.scan_diff, diffs.scan_diff, BOOK),
+        (scan.scan_diff, books.scan_diff, BOOK),
     ],
     ids=["book", "trade", "diff"],
 )
@@ -72,7 +72,7 @@ class TestFramesByThemselves:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         expected = careful(good)
-        for module, name in ((books, "scan_book"), (trades, "scan_trade"), (diffs, "scan_diff")):
+        for module, name in ((books, "scan_book"), (trades, "scan_trade"), (books, "scan_diff")):
             monkeypatch.delattr(module, name)
         assert quick(good) == expected, "and without help"
 

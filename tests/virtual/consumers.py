@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ats_sync.events import CandleEvent, CandleQueue, EventQueue, Missed, Selection, Turn, TurnQueue
+from ats_sync.events.queues import CandleQueue, EventQueue, Selection, TurnQueue
+from ats_sync.events.values import CandleEvent, Missed, Turn
 from ats_sync.feeds import Key, Kind
 from ats_sync.venue.intervals import next_open
 

@@ -21,7 +21,7 @@ from ats_sync.engine.moment import moment
 from ats_sync.engine.stream_session import StreamSession
 from ats_sync.engine.turn import take_turn
 from ats_sync.errors import AtsSyncError, ConnectionFailed
-from ats_sync.events import EventQueue
+from ats_sync.events.queues import EventQueue
 from ats_sync.feeds import Key
 from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters

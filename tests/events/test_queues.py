@@ -3,81 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
 
-from ats_sync import CandleEvent, Config, ContractChange, Missed, Turn
-from ats_sync.events import CandleQueue, ContractWatch, EventQueue, Selection, TurnQueue
-from ats_sync.feeds import Key, Kind
-from ats_sync.store.klines import KlineSeries
-from ats_sync.store.link import Link
-from ats_sync.store.market import MarketStore, keys_of
+from ats_sync import CandleEvent, Missed, Turn
+from ats_sync.store.market import keys_of
 from ats_sync.store.series import Origin
-from ats_sync.venue.listings import exchange_info
 
-from .store.candles import Truth
-from .venue import samples
-from .venue.samples import MIDNIGHT, MINUTE
-
-T = TypeVar("T")
-
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
-BTC, ETH = (Key(Kind.KLINES, symbol, "1m") for symbol in SYMBOLS)
-LINK = Link(1, "market", 0.0)
-ROWS = 20
-START = MIDNIGHT - ROWS * MINUTE
-OPEN = MIDNIGHT
-"""The open time of the candle that is open at first; the one before has closed."""
-
-
-class Market:
-    """A store with the last 20 candles of two symbols, the one at midnight open; candle ``i`` opens ``i`` min later."""
-
-    def __init__(self, *, rows: int = 100, symbols: tuple[str, ...] = SYMBOLS) -> None:
-        self.now = MIDNIGHT + 10_000
-        self.symbols = symbols
-        self.truth = Truth("1m", START, [10] * (ROWS + 200), first_trade=1)
-        self.store = MarketStore(Config(max_klines=rows, warmup_klines=10), lambda: 0.0, lambda: self.now)
-        self.store.follow(keys_of(symbols, ("1m",), ()))
-        for symbol in symbols:
-            self.series(symbol).replace(self.truth.texts(self.now, ROWS + 1), Origin(self.now, ROWS + 1))
-            self.series(symbol).go_live(LINK)
-        self.queues: list[EventQueue[Any]] = []
-
-    def series(self, symbol: str) -> KlineSeries:
-        series = self.store.klines(symbol, "1m")
-        assert series is not None
-        return series
-
-    def candles(self, **options: Any) -> CandleQueue:
-        queue = CandleQueue(self.store, Selection(), self.now, **options)
-        self.queues.append(queue)
-        return queue
-
-    def turns(self, grace: int = 3_000, **options: Any) -> TurnQueue:
-        queue = TurnQueue(self.store, "1m", None, self.now, grace=grace, **options)
-        self.queues.append(queue)
-        return queue
-
-    def close(self, number: int, *symbols: str, after: int = 200) -> None:
-        """The stream's final event of candle ``number`` comes."""
-        self.now = OPEN + (number + 1) * MINUTE + after
-        for symbol in symbols or self.symbols:
-            event = self.series(symbol).apply(self.truth.frame(ROWS + number, final=True, symbol=symbol), LINK)
-            assert event is not None
-            for queue in self.queues:
-                queue.mark([event.key])
-
-    def drain(self, queue: EventQueue[T]) -> list[T]:
-        found: list[T] = []
-        while (event := queue.take(self.now)) is not None:
-            found.append(event())
-        return found
-
-
-def shown(events: list[CandleEvent | Missed]) -> list[tuple[str, int]]:
-    """The symbol and the number of each candle."""
-    return [(e.symbol, (e.open_time - OPEN) // MINUTE) for e in events if isinstance(e, CandleEvent)]
+from ..venue import samples
+from ..venue.samples import MINUTE
+from .market import BTC, ETH, LINK, OPEN, ROWS, SYMBOLS, Market, shown
 
 
 class TestCandles:
@@ -257,35 +190,3 @@ class TestTurns:
         assert market.drain(queue) == []
         market.now = OPEN + MINUTE + 3_000
         assert market.drain(queue)[0].late == ("SOLUSDT",)
-
-
-class TestContracts:
-    def listings(self, statuses: dict[str, str], at: int) -> Callable[[MarketStore], None]:
-        body = samples.compact(samples.exchange_info(statuses))
-        return lambda store: store.listings.replace(exchange_info(body), Origin(at))
-
-    def test_what_is_listed_and_what_leaves(self) -> None:
-        market, watch = Market(), ContractWatch()
-        store = market.store
-        known = dict.fromkeys((*SYMBOLS, "SOLUSDT", "XRPUSDT"), "TRADING")
-        self.listings(known, MIDNIGHT)(store)
-        assert watch.look(store) == []
-        event = samples.contract_frame("NEWUSDT", "TRADING", event=MIDNIGHT + 1_000)
-        store.ingest([event, samples.contract_frame("SOLUSDT", "SETTLING", event=MIDNIGHT + 1_000)], LINK)
-        assert sorted(watch.look(store), key=lambda each: each[0]) == [
-            (False, ContractChange("SOLUSDT", "SETTLING", MIDNIGHT + 1_000)),
-            (True, ContractChange("NEWUSDT", "TRADING", MIDNIGHT + 1_000)),
-        ]
-        assert watch.look(store) == []
-
-    def test_one_answer_does_not_delist(self) -> None:
-        market, watch = Market(), ContractWatch()
-        store = market.store
-        self.listings(dict.fromkeys((*SYMBOLS, "SOLUSDT"), "TRADING"), MIDNIGHT)(store)
-        watch.look(store)
-        self.listings({"BTCUSDT": "TRADING"}, MIDNIGHT + 60_000)(store)
-        assert watch.look(store) == []
-        self.listings({"BTCUSDT": "TRADING"}, MIDNIGHT + 120_000)(store)
-        assert watch.look(store) == [(False, ContractChange("SOLUSDT", "", MIDNIGHT + 120_000))]
-        store.delisted = {"ETHUSDT": "gone"}  # of what is followed, the engine decides
-        assert watch.look(store) == [(False, ContractChange("ETHUSDT", "", MIDNIGHT + 120_000))]

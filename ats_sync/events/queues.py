@@ -1,118 +1,30 @@
-"""Events: closed candles, turns, changes of state and of listings, and the queues that bring them in order.
+"""The queues of candles and turns, one for each consumer.
 
-Events are notices, the store is the truth. A queue holds *series and range*: which series have news, and from which
-candle on. What closed is read from memory when the consumer comes for it, so a consumer that sleeps loses nothing that
-memory still has, and costs a few bytes a series. Pure: no threads, no clocks; whoever drives a queue holds its lock.
+A queue holds *series and range*: which series have news, and from which candle on. What closed is read from memory when
+the consumer comes for it, so a consumer that sleeps loses nothing that memory still has, and costs a few bytes a
+series. Whoever drives a queue holds its lock.
 """
 
-# Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Turn, ….
+from __future__ import annotations
+
 import heapq
 import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
-from .feeds import FEEDS, Key
-from .results import KlineRow
-from .store.closings import Closing, Source
-from .store.klines import KlineSeries
-from .store.market import MarketStore
-from .venue.intervals import next_open, open_time
-from .venue.klines import float_rows, text_open_time
-from .venue.listings import Phase
+from ..feeds import FEEDS, Key
+from ..store.closings import Closing, Source
+from ..store.klines import KlineSeries
+from ..store.market import MarketStore
+from ..venue.intervals import next_open, open_time
+from ..venue.klines import float_rows, text_open_time
+from ..venue.listings import Phase
+from .values import CandleEvent, Missed, Turn
 
 T = TypeVar("T")
-
-SERVED = (Phase.TRADING, Phase.PAUSED)
-GONE_FOR = 4_000
-"""Two answers at least so far apart (ms) must say that a contract nobody follows is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class CandleEvent:
-    """One candle that has closed. Prices and volumes are float, times Unix time in ms by the exchange's clock.
-
-    Where REST corrects a candle later on (an audit), no further event comes: read the store.
-    """
-
-    symbol: str
-    interval: str
-    row: KlineRow
-    """As from :meth:`DataManager.get_klines`."""
-    text: str
-    """The row as the JSON text that REST writes, exact decimals included."""
-    final: bool
-    """False for a provisional one, of which the final event had not come yet."""
-    source: str
-    """What made it final (of a provisional one: what showed it): ``stream``, the exchange's final event; ``rest``, an
-    answer that was requested at least 5 s after the close; ``flat``, no trade, as the trade ids of others prove."""
-    final_at: int | None
-    """When it was final here. None for a provisional one, and where that was before the series was followed."""
-    delay: float | None
-    """Seconds from its close to ``final_at`` (of a provisional one: to now)."""
-
-    @property
-    def open_time(self) -> int:
-        opened: int = self.row[0]
-        return opened
-
-    @property
-    def close_time(self) -> int:
-        """Its last millisecond, as in the row."""
-        closed: int = self.row[6]
-        return closed
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """Closed candles that memory no longer has, since the consumer was away for too long or began with older ones.
-
-    ``start`` and ``end`` are the open times (ms) of the first and the last of them; ``symbol`` is "" where a turn of
-    all symbols was missed.
-    """
-
-    symbol: str
-    interval: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One close of all followed symbols. Times are ms by the exchange's clock."""
-
-    interval: str
-    open_time: int
-    """Of the candles that have closed."""
-    closed: Mapping[str, KlineRow]
-    """The final candle of each symbol that has one, as from :meth:`DataManager.get_klines`."""
-    late: tuple[str, ...]
-    """The symbols still missing when the grace was over."""
-    delay: float
-    """Seconds from the close to this turn."""
-    missed: Missed | None = None
-    """The turns before this one that memory no longer has."""
-
-    @property
-    def close_time(self) -> int:
-        """The last millisecond of the candles that have closed."""
-        return next_open(self.interval, self.open_time) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class ContractChange:
-    """A contract was listed or has left. ``status`` is the exchange's own word, ``time`` ms by its clock."""
-
-    symbol: str
-    status: str
-    time: int
-
-
-# --- queues ----------------------------------------------------------------------------------------
-
 
 FIRST = -1
 """In place of an open time: the first candle that closes once the history is in memory."""
@@ -427,56 +339,3 @@ def _turn(
 ) -> Turn:
     closed = dict(zip(rows, float_rows(rows.values()), strict=True))
     return Turn(interval, opened, closed, late, delay, missed)
-
-
-# --- contracts -------------------------------------------------------------------------------------
-
-
-class ContractWatch:
-    """Which contracts of the whole exchange were listed or have left since the last look.
-
-    Of followed contracts, one has left when the manager has buried it, for which a second source must agree. Of the
-    others, an event of ``!contractInfo`` counts at once, answers of exchangeInfo when two of them say so.
-    """
-
-    def __init__(self) -> None:
-        self._served: dict[str, bool] = {}
-        self._missing: dict[str, int] = {}  # since which answer (exchange ms) a contract that nobody follows is gone
-        self._renewed: dict[str, int] = {}
-        self._seen: tuple[object, ...] = ()
-
-    def look(self, store: MarketStore) -> list[tuple[bool, ContractChange]]:
-        """Return ``(listed, change)`` of each, none at the first look."""
-        info = store.listings.get()
-        seen = (info.as_of if info is not None else 0, store.contracts.received, store.delisted, store.renewed)
-        if info is None or seen == self._seen or 2 * len(info.value.trading) < len(info.value.listed):
-            return []  # (Where most of the market seems to have gone at once, that is a maintenance.)
-        first, self._seen = not self._served, seen
-        changes = []
-        for symbol in {*info.value.statuses, *store.contracts.symbols(), *self._served}:
-            served = self._is_served(symbol, store, info.as_of)
-            before = self._served.get(symbol, False)
-            renewed = store.renewed.get(symbol, 0)
-            again = served and before and renewed > self._renewed.get(symbol, 0)
-            self._served[symbol] = served
-            if renewed:
-                self._renewed[symbol] = renewed
-            if not first and (served != before or again):
-                event = store.contracts.get(symbol)
-                at = max(info.as_of, event.time if event is not None else 0)
-                changes.append((served, ContractChange(symbol, store.contract_status(symbol), at)))
-        return changes
-
-    def _is_served(self, symbol: str, store: MarketStore, as_of: int) -> bool:
-        before = self._served.get(symbol, False)
-        if symbol in store.delisted:
-            return False
-        phase = store.phase(symbol)
-        if phase is not Phase.GONE:
-            self._missing.pop(symbol, None)
-            return phase in SERVED
-        if symbol in store.symbols:
-            return before  # whether it has left is weighed by the engine
-        if store.event_phase(symbol) is Phase.GONE:
-            return False
-        return before and as_of < self._missing.setdefault(symbol, as_of) + GONE_FOR

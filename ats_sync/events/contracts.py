@@ -1,0 +1,61 @@
+"""Which contracts were listed or have left."""
+
+from __future__ import annotations
+
+from ..store.market import MarketStore
+from ..venue.listings import Phase
+from .values import ContractChange
+
+SERVED = (Phase.TRADING, Phase.PAUSED)
+GONE_FOR = 4_000
+"""Two answers at least so far apart (ms) must say that a contract nobody follows is gone."""
+
+
+class ContractWatch:
+    """Which contracts of the whole exchange were listed or have left since the last look.
+
+    Of followed contracts, one has left when the manager has buried it, for which a second source must agree. Of the
+    others, an event of ``!contractInfo`` counts at once, answers of exchangeInfo when two of them say so.
+    """
+
+    def __init__(self) -> None:
+        self._served: dict[str, bool] = {}
+        self._missing: dict[str, int] = {}  # since which answer (exchange ms) a contract that nobody follows is gone
+        self._renewed: dict[str, int] = {}
+        self._seen: tuple[object, ...] = ()
+
+    def look(self, store: MarketStore) -> list[tuple[bool, ContractChange]]:
+        """Return ``(listed, change)`` of each, none at the first look."""
+        info = store.listings.get()
+        seen = (info.as_of if info is not None else 0, store.contracts.received, store.delisted, store.renewed)
+        if info is None or seen == self._seen or 2 * len(info.value.trading) < len(info.value.listed):
+            return []  # (Where most of the market seems to have gone at once, that is a maintenance.)
+        first, self._seen = not self._served, seen
+        changes = []
+        for symbol in {*info.value.statuses, *store.contracts.symbols(), *self._served}:
+            served = self._is_served(symbol, store, info.as_of)
+            before = self._served.get(symbol, False)
+            renewed = store.renewed.get(symbol, 0)
+            again = served and before and renewed > self._renewed.get(symbol, 0)
+            self._served[symbol] = served
+            if renewed:
+                self._renewed[symbol] = renewed
+            if not first and (served != before or again):
+                event = store.contracts.get(symbol)
+                at = max(info.as_of, event.time if event is not None else 0)
+                changes.append((served, ContractChange(symbol, store.contract_status(symbol), at)))
+        return changes
+
+    def _is_served(self, symbol: str, store: MarketStore, as_of: int) -> bool:
+        before = self._served.get(symbol, False)
+        if symbol in store.delisted:
+            return False
+        phase = store.phase(symbol)
+        if phase is not Phase.GONE:
+            self._missing.pop(symbol, None)
+            return phase in SERVED
+        if symbol in store.symbols:
+            return before  # whether it has left is weighed by the engine
+        if store.event_phase(symbol) is Phase.GONE:
+            return False
+        return before and as_of < self._missing.setdefault(symbol, as_of) + GONE_FOR

@@ -1,0 +1,88 @@
+"""What users get: closed candles, turns, changes of listings."""
+
+# Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Turn, ….
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..results import KlineRow
+from ..venue.intervals import next_open
+
+
+@dataclass(frozen=True, slots=True)
+class CandleEvent:
+    """One candle that has closed. Prices and volumes are float, times Unix time in ms by the exchange's clock.
+
+    Where REST corrects a candle later on (an audit), no further event comes: read the store.
+    """
+
+    symbol: str
+    interval: str
+    row: KlineRow
+    """As from :meth:`DataManager.get_klines`."""
+    text: str
+    """The row as the JSON text that REST writes, exact decimals included."""
+    final: bool
+    """False for a provisional one, of which the final event had not come yet."""
+    source: str
+    """What made it final (of a provisional one: what showed it): ``stream``, the exchange's final event; ``rest``, an
+    answer that was requested at least 5 s after the close; ``flat``, no trade, as the trade ids of others prove."""
+    final_at: int | None
+    """When it was final here. None for a provisional one, and where that was before the series was followed."""
+    delay: float | None
+    """Seconds from its close to ``final_at`` (of a provisional one: to now)."""
+
+    @property
+    def open_time(self) -> int:
+        opened: int = self.row[0]
+        return opened
+
+    @property
+    def close_time(self) -> int:
+        """Its last millisecond, as in the row."""
+        closed: int = self.row[6]
+        return closed
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Closed candles that memory no longer has, since the consumer was away for too long or began with older ones.
+
+    ``start`` and ``end`` are the open times (ms) of the first and the last of them; ``symbol`` is "" where a turn of
+    all symbols was missed.
+    """
+
+    symbol: str
+    interval: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One close of all followed symbols. Times are ms by the exchange's clock."""
+
+    interval: str
+    open_time: int
+    """Of the candles that have closed."""
+    closed: Mapping[str, KlineRow]
+    """The final candle of each symbol that has one, as from :meth:`DataManager.get_klines`."""
+    late: tuple[str, ...]
+    """The symbols still missing when the grace was over."""
+    delay: float
+    """Seconds from the close to this turn."""
+    missed: Missed | None = None
+    """The turns before this one that memory no longer has."""
+
+    @property
+    def close_time(self) -> int:
+        """The last millisecond of the candles that have closed."""
+        return next_open(self.interval, self.open_time) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ContractChange:
+    """A contract was listed or has left. ``status`` is the exchange's own word, ``time`` ms by its clock."""
+
+    symbol: str
+    status: str
+    time: int
