@@ -14,10 +14,11 @@ from .engine.budget import Usage
 from .engine.engine import Engine
 from .engine.freshness import WATCHED_WITHIN
 from .engine.quality import judged
-from .feeds import Key
+from .feeds import Cause, Key
 from .lifecycle import Lifecycle
 from .status import ConnectionStatus, connection_statuses
 from .store.klines import KlineSeries
+from .store.series import Series
 from .venue.endpoints import Bucket, Host
 from .venue.intervals import INTERVALS
 from .venue.klines import text_close
@@ -36,7 +37,7 @@ class Signs(NamedTuple):
     quiet: frozenset[str]
     """Connections without a recent sign of life."""
     doubtful: int
-    """Streamed series that no connection keeps up to date, or that are suspected."""
+    """Streamed series that no connection keeps up to date, or that are suspected, and candles that need a repair."""
     sure: bool
     """Whether the exchange's time is known, and somebody has looked out for silent streams."""
     reconnects: int
@@ -66,16 +67,13 @@ class Signs(NamedTuple):
             self.sure,
             self.reconnects,
             frozenset(self.blocked),
+            self.requests[Cause.REPAIR.value],
         )
 
 
-class Price(NamedTuple):
-    """The newest price of a symbol in memory; ``age`` in seconds, None where there is none."""
-
-    price: str
-    change: str
-    """Percent in 24 hours, "" where it is not known."""
-    age: float | None
+Price = tuple[str, str, int | None]
+"""The newest price of a symbol in memory, its change in 24 hours (percent) and its age (whole seconds); "" and None
+where that is not known."""
 
 
 class Overview:
@@ -86,6 +84,17 @@ class Overview:
         self._clock = clock
         self._symbols = symbols
         self._keeps = keeps
+        # What was last found among the series, and among which: they are replaced whole, never changed in place.
+        self._streams: tuple[object, list[Series]] = None, []
+        self._shortest: tuple[object, dict[str, KlineSeries]] = None, {}
+
+    def _streamed(self) -> list[Series]:
+        every = self._life.store.series
+        known, streamed = self._streams
+        if known is not every:
+            streamed = [series for series in every.values() if series.feed.own_stream]
+            self._streams = every, streamed
+        return streamed
 
     def signs(self) -> Signs:
         """Return the signs of life."""
@@ -101,10 +110,11 @@ class Overview:
             reconnects += lost
             frames += runtime.frames()
             waiting = runtime.requests.waiting()
+            doubtful = life.budget.lacking
             if runtime.streams:
-                for series in list(store.series.values()):
-                    if series.feed.own_stream and (series.suspected or series.link is None or not series.link.up):
-                        doubtful += 1
+                doubtful += sum(
+                    [series.link is None or not series.link.up or bool(series.suspected) for series in self._streamed()]
+                )
         repairs, repaired = counters.repairs()
         return Signs(
             running=running,
@@ -138,29 +148,38 @@ class Overview:
     def prices(self, symbols: Sequence[str]) -> list[Price]:
         """Return the newest price of each symbol: of its last trade, else its mark."""
         store, exchange = self._life.store, self._clock.exchange()
-        marks = store.marks
-        found = []
-        for symbol in symbols:
-            state, row = store.tickers.look(symbol)
-            if row is not None:
-                streamed = "s" in row
-                price, change = (row.get("c"), row.get("P")) if streamed else _rest(row)
-                found.append(Price(str(price or ""), str(change or ""), _age(exchange, state.event)))
-            elif (mark := marks.get(symbol)) is not None:
-                found.append(Price(mark.mark_price, "", _age(exchange, mark.time)))
+        found: list[Price] = []
+        last, age = 0, None
+        for symbol, known in zip(symbols, store.tickers.look_at(symbols), strict=True):
+            if known is not None:
+                as_of, row = known
+                price, change = (row.get("c"), row.get("P")) if "s" in row else _rest(row)
+            elif (mark := store.marks.get(symbol)) is not None:
+                as_of, price, change = mark.time, mark.mark_price, ""
             else:
-                found.append(Price("", "", None))
+                found.append(("", "", None))
+                continue
+            if as_of != last:  # of most symbols it is the same
+                last, age = as_of, max(0, int(exchange - as_of / 1000.0))
+            found.append((str(price or ""), str(change or ""), age))
         return found
 
     def candles(self) -> dict[str, KlineSeries]:
         """Return for each symbol its candles with the shortest interval that is followed."""
-        found: dict[str, KlineSeries] = {}
-        for series in self._life.store.of(KlineSeries):
+        every = self._life.store.series
+        known, found = self._shortest
+        if known is every:
+            return found
+        found = {}
+        for series in every.values():
+            if not isinstance(series, KlineSeries):
+                continue
             symbol = series.key.symbol
             if not series.feed.spot and (
                 symbol not in found or _ORDER[series.interval] < _ORDER[found[symbol].interval]
             ):
                 found[symbol] = series
+        self._shortest = every, found
         return found
 
     @staticmethod
@@ -182,10 +201,6 @@ _ORDER = {interval: place for place, interval in enumerate(INTERVALS)}
 
 def _rest(row: dict[str, Any]) -> tuple[object, object]:
     return row.get("lastPrice"), row.get("priceChangePercent")
-
-
-def _age(exchange: float, event: int) -> float | None:
-    return max(0.0, exchange - event / 1000.0) if event else None
 
 
 def _connections(

@@ -147,7 +147,7 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
         connection.route.value,
         state,
         len(connection.streams),
-        sum(progress is Progress.ACKNOWLEDGED for progress in connection.streams.values()),
+        list(connection.streams.values()).count(Progress.ACKNOWLEDGED),
         clock.to_wall(connection.since),
         link.frames if link is not None else 0,
         connection.last_error,

@@ -58,9 +58,12 @@ def test_the_mark_changes_with_what_a_user_would_notice(manager: DataManager, ex
 def test_prices_and_closes_are_those_of_the_reads(manager: DataManager) -> None:
     overview, symbols = manager.overview, manager.symbols
     prices = overview.prices(symbols)
-    for symbol, price in zip(symbols, prices, strict=True):
-        assert float(price.price) == pytest.approx(manager.get_ticker(symbol)["lastPrice"], rel=0.05)
-        assert price.age is not None
+    for symbol, (price, change, age) in zip(symbols, prices, strict=True):
+        ticker = manager.get_ticker(symbol)
+        assert float(price) == pytest.approx(ticker["lastPrice"], rel=0.05)
+        assert float(change) == pytest.approx(ticker["priceChangePercent"], abs=5.0)
+        assert age is not None
+        assert age < 60
     candles = overview.candles()
     assert {symbol: series.interval for symbol, series in candles.items()} == dict.fromkeys(symbols, "15m")
     for symbol, series in candles.items():
@@ -73,8 +76,7 @@ def test_prices_and_closes_are_those_of_the_reads(manager: DataManager) -> None:
 
 
 def test_it_knows_nothing_of_what_nobody_has(manager: DataManager) -> None:
-    (price,) = manager.overview.prices(["NOSUCHUSDT"])
-    assert (price.price, price.change, price.age) == ("", "", None)
+    assert manager.overview.prices(["NOSUCHUSDT"]) == [("", "", None)]
     assert "NOSUCHUSDT" not in manager.overview.symbols()
 
 

@@ -53,7 +53,7 @@ def _serve(options: Namespace, stack: ExitStack) -> None:
             f"cannot listen on {options.host}:{options.port}: {error.strerror or error}", USAGE
         ) from error
     stack.callback(manager.close)  # before the endpoint: it wakes the reads that wait
-    _say(f"answering at {endpoint.url} (state: {endpoint.url}/status); Ctrl-C ends it")
+    _say(f"answering at {endpoint.url} (a browser shows the state there); Ctrl-C ends it")
     if not symbols:
         try:
             symbols = busiest(config, options.top)

@@ -18,7 +18,7 @@ import orjson
 
 from .. import __version__
 from ..manager import DataManager
-from ..overview import Overview, Price, Signs
+from ..overview import Overview, Signs
 from ..status import FeedState, FeedStatus, Overall, Status, overall
 from ..store.klines import KlineSeries
 from .journal import Entry, Journal
@@ -27,11 +27,11 @@ from .views import Views, as_json, budget, kinds, why
 
 EVERY = 1.0
 """Seconds between two renderings."""
-WHOLE_WATCHED, WHOLE_UNWATCHED = 3.0, 30.0
+WHOLE_WATCHED, WHOLE_UNWATCHED = 15.0, 30.0
 """Seconds after which every series is looked at, although no sign has changed: with viewers, and without."""
 WHOLE_IN_TROUBLE = 1.0
 """The same while not everything is live and somebody looks."""
-QUALITY_EVERY = 10.0
+QUALITY_EVERY, CLOSES_EVERY = 10.0, 5.0
 CLOSES = 32
 """Closes of a sparkline."""
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -101,7 +101,7 @@ class Page:
         self._symbols: list[str] = []
         self._rows: list[Row] = []
         self._quality: dict[str, int] = {}
-        self._quality_due = float("-inf")
+        self._quality_due = self._closes_due = float("-inf")
         self._closes = _Closes(self._overview)
 
     def render(self, *, viewers: bool, whole: bool) -> Rendering:
@@ -183,14 +183,19 @@ class Page:
             self._quality = {symbol: int(100 * score) for symbol, score in overview.qualities().items()}
         states, quality = self._states, self._quality
         rows = [
-            _row(price, quality.get(symbol), states.get(symbol, ""))
-            for symbol, price in zip(symbols, overview.prices(symbols), strict=True)
+            (price, change, age, quality.get(symbol), states.get(symbol, ""))
+            for symbol, (price, change, age) in zip(symbols, overview.prices(symbols), strict=True)
         ]
         before, self._rows = self._rows, rows
-        closes = self._closes.update(symbols)
         if symbols != self._symbols:
             self._symbols = symbols
+            self._closes_due = now + CLOSES_EVERY
+            self._closes.update(symbols)
             return None, []
+        closes: list[list[Any]] = []
+        if now >= self._closes_due:
+            self._closes_due = now + CLOSES_EVERY
+            closes = self._closes.update(symbols)
         changed: list[list[Any]] = [
             [index, *row] for index, (row, old) in enumerate(zip(rows, before, strict=True)) if row != old
         ]
@@ -256,10 +261,6 @@ def digits(closes: Sequence[float]) -> str:
     if not span > 0:
         return "h" * len(closes)
     return "".join(_DIGITS[int(35.999 * (close - least) / span)] for close in closes)
-
-
-def _row(price: Price, quality: int | None, state: str) -> Row:
-    return price.price, price.change, None if price.age is None else int(price.age), quality, state
 
 
 def _states(feeds: Iterable[FeedStatus]) -> dict[str, str]:

@@ -201,6 +201,11 @@ class Budget(Guarded):
         assert self.guarded()
         self._candles, self._lacking = count, lacking
 
+    @property
+    def lacking(self) -> int:
+        """How many kline series need a repair now."""
+        return self._lacking
+
     def _kept(self, request: Request[Any], cause: Cause, window: Window) -> int:
         """Return the weight that a request must leave for the repair of candles; at most half of our share."""
         if request.bucket is not Bucket.FUTURES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..feeds import Cause, Key, Kind
@@ -61,7 +62,7 @@ class TickerBoard(Board):
         self._rows: dict[str, _Entry] = {}
         self._link: Link | None = None
         self._unbroken_since = 0  # exchange time (ms) since which no frame is missing, 0 before the first
-        self._answered = 0
+        self._answered = self._merged = 0  # the newest answer's request, and the newest decoded frame (exchange ms)
         self.listed: frozenset[str] = frozenset()
         """The symbols of the newest REST answer."""
         # Changed by take() and forget() alone, which one thread calls; others only look a symbol up.
@@ -143,6 +144,23 @@ class TickerBoard(Board):
         as_of = max(entry.as_of, event) if complete else entry.as_of
         return SeriesState(event=as_of, answered=as_of), entry.row
 
+    def look_at(self, symbols: Iterable[str]) -> list[tuple[int, TickerRow] | None]:
+        """Return for each symbol as of when (exchange ms) its newest ticker is, and that; None where there is none.
+        Shared: not to be changed.
+
+        The newest frame is left to whoever needs it for a decision and decodes it anyway: it counts as not there yet.
+        """
+        if len(self._pending) > 1:
+            self._merge_pending()
+        newest = self._merged if self._complete() else 0
+        rows = self._rows
+        return [
+            (newest if newest > held.as_of else held.as_of, held.row)
+            if (held := rows.get(symbol)) is not None
+            else None
+            for symbol in symbols
+        ]
+
     def look_at_all(self) -> tuple[SeriesState, list[TickerRow]]:
         """Return the tickers of all symbols, in the order of REST, and how they are. Shared: not to be changed."""
         event = self.event
@@ -159,6 +177,7 @@ class TickerBoard(Board):
         with self._lock:
             if self.event > until:
                 self.event, self._unbroken_since, self._answered = until, until, 0
+                self._merged = min(self._merged, until)
                 self._rows = {symbol: entry for symbol, entry in self._rows.items() if entry.happened <= until}
 
     def forget(self, symbol: str) -> None:
@@ -189,6 +208,7 @@ class TickerBoard(Board):
                 with self._lock:
                     if self._pending and self._pending[0] is frame:
                         self._pending.popleft()  # not before it is decoded: others wait for what it holds
+                    self._merged = max(self._merged, as_of)
                     if rows is None:
                         self._unbroken_since = max(self._unbroken_since, self.event)
                         continue

@@ -14,7 +14,7 @@ from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.store.series import Origin
 from ats_sync.store.tickers import MOST_PENDING, QuoteBoard, TickerBoard
 from ats_sync.venue.payload import DecodeError
-from ats_sync.venue.tickers import TickerRow
+from ats_sync.venue.tickers import TickerRow, last_trade
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, frame
@@ -175,6 +175,23 @@ def test_readers_see_what_another_thread_is_decoding(monkeypatch: pytest.MonkeyP
     assert board.look("A")[1] == samples.ticker_data("A", 113, event=MIDNIGHT + 13 * SECOND)
     other.join()
     timer.join()
+
+
+def test_a_glance_leaves_the_newest_frame_to_whoever_decides_by_it() -> None:
+    def glance() -> list[tuple[float, int] | None]:
+        found = board.look_at(["A", "B", "C"])
+        return [None if one is None else ((one[0] - MIDNIGHT) / SECOND, last_trade(one[1])) for one in found]
+
+    board = completed()
+    assert glance() == [(12, 112), (12, 7), None]
+    tick(board, 13, A=113)
+    assert glance() == [(12, 112), (12, 7), None], "it is as old as what it shows"
+    tick(board, 14, B=8)
+    assert glance() == [(14, 113), (14, 8), None], "nobody else has decoded for a while"
+    assert as_of(board, "B") == 14
+    tick(board, 20, A=120)
+    board.take(None)
+    assert glance() == [(20, 120), (14, 8), None], "a frame is missing, so what rests is not known to be the newest"
 
 
 def test_tickers_are_taken_once_in_order_of_their_time() -> None:
