@@ -58,6 +58,7 @@ TEST = [
     "truststore>=0.10",
     "requests-cache>=1.2",
     "hypothesis>=6.100",
+    "selenium>=4.20",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "codespell>=2.3",

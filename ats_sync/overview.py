@@ -14,17 +14,24 @@ from .engine.budget import Usage
 from .engine.engine import Engine
 from .engine.freshness import WATCHED_WITHIN
 from .engine.quality import judged
-from .feeds import Cause, Key
+from .feeds import FEEDS, Cause, Key
 from .lifecycle import Lifecycle
 from .status import ConnectionStatus, connection_statuses
 from .store.klines import KlineSeries
 from .store.series import Series
-from .venue.endpoints import Bucket, Host
+from .venue.endpoints import Bucket, Host, Route
 from .venue.intervals import INTERVALS
 from .venue.klines import text_close
 
-LIFE_WITHIN = 2.0
-"""A connection without a sign of life for so many seconds is worth a whole look."""
+LIFE_WITHIN = {
+    route: min(
+        feed.stream.timeout
+        for feed in FEEDS.values()
+        if feed.stream and feed.stream.route is route and feed.stream.timeout
+    )
+    for route in Route
+}
+"""A connection without a sign of life for so many seconds: the first of its series are in doubt then."""
 BUCKET = {Host.FUTURES: Bucket.FUTURES, Host.SPOT: Bucket.SPOT}
 
 
@@ -212,6 +219,6 @@ def _connections(
     quiet = frozenset(
         status.name
         for status, link in zip(statuses, links, strict=True)
-        if link is not None and link.up and not link.alive(exchange, LIFE_WITHIN)
+        if link is not None and link.up and not link.alive(exchange, LIFE_WITHIN[Route(status.route)])
     )
     return statuses, quiet, engine.connections.reconnects

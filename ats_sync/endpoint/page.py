@@ -29,8 +29,8 @@ EVERY = 1.0
 """Seconds between two renderings."""
 WHOLE_WATCHED, WHOLE_UNWATCHED = 15.0, 30.0
 """Seconds after which every series is looked at, although no sign has changed: with viewers, and without."""
-WHOLE_IN_TROUBLE = 1.0
-"""The same while not everything is live and somebody looks."""
+WHOLE_IN_TROUBLE, LEAST_BETWEEN = 2.0, 5.0
+"""While not everything is live and somebody looks; and the least, whatever the signs say, while nobody does."""
 QUALITY_EVERY, CLOSES_EVERY = 10.0, 5.0
 CLOSES = 32
 """Closes of a sparkline."""
@@ -141,7 +141,10 @@ class Page:
         mark, now = signs.mark(), self._now()
         calm = self._overall in (Overall.LIVE, Overall.STOPPED)
         every = (WHOLE_WATCHED if calm else WHOLE_IN_TROUBLE) if viewers else WHOLE_UNWATCHED
-        if mark == self._mark and now - self._looked_at < every:
+        if mark != self._mark:
+            # Bad news at once; how far the way back has come, now and then.
+            every = 0.0 if calm and (viewers or mark[:2] != (self._mark or ())[:2]) else min(every, LEAST_BETWEEN)
+        if now - self._looked_at < every:
             return
         self._mark, self._looked_at = mark, now
         status = self._views.look(0.0)
