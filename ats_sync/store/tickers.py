@@ -155,9 +155,7 @@ class TickerBoard(Board):
         newest = self._merged if self._complete() else 0
         rows = self._rows
         return [
-            (newest if newest > held.as_of else held.as_of, held.row)
-            if (held := rows.get(symbol)) is not None
-            else None
+            (max(newest, entry.as_of), entry.row) if (entry := rows.get(symbol)) is not None else None
             for symbol in symbols
         ]
 
