@@ -14,6 +14,7 @@ PACKAGES = [
     "ats_sync.endpoint",
     "ats_sync.engine",
     "ats_sync.events",
+    "ats_sync.publisher",
     "ats_sync.queries",
     "ats_sync.runtime",
     "ats_sync.simulator",

@@ -36,7 +36,8 @@ from .errors import (
 )
 from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .manager import DataManager
-from .publisher import CallbackHandle, EventIterator
+from .publisher.iterator import EventIterator
+from .publisher.publisher import CallbackHandle
 from .reads import memory_only
 from .rest_shaped import RestShaped
 from .results import (

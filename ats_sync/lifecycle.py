@@ -13,7 +13,7 @@ from .engine.budget import Budget
 from .engine.engine import SHARED, WITNESSES
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import Key
-from .publisher import Publisher
+from .publisher.publisher import Publisher
 from .reads import Reads
 from .reentry import (
     hand_over,

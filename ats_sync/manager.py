@@ -17,7 +17,8 @@ from .events.queues import CandleQueue, EventQueue, Selection, TurnQueue
 from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .lifecycle import Lifecycle
 from .overview import Overview
-from .publisher import CallbackHandle, EventIterator
+from .publisher.iterator import EventIterator
+from .publisher.publisher import CallbackHandle
 from .queries.books import BestQuotes, InFloats, book_of
 from .queries.candles import KlineColumns, Klines, klines_key
 from .queries.periods import OpenInterestInColumns, RatioRows

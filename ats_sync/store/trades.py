@@ -1,7 +1,7 @@
 """The newest aggregated trades of one symbol.
 
-They are kept as *segments*: runs of consecutive ids. Only the newest segment is served; an older one
-waits beyond a hole until a repair has filled it, then they become one.
+They are kept as *segments*: runs of consecutive ids (see :mod:`~ats_sync.store.segments`). Only the newest segment
+is served; an older one waits beyond a hole until a repair has filled it, then they become one.
 """
 
 from __future__ import annotations
@@ -19,31 +19,16 @@ from ..venue.trades import Trade, rest_trades, scan_trade_end, trade_of, trade_t
 from . import dump
 from .events import Change, StoreEvent
 from .link import Link
-from .pages import Pages
+from .segments import MOST_SEGMENTS, Segment, inserted, trimmed
 from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
 from .tape import TradeColumns
 
-MOST_SEGMENTS = 8
 RECENT = 8
 """What was made after all of so many newest trades did come later, though single times may be out of order."""
 NEVER = 1 << 62
 
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
-
-
-class _Segment:
-    """Trades ``first``, ``first + 1``, … as JSON objects, decoded when read."""
-
-    __slots__ = ("entries", "first")
-
-    def __init__(self, first: int, entries: Pages) -> None:
-        self.first = first
-        self.entries = entries
-
-    @property
-    def after(self) -> int:
-        return self.first + len(self.entries)
 
 
 class TradeSeries(Series):
@@ -65,7 +50,7 @@ class TradeSeries(Series):
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._needless = scan.needless_in_trades(symbol)
         self._lock = threading.Lock()  # guards everything below
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._columns: TradeColumns | None = None
         self._event = 0
         self._first_trade_of: Link | None = None  # whose first trade is to be noted
@@ -200,48 +185,22 @@ class TradeSeries(Series):
         if origin.from_id is None and (len(self) or not (may_be_new() or shows_no_trade())):
             self.refuse_empty()
 
-    def _insert(self, added: _Segment) -> None:
+    def _insert(self, added: Segment) -> None:
         """Join a run of trades with those it touches or overlaps. The caller holds the lock."""
         assert self._lock.locked()
-        kept: list[_Segment] = []
-        for segment in self._segments:
-            if segment.after < added.first or segment.first > added.after:
-                kept.append(segment)
-            else:
-                added = self._joined(segment, added)
-        kept.append(added)
-        kept.sort(key=lambda segment: segment.first)
+        kept = inserted(self._segments, added)
         if len(kept) > MOST_SEGMENTS:
             self.complete = False
         self._segments = kept[-MOST_SEGMENTS:]
 
     def _trim(self) -> None:
         """Drop the oldest beyond the capacity. The caller holds the lock."""
-        room = self.capacity
-        kept: list[_Segment] = []
-        for segment in reversed(self._segments):
-            if room <= 0:
-                break
-            surplus = len(segment.entries) - room
-            if surplus > 0:
-                segment.entries.drop_oldest(surplus)
-                segment.first += surplus
-                self.complete = False
-            room -= len(segment.entries)
-            kept.append(segment)
-        self._segments = kept[::-1]
+        self._segments, cut = trimmed(self._segments, self.capacity)
+        if cut:
+            self.complete = False
 
-    def _segment(self, first: int, entries: Iterable[bytes]) -> _Segment:
-        return _Segment(first, Pages(entries, self._needless))
-
-    def _joined(self, a: _Segment, b: _Segment) -> _Segment:
-        """One run out of two that touch or overlap."""
-        if b.first < a.first:
-            a, b = b, a
-        if b.after <= a.after:
-            return a
-        overlap = max(0, a.after - b.first)
-        return self._segment(a.first, a.entries.all() + b.entries.all()[overlap:])
+    def _segment(self, first: int, entries: Iterable[bytes]) -> Segment:
+        return Segment(first, entries, self._needless)
 
     # --- written down ----------------------------------------------------------------------------
 
@@ -442,17 +401,8 @@ class TradeSeries(Series):
             self._columns = None
             if not self._segments:
                 return
-            newest = self._segments[-1]
-            offset = number - newest.first
-            if 0 <= offset < len(newest.entries):
-                entries = newest.entries.all()
-                older, younger = entries[:offset], entries[offset + 1 :]
-                first = newest.first
-                self._segments.pop()
-                if older:
-                    self._segments.append(self._segment(first, older))
-                if younger:
-                    self._segments.append(self._segment(number + 1, younger))
+            newest = self._segments.pop()
+            self._segments += newest.without(number)
 
     def __len__(self) -> int:
         return self.state(0).rows

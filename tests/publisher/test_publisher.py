@@ -13,10 +13,10 @@ import pytest
 from ats_sync import CandleEvent, Clock, EventIterator, Missed, Overall
 from ats_sync.events.queues import CandleQueue, Selection
 from ats_sync.feeds import Key, Kind
-from ats_sync.publisher import Publisher
+from ats_sync.publisher.publisher import Publisher
 
-from .events.market import SYMBOLS, Market
-from .support import until
+from ..events.market import SYMBOLS, Market
+from ..support import until
 
 PATIENCE = 30.0
 

@@ -1,0 +1,1 @@
+"""Brings events to those who wait for them."""
