@@ -72,6 +72,12 @@ class _Symbol:
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
 
+    def follow_count(self, ring: TradeSeries | None) -> None:
+        """Forget every sighting of a trade where ids have begun again since: they bear the ids of the old count."""
+        if ring is not None and ring.counted_since > self.counted_since:
+            self.counted_since = ring.counted_since
+            self.forget_trades()
+
     def learn(self, reported: Sequence[tuple[int, int]], now: float) -> None:
         """Take what was reported at once: trades, each with when (exchange ms) it happened at the earliest."""
         reported = [each for each in reported if each[0] >= 0]
@@ -215,9 +221,7 @@ class SilentStreamDetector:
     ) -> Iterator[tuple[Key, str]]:
         ring = self._store.trades(symbol)
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
-        if ring is not None and ring.counted_since > known.counted_since:
-            known.counted_since = ring.counted_since
-            known.forget_trades()
+        known.follow_count(ring)
         reported = [(ring_trade, traded)]
         heard = [_heard(series, ring, at) for series in klines]
         for series, (trade, event, _) in zip(klines, heard, strict=True):
@@ -259,7 +263,10 @@ class SilentStreamDetector:
         """Whether trades still lack one of before their subscription, after an answer that may be from a replica that
         lags. What even an answer of later does not show was reported by mistake, and is forgotten."""
         known, ring = self._symbols.get(key.symbol), self._store.get(key)
-        if known is None or not isinstance(ring, TradeSeries) or ring.last_heard()[0] >= known.ripe(at.steady).trade:
+        if known is None or not isinstance(ring, TradeSeries):
+            return False
+        known.follow_count(ring)
+        if ring.last_heard()[0] >= known.ripe(at.steady).trade:
             return False
         seen = at.exchange - (at.steady - known.ripe(at.steady).seen) * 1000
         if shown_until(ring.state(at.exchange).answered) >= seen:
@@ -276,6 +283,7 @@ class SilentStreamDetector:
         known, state, series = self._symbols.get(key.symbol), self._states.get(key), self._store.get(key)
         if known is None or state is None:
             return ""
+        known.follow_count(self._store.trades(key.symbol))
         best = known.ripe(at.steady)
         if isinstance(series, KlineSeries):
             trade, event, _ = _heard(series, self._store.trades(key.symbol), at)

@@ -460,7 +460,7 @@ class KlineSeries(Series):
     def _is_resumed(self) -> bool:
         return 0 < self.stopped() < self._resumed
 
-    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, bool, int]:
+    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, int, int]:
         """Return what the state is assessed from. The caller holds the lock."""
         assert self._lock.locked()
         return (
@@ -469,14 +469,14 @@ class KlineSeries(Series):
             self._pending.unusable >= self._closed.following > 0 and self._pending.unusable not in self._ahead,
             self._closed.following,
             max(self._stream_event, self._answered, self._loaded_until),
-            self._pending.contradiction is not None and self._pending.is_contradicted(),
+            self._pending.doubted_from(),
             RESUMED if self._is_resumed() else self.stopped(),
         )
 
     def _assessed(
-        self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, bool, int]
+        self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, int, int]
     ) -> SeriesState:
-        closed, stray, spoilt, following, event, contradicted, stopped = noted
+        closed, stray, spoilt, following, event, doubted_from, stopped = noted
         if closed == UNTRADED:
             return SeriesState(self.link, self.suspected, event, self._answered, 0, True)
         final_within = self.feed.final_within
@@ -485,7 +485,7 @@ class KlineSeries(Series):
             doubt = "it trades again after a halt"
         if spoilt and not doubt:
             doubt = "the newest version of a candle was unusable"
-        if contradicted and not doubt:
+        if 0 < doubted_from <= now and not doubt:
             doubt = "the open candle is said to have fewer trades"
         complete = self._closed.complete
         return SeriesState(self.link, self.suspected, event, self._answered, rows, complete, doubt)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..venue.intervals import next_open
 from ..venue.klines import flat_text, kline_text
-from .order import is_new_count
+from .order import REORDERED_WITHIN, is_new_count
 
 OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
 
@@ -40,6 +40,8 @@ ANSWERED_WITHIN = 10_000
 MOST_LATE = 60_000
 """An event is later than its candle's close by no more than this (ms)."""
 MOST_PENDING = 1600
+AT_ONCE = 1
+"""An exchange time (ms) before any other."""
 
 
 class PendingCandles:
@@ -67,8 +69,9 @@ class PendingCandles:
         to show which is true.
 
         One that is later by more than connections differ shows a newer state and replaces it; one that is not puts
-        the candle in doubt until another frame or an answer shows which is true. (An answer was true at some time
-        after its request; an event that bears a time long after its candle has a wrong one.)
+        the candle in doubt until another frame or an answer shows which is true. An answer was true at some time
+        after its request, so a frame that is hardly later may have been on its way: doubt waits for the next ones. (An
+        event that bears a time long after its candle has a wrong one.)
         """
         if candle.event > next_open(self.interval, known.opened) + MOST_LATE:
             return False
@@ -78,15 +81,33 @@ class PendingCandles:
             self.candles[known.opened] = candle
             self.contradiction = None
             return True
-        if before is not None or not (known.is_frame or is_new_count(candle.event, known.event)):
+        if before is not None:
             return False
         self.contradiction = known, candle
-        return True
+        return not self._may_be_older()
 
     def is_contradicted(self) -> bool:
         """Return whether the version that was contradicted still counts."""
         contradiction = self.contradiction
         return contradiction is not None and self.candles.get(contradiction[0].opened) is contradiction[0]
+
+    def _may_be_older(self) -> bool:
+        """Return whether the version that contradicts is a frame that the answer it contradicts may have overtaken."""
+        assert self.contradiction is not None
+        known, candle = self.contradiction
+        return candle.is_frame and not known.is_frame and not is_new_count(candle.event, known.event)
+
+    def doubted_from(self) -> int:
+        """Return from which exchange time (ms) on a contradiction puts the open candle in doubt, 0 where none does.
+
+        A frame that an answer may have overtaken does once those that follow it should have come.
+        """
+        if self.contradiction is None:
+            return 0
+        if not self.is_contradicted():
+            self.contradiction = None
+            return 0
+        return self.contradiction[1].event + REORDERED_WITHIN if self._may_be_older() else AT_ONCE
 
     def add_row(self, candle: Candle, *, streaming: bool) -> None:
         """Take a row of an answer; ``streaming``: whether a stream keeps the candles up to date.

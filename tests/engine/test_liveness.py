@@ -498,6 +498,17 @@ def test_an_old_count_does_not_hide_that_a_stream_of_candles_is_silent(court: Co
     assert found == {MINUTES}
 
 
+def test_trades_that_are_about_to_go_live_under_new_ids_do_not_lack_the_old_ones(court: Court) -> None:
+    court.tell_all(1_000_000)
+    court.suspects(3.0)
+    for interval in ("1m", "1h"):
+        court.kline(interval, 20)
+    court.suspects(LOOK_EVERY)
+    court.trade(20)
+    assert not court.witnesses.silent(TRADES, court.at())
+    assert not court.witnesses.lacks(TRADES, court.at())
+
+
 @pytest.mark.parametrize("lasts", [1.0, 8.0])
 def test_while_the_time_is_in_doubt_no_stream_is_convicted_and_afterwards_the_dead_one_is_found_first(
     court: Court, lasts: float

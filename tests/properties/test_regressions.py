@@ -610,3 +610,40 @@ def test_two_trades_of_one_millisecond_may_have_the_same_id() -> None:
     setting = replace(setting, book_ticks=(1500, 700), script=tuple((at, "trade", "SOLUSDT") for at in moments))
     faults = (Recount(59_600, "BTCUSDT"), Relist(40_800, "BTCUSDT", 50, below=True))
     run(Schedule(setting=setting, seed=30699, faults=faults))
+
+
+def test_a_frame_of_fewer_trades_that_an_answer_may_have_overtaken_is_doubted_where_none_follows_it() -> None:
+    """The answer had been requested 226 ms before the frame, of a candle that was recomputed between the two."""
+    setting = Setting(
+        279642, 1_788_220_762_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1w"), 0.0015, book_ticks=(1500, 300)
+    )
+    moments = (380, 13_600, 57_080, 96_060, 153_900, 178_560, 180_860)
+    setting = replace(setting, script=tuple((at, "trade", "BTCDOMUSDT") for at in moments))
+    recomputed = ((25_700, "BTCUSDT", 200), (2_600, "BTCDOMUSDT", 20_000), (37_300, "BTCUSDT", 0))
+    recomputed = (*recomputed, (7_050, "BTCUSDT", 20_000), (39_250, "BTCUSDT", 5_000))
+    faults = tuple(Recompute(*each) for each in recomputed)
+    run(Schedule(setting=setting, seed=67507, faults=faults, weight_limit=200))
+
+
+def test_a_mark_of_the_second_in_which_a_contract_was_listed_may_be_of_either() -> None:
+    setting = Setting(552170, 1_793_491_178_000, ("BTCUSDT", "ETHUSDT"), ("1m", "1w"), 0.006, book_ticks=(300, 700))
+    faults = (Relist(42_450, "ETHUSDT", 3_750, below=True),)
+    run(Schedule(setting=setting, seed=704132, faults=faults, reads=(Read(46_600, "mark", 1, 1, 50),)))
+
+
+def test_trades_that_go_live_under_new_ids_are_not_suspected_for_lack_of_the_old_ones() -> None:
+    """The answer came before the next look at the evidence, which would have forgotten it."""
+    setting = Setting(
+        567272, 1_794_182_389_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1h"), 0.0015, book_ticks=(1500, 300)
+    )
+    moments = (42_460, 127_380, 201_960, 234_800)
+    setting = replace(setting, script=tuple((at, "trade", "BTCDOMUSDT") for at in moments))
+    faults = (Recount(43_850, "BTCDOMUSDT"),)
+    run(Schedule(setting=setting, seed=971512, faults=faults, weight_limit=200))
+
+
+def test_the_first_trade_under_new_ids_may_come_just_before_the_end() -> None:
+    setting = Setting(101051, 1_793_699_988_000, ("BTCUSDT", "SOLUSDT"), ("1m", "5m"), 0.0015, trailing_klines=False)
+    moments = (39_060, 53_360, 83_840, 89_700, 93_620, 128_740, 130_080, 140_940, 177_280, 183_480)
+    setting = replace(setting, book_ticks=(1500, 1500), script=tuple((at, "trade", "SOLUSDT") for at in moments))
+    run(Schedule(setting=setting, seed=612286, faults=(Recount(54_350, "BTCUSDT"), Others(30_450, 0.7))))

@@ -5,6 +5,7 @@ import pytest
 from ats_sync.store.order import REORDERED_WITHIN
 from ats_sync.store.pending import (
     ANSWERED_WITHIN,
+    AT_ONCE,
     FINAL_BY_REST,
     FINAL_BY_STREAM,
     MOST_LATE,
@@ -40,23 +41,43 @@ def test_a_frame_of_fewer_trades_replaces_a_candle_once_it_is_surely_later() -> 
     fewer, surely = frame(5, MIDNIGHT + 1_001), frame(5, MIDNIGHT + 1_000 + LATER)
     candles = pending(known)
     assert candles.contradict(known, fewer)
-    assert candles.is_contradicted()
+    assert candles.doubted_from() == AT_ONCE
     assert candles.candles[MIDNIGHT] is known
     assert candles.contradict(known, surely)
     assert candles.candles[MIDNIGHT] is surely
     assert not candles.is_contradicted()
 
 
-def test_a_frame_of_fewer_trades_than_an_answer_puts_the_candle_in_doubt_only_if_it_is_later() -> None:
+def test_a_frame_of_fewer_trades_than_an_answer_puts_the_candle_in_doubt_once_it_is_surely_later() -> None:
     known = row(9, MIDNIGHT + 1_000)
     candles = pending(known)
-    assert not candles.contradict(known, frame(5, MIDNIGHT + 1_500))
     assert candles.contradict(known, frame(5, MIDNIGHT + 1_000 + LATER))
-    assert candles.is_contradicted()
+    assert candles.doubted_from() == AT_ONCE
     assert candles.candles[MIDNIGHT] is known
     later = frame(6, MIDNIGHT + 1_000 + ANSWERED_WITHIN + LATER)
     assert candles.contradict(known, later)
     assert candles.candles[MIDNIGHT] is later
+
+
+def test_a_frame_that_an_answer_may_have_overtaken_puts_the_candle_in_doubt_where_none_follows_it() -> None:
+    known = row(9, MIDNIGHT + 1_000)
+    candles = pending(known)
+    assert not candles.contradict(known, frame(5, MIDNIGHT + 1_500)), "nobody need ask"
+    assert candles.doubted_from() == MIDNIGHT + 1_500 + REORDERED_WITHIN
+    candles.candles[MIDNIGHT] = frame(10, MIDNIGHT + 1_750)
+    assert candles.doubted_from() == 0
+    assert candles.contradiction is None, "reads go the short way again"
+
+
+def test_an_answer_settles_what_a_frame_that_may_have_been_overtaken_left_open() -> None:
+    for trades in (5, 6, 9, 10):
+        known = row(9, MIDNIGHT + 1_000)
+        candles = pending(known)
+        candles.contradict(known, frame(5, MIDNIGHT + 1_500))
+        answer = row(trades, MIDNIGHT + 1_500 + LATER)
+        candles.add_row(answer, streaming=True)
+        assert candles.candles[MIDNIGHT] is answer
+        assert candles.doubted_from() == 0
 
 
 def test_a_frame_that_is_minutes_late_proves_nothing() -> None:

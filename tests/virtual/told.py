@@ -157,6 +157,11 @@ class TradeTruth:
     def epoch(self, now: int) -> int:
         return bisect_right(self.epochs, now)
 
+    def epoch_told(self, now: int) -> int:
+        """When the first trade of the newest epoch was told, 0 where ids never began again."""
+        newest = self.last_told(now)[0]
+        return self.told_at[bisect_left(self.told, (newest, 0))] if newest > 0 else 0
+
     def available(self, now: int) -> int:
         """How many trades REST has."""
         return bisect_right(self.made[self.epoch(now)], now)

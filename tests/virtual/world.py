@@ -373,9 +373,14 @@ class World:
     def _peek_mark(self, symbol: str) -> Callable[[], None]:
         def peek() -> None:
             mark = _read(self.process.reads, MarkPrice(symbol, None))
-            truth.check_mark(mark, self.tape.marks, since=self._since(STALE_MARK))
+            truth.check_mark(mark, self._marks(symbol, mark.time), since=self._since(STALE_MARK))
 
         return peek
+
+    def _marks(self, symbol: str, time: int) -> dict[tuple[str, int], str]:
+        """The marks to compare with: none of a second in which another contract got the name, since both bear it."""
+        relisted = any(time <= back < time + 1_000 for _, back in self.tape.away[symbol])
+        return {} if relisted else self.tape.marks
 
     # --- what a reader gets who may wait --------------------------------------------------------------------------
 
@@ -425,7 +430,7 @@ class World:
             value = self._as_on_tape(symbol, value)
             truth.check_book(value, self.tape.books[symbol], last_told=self.tape.books[symbol].last_told(since))
         elif read.kind == "mark":
-            truth.check_mark(value, self.tape.marks, since=since - 1100)
+            truth.check_mark(value, self._marks(symbol, value.time), since=since - 1100)
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -446,6 +451,8 @@ class World:
                 if now - left > DELISTED_WITHIN and status.state is not FeedState.GONE:
                     raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
                 continue
+            if key.kind is Kind.TRADES and now - self.tape.trades[key.symbol].epoch_told(now) < CONVERGED_WITHIN:
+                continue  # Only the first trade shows that ids have begun again.
             if status.state not in (FeedState.LIVE, FeedState.POLLED):
                 state = process.engine.reconciler.states[key]
                 raise BrokenPromise(f"not live again: {status}; {state}")
