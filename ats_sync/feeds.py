@@ -164,17 +164,17 @@ class Feed:
         return self.final_within > 0
 
     def polled(self, *, streams: bool) -> bool:
-        """Whether it is polled, with streams enabled or not."""
+        """Return whether it is polled, with streams enabled or not."""
         return self.poll is not None and (self.poll.beside_stream or not streams)
 
     def max_age(self, *, streams: bool) -> float | None:
-        """The largest age of a value that counts as fresh by itself, None where age proves nothing."""
+        """Return the largest age of a value that counts as fresh by itself, None where age proves nothing."""
         if self.stream is not None and self.ages_by_event(streams=streams):
             return self.stream.max_age
         return self.poll.max_age if self.poll is not None else None
 
     def ages_by_event(self, *, streams: bool) -> bool:
-        """Whether a value is as old as its event, and not as the answer that brought it."""
+        """Return whether a value is as old as its event, and not as the answer that brought it."""
         return self.stream is not None and (streams or self.poll is None)
 
 

@@ -264,7 +264,7 @@ class Lifecycle:
         return runtime is not None and not runtime.stopped
 
     def living(self) -> Runtime:
-        """The runtime; :class:`~ats_sync.errors.NotRunning` where none runs."""
+        """Return the runtime; :class:`~ats_sync.errors.NotRunning` where none runs."""
         refuse_reentry()
         runtime = self.runtime
         if runtime is None or runtime.stopped:
@@ -272,7 +272,7 @@ class Lifecycle:
         return runtime
 
     def alive(self) -> Reads:
-        """The reads of the running manager."""
+        """Return the reads of the running manager."""
         # As living(), without a call: most of a cheap read's time would go into it.
         runtime = self.runtime
         if runtime is None or runtime.stopped or interrupts_itself():

@@ -407,7 +407,7 @@ class DataManager:
         return self._life.alive().read(BestQuotes(symbol, max_age), shape_quote)
 
     def get_ticker(self, symbol: str, *, max_age: float | None = None) -> Ticker:
-        """What a symbol did in the last 24 hours: last price, change, volumes, number of trades.
+        """Return what a symbol did in the last 24 hours: last price, change, volumes, number of trades.
 
         Numbers are float, times (ms), ids and ``count`` int. Any contract, watched or not. Source: ``!ticker@arr``, of
         which each frame (one a second) holds what has changed, completed by ``/fapi/v1/ticker/24hr``. A ticker that
@@ -420,11 +420,12 @@ class DataManager:
         return self._life.alive().read(DayTicker(symbol, max_age), shape_ticker)
 
     def get_tickers(self, *, max_age: float | None = None) -> list[Ticker]:
-        """The tickers of all contracts, in the order of REST; each as in :meth:`get_ticker`, and from there."""
+        """Return the tickers of all contracts, in the order of REST; each as in :meth:`get_ticker`, and from there."""
         return self._life.alive().read(DayTickers(check_max_age(max_age)), shape_tickers)
 
     def top(self, n: int, by: str = "quote_volume", *, max_age: float | None = None) -> list[Ticker]:
-        """The tickers of the ``n`` contracts with the largest ``quote_volume``, ``price_change_percent`` or ``count``.
+        """Return the tickers of the ``n`` contracts with the largest ``quote_volume``, ``price_change_percent`` or
+        ``count``.
 
         The largest comes first, equal ones by name; contracts that no longer trade are left out. Each is as in
         :meth:`get_ticker`, and from there.

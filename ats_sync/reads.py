@@ -71,7 +71,7 @@ def memory_only() -> Iterator[None]:
 
 
 class Query(ABC, Generic[T]):
-    """What one read wants of one series. ``T`` is what is read, in the form of the exchange or in numbers."""
+    """What one read requires of one series. ``T`` is what is read, in the form of the exchange or in numbers."""
 
     __slots__ = ("key", "limit", "max_age")
 
@@ -167,7 +167,7 @@ class Reads:
     # --- freshness -----------------------------------------------------------------------------------
 
     def is_fresh(self, feed: Feed, state: SeriesState, time: Reading, max_age: float | None) -> bool:
-        """Whether what is in memory may be passed off as fresh."""
+        """Return whether what is in memory may be passed off as fresh."""
         if state.doubt:
             return False
         bound, by_event = self._bounds[feed.kind]

@@ -98,7 +98,7 @@ class Watchlist:
                     life.runtime.follow(life.store.follow([key]))
 
     def _affords(self, feed: Feed) -> bool:
-        """Whether the polls of one more series fit into what open interest and the ratios share.
+        """Return whether the polls of one more series fit into what open interest and the ratios share.
 
         The caller holds the lock."""
         requests, window = OPEN_INTEREST_LIMIT

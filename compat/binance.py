@@ -141,14 +141,14 @@ def get_global_long_short_account_ratio(
 def get_top_long_short_account_ratio(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """The same of the top traders' accounts. Source: ``/futures/data/topLongShortAccountRatio``."""
+    """Return the same of the top traders' accounts. Source: ``/futures/data/topLongShortAccountRatio``."""
     return _ratio("topLongShortAccountRatio", symbol, period, limit, start_time, end_time)
 
 
 def get_top_long_short_position_ratio(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """The same of the top traders' positions. Source: ``/futures/data/topLongShortPositionRatio``."""
+    """Return the same of the top traders' positions. Source: ``/futures/data/topLongShortPositionRatio``."""
     return _ratio("topLongShortPositionRatio", symbol, period, limit, start_time, end_time)
 
 

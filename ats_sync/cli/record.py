@@ -124,7 +124,7 @@ class Recorder:
         self.answers = 0
 
     def check_symbols(self) -> str:
-        """The line of exchangeInfo, once it is clear that it lists the symbols."""
+        """Return the line of exchangeInfo, once it is clear that it lists the symbols."""
         with asking(self._config.fapi_base):
             line, body = self._ask(endpoints.exchange_info())
         listed = exchange_info(body).listed

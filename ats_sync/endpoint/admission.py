@@ -18,7 +18,7 @@ _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach a server that listens on ``host``."""
+    """Return whether only programs of this machine reach a server that listens on ``host``."""
     if host == "localhost":
         return True
     try:

@@ -212,7 +212,7 @@ def _limit(parameters: Mapping[str, str], without: int, most: int) -> int | None
 
 
 def _is_symbol(text: str) -> bool:
-    """Whether it is a symbol in the exchange's own spelling."""
+    """Return whether it is a symbol in the exchange's own spelling."""
     try:
         return check_symbol(text) == text
     except InvalidSymbol:

@@ -64,11 +64,11 @@ class Views:
         return Reply(200 if state is Overall.LIVE else 503, orjson.dumps({"state": state.value}))
 
     def status(self) -> Reply:
-        """All of it as JSON; its fields are those of :class:`~ats_sync.Status`."""
+        """Return all of it as JSON; its fields are those of :class:`~ats_sync.Status`."""
         return Reply(200, orjson.dumps(self._as_json()))
 
     def metrics(self) -> Reply:
-        """The same for Prometheus, where the extra is installed."""
+        """Return the same for Prometheus, where the extra is installed."""
         if self._metrics is None:
             try:
                 from .metrics import Metrics

@@ -43,7 +43,7 @@ class CandleCloses:
         self._closes = {interval: due for interval, due in self._closes.items() if interval in intervals}
 
     def due(self, at: Moment) -> list[float]:
-        """When (steady) :meth:`check` has something to do."""
+        """Return when (steady) :meth:`check` has something to do."""
         return [at.steady + (turn - at.exchange) / 1000.0 for turn in self._closes.values()]
 
     def check(self, at: Moment) -> None:
@@ -86,7 +86,7 @@ class CandleCloses:
 
     @staticmethod
     def answerable(series: Series, at: Moment) -> float:
-        """When (steady) a REST answer can close what is missing; now at the earliest."""
+        """Return when (steady) a REST answer can close what is missing; now at the earliest."""
         final = series.answerable_from(at.exchange)
         return at.steady + max(0, final - at.exchange + at.uncertain) / 1000.0 if final > at.exchange else at.steady
 

@@ -75,6 +75,6 @@ class Demand:
                 self._reads.pop(key, None)
 
     def __contains__(self, key: Key) -> bool:
-        """Whether the series is followed because it was read."""
+        """Return whether the series is followed because it was read."""
         with self._lock:
             return key in self._reads

@@ -51,7 +51,7 @@ class DueQueue:
         self.schedule(state, state.audit_at, Cause.AUDIT)
 
     def back_off(self, state: State, error: AtsSyncError | None) -> float:
-        """How long (seconds) to wait before the next attempt."""
+        """Return how long (seconds) to wait before the next attempt."""
         barred = error is not None and not error.retryable
         if barred and (isinstance(error, AccessDenied) or state.attempts > ATTEMPTS):
             return BARRED_RETRY
@@ -59,7 +59,7 @@ class DueQueue:
         return delay * self._rng.uniform(0.75, 1.25)
 
     def pop(self, now: float) -> State | None:
-        """The next series that is due, None where none is (yet)."""
+        """Return the next series that is due, None where none is (yet)."""
         while self._heap and self._heap[0][0] <= now:
             due, _, key = heapq.heappop(self._heap)
             state = self._states.get(key)
@@ -79,7 +79,7 @@ class DueQueue:
         self._on_hold.clear()
 
     def next_due(self) -> float | None:
-        """When (steady) :meth:`pop` has something next."""
+        """Return when (steady) :meth:`pop` has something next."""
         while self._heap:
             due, _, key = self._heap[0]
             state = self._states.get(key)

@@ -208,7 +208,8 @@ class Engine(Guarded):
             self._ask_for_listings(AT_ONCE, at)
 
     def _listings_differ(self, seen: frozenset[str]) -> bool:
-        """Whether a symbol that is followed has left the exchange, or one that is not in the listings trades there."""
+        """Return whether a symbol that is followed has left the exchange, or one that is not in the listings trades
+        there."""
         listings = self.store.listings.get()
         return not seen >= self._expected() or (listings is not None and not seen <= listings.value.listed)
 
@@ -269,7 +270,7 @@ class Engine(Guarded):
     # --- results -----------------------------------------------------------------------------------
 
     def take(self) -> list[Action | Submit]:
-        """What is to be done, in order; each action once."""
+        """Return what is to be done, in order; each action once."""
         assert self.guarded()
         actions: list[Action | Submit] = [*self.connections.actions, *map(Submit, self.reconciler.fetches)]
         self.connections.actions.clear()
@@ -277,7 +278,7 @@ class Engine(Guarded):
         return actions
 
     def next_due(self, at: Moment) -> float:
-        """When (steady) :meth:`tick` is to be called at the latest."""
+        """Return when (steady) :meth:`tick` is to be called at the latest."""
         assert self.guarded()
         moments = [self.connections.next_due(at.steady), self.reconciler.next_due(at)]
         if self.streams:
@@ -285,12 +286,12 @@ class Engine(Guarded):
         return min([self.quality.due(), self.demand.due(), *(moment for moment in moments if moment is not None)])
 
     def missing(self, at: Moment) -> list[Key]:
-        """What ``start()`` still waits for; before anything is followed, everything."""
+        """Return what ``start()`` still waits for; before anything is followed, everything."""
         return [key for key in self.reconciler.states if FEEDS[key.kind].gates_start and self.awaits(key, at)]
 
     def awaits(self, key: Key, at: Moment) -> bool:
-        """Whether ``start()`` still waits for a series: it is not ready, its symbol trades, and its stream may soon
-        come."""
+        """Return whether ``start()`` still waits for a series: it is not ready, its symbol trades, and its stream may
+        soon come."""
         assert self.guarded()
         state = self.reconciler.states.get(key)
         if state is None or self.reconciler.ready(key) or key.symbol in self.listings.pending:
@@ -298,7 +299,7 @@ class Engine(Guarded):
         return not (state.known and self.refusal(key)) and not self.reconciler.left_to_rest(key, at.steady)
 
     def without_stream(self, at: Moment) -> tuple[list[Key], AtsSyncError | None]:
-        """What ``start()`` has left to REST for want of its stream, and what stands in the way of the first."""
+        """Return what ``start()`` has left to REST for want of its stream, and what stands in the way of the first."""
         assert self.guarded()
         reconciler = self.reconciler
         keys = [

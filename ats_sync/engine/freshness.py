@@ -11,7 +11,7 @@ WATCHED_WITHIN = 1.5
 
 
 def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence: float) -> str:
-    """Why a streamed series cannot be trusted at this exchange time (seconds); "" when it can.
+    """Return why a streamed series cannot be trusted at this exchange time (seconds); "" when it can.
 
     ``silence`` is how long (seconds) the connection may go without a proof of life.
     """

@@ -56,7 +56,7 @@ class Lateness:
         self._late = {link: late for link, late in self._late.items() if link in kept}
 
     def lag(self, link: Link, at: Moment) -> float:
-        """How late (seconds) a link surely is, 0 where it is on time."""
+        """Return how late (seconds) a link surely is, 0 where it is on time."""
         age = link.age((at.exchange - at.uncertain) / 1000.0)
         return age if age > LINK_LATE else 0.0
 

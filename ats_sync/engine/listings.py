@@ -49,7 +49,7 @@ class _Suspect(NamedTuple):
     mark: str
     """Its mark price then, "" where it had none."""
     watched: bool
-    """Whether marks came in then: only what comes after one of them tells whether it moves."""
+    """Whether marks came in then: only what comes after one of them shows whether it moves."""
 
 
 @dataclass(slots=True)
@@ -84,12 +84,12 @@ class Listings:
         self._after_delisting = DELISTED_FIRST
         self._most_served = 0
         self._onboarded: dict[str, int] = {}
-        self._ended: set[str] = set()  # followed contracts of which the newest event tells that they have left
+        self._ended: set[str] = set()  # followed contracts of which the newest event says that they have left
         self.pending: frozenset[str] = frozenset()
         """Followed contracts that are announced and have not traded yet."""
 
     def due(self) -> float:
-        """When (steady) :meth:`look` has something to do next."""
+        """Return when (steady) :meth:`look` has something to do next."""
         return self._due
 
     def refused(self, symbol: str, at: Moment) -> None:
@@ -156,7 +156,7 @@ class Listings:
             self._after_delisting = min(self._after_delisting * 2, DELISTED_MOST)
 
     def _is_mass(self, info: Dated[ExchangeInfo], said_gone: set[str]) -> bool:
-        """Whether most of the market seems to have gone, however little of it is followed."""
+        """Return whether most of the market seems to have gone, however little of it is followed."""
         served = len(info.value.trading)
         self._most_served = max(self._most_served, served)
         most = max(self._most_served, len(info.value.listed))
@@ -167,8 +167,8 @@ class Listings:
         return _Suspect(since, mark.mark_price if mark is not None else "", self._marks_come_in(since))
 
     def _sees_more_than(self, suspect: _Suspect, symbol: str, as_of: int) -> bool:
-        """Whether marks come in that did not when it was first said to be gone, as at the start: its silence counts
-        from now on."""
+        """Return whether marks come in that did not when it was first said to be gone, as at the start: its silence
+        counts from now on."""
         if not suspect.watched and self._marks_come_in(as_of):
             return True
         return suspect.mark == "" and self._store.marks.get(symbol) is not None
@@ -177,14 +177,14 @@ class Listings:
         return self._store.marks.event >= at - MARKS_WITHIN
 
     def _silent_for(self, suspect: _Suspect, as_of: int, confirm_after: float) -> bool:
-        """Whether it has been silent for long enough: where no marks came in, silence says little."""
+        """Return whether it has been silent for long enough: where no marks came in, silence says little."""
         enough = suspect.since + int(confirm_after * 900.0)
         if not self._marks_come_in(enough):
             enough = suspect.since + int(CONFIRM_MASS_AFTER * 900.0)
         return as_of >= enough
 
     def _agreed(self, symbol: str, at: Moment) -> bool:
-        """Whether a second source says too that it is gone."""
+        """Return whether a second source says too that it is gone."""
         event = self._store.contracts.get(symbol)
         info = self._store.listings.get()
         if event is not None and info is not None and info.value.phase(symbol) is Phase.GONE:
@@ -192,7 +192,7 @@ class Listings:
         return at.steady - self._refused.get(symbol, -WITNESS_FOR) < WITNESS_FOR
 
     def _lives(self, symbol: str, suspect: _Suspect) -> bool:
-        """Whether something has happened to it since it was first said to be gone."""
+        """Return whether something has happened to it since it was first said to be gone."""
         store = self._store
         after = suspect.since + SAME_INSTANT
         if store.tickers.traded.get(symbol, 0) > after:

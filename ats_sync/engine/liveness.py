@@ -98,7 +98,7 @@ class _Symbol:
         self._ripening.clear()
 
     def ripe(self, now: float) -> Sighting:
-        """The newest sighting that is old enough to count."""
+        """Return the newest sighting that is old enough to count."""
         while self._ripening and self._ripening[0].seen <= now - GRACE:
             self._best = self._ripening.popleft()
         return self._best
@@ -113,7 +113,7 @@ def _placed(known: Sighting, reported: Sequence[tuple[int, int]]) -> Sighting:
 
 
 class SilentStreamDetector:
-    """Collects the evidence and names the suspects. One moment's look costs a scan of each series' last frame."""
+    """Collects the evidence and names the suspects. A check costs a scan of the last frame of each series."""
 
     def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
         self._store = store
@@ -260,8 +260,8 @@ class SilentStreamDetector:
         return state.subscribed if state is not None else at.exchange
 
     def lacks(self, key: Key, at: Moment) -> bool:
-        """Whether trades still lack one of before their subscription, after an answer that may be from a replica that
-        lags. What even an answer of later does not show was reported by mistake, and is forgotten."""
+        """Return whether trades still lack one of before their subscription, after an answer that may be from a
+        replica that lags. What even an answer of later does not show was reported by mistake, and is forgotten."""
         known, ring = self._symbols.get(key.symbol), self._store.get(key)
         if known is None or not isinstance(ring, TradeSeries):
             return False
@@ -320,7 +320,7 @@ class SilentStreamDetector:
         return "" if same else "its stream is silent though the book changes"
 
     def _lags(self, symbol: str, known: _Symbol, depth: DepthSeries, book: BookSeries | None, at: Moment) -> bool:
-        """Whether a full book has for a while not come to an update id that other streams have shown."""
+        """Return whether a full book has for a while not come to an update id that other streams have shown."""
         quote = self._store.quotes.get(symbol)
         newest = book.newest_frame if book is not None else -1
         if quote is not None and quote[0] > newest and not _is_later(depth.state(at.exchange).event, quote[1]):
@@ -333,8 +333,8 @@ class SilentStreamDetector:
 
 
 def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[int, int, int]:
-    """What a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` gives it; no trade
-    where that bears an id of an old count."""
+    """Return what a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` gives it; no
+    trade where that bears an id of an old count."""
     trade, event, answered = series.last_heard(at.exchange + AHEAD)
     if ring is not None and 0 < event <= ring.counted_since and trade > ring.last_heard()[0]:
         trade = -1
@@ -342,7 +342,7 @@ def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[i
 
 
 def _is_later(event: int, quotes: bytes) -> bool:
-    """Whether what happened at ``event`` (exchange ms) surely came after these quotes, whatever their ids."""
+    """Return whether what happened at ``event`` (exchange ms) surely came after these quotes, whatever their ids."""
     try:
         return is_new_count(event, scan_event_time(quotes))
     except DecodeError:

@@ -106,7 +106,7 @@ class QualityMeter:
             self._samples.pop(symbol, None)
 
     def judge(self, symbol: str, at: Moment) -> Quality:
-        """The quality of a followed symbol up to now (KeyError for others)."""
+        """Return the quality of a followed symbol up to now (KeyError for others)."""
         now = self._take(at, only=symbol)[symbol]
         return judged([*self._samples.get(symbol, ()), now])
 

@@ -298,8 +298,8 @@ class Reconciler:
                 self._queue.schedule(state, at.steady, Cause.REPAIR)
 
     def _may_lack(self, state: State, series: Series, link: Link, at: Moment) -> bool:
-        """Whether a book whose stream says nothing may lack what happened before its subscription. It is then requested
-        again when an answer shows that by its own age, whatever replica it is from."""
+        """Return whether a book whose stream says nothing may lack what happened before its subscription. It is then
+        requested again when an answer shows that by its own age, whatever replica it is from."""
         shown = series.shown_until(link)
         if shown is None or shown >= state.subscribed:
             return False
@@ -311,7 +311,7 @@ class Reconciler:
         return True
 
     def _next_try(self, state: State, series: Series, at: Moment) -> float:
-        """When (steady) to ask again for what the last answer did not bring; at once where it brought a part."""
+        """Return when (steady) to ask again for what the last answer did not bring; at once where it brought a part."""
         reached = series.reached()
         if reached is not None and (state.backfilled_to < 0 or reached < state.backfilled_to):
             state.attempts, state.backfilled_to = 0, reached
@@ -322,7 +322,7 @@ class Reconciler:
         return max(at.steady + pause, self._closes.answerable(series, at))
 
     def _still_fresh_for(self, feed: Feed, series: Series, at: Moment) -> float:
-        """How long (seconds) what was just merged counts as fresh, less a tenth of its bound; 1 at least.
+        """Return how long (seconds) what was just merged counts as fresh, less a tenth of its bound; 1 at least.
 
         An answer is as old as its request: one that reached a process which was stopped meanwhile may be old already.
         """
@@ -383,7 +383,8 @@ class Reconciler:
 
     @staticmethod
     def _outranked(state: State) -> bool:
-        """Whether what is due may not wait for what is under way: an audit goes last and may be minutes in line."""
+        """Return whether what is due may not wait for what is under way: an audit goes last and may be minutes in
+        line."""
         return state.fetching is not None and state.fetching.cause is Cause.AUDIT and state.cause is not Cause.AUDIT
 
     def _refresh(self, at: Moment) -> None:
@@ -414,13 +415,13 @@ class Reconciler:
                 self._queue.schedule(state, at.steady, state.poll_cause)
 
     def waits_for_clock(self) -> bool:
-        """Whether the first answer of ``/time`` is still to come: it goes alone, before many threads start,
+        """Return whether the first answer of ``/time`` is still to come: it goes alone, before many threads start,
         since its header tells the budget that others have left."""
         clock = self.states.get(CLOCK)
         return clock is not None and not clock.known and clock.attempts < PATIENCE_WITH_CLOCK
 
     def next_due(self, at: Moment) -> float | None:
-        """When :meth:`tick` has something to do next (steady)."""
+        """Return when :meth:`tick` has something to do next (steady)."""
         moments = self._closes.due(at)
         if self._streams:
             moments.append(self.remedies.due())
@@ -433,7 +434,7 @@ class Reconciler:
     # --- questions -----------------------------------------------------------------------------
 
     def candles(self) -> tuple[int, int]:
-        """How many kline series are followed by stream, and how many of those that were live need a repair."""
+        """Return how many kline series are followed by stream, and how many of those that were live need a repair."""
         if not self._streams:
             return 0, 0
         count = lacking = 0
@@ -448,7 +449,7 @@ class Reconciler:
         return count, lacking
 
     def ready(self, key: Key) -> bool:
-        """Whether a read of this series would be answered from memory, its stream permitting."""
+        """Return whether a read of this series would be answered from memory, its stream permitting."""
         state = self.states.get(key)
         if state is None or state.delisted:
             return True
@@ -458,8 +459,8 @@ class Reconciler:
         return series is None or (series.live() and not series.lacks_older())
 
     def left_to_rest(self, key: Key, now: float) -> bool:
-        """Whether REST serves a streamed series while its stream has not come for so long, at ``now`` (steady), that
-        nobody should wait for it any longer."""
+        """Return whether REST serves a streamed series while its stream has not come for so long, at ``now`` (steady),
+        that nobody should wait for it any longer."""
         state = self.states.get(key)
         return (
             state is not None

@@ -54,11 +54,11 @@ class Remedies:
         return self._detector.lacking
 
     def lacks(self, key: Key, at: Moment) -> bool:
-        """Whether an answer did not bring that."""
+        """Return whether an answer did not bring that."""
         return self._detector.lacks(key, at)
 
     def due(self) -> float:
-        """When (steady) :meth:`look` has something to do next."""
+        """Return when (steady) :meth:`look` has something to do next."""
         return self._detector.due()
 
     def look(self, at: Moment) -> None:
@@ -112,6 +112,6 @@ class Remedies:
             self.quarantined[key] = at.steady + GIVEN_UP_FOR
 
     def _streamed(self, key: Key) -> Series | None:
-        """The series of a key where it has a stream to itself."""
+        """Return the series of a key where it has a stream to itself."""
         series = self._store.get(key)
         return series if series is not None and series.feed.own_stream else None

@@ -81,7 +81,7 @@ class DeepBook(Query[Book]):
         return reads.fetch(self.key, endpoints.depth(symbol, self._levels(series, reads)))
 
     def _request_levels(self) -> int:
-        """How many levels to ask for: REST takes only some numbers."""
+        """Return how many levels to ask for: REST takes only some numbers."""
         return next((each for each in endpoints.DEPTH_LIMITS if each >= self.levels), endpoints.DEPTH_LIMITS[-1])
 
     def _levels(self, series: DepthSeries, reads: Reads) -> int:

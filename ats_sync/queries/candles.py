@@ -47,7 +47,7 @@ class Klines(Query[list[Row]]):
         return string_rows(texts) if self.exact else float_rows(texts)
 
     def _with_tail(self, series: KlineSeries, reads: Reads) -> list[Row] | None:
-        """The rows after asking for those since the last final one; None where memory does not reach back far
+        """Return the rows after asking for those since the last final one; None where memory does not reach back far
         enough."""
         clock = reads.clock
         tail = series.tail_limit(clock.exchange_ms())

@@ -80,7 +80,7 @@ class RatioRows(Query[list[dict[str, Any]]]):
 
     def fetch(self, series: RatioSeries | None, reads: Reads) -> list[dict[str, Any]]:
         kind, symbol, period = self.key
-        # As many as the series wants at first, so that its own request is this one.
+        # As many as the series needs at first, so that its own request is this one.
         limit = self.limit if series is None or len(series) else max(self.limit, series.depth)
         contract_type = reads.store.contract_type(symbol)
         request = endpoints.ratio(kind.value, symbol, period, limit, contract_type=contract_type)

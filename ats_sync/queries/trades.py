@@ -25,7 +25,7 @@ class _OfTrades(Query[T]):
         super().__init__(Key(Kind.TRADES, symbol), limit, max_age)
 
     def ask(self, series: TradeSeries | None, reads: Reads) -> list[Trade]:
-        # They weigh the same; as many as the series wants, so that its own request is this one.
+        # They weigh the same; as many as the series needs, so that its own request is this one.
         rows = self.limit if series is None else max(self.limit, series.capacity)
         request = endpoints.agg_trades(self.key.symbol, min(rows, endpoints.AGG_TRADES_MOST))
         return reads.fetch(self.key, request)[-self.limit :]

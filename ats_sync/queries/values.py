@@ -132,7 +132,7 @@ def spot_price(reads: Reads, symbol: str, max_age: float | None, shape: Callable
 
 
 def _spot_close(reads: Reads, symbol: str) -> str:
-    """The close of a living spot candle, fresher than the poll; "" where none is followed."""
+    """Return the close of a living spot candle, fresher than the poll; "" where none is followed."""
     for series in reads.store.spot_candles(symbol):
         time = reads.clock.reading()
         state = series.state(int(time.exchange * 1000))

@@ -120,7 +120,7 @@ def _fragments(text: bytes) -> bytes:
 
 
 def fits(kind: str, frame: Frame) -> bool:
-    """Whether ``frame`` can be made malformed in that way."""
+    """Return whether ``frame`` can be made malformed in that way."""
     return kind != "bad_element" or frame.payload.startswith("[") or '"b":[' in frame.payload
 
 

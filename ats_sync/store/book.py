@@ -22,7 +22,7 @@ FloatLevels = list[tuple[float, float]]
 
 
 def float_levels(levels: Iterable[Level]) -> FloatLevels:
-    """The levels as numbers. (Tuples of them soon cost the garbage collection nothing.)"""
+    """Return the levels as numbers. (Tuples of them soon cost the garbage collection nothing.)"""
     return [(float(level[0]), float(level[1])) for level in levels]
 
 
@@ -79,13 +79,13 @@ class BookSeries(Series):
                 self.suspected = ""
 
     def _restarts_count(self, frame: bytes) -> bool:
-        """Whether a frame with a lower update id belongs to a new count. The caller holds the lock."""
+        """Return whether a frame with a lower update id belongs to a new count. The caller holds the lock."""
         assert self._lock.locked()
         self._out_of_order += 1
         return scan_diff_time(frame) > self._changed()
 
     def _changed(self) -> int:
-        """When (exchange ms) the book last changed in the newest state that is known: not after it was sent. The
+        """Return when (exchange ms) the book last changed in the newest state that is known: not after it was sent. The
         caller holds the lock."""
         assert self._lock.locked()
         if self._frame is not None:
@@ -156,7 +156,7 @@ class BookSeries(Series):
     # --- reading -------------------------------------------------------------------------------
 
     def update_id(self) -> int:
-        """The newest state's update id, -1 where none is known."""
+        """Return the newest state's update id, -1 where none is known."""
         return self._update_id
 
     def state(self, now: int) -> SeriesState:
@@ -169,13 +169,13 @@ class BookSeries(Series):
             return SeriesState(self.link, self.suspected, self._event), (self._frame, self._book)
 
     def read(self) -> Book | None:
-        """The newest book; see :meth:`decoded`."""
+        """Return the newest book; see :meth:`decoded`."""
         with self._lock:
             newest = self._frame, self._book
         return self.decoded(newest)
 
     def decoded(self, newest: tuple[bytes | None, Book | None]) -> Book | None:
-        """The book seen by :meth:`look` (shared: not to be changed), None where nothing was known.
+        """Return the book seen by :meth:`look` (shared: not to be changed), None where nothing was known.
 
         A frame that turns out unusable is dropped and :class:`DecodeError` raised; the last decoded
         book is then what remains.
@@ -203,5 +203,5 @@ class BookSeries(Series):
         return book
 
     def floats(self, book: Book) -> tuple[FloatLevels, FloatLevels]:
-        """The levels of ``book`` as floats (shared: not to be changed), remembered."""
+        """Return the levels of ``book`` as floats (shared: not to be changed), remembered."""
         return self._floats.of(book)

@@ -187,15 +187,16 @@ class ClosedCandles:
     # --- reading -------------------------------------------------------------------------------
 
     def last(self) -> bytes:
-        """The text of the newest one (IndexError where there is none)."""
+        """Return the text of the newest one (IndexError where there is none)."""
         return self._history.last()
 
     def slice(self, count: int) -> bytes:
-        """The newest ``count`` rows as one piece, with what stands between rows in their JSON array between them."""
+        """Return the newest ``count`` rows as one piece, with what stands between rows in their JSON array between
+        them."""
         return self._history.slice(count)
 
     def newest(self, count: int) -> list[bytes]:
-        """The texts of at most ``count`` of the newest, oldest first."""
+        """Return the texts of at most ``count`` of the newest, oldest first."""
         return self._history.newest(count)
 
     @property
@@ -204,7 +205,7 @@ class ClosedCandles:
         return 0 if self.complete else self._first
 
     def at_or_after(self, opened: int) -> bytes | None:
-        """The text of the first one that opened at ``opened`` or later, None where there is none."""
+        """Return the text of the first one that opened at ``opened`` or later, None where there is none."""
         history = self._history
         if not history or text_open_time(history.last()) < opened:
             return None
@@ -214,11 +215,11 @@ class ClosedCandles:
         return text
 
     def texts(self) -> list[bytes]:
-        """All texts, oldest first."""
+        """Return all texts, oldest first."""
         return self._history.texts()
 
     def memo(self, exact: bool) -> Memo[Any]:
-        """What is remembered of them: strings as REST writes them, or floats."""
+        """Return what is remembered of them: strings as REST writes them, or floats."""
         return self._strings if exact else self._floats
 
     def forget_decoded(self) -> None:

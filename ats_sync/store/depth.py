@@ -134,7 +134,7 @@ class DepthSeries(Series):
         return self._most_read[0]
 
     def snapshot_limit(self) -> int:
-        """How many levels its next snapshot should have: enough, with room for the price to move."""
+        """Return how many levels its next snapshot should have: enough, with room for the price to move."""
         return next(size for most, size in SNAPSHOTS if self.levels <= most)
 
     # --- the way in ----------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ class DepthSeries(Series):
                 self._unreported = False
 
     def _rests(self, book: Book) -> bool:
-        """Whether a snapshot that no event continues is the book of a market at rest. The caller holds the lock.
+        """Return whether a snapshot that no event continues is the book of a market at rest. The caller holds the lock.
 
         Its id is older than the newest event's, and so may a replica's be that lags. Where answers show one and the
         same for longer than that, while no event comes, there is nothing newer to wait for.
@@ -218,7 +218,7 @@ class DepthSeries(Series):
         return self._sides is None and book.time > first.time + LAGS_AT_MOST
 
     def _brought_up_to_date(self) -> tuple[int, tuple[Side, Side]] | None:
-        """The book after every event that has come, and its update id; None where there is none."""
+        """Return the book after every event that has come, and its update id; None where there is none."""
         try:
             self._apply(self._sequencer.take() if self._sides is not None else [])
         except DecodeError:
@@ -369,7 +369,7 @@ class DepthSeries(Series):
         return self._sequencer.holes
 
     def update_id(self) -> int:
-        """The update id up to which everything has come, -1 where nothing has."""
+        """Return the update id up to which everything has come, -1 where nothing has."""
         return self._sequencer.last_update_id
 
     def state(self, now: int) -> SeriesState:
@@ -385,14 +385,15 @@ class DepthSeries(Series):
         return not state.doubt and not state.suspected and state.link is not None and state.link.up
 
     def covers(self, limit: int) -> bool:
-        """Whether the best ``limit`` levels a side were known when events were last applied, or all there are."""
+        """Return whether the best ``limit`` levels a side were known when events were last applied, or all there
+        are."""
         with self._lock:
             return self._sides is not None and all(side.covers(limit) for side in self._sides)
 
     # --- reading -----------------------------------------------------------------------------------------
 
     def read(self, limit: int) -> Book | None:
-        """The book with at least ``limit`` levels a side where there are so many (shared: not to be changed).
+        """Return the book with at least ``limit`` levels a side where there are so many (shared: not to be changed).
 
         None where there is none, or where it is not known so far. :class:`~ats_sync.venue.payload.DecodeError`
         where an event turns out unusable: then there is no book until the next snapshot.
@@ -413,12 +414,13 @@ class DepthSeries(Series):
             return book
 
     def known(self, limit: int) -> Book | None:
-        """The newest that can be shown, whatever it is worth by now: where there is no book, what was last read."""
+        """Return the newest that can be shown, whatever it is worth by now: where there is no book, what was last
+        read."""
         try:
             return self.read(limit) or self._shown
         except DecodeError:
             return self._shown
 
     def floats(self, book: Book) -> tuple[FloatLevels, FloatLevels]:
-        """The levels of ``book`` as floats (shared: not to be changed), remembered."""
+        """Return the levels of ``book`` as floats (shared: not to be changed), remembered."""
         return self._floats.of(book)

@@ -189,7 +189,7 @@ class KlineSeries(Series):
                 return None
             self._ahead[opened] = candle
             if self._untraded:
-                # The first trade; REST is to tell whether it is the very first.
+                # The first trade; REST is to show whether it is the very first.
                 self._untraded = self._closed.complete = False
                 return self._has_gap
             if len(self._ahead) > MOST_PENDING:
@@ -350,7 +350,7 @@ class KlineSeries(Series):
         self._warm_up = rows
 
     def _is_short(self) -> bool:
-        """Whether rows are lacking: an early read may have begun the history with a few only."""
+        """Return whether rows are lacking: an early read may have begun the history with a few only."""
         return not self._closed.complete and len(self) + 1 < self._first_rows()
 
     def _first_rows(self) -> int:
@@ -401,7 +401,7 @@ class KlineSeries(Series):
         return (scan_kline_last_trade(frame) if frame else -1), event, answered
 
     def heard_final(self) -> bool:
-        """Whether the newest frame was the last one of its candle."""
+        """Return whether the newest frame was the last one of its candle."""
         return is_final(self._last_frame)
 
     # --- reading -------------------------------------------------------------------------------
@@ -432,8 +432,8 @@ class KlineSeries(Series):
         return self._assessed(now, chain, noted), snapshot
 
     def _is_plain(self, candle: Candle, now: int) -> bool:
-        """Whether the first candle beyond the closed ones is open and nothing else is to be assessed: what nearly every
-        read finds. The caller holds the lock."""
+        """Return whether the first candle beyond the closed ones is open and nothing else is to be assessed: what
+        nearly every read finds. The caller holds the lock."""
         if self._until[0] != candle[0]:
             self._until = candle[0], next_open(self.interval, candle[0])
         return (
@@ -446,8 +446,8 @@ class KlineSeries(Series):
         )
 
     def stopped(self) -> int:
-        """When (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it has, or
-        where one has begun since."""
+        """Return when (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it
+        has, or where one has begun since."""
         return self._stopped if self._stopped > self._stream_event else 0
 
     def note_trading(self, since: int) -> bool:
@@ -491,7 +491,7 @@ class KlineSeries(Series):
         return SeriesState(self.link, self.suspected, event, self._answered, rows, complete, doubt)
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
-        """The newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
+        """Return the newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
 
         ``exact``: strings as REST writes them; otherwise floats. Provisional rows as in :meth:`look`, but none
         where ``now`` is None: then the rows are what was known last. Raises :class:`DecodeError` where the open
@@ -505,7 +505,8 @@ class KlineSeries(Series):
     def _snapshot(
         self, chain: list[Candle], limit: int, exact: bool, beyond: int, missing: int, closed: int
     ) -> KlineSnapshot[Any]:
-        """The newest rows as they are now; the last three as :meth:`_extent` gives them. The caller holds the lock."""
+        """Return the newest rows as they are now; the last three as :meth:`_extent` gives them. The caller holds the
+        lock."""
         assert self._lock.locked()
         rows = self._closed
         memo = rows.memo(exact)
@@ -517,8 +518,8 @@ class KlineSeries(Series):
         )
 
     def _extent(self, chain: list[Candle], limit: int, now: int | None) -> tuple[int, int, int]:
-        """The open time (ms) after the newest candle that is known, how many provisional rows follow from there on, and
-        how many closed rows are among the newest ``limit``. The caller holds the lock."""
+        """Return the open time (ms) after the newest candle that is known, how many provisional rows follow from there
+        on, and how many closed rows are among the newest ``limit``. The caller holds the lock."""
         rows = self._closed
         beyond = next_open(self.interval, chain[-1].opened) if chain else rows.following
         missing = 0
@@ -566,12 +567,12 @@ class KlineSeries(Series):
                 memo.put(decoded)
 
     def following(self) -> int:
-        """The open time (ms) of the first candle that is not closed here, 0 before the first answer."""
+        """Return the open time (ms) of the first candle that is not closed here, 0 before the first answer."""
         with self._lock:
             return self._closed.following
 
     def closed_after(self, after: int) -> bytes | None:
-        """The text of the newest closed row if it opened later than ``after`` (ms)."""
+        """Return the text of the newest closed row if it opened later than ``after`` (ms)."""
         with self._lock:
             if self._closed and text_open_time(self._closed.last()) > after:
                 return self._closed.last()
@@ -617,7 +618,7 @@ class KlineSeries(Series):
             return None
 
     def size(self) -> int:
-        """Bytes that the closed rows take, with what is remembered of them."""
+        """Return the bytes that the closed rows take, with what is remembered of them."""
         with self._lock:
             return self._closed.size
 
@@ -627,12 +628,12 @@ class KlineSeries(Series):
             self._closed.forget_decoded()
 
     def closed_rows(self) -> list[bytes]:
-        """The texts of the closed rows, oldest first (a copy)."""
+        """Return the texts of the closed rows, oldest first (a copy)."""
         with self._lock:
             return self._closed.texts()
 
     def newest_closed(self, count: int) -> list[bytes]:
-        """The texts of the newest ``count`` closed rows, oldest first; fewer where there are not so many."""
+        """Return the texts of the newest ``count`` closed rows, oldest first; fewer where there are not so many."""
         with self._lock:
             return self._closed.newest(count)
 

@@ -251,7 +251,7 @@ class MarketStore:
             raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
 
     def _counts(self, series: Series, request: Request[Any], at: int) -> bool:
-        """Whether an answer is merged: a range of rows is not, nor what was requested of another contract."""
+        """Return whether an answer is merged: a range of rows is not, nor what was requested of another contract."""
         return (request.rows > 0 or series.feed.shared) and at >= self.renewed.get(series.key.symbol, 0)
 
     def _may_be_new(self, symbol: str, now: int) -> bool:
@@ -273,7 +273,7 @@ class MarketStore:
         return onboarded is None or onboarded > now - NEW_FOR
 
     def _candles_show_no_trade(self, symbol: str) -> bool:
-        """Whether what is known of a symbol's candles allows that there was never a trade of it."""
+        """Return whether what is known of a symbol's candles allows that there was never a trade of it."""
         followed = self.of_symbol(symbol, KlineSeries)
         whole = [series for series in followed if series.complete]
         if not whole:
@@ -302,11 +302,12 @@ class MarketStore:
         return phase_of(event.status) if event is not None else None
 
     def is_gone(self, symbol: str) -> bool:
-        """Whether the exchange is known not to have a contract (any more), and nothing has shown that it trades."""
+        """Return whether the exchange is known not to have a contract (any more), and nothing has shown that it
+        trades."""
         return self.phase(symbol) is Phase.GONE and not self.trades_by_evidence(symbol)
 
     def trades_by_evidence(self, symbol: str) -> bool:
-        """Whether the tickers have shown the symbol since the listings were last requested."""
+        """Return whether the tickers have shown the symbol since the listings were last requested."""
         listings = self.listings.get()
         if listings is None:
             return False
@@ -332,7 +333,7 @@ class MarketStore:
             if sink is not None:
                 try:
                     event = sink(frame, link)
-                except Exception:  # noqa: BLE001 -- tried again with care, which tells what was wrong
+                except Exception:  # noqa: BLE001 -- tried again with care, which shows what was wrong
                     event = self._ingest_carefully(frame, link, sinks, replies)
             else:
                 event = self._ingest_carefully(frame, link, sinks, replies)
@@ -392,7 +393,7 @@ class MarketStore:
                 self._dropped["other"] += 1
 
     def dropped(self) -> dict[str, int]:
-        """How many frames were dropped, by reason."""
+        """Return how many frames were dropped, by reason."""
         with self._lock:
             return dict(self._dropped)
 
@@ -409,5 +410,5 @@ def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[
 
 
 def _beginning(stream: str) -> bytes:
-    """How the frames of a stream begin."""
+    """Return how the frames of a stream begin."""
     return STREAM + stream.removeprefix(endpoints.SPOT_PREFIX).encode()

@@ -14,8 +14,8 @@ REORDERED_WITHIN = 1000
 
 
 def is_new_count(happened: int, known: int) -> bool:
-    """Whether what bears a lower counter and happened at ``happened`` (exchange ms) begins a new count, where all that
-    is known of the old one had happened by ``known``."""
+    """Return whether what bears a lower counter and happened at ``happened`` (exchange ms) begins a new count, where
+    all that is known of the old one had happened by ``known``."""
     return known > 0 and happened > known + REORDERED_WITHIN
 
 
@@ -24,7 +24,7 @@ AHEAD = 2000
 
 
 def is_to_come(event: int, now: int) -> bool:
-    """Whether an event bears a time that cannot be, since the exchange is at ``now`` (ms)."""
+    """Return whether an event bears a time that cannot be, since the exchange is at ``now`` (ms)."""
     return event > now + AHEAD
 
 

@@ -62,26 +62,26 @@ class PackedRows:
         del self._pages[:pages]
 
     def first(self) -> bytes:
-        """The oldest row. Raises IndexError where there is none."""
+        """Return the oldest row. Raises IndexError where there is none."""
         if self._pages:
             return self._pages[0].split(self._between, self._skipped + 1)[self._skipped]
         return self._loose[0]
 
     def last(self) -> bytes:
-        """The newest row. Raises IndexError where there is none."""
+        """Return the newest row. Raises IndexError where there is none."""
         if self._loose:
             return self._loose[-1]
         return self._pages[-1].rsplit(self._between, 1)[-1]
 
     def row(self, index: int) -> bytes:
-        """The row at ``index``, counted from the oldest. Raises IndexError where there is none."""
+        """Return the row at ``index``, counted from the oldest. Raises IndexError where there is none."""
         page, place = divmod(self._skipped + index, PAGE)
         if page < len(self._pages):
             return self._pages[page].split(self._between, place + 1)[place]
         return self._loose[self._skipped + index - len(self._pages) * PAGE]
 
     def slice(self, count: int) -> bytes:
-        """The newest ``count`` rows (or as many as there are) as one piece, with ``between`` between them."""
+        """Return the newest ``count`` rows (or as many as there are) as one piece, with ``between`` between them."""
         loose = self._loose
         if count <= len(loose):
             return self._between.join(loose[len(loose) - count :])
@@ -93,10 +93,10 @@ class PackedRows:
         return self._between.join(pieces + loose)
 
     def newest(self, count: int) -> list[bytes]:
-        """The newest ``count`` rows (or as many as there are), each as its text, oldest first."""
+        """Return the newest ``count`` rows (or as many as there are), each as its text, oldest first."""
         count = min(count, len(self))
         return self.slice(count).split(self._between) if count else []
 
     def texts(self) -> list[bytes]:
-        """All rows, each as its text, oldest first."""
+        """Return all rows, each as its text, oldest first."""
         return self.newest(len(self))

@@ -52,7 +52,7 @@ class Pages:
         del self._pages[:pages]
 
     def newest(self, count: int) -> list[bytes]:
-        """At most ``count`` of the newest, oldest first."""
+        """Return at most ``count`` of the newest, oldest first."""
         loose = self._loose
         if count <= len(loose):
             return loose[len(loose) - count :]
@@ -64,5 +64,5 @@ class Pages:
         return texts[len(texts) - packed :] + loose
 
     def all(self) -> list[bytes]:
-        """All of them, oldest first."""
+        """Return all of them, oldest first."""
         return self.newest(len(self))

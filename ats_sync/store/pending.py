@@ -31,7 +31,7 @@ class Candle(NamedTuple):
         return self.is_frame or self.rank == FINAL_BY_STREAM
 
     def text(self) -> bytes:
-        """The row's text; :class:`DecodeError` where the frame turns out unusable."""
+        """Return the row's text; :class:`DecodeError` where the frame turns out unusable."""
         return kline_text(self.source) if self.is_frame else self.source
 
 

@@ -153,7 +153,7 @@ class PeriodSeries(Series):
         return SeriesState(event=self._known_as_of, answered=self._answered, rows=len(self), complete=self.complete)
 
     def newest(self) -> int:
-        """The newest row's timestamp (ms), 0 for none."""
+        """Return the newest row's timestamp (ms), 0 for none."""
         stamps = self._stamps
         return stamps[-1] if stamps else 0
 

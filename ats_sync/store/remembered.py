@@ -37,30 +37,30 @@ class Memo(Protocol[T]):
     """Decoded closed rows of one series. Used under its lock, but for ``build``, ``newest`` and ``rows``."""
 
     def take(self, count: int) -> T | None:
-        """The newest ``count`` rows, the caller's own; None where they are not remembered."""
+        """Return the newest ``count`` rows, the caller's own; None where they are not remembered."""
 
     def build(self, texts: Sequence[bytes]) -> T:
         """Decode."""
 
     def newest(self, decoded: T, count: int) -> T:
-        """A copy of the last ``count`` rows."""
+        """Return a copy of the last ``count`` rows."""
 
     def put(self, decoded: T) -> None:
         """Remember these and no others."""
 
     def rows(self, picked: T) -> list[Row]:
-        """What was remembered as rows of the caller's own."""
+        """Return what was remembered as rows of the caller's own."""
 
     def fresh(self, decoded: T, count: int) -> list[Row]:
-        """The last ``count`` of what has just been built as rows of the caller's own."""
+        """Return the last ``count`` of what has just been built as rows of the caller's own."""
 
 
 _alike: dict[tuple[int, Any], tuple[bytes, list[Any]]] = {}
 
 
 def _items(column: Column) -> Sequence[Any]:
-    """The column's numbers as objects, shared with the other series that have the same: to make them again for each
-    read takes longer than all the rest."""
+    """Return the column's numbers as objects, shared with the other series that have the same: to make them again for
+    each read takes longer than all the rest."""
     if not column:
         return column
     place = (len(column), column[0])
@@ -223,7 +223,7 @@ class RowBudget:
         self.turn = 0
 
     def admit(self, rows: ExactRows, count: int) -> bool:
-        """Whether ``rows`` may hold ``count`` rows from now on."""
+        """Return whether ``rows`` may hold ``count`` rows from now on."""
         with self._lock:
             self.turn += 1
             rows.used = self.turn

@@ -100,7 +100,7 @@ class Series(ABC):
     def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         """Raise :class:`~ats_sync.errors.MalformedAnswer` where an empty answer cannot be true.
 
-        ``may_be_new()`` tells whether the contract may never have traded, ``shows_no_trade()`` whether its candles
+        ``may_be_new()`` says whether the contract may never have traded, ``shows_no_trade()`` whether its candles
         allow that.
         """
 

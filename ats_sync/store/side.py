@@ -61,20 +61,20 @@ class Side:
             self.edge = ranks[-1]
 
     def covers(self, limit: int) -> bool:
-        """Whether the best ``limit`` levels are known, or all there are."""
+        """Return whether the best ``limit`` levels are known, or all there are."""
         return len(self._ranks) >= limit or self.edge == inf
 
     def top(self, limit: int) -> list[Level]:
-        """The best ``limit`` known levels, best first."""
+        """Return the best ``limit`` known levels, best first."""
         levels = self._levels
         return [levels[rank] for rank in self._ranks[:limit]]
 
     def best(self) -> float:
-        """The best price, infinitely bad where there is none."""
+        """Return the best price, infinitely bad where there is none."""
         return self.sign * (self._ranks[0] if self._ranks else inf)
 
     def agrees(self, other: Side) -> bool:
-        """Whether two pictures of one moment show the same quantities wherever both know."""
+        """Return whether two pictures of one moment show the same quantities wherever both know."""
         edge = min(self.edge, other.edge)
         return self._quantities(edge) == other._quantities(edge)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LEAST_REMEMBERED = 20
-"""Fewer closed rows are decoded each time: whoever wants a few pays for a few."""
+"""Fewer closed rows than this are decoded at each read, and not remembered."""
 SPARE = 2
 """Rows remembered beyond those requested: while a candle is open, a read takes one closed row less than after."""
 
@@ -73,8 +73,8 @@ class KlineSnapshot(Generic[T]):
         self._version = version
 
     def rows(self) -> list[Row]:
-        """The rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle turns
-        out to be unusable."""
+        """Return the rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle
+        turns out to be unusable."""
         memo = self._memo
         if len(self._chain) == 1 and not self._missing and self._picked is not None:
             # One open candle and remembered rows: what nearly every read takes.
@@ -88,8 +88,8 @@ class KlineSnapshot(Generic[T]):
         return rows
 
     def columns(self) -> list[Column]:
-        """The rows as twelve columns, the caller's own: 64-bit whole numbers at 0, 6 and 8, doubles elsewhere. Raises
-        as :meth:`rows`."""
+        """Return the rows as twelve columns, the caller's own: 64-bit whole numbers at 0, 6 and 8, doubles elsewhere.
+        Raises as :meth:`rows`."""
         tail = self._tail()
         memo = self._memo
         columns = self._picked if self._picked is not None else memo.newest(self._built(), self._closed)
@@ -101,7 +101,7 @@ class KlineSnapshot(Generic[T]):
         return columns
 
     def _tail(self) -> list[Row]:
-        """The rows beyond the closed ones, as strings."""
+        """Return the rows beyond the closed ones, as strings."""
         series = self._series
         tail: list[Row] = []
         previous, beyond = self._last, self._beyond
@@ -149,8 +149,8 @@ class KlineText:
         self._last = last
 
     def json(self) -> bytes:
-        """The rows as REST writes them, oldest first. Raises :class:`~ats_sync.venue.payload.DecodeError` where the
-        open candle turns out to be unusable."""
+        """Return the rows as REST writes them, oldest first. Raises :class:`~ats_sync.venue.payload.DecodeError` where
+        the open candle turns out to be unusable."""
         series = self._series
         tail: list[bytes] = []
         previous, beyond = self._last, self._beyond

@@ -44,7 +44,7 @@ class TradeColumns:
         return self.first + len(self.times)
 
     def last(self, count: int) -> TradeColumns:
-        """A copy of the last ``count``."""
+        """Return a copy of the last ``count``."""
         begin = max(0, len(self) - count)
         return TradeColumns(
             self.first + begin,

@@ -187,7 +187,7 @@ class TickerBoard(Board):
             known.pop(symbol, None)
 
     def _complete(self) -> bool:
-        """Whether no change is missing since a moment that REST has surely shown."""
+        """Return whether no change is missing since a moment that REST has surely shown."""
         return 0 < self._unbroken_since <= shown_until(self._answered)
 
     def _streamed(self, now: int) -> bool:

@@ -46,7 +46,7 @@ class TradeSeries(Series):
         self.counted_since = 0
         """Exchange time (ms) before which ids were those of an old count, 0 where they never began again."""
         self._page_was_empty = False  # the newest page of older trades was empty
-        # Of a frame only what tells of the trade is kept, where it has the form that all have.
+        # Of a frame only what describes the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._needless = scan.needless_in_trades(symbol)
         self._lock = threading.Lock()  # guards everything below
@@ -98,7 +98,7 @@ class TradeSeries(Series):
                 else:
                     self._missed += number - after
             elif self.complete:
-                # The first trade; REST is to tell whether it is the very first.
+                # The first trade; REST is to show whether it is the very first.
                 self.complete = False
                 self._insert(self._segment(number, [entry]))
                 return self._has_gap
@@ -108,7 +108,7 @@ class TradeSeries(Series):
             return self._has_gap if self._segments[0].after <= number else None
 
     def _is_of_new_count(self, number: int, traded: int) -> bool:
-        """Whether a trade with a lower id than the newest one was made later than its id says (see
+        """Return whether a trade with a lower id than the newest one was made later than its id says (see
         :mod:`~ats_sync.store.order`). The caller holds the lock."""
         newest = self._segments[-1]
         if number < newest.first:
@@ -119,7 +119,8 @@ class TradeSeries(Series):
         return _traded(same) != traded
 
     def _is_renumbered(self, trade: Trade) -> bool:
-        """Whether a trade of a lower id than all that are here is the newest of them. The caller holds the lock."""
+        """Return whether a trade of a lower id than all that are here is the newest of them. The caller holds the
+        lock."""
         newest = self._segments[-1]
         if trade.id >= newest.first - AGG_TRADES_MOST:
             return False  # A replica that lags by less may show another trade of the same ms.
@@ -323,17 +324,17 @@ class TradeSeries(Series):
             return self._segments[-2].after, self._segments[-1].first - 1
 
     def last_id(self) -> int:
-        """The id of the newest trade, -1 where none is known."""
+        """Return the id of the newest trade, -1 where none is known."""
         with self._lock:
             return self._segments[-1].after - 1 if self._segments else -1
 
     def first_id(self) -> int:
-        """The id of the oldest trade that is served, -1 where none is known."""
+        """Return the id of the oldest trade that is served, -1 where none is known."""
         with self._lock:
             return self._segments[-1].first if self._segments else -1
 
     def read(self, limit: int) -> list[Trade]:
-        """The newest ``limit`` trades without a hole, oldest first.
+        """Return the newest ``limit`` trades without a hole, oldest first.
 
         Raises :class:`DecodeError` where one turns out unusable; the ring is then cut behind it.
         """
@@ -367,7 +368,7 @@ class TradeSeries(Series):
         return found.last(limit)
 
     def _newest(self, limit: int) -> tuple[int, int]:
-        """The first one's id of the newest ``limit`` trades, and how many there are. The caller holds the lock."""
+        """Return the id of the first of the newest ``limit`` trades, and how many there are. The caller holds the lock."""
         assert self._lock.locked()
         if not self._segments:
             return 0, 0
@@ -376,7 +377,7 @@ class TradeSeries(Series):
         return newest.after - count, count
 
     def _texts(self, count: int) -> list[bytes]:
-        """The newest ``count``. The caller holds the lock."""
+        """Return the newest ``count``. The caller holds the lock."""
         assert self._lock.locked()
         return self._segments[-1].entries.newest(count) if self._segments else []
 
@@ -409,7 +410,7 @@ class TradeSeries(Series):
 
 
 def _traded(entry: bytes) -> int:
-    """When a trade was made (exchange ms). Of one that does not say nothing can be shown to be later."""
+    """Return when a trade was made (exchange ms). Of one that does not say nothing can be shown to be later."""
     try:
         return scan_trade_end(entry)[1]
     except DecodeError:

@@ -69,13 +69,13 @@ class MarkBoard(Board):
         return SeriesState(event=time, answered=time), mark
 
     def get(self, symbol: str) -> Mark | None:
-        """The newest mark of a symbol."""
+        """Return the newest mark of a symbol."""
         self._decode_pending()
         return self._marks.get(symbol)
 
     def interest_rate(self, symbol: str) -> tuple[str, int]:
-        """The interest rate of a symbol, which no stream carries, and when (exchange ms) it was requested; "" and 0
-        where it is not known."""
+        """Return the interest rate of a symbol, which no stream carries, and when (exchange ms) it was requested; ""
+        and 0 where it is not known."""
         return self._interest.get(symbol, ("", 0))
 
     def everything(self) -> dict[str, Mark]:
@@ -141,7 +141,7 @@ class LiquidationBoard(Board):
             self.event = max(self.event, order.time)
 
     def read(self, symbol: str | None, limit: int) -> list[Liquidation]:
-        """The newest ``limit``, oldest first."""
+        """Return the newest ``limit``, oldest first."""
         with self._lock:
             orders = self._all if symbol is None else self._by_symbol.get(symbol, ())
             return list(orders)[-limit:]

@@ -33,7 +33,7 @@ class Resources:
 
 
 def resources() -> Resources:
-    """What this process holds now."""
+    """Return what this process holds now."""
     threads = sum(thread.name.startswith("ats-") for thread in threading.enumerate())
     try:
         sockets = sum(_is_socket(each) for each in os.listdir("/proc/self/fd"))
@@ -100,7 +100,7 @@ class Accountant(threading.Thread):
             self._recent.popleft()
 
     def last_minute(self) -> str:
-        """What the weight of the last 60 s went to."""
+        """Return what the weight of the last 60 s went to."""
         with self._lock:
             used: Counter[str] = Counter()
             for _, path, weight in self._recent:
@@ -117,7 +117,8 @@ class Accountant(threading.Thread):
             self._world.tally.found(Finding(Promise.CONNECTIONS, f"{now} at once"))
 
     def room_in(self, needed: int, allowed: int) -> float:
-        """Seconds until so much weight fits into the minute's ``allowed``, if nothing else is sent until then."""
+        """Return the seconds until so much weight fits into the minute's ``allowed``, if nothing else is sent until
+        then."""
         self.look()
         now = self._world.exchange.now()
         with self._lock:
@@ -135,7 +136,7 @@ class Accountant(threading.Thread):
         return MINUTE / 1000.0
 
     def over_budget(self, limits: dict[str, int]) -> list[str]:
-        """The minutes in which we used more than allowed."""
+        """Return the minutes in which we used more than allowed."""
         with self._lock:
             return [
                 f"{used} of {limits[host]} on the {host} host in the minute of {minute}"
@@ -145,6 +146,6 @@ class Accountant(threading.Thread):
             ]
 
     def most_used(self, host: str) -> int:
-        """The most weight that we used in a minute."""
+        """Return the most weight that we used in a minute."""
         with self._lock:
             return max(self.weight[host].values(), default=0)

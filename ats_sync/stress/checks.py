@@ -100,7 +100,7 @@ def levels_in_order(what: str, read: Mapping[str, Any]) -> list[Finding]:
 def book(
     what: str, read: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any], *, bounded: bool = True
 ) -> list[Finding]:
-    """The best levels, between two states of the truth."""
+    """Return the best levels, between two states of the truth."""
     found = levels_in_order(what, read)
     if found:
         return found
@@ -116,7 +116,7 @@ def book(
 
 
 def same_levels(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two books show the same levels, as far as the shorter one goes."""
+    """Return whether two books show the same levels, as far as the shorter one goes."""
     return all(
         all(list(a[:2]) == list(b[:2]) for a, b in zip(one[side], other[side], strict=False))
         for side in ("bids", "asks")

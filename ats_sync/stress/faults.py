@@ -57,7 +57,7 @@ def names() -> list[str]:
 
 
 def draw(world: World) -> list[Fault]:
-    """The faults of one episode: mostly one, sometimes two or three together."""
+    """Return the faults of one episode: mostly one, sometimes two or three together."""
     only = world.options.only
     chosen = [each for each in _MAKERS if (each[1] in only if only else True)]
     if not world.options.pause:
@@ -191,7 +191,7 @@ def silent(world: World) -> Fault:
 
 
 def stream_name(symbol: str, kind: str, interval: str) -> str:
-    """The stream that feeds a series."""
+    """Return the stream that feeds a series."""
     suffix = {"klines": f"kline_{interval}", "orderbook": "depth20@100ms", "trades": "aggTrade"}[kind]
     return f"{symbol.lower()}@{suffix}"
 

@@ -27,7 +27,7 @@ class ReadSources(Counters):
         self._own.rest = True
 
     def by_rest(self) -> bool:
-        """Whether this thread's last read went past memory."""
+        """Return whether this thread's last read went past memory."""
         return bool(getattr(self._own, "rest", True))
 
 

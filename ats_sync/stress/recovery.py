@@ -97,7 +97,7 @@ def _shown(feed: FeedStatus) -> str:
 
 
 def note_feeds(world: World) -> list[FeedStatus]:
-    """The series (but trades) that are not as they should be. Notes whose trades are warm by now."""
+    """Return the series (but trades) that are not as they should be. Notes whose trades are warm by now."""
     status = world.manager.status()
     trades = {feed.symbol for feed in status.feeds if feed.kind == Kind.TRADES.value and feed.state is FeedState.LIVE}
     if not trades <= world.warm:

@@ -55,7 +55,7 @@ class Report:
         return not self.broken
 
     def rows(self) -> list[tuple[str, str]]:
-        """The table: what, and how much."""
+        """Return the table: what, and how much."""
         rows = [
             ("faults made for", f"{self.seconds:.0f} s, seed {self.options.seed}"),
             ("streams", f"{self.streams}"),

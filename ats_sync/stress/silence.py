@@ -72,7 +72,7 @@ def _read(world: World, symbol: str, kind: str, interval: str) -> Any:
 
 
 def _knows(kind: str, read: Any, truth: Any) -> bool:
-    """Whether ``read`` is not behind ``truth``."""
+    """Return whether ``read`` is not behind ``truth``."""
     if kind == "klines":
         return (read[0], read[8]) >= (truth[0], truth[8])
     if kind == "trades":

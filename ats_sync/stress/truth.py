@@ -49,13 +49,13 @@ class Check(ABC):
         self.samples.append((time.monotonic(), truth))
 
     def due(self) -> float:
-        """When (monotonic) the next step is to be taken."""
+        """Return when (monotonic) the next step is to be taken."""
         bounds = BOUNDS[self.kind]
         first = self.samples[0][0]
         return first + (bounds.silent - bounds.usual if len(self.samples) == 1 else bounds.silent) + 0.01
 
     def before(self, began: float, effects: Effects) -> Any:
-        """The newest truth that an answer to a read begun then must already know."""
+        """Return the newest truth that an answer to a read begun then must already know."""
         bound = self.world.bound(self.kind, effects)
         known = [truth for at, truth in self.samples if at <= began - bound]
         return known[-1] if known else None

@@ -64,7 +64,7 @@ class World:
             self._effects.append((now + seconds + AFTERMATH, effects))
 
     def effects(self) -> Effects:
-        """What must be reckoned with now."""
+        """Return what must be reckoned with now."""
         now = time.monotonic()
         with self._lock:
             lasting = [each for until, each in self._effects if until > now]
@@ -75,6 +75,6 @@ class World:
         )
 
     def bound(self, kind: str, effects: Effects) -> float:
-        """How far an answer from memory may be behind now, seconds."""
+        """Return how far an answer from memory may be behind now, seconds."""
         bounds = BOUNDS[kind]
         return bounds.silent if effects.silent else bounds.usual

@@ -207,7 +207,7 @@ class ScopedContext(UnpatchedContext):
 
 
 def tls_context(ca_file: str | None) -> ScopedContext:
-    """The verifying context for these authorities: ``ca_file``, or else what requests would use
+    """Return the verifying context for these authorities: ``ca_file``, or else what requests would use
     (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, certifi, and with truststore those that OpenSSL finds in the system).
     Shared, since reading them takes long.
 

@@ -48,7 +48,7 @@ _REST_SIDES: Final = re.compile(rb'"bids":' + _SIDE + rb',"asks":' + _SIDE + rb"
 
 
 def _sides(values: dict[str, Any], raw: bytes, names: tuple[str, str], plain: re.Pattern[bytes]) -> list[list[Level]]:
-    """Bids and asks. One look at the text they came from tells that all levels are good; else each is checked."""
+    """Bids and asks. One match on their text shows that all levels are good; else each is checked."""
     sides = [field(values, name) for name in names]
     once = all(raw.count(b'"%s":' % name.encode()) == 1 for name in names)
     if once and plain.search(raw):
@@ -72,14 +72,14 @@ def scan_book(frame: bytes) -> tuple[int, int]:
 
 
 def partial_book(frame: bytes) -> Book:
-    """The book of a ``depth20`` frame."""
+    """Return the book of a ``depth20`` frame."""
     data = frame_data(frame)
     bids, asks = _sides(data, frame, ("b", "a"), _STREAMED_SIDES)
     return Book(whole(field(data, "u")), whole(field(data, "E")), whole(field(data, "T")), bids, asks)
 
 
 def book_snapshot(body: bytes) -> Book:
-    """The book of a REST depth answer."""
+    """Return the book of a REST depth answer."""
     values = json_answer(body, dict)
     try:
         bids, asks = _sides(values, body, ("bids", "asks"), _REST_SIDES)
@@ -106,12 +106,12 @@ def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
 
 
 def scan_diff_time(frame: bytes) -> int:
-    """The transaction time of a depth event, ms."""
+    """Return the transaction time of a depth event, ms."""
     return number_after(frame, b'"T":')
 
 
 def diff_levels(frame: bytes) -> tuple[dict[float, Pair], dict[float, Pair]]:
-    """The changed bids and the changed asks of a depth event, by price; the last of one price."""
+    """Return the changed bids and the changed asks of a depth event, by price; the last of one price."""
     at, asks_at = frame.find(b'"b":['), frame.find(b'],"a":[')
     bids = _pairs(frame[at + 4 : asks_at + 1])
     asks = _pairs(frame[asks_at + 6 : frame.rfind(b"]") + 1])
@@ -147,7 +147,7 @@ def by_price(prices: list[str], quantities: list[str]) -> dict[float, Pair]:
 
 
 def quantity_of(level: Pair) -> float:
-    """The quantity as a number."""
+    """Return the quantity as a number."""
     try:
         return float(level[1])
     except ValueError as error:

@@ -94,7 +94,7 @@ class Request(Generic[T_co]):
         return base + self.path
 
     def as_json(self) -> Request[Any]:
-        """The same request, whose answer is taken as it is."""
+        """Return the same request, whose answer is taken as it is."""
         return replace(self, decode=json_answer)
 
     def __str__(self) -> str:
@@ -235,7 +235,7 @@ def book_ticker(symbol: str | None = None) -> Request[Any]:
 
 
 def best_quote(symbol: str) -> Request[BestQuote]:
-    """The same of one symbol, decoded."""
+    """Return the same of one symbol, decoded."""
     return replace(book_ticker(symbol), decode=rest_quote)
 
 

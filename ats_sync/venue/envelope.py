@@ -16,7 +16,7 @@ SHUTDOWN: Final = b'"serverShutdown"'
 
 
 def stream_name(frame: bytes) -> bytes | None:
-    """The stream a combined frame belongs to, where it stands first and unescaped; else None."""
+    """Return the stream a combined frame belongs to, where it stands first and unescaped; else None."""
     if frame.startswith(STREAM):
         end = frame.find(b'"', _NAME_AT)
         name = frame[_NAME_AT:end]
@@ -64,10 +64,10 @@ def shutdown_in(frame: bytes) -> dict[str, Any]:
 
 
 def data_text(frame: bytes) -> bytes:
-    """The data of a combined frame as JSON."""
+    """Return the data of a combined frame as JSON."""
     return json.dumps(frame_data(frame), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def scan_event_time(frame: bytes) -> int:
-    """The first event time in a frame, ms."""
+    """Return the first event time in a frame, ms."""
     return number_after(frame, b'"E":')

@@ -58,12 +58,12 @@ def check_period(period: object) -> str:
 
 
 def nominal_length(interval: str) -> int:
-    """The interval's length in ms (for a month: 31 days)."""
+    """Return the interval's length in ms (for a month: 31 days)."""
     return _FIXED.get(interval, 31 * DAY)
 
 
 def open_time(interval: str, at: int, *, known_open: int | None = None) -> int:
-    """The open time (ms) of the candle that covers ``at``.
+    """Return the open time (ms) of the candle that covers ``at``.
 
     ``known_open`` is any open time the exchange gave for this interval: it aligns intervals such as
     3d, whose phase is not documented.
@@ -77,7 +77,7 @@ def open_time(interval: str, at: int, *, known_open: int | None = None) -> int:
 
 
 def next_open(interval: str, opened: int) -> int:
-    """The open time of the candle after the one that opened at ``opened``."""
+    """Return the open time of the candle after the one that opened at ``opened``."""
     length = _FIXED.get(interval)
     if length is not None:
         return opened + length
@@ -87,7 +87,7 @@ def next_open(interval: str, opened: int) -> int:
 
 
 def candles_between(interval: str, first: int, last: int) -> int:
-    """How many candles open in ``[first, last]``, both being open times (0 when ``last`` is earlier)."""
+    """Return how many candles open in ``[first, last]``, both being open times (0 when ``last`` is earlier)."""
     if last < first:
         return 0
     length = _FIXED.get(interval)

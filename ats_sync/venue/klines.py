@@ -53,7 +53,7 @@ def is_final(frame: bytes) -> bool:
 
 
 def scan_kline_last_trade(frame: bytes) -> int:
-    """The id of the last trade in a kline frame's candle (-1 where there is none)."""
+    """Return the id of the last trade in a kline frame's candle (-1 where there is none)."""
     try:
         return number_after(frame, b'"L":', frame.find(b'"k":{'))
     except DecodeError:
@@ -61,7 +61,7 @@ def scan_kline_last_trade(frame: bytes) -> int:
 
 
 def scan_kline_first_trade(frame: bytes) -> int:
-    """The id of the first trade in a kline frame's candle (-1 where there is none)."""
+    """Return the id of the first trade in a kline frame's candle (-1 where there is none)."""
     try:
         return number_after(frame, b'"f":', frame.find(b'"k":{'))
     except DecodeError:
@@ -69,7 +69,7 @@ def scan_kline_first_trade(frame: bytes) -> int:
 
 
 def kline_text(frame: bytes) -> bytes:
-    """The candle of a kline frame as the text of a REST row, every field checked."""
+    """Return the candle of a kline frame as the text of a REST row, every field checked."""
     k = field(frame_data(frame), "k")
     if not isinstance(k, dict):
         raise DecodeError("kline frame without a candle", "the candle of the kline frame is not an object")
@@ -99,7 +99,7 @@ def kline_text_of(row: Sequence[Any]) -> bytes:
 
 
 def kline_texts(body: bytes) -> list[bytes]:
-    """The rows of a REST klines answer, each as its text, oldest first.
+    """Return the rows of a REST klines answer, each as its text, oldest first.
 
     Raises :class:`~ats_sync.errors.MalformedAnswer` where any row is not whole: history has no holes.
     """
@@ -165,16 +165,16 @@ def text_open_time(text: bytes) -> int:
 
 
 def text_close(text: bytes) -> float:
-    """The close of a row's text."""
+    """Return the close of a row's text."""
     return float(text.split(b",", 5)[4].strip(b'"'))
 
 
 def text_trades(text: bytes) -> int:
-    """The trade count of a row's text."""
+    """Return the trade count of a row's text."""
     return int(text.split(b",", 9)[8])
 
 
 def flat_text(opened: int, close_time: int, previous: bytes) -> bytes:
-    """The row REST shows for a candle without trades after the candle ``previous``."""
+    """Return the row REST shows for a candle without trades after the candle ``previous``."""
     close = previous.split(b",", 5)[4]
     return b'%d,%s,%s,%s,%s,"0",%d,"0",0,"0","0","0"' % (opened, close, close, close, close, close_time)

@@ -63,12 +63,12 @@ def phase_of(status: str) -> Phase:
 
 
 def is_perpetual(contract_type: str) -> bool:
-    """Whether a contract type (``PERPETUAL``, ``TRADIFI_PERPETUAL``, …) is one without a date of delivery."""
+    """Return whether a contract type (``PERPETUAL``, ``TRADIFI_PERPETUAL``, …) is one without a date of delivery."""
     return contract_type.endswith("PERPETUAL")
 
 
 def is_coin_margined(row: object) -> bool:
-    """Whether a row of a stream belongs to the COIN-M market."""
+    """Return whether a row of a stream belongs to the COIN-M market."""
     return isinstance(row, dict) and row.get("st") == COIN_MARGINED
 
 
@@ -97,7 +97,7 @@ class ExchangeInfo:
 
 
 def exchange_info(body: bytes) -> ExchangeInfo:
-    """The parts of an exchangeInfo answer that matter here."""
+    """Return the parts of an exchangeInfo answer that matter here."""
     values = json_answer(body, dict)
     symbols = values.get("symbols")
     if not isinstance(symbols, list):
@@ -167,7 +167,7 @@ def stream_contract(frame: bytes) -> ContractEvent | None:
 
 
 def server_time(body: bytes) -> int:
-    """The exchange's time of a ``/time`` answer, ms."""
+    """Return the exchange's time of a ``/time`` answer, ms."""
     try:
         return whole(field(json_answer(body, dict), "serverTime"))
     except DecodeError as error:

@@ -36,7 +36,8 @@ class KlineShape(NamedTuple):
 
 
 def kline_shape(frame: bytes, opened: int) -> KlineShape | None:
-    """The shape of the frames of the open candle in ``frame``, None where its order of keys is not one we know."""
+    """Return the shape of the frames of the open candle in ``frame``, None where its order of keys is not one we
+    know."""
     candle = frame.find(b'"k":{')
     time = frame.find(b'"t":%d,' % opened, candle)
     event = frame.find(b'"E":')
@@ -142,8 +143,8 @@ def scan_trade(frame: bytes) -> tuple[int, int]:
 
 
 def trade_entry(frame: bytes, begin: int) -> bytes:
-    """The object of an aggTrade frame that begins just before ``begin``, without its event's name and time where they
-    stand as they always do: they tell nothing of the trade."""
+    """Return the object of an aggTrade frame that begins just before ``begin``, without its event's name and time
+    where they stand as they always do: they tell nothing of the trade."""
     start = begin + len(_TRADE)
     if frame.startswith(_TRADE, begin):
         stop = start + 4 + _TIME
@@ -155,6 +156,6 @@ def trade_entry(frame: bytes, begin: int) -> bytes:
 
 
 def needless_in_trades(symbol: str) -> tuple[bytes, ...]:
-    """What else stands in the trades of a symbol and is the same in all of them."""
+    """Return what else stands in the trades of a symbol and is the same in all of them."""
     name = symbol.encode()
     return b'"s":"%s",' % name, b',"st":1,"ps":"%s"' % name

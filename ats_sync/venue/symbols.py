@@ -14,7 +14,7 @@ _REMEMBERED = 2048
 
 
 def check_symbol(symbol: object) -> str:
-    """The symbol in upper case; :class:`InvalidSymbol` for what cannot be one.
+    """Return the symbol in upper case; :class:`InvalidSymbol` for what cannot be one.
 
     Letters and digits of any script pass (币安人生USDT is one), and so do ``_``, ``-`` and ``.``.
     Separators, white space and control characters are refused, before they reach a URL or a stream name.

@@ -80,7 +80,7 @@ def _trade_by_field(values: dict[str, Any]) -> Trade:
 
 
 def stream_trade(frame: bytes) -> Trade:
-    """The trade of an aggTrade frame."""
+    """Return the trade of an aggTrade frame."""
     return _trade(frame_data(frame))
 
 
@@ -94,7 +94,7 @@ def trade_text(found: Trade) -> bytes:
 
 
 def trade_of(text: bytes) -> Trade:
-    """The trade of a JSON object."""
+    """Return the trade of a JSON object."""
     try:
         values = orjson.loads(text)
     except (ValueError, RecursionError) as error:
@@ -103,7 +103,7 @@ def trade_of(text: bytes) -> Trade:
 
 
 def trades_of(texts: Sequence[bytes], first: int) -> list[Trade]:
-    """The trades of JSON objects with the ids ``first``, ``first + 1``, …, much faster than one by one.
+    """Return the trades of JSON objects with the ids ``first``, ``first + 1``, …, much faster than one by one.
 
     Raises :class:`DecodeError` where any is not what it should be; :func:`trade_of` tells which.
     """
@@ -118,7 +118,7 @@ def trades_of(texts: Sequence[bytes], first: int) -> list[Trade]:
 
 
 def rest_trades(body: bytes) -> list[Trade]:
-    """The trades of a REST aggTrades answer, ordered by id."""
+    """Return the trades of a REST aggTrades answer, ordered by id."""
     try:
         found = [_trade(values) for values in json_answer(body, list)]
     except DecodeError as error:

@@ -88,7 +88,7 @@ def premium_text(mark: Mark, interest_rate: str) -> bytes:
 
 
 def rest_marks(body: bytes) -> list[Mark]:
-    """The marks of a premiumIndex answer for all symbols or for one."""
+    """Return the marks of a premiumIndex answer for all symbols or for one."""
     return _all_or_one(body, _rest_mark, "premium index")
 
 
@@ -102,7 +102,7 @@ def rest_spot_prices(body: bytes) -> dict[str, str]:
 
 
 def _all_or_one(body: bytes, decode_one: Callable[[dict[str, Any]], Any], what: str) -> list[Any]:
-    """The good ones of an answer for all symbols or for one; at least one is."""
+    """Return the good ones of an answer for all symbols or for one; at least one is."""
     values = json_answer(body, (list, dict))
     good, _ = each_of(values if isinstance(values, list) else [values], decode_one)
     if not good:
@@ -111,7 +111,7 @@ def _all_or_one(body: bytes, decode_one: Callable[[dict[str, Any]], Any], what: 
 
 
 def rest_open_interest(body: bytes) -> list[dict[str, Any]]:
-    """The rows of an open interest answer, oldest first, as the exchange wrote them."""
+    """Return the rows of an open interest answer, oldest first, as the exchange wrote them."""
     rows = json_answer(body, list)
     try:
         for row in rows:
@@ -133,7 +133,7 @@ class Liquidation:
 
 
 def stream_liquidation(frame: bytes) -> Liquidation | None:
-    """The forced order of a ``!forceOrder@arr`` frame, None where it is one of the COIN-M market."""
+    """Return the forced order of a ``!forceOrder@arr`` frame, None where it is one of the COIN-M market."""
     data = frame_data(frame)
     order = field(data, "o")
     if is_coin_margined(data) or is_coin_margined(order):

@@ -62,7 +62,7 @@ class Book:
         )
 
     def whole(self, state: BookState) -> tuple[list[Level], list[Level]]:
-        """All bids and asks, as :meth:`top` returns the best ones."""
+        """Return all bids and asks, as :meth:`top` returns the best ones."""
         return self.top(state, self._width)
 
     def top_texts(self, state: BookState, limit: int, write: Callable[[int, int], str]) -> tuple[str, str]:
@@ -90,7 +90,7 @@ class Book:
         )
 
     def quantities(self, state: BookState, bids: set[int], asks: set[int]) -> tuple[list[Level], list[Level]]:
-        """What rests at these prices (0: nothing), bids and asks, best first."""
+        """Return what rests at these prices (0: nothing), bids and asks, best first."""
         return (
             [(p, self._quantity(state, -1, state.bid, p)) for p in sorted(bids, reverse=True)],
             [(p, self._quantity(state, 1, state.ask, p)) for p in sorted(asks)],

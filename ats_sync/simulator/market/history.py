@@ -31,7 +31,7 @@ _KEPT = 512
 
 
 def merged(first: Candle, second: Candle) -> Candle:
-    """The candle of two adjacent ones, opened when ``first`` did."""
+    """Return the candle of two adjacent ones, opened when ``first`` did."""
     if not second[6]:
         return first
     if not first[6]:
@@ -74,7 +74,7 @@ class History:
         self._parts: dict[tuple[int, int], list[Candle]] = {}
 
     def rows(self, start: int, stop: int, length: int) -> list[Candle]:
-        """The candles that tile ``[start, stop)``, each at most ``length`` ms long; oldest first."""
+        """Return the candles that tile ``[start, stop)``, each at most ``length`` ms long; oldest first."""
         start = max(start, self.begin)
         if start >= stop or start >= self.end:
             return []
@@ -179,7 +179,7 @@ def _mean_price(low: int, high: int, middle: int, chance: int) -> int:
 
 
 def _poisson(expected: float, chance: float) -> int:
-    """The number of rare events that ``chance`` (0 to 1) stands for."""
+    """Return the number of rare events that ``chance`` (0 to 1) stands for."""
     count = 0
     weight = exp(-expected)
     while chance > weight and count < 200:

@@ -173,7 +173,7 @@ class Instrument:
     # -- the book ----------------------------------------------------------------------------------------------
 
     def state(self, now: int) -> BookState:
-        """What the book depends on at ``now``."""
+        """Return what the book depends on at ``now``."""
         changes = self._frozen_changes
         if changes is None:
             changes = (now - self._book_origin) // self.spec.book_tick

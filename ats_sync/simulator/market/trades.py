@@ -61,7 +61,7 @@ class AggTrades:
             self._first_id = self.next_id - KEPT
 
     def since(self, trade_id: int) -> list[AggTrade]:
-        """The trades from that id on, which must be remembered."""
+        """Return the trades from that id on, which must be remembered."""
         return [self.get(each) for each in range(trade_id, self.next_id)]
 
     def restart_ids(self) -> int:
@@ -82,7 +82,7 @@ class AggTrades:
         self._first_id -= len(older) // _FIELDS
 
     def get(self, trade_id: int) -> AggTrade:
-        """The trade with that id, which must be remembered."""
+        """Return the trade with that id, which must be remembered."""
         at = (trade_id - self._first_id) * _FIELDS
         fields = self._fields
         price, qty, first, time, maker_buys = fields[at : at + _FIELDS]
