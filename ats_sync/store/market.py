@@ -255,8 +255,8 @@ class MarketStore:
         return (request.rows > 0 or series.feed.shared) and at >= self.renewed.get(series.key.symbol, 0)
 
     def _may_be_new(self, symbol: str, now: int) -> bool:
-        """Whether a contract may never have traded: it is pending or too new for the listings, or was listed a short
-        while ago, and nothing shows a trade of it. Without that, an empty answer is a mistake of whoever sent it."""
+        """Return whether a contract may never have traded: it is pending or too new for the listings, or was listed a
+        short while ago, and nothing shows a trade of it. Without that, an empty answer is a mistake of its sender."""
         if self.tickers.traded.get(symbol):
             return False
         trades = self.trades(symbol)

@@ -368,7 +368,7 @@ class TradeSeries(Series):
         return found.last(limit)
 
     def _newest(self, limit: int) -> tuple[int, int]:
-        """Return the id of the first of the newest ``limit`` trades, and how many there are. The caller holds the lock."""
+        """Return the first id of the newest ``limit`` trades, and how many there are. The caller holds the lock."""
         assert self._lock.locked()
         if not self._segments:
             return 0, 0
