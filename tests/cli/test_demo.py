@@ -7,6 +7,7 @@ import itertools
 import re
 
 import pytest
+import requests
 
 from ats_sync import Config
 from ats_sync.cli import main
@@ -16,7 +17,7 @@ from ats_sync.cli.failures import CommandFailed
 from ats_sync.cli.screen import Screen
 from ats_sync.simulator import SimulatedExchange
 
-from .command import run
+from .command import finish, start, until_line
 from .test_scanner import Market
 
 SCAN = re.compile(r"^(.+): (\d+) symbols in \d+ ms, requests caused by the scan: (\d+)$", re.MULTILINE)
@@ -28,8 +29,14 @@ def scans(out: str) -> list[tuple[str, int, int]]:
 
 
 def test_the_whole_demo_on_its_own_exchange() -> None:
-    code, out, err = run("-m", "ats_sync", "demo", "--symbols", "6", "--seconds", "3")
+    with start("-m", "ats_sync", "demo", "--symbols", "6", "--seconds", "3") as process:
+        out = until_line(process, "a browser shows it at ")
+        page = requests.get(out.split()[-1], timeout=10)
+        code, rest, err = finish(process)
     assert code == 0, err
+    out += rest
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
     shown = scans(out)
     assert [title for title, _, _ in shown] == [
         "Scan 1 of 2",
