@@ -121,6 +121,13 @@ def _serve(options: Namespace) -> int:
     return run(options)
 
 
+def _top(options: Namespace) -> int:
+    need("top", "rich")
+    from .top import run
+
+    return run(options)
+
+
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m ats_sync",
@@ -166,6 +173,13 @@ def _parser() -> ArgumentParser:
         help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
     )
     command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
+
+    command = commands.add_parser("top", help="the state of a running endpoint on the terminal; piped, once")
+    command.set_defaults(run=_top)
+    command.add_argument(
+        "--url", default="http://127.0.0.1:8787", metavar="URL", help="the endpoint's (http://127.0.0.1:8787)"
+    )
+    command.add_argument("--token", metavar="T", help="what it was started with, if anything")
 
     command = commands.add_parser("stress", help="faults at random on a test exchange, every promise watched")
     command.set_defaults(run=_stress)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from ..config import Config
 from ..endpoint import Endpoint
-from ..endpoint.admission import Admission
+from ..endpoint.admission import TOKEN_VARIABLE, Admission
 from ..errors import ConfigError, ConnectionFailed, InvalidArgument
 from ..manager import DataManager
 from ..simulator import SimulatedExchange
@@ -18,7 +18,6 @@ from .busiest import busiest
 from .failures import OK, USAGE, CommandFailed
 
 SEED = 7
-TOKEN = "ATS_SYNC_TOKEN"
 
 
 def run(options: Namespace) -> int:
@@ -34,7 +33,7 @@ def run(options: Namespace) -> int:
 
 
 def _serve(options: Namespace, stack: ExitStack) -> None:
-    token = options.token or os.environ.get(TOKEN) or None
+    token = options.token or os.environ.get(TOKEN_VARIABLE) or None
     Admission(options.host, token)  # before anything is started
     symbols: Sequence[str]
     if options.simulate:

@@ -12,6 +12,8 @@ from ..errors import ConfigError
 from .replies import Reply, refused
 
 METHODS = ("GET", "HEAD")
+TOKEN_VARIABLE = "ATS_SYNC_TOKEN"
+"""The environment's token, for the commands."""
 _OWN_PAGES = frozenset({"none", "same-origin"})
 """What a browser writes where the user or our own page asks; other programs do not write it."""
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
