@@ -9,7 +9,7 @@ from .errors import InvalidArgument
 from .queries.books import ShownBook, ShownQuote
 from .results import AggTrade, ForcedOrder, FundingRate, OpenInterest, OrderBook, Quote, Ratio, Ticker
 from .store.periods import OpenInterestColumns
-from .store.tape import TradeColumns
+from .store.trade_columns import TradeColumns
 from .venue.ratios import RATIOS
 from .venue.tickers import DECIMALS, WHOLES, TickerRow
 from .venue.trades import Trade

@@ -9,7 +9,7 @@ from ..clock import Reading
 from ..feeds import Key, Kind
 from ..reads import Query, Reads
 from ..store.series import SeriesState
-from ..store.tape import TradeColumns
+from ..store.trade_columns import TradeColumns
 from ..store.trades import TradeSeries
 from ..venue import endpoints
 from ..venue.payload import DecodeError

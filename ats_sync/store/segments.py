@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .pages import Pages
+from .packed import Pages
 
 MOST_SEGMENTS = 8
 
 
 class Segment:
     """Trades ``first``, ``first + 1``, … as JSON objects, decoded when read. What is ``needless`` in them is left out
-    (see :class:`~ats_sync.store.pages.Pages`)."""
+    (see :class:`~ats_sync.store.packed.Pages`)."""
 
     __slots__ = ("entries", "first", "needless")
 

@@ -21,7 +21,7 @@ from .events import Change, StoreEvent
 from .link import Link
 from .segments import MOST_SEGMENTS, Segment, inserted, trimmed
 from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
-from .tape import TradeColumns
+from .trade_columns import TradeColumns
 
 RECENT = 8
 """What was made after all of so many newest trades did come later, though single times may be out of order."""

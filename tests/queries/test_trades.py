@@ -5,7 +5,7 @@ import pytest
 from ats_sync.errors import DataUnavailableError, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
 from ats_sync.queries.trades import Trades, TradesInColumns
-from ats_sync.store.tape import TradeColumns
+from ats_sync.store.trade_columns import TradeColumns
 from ats_sync.venue.endpoints import AGG_TRADES_MOST
 from ats_sync.venue.trades import Trade
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ats_sync.store.tape import TradeColumns
+from ats_sync.store.trade_columns import TradeColumns
 from ats_sync.venue.trades import Trade, stream_trade
 
 from ..venue import samples
