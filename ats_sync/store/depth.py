@@ -346,7 +346,7 @@ class DepthSeries(Series):
 
     def resume(self, link: Link, now: int) -> bool:
         # The stream went on exactly where it had been, or a reader's snapshot did.
-        return not self._suspended and self.live() and self.is_ample()
+        return not self._suspended and self._sequencer.source is link and self.live() and self.is_ample()
 
     def unsettled(self, now: int) -> str:
         return "" if self._suspended or self.live() else "a snapshot of the book is to come"

@@ -647,3 +647,13 @@ def test_the_first_trade_under_new_ids_may_come_just_before_the_end() -> None:
     moments = (39_060, 53_360, 83_840, 89_700, 93_620, 128_740, 130_080, 140_940, 177_280, 183_480)
     setting = replace(setting, book_ticks=(1500, 1500), script=tuple((at, "trade", "SOLUSDT") for at in moments))
     run(Schedule(setting=setting, seed=612286, faults=(Recount(54_350, "BTCUSDT"), Others(30_450, 0.7))))
+
+
+def test_a_full_book_at_rest_does_not_stay_on_a_connection_that_is_about_to_be_closed() -> None:
+    """The next one was subscribed a moment before the dead one was known to be down, and no change ever came on it."""
+    setting = Setting(11183, 1_794_992_376_000, ("ETHUSDT", "BTCUSDT", "XRPUSDT"), ("1m", "5m"), 0.0015)
+    moments = (7_340, 42_320, 57_200, 68_100, 72_980, 100_640, 135_560, 150_780, 173_640, 181_400, 225_360, 227_720)
+    script = tuple((at, "trade", "XRPUSDT") for at in moments)
+    setting = replace(setting, book_ticks=(1500, 1500, 700), script=script)
+    faults = (Newcomer(216_000_000, "ETHUSDT", True), Dark(38_050, 50))
+    run(Schedule(setting=setting, seed=302374, faults=faults, connection_max_age=25.0, full_book=True))

@@ -531,6 +531,13 @@ class TestConnections:
         assert book.live()
         assert shown(book).update_id == 130
 
+    def test_it_resumes_on_the_connection_that_keeps_it_up_alone(self) -> None:
+        book, old = begun()
+        new = link(2)
+        book.subscribed_on(new)
+        assert book.resume(old, 0)
+        assert not book.resume(new, 0), "the old one is about to be closed, and no change has come on the new one"
+
 
 class TestAudit:
     def test_a_book_that_is_wrong_is_found_and_put_right(self) -> None:
