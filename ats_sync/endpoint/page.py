@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
@@ -93,7 +94,7 @@ class Page:
         self._number = 0
         self._mark: tuple[object, ...] | None = None
         self._looked_at = float("-inf")
-        self._reason = ""
+        self._reason = self._doubt = ""
         self._of_status: dict[str, Any] = {}
         self._states: dict[str, str] = {}
         self._overall = Overall.STOPPED
@@ -156,6 +157,8 @@ class Page:
         self._journal.state(at, state, self._reason)
         self._journal.contracts(at, status.contracts)
         self._of_status = self._status(status, at)
+        reasons = Counter(feed.reason for feed in status.feeds if feed.state is FeedState.DEGRADED)
+        self._doubt = reasons.most_common(1)[0][0] if reasons else ""
         self._states = _states(status.feeds)
 
     def _status(self, status: Status, at: float) -> dict[str, Any]:
@@ -167,10 +170,10 @@ class Page:
         }
 
     def _note(self, signs: Signs, at: float) -> None:
-        journal, reasons = self._journal, self._of_status.get("why", ())
+        journal = self._journal
         journal.connections(at, signs.connections)
         newest = str(signs.repaired) if signs.repaired is not None else ""
-        journal.repairs(at, signs.repairs, newest, reasons[0]["reason"] if reasons else "")
+        journal.repairs(at, signs.repairs, newest, self._doubt)
         journal.limited(
             at,
             {host.value: until for host, until in signs.blocked.items()},
