@@ -12,6 +12,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from ..config import Config
@@ -26,9 +27,9 @@ from .scanner import Finding, Scanner
 from .screen import Counts, Screen, Table
 
 SEED = 7
-WEIGHT_LIMIT = 9600
-"""Four times the real one: with that, the way back from an outage of 200 symbols waits for the minute to end in which
-they were warmed up."""
+WEIGHT_LIMIT, REPAIR_SHARE = 4800, 0.4
+"""Twice the real limit, half of it kept for repairs. With the real one, 200 symbols that lost their streams wait
+for the minute of their warm-up to end."""
 LOOK_EVERY = 0.25
 """Seconds between two looks at a manager that warms up or recovers."""
 SCAN_EVERY = 4.0
@@ -69,7 +70,7 @@ def run(options: Namespace) -> int:
             screen.heading(f"The exchange at {config.fapi_base}: {_size(symbols, options.intervals)}")
         else:
             exchange = stack.enter_context(SimulatedExchange(options.symbols, seed=SEED, weight_limit=WEIGHT_LIMIT))
-            config = exchange.config()
+            config = replace(exchange.config(), repair_share=REPAIR_SHARE)
             symbols = exchange.symbols
             screen.heading(f"An exchange of its own on this machine: {_size(symbols, options.intervals)}")
             screen.line(f"(It grants a weight of {WEIGHT_LIMIT} a minute, the real one 2400: the demo is to be short.)")
