@@ -44,6 +44,7 @@ _COMPRESSED_ON_THE_LOOP = 128 * 1024
 """Bytes; more would delay the other clients."""
 _PIECE = 128 * 1024
 """Bytes of a response that wait in the socket's buffer at most, so that slow readers do not fill the memory."""
+_VIEWER_BUFFER = 64 * 1024
 _USAGE_KEPT = 0.05
 _WAITING: Final = float("inf")
 
@@ -246,7 +247,7 @@ class _Running:
         if path == PAGE_PATH:
             return self._page
         if path == EVENTS_PATH:
-            if not self._viewers.full:
+            if self._viewers.admit():
                 return None
             return Reply(
                 503,
@@ -269,22 +270,28 @@ class _Running:
         return self._answers.answer(routed)
 
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Send the page's events until the viewer goes or the endpoint closes."""
+        """Send the page's events, to a viewer that was admitted, until it goes or the endpoint closes."""
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "Server": "ats-sync"}
         response = web.StreamResponse(headers=headers)
         response.force_close()
-        await response.prepare(request)
-        if request.method == "HEAD":
-            return response
+        transport = request.transport
         try:
-            await self._viewers.serve(response)
-            await response.write_eof()
+            if transport is not None:
+                # What one that does not read costs: so much here, and as much in asyncio.
+                connection = transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _VIEWER_BUFFER)
+            await response.prepare(request)
+            if request.method != "HEAD":
+                await self._viewers.serve(response)
+                await response.write_eof()
         except (TimeoutError, asyncio.TimeoutError):
             log.info("a viewer of the page was dropped: it does not read")
-            if request.transport is not None:
-                request.transport.abort()
+            if transport is not None:
+                transport.abort()
         except OSError:
             log.debug("a viewer of the page has gone")
+        finally:
+            self._viewers.leave()
         return response
 
     async def _elsewhere(self, name: str, work: object) -> Reply:

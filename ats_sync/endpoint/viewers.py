@@ -44,34 +44,36 @@ class Viewers:
         self.waiting = 0
         """How many of them need a whole."""
 
-    @property
-    def full(self) -> bool:
-        """Whether no more are taken."""
-        return self.count >= MOST
+    def admit(self) -> bool:
+        """Return whether there is room for one more, which then counts until :meth:`leave`."""
+        if self.count >= MOST:
+            return False
+        self.count += 1
+        return True
+
+    def leave(self) -> None:
+        """One that was admitted has gone."""
+        self.count -= 1
 
     async def serve(self, writer: Writer) -> None:
         """Write what is rendered until the endpoint closes. Raises OSError where the viewer has gone, and
         TimeoutError where it does not read."""
         seen, begun = 0, False
-        self.count += 1
-        try:
-            while True:
-                newest = self._newest
-                text = newest.whole
-                if begun and seen == newest.number - 1 and newest.change is not None:
-                    text = newest.change
-                if not begun or newest.number > seen:
-                    if text is not None:
-                        await asyncio.wait_for(writer.write(text), PATIENCE)
-                        seen, begun = newest.number, True
-                        continue
-                    await self._next_whole()
-                else:
-                    await self._next()
-                if self._closed:
-                    return
-        finally:
-            self.count -= 1
+        while True:
+            newest = self._newest
+            text = newest.whole
+            if begun and seen == newest.number - 1 and newest.change is not None:
+                text = newest.change
+            if not begun or newest.number > seen:
+                if text is not None:
+                    await asyncio.wait_for(writer.write(text), PATIENCE)
+                    seen, begun = newest.number, True
+                    continue
+                await self._next_whole()
+            else:
+                await self._next()
+            if self._closed:
+                return
 
     async def _next(self) -> None:
         if not self._closed:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import logging
 import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -228,6 +232,29 @@ def test_one_viewer_too_many_is_refused_in_words(endpoint: Endpoint) -> None:
                 answer.close()
 
     until(refused, what="as many viewers as there may be")
+
+
+def test_one_that_does_not_read_is_dropped(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # At the usual pace it takes minutes to fill what lies between the two.
+    for name, seconds in (("EVERY", 0.002), ("_LEAST_BETWEEN", 0.001), ("PATIENCE", 0.5)):
+        monkeypatch.setattr(viewers, name, seconds)
+    caplog.set_level(logging.INFO, "ats_sync.endpoint")
+    with Endpoint(manager, port=0) as endpoint, socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        parts = urlsplit(endpoint.url)
+        silent.connect((parts.hostname, parts.port))
+        silent.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with following(endpoint) as stream:
+            stream.next()
+            dropped = "a viewer of the page was dropped: it does not read"
+            until(lambda: stream.next() and dropped in caplog.messages, what="that it is dropped")
+            assert stream.next(), "the other one goes on"
+        silent.settimeout(30)
+        with contextlib.suppress(ConnectionResetError):
+            while silent.recv(65536):  # TimeoutError where it was not cut
+                pass
 
 
 def test_the_streams_end_with_the_endpoint(manager: DataManager) -> None:

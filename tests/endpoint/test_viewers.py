@@ -26,6 +26,15 @@ class Taker:
         self.taken.append(data)
 
 
+async def follow(viewers: Viewers, taker: Taker) -> None:
+    """What the server does for one viewer."""
+    assert viewers.admit()
+    try:
+        await viewers.serve(taker)
+    finally:
+        viewers.leave()
+
+
 def run(body: Callable[[Viewers, list[int]], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         wakes: list[int] = []
@@ -46,7 +55,7 @@ def rendering(number: int, *, whole: bool = False, change: bool = True) -> Rende
 def test_a_viewer_begins_with_a_whole_and_goes_on_with_changes() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         taker = Taker()
-        task = asyncio.create_task(viewers.serve(taker))
+        task = asyncio.create_task(follow(viewers, taker))
         await settle()
         assert (viewers.count, viewers.waiting, len(wakes)) == (1, 1, 1)
         for number in (5, 6, 7):
@@ -64,7 +73,7 @@ def test_a_viewer_begins_with_a_whole_and_goes_on_with_changes() -> None:
 def test_where_nothing_can_be_told_as_a_change_everybody_begins_again() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         taker = Taker()
-        task = asyncio.create_task(viewers.serve(taker))
+        task = asyncio.create_task(follow(viewers, taker))
         await settle()
         for each in (rendering(1, whole=True), rendering(2, whole=True, change=False), rendering(3)):
             viewers.publish(each)
@@ -79,7 +88,7 @@ def test_where_nothing_can_be_told_as_a_change_everybody_begins_again() -> None:
 def test_one_that_lags_gets_the_newest_in_one_piece() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         slow, quick = Taker(), Taker()
-        tasks = [asyncio.create_task(viewers.serve(each)) for each in (slow, quick)]
+        tasks = [asyncio.create_task(follow(viewers, each)) for each in (slow, quick)]
         await settle()
         viewers.publish(rendering(1, whole=True))
         await settle()
@@ -107,7 +116,7 @@ def test_one_that_does_not_read_is_dropped_and_the_others_are_served(monkeypatch
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         dead, living = Taker(), Taker()
         dead.open.clear()
-        tasks = [asyncio.create_task(viewers.serve(each)) for each in (dead, living)]
+        tasks = [asyncio.create_task(follow(viewers, each)) for each in (dead, living)]
         await settle()
         viewers.publish(rendering(1, whole=True))
         with pytest.raises(asyncio.TimeoutError):
@@ -124,11 +133,11 @@ def test_one_that_does_not_read_is_dropped_and_the_others_are_served(monkeypatch
 
 def test_no_more_than_so_many() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
-        tasks = [asyncio.create_task(viewers.serve(Taker())) for _ in range(module.MOST)]
+        tasks = [asyncio.create_task(follow(viewers, Taker())) for _ in range(module.MOST)]
         await settle()
-        assert viewers.full
+        assert not viewers.admit()
         viewers.close()
         await asyncio.gather(*tasks)
-        assert not viewers.full
+        assert viewers.admit()
 
     run(body)
