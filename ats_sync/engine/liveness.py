@@ -322,7 +322,9 @@ class SilentStreamDetector:
     def _lags(self, symbol: str, known: _Symbol, depth: DepthSeries, book: BookSeries | None, at: Moment) -> bool:
         """Return whether a full book has for a while not come to an update id that other streams have shown."""
         quote = self._store.quotes.get(symbol)
-        newest = book.newest_frame if book is not None else -1
+        newest, event = book.newest_frame if book is not None else (-1, 0)
+        if depth.has_shown(event):
+            newest = -1  # of an old count, or the same
         if quote is not None and quote[0] > newest and not _is_later(depth.state(at.exchange).event, quote[1]):
             newest = quote[0]
         lacking, since = known.depth

@@ -52,8 +52,8 @@ class BookSeries(Series):
 
     def __init__(self, symbol: str) -> None:
         super().__init__(Key(Kind.BOOK, symbol))
-        self.newest_frame = -1
-        """The update id of the newest frame."""
+        self.newest_frame = -1, 0
+        """Update id and event time (ms) of the newest frame."""
         self._out_of_order = 0
         self._lock = threading.Lock()  # guards the link, too, and everything below
         self._update_id = -1
@@ -70,8 +70,7 @@ class BookSeries(Series):
             self.received += 1
             if update_id < self._update_id and not self._restarts_count(frame):
                 return
-            self._update_id = self.newest_frame = update_id
-            self._event = event
+            self._update_id, self._event = self.newest_frame = update_id, event
             self._frame = frame
             if link.up or self.link is None:
                 self.link = link  # what a replaced connection still delivers takes nothing back

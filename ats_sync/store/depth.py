@@ -215,7 +215,9 @@ class DepthSeries(Series):
         if first is None or first.update_id != book.update_id or first.time <= self._sequencer.event:
             self._behind = book
             return False
-        return self._sides is None and book.time > first.time + LAGS_AT_MOST
+        source = self._sequencer.source
+        kept_up = self._sides is not None and source is not None and source.up
+        return not kept_up and book.time > first.time + LAGS_AT_MOST
 
     def _brought_up_to_date(self) -> tuple[int, tuple[Side, Side]] | None:
         """Return the book after every event that has come, and its update id; None where there is none."""
@@ -268,6 +270,10 @@ class DepthSeries(Series):
     def shown_until(self, link: Link) -> int | None:
         state = self.state(0)
         return None if state.doubt or state.link is link else self._shown_until
+
+    def has_shown(self, event: int) -> bool:
+        """Return whether an answer has shown whatever had happened by ``event`` (exchange ms), whatever its id."""
+        return event <= self._shown_until
 
     def hand_over(self, old: Link, new: Link) -> bool:
         with self._lock:

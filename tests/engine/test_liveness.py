@@ -468,6 +468,27 @@ def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_num
     assert depth.update_id() == 390
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_a_full_book_does_not_lag_behind_frames_of_before_its_snapshot(court: Court, later: bool) -> None:
+    """Its engine counts from low numbers again while the market rests, so that no frame bears the new ids."""
+    court.store.follow([Key(Kind.DEPTH, SYMBOL)])
+    depth = court.store.depth(SYMBOL)
+    public = Link(2, "public", MIDNIGHT / 1000)
+    court.book(1_000_000)
+    court.second += 2.0
+    answer = book_snapshot(compact(samples.rest_book(1_000, event=court.ms())))
+    depth.replace(answer, Origin(court.ms(), 1000, link=public))
+    depth.go_live(public)
+    if later:
+        court.second += 0.1
+        court.book(1_000_001)
+    found: set[Key] = set()
+    for _ in range(60):
+        public.advance(court.ms() / 1000, court.ms() / 1000)
+        found |= court.suspects(0.1)
+    assert (depth.key in found) is later
+
+
 def told_by_rest(court: Court, trade: int) -> None:
     """An answer of REST out of a new count, which the stream has not told of."""
     answer = rest_trades(compact([samples.rest_trade(trade) | {"T": court.ms(), "f": trade, "l": trade}]))

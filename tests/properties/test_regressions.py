@@ -657,3 +657,22 @@ def test_a_full_book_at_rest_does_not_stay_on_a_connection_that_is_about_to_be_c
     setting = replace(setting, book_ticks=(1500, 1500, 700), script=script)
     faults = (Newcomer(216_000_000, "ETHUSDT", True), Dark(38_050, 50))
     run(Schedule(setting=setting, seed=302374, faults=faults, connection_max_age=25.0, full_book=True))
+
+
+def test_a_full_book_that_counts_again_while_it_rests_is_not_convicted_by_frames_of_before() -> None:
+    setting = Setting(261788, 1_794_441_598_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3m"), 0.006, book_ticks=(300, 700))
+    moments = (62_940, 83_100, 101_960, 144_700, 162_040, 231_260)
+    script = ((20_740, "halt", "BTCUSDT"), *((at, "trade", "ETHUSDT") for at in moments))
+    setting = replace(setting, script=script)
+    faults = (Refuse(19_100, 5_800), Restart(26_500, "BTCUSDT"))
+    run(Schedule(setting=setting, seed=857733, faults=faults, full_book=True))
+
+
+def test_a_full_book_that_counts_again_while_it_rests_and_whose_connection_was_replaced_goes_live() -> None:
+    names = ("BTCUSDT", "SOLUSDT", "BTCDOMUSDT")
+    setting = Setting(723798, 1_794_585_590_000, names, ("1m", "2h"), 0.0015, book_ticks=(1500, 700, 1500))
+    moments = (5_260, 12_700, 24_520, 31_140, 52_860, 75_160, 129_920, 149_100, 158_840, 190_120, 195_140, 227_680)
+    script = ((38_620, "halt", "BTCUSDT"), *((at, "trade", "BTCDOMUSDT") for at in moments))
+    setting = replace(setting, script=script)
+    faults = (Lag(47_150, "public", 3_000), Restart(38_900, "BTCUSDT"))
+    run(Schedule(setting=setting, seed=183838, faults=faults, full_book=True))

@@ -195,6 +195,18 @@ class TestAtRest:
         assert shown(book).update_id == 130
         assert book.live()
 
+    def test_a_book_that_counts_again_while_it_rests_is_known_again_after_its_connection_was_lost(self) -> None:
+        book, source = begun(100)
+        assert book.apply(diff(120, 100, event=BEGAN + 95), source) is None
+        source.up = False
+        again = link(2)
+        for seconds in (1, 3, 6, 11, 12):
+            now = BEGAN + seconds * 1000
+            book.replace(self.resting(5, now), Origin(now, 500, link=again))
+            book.go_live(again)
+            assert book.live() is (seconds == 12)
+        assert shown(book).bids == [*map(tuple, BIDS)]
+
     def test_a_replica_that_lags_or_moves_on_is_none(self) -> None:
         book, source = self.lost()
         for step in range(40):
