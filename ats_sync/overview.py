@@ -13,9 +13,10 @@ from .clock import Clock
 from .engine.budget import Usage
 from .engine.engine import Engine
 from .engine.freshness import WATCHED_WITHIN
-from .engine.quality import judged
-from .feeds import FEEDS, Cause, Key
+from .engine.quality import Quality, judged
+from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
+from .runtime.counters import Traffic
 from .status import ConnectionStatus, connection_statuses
 from .store.klines import KlineSeries
 from .store.series import Series
@@ -83,6 +84,26 @@ Price = tuple[str, str, int | None]
 where that is not known."""
 
 
+class Totals(NamedTuple):
+    """What was counted since the manager was made, and what is missing now."""
+
+    traffic: dict[str, Traffic]
+    """By route."""
+    endings: dict[tuple[str, str], int]
+    """Connections that have ended, by route and by which of ``ENDINGS``."""
+    reads: dict[Kind, tuple[int, int]]
+    """For each kind, reads that memory has answered, and reads that have asked REST."""
+    read_errors: dict[tuple[Kind, str], int]
+    """By kind and error: ``stale`` or ``unavailable``."""
+    requests: dict[tuple[Host, Cause, str], int]
+    """Requests that have ended, by host, cause and HTTP status ("none" without an answer)."""
+    repairs: int
+    missed: int
+    """How often a consumer of events was told that memory no longer had closed candles."""
+    gaps: dict[Kind, int]
+    """Series that lack something by now, or contradict what is known."""
+
+
 class Overview:
     """Looks at what a manager has in memory. Any thread may call it. It keeps the manager alive."""
 
@@ -147,6 +168,29 @@ class Overview:
             repaired=repaired,
         )
 
+    def totals(self) -> Totals:
+        """Return everything that is counted. It goes through every series once."""
+        life, clock = self._life, self._clock
+        runtime, counters = life.runtime, life.counters
+        traffic, endings = counters.streams_ended()
+        if runtime is not None:
+            traffic = runtime.traffic()
+        now = clock.exchange_ms()
+        gaps: dict[Kind, int] = {}
+        for series in list(life.store.series.values()):
+            open_gap = bool(series.state(now).doubt) or (series.lacks_older() and bool(series.unsettled(now)))
+            gaps[series.key.kind] = gaps.get(series.key.kind, 0) + open_gap
+        return Totals(
+            traffic=traffic,
+            endings=endings,
+            reads=counters.reads(),
+            read_errors=counters.read_errors(),
+            requests=counters.outcomes(),
+            repairs=counters.repairs()[0],
+            missed=life.publisher.missed.value,
+            gaps=gaps,
+        )
+
     def symbols(self) -> list[str]:
         """Return the watched symbols, and after them those that are followed because they are read."""
         watched = self._symbols()
@@ -196,11 +240,15 @@ class Overview:
 
     def qualities(self) -> dict[str, float]:
         """Return the score of every followed symbol over the last 5 minutes, as it was sampled (every 10 s)."""
+        return {symbol: quality.score for symbol, quality in self.judged().items()}
+
+    def judged(self) -> dict[str, Quality]:
+        """Return the quality of every followed symbol, likewise."""
         runtime = self._life.runtime
         if runtime is None or runtime.stopped:
             return {}
         sampled = runtime.query(lambda engine, at: engine.quality.samples())
-        return {symbol: judged(samples).score for symbol, samples in sampled.items()}
+        return {symbol: judged(samples) for symbol, samples in sampled.items()}
 
 
 _ORDER = {interval: place for place, interval in enumerate(INTERVALS)}

@@ -156,7 +156,7 @@ class Reads:
                     store.count_dropped(f"{key.kind.value} that could not be decoded: {error}")
                 else:
                     if value is not None:
-                        self.counters.hit()
+                        self.counters.hit(key.kind)
                         return shape(value)
         try:
             value = query.fetch(series, self)
@@ -200,7 +200,7 @@ class Reads:
             self.check_delisted(key.symbol)
         if _mode.memory_only:
             raise NotInMemory(f"{key} is not fresh in memory, and this read was not to wait for REST")
-        self.counters.miss()
+        self.counters.miss(key.kind)
         patience = self._patience if timeout is None else timeout
         answer: T = self.requests.ask(Fetch(key, request, Cause.READ), patience)
         return answer
@@ -223,7 +223,7 @@ class Reads:
         kept = self._answers.get((key, request))
         now = self.clock.exchange_ms()
         if kept is not None and now - kept.as_of <= lifetime * 1000:
-            self.counters.hit()
+            self.counters.hit(key.kind)
             return marshal.loads(kept.value)
         text = marshal.dumps(self.ask(key, request))
         self._answers.put((key, request), text, now)
@@ -234,7 +234,7 @@ class Reads:
         kept = self._answers.get((key, request))
         now = self.clock.exchange_ms()
         if kept is not None and now - kept.as_of <= lifetime * 1000:
-            self.counters.hit()
+            self.counters.hit(key.kind)
             return kept, True
         body = self.ask(key, request)
         self._answers.put((key, request), body, now)
@@ -283,6 +283,8 @@ class Reads:
         """Raise the error of a read that neither memory nor REST could answer, with the last value and its age."""
         key = query.shown()
         data = query.known(series) if series is not None else None
+        if not isinstance(error, RequestRejected):
+            self.counters.read_failed(key.kind, stale=data is not None)
         if data is None:
             _fail(error, key)
         state, feed = query.state(series, self), series.feed

@@ -65,7 +65,7 @@ class Desk:
         return self.reads.read(query, lambda value: value)
 
     def usage(self, bucket: Bucket) -> Usage:
-        return Usage(0, self.used, 1_000)
+        return Usage(0, self.used, 1_000, 1_250)
 
     def merge(self, key: Key, answer: object, *, limit: int = 0) -> None:
         """What the engine's own requests would have brought."""

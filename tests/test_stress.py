@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ats_sync.feeds import Kind
 from ats_sync.simulator import RequestRecord
 from ats_sync.stress import checks, names
 from ats_sync.stress.accounts import Accountant
@@ -148,9 +149,9 @@ class TestInstruments:
 
     def test_where_a_read_was_answered_from(self) -> None:
         sources = ReadSources()
-        sources.miss()
+        sources.miss(Kind.KLINES)
         assert sources.by_rest()
-        sources.hit()
+        sources.hit(Kind.KLINES)
         assert not sources.by_rest()
         assert (sources.hits, sources.misses) == (1, 1)
 

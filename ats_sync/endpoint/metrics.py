@@ -5,22 +5,36 @@ Needs the extra ``metrics`` (prometheus-client). There are no labels for symbols
 
 from __future__ import annotations
 
+import itertools
 import platform
+import threading
+import time
+import weakref
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .. import __version__
+from ..engine.quality import SAMPLE_EVERY, Quality
+from ..engine.stream_session import LAG_BOUNDS
+from ..events.values import CandleEvent, Missed
+from ..feeds import FEEDS, Kind
 from ..manager import DataManager
+from ..overview import Totals
+from ..runtime.counters import ENDINGS, STALE, UNAVAILABLE
 from ..status import FeedState, Overall, Status, by_kind
 from ..venue.endpoints import Bucket
 from .replies import Reply
 from .views import Views
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+DELAY_BOUNDS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 7.5, 10.0, 30.0, 60.0)
+"""Seconds."""
+VERDICTS = ("publish", "degrade", "stop")
 _WEIGHED = {"futures": Bucket.FUTURES, "spot": Bucket.SPOT}
 
 
@@ -34,12 +48,47 @@ class _Found(Collector):
         return self._found
 
 
+class _Delays:
+    """How long after their close candles were final, by what made them final. It refers to nothing: a callback is kept
+    by the manager."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards everything below
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def note(self, event: CandleEvent | Missed) -> None:
+        """Count a candle that has closed."""
+        if isinstance(event, CandleEvent) and event.delay is not None:
+            with self._lock:
+                counts = self._counts.setdefault(event.source, [0] * (len(DELAY_BOUNDS) + 1))
+                counts[bisect_left(DELAY_BOUNDS, event.delay)] += 1
+                self._sums[event.source] = self._sums.get(event.source, 0.0) + event.delay
+
+    def metric(self) -> Metric:
+        """Return the histogram."""
+        metric = HistogramMetricFamily(
+            "ats_sync_candle_close_delay_seconds",
+            "Seconds from the close of a candle until it was final here, since the first scrape.",
+            labels=["source"],
+        )
+        with self._lock:
+            for source, counts in sorted(self._counts.items()):
+                metric.add_metric([source], _buckets(DELAY_BOUNDS, counts), self._sums[source])
+        return metric
+
+
 class Metrics:
     """Renders the metrics of ``manager``."""
 
     def __init__(self, manager: DataManager, views: Views) -> None:
         self._manager = manager
         self._views = views
+        self._lock = threading.Lock()  # guards the two below
+        self._qualities: dict[str, Quality] = {}
+        self._judged_at = float("-inf")
+        self._delays = _Delays()
+        weakref.finalize(self, manager.on_closed(self._delays.note).close).atexit = False
 
     def reply(self) -> Reply:
         """Return the text of all metrics."""
@@ -49,12 +98,18 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric with its values of now."""
-        status = self._views.look()
+        status, totals = self._views.look(), self._manager.overview.totals()
         yield from _overall(status)
-        yield from _feeds(status)
+        yield from _feeds(status, streams=self._manager.enable_websocket)
         yield from self._connections(status)
-        yield from self._counts()
+        yield from _traffic(totals)
+        yield from _reads(totals)
+        yield from _requests(totals)
         yield from self._budget(status)
+        yield from _gaps(totals)
+        yield self._delays.metric()
+        yield from self._quality()
+        yield from self._store()
         build = GaugeMetricFamily("ats_sync_build_info", "The versions that run.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
@@ -77,22 +132,27 @@ class Metrics:
             age.add_metric([route], seconds)
         yield age
 
-    def _counts(self) -> Iterator[Metric]:
+    def _quality(self) -> Iterator[Metric]:
+        with self._lock:
+            now = time.monotonic()
+            if now - self._judged_at > SAMPLE_EVERY:  # no sooner is there another sample
+                self._qualities, self._judged_at = self._manager.overview.judged(), now
+            qualities = list(self._qualities.values())
+        score = GaugeMetricFamily(
+            "ats_sync_quality_score", "Quality of the symbols' data over the last 5 minutes, 0 to 1.", labels=["of"]
+        )
+        if qualities:
+            score.add_metric(["worst"], min(each.score for each in qualities))
+            score.add_metric(["mean"], sum(each.score for each in qualities) / len(qualities))
+        verdicts = GaugeMetricFamily(
+            "ats_sync_quality_symbols", "Symbols by what their quality allows to do.", labels=["verdict"]
+        )
+        for verdict in VERDICTS:
+            verdicts.add_metric([verdict], sum(each.verdict == verdict for each in qualities))
+        yield from (score, verdicts)
+
+    def _store(self) -> Iterator[Metric]:
         stats = self._manager.get_stats()
-        frames = CounterMetricFamily("ats_sync_frames", "Data frames that have come.")
-        frames.add_metric([], stats["ws_updates"])
-        yield frames
-        reconnects = CounterMetricFamily("ats_sync_reconnects", "Connections that were made again.")
-        reconnects.add_metric([], stats["ws_reconnects"])
-        yield reconnects
-        reads = CounterMetricFamily("ats_sync_reads", "Reads, by what answered them.", labels=["source"])
-        reads.add_metric(["memory"], stats["cache_hits"])
-        reads.add_metric(["rest"], stats["cache_misses"])
-        yield reads
-        requests = CounterMetricFamily("ats_sync_requests", "REST requests, by what caused them.", labels=["cause"])
-        for cause, number in sorted(stats["rest_calls_by_cause"].items()):
-            requests.add_metric([cause], number)
-        yield requests
         kept = GaugeMetricFamily("ats_sync_store_rows", "Rows in memory.", labels=["kind"])
         kept.add_metric(["klines"], stats["klines_cached"])
         kept.add_metric(["open interest"], stats["oi_cached"])
@@ -102,6 +162,11 @@ class Metrics:
     def _budget(self, status: Status) -> Iterator[Metric]:
         text = self._manager.rest_text
         used = GaugeMetricFamily("ats_sync_weight_used", "Request weight of the last minute.", labels=["host"])
+        limit = GaugeMetricFamily(
+            "ats_sync_weight_limit",
+            "The exchange's limit of request weight a minute, all programs of this address.",
+            labels=["host"],
+        )
         allowed = GaugeMetricFamily(
             "ats_sync_weight_allowed", "Request weight a minute that this process may use.", labels=["host"]
         )
@@ -113,11 +178,12 @@ class Metrics:
         for host, bucket in _WEIGHED.items():
             usage = text.usage(bucket)
             used.add_metric([host], usage.cost)
+            limit.add_metric([host], usage.limit)
             allowed.add_metric([host], usage.allowed)
             blocked.add_metric([host], status.blocked.get(host, 0.0))
         waiting = GaugeMetricFamily("ats_sync_requests_waiting", "REST requests in line or under way.")
         waiting.add_metric([], status.waiting_requests)
-        yield from (used, allowed, blocked, waiting)
+        yield from (used, allowed, limit, blocked, waiting)
 
 
 def _overall(status: Status) -> Iterator[Metric]:
@@ -127,14 +193,88 @@ def _overall(status: Status) -> Iterator[Metric]:
     yield state
 
 
-def _feeds(status: Status) -> Iterator[Metric]:
+def _feeds(status: Status, *, streams: bool) -> Iterator[Metric]:
     feeds = GaugeMetricFamily("ats_sync_feeds", "Series that are followed.", labels=["kind", "state"])
     oldest = GaugeMetricFamily(
         "ats_sync_feed_oldest_age_seconds", "Age of the series whose newest event is the oldest.", labels=["kind"]
+    )
+    bound = GaugeMetricFamily(
+        "ats_sync_feed_max_age_seconds",
+        "Within which a series, or its stream's last sign of life, is fresh.",
+        labels=["kind"],
     )
     for kind, states, age in by_kind(status.feeds):
         for state in FeedState:
             feeds.add_metric([kind.value, state.value], states[state])
         if age is not None:
             oldest.add_metric([kind.value], age)
-    yield from (feeds, oldest)
+        if (most := FEEDS[kind].max_age(streams=streams) or FEEDS[kind].stream_timeout) is not None:
+            bound.add_metric([kind.value], most)
+    yield from (feeds, oldest, bound)
+
+
+# A counter is there from the start: Prometheus sees no increase where one appears with its first event.
+
+
+def _traffic(totals: Totals) -> Iterator[Metric]:
+    frames = CounterMetricFamily("ats_sync_frames", "Data frames that have come.", labels=["route"])
+    received = CounterMetricFamily(
+        "ats_sync_received_bytes", "Bytes that have come on stream connections.", labels=["route"]
+    )
+    lag = HistogramMetricFamily(
+        "ats_sync_event_lag_seconds", "Age of the newest event of each receive, when it came.", labels=["route"]
+    )
+    for route, traffic in sorted(totals.traffic.items()):
+        frames.add_metric([route], traffic.frames)
+        received.add_metric([route], traffic.received_bytes)
+        if traffic.lags:
+            lag.add_metric([route], _buckets(LAG_BOUNDS, traffic.lags), traffic.lag_sum)
+    reconnects = CounterMetricFamily(
+        "ats_sync_reconnects", "Connections that have ended, or could not be made, by why.", labels=["route", "reason"]
+    )
+    for route, reason in itertools.product(sorted(totals.traffic), ENDINGS):
+        reconnects.add_metric([route, reason], totals.endings.get((route, reason), 0))
+    yield from (frames, received, lag, reconnects)
+
+
+def _reads(totals: Totals) -> Iterator[Metric]:
+    reads = CounterMetricFamily("ats_sync_reads", "Reads, by what answered them.", labels=["kind", "source"])
+    for kind, (memory, rest) in totals.reads.items():
+        reads.add_metric([kind.value, "memory"], memory)
+        reads.add_metric([kind.value, "rest"], rest)
+    errors = CounterMetricFamily(
+        "ats_sync_read_errors", "Reads that neither memory nor REST could answer freshly.", labels=["kind", "error"]
+    )
+    for kind, error in itertools.product(Kind, (STALE, UNAVAILABLE)):
+        errors.add_metric([kind.value, error], totals.read_errors.get((kind, error), 0))
+    yield from (reads, errors)
+
+
+def _requests(totals: Totals) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "ats_sync_requests",
+        "REST requests that have ended, by what caused them and their HTTP status (none: no answer came).",
+        labels=["host", "cause", "code"],
+    )
+    for (host, cause, code), number in sorted(totals.requests.items()):
+        requests.add_metric([host.value, cause.value, code], number)
+    yield requests
+
+
+def _gaps(totals: Totals) -> Iterator[Metric]:
+    repairs = CounterMetricFamily("ats_sync_repairs", "Repairs that REST has answered.")
+    repairs.add_metric([], totals.repairs)
+    gaps = GaugeMetricFamily("ats_sync_open_gaps", "Series that lack something by now.", labels=["kind"])
+    for kind, number in sorted(totals.gaps.items()):
+        gaps.add_metric([kind.value], number)
+    missed = CounterMetricFamily(
+        "ats_sync_events_missed", "Times that a consumer of events was told of candles that memory no longer had."
+    )
+    missed.add_metric([], totals.missed)
+    yield from (repairs, gaps, missed)
+
+
+def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return the cumulative buckets of a histogram."""
+    names = [*(str(bound) for bound in bounds), "+Inf"]
+    return list(zip(names, map(float, itertools.accumulate(counts)), strict=True))

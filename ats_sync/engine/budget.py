@@ -49,6 +49,8 @@ class Usage(NamedTuple):
     """The cost of this process and, as far as known, of others on this address."""
     allowed: int
     """The share of the limit that this process may use."""
+    limit: int
+    """The exchange's limit."""
 
 
 class Tier(Enum):
@@ -249,7 +251,7 @@ class Budget(Guarded):
         """Return the usage of a bucket at ``now`` (steady)."""
         assert self.guarded()
         window = self.windows[bucket]
-        return Usage(window.requests(now), window.used(now), int(window.limit * self.share))
+        return Usage(window.requests(now), window.used(now), int(window.limit * self.share), window.limit)
 
     def ended(self, request: Request[Any], at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
         """A request has ended; ``unsent``: it never reached the exchange and costs nothing; ``lost``: it had no answer

@@ -86,6 +86,8 @@ class Send:
 class Disconnect:
     connection: int
     reason: str
+    planned: bool = False
+    """Whether nothing is wrong with it."""
 
 
 Action = Connect | Send | Disconnect

@@ -432,4 +432,4 @@ class Connections:
         del self.connections[connection.number]
         if connection.link is not None:
             self.changes.append(Ended(connection.link))
-        self.actions.append(Disconnect(connection.number, reason))
+        self.actions.append(Disconnect(connection.number, reason, planned=True))

@@ -5,6 +5,7 @@ Driven by the stream threads, and by the tests on virtual time.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from ..venue.payload import DecodeError
 from .heartbeat import Heartbeat
 
 MAX_UNSENT = 1000
+LAG_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds."""
 FUTURE_EVENT = 1.0
 """An event further than this (seconds) in the future is ignored: it or our clock is wrong."""
 
@@ -48,6 +51,11 @@ class StreamSession:
         self._outgoing: deque[str] = deque(maxlen=MAX_UNSENT)
         self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())
         self._pong: float | None = None
+        self.silent = False
+        """Whether it is over because nothing has come for too long."""
+        self.lags = [0] * (len(LAG_BOUNDS) + 1)
+        """How many receives had a newest frame of an age within each of the bounds, and beyond the last."""
+        self.lag_sum = 0.0
 
     def send(self, text: str) -> None:
         """Queue a message, to be sent before the next wait."""
@@ -69,6 +77,7 @@ class StreamSession:
             sender.send_text(outgoing.popleft())
         now = clock.now()
         if heartbeat.lost(now):
+            self.silent = self.over is None
             self.end(self.over or f"silent for {self._silence:g} s")
             return 0.0
         if heartbeat.ping_due(now):
@@ -96,6 +105,9 @@ class StreamSession:
                 exchange = clock.exchange()
                 if event / 1000.0 <= exchange + FUTURE_EVENT:
                     link.advance(event / 1000.0, exchange)
+                    lag = max(0.0, exchange - event / 1000.0)
+                    self.lags[bisect_left(LAG_BOUNDS, lag)] += 1  # once a receive, however many frames it had
+                    self.lag_sum += lag
         if pong != self._pong:
             self._pong = pong
             proved = self._heartbeat.ponged(now)

@@ -9,12 +9,28 @@ from typing import Generic, TypeVar
 
 from ..clock import Clock
 from ..events.queues import EventQueue
+from ..events.values import Missed, Turn
 from ..reentry import hand_over, interrupts_itself, refuse_reentry
 
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
 """Seconds after which a wait looks again, whatever is due."""
+
+
+class MissedCount:
+    """How many times a consumer was given ``Missed`` for closed candles that memory no longer had."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the one below
+        self.value = 0
+
+    def given(self, event: T) -> T:
+        """Return an event that a consumer is given, counted where it says so."""
+        if isinstance(event, Missed) or (isinstance(event, Turn) and event.missed is not None):
+            with self._lock:
+                self.value += 1
+        return event
 
 
 class EventIterator(Generic[T]):
@@ -25,8 +41,11 @@ class EventIterator(Generic[T]):
     manager alive. Dropped without :meth:`close`, it costs nothing more.
     """
 
-    def __init__(self, queue: EventQueue[T], clock: Clock, timeout: float | None, keeps: object) -> None:
+    def __init__(
+        self, queue: EventQueue[T], clock: Clock, timeout: float | None, keeps: object, missed: MissedCount
+    ) -> None:
         self._clock = clock
+        self._missed = missed
         self._timeout = timeout
         self._keeps = keeps
         self._lock = threading.Lock()  # guards everything below
@@ -48,7 +67,7 @@ class EventIterator(Generic[T]):
                 if self._closed or (left is not None and left <= 0):
                     raise StopIteration
                 self._condition.wait(_sooner(self._until_due(), left))
-        return found()
+        return self._missed.given(found())
 
     def __aiter__(self) -> "EventIterator[T]":
         return self
@@ -74,7 +93,7 @@ class EventIterator(Generic[T]):
                     found = self._take()
                     closed, until_due = self._closed, self._until_due()
                 if found is not None:
-                    return found()
+                    return self._missed.given(found())
                 left = None if deadline is None else deadline - self._clock.now()
                 if closed or (left is not None and left <= 0):
                     raise StopAsyncIteration

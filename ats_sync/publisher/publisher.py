@@ -18,7 +18,7 @@ from ..logs import RateLimitedLogger
 from ..reentry import hand_over, interrupts_itself
 from ..status import Overall
 from ..store.market import MarketStore
-from .iterator import LONGEST_WAIT, EventIterator, until
+from .iterator import LONGEST_WAIT, EventIterator, MissedCount, until
 
 log = RateLimitedLogger(logging.getLogger(__name__))
 
@@ -86,6 +86,7 @@ class Publisher:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.missed = MissedCount()
         self._lock = threading.Lock()  # guards everything below
         self._condition = threading.Condition(self._lock)
         self._iterators: weakref.WeakSet[EventIterator[Any]] = weakref.WeakSet()
@@ -157,7 +158,8 @@ class Publisher:
         with self._condition:
             if self._store is None:
                 return None
-            iterator = EventIterator(make(self._store, self._clock.exchange_ms()), self._clock, timeout, keeps)
+            queue = make(self._store, self._clock.exchange_ms())
+            iterator = EventIterator(queue, self._clock, timeout, keeps, self.missed)
             self._iterators.add(iterator)
             return iterator
 
@@ -268,7 +270,7 @@ class Publisher:
                     if each.queue is None:
                         continue
                     if (found := each.queue.take(now)) is not None:
-                        calls.append((each, partial(_give, each.fn, found)))
+                        calls.append((each, partial(self._give, each.fn, found)))
                     wait = min(wait, until(each.queue.due(), self._clock))
                 until_look = self._look_due - self._clock.now() if self._look else LONGEST_WAIT
                 if calls or until_look <= 0:
@@ -292,6 +294,9 @@ class Publisher:
                     calls += self._changed_to(state, reason)
         return calls
 
+    def _give(self, fn: Callable[[Any], object], found: Callable[[], Any]) -> None:
+        fn(self.missed.given(found()))
+
     def _last_calls(self) -> list[Call]:
         with self._condition:
             restarted = self._thread is not None
@@ -302,10 +307,6 @@ class Publisher:
         old, self._state = self._state, state
         since = self._clock.wall()
         return [(each, partial(each.fn, old, state, since, reason)) for each in self._states if old is not state]
-
-
-def _give(fn: Callable[[T], object], found: Callable[[], T]) -> None:
-    fn(found())
 
 
 def _stopped() -> tuple[Overall, str]:

@@ -142,7 +142,7 @@ def _spot_close(reads: Reads, symbol: str) -> str:
             close: str = series.rows(1, int(time.exchange * 1000), exact=True)[-1][4]
         except DecodeError:
             continue
-        reads.counters.hit()
+        reads.counters.hit(Kind.SPOT)
         return close
     return ""
 

@@ -67,6 +67,8 @@ class RequestExecutor:
     def delivered(self, dispatcher: Dispatcher, send: Send, outcome: Answer | AtsSyncError) -> Done | Retry:
         """Merge the outcome of a request; return what the dispatcher decides."""
         fetch, error = send.fetch, outcome
+        status = outcome.status if isinstance(outcome, (Answer, RequestError)) else None
+        self._counters.outcome(fetch.request.host, fetch.cause, status)
         if isinstance(outcome, RateLimited):
             self._counters.limited(fetch.request.host, str(outcome))
             log.warning(

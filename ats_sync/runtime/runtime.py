@@ -24,7 +24,7 @@ from ..store.events import Change, StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..venue.endpoints import stream_url
-from .counters import Counters
+from .counters import Counters, Traffic
 from .requests import RequestThreads
 from .streams import StreamThread
 
@@ -87,6 +87,7 @@ class Runtime:
         self._streams: dict[int, StreamThread] = {}
         self._ended: list[StreamThread] = []
         self._frames_before = 0  # on connections that have ended
+        self._counters = counters
         self._count_due = 0.0
         self._thread = threading.Thread(target=self._run, name="ats-engine", daemon=True)
 
@@ -175,6 +176,15 @@ class Runtime:
         with self._streams_lock:
             return self._frames_before + sum(thread.link.frames for thread in self._streams.values())
 
+    def traffic(self) -> dict[str, Traffic]:
+        """Return what has come on each route, also on connections that have ended."""
+        with self._streams_lock:
+            traffic, _ = self._counters.streams_ended()
+            for thread in self._streams.values():
+                route = thread.link.route
+                traffic[route] = traffic.get(route, Traffic()).plus(thread.traffic())
+        return traffic
+
     def quality(self, symbol: str) -> Quality:
         """Return the quality of a symbol's data."""
         return self.query(lambda engine, at: engine.quality.judge(symbol, at))
@@ -210,6 +220,8 @@ class Runtime:
         number = stream.number
         with self._streams_lock:
             self._frames_before += stream.link.frames
+            how = "" if self._stop.is_set() else stream.ending
+            self._counters.stream_ended(stream.link.route, stream.traffic(), how)
             self._ended = [each for each in self._ended if each.is_alive()]
             self._ended.append(stream)
             if self._streams.get(number) is stream:  # a later attempt may already have its place
@@ -335,7 +347,7 @@ class Runtime:
             if isinstance(action, Send):
                 thread.send(action.text)
             else:
-                thread.stop(action.reason)
+                thread.stop(action.reason, planned=action.planned)
 
     def _start_stream(self, number: int, url: str, link: Link) -> None:
         thread = StreamThread(number, url, link, self._config, self._clock, self._store, self)

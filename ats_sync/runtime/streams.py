@@ -15,6 +15,7 @@ from ..store.link import Link
 from ..store.market import MarketStore
 from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
+from .counters import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class StreamThread(threading.Thread):
         self._ending = threading.Event()
         self._session = StreamSession(config, clock, store, link)
         self._stream: WebSocketStream | None = None
+        self._planned = False
+        self.ending = ""
+        """How it has ended, in one of a few words; "" while it has not."""
 
     # --- from other threads ------------------------------------------------------------------------
 
@@ -65,8 +69,16 @@ class StreamThread(threading.Thread):
         if stream is not None:
             stream.wake()
 
-    def stop(self, reason: str) -> None:
+    def traffic(self) -> Traffic:
+        """Return what has come so far."""
+        stream, session = self._stream, self._session
+        return Traffic(
+            self.link.frames, stream.bytes_received if stream is not None else 0, tuple(session.lags), session.lag_sum
+        )
+
+    def stop(self, reason: str, *, planned: bool = False) -> None:
         """End the connection at once, also during its handshake."""
+        self._planned |= planned
         self._session.end(reason)
         self._ending.set()
         self._scope.shutdown()
@@ -85,19 +97,25 @@ class StreamThread(threading.Thread):
             reason = self._pump()
         except StreamClosed as closed:
             reason = f"closed by the exchange: {closed}" if closed.code else str(closed)
+            self.ending = "closed" if closed.code else "broken"
         except AtsSyncError as failure:
             error = failure
             reason = str(failure)
+            self.ending = "not connected"
         except Exception as failure:
             # A bug of ours; unreported, the engine would think this connection alive for ever.
             log.exception("a stream thread failed")
             reason = repr(failure)
+            self.ending = "failed"
         finally:
             self.link.up = False
             stream = self._stream
             if stream is not None:
                 stream.close()
-        self._events.stream_lost(self, self._session.over or reason, error)
+        session = self._session
+        if session.over is not None:
+            self.ending = "planned" if self._planned else "silent" if session.silent else "given up"
+        self._events.stream_lost(self, session.over or reason, error)
 
     def _connect(self) -> None:
         timeout = 2 * self._config.connect_timeout

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..clock import Clock, SystemTime
 from ..config import Config
+from ..feeds import Kind
 from ..manager import DataManager
 from ..runtime.counters import Counters
 
@@ -18,12 +19,12 @@ class ReadSources(Counters):
         super().__init__()
         self._own = threading.local()
 
-    def hit(self) -> None:
-        super().hit()
+    def hit(self, kind: Kind) -> None:
+        super().hit(kind)
         self._own.rest = False
 
-    def miss(self) -> None:
-        super().miss()
+    def miss(self, kind: Kind) -> None:
+        super().miss(kind)
         self._own.rest = True
 
     def by_rest(self) -> bool:

@@ -9,11 +9,15 @@ import pytest
 
 from ats_sync import DataManager
 from ats_sync.endpoint.views import Views
+from ats_sync.errors import DataUnavailableError, StaleDataError
+from ats_sync.events.values import CandleEvent, Missed
+from ats_sync.publisher.iterator import MissedCount
 from ats_sync.simulator import SimulatedExchange
 
 from ..support import until
 
 parser = pytest.importorskip("prometheus_client.parser")
+_Delays = pytest.importorskip("ats_sync.endpoint.metrics")._Delays
 pytestmark = pytest.mark.shared_threads
 
 
@@ -45,7 +49,7 @@ def test_every_metric_is_named_explained_and_without_symbols(manager: DataManage
     for family in families:
         assert family.name.startswith("ats_sync_")
         assert family.documentation.endswith(".")
-        assert family.type in ("gauge", "counter")
+        assert family.type in ("gauge", "counter", "histogram")
         if family.type == "counter":
             assert all(sample.name.endswith("_total") for sample in family.samples)
     assert "BTCUSDT" not in text
@@ -59,13 +63,68 @@ def test_values_follow_the_manager(exchange: SimulatedExchange, manager: DataMan
     until(live, what="live")
     found = scraped(Views(manager))
     assert found["ats_sync_weight_used", ("futures",)] > 0
-    assert found["ats_sync_requests_total", ("warm-up",)] > 0
-    memory = found["ats_sync_reads_total", ("memory",)]
+    assert found["ats_sync_weight_limit", ("futures",)] == 2400
+    assert found["ats_sync_requests_total", ("warm-up", "200", "futures")] > 0
+    memory = found["ats_sync_reads_total", ("klines", "memory")]
     manager.get_klines("BTCUSDT", "1h", 10)
-    assert scraped(Views(manager))["ats_sync_reads_total", ("memory",)] > memory
-    exchange.cut(how="reset")
-    until(lambda: scraped(Views(manager))["ats_sync_reconnects_total", ()] > 0, what="a reconnect")
+    assert scraped(Views(manager))["ats_sync_reads_total", ("klines", "memory")] > memory
+    before = traffic(manager)
+    assert before["market"] > (0, 0)
+    exchange.cut(how="reset", route="market")
+    broken = ("ats_sync_reconnects_total", ("broken", "market"))
+    until(lambda: scraped(Views(manager))[broken] > 0, what="a reconnect")
     until(live, what="live again")
+    assert traffic(manager)["market"] > before["market"], "what came on the connection that was lost is still counted"
+
+
+def traffic(manager: DataManager) -> dict[str, tuple[float, float]]:
+    """Return frames and bytes by route; each frame has been in one receive of the histogram of lags at most."""
+    found = scraped(Views(manager))
+    shown = {}
+    for (name, labels), frames in found.items():
+        if name == "ats_sync_frames_total":
+            (route,) = labels
+            assert 0 < found["ats_sync_event_lag_seconds_count", (route,)] <= frames
+            shown[route] = frames, found["ats_sync_received_bytes_total", (route,)]
+    return shown
+
+
+def test_failures_are_counted_by_what_failed() -> None:
+    with SimulatedExchange(1, seed=5) as exchange:
+        config = exchange.config(request_timeout=1.0, read_timeout=1.0)
+        with DataManager(exchange.symbols, ["1h"], config=config, enable_websocket=False) as manager:
+            manager.get_klines("BTCUSDT", "1h", 10)
+            exchange.fail_rest("503", path="/fapi/v1/klines")
+            with pytest.raises(StaleDataError):
+                manager.get_klines("BTCUSDT", "1h", 10, max_age=0)
+            with pytest.raises(DataUnavailableError):
+                manager.get_klines("BTCUSDT", "4h", 10)
+            found = scraped(Views(manager))
+            assert found["ats_sync_read_errors_total", ("stale", "klines")] == 1
+            assert found["ats_sync_read_errors_total", ("unavailable", "klines")] == 1
+            assert found["ats_sync_requests_total", ("read", "503", "futures")] >= 2
+
+
+def test_candles_that_close_and_consumers_that_miss_them() -> None:
+    delays = _Delays()
+    for delay, source in ((0.2, "stream"), (2.1, "stream"), (5.4, "rest"), (90.0, "rest")):
+        delays.note(candle(delay, source))
+    delays.note(Missed("BTCUSDT", "1m", 0, 0))
+    counts = {
+        (sample.labels["source"], sample.labels["le"]): sample.value
+        for sample in delays.metric().samples
+        if "le" in sample.labels
+    }
+    assert [counts["stream", le] for le in ("0.25", "2.0", "2.5", "+Inf")] == [1, 1, 2, 2]
+    assert [counts["rest", le] for le in ("5.0", "7.5", "60.0", "+Inf")] == [0, 1, 1, 2]
+    missed = MissedCount()
+    for event in (candle(0.2, "stream"), Missed("BTCUSDT", "1m", 0, 0)):
+        assert missed.given(event) is event
+    assert missed.value == 1
+
+
+def candle(delay: float, source: str) -> CandleEvent:
+    return CandleEvent("BTCUSDT", "1m", [0], "[0]", final=True, source=source, final_at=1, delay=delay)
 
 
 def test_a_scrape_is_cheap(manager: DataManager) -> None:

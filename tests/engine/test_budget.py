@@ -75,7 +75,7 @@ def test_the_use_of_others_counts_until_their_minute_is_over() -> None:
     budget = Budget(CONFIG)
     spend(budget, 10, 20)
     budget.answered(weighing(10), 75, at(21), at(21).steady)
-    assert budget.usage(Bucket.FUTURES, at(21).steady) == Usage(1, 75, 80)
+    assert budget.usage(Bucket.FUTURES, at(21).steady) == Usage(1, 75, 80, 100)
     assert free(budget, 6, 21) == pytest.approx(39)
     assert free(budget, 5, 21) == 0
     assert free(budget, 70, 60) == 0
