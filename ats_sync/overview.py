@@ -92,14 +92,14 @@ class Totals(NamedTuple):
     endings: dict[tuple[str, str], int]
     """Connections that have ended, by route and by which of ``ENDINGS``."""
     reads: dict[Kind, tuple[int, int]]
-    """For each kind, reads that memory has answered, and reads that have asked REST."""
+    """For each kind, reads that memory has answered, and reads that went to REST."""
     read_errors: dict[tuple[Kind, str], int]
     """By kind and error: ``stale`` or ``unavailable``."""
     requests: dict[tuple[Host, Cause, str], int]
     """Requests that have ended, by host, cause and HTTP status ("none" without an answer)."""
     repairs: int
     missed: int
-    """How often a consumer of events was told that memory no longer had closed candles."""
+    """How often a consumer of events was given ``Missed`` for candles that memory no longer had."""
     gaps: dict[Kind, int]
     """Series that lack something by now, or contradict what is known."""
 

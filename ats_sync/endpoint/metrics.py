@@ -9,7 +9,6 @@ import itertools
 import platform
 import threading
 import time
-import weakref
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,12 +21,13 @@ from .. import __version__
 from ..engine.quality import SAMPLE_EVERY, Quality
 from ..engine.stream_session import LAG_BOUNDS
 from ..events.values import CandleEvent, Missed
-from ..feeds import FEEDS, Kind
+from ..feeds import FEEDS, Cause, Kind
 from ..manager import DataManager
 from ..overview import Totals
 from ..runtime.counters import ENDINGS, STALE, UNAVAILABLE
 from ..status import FeedState, Overall, Status, by_kind
-from ..venue.endpoints import Bucket
+from ..store.closings import SOURCES
+from ..venue.endpoints import Bucket, Host
 from .replies import Reply
 from .views import Views
 
@@ -54,16 +54,15 @@ class _Delays:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards everything below
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+        self._counts = {source.value: [0] * (len(DELAY_BOUNDS) + 1) for source in SOURCES}
+        self._sums = {source.value: 0.0 for source in SOURCES}
 
     def note(self, event: CandleEvent | Missed) -> None:
         """Count a candle that has closed."""
         if isinstance(event, CandleEvent) and event.delay is not None:
             with self._lock:
-                counts = self._counts.setdefault(event.source, [0] * (len(DELAY_BOUNDS) + 1))
-                counts[bisect_left(DELAY_BOUNDS, event.delay)] += 1
-                self._sums[event.source] = self._sums.get(event.source, 0.0) + event.delay
+                self._counts[event.source][bisect_left(DELAY_BOUNDS, event.delay)] += 1
+                self._sums[event.source] += event.delay
 
     def metric(self) -> Metric:
         """Return the histogram."""
@@ -88,7 +87,12 @@ class Metrics:
         self._qualities: dict[str, Quality] = {}
         self._judged_at = float("-inf")
         self._delays = _Delays()
-        weakref.finalize(self, manager.on_closed(self._delays.note).close).atexit = False
+        self._handle = manager.on_closed(self._delays.note)
+
+    def close(self) -> None:
+        """Listen to closed candles no longer."""
+        # Never by a finalizer: it would run on any thread, also on one that has the publisher's lock.
+        self._handle.close()
 
     def reply(self) -> Reply:
         """Return the text of all metrics."""
@@ -256,7 +260,8 @@ def _requests(totals: Totals) -> Iterator[Metric]:
         "REST requests that have ended, by what caused them and their HTTP status (none: no answer came).",
         labels=["host", "cause", "code"],
     )
-    for (host, cause, code), number in sorted(totals.requests.items()):
+    known = dict.fromkeys(itertools.product(Host, Cause, ("200",)), 0) | totals.requests
+    for (host, cause, code), number in sorted(known.items()):
         requests.add_metric([host.value, cause.value, code], number)
     yield requests
 
@@ -268,7 +273,7 @@ def _gaps(totals: Totals) -> Iterator[Metric]:
     for kind, number in sorted(totals.gaps.items()):
         gaps.add_metric([kind.value], number)
     missed = CounterMetricFamily(
-        "ats_sync_events_missed", "Times that a consumer of events was told of candles that memory no longer had."
+        "ats_sync_events_missed", "Times that a consumer of events missed candles, since memory no longer had them."
     )
     missed.add_metric([], totals.missed)
     yield from (repairs, gaps, missed)

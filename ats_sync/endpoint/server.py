@@ -95,6 +95,7 @@ class Endpoint:
             running, self._running = self._running, None
         if running is not None:
             running.close(time.monotonic() + CLOSE_TIMEOUT)
+        self._views.close()
 
     def __enter__(self) -> Endpoint:
         return self.start()

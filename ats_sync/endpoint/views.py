@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,6 +19,9 @@ from ..overview import BUCKET
 from ..status import ConnectionStatus, FeedState, Overall, Status, by_kind
 from ..venue.endpoints import Host
 from .replies import Reply, refused
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 KEPT = 0.5
 """Seconds for which one look at the manager serves everybody who asks."""
@@ -42,7 +45,7 @@ class Views:
             "/readyz": self.readyz,
             "/metrics": self.metrics,
         }
-        self._metrics: Callable[[], Reply] | None = None
+        self._metrics: Metrics | None = None
 
     def look(self, kept: float = KEPT) -> Status:
         """Return the manager's status, at most ``kept`` seconds old."""
@@ -74,8 +77,14 @@ class Views:
                 from .metrics import Metrics
             except ImportError:
                 return refused(501, "/metrics needs prometheus-client; install with: pip install 'ats-sync[metrics]'")
-            self._metrics = Metrics(self._manager, self).reply
-        return self._metrics()
+            self._metrics = Metrics(self._manager, self)
+        return self._metrics.reply()
+
+    def close(self) -> None:
+        """Give up what was registered with the manager, until the next scrape."""
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            metrics.close()
 
     def _as_json(self) -> dict[str, Any]:
         manager, status = self._manager, self.look()

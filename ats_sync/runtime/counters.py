@@ -79,11 +79,11 @@ class Counters:
 
     @property
     def misses(self) -> int:
-        """The number of reads that have asked REST."""
+        """The number of reads that went to REST."""
         return sum(self._misses.values())
 
     def reads(self) -> dict[Kind, tuple[int, int]]:
-        """Return for each kind how many reads memory has answered, and how many have asked REST."""
+        """Return for each kind how many reads memory has answered, and how many went to REST."""
         with self._lock:
             return {kind: (hits, self._misses[kind]) for kind, hits in self._hits.items()}
 
