@@ -19,7 +19,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / ".github").glob("*.md")),
     *sorted((ROOT / "tests").glob("*/README.md")),
-    *sorted((ROOT / "examples").glob("*/README.md")),
+    *sorted((ROOT / "examples").rglob("README*.md")),
 ]
 
 
