@@ -6,7 +6,8 @@ For the endpoint's page, which looks once a second: :meth:`Overview.signs` costs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .clock import Clock
@@ -17,7 +18,7 @@ from .engine.quality import Quality, judged
 from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
 from .runtime.counters import Traffic
-from .status import ConnectionStatus, connection_statuses
+from .status import ConnectionStatus, FeedState, FeedStatus, connection_statuses
 from .store.klines import KlineSeries
 from .store.series import Series
 from .venue.endpoints import Bucket, Host, Route
@@ -100,8 +101,6 @@ class Totals(NamedTuple):
     repairs: int
     missed: int
     """How often a consumer of events was given ``Missed`` for candles that memory no longer had."""
-    gaps: dict[Kind, int]
-    """Series that lack something by now, or contradict what is known."""
 
 
 class Overview:
@@ -169,17 +168,12 @@ class Overview:
         )
 
     def totals(self) -> Totals:
-        """Return everything that is counted. It goes through every series once."""
-        life, clock = self._life, self._clock
+        """Return everything that is counted."""
+        life = self._life
         runtime, counters = life.runtime, life.counters
         traffic, endings = counters.streams_ended()
         if runtime is not None:
             traffic = runtime.traffic()
-        now = clock.exchange_ms()
-        gaps: dict[Kind, int] = {}
-        for series in list(life.store.series.values()):
-            open_gap = bool(series.state(now).doubt) or (series.lacks_older() and bool(series.unsettled(now)))
-            gaps[series.key.kind] = gaps.get(series.key.kind, 0) + open_gap
         return Totals(
             traffic=traffic,
             endings=endings,
@@ -188,8 +182,22 @@ class Overview:
             requests=counters.outcomes(),
             repairs=counters.repairs()[0],
             missed=life.publisher.missed.value,
-            gaps=gaps,
         )
+
+    def gaps(self, feeds: Iterable[FeedStatus]) -> Counter[str]:
+        """Return for each kind how many of these series lack something by now, or contradict what is known. (None that
+        is live does.)"""
+        store, now = self._life.store, self._clock.exchange_ms()
+        found: Counter[str] = Counter()
+        for feed in feeds:
+            if feed.state is FeedState.LIVE:
+                found[feed.kind] += 0
+                continue
+            series = store.series.get(Key(Kind(feed.kind), feed.symbol, feed.interval))
+            if series is not None:
+                lacks = series.lacks_older() and bool(series.unsettled(now))
+                found[feed.kind] += bool(series.state(now).doubt) or lacks
+        return found
 
     def symbols(self) -> list[str]:
         """Return the watched symbols, and after them those that are followed because they are read."""

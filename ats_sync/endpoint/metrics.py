@@ -11,7 +11,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -110,7 +110,7 @@ class Metrics:
         yield from _reads(totals)
         yield from _requests(totals)
         yield from self._budget(status)
-        yield from _gaps(totals)
+        yield from _gaps(totals, self._manager.overview.gaps(status.feeds))
         yield self._delays.metric()
         yield from self._quality()
         yield from self._store()
@@ -266,12 +266,12 @@ def _requests(totals: Totals) -> Iterator[Metric]:
     yield requests
 
 
-def _gaps(totals: Totals) -> Iterator[Metric]:
+def _gaps(totals: Totals, open_gaps: Mapping[str, int]) -> Iterator[Metric]:
     repairs = CounterMetricFamily("ats_sync_repairs", "Repairs that REST has answered.")
     repairs.add_metric([], totals.repairs)
     gaps = GaugeMetricFamily("ats_sync_open_gaps", "Series that lack something by now.", labels=["kind"])
-    for kind, number in sorted(totals.gaps.items()):
-        gaps.add_metric([kind.value], number)
+    for kind, number in sorted(open_gaps.items()):
+        gaps.add_metric([kind], number)
     missed = CounterMetricFamily(
         "ats_sync_events_missed", "Times that a consumer of events missed candles, since memory no longer had them."
     )
