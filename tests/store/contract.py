@@ -150,9 +150,9 @@ def latest(exchange: Exchange) -> list[Answer]:
 
 def settle(exchange: Exchange, series: Series) -> None:
     """Ask for what is missing until nothing is."""
-    at = series.answerable_from(exchange.now)
     for _ in range(ROUNDS):
-        read(exchange, series)
+        read(exchange, series)  # which may find out that a frame is unusable
+        at = series.answerable_from(exchange.now)
         request = series.request(at, Cause.REPAIR, LINK)
         if request is not None:
             deliver(series, exchange.ask(request, at, LINK))

@@ -6,6 +6,7 @@ from ats_sync.engine.connection import Phase, Progress
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
 from ats_sync.feeds import Key, stream_of
+from ats_sync.store.depth import DepthSeries
 
 from .process import Process
 
@@ -17,6 +18,9 @@ def forgotten(process: Process) -> dict[Key, str]:
     for key, state in engine.reconciler.states.items():
         if state.delisted or key in engine.reconciler.remedies.quarantined or state.feed.stream_only:
             continue
+        series = process.store.get(key)
+        if isinstance(series, DepthSeries) and series.suspended:
+            continue  # Its rest ends by itself.
         if not state.feed.own_stream:
             if (
                 state.due is None
