@@ -68,6 +68,8 @@ class Admission:
             return refused(403, "the Host header must name this machine: 127.0.0.1 or localhost")
         if headers.get("X-MBX-APIKEY", ""):  # the official SDK sends an empty one where it has no key
             return refused(403, "an API key must not be sent here: this endpoint answers public market data only")
+        if headers.get("X-MBX-TIME-UNIT", "").upper() not in ("", "MILLISECOND"):
+            return refused(400, "times are in milliseconds here: leave X-MBX-TIME-UNIT out")
         return None
 
     def _is_known(self, authorization: str) -> bool:

@@ -29,6 +29,12 @@ def test_a_token_is_long_and_printable(token: str) -> None:
         Admission("127.0.0.1", token)
 
 
+@pytest.mark.parametrize(("unit", "status"), [("MICROSECOND", 400), ("millisecond", None), ("", None)])
+def test_times_in_another_unit_than_milliseconds_are_refused(unit: str, status: int | None) -> None:
+    refusal = Admission("127.0.0.1", None).refusal("GET", {"Host": "127.0.0.1", "X-MBX-TIME-UNIT": unit})
+    assert (refusal.status if refusal is not None else None) == status
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.1:8787", "LOCALHOST:1", "[::1]:8787"])
 def test_names_of_this_machine(name: str) -> None:
     assert Admission("127.0.0.1", None).refusal("GET", {"Host": name}) is None
