@@ -56,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        sharing.give_way(item.nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     item.stash[PROCESSES] = leftovers.children()
 

@@ -17,6 +17,8 @@ LONGEST = (
     *("tests/examples/test_migration.py", "tests/test_manager.py", "tests/cli/test_demo.py"),
 )
 """The files that take longest, which start first so that all processes end together."""
+NICE = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
+COMPUTING_NICE = 10
 PROCESSES_A_CORE = 3
 MOST_PROCESSES = 12
 
@@ -34,6 +36,13 @@ def processes() -> int:
 def computes(file: str) -> bool:
     """Return whether the tests of a file compute all the time instead of waiting for sockets and clocks."""
     return bool(COMPUTING & set(PurePosixPath(file).parts))
+
+
+def give_way(file: str) -> None:
+    """Leave the processor to the others while a file that computes is run, where that can be taken back (root's right):
+    what waits for sockets and clocks is soon late on a busy machine."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE + (COMPUTING_NICE if computes(file) else 0))
 
 
 class Sharing(LoadFileScheduling):  # type: ignore[misc, unused-ignore]

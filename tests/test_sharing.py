@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,3 +67,15 @@ def test_which_files_compute() -> None:
 def test_what_takes_longest_comes_first() -> None:
     items: list[Any] = [SimpleNamespace(nodeid=f"{file}::test") for file in ("tests/test_clock.py", sharing.LONGEST[1])]
     assert [item.nodeid for item in sorted(items, key=sharing.by_length)] == [items[1].nodeid, items[0].nodeid]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may take the processor back")
+def test_what_computes_gives_way_and_what_waits_does_not() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        sharing.give_way(COMPUTING[0])
+        assert os.getpriority(os.PRIO_PROCESS, 0) == sharing.NICE + sharing.COMPUTING_NICE
+        sharing.give_way(WAITING[0])
+        assert os.getpriority(os.PRIO_PROCESS, 0) == sharing.NICE
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
