@@ -676,3 +676,15 @@ def test_a_full_book_that_counts_again_while_it_rests_and_whose_connection_was_r
     setting = replace(setting, script=script)
     faults = (Lag(47_150, "public", 3_000), Restart(38_900, "BTCUSDT"))
     run(Schedule(setting=setting, seed=183838, faults=faults, full_book=True))
+
+
+def test_one_page_of_trades_after_the_other_may_be_on_its_way_between_busy_threads() -> None:
+    """Two looks in a row found a request that nobody carried yet, each another one."""
+    setting = Setting(69242, 1_795_071_564_000, ("BTCUSDT", "XRPUSDT"), ("1m", "3m"), 0.006, trailing_klines=False)
+    script = tuple((at, "trade", "XRPUSDT") for at in (20_420, 150_760, 225_700))
+    setting = replace(setting, book_ticks=(700, 700), script=script)
+    faults = (
+        Pause(4_050, 31_250), Relist(21_300, "BTCUSDT", 750, below=True), Sluggish(45_900, 2_700),
+        Relist(32_050, "XRPUSDT", 900), Newcomer(26_950, "BTCUSDT", True), Dark(34_150, 50),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=23446, faults=faults, wall_error=-600.0))

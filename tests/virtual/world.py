@@ -222,10 +222,11 @@ class World:
             raise BrokenPromise(f"{symbol} lives and is taken for delisted")
 
     def _check_care(self) -> None:
-        """At two looks in a row, since news may be on its way from one thread to another."""
+        """For the same reason at two looks in a row, since news may be on its way from one thread to another."""
         before, self._forgotten = self._forgotten, {} if self.process.stopped else forgotten(self.process)
-        for key in before.keys() & self._forgotten.keys():
-            raise BrokenPromise(f"{key} is forgotten: {self._forgotten[key]}")
+        for key, reason in self._forgotten.items():
+            if before.get(key) == reason:
+                raise BrokenPromise(f"{key} is forgotten: {reason}")
 
     def _look(self) -> None:
         """Somebody looks right after a step, at something."""
