@@ -14,7 +14,8 @@ from ats_sync.store.market import MarketStore
 from ats_sync.store.pending import PendingCandles
 from ats_sync.store.trades import TradeSeries
 
-from ..virtual.faults import Halt, Newcomer, Recompute, Recount, Relist
+from ..virtual.faults import Halt, Newcomer, OldHalt, Recompute, Recount, Relist
+from ..virtual.script import market_of
 from ..virtual.world import Schedule
 from .test_harness import nothing, notice
 
@@ -25,6 +26,23 @@ NAMES = ("BTCUSDT", "币安人生USDT", "BTCDOMUSDT")
 def spread(fault: Any, *arguments: Any, at: int = 20_000) -> Iterator[Schedule]:
     for seed in range(4):
         yield Schedule(seed % 3, seed, tuple(fault(at, name, *arguments) for name in NAMES))
+
+
+@pytest.mark.parametrize(
+    ("other", "whole"),
+    [
+        (OldHalt(0, NAMES[0], 1.0, 2.0), (3.0, 1.0)),  # ends as the first begins
+        (OldHalt(0, NAMES[0], 1.0, 1.5), (2.5, 1.0)),  # overlaps
+        (OldHalt(0, NAMES[0], 0.2, 1.2), (2.0, 1.0)),  # lies within
+        (OldHalt(0, NAMES[0], 0.5, 1.0), (2.0, 1.0)),  # ends together
+        (OldHalt(0, NAMES[0], 0.5, 1.5), (2.0, 1.0)),  # begins together
+    ],
+)
+def test_holes_in_history_that_overlap_or_touch_are_one(other: OldHalt, whole: tuple[float, float]) -> None:
+    """Two that touched stopped the explorer with an error."""
+    setting = Schedule(0, faults=(OldHalt(0, NAMES[0], 1.0, 1.0), other)).whole_setting
+    hours = [setting.start - int(each * 3_600_000) for each in whole]
+    assert market_of(setting)._instruments[NAMES[0]].candles._halts == [tuple(hours)]
 
 
 def test_trades_that_count_again_are_taken_for_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,20 +131,35 @@ def market_of(setting: Setting) -> Market:
         activity=setting.activity,
         trailing_klines=setting.trailing_klines,
     )
-    holes: dict[str, int] = {}
-    for after, verb, symbol in setting.script:
+    for symbol, start, stop in _holes(setting):
+        market.halt_history(symbol, setting.start + start, setting.start + stop)
+    for _, verb, symbol in setting.script:
         if verb in ("new", "pending") and market._instruments[symbol].spec.age:
             market.delist(symbol)
             market.list_symbol(symbol, pending=verb == "pending")
             market.silence(symbol)
-        elif verb == "hole":
-            holes[symbol] = after
-        elif verb == "hole ends" and symbol in holes:
-            market.halt_history(symbol, setting.start + holes.pop(symbol), setting.start + after)
     market.advance(setting.start)  # (What was announced then, nobody hears.)
     for symbol in setting.symbols:
         _slow_book(market, setting, symbol)
     return market
+
+
+def _holes(setting: Setting) -> list[tuple[str, int, int]]:
+    """Return ``(symbol, start, stop)`` of the holes in history; those that overlap or touch are one."""
+    found: list[tuple[str, int, int]] = []
+    for symbol in setting.symbols:
+        begun: int | None = None
+        for after, verb, name in setting.script:
+            if name != symbol:
+                continue
+            if verb == "hole":
+                begun = after if begun is None else begun
+            elif verb == "hole ends" and begun is not None:
+                found.append((symbol, begun, after))
+                begun = None
+            elif verb == "hole ends":
+                found[-1] = (symbol, found[-1][1], after)
+    return found
 
 
 def _slow_book(market: Market, setting: Setting, symbol: str) -> None:
