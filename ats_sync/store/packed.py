@@ -13,7 +13,29 @@ PAGE = 64
 """Rows joined into one page; appending to a page does not touch the others."""
 
 
-class PackedRows:
+class _Paged:
+    """Texts, oldest first: full pages, and the newest by themselves until they fill a page."""
+
+    __slots__ = ("_loose", "_pages", "_skipped")
+
+    def __init__(self) -> None:
+        self._pages: list[bytes] = []
+        self._skipped = 0  # the oldest texts of the first page, dropped but not yet cut off
+        self._loose: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._pages) * PAGE - self._skipped + len(self._loose)
+
+    def drop_oldest(self, count: int) -> None:
+        """Forget the ``count`` oldest."""
+        pages, self._skipped = divmod(self._skipped + count, PAGE)
+        if pages >= len(self._pages):
+            del self._loose[: (pages - len(self._pages)) * PAGE + self._skipped]
+            pages, self._skipped = len(self._pages), 0
+        del self._pages[:pages]
+
+
+class PackedRows(_Paged):
     """Row texts without their outer brackets, oldest first.
 
     ``between`` is what stands between two rows in their JSON array, such as ``],[``. No text may contain it.
@@ -22,17 +44,12 @@ class PackedRows:
     Not thread-safe: the series that owns it holds its lock.
     """
 
-    __slots__ = ("_between", "_loose", "_pages", "_skipped")
+    __slots__ = ("_between",)
 
     def __init__(self, between: bytes, texts: Iterable[bytes] = ()) -> None:
+        super().__init__()
         self._between = between
-        self._pages: list[bytes] = []
-        self._skipped = 0  # the oldest rows of the first page, dropped but not yet cut off
-        self._loose: list[bytes] = []
         self.replace(texts)
-
-    def __len__(self) -> int:
-        return len(self._pages) * PAGE - self._skipped + len(self._loose)
 
     @property
     def size(self) -> int:
@@ -54,14 +71,6 @@ class PackedRows:
         if len(loose) == PAGE:
             self._pages.append(self._between.join(loose))
             loose.clear()
-
-    def drop_oldest(self, count: int) -> None:
-        """Forget the ``count`` oldest rows."""
-        pages, self._skipped = divmod(self._skipped + count, PAGE)
-        if pages >= len(self._pages):
-            del self._loose[: (pages - len(self._pages)) * PAGE + self._skipped]
-            pages, self._skipped = len(self._pages), 0
-        del self._pages[:pages]
 
     def first(self) -> bytes:
         """Return the oldest row. Raises IndexError where there is none."""
@@ -108,25 +117,20 @@ _BETWEEN = b"\0"  # no JSON holds it
 _NOTHING = b"null"
 
 
-class Pages:
+class Pages(_Paged):
     """JSON texts, oldest first: the older ones in pages, the newest few by themselves. One that holds a zero byte is no
     JSON and becomes ``null``. What is ``needless`` is left out of the pages; it must be such that JSON stays JSON.
 
     Not thread-safe: the series that owns it holds its lock.
     """
 
-    __slots__ = ("_loose", "_needless", "_pages", "_skipped")
+    __slots__ = ("_needless",)
 
     def __init__(self, texts: Iterable[bytes] = (), needless: Sequence[bytes] = ()) -> None:
+        super().__init__()
         self._needless = needless
-        self._pages: list[bytes] = []
-        self._skipped = 0  # the oldest texts of the first page, which count no more
-        self._loose: list[bytes] = []
         for text in texts:
             self.append(text)
-
-    def __len__(self) -> int:
-        return len(self._pages) * PAGE - self._skipped + len(self._loose)
 
     def append(self, text: bytes) -> None:
         loose = self._loose
@@ -137,14 +141,6 @@ class Pages:
                 page = page.replace(each, b"")
             self._pages.append(page)
             loose.clear()
-
-    def drop_oldest(self, count: int) -> None:
-        """Forget the ``count`` oldest."""
-        pages, self._skipped = divmod(self._skipped + count, PAGE)
-        if pages >= len(self._pages):
-            del self._loose[: (pages - len(self._pages)) * PAGE + self._skipped]
-            pages, self._skipped = len(self._pages), 0
-        del self._pages[:pages]
 
     def newest(self, count: int) -> list[bytes]:
         """Return at most ``count`` of the newest, oldest first."""
