@@ -35,7 +35,10 @@ class Batch(NamedTuple):
 
 def played(schedule: Schedule) -> tuple[float, str]:
     """How many hours of the exchange's time a schedule took, and which promise it broke ("" for none)."""
-    world = World(schedule)
+    try:
+        world = World(schedule)
+    except Exception as error:  # noqa: BLE001 -- reported with its schedule, like everything else that is found
+        return 0.0, f"it cannot be made: {error!r}"
     try:
         world.run()
         why = ""

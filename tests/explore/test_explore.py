@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from ats_sync.store.link import Link
 from ..cli.command import run
 from ..virtual.faults import Cut, HalfOpen, Rest
 from ..virtual.schedules import KINDS, a_schedule, a_setting
+from ..virtual.tape import SETTINGS
 from ..virtual.world import Read, Schedule
 from .runs import batch, played
 from .shrink import shrunk
@@ -36,6 +38,11 @@ def test_a_planted_mistake_is_found_and_made_small(monkeypatch: pytest.MonkeyPat
     small = shrunk(schedule, lambda each: bool(played(each)[1]))
     assert small.faults == (HalfOpen(20_000),)
     assert (small.reads, small.wall_error) == ((), 0.0)
+
+
+def test_a_schedule_that_cannot_be_made_is_found_like_any_other() -> None:
+    script = ((-100, "hole", "BTCUSDT"), (100, "hole ends", "BTCUSDT"))
+    assert "cannot be made" in played(Schedule(setting=replace(SETTINGS[0], script=script)))[1]
 
 
 def test_nothing_broken_is_not_shrunk_to_something_else() -> None:
