@@ -53,7 +53,7 @@ class PendingCandles:
     wrong: that is a *contradiction*, and the candle is in doubt until stream and REST agree.
     """
 
-    __slots__ = ("candles", "contradiction", "interval", "unusable")
+    __slots__ = ("candles", "contradiction", "follower", "interval", "unusable")
 
     def __init__(self, interval: str) -> None:
         self.interval = interval
@@ -61,6 +61,8 @@ class PendingCandles:
         """By open time. The series reads and writes it for each frame, without a call."""
         self.contradiction: tuple[Candle, Candle] | None = None
         """An open candle, and an answer or a frame of fewer trades that is later."""
+        self.follower: Candle | None = None
+        """The newest frame that goes on from the one that contradicts."""
         self.unusable = 0
         """The open time of a candle whose newest version was unusable and is forgotten."""
 
@@ -82,9 +84,14 @@ class PendingCandles:
             self.contradiction = None
             return True
         if before is not None:
+            if before[0] is known and candle.trades >= before[1].trades:
+                self.follower = candle
             return False
-        self.contradiction = known, candle
+        self._doubt(known, candle)
         return not self._may_be_older()
+
+    def _doubt(self, known: Candle, candle: Candle) -> None:
+        self.contradiction, self.follower = (known, candle), None
 
     def is_contradicted(self) -> bool:
         """Return whether the version that was contradicted still counts."""
@@ -128,10 +135,11 @@ class PendingCandles:
         elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
             if before is None:
                 if is_new_count(candle.event, known.event) or (candle.event > known.event and not streaming):
-                    self.contradiction = known, candle
+                    self._doubt(known, candle)
             elif before[1].is_frame:
                 if candle.event > before[1].event and candle.trades >= before[1].trades:
-                    self.candles[candle.opened] = candle  # Stream and REST agree.
+                    # Stream and REST agree, and the stream may have gone on since.
+                    self.candles[candle.opened] = max(candle, self.follower or candle, key=lambda each: each.trades)
             elif before[1].trades <= candle.trades and is_new_count(
                 candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
             ):

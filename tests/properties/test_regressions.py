@@ -688,3 +688,16 @@ def test_one_page_of_trades_after_the_other_may_be_on_its_way_between_busy_threa
         Relist(32_050, "XRPUSDT", 900), Newcomer(26_950, "BTCUSDT", True), Dark(34_150, 50),
     )  # fmt: skip
     run(Schedule(setting=setting, seed=23446, faults=faults, wall_error=-600.0))
+
+
+def test_a_recomputed_candle_is_as_the_newest_frame_says_where_an_answer_of_before_confirms_it() -> None:
+    """Of two frames of fewer trades the second was dropped, and the answer showed the state of the first."""
+    setting = Setting(390498, 1_793_491_198_000, ("ETHUSDT", "BTCUSDT"), ("1m", "3m"), 0.006, book_ticks=(300, 1500))
+    moments = (19_620, 75_440, 83_240, 133_820, 135_080, 135_980, 146_180, 175_480, 176_220, 187_380)
+    setting = replace(setting, script=tuple((at, "trade", "BTCUSDT") for at in moments))
+    faults = (
+        RefuseName(4_650, 2_300, "btcusdt@aggTrade"),
+        Recompute(22_250, "BTCUSDT", 600),
+        Halt(20_700, "ETHUSDT", 3_550),
+    )
+    run(Schedule(setting=setting, seed=313847, faults=faults, wall_error=-600.0, audit_every=12.0))

@@ -80,6 +80,17 @@ def test_an_answer_settles_what_a_frame_that_may_have_been_overtaken_left_open()
         assert candles.doubted_from() == 0
 
 
+def test_where_stream_and_rest_agree_the_later_of_the_two_counts() -> None:
+    """The frame that came between the first one of fewer trades and the answer was dropped."""
+    known, last = frame(20, MIDNIGHT + 1_000), frame(4, MIDNIGHT + 1_650)
+    candles = pending(known)
+    candles.contradict(known, frame(3, MIDNIGHT + 1_250))
+    assert not candles.contradict(known, last)
+    candles.add_row(row(3, MIDNIGHT + 1_600), streaming=True)
+    assert candles.candles[MIDNIGHT] is last
+    assert candles.doubted_from() == 0
+
+
 def test_a_frame_that_is_minutes_late_proves_nothing() -> None:
     known = frame(9, MIDNIGHT + 1_000)
     candles = pending(known)
