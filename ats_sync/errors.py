@@ -18,7 +18,8 @@ for ``urllib`` keeps working::
     │   ├── StartTimeout (TimeoutError)       start() ran out of time; names what is missing
     │   ├── StaleDataError                    too old and could not be refreshed; carries age, bound, data
     │   ├── DataUnavailableError              nothing known and could not be fetched
-    │   └── NotInMemory                       not fresh in memory, and the read must not wait
+    │   ├── NotInMemory                       not fresh in memory, and the read must not wait
+    │   └── SharedStoreUnavailable (ConnectionError)  Valkey or Redis does not answer
     └── RequestError (OSError)                one REST request failed
         ├── RequestRejected                   4xx: the request is wrong
         ├── RateLimited                       429, 418, or our own budget; carries retry_at
@@ -116,6 +117,10 @@ class DataUnavailableError(DataError):
 
 class NotInMemory(DataError):
     """Memory had no fresh answer, and inside ``memory_only()`` reads send no request."""
+
+
+class SharedStoreUnavailable(DataError, ConnectionError):
+    """The shared store (Valkey or Redis) does not answer in time, or refuses; the text names it without a password."""
 
 
 class RequestError(AtsSyncError, OSError):

@@ -16,7 +16,7 @@ SHIM = ROOT / "compat"
 APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and the stress test."""
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "results", "config", "clock", "forks", "numeric"}),
+    frozenset({"errors", "results", "config", "clock", "forks", "numeric", "store_url"}),
     frozenset({"venue", "logs", "reentry", "arguments"}),
     frozenset({"feeds"}),
     frozenset({"store"}),
@@ -24,13 +24,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"runtime"}),
     frozenset({"reads"}),
     frozenset({"queries"}),
+    frozenset({"shared"}),
     frozenset({"rest_shaped", "shapes", "status", "tables"}),
     frozenset({"publisher"}),
     frozenset({"rest_text"}),
     frozenset({"lifecycle"}),
     frozenset({"watchlist", "stats", "overview"}),
     frozenset({"manager"}),
-    frozenset({"shared"}),
+    frozenset({"process_manager"}),
     frozenset({""}),
     frozenset({"endpoint"}),
     frozenset({"cli"}),

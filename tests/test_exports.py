@@ -26,7 +26,8 @@ NAMES = {
     "errors": """AccessDenied AtsSyncError CertificateRejected ConfigError ConnectionFailed DataError
         DataUnavailableError ExchangeFailure HostNotFound InvalidArgument InvalidInterval InvalidSymbol MalformedAnswer
         MissingExtra NoSpotPair NotInMemory NotRunning ProxyRefused RateLimited ReentrantCall RequestError
-        RequestRejected RequestTimeout StaleDataError StartTimeout ThreadUnavailable""",
+        RequestRejected RequestTimeout SharedStoreUnavailable StaleDataError StartTimeout
+        ThreadUnavailable""",
 }
 SHIM = {
     "binance": """get_agg_trades get_all_premium_index get_all_spot_prices get_basis get_funding_hist

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync import get_data_manager, reset_data_manager, shared
+from ats_sync import get_data_manager, process_manager, reset_data_manager
 from ats_sync.simulator import SimulatedExchange
 
 from .support import from_memory
@@ -26,7 +26,7 @@ def test_the_shared_manager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_forked_child_can_get_it() -> None:
     """Another thread may be in the middle of a call at the fork."""
-    one = shared._Shared()
+    one = process_manager._Shared()
     one._lock.acquire()
     one.after_fork()
     one.reset()

@@ -1,0 +1,224 @@
+"""The client of the shared store: one call is one round trip, and every failure is one error of ours, at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+from typing import Any, TypeVar
+
+from .. import forks
+from ..config import Config
+from ..errors import AtsSyncError, ConfigError, SharedStoreUnavailable
+from ..logs import RateLimitedLogger
+from ..store_url import StoreUrl
+from .pools import Pool, Redis, redis_module
+from .server import FORMAT, FORMATS_KEY, ServerInfo, check_format, checked
+
+log = RateLimitedLogger(logging.getLogger(__name__))
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 1.0, 1.0
+"""Seconds."""
+PAUSE, LONGEST_PAUSE = 0.25, 2.0
+"""Seconds for which nothing is sent after a failure, doubled at each further one up to the second value."""
+PREFIX = f"ats:{FORMAT}:"
+
+
+class Script:
+    """A Lua script, and the name under which a server that has seen it knows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class SharedStore:
+    """A shared store, Valkey or Redis. Thread-safe; after a fork the child has connections of its own.
+
+    After a failure calls fail at once, without a round trip, for a pause that grows up to 2 s; then one of them tries
+    again. So a store that is away delays nobody for long, and its return is noticed by itself.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca_file: str | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        answer_timeout: float = ANSWER_TIMEOUT,
+        label: str | None = None,
+    ) -> None:
+        """Check the URL; nothing is sent. ``label`` shows in the server's ``CLIENT LIST``.
+
+        Raises :class:`~ats_sync.errors.ConfigError` and :class:`~ats_sync.errors.MissingExtra`."""
+        self.url = StoreUrl.parse(url)
+        self._options: dict[str, Any] = {
+            "ca_file": ca_file,
+            "connect_timeout": connect_timeout,
+            "answer_timeout": answer_timeout,
+            "label": label,
+        }
+        self._lock = threading.Lock()  # guards everything below
+        self._pause = 0.0
+        self._away_until = 0.0
+        self._why = ""
+        self._warned = False
+        self._pool = Pool(self.url, **self._options)
+        forks.register(self)
+
+    @classmethod
+    def of(cls, config: Config, label: str | None = None) -> SharedStore:
+        """Return the store that the settings name, which they must."""
+        if config.shared is None:
+            raise ConfigError("no shared store is set: give Config(shared=…) or ATS_SYNC_SHARED its URL")
+        return cls(config.shared, ca_file=config.ca_file, label=label)
+
+    def __repr__(self) -> str:
+        return f"SharedStore({str(self.url)!r})"
+
+    def __str__(self) -> str:
+        return f"the shared store {self.url}"
+
+    @staticmethod
+    def key(*parts: str) -> str:
+        """Return the name of a key: ``ats:1:`` and the parts."""
+        return PREFIX + ":".join(parts)
+
+    # --- calls -----------------------------------------------------------------------------------------
+
+    def run(self, call: Callable[[Redis], T], *, insist: bool = False) -> T:
+        """Return ``call(redis)``, which should be one round trip: a command, or a pipeline.
+
+        ``insist``: try also during the pause after a failure. Raises
+        :class:`~ats_sync.errors.SharedStoreUnavailable` where the store does not answer in time or refuses, and
+        :class:`~ats_sync.errors.ConfigError` where it never will as things are set.
+        """
+        pool = self._pool
+        if self._away_until:
+            self._check_pause(insist)
+        try:
+            value = call(pool.redis)
+        except AtsSyncError:
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
+        if self._away_until:
+            self._returned()
+        return value
+
+    def evaluate(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[Any], *, insist: bool = False
+    ) -> Any:
+        """Return what a script answers, in one round trip but for the first one of a server's life."""
+        absent = redis_module("redis.exceptions").NoScriptError
+
+        def call(redis: Redis) -> Any:
+            try:
+                return redis.evalsha(script.sha, len(keys), *keys, *args)
+            except absent:
+                return redis.eval(script.text, len(keys), *keys, *args)
+
+        return self.run(call, insist=insist)
+
+    def time_ms(self) -> int:
+        """Return the server's time, epoch ms: the one clock that all who share it have in common."""
+        seconds, micros = self.run(lambda redis: redis.time())
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def connect(self, *, writes: bool) -> ServerInfo:
+        """Return what the server says of itself, after checking that it will do; ``writes``: the caller will write, and
+        its format counts as in use from now on.
+
+        Raises :class:`~ats_sync.errors.ConfigError` for a server that is too old, a cluster or a Sentinel, and where
+        programs of another format use the store.
+        """
+
+        def look(redis: Redis) -> tuple[ServerInfo, int, dict[bytes, bytes]]:
+            with redis.pipeline(transaction=False) as pipeline:
+                pipeline.info().time().hgetall(FORMATS_KEY)
+                answers = pipeline.execute(raise_on_error=False)
+            if isinstance(answers[0], Exception):
+                raise answers[0]
+            server = checked(answers[0], str(self))  # A Sentinel knows none of the other commands.
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            _, (seconds, micros), formats = answers
+            return server, int(seconds) * 1000 + int(micros) // 1000, formats
+
+        server, now_ms, formats = self.run(look, insist=True)
+        check_format(formats, now_ms, str(self), writes=writes)
+        if writes:
+            self.run(lambda redis: redis.hset(FORMATS_KEY, str(FORMAT), now_ms), insist=True)
+        if server.evicts and not self._warned:
+            self._warned = True
+            log.warning(
+                f"policy {self.url}",
+                "%s deletes keys when its memory is full (maxmemory-policy %s); set it to noeviction, or data and the "
+                "account of requests may vanish",
+                self,
+                server.policy,
+            )
+        return server
+
+    # --- failures --------------------------------------------------------------------------------------
+
+    def _check_pause(self, insist: bool) -> None:
+        """Raise during a pause; else begin the next one, so that others wait for how this caller's attempt ends."""
+        now = time.monotonic()
+        with self._lock:
+            if insist or not self._away_until:
+                return
+            if now < self._away_until:
+                raise SharedStoreUnavailable(self._why)
+            self._away_until = now + self._pause
+
+    def _returned(self) -> None:
+        with self._lock:
+            self._away_until = self._pause = 0.0
+        log.info(f"back {self.url}", "%s answers again", self)
+
+    def _failed(self, error: Exception) -> Exception:
+        """Return the error of ours for one of redis-py."""
+        known = redis_module("redis.exceptions")
+        if isinstance(error, (known.AuthenticationError, known.NoPermissionError)):
+            return ConfigError(f"{self} refuses this program: {error}; check user, password and ACL")
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return ConfigError(
+                f"the certificate of {self} does not verify ({error}); set ca_file, or ?ssl_ca_certs= in the URL, to "
+                "the file of its authority"
+            )
+        refused = isinstance(error, known.ResponseError) and not isinstance(error, (known.ReadOnlyError,))
+        if not refused and not isinstance(error, (known.RedisError, OSError)):
+            return error  # a mistake of the caller
+        detail = str(error) or type(error).__name__
+        text = f"{self} {'answered' if refused else 'does not answer'}: {detail}"
+        if not refused:
+            with self._lock:
+                now = time.monotonic()
+                if now >= self._away_until:  # else another thread has noticed the same failure
+                    self._pause = min(LONGEST_PAUSE, max(PAUSE, self._pause * 2))
+                    self._away_until = now + self._pause
+                self._why = text
+        return SharedStoreUnavailable(text)
+
+    @property
+    def away(self) -> bool:
+        """Whether the last call failed for want of an answer."""
+        return bool(self._away_until)
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        # The sockets belong to the parent, and another of its threads may have had the lock.
+        self._lock = threading.Lock()
+        self._pause = self._away_until = 0.0
+        self._pool = Pool(self.url, **self._options)
+
+    def close(self) -> None:
+        """Close the connections. A later call opens one again."""
+        self._pool.close()

