@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import pickle
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from ats_sync.simulator.market import Market
+from ats_sync.simulator.market.book import BookState
+from ats_sync.simulator.market.instrument import Instrument
 
 from .script import NEW_COUNTS, STEP, ScriptedMarket, Setting, market_of
 from .told import BookTruth, KlineTruth, Levels, Row, TradeTruth
@@ -31,9 +34,9 @@ KEPT = 12
 
 
 class Tape:
-    """The recording of one setting, made as it is played."""
+    """The recording of one setting, made as it is played; ``full_book``: the changes of one symbol's whole book too."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, full_book: bool) -> None:
         self.setting = setting
         self.start = setting.start
         self.end = setting.start
@@ -43,7 +46,7 @@ class Tape:
         self.klines = {(s, i): KlineTruth(i) for s in setting.symbols for i in setting.intervals}
         self.trades = {s: TradeTruth() for s in setting.symbols}
         self.books = {s: BookTruth() for s in setting.symbols}
-        self.full_books = {setting.symbols[0]: BookTruth()}
+        self.full_books = {setting.symbols[0]: BookTruth()} if full_book else {}
         """As the stream of changes of one symbol's whole book says."""
         self.marks: dict[tuple[str, int], str] = {}
         self.away: dict[str, list[tuple[int, int]]] = {s: [] for s in setting.symbols}
@@ -175,28 +178,37 @@ class Tape:
             self.groups.append((at, [(stream, text)]))
         name, _, kind = stream.partition("@")
         symbol = lower.get(name)
-        data: Any = json.loads(payload)
         if stream == "!markPrice@arr@1s":
-            for mark in data:
+            for mark in json.loads(payload):
                 self.marks[mark["s"], mark["E"]] = mark["p"]
-        elif symbol is None:
+        if symbol is None:
             return
-        elif kind.startswith("kline_"):
+        data: Any = json.loads(payload)
+        if kind.startswith("kline_"):
             k = data["k"]
             row: Row = [k["t"], *(k[x] for x in "ohlcv"), k["T"], k["q"], k["n"], k["V"], k["Q"], "0"]
             self.klines[symbol, kind[6:]].tell(row, at)
         elif kind == "aggTrade":
             self.trades[symbol].tell(data, at)
         elif kind == "depth20@100ms":
-            self.books[symbol].tell(data["u"], at, _levels(data["b"], data["a"]))
+            self.books[symbol].tell(data["u"], at, partial(_levels, data["b"], data["a"]))
         elif kind == "depth@100ms":
             self.full_books[symbol].tell(data["u"], at, self._full_levels(symbol, data["u"]))
 
-    def _full_levels(self, symbol: str, update_id: int) -> Levels | None:
-        """The whole book at an update id, None where the market has gone on meanwhile."""
+    def _full_levels(self, symbol: str, update_id: int) -> Callable[[], Levels] | None:
+        """How to write the whole book at an update id, None where the market has gone on meanwhile."""
         market = self._recorder.market
-        book = market.depth(symbol, FULL_LEVELS) if symbol in market._instruments else {"lastUpdateId": -1}
-        return _levels(book["bids"], book["asks"]) if book["lastUpdateId"] == update_id else None
+        instrument = market._instruments.get(symbol)
+        if instrument is None:
+            return None
+        state = instrument.state(market.now)
+        return partial(_written, instrument, state) if instrument.book.update_id(state) == update_id else None
+
+
+def _written(instrument: Instrument, state: BookState) -> Levels:
+    price, quantity = instrument.price_text, instrument.qty_text
+    bids, asks = ([(price(p), quantity(q)) for p, q in side] for side in instrument.book.top(state, FULL_LEVELS))
+    return bids, asks
 
 
 def _levels(bids: list[list[str]], asks: list[list[str]]) -> Levels:
@@ -209,8 +221,8 @@ def _quotes_of_another(now: int) -> str:
 
 
 @lru_cache(maxsize=KEPT)
-def tape(setting: Setting) -> Tape:
-    return Tape(setting)
+def tape(setting: Setting, full_book: bool = False) -> Tape:
+    return Tape(setting, full_book)
 
 
 def _quiet(*seconds: float) -> tuple[tuple[int, str, str], ...]:

@@ -8,6 +8,7 @@ is the truth.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -173,7 +174,8 @@ class BookTruth:
 
     told_at: list[int] = field(default_factory=list)
     told: list[Position] = field(default_factory=list)
-    levels: dict[Position, Levels] = field(default_factory=dict)
+    levels: dict[Position, Callable[[], Levels]] = field(default_factory=dict)
+    """How to write what was there, since few of the states are ever looked at."""
     epochs: list[int] = field(default_factory=list)
 
     def begin_anew(self, now: int) -> None:
@@ -186,7 +188,7 @@ class BookTruth:
             epoch += 1  # of the same ms, and after it
         return epoch, update_id
 
-    def tell(self, update_id: int, at: int, levels: Levels | None) -> None:
+    def tell(self, update_id: int, at: int, levels: Callable[[], Levels] | None) -> None:
         """A frame tells of a state; ``levels``: None where they are not known."""
         position = self.position(update_id, at)
         self.told_at.append(at)

@@ -135,13 +135,14 @@ def check_book(book: Book, truth: BookTruth, *, last_told: Position, limit: int 
     if position < last_told:
         raise BrokenPromise(f"the book stands at {position}, {last_told} was told")
     levels = truth.levels.get(position)
-    if levels is not None and (book.bids[:limit], book.asks[:limit]) != levels:
+    if levels is not None and (book.bids[:limit], book.asks[:limit]) != levels():
         raise BrokenPromise(f"a book that never was: {book}")
 
 
 def same_touch(book: Book, truth: BookTruth, told: Position) -> bool:
     """Whether the best prices and quantities are those of the state ``told``."""
-    bids, asks = truth.levels.get(told, ((), ()))
+    levels = truth.levels.get(told)
+    bids, asks = levels() if levels is not None else ([], [])
     return book.bids[:1] == bids[:1] and book.asks[:1] == asks[:1]
 
 

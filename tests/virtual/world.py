@@ -129,7 +129,7 @@ class World:
 
     def __post_init__(self) -> None:
         schedule = self.schedule
-        self.tape = tape(schedule.whole_setting)
+        self.tape = tape(schedule.whole_setting, schedule.full_book)
         self.symbols = self.tape.setting.symbols
         self.intervals = self.tape.setting.intervals
         self.rng = random.Random(schedule.seed)
@@ -157,7 +157,7 @@ class World:
             *(self._peek_trades(s) for s in self.symbols),
             *(self._peek_book(s) for s in self.symbols),
             *(self._peek_mark(s) for s in self.symbols),
-            *(self._peek_full_book(s) for s in (self.tape.full_books if schedule.full_book else ())),
+            *(self._peek_full_book(s) for s in self.tape.full_books),
         ]
 
     # --- the run --------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class World:
     def run(self) -> World:
         schedule, line = self.schedule, self.line
         self.process.start(self.symbols, self.intervals)
-        if schedule.full_book:
+        if self.tape.full_books:
             self.process.follow(self.process.store.follow(Key(Kind.DEPTH, each) for each in self.tape.full_books))
         for fault in schedule.faults:
             fault.arm(self)
