@@ -1,0 +1,211 @@
+"""The thread ``ats-lease``, which keeps the lease of one process: asks for it, renews it, hands it over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+
+from .. import forks
+from ..clock import Clock
+from ..errors import AtsSyncError, ConfigError, SharedStoreUnavailable, ThreadUnavailable
+from ..logs import RateLimitedLogger
+from .client import SharedStore
+from .lease import RESERVED, Command, Lease
+from .lease_state import LeaseState, Role
+
+log = RateLimitedLogger(logging.getLogger(__name__))
+
+
+def process_label() -> str:
+    """Return a name of this process for people: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class LeaseKeeper:
+    """Keeps one lease from :meth:`start` to :meth:`close`.
+
+    ``changed(role, epoch)`` is called on the thread ``ats-lease`` when this process begins to lead, with its new epoch,
+    when it has lost the lease, and when it stands by again; it must return soon, since the lease is not renewed
+    meanwhile. ``before_release()`` is called there before a planned hand-over, for what is still to be written.
+    A child process of a fork leads nothing.
+    """
+
+    def __init__(
+        self,
+        store: SharedStore,
+        clock: Clock,
+        *,
+        name: str = "collector",
+        label: str = "",
+        changed: Callable[[Role, int], None] = lambda role, epoch: None,
+        before_release: Callable[[], None] = lambda: None,
+        state: LeaseState | None = None,
+    ) -> None:
+        self.lease = Lease(store, uuid.uuid4().hex, name=name, label=label or process_label())
+        self._clock = clock
+        self._changed = changed
+        self._before_release = before_release
+        self._lock = threading.Lock()  # guards _state, _take_over and _shown
+        self._state = state if state is not None else LeaseState()
+        self._shown = (Role.STANDBY, 0)
+        self._take_over = False
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        forks.register(self)
+
+    # --- for the process -------------------------------------------------------------------------------
+
+    def start(self, *, take_over: bool = False) -> None:
+        """Begin to ask for the lease; ``take_over``: whoever has it is to hand it over.
+
+        Raises :class:`~ats_sync.errors.ThreadUnavailable`.
+        """
+        with self._lock:
+            self._take_over = take_over
+        thread = threading.Thread(target=self._run, name="ats-lease", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as failure:
+            raise ThreadUnavailable(f"the thread of the lease could not be started: {failure}") from failure
+        self._thread = thread
+
+    def take_over(self) -> None:
+        """Ask whoever has the lease to hand it over to this process, from now on."""
+        with self._lock:
+            self._take_over = True
+
+    def epoch(self) -> int | None:
+        """Return the epoch under which this process leads now, None where it does not or cannot be sure."""
+        with self._lock:
+            return self._state.epoch if self._state.look(self._clock.now()) is Role.LEADER else None
+
+    def write(self, commands: Iterable[Command]) -> list[object] | None:
+        """Send commands in one round trip and one step, if this process leads; see :meth:`Lease.write`.
+
+        Return their answers, or None where it does not lead and nothing was written. Raises
+        :class:`~ats_sync.errors.SharedStoreUnavailable`; then it is unknown what was written.
+        """
+        epoch = self.epoch()
+        if epoch is None:
+            return None
+        answers = self.lease.write(epoch, commands)
+        if answers is None:
+            with self._lock:
+                if self._state.epoch == epoch:
+                    self._state.denied(self._clock.now())
+            self._wake.set()
+        return answers
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Hand the lease over, if this process has it, and end the thread within ``timeout`` seconds."""
+        self._stop.set()
+        self._wake.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+            if thread.is_alive():
+                log.warning("close", "the lease was not released within %g s; it ends by itself", timeout)
+
+    def after_fork(self) -> None:
+        # The thread is the parent's, and so is the lease.
+        self._lock = threading.Lock()
+        self._state = LeaseState()
+        self._thread = None
+
+    # --- the thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._attempt()
+            except Exception:
+                # A bug of ours; without this thread nobody would lead when it is this process's turn.
+                log.exception("lease", "the lease could not be kept; another attempt follows")
+                with self._lock:
+                    self._state.unanswered(self._clock.now())
+            self._show()
+            with self._lock:
+                due = self._state.due()
+            self._clock.wait(self._wake, max(0.0, due - self._clock.now()))
+            self._wake.clear()
+            self._show()
+        self._hand_over()
+        self._show()
+
+    def _attempt(self) -> None:
+        """Renew or request the lease, if that is due."""
+        with self._lock:
+            sent = self._clock.now()
+            role, epoch = self._state.look(sent), self._state.epoch
+            take_over = self._take_over
+            if sent < self._state.due():
+                return
+        if role is Role.LOST:
+            self._show()  # before the next epoch begins
+        try:
+            if role is Role.LEADER:
+                mine, heir = self.lease.renew(epoch, ttl=self._state.ttl)
+                with self._lock:
+                    if mine:
+                        self._state.renewed(sent)
+                    else:
+                        self._state.denied(self._clock.now())
+                if mine and heir:
+                    self._hand_over()
+                return
+            acquired = self.lease.acquire(epoch, ttl=self._state.ttl, take_over=take_over)
+        except (SharedStoreUnavailable, ConfigError) as error:
+            log.warning("unanswered", "the lease could not be %s: %s", "renewed" if epoch else "requested", error)
+            with self._lock:
+                self._state.unanswered(self._clock.now())
+            return
+        with self._lock:
+            if acquired.mine:
+                self._state.acquired(acquired.epoch, sent)
+                self._take_over = False
+            else:
+                self._state.refused(acquired.epoch, self._clock.now())
+
+    def _hand_over(self) -> None:
+        """Release the lease, after what is still to be written."""
+        epoch = self.epoch()
+        if epoch is None:
+            return
+        try:
+            self._before_release()
+        except Exception:
+            log.exception("last", "what was left could not be written before the hand-over")
+        try:
+            self.lease.release(epoch)
+        except AtsSyncError as error:
+            log.warning("release", "the lease could not be released: %s; it ends by itself", error)
+        with self._lock:
+            self._state.released(self._clock.now(), 2 * RESERVED)
+
+    def _show(self) -> None:
+        """Report a change of the role or of the epoch."""
+        with self._lock:
+            role = self._state.look(self._clock.now())
+            shown = (role, self._state.epoch if role is Role.LEADER else 0)
+            if shown == self._shown:
+                return
+            before, self._shown = self._shown, shown
+        if Role.LEADER in (role, before[0]):
+            log.info(f"role {role} {shown[1]}", "%s: %s", self.lease.label, _said(role, shown[1], self._stop.is_set()))
+        try:
+            self._changed(role, shown[1])
+        except Exception:
+            log.exception("changed", "a change of the lease could not be passed on")
+
+
+def _said(role: Role, epoch: int, ending: bool) -> str:
+    if role is Role.LEADER:
+        return f"leads, epoch {epoch}"
+    if role is Role.LOST:
+        return "has lost the lease and writes nothing"
+    return "has handed the lease over" + (" and ends" if ending else "")
