@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
+import orjson
+
 from .config import Config
 from .engine.budget import Usage
 from .errors import (
@@ -29,7 +31,7 @@ from .queries.books import book_of
 from .queries.candles import Klines
 from .queries.periods import OpenInterest, RatioRows
 from .queries.tickers import DayTicker, DayTickers
-from .queries.trades import Trades
+from .queries.trades import TradesText
 from .queries.values import MarkPrice, SpotPrices, check_spot_pair, spot_price
 from .reads import Query, Reads, as_read
 from .results import (
@@ -58,7 +60,7 @@ from .venue.klines import string_rows
 from .venue.ratios import check_ratio
 from .venue.symbols import check_symbol
 from .venue.tickers import TickerRow
-from .venue.trades import Trade
+from .venue.trades import trades_text
 from .venue.values import Mark
 
 S = TypeVar("S")
@@ -225,8 +227,9 @@ class RestShaped:
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         if self._live and start is None and end is None:
             self._want(Key(Kind.TRADES, symbol), limit)
-            return self._read(Trades(symbol, limit, None), _trades)
-        return _trades(self._ask(Kind.TRADES, symbol, endpoints.agg_trades(symbol, limit, start=start, end=end)))
+            return self._read(TradesText(symbol, limit, None), _rows)
+        request = endpoints.agg_trades(symbol, limit, start=start, end=end)
+        return _rows(trades_text(self._ask(Kind.TRADES, symbol, request)))
 
     def ticker_24h(self, symbol: str | None = None) -> Any:
         """Return the answer of ``/fapi/v1/ticker/24hr``: an object for a symbol, a list without.
@@ -385,13 +388,6 @@ def rest_book(book: Book, limit: int) -> RestDepth:
     }
 
 
-def _trades(trades: list[Trade]) -> list[RestAggTrade]:
-    return [_trade(trade) for trade in trades]
-
-
-def _trade(trade: Trade) -> RestAggTrade:
-    row: dict[str, Any] = {"a": trade.id, "p": trade.price, "q": trade.quantity}
-    if trade.normal_quantity is not None:
-        row["nq"] = trade.normal_quantity
-    row.update(f=trade.first_trade, l=trade.last_trade, T=trade.time, m=trade.buyer_is_maker)
-    return cast(RestAggTrade, row)
+def _rows(text: bytes) -> list[RestAggTrade]:
+    rows: list[RestAggTrade] = orjson.loads(text)
+    return rows

@@ -1,7 +1,7 @@
 """Reads as the very bytes of the exchange's REST answers, for programs that ask over HTTP.
 
-Candles are sent as they are kept, without being decoded. What memory cannot answer, and everything while no manager
-runs, is one request within the request-weight budget, whose answer is handed on as it came.
+Candles and trades are sent as they are kept, without being decoded. What memory cannot answer, and everything while no
+manager runs, is one request within the request-weight budget, whose answer is handed on as it came.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .queries.books import BestQuotes, book_of
 from .queries.candles import Klines
 from .queries.periods import OpenInterest, RatioRows
 from .queries.tickers import DayTicker, DayTickers
-from .queries.trades import Trades
+from .queries.trades import TradesText
 from .queries.values import MarkPrice, SpotPrices, check_spot_pair, spot_price
 from .reads import Query, Reads, as_read, memory_only
 from .rest_shaped import as_refused, rest_book
@@ -34,7 +34,6 @@ from .venue import endpoints
 from .venue.endpoints import UNKNOWN_SYMBOL, Bucket
 from .venue.payload import raw_answer
 from .venue.tickers import quote_text
-from .venue.trades import trade_text
 from .venue.values import Mark, premium_text
 
 T = TypeVar("T")
@@ -187,7 +186,7 @@ class RestText:
     def agg_trades(self, symbol: str, limit: int) -> Text:
         """Return the newest trades: ``/fapi/v1/aggTrades``."""
         self._want(Key(Kind.TRADES, symbol), limit)
-        return self._read(Trades(symbol, limit, None), lambda trades: b"[" + b",".join(map(trade_text, trades)) + b"]")
+        return self._read(TradesText(symbol, limit, None), as_read)
 
     def open_interest_hist(self, symbol: str, period: str, limit: int) -> Text:
         """Return the newest rows: ``/futures/data/openInterestHist``."""

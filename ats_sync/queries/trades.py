@@ -13,7 +13,7 @@ from ..store.trade_columns import TradeColumns
 from ..store.trades import TradeSeries
 from ..venue import endpoints
 from ..venue.payload import DecodeError
-from ..venue.trades import Trade
+from ..venue.trades import Trade, trades_text
 
 T = TypeVar("T")
 
@@ -37,23 +37,24 @@ class _OfTrades(Query[T]):
             return None
 
 
-class Trades(_OfTrades[list[Trade]]):
-    """The newest aggregated trades, oldest first, ids without a hole."""
+class TradesText(_OfTrades[bytes]):
+    """The newest aggregated trades as REST writes them, oldest first, ids without a hole."""
 
     __slots__ = ()
 
-    def look(self, series: TradeSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], list[Trade]]]:
-        return series.state(0), lambda: series.read(self.limit)
+    def look(self, series: TradeSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], bytes]]:
+        return series.state(0), lambda: series.text(self.limit)
 
-    def fetch(self, series: TradeSeries | None, reads: Reads) -> list[Trade]:
-        return self.ask(series, reads)
+    def fetch(self, series: TradeSeries | None, reads: Reads) -> bytes:
+        return trades_text(self.ask(series, reads))
 
-    def known(self, series: TradeSeries) -> list[Trade] | None:
-        return self.newest(series)
+    def known(self, series: TradeSeries) -> bytes | None:
+        found = self.newest(series)
+        return trades_text(found) if found is not None else None
 
 
 class TradesInColumns(_OfTrades[TradeColumns | list[Trade]]):
-    """As :class:`Trades`, in columns of numbers where they are answered from memory."""
+    """The same in columns of numbers where they are answered from memory."""
 
     __slots__ = ()
 

@@ -224,7 +224,7 @@ class ClosedCandles:
 
     def forget_decoded(self) -> None:
         """Make the room that decoded rows take free for other series."""
-        self._floats.forget()
+        self._floats.release()
         self._strings.release()
 
     @property

@@ -511,11 +511,9 @@ class KlineSeries(Series):
         rows = self._closed
         memo = rows.memo(exact)
         picked = memo.take(closed)
-        texts = rows.newest(closed + SPARE) if picked is None else []
+        text = rows.slice(closed + SPARE) if picked is None and closed else b""
         last = rows.last() if missing and not chain else b""
-        return KlineSnapshot(
-            self, memo, exact, limit, closed, picked, texts, chain, beyond, missing, last, rows.version
-        )
+        return KlineSnapshot(self, memo, exact, limit, closed, picked, text, chain, beyond, missing, last, rows.version)
 
     def _extent(self, chain: list[Candle], limit: int, now: int | None) -> tuple[int, int, int]:
         """Return the open time (ms) after the newest candle that is known, how many provisional rows follow from there
@@ -560,11 +558,11 @@ class KlineSeries(Series):
                 self._ahead_decoded.pop(opened, None)
         return remembered
 
-    def remember(self, memo: Memo[T], decoded: T, version: int) -> None:
+    def remember(self, memo: Memo[T], packed: T, version: int) -> None:
         """Keep decoded closed rows, if no candle has closed since ``version``."""
         with self._lock:
             if self._closed.version == version:
-                memo.put(decoded)
+                memo.put(packed)
 
     def following(self) -> int:
         """Return the open time (ms) of the first candle that is not closed here, 0 before the first answer."""

@@ -119,16 +119,16 @@ _NOTHING = b"null"
 
 class Pages(_Paged):
     """JSON texts, oldest first: the older ones in pages, the newest few by themselves. One that holds a zero byte is no
-    JSON and becomes ``null``. What is ``needless`` is left out of the pages; it must be such that JSON stays JSON.
+    JSON and becomes ``null``. ``shorter`` are pieces and what pages have instead; JSON must stay JSON by that.
 
     Not thread-safe: the series that owns it holds its lock.
     """
 
-    __slots__ = ("_needless",)
+    __slots__ = ("_shorter",)
 
-    def __init__(self, texts: Iterable[bytes] = (), needless: Sequence[bytes] = ()) -> None:
+    def __init__(self, texts: Iterable[bytes] = (), shorter: Sequence[tuple[bytes, bytes]] = ()) -> None:
         super().__init__()
-        self._needless = needless
+        self._shorter = shorter
         for text in texts:
             self.append(text)
 
@@ -136,11 +136,27 @@ class Pages(_Paged):
         loose = self._loose
         loose.append(text if _BETWEEN not in text else _NOTHING)
         if len(loose) == PAGE:
-            page = _BETWEEN.join(loose)
-            for each in self._needless:
-                page = page.replace(each, b"")
-            self._pages.append(page)
+            self._pages.append(self._shortened(_BETWEEN.join(loose)))
             loose.clear()
+
+    def _shortened(self, text: bytes) -> bytes:
+        for piece, instead in self._shorter:
+            text = text.replace(piece, instead)
+        return text
+
+    def json(self, count: int) -> bytes:
+        """Return the newest ``count`` (or as many as there are) as they stand in a JSON array, all shortened."""
+        loose = self._loose
+        if count <= len(loose):
+            return self._shortened(b",".join(loose[len(loose) - count :]))
+        packed = min(count, len(self)) - len(loose)
+        pages = -(-packed // PAGE)
+        pieces = self._pages[len(self._pages) - pages :]
+        if surplus := pages * PAGE - packed:
+            pieces[0] = pieces[0].split(_BETWEEN, surplus)[-1]
+        if loose:
+            pieces.append(self._shortened(b",".join(loose)))
+        return _BETWEEN.join(pieces).replace(_BETWEEN, b",")
 
     def newest(self, count: int) -> list[bytes]:
         """Return at most ``count`` of the newest, oldest first."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from ..venue.klines import Row, float_rows, number_rows, string_rows
+from ..venue.klines import Row, packed_float_rows, packed_string_rows
 
 CODES = "qdddddqdqddd"
 """The items of a row as ``array`` has them: open time, close time and number of trades are whole numbers."""
+ALIKE = (0, 6, 11)
+"""The items that many series have alike: the times, and the one to be ignored."""
 ITEM = 8
 """Bytes of an item of any column."""
 ROW_BYTES = 800
@@ -34,55 +35,49 @@ T = TypeVar("T")
 
 
 class Memo(Protocol[T]):
-    """Decoded closed rows of one series. Used under its lock, but for ``build``, ``newest`` and ``rows``."""
+    """Decoded closed rows of one series. Used under its lock, but for ``decode``, ``pack`` and ``rows``."""
 
     def take(self, count: int) -> T | None:
         """Return the newest ``count`` rows, the caller's own; None where they are not remembered."""
 
-    def build(self, texts: Sequence[bytes]) -> T:
-        """Decode."""
+    def decode(self, text: bytes) -> list[Row]:
+        """Return the rows of a text with ``],[`` between them, the caller's own."""
 
-    def newest(self, decoded: T, count: int) -> T:
-        """Return a copy of the last ``count`` rows."""
+    def pack(self, rows: list[Row]) -> T | None:
+        """Return rows that were not remembered in the form in which they are, None where they are not to be."""
 
-    def put(self, decoded: T) -> None:
+    def put(self, packed: T) -> None:
         """Remember these and no others."""
 
     def rows(self, picked: T) -> list[Row]:
         """Return what was remembered as rows of the caller's own."""
 
-    def fresh(self, decoded: T, count: int) -> list[Row]:
-        """Return the last ``count`` of what has just been built as rows of the caller's own."""
+
+_alike: dict[tuple[int, bytes], tuple[bytes, list[Any]]] = {}
 
 
-_alike: dict[tuple[int, Any], tuple[bytes, list[Any]]] = {}
-
-
-def _items(column: Column) -> Sequence[Any]:
-    """Return the column's numbers as objects, shared with the other series that have the same: to make them again for
-    each read takes longer than all the rest."""
-    if not column:
-        return column
-    place = (len(column), column[0])
-    packed = column.tobytes()
+def _shared(code: str, packed: bytes) -> tuple[bytes, list[Any]]:
+    """Return a column's bytes and numbers, which many series have alike, as the same objects for all of them. To make
+    the numbers again for each read takes longer than all the rest."""
+    place = (len(packed), packed[:ITEM])
     known = _alike.get(place)
-    if known is not None and known[0] == packed:
-        return known[1]
-    if len(_alike) >= MOST_ALIKE:
-        _alike.clear()
-    items = column.tolist()
-    _alike[place] = (packed, items)
-    return items
+    if known is None or known[0] != packed:
+        if len(_alike) >= MOST_ALIKE:
+            _alike.clear()
+        known = _alike[place] = packed, array(code, packed).tolist()
+    return known
 
 
 class FloatColumns:
-    """The newest rows as twelve columns."""
+    """The newest rows as twelve columns. Those that are read once are not remembered: that takes as long as decoding
+    them, and three quarters of the room of their text."""
 
-    __slots__ = ("_columns", "_count")
+    __slots__ = ("_columns", "_count", "_read")
 
     def __init__(self) -> None:
         self._columns: tuple[bytes, ...] | None = None
         self._count = 0
+        self._read = False
 
     def take(self, count: int) -> list[Column] | None:
         if self._columns is None or self._count < count:
@@ -92,39 +87,50 @@ class FloatColumns:
         return list(map(array, CODES, columns if not start else [column[start:] for column in columns]))
 
     @staticmethod
-    def newest(decoded: list[Column], count: int) -> list[Column]:
-        return [column[len(column) - count :] for column in decoded]
+    def decode(text: bytes) -> list[Row]:
+        return packed_float_rows(text)
 
     @staticmethod
-    def build(texts: Sequence[bytes]) -> list[Column]:
-        if not texts:
-            return [array(code) for code in CODES]
-        try:
-            return list(map(array, CODES, zip(*number_rows(texts), strict=True)))
-        except (ValueError, TypeError, OverflowError):
-            rows = float_rows(texts)
-        return list(map(array, CODES, zip(*rows, strict=True)))
+    def columns(rows: list[Row]) -> list[Column]:
+        """Return rows as columns."""
+        return list(map(array, CODES, zip(*rows, strict=True))) if rows else [array(code) for code in CODES]
 
-    def put(self, decoded: list[Column]) -> None:
-        self._columns = tuple(column.tobytes() for column in decoded)
-        self._count = len(decoded[0])
+    def pack(self, rows: list[Row]) -> list[Column] | None:
+        if not self._read:
+            self._read = True
+            return None
+        return self.columns(rows)
+
+    def put(self, packed: list[Column]) -> None:
+        self._keep([column.tobytes() for column in packed])
+        self._count = len(packed[0])
+
+    def _keep(self, columns: list[bytes]) -> None:
+        for place in ALIKE:
+            columns[place] = _shared(CODES[place], columns[place])[0]
+        self._columns = tuple(columns)
 
     def closed(self, text: bytes) -> None:
         """One more candle has closed."""
         if self._columns is not None:
-            added = self.build((text,))
-            self._columns = tuple(column + one.tobytes() for column, one in zip(self._columns, added, strict=True))
+            added = self.columns(self.decode(text))
+            self._keep([column + one.tobytes() for column, one in zip(self._columns, added, strict=True)])
             self._count += 1
 
     def keep(self, depth: int) -> None:
         """Forget all but the newest ``depth`` rows."""
         surplus = self._count - depth
         if self._columns is not None and surplus > 0:
-            self._columns = tuple(column[surplus * ITEM :] for column in self._columns)
+            self._keep([column[surplus * ITEM :] for column in self._columns])
             self._count = depth
 
     def forget(self) -> None:
         self._columns, self._count = None, 0
+
+    def release(self) -> None:
+        """Forget them as if they had never been read."""
+        self.forget()
+        self._read = False
 
     @property
     def size(self) -> int:
@@ -134,11 +140,11 @@ class FloatColumns:
     @staticmethod
     def rows(picked: list[Column]) -> list[Row]:
         t, o, h, low, c, v, end, q, n, tb, tq, zero = picked
-        items = (_items(t), o, h, low, c, v, _items(end), q, n, tb, tq, _items(zero))
+        opened, closed, ignored = (
+            _shared(column.typecode, column.tobytes())[1] if column else () for column in (t, end, zero)
+        )
+        items = (opened, o, h, low, c, v, closed, q, n, tb, tq, ignored)
         return list(map(list, zip(*items, strict=True)))
-
-    def fresh(self, decoded: list[Column], count: int) -> list[Row]:
-        return self.rows(self.newest(decoded, count))
 
 
 class ExactRows:
@@ -159,26 +165,26 @@ class ExactRows:
         if rows is None or len(rows) < count:
             return None
         self.used = self._budget.turn
-        return self.newest(rows, count)
+        return rows[len(rows) - count :]
 
     @staticmethod
-    def newest(decoded: list[ExactRow], count: int) -> list[ExactRow]:
-        return decoded[len(decoded) - count :]
+    def decode(text: bytes) -> list[Row]:
+        return packed_string_rows(text)
 
     @staticmethod
-    def build(texts: Sequence[bytes]) -> list[ExactRow]:
-        return list(string_rows(texts))
+    def pack(rows: list[Row]) -> list[ExactRow] | None:
+        return rows
 
-    def put(self, decoded: list[ExactRow]) -> None:
-        if self._budget.admit(self, len(decoded)):
-            # Tuples: the rows that were built belong to the reader.
-            self._rows = list(map(tuple, decoded))
+    def put(self, packed: list[ExactRow]) -> None:
+        if self._budget.admit(self, len(packed)):
+            # Tuples: the rows that were decoded belong to the reader.
+            self._rows = list(map(tuple, packed))
 
     def closed(self, text: bytes) -> None:
         """One more candle has closed."""
         rows = self._rows
         if rows is not None:
-            rows.extend(map(tuple, self.build((text,))))
+            rows.extend(map(tuple, self.decode(text)))
             # What is remembered stays as large as it was admitted.
             del rows[0]
 
@@ -204,9 +210,6 @@ class ExactRows:
     @staticmethod
     def rows(picked: list[ExactRow]) -> list[Row]:
         return list(map(list, picked))
-
-    def fresh(self, decoded: list[ExactRow], count: int) -> list[Row]:
-        return self.newest(decoded, count)
 
 
 class RowBudget:

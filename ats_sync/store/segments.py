@@ -10,15 +10,24 @@ MOST_SEGMENTS = 8
 
 
 class Segment:
-    """Trades ``first``, ``first + 1``, … as JSON objects, decoded when read. What is ``needless`` in them is left out
-    (see :class:`~ats_sync.store.packed.Pages`)."""
+    """Trades ``first``, ``first + 1``, … as JSON objects, checked when read. They are made ``shorter`` (see
+    :class:`~ats_sync.store.packed.Pages`)."""
 
-    __slots__ = ("entries", "first", "needless")
+    __slots__ = ("checked", "entries", "first", "shorter")
 
-    def __init__(self, first: int, entries: Iterable[bytes], needless: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self,
+        first: int,
+        entries: Iterable[bytes],
+        shorter: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        checked: bool = False,
+    ) -> None:
         self.first = first
-        self.needless = needless
-        self.entries = Pages(entries, needless)
+        self.shorter = shorter
+        self.entries = Pages(entries, shorter)
+        self.checked = first, self.after if checked else first
+        """From which id up to which (not included) they are known to stand as REST writes them."""
 
     @property
     def after(self) -> int:
@@ -31,7 +40,34 @@ class Segment:
         if b.after <= a.after:
             return a
         overlap = max(0, a.after - b.first)
-        return Segment(a.first, a.entries.all() + b.entries.all()[overlap:], self.needless)
+        joined = Segment(a.first, a.entries.all() + b.entries.all()[overlap:], self.shorter)
+        # What both have is kept as the older run has it.
+        joined.checked = max(a.after, b.checked[0]), max(a.after, b.checked[1])
+        joined.check(*a.checked)
+        return joined
+
+    def unchecked(self, first: int) -> int:
+        """Return the first id from ``first`` on that is not known to stand as REST writes it."""
+        begin, end = self.checked
+        return end if begin <= first < end else first
+
+    def check(self, begin: int, end: int) -> None:
+        """Note that those from ``begin`` up to ``end`` (not included) stand as REST writes them."""
+        known_begin, known_end = self.checked
+        if begin <= known_end and known_begin <= end:
+            self.checked = min(begin, known_begin), max(end, known_end)
+        elif end - begin > known_end - known_begin:
+            self.checked = begin, end
+
+    def rewrite(self, first: int, texts: Sequence[bytes]) -> None:
+        """Write those from ``first`` on as REST does."""
+        entries = self.entries.all()
+        offset = first - self.first
+        if offset < 0:
+            texts, offset, first = texts[-offset:], 0, self.first
+        entries[offset : offset + len(texts)] = texts
+        self.entries = Pages(entries, self.shorter)
+        self.check(first, first + len(texts))
 
     def without(self, number: int) -> list[Segment]:
         """Return what is left of it without one trade: the runs before and after."""
@@ -41,7 +77,7 @@ class Segment:
         entries = self.entries.all()
         older, younger = entries[:offset], entries[offset + 1 :]
         parts = (self.first, older), (number + 1, younger)
-        return [Segment(first, texts, self.needless) for first, texts in parts if texts]
+        return [Segment(first, texts, self.shorter) for first, texts in parts if texts]
 
 
 def inserted(segments: Iterable[Segment], added: Segment) -> list[Segment]:

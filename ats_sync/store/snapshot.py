@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..venue.intervals import next_open
@@ -24,8 +23,8 @@ SPARE = 2
 class KlineSnapshot(Generic[T]):
     """Made under the series' lock; what it does needs none.
 
-    ``picked`` are the ``closed`` newest closed rows as ``memo`` remembers them, None where it does not; then
-    ``texts`` are they, and a few more. ``chain`` are the candles beyond, and ``missing`` is how many candles have no
+    ``picked`` are the ``closed`` newest closed rows as ``memo`` remembers them, None where it does not; then ``text``
+    is theirs, and that of a few more. ``chain`` are the candles beyond, and ``missing`` is how many candles have no
     event yet though their time has come, from ``beyond`` on, flat at the close of ``last`` or of the chain.
     """
 
@@ -40,7 +39,7 @@ class KlineSnapshot(Generic[T]):
         "_missing",
         "_picked",
         "_series",
-        "_texts",
+        "_text",
         "_version",
     )
 
@@ -52,7 +51,7 @@ class KlineSnapshot(Generic[T]):
         limit: int,
         closed: int,
         picked: T | None,
-        texts: Sequence[bytes],
+        text: bytes,
         chain: list[Candle],
         beyond: int,
         missing: int,
@@ -65,7 +64,7 @@ class KlineSnapshot(Generic[T]):
         self._limit = limit
         self._closed = closed
         self._picked = picked
-        self._texts = texts
+        self._text = text
         self._chain = chain
         self._beyond = beyond
         self._missing = missing
@@ -83,7 +82,7 @@ class KlineSnapshot(Generic[T]):
             rows.append(row.copy() if self._exact else floats.copy())
             return rows
         tail = self._tail()
-        rows = memo.rows(self._picked) if self._picked is not None else memo.fresh(self._built(), self._closed)
+        rows = memo.rows(self._picked) if self._picked is not None else self._decoded()
         rows += tail if self._exact else map(float_row, tail)
         return rows
 
@@ -91,9 +90,8 @@ class KlineSnapshot(Generic[T]):
         """Return the rows as twelve columns, the caller's own: 64-bit whole numbers at 0, 6 and 8, doubles elsewhere.
         Raises as :meth:`rows`."""
         tail = self._tail()
-        memo = self._memo
-        columns = self._picked if self._picked is not None else memo.newest(self._built(), self._closed)
-        if not isinstance(memo, FloatColumns) or not isinstance(columns, list):
+        columns = self._picked if self._picked is not None else FloatColumns.columns(self._decoded())
+        if self._exact or not isinstance(columns, list):
             raise TypeError("columns are cut from floats")
         for row in map(float_row, tail):
             for column, item in zip(columns, row, strict=True):
@@ -115,11 +113,13 @@ class KlineSnapshot(Generic[T]):
             beyond = after
         return tail[-self._limit :]
 
-    def _built(self) -> T:
-        decoded = self._memo.build(self._texts)
-        if self._closed >= LEAST_REMEMBERED:
-            self._series.remember(self._memo, decoded, self._version)
-        return decoded
+    def _decoded(self) -> list[Row]:
+        """Return the closed rows, decoded."""
+        memo = self._memo
+        rows = memo.decode(self._text)
+        if self._closed >= LEAST_REMEMBERED and (packed := memo.pack(rows)) is not None:
+            self._series.remember(memo, packed, self._version)
+        return rows[len(rows) - self._closed :]
 
 
 class KlineText:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from typing import TypeAlias
 
-from ..venue.trades import Trade
+from ..venue.trades import trade_numbers, trades_of_text
 
 Doubles: TypeAlias = "array[float]"
 Wholes: TypeAlias = "array[int]"
@@ -26,15 +25,20 @@ class TradeColumns:
         self.makers = makers
 
     @classmethod
-    def of(cls, first: int, trades: Sequence[Trade]) -> TradeColumns:
-        """Those of trades whose ids follow each other from ``first`` on."""
-        return cls(
-            first,
-            array("d", [float(trade.price) for trade in trades]),
-            array("d", [float(trade.quantity) for trade in trades]),
-            array("q", [trade.time for trade in trades]),
-            array("b", [trade.buyer_is_maker for trade in trades]),
-        )
+    def of(cls, first: int, text: bytes, count: int) -> TradeColumns:
+        """Return those of ``count`` trades in REST's form whose ids follow each other from ``first`` on."""
+        found = trade_numbers(text, count)
+        if found is None:
+            trades = trades_of_text(text)
+            return cls(
+                first,
+                array("d", [float(trade.price) for trade in trades]),
+                array("d", [float(trade.quantity) for trade in trades]),
+                array("q", [trade.time for trade in trades]),
+                array("b", [trade.buyer_is_maker for trade in trades]),
+            )
+        _, prices, quantities, times, makers = found
+        return cls(first, array("d", prices), array("d", quantities), array("q", times), array("b", makers))
 
     def __len__(self) -> int:
         return len(self.times)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
@@ -15,7 +16,16 @@ from ..venue import endpoints, scan
 from ..venue.endpoints import AGG_TRADES_MOST, Request
 from ..venue.envelope import STREAM, data_text
 from ..venue.payload import DecodeError
-from ..venue.trades import Trade, rest_trades, scan_trade_end, trade_of, trade_text, trades_of
+from ..venue.trades import (
+    Trade,
+    is_written_as_by_rest,
+    rest_trades,
+    scan_trade_end,
+    trade_of,
+    trade_text,
+    trades_of,
+    trades_of_text,
+)
 from . import dump
 from .events import Change, StoreEvent
 from .link import Link
@@ -29,6 +39,20 @@ NEVER = 1 << 62
 
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
+
+
+class _Taken(NamedTuple):
+    """The newest trades of a segment as they stood at one moment."""
+
+    segment: Segment
+    first: int
+    rows: int
+    text: bytes
+    """As in REST's array, if all of them are written as by REST."""
+    unchecked: int
+    """The first id of which that is not known."""
+    suspect: bytes
+    """The text from there on."""
 
 
 class TradeSeries(Series):
@@ -48,7 +72,7 @@ class TradeSeries(Series):
         self._page_was_empty = False  # the newest page of older trades was empty
         # Of a frame only what describes the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
-        self._needless = scan.needless_in_trades(symbol)
+        self._shorter = scan.shorter_trades(symbol)
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[Segment] = []
         self._columns: TradeColumns | None = None
@@ -170,12 +194,12 @@ class TradeSeries(Series):
             self._event = max(self._event, min(origin.requested_at, found[-1].time))
             for trade in found:
                 if run and trade.id != first + len(run):
-                    self._insert(self._segment(first, run))
+                    self._insert(self._segment(first, run, checked=True))
                     run = []
                 if not run:
                     first = trade.id
                 run.append(trade_text(trade))
-            self._insert(self._segment(first, run))
+            self._insert(self._segment(first, run, checked=True))
             if no_more:
                 # What is older cannot be joined any more: the exchange has forgotten what was between, or the trades
                 # are those of a contract that had the name before.
@@ -200,8 +224,8 @@ class TradeSeries(Series):
         if cut:
             self.complete = False
 
-    def _segment(self, first: int, entries: Iterable[bytes]) -> Segment:
-        return Segment(first, entries, self._needless)
+    def _segment(self, first: int, entries: Iterable[bytes], *, checked: bool = False) -> Segment:
+        return Segment(first, entries, self._shorter, checked=checked)
 
     # --- written down ----------------------------------------------------------------------------
 
@@ -209,17 +233,17 @@ class TradeSeries(Series):
         """Return the trades that are served."""
         while True:
             with self._lock:
-                first, count = self._newest(self.capacity)
-                picked = self._texts(count)
-                complete = self.complete and len(self._segments) <= 1 and count == len(self._segments[0].entries)
-            if not count:
+                taken = self._take(self._count(self.capacity))
+                complete = self.complete and len(self._segments) <= 1
+                complete = complete and taken is not None and taken.rows == len(self._segments[0].entries)
+            if taken is None:
                 return ()
             try:
-                found = self._decoded(first, picked)
+                if self._is_sound(taken):
+                    body = b"[" + taken.text + b"]"
+                    return dump.write(self.key, [body], rows=taken.rows, first=taken.first, complete=complete)
             except DecodeError:
                 continue  # The ring is cut behind it: there are fewer now.
-            body = b"[" + b",".join(map(trade_text, found)) + b"]"
-            return dump.write(self.key, [body], rows=count, first=first, complete=complete)
 
     def load(self, parts: Iterable[bytes]) -> None:
         written = dump.read(self.key, parts)
@@ -237,7 +261,7 @@ class TradeSeries(Series):
                 return
             self.complete = complete
             self._event = max(self._event, found[-1].time)
-            self._segments = [self._segment(first, map(trade_text, found))]
+            self._segments = [self._segment(first, map(trade_text, found), checked=True)]
             self._trim()
 
     # --- liveness and what it needs -------------------------------------------------------------
@@ -338,48 +362,87 @@ class TradeSeries(Series):
 
         Raises :class:`DecodeError` where one turns out unusable; the ring is then cut behind it.
         """
-        with self._lock:
-            first, count = self._newest(limit)
-            picked = self._texts(count)
-        return self._decoded(first, picked)
+        return trades_of_text(self.text(limit)[1:-1])
+
+    def text(self, limit: int) -> bytes:
+        """As :meth:`read`, as REST writes them; only what came by the stream since the last call is looked into."""
+        while True:
+            with self._lock:
+                taken = self._take(self._count(limit))
+            if taken is None:
+                return b"[]"
+            if self._is_sound(taken):
+                return b"[" + taken.text + b"]"
 
     def columns(self, limit: int) -> TradeColumns:
         """As :meth:`read`, as columns of numbers, the caller's own; only what came since the last call is decoded."""
-        with self._lock:
-            first, count = self._newest(limit)
-            known = before = self._columns
-            segments = self._segments
-            if known is not None and known.first <= first <= known.after <= first + count:
-                first, count = known.after, first + count - known.after
-            else:
-                known = None
-            picked = self._texts(count)
-        found = TradeColumns.of(first, self._decoded(first, picked)) if picked or known is None else None
-        if known is not None:
-            found = known if found is None else known.joined(found)
-        assert found is not None
-        if found is not known:
-            if len(found) > self.capacity + SPARE:
-                found = found.last(self.capacity)
+        while True:
             with self._lock:
-                # Meanwhile everything may have been forgotten, and what was decoded with it.
-                if self._columns is before and self._segments is segments:
-                    self._columns = found
+                count = self._count(limit)
+                known = before = self._columns
+                segments = self._segments
+                after = segments[-1].after if segments else 0
+                if known is not None and known.first <= after - count <= known.after <= after:
+                    count = after - known.after
+                else:
+                    known = None
+                taken = self._take(count)
+            if taken is None or self._is_sound(taken):
+                break
+        if taken is not None:
+            found = TradeColumns.of(taken.first, taken.text, taken.rows)
+            if known is not None:
+                found = known.joined(found)
+        elif known is not None:
+            return known.last(limit)
+        else:
+            return TradeColumns.of(after, b"", 0)
+        if len(found) > self.capacity + SPARE:
+            found = found.last(self.capacity)
+        with self._lock:
+            # Meanwhile everything may have been forgotten, and what was decoded with it.
+            if self._columns is before and self._segments is segments:
+                self._columns = found
         return found.last(limit)
 
-    def _newest(self, limit: int) -> tuple[int, int]:
-        """Return the first id of the newest ``limit`` trades, and how many there are. The caller holds the lock."""
+    def _count(self, limit: int) -> int:
+        """Return how many the newest ``limit`` trades are. The caller holds the lock."""
         assert self._lock.locked()
-        if not self._segments:
-            return 0, 0
-        newest = self._segments[-1]
-        count = min(limit, self.capacity, len(newest.entries))
-        return newest.after - count, count
+        return min(limit, self.capacity, len(self._segments[-1].entries)) if self._segments else 0
 
-    def _texts(self, count: int) -> list[bytes]:
-        """Return the newest ``count``. The caller holds the lock."""
+    def _take(self, count: int) -> _Taken | None:
+        """Return the newest ``count`` trades, None for none. The caller holds the lock."""
         assert self._lock.locked()
-        return self._segments[-1].entries.newest(count) if self._segments else []
+        if not count:
+            return None
+        newest = self._segments[-1]
+        first, after = newest.after - count, newest.after
+        unchecked = newest.unchecked(first)
+        text = newest.entries.json(count)
+        suspect = text if unchecked == first else newest.entries.json(after - unchecked)
+        return _Taken(newest, first, count, text, unchecked, suspect)
+
+    def _is_sound(self, taken: _Taken) -> bool:
+        """Return whether all are written as by REST; if not, they are from now on, and have to be taken again.
+
+        Raises :class:`DecodeError` as :meth:`read`.
+        """
+        segment, first, after = taken.segment, taken.unchecked, taken.first + taken.rows
+        if first == after:
+            return True
+        sound = is_written_as_by_rest(taken.suspect, first, after - first)
+        texts: list[bytes] = []
+        if not sound:
+            with self._lock:
+                first = max(first, segment.first)  # the oldest may have been dropped meanwhile
+                texts = segment.entries.newest(segment.after - first)[: after - first]
+            texts = list(map(trade_text, self._decoded(first, texts)))
+        with self._lock:
+            if sound:
+                segment.check(first, after)
+            else:
+                segment.rewrite(first, texts)
+        return sound
 
     def _decoded(self, first: int, picked: Sequence[bytes]) -> list[Trade]:
         try:

@@ -155,7 +155,8 @@ def trade_entry(frame: bytes, begin: int) -> bytes:
     return frame[begin - 1 : -1]
 
 
-def needless_in_trades(symbol: str) -> tuple[bytes, ...]:
-    """Return what else stands in the trades of a symbol and is the same in all of them."""
+def shorter_trades(symbol: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Return what else stands in the trades of a symbol and is the same in all of them, and what to write instead:
+    then they are what REST writes."""
     name = symbol.encode()
-    return b'"s":"%s",' % name, b',"st":1,"ps":"%s"' % name
+    return (b'"s":"%s",' % name, b""), (b',"st":1,"ps":"%s"' % name, b""), (b',"st":1}', b"}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +11,17 @@ import orjson
 
 from ..errors import MalformedAnswer
 from .envelope import frame_data
-from .payload import DECIMAL, DecodeError, decimal, field, json_answer, number_after, whole
+from .payload import DECIMAL, QUOTED, DecodeError, decimal, field, json_answer, number_after, whole
+
+_WHOLE: Final = rb"(?:0|[1-9]\d{0,17})"
+_HEAD: Final = rb'\{"a":' + _WHOLE + rb',"p":' + QUOTED + rb',"q":' + QUOTED
+_TAIL: Final = rb',"f":' + _WHOLE + rb',"l":' + _WHOLE + rb',"T":' + _WHOLE + rb',"m":(?:true|false)\}'
+_TRADES: Final = re.compile(rb"(?:," + _HEAD + rb'(?:,"nq":' + QUOTED + rb")?" + _TAIL + rb")*")
+_IDS: Final = re.compile(rb'\{"a":(\d+)')
+_AS_NUMBERS: Final = bytes.maketrans(b"tse", b"10 ")
+"""Makes 1 of true and 0 of false, once their other letters are gone; a number with an exponent becomes two."""
+_NO_NUMBERS: Final = b'":{}apqnflTmru'
+"""The rest of an object in REST's form: names, and what JSON has around them."""
 
 
 def scan_trade(frame: bytes) -> tuple[int, int]:
@@ -93,6 +104,11 @@ def trade_text(found: Trade) -> bytes:
     ).encode()
 
 
+def trades_text(found: Iterable[Trade]) -> bytes:
+    """Return trades as REST writes them."""
+    return b"[" + b",".join(map(trade_text, found)) + b"]"
+
+
 def trade_of(text: bytes) -> Trade:
     """Return the trade of a JSON object."""
     try:
@@ -100,6 +116,44 @@ def trade_of(text: bytes) -> Trade:
     except (ValueError, RecursionError) as error:
         raise DecodeError("bad JSON", f"the trade is not JSON: {error}") from None
     return _trade(values)
+
+
+def is_written_as_by_rest(text: bytes, first: int, count: int) -> bool:
+    """Return whether ``text`` is ``count`` trades with the ids ``first``, ``first + 1``, … as they stand in REST's
+    array: then nothing in it has to be decoded to be passed on."""
+    if not text or _TRADES.fullmatch(b"," + text) is None:
+        return not text and not count
+    return list(map(int, _IDS.findall(text))) == list(range(first, first + count))
+
+
+def trade_numbers(text: bytes, count: int) -> tuple[list[Any], ...] | None:
+    """Return ids, prices, quantities, times (ms) and makers (1 where the buyer was the maker) of ``count`` trades in
+    REST's form, many times as fast as one by one.
+
+    None where a number is written in an uncommon way, or some trades have a normal quantity and some have not. Prices
+    and quantities without a point are int.
+    """
+    if b"-" in text:
+        return None
+    try:
+        numbers: list[Any] = orjson.loads(b"[" + text.translate(_AS_NUMBERS, _NO_NUMBERS) + b"]")
+    except ValueError:
+        return None
+    fields, rest = divmod(len(numbers), count) if count else (8, 0)
+    if rest or fields not in (7, 8):
+        return None
+    return (
+        numbers[::fields],
+        numbers[1::fields],
+        numbers[2::fields],
+        numbers[fields - 2 :: fields],
+        numbers[fields - 1 :: fields],
+    )
+
+
+def trades_of_text(text: bytes) -> list[Trade]:
+    """Return the trades of a text in the form that REST's array has, without its brackets."""
+    return list(map(_trade, orjson.loads(b"[" + text + b"]")))
 
 
 def trades_of(texts: Sequence[bytes], first: int) -> list[Trade]:

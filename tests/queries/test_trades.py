@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from ats_sync.errors import DataUnavailableError, RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
-from ats_sync.queries.trades import Trades, TradesInColumns
+from ats_sync.queries.trades import TradesInColumns, TradesText
 from ats_sync.store.trade_columns import TradeColumns
 from ats_sync.venue.endpoints import AGG_TRADES_MOST
-from ats_sync.venue.trades import Trade
+from ats_sync.venue.trades import Trade, trades_text
 
 from ..desk import SYMBOL, Desk
 from ..venue import samples
@@ -26,7 +28,8 @@ def followed() -> Desk:
 
 def test_as_many_as_memory_has_come_from_there() -> None:
     desk = followed()
-    assert [trade.id for trade in desk.read(Trades(SYMBOL, 5, None))] == [35, 36, 37, 38, 39]
+    rows = [samples.rest_trade(number, at=MIDNIGHT) for number in range(35, 40)]
+    assert desk.read(TradesText(SYMBOL, 5, None)) == samples.compact(rows)
     columns = desk.read(TradesInColumns(SYMBOL, 5, None))
     assert isinstance(columns, TradeColumns)
     assert (columns.first, columns.after) == (35, 40)
@@ -37,7 +40,7 @@ def test_as_many_as_memory_has_come_from_there() -> None:
 def test_otherwise_all_that_one_request_gives_are_asked_for(limit: int, max_age: float | None) -> None:
     desk = followed()
     desk.answers = [ANSWER]
-    assert desk.read(Trades(SYMBOL, limit, max_age)) == ANSWER[-limit:]
+    assert desk.read(TradesText(SYMBOL, limit, max_age)) == trades_text(ANSWER[-limit:])
     assert [fetch.request.rows for fetch in desk.asked] == [AGG_TRADES_MOST]
 
 
@@ -46,10 +49,10 @@ def test_where_rest_fails_what_is_known_stands_in_the_error() -> None:
     desk.store.trades(SYMBOL).suspect("dead")
     desk.answers = [RequestTimeout("x"), RequestTimeout("x")]
     with pytest.raises(StaleDataError) as caught:
-        desk.read(Trades(SYMBOL, 3, None))
-    assert [trade.id for trade in caught.value.data] == [37, 38, 39]
+        desk.read(TradesText(SYMBOL, 3, None))
+    assert [row["a"] for row in json.loads(caught.value.data)] == [37, 38, 39]
     with pytest.raises(DataUnavailableError):
-        desk.read(Trades("ETHUSDT", 3, None))
+        desk.read(TradesText("ETHUSDT", 3, None))
 
 
 def test_forced_orders_are_those_that_were_seen() -> None:

@@ -120,9 +120,11 @@ def test_what_is_remembered_follows_every_change(exact: bool) -> None:
     def agrees() -> bool:
         count = len(candles)
         picked = memo.take(count)
-        return picked is None or memo.rows(picked) == memo.rows(memo.build(candles.texts()))
+        return picked is None or memo.rows(picked) == memo.decode(b"],[".join(candles.texts()))
 
-    memo.put(memo.build(candles.texts()))
+    rows = memo.decode(b"],[".join(candles.texts()))
+    memo.pack(rows)
+    memo.put(memo.pack(rows))
     assert memo.take(30) is not None
     for minute in range(30, 36):
         candles.append(text(minute))

@@ -11,7 +11,7 @@ from ats_sync.store.events import Change
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.series import Origin
 from ats_sync.store.snapshot import SPARE
-from ats_sync.venue.klines import string_rows
+from ats_sync.venue.klines import packed_string_rows
 from ats_sync.venue.payload import DecodeError
 
 from ..venue import samples
@@ -182,14 +182,14 @@ def test_closed_rows_once_decoded_stay_decoded(monkeypatch: pytest.MonkeyPatch) 
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     series = warmed(truth, 40, depth=40)
     decoded: list[int] = []
-    rows_of = string_rows
+    rows_of = packed_string_rows
 
-    def counting(texts: Any) -> Any:
-        texts = list(texts)
-        decoded.append(len(texts))
-        return rows_of(texts)
+    def counting(text: bytes) -> Any:
+        rows = rows_of(text)
+        decoded.append(len(rows))
+        return rows
 
-    monkeypatch.setattr(remembered, "string_rows", counting)
+    monkeypatch.setattr(remembered, "packed_string_rows", counting)
     series.rows(30, None, exact=True)
     assert 30 <= sum(decoded) <= 30 + SPARE
     decoded.clear()
@@ -255,7 +255,7 @@ def test_the_text_is_that_of_the_rows(limit: int, closed: int) -> None:
     for ahead in range(4):
         now = truth.opens[67] + 1 + 60_000 * ahead
         state, text = series.look_text(limit, now, now)
-        assert string_rows((text.json()[2:-2],)) == series.rows(limit, now, exact=True)
+        assert packed_string_rows(text.json()[2:-2]) == series.rows(limit, now, exact=True)
         assert state == series.look(limit, now, now, True)[0]
 
 

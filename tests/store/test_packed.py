@@ -119,6 +119,7 @@ def test_they_are_a_list_that_loses_its_oldest(seed: int) -> None:
         assert pages.all() == truth
         count = dice.randrange(len(truth) + 2)
         assert pages.newest(count) == truth[max(0, len(truth) - count) :]
+        assert pages.json(count) == b",".join(truth[max(0, len(truth) - count) :])
     assert Pages(truth).all() == truth
 
 
@@ -139,7 +140,8 @@ def test_a_text_with_a_zero_byte_moves_no_other() -> None:
     assert found[:bad] + found[bad + 1 :] == held[:bad] + held[bad + 1 :]
 
 
-def test_what_is_needless_is_left_out_of_pages() -> None:
+def test_pages_are_shortened() -> None:
     held = [b'{"s":"BTCUSDT","a":%d,"st":1}' % number for number in range(PAGE + 3)]
-    found = Pages(held, (b'"s":"BTCUSDT",', b',"st":1')).all()
-    assert found == numbered(PAGE) + held[PAGE:]
+    pages = Pages(held, ((b'"s":"BTCUSDT",', b""), (b',"st":1}', b"}")))
+    assert pages.all() == numbered(PAGE) + held[PAGE:]
+    assert pages.json(PAGE + 2) == b",".join(numbered(PAGE + 3)[1:]), "as the newest are in an array"

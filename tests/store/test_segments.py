@@ -47,8 +47,44 @@ def test_a_run_without_one_trade_is_two() -> None:
     assert whole.without(9) == [whole]
 
 
-def test_what_is_needless_stays_out_of_a_joined_run() -> None:
-    a, b = (Segment(first, [b"{x}%d" % number for number in range(first, first + 64)], (b"{x}",)) for first in (0, 64))
+def test_what_is_shortened_stays_out_of_a_joined_run() -> None:
+    a, b = (
+        Segment(first, [b"{x}%d" % number for number in range(first, first + 64)], ((b"{x}", b""),))
+        for first in (0, 64)
+    )
     (joined,) = inserted([a], b)
     assert joined.entries.all()[:64] == [b"%d" % number for number in range(64)]
     assert joined.after == 128
+
+
+@given(
+    st.tuples(st.integers(0, 20), st.integers(1, 20), st.booleans()),
+    st.tuples(st.integers(0, 20), st.integers(1, 20), st.booleans()),
+)
+def test_what_is_known_to_be_written_as_by_rest_stays_so_in_a_joined_run(
+    one: tuple[int, int, bool], other: tuple[int, int, bool]
+) -> None:
+    a, b = (
+        Segment(first, [b"+" if checked else b"-"] * count, checked=checked) for first, count, checked in (one, other)
+    )
+    kept = inserted([a], b)
+    for segment in kept:
+        begin, end = segment.checked
+        assert segment.first <= begin <= end <= segment.after
+        assert set(segment.entries.all()[begin - segment.first : end - segment.first]) <= {b"+"}
+    if len(kept) == 1 and one[2] and other[2]:
+        assert kept[0].checked == (kept[0].first, kept[0].after)
+
+
+def test_only_the_part_that_is_not_known_is_to_be_checked() -> None:
+    segment = run(10, 20)
+    assert segment.unchecked(15) == 15
+    segment.check(15, 25)
+    assert [segment.unchecked(first) for first in (10, 15, 24, 25, 28)] == [10, 25, 25, 25, 28]
+    segment.check(25, 30)
+    assert segment.unchecked(15) == 30
+    segment.check(10, 12)
+    assert segment.unchecked(15) == 30, "the longer stretch is the one to be noted"
+    segment.rewrite(8, [b"gone", b"gone", b"ten", b"eleven"])
+    assert segment.entries.all()[:3] == [b"ten", b"eleven", b"12"]
+    assert len(segment.entries) == 20

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from ats_sync.store.trade_columns import TradeColumns
-from ats_sync.venue.trades import Trade, stream_trade
+from ats_sync.venue.trades import Trade, stream_trade, trades_text
 
 from ..venue import samples
 
 
 def trades(first: int, count: int) -> list[Trade]:
     return [stream_trade(samples.trade_frame(number)) for number in range(first, first + count)]
+
+
+def columns_of(found: list[Trade]) -> TradeColumns:
+    return TradeColumns.of(found[0].id, trades_text(found)[1:-1], len(found))
 
 
 def listed(columns: TradeColumns) -> list[tuple[int, float, float, int, bool]]:
@@ -20,13 +24,13 @@ def expected(found: list[Trade]) -> list[tuple[int, float, float, int, bool]]:
 
 
 def test_columns_are_the_numbers_of_the_trades() -> None:
-    columns = TradeColumns.of(7, trades(7, 5))
+    columns = columns_of(trades(7, 5))
     assert listed(columns) == expected(trades(7, 5))
     assert (len(columns), columns.after) == (5, 12)
 
 
 def test_they_are_joined_and_cut() -> None:
-    joined = TradeColumns.of(7, trades(7, 5)).joined(TradeColumns.of(12, trades(12, 3)))
+    joined = columns_of(trades(7, 5)).joined(columns_of(trades(12, 3)))
     assert listed(joined) == expected(trades(7, 8))
     assert listed(joined.last(4)) == expected(trades(11, 4))
     assert listed(joined.last(99)) == listed(joined)
@@ -34,6 +38,6 @@ def test_they_are_joined_and_cut() -> None:
 
 
 def test_a_cut_is_a_copy() -> None:
-    columns = TradeColumns.of(1, trades(1, 3))
+    columns = columns_of(trades(1, 3))
     columns.last(3).prices[0] = -1.0
     assert listed(columns) == expected(trades(1, 3))

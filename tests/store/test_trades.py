@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ats_sync.store import trade_columns
 from ats_sync.store import trades as trades_module
 from ats_sync.store.events import Change
 from ats_sync.store.link import Link
@@ -15,7 +16,7 @@ from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
 from ats_sync.store.series import Origin, SeriesState
 from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeSeries
 from ats_sync.venue.payload import DecodeError
-from ats_sync.venue.trades import Trade, rest_trades, trade_of, trades_of
+from ats_sync.venue.trades import Trade, is_written_as_by_rest, rest_trades, trade_numbers, trade_of, trades_of
 
 from ..venue import recording as real
 from ..venue import samples
@@ -371,13 +372,13 @@ def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     stream(ring, *range(100))
     assert len(numbers(ring, 50)) == 50
     decoded: list[int] = []
-    honest = trades_of
+    honest = trade_numbers
 
-    def counting(texts: list[bytes], first: int) -> list[Trade]:
-        decoded.append(len(texts))
-        return honest(texts, first)
+    def counting(text: bytes, count: int) -> Any:
+        decoded.append(count)
+        return honest(text, count)
 
-    monkeypatch.setattr(trades_module, "trades_of", counting)
+    monkeypatch.setattr(trade_columns, "trade_numbers", counting)
     stream(ring, 100, 101, 102)
     assert [each[0] for each in numbers(ring, 50)] == list(range(53, 103))
     assert decoded == [3]
@@ -430,8 +431,58 @@ def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
     truth = [trade_of(json.dumps(samples.rest_trade(number)).encode()) for number in range(300)]
     for limit in (1, 30, 100, 300):
         assert ring.read(limit) == truth[-limit:]
+        assert ring.text(limit) == compact([samples.rest_trade(number) for number in range(300)][-limit:])
         assert numbers(ring, limit) == as_numbers(truth[-limit:])
     assert ring.last_heard() == (truth[-1].last_trade, truth[-1].time)
+
+
+def test_trades_are_passed_on_without_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are kept, where the stream writes what REST does: with the symbol's other fields, and without."""
+    ring = TradeSeries("BTCUSDT", 500)
+    for number in range(300):
+        data = samples.trade_data(number)
+        if number % 2:
+            del data["ps"]
+        ring.apply(samples.frame("btcusdt@aggTrade", data), LINK)
+    monkeypatch.setattr(trades_module, "trades_of", None)
+    assert ring.text(200) == compact([samples.rest_trade(number) for number in range(100, 300)])
+    checked: list[int] = []
+    honest = is_written_as_by_rest
+
+    def counting(text: bytes, first: int, count: int) -> bool:
+        checked.append(count)
+        return honest(text, first, count)
+
+    monkeypatch.setattr(trades_module, "is_written_as_by_rest", counting)
+    ring.apply(samples.trade_frame(300), LINK)
+    assert ring.text(200) == compact([samples.rest_trade(number) for number in range(101, 301)])
+    assert [each[0] for each in numbers(ring, 3)] == [298, 299, 300]
+    assert checked == [1], "only what is new, and once for both"
+
+
+def test_trades_in_another_form_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = TradeSeries("BTCUSDT", 200)
+
+    def apply(first: int, last: int) -> None:
+        for number in range(first, last):
+            ring.apply(samples.frame("btcusdt@aggTrade", {**samples.trade_data(number), "new": [1]}), LINK)
+
+    apply(0, 300)
+    decoded: list[int] = []
+    honest = trades_of
+
+    def counting(texts: list[bytes], first: int) -> list[Trade]:
+        decoded.append(len(texts))
+        return honest(texts, first)
+
+    monkeypatch.setattr(trades_module, "trades_of", counting)
+    known = 300
+    for upto in (300, 303, 303):
+        apply(known, upto)
+        known = upto
+        assert ring.text(100) == compact([samples.rest_trade(number) for number in range(upto - 100, upto)])
+        assert len(numbers(ring, 100)) == 100
+    assert decoded == [100, 3]
 
 
 def test_streamed_trades_take_no_more_room_than_those_of_rest() -> None:

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from ats_sync.errors import MalformedAnswer
 from ats_sync.venue.payload import DecodeError
-from ats_sync.venue.trades import Trade, rest_trades, scan_trade, scan_trade_end, stream_trade
+from ats_sync.venue.trades import (
+    Trade,
+    is_written_as_by_rest,
+    rest_trades,
+    scan_trade,
+    scan_trade_end,
+    stream_trade,
+    trade_numbers,
+    trade_of,
+    trade_text,
+    trades_of_text,
+    trades_text,
+)
 
 from . import recording as real
 from . import samples
@@ -67,3 +79,73 @@ def test_trades_of_rest_are_ordered_and_keep_the_new_field() -> None:
 def test_one_bad_trade_spoils_the_answer(bad: Any) -> None:
     with pytest.raises(MalformedAnswer):
         rest_trades(compact([samples.rest_trade(0), bad]))
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+NUMBERS = st.one_of(
+    st.from_regex(r"\A[0-9]{1,25}(\.[0-9]{1,18})?\Z"),
+    st.sampled_from(["0", "007.50", "18446744073709551617", "9007199254740993", "1e400", "1E-7", "1e5", "-0", "-1.5"]),
+)
+PARTS = st.tuples(NUMBERS, NUMBERS, NUMBERS | st.none(), st.integers(0, 10**17), st.booleans())
+
+
+@settings(deadline=None)
+@given(st.lists(PARTS, max_size=6), st.integers(0, 10**17))
+def test_the_numbers_of_many_are_those_of_each(parts: list[tuple[str, str, str | None, int, bool]], first: int) -> None:
+    found = [
+        Trade(first + i, price, quantity, 7, 8, at, maker, normal)
+        for i, (price, quantity, normal, at, maker) in enumerate(parts)
+    ]
+    text = trades_text(found)[1:-1]
+    assert trades_of_text(text) == found
+    numbers = trade_numbers(text, len(found))
+    if numbers is None:
+        uncommon = any(each[0] in "-0" or "e" in each.lower() for part in parts for each in part[:3] if each)
+        assert uncommon or len({part[2] is None for part in parts}) == 2
+        return
+    ids, prices, quantities, times, makers = numbers
+    assert repr([float(each) for each in prices]) == repr([float(trade.price) for trade in found])
+    assert repr([float(each) for each in quantities]) == repr([float(trade.quantity) for trade in found])
+    assert (ids, times) == ([trade.id for trade in found], [trade.time for trade in found])
+    assert makers == [int(trade.buyer_is_maker) for trade in found]
+
+
+def written(count: int, first: int = 5) -> list[bytes]:
+    return [compact(samples.rest_trade(number)) for number in range(first, first + count)]
+
+
+PIECES = [b"", b"0", b"7", b".", b'"', b",", b" ", b"e5", b"-", b"}", b"true"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_what_is_said_to_be_written_as_by_rest_is_exactly_that(data: Any) -> None:
+    texts = written(3)
+    spoilt = bytearray(texts[1])
+    for _ in range(data.draw(st.integers(1, 2))):
+        begin = data.draw(st.integers(0, len(spoilt)))
+        end = data.draw(st.integers(begin, min(len(spoilt), begin + 4)))
+        spoilt[begin:end] = data.draw(st.sampled_from(PIECES))
+    text = b",".join([texts[0], bytes(spoilt), texts[2]])
+    if is_written_as_by_rest(text, 5, 3):
+        trade = trade_of(bytes(spoilt))
+        assert trade.id == 6
+        assert trade_text(trade) == spoilt
+
+
+@pytest.mark.parametrize(
+    "change", [(b"}", b"}}"), (b'"a":6', b'"a":7'), (b'"a":6,', b""), (b'"p"', b'"P"'), (b'"m":', b'"x":1,"m":')]
+)
+def test_what_is_not_written_as_by_rest_is_looked_into(change: tuple[bytes, bytes]) -> None:
+    texts = written(3)
+    assert is_written_as_by_rest(b",".join(texts), 5, 3)
+    texts[1] = texts[1].replace(*change)
+    assert not is_written_as_by_rest(b",".join(texts), 5, 3)
+
+
+def test_two_in_the_place_of_one_are_not_written_as_by_rest() -> None:
+    one, two, three = written(3)
+    for text in (one + two, b"," + one, one + b",", one + b",," + two, one + b"," + three):
+        assert not is_written_as_by_rest(text, 5, 2)
+    assert is_written_as_by_rest(b"", 5, 0)

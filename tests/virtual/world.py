@@ -14,13 +14,14 @@ from ats_sync.feeds import FEEDS, Key, Kind, stream_of
 from ats_sync.queries.books import book_of
 from ats_sync.queries.candles import Klines
 from ats_sync.queries.periods import OpenInterest
-from ats_sync.queries.trades import Trades
+from ats_sync.queries.trades import TradesText
 from ats_sync.queries.values import MarkPrice, spot_price
 from ats_sync.reads import Query, Reads, memory_only
 from ats_sync.status import FeedState, feed_statuses
 from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.books import Book
+from ats_sync.venue.trades import Trade, trades_of_text
 
 from . import truth
 from .care import forgotten
@@ -329,7 +330,7 @@ class World:
         stream = stream_of(Key(Kind.TRADES, symbol)) or ""
 
         def peek() -> None:
-            trades = _read(self.process.reads, Trades(symbol, self.rng.randrange(1, 30), None))
+            trades = _read_trades(self.process.reads, symbol, self.rng.randrange(1, 30))
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
             excused = self._is_resting(symbol, known.told_at, STALE_TRADES) or self._unwitnessed(stream)
             told = NOTHING if excused else known.last_told(since)
@@ -395,7 +396,7 @@ class World:
             if read.kind == "klines":
                 value = _read(reads, Klines(Key(Kind.KLINES, symbol, interval), read.limit, None, exact=True))
             elif read.kind == "trades":
-                value = _read(reads, Trades(symbol, read.limit, None))
+                value = _read_trades(reads, symbol, read.limit)
             elif read.kind == "book":
                 value = _read(reads, book_of(symbol, read.limit, None))
             elif read.kind == "mark":
@@ -533,6 +534,10 @@ T = TypeVar("T")
 
 def _read(reads: Reads, query: Query[T]) -> T:
     return reads.read(query, lambda value: value)
+
+
+def _read_trades(reads: Reads, symbol: str, limit: int) -> list[Trade]:
+    return reads.read(TradesText(symbol, limit, None), lambda text: trades_of_text(text[1:-1]))
 
 
 __all__ = ["FEEDS", "Read", "Schedule", "World", "replace", "run"]
