@@ -154,6 +154,12 @@ class Clock:
             self._doubted = False
             self.synchronised = True
 
+    def follow(self, earliest: float, latest: float, *, proven: bool) -> None:
+        """Take over what another process knows of the exchange's time, in place of everything that is known here."""
+        self._anchor = (latest, self.wall(), self.now(), earliest)
+        self._doubted = not proven
+        self.synchronised = True
+
     def saw_event(self, event_ms: int) -> None:
         """Take the time of an event, which the exchange's clock has reached."""
         event = event_ms / 1000.0

@@ -20,6 +20,7 @@ _ENVIRONMENT = {
     "ATS_SYNC_SHARED": "shared",
     "ATS_SYNC_EGRESS": "egress",
 }
+ROLES = ("reader", "collector")
 _HTTP = ("http", "https")
 _WS = ("ws", "wss")
 _EGRESS = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -72,6 +73,11 @@ class Config:
 
     shared: str | None = field(default=None, repr=False)
     """The URL of a shared store (Valkey or Redis), None without one. See :mod:`ats_sync.store_url` for its forms."""
+    role: str = "reader"
+    """What a manager is where ``shared`` is set: a ``reader``, which takes its data from the shared store and follows
+    nothing, or a ``collector``, which follows the exchange and writes for all readers while it leads."""
+    flush: float = 0.05
+    """How often a collector writes what has changed: a smaller value adds CPU and saves lag."""
     egress: str = "default"
     """The address of this host that its requests come from: processes of one shared store and one ``egress`` count
     their requests together. To be set where a host, or two hosts of one store, have several addresses."""
@@ -142,6 +148,9 @@ class Config:
         self._check_number("shared_fraction", above=0.0, most=1.0)
         if self.shared is not None:
             StoreUrl.parse(self.shared)
+        if self.role not in ROLES:
+            raise ConfigError(f"role must be {' or '.join(map(repr, ROLES))}, not {self.role!r}")
+        self._check_number("flush", above=0.0, most=1.0)
         if not isinstance(self.egress, str) or not _EGRESS.fullmatch(self.egress):
             raise ConfigError(
                 f"egress must be a name of up to 64 letters, digits, '.', '_', ':' or '-', not {self.egress!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from . import forks
 from .clock import Clock
@@ -26,7 +26,7 @@ from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .runtime.runtime import Runtime
-from .status import Overall, feed_statuses, overall
+from .status import Overall, Status, feed_statuses, overall
 from .store.market import MarketStore
 from .transport.adapter import proxy_for
 from .transport.genuine import check_unpatched
@@ -46,6 +46,10 @@ def check_reachable(config: Config) -> None:
 
 def _nothing(key: Key) -> None:
     """Nobody follows anything."""
+
+
+def _unwanted(key: Key, rows: int) -> None:
+    """Nobody else wants anything."""
 
 
 class Lifecycle:
@@ -101,12 +105,18 @@ class Lifecycle:
         )
 
     def launch(
-        self, keys: Callable[[], Iterable[Key]], touch: Callable[[Key], None], *, streams: bool
-    ) -> tuple[Runtime, bool]:
+        self,
+        keys: Callable[[], Iterable[Key]],
+        touch: Callable[[Key], None],
+        *,
+        streams: bool,
+        demand: Callable[[Key, int], None] = _unwanted,
+    ) -> tuple[Runtime | None, bool]:
         """Start the threads, unless they run already; do not wait. Return the runtime, and whether this call launched
         it.
 
-        ``keys()`` is what to follow from the start; ``touch`` is called with what reads would have followed as well.
+        ``keys()`` is what to follow from the start; ``touch`` is called with what reads would have followed as well,
+        ``demand`` with what other processes want, and how many rows.
         Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
         refuse_reentry()
@@ -151,12 +161,13 @@ class Lifecycle:
         feeds = runtime.query(lambda engine, at: feed_statuses(engine, engine.store, self._clock))
         return overall(feeds, ready=self.ready)
 
-    def wait_until_ready(self, runtime: Runtime, symbols: Iterable[str], deadline: float | None) -> None:
+    def wait_until_ready(self, runtime: Runtime | None, symbols: Iterable[str], deadline: float | None) -> None:
         """Return when nothing that start() waits for is missing; ``deadline`` is on the steady clock.
 
         A stream that has not come for a while, though REST serves its series, is not waited for. What can never work
         by waiting is raised once it has failed a few times; what failed before and works now is not.
         """
+        assert runtime is not None
         checked = False
         waited_for: list[Key] | None = None
         while True:
@@ -256,6 +267,28 @@ class Lifecycle:
                 thread.join(max(0.0, deadline - self._clock.now()))
                 if thread.is_alive():
                     log.warning("a callback still runs after close(); %s ends with it", thread.name)
+
+    # --- what is followed ------------------------------------------------------------------------------
+
+    def watch(self, keys: list[Key]) -> None:
+        """Follow these series from now on. The caller holds the lock."""
+        self.living().watch(keys)
+
+    def unwatch(self, symbols: Collection[str]) -> None:
+        """Follow nothing of these symbols any more. The caller holds the lock."""
+        gone = self.store.unfollow(key for key in self.store.followed_keys() if key.symbol in symbols)
+        self.living().unfollow(gone)
+
+    def prefetch(self, symbols: Collection[str], intervals: Collection[str]) -> None:
+        """Bring what a scan of these reads into this process, where it is elsewhere."""
+
+    def launched(self) -> Runtime | None:
+        """Return the runtime, if there is one; :class:`~ats_sync.errors.NotRunning` where nothing was started."""
+        return self.living()
+
+    def status(self) -> Status | None:
+        """Return the state of a manager that runs without a runtime of its own, None for all others."""
+        return None
 
     @property
     def running(self) -> bool:

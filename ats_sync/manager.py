@@ -55,6 +55,7 @@ from .shapes import (
     shape_top,
     shape_trades,
 )
+from .shared_lifecycle import SharedLifecycle
 from .stats import statistics
 from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates, overall
 from .store.market import MarketStore
@@ -110,7 +111,8 @@ class DataManager:
             check_period(period)
         self.enable_websocket = enable_websocket
         self.clock = clock if clock is not None else Clock()
-        self._life = Lifecycle(self.config, self.clock)
+        shared = self.config.shared is not None
+        self._life = (SharedLifecycle if shared else Lifecycle)(self.config, self.clock)
         self._watchlist = Watchlist(self.config, self.clock, self._life, checked, intervals)
         # At the end of the interpreter there is nothing to close: the threads are daemons.
         weakref.finalize(self, self._life.abandon).atexit = False
@@ -151,16 +153,19 @@ class DataManager:
         causes a warning. After ``timeout`` seconds :class:`~ats_sync.errors.StartTimeout` names what is missing, and
         the warm-up continues. :class:`~ats_sync.errors.NotRunning` where :meth:`start` was not called.
         """
-        self._wait_ready(self._life.living(), timeout)
+        self._wait_ready(self._life.launched(), timeout)
         return self
 
-    def _wait_ready(self, runtime: Runtime, timeout: float | None) -> None:
+    def _wait_ready(self, runtime: Runtime | None, timeout: float | None) -> None:
         deadline = None if timeout is None else self.clock.now() + timeout
         self._life.wait_until_ready(runtime, self.symbols, deadline)
         self._life.ready = True
 
-    def _launch(self) -> tuple[Runtime, bool]:
-        return self._life.launch(self._watchlist.keys, self._watchlist.touch, streams=self.enable_websocket)
+    def _launch(self) -> tuple[Runtime | None, bool]:
+        watchlist = self._watchlist
+        return self._life.launch(
+            watchlist.keys, watchlist.touch, streams=self.enable_websocket, demand=watchlist.demand
+        )
 
     def close(self) -> None:
         """End every thread and connection, within ``config.close_timeout`` seconds. May be called again, and
@@ -227,6 +232,17 @@ class DataManager:
     def unwatch(self, symbols: Iterable[str]) -> None:
         """Stop following these symbols and drop their data. Works whether the manager runs or not."""
         self._watchlist.unwatch(check_symbols(symbols))
+
+    def prefetch(self, symbols: Iterable[str] | None = None, intervals: Iterable[str] | None = None) -> None:
+        """Bring everything that a scan of these symbols and intervals reads into this process, in one round trip to the
+        shared store (None: of all symbols, of all intervals that are watched).
+
+        For a reader of a shared store: its reads within the next second need no round trip of their own. It does
+        nothing in a manager that follows the exchange itself.
+        """
+        these = self.symbols if symbols is None else check_symbols(symbols)
+        self._life.alive()
+        self._life.prefetch(these, self.intervals if intervals is None else check_intervals(intervals))
 
     # --- reads ---------------------------------------------------------------------------------------------
 
@@ -641,6 +657,8 @@ class DataManager:
             for host in Host
             if (until := life.budget.blocked_until(host, now)) is not None
         }
+        if (status := life.status()) is not None:
+            return status
         if runtime is None or runtime.stopped:
             return Status(Overall.STOPPED, life.begun, (), (), 0, blocked)
         connections, feeds = runtime.query(

@@ -70,6 +70,11 @@ def memory_only() -> Iterator[None]:
         _mode.memory_only = before
 
 
+def reads_memory_only() -> bool:
+    """Return whether reads on this thread must not wait."""
+    return _mode.memory_only
+
+
 class Query(ABC, Generic[T]):
     """What one read requires of one series. ``T`` is what is read, in the form of the exchange or in numbers."""
 

@@ -44,14 +44,14 @@ class Watchlist:
     def watch(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
         """Follow these symbols too, with these intervals."""
         life = self._life
-        runtime = life.living()
+        life.launched()
         if any(map(life.store.is_gone, symbols)):
             life.reads.refresh_listings()  # It may have been listed since.
         life.check_listed(symbols)
         with life.lock:
             self._add(symbols)
             watched = keys_of(symbols, intervals, self._config.open_interest_periods)
-            runtime.watch(watched)
+            life.watch(watched)
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:
         """Stop following these symbols, now or from the next start on."""
@@ -59,8 +59,7 @@ class Watchlist:
         with life.lock:
             self.symbols = tuple(symbol for symbol in self.symbols if symbol not in symbols)
             if life.running:
-                gone = life.store.unfollow(key for key in life.store.followed_keys() if key.symbol in symbols)
-                life.living().unfollow(gone)
+                life.unwatch(symbols)
 
     def check_followed(self, symbols: tuple[str, ...] | None, intervals: tuple[str, ...] | None) -> None:
         """Raise :class:`~ats_sync.errors.InvalidSymbol` or :class:`~ats_sync.errors.InvalidInterval` where candles of

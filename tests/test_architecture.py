@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"publisher"}),
     frozenset({"rest_text"}),
     frozenset({"lifecycle"}),
+    frozenset({"shared_lifecycle"}),
     frozenset({"watchlist", "stats", "overview"}),
     frozenset({"manager"}),
     frozenset({"process_manager"}),

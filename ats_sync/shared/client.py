@@ -124,6 +124,27 @@ class SharedStore:
 
         return self.run(call, insist=insist)
 
+    def evaluate_all(self, script: Script, calls: Sequence[tuple[Sequence[str | bytes], Sequence[Any]]]) -> list[Any]:
+        """Return what a script answers to each of several calls (keys and arguments), all in one round trip."""
+        absent = redis_module("redis.exceptions").NoScriptError
+
+        def send(redis: Redis, *, known: bool) -> list[Any]:
+            with redis.pipeline(transaction=False) as pipeline:
+                for keys, args in calls:
+                    if known:
+                        pipeline.evalsha(script.sha, len(keys), *keys, *args)
+                    else:
+                        pipeline.eval(script.text, len(keys), *keys, *args)
+                return list(pipeline.execute())
+
+        def call(redis: Redis) -> list[Any]:
+            try:
+                return send(redis, known=True)
+            except absent:
+                return send(redis, known=False)
+
+        return self.run(call)
+
     def time_ms(self) -> int:
         """Return the server's time, epoch ms: the one clock that all who share it have in common."""
         seconds, micros = self.run(lambda redis: redis.time())

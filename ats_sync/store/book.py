@@ -12,7 +12,7 @@ from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .link import Link
 from .order import is_to_come, shown_until
-from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Series, SeriesState
 
 STREAMED_LEVELS = 20
 DOWN_AFTER = 1.5
@@ -108,6 +108,29 @@ class BookSeries(Series):
                 self._shown_until = max(self._shown_until, shown_until(at, book.time))
             else:
                 self._shown_until = max(self._shown_until, shown_until(at))
+
+    # --- for other processes ---------------------------------------------------------------------
+
+    def copied(self) -> Copied | None:
+        with self._lock:
+            book, texts = self._book, [self._frame] if self._frame is not None else []
+            levels = None
+            if not texts and book is not None:
+                levels = [book.update_id, book.time, book.transaction_time, book.bids, book.asks]
+            return Copied(self.link, self.suspected, [self._update_id, self._event, levels], texts)
+
+    def take_copy(self, copied: Copied) -> bool:
+        update_id, event, levels = copied.facts
+        book = None
+        if levels is not None:
+            number, time, transaction_time, *sides = levels
+            bids, asks = (list(map(tuple, side)) for side in sides)
+            book = Book(number, time, transaction_time, bids, asks)
+        with self._lock:
+            self.link, self.suspected = copied.link, copied.suspected
+            self._update_id, self._event = update_id, event
+            self._frame, self._book = (copied.texts[0] if copied.texts else None), book
+        return True
 
     # --- liveness and what it needs -------------------------------------------------------------
 

@@ -66,6 +66,7 @@ class ClosedCandles:
         """How many there are."""
         self._first = 0
         self._history = PackedRows(b"],[")
+        self._loose = (-1, b"")  # of which version, and the rows after the full pages
         self._floats = FloatColumns()
         self._strings = ExactRows(budget)
 
@@ -92,6 +93,30 @@ class ClosedCandles:
         """Begin with candles that were written down."""
         self.complete = written.complete
         self._replace(written.texts, written.first, written.following)
+
+    def body(self) -> list[bytes]:
+        """Return the full pages and the rows after them, each the same object as long as it does not change."""
+        if self._loose[0] != self.version:
+            self._loose = self.version, self._history.loose()
+        return [*self._history.pages(), self._loose[1]]
+
+    @property
+    def skipped(self) -> int:
+        """How many rows of the first page do not count any more."""
+        return self._history.skipped
+
+    def take_body(self, body: Sequence[bytes], skipped: int) -> None:
+        """Have the rows that :meth:`body` returned."""
+        *pages, loose = body
+        self._history.restore_joined(pages, skipped, loose)
+        self.count = len(self._history)
+        self.version += 1
+        self._strings.forget()
+        self._floats.forget()
+
+    def take_facts(self, first: int, following: int, complete: bool) -> None:
+        """Have the bounds of the candles that were copied."""
+        self._first, self.following, self.complete = first, following, complete
 
     @property
     def first(self) -> int:

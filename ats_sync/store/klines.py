@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
@@ -38,7 +38,7 @@ from .events import Change, StoreEvent
 from .link import Link
 from .pending import ANSWERED_WITHIN, FINAL_BY_REST, FINAL_BY_STREAM, MOST_PENDING, OPEN, Candle, PendingCandles
 from .remembered import ROW_BYTES, Memo, RowBudget
-from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Series, SeriesState
 from .snapshot import SPARE, KlineSnapshot, KlineText
 
 FINAL_IN_REST_AFTER = 5000
@@ -53,6 +53,7 @@ RESUMED = -1
 MOST_DECODED = 4
 """Of them, how many are remembered decoded."""
 
+_Noted: TypeAlias = tuple[Link | None, str, int, bool, bool, int, int, int, int]
 T = TypeVar("T")
 _new = tuple.__new__
 """Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
@@ -323,6 +324,54 @@ class KlineSeries(Series):
             self._promote()
             self._pending.forget_before(self._closed.following)
 
+    # --- for other processes ---------------------------------------------------------------------
+
+    def copied(self) -> Copied:
+        with self._lock:
+            closed, pending = self._closed, self._pending
+            candles = list(self._ahead.values())
+            texts = [candle[4] for candle in candles]
+            contradiction = None
+            if pending.contradiction is not None and pending.is_contradicted():
+                known, other = pending.contradiction
+                contradiction = known[0]
+                candles.append(other)
+                texts.append(other[4])
+            facts = [
+                [(opened, rank, trades, event, is_frame) for opened, rank, trades, event, _, is_frame in candles],
+                contradiction,
+                (self._stream_event, self._answered, self._loaded_until, self._stopped, self._resumed),
+                (self._untraded, pending.unusable),
+                (closed.first, closed.following, closed.complete, closed.skipped),
+            ]
+            return Copied(self.link, self.suspected, facts, texts, closed.body())
+
+    def take_copy(self, copied: Copied) -> bool:
+        made, contradiction, times, (untraded, unusable), (first, following, complete, skipped) = copied.facts
+        candles = [
+            Candle(opened, rank, trades, event, text, is_frame)
+            for (opened, rank, trades, event, is_frame), text in zip(made, copied.texts, strict=True)
+        ]
+        with self._lock:
+            self.link, self.suspected = copied.link, copied.suspected
+            closed, pending = self._closed, self._pending
+            other = candles.pop() if contradiction is not None else None
+            before = self._ahead.copy()
+            self._ahead.clear()
+            for candle in candles:
+                known = before.get(candle.opened)  # what is the same is decoded already
+                self._ahead[candle.opened] = known if known == candle else candle
+            pending.contradiction, pending.follower = None, None
+            if other is not None:
+                pending.contradiction = self._ahead[contradiction], other
+            pending.unusable = unusable
+            self._stream_event, self._answered, self._loaded_until, self._stopped, self._resumed = times
+            self._untraded = untraded
+            if copied.body is not None:
+                closed.take_body(copied.body, skipped)
+            closed.take_facts(first, following, complete)
+        return True
+
     # --- liveness and what it needs -------------------------------------------------------------
 
     def subscribed_on(self, link: Link) -> None:
@@ -460,10 +509,12 @@ class KlineSeries(Series):
     def _is_resumed(self) -> bool:
         return 0 < self.stopped() < self._resumed
 
-    def _note(self, chain: list[Candle]) -> tuple[int, bool, bool, int, int, int, int]:
+    def _note(self, chain: list[Candle]) -> _Noted:
         """Return what the state is assessed from. The caller holds the lock."""
         assert self._lock.locked()
         return (
+            self.link,
+            self.suspected,
             UNTRADED if self._untraded else self._closed.count,
             len(self._ahead) > len(chain),
             self._pending.unusable >= self._closed.following > 0 and self._pending.unusable not in self._ahead,
@@ -473,12 +524,10 @@ class KlineSeries(Series):
             RESUMED if self._is_resumed() else self.stopped(),
         )
 
-    def _assessed(
-        self, now: int, chain: list[Candle], noted: tuple[int, bool, bool, int, int, int, int]
-    ) -> SeriesState:
-        closed, stray, spoilt, following, event, doubted_from, stopped = noted
+    def _assessed(self, now: int, chain: list[Candle], noted: _Noted) -> SeriesState:
+        link, suspected, closed, stray, spoilt, following, event, doubted_from, stopped = noted
         if closed == UNTRADED:
-            return SeriesState(self.link, self.suspected, event, self._answered, 0, True)
+            return SeriesState(link, suspected, event, self._answered, 0, True)
         final_within = self.feed.final_within
         rows, doubt = assess(self.interval, now, closed, chain, stray, following, final_within, stopped=stopped > 0)
         if stopped == RESUMED:
@@ -488,7 +537,7 @@ class KlineSeries(Series):
         if 0 < doubted_from <= now and not doubt:
             doubt = "the open candle is said to have fewer trades"
         complete = self._closed.complete
-        return SeriesState(self.link, self.suspected, event, self._answered, rows, complete, doubt)
+        return SeriesState(link, suspected, event, self._answered, rows, complete, doubt)
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
         """Return the newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.

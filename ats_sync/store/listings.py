@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints
 from ..venue.endpoints import Request
-from ..venue.listings import ContractEvent, ExchangeInfo, Phase, exchange_info, listing_text, phase_of, stream_contract
+from ..venue.listings import (
+    ContractEvent,
+    ExchangeInfo,
+    Phase,
+    exchange_info,
+    info_of,
+    info_text,
+    listing_text,
+    phase_of,
+    stream_contract,
+)
 from . import dump
 from .link import Link
 from .order import is_to_come
-from .series import Board, Origin, SeriesState
+from .series import Board, Copied, Origin, SeriesState
 from .values import AnswerCache, Dated, retention
 
 MOST_PENDING = 1024
@@ -32,6 +42,7 @@ class ListingBoard(Board):
         super().__init__(Key(Kind.LISTINGS))
         self._answers: AnswerCache[ExchangeInfo] = AnswerCache(retention(self.key), now=now, most=1)
         self._loaded: Dated[ExchangeInfo] | None = None
+        self._text: tuple[object, bytes] = None, b""  # of which answer, and it written down
 
     def replace(self, answer: ExchangeInfo, origin: Origin) -> None:
         """Take an answer; one that is older than the newest changes nothing."""
@@ -65,6 +76,20 @@ class ListingBoard(Board):
         as_of = written.whole("as_of")
         if self.known() is None:
             self._loaded = Dated(info, as_of)
+
+    def copied(self) -> Copied | None:
+        known = self.get()
+        if known is None:
+            return None
+        if self._text[0] is not known:
+            self._text = known, info_text(known.value)
+        return Copied(None, "", [known.as_of], [], [self._text[1]])
+
+    def take_copy(self, copied: Copied) -> bool:
+        if copied.body is not None:
+            self.replace(info_of(copied.body[0]), Origin(copied.facts[0]))
+        known = self.get()
+        return known is not None and known.as_of == copied.facts[0]
 
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[ExchangeInfo]:
         return endpoints.exchange_info()
@@ -103,6 +128,18 @@ class ContractBoard(Board):
     def get(self, symbol: str) -> ContractEvent | None:
         """Return the newest event of a symbol."""
         return self._newest.get(symbol)
+
+    def entries(self) -> Mapping[str, ContractEvent]:
+        with self._lock:
+            return self._newest.copy()
+
+    def copied_entry(self, symbol: str, entry: ContractEvent) -> Copied:
+        return Copied(None, "", [entry.status, entry.time, entry.onboarded], [])
+
+    def take_entry(self, symbol: str, copied: Copied) -> None:
+        status, time, onboarded = copied.facts
+        with self._lock:
+            self._newest[symbol] = ContractEvent(symbol, status, time, onboarded)
 
     def symbols(self) -> list[str]:
         """Return the symbols of which there was an event."""

@@ -49,12 +49,20 @@ _NAME_AT = len(STREAM)
 class MarketStore:
     """Every series that is followed, and the boards that serve all symbols."""
 
-    def __init__(self, config: Config, now: Callable[[], float], exchange_ms: Callable[[], int] = no_time) -> None:
+    def __init__(
+        self,
+        config: Config,
+        now: Callable[[], float],
+        exchange_ms: Callable[[], int] = no_time,
+        *,
+        liquidations: LiquidationBoard | None = None,
+        tickers: TickerBoard | None = None,
+    ) -> None:
         self._config = config
         self._exchange_ms = exchange_ms
         self.marks = MarkBoard()
-        self.liquidations = LiquidationBoard(config.max_liquidations)
-        self.tickers = TickerBoard()
+        self.liquidations = liquidations if liquidations is not None else LiquidationBoard(config.max_liquidations)
+        self.tickers = tickers if tickers is not None else TickerBoard()
         self.quotes = QuoteBoard()
         self.contracts = ContractBoard()
         self.spot = SpotBoard(now=now)
@@ -246,6 +254,7 @@ class MarketStore:
                         origin, lambda: self._may_be_new(symbol, at), lambda: self._candles_show_no_trade(symbol)
                     )
                 series.replace(answer, origin)
+                series.answers += 1
             return answer
         except DecodeError as error:
             raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None

@@ -26,6 +26,19 @@ class _Paged:
     def __len__(self) -> int:
         return len(self._pages) * PAGE - self._skipped + len(self._loose)
 
+    @property
+    def skipped(self) -> int:
+        """How many of the first page's texts are dropped already."""
+        return self._skipped
+
+    def pages(self) -> list[bytes]:
+        """Return the full pages: each stays the same object."""
+        return self._pages.copy()
+
+    def restore(self, pages: Iterable[bytes], skipped: int, loose: Iterable[bytes]) -> None:
+        """Have these pages, without the first ``skipped`` texts, and after them these texts."""
+        self._pages, self._skipped, self._loose = list(pages), skipped, list(loose)
+
     def drop_oldest(self, count: int) -> None:
         """Forget the ``count`` oldest."""
         pages, self._skipped = divmod(self._skipped + count, PAGE)
@@ -63,6 +76,14 @@ class PackedRows(_Paged):
         self._pages = [self._between.join(texts[start : start + PAGE]) for start in range(0, full, PAGE)]
         self._skipped = 0
         self._loose = texts[full:]
+
+    def loose(self) -> bytes:
+        """Return the rows after the full pages as one piece."""
+        return self._between.join(self._loose)
+
+    def restore_joined(self, pages: Iterable[bytes], skipped: int, loose: bytes) -> None:
+        """As :meth:`restore`, of what :meth:`pages` and :meth:`loose` return."""
+        self.restore(pages, skipped, loose.split(self._between) if loose else ())
 
     def append(self, text: bytes) -> None:
         """Add the row that follows the newest one."""
@@ -157,6 +178,14 @@ class Pages(_Paged):
         if loose:
             pieces.append(self._shortened(b",".join(loose)))
         return _BETWEEN.join(pieces).replace(_BETWEEN, b",")
+
+    def loose(self) -> bytes:
+        """Return the texts after the full pages as one piece."""
+        return _BETWEEN.join(self._loose)
+
+    def restore_joined(self, pages: Iterable[bytes], skipped: int, loose: bytes) -> None:
+        """As :meth:`restore`, of what :meth:`pages` and :meth:`loose` return."""
+        self.restore(pages, skipped, loose.split(_BETWEEN) if loose else ())
 
     def newest(self, count: int) -> list[bytes]:
         """Return at most ``count`` of the newest, oldest first."""

@@ -20,7 +20,7 @@ from ..venue.intervals import candles_between, nominal_length
 from ..venue.payload import DecodeError
 from . import dump
 from .link import Link
-from .series import Origin, Series, SeriesState
+from .series import Copied, Origin, Series, SeriesState
 
 Rows: TypeAlias = list[dict[str, Any]]
 Wholes: TypeAlias = "array[int]"
@@ -132,6 +132,26 @@ class PeriodSeries(Series):
             self.complete = complete and len(rows) <= self._depth
             self._known_as_of = max(requested_at)
             self._keep(sorted(merged.items())[-self._depth :])
+
+    # --- for other processes ---------------------------------------------------------------------
+
+    def copied(self) -> Copied | None:
+        with self._lock:
+            return Copied(None, "", [self._answered, self._known_as_of, self.complete], [], [self._text])
+
+    def take_copy(self, copied: Copied) -> bool:
+        answered, known_as_of, complete = copied.facts
+        rows = orjson.loads(copied.body[0]) if copied.body is not None else None
+        with self._lock:
+            if answered < self._answered:
+                return False
+            self._answered, self._known_as_of, self.complete = answered, known_as_of, complete
+            if copied.body is not None and rows is not None:
+                self._text = copied.body[0]
+                self._stamps = array("q", [int(row["timestamp"]) for row in rows])
+                self._requested_at = array("q", [known_as_of] * len(rows))
+                self._kept(rows)
+        return True
 
     # --- what it needs ---------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ The engine, the reads and the status know a series by what stands here, never by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import MalformedAnswer
@@ -68,6 +68,20 @@ class Counts(NamedTuple):
     """Of them, those that REST corrected."""
 
 
+class Copied(NamedTuple):
+    """What readers see of a series (or of one symbol of a board) at one moment, for a process that keeps a copy."""
+
+    link: Link | None
+    suspected: str
+    facts: list[Any]
+    """JSON values."""
+    texts: list[bytes]
+    """Texts that go with the facts, and change as often."""
+    body: list[bytes] | None = None
+    """Large texts: each stays the same object as long as it does not change. None in a copy whose body has not changed
+    since the one before."""
+
+
 class Series(ABC):
     """One kind of data of one symbol (or of all).
 
@@ -86,6 +100,8 @@ class Series(ABC):
         """Why its stream seems to be dead, "" where it does not."""
         self.received = 0
         """Frames."""
+        self.answers = 0
+        """Answers of REST."""
 
     # --- the way in ------------------------------------------------------------------------------
 
@@ -124,6 +140,22 @@ class Series(ABC):
         """
         if dump.read(self.key, parts) is not None:
             raise DecodeError("bad dump", f"{self.key} keeps no rows")
+
+    # --- for other processes ---------------------------------------------------------------------
+
+    def copied(self) -> Copied | None:
+        """Return what another process needs to answer reads as this one does; None where it has nothing to copy."""
+        return None
+
+    def take_copy(self, copied: Copied) -> bool:
+        """Be as the series that was copied; return False where what this process has requested itself is newer, and
+        stays. Raises :class:`~ats_sync.venue.payload.DecodeError` for a copy of a kind
+        that has none; one that was not made by :meth:`copied` raises any error, and leaves the series unusable."""
+        raise DecodeError("bad copy", f"{self.key} is not copied")
+
+    def follow_link(self, link: Link | None) -> None:
+        """Go on as copied, with what is known by now of the connection."""
+        self.link = link
 
     # --- what it needs ---------------------------------------------------------------------------
 
@@ -249,3 +281,25 @@ class Board(Series):
 
     def forget(self, symbol: str) -> None:
         """Forget what was said of a symbol whose name now belongs to another contract."""
+
+    def copied(self) -> Copied | None:
+        return Copied(None, "", [self.event], [])
+
+    def take_copy(self, copied: Copied) -> bool:
+        self.event = max(self.event, copied.facts[0])
+        return True
+
+    def entries(self) -> Mapping[str, Any]:
+        """Return what is copied of each symbol, another object as soon as it changes. (Of most boards nothing.)"""
+        return {}
+
+    def copied_entry(self, symbol: str, entry: Any) -> Copied:
+        """Return one of the entries, as :meth:`copied` does."""
+        raise NotImplementedError(f"{self.key} has no entries")
+
+    def confirm_entry(self, symbol: str) -> None:
+        """Note that what was copied of a symbol is still what the other process has."""
+
+    def take_entry(self, symbol: str, copied: Copied) -> None:
+        """Have of a symbol what was copied, as :meth:`take_copy`."""
+        raise DecodeError("bad copy", f"{self.key} has no entries")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..feeds import Cause, Key, Kind
@@ -17,7 +17,7 @@ from ..venue.tickers import TickerRow, last_trade, last_trades, scan_quotes, str
 from .events import Change, StoreEvent
 from .link import Link
 from .order import LAGS_AT_MOST, is_new_count, is_to_come, shown_until
-from .series import Board, Origin, SeriesState
+from .series import Board, Copied, Origin, SeriesState
 
 MOST_PENDING = 8
 MOST_SYMBOLS = 4096
@@ -90,6 +90,7 @@ class TickerBoard(Board):
                 self._unbroken_since = max(self._unbroken_since, event)
             self._pending.append(frame)  # before its event shows: readers look without the lock
             self.event = max(self.event, event)
+            self.received += 1
         return StoreEvent(Change.GAP, self.key) if broken else None
 
     def replace(self, answer: dict[str, TickerRow], origin: Origin) -> None:
@@ -186,6 +187,20 @@ class TickerBoard(Board):
         for known in (self.seen, self.traded, self._last):
             known.pop(symbol, None)
 
+    def copied(self) -> Copied:
+        event = self.event  # before: what comes meanwhile is not merged
+        self._merge_pending()
+        with self._lock:
+            return Copied(None, "", [event, self._answered, self._unbroken_since, list(self._rows)], [])
+
+    def entries(self) -> Mapping[str, _Entry]:
+        self._merge_pending()
+        with self._lock:
+            return self._rows.copy()
+
+    def copied_entry(self, symbol: str, entry: _Entry) -> Copied:
+        return Copied(None, "", [entry.trade, entry.happened, entry.as_of, entry.row], [])
+
     def _complete(self) -> bool:
         """Return whether no change is missing since a moment that REST has surely shown."""
         return 0 < self._unbroken_since <= shown_until(self._answered)
@@ -252,6 +267,52 @@ class TickerBoard(Board):
             last[symbol] = trade
 
 
+class TickerReplica(TickerBoard):
+    """The tickers as another process has them, copied one by one.
+
+    One that rests is as new as the newest frame which that process had when it was copied, where no frame was missing:
+    each is dated by itself, since others may be copied later.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        """The symbols that the other process has, in the order of REST."""
+
+    def take_copy(self, copied: Copied) -> bool:
+        event, answered, unbroken_since, order = copied.facts
+        with self._lock:
+            self.event, self._unbroken_since = event, unbroken_since
+            self._answered = answered
+            self.order = order
+        return True
+
+    def take_entry(self, symbol: str, copied: Copied) -> None:
+        trade, happened, as_of, row = copied.facts
+        with self._lock:
+            self._keep(symbol, _Entry(row, trade, happened, as_of))
+        self.confirm_entry(symbol)
+
+    def confirm_entry(self, symbol: str) -> None:
+        entry = self._rows.get(symbol)
+        if entry is not None and self._complete():
+            with self._lock:
+                self._rows[symbol] = entry._replace(as_of=max(entry.as_of, self.event))
+
+    def look(self, symbol: str) -> tuple[SeriesState, TickerRow | None]:
+        entry = self._rows.get(symbol)
+        if entry is None:
+            return SeriesState(), None
+        return SeriesState(event=entry.as_of, answered=entry.as_of), entry.row
+
+    def look_at_all(self) -> tuple[SeriesState, list[TickerRow]]:
+        entries = [entry for symbol in self.order or self._rows if (entry := self._rows.get(symbol)) is not None]
+        as_of = min((entry.as_of for entry in entries), default=0)
+        if not self._complete():
+            as_of = min(as_of, self._answered)
+        return SeriesState(event=as_of, answered=as_of), [entry.row for entry in entries]
+
+
 class QuoteBoard(Board):
     """The newest ``!bookTicker`` frame of each symbol."""
 
@@ -271,6 +332,7 @@ class QuoteBoard(Board):
                 known is not None and (update_id >= known[0] or is_new_count(event, scan_event_time(known[1])))
             ):
                 self._newest[symbol] = (update_id, frame)
+            self.received += 1
 
     def forget_to_come(self, symbol: str, now: int) -> None:
         """Forget quotes that bear a time to come at ``now`` (exchange ms): they would keep out those that come."""
@@ -282,6 +344,17 @@ class QuoteBoard(Board):
         """Forget the quotes of a symbol whose name now belongs to another contract."""
         with self._lock:
             self._newest.pop(symbol, None)
+
+    def entries(self) -> Mapping[str, tuple[int, bytes]]:
+        with self._lock:
+            return self._newest.copy()
+
+    def copied_entry(self, symbol: str, entry: tuple[int, bytes]) -> Copied:
+        return Copied(None, "", [entry[0]], [entry[1]])
+
+    def take_entry(self, symbol: str, copied: Copied) -> None:
+        with self._lock:
+            self._newest[symbol] = copied.facts[0], copied.texts[0]
 
     def get(self, symbol: str) -> tuple[int, bytes] | None:
         """``(update id, frame)`` of a symbol's newest quotes."""

@@ -29,8 +29,9 @@ from ..venue.trades import (
 from . import dump
 from .events import Change, StoreEvent
 from .link import Link
+from .packed import Pages
 from .segments import MOST_SEGMENTS, Segment, inserted, trimmed
-from .series import FIRST_FRAME_WITHIN, Counts, Origin, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Series, SeriesState
 from .trade_columns import TradeColumns
 
 RECENT = 8
@@ -76,6 +77,8 @@ class TradeSeries(Series):
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[Segment] = []
         self._columns: TradeColumns | None = None
+        self._copied_pages: list[bytes] = []  # those of the series that this one is a copy of
+        self._copied_entries: Pages | None = None  # what the newest copy brought, as long as nobody rewrites it
         self._event = 0
         self._first_trade_of: Link | None = None  # whose first trade is to be noted
         self._begun_after = self._begun_with = -1
@@ -263,6 +266,37 @@ class TradeSeries(Series):
             self._event = max(self._event, found[-1].time)
             self._segments = [self._segment(first, map(trade_text, found), checked=True)]
             self._trim()
+
+    # --- for other processes ---------------------------------------------------------------------
+
+    def copied(self) -> Copied | None:
+        """Return the trades that are served."""
+        with self._lock:
+            newest = self._segments[-1] if self._segments else Segment(0, ())
+            complete = self.complete and len(self._segments) <= 1
+            entries = newest.entries
+            own = newest.first, entries.skipped, newest.checked
+            facts = [self._event, self._answered, complete, self.counted_since, own]
+            return Copied(self.link, self.suspected, facts, [entries.loose()], entries.pages())
+
+    def take_copy(self, copied: Copied) -> bool:
+        event, answered, complete, counted_since, (first, skipped, checked) = copied.facts
+        with self._lock:
+            self.link, self.suspected = copied.link, copied.suspected
+            self._event, self._answered, self.complete = event, answered, complete
+            if counted_since != self.counted_since:
+                self.counted_since, self._columns, self._copied_entries = counted_since, None, None
+            before = self._segments[-1] if self._segments else None
+            if copied.body is not None:
+                self._copied_pages = copied.body
+            newest = self._segment(first, ())
+            newest.entries.restore_joined(self._copied_pages, skipped, copied.texts[0])
+            newest.check(*checked)
+            if before is not None and before.entries is self._copied_entries:
+                newest.check(*before.checked)  # none of them had to be written in another way
+            self._copied_entries = newest.entries
+            self._segments = [newest] if len(newest.entries) else []
+        return True
 
     # --- liveness and what it needs -------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import orjson
 from cachetools import TTLCache
 
 from ..feeds import FEEDS, Cause, Key, Kind
@@ -17,10 +18,12 @@ from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.values import Liquidation, Mark, stream_liquidation, stream_marks
 from .link import Link
-from .series import Board, Origin, SeriesState
+from .series import Board, Copied, Origin, SeriesState
 
 T = TypeVar("T")
 MOST_PENDING = 8
+EVERYBODY = "*"
+"""In place of a symbol: all of them."""
 
 
 class MarkBoard(Board):
@@ -42,6 +45,7 @@ class MarkBoard(Board):
         event = scan_event_time(frame)
         with self._lock:
             self._pending.append(frame)
+            self.received += 1
             if event > self.event:
                 self.event = event
 
@@ -97,6 +101,34 @@ class MarkBoard(Board):
             self._marks.pop(symbol, None)
             self._interest.pop(symbol, None)
 
+    def entries(self) -> Mapping[str, Mark]:
+        return self.everything()
+
+    def copied(self) -> Copied:
+        return Copied(None, "", [self.event, self._answered], [])
+
+    def take_copy(self, copied: Copied) -> bool:
+        event, answered = copied.facts
+        with self._lock:
+            self.event, self._answered = max(self.event, event), max(self._answered, answered)
+        return True
+
+    def copied_entry(self, symbol: str, entry: Mark) -> Copied:
+        values = entry.answer if entry.answer is not None else entry.streamed
+        own = entry.mark_price, entry.funding_rate, entry.next_funding_time, entry.time
+        return Copied(None, "", [own, entry.answer is not None, values, self.interest_rate(symbol)], [])
+
+    def take_entry(self, symbol: str, copied: Copied) -> None:
+        own, answered, values, interest = copied.facts
+        price, rate, next_funding_time, time = own
+        mark = Mark(
+            symbol, price, rate, next_funding_time, time, values if answered else None, None if answered else values
+        )
+        with self._lock:
+            self._take(mark)
+            if interest[1] > self._interest.get(symbol, ("", 0))[1]:
+                self._interest[symbol] = interest[0], interest[1]
+
     def _decode_pending(self) -> None:
         while self._pending:
             with self._lock:
@@ -126,6 +158,7 @@ class LiquidationBoard(Board):
         self._lock = threading.Lock()  # guards everything below
         self._all: deque[Liquidation] = deque(maxlen=capacity)
         self._by_symbol: dict[str, deque[Liquidation]] = {}
+        self._copied: dict[str, tuple[Liquidation, ...]] | None = None
 
     def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!forceOrder@arr`` frame. They are few, so each is decoded as it comes."""
@@ -138,7 +171,28 @@ class LiquidationBoard(Board):
                 return
             _insert(own, order)
             _insert(self._all, order)
+            self._copied = None
+            self.received += 1
             self.event = max(self.event, order.time)
+
+    def entries(self) -> Mapping[str, tuple[Liquidation, ...]]:
+        """Return the orders of each symbol that has some, and under ``EVERYBODY`` those of all."""
+        with self._lock:
+            if self._copied is None:
+                orders = {symbol: tuple(own) for symbol, own in self._by_symbol.items()}
+                self._copied = {EVERYBODY: tuple(self._all), **orders} if orders else {}
+            return self._copied
+
+    def copied_entry(self, symbol: str, entry: tuple[Liquidation, ...]) -> Copied:
+        return Copied(None, "", [[(each.symbol, each.time, each.order) for each in entry]], [])
+
+    def take_entry(self, symbol: str, copied: Copied) -> None:
+        orders = deque((Liquidation(*each) for each in copied.facts[0]), self.capacity)
+        with self._lock:
+            if symbol != EVERYBODY:
+                self._by_symbol[symbol] = orders
+            else:
+                self._all = orders
 
     def read(self, symbol: str | None, limit: int) -> list[Liquidation]:
         """Return the newest ``limit``, oldest first."""
@@ -208,6 +262,7 @@ class SpotBoard(Board):
         self._now = now
         self._lock = threading.Lock()  # guards the replacement of _newest, which readers take without it
         self._newest: tuple[Dated[Mapping[str, str]], float] | None = None
+        self._text: tuple[object, bytes] = None, b""  # of which prices, and they as JSON
 
     def replace(self, answer: Mapping[str, str], origin: Origin) -> None:
         """Take the prices of an answer for all symbols."""
@@ -220,6 +275,20 @@ class SpotBoard(Board):
         """Return all prices, exact strings, and when they were requested."""
         newest = self._newest
         return newest[0] if newest is not None and self._now() < newest[1] else None
+
+    def copied(self) -> Copied | None:
+        known = self.get()
+        if known is None:
+            return None
+        if self._text[0] is not known:
+            self._text = known, orjson.dumps(dict(known.value))
+        return Copied(None, "", [known.as_of], [], [self._text[1]])
+
+    def take_copy(self, copied: Copied) -> bool:
+        if copied.body is not None:
+            self.replace(orjson.loads(copied.body[0]), Origin(copied.facts[0]))
+        known = self.get()
+        return known is not None and known.as_of == copied.facts[0]
 
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[dict[str, str]]:
         return endpoints.spot_price()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from dataclasses import field as attribute
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -21,6 +22,8 @@ LEAST_WEIGHT_LIMIT = 100
 """A limit a minute below this is no limit but a mistake: with it, next to nothing could be requested."""
 
 
+TEXTS = 5
+"""How many of the fields of a contract's rules after its symbol are texts; the others are decimals."""
 COIN_MARGINED = 2
 """The ``st`` of what belongs to the COIN-M market; all-market streams carry both."""
 
@@ -112,6 +115,29 @@ def exchange_info(body: bytes) -> ExchangeInfo:
     onboarded = {row["symbol"]: row["onboardDate"] for row in rows if type(row.get("onboardDate")) is int}
     limit = _weight_limit(values.get("rateLimits"))
     return ExchangeInfo(served, frozenset(statuses), limit, statuses, onboarded, symbol_infos(rows))
+
+
+def info_text(info: ExchangeInfo) -> bytes:
+    """Return everything in ``info``, as :func:`info_of` reads it."""
+    whole = {
+        "trading": sorted(info.trading),
+        "listed": sorted(info.listed),
+        "weight": info.weight_limit,
+        "statuses": dict(info.statuses),
+        "onboarded": dict(info.onboarded),
+        "rules": [[str(getattr(rules, each.name)) for each in fields(rules)] for rules in info.rules.values()],
+    }
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def info_of(text: bytes) -> ExchangeInfo:
+    """Return what :func:`info_text` wrote."""
+    whole = json.loads(text)
+    rules = {}
+    for symbol, *words in whole["rules"]:
+        rules[symbol] = SymbolInfo(symbol, *words[:TEXTS], *map(Decimal, words[TEXTS:]))
+    trading, listed = frozenset(whole["trading"]), frozenset(whole["listed"])
+    return ExchangeInfo(trading, listed, whole["weight"], whole["statuses"], whole["onboarded"], rules)
 
 
 def listing_text(info: ExchangeInfo) -> bytes:

@@ -1,0 +1,187 @@
+"""How the feed is written into the shared store: the names of keys and fields, and what stands in them.
+
+One *life* of the feed begins when a collector becomes the leader, or finds that the store has lost something. Its keys
+bear the life's random name, so that nothing of two lives is ever mixed::
+
+    ats:1:feed                      hash: ``life``, the ``epoch`` of its lease
+    ats:1:feed:<life>:meta          hash: ``feed`` (a :class:`Feed` as JSON)
+    ats:1:feed:<life>:heads         hash: of each series, and of each symbol of a board, its *head*
+    ats:1:feed:<life>:parts         hash: ``<field>#<number>``: what heads refer to, written once and never changed
+    ats:1:feed:wishes               sorted set: series that readers want, by when they last did (the server's time, s)
+
+A head is one line of text and then raw texts. What is large and changes rarely (closed candles, full pages of trades)
+stands in numbered parts, and the head begins with the numbers it needs: whoever knows them reads the head alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from ..feeds import FEEDS, Key, Kind, Scope
+from ..store.series import Copied
+
+FIELD_SEPARATOR = "|"
+
+
+class MalformedFeed(ValueError):
+    """The shared store holds something else than this version writes."""
+
+
+# --- names -----------------------------------------------------------------------------------------------
+
+
+def field_of(key: Key) -> bytes:
+    """Return the field of a series, or of a symbol of a board."""
+    return FIELD_SEPARATOR.join((key.kind.value, key.symbol, key.interval)).encode()
+
+
+def key_of(field: bytes) -> Key:
+    """Return the key that a field stands for. Raises :class:`MalformedFeed`."""
+    try:
+        kind, symbol, interval = field.decode().split(FIELD_SEPARATOR)
+        return Key(Kind(kind), symbol, interval)
+    except ValueError:
+        raise MalformedFeed(f"no series is called {field!r}") from None
+
+
+def part_of(field: bytes, number: int) -> bytes:
+    """Return the field of a part."""
+    return b"%b#%d" % (field, number)
+
+
+def wish_of(key: Key, rows: int) -> bytes:
+    """Return what a reader writes who wants ``rows`` rows of a series (0 where there are none to count)."""
+    return b"%b|%d" % (field_of(key), rows)
+
+
+def wish_in(member: bytes) -> tuple[Key, int]:
+    """Return what :func:`wish_of` was made of. Raises :class:`MalformedFeed`."""
+    field, _, rows = member.rpartition(b"|")
+    if not rows.isdigit() or len(rows) > 6:
+        raise MalformedFeed(f"{member!r} is no wish")
+    return key_of(field), int(rows)
+
+
+def board_of(key: Key) -> Key | None:
+    """Return the board that a symbol's head belongs to, None for what has a series to itself."""
+    return Key(key.kind) if key.symbol and FEEDS[key.kind].scope is Scope.EVERYTHING else None
+
+
+# --- numbers of parts ------------------------------------------------------------------------------------
+
+
+def ranges(numbers: Sequence[int]) -> bytes:
+    """Return ascending numbers as text, such as ``3-7,9-9``."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return b",".join(b"%d-%d" % (first, last) for first, last in found)
+
+
+def numbers_in(text: bytes) -> list[int]:
+    """Return the numbers that :func:`ranges` wrote. Raises :class:`MalformedFeed`."""
+    numbers: list[int] = []
+    try:
+        for each in text.split(b",") if text else ():
+            first, last = each.split(b"-")
+            numbers += range(int(first), int(last) + 1)
+    except ValueError:
+        raise MalformedFeed(f"{text[:40]!r} are no numbers of parts") from None
+    return numbers
+
+
+# --- heads -----------------------------------------------------------------------------------------------
+
+
+class Head(NamedTuple):
+    """What a head holds."""
+
+    parts: bytes
+    """The numbers of its parts, as :func:`ranges` writes them."""
+    link: int | None
+    """The number of the connection that keeps it up to date."""
+    suspected: str
+    facts: list[Any]
+    texts: list[bytes]
+
+
+def head_text(copied: Copied, parts: bytes) -> bytes:
+    """Return a series' head."""
+    link, texts = copied.link, copied.texts
+    number = link.connection if link is not None else None
+    line = orjson.dumps((number, copied.suspected, copied.facts, [len(text) for text in texts]))
+    return b"%b|%b\n%b" % (parts, line, b"".join(texts))
+
+
+def head_in(text: bytes) -> Head:
+    """Return what stands in a head. Raises :class:`MalformedFeed`."""
+    end, begins = text.find(b"\n"), text.find(b"|") + 1
+    try:
+        link, suspected, facts, lengths = orjson.loads(text[begins:end])
+        at = end + 1
+        texts = []
+        for length in lengths:
+            texts.append(text[at : at + length])
+            at += length
+    except (ValueError, TypeError):
+        raise MalformedFeed(f"a head is malformed: {text[:80]!r}") from None
+    if at != len(text) or end < 0 or not begins:
+        raise MalformedFeed(f"a head is cut: {text[:80]!r}")
+    return Head(text[: begins - 1], link, suspected, facts, texts)
+
+
+# --- the feed as a whole -----------------------------------------------------------------------------------
+
+
+class Feed(NamedTuple):
+    """What counts for all series: the collector's clock, its connections and its state. Times are seconds."""
+
+    earliest: float
+    """The exchange's time minus the store's, at the least."""
+    latest: float
+    """The same at the most."""
+    proven: bool
+    """Whether the collector trusts its idea of the exchange's time."""
+    watched_until: float
+    """Exchange time up to which it has looked out for streams that died in silence."""
+    links: dict[int, tuple[str, bool, float]]
+    """By number of each connection its route, whether it is up, and its watermark."""
+    streams: bool
+    """Whether it uses streams at all."""
+    delisted: dict[str, str]
+    """Symbols that were followed and have left the exchange, and what to say about it."""
+    traded: list[str]
+    """Symbols that trade though the listings do not say so."""
+    listed_as_of: int
+    """When (exchange ms) the listings were requested, 0 before."""
+    leader: str
+    """The name of the collector."""
+    state: str
+    """``starting``, ``live`` or ``degraded``."""
+    reason: str
+    """Why, in words."""
+    followed: int
+    """How many series it follows."""
+
+
+def feed_text(feed: Feed) -> bytes:
+    """Return a feed as JSON."""
+    links = [[number, *link] for number, link in feed.links.items()]
+    return orjson.dumps(tuple(feed._replace(links=links)))  # type: ignore[arg-type]
+
+
+def feed_in(text: bytes) -> Feed:
+    """Return what :func:`feed_text` wrote. Raises :class:`MalformedFeed`."""
+    try:
+        values = orjson.loads(text)
+        feed = Feed(*values)
+        links = {number: (route, up, watermark) for number, route, up, watermark in values[4]}
+    except (ValueError, TypeError):
+        raise MalformedFeed(f"the feed's state is malformed: {text[:80]!r}") from None
+    return feed._replace(links=links)

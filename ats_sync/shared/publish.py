@@ -1,0 +1,313 @@
+"""The collector's side of the feed: the thread ``ats-publish`` writes what has changed into the shared store."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+from ..clock import Clock
+from ..errors import AtsSyncError, InvalidArgument, SharedStoreUnavailable, ThreadUnavailable
+from ..feeds import FEEDS, Key
+from ..logs import RateLimitedLogger
+from ..store.market import MarketStore
+from ..venue.intervals import check_interval, check_period
+from ..venue.symbols import check_symbol
+from .client import SharedStore
+from .copies import Changes, Copies
+from .layout import Feed, MalformedFeed, board_of, feed_text, wish_in
+from .lease import MOST_ARGUMENTS, Command
+from .lease_keeper import LeaseKeeper
+
+log = RateLimitedLogger(logging.getLogger(__name__))
+
+FLUSH = 0.05
+"""Seconds between two writes."""
+AFTER_FAILURE = 0.2
+BATCH = 1024 * 1024
+"""Parts are written so many bytes at once: a script that takes long makes every reader wait."""
+KEPT = 600
+"""Seconds for which the feed stays in the store when nobody writes any more."""
+RENEWED_EVERY = 60.0
+STATE_EVERY = 2.0
+WISHES_EVERY = 0.5
+WISHES_KEPT = 120.0
+"""Seconds for which a wish stands in the store; readers renew it while they read."""
+MOST_WISHES = 10_000
+MOST_ROWS = 100_000
+
+
+class Condition(NamedTuple):
+    """How the manager is."""
+
+    state: str
+    reason: str
+
+
+class Names:
+    """The keys of one life of the feed."""
+
+    def __init__(self, life: str) -> None:
+        self.life = life
+        self.meta, self.heads, self.parts = (SharedStore.key("feed", life, name) for name in ("meta", "heads", "parts"))
+
+
+FEED_KEY = SharedStore.key("feed")
+WISHES_KEY = SharedStore.key("feed", "wishes")
+
+
+class FeedPublisher:
+    """Writes one market store into the shared one, while this process leads.
+
+    ``condition()`` says how the manager is, ``demand(key, rows)`` follows a series that readers want. Both run on the
+    thread ``ats-publish``, without any lock.
+    """
+
+    def __init__(
+        self,
+        shared: SharedStore,
+        keeper: LeaseKeeper,
+        clock: Clock,
+        store: MarketStore,
+        *,
+        condition: Callable[[], Condition],
+        demand: Callable[[Key, int], None],
+        flush: float = FLUSH,
+    ) -> None:
+        self._shared = shared
+        self._keeper = keeper
+        self._clock = clock
+        self._store = store
+        self._condition = condition
+        self._demand = demand
+        self._flush = flush
+        self._copies = Copies(store)
+        self._names: Names | None = None
+        self._epoch: int | None = None
+        self._lives = 0
+        self._offset = 0.0, 0.0  # the exchange's time minus the store's (s), at the least and at the most
+        self._state = Condition("starting", "")
+        self._state_due = self._wishes_due = self._renew_due = 0.0
+        self._wished_until = 0.0  # the server's time (s) up to which wishes were read
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.flushes = 0
+        """Writes that have succeeded."""
+
+    # --- life --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread. Raises :class:`~ats_sync.errors.ThreadUnavailable`."""
+        thread = threading.Thread(target=self._run, name="ats-publish", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as failure:
+            raise ThreadUnavailable(f"the thread of the shared feed could not be started: {failure}") from failure
+        self._thread = thread
+
+    def close(self, timeout: float) -> None:
+        """End the thread within ``timeout`` seconds. What is in the store stays, for those who come after."""
+        self._stop.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+            if thread.is_alive():
+                log.warning("close", "the shared store keeps %s; it ends with its answer", thread.name)
+
+    def _run(self) -> None:
+        clock = self._clock
+        while not self._stop.is_set():
+            began, pause = clock.now(), self._flush
+            try:
+                self._turn()
+            except SharedStoreUnavailable as error:
+                log.warning("away", "the feed is not written: %s", error)
+                self._names, pause = None, AFTER_FAILURE
+            except Exception as failure:  # noqa: BLE001 - a dead thread would publish nothing any more
+                log.failure("publish", failure, "the feed could not be written; it is written again")
+                self._names, pause = None, AFTER_FAILURE
+            clock.wait(self._stop, max(0.001, began + pause - clock.now()))
+
+    def _turn(self) -> None:
+        """Write what has changed, if this process leads."""
+        epoch = self._keeper.epoch()
+        if epoch is None:
+            self._names = None
+            return
+        now = self._clock.now()
+        if self._names is None or epoch != self._epoch:
+            self._begin(epoch)
+        else:
+            self._go_on(self._names)
+        if now >= self._wishes_due:
+            self._wishes_due = now + WISHES_EVERY
+            self._grant()
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def _begin(self, epoch: int) -> None:
+        """Write everything, and let readers see it once it is whole."""
+        self._lives += 1
+        names = Names(f"{epoch}-{self._lives}")
+        self._copies.restart()
+        if self._write([("TIME",)]) is None:
+            return
+        feed = self._feed()
+        changes = self._copies.changes()
+        for batch in _batches(changes.parts):
+            if self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, KEPT * 1000)]) is None:
+                return
+        before = self._shared.run(lambda redis: redis.hget(FEED_KEY, "life"))
+        heads = changes._replace(parts=[], gone_heads=[], gone_parts=[])
+        commands = [
+            *self._commands(names, feed, heads),
+            ("HSET", FEED_KEY, "life", names.life, "epoch", epoch),
+            *self._renewals(names),
+        ]
+        if before is not None:
+            old = Names(before.decode())
+            commands += [("UNLINK", old.meta, old.heads, old.parts)]
+        if self._write(commands) is None:
+            return
+        self._names, self._epoch = names, epoch
+        log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
+
+    def _go_on(self, names: Names) -> None:
+        """Write what has changed, and look whether all that was written is still there."""
+        feed = self._feed()
+        changes = self._copies.changes()
+        self._names = None  # unless it is written: then what was copied counts as written
+        for batch in _batches(changes.parts, BATCH):
+            if self._write([("HSET", names.parts, *batch)]) is None:
+                return
+        commands = self._commands(names, feed, changes)
+        now = self._clock.now()
+        if now >= self._renew_due:
+            commands += self._renewals(names)
+        checks: list[Command] = [("HLEN", names.heads), ("HLEN", names.parts), ("HGET", FEED_KEY, "life")]
+        answers = self._write([*commands, *checks])
+        if answers is None:
+            return
+        if answers[-3:] != [self._copies.heads, self._copies.parts, names.life.encode()]:
+            log.warning("lost", "the shared store has lost a part of the feed; it is written again")
+            return
+        self._names = names
+        self.flushes += 1
+
+    def _commands(self, names: Names, feed: Feed, changes: Changes) -> list[Command]:
+        """Return what makes the changes true: the heads, and after them what vouches for them."""
+        commands: list[Command] = [("TIME",)]
+        commands += [("HSET", names.heads, *batch) for batch in _pieces(changes.heads)]
+        commands += [("HDEL", names.heads, *batch) for batch in _pieces(changes.gone_heads)]
+        commands += [("HDEL", names.parts, *batch) for batch in _pieces(changes.gone_parts)]
+        commands.append(("HSET", names.meta, "feed", feed_text(feed)))
+        return commands
+
+    def _renewals(self, names: Names) -> list[Command]:
+        self._renew_due = self._clock.now() + RENEWED_EVERY
+        keys = (names.meta, names.heads, names.parts, FEED_KEY)
+        return [("PEXPIRE", key, KEPT * 1000) for key in keys]
+
+    def _write(self, commands: Sequence[Command]) -> list[Any] | None:
+        """Write if this process still leads; learn from the answer how far the store's clock is from the exchange's."""
+        clock = self._clock
+        earliest = clock.earliest_ms() / 1000.0
+        answers = self._keeper.write(commands)
+        if answers is None:
+            return None
+        if commands[0] == ("TIME",):
+            seconds, micros = cast(list[bytes], answers[0])
+            server = int(seconds) + int(micros) / 1e6
+            self._offset = earliest - server, clock.exchange() - server
+        return answers
+
+    def _feed(self) -> Feed:
+        """Return how the feed is, before its series are copied: whatever had arrived by these watermarks is in them."""
+        clock, store = self._clock, self._store
+        now = clock.now()
+        if now >= self._state_due:
+            self._state_due = now + STATE_EVERY
+            self._state = self._condition()
+        watched_until = store.watched_until
+        listings = store.listings.get()
+        earliest, latest = self._offset
+        return Feed(
+            earliest,
+            latest,
+            clock.synchronised and clock.proven(),
+            watched_until if math.isfinite(watched_until) else 0.0,
+            {number: (link.route, link.up, link.watermark) for number, link in self._copies.links.items()},
+            True,
+            store.delisted,
+            [],
+            listings.as_of if listings is not None else 0,
+            self._keeper.lease.label,
+            *self._state,
+            len(store.series),
+        )
+
+    # --- wishes ------------------------------------------------------------------------------------
+
+    def _grant(self) -> None:
+        """Follow what readers have wished for since the last look."""
+
+        def look(redis: Any) -> list[Any]:
+            with redis.pipeline(transaction=False) as pipeline:
+                pipeline.time()
+                since = self._wished_until
+                pipeline.zrangebyscore(WISHES_KEY, since, "+inf", start=0, num=MOST_WISHES, withscores=True)
+                return list(pipeline.execute())
+
+        (seconds, _), wishes = self._shared.run(look)
+        for member, score in wishes:
+            self._wished_until = max(self._wished_until, score)
+            try:
+                key, rows = _checked(*wish_in(member))
+                self._demand(key, rows)
+            except (MalformedFeed, InvalidArgument) as error:
+                log.warning("wish", "a wish of a reader is left out: %s", error)
+            except AtsSyncError as error:
+                log.warning("wish", "what a reader wants cannot be followed: %s", error)
+        self._wished_until = min(self._wished_until, float(seconds) + 1.0)
+        commands: list[Command] = [
+            ("ZREMRANGEBYSCORE", WISHES_KEY, "-inf", f"({float(seconds) - WISHES_KEPT}"),
+            ("ZREMRANGEBYRANK", WISHES_KEY, 0, -MOST_WISHES - 1),
+        ]
+        self._keeper.write(commands)
+
+
+def _checked(key: Key, rows: int) -> tuple[Key, int]:
+    """Return a wish that can be granted. Raises :class:`~ats_sync.errors.InvalidArgument`: anybody may write one."""
+    feed = FEEDS.get(key.kind)
+    if feed is None or feed.shared or board_of(key) is not None:
+        raise InvalidArgument(f"{key} is not followed by symbol")
+    check_symbol(key.symbol)
+    if feed.closes:
+        check_interval(key.interval)
+    elif feed.poll is not None and feed.poll.shares_limit:
+        check_period(key.interval)
+    elif key.interval:
+        raise InvalidArgument(f"{key} has no interval")
+    return key, min(rows, MOST_ROWS)
+
+
+def _pieces(items: list[bytes]) -> Iterator[list[bytes]]:
+    most = MOST_ARGUMENTS - MOST_ARGUMENTS % 2 - 4
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
+
+
+def _batches(parts: list[bytes], most: int = BATCH) -> Iterator[list[bytes]]:
+    """Yield pairs of fields and parts, some ``most`` bytes together."""
+    batch: list[bytes] = []
+    size = 0
+    for field, part in zip(parts[::2], parts[1::2], strict=True):
+        batch += field, part
+        size += len(part)
+        if size >= most or len(batch) >= MOST_ARGUMENTS - 8:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

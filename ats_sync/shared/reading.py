@@ -1,0 +1,60 @@
+"""The reads of a reader: those of everybody, from what one round trip brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..clock import Clock
+from ..config import Config
+from ..feeds import FEEDS, Key, Kind
+from ..reads import Query, Reads, reads_memory_only
+from ..runtime.counters import Counters
+from ..runtime.requests import Requests
+from .replica import NOT_SHARED, Replica
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class SharedReads(Reads):
+    """The reads of one replica."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        replica: Replica,
+        requests: Requests,
+        counters: Counters,
+        *,
+        patience: float | None = None,
+    ) -> None:
+        super().__init__(config, clock, replica, requests, counters, streams=True, patience=patience)
+        self._replica = replica
+
+    def read(self, query: Query[T], shape: Callable[[T], U]) -> U:
+        key = query.shown()
+        if query.max_age != 0 and not self._bring(key, query.limit):
+            query.max_age = 0  # nothing in memory may be judged
+        return super().read(query, shape)
+
+    def _bring(self, key: Key, rows: int) -> bool:
+        """Bring what a read looks at up to date; return whether it may be judged."""
+        kind, symbol, _ = key
+        replica = self._replica
+        if kind in NOT_SHARED or kind not in FEEDS:
+            return False
+        if reads_memory_only():
+            return replica.has_prefetched([key])  # a round trip is a wait
+        if kind is Kind.QUOTES:
+            return replica.pull([key, Key(Kind.BOOK, symbol)])  # a look that follows nothing
+        if kind is Kind.TICKERS:
+            return replica.pull_tickers([symbol] if symbol else None)
+        if kind is Kind.LISTINGS:
+            key = Key(kind)
+        return replica.pull([key], rows)
+
+    def check_listed(self, symbol: str) -> None:
+        self._replica.pull([self._replica.listings.key, Key(Kind.CONTRACTS, symbol)])
+        super().check_listed(symbol)

@@ -1,0 +1,424 @@
+"""The reader's side of the feed: one round trip brings what a read needs, as it is now, into series of the usual kind.
+
+A reader follows nothing. Between two reads it keeps what it has decoded, so that only what is new is sent again, and it
+judges nothing by its own clock: the exchange's time comes from the store's, with the difference that the collector
+wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..clock import Clock, Reading
+from ..config import Config
+from ..engine.demand import LEAST_KEPT
+from ..errors import ConfigError, DataUnavailableError, SharedStoreUnavailable
+from ..feeds import FEEDS, Key, Kind, Scope
+from ..logs import RateLimitedLogger
+from ..reads import Reads
+from ..store.klines import KlineSeries
+from ..store.link import Link
+from ..store.market import MarketStore
+from ..store.series import Board, Copied, Series, SeriesState
+from ..store.tickers import TickerReplica
+from ..store.values import EVERYBODY, LiquidationBoard
+from ..venue.listings import Phase
+from ..venue.payload import DecodeError
+from ..venue.values import Liquidation
+from .client import Script, SharedStore
+from .layout import Feed, Head, MalformedFeed, board_of, feed_in, field_of, head_in, numbers_in, wish_of
+from .publish import FEED_KEY, WISHES_KEY
+
+log = RateLimitedLogger(logging.getLogger(__name__))
+
+WISHED_EVERY = 60.0
+"""A reader says so often (seconds) at most that it wants a series, which is kept much longer than that."""
+assert WISHED_EVERY < LEAST_KEPT
+AT_ONCE = 64
+"""The most series that one script looks up: others wait meanwhile."""
+WISHES_AT_ONCE = 1000
+PREFETCHED_FOR = 1.0
+"""Seconds for which reads take what :meth:`Replica.prefetch` has brought."""
+NOT_SHARED = frozenset({Kind.DEPTH, Kind.ANSWER, Kind.CLOCK})
+
+_PULL = Script("""
+local now = redis.call('TIME')
+local out = {now[1], now[2]}
+local wishes = tonumber(ARGV[2])
+for i = 3, 2 + wishes do
+  redis.call('ZADD', KEYS[3], now[1] .. '.' .. string.format('%06d', now[2]), ARGV[i])
+end
+local lease = redis.call('HMGET', KEYS[1], 'epoch', 'until')
+local feed = redis.call('HMGET', KEYS[2], 'life', 'epoch')
+if not feed[1] or feed[2] ~= lease[1] or tonumber(lease[2] or '0') <= now[1] * 1000000 + now[2] then
+  return out
+end
+local base = KEYS[2] .. ':' .. feed[1] .. ':'
+local same = feed[1] == ARGV[1]
+out[3] = feed[1]
+out[4] = redis.call('HGET', base .. 'meta', 'feed')
+local first = 3 + wishes
+local fields = {}
+for i = first, #ARGV, 2 do
+  fields[#fields + 1] = ARGV[i]
+end
+if #fields == 0 then
+  return out
+end
+local heads = redis.call('HMGET', base .. 'heads', unpack(fields))
+for i = 1, #fields do
+  local head = heads[i]
+  out[#out + 1] = head
+  local parts = {}
+  if head then
+    local needs = string.sub(head, 1, string.find(head, '|', 1, true) - 1)
+    local has = ARGV[first + 2 * i - 1]
+    if has ~= '*' and not same then has = '' end
+    if needs ~= '' and needs ~= has and has ~= '*' then
+      local known = {}
+      for a, b in string.gmatch(has, '(%d+)%-(%d+)') do
+        for number = tonumber(a), tonumber(b) do known[number] = true end
+      end
+      local needed = {}
+      for a, b in string.gmatch(needs, '(%d+)%-(%d+)') do
+        for number = tonumber(a), tonumber(b) do
+          if not known[number] then needed[#needed + 1] = fields[i] .. '#' .. string.format('%d', number) end
+        end
+      end
+      if #needed > 0 then
+        parts = redis.call('HMGET', base .. 'parts', unpack(needed))
+      end
+    end
+  end
+  out[#out + 1] = parts
+end
+return out
+""")
+
+
+class _Known(NamedTuple):
+    """What this process has of one field. Replaced whole."""
+
+    life: bytes
+    head: bytes
+    parts: bytes
+    """The numbers of its parts, as the head writes them."""
+    bodies: Mapping[int, bytes]
+    answers: int
+    """How many answers of REST this process had merged into the series by then."""
+    series: Series
+    at: float
+    """The store's time (s)."""
+
+
+class Replica(MarketStore):
+    """What this process has of the collector's market store. Any thread may call any method."""
+
+    def __init__(self, config: Config, clock: Clock, shared: SharedStore, lease: str) -> None:
+        self._ticker_replica = TickerReplica()
+        super().__init__(
+            config,
+            clock.now,
+            clock.exchange_ms,
+            liquidations=_LiquidationReplica(config.max_liquidations, self),
+            tickers=self._ticker_replica,
+        )
+        self._clock = clock
+        self._shared = shared
+        self._keys = (SharedStore.key("lease", lease), FEED_KEY, WISHES_KEY)
+        self.watched_until = 0.0
+        self.feed: Feed | None = None
+        """How the feed was when it was last looked at; None where nobody led, or the store was away."""
+        self.why = "nothing was read yet"
+        """Why there is none."""
+        self.pulls = 0
+        """Round trips."""
+        self._applying = threading.Lock()  # guards _known and the order of what is taken over; never taken over I/O
+        self._known: dict[Key, _Known] = {}
+        self._life = b""
+        self._wished: dict[Key, float] = {}
+        self._followed: dict[Key, None] = {}
+        self._wishes_left: set[Key] = set()  # wishes that the store did not take
+        self._prefetched: tuple[float, frozenset[Key]] = (0.0, frozenset())
+
+    # --- bringing it up to date ----------------------------------------------------------------------
+
+    def pull(self, keys: Sequence[Key], rows: int | None = None) -> bool:
+        """Bring these series up to date, in one round trip; return whether what is in memory may be judged.
+
+        It may not where the store does not answer, where nobody leads, and where what it holds is not what this version
+        writes. So many ``rows`` of them are wished for, if nobody follows them yet; None: they are not.
+        """
+        now = self._clock.now()
+        if self.has_prefetched(keys):
+            return True
+        try:
+            self._pull(keys, rows, now)
+        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
+            self._lost(str(error))
+            return False
+        return self.feed is not None
+
+    def has_prefetched(self, keys: Iterable[Key]) -> bool:
+        """Return whether :meth:`prefetch` has brought all of these a moment ago."""
+        until, fetched = self._prefetched
+        return self._clock.now() < until and fetched.issuperset(keys)
+
+    def prefetch(self, keys: Iterable[Key], rows: int = 0) -> bool:
+        """Bring all of these up to date in one round trip, for the reads of the next second; return as
+        :meth:`pull`."""
+        needed = list(dict.fromkeys(keys))
+        now = self._clock.now()
+        try:
+            self._pull(needed, rows, now)
+        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
+            self._lost(str(error))
+            return False
+        if self.feed is None:
+            return False
+        self._prefetched = self._clock.now() + PREFETCHED_FOR, frozenset(needed)
+        return True
+
+    def pull_tickers(self, symbols: Sequence[str] | None) -> bool:
+        """Bring the tickers of these symbols up to date, or of all that the collector has; return as :meth:`pull`."""
+        own = self.tickers.key
+        if symbols is None:
+            if not self.pull([own]):
+                return False
+            symbols = self._ticker_replica.order
+        entries = [Key(own.kind, symbol) for symbol in symbols]
+        # Each script's own head dates the entries that come with it.
+        batches = [entries[start : start + AT_ONCE - 1] for start in range(0, len(entries), AT_ONCE - 1)]
+        return self.pull([key for batch in batches for key in (own, *batch)])
+
+    def wish(self, keys: Iterable[Key]) -> None:
+        """Say that these series are of use, followed or not yet."""
+        now, keys = self._clock.now(), list(keys)
+        self._followed.update(dict.fromkeys(keys))
+        needed = [key for key in keys if self._is_to_be_wished(key, now)]
+        try:
+            for start in range(0, len(needed), WISHES_AT_ONCE):
+                wishes = [wish_of(key, 0) for key in needed[start : start + WISHES_AT_ONCE]]
+                answer = self._shared.evaluate(_PULL, self._keys, [self._life, len(wishes), *wishes])
+                self._take((), (), answer, self._clock.now() - now)
+        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
+            for key in needed:
+                del self._wished[key]
+            self._wishes_left.update(needed)
+            self._lost(str(error))
+
+    def followed(self) -> list[Key]:
+        """Return what :meth:`wish` was called with: what this process wants whether it reads it or not."""
+        return list(self._followed)
+
+    def forget_wishes(self, symbols: Collection[str]) -> None:
+        """Want nothing of these symbols any more."""
+        for key in [key for key in self._followed if key.symbol in symbols]:
+            del self._followed[key]
+
+    def lacking(self, keys: Sequence[Key], reads: Reads) -> list[Key]:
+        """Return which of these the collector does not serve fresh at this moment; all of them where nobody leads."""
+        if later := [key for key in self._wishes_left if key not in self._wished]:
+            self._wishes_left.clear()
+            self.wish(later)
+        batches = [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)] or [()]
+        calls = [
+            (self._keys, [b"", 0, *(part for key in batch for part in (field_of(key), b"*"))]) for batch in batches
+        ]
+        now = self._clock.now()
+        lacking: list[Key] = []
+        try:
+            for batch, answer in zip(batches, self._shared.evaluate_all(_PULL, calls), strict=True):
+                self._take((), (), answer[:4], self._clock.now() - now)
+                if self.feed is None:
+                    return list(keys)
+                time, links = self._clock.reading(), self.feed.links
+                for key, text in zip(batch, answer[4::2], strict=True):
+                    if text is None or self._is_doubtful(key, head_in(text), links, reads, time):
+                        lacking.append(key)
+        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
+            self._lost(str(error))
+            return list(keys)
+        return lacking
+
+    @staticmethod
+    def _is_doubtful(
+        key: Key, head: Head, links: Mapping[int, tuple[str, bool, float]], reads: Reads, time: Reading
+    ) -> bool:
+        feed = FEEDS[key.kind]
+        if not feed.own_stream:
+            return False
+        known = links.get(head.link) if head.link is not None else None
+        link = _link(head.link or 0, *known) if known is not None else None
+        return bool(reads.stream_doubt(SeriesState(link, head.suspected), time, feed.stream_timeout))
+
+    def _lost(self, why: str) -> None:
+        self.feed, self.why = None, why
+        self._prefetched = 0.0, frozenset()
+        log.info("no feed", "reads go to REST: %s", why)
+
+    def _pull(self, keys: Sequence[Key], rows: int | None, now: float) -> None:
+        feed = self.feed
+        listings = self.listings.get()
+        if feed is not None and feed.listed_as_of > (listings.as_of if listings is not None else 0):
+            keys = [*keys, self.listings.key]  # at the end: batches are cut from the beginning
+        wishes = [wish_of(key, rows) for key in keys if self._is_to_be_wished(key, now)] if rows is not None else []
+        life, known = self._life, self._known
+        batches = [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)] or [()]
+        calls: list[list[Any]] = []
+        had: list[_Known | None] = []
+        for batch in batches:
+            args: list[Any] = [life, len(wishes), *wishes]
+            wishes = []
+            for key in batch:
+                one = known.get(key)
+                had.append(one)
+                args += field_of(key), one.parts if one is not None and one.life == life else b""
+            calls.append(args)
+        if len(calls) == 1:
+            answers = [self._shared.evaluate(_PULL, self._keys, calls[0])]
+        else:
+            answers = self._shared.evaluate_all(_PULL, [(self._keys, args) for args in calls])
+        self.pulls += 1
+        received = self._clock.now()
+        at = 0
+        for batch, answer in zip(batches, answers, strict=True):
+            self._take(batch, had[at : at + len(batch)], answer, received - now)
+            at += len(batch)
+
+    def _is_to_be_wished(self, key: Key, now: float) -> bool:
+        feed = FEEDS[key.kind]
+        if feed.scope is Scope.EVERYTHING or now - self._wished.get(key, -WISHED_EVERY) < WISHED_EVERY:
+            return False
+        self._wished[key] = now
+        return True
+
+    def _take(self, keys: Sequence[Key], had: Sequence[_Known | None], answer: list[Any], took: float) -> None:
+        """Take over one answer, which came ``took`` seconds after it was requested."""
+        seconds, micros, *rest = answer
+        server = int(seconds) + int(micros) / 1e6
+        if len(rest) < 2 or rest[1] is None:
+            self._lost("no collector leads; start one with: python -m ats_sync collect")
+            return
+        life: bytes = rest[0]
+        feed = feed_in(rest[1])
+        heads, parts = rest[2::2], rest[3::2]
+        links = {number: _link(number, route, up, watermark) for number, (route, up, watermark) in feed.links.items()}
+        with self._applying:
+            if life != self._life:
+                self._life, self._known = life, {}
+            self._clock.follow(server + feed.earliest, server + feed.latest + took, proven=feed.proven)
+            self.feed, self.why = feed, ""
+            self.watched_until = feed.watched_until
+            self.delisted = feed.delisted
+            for key, one, head, bodies in zip(keys, had, heads, parts, strict=True):
+                self._apply(key, one if one is not None and one.life == life else None, head, bodies, links, server)
+
+    def _apply(
+        self,
+        key: Key,
+        had: _Known | None,
+        text: bytes | None,
+        bodies: list[bytes | None],
+        links: Mapping[int, Link],
+        server: float,
+    ) -> None:
+        """Have a series as the collector has it. The caller holds the lock."""
+        assert self._applying.locked()
+        current = self._known.get(key)
+        if current is not None and current.at > server:
+            return  # another thread made its request later, and was answered sooner
+        board = board_of(key)
+        series = self.series.get(board or key)
+        if text is None:
+            self._known.pop(key, None)
+            if board is None and FEEDS[key.kind].scope is not Scope.EVERYTHING:
+                self.unfollow([key])
+            elif isinstance(series, Board) and board is not None:
+                series.forget(key.symbol)
+            return
+        if series is None:
+            self.follow([key])
+            series = self.series[key]
+        untouched = current is not None and current.series is series and current.answers == series.answers
+        if current is not None and untouched and text == current.head:
+            self._known[key] = current._replace(at=server)
+            if board is not None and isinstance(series, Board):
+                series.confirm_entry(key.symbol)
+            elif series.link is not None:
+                series.follow_link(links.get(series.link.connection))
+            return
+        head = head_in(text)
+        known, numbers = _joined(had, head, bodies)
+        same = untouched and current is not None and current.parts == head.parts
+        body = None if same else [known[number] for number in numbers]
+        link = links.get(head.link) if head.link is not None else None
+        copied = Copied(link, head.suspected, head.facts, head.texts, body)
+        taken = True
+        try:
+            if board is not None and isinstance(series, Board):
+                series.take_entry(key.symbol, copied)
+            else:
+                taken = series.take_copy(copied)
+        except (ValueError, TypeError, LookupError, DecodeError) as error:
+            self._known.pop(key, None)
+            raise MalformedFeed(f"what the shared store has of {key} cannot be used: {error!r}") from error
+        self._known[key] = _Known(self._life, text, head.parts, known, series.answers if taken else -1, series, server)
+
+    # --- what a reader looks up beside its series ------------------------------------------------------
+
+    def is_gone(self, symbol: str) -> bool:
+        feed = self.feed
+        return self.phase(symbol) is Phase.GONE and not (feed is not None and symbol in feed.traded)
+
+    def spot_candles(self, symbol: str) -> list[KlineSeries]:
+        """Return the candles of the spot pair that this process has read, as they are now."""
+        found = super().spot_candles(symbol)
+        if not found or not self.pull([each.key for each in found]):
+            return []
+        return super().spot_candles(symbol)
+
+
+class _LiquidationReplica(LiquidationBoard):
+    """The liquidations that the collector has seen."""
+
+    def __init__(self, capacity: int, replica: Replica) -> None:
+        super().__init__(capacity)
+        self._replica = replica
+
+    def read(self, symbol: str | None, limit: int) -> list[Liquidation]:
+        """As in the collector. Raises :class:`~ats_sync.errors.DataUnavailableError` where there is none: they cannot
+        be requested."""
+        replica = self._replica
+        if not replica.pull([Key(Kind.LIQUIDATIONS, symbol if symbol is not None else EVERYBODY)]):
+            raise DataUnavailableError(f"liquidations come by stream alone, and {replica.why}")
+        return super().read(symbol, limit)
+
+    def forget(self, symbol: str) -> None:
+        """Of this symbol the collector has seen none."""
+
+
+def _joined(had: _Known | None, head: Head, bodies: list[bytes | None]) -> tuple[dict[int, bytes], list[int]]:
+    """Return the parts of a head by number, and their numbers in order: those that were known when it was requested,
+    and those that came with it. Raises :class:`~ats_sync.shared.layout.MalformedFeed`."""
+    numbers = numbers_in(head.parts)
+    before = had.bodies if had is not None else {}
+    came = iter(bodies)
+    known: dict[int, bytes] = {}
+    for number in numbers:
+        body = before.get(number)
+        if body is None:
+            body = next(came, None)
+        if body is None:
+            raise MalformedFeed("the shared store lacks a part of a series")
+        known[number] = body
+    return known, numbers
+
+
+def _link(number: int, route: str, up: bool, watermark: float) -> Link:
+    link = Link(number, route, watermark)
+    link.up = up
+    return link

@@ -1,0 +1,268 @@
+"""What lies behind a manager with a shared store: a reader of what a collector writes there, or the collector."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from .clock import Clock
+from .config import Config
+from .errors import ConfigError, NotRunning, SharedStoreUnavailable, StartTimeout
+from .feeds import FEEDS, Key, Kind
+from .lifecycle import Lifecycle, check_reachable
+from .publisher.publisher import CallbackHandle, Publisher
+from .reads import Reads
+from .reentry import refuse_reentry, take_left_over
+from .runtime.direct import DirectRequests
+from .runtime.runtime import Runtime
+from .shared.client import SharedStore
+from .shared.lease_keeper import LeaseKeeper
+from .shared.publish import Condition, FeedPublisher
+from .shared.reading import SharedReads
+from .shared.replica import Replica
+from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
+from .store.market import keys_of
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 0.1
+"""While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
+LEASE = "collector"
+NO_EVENTS = (
+    "this process reads from the shared store, which brings no events; wait for candles in the collector, or in a "
+    "manager with Config(shared=None)"
+)
+
+
+class _NoEvents(Publisher):
+    """Of a reader: nobody publishes anything here, and nobody is to wait for it."""
+
+    def iterate(self, *arguments: Any) -> Any:
+        raise NotRunning(NO_EVENTS)
+
+    def on_closed(self, *arguments: Any) -> CallbackHandle:
+        raise NotRunning(NO_EVENTS)
+
+    def on_state(self, *arguments: Any) -> CallbackHandle:
+        raise NotRunning(NO_EVENTS)
+
+    def on_contract(self, *arguments: Any, listed: bool) -> CallbackHandle:
+        raise NotRunning(NO_EVENTS)
+
+
+class SharedLifecycle(Lifecycle):
+    """Of a reader, there is no runtime: each read is one round trip to the shared store, else REST. A collector has one
+    as every manager does, and publishes what it knows while it leads. A child of either is a reader."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._shared = SharedStore.of(config, label="ats_sync")
+        self._collects = config.role == "collector"
+        self._open = False
+        self._closing = threading.Event()
+        self._keeper: LeaseKeeper | None = None
+        self._feed: FeedPublisher | None = None
+        super().__init__(config, clock)
+
+    @property
+    def _reads_shared(self) -> bool:
+        return not self._collects
+
+    def _begin_afresh(self) -> None:
+        super()._begin_afresh()
+        if self._reads_shared:
+            self.publisher = _NoEvents(self._clock)
+
+    def reset(self) -> None:
+        if not self._reads_shared:
+            super().reset()
+            return
+        self.store = self._replica = Replica(self._config, self._clock, self._shared, LEASE)
+        self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters)
+        self.reads, self.patient_reads = (
+            SharedReads(self._config, self._clock, self._replica, self._direct, self.counters, patience=patience)
+            for patience in (self._config.read_timeout, self._config.shim_timeout)
+        )
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    def launch(
+        self,
+        keys: Callable[[], Iterable[Key]],
+        touch: Callable[[Key], None],
+        *,
+        streams: bool,
+        demand: Callable[[Key, int], None] = lambda key, rows: None,
+    ) -> tuple[Runtime | None, bool]:
+        if self._collects:
+            return self._launch_collector(keys, touch, streams, demand)
+        refuse_reentry()
+        take_left_over()
+        check_reachable(self._config)
+        with self.lock:
+            launched = not self._open
+            if launched:
+                self._direct.close()
+                self.reset()
+                self.begun = self._clock.wall()
+                self.ready = False
+            self._open, self.closed = True, False
+            self._closing.clear()
+        self._connect(writes=False)
+        self._replica.wish(keys())
+        return None, launched
+
+    def _connect(self, *, writes: bool) -> None:
+        try:
+            self._shared.connect(writes=writes)
+        except SharedStoreUnavailable as error:
+            log.warning("%s; until it answers, %s", error, "nobody reads from it" if writes else "reads go to REST")
+
+    def _launch_collector(
+        self,
+        keys: Callable[[], Iterable[Key]],
+        touch: Callable[[Key], None],
+        streams: bool,
+        demand: Callable[[Key, int], None],
+    ) -> tuple[Runtime | None, bool]:
+        if not streams:
+            raise ConfigError("a collector serves others from its streams; give it enable_websocket=True")
+        self._connect(writes=True)
+        runtime, launched = super().launch(keys, touch, streams=streams)
+        if launched:
+            assert runtime is not None
+            keeper = LeaseKeeper(self._shared, self._clock, name=LEASE)
+            feed = FeedPublisher(
+                self._shared,
+                keeper,
+                self._clock,
+                self.store,
+                condition=lambda: self._condition(runtime),
+                demand=demand,
+                flush=self._config.flush,
+            )
+            self._keeper, self._feed = keeper, feed
+            keeper.start()
+            feed.start()
+        return runtime, launched
+
+    def _condition(self, runtime: Runtime) -> Condition:
+        state, reason = self._assess(runtime)
+        return Condition(state.value, reason)
+
+    def wait_until_ready(self, runtime: Runtime | None, symbols: Iterable[str], deadline: float | None) -> None:
+        if runtime is not None:
+            super().wait_until_ready(runtime, symbols, deadline)
+            return
+        clock, symbols, checked = self._clock, tuple(symbols), False
+        patience = clock.now() + self._config.read_timeout
+        waits_for = [key for key in self._replica.followed() if FEEDS[key.kind].gates_start]
+        while True:
+            if not self._open:
+                raise NotRunning("the manager was closed while it was starting")
+            missing = self._replica.lacking(waits_for, self.reads)
+            if not missing and self._replica.feed is not None:
+                return
+            if not checked and self._replica.feed is not None and self.store.listings.get() is not None:
+                checked = True
+                self._check_started(symbols)
+            leads = self._replica.feed is not None
+            until = deadline if deadline is not None or leads else patience
+            left = None if until is None else until - clock.now()
+            if left is not None and left <= 0:
+                names = [str(key) for key in missing]
+                shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+                why = f"missing: {shown}" if leads else self._replica.why
+                raise StartTimeout(f"not ready in time; {why}; until then REST answers, inside the budget", names)
+            clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
+
+    def _close(self) -> None:
+        self._open = False
+        self._closing.set()
+        deadline = self._clock.now() + self._config.close_timeout
+        keeper, feed, self._keeper, self._feed = self._keeper, self._feed, None, None
+        if feed is not None:
+            feed.close(self._config.close_timeout / 2)
+        if keeper is not None:
+            keeper.close(max(0.1, deadline - self._clock.now()))
+        super()._close()
+        self._shared.close()
+
+    @property
+    def running(self) -> bool:
+        return self._open if self._reads_shared else super().running
+
+    def living(self) -> Runtime:
+        if self._reads_shared and self._open:
+            refuse_reentry()
+            raise NotRunning(NO_EVENTS)
+        return super().living()
+
+    def launched(self) -> Runtime | None:
+        if self._reads_shared and self._open:
+            refuse_reentry()
+            return None
+        return super().launched()
+
+    def alive(self) -> Reads:
+        self.launched()
+        return self.reads
+
+    def after_fork(self) -> None:
+        """A child reads what its parent collects or reads."""
+        ran = self._open or self.runtime is not None
+        self._collects, self._open = False, ran
+        self._keeper = self._feed = None
+        self._closing = threading.Event()
+        super().after_fork()
+        self.forked, self.ready = False, ran
+
+    # --- what is followed ------------------------------------------------------------------------------
+
+    def watch(self, keys: list[Key]) -> None:
+        if self._reads_shared:
+            self._replica.wish(keys)
+        else:
+            super().watch(keys)
+
+    def unwatch(self, symbols: Collection[str]) -> None:
+        if self._reads_shared:
+            self._replica.forget_wishes(symbols)
+        else:
+            super().unwatch(symbols)
+
+    def prefetch(self, symbols: Collection[str], intervals: Collection[str]) -> None:
+        if not self._reads_shared:
+            return
+        keys = keys_of(symbols, intervals, self._config.open_interest_periods)
+        shared = [Key(kind, symbol) for symbol in symbols for kind in (Kind.MARK, Kind.QUOTES)]
+        self._replica.prefetch([*keys, *shared, Key(Kind.SPOT)])
+
+    # --- what it reports ---------------------------------------------------------------------------------
+
+    def status(self) -> Status | None:
+        if not (self._reads_shared and self._open):
+            return None
+        replica = self._replica
+        replica.pull([])
+        feed = replica.feed
+        if feed is None:
+            return Status(Overall.DEGRADED, self.begun, (), (), 0, {})
+        connections = tuple(
+            ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
+            for number, (route, up, watermark) in feed.links.items()
+        )
+        lacking = set(replica.lacking(replica.followed(), self.reads))
+        feeds = tuple(
+            FeedStatus(
+                key.kind.value,
+                key.symbol,
+                key.interval,
+                FeedState.DEGRADED if key in lacking else FeedState.LIVE,
+                None,
+                "the collector does not serve it" if key in lacking else "",
+            )
+            for key in replica.followed()
+        )
+        return Status(Overall(feed.state), self.begun, connections, feeds, 0, {})

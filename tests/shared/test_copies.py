@@ -1,0 +1,250 @@
+"""What is written of a series, read again by another process, shows what the series itself shows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.errors import MalformedAnswer
+from ats_sync.feeds import Key, Kind
+from ats_sync.shared.copies import ROUND, Changes, Copies
+from ats_sync.shared.layout import (
+    Feed,
+    MalformedFeed,
+    board_of,
+    feed_in,
+    feed_text,
+    field_of,
+    head_in,
+    head_text,
+    key_of,
+    numbers_in,
+    part_of,
+    ranges,
+    wish_in,
+    wish_of,
+)
+from ats_sync.store.link import Link
+from ats_sync.store.series import Board, Copied, Series
+from ats_sync.store.tickers import TickerReplica
+from ats_sync.store.trades import TradeSeries
+from ats_sync.venue.payload import DecodeError
+
+from ..store import exchanges
+from ..store.contract import LINK, OTHER, deliver, deliveries, few, latest
+from ..venue import samples
+
+COPIED = (
+    exchanges.Candles,
+    exchanges.SpotCandles,
+    exchanges.Trades,
+    exchanges.Books,
+    exchanges.OpenInterests,
+    exchanges.Ratios,
+    exchanges.Marks,
+    exchanges.SpotPrices,
+    exchanges.Quotes,
+    exchanges.Contracts,
+    exchanges.Listings,
+    exchanges.Liquidations,
+)
+
+
+class Written:
+    """What stands in the store after some changes, and a reader that takes it over as it comes."""
+
+    def __init__(self, copy: Series) -> None:
+        self.copy = copy
+        self.heads: dict[bytes, bytes] = {}
+        self.parts: dict[bytes, bytes] = {}
+        self._numbers: dict[bytes, bytes] = {}
+
+    def write(self, changes: Changes) -> None:
+        self.parts.update(zip(changes.parts[::2], changes.parts[1::2], strict=True))
+        self.heads.update(zip(changes.heads[::2], changes.heads[1::2], strict=True))
+        for field in changes.gone_heads:
+            del self.heads[field]
+        for field in changes.gone_parts:
+            del self.parts[field]
+
+    def read(self, links: dict[int, Link]) -> None:
+        for field, text in self.heads.items():
+            head = head_in(text)
+            link = links[head.link] if head.link is not None else None
+            changed = self._numbers.get(field) != head.parts
+            self._numbers[field] = head.parts
+            body = [self.parts[part_of(field, number)] for number in numbers_in(head.parts)] if changed else None
+            copied = Copied(link, head.suspected, head.facts, head.texts, body)
+            key = key_of(field)
+            if board_of(key) is None:
+                assert self.copy.take_copy(copied)
+            else:
+                assert isinstance(self.copy, Board)
+                self.copy.take_entry(key.symbol, copied)
+
+
+@pytest.mark.parametrize("kind", COPIED, ids=lambda kind: kind.__name__)
+@few
+@given(data=st.data())
+def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) -> None:
+    exchange = kind(data.draw)
+    series = exchange.series()
+    written = Written(exchange.series())
+    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    links = {link.connection: link for link in (LINK, OTHER)}
+    events = deliveries(data.draw, exchange) + list(latest(exchange))
+    for event in events:
+        try:
+            deliver(series, event)
+        except (DecodeError, MalformedAnswer):
+            continue
+        series.answers += not hasattr(event, "text")
+        if data.draw(st.booleans()):
+            continue  # several at once
+        written.write(copies.changes())
+        written.read(links)
+        assert exchange.shown(written.copy) == exchange.shown(series)
+        assert written.copy.state(exchange.now) == series.state(exchange.now)
+    written.write(copies.changes())
+    written.read(links)
+    assert exchange.shown(written.copy) == exchange.shown(series)
+    assert (copies.heads, copies.parts) == (len(written.heads), len(written.parts))
+
+
+def test_only_what_is_new_of_many_trades_is_written() -> None:
+    series = TradeSeries("BTCUSDT", 1000)
+    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    for number in range(1, 1001):
+        series.apply(samples.trade_frame(number), LINK)
+    first = copies.changes()
+    assert len(first.parts) == 2 * 15
+    series.apply(samples.trade_frame(1001), LINK)
+    second = copies.changes()
+    assert len(second.heads) == 2
+    assert second.parts == []
+    for number in range(1002, 1200):
+        series.apply(samples.trade_frame(number), LINK)
+    third = copies.changes()
+    assert len(third.parts) == 2 * 3
+    assert len(third.gone_parts) == 3
+    assert copies.parts == 15
+
+
+def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_not_written() -> None:
+    first, second = TradeSeries("BTCUSDT", 100), TradeSeries("ETHUSDT", 100)
+    store = SimpleNamespace(series={first.key: first, second.key: second})
+    copies = Copies(store)  # type: ignore[arg-type]
+    for number in range(1, 100):
+        first.apply(samples.trade_frame(number), LINK)
+    assert len(copies.changes().heads) == 4
+    for _ in range(2 * ROUND):
+        assert copies.changes() == Changes([], [], [], [])
+    store.series = {second.key: second}
+    gone = copies.changes()
+    assert gone.gone_heads == [field_of(first.key)]
+    assert len(gone.gone_parts) == 1
+    assert (copies.heads, copies.parts) == (1, 0)
+
+
+def test_a_suspicion_is_written_though_no_frame_has_come() -> None:
+    series = TradeSeries("BTCUSDT", 100)
+    series.go_live(LINK)
+    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    assert head_in(copies.changes().heads[1]).link == LINK.connection
+    series.suspect("it is silent")
+    head = head_in(copies.changes().heads[1])
+    assert (head.link, head.suspected) == (None, "it is silent")
+
+
+def test_a_change_that_no_count_shows_is_written_within_a_round() -> None:
+    series = TradeSeries("BTCUSDT", 100)
+    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    copies.changes()
+    series.counted_since = 7
+    assert any(copies.changes().heads for _ in range(ROUND))
+
+
+@few
+@given(data=st.data())
+def test_tickers_are_copied_one_by_one_and_dated_by_the_frames_that_were_there(data: st.DataObject) -> None:
+    exchange = exchanges.Tickers(data.draw)
+    board, replica = exchange.series(), TickerReplica()
+    written = Written(replica)
+    copies = Copies(SimpleNamespace(series={board.key: board}))  # type: ignore[arg-type]
+    for event in deliveries(data.draw, exchange) + list(latest(exchange)):
+        deliver(board, event)
+        board.answers += not hasattr(event, "text")
+        written.write(copies.changes())
+        written.read({})
+        for symbol in exchanges.SYMBOLS:
+            assert replica.look(symbol) == board.look(symbol)
+        assert replica.look_at_all()[1] == board.look_at_all()[1]
+        assert replica.look_at_all()[0].event <= max(board.look_at_all()[0].event, 0)
+
+
+# --- the text ---------------------------------------------------------------------------------------
+
+names = st.text(alphabet="ABCUSDT0123456789币_", min_size=1, max_size=12)
+keys = st.builds(Key, st.sampled_from(Kind), names, st.sampled_from(["", "1m", "1h"]))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(key=keys, rows=st.integers(0, 99_999))
+def test_names_are_read_as_they_were_written(key: Key, rows: int) -> None:
+    assert key_of(field_of(key)) == key
+    assert wish_in(wish_of(key, rows)) == (key, rows)
+
+
+@given(numbers=st.lists(st.integers(1, 10**9), unique=True, max_size=30))
+def test_numbers_are_read_as_they_were_written(numbers: list[int]) -> None:
+    assert numbers_in(ranges(numbers)) == numbers
+
+
+@settings(max_examples=50)
+@given(
+    facts=st.lists(json_values, max_size=4),
+    texts=st.lists(st.binary(max_size=30), max_size=4),
+    parts=st.sampled_from([b"", b"1-3,7-7"]),
+    suspected=st.text(max_size=10),
+    cut=st.integers(1, 20),
+)
+def test_a_head_is_read_as_it_was_written_and_not_when_it_is_cut(
+    facts: list[Any], texts: list[bytes], parts: bytes, suspected: str, cut: int
+) -> None:
+    text = head_text(Copied(LINK, suspected, facts, texts), parts)
+    head = head_in(text)
+    assert head == (parts, LINK.connection, suspected, facts, texts)
+    with pytest.raises(MalformedFeed):
+        head_in(text[:-cut])
+    with pytest.raises(MalformedFeed):
+        head_in(text + b"x")
+
+
+@pytest.mark.parametrize("wrong", [b"", b"{}", b"[1,2]", b"nothing", b"\xff"])
+def test_what_is_no_feed_is_refused(wrong: bytes) -> None:
+    with pytest.raises(MalformedFeed):
+        feed_in(wrong)
+    with pytest.raises(MalformedFeed):
+        head_in(wrong)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"klines|BTCUSDT|1m", b"klines|BTCUSDT|1m|x", b"what|BTCUSDT||1", b"\xff|1"])
+def test_what_is_no_wish_is_refused(wrong: bytes) -> None:
+    with pytest.raises(MalformedFeed):
+        wish_in(wrong)
+
+
+def test_a_feed_is_read_as_it_was_written() -> None:
+    feed = Feed(
+        -0.01, 0.02, True, 17.5, {1: ("market", True, 16.25), 3: ("public", False, 2.0)}, True, {"X": "gone"}, ["Y"],
+        12, "host:7", "live", "every series is fresh", 800,
+    )  # fmt: skip
+    assert feed_in(feed_text(feed)) == feed

@@ -1,0 +1,327 @@
+"""One feed for many processes: what a reader returns is what the collector has, or REST, or an error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from ats_sync import (
+    Config,
+    DataManager,
+    DataUnavailableError,
+    InvalidSymbol,
+    NotRunning,
+    StaleDataError,
+    StartTimeout,
+)
+from ats_sync.errors import ConfigError, RequestRejected
+from ats_sync.shared.client import SharedStore
+from ats_sync.shared.publish import FEED_KEY, WISHES_KEY
+from ats_sync.simulator import SimulatedExchange
+
+from ..support import until
+from .conftest import started
+from .feed import INTERVALS, config_of, managed, requests, same, served
+from .servers import StoreServer
+
+SYMBOLS = 4
+
+
+class Scene(NamedTuple):
+    exchange: SimulatedExchange
+    server: StoreServer
+    config: Config
+    collector: DataManager
+    reader: DataManager
+    symbols: list[str]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    """A collector and a reader that both live for the whole module; tests that stop something make their own."""
+    with started("valkey") as server, SimulatedExchange(SYMBOLS, seed=7) as exchange:
+        config, symbols = config_of(exchange, server.url), list(exchange.symbols)[:3]
+        with (
+            managed(config, symbols, role="collector") as collector,
+            managed(config, symbols) as reader,
+        ):
+            until(lambda: collector.status().ready("trades") == (3, 3))
+            yield Scene(exchange, server, config, collector, reader, symbols)
+
+
+READS: dict[str, Callable[[DataManager, str], Any]] = {
+    "candles in strings": lambda dm, symbol: dm.rest_shaped.klines(symbol, "1m", 100),
+    "candles in numbers": lambda dm, symbol: dm.get_klines(symbol, "1h", 300),
+    "candles in columns": lambda dm, symbol: dm.get_klines_array(symbol, "1m", 50).tolist(),
+    "candles as text": lambda dm, symbol: dm.rest_text.klines(symbol, "1m", 200).body,
+    "book": lambda dm, symbol: dm.get_orderbook(symbol, 20),
+    "book in strings": lambda dm, symbol: dm.rest_shaped.depth(symbol, 5),
+    "mark price": lambda dm, symbol: dm.get_mark_price(symbol),
+    "funding": lambda dm, symbol: dm.get_funding_rate(symbol),
+    "premium index": lambda dm, symbol: dm.rest_text.premium_index(symbol).body,
+    "trades": lambda dm, symbol: dm.get_agg_trades(symbol, 500),
+    "trades in strings": lambda dm, symbol: dm.rest_shaped.agg_trades(symbol, 1000),
+    "open interest": lambda dm, symbol: dm.get_oi_history(symbol, "1h", 100),
+    "open interest in strings": lambda dm, symbol: dm.rest_shaped.open_interest_hist(symbol, "1h", 30),
+    "spot price": lambda dm, symbol: dm.get_spot_price(symbol),
+    "all spot prices": lambda dm, symbol: dm.rest_shaped.all_spot_prices(),
+    "ticker": lambda dm, symbol: dm.get_ticker(symbol),
+    "tickers": lambda dm, symbol: dm.get_tickers(),
+    "busiest": lambda dm, symbol: dm.top(2),
+    "rules": lambda dm, symbol: dm.symbol_info(symbol),
+    "liquidations": lambda dm, symbol: dm.get_liquidations(),
+    "liquidations of one": lambda dm, symbol: dm.rest_shaped.liquidations(symbol, 50),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_reader_returns_what_the_collector_returns(scene: Scene, name: str) -> None:
+    for symbol in scene.symbols[:2]:
+        found = same(scene.reader, scene.collector, lambda dm, symbol=symbol: READS[name](dm, symbol))  # type: ignore[misc]
+        assert found or name.startswith("liquidations")
+
+
+def test_the_best_quote_comes_from_the_book_and_of_another_symbol_from_all_quotes(scene: Scene) -> None:
+    quote = served(scene.reader, lambda dm: dm.get_quote(scene.symbols[0]))
+    assert quote["source"] == "book"
+    assert 0 <= quote["age"] < 3
+    other = next(symbol for symbol in scene.exchange.symbols if symbol not in scene.symbols)
+    assert served(scene.reader, lambda dm: dm.get_quote(other))["source"] == "bookTicker"
+
+
+def test_closed_candles_and_trades_are_those_of_the_exchange_string_for_string(scene: Scene) -> None:
+    for symbol in scene.symbols:
+        for interval in INTERVALS:
+            found = served(scene.reader, lambda dm, s=symbol, i=interval: dm.rest_shaped.klines(s, i, 100))  # type: ignore[misc]
+            truth = {row[0]: row for row in scene.exchange.rest("/fapi/v1/klines", symbol=symbol, interval=interval)}
+            assert [truth[row[0]] for row in found[:-2]] == found[:-2]
+        trades = served(scene.reader, lambda dm, s=symbol: dm.rest_shaped.agg_trades(s, 300))  # type: ignore[misc]
+        known = {row["a"]: row for row in scene.exchange.rest("/fapi/v1/aggTrades", symbol=symbol, limit=1000)}
+        assert [known[row["a"]] for row in trades if row["a"] in known] == [row for row in trades if row["a"] in known]
+        assert [row["a"] for row in trades] == list(range(trades[0]["a"], trades[0]["a"] + 300))
+
+
+def test_a_reader_has_no_thread_and_no_stream_and_causes_no_request(scene: Scene) -> None:
+    before = threading.active_count()
+    with managed(scene.config, scene.symbols) as reader:
+        for symbol in scene.symbols:
+            served(reader, lambda dm, s=symbol: dm.get_klines(s, "1m", 300))  # type: ignore[misc]
+        assert threading.active_count() == before
+        assert requests(reader) == 0
+    assert reader.running is False
+    with pytest.raises(NotRunning):
+        reader.get_klines(scene.symbols[0], "1m", 5)
+
+
+def test_a_prefetched_scan_needs_no_further_round_trip(scene: Scene) -> None:
+    reader = scene.reader
+    replica = reader._life.store
+    reader.prefetch()
+
+    def scan() -> int:
+        before = replica.pulls  # type: ignore[attr-defined]
+        reader.prefetch(scene.symbols, INTERVALS)
+        for symbol in scene.symbols:
+            for interval in INTERVALS:
+                reader.get_klines(symbol, interval, 100)
+            reader.get_orderbook(symbol)
+            reader.get_oi_history(symbol)
+            reader.get_funding_rate(symbol)
+            reader.get_agg_trades(symbol, 100)
+            reader.get_spot_price(symbol)
+            reader.get_quote(symbol)
+        pulls: int = replica.pulls - before  # type: ignore[attr-defined]
+        return pulls
+
+    until(lambda: scan() == 1, what="a scan of one round trip")
+
+
+def test_nobody_but_a_manager_that_follows_the_exchange_prefetches_nothing(scene: Scene) -> None:
+    scene.collector.prefetch()
+
+
+def test_a_series_that_nobody_follows_is_answered_by_rest_and_followed_from_then_on(scene: Scene) -> None:
+    symbol = next(each for each in scene.exchange.symbols if each not in scene.symbols)
+    with managed(scene.config, scene.symbols) as reader:
+        before = requests(reader)
+        assert len(reader.get_klines(symbol, "5m", 50)) == 50
+        assert requests(reader) == before + 1
+        assert len(served(reader, lambda dm: dm.get_klines(symbol, "5m", 50))) == 50
+        same(reader, scene.collector, lambda dm: dm.rest_shaped.klines(symbol, "5m", 50))
+
+
+def test_a_wrong_wish_of_another_program_costs_the_collector_nothing(scene: Scene) -> None:
+    store = SharedStore(scene.server.url)
+    wrong = [
+        "klines|BTC/USDT|1m|5",
+        "klines|BTCUSDT|7m|5",
+        "what|X||1",
+        "mark|BTCUSDT||1",
+        "nonsense",
+        "orderbook|A|1m|0",
+    ]
+    now = time.time()
+    store.run(lambda redis: redis.zadd(WISHES_KEY, dict.fromkeys(wrong, now)))
+    followed = scene.collector.get_stats()["klines_cached"]
+    served(scene.reader, lambda dm: dm.get_klines(scene.symbols[0], "1m", 10))
+    assert scene.collector.get_stats()["klines_cached"] >= followed
+    store.close()
+
+
+def test_a_symbol_that_does_not_exist_is_refused_as_everywhere(scene: Scene) -> None:
+    for read in (DataManager.get_mark_price, DataManager.get_ticker, DataManager.symbol_info):
+        with pytest.raises(InvalidSymbol):
+            read(scene.reader, "NOSUCHUSDT")
+    with pytest.raises(InvalidSymbol):
+        scene.reader.get_klines("NOSUCHUSDT", "1m", 5)
+    with pytest.raises(RequestRejected):
+        scene.reader.rest_shaped.klines("NOSUCHUSDT", "1m", 5)
+
+
+def test_events_are_refused_with_a_reason_instead_of_silence(scene: Scene) -> None:
+    reader = scene.reader
+    for wait in (
+        lambda: reader.turns("1m"),
+        lambda: reader.closed(),
+        lambda: reader.on_closed(print),
+        lambda: reader.on_state(print),
+        lambda: reader.on_listed(print),
+        lambda: reader.on_delisted(print),
+        lambda: reader.wait_closed(scene.symbols[0], "1m", 0, timeout=0.1),
+        lambda: reader.quality(scene.symbols[0]),
+    ):
+        with pytest.raises(NotRunning, match="shared store"):
+            wait()
+
+
+def test_the_status_of_a_reader_is_that_of_the_collector(scene: Scene) -> None:
+    until(lambda: scene.reader.status().state.value == scene.collector.status().state.value == "live")
+    status = scene.reader.status()
+    ready, count = status.ready("klines")
+    assert ready == count >= 6
+    assert {connection.state for connection in status.connections} == {"open"}
+
+
+# --- what dies ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exchange() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(2, seed=3) as exchange:
+        yield exchange
+
+
+def test_without_a_collector_reads_go_to_rest_and_say_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol = exchange.symbols[0]
+    reader = DataManager([symbol], INTERVALS, config=config_of(exchange, valkey.url))
+    with pytest.raises(StartTimeout, match="no collector leads") as failure:
+        reader.start(0.3)
+    assert f"{symbol} klines 1m" in failure.value.missing
+    assert len(reader.get_klines(symbol, "1m", 20)) == 20
+    with pytest.raises(DataUnavailableError, match="no collector"):
+        reader.get_liquidations(symbol)
+    assert requests(reader) == 1
+    with managed(config_of(exchange, valkey.url), [symbol], role="collector"):
+        reader.start(30)
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+    reader.close()
+
+
+def test_without_a_store_reads_go_to_rest(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol = exchange.symbols[0]
+    url = valkey.url
+    valkey.kill()
+    reader = DataManager([symbol], INTERVALS, config=config_of(exchange, url))
+    with pytest.raises(StartTimeout, match="does not answer"):
+        reader.start(0.3)
+    assert len(reader.get_klines(symbol, "1m", 20)) == 20
+    reader.close()
+
+
+def test_a_collector_that_is_closed_is_not_believed_any_more(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
+    with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        served(reader, lambda dm: dm.get_oi_history(symbol))
+        collector.close()
+        before = requests(reader)
+        reader.get_klines(symbol, "1m", 20)
+        reader.get_oi_history(symbol)
+        assert requests(reader) == before + 2
+
+
+def test_where_the_exchange_fails_too_the_error_has_the_age(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url, read_timeout=1.0)
+    with managed(config, [symbol], role="collector"), managed(config, [symbol]) as reader:
+        known = served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        exchange.fail_rest("503")
+        exchange.freeze()
+        with pytest.raises(StaleDataError) as failure:
+            until(lambda: reader.get_klines(symbol, "1m", 20) is None, 30)
+        assert failure.value.age >= 0
+        assert failure.value.data[:5] == known[:5]
+
+
+@pytest.mark.parametrize("lost", ["heads", "parts", "meta", "life"])
+def test_what_is_deleted_in_the_store_is_noticed_and_written_again(
+    exchange: SimulatedExchange, valkey: StoreServer, lost: str
+) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
+    store = SharedStore(valkey.url)
+    with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        life = store.run(lambda redis: redis.hget(FEED_KEY, "life")).decode()
+        key = FEED_KEY if lost == "life" else SharedStore.key("feed", life, lost)
+        store.run(lambda redis: redis.delete(key))
+        fresh = DataManager([symbol], INTERVALS, config=config).autostart()
+        truth = {row[0] for row in exchange.rest("/fapi/v1/klines", symbol=symbol, interval="1m", limit=30)}
+        assert {row[0] for row in fresh.get_klines(symbol, "1m", 20)} <= truth | {max(truth) + 60_000}
+        fresh.close()
+        same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
+        same(reader, collector, lambda dm: dm.get_orderbook(symbol))
+    store.close()
+
+
+def test_a_store_that_comes_back_empty_is_filled_again(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
+    with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        valkey.kill()
+        before = requests(reader)
+        assert len(reader.get_klines(symbol, "1m", 20)) == 20
+        assert requests(reader) == before + 1
+        valkey.start()
+        same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
+
+
+def test_a_silent_stream_is_suspected_in_every_reader(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
+    with managed(config, [symbol], role="collector"), managed(config, [symbol]) as reader:
+        served(reader, lambda dm: dm.get_orderbook(symbol))
+        exchange.drop_stream(f"{symbol.lower()}@depth20@100ms")
+        before = requests(reader)
+        until(lambda: reader.get_orderbook(symbol) and requests(reader) > before, 30)
+
+
+def test_a_second_collector_stands_by_and_takes_over(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
+    with (
+        managed(config, [symbol], role="collector") as first,
+        managed(config, [symbol], role="collector") as second,
+        managed(config, [symbol]) as reader,
+    ):
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        first.close()
+        same(reader, second, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
+
+
+def test_collectors_need_streams(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    manager = DataManager(
+        exchange.symbols, INTERVALS, config=config_of(exchange, valkey.url, role="collector"), enable_websocket=False
+    )
+    with pytest.raises(ConfigError, match="streams"):
+        manager.start(5)
