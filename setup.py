@@ -21,6 +21,7 @@ PACKAGES = [
     "ats_sync.simulator",
     "ats_sync.simulator.controls",
     "ats_sync.simulator.market",
+    "ats_sync.snapshots",
     "ats_sync.store",
     "ats_sync.stress",
     "ats_sync.transport",

@@ -62,7 +62,7 @@ from .results import (
     Statistics,
     Ticker,
 )
-from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
+from .status import ConnectionStatus, FeedState, FeedStatus, Overall, SnapshotStatus, Status
 from .venue.contracts import SymbolInfo
 
 __version__ = "0.1.0"
@@ -122,6 +122,7 @@ __all__ = [
     "RestShaped",
     "RestTicker24h",
     "SharedStoreUnavailable",
+    "SnapshotStatus",
     "StaleDataError",
     "StartTimeout",
     "Statistics",

@@ -19,6 +19,7 @@ _ENVIRONMENT = {
     "BINANCE_SPOT_STREAM_BASE": "spot_stream_base",
     "ATS_SYNC_SHARED": "shared",
     "ATS_SYNC_EGRESS": "egress",
+    "ATS_SYNC_STATE_DIR": "state_dir",
 }
 ROLES = ("reader", "collector")
 _HTTP = ("http", "https")
@@ -42,6 +43,10 @@ class Config:
     """A PEM file of certificate authorities to trust instead of the usual ones."""
     proxies: Mapping[str, str] | None = field(default=None, hash=False)
     """``{"http": url, "https": url}``; None reads the environment, an empty mapping uses none."""
+
+    state_dir: str | os.PathLike[str] | None = None
+    """The directory in which rows are kept for the next start (see :mod:`ats_sync.snapshots`), made where it is not
+    there; None keeps none. ``~`` and relative paths are resolved when the settings are made."""
 
     read_timeout: float = 10.0
     """The longest a read may take: waiting for budget, the request, its retries."""
@@ -157,6 +162,8 @@ class Config:
             )
         if self.ca_file is not None and not os.path.isfile(self.ca_file):
             raise ConfigError(f"ca_file: there is no file {self.ca_file!r}")
+        if self.state_dir is not None:
+            object.__setattr__(self, "state_dir", _checked_directory("state_dir", self.state_dir))
         periods = self.open_interest_periods
         if not isinstance(periods, (tuple, list)) or not all(isinstance(period, str) for period in periods):
             raise ConfigError(f"open_interest_periods must be a tuple such as ('1h',), not {periods!r}")
@@ -169,8 +176,8 @@ class Config:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: object) -> "Config":
         """Return settings from ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_FSTREAM_BASE``,
-        ``BINANCE_SPOT_STREAM_BASE``, ``ATS_SYNC_SHARED`` and ``ATS_SYNC_EGRESS`` where they are set, the defaults
-        otherwise; ``overrides`` win.
+        ``BINANCE_SPOT_STREAM_BASE``, ``ATS_SYNC_SHARED``, ``ATS_SYNC_EGRESS`` and ``ATS_SYNC_STATE_DIR`` where they are
+        set, the defaults otherwise; ``overrides`` win.
         """
         environ = os.environ if environ is None else environ
         values: dict[str, object] = {
@@ -194,6 +201,24 @@ class Config:
         if most is not None and value > most:
             raise ConfigError(f"{name} must not be above {most:g}, it is {given!r}")
         object.__setattr__(self, name, value)
+
+
+def _checked_directory(name: str, path: object) -> str:
+    """Return the absolute path of a directory that is there or could be made."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"{name} must be the path of a directory, not {path!r}")
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ConfigError(f"{name} must be the path of a directory, not {path!r}")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise ConfigError(f"{name}: {text!r} names a home directory that is not known here; write the whole path")
+    absolute = above = os.path.abspath(expanded)
+    while not os.path.lexists(above) and os.path.dirname(above) != above:
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise ConfigError(f"{name}: {above!r} is not a directory; name one that is there or can be made")
+    return absolute
 
 
 def _checked_url(name: str, url: object, schemes: tuple[str, ...]) -> str:

@@ -26,7 +26,8 @@ from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .runtime.runtime import Runtime
-from .status import Overall, Status, feed_statuses, overall
+from .snapshots.snapshotter import Snapshotter
+from .status import Overall, SnapshotStatus, Status, feed_statuses, overall
 from .store.market import MarketStore
 from .transport.adapter import proxy_for
 from .transport.genuine import check_unpatched
@@ -78,6 +79,7 @@ class Lifecycle:
         self.counters = Counters()
         self.budget = Budget(self._config)
         self.runtime: Runtime | None = None
+        self._snapshotter: Snapshotter | None = None
         self.publisher = Publisher(self._clock)
         self.begun = self._clock.wall()
         self.ready = False
@@ -141,9 +143,12 @@ class Lifecycle:
             self._read_by(runtime.requests, streams=streams, touch=touch)
             self.runtime = runtime
             self.closed = False
+            snapshotter = None
             try:
                 runtime.start()
                 self.publisher.attach(self.store, lambda: self._assess(runtime))
+                if self._config.state_dir is not None:
+                    snapshotter = Snapshotter(self._config, self._clock, self.store)
             except BaseException:
                 self.runtime = None
                 self.publisher.detach()
@@ -151,6 +156,10 @@ class Lifecycle:
                 self.reset()
                 raise
             followed = self.store.follow(keys())
+            self._snapshotter = snapshotter
+            if snapshotter is not None:
+                snapshotter.expect(followed)
+                snapshotter.start(runtime)
             runtime.follow([*SHARED, *(WITNESSES if streams else ()), *followed])
             return runtime, True
 
@@ -251,6 +260,7 @@ class Lifecycle:
     def _close(self) -> None:
         with self.lock:
             runtime, self.runtime = self.runtime, None
+            snapshotter, self._snapshotter = self._snapshotter, None
             self.ready = False
             self.closed = True
             if runtime is not None:
@@ -260,9 +270,13 @@ class Lifecycle:
         direct.close()
         if runtime is not None:
             deadline = self._clock.now() + self._config.close_timeout
+            if snapshotter is not None:
+                snapshotter.stop(deadline)
             self.reconnects_before += runtime.reconnects()
             self.frames_before += runtime.frames()
             runtime.close(self._config.close_timeout)
+            if snapshotter is not None:
+                snapshotter.join(deadline)
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - self._clock.now()))
                 if thread.is_alive():
@@ -289,6 +303,11 @@ class Lifecycle:
     def status(self) -> Status | None:
         """Return the state of a manager that runs without a runtime of its own, None for all others."""
         return None
+
+    def snapshot_status(self) -> SnapshotStatus | None:
+        """Return what is kept on disk, None where nothing is."""
+        snapshotter = self._snapshotter
+        return snapshotter.status() if snapshotter is not None else None
 
     @property
     def running(self) -> bool:

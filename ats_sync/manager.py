@@ -666,7 +666,8 @@ class DataManager:
         )
         state, _ = overall(feeds, ready=life.ready)
         waiting = runtime.requests.waiting()
-        return Status(state, life.begun, connections, feeds, waiting, blocked, contract_statuses(store))
+        snapshot = life.snapshot_status()
+        return Status(state, life.begun, connections, feeds, waiting, blocked, contract_statuses(store), snapshot)
 
     def quality(self, symbol: str) -> Quality:
         """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts."""

@@ -73,6 +73,27 @@ class FeedStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotStatus:
+    """What is kept on disk for the next start."""
+
+    directory: str
+    problem: str
+    """Why nothing is written at present, "" where nothing is in the way."""
+    written: float | None
+    """Epoch seconds of the last write, None before the first."""
+    loaded: int
+    """How many series were begun with what was on disk."""
+    unaudited: int
+    """Of them, those of which the newest closed rows have not been compared with REST yet."""
+
+    def __str__(self) -> str:
+        written = f"written {_clock(self.written)}" if self.written is not None else "not written yet"
+        line = f"{self.directory}: {written}, {self.loaded} series loaded"
+        line += f", {self.unaudited} of them to be compared with REST" if self.unaudited else ""
+        return f"{line}; {self.problem}" if self.problem else line
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of the manager at one moment; ``print(status)`` shows it. ``since`` is epoch seconds."""
 
@@ -86,6 +107,8 @@ class Status:
     contracts: Mapping[str, str] = field(default_factory=dict)
     """Followed symbols that do not trade normally, with the exchange's own word for it, such as ``TRADING_HALT``,
     ``PENDING_TRADING`` or ``SETTLING``."""
+    snapshot: SnapshotStatus | None = None
+    """What is kept on disk, None where nothing is."""
 
     def ready(self, kind: str) -> tuple[int, int]:
         """Return how many series of a kind are live (or polled), and how many there are."""
@@ -103,6 +126,8 @@ class Status:
         if self.waiting_requests:
             lines.append(f"  {self.waiting_requests} requests in line")
         lines += [f"  the {host} host said to wait until {_clock(until)}" for host, until in self.blocked.items()]
+        if self.snapshot is not None:
+            lines.append(f"  {self.snapshot}")
         return "\n".join(lines)
 
 

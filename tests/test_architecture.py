@@ -26,7 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"queries"}),
     frozenset({"shared"}),
     frozenset({"rest_shaped", "shapes", "status", "tables"}),
-    frozenset({"publisher"}),
+    frozenset({"publisher", "snapshots"}),
     frozenset({"rest_text"}),
     frozenset({"lifecycle"}),
     frozenset({"shared_lifecycle"}),

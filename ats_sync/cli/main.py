@@ -172,6 +172,11 @@ def _parser() -> ArgumentParser:
         metavar="I,J",
         help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
     )
+    command.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help="keep rows there for the next start (else ATS_SYNC_STATE_DIR, where set)",
+    )
     command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
 
     command = commands.add_parser("top", help="the state of a running endpoint on the terminal; piped, once")

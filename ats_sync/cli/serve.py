@@ -35,12 +35,13 @@ def run(options: Namespace) -> int:
 def _serve(options: Namespace, stack: ExitStack) -> None:
     token = options.token or os.environ.get(TOKEN_VARIABLE) or None
     Admission(options.host, token)  # before anything is started
+    kept = {} if options.state_dir is None else {"state_dir": options.state_dir}
     symbols: Sequence[str]
     if options.simulate:
         exchange = stack.enter_context(SimulatedExchange(options.top, seed=SEED))
-        config, symbols = exchange.config(), options.symbols or exchange.symbols
+        config, symbols = exchange.config(**kept), options.symbols or exchange.symbols
     else:
-        config = Config.from_env()
+        config = Config.from_env(**kept)
         symbols = options.symbols or ()
     # The port first: where it is taken, nothing has been requested yet.
     manager = DataManager(symbols, options.intervals, config=config)

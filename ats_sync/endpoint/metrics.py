@@ -114,6 +114,7 @@ class Metrics:
         yield self._delays.metric()
         yield from self._quality()
         yield from self._store()
+        yield from _snapshot(status)
         build = GaugeMetricFamily("ats_sync_build_info", "The versions that run.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
@@ -188,6 +189,27 @@ class Metrics:
         waiting = GaugeMetricFamily("ats_sync_requests_waiting", "REST requests in line or under way.")
         waiting.add_metric([], status.waiting_requests)
         yield from (used, allowed, limit, blocked, waiting)
+
+
+def _snapshot(status: Status) -> Iterator[Metric]:
+    """Yield what is kept on disk, where something is."""
+    kept = status.snapshot
+    if kept is None:
+        return
+    yield GaugeMetricFamily(
+        "ats_sync_snapshot_failing", "1 while rows cannot be kept on disk for the next start.", value=bool(kept.problem)
+    )
+    yield GaugeMetricFamily(
+        "ats_sync_snapshot_written_timestamp_seconds",
+        "When rows were last written to disk, 0 before the first time.",
+        value=kept.written or 0.0,
+    )
+    series = GaugeMetricFamily(
+        "ats_sync_snapshot_loaded_series", "Series that were begun with rows from disk.", labels=["compared"]
+    )
+    series.add_metric(["yes"], kept.loaded - kept.unaudited)
+    series.add_metric(["no"], kept.unaudited)
+    yield series
 
 
 def _overall(status: Status) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -113,6 +114,7 @@ class Views:
                 "dropped": stats["ws_dropped"],
                 "reconnects": stats["ws_reconnects"],
             },
+            "snapshot": asdict(status.snapshot) if status.snapshot is not None else None,
             "versions": {"ats_sync": __version__, "python": platform.python_version()},
         }
 

@@ -92,6 +92,13 @@ class Listings:
         """Return when (steady) :meth:`look` has something to do next."""
         return self._due
 
+    def onboarded(self, symbol: str) -> int:
+        """Return when (exchange ms) the contract was listed that is followed under this name, 0 where that is not
+        known."""
+        known = self._onboarded.get(symbol, 0)
+        info = self._store.listings.get()
+        return known or (info.value.onboarded.get(symbol, 0) if info is not None else 0)
+
     def refused(self, symbol: str, at: Moment) -> None:
         """The exchange has just refused a request because it does not know this symbol."""
         self._refused[symbol] = at.steady

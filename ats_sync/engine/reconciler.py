@@ -29,6 +29,8 @@ from .state import State
 
 WITHOUT_STREAM_AFTER = 5.0
 """A series whose stream is not acknowledged this soon is fetched all the same."""
+EXPECTED_WITHIN = 30.0
+"""For so long (seconds) nothing is requested for a series that may begin with what was written down of it."""
 STREAMS_MISSED_FOR = 15.0
 """``start()`` does not wait longer (seconds) for a stream where REST serves its series."""
 CLOCK = Key(Kind.CLOCK)
@@ -72,7 +74,10 @@ class Reconciler:
             state = self.states[key] = State(key, feed, unstreamed_since=at.steady)
             if feed.stream_only:
                 continue
-            if feed.own_stream and self._streams:
+            series = self._store.get(key)
+            if series is not None and series.expecting:
+                self._queue.schedule(state, at.steady + EXPECTED_WITHIN, Cause.WARM_UP)
+            elif feed.own_stream and self._streams:
                 self._queue.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
             else:
                 self._queue.schedule(state, at.steady, Cause.PROBE if key == CLOCK else Cause.WARM_UP)
@@ -117,6 +122,28 @@ class Reconciler:
         if state is not None:
             self._queue.schedule(state, at.steady + pause, state.poll_cause)
 
+    def restored(self, keys: Iterable[Key], at: Moment) -> None:
+        """Ask for what these series lack, now that whatever was written down of them has been loaded."""
+        for key in keys:
+            state, series = self.states.get(key), self._store.get(key)
+            if series is not None:
+                series.expecting = False
+            if state is None or series is None or state.delisted or state.fetching is not None:
+                continue
+            if not (state.feed.own_stream and self._streams):
+                self._queue.schedule(state, at.steady, Cause.WARM_UP)
+            elif state.link is None:
+                state.due = None  # it waited for this
+                self._queue.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
+            elif not series.live():
+                state.due = None
+                waited = (at.exchange - state.subscribed) / 1000.0
+                wait = max(0.0, series.patience(live_once=state.live_once) - waited)
+                self._queue.schedule(state, at.steady + wait, state.repair_cause)
+            else:
+                state.due = None
+                self._queue.schedule(state, at.steady + series.patience(live_once=False), state.repair_cause)
+
     def begin_trading(self, symbol: str, at: Moment) -> None:
         """Ask at once for whatever of a symbol was refused or empty: it has begun to trade."""
         for key, state in self.states.items():
@@ -159,7 +186,7 @@ class Reconciler:
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
         """Ask once a first frame is no longer worth waiting for."""
-        wait = series.patience(live_once=state.live_once)
+        wait = EXPECTED_WITHIN if series.expecting else series.patience(live_once=state.live_once)
         self._queue.schedule(state, at.steady + wait, state.repair_cause)
 
     def moved(self, key: Key, link: Link, at: Moment) -> None:
@@ -368,6 +395,7 @@ class Reconciler:
         series = self._store.get(state.key)
         if series is None:
             return
+        series.end_patience()
         if state.cause is not Cause.AUDIT and self._resume(state, series, at):
             if state.feed.audit_every is not None:
                 self._queue.schedule_audit(state, at)

@@ -159,6 +159,14 @@ class Runtime:
             self._notices.followed(keys)
         self._post(Changed())
 
+    def restored(self, keys: Iterable[Key]) -> None:
+        """Go on with these series: whatever was written down of them has been loaded."""
+        keys = list(keys)
+        self.query(lambda engine, at: engine.reconciler.restored(keys, at))
+        if self._notices is not None:
+            self._notices.closed(key for key in keys if FEEDS[key.kind].closes)
+        self._post(Changed())
+
     def unfollow(self, keys: Iterable[Key]) -> None:
         """Stop following these series."""
         keys = list(keys)

@@ -38,7 +38,7 @@ from .events import Change, StoreEvent
 from .link import Link
 from .pending import ANSWERED_WITHIN, FINAL_BY_REST, FINAL_BY_STREAM, MOST_PENDING, OPEN, Candle, PendingCandles
 from .remembered import ROW_BYTES, Memo, RowBudget
-from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState
 from .snapshot import SPARE, KlineSnapshot, KlineText
 
 FINAL_IN_REST_AFTER = 5000
@@ -101,6 +101,7 @@ class KlineSeries(Series):
         self._last_frame = b""
         self._answered = 0
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
+        self._distrusted = False  # of what was loaded, something differed from REST
         self._first_frame_of: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
         self._halted = False  # the newest answer lacks candles whose time has come
@@ -228,7 +229,9 @@ class KlineSeries(Series):
             if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
                 closed.drop_before(rows[0][0])  # of a contract that had the name before
             self._answered = max(self._answered, min(at, next_open(self.interval, rows[-1][0]) - 1))
-            known = closed.following
+            # What closed before it was followed did not close here.
+            known = closed.following if self._answered or self.link is not None or not self.unaudited else 0
+            mismatches = closed.mismatches
             closed.begin(rows[0][0])
             final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)
             if final:
@@ -245,6 +248,7 @@ class KlineSeries(Series):
                 if opened >= closed.following:
                     self._pending.add_row(Candle(opened, OPEN, text_trades(text), at, text, False), streaming=streaming)
             self._promote()
+            self._audit_restored(rows[0][0], mismatches)
             if whole and closed.first <= rows[0][0]:
                 closed.complete = True  # An answer that came late may end before what is known begins.
             self._pending.forget_before(self._closed.following)
@@ -310,19 +314,41 @@ class KlineSeries(Series):
         body = b"[[" + b"],[".join(texts) + b"]]"
         return dump.write(self.key, [body], rows=len(texts), **facts) if texts else ()
 
-    def load(self, parts: Iterable[bytes]) -> None:
+    def dump_mark(self) -> object:
+        return self._closed.version
+
+    def prepare(self, parts: Iterable[bytes]) -> Restored | None:
         written = dump.read(self.key, parts)
         if written is None:
-            return
+            return None
         found = Dumped.of(written, self.interval)
+        return Restored(found.following, lambda: self._begin_restored(found))
+
+    def _begin_restored(self, found: Dumped) -> None:
         with self._lock:
             if self._closed.following:
                 return
             self._closed.restore(found)
             self._loaded_until = found.until
             self._untraded = False
+            self.unaudited = True
             self._promote()
             self._pending.forget_before(self._closed.following)
+
+    def _audit_restored(self, first: int, mismatches: int) -> None:
+        """Note that an answer which begins with the candle ``first`` was merged; so many rows differed before.
+
+        Where it covers the newest loaded rows, they have been compared with REST. If one of them differed, the others
+        are not to be trusted either. The caller holds the lock.
+        """
+        assert self._lock.locked()
+        if not self.unaudited or (first > self._loaded_until >= self._closed.first):
+            return
+        self.unaudited = False
+        if self._closed.mismatches > mismatches:
+            self._distrusted = True
+            self._closed.drop_before(first)
+            self._closed.complete = False
 
     # --- for other processes ---------------------------------------------------------------------
 
@@ -411,6 +437,8 @@ class KlineSeries(Series):
             limit = self._first_rows()
         elif cause is Cause.AUDIT:
             limit = max(limit, AUDIT_ROWS)
+        elif self.unaudited:
+            limit = max(limit, min(AUDIT_ROWS, self._first_rows()))  # it weighs no more
         elif self.stopped():
             limit = min(limit, AUDIT_ROWS)  # a halt of hours is no reason to ask for rows of hours
         return self.newest_rows(limit)
@@ -429,6 +457,8 @@ class KlineSeries(Series):
         return max(1, candles_between(self.interval, following, current)) + 1
 
     def unsettled(self, now: int) -> str:
+        if self._distrusted and self._is_short():
+            return "what was loaded differs from what REST shows"
         return self.state(now).doubt
 
     def answerable_from(self, now: int) -> int:
@@ -643,6 +673,8 @@ class KlineSeries(Series):
         """Return the open time (ms) of the first candle that has closed since the history is here, or that will; 0
         before the history has come."""
         with self._lock:
+            if self.unaudited and self.link is None and not self._answered:
+                return 0  # what has closed since it was written down is on its way
             return self._closings.first() or (self._closed.following if self._closed else 0)
 
     def unconfirmed(self, opened: int) -> bytes | None:

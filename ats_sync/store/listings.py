@@ -25,7 +25,7 @@ from ..venue.listings import (
 from . import dump
 from .link import Link
 from .order import is_to_come
-from .series import Board, Copied, Origin, SeriesState
+from .series import Board, Copied, Origin, Restored, SeriesState
 from .values import AnswerCache, Dated, retention
 
 MOST_PENDING = 1024
@@ -65,17 +65,24 @@ class ListingBoard(Board):
         known = self.known()
         return dump.write(self.key, [listing_text(known.value)], as_of=known.as_of) if known is not None else ()
 
-    def load(self, parts: Iterable[bytes]) -> None:
+    def dump_mark(self) -> object:
+        known = self.known()
+        return known.as_of if known is not None else 0
+
+    def prepare(self, parts: Iterable[bytes]) -> Restored | None:
         written = dump.read(self.key, parts)
         if written is None:
-            return
+            return None
         try:
             info = exchange_info(written.body())
         except MalformedAnswer as error:
             raise dump.as_decode_error(error) from None
         as_of = written.whole("as_of")
+        return Restored(as_of, lambda: self._begin_restored(Dated(info, as_of)))
+
+    def _begin_restored(self, loaded: Dated[ExchangeInfo]) -> None:
         if self.known() is None:
-            self._loaded = Dated(info, as_of)
+            self._loaded = loaded
 
     def copied(self) -> Copied | None:
         known = self.get()

@@ -20,7 +20,7 @@ from ..venue.intervals import candles_between, nominal_length
 from ..venue.payload import DecodeError
 from . import dump
 from .link import Link
-from .series import Copied, Origin, Series, SeriesState
+from .series import Copied, Origin, Restored, Series, SeriesState
 
 Rows: TypeAlias = list[dict[str, Any]]
 Wholes: TypeAlias = "array[int]"
@@ -78,6 +78,7 @@ class PeriodSeries(Series):
                 if known is None or known[0] <= at:
                     known_rows[stamp] = (at, row)
             self._answered = max(self._answered, at)
+            self.unaudited = False
             self._known_as_of = max(self._known_as_of, at)
             oldest = self._known_as_of - OPEN_INTEREST_REACH
             merged = sorted(item for item in known_rows.items() if item[0] >= oldest)
@@ -112,10 +113,13 @@ class PeriodSeries(Series):
             return ()
         return dump.write(self.key, [text], requested_at=requested_at.tolist(), complete=complete)
 
-    def load(self, parts: Iterable[bytes]) -> None:
+    def dump_mark(self) -> object:
+        return self._known_as_of
+
+    def prepare(self, parts: Iterable[bytes]) -> Restored | None:
         written = dump.read(self.key, parts)
         if written is None:
-            return
+            return None
         try:
             rows = self.newest_rows(1).decode(written.body())
         except MalformedAnswer as error:
@@ -126,12 +130,19 @@ class PeriodSeries(Series):
         merged = {int(row["timestamp"]): (at, row) for at, row in zip(requested_at, rows, strict=False)}
         if not rows or not len(merged) == len(rows) == len(requested_at):
             raise DecodeError("bad dump", "the dump's rows are not those that its header names")
+        as_of, kept = max(requested_at), sorted(merged.items())
+        return Restored(as_of, lambda: self._begin_restored(kept, as_of, complete=complete))
+
+    def _begin_restored(
+        self, merged: list[tuple[int, tuple[int, dict[str, Any]]]], as_of: int, *, complete: bool
+    ) -> None:
         with self._lock:
             if self._requested_at:
                 return
-            self.complete = complete and len(rows) <= self._depth
-            self._known_as_of = max(requested_at)
-            self._keep(sorted(merged.items())[-self._depth :])
+            self.complete = complete and len(merged) <= self._depth
+            self._known_as_of = as_of
+            self.unaudited = True
+            self._keep(merged[-self._depth :])
 
     # --- for other processes ---------------------------------------------------------------------
 

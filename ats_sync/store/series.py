@@ -82,6 +82,15 @@ class Copied(NamedTuple):
     since the one before."""
 
 
+class Restored(NamedTuple):
+    """Rows that were written down and have been checked."""
+
+    until: int
+    """Exchange time (ms) that had come when the newest of them was known."""
+    begin: Callable[[], None]
+    """Lets the series begin with them. Takes next to no time."""
+
+
 class Series(ABC):
     """One kind of data of one symbol (or of all).
 
@@ -102,6 +111,10 @@ class Series(ABC):
         """Frames."""
         self.answers = 0
         """Answers of REST."""
+        self.expecting = False
+        """Whether rows that were written down may still come: what it lacks is not requested yet."""
+        self.unaudited = False
+        """Whether rows that were loaded have not been compared with REST yet."""
 
     # --- the way in ------------------------------------------------------------------------------
 
@@ -130,6 +143,11 @@ class Series(ABC):
         """Return its rows as :mod:`~ats_sync.store.dump` writes them; nothing where it keeps none."""
         return ()
 
+    def dump_mark(self) -> object:
+        """Return what differs whenever :meth:`dump` may return something else than before, None where it keeps no
+        rows. It costs next to nothing."""
+        return None
+
     def load(self, parts: Iterable[bytes]) -> None:
         """Begin with the rows that :meth:`dump` wrote.
 
@@ -138,8 +156,15 @@ class Series(ABC):
         :class:`~ats_sync.venue.payload.DecodeError`, and changes nothing, where any part is malformed, or the dump is
         of another key or a newer format.
         """
+        if (restored := self.prepare(parts)) is not None:
+            restored.begin()
+
+    def prepare(self, parts: Iterable[bytes]) -> Restored | None:
+        """Return the checked rows of a dump, ready to begin with; None where there are none. Errors as of
+        :meth:`load`."""
         if dump.read(self.key, parts) is not None:
             raise DecodeError("bad dump", f"{self.key} keeps no rows")
+        return None
 
     # --- for other processes ---------------------------------------------------------------------
 
@@ -192,6 +217,13 @@ class Series(ABC):
         """Return for how long (seconds) after an acknowledgement a frame is worth waiting for before anything is
         requested."""
         return 0.0
+
+    def leave_to_stream(self) -> None:
+        """Request nothing for a while that the stream may bring by itself: a start with what was written down costs
+        little."""
+
+    def end_patience(self) -> None:
+        """Note that :meth:`patience` is over: what is missing now is requested."""
 
     def resume(self, link: Link, now: int) -> bool:
         """Go live on ``link`` where its frames have shown that nothing is missing; return whether no answer is

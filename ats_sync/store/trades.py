@@ -7,6 +7,7 @@ is served; an older one waits beyond a hole until a repair has filled it, then t
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -31,12 +32,15 @@ from .events import Change, StoreEvent
 from .link import Link
 from .packed import Pages
 from .segments import MOST_SEGMENTS, Segment, inserted, trimmed
-from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState
 from .trade_columns import TradeColumns
 
 RECENT = 8
 """What was made after all of so many newest trades did come later, though single times may be out of order."""
 NEVER = 1 << 62
+LEFT_TO_STREAM_FOR = 300.0
+"""How long (seconds) at least the trades that are missing after a load are left to the stream, where nobody reads them;
+twice that at most."""
 
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
@@ -70,6 +74,7 @@ class TradeSeries(Series):
         self._answered = 0
         self.counted_since = 0
         """Exchange time (ms) before which ids were those of an old count, 0 where they never began again."""
+        self._left_to_stream = False  # what it lacks is not requested yet: its stream brings as much by itself
         self._page_was_empty = False  # the newest page of older trades was empty
         # Of a frame only what describes the trade is kept, where it has the form that all have.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
@@ -124,6 +129,8 @@ class TradeSeries(Series):
                         return None
                 else:
                     self._missed += number - after
+                    if not begins:
+                        self._left_to_stream = False
             elif self.complete:
                 # The first trade; REST is to show whether it is the very first.
                 self.complete = False
@@ -175,6 +182,7 @@ class TradeSeries(Series):
         found, from_id = answer, origin.from_id
         self._answered = max(self._answered, origin.requested_at)
         self._page_was_empty = not found and from_id is not None
+        self._left_to_stream = False
         if not found:
             self.complete = self.complete or (from_id is None and not len(self))
             return
@@ -248,10 +256,13 @@ class TradeSeries(Series):
             except DecodeError:
                 continue  # The ring is cut behind it: there are fewer now.
 
-    def load(self, parts: Iterable[bytes]) -> None:
+    def dump_mark(self) -> object:
+        return self.last_id(), self.first_id()
+
+    def prepare(self, parts: Iterable[bytes]) -> Restored | None:
         written = dump.read(self.key, parts)
         if written is None:
-            return
+            return None
         try:
             found = rest_trades(written.body())
         except MalformedAnswer as error:
@@ -259,13 +270,20 @@ class TradeSeries(Series):
         first, count, complete = written.whole("first"), written.whole("rows"), written.flag("complete")
         if not found or [trade.id for trade in found] != list(range(first, first + count)):
             raise DecodeError("bad dump", "the dump's trades are not those that its header names")
+        return Restored(found[-1].time, lambda: self._begin_restored(found, complete=complete))
+
+    def _begin_restored(self, found: Sequence[Trade], *, complete: bool) -> None:
         with self._lock:
-            if self._segments:
+            if self._answered:
                 return
-            self.complete = complete
+            if not self._segments:
+                self.complete = complete
+            elif found[-1].id >= self._segments[0].first:
+                return  # the ids have begun again since
             self._event = max(self._event, found[-1].time)
-            self._segments = [self._segment(first, map(trade_text, found), checked=True)]
+            self._insert(self._segment(found[0].id, map(trade_text, found), checked=True))
             self._trim()
+        self.leave_to_stream()
 
     # --- for other processes ---------------------------------------------------------------------
 
@@ -304,9 +322,15 @@ class TradeSeries(Series):
         # By a trade that is not known yet: what comes late or again proves nothing.
         last = self.last_id()
         with self._lock:
+            if self._begun_with >= 0:
+                self._left_to_stream = False
             self._first_trade_of, self._begun_after, self._begun_with = link, last, -1
 
     def patience(self, *, live_once: bool) -> float:
+        if self._left_to_stream:
+            # Every request weighs as much as one for all that is kept. So that they do not come as one crowd, those of
+            # different symbols are spread.
+            return LEFT_TO_STREAM_FOR * (1.0 + zlib.crc32(self.key.symbol.encode()) / 0xFFFFFFFF)
         return 0.0 if self._begun_with >= 0 or not len(self) else FIRST_FRAME_WITHIN
 
     def is_contiguous(self) -> bool:
@@ -335,7 +359,15 @@ class TradeSeries(Series):
         limit = min(AGG_TRADES_MOST, max(1, first - start))
         return endpoints.agg_trades(symbol, limit, from_id=start)
 
+    def leave_to_stream(self) -> None:
+        self._left_to_stream = not self._answered
+
+    def end_patience(self) -> None:
+        self._left_to_stream = False
+
     def lacks_older(self) -> bool:
+        if self._left_to_stream or self.expecting:
+            return False
         state = self.state(0)
         return not state.complete and state.rows < min(self.capacity, AGG_TRADES_MOST)
 

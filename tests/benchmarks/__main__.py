@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import events, ingest, page, reading, warmup
+from . import events, ingest, page, reading, restart, warmup
 from .machine import description
 from .report import Report
 
@@ -25,6 +25,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "events": events.measure,
     "memory": reading.measure_memory,
     "warmup": warmup.measure,
+    "restart": restart.measure,
     "page": page.measure,
     "growth": warmup.measure_growth,
 }

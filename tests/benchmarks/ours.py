@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ats_sync import Config, DataManager, NoSpotPair
+from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.envelope import scan_event_time
 
 from . import machine
@@ -89,6 +90,11 @@ class Ours:
             "cpu": self.start_cpu,
             "requests": float(stats["rest_calls"]),
         }
+
+    def trades_left(self) -> int:
+        """How many symbols have fewer trades than are kept."""
+        most = self.config.max_trades
+        return sum(len(series) < most for series in self.dm._life.store.of(TradeSeries))
 
     def read_times(self, seconds: float, names: Sequence[str] | None = None) -> dict[str, list[float]]:
         """µs of each read, of symbols and intervals at random: ``{read: [each]}``."""

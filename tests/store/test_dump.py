@@ -134,14 +134,15 @@ def test_an_open_candle_is_not_written() -> None:
     assert OPEN not in [candle.rank for candle in other._pending.candles.values()]
 
 
-def test_after_a_load_candles_ask_for_the_gap_alone_and_are_live_by_their_first_frame() -> None:
+def test_after_a_load_candles_ask_for_what_weighs_least_and_are_live_by_their_first_frame() -> None:
     series = candles()
     series.load(warmed(TRUTH, 5).dump())
     now = asked(TRUTH, 5)
     request = KlineSeries("BTCUSDT", "1m", 500, warm_up=4)
     request.load(warmed(TRUTH, 5).dump())
-    assert [request.newest_rows(2)] == [request.request(asked(TRUTH, 5), Cause.WARM_UP, None)]
-    assert [request.newest_rows(4)] == [request.request(asked(TRUTH, 7), Cause.WARM_UP, None)]
+    assert request.request(asked(TRUTH, 5), Cause.WARM_UP, None) == request.newest_rows(4)
+    request.replace(TRUTH.texts(now, 4), Origin(now, 4))
+    assert request.request(asked(TRUTH, 5), Cause.REPAIR, None) == request.newest_rows(2)
     assert series.state(now).event == TRUTH.close_time(4)
     series.replace(TRUTH.texts(now, 499), Origin(now, 499))
     assert series.complete

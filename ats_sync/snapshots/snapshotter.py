@@ -1,0 +1,347 @@
+"""The thread ``ats-snapshot``: loads what was written down, then writes what has changed.
+
+No other thread waits for it, and none of them tells it what changes: once a minute it compares a number of each series
+with that of its last write. What was loaded counts once exchangeInfo has shown that its name still belongs to the
+same contract; until then the series know nothing of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from ..clock import Clock
+from ..config import Config
+from ..feeds import FEEDS, Key, Kind
+from ..runtime.runtime import Runtime
+from ..status import SnapshotStatus
+from ..store.market import MarketStore
+from ..store.series import Restored, Series
+from ..venue.payload import DecodeError
+from .directory import Directory, InUse
+from .records import Record, contract_refusal, exchange_of, file_name, folder_of, is_kept, pack, refusal, unpack
+from .schedule import WriteSchedule
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0
+LISTED_WITHIN = 10.0
+"""How long (seconds) what was written down waits for the listings."""
+READY_WITHIN = 10.0
+"""How long (seconds) what a start does not wait for is put off until the rest is ready."""
+AT_ONCE = 64
+"""Series that are begun together."""
+MARGIN = 0.2
+"""Seconds of the time to close that are left for the last write to end."""
+LISTINGS = Key(Kind.LISTINGS)
+
+
+class _Read(NamedTuple):
+    """What was read of one series, and checked."""
+
+    series: Series
+    record: Record
+    restored: Restored
+
+
+class Snapshotter:
+    """Keeps the rows of one launch. Where the directory cannot be used, it says so once and keeps nothing."""
+
+    def __init__(self, config: Config, clock: Clock, store: MarketStore) -> None:
+        assert config.state_dir is not None
+        self._config = config
+        self._clock = clock
+        self._store = store
+        self._exchange = exchange_of(config)
+        self._path = f"{config.state_dir}/{folder_of(config)}"
+        self._directory: Directory | None = None
+        self._runtime: Runtime | None = None
+        self._stop = threading.Event()
+        self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
+        self._thread: threading.Thread | None = None
+        # Written by the thread alone, each replaced whole; status() reads them.
+        self._problem = ""
+        self._written_at: float | None = None
+        self._loaded: frozenset[Key] = frozenset()
+        self._names: set[str] = set()
+        self._marks: dict[Key, tuple[Series, object]] = {}
+        self._failed = False
+        try:
+            self._directory = Directory(self._path)
+            self._names = self._directory.names()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._problem = str(error) if isinstance(error, InUse) else error.strerror or str(error)
+        log.warning("nothing is kept in %s for the next start: %s", self._path, self._problem)
+        if self._directory is not None:
+            self._directory.release()
+            self._directory = None
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def expect(self, keys: Sequence[Key]) -> None:
+        """Let the series of these keys wait for what was written down of them. Before they are followed."""
+        if self._directory is None:
+            return
+        kept = {key for key in keys if is_kept(key) and file_name(key) in self._names}
+        symbols = {key.symbol for key in kept}
+        for key in keys:
+            series = self._store.get(key)
+            # What a start does not wait for is put off for every symbol of which there is something.
+            if series is not None and (key in kept or (key.symbol in symbols and not _gates_start(key))):
+                series.expecting = True
+
+    def start(self, runtime: Runtime) -> None:
+        """Start the thread, where the directory can be used."""
+        if self._directory is None:
+            return
+        self._runtime = runtime
+        thread = threading.Thread(target=self._run, args=(self._directory,), name="ats-snapshot", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as failure:
+            self._give_up(OSError(f"its thread could not be started: {failure}"))
+            self._proceed(self._store.series)
+            return
+        self._thread = thread
+
+    def stop(self, deadline: float) -> None:
+        """Have what has changed written, until ``deadline`` (steady), and the thread ended; do not wait for it."""
+        self._deadline = deadline
+        self._stop.set()
+        if self._thread is None and self._directory is not None:
+            self._directory.release()
+        elif self._runtime is not None:
+            with self._runtime.changed:
+                self._runtime.changed.notify_all()
+
+    def join(self, deadline: float) -> None:
+        """Wait for the thread until ``deadline`` (steady)."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - self._clock.now()))
+            if thread.is_alive():
+                log.warning("the disk is slow: %s still writes after close()", thread.name)
+
+    def status(self) -> SnapshotStatus:
+        """Return where the rows are kept and how far that is."""
+        loaded, series = self._loaded, self._store.series
+        unaudited = sum(series[key].unaudited for key in loaded if key in series)
+        return SnapshotStatus(self._path, self._problem, self._written_at, len(loaded), unaudited)
+
+    def _run(self, directory: Directory) -> None:
+        try:
+            self._load(directory)
+            schedule = WriteSchedule(self._clock.now())
+            while not self._clock.wait(self._stop, LOOK_EVERY):
+                self._write(directory, schedule.due(self._kept(), self._clock.now()))
+            self._write(directory, sorted(self._kept(), key=_by_worth), until=self._deadline - MARGIN)
+        except Exception:
+            log.exception("nothing more is kept in %s for the next start", self._path)
+            self._problem = "an error of this library, which its log shows"
+            self._proceed(self._store.series)
+        finally:
+            directory.release()
+
+    # --- loading ---------------------------------------------------------------------------------
+
+    def _load(self, directory: Directory) -> None:
+        """Begin the series that expect it with what was written down."""
+        expecting = [key for key, series in self._store.series.items() if series.expecting]
+        first = sorted(filter(_gates_start, expecting), key=_warm_up_order)
+        rest = [key for key in expecting if not _gates_start(key)]
+        refused: dict[str, int] = {}
+        self._load_listings(directory, refused)
+        deadline = self._clock.now() + LISTED_WITHIN
+        read = []
+        for keys in _batches(first):
+            read.append((keys, self._read(directory, keys, refused)))
+            while read and self._is_listed():
+                self._begin(*read.pop(0), refused)
+        if self._wait_for(self._is_listed, deadline):
+            for keys, found in read:
+                self._begin(keys, found, refused)
+            if rest:  # no start waits for these
+                self._wait_for(self._nothing_missing, self._clock.now() + READY_WITHIN)
+            for keys in _batches(rest):
+                self._begin(keys, self._read(directory, keys, refused), refused)
+        self._proceed(expecting)
+        if refused:
+            log.warning(
+                "%d of %d series in %s are begun again, the first because %s",
+                sum(refused.values()),
+                len(expecting),
+                self._path,
+                next(iter(refused)),
+            )
+        if self._loaded:
+            log.info("%d of %d series were loaded from %s", len(self._loaded), len(expecting), self._path)
+
+    def _load_listings(self, directory: Directory, refused: dict[str, int]) -> None:
+        if file_name(LISTINGS) not in self._names:
+            return
+        read = self._read(directory, [LISTINGS], refused).get(LISTINGS)
+        if read is not None and not refusal(read.record, self._exchange, self._clock.exchange_ms()):
+            read.restored.begin()
+
+    def _read(self, directory: Directory, keys: Iterable[Key], refused: dict[str, int]) -> dict[Key, _Read]:
+        """Return what the files of these series say, as far as it is of use."""
+        found: dict[Key, _Read] = {}
+        for key in keys:
+            series = self._store.get(key)
+            if self._stop.is_set():
+                break
+            if series is None:
+                continue
+            try:
+                record = unpack(directory.read(file_name(key)))
+                # (What is of another exchange, or too old, is not worth decoding; of when it is, is looked at again.)
+                why = "" if record.exchange == self._exchange else refusal(record, self._exchange, record.written)
+                restored = series.prepare(record.parts) if not why else None
+            except FileNotFoundError:
+                continue
+            except DecodeError as error:
+                why, restored = str(error), None
+            except OSError as error:
+                why, restored = error.strerror or str(error), None
+            if restored is not None:
+                found[key] = _Read(series, record, restored)
+            elif why:
+                refused[why] = refused.get(why, 0) + 1
+        return found
+
+    def _is_listed(self) -> bool:
+        """Return whether the listings have come, and with them the exchange's time."""
+        return self._store.listings.get() is not None and self._clock.synchronised
+
+    def _nothing_missing(self) -> bool:
+        assert self._runtime is not None
+        return not self._runtime.still_missing(None)
+
+    def _wait_for(self, condition: Callable[[], bool], deadline: float) -> bool:
+        """Wait until the condition holds after a turn of the engine; return False where it does not until ``deadline``
+        (steady)."""
+        runtime = self._runtime
+        assert runtime is not None
+        with runtime.changed:
+            while not condition():
+                left = deadline - self._clock.now()
+                if left <= 0 or runtime.stopped or self._stop.is_set():
+                    return False
+                runtime.changed.wait(left)
+        return True
+
+    def _begin(self, keys: list[Key], found: dict[Key, _Read], refused: dict[str, int]) -> None:
+        """Begin these series with what was read of them, and have the engine go on with them."""
+        runtime = self._runtime
+        assert runtime is not None
+        begun = []
+        info = self._store.listings.get()
+        onboarded = info.value.onboarded if info is not None else {}
+        # What was written must lie before the earliest that it can be now.
+        now = self._clock.earliest_ms()
+        for key, read in found.items():
+            event = self._store.contracts.get(key.symbol)
+            announced = event.onboarded if event is not None else 0
+            why = refusal(read.record, self._exchange, now)
+            why = why or contract_refusal(read.record, read.restored.until, onboarded.get(key.symbol, 0), announced)
+            if why:
+                refused[why] = refused.get(why, 0) + 1
+            elif self._store.get(key) is read.series:
+                read.restored.begin()
+                self._marks[key] = read.series, read.series.dump_mark()  # that is on disk
+                begun.append(key)
+        self._loaded = self._loaded.union(begun)
+        symbols = {key.symbol for key in self._loaded}
+        for key in keys:
+            series = self._store.get(key)
+            if series is not None and key.symbol in symbols:
+                series.leave_to_stream()
+        self._proceed(keys)
+
+    def _proceed(self, keys: Iterable[Key]) -> None:
+        """Have the engine go on with those of these series that still wait."""
+        waiting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
+        if waiting and self._runtime is not None:
+            self._runtime.restored(waiting)
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _kept(self) -> list[Key]:
+        return [key for key in self._store.series if is_kept(key)]
+
+    def _write(self, directory: Directory, keys: Iterable[Key], until: float | None = None) -> None:
+        """Write those of these series that have changed; none is begun after ``until`` (steady)."""
+        runtime, store = self._runtime, self._store
+        assert runtime is not None
+        # In one turn of the engine: what it knows of a contract is of the very series that are in the store then.
+        kept = runtime.query(
+            lambda engine, at: [
+                (series, engine.listings.onboarded(key.symbol))
+                for key in keys
+                if (series := store.get(key)) is not None
+            ]
+        )
+        if len(self._marks) > len(store.series):
+            self._marks = {key: mark for key, mark in self._marks.items() if key in store.series}
+        for series, onboarded in kept:
+            if until is not None and self._clock.now() >= until:
+                break
+            try:
+                written = self._write_one(directory, series, onboarded)
+            except OSError as error:
+                self._note(error)
+                return
+            if written:
+                self._note(None)
+
+    def _write_one(self, directory: Directory, series: Series, onboarded: int) -> bool:
+        """Write a series where it has changed; return whether it has."""
+        key, mark = series.key, series.dump_mark()
+        if mark is None or self._marks.get(key) == (series, mark):
+            return False
+        if not (self._clock.synchronised and self._clock.proven()):
+            return False  # of when it is would not be known
+        if key.symbol and not onboarded:
+            return False  # of which contract it is would not be known
+        parts = tuple(series.dump())
+        if not parts:
+            return False
+        record = Record(self._exchange, onboarded if key.symbol else 0, self._clock.exchange_ms(), parts)
+        directory.write(file_name(key), pack(record))
+        self._marks[key] = series, mark
+        self._written_at = self._clock.wall()
+        return True
+
+    def _note(self, failure: OSError | None) -> None:
+        """Say once that writing fails, and once that it works again."""
+        if failure is not None:
+            self._problem = failure.strerror or str(failure)
+            if not self._failed:
+                log.warning("rows cannot be written to %s for the next start: %s", self._path, self._problem)
+        elif self._failed:
+            self._problem = ""
+            log.info("rows are written to %s again", self._path)
+        self._failed = failure is not None
+
+
+def _gates_start(key: Key) -> bool:
+    return FEEDS[key.kind].gates_start
+
+
+def _warm_up_order(key: Key) -> int:
+    return FEEDS[key.kind].warm_up_order
+
+
+def _batches(keys: list[Key]) -> Iterator[list[Key]]:
+    for begin in range(0, len(keys), AT_ONCE):
+        yield keys[begin : begin + AT_ONCE]
+
+
+def _by_worth(key: Key) -> tuple[bool, bool]:
+    """Sort what is cheap to write and dear to lack to the front."""
+    return key.kind is not Kind.LISTINGS, key.kind is Kind.TRADES
