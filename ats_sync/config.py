@@ -83,6 +83,8 @@ class Config:
     nothing, or a ``collector``, which follows the exchange and writes for all readers while it leads."""
     flush: float = 0.05
     """How often a collector writes what has changed: a smaller value adds CPU and saves lag."""
+    take_over: bool = False
+    """Whether a collector, once it is ready, has the one that leads hand over to it."""
     egress: str = "default"
     """The address of this host that its requests come from: processes of one shared store and one ``egress`` count
     their requests together. To be set where a host, or two hosts of one store, have several addresses."""

@@ -154,6 +154,8 @@ class SharedLifecycle(Lifecycle):
     def wait_until_ready(self, runtime: Runtime | None, symbols: Iterable[str], deadline: float | None) -> None:
         if runtime is not None:
             super().wait_until_ready(runtime, symbols, deadline)
+            if self._config.take_over and (keeper := self._keeper) is not None:
+                keeper.take_over()
             return
         clock, symbols, checked = self._clock, tuple(symbols), False
         patience = clock.now() + self._config.read_timeout

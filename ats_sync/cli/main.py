@@ -121,6 +121,20 @@ def _serve(options: Namespace) -> int:
     return run(options)
 
 
+def _collect(options: Namespace) -> int:
+    need("collect", "redis", *(("aiohttp",) if options.simulate else ()))
+    from .collect import run
+
+    return run(options)
+
+
+def _shared_status(options: Namespace) -> int:
+    need("shared-status", "redis")
+    from .shared_status import run
+
+    return run(options)
+
+
 def _top(options: Namespace) -> int:
     need("top", "rich")
     from .top import run
@@ -178,6 +192,42 @@ def _parser() -> ArgumentParser:
         help="keep rows there for the next start (else ATS_SYNC_STATE_DIR, where set)",
     )
     command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
+
+    command = commands.add_parser("collect", help="follow the market for all processes that share a Valkey or Redis")
+    command.set_defaults(run=_collect)
+    command.add_argument(
+        "--shared",
+        metavar="URL",
+        help="of the store (ATS_SYNC_SHARED; without both a Valkey on a Unix socket, in ATS_SYNC_STATE_DIR if set)",
+    )
+    command.add_argument(
+        "--symbols", type=_each(check_symbol), metavar="A,B", help="perpetuals to follow from the start"
+    )
+    command.add_argument(
+        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="else so many, by turnover (200)"
+    )
+    command.add_argument(
+        "--intervals",
+        type=_each(check_interval),
+        default=list(DEFAULT_INTERVALS),
+        metavar="I,J",
+        help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
+    )
+    command.add_argument(
+        "--standby",
+        choices=("hot", "cold"),
+        default="hot",
+        help="while another one leads: hot follows the market already, cold begins when that one is gone (hot)",
+    )
+    command.add_argument("--take-over", action="store_true", help="have the one that leads hand over, once it is ready")
+    command.add_argument(
+        "--flush", type=_seconds, default=0.05, metavar="S", help="how often what has changed is written (0.05)"
+    )
+    command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
+
+    command = commands.add_parser("shared-status", help="who leads and stands by in a shared store, ages and memory")
+    command.set_defaults(run=_shared_status)
+    command.add_argument("url", metavar="URL", help="of the store")
 
     command = commands.add_parser("top", help="the state of a running endpoint on the terminal; piped, once")
     command.set_defaults(run=_top)

@@ -85,6 +85,7 @@ class FeedPublisher:
         self._flush = flush
         self._copies = Copies(store)
         self._names: Names | None = None
+        self._unfinished: Names | None = None  # a life that could not be written whole
         self._epoch: int | None = None
         self._lives = 0
         self._offset = 0.0, 0.0  # the exchange's time minus the store's (s), at the least and at the most
@@ -149,10 +150,13 @@ class FeedPublisher:
 
     def _begin(self, epoch: int) -> None:
         """Write everything, and let readers see it once it is whole."""
+        commands: list[Command] = [("TIME",)]
+        if (unfinished := self._unfinished) is not None:
+            commands.append(("UNLINK", unfinished.meta, unfinished.heads, unfinished.parts))
         self._lives += 1
-        names = Names(f"{epoch}-{self._lives}")
+        names = self._unfinished = Names(f"{epoch}-{self._lives}")
         self._copies.restart()
-        if self._write([("TIME",)]) is None:
+        if self._write(commands) is None:
             return
         feed = self._feed()
         changes = self._copies.changes()
@@ -171,7 +175,7 @@ class FeedPublisher:
             commands += [("UNLINK", old.meta, old.heads, old.parts)]
         if self._write(commands) is None:
             return
-        self._names, self._epoch = names, epoch
+        self._names, self._epoch, self._unfinished = names, epoch, None
         log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
 
     def _go_on(self, names: Names) -> None:

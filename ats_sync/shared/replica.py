@@ -18,7 +18,7 @@ from ..engine.demand import LEAST_KEPT
 from ..errors import ConfigError, DataUnavailableError, SharedStoreUnavailable
 from ..feeds import FEEDS, Key, Kind, Scope
 from ..logs import RateLimitedLogger
-from ..reads import Reads
+from ..reads import Reads, reads_memory_only
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
@@ -377,7 +377,8 @@ class Replica(MarketStore):
     def spot_candles(self, symbol: str) -> list[KlineSeries]:
         """Return the candles of the spot pair that this process has read, as they are now."""
         found = super().spot_candles(symbol)
-        if not found or not self.pull([each.key for each in found]):
+        keys = [each.key for each in found]
+        if not found or (reads_memory_only() and not self.has_prefetched(keys)) or not self.pull(keys):
             return []
         return super().spot_candles(symbol)
 

@@ -266,7 +266,7 @@ def test_where_the_exchange_fails_too_the_error_has_the_age(exchange: SimulatedE
         assert failure.value.data[:5] == known[:5]
 
 
-@pytest.mark.parametrize("lost", ["heads", "parts", "meta", "life"])
+@pytest.mark.parametrize("lost", ["heads", "parts", "life"])
 def test_what_is_deleted_in_the_store_is_noticed_and_written_again(
     exchange: SimulatedExchange, valkey: StoreServer, lost: str
 ) -> None:

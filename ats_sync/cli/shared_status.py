@@ -1,0 +1,74 @@
+"""``shared-status``: who writes into a shared store, who stands by, and how old the data are."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+from ..errors import ConfigError, MissingExtra, SharedStoreUnavailable
+from ..shared.client import SharedStore
+from ..shared.layout import MalformedFeed, feed_in
+from ..shared.lease import Lease
+from ..shared.publish import FEED_KEY, WISHES_KEY, Names
+from ..shared_lifecycle import LEASE
+from .failures import FAILED, OK, USAGE, CommandFailed
+
+
+def run(options: Namespace) -> int:
+    """Show it once; the exit status says whether a collector leads."""
+    try:
+        store = SharedStore(options.url)
+        try:
+            lines, leads = _lines(store)
+        finally:
+            store.close()
+    except (ConfigError, SharedStoreUnavailable, MissingExtra) as error:
+        raise CommandFailed(str(error), USAGE) from error
+    except MalformedFeed as error:
+        raise CommandFailed(str(error)) from error
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return OK if leads else FAILED
+
+
+def _lines(store: SharedStore) -> tuple[list[str], bool]:
+    view = Lease(store, "", name=LEASE).view()
+    leads = view.left > 0
+
+    def look(redis: Any) -> list[Any]:
+        with redis.pipeline(transaction=False) as pipeline:
+            pipeline.time().info("memory").hget(FEED_KEY, "life").client_list().zcard(WISHES_KEY)
+            return list(pipeline.execute())
+
+    (seconds, micros), memory, life, clients, wishes = store.run(look)
+    lines = [
+        f"leader    {view.label or 'nobody'}, epoch {view.epoch}, for {view.led_for:.0f} s"
+        if leads
+        else "leader    nobody; start one with: python -m ats_sync collect",
+        f"standbys  {', '.join(view.standbys) or 'none'}",
+        f"clients   {len(clients)} connections, {wishes} series wished for in the last minutes",
+        f"memory    {int(memory['used_memory']) / 1e6:.1f} MB of {_limit(memory)}",
+    ]
+    if life is None:
+        return [*lines, "feed      nothing was written yet"], leads
+    names = Names(life.decode())
+    text, heads, parts = store.run(
+        lambda redis: (
+            redis.pipeline(transaction=False).hget(names.meta, "feed").hlen(names.heads).hlen(names.parts).execute()
+        )
+    )
+    if text is None:
+        return [*lines, "feed      nothing is there any more"], leads
+    feed = feed_in(text)
+    exchange = int(seconds) + int(micros) / 1e6 + feed.latest
+    lines.append(f"feed      {feed.state}: {feed.reason or 'it has just begun'}")
+    lines.append(f"series    {feed.followed} followed, {heads} heads and {parts} parts in the store")
+    for number, (route, up, watermark) in feed.links.items():
+        lines.append(f"age       {exchange - watermark:.2f} s on {route}-{number}{'' if up else ', which is down'}")
+    lines.append(f"watched   {exchange - feed.watched_until:.2f} s ago")
+    return lines, leads
+
+
+def _limit(memory: dict[str, Any]) -> str:
+    most = int(memory.get("maxmemory", 0))
+    return f"{most / 1e6:.0f} MB" if most else "what the machine has"

@@ -1,0 +1,244 @@
+"""Collectors, readers and stores that die in front of each other: real processes, never one stale value."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ats_sync import DataManager
+from ats_sync.cli import main
+from ats_sync.shared.client import SharedStore
+from ats_sync.shared.lease import Lease
+from ats_sync.shared.publish import FEED_KEY
+from ats_sync.simulator import SimulatedExchange
+
+from ..cli.command import finish, run, start, until_line
+from ..support import until
+from .feed import config_of, managed, requests, served
+from .servers import StoreServer
+
+BOUND = 3.5
+"""The age (seconds) beyond which a trade that the exchange has is missing from what counts as fresh: the bound of its
+stream, and what the truth takes to be looked up."""
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(2, seed=5) as exchange:
+        yield exchange
+
+
+@contextmanager
+def collector(
+    exchange: SimulatedExchange, url: str, *more: str, line: str = "following"
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a collector in a process of its own until the end of the block; begin once it has shown a line."""
+    command = ("-m", "ats_sync", "collect", "--shared", url, "--intervals", "1m", "--symbols")
+    with start(*command, ",".join(exchange.symbols), *more, env=exchange.environment()) as process:
+        until_line(process, line)
+        yield process
+
+
+def show(text: str) -> None:
+    """Leave a figure in the output of the tests."""
+    sys.stdout.write(f"{text}\n")
+
+
+class Watcher(threading.Thread):
+    """Reads all the time and compares with the exchange's own truth; notes what was stale, and the last request."""
+
+    def __init__(self, exchange: SimulatedExchange, reader: DataManager) -> None:
+        super().__init__(daemon=True)
+        self.stale: list[str] = []
+        self.reads = 0
+        self.last_request = 0.0
+        self.requests = 0
+        self._exchange = exchange
+        self._reader = reader
+        self._stop_it = threading.Event()
+
+    def run(self) -> None:
+        symbol = self._exchange.symbols[0]
+        while not self._stop_it.wait(0.02):
+            newest = self._exchange.rest("/fapi/v1/aggTrades", symbol=symbol, limit=1)[0]
+            closed = self._exchange.rest("/fapi/v1/klines", symbol=symbol, interval="1m", limit=3)
+            now = self._exchange.now() / 1000.0
+            before = requests(self._reader)
+            trades = self._reader.get_agg_trades(symbol, 50)
+            rows = self._reader.rest_shaped.klines(symbol, "1m", 5)
+            book = self._reader.get_orderbook(symbol)
+            self.reads += 1
+            if requests(self._reader) > before:
+                self.requests += 1
+                self.last_request = time.monotonic()
+            if trades[-1]["time"] / 1000.0 < newest["T"] / 1000.0 - BOUND:
+                self.stale.append(f"trades end {newest['T'] - trades[-1]['time']} ms before the truth")
+            if rows[-1][0] < closed[-1][0] and now - closed[-1][0] / 1000.0 > BOUND:
+                self.stale.append(f"the candles end at {rows[-1][0]}, the truth at {closed[-1][0]}")
+            truth = {row[0]: row for row in closed[:-1]}
+            if any(row != truth.get(row[0], row) for row in rows[:-2]):
+                self.stale.append("a closed candle is not that of the exchange")
+            if now - book["timestamp"] / 1000.0 > BOUND:
+                self.stale.append(f"the book is {now - book['timestamp'] / 1000.0:.1f} s old")
+
+    def stop(self) -> None:
+        self._stop_it.set()
+        self.join(60)
+
+
+@contextmanager
+def watched(exchange: SimulatedExchange, url: str) -> Iterator[tuple[Watcher, DataManager]]:
+    """A reader that is watched until the end of the block: nothing it returned was stale."""
+    with managed(config_of(exchange, url), exchange.symbols) as reader:
+        served(reader, lambda dm: dm.get_agg_trades(exchange.symbols[0], 50))
+        watcher = Watcher(exchange, reader)
+        watcher.start()
+        try:
+            yield watcher, reader
+        finally:
+            watcher.stop()
+        assert watcher.stale == []
+        assert watcher.reads > 20
+
+
+def quiet_again(watcher: Watcher, since: float) -> float:
+    """Wait until reads have caused no request for a second; return how long after ``since`` the last one was."""
+    until(lambda: time.monotonic() - max(watcher.last_request, since) > 1.0, what="no requests any more")
+    return max(0.0, watcher.last_request - since)
+
+
+def test_leaders_that_are_stopped_and_killed_are_succeeded_and_one_that_goes_on_writes_nothing(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    store = SharedStore(valkey.url)
+    lease = Lease(store, "", name="collector")
+    with (
+        collector(exchange, valkey.url) as first,
+        collector(exchange, valkey.url) as second,
+        watched(exchange, valkey.url) as (watcher, _),
+    ):
+        epoch, began = lease.view().epoch, time.monotonic()
+        first.send_signal(signal.SIGSTOP)
+        until(lambda: lease.view().epoch > epoch, what="another epoch")
+        show(f"readers were served by the successor {quiet_again(watcher, began):.1f} s after SIGSTOP")
+        life, seen = store.run(lambda redis: redis.hget(FEED_KEY, "life")), watcher.reads
+        first.send_signal(signal.SIGCONT)
+        until(lambda: watcher.reads > seen + 20)
+        assert store.run(lambda redis: redis.hget(FEED_KEY, "life")) == life
+        until(lambda: lease.view().standbys, what="that the first one stands by")
+        seen, began = watcher.requests, time.monotonic()
+        second.kill()
+        until(lambda: watcher.requests > seen, what="a read by REST while nobody leads")
+        show(f"readers were served by the successor {quiet_again(watcher, began):.1f} s after SIGKILL")
+    store.close()
+
+
+def test_a_planned_hand_over_leaves_a_gap_of_a_moment(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    with collector(exchange, valkey.url) as first, watched(exchange, valkey.url) as (watcher, _):
+        began = time.monotonic()
+        with collector(exchange, valkey.url, "--take-over", line="leads"):
+            took = quiet_again(watcher, began)
+            show(f"{watcher.requests} reads by REST during a planned hand-over, the last {took:.1f} s after its start")
+            first.send_signal(signal.SIGTERM)
+            status, _, err = finish(first)
+            assert (status, err) == (0, "")
+
+
+def test_a_store_that_is_paused_and_one_that_is_restarted_empty(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    with collector(exchange, valkey.url), watched(exchange, valkey.url) as (watcher, _):
+        for disturb in (valkey.pause, valkey.restart):
+            seen = watcher.requests
+            disturb()
+            until(lambda seen=seen: watcher.requests > seen, what="a read by REST")  # type: ignore[misc]
+            began = time.monotonic()
+            if disturb == valkey.pause:
+                valkey.resume()
+            show(f"healed {quiet_again(watcher, began):.1f} s after the store was back")
+
+
+FORKED = """
+import os, sys, threading
+from ats_sync import DataManager
+from ats_sync.cli import main
+dm = DataManager(sys.argv[1:], ["1m"]).start(30)
+def read():
+    rows = {symbol: dm.get_klines(symbol, "1m", 50)[-1][0] for symbol in dm.symbols}
+    return len(rows), dm.get_stats()["rest_calls"], threading.active_count()
+read()
+child = os.fork()
+found = read()
+if not child:
+    print("child", *found, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print("parent", *found)
+"""
+SCAN = """
+import sys
+from ats_sync import get_data_manager
+dm = get_data_manager().initialize(sys.argv[1:], ["1m"])
+print({symbol: dm.get_klines(symbol, "1m")[-1][0] for symbol in dm.symbols}, dm.get_stats()["rest_calls"])
+"""
+
+
+def test_a_script_and_a_forked_child_read_without_a_request(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    environment = {**exchange.environment(), "ATS_SYNC_SHARED": valkey.url}
+    with collector(exchange, valkey.url):
+        until(lambda: run("-c", FORKED, *exchange.symbols, env=environment)[1] == "child 2 0 1\nparent 2 0 1\n")
+        until(lambda: run("-c", SCAN, *exchange.symbols, env=environment)[1].endswith("} 0\n"))
+
+
+# --- the command --------------------------------------------------------------------------------------
+
+
+def test_the_command_starts_a_store_of_its_own_and_ends_with_it() -> None:
+    command = ("-m", "ats_sync", "collect", "--simulate", "--top", "2", "--intervals", "1m")
+    with start(*command, env={"ATS_SYNC_SHARED": "", "ATS_SYNC_STATE_DIR": ""}) as process:
+        lines = until_line(process, "following").splitlines()
+        url = next(line for line in lines if "ATS_SYNC_SHARED" in line).partition("=")[2]
+        status, out, err = run("-m", "ats_sync", "shared-status", url)
+        assert (status, err) == (0, "")
+        assert "epoch" in out
+        assert "age" in out
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert finish(process)[::2] == (0, "")
+        show(f"ended within {time.monotonic() - began:.1f} s")
+    status, _, err = run("-m", "ats_sync", "shared-status", url)
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_one_that_stands_by_cold_follows_nothing_until_it_leads(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    with (
+        collector(exchange, valkey.url) as first,
+        collector(exchange, valkey.url, "--standby", "cold", line="stands by") as second,
+    ):
+        first.send_signal(signal.SIGTERM)
+        assert finish(first)[0] == 0
+        assert "leads" in until_line(second, "following")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shared", "http://x"], "shared"),
+        (["--shared", "unix:///nowhere/at/all.sock"], "does not answer"),
+        (["--flush", "5"], "flush"),
+    ],
+)
+def test_wrong_input_is_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["collect", "--symbols", "BTCUSDT", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
