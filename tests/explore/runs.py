@@ -69,6 +69,7 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
             small = shrunk(schedule, lambda each: bool(played(each)[1]), most=200 if took < 0.2 else 20)
             found.append(Found(small, played(small)[1] or why))
     tapes.tape.cache_clear()
+    gc.collect()
     return Batch(count, hours, found)
 
 
@@ -99,7 +100,8 @@ def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator
 
 def _begin() -> None:
     """Leave interrupts to the parent, and say nothing of what the exchange is made to do. Tapes are many objects that
-    live long: looking through them for garbage all the time would cost a twelfth of the schedules."""
+    live long: looking through them for garbage all the time would cost a twelfth of the schedules. They are freed after
+    each batch."""
     gc.set_threshold(50_000, 20, 100)
     logging.getLogger("ats_sync").addHandler(logging.NullHandler())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
