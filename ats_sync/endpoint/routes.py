@@ -73,6 +73,7 @@ _OF_ONE_SYMBOL = frozenset(
 """Paths whose answer for one symbol is small enough to be kept for each."""
 _SIGNED = frozenset({"signature", "timestamp", "recvWindow", "apiKey", "listenKey"})
 _WHOLE = re.compile(r"[1-9][0-9]{0,8}")
+_LONGEST_KNOWN, _MOST_KNOWN = 200, 4096
 
 Read = Callable[[RestText], Text | None]
 """Returns None where it cannot answer."""
@@ -90,8 +91,25 @@ class Route:
     """For how long (seconds) an answer may be reused, at an exchange time."""
 
 
+_known: dict[tuple[str, str], Route] = {}
+"""Routes of before: programs ask the same again and again, and to take a query apart takes a sixth of answering it."""
+
+
 def route(path: str, query: str) -> Route | Reply:
     """Return how a GET request is answered, or its refusal. ``query`` is raw, as it came."""
+    known = _known.get((path, query))
+    if known is not None:
+        return known
+    found = _route(path, query)
+    # Of a refused request nothing is kept: it may have a key in it.
+    if isinstance(found, Route) and len(query) <= _LONGEST_KNOWN:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[path, query] = found
+    return found
+
+
+def _route(path: str, query: str) -> Route | Reply:
     host = PUBLIC.get(path)
     if host is None:
         if not _STATISTICS.fullmatch(path):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import events, ingest, page, reading, restart, warmup
+from . import endpoint, events, ingest, page, reading, restart, warmup
 from .machine import description
 from .report import Report
 
@@ -26,6 +26,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "memory": reading.measure_memory,
     "warmup": warmup.measure,
     "restart": restart.measure,
+    "endpoint": endpoint.measure,
     "page": page.measure,
     "growth": warmup.measure_growth,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ats_sync.endpoint import routes
 from ats_sync.endpoint.replies import Reply
 from ats_sync.endpoint.routes import Route, route
 from ats_sync.venue.endpoints import BRIEFLY, Host
@@ -107,3 +108,18 @@ def test_for_how_long_an_answer_is_reused(path: str, query: str, seconds: float)
     half_past = 1_800_000_000.0 + 1800.0
     assert half_past % 3600.0 == 1800.0
     assert found.lifetime(half_past) == seconds
+
+
+def test_the_same_request_is_taken_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "_known", {})
+    monkeypatch.setattr(routes, "_MOST_KNOWN", 3)
+    query = "symbol=BTCUSDT&interval=1h&limit={}"
+    assert route("/fapi/v1/klines", query.format(1)) is route("/fapi/v1/klines", query.format(1))
+    assert route("/api/v3/klines", query.format(1)) is not route("/fapi/v1/klines", query.format(1))
+    for limit in range(20):
+        route("/fapi/v1/klines", query.format(limit))
+        assert len(routes._known) <= 3
+    before = dict(routes._known)
+    route("/fapi/v1/klines", query.format(1) + "&signature=abc")
+    route("/fapi/v1/klines", query.format(1) + "&x=" + 300 * "y")
+    assert routes._known == before, "neither keys nor long queries are kept"
