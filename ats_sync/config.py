@@ -21,7 +21,7 @@ _ENVIRONMENT = {
     "ATS_SYNC_EGRESS": "egress",
     "ATS_SYNC_STATE_DIR": "state_dir",
 }
-ROLES = ("reader", "collector")
+ROLES = ("reader", "collector", "alone")
 _HTTP = ("http", "https")
 _WS = ("ws", "wss")
 _EGRESS = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -80,7 +80,8 @@ class Config:
     """The URL of a shared store (Valkey or Redis), None without one. See :mod:`ats_sync.store_url` for its forms."""
     role: str = "reader"
     """What a manager is where ``shared`` is set: a ``reader``, which takes its data from the shared store and follows
-    nothing, or a ``collector``, which follows the exchange and writes for all readers while it leads."""
+    nothing; a ``collector``, which follows the exchange and writes for all readers while it leads; or ``alone``: it
+    follows the exchange for itself, and shares nothing but the account of requests."""
     flush: float = 0.05
     """How often a collector writes what has changed: a smaller value adds CPU and saves lag."""
     take_over: bool = False
@@ -156,7 +157,7 @@ class Config:
         if self.shared is not None:
             StoreUrl.parse(self.shared)
         if self.role not in ROLES:
-            raise ConfigError(f"role must be {' or '.join(map(repr, ROLES))}, not {self.role!r}")
+            raise ConfigError(f"role must be one of {', '.join(map(repr, ROLES))}, not {self.role!r}")
         self._check_number("flush", above=0.0, most=1.0)
         if not isinstance(self.egress, str) or not _EGRESS.fullmatch(self.egress):
             raise ConfigError(

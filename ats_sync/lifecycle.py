@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
 from . import forks
 from .clock import Clock
@@ -32,6 +33,9 @@ from .store.market import MarketStore
 from .transport.adapter import proxy_for
 from .transport.genuine import check_unpatched
 from .transport.sockets import tls_context
+
+if TYPE_CHECKING:
+    from .shared.grants import SharedGrants
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,12 @@ class Lifecycle:
         """Guards everything below and what is followed; released while waiting."""
         self.counters = Counters()
         self.budget = Budget(self._config)
+        self.grants: SharedGrants | None = None
+        if self._config.shared is not None:
+            # (Not at the top: without a shared store nothing of it is imported.)
+            from .shared.grants import SharedGrants
+
+            self.grants = SharedGrants(self._config, self._clock, self.budget)
         self.runtime: Runtime | None = None
         self._snapshotter: Snapshotter | None = None
         self.publisher = Publisher(self._clock)
@@ -88,7 +98,7 @@ class Lifecycle:
     def reset(self) -> None:
         """An empty store, read directly. The caller holds the lock, or nobody else knows this object yet."""
         self.store = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
-        self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters)
+        self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
         self._read_by(self._direct, streams=False, touch=_nothing)
 
     def _read_by(self, requests: Requests, *, streams: bool, touch: Callable[[Key], None]) -> None:
@@ -124,6 +134,8 @@ class Lifecycle:
         refuse_reentry()
         take_left_over()
         check_reachable(self._config)
+        if self.grants is not None:
+            self.grants.check()
         with self.lock:
             if self.runtime is not None and not self.runtime.stopped:
                 return self.runtime, False
@@ -139,6 +151,7 @@ class Lifecycle:
                 self.counters,
                 streams=streams,
                 notices=self.publisher,
+                grants=self.grants,
             )
             self._read_by(runtime.requests, streams=streams, touch=touch)
             self.runtime = runtime
@@ -281,6 +294,8 @@ class Lifecycle:
                 thread.join(max(0.0, deadline - self._clock.now()))
                 if thread.is_alive():
                     log.warning("a callback still runs after close(); %s ends with it", thread.name)
+        if self.grants is not None:
+            self.grants.close()
 
     # --- what is followed ------------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ class DataManager:
             check_period(period)
         self.enable_websocket = enable_websocket
         self.clock = clock if clock is not None else Clock()
-        shared = self.config.shared is not None
+        shared = self.config.shared is not None and self.config.role != "alone"
         self._life = (SharedLifecycle if shared else Lifecycle)(self.config, self.clock)
         self._watchlist = Watchlist(self.config, self.clock, self._life, checked, intervals)
         # At the end of the interpreter there is nothing to close: the threads are daemons.

@@ -79,7 +79,7 @@ class SharedLifecycle(Lifecycle):
             super().reset()
             return
         self.store = self._replica = Replica(self._config, self._clock, self._shared, LEASE)
-        self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters)
+        self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
         self.reads, self.patient_reads = (
             SharedReads(self._config, self._clock, self._replica, self._direct, self.counters, patience=patience)
             for patience in (self._config.read_timeout, self._config.shim_timeout)

@@ -34,9 +34,11 @@ from .guarded import Guarded
 from .moment import Moment
 
 _MINUTE = 60_000
-_BORDER = 2_000  # A request answered this long (ms) before the end of a minute may be counted on either side of it.
+COUNT_BORDER = 2_000
+"""A request answered this long (ms) before the end of a minute may be counted on either side of it."""
 _SURELY = 250  # One sent so long (ms) after the start of a minute, by our clock, is counted in that minute.
-_ARRIVES_WITHIN = 30.0  # One without an answer reaches the exchange within this long (seconds), or never.
+ARRIVES_WITHIN = 30.0
+"""A request without an answer reaches the exchange within this long (seconds), or never."""
 _UNRESERVED = frozenset({Cause.READ, Cause.REPAIR, Cause.PROBE})
 
 
@@ -129,7 +131,7 @@ class Window:
                 if unsent:
                     self._used -= cost
                 else:
-                    late = _ARRIVES_WITHIN if lost else 0.0
+                    late = ARRIVES_WITHIN if lost else 0.0
                     self._insert(_Spent(at.steady + late, at.exchange + round(late * 1000), cost, False))
                 return
 
@@ -151,16 +153,42 @@ class Window:
     def count_of_exchange(self, used: int, at: Moment, sent: int) -> None:
         """Note the weight ``used`` that the exchange reports for the minute of a request sent at ``sent`` (ms)."""
         self.used(at.steady)
-        minute_began = at.exchange - at.exchange % _MINUTE
-        if sent - at.uncertain < minute_began + _SURELY:
-            return  # It may be the count of the previous minute.
-        own = sum(spent.cost for spent in self._spent if spent.under_way or spent.exchange >= minute_began - _BORDER)
+        minute_began = minute_of_count(at, sent)
+        if minute_began is None:
+            return
+        own = sum(
+            spent.cost for spent in self._spent if spent.under_way or spent.exchange >= minute_began - COUNT_BORDER
+        )
         foreign = max(0, used - own)
         # Answers arrive out of order, and within one minute the count only grows.
         same = minute_began == self._foreign_minute
         self._foreign = max(self._foreign, foreign) if same else foreign
         self._foreign_minute = minute_began
         self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange + at.uncertain) / 1000.0
+
+    def own_free_at(self, now: float, share: float) -> float:
+        """Return from when on (steady) our own costs alone, those of now included, fit into ``share`` of the limit."""
+        self.used(now)
+        surplus = self._used - int(self.limit * share)
+        freed_at = now
+        for spent in self._spent:
+            if surplus <= 0:
+                break
+            surplus -= spent.cost
+            freed_at = spent.steady + self.seconds
+        return max(freed_at, now)
+
+    def own(self, now: float) -> int:
+        """Return our own costs that count now."""
+        self.used(now)
+        return self._used
+
+
+def minute_of_count(at: Moment, sent: int) -> int | None:
+    """Return when (exchange, ms) the minute began whose count is reported at ``at`` by the answer to a request sent at
+    ``sent`` (ms); None where it may be the count of the previous minute."""
+    began = at.exchange - at.exchange % _MINUTE
+    return None if sent - at.uncertain < began + _SURELY else began
 
 
 def _steady(spent: _Spent) -> float:
@@ -185,6 +213,8 @@ class Budget(Guarded):
         }
         self._audits = Window(config.futures_weight_limit, WEIGHT_WINDOW)
         self._blocked: dict[Host, float] = {}
+        # Refusals of an account that other processes share: until when (steady), for what costs and more.
+        self._refused: dict[tuple[Bucket, Tier], tuple[float, int]] = {}
         self._candles = self._lacking = 0
         self.most_used = dict.fromkeys(Bucket, 0)
 
@@ -196,7 +226,35 @@ class Budget(Guarded):
         free = window.free_at(now, request.weight, share, self._kept(request, cause, window))
         if self.tier(request, cause) is Tier.AUDIT:
             free = max(free, self._audits.free_at(now, request.weight, self.share * AUDIT_SHARE))
+        if self._refused:
+            until, least = self._refused.get((request.bucket, self.tier(request, cause)), (now, 0))
+            if request.weight >= least:
+                free = max(free, until)
         return max(free, self._blocked.get(request.host, now))
+
+    def refuse(self, request: Request[Any], cause: Cause, until: float) -> None:
+        """Let nothing as heavy as ``request``, of its bucket and tier, be sent before ``until`` (steady)."""
+        assert self.guarded()
+        self._refused[request.bucket, self.tier(request, cause)] = (until, request.weight)
+
+    def allowance(self, request: Request[Any], cause: Cause) -> int:
+        """Return how much of its bucket may be used, ``request`` included, when it is sent."""
+        assert self.guarded()
+        share = self.share if cause in _UNRESERVED else self.share - self.reserve
+        window = self.windows[request.bucket]
+        return int(window.limit * share) - self._kept(request, cause, window)
+
+    def alone_at(self, request: Request[Any], cause: Cause, now: float, fraction: float) -> float:
+        """Return from when on (steady) a request whose cost is spent already may be sent, if this process is to use no
+        more than ``fraction`` of its share; ``now`` if at once."""
+        assert self.guarded()
+        share = self.share if cause in _UNRESERVED else self.share - self.reserve
+        return self.windows[request.bucket].own_free_at(now, share * fraction)
+
+    def own(self, bucket: Bucket, now: float) -> int:
+        """Return what this process itself has used of a bucket in its window."""
+        assert self.guarded()
+        return self.windows[bucket].own(now)
 
     def candles(self, count: int, lacking: int) -> None:
         """Set how many kline series are followed, and how many of them need a repair now, each by one request."""
@@ -223,7 +281,11 @@ class Budget(Guarded):
 
     def better_tier(self, request: Request[Any], cause: Cause, other: Cause) -> bool:
         """Return whether ``request`` may use more of the limit for ``cause`` than for ``other``."""
-        return _TIERS.index(self.tier(request, cause)) < _TIERS.index(self.tier(request, other))
+        return self.rank(request, cause) < self.rank(request, other)
+
+    def rank(self, request: Request[Any], cause: Cause) -> int:
+        """Return the place of a request's tier; a better tier has a smaller one."""
+        return _TIERS.index(self.tier(request, cause))
 
     @staticmethod
     def tier(request: Request[Any], cause: Cause) -> Tier:

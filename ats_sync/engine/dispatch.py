@@ -40,6 +40,8 @@ class Send:
     """Whether its outcome is unknown."""
     lead: float = 0.0
     """How far (seconds) the wall clock was ahead of the steady one when it was sent; set by the sender."""
+    grant: str = ""
+    """The number under which an account that other processes share has counted it; set by the sender."""
 
 
 class Retry(NamedTuple):
@@ -213,6 +215,22 @@ class Dispatcher:
         self.under_way -= 1
         send.job.error = error
         return Retry(again, error)
+
+    def refused(self, send: Send, until: float, at: Moment) -> Done | Retry:
+        """Take back a request that was not sent: an account that other processes share has no room for it before
+        ``until`` (steady). It is queued again, unless every reader will have given up by then."""
+        self._ended(send, at, unsent=True)
+        job = send.job
+        request = send.fetch.request
+        self._budget.refuse(request, job.charged_to, until)
+        if self.closed:
+            return self._settle(send, None, NotRunning("closed before it was sent"))
+        if not job.for_engine and job.deadline is not None and until >= job.deadline:
+            return self._settle(send, None, self._too_late(request, until, at))
+        job.attempts -= 1
+        self.under_way -= 1
+        self.queue.requeue(job)
+        return Retry(until, self._too_late(request, until, at))
 
     def _next_attempt(self, send: Send, error: AtsSyncError, at: Moment) -> float | None:
         """Queue the next attempt and return when (steady) it is due; None if there is none."""

@@ -18,7 +18,7 @@ from ..transport.genuine import check_unpatched
 from ..transport.rest import RestClient
 from ..venue.endpoints import Bucket
 from .counters import Counters
-from .executor import RequestExecutor
+from .executor import Grants, RequestExecutor
 
 MAX_KEPT = 8
 """The most connections kept for later calls."""
@@ -27,7 +27,15 @@ MAX_KEPT = 8
 class DirectRequests:
     """Requests while no manager runs."""
 
-    def __init__(self, config: Config, clock: Clock, store: MarketStore, budget: Budget, counters: Counters) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        store: MarketStore,
+        budget: Budget,
+        counters: Counters,
+        grants: Grants | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._unset = threading.Event()  # never set: a wait for the budget ends by its timeout
@@ -35,7 +43,7 @@ class DirectRequests:
         self._budget = budget
         self._rng = random.Random()
         self._clients: deque[RestClient] = deque()
-        self._executor = RequestExecutor(config, clock, store, budget, counters)
+        self._executor = RequestExecutor(config, clock, store, budget, counters, grants)
 
     def ask(self, fetch: Fetch, timeout: float) -> Any:
         """Send one request within ``timeout`` seconds; return its decoded answer."""

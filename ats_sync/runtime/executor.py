@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ..clock import Clock
 from ..config import Config
@@ -23,12 +23,31 @@ from .counters import Counters
 log = RateLimitedLogger(logging.getLogger(__name__))
 
 
+class Grants(Protocol):
+    """The account of an address's requests, which other processes share. Its methods may wait for I/O."""
+
+    def take(self, send: Send) -> float | None:
+        """Return None where a request may be sent now, and count it; else from when on (steady) it may."""
+
+    def ended(self, send: Send, outcome: Answer | AtsSyncError) -> None:
+        """Note how a request ended that :meth:`take` had let pass."""
+
+
 class RequestExecutor:
     """Executes requests on the calling threads, which share it; the budget's lock guards the dispatchers."""
 
-    def __init__(self, config: Config, clock: Clock, store: MarketStore, budget: Budget, counters: Counters) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        store: MarketStore,
+        budget: Budget,
+        counters: Counters,
+        grants: Grants | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._grants = grants
         self._store = store
         self._budget = budget
         self._counters = counters
@@ -37,9 +56,12 @@ class RequestExecutor:
     def execute(self, client: RestClient, dispatcher: Dispatcher, send: Send) -> Done | Retry:
         """Send a request, wait for its answer and merge it; return what the dispatcher decides."""
         request = send.fetch.request
-        self.sending(send)
         outcome: Answer | AtsSyncError
         try:
+            if self._grants is not None and (until := self._grants.take(send)) is not None:
+                with self._lock:
+                    return dispatcher.refused(send, until, moment(self._clock))
+            self.sending(send)
             outcome = client.get(
                 request.url(self._config),
                 dict(request.params),
@@ -66,6 +88,8 @@ class RequestExecutor:
 
     def delivered(self, dispatcher: Dispatcher, send: Send, outcome: Answer | AtsSyncError) -> Done | Retry:
         """Merge the outcome of a request; return what the dispatcher decides."""
+        if self._grants is not None:
+            self._grants.ended(send, outcome)  # Others must know of a 429 before this process does anything else.
         fetch, error = send.fetch, outcome
         status = outcome.status if isinstance(outcome, (Answer, RequestError)) else None
         self._counters.outcome(fetch.request.host, fetch.cause, status)

@@ -20,7 +20,7 @@ from ..store.market import MarketStore
 from ..transport.rest import RestClient
 from ..venue.endpoints import Bucket
 from .counters import Counters
-from .executor import RequestExecutor
+from .executor import Grants, RequestExecutor
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class RequestThreads:
         budget: Budget,
         counters: Counters,
         done: Callable[[Fetch, AtsSyncError | None], None],
+        grants: Grants | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -61,7 +62,7 @@ class RequestThreads:
         self._idle = 0
         self._refused: Exception | None = None  # why the last thread could not be started; None once one was
         self._numbers = itertools.count(1)
-        self._executor = RequestExecutor(config, clock, store, budget, counters)
+        self._executor = RequestExecutor(config, clock, store, budget, counters, grants)
 
     def submit(self, fetch: Fetch) -> None:
         """Queue a fetch of the engine; a request thread will call ``done``."""

@@ -25,6 +25,7 @@ from ..store.link import Link
 from ..store.market import MarketStore
 from ..venue.endpoints import stream_url
 from .counters import Counters, Traffic
+from .executor import Grants
 from .requests import RequestThreads
 from .streams import StreamThread
 
@@ -60,6 +61,7 @@ class Runtime:
         *,
         streams: bool,
         notices: Notices | None = None,
+        grants: Grants | None = None,
     ) -> None:
         self._config = config
         self.log = RateLimitedLogger(logging.getLogger(__name__))
@@ -73,7 +75,7 @@ class Runtime:
         self.demand = self._engine.demand
         """Which series are followed because they are read. It has a lock of its own."""
         self._engine_lock = self._engine.shared()  # guards the engine; taken by query() alone
-        self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched)
+        self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched, grants)
         self.closed_candle = threading.Condition(threading.Lock())
         """Notified when a candle has become final. (Plain locks: eventlet replaces existing reentrant ones.)"""
         self.changed = threading.Condition(threading.Lock())

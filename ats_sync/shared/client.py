@@ -71,11 +71,11 @@ class SharedStore:
         forks.register(self)
 
     @classmethod
-    def of(cls, config: Config, label: str | None = None) -> SharedStore:
+    def of(cls, config: Config, *, label: str | None = None, answer_timeout: float = ANSWER_TIMEOUT) -> SharedStore:
         """Return the store that the settings name, which they must."""
         if config.shared is None:
             raise ConfigError("no shared store is set: give Config(shared=…) or ATS_SYNC_SHARED its URL")
-        return cls(config.shared, ca_file=config.ca_file, label=label)
+        return cls(config.shared, ca_file=config.ca_file, answer_timeout=answer_timeout, label=label)
 
     def __repr__(self) -> str:
         return f"SharedStore({str(self.url)!r})"
@@ -150,9 +150,9 @@ class SharedStore:
         seconds, micros = self.run(lambda redis: redis.time())
         return int(seconds) * 1000 + int(micros) // 1000
 
-    def connect(self, *, writes: bool) -> ServerInfo:
+    def connect(self, *, writes: bool, insist: bool = True) -> ServerInfo:
         """Return what the server says of itself, after checking that it will do; ``writes``: the caller will write, and
-        its format counts as in use from now on.
+        its format counts as in use from now on; ``insist`` as in :meth:`run`.
 
         Raises :class:`~ats_sync.errors.ConfigError` for a server that is too old, a cluster or a Sentinel, and where
         programs of another format use the store.
@@ -171,7 +171,7 @@ class SharedStore:
             _, (seconds, micros), formats = answers
             return server, int(seconds) * 1000 + int(micros) // 1000, formats
 
-        server, now_ms, formats = self.run(look, insist=True)
+        server, now_ms, formats = self.run(look, insist=insist)
         check_format(formats, now_ms, str(self), writes=writes)
         if writes:
             self.run(lambda redis: redis.hset(FORMATS_KEY, str(FORMAT), now_ms), insist=True)

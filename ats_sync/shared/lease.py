@@ -31,7 +31,7 @@ _COMMON = (
     + """
 local lease_key, generation_key = KEYS[1], KEYS[2]
 local now = micros()
-local gen = generation(generation_key, now)
+local gen = generation(generation_key)
 local stored = redis.call('HMGET', lease_key, 'epoch', 'until', 'generation', 'holder', 'heir', 'heir_until')
 local epoch, ends = tonumber(stored[1] or '0'), tonumber(stored[2] or '0')
 local function valid()

@@ -18,17 +18,17 @@ end
 text, since Redis would cut a number in an answer or write it as 1.7e+15."""
 
 GENERATION = """
-local function generation(key, now)
+local function generation(key)
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   local known = redis.call('HMGET', key, 'server', 'id')
   if known[1] == run and known[2] then
     return known[2]
   end
-  local id = whole(now)
+  local id = string.sub(run, 1, 8) .. '-' .. whole(micros())
   redis.call('HSET', key, 'server', run, 'id', id)
   return id
 end
 """
-"""``generation(key, now)``: an id of what the store contains. It changes when the server starts again, be it empty or
-from a file of yesterday, when another server takes over, and when somebody deletes everything: whoever remembers an
-id knows whether what it wrote is still there. (INFO in a script costs some 6 µs.)"""
+"""``generation(key)``: an id of what the store contains. It changes when the server starts again, be it empty or from a
+file of yesterday, when another server takes over, and when somebody deletes everything: whoever remembers an id knows
+whether what it wrote is still there. (INFO in a script costs some 6 µs.)"""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.config import Config
-from ats_sync.engine.budget import Budget, Usage, Window
+from ats_sync.engine.budget import Budget, Usage, Window, minute_of_count
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Cause
 from ats_sync.venue import endpoints
@@ -299,3 +299,43 @@ def test_with_an_uncertain_clock_the_use_of_others_stands_until_the_minute_is_su
     budget.answered(weighing(1), 70, unsure(30.0), at(29.9).steady)
     assert free(budget, 20, 61.0) == pytest.approx(2.0)
     assert free(budget, 20, 63.1) == 0
+
+
+def test_what_may_be_used_is_said_as_well() -> None:
+    budget = Budget(CONFIG)
+    assert budget.allowance(weighing(1), Cause.POLL) == 70
+    assert budget.allowance(weighing(1), Cause.REPAIR) == 80
+    budget.candles(4, 3)
+    assert budget.allowance(weighing(1), Cause.READ) == 80 - 4
+    spend(budget, 80, 0)
+    assert budget.allowance(weighing(1), Cause.REPAIR) == 80
+    ranks = [budget.rank(weighing(1), cause) for cause in (Cause.REPAIR, Cause.READ, Cause.POLL)]
+    assert ranks == sorted(set(ranks))
+
+
+def test_alone_a_process_uses_a_fraction_whatever_others_use() -> None:
+    budget = Budget(CONFIG)
+    request = weighing(10)
+
+    def alone(second: float, cause: Cause = Cause.READ) -> float:
+        return budget.alone_at(request, cause, at(second).steady, 0.25) - at(second).steady
+
+    spend(budget, 10, 0)
+    assert alone(0) == 0
+    spend(budget, 10, 5)
+    assert alone(5) == 0
+    assert alone(5, Cause.POLL) == pytest.approx(55)
+    spend(budget, 10, 8)
+    assert alone(8) == pytest.approx(52)
+    budget.answered(request, 75, at(9), at(8.5).steady)
+    assert alone(9) == pytest.approx(51)
+    assert budget.own(Bucket.FUTURES, at(9).steady) == 30
+    assert alone(61) == 0
+
+
+def test_a_count_belongs_to_the_minute_of_its_request() -> None:
+    assert minute_of_count(at(10), MIDNIGHT + 9_000) == MIDNIGHT
+    assert minute_of_count(at(60.5), MIDNIGHT + 60_400) == MIDNIGHT + 60_000
+    assert minute_of_count(at(60.5), MIDNIGHT + 59_900) is None
+    assert minute_of_count(at(60.5), MIDNIGHT + 60_100) is None
+    assert minute_of_count(at(60.5)._replace(uncertain=300), MIDNIGHT + 60_400) is None

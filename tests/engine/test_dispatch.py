@@ -464,3 +464,61 @@ def test_whatever_happens_every_reader_and_the_engine_get_their_answer(seed: int
             dispatcher.answered(send, None, START + now, at(now))
             settle(dispatcher.done(send, "rows", at(now)))
     assert (len(dispatcher), dispatcher.under_way, owed, waiting) == (0, 0, set(), {})
+
+
+class TestARefusalByAnAccountThatOthersShare:
+    def test_queues_the_request_again_as_if_it_had_not_been_sent(self) -> None:
+        dispatcher = dispatcher_of()
+        dispatcher.submit(fetch(weight=30))
+        send = sent(dispatcher)
+        assert again(dispatcher.refused(send, START + 3, at(0.1))) == 3
+        assert used(dispatcher) == 0
+        assert (len(dispatcher), dispatcher.under_way, dispatcher.waiting()) == (1, 0, 1)
+        assert dispatcher.next(at(0.2)) == START + 3
+        once_more = sent(dispatcher, 3)
+        assert once_more.job.attempts == 1
+        assert dispatcher.done(once_more, "rows", at(4)) == Done(send.fetch, None, [])
+
+    def test_holds_for_what_is_as_heavy_and_of_its_tier(self) -> None:
+        dispatcher = dispatcher_of()
+        dispatcher.submit(fetch("A", Cause.POLL, weight=5))
+        dispatcher.refused(sent(dispatcher), START + 30, at())
+        dispatcher.submit(fetch("B", Cause.POLL, weight=5))
+        assert dispatcher.next(at(1)) == START + 30
+        ask(dispatcher, fetch("C", weight=5), seconds=1)
+        assert sent(dispatcher, 1).fetch.key.symbol == "C"
+        budget = budget_of(dispatcher)
+        assert budget.free_at(fetch(weight=4).request, Cause.POLL, START + 1) == START + 1
+        assert budget.free_at(fetch(weight=6).request, Cause.POLL, START + 1) == START + 30
+        assert budget.free_at(fetch(weight=6).request, Cause.POLL, START + 30) == START + 30
+
+    def test_beyond_the_readers_patience_is_their_error(self) -> None:
+        dispatcher = dispatcher_of()
+        reader = ask(dispatcher, fetch(), patience=5)
+        done = dispatcher.refused(sent(dispatcher), START + 20, at(1))
+        assert isinstance(done, Done)
+        assert done.readers == [reader]
+        assert isinstance(reader.error, RateLimited)
+        assert reader.error.retry_at == WALL + 20
+        assert (len(dispatcher), dispatcher.under_way) == (0, 0)
+        with pytest.raises(RateLimited):
+            ask(dispatcher, fetch(), seconds=2)
+
+    def test_beyond_it_leaves_what_the_engine_needs_in_the_queue(self) -> None:
+        dispatcher = dispatcher_of()
+        reader = ask(dispatcher, fetch(), patience=5)
+        dispatcher.submit(fetch())
+        assert again(dispatcher.refused(sent(dispatcher), START + 20, at(1))) == 20
+        assert not reader.settled
+        assert isinstance(dispatcher.gave_up(reader, at(5)), RateLimited)
+        assert dispatcher.done(sent(dispatcher, 20), "rows", at(21)).error is None
+
+    def test_after_the_end_is_no_attempt(self) -> None:
+        dispatcher = dispatcher_of()
+        dispatcher.submit(fetch())
+        send = sent(dispatcher)
+        dispatcher.close()
+        done = dispatcher.refused(send, START + 1, at(1))
+        assert isinstance(done, Done)
+        assert isinstance(done.error, NotRunning)
+        assert dispatcher.under_way == 0

@@ -1,0 +1,214 @@
+"""Leave to send: each request is counted in the account of its address before it is sent, and again when it has ended.
+
+While the shared store is away, a process goes on alone with a stated part of its share, and reports what it used when
+the store is back; a store that came back empty learns from each process what it has used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import uuid
+from collections import deque
+
+from ..clock import Clock
+from ..config import Config
+from ..engine.budget import ARRIVES_WITHIN, Budget, minute_of_count
+from ..engine.dispatch import Send
+from ..engine.moment import moment
+from ..errors import AtsSyncError, ConfigError, ConnectionFailed, RateLimited, RequestTimeout, SharedStoreUnavailable
+from ..logs import RateLimitedLogger
+from ..transport.rest import Answer
+from ..venue.endpoints import Bucket, Host
+from ..venue.responses import used_weight
+from .account import WINDOWS, Account, Count, Wish
+from .client import LONGEST_PAUSE, SharedStore
+
+log = RateLimitedLogger(logging.getLogger(__name__))
+
+ANSWER_TIMEOUT = 0.5
+"""Seconds; a request waits no longer for the account."""
+LEAST_WAIT = 0.05
+"""Seconds before a refused request asks again."""
+_WEIGHED = (Bucket.FUTURES, Bucket.SPOT)
+_MINUTE = 60.0
+
+
+class SharedGrants:
+    """The account of one process's requests, shared with all processes of one store and one ``egress``.
+
+    Implements :class:`~ats_sync.runtime.executor.Grants`. Thread-safe; holds no lock while it waits for the store. Of
+    one process and its threads: a forked child makes its own.
+    """
+
+    def __init__(self, config: Config, clock: Clock, budget: Budget, store: SharedStore | None = None) -> None:
+        self.store = store if store is not None else SharedStore.of(config, answer_timeout=ANSWER_TIMEOUT)
+        self.account = Account(self.store, uuid.uuid4().hex, egress=config.egress)
+        self._fraction = config.shared_fraction
+        self._life = config.request_timeout + ARRIVES_WITHIN
+        self._clock = clock
+        self._budget = budget
+        self._budget_lock = budget.shared()
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # guards everything below
+        self._checked = False
+        self._alone = False
+        self._generations: dict[Bucket, str] = {}
+        self._owed: dict[Bucket, deque[tuple[float, int]]] = {bucket: deque() for bucket in WINDOWS}
+
+    @property
+    def alone(self) -> bool:
+        """Whether the last request went without the account, since the store is away."""
+        return self._alone
+
+    def check(self) -> None:
+        """Raise :class:`~ats_sync.errors.ConfigError` for a store that will not do; one that does not answer may."""
+        try:
+            self.store.connect(writes=True)
+        except SharedStoreUnavailable as error:
+            self._goes_alone(error)
+        else:
+            self._checked = True
+
+    # --- before a request ------------------------------------------------------------------------------
+
+    def take(self, send: Send) -> float | None:
+        """Return None where the request may be sent now; else from when on (steady) it may."""
+        send.grant = ""
+        if send.fetch.request.bucket is Bucket.OTHER:
+            return None  # not of this exchange
+        try:
+            if not self._checked:
+                self.store.connect(writes=True, insist=False)
+                self._checked = True
+            return self._ask(send)
+        except (SharedStoreUnavailable, ConfigError) as error:
+            self._goes_alone(error)
+        except Exception:
+            log.exception("take", "the shared account failed; this process goes on with its part of the limit")
+        return self._take_alone(send)
+
+    def _ask(self, send: Send) -> float | None:
+        request, cause = send.fetch.request, send.job.charged_to
+        bucket, host, cost = request.bucket, request.host, request.weight
+        with self._budget_lock:
+            allowed = self._budget.allowance(request, cause)
+            rank = self._budget.rank(request, cause)
+        cautious = int(allowed * self._fraction) if bucket in _WEIGHED else -1
+        wish = Wish(bucket, host, cost, allowed, rank, self._life, cautious)
+        grant = str(next(self._numbers))
+        with self._lock:
+            known = self._generations.get(bucket, "")
+            owed = self._take_owed(bucket)
+        own = f"{self.account.process}:{grant}"
+        try:
+            taken = self.account.take(wish, own, known, owed=owed)
+            while taken.verdict == "seed":  # once for each time that the store has lost its data
+                seed, block = self._used(bucket, host, cost)
+                taken = self.account.take(wish, own, taken.generation, seed=seed, seed_block=block)
+                owed = 0
+        except AtsSyncError:
+            self._owe(bucket, owed)
+            raise
+        with self._lock:
+            self._generations[bucket] = taken.generation
+            returned, self._alone = self._alone, False
+        if returned:
+            log.info("together", "requests are counted together with other processes again, in %s", self.store)
+        if taken.verdict == "granted":
+            send.grant = own
+            return None
+        until = self._clock.now() + max(LEAST_WAIT, taken.wait)
+        if taken.verdict == "blocked":
+            with self._budget_lock:
+                self._budget.block(host, until)
+        return until
+
+    def _used(self, bucket: Bucket, host: Host, cost: int) -> tuple[int, float]:
+        """Return what this process has used of a bucket, without the request of this cost that is about to be sent, and
+        for how many seconds its host is blocked as far as it knows."""
+        now = self._clock.now()
+        with self._budget_lock:
+            blocked = self._budget.blocked_until(host, now)
+            return max(0, self._budget.own(bucket, now) - cost), 0.0 if blocked is None else blocked - now
+
+    # --- after a request -------------------------------------------------------------------------------
+
+    def ended(self, send: Send, outcome: Answer | AtsSyncError) -> None:
+        """Report how a request ended: that it counts from now on, what the exchange counts, and whether it blocks."""
+        request = send.fetch.request
+        block = max(0.0, outcome.retry_at - self._clock.wall()) if isinstance(outcome, RateLimited) else 0.0
+        if not send.grant and not block:
+            return
+        how, count = "done", None
+        if isinstance(outcome, Answer):
+            count = self._count(send, outcome)
+        elif isinstance(outcome, ConnectionFailed) and outcome.unsent:
+            how = "unsent"
+        elif isinstance(outcome, RequestTimeout):
+            how = "lost"
+        try:
+            self.account.end(
+                request.bucket, request.host, send.grant, request.weight, how=how, count=count, block=block
+            )
+        except (SharedStoreUnavailable, ConfigError) as error:
+            # The account assumes the worst of a request whose end it does not learn.
+            self._goes_alone(error)
+        except Exception:
+            log.exception("end", "the end of a request could not be reported to the shared account")
+
+    def _count(self, send: Send, answer: Answer) -> Count | None:
+        request = send.fetch.request
+        used = used_weight(answer.headers)
+        if used is None or not request.used_weight_is_true or request.bucket not in _WEIGHED:
+            return None
+        at = moment(self._clock)
+        began = minute_of_count(at, at.exchange - round((at.steady - answer.sent_at) * 1000))
+        if began is None:
+            return None
+        since = (at.exchange - began) / 1000.0
+        return Count(used, began, since, _MINUTE - since + at.uncertain / 1000.0)
+
+    # --- without the store -----------------------------------------------------------------------------
+
+    def _take_alone(self, send: Send) -> float | None:
+        request, cause = send.fetch.request, send.job.charged_to
+        with self._budget_lock:
+            now = self._clock.now()
+            until = self._budget.alone_at(request, cause, now, self._fraction)
+        if until > now:
+            # (The store may be back long before.)
+            return min(max(until, now + LEAST_WAIT), now + LONGEST_PAUSE)
+        self._owe(request.bucket, request.weight)
+        return None
+
+    def _goes_alone(self, error: AtsSyncError) -> None:
+        with self._lock:
+            known, self._alone = self._alone, True
+            self._checked = False
+        if not known:
+            log.warning(
+                "alone",
+                "%s; until it is back, this process sends requests by itself, with %.0f %% of its share of the limit "
+                "(Config.shared_fraction)",
+                error,
+                self._fraction * 100,
+            )
+
+    def _owe(self, bucket: Bucket, cost: int) -> None:
+        if cost:
+            with self._lock:
+                self._owed[bucket].append((self._clock.now(), cost))
+
+    def _take_owed(self, bucket: Bucket) -> int:
+        """Return what was used without the account in the window, and forget it. The caller holds the lock."""
+        assert self._lock.locked()
+        owed, oldest = self._owed[bucket], self._clock.now() - WINDOWS[bucket]
+        total = sum(cost for at, cost in owed if at > oldest)
+        owed.clear()
+        return total
+
+    def close(self) -> None:
+        """Close the connections to the store. A later request opens one again."""
+        self.store.close()

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ats_sync import DataManager, ExchangeFailure, RateLimited
+from ats_sync.errors import ConfigError
+from ats_sync.shared.account import Account, Use
+from ats_sync.shared.client import SharedStore
+from ats_sync.shared.server import FORMATS_KEY
+from ats_sync.simulator import SimulatedExchange, before_turn
+from ats_sync.venue.endpoints import Bucket, Host
+
+from ..support import until
+from .servers import StoreServer
+
+ROOT = Path(__file__).parents[2]
+KLINES = "/fapi/v1/klines"
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(2, seed=5) as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def ex(exchange: SimulatedExchange) -> Iterator[SimulatedExchange]:
+    # Five seconds into a minute in which nothing was requested yet.
+    exchange.jump_clock(65_000 - exchange.now() % 60_000)
+    yield exchange
+    exchange.clear_faults()
+    exchange.pardon()
+
+
+class Desk:
+    """Managers that share one account, none of which follows anything: each read is one request."""
+
+    def __init__(self, ex: SimulatedExchange, server: StoreServer) -> None:
+        self.ex = ex
+        self.server = server
+        self.managers: list[DataManager] = []
+        self.store = SharedStore(server.url)
+        self.account = Account(self.store, "observer")
+
+    def manager(self, **settings: Any) -> DataManager:
+        config = self.ex.config(**{"shared": self.server.url, "role": "alone", "shim_timeout": 1.0, **settings})
+        self.managers.append(DataManager(self.ex.symbols, ["1h"], config=config))
+        return self.managers[-1]
+
+    def requests(self) -> int:
+        return self.ex.stats().fapi.requests
+
+    def look(self) -> Use:
+        return self.account.look(Bucket.FUTURES, Host.FUTURES)
+
+    def close(self) -> None:
+        for manager in self.managers:
+            manager.close()
+        self.store.close()
+
+
+@pytest.fixture
+def desk(ex: SimulatedExchange, valkey: StoreServer) -> Iterator[Desk]:
+    desk = Desk(ex, valkey)
+    yield desk
+    desk.close()
+
+
+def read(manager: DataManager, limit: int = 100) -> int:
+    """Read candles; a limit of 100 weighs 1, one of 500 weighs 2."""
+    return len(manager.rest_shaped.klines(manager.symbols[0], "1h", limit))
+
+
+def test_every_request_is_counted_once_for_all(desk: Desk) -> None:
+    first, second = desk.manager(), desk.manager()
+    before = desk.requests()
+    assert read(first) == 100
+    assert read(second, 500) == 500
+    assert desk.requests() == before + 2
+    assert desk.look()[:2] == (3, 0)
+    desk.ex.fail_rest("500", KLINES, count=5)
+    with pytest.raises(ExchangeFailure):
+        read(first)
+    assert desk.look()[:2] == (4, 0)
+
+
+def test_together_they_stay_inside_the_share(desk: Desk) -> None:
+    first, second = (desk.manager(futures_weight_limit=10) for _ in range(2))
+    for manager in (first, second) * 4:
+        read(manager)
+    before = desk.requests()
+    for manager in (first, second):
+        with pytest.raises(RateLimited) as caught:
+            read(manager)
+        assert caught.value.retry_at > time.time()
+    assert desk.requests() == before
+
+
+def test_the_exchanges_own_count_corrects_it(desk: Desk) -> None:
+    manager = desk.manager()
+    desk.ex.spend_weight(700)
+    read(manager)
+    assert desk.look().foreign >= 700
+
+
+def test_after_a_429_nobody_sends_anything(desk: Desk) -> None:
+    first, second = desk.manager(), desk.manager()
+    read(first)
+    read(second)
+    desk.ex.fail_rest("429", KLINES, count=1, retry_after=30.0)
+    with pytest.raises(RateLimited):
+        read(first)
+    before = desk.requests()
+    for manager in (second, desk.manager(), first):
+        with pytest.raises(RateLimited, match="429 or 418"):
+            read(manager)
+    assert desk.requests() == before
+    assert 25 < desk.look().blocked <= 30
+
+
+def test_without_the_store_each_goes_on_with_its_fraction(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ats_sync.shared")
+    manager = desk.manager(futures_weight_limit=50, shared_fraction=0.25)
+    read(manager)
+    desk.server.kill()
+    for _ in range(9):
+        read(manager)
+    before = desk.requests()
+    with pytest.raises(RateLimited):
+        read(manager)
+    assert desk.requests() == before
+    assert caplog.text.count("sends requests by itself") == 1
+    assert "25 %" in caplog.text
+    desk.server.start()
+
+    def counted() -> bool:
+        with contextlib.suppress(RateLimited):
+            read(manager)
+        return "together with other processes again" in caplog.text
+
+    until(counted)
+    # The account is a new one, and has learned what was used without it.
+    assert desk.store.run(lambda redis: redis.ping(), insist=True)
+    assert desk.look().used >= 11
+
+
+def test_what_was_used_alone_is_reported_to_an_account_that_was_only_out_of_reach(desk: Desk) -> None:
+    manager = desk.manager()
+    read(manager)
+    desk.server.pause()
+    read(manager)
+    read(manager)
+    desk.server.resume()
+    used = desk.look().used
+    until(lambda: read(manager) and desk.look().used >= used + 3)
+
+
+def test_a_forked_child_is_counted_too(desk: Desk) -> None:
+    manager = desk.manager()
+    read(manager)
+    child = os.fork()
+    if not child:
+        try:
+            read(manager)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    read(manager)
+    assert desk.look()[:2] == (3, 0)
+
+
+def test_a_store_that_will_not_do_is_refused_at_the_start(desk: Desk) -> None:
+    desk.store.run(lambda redis: redis.hset(FORMATS_KEY, "2", desk.store.time_ms()))
+    with pytest.raises(ConfigError, match="format 2"):
+        desk.manager().start()
+    # Reads without a start go on alone.
+    assert read(desk.manager()) == 100
+
+
+# --- processes with feeds of their own -----------------------------------------------------------------
+
+CLIENT = """
+import sys
+from ats_sync import AtsSyncError, Config, DataManager, StartTimeout
+
+symbols = sys.argv[1:]
+dm = DataManager(symbols, ["1h", "4h"], config=Config.from_env(role="alone", futures_weight_limit=240))
+try:
+    dm.start(0.1)
+except StartTimeout:
+    pass
+for line in sys.stdin:
+    try:
+        dm.get_klines(symbols[0], "1h", 100, max_age=0)
+        print("read", flush=True)
+    except AtsSyncError as error:
+        print(type(error.__cause__ or error).__name__, flush=True)
+dm.close()
+"""
+
+
+class Client:
+    """A process with a feed of its own, which reads a candle for each line."""
+
+    def __init__(self, ex: SimulatedExchange, server: StoreServer, symbols: tuple[str, ...]) -> None:
+        environment = {**os.environ, **ex.environment(), "ATS_SYNC_SHARED": server.url, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, *symbols],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def read(self) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.process.communicate(timeout=30)
+        self.process.kill()
+
+
+LIMIT, SHARE = 240, 192
+
+
+def test_processes_with_feeds_of_their_own_share_one_budget_and_one_ban(valkey: StoreServer) -> None:
+    """Each of them alone would warm up with about half of the share."""
+    symbols, count = 16, 4
+    with SimulatedExchange(symbols, seed=5, start=before_turn("1m", 6.0), weight_limit=LIMIT, latency=0.05) as ex:
+        ours = [ex.symbols[number::count] for number in range(count)]
+        clients = [Client(ex, valkey, each) for each in ours]
+        try:
+            # Nothing is left but what is kept for reads, and the minute turns.
+            started = ex.now()
+            until(lambda: sum(each.weight for each in weighed(ex)) > SHARE * 0.8)
+            until(lambda: ex.now() // 60_000 > started // 60_000)
+            assert "read" in {client.read() for client in clients}
+
+            ex.fail_rest("429", KLINES, count=1, retry_after=300.0)
+            outcomes = [client.read() for client in clients]
+            assert outcomes == ["RateLimited"] * count
+            requests = len(ex.request_log())
+            outcomes = [client.read() for client in clients]
+            assert outcomes == ["RateLimited"] * count
+            assert len(ex.request_log()) == requests
+        finally:
+            for client in clients:
+                client.close()
+        log = weighed(ex)
+        assert [each.status for each in log if each.status in (429, 418)] == [429]
+        assert ex.stats().fapi.during_retry_after == 0
+        assert max(ex.stats().fapi.weight_by_minute.values()) <= SHARE
+        # Nor has any other minute more.
+        for first, last in itertools.combinations_with_replacement(range(len(log)), 2):
+            if log[last].time - log[first].time < 60_000:
+                assert sum(each.weight for each in log[first : last + 1]) <= SHARE
+        by_client = Counter(
+            number for each in log for number in range(count) if each.params.get("symbol") in ours[number]
+        )
+        assert len(by_client) == count
+
+
+def weighed(ex: SimulatedExchange) -> list[Any]:
+    """Return the requests that weigh in the futures' minute."""
+    return [each for each in ex.request_log() if each.host == "fapi" and each.weight]
