@@ -222,6 +222,7 @@ class KlineSeries(Series):
         stopped = at >= next_open(self.interval, rows[-1][0]) + ANSWERED_WITHIN
         with self._lock:
             closed, streaming = self._closed, self.streaming()
+            catches_up = self.unaudited and not self._answered and self.link is None
             self._untraded = False
             self._halted = at >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
             self._stopped = at if stopped else 0
@@ -230,7 +231,7 @@ class KlineSeries(Series):
                 closed.drop_before(rows[0][0])  # of a contract that had the name before
             self._answered = max(self._answered, min(at, next_open(self.interval, rows[-1][0]) - 1))
             # What closed before it was followed did not close here.
-            known = closed.following if self._answered or self.link is not None or not self.unaudited else 0
+            known = 0 if catches_up else closed.following
             mismatches = closed.mismatches
             closed.begin(rows[0][0])
             final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)

@@ -13,7 +13,7 @@ from ats_sync.store.listings import ListingBoard
 from ats_sync.store.pending import OPEN
 from ats_sync.store.periods import OpenInterestSeries
 from ats_sync.store.series import Origin, Series
-from ats_sync.store.trades import TradeSeries
+from ats_sync.store.trades import LEFT_TO_STREAM_FOR, TradeSeries
 from ats_sync.venue.listings import exchange_info
 from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.trades import rest_trades
@@ -254,3 +254,132 @@ def test_loaded_listings_decide_nothing_until_rest_has_answered() -> None:
     assert other.take_loaded() is None
     with pytest.raises(DecodeError):
         other.load(dump.write(other.key, [b'{"symbols":[]}'], as_of=MIDNIGHT))
+
+
+# --- what was loaded is compared with REST --------------------------------------------------------
+
+
+def loaded(truth: Truth = TRUTH, candles_written: int = 5) -> KlineSeries:
+    series = KlineSeries("BTCUSDT", "1m", 500, warm_up=500)
+    series.load(warmed(truth, candles_written).dump())
+    return series
+
+
+def test_loaded_candles_are_audited_by_the_first_answer_that_covers_the_newest() -> None:
+    series = loaded()
+    assert series.unaudited
+    now = asked(TRUTH, 7)
+    series.replace(TRUTH.texts(now, 2), Origin(now, 2))
+    assert series.unaudited, "that begins after the newest loaded candle"
+    series.replace(TRUTH.texts(now, 4), Origin(now, 4))
+    assert not series.unaudited
+    assert series.unsettled(now) == ""
+    assert series.closed_rows() == TRUTH.texts(now, 500)[:-1]
+
+
+def test_where_one_loaded_candle_differs_none_of_the_older_ones_is_kept() -> None:
+    other = Truth("1m", MIDNIGHT, [3, 1, 0, 2, 5, 2, 1, 3])  # it knows another fifth candle
+    series = loaded(other)
+    now = asked(TRUTH, 5)
+    series.replace(TRUTH.texts(now, 3), Origin(now, 3))
+    assert series.closed_rows() == TRUTH.texts(now, 3)[:-1]
+    assert not series.unaudited
+    assert "differs" in series.unsettled(now)
+    request = series.request(now, Cause.REPAIR, None)
+    assert request == series.newest_rows(500)
+    series.replace(TRUTH.texts(now, 500), Origin(now, 500))
+    assert series.unsettled(now) == ""
+    assert series.closed_rows() == TRUTH.texts(now, 500)[:-1]
+
+
+def test_loaded_candles_too_old_to_be_joined_are_no_longer_to_be_audited() -> None:
+    series = KlineSeries("BTCUSDT", "1m", 3)
+    series.load(warmed(TRUTH, 2).dump())
+    now = asked(TRUTH, 7)
+    series.replace(TRUTH.texts(now, 3), Origin(now, 3))
+    assert not series.unaudited
+    assert series.closed_rows() == TRUTH.texts(now, 3)[:-1]
+
+
+def test_what_closed_between_the_dump_and_the_load_did_not_close_here() -> None:
+    series = loaded()
+    assert series.first_to_close() == 0
+    now = asked(TRUTH, 7)
+    series.replace(TRUTH.texts(now, 100), Origin(now, 100))
+    assert series.first_to_close() == TRUTH.opens[7]
+    assert series.closed_from(TRUTH.opens[5])[2] is None
+
+
+@pytest.mark.parametrize("make", [candles, lambda: TradeSeries("BTCUSDT", 100), lambda: interest()])
+def test_the_mark_of_a_dump_differs_with_what_it_writes(make: Callable[[], Series]) -> None:
+    series = make()
+    marks = [series.dump_mark()]
+    if isinstance(series, TradeSeries):
+        series.apply(samples.trade_frame(1), LINK)
+    elif isinstance(series, KlineSeries):
+        series.replace(TRUTH.texts(asked(TRUTH, 5), 10), Origin(asked(TRUTH, 5), 10))
+    else:
+        series.replace([samples.open_interest_row(MIDNIGHT + 3 * HOUR, "2.0")], Origin(MIDNIGHT + 5 * HOUR, 1))
+    marks.append(series.dump_mark())
+    assert marks[0] != marks[1]
+    assert series.dump_mark() == marks[1]
+
+
+# --- loaded trades --------------------------------------------------------------------------------
+
+
+def test_loaded_trades_lack_nothing_that_the_stream_may_bring_until_their_patience_ends() -> None:
+    series, link = TradeSeries("BTCUSDT", 100), Link(7, "market", 0.0)
+    series.load(trades(5, 6).dump())
+    series.subscribed_on(link)
+    assert series.patience(live_once=False) >= LEFT_TO_STREAM_FOR
+    series.apply(samples.trade_frame(9), link)
+    assert series.resume(link, MIDNIGHT + 10)
+    assert not series.lacks_older()
+    assert series.request(MIDNIGHT + 10, Cause.WARM_UP, link) is None
+    assert [trade.id for trade in series.read(100)] == [9], "none from before the hole is shown"
+    series.end_patience()
+    assert series.lacks_older()
+    request = series.request(MIDNIGHT + 10, Cause.WARM_UP, link)
+    assert request is not None
+    assert request.from_id == 7
+
+
+def test_trades_that_streamed_before_the_load_are_joined_where_they_follow() -> None:
+    for first, expected in ((7, [5, 6, 7]), (8, [8])):
+        series, link = TradeSeries("BTCUSDT", 100), Link(7, "market", 0.0)
+        series.expecting = True
+        series.subscribed_on(link)
+        series.apply(samples.trade_frame(first), link)
+        assert series.resume(link, MIDNIGHT + 10), "nothing is requested while more is expected"
+        series.load(trades(5, 6).dump())
+        series.expecting = False
+        assert [trade.id for trade in series.read(100)] == expected
+
+
+def test_loaded_trades_of_an_old_count_are_not_joined() -> None:
+    series = trades(3, 4)
+    series.load(trades(100, 101).dump())
+    assert [trade.id for trade in series.read(100)] == [3, 4]
+
+
+def test_a_hole_of_the_stream_itself_or_a_second_subscription_ends_the_patience() -> None:
+    for again in (False, True):
+        series, link = TradeSeries("BTCUSDT", 100), Link(7, "market", 0.0)
+        series.load(trades(5, 6).dump())
+        series.subscribed_on(link)
+        series.apply(samples.trade_frame(9), link)
+        if again:
+            series.subscribed_on(Link(8, "market", 0.0))
+        else:
+            series.apply(samples.trade_frame(12), link)
+        assert series.lacks_older()
+
+
+def test_an_answer_ends_the_patience() -> None:
+    series = TradeSeries("BTCUSDT", 100)
+    series.load(trades(5, 6).dump())
+    series.replace(rest_trades(compact([samples.rest_trade(9)])), Origin(MIDNIGHT + 20, 100, from_id=9))
+    assert series.patience(live_once=False) < LEFT_TO_STREAM_FOR
+    series.leave_to_stream()
+    assert series.patience(live_once=False) < LEFT_TO_STREAM_FOR

@@ -1,0 +1,186 @@
+"""Restarts on the embedded exchange: what they cost, and that nothing wrong is served whatever came before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ats_sync import DataManager
+from ats_sync.simulator import SimulatedExchange
+from ats_sync.snapshots.directory import PARTIAL
+
+from ..support import PATIENCE, all_live, closed_equal, from_memory, until
+
+INTERVALS = ("1m", "1h", "4h")
+ABSENCE = 300_000
+AGG_TRADES, KLINES, INTEREST = "/fapi/v1/aggTrades", "/fapi/v1/klines", "/futures/data/openInterestHist"
+
+CLIENT = """
+import sys
+from ats_sync import Config, DataManager
+
+dm = DataManager(sys.argv[2:], ["1m", "1h", "4h"], config=Config.from_env(proxies={}, close_timeout=60.0))
+dm.start(60.0)
+print(dm.status().snapshot.directory, flush=True)
+sys.stdin.readline()
+dm.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def ex() -> Iterator[SimulatedExchange]:
+    with SimulatedExchange(symbols=12, seed=7) as exchange:
+        yield exchange
+
+
+def manager(ex: SimulatedExchange, directory: Path) -> DataManager:
+    return DataManager(ex.symbols, INTERVALS, config=ex.config(state_dir=directory))
+
+
+def weight(ex: SimulatedExchange) -> int:
+    return sum(ex.stats().fapi.weight_by_minute.values())
+
+
+def requests_since(ex: SimulatedExchange, begun: int, path: str) -> list[dict[str, str]]:
+    return [each.params for each in ex.request_log(begun) if each.path == path]
+
+
+def go_away(ex: SimulatedExchange) -> int:
+    """Let five minutes of the exchange pass; return when they are over."""
+    ex.jump_clock(ABSENCE)
+    begun = ex.now()
+    until(lambda: ex.stats().behind_ms < 200 and ex.rest(KLINES, symbol=ex.symbols[0], interval="1m", limit=1))
+    return begun
+
+
+def loaded(dm: DataManager) -> int:
+    snapshot = dm.status().snapshot
+    assert snapshot is not None
+    return snapshot.loaded
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        each.getMessage()
+        for each in caplog.records
+        if each.levelno >= logging.WARNING and each.name.startswith("ats_sync.snapshots")
+    ]
+
+
+def check_rows(dm: DataManager, ex: SimulatedExchange) -> None:
+    """Compare memory with the exchange, candle by candle and trade by trade."""
+    for symbol in ex.symbols:
+        for interval in INTERVALS:
+            truth = len(ex.rest(KLINES, symbol=symbol, interval=interval, limit=300))
+            until(partial(closed_equal, dm, ex, symbol, interval, truth))
+        trades = {each["a"]: each for each in ex.rest(AGG_TRADES, symbol=symbol, limit=1000)}
+        read = dm.rest_shaped.agg_trades(symbol, 20)
+        common = [each for each in read if each["a"] in trades]
+        assert common
+        assert all(trades[each["a"]] == each for each in common)
+
+
+def test_a_restart_weighs_a_fraction_of_a_cold_start(
+    ex: SimulatedExchange, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = weight(ex)
+    with manager(ex, tmp_path) as dm:
+        until(lambda: all_live(dm, "trades"))
+        cold = weight(ex) - before
+        assert cold > len(ex.symbols) * (20 + 2 * len(INTERVALS))
+    begun = go_away(ex)
+    before = weight(ex)
+    with manager(ex, tmp_path) as dm:
+        until(lambda: loaded(dm) == len(ex.symbols) * (len(INTERVALS) + 2))
+        rows = from_memory(dm, lambda: dm.get_klines(ex.symbols[0], "1h", 400))
+        assert len(rows) == 400
+        assert weight(ex) - before <= 0.3 * cold
+        assert requests_since(ex, begun, AGG_TRADES) == []
+        assert {each["limit"] for each in requests_since(ex, begun, KLINES)} == {"100"}
+        assert {each["limit"] for each in requests_since(ex, begun, INTEREST)} <= {"2", "3"}
+        check_rows(dm, ex)
+        trades = from_memory(dm, lambda: dm.get_agg_trades(ex.symbols[0], 500))
+        assert len(trades) == 500
+        status = dm.status()
+        assert status.snapshot is not None
+        assert str(tmp_path) in str(status)
+        assert 0 < status.snapshot.unaudited <= len(ex.symbols) * len(INTERVALS)
+        dm.close()
+        assert dm.status().snapshot is None
+    assert warnings(caplog) == []
+
+
+def killed_client(ex: SimulatedExchange, directory: Path, when: Callable[[Path], object]) -> None:
+    """A process that is killed while it closes, as soon as ``when(its folder)``."""
+    environment = {
+        **os.environ,
+        **ex.environment(),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "ATS_SYNC_STATE_DIR": str(directory),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, "x", *ex.symbols],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        folder = Path(process.stdout.readline().strip())
+        process.stdin.write("close\n")
+        process.stdin.flush()
+        until(lambda: when(folder))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_after_a_kill_in_the_middle_of_writing_what_is_whole_is_used(
+    ex: SimulatedExchange, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed_client(ex, tmp_path, lambda folder: len(list(folder.glob("*.rows"))) >= 5)
+    folder = next(tmp_path.iterdir())
+    files = list(folder.glob("*.rows"))
+    (folder / (files[0].name + PARTIAL)).write_bytes(files[0].read_bytes()[:1000])
+    damaged = max(files, key=lambda path: path.stat().st_size)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with manager(ex, tmp_path) as dm:
+        until(lambda: loaded(dm) > 0)
+        until(lambda: not list(folder.glob(f"*{PARTIAL}")))
+        check_rows(dm, ex)
+    assert len(warnings(caplog)) == 1
+    assert "1 of " in warnings(caplog)[0]
+
+
+def test_a_name_that_came_back_for_another_contract_brings_nothing_of_the_old_one(
+    ex: SimulatedExchange, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = ex.symbols[-1]
+    with manager(ex, tmp_path):
+        pass
+    ex.delist(name)
+    ex.list_symbol(name, price=0.5)
+    begun = ex.now()
+    with manager(ex, tmp_path) as dm:
+        until(lambda: warnings(caplog))
+        assert loaded(dm) >= (len(ex.symbols) - 1) * (len(INTERVALS) + 1)
+        for interval in INTERVALS:
+            read = dm.rest_shaped.klines(name, interval, 300)
+            truth = ex.rest(KLINES, symbol=name, interval=interval, limit=300)
+            assert [row[0] for row in read][:1] == [row[0] for row in truth][:1]
+            assert max(float(row[2]) for row in read) < 5.0
+        assert all(each["T"] >= begun - ABSENCE for each in dm.rest_shaped.agg_trades(name, 5))
+    assert len(warnings(caplog)) == 1
+    assert "another contract" in warnings(caplog)[0]
