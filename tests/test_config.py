@@ -214,3 +214,35 @@ def test_numbers_of_numpy_are_numbers() -> None:
         Config(max_klines=np.bool_(True))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="read_timeout"):
         Config(read_timeout=np.float64("nan"))
+
+
+class TestStateDirectory:
+    def test_it_is_a_whole_path_whatever_becomes_of_the_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        assert Config().state_dir is None
+        assert Config(state_dir="kept/here").state_dir == str(tmp_path / "kept" / "here")
+        assert Config(state_dir=tmp_path / "kept" / ".." / "there").state_dir == str(tmp_path / "there")
+        assert Config(state_dir="~/kept").state_dir == str(tmp_path / "home" / "kept")
+        assert list(tmp_path.iterdir()) == [], "it is made when it is needed"
+
+    def test_the_environment_names_it(self, tmp_path: Path) -> None:
+        assert Config.from_env({"ATS_SYNC_STATE_DIR": str(tmp_path)}).state_dir == str(tmp_path)
+        assert Config.from_env({"ATS_SYNC_STATE_DIR": ""}).state_dir is None
+        assert Config.from_env({"ATS_SYNC_STATE_DIR": "elsewhere"}, state_dir=None).state_dir is None
+
+    @pytest.mark.parametrize("path", ["", "  ", "a\0b", b"bytes", 7, "~nobody-of-that-name/kept"])
+    def test_what_is_no_path_is_refused(self, path: object) -> None:
+        with pytest.raises(ConfigError, match="state_dir"):
+            Config(state_dir=path)  # type: ignore[arg-type]
+
+    def test_a_file_in_its_place_or_above_it_is_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.touch()
+        dangling = tmp_path / "dangling"
+        dangling.symlink_to(tmp_path / "nowhere")
+        for path in (file, file / "kept", dangling):
+            with pytest.raises(ConfigError, match=r"state_dir: .* is not a directory"):
+                Config(state_dir=path)

@@ -224,6 +224,7 @@ class Series(ABC):
 
     def end_patience(self) -> None:
         """Note that :meth:`patience` is over: what is missing now is requested."""
+        self.expecting = False
 
     def resume(self, link: Link, now: int) -> bool:
         """Go live on ``link`` where its frames have shown that nothing is missing; return whether no answer is

@@ -363,6 +363,7 @@ class TradeSeries(Series):
         self._left_to_stream = not self._answered
 
     def end_patience(self) -> None:
+        super().end_patience()
         self._left_to_stream = False
 
     def lacks_older(self) -> bool:

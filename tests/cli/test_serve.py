@@ -6,29 +6,35 @@ import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import requests
 
 from ats_sync.cli import main
 
+from ..support import until
 from .command import finish, start, until_line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
+def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_path: Path) -> None:
     command = ("-m", "ats_sync", "serve", "--simulate", "--top", "2", "--intervals", "1h", "--port", "0")
-    with start(*command) as process:
+    with start(*command, "--state-dir", str(tmp_path)) as process:
         line = until_line(process, "following")
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found is not None
         answer = requests.get(f"{found[0]}/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=5", timeout=10)
         assert (answer.status_code, len(answer.json())) == (200, 5)
+        status_page = f"{found[0]}/status"
+        shown = until(lambda: requests.get(status_page, timeout=10).json()["snapshot"])
+        assert shown["directory"].startswith(str(tmp_path))
         began = time.monotonic()
         process.send_signal(number)
         status, _, err = finish(process)
         assert (status, err) == (0, "")
         assert time.monotonic() - began < 30
+    assert len(list(tmp_path.glob("*/*.klines.1h.rows"))) == 2
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 
+import orjson
 import pytest
 
 from ats_sync import DataManager
@@ -28,8 +30,9 @@ def exchange() -> Iterator[SimulatedExchange]:
 
 
 @pytest.fixture(scope="module")
-def manager(exchange: SimulatedExchange) -> Iterator[DataManager]:
-    with DataManager(exchange.symbols, ["1h"], config=exchange.config()) as manager:
+def manager(exchange: SimulatedExchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataManager]:
+    config = exchange.config(state_dir=tmp_path_factory.mktemp("kept"))
+    with DataManager(exchange.symbols, ["1h"], config=config) as manager:
         yield manager
 
 
@@ -138,3 +141,15 @@ def test_a_scrape_is_cheap(manager: DataManager) -> None:
         views.metrics()
         spent.append(time.perf_counter() - began)
     assert min(spent) < 0.02
+
+
+def test_what_is_kept_on_disk_is_shown_where_it_is(manager: DataManager, exchange: SimulatedExchange) -> None:
+    found = scraped(Views(manager))
+    assert found["ats_sync_snapshot_failing", ()] == 0
+    assert found["ats_sync_snapshot_loaded_series", ("no",)] == found["ats_sync_snapshot_loaded_series", ("yes",)] == 0
+    shown = orjson.loads(Views(manager).status().body)["snapshot"]
+    assert shown == asdict(manager.status().snapshot)
+    assert shown["problem"] == ""
+    without = DataManager(exchange.symbols, ["1h"], config=exchange.config())
+    assert not [name for name, _ in scraped(Views(without)) if "snapshot" in name]
+    assert orjson.loads(Views(without).status().body)["snapshot"] is None
