@@ -3,6 +3,7 @@
 ``DataManager`` is where to begin; ``get_data_manager()`` is the one the whole process shares.
 """
 
+from .batches import KlineBatch
 from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
@@ -93,6 +94,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidInterval",
     "InvalidSymbol",
+    "KlineBatch",
     "KlineRow",
     "MalformedAnswer",
     "Missed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from . import forks
@@ -310,6 +310,9 @@ class Lifecycle:
 
     def prefetch(self, symbols: Collection[str], intervals: Collection[str]) -> None:
         """Bring what a scan of these reads into this process, where it is elsewhere."""
+
+    def bring(self, keys: Sequence[Key]) -> None:
+        """The same for these series."""
 
     def launched(self) -> Runtime | None:
         """Return the runtime, if there is one; :class:`~ats_sync.errors.NotRunning` where nothing was started."""

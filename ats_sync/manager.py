@@ -9,6 +9,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .arguments import check_after, check_callback, check_limit, check_max_age, check_seconds, check_timeout
+from .batches import Errors, KlineBatch, read_batch
 from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
@@ -318,6 +319,29 @@ class DataManager:
     def _table(self, shape: Callable[[Candles], T], symbol: str, interval: str, limit: int, max_age: float | None) -> T:
         limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
         return self._life.alive().read(KlineColumns(klines_key(symbol, interval), limit, max_age), shape)
+
+    def read_klines(
+        self,
+        symbols: Iterable[str] | None = None,
+        interval: str = "1h",
+        limit: int = 300,
+        *,
+        max_age: float | None = None,
+        errors: Errors = "raise",
+    ) -> KlineBatch:
+        """Return :meth:`get_klines` of many symbols (None: of all that are followed) as one table.
+
+        ``batch.array`` is float64 of the shape (symbols, rows, columns), ``batch.frame()`` a DataFrame indexed by
+        symbol and open time. What is not fresh in memory is requested for up to 64 symbols at a time. A symbol that
+        cannot be had fresh raises its error after all have been tried; with ``errors="name"`` it is NaN and stands in
+        ``batch.errors``. :class:`~ats_sync.errors.MissingExtra` where NumPy is not installed.
+        """
+        these = self.symbols if symbols is None else check_symbols(symbols)
+        limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
+        keys = [klines_key(symbol, interval) for symbol in these]
+        reads = self._life.alive()
+        self._life.bring(keys)
+        return read_batch(reads, keys, limit, max_age, errors)
 
     def get_orderbook(self, symbol: str, limit: int = 20, *, max_age: float | None = None) -> OrderBook:
         """Return ``{"bids": [[price, quantity], …], "asks": …, "timestamp": ms, "lastUpdateId": int}``, best first.

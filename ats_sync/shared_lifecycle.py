@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from .clock import Clock
@@ -240,6 +240,10 @@ class SharedLifecycle(Lifecycle):
         keys = keys_of(symbols, intervals, self._config.open_interest_periods)
         shared = [Key(kind, symbol) for symbol in symbols for kind in (Kind.MARK, Kind.QUOTES)]
         self._replica.prefetch([*keys, *shared, Key(Kind.SPOT)])
+
+    def bring(self, keys: Sequence[Key]) -> None:
+        if self._reads_shared:
+            self._replica.prefetch(keys)
 
     # --- what it reports ---------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingExtra
@@ -32,6 +32,7 @@ COLUMNS = (
     "ignore",
 )
 """The items of a candle, in the order of :meth:`~ats_sync.DataManager.get_klines`."""
+TIMES = ("open_time", "close_time")
 WHOLE = frozenset({"open_time", "close_time", "trades"})
 """The items that are whole numbers; the others are doubles."""
 
@@ -41,7 +42,7 @@ Candles = Sequence[Sequence[Any]]
 
 def klines_array(candles: Candles) -> np.ndarray[Any, np.dtype[np.void]]:
     """Return a structured array, one element per candle, with the fields of :data:`COLUMNS`: int64 and float64."""
-    numpy = _load("numpy", "arrays")
+    numpy = load("numpy", "arrays")
     kind = numpy.dtype([(name, "i8" if name in WHOLE else "f8") for name in COLUMNS])
     if not candles or not isinstance(candles[0], array):
         table: np.ndarray[Any, np.dtype[np.void]] = numpy.array([tuple(row) for row in candles], dtype=kind)
@@ -58,15 +59,23 @@ def klines_frame(candles: Candles) -> pd.DataFrame:
 
     ``close_time`` is UTC too, ``trades`` int64, the rest float64; ``ignore`` is left out.
     """
-    pandas = _load("pandas", "frames")
+    load("pandas", "frames")
     table = klines_array(candles)
-    index = pandas.DatetimeIndex(pandas.to_datetime(table["open_time"], unit="ms", utc=True), name="open_time")
-    values = {name: table[name].copy() for name in COLUMNS if name not in ("open_time", "ignore")}
-    values["close_time"] = pandas.to_datetime(table["close_time"], unit="ms", utc=True)
-    return pandas.DataFrame(values, index=index)
+    return frame_of({name: table[name] for name in COLUMNS})
 
 
-def _load(module: str, extra: str) -> Any:
+def frame_of(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return :func:`klines_frame` of the columns of :data:`COLUMNS`, which are copied."""
+    pandas = load("pandas", "frames")
+    opened, closed = (pandas.to_datetime(columns[name].astype("i8"), unit="ms", utc=True) for name in TIMES)
+    values = {name: columns[name].copy() for name in COLUMNS if name not in ("open_time", "ignore")}
+    values["close_time"] = closed
+    values["trades"] = columns["trades"].astype("i8")
+    return pandas.DataFrame(values, index=pandas.DatetimeIndex(opened, name="open_time"))
+
+
+def load(module: str, extra: str) -> Any:
+    """Return a package of an extra. Raises :class:`~ats_sync.errors.MissingExtra`."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

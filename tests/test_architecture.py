@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"shared"}),
     frozenset({"rest_shaped", "shapes", "status", "tables"}),
     frozenset({"publisher", "snapshots"}),
-    frozenset({"rest_text"}),
+    frozenset({"rest_text", "batches"}),
     frozenset({"lifecycle"}),
     frozenset({"shared_lifecycle"}),
     frozenset({"watchlist", "stats", "overview"}),

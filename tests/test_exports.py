@@ -15,7 +15,7 @@ import ats_sync
 from ats_sync.cli import main
 
 NAMES = {
-    "the manager": "DataManager RestShaped get_data_manager memory_only reset_data_manager",
+    "the manager": "DataManager KlineBatch RestShaped get_data_manager memory_only reset_data_manager",
     "settings": "Clock Config __version__",
     "events": "CallbackHandle CandleEvent ContractChange EventIterator Missed Turn",
     "status": "ConnectionStatus SnapshotStatus FeedState FeedStatus Overall Quality Status",

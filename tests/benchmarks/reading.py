@@ -77,6 +77,12 @@ def measure_reads(report: Report, *, quick: bool, symbols: int) -> None:
         for name, value in hot.items():
             report.add(section, "p50", f"{OURS}: {name}", value, "µs", 60.0)
         report.show(section)
+        section = f"300 candles of {symbols} symbols: ms of CPU"
+        tables = ours.call("table_times", times=3 if quick else 9)
+        for name, value in tables.items():
+            half = {"read_klines": "get_klines of each", "read_klines(…).frame()": "get_klines_frame of each"}.get(name)
+            report.add(section, "later reads", f"{OURS}: {name}", value, "ms", tables[half] / 2 if half else None)
+        report.show(section)
         section = f"A scan of {symbols} symbols: ms"
         usual = {name: statistics.median(each[name] for each in later) for name in first}
         for case, took in (("the first since the start, CPU", first), ("the second", second), ("later ones", usual)):
