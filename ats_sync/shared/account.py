@@ -27,8 +27,8 @@ from .server import FORMAT, FORMATS_KEY
 
 SLOTS = 120
 """Into how many parts a window is cut: what ended in one of them counts until its end plus a window."""
-WAITS_AT_MOST = 10.0
-"""Seconds for which room is kept for a request of a better tier that was refused."""
+KEPT_FOR = 0.5
+"""Seconds for which room that has come free is kept for a request of a better tier that was refused before."""
 CAUTION = 0.25
 """Seconds to wait for the first answer that says what the exchange has counted."""
 
@@ -195,7 +195,9 @@ for _, each in ipairs(ended) do
     break
   end
 end
-redis.call('HSET', bucket_key, wish, whole(cost) .. ' ' .. whole(math.min(at, now + tonumber(ARGV[17])) + 500000))
+if at - now <= tonumber(ARGV[17]) then
+  redis.call('HSET', bucket_key, wish, whole(cost) .. ' ' .. whole(at + tonumber(ARGV[19])))
+end
 return {'refused', gen, whole(at - now)}
 """
 )
@@ -266,6 +268,8 @@ class Wish:
     """The place of its tier: room that one of a smaller rank waits for is not given to it."""
     life: float
     """Seconds after which it must have ended, answered or not."""
+    patience: float
+    """Seconds for which it can wait; where that is long enough, room is kept for it when there is some."""
     cautious: int = -1
     """How much may be granted in all before an answer tells a new account what the exchange has counted; beyond that,
     one request at a time. -1 where no answer ever does."""
@@ -362,8 +366,9 @@ class Account:
             owed,
             wish.cautious,
             FORMAT,
-            _micros(WAITS_AT_MOST),
+            _micros(wish.patience),
             _micros(CAUTION),
+            _micros(KEPT_FOR),
         )
         return Taken(verdict.decode(), current.decode(), int(wait) / 1e6)
 
