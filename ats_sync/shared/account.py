@@ -216,9 +216,10 @@ if not known then
 end
 if redis.call('ZREM', open_key, id .. ' ' .. cost) == 1 then
   redis.call('HINCRBY', bucket_key, 'open', '-' .. cost)
-  if how ~= 'unsent' then
-    count(how == 'lost' and now + late or now, cost)
-  end
+end
+-- (Also one that was assumed to have ended long ago: its process was stopped, and went on.)
+if id ~= '' and how ~= 'unsent' then
+  count(how == 'lost' and now + late or now, cost)
 end
 if used >= 0 then
   expire()

@@ -42,9 +42,12 @@ class Pool:
             "password": url.password,
             "client_name": label,
         }
-        files = dict(url.files)
-        if url.tls and ca_file is not None:
-            files.setdefault("ssl_ca_certs", ca_file)
+        tls: dict[str, Any] = {}
+        if url.tls:
+            # Both are said, since the defaults of redis-py differ from version to version.
+            tls = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **url.files}
+            if ca_file is not None:
+                tls.setdefault("ssl_ca_certs", ca_file)
         if url.path:
             connection = redis_module("redis.connection")
             pool = redis.ConnectionPool(
@@ -54,14 +57,14 @@ class Pool:
             sentinel = redis_module("redis.sentinel")
             own = {"username": url.sentinel_username, "password": url.sentinel_password}
             manager = sentinel.Sentinel(
-                url.addresses, sentinel_kwargs={**timeouts, **own, "ssl": url.tls, **files}, **options
+                url.addresses, sentinel_kwargs={**timeouts, **own, "ssl": url.tls, **tls}, **options
             )
             self._sentinels = list(manager.sentinels)
-            pool = sentinel.SentinelConnectionPool(url.service, manager, ssl=url.tls, **options, **files)
+            pool = sentinel.SentinelConnectionPool(url.service, manager, ssl=url.tls, **options, **tls)
         else:
             host, port = url.addresses[0]
             connection_class = redis.SSLConnection if url.tls else redis.Connection
-            pool = redis.ConnectionPool(connection_class=connection_class, host=host, port=port, **options, **files)
+            pool = redis.ConnectionPool(connection_class=connection_class, host=host, port=port, **options, **tls)
         self.redis: Redis = redis.Redis(connection_pool=pool)
 
     def close(self) -> None:

@@ -129,6 +129,18 @@ def test_one_whose_process_died_is_assumed_to_have_ended_late(two: tuple[Process
     b.granted(1)
 
 
+def test_one_that_was_sent_long_after_its_grant_counts_when_it_ends(two: tuple[Process, Process], time: Time) -> None:
+    """Its process was stopped in between."""
+    a, b = two
+    grant = a.granted(100)
+    time.go(300)
+    a.end(grant, 100)
+    time.go(59)
+    b.refused(1)
+    time.go(2)
+    b.granted(1)
+
+
 def test_others_on_this_address_count_until_their_minute_is_over(two: tuple[Process, Process], time: Time) -> None:
     a, b = two
     time.go(20)
