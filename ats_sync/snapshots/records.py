@@ -23,6 +23,8 @@ MOST_HEADER = 16_384
 """Bytes."""
 MOST_AGE = 7 * 86_400_000
 """What was written longer ago (ms) is not loaded."""
+SLACK = 5_000
+"""By so many ms two starts may differ in what they take for the exchange's time."""
 
 
 class Record(NamedTuple):
@@ -112,7 +114,7 @@ def refusal(record: Record, exchange: Sequence[str], now: int) -> str:
     """Return why a record is of no use at exchange time ``now`` (ms), "" where it is."""
     if record.exchange != tuple(exchange):
         return f"it was written for {record.exchange[0] if record.exchange else 'another exchange'}"
-    if record.written > now:
+    if record.written > now + SLACK:
         return "it was written later than it is now: a clock was set back"
     if record.written < now - MOST_AGE:
         return f"it is older than {MOST_AGE // 86_400_000} days"

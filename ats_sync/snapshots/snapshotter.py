@@ -242,8 +242,7 @@ class Snapshotter:
         begun = []
         info = self._store.listings.get()
         onboarded = info.value.onboarded if info is not None else {}
-        # What was written must lie before the earliest that it can be now.
-        now = self._clock.earliest_ms()
+        now = self._clock.exchange_ms()
         for key, read in found.items():
             event = self._store.contracts.get(key.symbol)
             announced = event.onboarded if event is not None else 0

@@ -35,6 +35,33 @@ dm.close()
 """
 
 
+FORKED = """
+import os, sys
+from ats_sync import Config, DataManager
+
+symbol = sys.argv[2]
+config = Config.from_env(proxies={})
+with DataManager([symbol], ["1h"], config=config) as dm:
+    child = os.fork()
+    if not child:
+        dm.close()  # that of the parent is not the child's to close
+        with DataManager([symbol], ["1h"], config=config) as own:
+            good = len(own.get_klines(symbol, "1h", 50)) == 50
+            os._exit(0 if good and "another process" in own.status().snapshot.problem else 1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(status, repr(dm.status().snapshot.problem), flush=True)
+"""
+
+FULL = """
+import resource, sys
+from ats_sync import Config, DataManager
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+with DataManager(sys.argv[2:4], ["1h"], config=Config.from_env(proxies={})) as dm:
+    print(len(dm.get_klines(sys.argv[2], "1h", 300)), flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def ex() -> Iterator[SimulatedExchange]:
     with SimulatedExchange(symbols=12, seed=7) as exchange:
@@ -107,6 +134,7 @@ def test_a_restart_weighs_a_fraction_of_a_cold_start(
         assert {each["limit"] for each in requests_since(ex, begun, KLINES)} == {"100"}
         assert {each["limit"] for each in requests_since(ex, begun, INTEREST)} <= {"2", "3"}
         check_rows(dm, ex)
+        check_the_second(ex, tmp_path, caplog)
         trades = from_memory(dm, lambda: dm.get_agg_trades(ex.symbols[0], 500))
         assert len(trades) == 500
         status = dm.status()
@@ -115,20 +143,60 @@ def test_a_restart_weighs_a_fraction_of_a_cold_start(
         assert 0 < status.snapshot.unaudited <= len(ex.symbols) * len(INTERVALS)
         dm.close()
         assert dm.status().snapshot is None
+    assert len(warnings(caplog)) == 1
+
+
+def check_the_second(ex: SimulatedExchange, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A second manager on the directory of a running one says so once, and is as good as without."""
     assert warnings(caplog) == []
+    symbol = ex.symbols[0]
+    with DataManager([symbol], ["1h"], config=ex.config(state_dir=directory)) as second:
+        assert len(second.get_klines(symbol, "1h", 100)) == 100
+        (warning,) = warnings(caplog)
+        assert "another manager of this process" in warning
+        assert "another manager of this process" in str(second.status())
+
+
+def environment(ex: SimulatedExchange, directory: Path) -> dict[str, str]:
+    here = {"PYTHONPATH": str(Path(__file__).parents[2]), "ATS_SYNC_STATE_DIR": str(directory)}
+    return {**os.environ, **ex.environment(), **here}
+
+
+def client(ex: SimulatedExchange, directory: Path, script: str) -> tuple[str, str]:
+    """What a program writes to its output and to its log."""
+    found = subprocess.run(
+        [sys.executable, "-c", script, "x", *ex.symbols],
+        env=environment(ex, directory),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return found.stdout.strip(), found.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_of_a_fork_runs_without_and_leaves_its_parent_alone(ex: SimulatedExchange, tmp_path: Path) -> None:
+    out, err = client(ex, tmp_path, FORKED)
+    assert out == "0 ''"
+    assert err.count("nothing is kept in") == 1
+    assert len(list(tmp_path.glob("*/*.rows"))) == 4
+
+
+def test_a_full_disk_is_one_warning_and_nothing_is_left_half_written(ex: SimulatedExchange, tmp_path: Path) -> None:
+    out, err = client(ex, tmp_path, FULL)
+    assert out == "300"
+    assert err.count("cannot be written") == 1
+    assert "File too large" in err
+    assert all(path.stat().st_size <= 20_000 for path in tmp_path.glob("*/*"))
+    assert not list(tmp_path.glob(f"*/*{PARTIAL}"))
 
 
 def killed_client(ex: SimulatedExchange, directory: Path, when: Callable[[Path], object]) -> None:
     """A process that is killed while it closes, as soon as ``when(its folder)``."""
-    environment = {
-        **os.environ,
-        **ex.environment(),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "ATS_SYNC_STATE_DIR": str(directory),
-    }
     process = subprocess.Popen(
         [sys.executable, "-c", CLIENT, "x", *ex.symbols],
-        env=environment,
+        env=environment(ex, directory),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

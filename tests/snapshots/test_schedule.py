@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.feeds import Key, Kind
 from ats_sync.snapshots.schedule import EVERY, WriteSchedule
 
-KEYS = [Key(Kind.KLINES, f"S{number}USDT", "1m") for number in range(200)]
+KEYS = [Key(Kind.KLINES, f"S{number}USDT", "1m") for number in range(120)]
 
 
+@settings(max_examples=30)
 @given(st.floats(0, 1e6), st.lists(st.floats(0.01, 20.0), min_size=1, max_size=60))
 def test_each_comes_once_a_minute_however_late_the_looks_are(begin: float, pauses: list[float]) -> None:
     schedule = WriteSchedule(begin)
