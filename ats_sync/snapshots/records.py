@@ -59,7 +59,8 @@ def is_kept(key: Key) -> bool:
 def file_name(key: Key) -> str:
     """Return the name of a series' file, which differs from every other one's in more than the case of letters."""
     interval = "1mo" if key.interval == "1M" else key.interval
-    return ".".join(quote(part, safe="") for part in (key.symbol, key.kind.value, interval) if part) + ".rows"
+    parts = (quote(part, safe="").replace(".", "%2E") for part in (key.symbol, key.kind.value, interval) if part)
+    return ".".join(parts) + ".rows"
 
 
 def pack(record: Record) -> bytes:
