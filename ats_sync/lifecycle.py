@@ -128,7 +128,7 @@ class Lifecycle:
         it.
 
         ``keys()`` is what to follow from the start; ``touch`` is called with what reads would have followed as well,
-        ``demand`` with what other processes want, and how many rows.
+        ``demand`` with what other processes want or what was read before this start, and how many rows.
         Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
         refuse_reentry()
@@ -161,7 +161,7 @@ class Lifecycle:
                 runtime.start()
                 self.publisher.attach(self.store, lambda: self._assess(runtime))
                 if self._config.state_dir is not None:
-                    snapshotter = Snapshotter(self._config, self._clock, self.store)
+                    snapshotter = Snapshotter(self._config, self._clock, self.store, demand)
             except BaseException:
                 self.runtime = None
                 self.publisher.detach()
@@ -321,6 +321,11 @@ class Lifecycle:
     def status(self) -> Status | None:
         """Return the state of a manager that runs without a runtime of its own, None for all others."""
         return None
+
+    def expects(self, key: Key) -> bool:
+        """Return whether a series that is to be followed may begin with what was written down of it."""
+        snapshotter = self._snapshotter
+        return snapshotter is not None and snapshotter.resuming == key
 
     def snapshot_status(self) -> SnapshotStatus | None:
         """Return what is kept on disk, None where nothing is."""

@@ -129,7 +129,7 @@ class SharedLifecycle(Lifecycle):
         if not streams:
             raise ConfigError("a collector serves others from its streams; give it enable_websocket=True")
         self._connect(writes=True)
-        runtime, launched = super().launch(keys, touch, streams=streams)
+        runtime, launched = super().launch(keys, touch, streams=streams, demand=demand)
         if launched:
             assert runtime is not None
             keeper = LeaseKeeper(self._shared, self._clock, name=LEASE)

@@ -123,6 +123,7 @@ class Watchlist:
                 added = life.store.follow([key], rows)
                 if added:
                     life.store.series[key].begin_with(max(rows, LEAST_ROWS))
+                    life.store.series[key].expecting = life.expects(key)
                     demand.touch(key, self._clock.now())
                 runtime.follow(added)
             return

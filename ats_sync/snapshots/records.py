@@ -23,6 +23,8 @@ MOST_HEADER = 16_384
 """Bytes."""
 MOST_AGE = 7 * 86_400_000
 """What was written longer ago (ms) is not loaded."""
+DEMANDED_FOR = 1_800_000
+"""What was read is followed again by a start within so many ms, as it would have been kept without one."""
 SLACK = 5_000
 """By so many ms two starts may differ in what they take for the exchange's time."""
 
@@ -37,6 +39,8 @@ class Record(NamedTuple):
     written: int
     parts: tuple[bytes, ...]
     """The series' dump."""
+    demanded: int = 0
+    """How many rows were kept of it, where it was followed because it was read; 0 where it was followed anyway."""
 
 
 def exchange_of(config: Config) -> tuple[str, ...]:
@@ -56,6 +60,20 @@ def is_kept(key: Key) -> bool:
     return key.kind is Kind.LISTINGS or bool(key.symbol and not FEEDS[key.kind].spot)
 
 
+def key_of(record: Record) -> Key | None:
+    """Return the key of the series that a record is of, None where it does not say."""
+    try:
+        kind, symbol, interval = json.loads(record.parts[0])["key"]
+        return Key(Kind(kind), str(symbol), str(interval))
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def is_demanded(record: Record, exchange: Sequence[str], now: int) -> bool:
+    """Return whether a series was followed at exchange time ``now`` (ms), or shortly before, because it was read."""
+    return record.demanded > 0 and not refusal(record, exchange, now) and record.written >= now - DEMANDED_FOR
+
+
 def file_name(key: Key) -> str:
     """Return the name of a series' file, which differs from every other one's in more than the case of letters."""
     interval = "1mo" if key.interval == "1M" else key.interval
@@ -71,6 +89,7 @@ def pack(record: Record) -> bytes:
         "exchange": list(record.exchange),
         "onboarded": record.onboarded,
         "written": record.written,
+        "demanded": record.demanded,
         "lengths": [len(part) for part in record.parts],
     }
     line = json.dumps({**head, "checksum": _checksum(head)}, separators=(",", ":")).encode()
@@ -104,7 +123,7 @@ def unpack(text: bytes) -> Record:
     for length in lengths:
         parts.append(body[begin : begin + length])
         begin += length
-    return Record(tuple(head["exchange"]), head["onboarded"], head["written"], tuple(parts))
+    return Record(tuple(head["exchange"]), head["onboarded"], head["written"], tuple(parts), head["demanded"])
 
 
 def _checksum(head: dict[str, Any]) -> int:

@@ -21,7 +21,19 @@ from ..store.market import MarketStore
 from ..store.series import Restored, Series
 from ..venue.payload import DecodeError
 from .directory import Directory, InUse
-from .records import Record, contract_refusal, exchange_of, file_name, folder_of, is_kept, pack, refusal, unpack
+from .records import (
+    Record,
+    contract_refusal,
+    exchange_of,
+    file_name,
+    folder_of,
+    is_demanded,
+    is_kept,
+    key_of,
+    pack,
+    refusal,
+    unpack,
+)
 from .schedule import WriteSchedule
 
 log = logging.getLogger(__name__)
@@ -38,6 +50,10 @@ MARGIN = 0.2
 LISTINGS = Key(Kind.LISTINGS)
 
 
+def _nothing(key: Key, rows: int) -> None:
+    """Nothing is followed."""
+
+
 class _Read(NamedTuple):
     """What was read of one series, and checked."""
 
@@ -49,15 +65,21 @@ class _Read(NamedTuple):
 class Snapshotter:
     """Keeps the rows of one launch. Where the directory cannot be used, it says so once and keeps nothing."""
 
-    def __init__(self, config: Config, clock: Clock, store: MarketStore) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, store: MarketStore, demand: Callable[[Key, int], None] = _nothing
+    ) -> None:
+        """``demand(key, rows)`` follows a series as if it were read."""
         assert config.state_dir is not None
         self._config = config
         self._clock = clock
         self._store = store
+        self._demand = demand
         self._exchange = exchange_of(config)
         self._path = f"{config.state_dir}/{folder_of(config)}"
         self._directory: Directory | None = None
         self._runtime: Runtime | None = None
+        self.resuming: Key | None = None
+        """What is being followed again: it expects what was written down."""
         self._stop = threading.Event()
         self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
         self._thread: threading.Thread | None = None
@@ -67,7 +89,7 @@ class Snapshotter:
         self._loaded: frozenset[Key] = frozenset()
         self._names: set[str] = set()
         self._marks: dict[Key, tuple[Series, object]] = {}
-        self._failed = False
+        self._failed = self._has_loaded = False
         try:
             self._directory = Directory(self._path)
             self._names = self._directory.names()
@@ -127,6 +149,10 @@ class Snapshotter:
             if thread.is_alive():
                 log.warning("the disk is slow: %s still writes after close()", thread.name)
 
+    def has_loaded(self) -> bool:
+        """Return whether all has been loaded that will be."""
+        return self._has_loaded
+
     def status(self) -> SnapshotStatus:
         """Return where the rows are kept and how far that is."""
         loaded, series = self._loaded, self._store.series
@@ -136,6 +162,7 @@ class Snapshotter:
     def _run(self, directory: Directory) -> None:
         try:
             self._load(directory)
+            self._has_loaded = True
             schedule = WriteSchedule(self._clock.now())
             while not self._clock.wait(self._stop, LOOK_EVERY):
                 self._write(directory, schedule.due(self._kept(), self._clock.now()))
@@ -151,11 +178,13 @@ class Snapshotter:
 
     def _load(self, directory: Directory) -> None:
         """Begin the series that expect it with what was written down."""
+        self._load_listings(directory, {})
+        if not self._store.symbols:
+            self._follow_again(directory)
         expecting = [key for key, series in self._store.series.items() if series.expecting]
         first = sorted(filter(_gates_start, expecting), key=_warm_up_order)
         rest = [key for key in expecting if not _gates_start(key)]
         refused: dict[str, int] = {}
-        self._load_listings(directory, refused)
         deadline = self._clock.now() + LISTED_WITHIN
         read = []
         for keys in _batches(first):
@@ -180,6 +209,25 @@ class Snapshotter:
             )
         if self._loaded:
             log.info("%d of %d series were loaded from %s", len(self._loaded), len(expecting), self._path)
+
+    def _follow_again(self, directory: Directory) -> None:
+        """Follow what was read before this start, where nothing is followed from the start."""
+        if not self._wait_for(self._is_listed, self._clock.now() + LISTED_WITHIN):
+            return
+        now = self._clock.exchange_ms()
+        for name in sorted(self._names):
+            try:
+                record = unpack(directory.read(name))
+            except (OSError, DecodeError):
+                continue  # it is read again, and reported, if somebody follows it
+            key = key_of(record)
+            if key is None or not is_kept(key) or not is_demanded(record, self._exchange, now):
+                continue
+            if self._stop.is_set() or self._store.is_gone(key.symbol):
+                continue
+            self.resuming = key
+            self._demand(key, record.demanded)
+        self.resuming = None
 
     def _load_listings(self, directory: Directory, refused: dict[str, int]) -> None:
         if file_name(LISTINGS) not in self._names:
@@ -280,25 +328,25 @@ class Snapshotter:
         # In one turn of the engine: what it knows of a contract is of the very series that are in the store then.
         kept = runtime.query(
             lambda engine, at: [
-                (series, engine.listings.onboarded(key.symbol))
+                (series, engine.listings.onboarded(key.symbol), key in engine.demand)
                 for key in keys
                 if (series := store.get(key)) is not None
             ]
         )
         if len(self._marks) > len(store.series):
             self._marks = {key: mark for key, mark in self._marks.items() if key in store.series}
-        for series, onboarded in kept:
+        for series, onboarded, demanded in kept:
             if until is not None and self._clock.now() >= until:
                 break
             try:
-                written = self._write_one(directory, series, onboarded)
+                written = self._write_one(directory, series, onboarded, demanded=demanded)
             except OSError as error:
                 self._note(error)
                 return
             if written:
                 self._note(None)
 
-    def _write_one(self, directory: Directory, series: Series, onboarded: int) -> bool:
+    def _write_one(self, directory: Directory, series: Series, onboarded: int, *, demanded: bool) -> bool:
         """Write a series where it has changed; return whether it has."""
         key, mark = series.key, series.dump_mark()
         if mark is None or self._marks.get(key) == (series, mark):
@@ -310,7 +358,9 @@ class Snapshotter:
         parts = tuple(series.dump())
         if not parts:
             return False
-        record = Record(self._exchange, onboarded if key.symbol else 0, self._clock.exchange_ms(), parts)
+        now = self._clock.exchange_ms()
+        rows = max(1, series.state(now).rows) if demanded else 0
+        record = Record(self._exchange, onboarded if key.symbol else 0, now, parts, rows)
         directory.write(file_name(key), pack(record))
         self._marks[key] = series, mark
         self._written_at = self._clock.wall()

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from ats_sync import Config
 from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.snapshots import records
-from ats_sync.snapshots.records import Record, contract_refusal, exchange_of, file_name, folder_of, is_kept, refusal
+from ats_sync.snapshots.records import (
+    Record,
+    contract_refusal,
+    exchange_of,
+    file_name,
+    folder_of,
+    is_demanded,
+    is_kept,
+    key_of,
+    refusal,
+)
 from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.intervals import INTERVALS
 from ats_sync.venue.payload import DecodeError
@@ -134,3 +144,22 @@ def test_what_is_kept() -> None:
     assert not [
         kind for kind, feed in FEEDS.items() if feed.shared and kind is not Kind.LISTINGS and is_kept(Key(kind))
     ]
+
+
+def test_a_record_says_which_series_it_is_of() -> None:
+    assert key_of(RECORD) == Key(Kind.KLINES, "BTCUSDT", "1m")
+    for parts in ((), (b"",), (b"{}",), (b'{"key":["nothing","BTCUSDT","1m"]}',), (b'{"key":[1,2]}',), (b"[]",)):
+        assert key_of(RECORD._replace(parts=parts)) is None
+
+
+@pytest.mark.parametrize(
+    ("record", "demanded"),
+    [
+        (RECORD, False),
+        (RECORD._replace(demanded=10), True),
+        (RECORD._replace(demanded=10, written=MIDNIGHT - 3_600_000), False),
+        (RECORD._replace(demanded=10, exchange=()), False),
+    ],
+)
+def test_what_was_read_shortly_before_is_followed_again(record: Record, demanded: bool) -> None:
+    assert is_demanded(records.unpack(records.pack(record)), EXCHANGE, MIDNIGHT + 1000) == demanded

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -155,6 +156,35 @@ def check_the_second(ex: SimulatedExchange, directory: Path, caplog: pytest.LogC
         (warning,) = warnings(caplog)
         assert "another manager of this process" in warning
         assert "another manager of this process" in str(second.status())
+
+
+def test_what_was_read_without_being_watched_is_followed_again(ex: SimulatedExchange, tmp_path: Path) -> None:
+    symbols = ex.symbols[:3]
+
+    def scan(dm: DataManager) -> None:
+        for symbol in symbols:
+            assert len(dm.rest_shaped.klines(symbol, "1h", 50)) == 50
+            assert len(dm.rest_shaped.open_interest_hist(symbol, "1h", 30)) == 30
+
+    with autostarted(ex, tmp_path) as dm:
+        from_memory(dm, lambda: scan(dm))
+    begun = ex.now()
+    with autostarted(ex, tmp_path) as dm:
+        until(lambda: loaded(dm) == 2 * len(symbols) and all_live(dm, "klines", "oi"))
+        from_memory(dm, lambda: scan(dm))
+        assert {each["limit"] for each in requests_since(ex, begun, INTEREST)} <= {"2", "3"}
+        assert all(int(each["limit"]) <= 50 for each in requests_since(ex, begun, KLINES))
+        assert len(requests_since(ex, begun, KLINES)) <= len(symbols)
+
+
+@contextmanager
+def autostarted(ex: SimulatedExchange, directory: Path) -> Iterator[DataManager]:
+    """A manager as the shim starts it."""
+    dm = DataManager(config=ex.config(state_dir=directory)).autostart()
+    try:
+        yield dm
+    finally:
+        dm.close()
 
 
 def environment(ex: SimulatedExchange, directory: Path) -> dict[str, str]:

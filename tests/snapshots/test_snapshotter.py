@@ -58,6 +58,7 @@ class Listings:
 
 class Engine:
     listings = Listings()
+    demand = frozenset(KEYS)
 
 
 class StubRuntime:
@@ -89,17 +90,25 @@ class StubRuntime:
 class Launch:
     """One start on a directory, at exchange time ``now``, which its ``/time`` has confirmed."""
 
-    def __init__(self, directory: Path, now: int = NOW, config: Config | None = None) -> None:
+    def __init__(
+        self, directory: Path, now: int = NOW, config: Config | None = None, keys: tuple[Key, ...] = KEYS
+    ) -> None:
         self.config = config if config is not None else Config(state_dir=directory)
         self.folder = directory / folder_of(self.config)
         self.time = HandTime(now)
         self.clock = Clock(self.time)
         self.clock.set_exchange(now / 1000.0)
         self.store = MarketStore(self.config, self.clock.now, self.clock.exchange_ms)
-        self.store.follow(KEYS)
+        self.store.follow(keys)
+        self.demanded: dict[Key, int] = {}
         self.runtime = StubRuntime(self.store)
-        self.snapshotter = Snapshotter(self.config, self.clock, self.store)
-        self.snapshotter.expect(KEYS)
+        self.snapshotter = Snapshotter(self.config, self.clock, self.store, self.demand)
+        self.snapshotter.expect(keys)
+
+    def demand(self, key: Key, rows: int) -> None:
+        self.demanded[key] = rows
+        self.store.follow([key], rows)
+        self.store.series[key].expecting = self.snapshotter.resuming == key
 
     def start(self) -> None:
         self.snapshotter.start(self.runtime)  # type: ignore[arg-type]
@@ -138,8 +147,8 @@ class Launch:
 
 
 @contextmanager
-def launched(directory: Path, now: int = NOW, config: Config | None = None) -> Iterator[Launch]:
-    launch = Launch(directory, now, config)
+def launched(directory: Path, now: int = NOW, keys: tuple[Key, ...] = KEYS) -> Iterator[Launch]:
+    launch = Launch(directory, now, keys=keys)
     launch.start()
     try:
         yield launch
@@ -176,6 +185,34 @@ def test_what_was_written_is_loaded_once_its_contract_is_known(directory: Path) 
         assert "3 series loaded, 2 of them to be compared with REST" in str(status)
         assert not launch.store.series[TRADES].lacks_older()
         assert launch.store.series[TRADES].state(0).rows == 40
+
+
+def test_what_was_read_is_followed_again_where_nothing_is_followed_from_the_start(directory: Path) -> None:
+    launch = Launch(directory, NOW + MINUTE, keys=())
+    launch.start()
+    launch.list()
+    until(lambda: launch.loaded() == 3)
+    launch.close()
+    assert launch.demanded == {CANDLES: 6, TRADES: 40, INTEREST: 3}
+    assert launch.rows() == TRUTH.texts(NOW, 100)[:5]
+
+
+def test_what_was_read_is_not_added_to_what_is_followed_from_the_start_nor_followed_for_ever(directory: Path) -> None:
+    for keys, now in ((KEYS[:1], NOW + MINUTE), ((), NOW + DAY)):
+        with launched(directory, now, keys=keys) as launch:
+            launch.list()
+            until(launch.snapshotter.has_loaded)
+        assert launch.demanded == {}
+
+
+def test_a_contract_that_has_left_is_not_followed_again(directory: Path) -> None:
+    launch = Launch(directory, NOW + MINUTE, keys=())
+    body = compact(samples.exchange_info({SYMBOL: "SETTLING"}, onboarded={SYMBOL: LISTED}))
+    launch.store.listings.replace(exchange_info(body), Origin(NOW + MINUTE))
+    launch.start()
+    until(launch.snapshotter.has_loaded)
+    launch.close()
+    assert launch.demanded == {}
 
 
 def test_what_has_not_changed_is_not_written_again(directory: Path) -> None:
