@@ -7,12 +7,16 @@ from argparse import Namespace
 from typing import Any
 
 from ..errors import ConfigError, MissingExtra, SharedStoreUnavailable
+from ..shared.account import Account, egresses
 from ..shared.client import SharedStore
 from ..shared.layout import MalformedFeed, feed_in
 from ..shared.lease import Lease
 from ..shared.publish import FEED_KEY, WISHES_KEY, Names
 from ..shared_lifecycle import LEASE
+from ..venue.endpoints import Bucket, Host
 from .failures import FAILED, OK, USAGE, CommandFailed
+
+_SHOWN = ((Bucket.FUTURES, Host.FUTURES), (Bucket.SPOT, Host.SPOT))
 
 
 def run(options: Namespace) -> int:
@@ -47,6 +51,7 @@ def _lines(store: SharedStore) -> tuple[list[str], bool]:
         else "leader    nobody; start one with: python -m ats_sync collect",
         f"standbys  {', '.join(view.standbys) or 'none'}",
         f"clients   {len(clients)} connections, {wishes} series wished for in the last minutes",
+        *_accounts(store),
         f"memory    {int(memory['used_memory']) / 1e6:.1f} MB of {_limit(memory)}",
     ]
     if life is None:
@@ -67,6 +72,21 @@ def _lines(store: SharedStore) -> tuple[list[str], bool]:
         lines.append(f"age       {exchange - watermark:.2f} s on {route}-{number}{'' if up else ', which is down'}")
     lines.append(f"watched   {exchange - feed.watched_until:.2f} s ago")
     return lines, leads
+
+
+def _accounts(store: SharedStore) -> list[str]:
+    """Return a line for each address: what all its processes have requested in the last minute."""
+    lines = []
+    for egress in egresses(store):
+        account = Account(store, "", egress=egress)
+        uses = ((host, account.look(bucket, host)) for bucket, host in _SHOWN)
+        text = "; ".join(
+            f"{host.value} {use.used + use.open} in the last minute, {use.foreign} by other programs"
+            + (f", blocked for {use.blocked:.0f} s" if use.blocked else "")
+            for host, use in uses
+        )
+        lines.append(f"weight    {egress}: {text}")
+    return lines
 
 
 def _limit(memory: dict[str, Any]) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from ats_sync import DataManager, ExchangeFailure, RateLimited
+from ats_sync.cli.main import main
 from ats_sync.errors import ConfigError
-from ats_sync.shared.account import Account, Use
+from ats_sync.shared.account import Account, Use, egresses
 from ats_sync.shared.client import SharedStore
 from ats_sync.shared.server import FORMATS_KEY
 from ats_sync.simulator import SimulatedExchange, before_turn
@@ -94,6 +95,20 @@ def test_every_request_is_counted_once_for_all(desk: Desk) -> None:
     with pytest.raises(ExchangeFailure):
         read(first)
     assert desk.look()[:2] == (4, 0)
+
+
+def test_shared_status_shows_the_account(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    read(desk.manager())
+    read(desk.manager(egress="second:nic"), 500)
+    assert egresses(desk.store) == ["default", "second:nic"]
+    desk.ex.fail_rest("429", KLINES, count=1, retry_after=30.0)
+    with pytest.raises(RateLimited):
+        read(desk.manager())
+    assert main(["shared-status", desk.server.url]) == 1  # nobody leads
+    shown = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("weight")}
+    assert "futures 2 in the last minute, 0 by other programs, blocked for" in shown["default:"]
+    assert "futures 2 in the last minute" in shown["second:nic:"]
+    assert "blocked" not in shown["second:nic:"]
 
 
 def test_together_they_stay_inside_the_share(desk: Desk) -> None:
