@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha1
 from typing import Any, TypeVar
 
@@ -26,6 +27,27 @@ CONNECT_TIMEOUT, ANSWER_TIMEOUT = 1.0, 1.0
 PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds for which nothing is sent after a failure, doubled at each further one up to the second value."""
 PREFIX = f"ats:{FORMAT}:"
+
+
+MANY_ARGUMENTS = 64
+"""From so many on a command is packed as one piece; the client would send every large argument by itself."""
+
+
+def _execute_at_once(redis: Redis, *command: str | bytes | int | float) -> Any:
+    """Return the answer to a command that is sent as one piece."""
+    texts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+    packed = b"".join([b"*%d\r\n" % len(texts), *[b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]])
+    pool = redis.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command([packed])
+        return connection.read_response()
+    except BaseException as error:
+        if not isinstance(error, redis_module("redis.exceptions").ResponseError):
+            connection.disconnect()  # an answer may be on its way
+        raise
+    finally:
+        pool.release(connection)
 
 
 class Script:
@@ -117,10 +139,11 @@ class SharedStore:
         absent = redis_module("redis.exceptions").NoScriptError
 
         def call(redis: Redis) -> Any:
+            evaluate = redis.execute_command if len(args) < MANY_ARGUMENTS else partial(_execute_at_once, redis)
             try:
-                return redis.evalsha(script.sha, len(keys), *keys, *args)
+                return evaluate("EVALSHA", script.sha, len(keys), *keys, *args)
             except absent:
-                return redis.eval(script.text, len(keys), *keys, *args)
+                return evaluate("EVAL", script.text, len(keys), *keys, *args)
 
         return self.run(call, insist=insist)
 

@@ -5,7 +5,7 @@ Nothing is added to the way in of frames: the counts that each series keeps anyw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -15,8 +15,15 @@ from ..store.market import MarketStore
 from ..store.series import Board, Copied, Series
 from .layout import field_of, head_text, part_of, ranges
 
-ROUND = 100
+ROUND = 200
 """Every series is compared whole once in so many turns, whatever its counts say."""
+LOOK_EVERY = 4
+"""Turns between two looks for what is no frame: answers, and whether streams are alive."""
+BOARDS_EVERY = 0.2
+"""Boards are copied no more often than this (seconds), ..."""
+BOARDS_SHARE = 0.05
+"""... nor for more than this part of the time: the frames of all symbols are long, and decoded here."""
+BOARDS_LATEST = 1.0
 
 
 class Changes(NamedTuple):
@@ -33,12 +40,26 @@ class Changes(NamedTuple):
 class _Tracked:
     """One series as it was last written."""
 
-    __slots__ = ("body", "field", "head", "link", "numbers", "parts", "seen", "series", "suspected", "written")
+    __slots__ = (
+        "answers",
+        "body",
+        "field",
+        "head",
+        "link",
+        "mark",
+        "numbers",
+        "parts",
+        "received",
+        "series",
+        "suspected",
+        "written",
+    )
 
     def __init__(self, series: Series) -> None:
         self.series = series
         self.field = field_of(series.key)
-        self.seen = -1
+        self.received = self.answers = -1
+        self.mark: object = None
         self.link: Link | None = None
         self.suspected = ""
         self.head = b""
@@ -51,8 +72,10 @@ class _Tracked:
 class Copies:
     """The series and boards of one store, as they were last written. Not thread-safe: one thread owns it."""
 
-    def __init__(self, store: MarketStore) -> None:
+    def __init__(self, store: MarketStore, now: Callable[[], float]) -> None:
+        """``now()`` is the steady clock (seconds)."""
         self._store = store
+        self._now = now
         self.restart()
 
     def restart(self) -> None:
@@ -65,7 +88,7 @@ class Copies:
         self._tracked: dict[Key, _Tracked] = {}
         self._list: list[_Tracked] = []
         self._boards: list[tuple[Board, _Tracked, dict[str, Any]]] = []
-        self._board_seen: dict[Key, tuple[int, int]] = {}
+        self._boards_due = 0.0
         self._turn = 0
 
     def changes(self) -> Changes:
@@ -77,27 +100,36 @@ class Copies:
         found = Changes([], [], [], [])
         if self._store.series is not self._series:
             self._track(found)
-        for each in self._list:
-            series = each.series
-            if (
-                series.received + series.answers != each.seen
-                or series.link is not each.link
-                or series.suspected is not each.suspected
-            ):
-                self._copy(each, found)
-        for each in self._list[self._turn % ROUND :: ROUND]:
+        tracked = self._list
+        for each in [each for each in tracked if each.series.received != each.received]:
             self._copy(each, found)
-        for board, own, entries in self._boards:
-            seen = board.received, board.answers
-            if self._board_seen.get(board.key) != seen or self._turn % ROUND == 0:
-                self._board_seen[board.key] = seen
-                # Its own head first: what it says of the entries is true of later ones, too.
-                self._copy(own, found)
-                self._copy_entries(board, entries, found)
+        if self._turn % LOOK_EVERY == 0:
+            for each in tracked:
+                series = each.series
+                if (
+                    series.link is not each.link
+                    or series.suspected is not each.suspected
+                    or series.answers != each.answers
+                ):
+                    self._copy(each, found)
+        for each in tracked[self._turn % ROUND :: ROUND]:
+            self._copy(each, found)
+        if (began := self._now()) >= self._boards_due:
+            self._copy_boards(found)
+            took = (done := self._now()) - began
+            self._boards_due = done + min(BOARDS_LATEST, max(BOARDS_EVERY, took / BOARDS_SHARE))
         if self._turn % ROUND == 0:
             self.links = {each.link.connection: each.link for each in self._list if each.link is not None}
         self._turn += 1
         return found
+
+    def _copy_boards(self, found: Changes) -> None:
+        for board, own, entries in self._boards:
+            if (board.received, board.answers) == (own.received, own.answers):
+                continue
+            # Its own head first: what it says of the entries is true of later ones, too.
+            self._copy(own, found)
+            self._copy_entries(board, entries, found)
 
     def _track(self, found: Changes) -> None:
         """Take note of which series there are now."""
@@ -111,7 +143,8 @@ class Copies:
             if tracked is None:
                 self._tracked[key] = tracked = _Tracked(one)
             elif tracked.series is not one:
-                tracked.series, tracked.seen = one, -1  # another contract of the same name
+                # Another contract of the same name.
+                tracked.series, tracked.received, tracked.mark = one, -1, None
             if isinstance(one, Board) and all(board is not one for board, _, _ in self._boards):
                 self._boards.append((one, tracked, {}))
         self._list = [each for each in self._tracked.values() if not isinstance(each.series, Board)]
@@ -119,15 +152,16 @@ class Copies:
     def _copy(self, each: _Tracked, found: Changes) -> None:
         series = each.series
         # What comes while it is copied counts as not seen.
-        each.seen = series.received + series.answers
+        each.received, each.answers = series.received, series.answers
         each.link, each.suspected = series.link, series.suspected
-        copied = series.copied()
+        copied = series.copied(each.mark)
         if copied is None:
             if each.head:
                 self._drop(each, found)
             return
         if copied.body is not None:
             self._number(each, copied.body, found)
+            each.mark = copied.mark
         if (link := copied.link) is not None:
             self.links[link.connection] = link
         head = head_text(copied, each.parts)
@@ -177,4 +211,4 @@ class Copies:
             self.heads -= 1
         found.gone_parts.extend(part_of(each.field, number) for number in each.numbers)
         self.parts -= len(each.numbers)
-        each.head, each.body, each.numbers, each.parts = b"", [], [], b""
+        each.head, each.body, each.numbers, each.parts, each.mark = b"", [], [], b"", None

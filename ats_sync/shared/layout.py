@@ -113,10 +113,10 @@ class Head(NamedTuple):
 
 def head_text(copied: Copied, parts: bytes) -> bytes:
     """Return a series' head."""
-    link, texts = copied.link, copied.texts
+    link, suspected, facts, texts, _, _ = copied
     number = link.connection if link is not None else None
-    line = orjson.dumps((number, copied.suspected, copied.facts, [len(text) for text in texts]))
-    return b"%b|%b\n%b" % (parts, line, b"".join(texts))
+    line = orjson.dumps((number, suspected, facts, list(map(len, texts))))
+    return b"".join((parts, b"|", line, b"\n", *texts))
 
 
 def head_in(text: bytes) -> Head:

@@ -83,7 +83,7 @@ class FeedPublisher:
         self._condition = condition
         self._demand = demand
         self._flush = flush
-        self._copies = Copies(store)
+        self._copies = Copies(store, clock.now)
         self._names: Names | None = None
         self._unfinished: Names | None = None  # a life that could not be written whole
         self._epoch: int | None = None

@@ -111,7 +111,7 @@ class BookSeries(Series):
 
     # --- for other processes ---------------------------------------------------------------------
 
-    def copied(self) -> Copied | None:
+    def copied(self, mark: object = None) -> Copied | None:
         with self._lock:
             book, texts = self._book, [self._frame] if self._frame is not None else []
             levels = None

@@ -100,10 +100,9 @@ class ClosedCandles:
             self._loose = self.version, self._history.loose()
         return [*self._history.pages(), self._loose[1]]
 
-    @property
-    def skipped(self) -> int:
-        """How many rows of the first page do not count any more."""
-        return self._history.skipped
+    def bounds(self) -> tuple[int, int, bool, int]:
+        """Return what :meth:`take_facts` takes, and how many rows of the first page do not count any more."""
+        return self._first, self.following, self.complete, self._history.skipped
 
     def take_body(self, body: Sequence[bytes], skipped: int) -> None:
         """Have the rows that :meth:`body` returned."""

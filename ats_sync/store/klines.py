@@ -353,28 +353,32 @@ class KlineSeries(Series):
 
     # --- for other processes ---------------------------------------------------------------------
 
-    def copied(self) -> Copied:
+    def copied(self, mark: object = None) -> Copied:
         with self._lock:
-            closed, pending = self._closed, self._pending
+            closed, pending, contradiction = self._closed, self._pending, None
             candles = list(self._ahead.values())
-            texts = [candle[4] for candle in candles]
-            contradiction = None
             if pending.contradiction is not None and pending.is_contradicted():
                 known, other = pending.contradiction
                 contradiction = known[0]
                 candles.append(other)
-                texts.append(other[4])
-            facts = [
-                [(opened, rank, trades, event, is_frame) for opened, rank, trades, event, _, is_frame in candles],
+            facts = (
+                [candle[:4] + candle[5:] for candle in candles],
                 contradiction,
-                (self._stream_event, self._answered, self._loaded_until, self._stopped, self._resumed),
-                (self._untraded, pending.unusable),
-                (closed.first, closed.following, closed.complete, closed.skipped),
-            ]
-            return Copied(self.link, self.suspected, facts, texts, closed.body())
+                self._stream_event,
+                self._answered,
+                self._loaded_until,
+                self._stopped,
+                self._resumed,
+                self._untraded,
+                pending.unusable,
+                closed.bounds(),
+            )
+            body = closed.body() if mark != closed.version else None
+            texts = [candle[4] for candle in candles]
+            return _new(Copied, (self.link, self.suspected, facts, texts, body, closed.version))
 
     def take_copy(self, copied: Copied) -> bool:
-        made, contradiction, times, (untraded, unusable), (first, following, complete, skipped) = copied.facts
+        made, contradiction, *times, untraded, unusable, (first, following, complete, skipped) = copied.facts
         candles = [
             Candle(opened, rank, trades, event, text, is_frame)
             for (opened, rank, trades, event, is_frame), text in zip(made, copied.texts, strict=True)

@@ -84,7 +84,7 @@ class ListingBoard(Board):
         if self.known() is None:
             self._loaded = loaded
 
-    def copied(self) -> Copied | None:
+    def copied(self, mark: object = None) -> Copied | None:
         known = self.get()
         if known is None:
             return None

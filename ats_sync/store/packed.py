@@ -179,12 +179,13 @@ class Pages(_Paged):
             pieces.append(self._shortened(b",".join(loose)))
         return _BETWEEN.join(pieces).replace(_BETWEEN, b",")
 
-    def loose(self) -> bytes:
-        """Return the texts after the full pages as one piece."""
-        return _BETWEEN.join(self._loose)
+    def joined(self) -> tuple[list[bytes], int, bytes]:
+        """Return the full pages (each stays the same object; the list is not to be changed), how many texts of the
+        first one do not count, and the texts after them as one piece."""
+        return self._pages, self._skipped, _BETWEEN.join(self._loose)
 
     def restore_joined(self, pages: Iterable[bytes], skipped: int, loose: bytes) -> None:
-        """As :meth:`restore`, of what :meth:`pages` and :meth:`loose` return."""
+        """As :meth:`restore`, of what :meth:`joined` returned."""
         self.restore(pages, skipped, loose.split(_BETWEEN) if loose else ())
 
     def newest(self, count: int) -> list[bytes]:

@@ -146,7 +146,7 @@ class PeriodSeries(Series):
 
     # --- for other processes ---------------------------------------------------------------------
 
-    def copied(self) -> Copied | None:
+    def copied(self, mark: object = None) -> Copied | None:
         with self._lock:
             return Copied(None, "", [self._answered, self._known_as_of, self.complete], [], [self._text])
 

@@ -6,7 +6,7 @@ The engine, the reads and the status know a series by what stands here, never by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import MalformedAnswer
@@ -73,13 +73,15 @@ class Copied(NamedTuple):
 
     link: Link | None
     suspected: str
-    facts: list[Any]
+    facts: Sequence[Any]
     """JSON values."""
     texts: list[bytes]
     """Texts that go with the facts, and change as often."""
     body: list[bytes] | None = None
     """Large texts: each stays the same object as long as it does not change. None in a copy whose body has not changed
     since the one before."""
+    mark: object = None
+    """What differs as soon as the body may have changed."""
 
 
 class Restored(NamedTuple):
@@ -168,8 +170,11 @@ class Series(ABC):
 
     # --- for other processes ---------------------------------------------------------------------
 
-    def copied(self) -> Copied | None:
-        """Return what another process needs to answer reads as this one does; None where it has nothing to copy."""
+    def copied(self, mark: object = None) -> Copied | None:
+        """Return what another process needs to answer reads as this one does; None where it has nothing to copy.
+
+        ``mark`` is that of the copy before: where the body has not changed since, it may be left out.
+        """
         return None
 
     def take_copy(self, copied: Copied) -> bool:
@@ -315,7 +320,7 @@ class Board(Series):
     def forget(self, symbol: str) -> None:
         """Forget what was said of a symbol whose name now belongs to another contract."""
 
-    def copied(self) -> Copied | None:
+    def copied(self, mark: object = None) -> Copied | None:
         return Copied(None, "", [self.event], [])
 
     def take_copy(self, copied: Copied) -> bool:

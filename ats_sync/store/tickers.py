@@ -187,7 +187,7 @@ class TickerBoard(Board):
         for known in (self.seen, self.traded, self._last):
             known.pop(symbol, None)
 
-    def copied(self) -> Copied:
+    def copied(self, mark: object = None) -> Copied:
         event = self.event  # before: what comes meanwhile is not merged
         self._merge_pending()
         with self._lock:

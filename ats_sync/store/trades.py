@@ -287,15 +287,17 @@ class TradeSeries(Series):
 
     # --- for other processes ---------------------------------------------------------------------
 
-    def copied(self) -> Copied | None:
-        """Return the trades that are served."""
+    def copied(self, mark: object = None) -> Copied | None:
         with self._lock:
             newest = self._segments[-1] if self._segments else Segment(0, ())
             complete = self.complete and len(self._segments) <= 1
             entries = newest.entries
-            own = newest.first, entries.skipped, newest.checked
-            facts = [self._event, self._answered, complete, self.counted_since, own]
-            return Copied(self.link, self.suspected, facts, [entries.loose()], entries.pages())
+            pages, skipped, loose = entries.joined()
+            facts = self._event, self._answered, complete, self.counted_since, (newest.first, skipped, newest.checked)
+            # Pages are added at the end and dropped at the beginning; what else happens makes other entries.
+            now = entries, len(pages), pages[0] if pages else None
+            body = pages.copy() if mark != now else None
+            return Copied(self.link, self.suspected, facts, [loose], body, now)
 
     def take_copy(self, copied: Copied) -> bool:
         event, answered, complete, counted_since, (first, skipped, checked) = copied.facts

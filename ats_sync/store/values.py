@@ -104,7 +104,7 @@ class MarkBoard(Board):
     def entries(self) -> Mapping[str, Mark]:
         return self.everything()
 
-    def copied(self) -> Copied:
+    def copied(self, mark: object = None) -> Copied:
         return Copied(None, "", [self.event, self._answered], [])
 
     def take_copy(self, copied: Copied) -> bool:
@@ -276,7 +276,7 @@ class SpotBoard(Board):
         newest = self._newest
         return newest[0] if newest is not None and self._now() < newest[1] else None
 
-    def copied(self) -> Copied | None:
+    def copied(self, mark: object = None) -> Copied | None:
         known = self.get()
         if known is None:
             return None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import endpoint, events, ingest, page, reading, restart, warmup
+from . import endpoint, events, ingest, page, reading, restart, shared, warmup
 from .machine import description
 from .report import Report
 
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "restart": restart.measure,
     "endpoint": endpoint.measure,
     "page": page.measure,
+    "shared": shared.measure,
     "growth": warmup.measure_growth,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import statistics
 import threading
@@ -162,12 +163,33 @@ class Ours:
                 taken[name].append((time.thread_time() - begun) * 1e3)
         return {name: statistics.median(each) for name, each in taken.items()}
 
-    def scan(self, times: int) -> dict[str, float]:
-        """Everything a scan reads of every symbol: best ms of ``times`` scans, by part and in all."""
+    def book_lags(self, seconds: float) -> list[float]:
+        """How long (ms) after its event time each book of one symbol after the other was first seen by a reader."""
+        dm, end = self.dm, time.perf_counter() + seconds
+        lags: list[float] = []
+        symbols = itertools.cycle(dm.symbols)
+        while time.perf_counter() < end:
+            symbol = next(symbols)
+            before = dm.get_orderbook(symbol)["timestamp"]
+            until = time.perf_counter() + 0.3
+            while time.perf_counter() < until:
+                if (event := dm.get_orderbook(symbol)["timestamp"]) != before:
+                    lags.append(time.time() * 1e3 - event)
+                    break
+        return lags
+
+    def scan(self, times: int, prefetch: bool = False) -> dict[str, float]:
+        """Everything a scan reads of every symbol: best ms of ``times`` scans, by part and in all. ``prefetch``: a
+        reader of a shared store brings all of it at once."""
         best: dict[str, float] = {}
         requests = self._requests("read")
         for _ in range(times):
+            begun = time.perf_counter()
+            if prefetch:
+                self.dm.prefetch()
+            fetched = (time.perf_counter() - begun) * 1e3
             took = self._scan()
+            took["all"] += fetched
             if not best or took["all"] < best["all"]:
                 best = took
         best["requests caused"] = float(self._requests("read") - requests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Key, Kind
-from ats_sync.shared.copies import ROUND, Changes, Copies
+from ats_sync.shared.copies import LOOK_EVERY, ROUND, Changes, Copies
 from ats_sync.shared.layout import (
     Feed,
     MalformedFeed,
@@ -54,6 +55,13 @@ COPIED = (
 )
 
 
+def copies_of(series: Series) -> Copies:
+    """Return the copies of a store that has one series; so much time passes that boards are always copied."""
+    store: Any = SimpleNamespace(series={series.key: series})
+    moments = itertools.count()
+    return Copies(store, lambda: float(next(moments)))
+
+
 class Written:
     """What stands in the store after some changes, and a reader that takes it over as it comes."""
 
@@ -70,6 +78,11 @@ class Written:
             del self.heads[field]
         for field in changes.gone_parts:
             del self.parts[field]
+
+    def write_all(self, copies: Copies) -> None:
+        """Write until the next look for what is no frame."""
+        for _ in range(LOOK_EVERY):
+            self.write(copies.changes())
 
     def read(self, links: dict[int, Link]) -> None:
         for field, text in self.heads.items():
@@ -94,7 +107,7 @@ def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) ->
     exchange = kind(data.draw)
     series = exchange.series()
     written = Written(exchange.series())
-    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    copies = copies_of(series)
     links = {link.connection: link for link in (LINK, OTHER)}
     events = deliveries(data.draw, exchange) + list(latest(exchange))
     for event in events:
@@ -105,11 +118,11 @@ def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) ->
         series.answers += not hasattr(event, "text")
         if data.draw(st.booleans()):
             continue  # several at once
-        written.write(copies.changes())
+        written.write_all(copies)
         written.read(links)
         assert exchange.shown(written.copy) == exchange.shown(series)
         assert written.copy.state(exchange.now) == series.state(exchange.now)
-    written.write(copies.changes())
+    written.write_all(copies)
     written.read(links)
     assert exchange.shown(written.copy) == exchange.shown(series)
     assert (copies.heads, copies.parts) == (len(written.heads), len(written.parts))
@@ -117,7 +130,7 @@ def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) ->
 
 def test_only_what_is_new_of_many_trades_is_written() -> None:
     series = TradeSeries("BTCUSDT", 1000)
-    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    copies = copies_of(series)
     for number in range(1, 1001):
         series.apply(samples.trade_frame(number), LINK)
     first = copies.changes()
@@ -137,11 +150,11 @@ def test_only_what_is_new_of_many_trades_is_written() -> None:
 def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_not_written() -> None:
     first, second = TradeSeries("BTCUSDT", 100), TradeSeries("ETHUSDT", 100)
     store = SimpleNamespace(series={first.key: first, second.key: second})
-    copies = Copies(store)  # type: ignore[arg-type]
+    copies = Copies(store, itertools.count().__next__)  # type: ignore[arg-type]
     for number in range(1, 100):
         first.apply(samples.trade_frame(number), LINK)
     assert len(copies.changes().heads) == 4
-    for _ in range(2 * ROUND):
+    for _ in range(ROUND + 10):
         assert copies.changes() == Changes([], [], [], [])
     store.series = {second.key: second}
     gone = copies.changes()
@@ -153,16 +166,16 @@ def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_no
 def test_a_suspicion_is_written_though_no_frame_has_come() -> None:
     series = TradeSeries("BTCUSDT", 100)
     series.go_live(LINK)
-    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    copies = copies_of(series)
     assert head_in(copies.changes().heads[1]).link == LINK.connection
     series.suspect("it is silent")
-    head = head_in(copies.changes().heads[1])
+    head = head_in(next(heads for _ in range(LOOK_EVERY) if (heads := copies.changes().heads))[1])
     assert (head.link, head.suspected) == (None, "it is silent")
 
 
 def test_a_change_that_no_count_shows_is_written_within_a_round() -> None:
     series = TradeSeries("BTCUSDT", 100)
-    copies = Copies(SimpleNamespace(series={series.key: series}))  # type: ignore[arg-type]
+    copies = copies_of(series)
     copies.changes()
     series.counted_since = 7
     assert any(copies.changes().heads for _ in range(ROUND))
@@ -174,11 +187,11 @@ def test_tickers_are_copied_one_by_one_and_dated_by_the_frames_that_were_there(d
     exchange = exchanges.Tickers(data.draw)
     board, replica = exchange.series(), TickerReplica()
     written = Written(replica)
-    copies = Copies(SimpleNamespace(series={board.key: board}))  # type: ignore[arg-type]
+    copies = copies_of(board)
     for event in deliveries(data.draw, exchange) + list(latest(exchange)):
         deliver(board, event)
         board.answers += not hasattr(event, "text")
-        written.write(copies.changes())
+        written.write_all(copies)
         written.read({})
         for symbol in exchanges.SYMBOLS:
             assert replica.look(symbol) == board.look(symbol)
