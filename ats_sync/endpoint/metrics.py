@@ -5,6 +5,7 @@ Needs the extra ``metrics`` (prometheus-client). There are no labels for symbols
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import platform
 import threading
@@ -20,10 +21,12 @@ from prometheus_client.registry import Collector
 from .. import __version__
 from ..engine.quality import SAMPLE_EVERY, Quality
 from ..engine.stream_session import LAG_BOUNDS
+from ..errors import NotRunning
 from ..events.values import CandleEvent, Missed
 from ..feeds import FEEDS, Cause, Kind
 from ..manager import DataManager
 from ..overview import Totals
+from ..publisher.publisher import CallbackHandle
 from ..runtime.counters import ENDINGS, STALE, UNAVAILABLE
 from ..status import FeedState, Overall, Status, by_kind
 from ..store.closings import SOURCES
@@ -87,12 +90,15 @@ class Metrics:
         self._qualities: dict[str, Quality] = {}
         self._judged_at = float("-inf")
         self._delays = _Delays()
-        self._handle = manager.on_closed(self._delays.note)
+        self._handle: CallbackHandle | None = None
+        with contextlib.suppress(NotRunning):  # a reader of a shared store has no events
+            self._handle = manager.on_closed(self._delays.note)
 
     def close(self) -> None:
         """Listen to closed candles no longer."""
         # Never by a finalizer: it would run on any thread, also on one that has the publisher's lock.
-        self._handle.close()
+        if self._handle is not None:
+            self._handle.close()
 
     def reply(self) -> Reply:
         """Return the text of all metrics."""

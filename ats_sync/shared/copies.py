@@ -18,7 +18,7 @@ from .layout import field_of, head_text, part_of, ranges
 ROUND = 200
 """Every series is compared whole once in so many turns, whatever its counts say."""
 LOOK_EVERY = 4
-"""Turns between two looks for what is no frame: answers, and whether streams are alive."""
+"""Turns between two looks for answers of REST."""
 BOARDS_EVERY = 0.2
 """Boards are copied no more often than this (seconds), ..."""
 BOARDS_SHARE = 0.05
@@ -51,7 +51,6 @@ class _Tracked:
         "parts",
         "received",
         "series",
-        "suspected",
         "written",
     )
 
@@ -61,7 +60,6 @@ class _Tracked:
         self.received = self.answers = -1
         self.mark: object = None
         self.link: Link | None = None
-        self.suspected = ""
         self.head = b""
         self.body: list[bytes] = []
         self.numbers: list[int] = []
@@ -101,17 +99,16 @@ class Copies:
         if self._store.series is not self._series:
             self._track(found)
         tracked = self._list
-        for each in [each for each in tracked if each.series.received != each.received]:
+        # (A series that is suspected loses its connection.)
+        for each in [
+            each
+            for each in tracked
+            if (series := each.series).received != each.received or series.link is not each.link
+        ]:
             self._copy(each, found)
         if self._turn % LOOK_EVERY == 0:
-            for each in tracked:
-                series = each.series
-                if (
-                    series.link is not each.link
-                    or series.suspected is not each.suspected
-                    or series.answers != each.answers
-                ):
-                    self._copy(each, found)
+            for each in [each for each in tracked if each.series.answers != each.answers]:
+                self._copy(each, found)
         for each in tracked[self._turn % ROUND :: ROUND]:
             self._copy(each, found)
         if (began := self._now()) >= self._boards_due:
@@ -153,7 +150,7 @@ class Copies:
         series = each.series
         # What comes while it is copied counts as not seen.
         each.received, each.answers = series.received, series.answers
-        each.link, each.suspected = series.link, series.suspected
+        each.link = series.link
         copied = series.copied(each.mark)
         if copied is None:
             if each.head:

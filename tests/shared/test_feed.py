@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+import requests as web
 
 from ats_sync import (
     Config,
@@ -18,6 +19,7 @@ from ats_sync import (
     StaleDataError,
     StartTimeout,
 )
+from ats_sync.endpoint import Endpoint
 from ats_sync.errors import ConfigError, RequestRejected
 from ats_sync.shared.client import SharedStore
 from ats_sync.shared.publish import FEED_KEY, WISHES_KEY
@@ -196,6 +198,20 @@ def test_events_are_refused_with_a_reason_instead_of_silence(scene: Scene) -> No
     ):
         with pytest.raises(NotRunning, match="shared store"):
             wait()
+
+
+def test_the_endpoint_of_a_reader_answers_from_the_store(scene: Scene) -> None:
+    reader = DataManager(scene.symbols, INTERVALS, config=scene.config)
+    with Endpoint(reader, "127.0.0.1", 0) as endpoint:
+        reader.start(30)
+        url = f"{endpoint.url}/fapi/v1/klines?symbol={scene.symbols[0]}&interval=1m&limit=50"
+        until(lambda: web.get(url, timeout=10).headers["X-Ats-Source"] == "memory")
+        assert [row[0] for row in web.get(url, timeout=10).json()] == [
+            row[0] for row in served(reader, lambda dm: dm.rest_shaped.klines(scene.symbols[0], "1m", 50))
+        ]
+        for path in ("/status", "/metrics", "/healthz", "/"):
+            assert web.get(endpoint.url + path, timeout=10).status_code == 200
+    reader.close()
 
 
 def test_the_status_of_a_reader_is_that_of_the_collector(scene: Scene) -> None:
