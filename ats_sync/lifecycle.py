@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import forks
 from .clock import Clock
@@ -55,6 +55,12 @@ def _nothing(key: Key) -> None:
 
 def _unwanted(key: Key, rows: int) -> None:
     """Nobody else wants anything."""
+
+
+def refuse_unfollowed(key: Key) -> NoReturn:
+    """Raise the error of whoever waits for candles that nobody follows."""
+    symbol, interval = key.symbol, key.interval
+    raise InvalidSymbol(f"{symbol} {interval} is not followed; watch(['{symbol}'], ['{interval}']) first")
 
 
 class Lifecycle:
@@ -313,6 +319,30 @@ class Lifecycle:
 
     def bring(self, keys: Sequence[Key]) -> None:
         """The same for these series."""
+
+    def followed_keys(self) -> list[Key]:
+        """Return what is followed by symbol."""
+        return self.store.followed_keys()
+
+    def wait_closed(self, key: Key, after: int, deadline: float | None) -> bytes | None:
+        """Wait for a candle that opened later than ``after`` (ms) and is final; return the text of the newest, None at
+        the deadline (steady). Raises :class:`~ats_sync.errors.InvalidSymbol` where the series is not followed and
+        :class:`~ats_sync.errors.NotRunning` once nothing runs."""
+        runtime = self.living()
+        series = self.store.klines(key.symbol, key.interval)
+        if series is None:
+            refuse_unfollowed(key)
+        while True:
+            with runtime.closed_candle:
+                text = series.closed_after(after)
+                if text is not None:
+                    return text
+                if runtime.stopped:
+                    raise NotRunning("the manager was closed while waiting for a candle")
+                left = None if deadline is None else deadline - self._clock.now()
+                if left is not None and left <= 0:
+                    return None
+                runtime.closed_candle.wait(left)
 
     def launched(self) -> Runtime | None:
         """Return the runtime, if there is one; :class:`~ats_sync.errors.NotRunning` where nothing was started."""

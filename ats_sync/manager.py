@@ -499,23 +499,11 @@ class DataManager:
         symbol, interval = check_symbol(symbol), check_interval(interval)
         after, timeout = check_after(after), check_timeout(timeout)
         deadline = None if timeout is None else self.clock.now() + timeout
-        runtime = self._life.living()
-        series = self._life.store.klines(symbol, interval)
-        if series is None:
-            raise InvalidSymbol(f"{symbol} {interval} is not followed; watch(['{symbol}'], ['{interval}']) first")
-        while True:
-            with runtime.closed_candle:
-                text = series.closed_after(after)
-                if text is None:
-                    if runtime.stopped:
-                        raise NotRunning("the manager was closed while waiting for a candle")
-                    left = None if deadline is None else deadline - self.clock.now()
-                    if left is not None and left <= 0:
-                        return None
-                    runtime.closed_candle.wait(left)
-                    continue
-            assert text_open_time(text) > after
-            return float_rows((text,))[0]
+        text = self._life.wait_closed(klines_key(symbol, interval), after, deadline)
+        if text is None:
+            return None
+        assert text_open_time(text) > after
+        return float_rows((text,))[0]
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -546,7 +534,7 @@ class DataManager:
         grace_ms = round(check_seconds(grace, "grace") * 1000)
         start = None if since is None else check_after(since, "since")
         timeout = check_timeout(timeout)
-        self._life.living()
+        self._life.launched()
         self._watchlist.check_followed(checked, (interval,))
         return self._iterator(
             lambda store, now: TurnQueue(store, interval, checked, now, grace=grace_ms, since=start), timeout
@@ -578,7 +566,7 @@ class DataManager:
         start = None if since is None else check_after(since, "since")
         early = None if provisional is None else round(check_seconds(provisional, "provisional") * 1000)
         timeout = check_timeout(timeout)
-        self._life.living()
+        self._life.launched()
         return self._iterator(
             lambda store, now: CandleQueue(store, selection, now, since=start, provisional=early), timeout
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from .clock import Clock
 from .config import Config
 from .errors import ConfigError, NotRunning, SharedStoreUnavailable, StartTimeout
+from .events.queues import EventQueue
 from .feeds import FEEDS, Key, Kind
-from .lifecycle import Lifecycle, check_reachable
+from .lifecycle import Lifecycle, check_reachable, refuse_unfollowed
+from .publisher.iterator import EventIterator
 from .publisher.publisher import CallbackHandle, Publisher
 from .reads import Reads
 from .reentry import refuse_reentry, take_left_over
@@ -22,34 +25,51 @@ from .shared.lease_keeper import LeaseKeeper
 from .shared.publish import Condition, FeedPublisher
 from .shared.reading import SharedReads
 from .shared.replica import Replica
+from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
 from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
-from .store.market import keys_of
+from .store.market import MarketStore, keys_of
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
 LEASE = "collector"
-NO_EVENTS = (
-    "this process reads from the shared store, which brings no events; wait for candles in the collector, or in a "
-    "manager with Config(shared=None)"
+NO_CALLBACKS = (
+    "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
+    "register callbacks in the collector"
 )
 
 
-class _NoEvents(Publisher):
-    """Of a reader: nobody publishes anything here, and nobody is to wait for it."""
+class _ReaderEvents(Publisher):
+    """Of a reader: iterators listen for themselves, and nobody else is notified of anything."""
 
-    def iterate(self, *arguments: Any) -> Any:
-        raise NotRunning(NO_EVENTS)
+    def __init__(self, clock: Clock, replica: Callable[[], Replica]) -> None:
+        super().__init__(clock)
+        self._replica = replica
+
+    def iterate(
+        self, make: Callable[[MarketStore, int], EventQueue[T]], timeout: float | None, keeps: object
+    ) -> EventIterator[T] | None:
+        replica, clock = self._replica(), self._clock
+        takes = make(replica, clock.exchange_ms()).selection.takes
+        listener = Listener(replica, clock, lambda: [key for key in replica.followed() if takes(key)])
+        with contextlib.suppress(SharedStoreUnavailable):
+            listener.look()  # what has closed before is not news
+        iterator = SharedIterator(listener, make(replica, clock.exchange_ms()), clock, timeout, keeps, self.missed)
+        with self._condition:
+            self._iterators.add(iterator)
+        return iterator
 
     def on_closed(self, *arguments: Any) -> CallbackHandle:
-        raise NotRunning(NO_EVENTS)
+        raise NotRunning(NO_CALLBACKS)
 
     def on_state(self, *arguments: Any) -> CallbackHandle:
-        raise NotRunning(NO_EVENTS)
+        raise NotRunning(NO_CALLBACKS)
 
     def on_contract(self, *arguments: Any, listed: bool) -> CallbackHandle:
-        raise NotRunning(NO_EVENTS)
+        raise NotRunning(NO_CALLBACKS)
 
 
 class SharedLifecycle(Lifecycle):
@@ -72,7 +92,7 @@ class SharedLifecycle(Lifecycle):
     def _begin_afresh(self) -> None:
         super()._begin_afresh()
         if self._reads_shared:
-            self.publisher = _NoEvents(self._clock)
+            self.publisher = _ReaderEvents(self._clock, lambda: self._replica)
 
     def reset(self) -> None:
         if not self._reads_shared:
@@ -180,6 +200,8 @@ class SharedLifecycle(Lifecycle):
             clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
 
     def _close(self) -> None:
+        if self._reads_shared:
+            self.publisher.detach()
         self._open = False
         self._closing.set()
         deadline = self._clock.now() + self._config.close_timeout
@@ -198,7 +220,7 @@ class SharedLifecycle(Lifecycle):
     def living(self) -> Runtime:
         if self._reads_shared and self._open:
             refuse_reentry()
-            raise NotRunning(NO_EVENTS)
+            raise NotRunning("this process reads from the shared store; how good the data was, the collector knows")
         return super().living()
 
     def launched(self) -> Runtime | None:
@@ -244,6 +266,30 @@ class SharedLifecycle(Lifecycle):
     def bring(self, keys: Sequence[Key]) -> None:
         if self._reads_shared:
             self._replica.prefetch(keys)
+
+    def followed_keys(self) -> list[Key]:
+        return self._replica.followed() if self._reads_shared else super().followed_keys()
+
+    def wait_closed(self, key: Key, after: int, deadline: float | None) -> bytes | None:
+        if not self._reads_shared:
+            return super().wait_closed(key, after, deadline)
+        self.launched()
+        if key not in self._replica.followed():
+            refuse_unfollowed(key)
+        listener = Listener(self._replica, self._clock, lambda: [key])
+        while True:
+            left = None if deadline is None else deadline - self._clock.now()
+            listener.listen(BLOCKED if left is None else min(BLOCKED, max(0.0, left)))
+            series = self._replica.klines(key.symbol, key.interval)
+            text = series.closed_after(after) if series is not None else None
+            if text is not None:
+                return text
+            if not self._open:
+                raise NotRunning("the manager was closed while waiting for a candle")
+            if left is not None and left <= 0:
+                return None
+            if listener.away:
+                self._clock.wait(self._closing, AWAY if left is None else min(AWAY, left))
 
     # --- what it reports ---------------------------------------------------------------------------------
 

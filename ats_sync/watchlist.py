@@ -67,7 +67,7 @@ class Watchlist:
         life = self._life
         if life.running:
             life.check_listed(symbols or ())
-            followed = {key for key in life.store.followed_keys() if FEEDS[key.kind].notifies}
+            followed = {key for key in life.followed_keys() if FEEDS[key.kind].notifies}
         else:
             followed = {Key(Kind.KLINES, symbol, interval) for symbol in self.symbols for interval in self.intervals}
         for interval in intervals or ():

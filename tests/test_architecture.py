@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"publisher", "snapshots"}),
     frozenset({"rest_text", "batches"}),
     frozenset({"lifecycle"}),
+    frozenset({"shared_events"}),
     frozenset({"shared_lifecycle"}),
     frozenset({"watchlist", "stats", "overview"}),
     frozenset({"manager"}),

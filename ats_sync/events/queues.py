@@ -48,6 +48,11 @@ class Selection(NamedTuple):
 class EventQueue(Generic[T]):
     """What one consumer has yet to be given. Not thread-safe: whoever drives it holds its lock."""
 
+    @property
+    def selection(self) -> Selection:
+        """Which candles it follows."""
+        raise NotImplementedError
+
     def mark(self, keys: Iterable[Key]) -> bool:
         """Note that something may have closed in these series; return whether that concerns it."""
         raise NotImplementedError
@@ -93,6 +98,10 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
         self._due: dict[str, int] = {}
         self.followed(store.series, now)
         self.mark(self._next)
+
+    @property
+    def selection(self) -> Selection:
+        return self._selection
 
     def followed(self, keys: Iterable[Key], now: int) -> None:
         for key in keys:
@@ -244,6 +253,10 @@ class TurnQueue(EventQueue[Turn]):
         self._waiting: set[str] | None = None  # symbols without their candle of this turn; None: to be looked up
         self._marked: set[str] = set()
         self._missed: Missed | None = None
+
+    @property
+    def selection(self) -> Selection:
+        return self._selection
 
     def _begin(self, now: int) -> None:
         """Find the first turn. Before any answer has come, the time is not sure either."""

@@ -35,6 +35,8 @@ class Changes(NamedTuple):
     """Fields and parts in turn."""
     gone_heads: list[bytes]
     gone_parts: list[bytes]
+    closed: list[bytes]
+    """The fields of series whose closed candles have changed."""
 
 
 class _Tracked:
@@ -95,7 +97,7 @@ class Copies:
         A connection's watermark that was read before holds for what this returns: whatever had arrived by then is in
         it.
         """
-        found = Changes([], [], [], [])
+        found = Changes([], [], [], [], [])
         if self._store.series is not self._series:
             self._track(found)
         tracked = self._list
@@ -159,6 +161,8 @@ class Copies:
         if copied.body is not None:
             self._number(each, copied.body, found)
             each.mark = copied.mark
+            if series.feed.notifies:
+                found.closed.append(each.field)
         if (link := copied.link) is not None:
             self.links[link.connection] = link
         head = head_text(copied, each.parts)

@@ -56,6 +56,11 @@ class Names:
 
 FEED_KEY = SharedStore.key("feed")
 WISHES_KEY = SharedStore.key("feed", "wishes")
+NOTICES_KEY = SharedStore.key("feed", "notices")
+"""A stream: the fields of series in which a candle has closed, by lines."""
+EVERYTHING = b"*"
+"""In place of the fields: look at all of them."""
+MOST_NOTICES = 4096
 
 
 class FeedPublisher:
@@ -164,10 +169,11 @@ class FeedPublisher:
             if self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, KEPT * 1000)]) is None:
                 return
         before = self._shared.run(lambda redis: redis.hget(FEED_KEY, "life"))
-        heads = changes._replace(parts=[], gone_heads=[], gone_parts=[])
+        heads = changes._replace(parts=[], gone_heads=[], gone_parts=[], closed=[])
         commands = [
             *self._commands(names, feed, heads),
             ("HSET", FEED_KEY, "life", names.life, "epoch", epoch),
+            _notice(EVERYTHING),
             *self._renewals(names),
         ]
         if before is not None:
@@ -207,11 +213,13 @@ class FeedPublisher:
         commands += [("HDEL", names.heads, *batch) for batch in _pieces(changes.gone_heads)]
         commands += [("HDEL", names.parts, *batch) for batch in _pieces(changes.gone_parts)]
         commands.append(("HSET", names.meta, "feed", feed_text(feed)))
+        if changes.closed:
+            commands.append(_notice(b"\n".join(changes.closed)))
         return commands
 
     def _renewals(self, names: Names) -> list[Command]:
         self._renew_due = self._clock.now() + RENEWED_EVERY
-        keys = (names.meta, names.heads, names.parts, FEED_KEY)
+        keys = (names.meta, names.heads, names.parts, FEED_KEY, NOTICES_KEY)
         return [("PEXPIRE", key, KEPT * 1000) for key in keys]
 
     def _write(self, commands: Sequence[Command]) -> list[Any] | None:
@@ -280,6 +288,10 @@ class FeedPublisher:
             ("ZREMRANGEBYRANK", WISHES_KEY, 0, -MOST_WISHES - 1),
         ]
         self._keeper.write(commands)
+
+
+def _notice(fields: bytes) -> Command:
+    return ("XADD", NOTICES_KEY, "MAXLEN", "~", MOST_NOTICES, "*", "closed", fields)
 
 
 def _checked(key: Key, rows: int) -> tuple[Key, int]:

@@ -30,7 +30,7 @@ from ..venue.payload import DecodeError
 from ..venue.values import Liquidation
 from .client import Script, SharedStore
 from .layout import Feed, Head, MalformedFeed, board_of, feed_in, field_of, head_in, numbers_in, wish_of
-from .publish import FEED_KEY, WISHES_KEY
+from .publish import EVERYTHING, FEED_KEY, NOTICES_KEY, WISHES_KEY
 
 log = RateLimitedLogger(logging.getLogger(__name__))
 
@@ -161,6 +161,20 @@ class Replica(MarketStore):
             self._lost(str(error))
             return False
         return self.feed is not None
+
+    def newest_notice(self) -> bytes:
+        """Return the id of the newest notice. Raises :class:`~ats_sync.errors.SharedStoreUnavailable`."""
+        found: list[tuple[bytes, Any]] = self._shared.run(lambda redis: redis.xrevrange(NOTICES_KEY, count=1))
+        return found[0][0] if found else b"0"
+
+    def notices(self, after: bytes, seconds: float, most: int) -> list[tuple[bytes, bytes]]:
+        """Wait at most so long for notices after one; return the id and the text of each, oldest first.
+
+        Raises :class:`~ats_sync.errors.SharedStoreUnavailable`.
+        """
+        block = max(1, int(seconds * 1000))
+        answer = self._shared.run(lambda redis: redis.xread({NOTICES_KEY: after}, count=most, block=block))
+        return [(number, fields.get(b"closed", EVERYTHING)) for _, found in answer or () for number, fields in found]
 
     def has_prefetched(self, keys: Iterable[Key]) -> bool:
         """Return whether :meth:`prefetch` has brought all of these a moment ago."""

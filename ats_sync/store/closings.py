@@ -55,6 +55,18 @@ class Closings:
         if len(self._opened) > most + most // 4 + 1:
             del self._opened[:-most], self._noted[:-most]
 
+    def text(self, most: int) -> bytes:
+        """Return the newest of them, as :meth:`of` reads them."""
+        return self._opened[-most:].tobytes() + self._noted[-most:].tobytes()
+
+    @classmethod
+    def of(cls, text: bytes) -> Closings:
+        """Return what :meth:`text` wrote."""
+        closings, half = cls(), len(text) // 2
+        closings._opened.frombytes(text[:half])
+        closings._noted.frombytes(text[half:])
+        return closings
+
     def first(self) -> int:
         """Return the open time (ms) of the first one noted, 0 where there is none."""
         return self._opened[0] if self._opened else 0

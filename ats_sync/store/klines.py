@@ -50,6 +50,8 @@ UNTRADED = -1
 """Noted in place of the number of closed candles where the contract has not traded yet."""
 RESUMED = -1
 """Noted in place of when it had stopped where it is said to trade again."""
+CLOSINGS_COPIED = 64
+"""Of how many of the newest closed candles another process is shown how they became final."""
 MOST_DECODED = 4
 """Of them, how many are remembered decoded."""
 
@@ -373,7 +375,7 @@ class KlineSeries(Series):
                 pending.unusable,
                 closed.bounds(),
             )
-            body = closed.body() if mark != closed.version else None
+            body = [*closed.body(), self._closings.text(CLOSINGS_COPIED)] if mark != closed.version else None
             texts = [candle[4] for candle in candles]
             return _new(Copied, (self.link, self.suspected, facts, texts, body, closed.version))
 
@@ -399,7 +401,9 @@ class KlineSeries(Series):
             self._stream_event, self._answered, self._loaded_until, self._stopped, self._resumed = times
             self._untraded = untraded
             if copied.body is not None:
-                closed.take_body(copied.body, skipped)
+                *rows, closings = copied.body
+                closed.take_body(rows, skipped)
+                self._closings = Closings.of(closings)
             closed.take_facts(first, following, complete)
         return True
 

@@ -155,7 +155,7 @@ def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_no
         first.apply(samples.trade_frame(number), LINK)
     assert len(copies.changes().heads) == 4
     for _ in range(ROUND + 10):
-        assert copies.changes() == Changes([], [], [], [])
+        assert copies.changes() == Changes([], [], [], [], [])
     store.series = {second.key: second}
     gone = copies.changes()
     assert gone.gone_heads == [field_of(first.key)]

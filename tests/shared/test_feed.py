@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from ats_sync.endpoint import Endpoint
 from ats_sync.errors import ConfigError, RequestRejected
 from ats_sync.shared.client import SharedStore
 from ats_sync.shared.publish import FEED_KEY, WISHES_KEY
-from ats_sync.simulator import SimulatedExchange
+from ats_sync.simulator import SimulatedExchange, before_turn
 
 from ..support import until
 from .conftest import started
@@ -184,16 +185,13 @@ def test_a_symbol_that_does_not_exist_is_refused_as_everywhere(scene: Scene) -> 
         scene.reader.rest_shaped.klines("NOSUCHUSDT", "1m", 5)
 
 
-def test_events_are_refused_with_a_reason_instead_of_silence(scene: Scene) -> None:
+def test_callbacks_are_refused_with_a_reason_instead_of_silence(scene: Scene) -> None:
     reader = scene.reader
     for wait in (
-        lambda: reader.turns("1m"),
-        lambda: reader.closed(),
         lambda: reader.on_closed(print),
         lambda: reader.on_state(print),
         lambda: reader.on_listed(print),
         lambda: reader.on_delisted(print),
-        lambda: reader.wait_closed(scene.symbols[0], "1m", 0, timeout=0.1),
         lambda: reader.quality(scene.symbols[0]),
     ):
         with pytest.raises(NotRunning, match="shared store"):
@@ -220,6 +218,50 @@ def test_the_status_of_a_reader_is_that_of_the_collector(scene: Scene) -> None:
     ready, count = status.ready("klines")
     assert ready == count >= 6
     assert {connection.state for connection in status.connections} == {"open"}
+
+
+# --- events -------------------------------------------------------------------------------------------
+
+
+def test_candles_that_close_come_to_a_reader_as_they_do_in_the_collector(valkey: StoreServer) -> None:
+    with SimulatedExchange(2, seed=3, start=before_turn("1m", 5)) as exchange:
+        config, symbols = config_of(exchange, valkey.url), exchange.symbols
+        with managed(config, symbols, role="collector") as collector, managed(config, symbols) as reader:
+            served(reader, lambda dm: dm.get_klines(symbols[0], "1m", 5))
+            ways = [(dm.closed(intervals=["1m"], timeout=90), dm.turns("1m", timeout=90)) for dm in (collector, reader)]
+            opened = reader.get_klines(symbols[0], "1m", 1)[0][0]
+            row = reader.wait_closed(symbols[0], "1m", opened - 1, timeout=90)
+            assert row is not None
+            assert row[0] == opened
+            (theirs, their_turns), (ours, our_turns) = ways
+            expected = {event.symbol: event for event in (next(theirs), next(theirs))}
+            assert {event.symbol: event for event in (next(ours), next(ours))} == expected
+            assert expected[symbols[0]].row == row  # type: ignore[union-attr]
+            turn, other = next(our_turns), next(their_turns)
+            assert (turn.open_time, turn.closed, turn.late) == (other.open_time, other.closed, ())
+            assert requests(reader) == 0
+        assert list(our_turns) == []  # it ends with its manager
+
+
+def test_a_candle_is_not_waited_for_longer_than_that_and_an_async_loop_ends_too(scene: Scene) -> None:
+    with managed(scene.config, scene.symbols) as reader:
+        assert reader.wait_closed(scene.symbols[0], "1h", 1 << 42, timeout=0.3) is None
+        with pytest.raises(InvalidSymbol, match="not followed"):
+            reader.wait_closed(scene.symbols[0], "3d", 0)
+        assert list(reader.closed(intervals=["1h"], timeout=0.3)) == []
+
+        async def loop() -> list[object]:
+            return [event async for event in reader.closed(intervals=["1h"], timeout=0.3)]
+
+        assert asyncio.run(loop()) == []
+
+
+def test_what_closed_while_nobody_listened_follows_in_order(scene: Scene) -> None:
+    symbol = scene.symbols[0]
+    rows = served(scene.reader, lambda dm: dm.get_klines(symbol, "1m", 6))
+    with scene.reader.closed([symbol], ["1m"], since=rows[0][0], timeout=1.0) as iterator:
+        found = [next(iterator).row for _ in range(4)]  # type: ignore[union-attr]
+    assert found == rows[:4]
 
 
 # --- what dies ---------------------------------------------------------------------------------------
