@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 from ats_sync.simulator import SimulatedExchange
@@ -16,15 +17,24 @@ from .report import OURS, Report
 from .warmup import LATENCY, prepared
 
 ABSENCE = 300.0
+SECTION = f"Restart after {ABSENCE / 60:.0f} minutes, {LATENCY * 1e3:.0f} ms a request"
 WATCHED = 30.0
 """Seconds after the start in which requests are still counted as its own."""
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """A cold start, a close, five minutes of the exchange's time, and a start with what was kept."""
-    section = f"Restart after {ABSENCE / 60:.0f} minutes, {LATENCY * 1e3:.0f} ms a request"
+    """Where no candle has closed meanwhile, and where one of every interval has."""
     count = symbols // 4 if quick else symbols
-    with tempfile.TemporaryDirectory() as kept, prepared(count, latency=LATENCY, **UNLIMITED) as ex:
+    cases = {"no candle has closed": "2026-11-25T10:01:00", "15m, 1h, 4h have closed": "2026-11-25T11:56:00"}
+    for what, begun in cases.items():
+        _measure(report, f"{what}: {count} symbols × 4 intervals", count, datetime.fromisoformat(begun), quick=quick)
+    report.show(SECTION)
+
+
+def _measure(report: Report, case: str, count: int, begun: datetime, *, quick: bool) -> None:
+    """A cold start, a close, five minutes of the exchange's time, and a start with what was kept."""
+    section = SECTION
+    with tempfile.TemporaryDirectory() as kept, prepared(count, latency=LATENCY, start=begun, **UNLIMITED) as ex:
         config = settings(ex, state_dir=kept, **GENEROUS)
         weighed = _weight(ex)
         with child(Ours, config=config, symbols=ex.symbols, wait_for_trades=True) as ours:
@@ -40,7 +50,6 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
             threading.Event().wait(5.0 if quick else WATCHED)
             later = _weight(ex) - weighed
             left = ours.call("trades_left")
-    case = f"{count} symbols × 4 intervals, books, trades"
     report.add(section, case, f"{OURS}: seconds, with rows on disk", warm["seconds"], "s", 3.0 + LATENCY)
     report.add(section, case, f"{OURS}: seconds, without", cold["seconds"], "s")
     report.add(section, case, f"{OURS}: CPU seconds, with", warm["cpu"], "s")
@@ -55,7 +64,6 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
         note="requested between 5 and 10 minutes after the start, where neither stream nor a read has",
     )  # fmt: skip
     report.add(section, case, f"{OURS}: files, MB", size, "MB", note=f"{len(files)} files")
-    report.show(section)
 
 
 def _weight(ex: SimulatedExchange) -> float:
