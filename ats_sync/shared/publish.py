@@ -169,7 +169,7 @@ class FeedPublisher:
             if self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, KEPT * 1000)]) is None:
                 return
         before = self._shared.run(lambda redis: redis.hget(FEED_KEY, "life"))
-        heads = changes._replace(parts=[], gone_heads=[], gone_parts=[], closed=[])
+        heads = changes._replace(parts=[], closed=[])  # a series that changed meanwhile was copied twice
         commands = [
             *self._commands(names, feed, heads),
             ("HSET", FEED_KEY, "life", names.life, "epoch", epoch),
