@@ -18,8 +18,6 @@ from ..store_url import StoreUrl
 from .pools import Pool, Redis, redis_module
 from .server import FORMAT, FORMATS_KEY, ServerInfo, check_format, checked
 
-log = RateLimitedLogger(logging.getLogger(__name__))
-
 T = TypeVar("T")
 
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 1.0, 1.0
@@ -89,6 +87,7 @@ class SharedStore:
         self._away_until = 0.0
         self._why = ""
         self._warned = False
+        self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._pool = Pool(self.url, **self._options)
         forks.register(self)
 
@@ -200,8 +199,8 @@ class SharedStore:
             self.run(lambda redis: redis.hset(FORMATS_KEY, str(FORMAT), now_ms), insist=True)
         if server.evicts and not self._warned:
             self._warned = True
-            log.warning(
-                f"policy {self.url}",
+            self._log.warning(
+                "policy",
                 "%s deletes keys when its memory is full (maxmemory-policy %s); set it to noeviction, or data and the "
                 "account of requests may vanish",
                 self,
@@ -224,7 +223,7 @@ class SharedStore:
     def _returned(self) -> None:
         with self._lock:
             self._away_until = self._pause = 0.0
-        log.info(f"back {self.url}", "%s answers again", self)
+        self._log.info("back", "%s answers again", self)
 
     def _failed(self, error: Exception) -> Exception:
         """Return the error of ours for one of redis-py."""

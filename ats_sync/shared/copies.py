@@ -176,17 +176,22 @@ class Copies:
         known = each.body
         if len(body) == len(known) and all(map(is_, body, known)):
             return
-        before = {id(part): number for part, number in zip(known, each.numbers, strict=True)}
+        # (Two parts may be one object: all empty ones are.)
+        before: dict[int, list[int]] = {}
+        for part, number in zip(reversed(known), reversed(each.numbers), strict=True):
+            before.setdefault(id(part), []).append(number)
         numbers: list[int] = []
         for part in body:
-            number = before.pop(id(part), 0)
-            if not number:
+            if same := before.get(id(part)):
+                number = same.pop()
+            else:
                 each.written = number = each.written + 1
                 found.parts.extend((part_of(each.field, number), part))
                 self.parts += 1
             numbers.append(number)
-        found.gone_parts.extend(part_of(each.field, number) for number in before.values())
-        self.parts -= len(before)
+        gone = [part_of(each.field, number) for left in before.values() for number in left]
+        found.gone_parts.extend(gone)
+        self.parts -= len(gone)
         each.body, each.numbers, each.parts = body, numbers, ranges(numbers)
 
     def _copy_entries(self, board: Board, written: dict[str, Any], found: Changes) -> None:

@@ -25,8 +25,6 @@ from ..venue.responses import used_weight
 from .account import WINDOWS, Account, Count, Wish
 from .client import LONGEST_PAUSE, SharedStore
 
-log = RateLimitedLogger(logging.getLogger(__name__))
-
 ANSWER_TIMEOUT = 0.5
 """Seconds; a request waits no longer for the account."""
 LEAST_WAIT = 0.05
@@ -45,6 +43,7 @@ class SharedGrants:
     def __init__(self, config: Config, clock: Clock, budget: Budget, store: SharedStore | None = None) -> None:
         self.store = store if store is not None else SharedStore.of(config, answer_timeout=ANSWER_TIMEOUT)
         self.account = Account(self.store, uuid.uuid4().hex, egress=config.egress)
+        self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._fraction = config.shared_fraction
         self._life = config.request_timeout + ARRIVES_WITHIN
         self._clock = clock
@@ -85,8 +84,8 @@ class SharedGrants:
             return self._ask(send)
         except (SharedStoreUnavailable, ConfigError) as error:
             self._goes_alone(error)
-        except Exception:
-            log.exception("take", "the shared account failed; this process goes on with its part of the limit")
+        except Exception:  # noqa: BLE001 - it is logged
+            self._log.exception("take", "the shared account failed; this process goes on with its part of the limit")
         return self._take_alone(send)
 
     def _ask(self, send: Send) -> float | None:
@@ -116,7 +115,7 @@ class SharedGrants:
             self._generations[bucket] = taken.generation
             returned, self._alone = self._alone, False
         if returned:
-            log.info("together", "requests are counted together with other processes again, in %s", self.store)
+            self._log.info("together", "requests are counted together with other processes again, in %s", self.store)
         if taken.verdict == "granted":
             send.grant = own
             return None
@@ -156,8 +155,8 @@ class SharedGrants:
         except (SharedStoreUnavailable, ConfigError) as error:
             # The account assumes the worst of a request whose end it does not learn.
             self._goes_alone(error)
-        except Exception:
-            log.exception("end", "the end of a request could not be reported to the shared account")
+        except Exception:  # noqa: BLE001 - it is logged
+            self._log.exception("end", "the end of a request could not be reported to the shared account")
 
     def _count(self, send: Send, answer: Answer) -> Count | None:
         request = send.fetch.request
@@ -189,7 +188,7 @@ class SharedGrants:
             known, self._alone = self._alone, True
             self._checked = False
         if not known:
-            log.warning(
+            self._log.warning(
                 "alone",
                 "%s; until it is back, this process sends requests by itself, with %.0f %% of its share of the limit "
                 "(Config.shared_fraction)",

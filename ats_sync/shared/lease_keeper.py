@@ -17,8 +17,6 @@ from .client import SharedStore
 from .lease import RESERVED, Command, Lease
 from .lease_state import LeaseState, Role
 
-log = RateLimitedLogger(logging.getLogger(__name__))
-
 
 def process_label() -> str:
     """Return a name of this process for people: host and process id."""
@@ -46,6 +44,7 @@ class LeaseKeeper:
         state: LeaseState | None = None,
     ) -> None:
         self.lease = Lease(store, uuid.uuid4().hex, name=name, label=label or process_label())
+        self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._clock = clock
         self._changed = changed
         self._before_release = before_release
@@ -109,7 +108,7 @@ class LeaseKeeper:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
             if thread.is_alive():
-                log.warning("close", "the lease was not released within %g s; it ends by itself", timeout)
+                self._log.warning("close", "the lease was not released within %g s; it ends by itself", timeout)
 
     def after_fork(self) -> None:
         # The thread is the parent's, and so is the lease.
@@ -123,9 +122,9 @@ class LeaseKeeper:
         while not self._stop.is_set():
             try:
                 self._attempt()
-            except Exception:
+            except Exception:  # noqa: BLE001 - it is logged
                 # A bug of ours; without this thread nobody would lead when it is this process's turn.
-                log.exception("lease", "the lease could not be kept; another attempt follows")
+                self._log.exception("lease", "the lease could not be kept; another attempt follows")
                 with self._lock:
                     self._state.unanswered(self._clock.now())
             self._show()
@@ -160,7 +159,7 @@ class LeaseKeeper:
                 return
             acquired = self.lease.acquire(epoch, ttl=self._state.ttl, take_over=take_over)
         except (SharedStoreUnavailable, ConfigError) as error:
-            log.warning("unanswered", "the lease could not be %s: %s", "renewed" if epoch else "requested", error)
+            self._log.warning("unanswered", "the lease could not be %s: %s", "renewed" if epoch else "requested", error)
             with self._lock:
                 self._state.unanswered(self._clock.now())
             return
@@ -178,12 +177,12 @@ class LeaseKeeper:
             return
         try:
             self._before_release()
-        except Exception:
-            log.exception("last", "what was left could not be written before the hand-over")
+        except Exception:  # noqa: BLE001 - it is logged
+            self._log.exception("last", "what was left could not be written before the hand-over")
         try:
             self.lease.release(epoch)
         except AtsSyncError as error:
-            log.warning("release", "the lease could not be released: %s; it ends by itself", error)
+            self._log.warning("release", "the lease could not be released: %s; it ends by itself", error)
         with self._lock:
             self._state.released(self._clock.now(), 2 * RESERVED)
 
@@ -196,11 +195,13 @@ class LeaseKeeper:
                 return
             before, self._shown = self._shown, shown
         if Role.LEADER in (role, before[0]):
-            log.info(f"role {role} {shown[1]}", "%s: %s", self.lease.label, _said(role, shown[1], self._stop.is_set()))
+            self._log.info(
+                f"role {role} {shown[1]}", "%s: %s", self.lease.label, _said(role, shown[1], self._stop.is_set())
+            )
         try:
             self._changed(role, shown[1])
-        except Exception:
-            log.exception("changed", "a change of the lease could not be passed on")
+        except Exception:  # noqa: BLE001 - it is logged
+            self._log.exception("changed", "a change of the lease could not be passed on")
 
 
 def _said(role: Role, epoch: int, ending: bool) -> str:

@@ -21,8 +21,6 @@ from .layout import Feed, MalformedFeed, board_of, feed_text, wish_in
 from .lease import MOST_ARGUMENTS, Command
 from .lease_keeper import LeaseKeeper
 
-log = RateLimitedLogger(logging.getLogger(__name__))
-
 FLUSH = 0.05
 """Seconds between two writes."""
 AFTER_FAILURE = 0.2
@@ -81,6 +79,7 @@ class FeedPublisher:
         demand: Callable[[Key, int], None],
         flush: float = FLUSH,
     ) -> None:
+        self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._shared = shared
         self._keeper = keeper
         self._clock = clock
@@ -120,7 +119,7 @@ class FeedPublisher:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
             if thread.is_alive():
-                log.warning("close", "the shared store keeps %s; it ends with its answer", thread.name)
+                self._log.warning("close", "the shared store keeps %s; it ends with its answer", thread.name)
 
     def _run(self) -> None:
         clock = self._clock
@@ -129,10 +128,10 @@ class FeedPublisher:
             try:
                 self._turn()
             except SharedStoreUnavailable as error:
-                log.warning("away", "the feed is not written: %s", error)
+                self._log.warning("away", "the feed is not written: %s", error)
                 self._names, pause = None, AFTER_FAILURE
             except Exception as failure:  # noqa: BLE001 - a dead thread would publish nothing any more
-                log.failure("publish", failure, "the feed could not be written; it is written again")
+                self._log.failure("publish", failure, "the feed could not be written; it is written again")
                 self._names, pause = None, AFTER_FAILURE
             clock.wait(self._stop, max(0.001, began + pause - clock.now()))
 
@@ -182,7 +181,7 @@ class FeedPublisher:
         if self._write(commands) is None:
             return
         self._names, self._epoch, self._unfinished = names, epoch, None
-        log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
+        self._log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
 
     def _go_on(self, names: Names) -> None:
         """Write what has changed, and look whether all that was written is still there."""
@@ -201,7 +200,7 @@ class FeedPublisher:
         if answers is None:
             return
         if answers[-3:] != [self._copies.heads, self._copies.parts, names.life.encode()]:
-            log.warning("lost", "the shared store has lost a part of the feed; it is written again")
+            self._log.warning("lost", "the shared store has lost a part of the feed; it is written again")
             return
         self._names = names
         self.flushes += 1
@@ -279,9 +278,9 @@ class FeedPublisher:
                 key, rows = _checked(*wish_in(member))
                 self._demand(key, rows)
             except (MalformedFeed, InvalidArgument) as error:
-                log.warning("wish", "a wish of a reader is left out: %s", error)
+                self._log.warning("wish", "a wish of a reader is left out: %s", error)
             except AtsSyncError as error:
-                log.warning("wish", "what a reader wants cannot be followed: %s", error)
+                self._log.warning("wish", "what a reader wants cannot be followed: %s", error)
         self._wished_until = min(self._wished_until, float(seconds) + 1.0)
         commands: list[Command] = [
             ("ZREMRANGEBYSCORE", WISHES_KEY, "-inf", f"({float(seconds) - WISHES_KEPT}"),

@@ -32,8 +32,6 @@ from .client import Script, SharedStore
 from .layout import Feed, Head, MalformedFeed, board_of, feed_in, field_of, head_in, numbers_in, wish_of
 from .publish import EVERYTHING, FEED_KEY, NOTICES_KEY, WISHES_KEY
 
-log = RateLimitedLogger(logging.getLogger(__name__))
-
 WISHED_EVERY = 60.0
 """A reader says so often (seconds) at most that it wants a series, which is kept much longer than that."""
 assert WISHED_EVERY < LEAST_KEPT
@@ -126,6 +124,7 @@ class Replica(MarketStore):
             liquidations=_LiquidationReplica(config.max_liquidations, self),
             tickers=self._ticker_replica,
         )
+        self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._clock = clock
         self._shared = shared
         self._keys = (SharedStore.key("lease", lease), FEED_KEY, WISHES_KEY)
@@ -272,7 +271,7 @@ class Replica(MarketStore):
     def _lost(self, why: str) -> None:
         self.feed, self.why = None, why
         self._prefetched = 0.0, frozenset()
-        log.info("no feed", "reads go to REST: %s", why)
+        self._log.info("no feed", "reads go to REST: %s", why)
 
     def _pull(self, keys: Sequence[Key], rows: int | None, now: float) -> None:
         feed = self.feed

@@ -1,11 +1,13 @@
-"""A process that keeps a lease and writes an entry every 20 ms while it leads, for tests that kill and stop it.
+"""Processes that keep a lease and write an entry every 20 ms while they lead, for tests that kill and stop them.
 
-``python -m tests.shared.leaders URL LABEL [--take-over]``; SIGTERM hands the lease over.
+``python -m tests.shared.leaders URL`` starts one for each line ``LABEL [--take-over]`` and answers with its process id;
+SIGTERM makes it hand the lease over. All end with the first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -19,7 +21,21 @@ ENTRIES = SharedStore.key("test", "entries")
 
 
 def main() -> None:
-    url, label, *options = sys.argv[1:]
+    children = []
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            lead(sys.argv[1], *line.split())
+            os._exit(0)
+        children.append(child)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def lead(url: str, label: str, *options: str) -> None:
     store = SharedStore(url)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

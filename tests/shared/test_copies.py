@@ -147,6 +147,28 @@ def test_only_what_is_new_of_many_trades_is_written() -> None:
     assert copies.parts == 15
 
 
+class _Bodies(TradeSeries):
+    """A series whose parts are what a test says."""
+
+    body: tuple[bytes, ...] = ()
+
+    def copied(self, known: object) -> Copied:
+        return Copied(None, "", [], [], list(self.body), object())
+
+
+def test_parts_that_are_one_object_are_written_and_removed_each_for_itself() -> None:
+    series = _Bodies("BTCUSDT", 10)
+    copies = copies_of(series)
+    written = Written(series)
+    for body in ((b"", b""), (b"", b"a", b""), (b"",), (b"", b"", b""), (b"a", b""), ()):
+        series.body = body
+        series.answers += 1
+        written.write_all(copies)
+        (head,) = map(head_in, written.heads.values())
+        assert tuple(written.parts[part_of(field_of(series.key), number)] for number in numbers_in(head.parts)) == body
+        assert copies.parts == len(written.parts) == len(body)
+
+
 def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_not_written() -> None:
     first, second = TradeSeries("BTCUSDT", 100), TradeSeries("ETHUSDT", 100)
     store = SimpleNamespace(series={first.key: first, second.key: second})

@@ -264,13 +264,15 @@ def test_what_closed_while_nobody_listened_follows_in_order(scene: Scene) -> Non
     assert found == rows[:4]
 
 
-# --- what dies ---------------------------------------------------------------------------------------
-
-
 @pytest.fixture
-def exchange() -> Iterator[SimulatedExchange]:
-    with SimulatedExchange(2, seed=3) as exchange:
-        yield exchange
+def exchange(scene: Scene) -> Iterator[SimulatedExchange]:
+    """The exchange of the scene, without its faults from then on."""
+    yield scene.exchange
+    scene.exchange.clear_faults()
+    scene.exchange.pardon()
+
+
+# --- what dies ---------------------------------------------------------------------------------------
 
 
 def test_without_a_collector_reads_go_to_rest_and_say_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
@@ -312,59 +314,6 @@ def test_a_collector_that_is_closed_is_not_believed_any_more(exchange: Simulated
         assert requests(reader) == before + 2
 
 
-def test_where_the_exchange_fails_too_the_error_has_the_age(exchange: SimulatedExchange, valkey: StoreServer) -> None:
-    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url, read_timeout=1.0)
-    with managed(config, [symbol], role="collector"), managed(config, [symbol]) as reader:
-        known = served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
-        exchange.fail_rest("503")
-        exchange.freeze()
-        with pytest.raises(StaleDataError) as failure:
-            until(lambda: reader.get_klines(symbol, "1m", 20) is None, 30)
-        assert failure.value.age >= 0
-        assert failure.value.data[:5] == known[:5]
-
-
-@pytest.mark.parametrize("lost", ["heads", "parts", "life"])
-def test_what_is_deleted_in_the_store_is_noticed_and_written_again(
-    exchange: SimulatedExchange, valkey: StoreServer, lost: str
-) -> None:
-    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
-    store = SharedStore(valkey.url)
-    with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
-        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
-        life = store.run(lambda redis: redis.hget(FEED_KEY, "life")).decode()
-        key = FEED_KEY if lost == "life" else SharedStore.key("feed", life, lost)
-        store.run(lambda redis: redis.delete(key))
-        fresh = DataManager([symbol], INTERVALS, config=config).autostart()
-        truth = {row[0] for row in exchange.rest("/fapi/v1/klines", symbol=symbol, interval="1m", limit=30)}
-        assert {row[0] for row in fresh.get_klines(symbol, "1m", 20)} <= truth | {max(truth) + 60_000}
-        fresh.close()
-        same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
-        same(reader, collector, lambda dm: dm.get_orderbook(symbol))
-    store.close()
-
-
-def test_a_store_that_comes_back_empty_is_filled_again(exchange: SimulatedExchange, valkey: StoreServer) -> None:
-    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
-    with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
-        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
-        valkey.kill()
-        before = requests(reader)
-        assert len(reader.get_klines(symbol, "1m", 20)) == 20
-        assert requests(reader) == before + 1
-        valkey.start()
-        same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
-
-
-def test_a_silent_stream_is_suspected_in_every_reader(exchange: SimulatedExchange, valkey: StoreServer) -> None:
-    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
-    with managed(config, [symbol], role="collector"), managed(config, [symbol]) as reader:
-        served(reader, lambda dm: dm.get_orderbook(symbol))
-        exchange.drop_stream(f"{symbol.lower()}@depth20@100ms")
-        before = requests(reader)
-        until(lambda: reader.get_orderbook(symbol) and requests(reader) > before, 30)
-
-
 def test_a_second_collector_stands_by_and_takes_over(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
     with (
@@ -383,3 +332,53 @@ def test_collectors_need_streams(exchange: SimulatedExchange, valkey: StoreServe
     )
     with pytest.raises(ConfigError, match="streams"):
         manager.start(5)
+
+
+@pytest.mark.parametrize("lost", ["heads", "parts", "life"])
+def test_what_is_deleted_in_the_store_is_noticed_and_written_again(scene: Scene, lost: str) -> None:
+    symbol, collector, reader = scene.symbols[0], scene.collector, scene.reader
+    store = SharedStore(scene.server.url)
+    served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+    life = store.run(lambda redis: redis.hget(FEED_KEY, "life")).decode()
+    key = FEED_KEY if lost == "life" else SharedStore.key("feed", life, lost)
+    store.run(lambda redis: redis.delete(key))
+    fresh = DataManager([symbol], INTERVALS, config=scene.config).autostart()
+    truth = {row[0] for row in scene.exchange.rest("/fapi/v1/klines", symbol=symbol, interval="1m", limit=30)}
+    assert {row[0] for row in fresh.get_klines(symbol, "1m", 20)} <= truth | {max(truth) + 60_000}
+    fresh.close()
+    same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
+    same(reader, collector, lambda dm: dm.get_orderbook(symbol))
+    until(lambda: store.run(lambda redis: redis.hget(FEED_KEY, "life")) not in (None, life.encode()))
+    store.close()
+
+
+def test_a_store_that_comes_back_empty_is_filled_again(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
+    with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        valkey.kill()
+        before = requests(reader)
+        assert len(reader.get_klines(symbol, "1m", 20)) == 20
+        assert requests(reader) == before + 1
+        valkey.start()
+        same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
+
+
+def test_a_silent_stream_is_suspected_in_every_reader(scene: Scene) -> None:
+    symbol, reader = scene.symbols[1], scene.reader
+    served(reader, lambda dm: dm.get_orderbook(symbol))
+    scene.exchange.drop_stream(f"{symbol.lower()}@depth20@100ms")
+    before = requests(reader)
+    until(lambda: reader.get_orderbook(symbol) and requests(reader) > before, 30)
+
+
+def test_where_the_exchange_fails_too_the_error_has_the_age(scene: Scene, exchange: SimulatedExchange) -> None:
+    symbol = scene.symbols[0]
+    with managed(scene.config, [symbol], read_timeout=1.0) as reader:
+        known = served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        exchange.fail_rest("503")
+        exchange.freeze()
+        with pytest.raises(StaleDataError) as failure:
+            until(lambda: reader.get_klines(symbol, "1m", 20) is None, 30)
+        assert failure.value.age >= 0
+        assert failure.value.data[:5] == known[:5]

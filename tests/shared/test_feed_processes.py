@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -94,14 +94,14 @@ class Watcher(threading.Thread):
 
 
 @contextmanager
-def watched(exchange: SimulatedExchange, url: str) -> Iterator[tuple[Watcher, DataManager]]:
+def watched(exchange: SimulatedExchange, url: str) -> Iterator[Watcher]:
     """A reader that is watched until the end of the block: nothing it returned was stale."""
     with managed(config_of(exchange, url), exchange.symbols) as reader:
         served(reader, lambda dm: dm.get_agg_trades(exchange.symbols[0], 50))
         watcher = Watcher(exchange, reader)
         watcher.start()
         try:
-            yield watcher, reader
+            yield watcher
         finally:
             watcher.stop()
         assert watcher.stale == []
@@ -114,62 +114,10 @@ def quiet_again(watcher: Watcher, since: float) -> float:
     return max(0.0, watcher.last_request - since)
 
 
-def test_leaders_that_are_stopped_and_killed_are_succeeded_and_one_that_goes_on_writes_nothing(
-    exchange: SimulatedExchange, valkey: StoreServer
-) -> None:
-    store = SharedStore(valkey.url)
-    lease = Lease(store, "", name="collector")
-    with (
-        collector(exchange, valkey.url) as first,
-        collector(exchange, valkey.url) as second,
-        watched(exchange, valkey.url) as (watcher, _),
-    ):
-        epoch, began = lease.view().epoch, time.monotonic()
-        first.send_signal(signal.SIGSTOP)
-        until(lambda: lease.view().epoch > epoch, what="another epoch")
-        show(f"readers were served by the successor {quiet_again(watcher, began):.1f} s after SIGSTOP")
-        life, seen = store.run(lambda redis: redis.hget(FEED_KEY, "life")), watcher.reads
-        first.send_signal(signal.SIGCONT)
-        until(lambda: watcher.reads > seen + 20)
-        assert store.run(lambda redis: redis.hget(FEED_KEY, "life")) == life
-        until(lambda: lease.view().standbys, what="that the first one stands by")
-        seen, began = watcher.requests, time.monotonic()
-        second.kill()
-        until(lambda: watcher.requests > seen, what="a read by REST while nobody leads")
-        show(f"readers were served by the successor {quiet_again(watcher, began):.1f} s after SIGKILL")
-    store.close()
-
-
-def test_a_planned_hand_over_leaves_a_gap_of_a_moment(exchange: SimulatedExchange, valkey: StoreServer) -> None:
-    with collector(exchange, valkey.url) as first, watched(exchange, valkey.url) as (watcher, _):
-        began = time.monotonic()
-        with collector(exchange, valkey.url, "--take-over", line="leads"):
-            took = quiet_again(watcher, began)
-            show(f"{watcher.requests} reads by REST during a planned hand-over, the last {took:.1f} s after its start")
-            first.send_signal(signal.SIGTERM)
-            status, _, err = finish(first)
-            assert (status, err) == (0, "")
-
-
-def test_a_store_that_is_paused_and_one_that_is_restarted_empty(
-    exchange: SimulatedExchange, valkey: StoreServer
-) -> None:
-    with collector(exchange, valkey.url), watched(exchange, valkey.url) as (watcher, _):
-        for disturb in (valkey.pause, valkey.restart):
-            seen = watcher.requests
-            disturb()
-            until(lambda seen=seen: watcher.requests > seen, what="a read by REST")  # type: ignore[misc]
-            began = time.monotonic()
-            if disturb == valkey.pause:
-                valkey.resume()
-            show(f"healed {quiet_again(watcher, began):.1f} s after the store was back")
-
-
-FORKED = """
+READS = """
 import os, sys, threading
-from ats_sync import DataManager
-from ats_sync.cli import main
-dm = DataManager(sys.argv[1:], ["1m"]).start(30)
+from ats_sync import get_data_manager
+dm = get_data_manager().initialize(sys.argv[1:], ["1m"])
 def read():
     rows = {symbol: dm.get_klines(symbol, "1m", 50)[-1][0] for symbol in dm.symbols}
     return len(rows), dm.get_stats()["rest_calls"], threading.active_count()
@@ -182,51 +130,73 @@ if not child:
 assert os.waitpid(child, 0)[1] == 0
 print("parent", *found)
 """
-SCAN = """
-import sys
-from ats_sync import get_data_manager
-dm = get_data_manager().initialize(sys.argv[1:], ["1m"])
-print({symbol: dm.get_klines(symbol, "1m")[-1][0] for symbol in dm.symbols}, dm.get_stats()["rest_calls"])
-"""
 
 
-def test_a_script_and_a_forked_child_read_without_a_request(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    """One leader is started in a store, reads of a script and its child cost no request; the store is paused, and comes
+    back empty; the leader hands over, is stopped, goes on, and its successor is killed."""
+    store = SharedStore(valkey.url)
+    lease = Lease(store, "", name="collector")
     environment = {**exchange.environment(), "ATS_SYNC_SHARED": valkey.url}
-    with collector(exchange, valkey.url):
-        until(lambda: run("-c", FORKED, *exchange.symbols, env=environment)[1] == "child 2 0 1\nparent 2 0 1\n")
-        until(lambda: run("-c", SCAN, *exchange.symbols, env=environment)[1].endswith("} 0\n"))
+    with ExitStack() as stack:
+        first = stack.enter_context(collector(exchange, valkey.url))
+        watcher = stack.enter_context(watched(exchange, valkey.url))
+        until(lambda: run("-c", READS, *exchange.symbols, env=environment)[1] == "child 2 0 1\nparent 2 0 1\n")
+
+        for disturb in (valkey.pause, valkey.restart):
+            seen = watcher.requests
+            disturb()
+            until(lambda seen=seen: watcher.requests > seen, what="a read by REST")  # type: ignore[misc]
+            began = time.monotonic()
+            if disturb == valkey.pause:
+                valkey.resume()
+            show(f"healed {quiet_again(watcher, began):.1f} s after the store was back")
+
+        seen, began = watcher.requests, time.monotonic()
+        second = stack.enter_context(collector(exchange, valkey.url, "--take-over", line="leads"))
+        took, seen = quiet_again(watcher, began), watcher.requests - seen
+        show(f"{seen} reads by REST during a planned hand-over, the last {took:.1f} s after its start")
+        first.send_signal(signal.SIGTERM)
+        assert finish(first)[0] == 0
+
+        third = stack.enter_context(collector(exchange, valkey.url, "--standby", "cold", line="stands by"))
+        epoch, began = lease.view().epoch, time.monotonic()
+        second.send_signal(signal.SIGSTOP)
+        assert "leads" in until_line(third, "following")
+        assert lease.view().epoch > epoch
+        show(f"readers were served by a cold successor {quiet_again(watcher, began):.1f} s after SIGSTOP")
+        life, seen = store.run(lambda redis: redis.hget(FEED_KEY, "life")), watcher.reads
+        second.send_signal(signal.SIGCONT)
+        until(lambda: watcher.reads > seen + 20)
+        until(lambda: lease.view().standbys, what="that the one that was stopped stands by")
+        assert store.run(lambda redis: redis.hget(FEED_KEY, "life")) == life
+
+        seen, began = watcher.requests, time.monotonic()
+        third.kill()
+        until(lambda: watcher.requests > seen, what="a read by REST while nobody leads")
+        show(f"readers were served by a hot successor {quiet_again(watcher, began):.1f} s after SIGKILL")
+    store.close()
 
 
 # --- the command --------------------------------------------------------------------------------------
 
 
-def test_the_command_starts_a_store_of_its_own_and_ends_with_it() -> None:
+def test_the_command_starts_a_store_of_its_own_and_ends_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     command = ("-m", "ats_sync", "collect", "--simulate", "--top", "2", "--intervals", "1m")
     with start(*command, env={"ATS_SYNC_SHARED": "", "ATS_SYNC_STATE_DIR": ""}) as process:
         lines = until_line(process, "following").splitlines()
         url = next(line for line in lines if "ATS_SYNC_SHARED" in line).partition("=")[2]
-        status, out, err = run("-m", "ats_sync", "shared-status", url)
-        assert (status, err) == (0, "")
+        assert main(["shared-status", url]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
         assert "epoch" in out
         assert "age" in out
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert finish(process)[::2] == (0, "")
         show(f"ended within {time.monotonic() - began:.1f} s")
-    status, _, err = run("-m", "ats_sync", "shared-status", url)
-    assert (status, err.count("\n")) == (2, 1)
-
-
-def test_one_that_stands_by_cold_follows_nothing_until_it_leads(
-    exchange: SimulatedExchange, valkey: StoreServer
-) -> None:
-    with (
-        collector(exchange, valkey.url) as first,
-        collector(exchange, valkey.url, "--standby", "cold", line="stands by") as second,
-    ):
-        first.send_signal(signal.SIGTERM)
-        assert finish(first)[0] == 0
-        assert "leads" in until_line(second, "following")
+    assert main(["shared-status", url]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

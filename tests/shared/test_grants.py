@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,8 @@ def test_together_they_stay_inside_the_share(desk: Desk) -> None:
 def test_the_exchanges_own_count_corrects_it(desk: Desk) -> None:
     manager = desk.manager()
     desk.ex.spend_weight(700)
-    read(manager)
-    assert desk.look().foreign >= 700
+    # (An answer of which it is not sure in which minute it was counted corrects nothing.)
+    until(lambda: read(manager) and desk.look().foreign >= 700)
 
 
 def test_after_a_429_nobody_sends_anything(desk: Desk) -> None:
@@ -171,6 +172,15 @@ def test_without_the_store_each_goes_on_with_its_fraction(desk: Desk, caplog: py
     assert desk.look().used >= 11
 
 
+def test_each_manager_says_that_it_goes_alone_whatever_another_has_said(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.server.kill()
+    for _ in range(2):
+        read(desk.manager())
+    assert caplog.text.count("sends requests by itself") == 2
+
+
 def test_what_was_used_alone_is_reported_to_an_account_that_was_only_out_of_reach(desk: Desk) -> None:
     manager = desk.manager()
     read(manager)
@@ -207,49 +217,64 @@ def test_a_store_that_will_not_do_is_refused_at_the_start(desk: Desk) -> None:
 # --- processes with feeds of their own -----------------------------------------------------------------
 
 CLIENT = """
-import sys
+import json, os, sys
 from ats_sync import AtsSyncError, Config, DataManager, StartTimeout
 
-symbols = sys.argv[1:]
+*others, (lines, answers, symbols) = json.loads(sys.argv[1])
+for other in others:
+    if not os.fork():
+        lines, answers, symbols = other
+        break
+lines, answers = open(lines), open(answers, "w")
 dm = DataManager(symbols, ["1h", "4h"], config=Config.from_env(role="alone", futures_weight_limit=240))
 try:
     dm.start(0.1)
 except StartTimeout:
     pass
-for line in sys.stdin:
+for line in lines:
     try:
         dm.get_klines(symbols[0], "1h", 100, max_age=0)
-        print("read", flush=True)
+        print("read", file=answers, flush=True)
     except AtsSyncError as error:
-        print(type(error.__cause__ or error).__name__, flush=True)
+        print(type(error.__cause__ or error).__name__, file=answers, flush=True)
 dm.close()
 """
 
 
-class Client:
-    """A process with a feed of its own, which reads a candle for each line."""
+class Clients:
+    """Processes with feeds of their own, forked from one; each reads a candle for each line."""
 
-    def __init__(self, ex: SimulatedExchange, server: StoreServer, symbols: tuple[str, ...]) -> None:
+    def __init__(self, ex: SimulatedExchange, server: StoreServer, symbols: Sequence[Sequence[str]]) -> None:
         environment = {**os.environ, **ex.environment(), "ATS_SYNC_SHARED": server.url, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CLIENT, *symbols],
+        lines, answers = [os.pipe() for _ in symbols], [os.pipe() for _ in symbols]
+        theirs = [(line, answer) for (line, _), (_, answer) in zip(lines, answers, strict=True)]
+        given = [(*ends, each) for ends, each in zip(theirs, symbols, strict=True)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, json.dumps(given)],
             env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            pass_fds=[end for ends in theirs for end in ends],
         )
+        for end in itertools.chain(*theirs):
+            os.close(end)
+        self._lines = [os.fdopen(end, "w") for _, end in lines]
+        self._answers = [os.fdopen(end) for end, _ in answers]
 
-    def read(self) -> str:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
+    def read(self) -> list[str]:
+        """Let each read once, one after the other; return how it went."""
+        found = []
+        for lines, answers in zip(self._lines, self._answers, strict=True):
+            lines.write("\n")
+            lines.flush()
+            found.append(answers.readline().strip())
+        return found
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.process.communicate(timeout=30)
-        self.process.kill()
+        for lines in self._lines:
+            lines.close()
+        for answers in self._answers:
+            answers.read()  # until the process has ended
+            answers.close()
+        self._process.wait(60)
 
 
 LIMIT, SHARE = 240, 192
@@ -260,24 +285,21 @@ def test_processes_with_feeds_of_their_own_share_one_budget_and_one_ban(valkey: 
     symbols, count = 16, 4
     with SimulatedExchange(symbols, seed=5, start=before_turn("1m", 6.0), weight_limit=LIMIT, latency=0.05) as ex:
         ours = [ex.symbols[number::count] for number in range(count)]
-        clients = [Client(ex, valkey, each) for each in ours]
+        clients = Clients(ex, valkey, ours)
         try:
             # Nothing is left but what is kept for reads, and the minute turns.
             started = ex.now()
             until(lambda: sum(each.weight for each in weighed(ex)) > SHARE * 0.8)
             until(lambda: ex.now() // 60_000 > started // 60_000)
-            assert "read" in {client.read() for client in clients}
+            assert "read" in clients.read()
 
             ex.fail_rest("429", KLINES, count=1, retry_after=300.0)
-            outcomes = [client.read() for client in clients]
-            assert outcomes == ["RateLimited"] * count
+            assert clients.read() == ["RateLimited"] * count
             requests = len(ex.request_log())
-            outcomes = [client.read() for client in clients]
-            assert outcomes == ["RateLimited"] * count
+            assert clients.read() == ["RateLimited"] * count
             assert len(ex.request_log()) == requests
         finally:
-            for client in clients:
-                client.close()
+            clients.close()
         log = weighed(ex)
         assert [each.status for each in log if each.status in (429, 418)] == [429]
         assert ex.stats().fapi.during_retry_after == 0

@@ -267,15 +267,25 @@ class Collectors:
         self.server = server
         self.store = SharedStore(server.url)
         self.lease = Lease(self.store, "observer")
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.running: dict[str, int] = {}
+        self.parent = subprocess.Popen(
+            [sys.executable, "-m", "tests.shared.leaders", server.url],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def start(self, *names: str, options: tuple[str, ...] = ()) -> None:
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
         for name in names:
-            command = [sys.executable, "-m", "tests.shared.leaders", self.server.url, name, *options]
-            self.running[name] = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+            self.parent.stdin.write(" ".join((name, *options)).encode() + b"\n")
+            self.parent.stdin.flush()
+            self.running[name] = int(self.parent.stdout.readline())
 
     def signal(self, name: str, number: int) -> None:
-        self.running[name].send_signal(number)
+        os.kill(self.running[name], number)
 
     def leader(self) -> str:
         view = self.lease.view()
@@ -297,9 +307,7 @@ class Collectors:
         return list(led.values())
 
     def close(self) -> None:
-        for process in self.running.values():
-            process.kill()
-            process.wait()
+        self.parent.communicate()
         self.store.close()
 
 
