@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from ats_sync.endpoint import Endpoint
 from ats_sync.simulator import SimulatedExchange
 
 from ..support import until
+from .test_reasons import shown_reasons
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -51,6 +53,8 @@ BANNER = """
             title: document.title, live: words.getAttribute("aria-live"),
             colour: getComputedStyle(banner).backgroundColor};
 """
+ENGLISH = re.compile(r"\b(?!klines\b|fapi\b)[a-z]{3,}\b")
+"""A word of a sentence, apart from what a reason is filled with."""
 GREEN, RED = "rgb(11, 122, 67)", "rgb(179, 32, 31)"
 
 
@@ -263,6 +267,10 @@ def test_it_speaks_chinese_where_the_browser_does(page: Browser, endpoint: Endpo
         assert "K 线" in page.texts("#kinds .kind span")
         assert "恢复实时" in page.texts("#events li b")
         assert not [each for each in page.texts("h2 span, thead th, #causes dt") if each.isascii() and len(each) > 4]
+        given = shown_reasons()
+        shown = page.run("return arguments[0].map(reason)", given)
+        english = {reason: words for reason, words in zip(given, shown, strict=True) if ENGLISH.search(words)}
+        assert english == {}
     finally:
         page.language("en-US")
         page.open(endpoint.url + "/")

@@ -1,0 +1,137 @@
+"""Every reason that the library gives has its translation on the page."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import resources
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+import ats_sync
+from ats_sync.endpoint import journal
+from ats_sync.venue.listings import PHASES
+from ats_sync.venue.responses import classify
+
+ROOT = Path(ats_sync.__file__).parent
+GIVING = (
+    *("store/*.py", "engine/*.py", "status.py", "shared_lifecycle.py", "endpoint/page.py", "endpoint/journal.py"),
+    *("runtime/streams.py", "runtime/runtime.py"),
+    *("transport/failures.py", "transport/frames.py", "transport/rest.py", "transport/stream.py"),
+)
+"""Where reasons come from: every sentence in these modules is one, but for those below."""
+OTHERS = {
+    # errors that nobody is shown as a reason
+    *("bad dump", "the dump's rows are unusable: {}", "a stream that is not followed", "{} in merging"),
+    # names
+    *("repairs and probes", "warm-up, polls", "audits of candles", "trades, full books to come"),
+    *("move to another connection", "warming up", " (to replace another)", "not connected", "given up"),
+    # forms of what is written elsewhere, and parts of it
+    *("%H:%M:%S UTC", "GET {}", "WebSocket {}://{}{}", "{}: {}", "{} {}", "User-Agent: ats-sync"),
+    *(" and {} more", "missing: {}", "Tunnel connection failed: (407|403|405|501)\\b"),
+    # the page's own headers
+    *("default-src 'none'", "style-src {}", "script-src {}", "connect-src 'self'", "img-src data:"),
+    *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "text/html; charset=utf-8"),
+    # a refusal, raised where callbacks are registered
+    "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
+    "register callbacks in the collector",
+}
+FILLED = ("7", "GET /fapi/v1/klines")
+"""What may stand where a reason has something of the moment."""
+
+PAGE = resources.files("ats_sync.endpoint").joinpath("page.html").read_text("utf-8")
+PATTERNS = [re.compile(each) for each in re.findall(r"^    \[/(\^.*?)/, \(", PAGE, re.MULTILINE)]
+REQUEST = re.compile(r"((?:WebSocket|GET) \S+): (.*)")
+
+
+def is_translated(text: str) -> bool:
+    """Return whether the page has other words for a reason."""
+    if found := REQUEST.fullmatch(text):
+        return is_translated(found[2])
+    return any(pattern.search(text) for pattern in PATTERNS)
+
+
+def template(node: ast.AST) -> str | None:
+    """Return a string's text, with ``{}`` for what is filled in; None for what is not a string."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and (left := template(node.left)) is not None:
+        return left + (template(node.right) or "")
+    return None
+
+
+def sentences(node: ast.AST) -> Iterator[str]:
+    """Yield the strings with spaces in a piece of a program that are neither logged nor documentation."""
+    called = node.func if isinstance(node, ast.Call) else None
+    if isinstance(called, ast.Attribute):
+        owner = called.value
+        if "log" in (getattr(owner, "id", ""), getattr(owner, "attr", "")):
+            return
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        name = getattr(node.exc.func, "id", "")
+        if name not in ("StreamClosed", "MalformedAnswer"):
+            return
+    if isinstance(node, ast.FunctionDef) and node.name in ("__str__", "__repr__"):
+        return
+    if isinstance(node, (ast.Assert, ast.Expr)) and not isinstance(getattr(node, "value", None), (ast.Call, ast.Yield)):
+        return
+    text = template(node)
+    if text is not None:
+        if " " in text.strip():
+            yield text
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from sentences(child)
+
+
+def reasons() -> Iterator[str]:
+    """Yield every reason in the library."""
+    for pattern in GIVING:
+        for path in sorted(ROOT.glob(pattern)):
+            yield from sentences(ast.parse(path.read_text("utf-8")))
+
+
+def filled(reason: str) -> Iterator[str]:
+    """Yield a reason with something of the moment in it."""
+    for fillings in product(FILLED, repeat=reason.count("{}")):
+        yield reason.format(*fillings)
+
+
+def shown_reasons() -> list[str]:
+    """Return each reason as the page may get it."""
+    return [next(filter(is_translated, filled(reason))) for reason in sorted(set(reasons()) - OTHERS)]
+
+
+@pytest.mark.parametrize("reason", sorted(set(reasons()) - OTHERS))
+def test_every_reason_is_translated(reason: str) -> None:
+    said = any(map(is_translated, filled(reason)))
+    assert said, "say it in Chinese in page.html, or in OTHERS that it is not a reason"
+
+
+def test_those_that_are_left_out_exist() -> None:
+    assert OTHERS - set(reasons()) == set()
+
+
+@pytest.mark.parametrize("status", PHASES)
+def test_every_status_of_a_contract_is_translated(status: str) -> None:
+    assert is_translated(status)
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 407, 418, 429, 451])
+def test_what_is_said_about_an_answer_is_translated(status: int) -> None:
+    error = classify(status, b"<html>", {}, now_wall=0.0, what="GET /fapi/v1/klines")
+    assert is_translated(str(error)), str(error)
+
+
+def test_how_long_a_connection_was_away_is_translated() -> None:
+    assert journal.MOST == 50
+    assert is_translated("after 3 s")
+
+
+def test_other_texts_stay_as_they_are() -> None:
+    assert not is_translated("something that nobody has said yet")
