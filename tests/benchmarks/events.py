@@ -10,8 +10,9 @@ from typing import Any
 
 from ats_sync import CandleEvent, DataManager, Missed
 from ats_sync.feeds import Key
-from ats_sync.simulator import before_turn
+from ats_sync.simulator import SimulatedExchange, before_turn
 
+from . import machine
 from .ingest import GENEROUS, UNLIMITED, exchange, settings
 from .machine import child
 from .ours import Ours
@@ -20,6 +21,7 @@ from .report import OURS, Report
 
 INTERVAL = "1m"
 LEAD, GRACE = 60.0, 8.0
+QUIET = 5
 
 
 class Closes(Ours):
@@ -48,10 +50,14 @@ class Closes(Ours):
         self._lags.append((time.perf_counter() - self._merged[event.symbol]) * 1e3)
 
     def turn(self) -> dict[str, Any]:
-        """Wait for the next turn; return its delay (s), the late symbols, the lags (ms) and the requests of reads."""
-        before = self._requests("read")
+        """Wait for the next turn; return its delay (s), the late symbols, the lags (ms), the requests of reads, and how
+        long (s) the threads waited for a core."""
+        before, waited = self._requests("read"), machine.waited()
+        self._lags.clear()
+        self._streamed.clear()
         turn = next(self.dm.turns(INTERVAL, grace=GRACE))
         threading.Event().wait(0.5)
+        after = machine.waited()
         return {
             "delay": turn.delay,
             "late": len(turn.late),
@@ -59,32 +65,58 @@ class Closes(Ours):
             "lags": self._lags[:],
             "streamed": (len(self._streamed), max(self._streamed, default=0.0)),
             "requests": self._requests("read") - before,
+            "waited": after - waited if after is not None and waited is not None else None,
         }
 
 
+def _until_before_turn(ex: SimulatedExchange, seconds: float) -> None:
+    left = (60_000 - ex.now() % 60_000) / 1e3
+    threading.Event().wait(left - seconds if left >= seconds else left + 60.0 - seconds)
+
+
+def _trade_everything(ex: SimulatedExchange) -> None:
+    """Let every symbol trade shortly before a turn."""
+    _until_before_turn(ex, 8.0)
+    for symbol in ex.symbols:
+        ex.trade(symbol)
+
+
+def _add(report: Report, section: str, case: str, found: dict[str, Any], soonest: float | None) -> None:
+    lags = found["lags"]
+    report.add(section, case, f"{OURS}: final frame merged to callback, p50", statistics.median(lags), "ms", 2.0)
+    report.add(section, case, f"{OURS}: the same, p99", percentile(lags, 0.99), "ms", 15.0)
+    note = f"{found['closed']} closed, {found['late']} late"
+    report.add(section, case, f"{OURS}: turns() after the turn", found["delay"], "s", soonest, note)
+    count, last = found["streamed"]
+    report.add(section, case, f"{OURS}: the last that traded", last, "s", 2.5, f"{count} closed by the stream")
+    report.add(section, case, f"{OURS}: requests of reads", float(found["requests"]), "", 0.0)
+    if found["waited"] is not None:
+        report.add(section, case, f"{OURS}: its threads waited for a core", found["waited"], "s")
+
+
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """One turn of every symbol while 5,000 frames/s come in, and one without that load."""
+    """Turns of every symbol: all have traded, likewise while 5,000 frames/s come in, and some are quiet.
+
+    A candle without trades is final when REST shows it so, which is 5 s after its close.
+    """
     section = "Closed candles as events"
-    for flooded in (False, True):
-        start = before_turn(INTERVAL, seconds=LEAD)
-        with (
-            exchange(symbols, start=start, **UNLIMITED) as ex,
-            child(Closes, config=settings(ex, **GENEROUS), symbols=ex.symbols) as ours,
-        ):
-            left = (60_000 - ex.now() % 60_000) / 1e3
-            if flooded:
-                threading.Event().wait(max(0.0, left - 6.0))
-                found = under_flood(ex, 6.0 + GRACE, lambda: ours.call("turn"))
-            else:
-                found = ours.call("turn")
-        case = "at 5,000 frames/s" if flooded else "the market's own frames"
-        report.add(
-            section, case, f"{OURS}: final frame merged to callback, p50", statistics.median(found["lags"]), "ms", 2.0
-        )
-        report.add(section, case, f"{OURS}: the same, p99", percentile(found["lags"], 0.99), "ms", 15.0)
-        note = f"{found['closed']} closed, {found['late']} late"
-        report.add(section, case, f"{OURS}: turns() after the turn", found["delay"], "s", 2.5, note)
-        count, last = found["streamed"]
-        report.add(section, case, f"{OURS}: the last that traded", last, "s", 2.5, f"{count} closed by the stream")
-        report.add(section, case, f"{OURS}: requests of reads", float(found["requests"]), "", 0.0)
+    start = before_turn(INTERVAL, seconds=LEAD)
+    with (
+        exchange(symbols, start=start, **UNLIMITED) as ex,
+        child(Closes, config=settings(ex, **GENEROUS), symbols=ex.symbols) as ours,
+    ):
+        _trade_everything(ex)
+        _add(report, section, "all have traded", ours.call("turn"), 2.5)
+        quiet = ex.symbols[-QUIET:]
+        for symbol in quiet:
+            ex.silence(symbol)
+        _until_before_turn(ex, 1.0)
+        ours.call("turn")  # in its minute they have traded
+        _add(report, section, f"{QUIET} are quiet", ours.call("turn"), None)
+        for symbol in quiet:
+            ex.silence(symbol, on=False)
+        _trade_everything(ex)
+        # At the end: what it has sent contradicts what the market sends after it.
+        found = under_flood(ex, 8.0 + GRACE, lambda: ours.call("turn"))
+        _add(report, section, "all have traded, at 5,000 frames/s", found, 2.5)
     report.show(section)

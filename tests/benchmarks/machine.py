@@ -62,6 +62,24 @@ def memory_mb() -> float:
         return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
+def waited() -> float | None:
+    """Seconds for which the threads of this process have waited for a core so far, None where the system does not tell.
+
+    Where that is much, other programs kept the cores busy, and what was measured is theirs as well.
+    """
+    total = 0
+    try:
+        for task in os.listdir("/proc/self/task"):
+            try:
+                with open(f"/proc/self/task/{task}/schedstat") as file:
+                    total += int(file.read().split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # a thread that has just ended
+    except OSError:
+        return None
+    return total / 1e9
+
+
 def collection_ms(times: int = 5) -> float:
     """How long a full garbage collection takes, ms: the median."""
     gc.collect()
