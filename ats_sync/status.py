@@ -60,8 +60,7 @@ class ConnectionStatus:
         return f"{line}; last error: {self.last_error}" if self.last_error else line
 
 
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
+class FeedStatus(NamedTuple):
     """One series. ``age`` is seconds since its newest event or answer, None before the first."""
 
     kind: str

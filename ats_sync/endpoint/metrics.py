@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from .. import __version__
 from ..engine.quality import SAMPLE_EVERY, Quality
@@ -86,9 +87,10 @@ class Metrics:
     def __init__(self, manager: DataManager, views: Views) -> None:
         self._manager = manager
         self._views = views
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = threading.Lock()  # guards the three below
         self._qualities: dict[str, Quality] = {}
         self._judged_at = float("-inf")
+        self._written: dict[str, tuple[list[Sample], bytes]] = {}
         self._delays = _Delays()
         self._handle: CallbackHandle | None = None
         with contextlib.suppress(NotRunning):  # a reader of a shared store has no events
@@ -102,9 +104,21 @@ class Metrics:
 
     def reply(self) -> Reply:
         """Return the text of all metrics."""
+        return Reply(200, b"".join(map(self._text, self.collect())), CONTENT_TYPE)
+
+    def _text(self, metric: Metric) -> bytes:
+        """Return the text of a metric, that of the last scrape where its samples are the same: of most they are, and
+        writing them is most of a scrape's cost beside the look at every series."""
+        with self._lock:
+            known = self._written.get(metric.name)
+        if known is not None and known[0] == metric.samples:
+            return known[1]
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Found(list(self.collect())))
-        return Reply(200, generate_latest(registry), CONTENT_TYPE)
+        registry.register(_Found([metric]))
+        text = generate_latest(registry)
+        with self._lock:
+            self._written[metric.name] = metric.samples, text
+        return text
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric with its values of now."""
