@@ -250,6 +250,12 @@ def _parser() -> ArgumentParser:
     command.add_argument("--seed", type=int, default=7, help="of the trades and the faults (7)")
     command.add_argument("--readers", type=_whole(1, 64), default=4, metavar="N", help="threads that scan (4)")
     command.add_argument("--pause", action="store_true", help="now and then stop this process, too (SIGSTOP)")
+    command.add_argument(
+        "--shared", action="store_true", help="short schedules of collectors, readers and their shared store instead"
+    )
+    command.add_argument(
+        "--schedules", type=_whole(1, 100_000), metavar="N", help="with --shared: so many, however long they take"
+    )
     command.add_argument("--only", type=_names, default=[], metavar="A,B", help="these faults alone")
     command.add_argument("--json", metavar="FILE", help="write the figures there, too")
 

@@ -8,7 +8,10 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import MissingExtra
 from ..stress import Options, Report, names, run_stress
+from ..stress.shared import SharedOptions, SharedReport, run_shared_stress
+from ..stress.shared.faults import names as shared_names
 from .failures import FAILED, OK, USAGE, CommandFailed
 from .interrupts import interrupted_status
 from .screen import Screen, Table
@@ -17,6 +20,8 @@ from .screen import Screen, Table
 def run(options: Namespace) -> int:
     """Run it and show the findings; the exit status says whether every promise was kept."""
     screen = Screen(sys.stdout)
+    if options.shared:
+        return _run_shared(screen, options)
     screen.heading(
         f"{options.symbols} symbols × {len(options.intervals)} intervals, books and trades; faults for "
         f"{options.seconds:g} s, seed {options.seed}"
@@ -44,6 +49,33 @@ def run(options: Namespace) -> int:
     return OK if report.kept else FAILED
 
 
+def _run_shared(screen: Screen, options: Namespace) -> int:
+    screen.heading(f"schedules of collectors, readers and a shared store, seeds from {options.seed} on")
+    unknown = set(options.only) - set(shared_names())
+    if unknown:
+        raise CommandFailed(f"no fault {sorted(unknown)[0]!r}; choose from {', '.join(shared_names())}", USAGE)
+    chosen = SharedOptions(
+        seconds=options.seconds, schedules=options.schedules, seed=options.seed, only=tuple(options.only)
+    )
+    try:
+        report = run_shared_stress(chosen, screen.line)
+    except MissingExtra as error:
+        raise CommandFailed(str(error), USAGE) from error
+    if options.json is not None:
+        _write(report, options.json)
+    screen.table(Table("Stress test of the shared store", ("what", "figure"), report.rows()))
+    for example in report.examples:
+        screen.line(example)
+    if report.interrupted:
+        screen.line("Ended early.")
+        return interrupted_status()
+    if report.kept:
+        screen.line("Every promise was kept.")
+        return OK
+    screen.line("Promises were broken. One schedule again: --shared --schedules 1 --seed N")
+    return FAILED
+
+
 def _teller(screen: Screen) -> Callable[[str], None]:
     """Progress is for people: elsewhere only the result counts."""
     return screen.line if screen.terminal else lambda text: None
@@ -62,7 +94,7 @@ def _show(screen: Screen, report: Report) -> None:
         screen.line(f"Promises were broken: {broken}. The same again: --seed {report.options.seed}")
 
 
-def _write(report: Report, path: str) -> None:
+def _write(report: Report | SharedReport, path: str) -> None:
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
     try:
         Path(path).write_text(text + "\n", encoding="utf-8")

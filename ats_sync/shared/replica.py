@@ -161,6 +161,11 @@ class Replica(MarketStore):
             return False
         return self.feed is not None
 
+    @property
+    def epoch(self) -> int:
+        """Return the epoch under which what was read last has been written; 0 before."""
+        return int(self._life.partition(b"-")[0] or 0)
+
     def newest_notice(self) -> bytes:
         """Return the id of the newest notice. Raises :class:`~ats_sync.errors.SharedStoreUnavailable`."""
         found: list[tuple[bytes, Any]] = self._shared.run(lambda redis: redis.xrevrange(NOTICES_KEY, count=1))

@@ -23,6 +23,7 @@ class Promise(str, Enum):
     BANNED = "refused requests (429, 418) not of a fault's making"
     CONNECTIONS = "times with too many connections"
     LEAK = "leaks"
+    OLD_EPOCH = "entries of an old epoch"
     DELISTED = "delisted symbols still served"
     CRASH = "errors that are not the library's own"
 

@@ -1,0 +1,176 @@
+"""What goes wrong in a schedule."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from ...simulator.controls import Cut, RestFaultKind, Route
+
+if TYPE_CHECKING:
+    from .schedule import Scene
+
+
+ROUTES: tuple[Route | None, ...] = (None, "public", "market")
+FAILURES: tuple[RestFaultKind, ...] = ("500", "503", "timeout", "reset")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``begin`` makes it; ``end`` undoes it ``seconds`` later."""
+
+    name: str
+    seconds: float
+    begin: Callable[[], object]
+    end: Callable[[], object] = lambda: None
+
+
+Maker = Callable[["Scene", random.Random], Fault]
+
+_MAKERS: list[tuple[float, str, Maker]] = []
+
+
+def _fault(weight: float) -> Callable[[Maker], Maker]:
+    def add(maker: Maker) -> Maker:
+        _MAKERS.append((weight, maker.__name__, maker))
+        return maker
+
+    return add
+
+
+def names() -> list[str]:
+    """Every fault there is."""
+    return [name for _, name, _ in _MAKERS]
+
+
+def draw(scene: Scene, rng: random.Random, only: tuple[str, ...]) -> Fault:
+    """Return one of them."""
+    chosen = [each for each in _MAKERS if not only or each[1] in only]
+    return rng.choices(chosen, [weight for weight, _, _ in chosen])[0][2](scene, rng)
+
+
+# --- collectors ----------------------------------------------------------------------------------------
+
+
+@_fault(3.0)
+def leader_killed(scene: Scene, rng: random.Random) -> Fault:
+    return Fault("leader killed", rng.uniform(0.0, 2.0), lambda: scene.kill(scene.leader()), scene.fill_up)
+
+
+@_fault(3.0)
+def leader_stopped(scene: Scene, rng: random.Random) -> Fault:
+    leader = scene.leader()
+    return Fault("leader stopped", rng.uniform(0.3, 6.0), lambda: scene.stop(leader), lambda: scene.go_on(leader))
+
+
+@_fault(1.5)
+def standby_killed(scene: Scene, rng: random.Random) -> Fault:
+    return Fault("standby killed", rng.uniform(0.0, 2.0), lambda: scene.kill(scene.standby(rng)), scene.fill_up)
+
+
+@_fault(1.5)
+def standby_stopped(scene: Scene, rng: random.Random) -> Fault:
+    standby = scene.standby(rng)
+    return Fault("standby stopped", rng.uniform(0.3, 6.0), lambda: scene.stop(standby), lambda: scene.go_on(standby))
+
+
+@_fault(2.0)
+def leader_ended(scene: Scene, rng: random.Random) -> Fault:
+    return Fault(
+        "leader hands over",
+        rng.uniform(0.0, 2.0),
+        lambda: scene.signal(scene.leader(), signal.SIGTERM),
+        scene.fill_up,
+    )
+
+
+@_fault(1.5)
+def taken_over(scene: Scene, rng: random.Random) -> Fault:
+    before = scene.leader()
+    return Fault(
+        "taken over",
+        rng.uniform(1.0, 4.0),
+        lambda: scene.start_collector(take_over=True),
+        lambda: scene.signal(before, signal.SIGTERM),
+    )
+
+
+# --- the store -----------------------------------------------------------------------------------------
+
+
+@_fault(2.0)
+def store_killed(scene: Scene, rng: random.Random) -> Fault:
+    return Fault("store killed", rng.uniform(0.0, 3.0), scene.store.kill, scene.store.start)
+
+
+@_fault(2.0)
+def store_paused(scene: Scene, rng: random.Random) -> Fault:
+    return Fault("store paused", rng.uniform(0.2, 6.0), scene.store.pause, scene.store.resume)
+
+
+@_fault(1.5)
+def keys_lost(scene: Scene, rng: random.Random) -> Fault:
+    what = rng.choice(("heads", "parts", "meta", "feed", "lease", "account", "everything"))
+    return Fault(f"{what} deleted in the store", 0.0, lambda: scene.delete(what))
+
+
+# --- the exchange --------------------------------------------------------------------------------------
+
+
+@_fault(2.0)
+def streams_cut(scene: Scene, rng: random.Random) -> Fault:
+    how, route = rng.choice(get_args(Cut)), rng.choice(ROUTES)
+    return Fault(f"streams cut ({how})", 0.0, lambda: scene.exchange.cut(route, how))
+
+
+@_fault(1.5)
+def streams_refused(scene: Scene, rng: random.Random) -> Fault:
+    seconds = rng.uniform(1.0, 4.0)
+
+    def begin() -> None:
+        scene.exchange.refuse(seconds, "streams", "reset")
+        scene.exchange.cut(how="reset")
+
+    return Fault("streams refused", seconds, begin, lambda: scene.exchange.accept("streams"))
+
+
+@_fault(1.5)
+def rate_limited(scene: Scene, rng: random.Random) -> Fault:
+    wait = float(rng.randint(1, 4))
+    return Fault("429", 0.5 + wait, lambda: scene.exchange.fail_rest("429", seconds=0.5, retry_after=wait))
+
+
+@_fault(1.0)
+def banned(scene: Scene, rng: random.Random) -> Fault:
+    wait = float(rng.randint(1, 4))
+    return Fault("418", wait, lambda: scene.exchange.ban(wait))
+
+
+@_fault(1.0)
+def rest_fails(scene: Scene, rng: random.Random) -> Fault:
+    seconds, kind = rng.uniform(0.5, 4.0), rng.choice(FAILURES)
+    return Fault(f"REST {kind}", seconds, lambda: scene.exchange.fail_rest(kind, seconds=seconds))
+
+
+# --- readers -------------------------------------------------------------------------------------------
+
+
+@_fault(1.5)
+def reader_comes(scene: Scene, rng: random.Random) -> Fault:
+    """It comes, and is gone without a word."""
+    readers: list[int] = []
+    return Fault(
+        "a reader comes and goes",
+        rng.uniform(0.5, 6.0),
+        lambda: readers.append(scene.start_reader()),
+        lambda: scene.kill(readers[0]),
+    )
+
+
+@_fault(1.0)
+def reader_stopped(scene: Scene, rng: random.Random) -> Fault:
+    reader = rng.choice(scene.readers)
+    return Fault("reader stopped", rng.uniform(0.3, 6.0), lambda: scene.stop(reader), lambda: scene.go_on(reader))

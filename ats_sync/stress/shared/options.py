@@ -1,0 +1,29 @@
+"""The options of a run of schedules, and the bounds that must be kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INTERVALS = ("1m", "1h")
+HEALED_WITHIN = 30.0
+"""Seconds after the last fault within which every reader is served from the store again. (Generous: the machine runs
+seven processes more. The report has the slowest.)"""
+SCARCE_LIMIT, SCARCE_HEALED_WITHIN = 700, 90.0
+"""Some schedules have a limit that collectors use up; what they then wait for is the minute's end."""
+
+
+@dataclass(frozen=True)
+class SharedOptions:
+    """Times are seconds."""
+
+    seconds: float = 60.0
+    """Schedules are begun for so long."""
+    schedules: int | None = None
+    """So many schedules instead."""
+    seed: int = 1
+    """Of the first schedule; each further one has the next."""
+    symbols: int = 3
+    faults_for: float = 10.0
+    """How long faults are made in one schedule."""
+    only: tuple[str, ...] = ()
+    """Names of faults to choose from; empty: all."""

@@ -1,0 +1,114 @@
+"""What the schedules showed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..tally import Promise
+
+MOST_EXAMPLES = 40
+
+
+@dataclass
+class Outcome:
+    """One schedule."""
+
+    seed: int
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    epochs: int = 0
+    """How many reigns there were."""
+    readers: int = 0
+    checks: int = 0
+    """Reads that were compared with the exchange's truth."""
+    by_rest: int = 0
+    raised: Counter[str] = field(default_factory=Counter)
+    healed: float = 0.0
+    """The slowest reader: seconds from the last fault's end until reads caused no request."""
+    weight_most: int = 0
+    weight_allowed: int = 0
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    """Promises that were broken, and how."""
+    logs: str = ""
+    """Where the processes of a schedule with findings have written."""
+
+    def line(self) -> str:
+        """Return it as one line."""
+        broken = "; ".join(f"{promise}: {text}" for promise, text in self.findings[:3]) or "kept"
+        faults = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
+        return (
+            f"seed {self.seed}: {self.seconds:.0f} s, {self.epochs} reigns, {self.checks} compared, {self.by_rest} by "
+            f"REST, {self.raised.total()} raised, healed in {self.healed:.1f} s; {faults}; {broken}"
+        )
+
+
+@dataclass
+class SharedReport:
+    """All schedules of a run."""
+
+    schedules: int = 0
+    first_seed: int = 0
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    epochs: int = 0
+    readers: int = 0
+    checks: int = 0
+    by_rest: int = 0
+    raised: Counter[str] = field(default_factory=Counter)
+    healed: list[float] = field(default_factory=list)
+    weight_most: float = 0.0
+    """Of what is allowed in a minute, the greatest part that was used in one."""
+    broken: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.broken
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one schedule."""
+        self.schedules += 1
+        self.seconds += outcome.seconds
+        self.faults.update(outcome.faults)
+        self.epochs += outcome.epochs
+        self.readers += outcome.readers
+        self.checks += outcome.checks
+        self.by_rest += outcome.by_rest
+        self.raised.update(outcome.raised)
+        self.healed.append(outcome.healed)
+        self.weight_most = max(self.weight_most, outcome.weight_most / max(1, outcome.weight_allowed))
+        for promise, text in outcome.findings:
+            self.broken[promise] += 1
+            if len(self.examples) < MOST_EXAMPLES:
+                self.examples.append(f"seed {outcome.seed}  {promise}: {text} [{outcome.logs}]")
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the table: what, and how much."""
+        healed = sorted(self.healed) or [0.0]
+        rows = [
+            ("schedules", f"{self.schedules}, seeds from {self.first_seed} on, {self.seconds:.0f} s"),
+            ("faults", f"{self.faults.total()}"),
+            *((f"  {name}", f"{count}") for name, count in sorted(self.faults.items())),
+            ("reigns of collectors", f"{self.epochs}"),
+            ("readers", f"{self.readers}"),
+            ("reads compared with the truth", f"{self.checks}"),
+            ("  by REST", f"{self.by_rest}"),
+            ("reads that raised", ", ".join(f"{count} {name}" for name, count in sorted(self.raised.items())) or "0"),
+            ("healed after the last fault, median", f"{healed[len(healed) // 2]:.1f} s"),
+            ("healed after the last fault, slowest", f"{healed[-1]:.1f} s"),
+            ("weight used of what a minute allows, at most", f"{self.weight_most:.0%}"),
+            *((promise.value, f"{self.broken.get(promise.value, 0)}") for promise in SHOWN),
+        ]
+        others = {name: count for name, count in self.broken.items() if name not in {each.value for each in SHOWN}}
+        return rows + [(f"BROKEN: {name}", f"{count}") for name, count in others.items()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"kept": self.kept}
+
+
+SHOWN = (Promise.STALE, Promise.DIVERGENCE, Promise.INVARIANT, Promise.OLD_EPOCH, Promise.BUDGET, Promise.WAIT)

@@ -1,0 +1,300 @@
+"""One schedule: a store, collectors and readers on an embedded exchange, faults for some seconds, then the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import json
+import random
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ...shared.client import SharedStore
+from ...shared.publish import FEED_KEY
+from ...simulator import SimulatedExchange, before_turn
+from ..accounts import MINUTE
+from ..options import SENT_ALL_THE_SAME
+from ..tally import Promise
+from . import faults
+from .options import HEALED_WITHIN, INTERVALS, SCARCE_HEALED_WITHIN, SCARCE_LIMIT, SharedOptions
+from .processes import Nursery, send
+from .report import Outcome
+from .store import Store
+
+LEASE_KEY = SharedStore.key("lease", "collector")
+COLLECTORS, MOST_COLLECTORS, READERS = 2, 4, 2
+READY_WITHIN = 60.0
+PROCESSES = 10
+"""More than ever run at once; each goes on with its part of the limit while the store is away."""
+LONGEST_SPELL = 2.5
+LOOK_EVERY = 0.03
+REPORTED_WITHIN = 30.0
+UNDER_WAY = 256
+EXCUSED = frozenset({"store killed", "store paused", "leader stopped", "standby stopped", "reader stopped"})
+"""While the store is away nobody learns of another's 429, and who is stopped may have been about to send."""
+
+
+class Scene:
+    """The processes of one schedule. Used by the thread that makes faults."""
+
+    def __init__(self, nursery: Nursery, exchange: SimulatedExchange, store: Store, folder: Path, base: dict[str, Any]):
+        self.exchange = exchange
+        self.store = store
+        self.collectors: list[int] = []
+        self.readers: list[int] = []
+        self.reports: list[Path] = []
+        self._nursery = nursery
+        self._folder = folder
+        self._base = base
+        self._numbers = itertools.count(1)
+
+    # --- processes -----------------------------------------------------------------------------------
+
+    def start_collector(self, *, take_over: bool = False) -> int:
+        number = next(self._numbers)
+        spec = {**self._base, "log": str(self._folder / f"collector-{number}.log"), "take_over": take_over}
+        self.collectors.append(self._nursery.start("collector", spec))
+        return self.collectors[-1]
+
+    def start_reader(self, *, stays: bool = False) -> int:
+        number = next(self._numbers)
+        report = self._folder / f"reader-{number}.json"
+        spec = {**self._base, "log": str(self._folder / f"reader-{number}.log"), "report": str(report), "seed": number}
+        process = self._nursery.start("reader", spec)
+        self.reports.append(report)
+        if stays:
+            self.readers.append(process)
+        return process
+
+    def living(self) -> list[int]:
+        """Return the collectors that there are."""
+        self.collectors = [each for each in self.collectors if send(each, 0)]
+        return self.collectors
+
+    def leader(self) -> int:
+        """Return the collector that leads as far as the store says, else any one."""
+        living = self.living() or [self.start_collector()]
+        with contextlib.suppress(Exception), contextlib.closing(self.store.client()) as client:
+            label = (client.hget(LEASE_KEY, "label") or b"").decode()
+            process = int(label.rpartition(":")[2] or 0)
+            if process in living:
+                return process
+        return living[0]
+
+    def standby(self, rng: random.Random) -> int:
+        leader = self.leader()
+        others = [each for each in self.living() if each != leader]
+        return rng.choice(others) if others else leader
+
+    def signal(self, process: int, number: int) -> None:
+        send(process, number)
+
+    def kill(self, process: int) -> None:
+        send(process, signal.SIGKILL)
+
+    def stop(self, process: int) -> None:
+        send(process, signal.SIGSTOP)
+
+    def go_on(self, process: int) -> None:
+        send(process, signal.SIGCONT)
+
+    def fill_up(self) -> None:
+        """Start what is missing of two collectors."""
+        for _ in range(COLLECTORS - len(self.living())):
+            self.start_collector()
+
+    def thin_out(self) -> None:
+        """End what is more than a few."""
+        leader = self.leader()
+        for process in [each for each in self.living() if each != leader][MOST_COLLECTORS - 1 :]:
+            self.kill(process)
+
+    # --- the store -----------------------------------------------------------------------------------
+
+    def delete(self, what: str) -> None:
+        """Delete a part of what the store has."""
+        with contextlib.suppress(Exception), contextlib.closing(self.store.client()) as client:
+            if what == "everything":
+                client.flushall()
+                return
+            patterns = {"feed": FEED_KEY, "lease": f"{LEASE_KEY}*", "account": SharedStore.key("account", "*")}
+            pattern = patterns.get(what, SharedStore.key("feed", "*", what))
+            for key in client.keys(pattern):
+                client.delete(key)
+
+    def wait_until_ready(self) -> bool:
+        """Wait until somebody leads and has written."""
+        deadline = time.monotonic() + READY_WITHIN
+        with contextlib.closing(self.store.client()) as client:
+            while time.monotonic() < deadline:
+                if client.hget(FEED_KEY, "life"):
+                    return True
+                time.sleep(LOOK_EVERY)
+        return False
+
+
+class Observer(threading.Thread):
+    """Looks at the epochs in the store: none that has begun to be written comes after a later one."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(name="stress-epochs", daemon=True)
+        self.epochs: set[int] = set()
+        self.findings: list[tuple[str, str]] = []
+        self.over = threading.Event()
+        self._store = store
+
+    def run(self) -> None:
+        newest = 0
+        with contextlib.closing(self._store.client()) as client:
+            while not self.over.wait(LOOK_EVERY):
+                try:
+                    text = client.hget(FEED_KEY, "epoch")
+                except Exception:  # noqa: BLE001, S112 - it is away, as it should be at times
+                    continue
+                epoch = int(text or 0)
+                if epoch and epoch < newest:
+                    self.findings.append((Promise.OLD_EPOCH.value, f"the feed of epoch {epoch} after that of {newest}"))
+                newest = max(newest, epoch)
+                self.epochs.add(epoch)
+
+
+def run_schedule(nursery: Nursery, options: SharedOptions, seed: int) -> Outcome:
+    """Run one schedule."""
+    outcome = Outcome(seed)
+    began = time.monotonic()
+    rng = random.Random(seed)
+    scarce = rng.random() < 0.15
+    limit = SCARCE_LIMIT if scarce else 2400
+    start = before_turn("1m", rng.uniform(6.0, 20.0))
+    folder = Path(tempfile.mkdtemp(prefix="ats-stress-"))
+    store = Store(folder)
+    observer = Observer(store)
+    try:
+        with SimulatedExchange(
+            options.symbols, seed=seed, start=start, weight_limit=limit, ban_patience=UNDER_WAY
+        ) as exchange:
+            config = {
+                **{name: getattr(exchange.config(), name) for name in _CONFIG},
+                "shared": store.url,
+                "futures_weight_limit": limit,
+                "shared_fraction": 1.0 / PROCESSES,
+            }
+            healed_within = SCARCE_HEALED_WITHIN if scarce else HEALED_WITHIN
+            base = {
+                "config": config,
+                "symbols": list(exchange.symbols),
+                "intervals": INTERVALS,
+                "control": (exchange.control_url, exchange.control_token),
+                "healed_within": healed_within,
+            }
+            scene = Scene(nursery, exchange, store, folder, base)
+            try:
+                _run(scene, options, rng, observer, outcome)
+                _take_reports(scene, healed_within, outcome)
+                _judge(exchange, outcome, limit)
+            finally:
+                for process in (*scene.collectors, *scene.readers):
+                    scene.kill(process)
+    finally:
+        observer.over.set()
+        store.resume()
+        store.kill()
+    observer.join(5.0)
+    outcome.findings += observer.findings
+    outcome.epochs = len(observer.epochs - {0})
+    outcome.seconds = time.monotonic() - began
+    if outcome.findings:
+        outcome.logs = str(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+_CONFIG = ("fapi_base", "spot_base", "fstream_base", "spot_stream_base", "ca_file", "proxies")
+
+
+def _run(scene: Scene, options: SharedOptions, rng: random.Random, observer: Observer, outcome: Outcome) -> None:
+    for _ in range(COLLECTORS):
+        scene.start_collector()
+    if not scene.wait_until_ready():
+        outcome.findings.append((Promise.CONVERGENCE.value, "no collector has begun"))
+    observer.start()
+    for _ in range(READERS):
+        scene.start_reader(stays=True)
+    pause, numbers = threading.Event(), itertools.count()
+    ends = time.monotonic() + options.faults_for
+    undo: list[tuple[float, int, faults.Fault]] = []
+    due = time.monotonic() + rng.uniform(0.5, LONGEST_SPELL)
+    while (now := time.monotonic()) < ends:
+        if now >= due:
+            due = now + rng.uniform(0.3, LONGEST_SPELL)
+            fault = faults.draw(scene, rng, options.only)
+            outcome.faults[fault.name] += 1
+            fault.begin()
+            heapq.heappush(undo, (now + fault.seconds, next(numbers), fault))
+        elif undo and undo[0][0] <= now:
+            heapq.heappop(undo)[2].end()
+            scene.thin_out()
+        else:
+            pause.wait(min([due, ends, *(each[0] for each in undo[:1])]) - now)
+    while undo:
+        heapq.heappop(undo)[2].end()
+    scene.exchange.clear_faults()
+    scene.exchange.pardon()
+    for process in (*scene.living(), *scene.readers):
+        scene.go_on(process)
+    scene.fill_up()
+
+
+def _take_reports(scene: Scene, healed_within: float, outcome: Outcome) -> None:
+    """Let the readers come to their end, and count what all have written down."""
+    for reader in scene.readers:
+        scene.signal(reader, signal.SIGTERM)
+    deadline = time.monotonic() + healed_within + REPORTED_WITHIN
+    while any(send(reader, 0) for reader in scene.readers) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY)
+    done = 0
+    for report in scene.reports:
+        outcome.readers += 1
+        lines = report.read_text("utf-8").splitlines() if report.exists() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # it was killed while it wrote
+            if "finding" in entry:
+                outcome.findings.append(tuple(entry["finding"]))
+            else:
+                found = entry["done"]
+                done += 1
+                outcome.checks += found["checks"]
+                outcome.by_rest += found["by_rest"]
+                outcome.raised.update(found["raised"])
+                outcome.healed = max(outcome.healed, found["healed"])
+    if done < len(scene.readers):
+        outcome.findings.append((Promise.CRASH.value, f"{len(scene.readers) - done} readers have not ended"))
+
+
+def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int) -> None:
+    """Look at what was requested of the exchange."""
+    outcome.weight_allowed = int(limit * exchange.config().weight_share)
+    by_minute: dict[int, int] = {}
+    for each in exchange.request_log():
+        if each.host == "fapi":
+            minute = each.time - each.time % MINUTE
+            by_minute[minute] = by_minute.get(minute, 0) + each.weight
+        waited = each.waited is not None and each.waited > SENT_ALL_THE_SAME * 1000
+        if waited and not EXCUSED & set(outcome.faults):
+            text = f"{each.path} {each.waited} ms after the {each.host} host had said to wait"
+            outcome.findings.append((Promise.WAIT.value, text))
+    outcome.weight_most = max(by_minute.values(), default=0)
+    for minute, used in by_minute.items():
+        if used > outcome.weight_allowed:
+            text = f"{used} of {outcome.weight_allowed} in the minute of {minute}"
+            outcome.findings.append((Promise.BUDGET.value, text))
