@@ -24,6 +24,7 @@ PACKAGES = [
     "ats_sync.snapshots",
     "ats_sync.store",
     "ats_sync.stress",
+    "ats_sync.stress.shared",
     "ats_sync.transport",
     "ats_sync.venue",
     "compat",

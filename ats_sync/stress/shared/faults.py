@@ -98,6 +98,28 @@ def taken_over(scene: Scene, rng: random.Random) -> Fault:
     )
 
 
+@_fault(1.5)
+def all_stopped(scene: Scene, rng: random.Random) -> Fault:
+    """As where the machine of the collectors stands still."""
+    collectors = list(scene.living())
+    return Fault(
+        "all collectors stopped",
+        rng.uniform(2.0, 9.0),
+        lambda: scene.signal_all(collectors, signal.SIGSTOP),
+        lambda: scene.signal_all(collectors, signal.SIGCONT),
+    )
+
+
+@_fault(1.0)
+def all_killed(scene: Scene, rng: random.Random) -> Fault:
+    return Fault(
+        "all collectors killed",
+        rng.uniform(0.0, 6.0),
+        lambda: scene.signal_all(scene.living(), signal.SIGKILL),
+        scene.fill_up,
+    )
+
+
 # --- the store -----------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,9 @@ LONGEST_SPELL = 2.5
 LOOK_EVERY = 0.03
 REPORTED_WITHIN = 30.0
 UNDER_WAY = 256
-EXCUSED = frozenset({"store killed", "store paused", "leader stopped", "standby stopped", "reader stopped"})
+EXCUSED = frozenset(
+    {"store killed", "store paused", "leader stopped", "standby stopped", "all collectors stopped", "reader stopped"}
+)
 """While the store is away nobody learns of another's 429, and who is stopped may have been about to send."""
 
 
@@ -94,6 +96,10 @@ class Scene:
 
     def signal(self, process: int, number: int) -> None:
         send(process, number)
+
+    def signal_all(self, processes: list[int], number: int) -> None:
+        for process in processes:
+            send(process, number)
 
     def kill(self, process: int) -> None:
         send(process, signal.SIGKILL)
