@@ -32,7 +32,7 @@ def test_two_schedules_break_no_promise() -> None:
     assert report.schedules == 2
     assert report.faults.total() >= 2
     assert report.epochs >= 2
-    assert report.checks >= 40
+    assert report.checks >= 10
     assert all(f"seed {seed + number}: " in line for number, line in enumerate(told))
 
 
