@@ -32,7 +32,7 @@ from .store.tickers import QuoteBoard
 from .store.values import MarkBoard
 from .venue import endpoints
 from .venue.endpoints import UNKNOWN_SYMBOL, Bucket
-from .venue.payload import raw_answer
+from .venue.payload import as_of_now, raw_answer
 from .venue.tickers import quote_text
 from .venue.values import Mark, premium_text
 
@@ -254,14 +254,15 @@ class RestText:
         return Text(orjson.dumps({"serverTime": clock.exchange_ms()}), True)
 
     def pass_on(self, url: str, lifetime: float = 0.0) -> Text:
-        """Return the answer to a request for a full URL; one is reused for ``lifetime`` seconds."""
+        """Return the answer to a request for a full URL; one is reused for ``lifetime`` seconds, and states the time of
+        now where it states the exchange's."""
         request = replace(endpoints.any_request(url, {}, self._config), decode=raw_answer)
         reads = self._reads
         key = Key(Kind.ANSWER, "")
         if self.live and lifetime > 0:
             found, from_memory = as_refused(lambda: reads.dated(key, request, lifetime))
-            age = reads.clock.exchange() - found.as_of / 1000.0 if from_memory else 0.0
-            return Text(found.value, from_memory, max(0.0, age))
+            elapsed = max(0, reads.clock.exchange_ms() - found.as_of) if from_memory else 0
+            return Text(as_of_now(found.value, elapsed), from_memory, elapsed / 1000.0)
         return Text(as_refused(lambda: reads.ask(key, request)), False)
 
     def usage(self, bucket: Bucket) -> Usage:

@@ -71,6 +71,9 @@ _OF_ONE_SYMBOL = frozenset(
     }
 )
 """Paths whose answer for one symbol is small enough to be kept for each."""
+_OF_ALL_SYMBOLS = {"/fapi/v1/ticker/bookTicker": 1.0}
+"""Seconds for which the answer for all symbols is reused, where that for one symbol is not. Memory cannot give it: the
+stream brings the quotes that have changed, so those of a symbol that rests are never known to be fresh."""
 _SIGNED = frozenset({"signature", "timestamp", "recvWindow", "apiKey", "listenKey"})
 _WHOLE = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_KNOWN, _MOST_KNOWN = 200, 4096
@@ -214,6 +217,8 @@ def _lifetime(path: str, parameters: Mapping[str, str], count: int) -> Callable[
         newest = count == len(parameters) and parameters.keys() <= {"symbol", "limit"} and rows is not None
         return funding_lifetime if newest and _is_symbol(parameters.get("symbol", "")) else _never
     seconds = LIFETIMES.get(path, 0.0) if not count or (one and path in _OF_ONE_SYMBOL) else 0.0
+    if not count:
+        seconds = _OF_ALL_SYMBOLS.get(path, seconds)
     return (lambda exchange: seconds) if seconds else _never
 
 

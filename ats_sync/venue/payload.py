@@ -17,6 +17,9 @@ from ..errors import MalformedAnswer
 
 QUOTED: Final = rb'"\d+(?:\.\d+)?"'
 """A decimal as the exchange writes it, in the text of a payload."""
+_SERVER_TIME: Final = re.compile(rb'"serverTime":\s*(\d{10,16})', re.ASCII)
+_HEAD: Final = 4096
+"""Bytes in which an answer that states the time does so."""
 DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z", re.ASCII)
 
 
@@ -90,6 +93,14 @@ def raw_answer(body: bytes) -> bytes:
     """Return a REST body as it came. Raises :class:`~ats_sync.errors.MalformedAnswer` where it is not JSON."""
     json_answer(body)
     return body
+
+
+def as_of_now(body: bytes, elapsed: int) -> bytes:
+    """Return a body that was kept for ``elapsed`` ms with the exchange's time of now, where it states the time."""
+    found = _SERVER_TIME.search(body, 0, _HEAD)
+    if found is None:
+        return body
+    return b"%s%d%s" % (body[: found.start(1)], int(found[1]) + elapsed, body[found.end(1) :])
 
 
 def json_answer(body: bytes, expected: type | tuple[type, ...] | None = None) -> Any:

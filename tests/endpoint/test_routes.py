@@ -96,6 +96,8 @@ def test_signed_requests_are_refused(name: str) -> None:
         ("/fapi/v1/ticker/24hr", "symbol=BTCUSDT", BRIEFLY),
         ("/fapi/v1/ticker/24hr", "symbol=BTCUSDT&x=1", 0.0),
         ("/fapi/v1/ticker/24hr", "symbol=BTCUSDT&symbol=BTCUSDT", 0.0),
+        ("/fapi/v1/ticker/bookTicker", "", 1.0),
+        ("/fapi/v1/ticker/bookTicker", "symbol=BTCUSDT", 0.0),
         ("/fapi/v1/trades", "symbol=BTCUSDT", 0.0),
         ("/fapi/v1/fundingRate", "symbol=BTCUSDT", 1740.0),
         ("/fapi/v1/fundingRate", "symbol=BTCUSDT&startTime=1", 0.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from ..support import reads, until
 pytestmark = pytest.mark.shared_threads
 
 SYMBOLS = 4
+CLOCKS_DIFFER = 500
+"""ms."""
+_SERVER_TIME = re.compile(rb'"serverTime":\d+')
 FUTURES = (
     "/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=300",
     "/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=1",
@@ -130,9 +134,20 @@ def _from_memory(endpoint: Endpoint, target: str) -> requests.Response | None:
 def test_what_hardly_changes_is_kept(exchange: SimulatedExchange, endpoint: Endpoint, target: str) -> None:
     first = get(endpoint.url, target)
     second = until(lambda: _from_memory(endpoint, target))
-    assert first.content == second.content
-    if "exchangeInfo" not in target:  # which states the time
-        assert second.content == get(base_of(exchange, target), target).content
+    true = get(base_of(exchange, target), target)
+    assert _SERVER_TIME.sub(b"", first.content) == _SERVER_TIME.sub(b"", second.content)
+    assert _SERVER_TIME.sub(b"", second.content) == _SERVER_TIME.sub(b"", true.content)
+
+
+def test_an_answer_that_was_kept_states_the_time_of_now(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
+    kept = until(lambda: _from_memory(endpoint, "/fapi/v1/exchangeInfo")).json()["serverTime"]
+    until(lambda: int(get(endpoint.url, "/fapi/v1/exchangeInfo").headers["Age"]) >= 1)
+    before = exchange.now()
+    later = get(endpoint.url, "/fapi/v1/exchangeInfo")
+    after = exchange.now()
+    assert later.headers["X-Ats-Source"] == "memory"
+    assert later.json()["serverTime"] > kept
+    assert before - CLOCKS_DIFFER <= later.json()["serverTime"] <= after + CLOCKS_DIFFER
 
 
 @pytest.mark.parametrize("target", WRONG)

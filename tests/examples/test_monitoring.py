@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from ats_sync import AtsSyncError, DataManager
+from ats_sync import AtsSyncError, DataManager, Missed
 from ats_sync.endpoint import Endpoint
 from ats_sync.endpoint.views import Views
 from ats_sync.simulator import SimulatedExchange, before_turn
@@ -114,6 +114,67 @@ def test_promtool_finds_no_mistake() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+EVERY = 15
+"""Seconds between two samples, and between two evaluations."""
+LASTING: dict[str, tuple[int, dict[str, str]]] = {
+    "AtsSyncDown": (0, {'up{job="ats_sync",instance="a"}': "0x200"}),
+    "AtsSyncNotLive": (0, {'ats_sync_state{state="live"}': "0x200"}),
+    "AtsSyncFeedsDegraded": (0, {'ats_sync_feeds{kind="klines",state="degraded"}': "3x200"}),
+    "AtsSyncWeightNearLimit": (
+        0,
+        {'ats_sync_weight_used{host="futures"}': "2200x200", 'ats_sync_weight_limit{host="futures"}': "2400x200"},
+    ),
+    # A rate takes two samples.
+    "AtsSyncScansCauseRequests": (EVERY, {'ats_sync_requests_total{cause="read",code="200"}': "0+9000x200"}),
+    "AtsSyncOpenGaps": (0, {'ats_sync_open_gaps{kind="trades"}': "1x200"}),
+    "AtsSyncQualityLow": (0, {'ats_sync_quality_symbols{verdict="stop"}': "2x200"}),
+}
+"""What makes an alert with a ``for`` true, and from when on (seconds)."""
+
+
+def seconds(duration: str) -> int:
+    """Return a duration as Prometheus writes it."""
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
+def test_alerts_wait_for_their_time_and_no_longer(tmp_path: Path) -> None:
+    durations = {rule["alert"]: seconds(rule["for"]) for rule in GROUP["rules"] if "for" in rule}
+    assert durations.keys() == LASTING.keys()
+
+    def in_state(name: str, state: str, at: int, count: int) -> dict[str, Any]:
+        counted = f'count(ALERTS{{alertname="{name}",alertstate="{state}"}})'
+        expected = [{"labels": "{}", "value": count}] if count else []
+        return {"expr": counted, "eval_time": f"{at}s", "exp_samples": expected}
+
+    cases = []
+    for name, (begins, series) in LASTING.items():
+        due = begins + durations[name]
+        states = [
+            *(in_state(name, "pending", due - EVERY, 1), in_state(name, "firing", due - EVERY, 0)),
+            *(in_state(name, "pending", due, 0), in_state(name, "firing", due, 1)),
+        ]
+        cases.append(
+            {
+                "name": name,
+                "interval": f"{EVERY}s",
+                "input_series": [{"series": each, "values": values} for each, values in series.items()],
+                "promql_expr_test": states,
+            }
+        )
+    rules = tmp_path / "times.yml"
+    rules.write_text(
+        yaml.safe_dump(
+            {"rule_files": [str(HERE / "alerts.yml")], "evaluation_interval": f"{EVERY}s", "tests": cases},
+            allow_unicode=True,
+        ),
+        "utf-8",
+    )
+    checked = subprocess.run(
+        [program("promtool"), "test", "rules", str(rules)], capture_output=True, text=True, timeout=60
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 class Prometheus:
     """A real one, which scrapes an endpoint twice a second."""
 
@@ -191,6 +252,11 @@ def test_every_alert_fires_by_a_fault(exchange: SimulatedExchange, tmp_path: Pat
                     pool.map(lambda hours: manager.rest_text.pass_on(f"{path}{now - hours * 3_600_000}"), range(count))
                 )
 
+        def miss() -> None:
+            """Begin with candles that memory has no longer."""
+            with manager.closed(exchange.symbols[:1], ["1h"], since=exchange.now() - 90 * 86_400_000) as events:
+                assert isinstance(next(events), Missed)
+
         def spend() -> None:
             """Let others use the weight of this minute up to 90 %."""
             exchange.pardon()
@@ -211,6 +277,7 @@ def test_every_alert_fires_by_a_fault(exchange: SimulatedExchange, tmp_path: Pat
             exchange.lose_finals()
             fires("AtsSyncOpenGaps", "final events that are lost")
             fires("AtsSyncCandlesLate", "final events that are lost")
+            fires("AtsSyncEventsMissed", "a consumer that begins before what memory has", miss)
             ranges(330)
             fires("AtsSyncScansCauseRequests", "reads that memory must not answer")
             exchange.lag(4.0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ats_sync.errors import MalformedAnswer
 from ats_sync.venue.books import scan_book
 from ats_sync.venue.klines import float_rows, kline_texts, scan_kline, string_rows, text_open_time, text_trades
-from ats_sync.venue.payload import DecodeError, decimal, field, whole
+from ats_sync.venue.payload import DecodeError, as_of_now, decimal, field, whole
 from ats_sync.venue.trades import scan_trade
 
 from .everything import ANSWERS, BOOK, FRAMES, KLINE, SCANS, TRADE
@@ -96,3 +96,11 @@ def test_no_answer_raises_anything_but_malformed(case: tuple[Callable[[bytes], A
             text_open_time(text)
             text_trades(text)
         assert len(float_rows(value)) == len(string_rows(value)) == len(value)
+
+
+def test_a_kept_answer_states_the_time_of_now() -> None:
+    body = b'{"timezone":"UTC","serverTime":1700000000999,"symbols":[{"serverTime":1700000000999}]}'
+    assert as_of_now(body, 5) == body.replace(b"1700000000999", b"1700000001004", 1)
+    assert as_of_now(body, 0) == body
+    for other in (b"[]", b'{"symbol":"BTCUSDT"}', b'{"serverTime":"soon"}', b'{"a":"' + b"x" * 5000 + body[1:]):
+        assert as_of_now(other, 5) == other
