@@ -63,7 +63,7 @@ from .results import (
     Statistics,
     Ticker,
 )
-from .status import ConnectionStatus, FeedState, FeedStatus, Overall, SnapshotStatus, Status
+from .status import ConnectionStatus, FeedState, FeedStatus, Overall, SharedStatus, SnapshotStatus, Status
 from .venue.contracts import SymbolInfo
 
 __version__ = "0.1.0"
@@ -123,6 +123,7 @@ __all__ = [
     "RestRatio",
     "RestShaped",
     "RestTicker24h",
+    "SharedStatus",
     "SharedStoreUnavailable",
     "SnapshotStatus",
     "StaleDataError",

@@ -28,7 +28,7 @@ from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .runtime.runtime import Runtime
 from .snapshots.snapshotter import Snapshotter
-from .status import Overall, SnapshotStatus, Status, feed_statuses, overall
+from .status import Overall, SharedStatus, SnapshotStatus, Status, feed_statuses, overall
 from .store.market import MarketStore
 from .transport.adapter import proxy_for
 from .transport.genuine import check_unpatched
@@ -351,6 +351,10 @@ class Lifecycle:
     def status(self) -> Status | None:
         """Return the state of a manager that runs without a runtime of its own, None for all others."""
         return None
+
+    def shared_status(self) -> SharedStatus | None:
+        """Return what this process is in the shared store, None where none is set."""
+        return SharedStatus("alone") if self._config.shared is not None else None
 
     def expects(self, key: Key) -> bool:
         """Return whether a series that is to be followed may begin with what was written down of it."""

@@ -672,14 +672,14 @@ class DataManager:
         if (status := life.status()) is not None:
             return status
         if runtime is None or runtime.stopped:
-            return Status(Overall.STOPPED, life.begun, (), (), 0, blocked)
+            return Status(Overall.STOPPED, life.begun, (), (), 0, blocked, shared=life.shared_status())
         connections, feeds = runtime.query(
             lambda engine, at: (connection_statuses(engine, self.clock), feed_statuses(engine, store, self.clock))
         )
         state, _ = overall(feeds, ready=life.ready)
         waiting = runtime.requests.waiting()
-        snapshot = life.snapshot_status()
-        return Status(state, life.begun, connections, feeds, waiting, blocked, contract_statuses(store), snapshot)
+        contracts, snapshot, shared = contract_statuses(store), life.snapshot_status(), life.shared_status()
+        return Status(state, life.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
 
     def quality(self, symbol: str) -> Quality:
         """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts."""

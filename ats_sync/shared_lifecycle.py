@@ -22,11 +22,12 @@ from .runtime.direct import DirectRequests
 from .runtime.runtime import Runtime
 from .shared.client import SharedStore
 from .shared.lease_keeper import LeaseKeeper
+from .shared.lease_state import Role
 from .shared.publish import Condition, FeedPublisher
 from .shared.reading import SharedReads
 from .shared.replica import Replica
 from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
-from .status import ConnectionStatus, FeedState, FeedStatus, Overall, Status
+from .status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, SharedStatus, Status
 from .store.market import MarketStore, keys_of
 
 log = logging.getLogger(__name__)
@@ -293,6 +294,18 @@ class SharedLifecycle(Lifecycle):
 
     # --- what it reports ---------------------------------------------------------------------------------
 
+    def shared_status(self) -> SharedStatus:
+        keeper = self._keeper
+        if keeper is not None:
+            role, epoch = keeper.known()
+            return SharedStatus(role.value, epoch, keeper.lease.label if role is Role.LEADER else "")
+        if not self._reads_shared:
+            return SharedStatus(Role.STANDBY.value)  # not started
+        replica, feed = self._replica, self._replica.feed
+        if feed is None:
+            return SharedStatus(READER, reason=replica.why)
+        return SharedStatus(READER, replica.epoch, feed.leader, feed.reason)
+
     def status(self) -> Status | None:
         if not (self._reads_shared and self._open):
             return None
@@ -300,7 +313,7 @@ class SharedLifecycle(Lifecycle):
         replica.pull([])
         feed = replica.feed
         if feed is None:
-            return Status(Overall.DEGRADED, self.begun, (), (), 0, {})
+            return Status(Overall.DEGRADED, self.begun, (), (), 0, {}, shared=self.shared_status())
         connections = tuple(
             ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
             for number, (route, up, watermark) in feed.links.items()
@@ -317,4 +330,4 @@ class SharedLifecycle(Lifecycle):
             )
             for key in replica.followed()
         )
-        return Status(Overall(feed.state), self.begun, connections, feeds, 0, {})
+        return Status(Overall(feed.state), self.begun, connections, feeds, 0, {}, shared=self.shared_status())

@@ -19,6 +19,7 @@ from .store.series import Series, SeriesState
 from .store.trades import TradeSeries
 
 TRADING = "TRADING"
+READER = "reader"
 UNSHOWN = (Key(Kind.LISTINGS), Key(Kind.CLOCK))
 """What the engine requests for itself."""
 
@@ -93,6 +94,27 @@ class SnapshotStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedStatus:
+    """What this process is in the shared store that is set."""
+
+    role: str
+    """``leader``, a collector that writes; ``standby``, one that waits for its turn; ``lost``, one that led and is not
+    sure any more; ``reader``; ``alone``, which shares nothing but the account of requests."""
+    epoch: int = 0
+    """The number of the reign that is known here, 0 before one is."""
+    leader: str = ""
+    """The name of the collector that leads, "" where nobody is known to."""
+    reason: str = ""
+    """Of a reader: why the state is what it is, in the collector's words, or why there are no data."""
+
+    def __str__(self) -> str:
+        reign = f", epoch {self.epoch}" if self.epoch else ""
+        if self.role != READER:
+            return f"shared store: {self.role}{reign}"
+        return f"shared store: reader of {self.leader}{reign}" if self.leader else f"shared store: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of the manager at one moment; ``print(status)`` shows it. ``since`` is epoch seconds."""
 
@@ -108,6 +130,8 @@ class Status:
     ``PENDING_TRADING`` or ``SETTLING``."""
     snapshot: SnapshotStatus | None = None
     """What is kept on disk, None where nothing is."""
+    shared: SharedStatus | None = None
+    """What this process is in the shared store, None where none is set."""
 
     def ready(self, kind: str) -> tuple[int, int]:
         """Return how many series of a kind are live (or polled), and how many there are."""
@@ -127,6 +151,8 @@ class Status:
         lines += [f"  the {host} host said to wait until {_clock(until)}" for host, until in self.blocked.items()]
         if self.snapshot is not None:
             lines.append(f"  {self.snapshot}")
+        if self.shared is not None:
+            lines.append(f"  {self.shared}")
         return "\n".join(lines)
 
 

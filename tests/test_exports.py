@@ -18,7 +18,7 @@ NAMES = {
     "the manager": "DataManager KlineBatch RestShaped get_data_manager memory_only reset_data_manager",
     "settings": "Clock Config __version__",
     "events": "CallbackHandle CandleEvent ContractChange EventIterator Missed Turn",
-    "status": "ConnectionStatus SnapshotStatus FeedState FeedStatus Overall Quality Status",
+    "status": "ConnectionStatus SharedStatus SnapshotStatus FeedState FeedStatus Overall Quality Status",
     "results": """AggTrade ForcedOrder FundingRate KlineRow OpenInterest OrderBook Quote Ratio Statistics SymbolInfo
         Ticker""",
     "rows of REST": """RestAggTrade RestDepth RestForceOrder RestFunding RestOpenInterest RestPremiumIndex RestRatio

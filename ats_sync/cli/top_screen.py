@@ -45,6 +45,8 @@ def plain(model: Model) -> Iterator[str]:
         parts = ", ".join(f"{count} {name}" for name, count in found["series"].items())
         oldest = "" if found["oldest"] is None else f", oldest {found['oldest']:.1f} s"
         yield f"  {kind:<12} {parts}{oldest}"
+    if shared := state.get("shared"):
+        yield f"  {'shared store':<12} {_shared(shared)}"
     for host, used in state["budget"].items():
         yield f"  {host + ' weight':<12} {_weight(used)}"
     causes = ", ".join(f"{count} {cause}" for cause, count in state["requests"].items() if count)
@@ -110,6 +112,9 @@ def _facts(model: Model) -> Iterator[Text]:
     for each in state["connections"]:
         good = each["state"].startswith("open") and not each["quiet"]
         yield Text(_connection(each), style="" if good else "red", no_wrap=True)
+    if shared := state.get("shared"):
+        bad = shared["role"] == "lost" or (shared["role"] == "reader" and not shared["leader"])
+        yield Text(f"shared store: {_shared(shared)}", style="red" if bad else "", no_wrap=True)
     if model.frames_a_second is not None:
         yield Text(f"{model.frames_a_second:,.0f} frames/s", style="dim")
     for host, used in state["budget"].items():
@@ -165,9 +170,17 @@ def _footer(choice: Choice, width: int, *, asks: bool) -> Text:
     return Text(set_cell_size(words, width), style="dim", no_wrap=True)
 
 
+def _shared(shared: Mapping[str, Any]) -> str:
+    reign = f", epoch {shared['epoch']}" if shared["epoch"] else ""
+    if shared["role"] == "reader":
+        return f"reader of {shared['leader']}{reign}" if shared["leader"] else f"reader; {shared['reason']}"
+    return f"{shared['role']}{reign}"
+
+
 def _connection(each: Mapping[str, Any]) -> str:
     state = "no sign of life" if each["quiet"] and each["state"].startswith("open") else each["state"]
-    line = f"{each['name']:<10} {state} {each['acknowledged']}/{each['streams']} streams since {_clock(each['since'])}"
+    streams = f" {each['acknowledged']}/{each['streams']} streams since" if each["streams"] else ", last heard"
+    line = f"{each['name']:<10} {state}{streams} {_clock(each['since'])}"
     return f"{line}; last error: {each['last_error']}" if each["last_error"] else line
 
 

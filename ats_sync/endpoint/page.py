@@ -12,6 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import orjson
 from .. import __version__
 from ..manager import DataManager
 from ..overview import Overview, Signs
-from ..status import FeedState, FeedStatus, Overall, Status, overall
+from ..status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, Status, overall
 from ..store.klines import KlineSeries
 from .journal import Entry, Journal
 from .replies import Reply
@@ -30,6 +31,8 @@ EVERY = 1.0
 """Seconds between two renderings."""
 WHOLE_WATCHED, WHOLE_UNWATCHED = 15.0, 30.0
 """Seconds after which every series is looked at, although no sign has changed: with viewers, and without."""
+READER_WATCHED, READER_UNWATCHED = 2.0, 10.0
+"""The same in a reader of a shared store, where no sign shows what has become of the collector."""
 WHOLE_IN_TROUBLE, LEAST_BETWEEN = 2.0, 5.0
 """While not everything is live and somebody looks; and the least, whatever the signs say, while nobody does."""
 QUALITY_EVERY, CLOSES_EVERY = 10.0, 5.0
@@ -95,6 +98,8 @@ class Page:
         self._mark: tuple[object, ...] | None = None
         self._looked_at = float("-inf")
         self._reason = self._doubt = ""
+        self._reads_shared = False
+        self._connections: Sequence[ConnectionStatus] = ()
         self._of_status: dict[str, Any] = {}
         self._states: dict[str, str] = {}
         self._overall = Overall.STOPPED
@@ -141,7 +146,10 @@ class Page:
         """Look at every series where that is due."""
         mark, now = signs.mark(), self._now()
         calm = self._overall in (Overall.LIVE, Overall.STOPPED)
-        every = (WHOLE_WATCHED if calm else WHOLE_IN_TROUBLE) if viewers else WHOLE_UNWATCHED
+        watched, unwatched = WHOLE_WATCHED, WHOLE_UNWATCHED
+        if self._reads_shared:
+            watched, unwatched = READER_WATCHED, READER_UNWATCHED
+        every = (watched if calm else WHOLE_IN_TROUBLE) if viewers else unwatched
         if mark != self._mark:
             # Bad news at once; how far the way back has come, now and then.
             every = 0.0 if calm and (viewers or mark[:2] != (self._mark or ())[:2]) else min(every, LEAST_BETWEEN)
@@ -150,7 +158,12 @@ class Page:
         self._mark, self._looked_at = mark, now
         status = self._views.look(0.0)
         state, self._reason = status.state, "it was stopped, or has not been started"
-        if state is not Overall.STOPPED:
+        shared = status.shared
+        self._reads_shared = shared is not None and shared.role == READER and state is not Overall.STOPPED
+        self._connections = status.connections if self._reads_shared else ()
+        if shared is not None and self._reads_shared:
+            self._reason = shared.reason
+        elif state is not Overall.STOPPED:
             _, self._reason = overall(status.feeds, ready=signs.ready)
         if state is not self._overall:
             self._overall, self._since = state, at
@@ -166,12 +179,13 @@ class Page:
             "why": why(status),
             "kinds": kinds(status, streams=self._manager.enable_websocket),
             "contracts": dict(status.contracts),
+            "shared": asdict(status.shared) if status.shared is not None else None,
             "checked": at,
         }
 
     def _note(self, signs: Signs, at: float) -> None:
         journal = self._journal
-        journal.connections(at, signs.connections)
+        journal.connections(at, self._connections or signs.connections)
         newest = str(signs.repaired) if signs.repaired is not None else ""
         journal.repairs(at, signs.repairs, newest, self._doubt)
         journal.limited(
@@ -208,13 +222,14 @@ class Page:
         return changed, closes
 
     def _state(self, signs: Signs, at: float) -> dict[str, Any]:
+        connections = self._connections or signs.connections
         return {
             "at": at,
             "state": self._overall.value,
             "since": self._since,
             "reason": self._reason,
             **self._of_status,
-            "connections": [{**as_json(each), "quiet": each.name in signs.quiet} for each in signs.connections],
+            "connections": [{**as_json(each), "quiet": each.name in signs.quiet} for each in connections],
             "budget": budget(signs.usage, {host.value: until for host, until in signs.blocked.items()}),
             "waiting": signs.waiting,
             "requests": signs.requests,

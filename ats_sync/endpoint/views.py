@@ -115,6 +115,7 @@ class Views:
                 "reconnects": stats["ws_reconnects"],
             },
             "snapshot": asdict(status.snapshot) if status.snapshot is not None else None,
+            "shared": asdict(status.shared) if status.shared is not None else None,
             "versions": {"ats_sync": __version__, "python": platform.python_version()},
         }
 

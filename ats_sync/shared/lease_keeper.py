@@ -83,6 +83,11 @@ class LeaseKeeper:
         with self._lock:
             return self._state.epoch if self._state.look(self._clock.now()) is Role.LEADER else None
 
+    def known(self) -> tuple[Role, int]:
+        """Return what this process is now, and the greatest epoch that it has seen."""
+        with self._lock:
+            return self._state.look(self._clock.now()), self._state.epoch
+
     def write(self, commands: Iterable[Command]) -> list[object] | None:
         """Send commands in one round trip and one step, if this process leads; see :meth:`Lease.write`.
 

@@ -53,7 +53,7 @@ BANNER = """
             title: document.title, live: words.getAttribute("aria-live"),
             colour: getComputedStyle(banner).backgroundColor};
 """
-ENGLISH = re.compile(r"\b(?!klines\b|fapi\b)[a-z]{3,}\b")
+ENGLISH = re.compile(r"\b(?!klines\b|fapi\b|redis\b)[a-z]{3,}\b")
 """A word of a sentence, apart from what a reason is filled with."""
 GREEN, RED = "rgb(11, 122, 67)", "rgb(179, 32, 31)"
 

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.shared_threads
 SYMBOLS = 5
 WHOLE = {"symbols", "interval"}
 ALWAYS = {
-    *("at", "state", "since", "reason", "why", "kinds", "contracts", "checked", "connections", "budget", "waiting"),
-    *("requests", "reads", "frames", "reconnects", "version", "rows", "closes", "events"),
+    *("at", "state", "since", "reason", "why", "kinds", "contracts", "shared", "checked", "connections", "budget"),
+    *("waiting", "requests", "reads", "frames", "reconnects", "version", "rows", "closes", "events"),
 }
 
 

@@ -19,7 +19,7 @@ from ats_sync.venue.responses import classify
 ROOT = Path(ats_sync.__file__).parent
 GIVING = (
     *("store/*.py", "engine/*.py", "status.py", "shared_lifecycle.py", "endpoint/page.py", "endpoint/journal.py"),
-    *("runtime/streams.py", "runtime/runtime.py"),
+    *("runtime/streams.py", "runtime/runtime.py", "shared/client.py", "shared/replica.py", "shared/layout.py"),
     *("transport/failures.py", "transport/frames.py", "transport/rest.py", "transport/stream.py"),
 )
 """Where reasons come from: every sentence in these modules is one, but for those below."""
@@ -30,7 +30,7 @@ OTHERS = {
     *("repairs and probes", "warm-up, polls", "audits of candles", "trades, full books to come"),
     *("move to another connection", "warming up", " (to replace another)", "not connected", "given up"),
     # forms of what is written elsewhere, and parts of it
-    *("%H:%M:%S UTC", "GET {}", "WebSocket {}://{}{}", "{}: {}", "{} {}", "User-Agent: ats-sync"),
+    *("%H:%M:%S UTC", "GET {}", "WebSocket {}://{}{}", "{}: {}", "{} {}", "{} {}: {}", "User-Agent: ats-sync"),
     *(" and {} more", "missing: {}", "Tunnel connection failed: (407|403|405|501)\\b"),
     # the page's own headers
     *("default-src 'none'", "style-src {}", "script-src {}", "connect-src 'self'", "img-src data:"),
@@ -39,7 +39,7 @@ OTHERS = {
     "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
     "register callbacks in the collector",
 }
-FILLED = ("7", "GET /fapi/v1/klines")
+FILLED = ("7", "GET /fapi/v1/klines", "the shared store redis://127.0.0.1:6379/0")
 """What may stand where a reason has something of the moment."""
 
 PAGE = resources.files("ats_sync.endpoint").joinpath("page.html").read_text("utf-8")
@@ -70,11 +70,11 @@ def sentences(node: ast.AST) -> Iterator[str]:
     called = node.func if isinstance(node, ast.Call) else None
     if isinstance(called, ast.Attribute):
         owner = called.value
-        if "log" in (getattr(owner, "id", ""), getattr(owner, "attr", "")):
+        if {"log", "_log"} & {getattr(owner, "id", ""), getattr(owner, "attr", "")}:
             return
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         name = getattr(node.exc.func, "id", "")
-        if name not in ("StreamClosed", "MalformedAnswer"):
+        if name not in ("StreamClosed", "MalformedAnswer", "MalformedFeed"):
             return
     if isinstance(node, ast.FunctionDef) and node.name in ("__str__", "__repr__"):
         return
@@ -82,7 +82,7 @@ def sentences(node: ast.AST) -> Iterator[str]:
         return
     text = template(node)
     if text is not None:
-        if " " in text.strip():
+        if " " in text.strip() and "\n" not in text:  # the rest are programs
             yield text
         return
     for child in ast.iter_child_nodes(node):
@@ -126,6 +126,11 @@ def test_every_status_of_a_contract_is_translated(status: str) -> None:
 def test_what_is_said_about_an_answer_is_translated(status: int) -> None:
     error = classify(status, b"<html>", {}, now_wall=0.0, what="GET /fapi/v1/klines")
     assert is_translated(str(error)), str(error)
+
+
+@pytest.mark.parametrize("how", ["does not answer: Connection refused", "answered: OOM command not allowed"])
+def test_a_shared_store_that_fails_is_translated(how: str) -> None:
+    assert is_translated(f"the shared store redis://127.0.0.1:6379/0 {how}")
 
 
 def test_how_long_a_connection_was_away_is_translated() -> None:

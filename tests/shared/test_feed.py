@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,6 +22,7 @@ from ats_sync import (
     StaleDataError,
     StartTimeout,
 )
+from ats_sync.cli.main import main
 from ats_sync.endpoint import Endpoint
 from ats_sync.errors import ConfigError, RequestRejected
 from ats_sync.shared.client import SharedStore
@@ -218,6 +221,45 @@ def test_the_status_of_a_reader_is_that_of_the_collector(scene: Scene) -> None:
     ready, count = status.ready("klines")
     assert ready == count >= 6
     assert {connection.state for connection in status.connections} == {"open"}
+    assert status.shared is not None
+    assert status.shared == replace(scene.collector.status().shared, role="reader", reason="every series is fresh")  # type: ignore[type-var]
+    assert status.shared.epoch > 0
+    assert f"reader of {status.shared.leader}, epoch {status.shared.epoch}" in str(status)
+    assert f"shared store: leader, epoch {status.shared.epoch}" in str(scene.collector.status())
+
+
+def test_the_page_of_a_reader_says_who_writes_and_when_nobody_does(
+    exchange: SimulatedExchange, valkey: StoreServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    symbols, config = exchange.symbols[:2], config_of(exchange, valkey.url)
+    with managed(config, symbols, role="collector") as collector:
+        until(lambda: collector.status().state.value == "live")
+        with managed(config, symbols) as reader, Endpoint(reader, port=0) as endpoint:
+            stream = web.get(endpoint.url + "/events", stream=True, timeout=30)
+            messages = (
+                json.loads(line[6:]) for line in stream.iter_lines(decode_unicode=True) if line.startswith("data: ")
+            )
+            live = next(each for each in messages if each["state"] == "live")
+            assert live["shared"]["role"] == "reader"
+            assert live["shared"]["epoch"] > 0
+            assert live["reason"] == "every series is fresh"
+            assert {each["state"] for each in live["connections"]} == {"open"}
+            assert main(["top", "--url", endpoint.url]) == 0
+            assert f"reader of {live['shared']['leader']}, epoch" in capsys.readouterr().out
+            collector.close()
+            alone = next(each for each in messages if each["state"] == "degraded")
+            assert alone["reason"].startswith("no collector leads")
+            assert alone["shared"] == {"role": "reader", "epoch": 0, "leader": "", "reason": alone["reason"]}
+            assert web.get(endpoint.url + "/status", timeout=10).json()["shared"] == alone["shared"]
+            stream.close()
+
+
+def test_who_shares_only_the_account_says_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    manager = DataManager(config=config_of(exchange, valkey.url, role="alone"))
+    shared = manager.status().shared
+    assert shared is not None
+    assert shared.role == "alone"
+    manager.close()
 
 
 # --- events -------------------------------------------------------------------------------------------
