@@ -12,9 +12,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import get_context
 from typing import NamedTuple
 
+from ats_sync.store import trades
+
 from ..virtual import tape as tapes
 from ..virtual.exchange import BrokenPromise
-from ..virtual.schedules import LONG_SHARE, SCHEDULES_A_SETTING, WIDE_SHARE, a_schedule, a_setting
+from ..virtual.restart import killed
+from ..virtual.schedules import (
+    LONG_SHARE,
+    RESTART_KINDS,
+    RESTART_SHARE,
+    SCHEDULES_A_SETTING,
+    WIDE_SHARE,
+    a_schedule,
+    a_setting,
+)
 from ..virtual.world import Schedule, World
 from .shrink import shrunk
 
@@ -61,7 +72,10 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
     for _ in range(min(most, 1 if long else 3 if wide else SCHEDULES_A_SETTING)):
         if time.time() >= until:
             break
-        schedule = a_schedule(rng, setting, long=long)
+        if not (long or wide) and rng.random() < RESTART_SHARE:
+            schedule = killed(a_schedule(rng, setting, kinds=RESTART_KINDS), rng)
+        else:
+            schedule = a_schedule(rng, setting, long=long)
         took, why = played(schedule)
         count += 1
         hours += took
@@ -101,8 +115,9 @@ def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator
 def _begin() -> None:
     """Leave interrupts to the parent, and say nothing of what the exchange is made to do. Tapes are many objects that
     live long: looking through them for garbage all the time would cost a twelfth of the schedules. They are freed after
-    each batch."""
+    each batch. A schedule sees the end of the time for which trades are left to the stream after a restart."""
     gc.set_threshold(50_000, 20, 100)
+    trades.LEFT_TO_STREAM_FOR = 10.0
     logging.getLogger("ats_sync").addHandler(logging.NullHandler())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -21,6 +21,8 @@ SHORT, LONG = 60_000, 3 * 3_600_000
 """Faults begin before this (ms)."""
 LONG_SHARE, WIDE_SHARE = 0.004, 0.01
 """How many of the schedules last hours, and how many have 50 symbols."""
+RESTART_SHARE = 0.1
+"""In how many of the others the process is killed."""
 FULL_BOOK_SHARE = 0.25
 """In how many somebody reads a whole book."""
 WIDE = 50
@@ -125,6 +127,9 @@ EVENT_KINDS = ("events", "mute", "restart")
 REQUEST_KINDS = ("rest", "ban", "no retry-after", "maintenance", "others")
 PROCESS_KINDS = ("pause", "sluggish", "wall clock")
 MARKET_KINDS = ("recount", "relist", "recompute", "halt", "old halt", "newcomer")
+RESTART_KINDS = (*CONNECTION_KINDS, *EVENT_KINDS, *PROCESS_KINDS, "rest", "recount", "recompute", "halt", "old halt")
+"""What may break where the process is killed too. What a process knows of a ban ends with it, and that a listing is
+another one is seen by what reads the files."""
 FAULT_KINDS = (*CONNECTION_KINDS, *EVENT_KINDS, *REQUEST_KINDS, *PROCESS_KINDS)
 """What breaks while the market goes on as it does."""
 

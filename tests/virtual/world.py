@@ -124,6 +124,8 @@ class World:
     delisted: dict[str, int] = field(default_factory=dict)
     not_fresh: list[tuple[int, str]] = field(default_factory=list)
     """When (ms after the beginning) memory could not answer, and what."""
+    loaded: list[int] = field(default_factory=list)
+    """How many series each process that was started later began with something."""
     served: dict[str, int] = field(
         default_factory=lambda: {"memory": 0, "rest": 0, "raised": 0, "peeks": 0, "fresh": 0}
     )
