@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TypeAlias
 
-from ..venue.trades import trade_numbers, trades_of_text
+from ..venue.trades import TradeNumbers, trade_numbers, trades_of_text
 
 Doubles: TypeAlias = "array[float]"
 Wholes: TypeAlias = "array[int]"
@@ -25,9 +25,10 @@ class TradeColumns:
         self.makers = makers
 
     @classmethod
-    def of(cls, first: int, text: bytes, count: int) -> TradeColumns:
-        """Return those of ``count`` trades in REST's form whose ids follow each other from ``first`` on."""
-        found = trade_numbers(text, count)
+    def of(cls, first: int, text: bytes, count: int, found: TradeNumbers | None = None) -> TradeColumns:
+        """Return those of ``count`` trades in REST's form whose ids follow each other from ``first`` on; ``found`` are
+        their numbers, where they are known."""
+        found = found or trade_numbers(text, count)
         if found is None:
             trades = trades_of_text(text)
             return cls(
@@ -37,8 +38,8 @@ class TradeColumns:
                 array("q", [trade.time for trade in trades]),
                 array("b", [trade.buyer_is_maker for trade in trades]),
             )
-        _, prices, quantities, times, makers = found
-        return cls(first, array("d", prices), array("d", quantities), array("q", times), array("b", makers))
+        prices, quantities, times, makers = found
+        return cls(first, array("d", prices), array("d", quantities), times, array("b", makers))
 
     def __len__(self) -> int:
         return len(self.times)

@@ -26,6 +26,7 @@ from ..venue.trades import (
     trade_text,
     trades_of,
     trades_of_text,
+    written_numbers,
 )
 from . import dump
 from .events import Change, StoreEvent
@@ -456,10 +457,13 @@ class TradeSeries(Series):
                 else:
                     known = None
                 taken = self._take(count)
-            if taken is None or self._is_sound(taken):
+            numbers = None
+            if taken is not None and taken.unchecked == taken.first:
+                numbers = written_numbers(taken.text, taken.first, taken.rows)
+            if taken is None or self._is_sound(taken, surely=numbers is not None):
                 break
         if taken is not None:
-            found = TradeColumns.of(taken.first, taken.text, taken.rows)
+            found = TradeColumns.of(taken.first, taken.text, taken.rows, numbers)
             if known is not None:
                 found = known.joined(found)
         elif known is not None:
@@ -491,15 +495,16 @@ class TradeSeries(Series):
         suspect = text if unchecked == first else newest.entries.json(after - unchecked)
         return _Taken(newest, first, count, text, unchecked, suspect)
 
-    def _is_sound(self, taken: _Taken) -> bool:
-        """Return whether all are written as by REST; if not, they are from now on, and have to be taken again.
+    def _is_sound(self, taken: _Taken, *, surely: bool = False) -> bool:
+        """Return whether all are written as by REST, which is known already if ``surely``; if not, they are from now
+        on, and have to be taken again.
 
         Raises :class:`DecodeError` as :meth:`read`.
         """
         segment, first, after = taken.segment, taken.unchecked, taken.first + taken.rows
         if first == after:
             return True
-        sound = is_written_as_by_rest(taken.suspect, first, after - first)
+        sound = surely or is_written_as_by_rest(taken.suspect, first, after - first)
         texts: list[bytes] = []
         if not sound:
             with self._lock:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import orjson
 from cachetools import TTLCache
@@ -130,18 +130,25 @@ class MarkBoard(Board):
                 self._interest[symbol] = interest[0], interest[1]
 
     def _decode_pending(self) -> None:
+        """Decode the newest frame, and of those before it what it lacks."""
         while self._pending:
             with self._lock:
                 if not self._pending:
                     return
-                frame = self._pending.popleft()
+                frame = self._pending.pop()
             try:
-                marks, _ = stream_marks(frame)
+                marks, _ = stream_marks(frame, self._is_superseded)
             except DecodeError:
                 continue
             with self._lock:
                 for mark in marks:
                     self._take(mark)
+
+    def _is_superseded(self, row: dict[str, Any]) -> bool:
+        try:
+            return bool(self._marks[row["s"]].time >= row["E"])
+        except (KeyError, TypeError):  # none is known yet, or decoding tells what is wrong with the row
+            return False
 
     def _take(self, mark: Mark) -> None:
         known = self._marks.get(mark.symbol)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,16 @@ _AS_NUMBERS: Final = bytes.maketrans(b"tse", b"10 ")
 """Makes 1 of true and 0 of false, once their other letters are gone; a number with an exponent becomes two."""
 _NO_NUMBERS: Final = b'":{}apqnflTmru'
 """The rest of an object in REST's form: names, and what JSON has around them."""
+
+_FORMS: Final = {
+    7 + len(more): re.compile(
+        rb'(?:,\{"a":[0-9]+,"p":"[0-9.]+","q":"[0-9.]+"'
+        + b"".join(more)
+        + rb',"f":[0-9]+,"l":[0-9]+,"T":[0-9]+,"m":(?:true|false)\})*'
+    )
+    for more in ((), (b',"nq":"[0-9.]+"',))
+}
+"""Trades in REST's form, by how many numbers each has, where these are numbers: twice as fast as all in one."""
 
 
 def scan_trade(frame: bytes) -> tuple[int, int]:
@@ -47,6 +58,19 @@ class Trade(NamedTuple):
     time: int
     buyer_is_maker: bool
     normal_quantity: str | None
+
+
+class TradeNumbers(NamedTuple):
+    """The numbers of trades that follow each other."""
+
+    prices: list[float]
+    """Those without a point are int."""
+    quantities: list[float]
+    """Likewise."""
+    times: array[int]
+    """In ms."""
+    makers: list[int]
+    """1 where the buyer was the maker."""
 
 
 _TRADE_FIELDS: Final = itemgetter("a", "p", "q", "f", "l", "T", "m")
@@ -121,18 +145,46 @@ def trade_of(text: bytes) -> Trade:
 def is_written_as_by_rest(text: bytes, first: int, count: int) -> bool:
     """Return whether ``text`` is ``count`` trades with the ids ``first``, ``first + 1``, … as they stand in REST's
     array: then nothing in it has to be decoded to be passed on."""
-    if not text or _TRADES.fullmatch(b"," + text) is None:
-        return not text and not count
+    if not text:
+        return not count
+    if written_numbers(text, first, count) is not None:
+        return True
+    if _TRADES.fullmatch(b"," + text) is None:
+        return False
     return list(map(int, _IDS.findall(text))) == list(range(first, first + count))
 
 
-def trade_numbers(text: bytes, count: int) -> tuple[list[Any], ...] | None:
-    """Return ids, prices, quantities, times (ms) and makers (1 where the buyer was the maker) of ``count`` trades in
-    REST's form, many times as fast as one by one.
+def written_numbers(text: bytes, first: int, count: int) -> TradeNumbers | None:
+    """Return the numbers of ``count`` trades with the ids ``first``, ``first + 1``, … where they are surely written as
+    they stand in REST's array; None where a closer look is needed. Both together cost half of a closer look."""
+    found = _numbers_in(text, count)
+    if found is None:
+        return None
+    numbers, fields = found
+    if numbers[::fields] != list(range(first, first + count)) or _FORMS[fields].fullmatch(b"," + text) is None:
+        return None
+    return _columns(numbers, fields)
 
-    None where a number is written in an uncommon way, or some trades have a normal quantity and some have not. Prices
-    and quantities without a point are int.
+
+def trade_numbers(text: bytes, count: int) -> TradeNumbers | None:
+    """Return the numbers of ``count`` trades in REST's form, many times as fast as one by one.
+
+    None where a number is written in an uncommon way, or some trades have a normal quantity and some have not.
     """
+    found = _numbers_in(text, count)
+    return None if found is None else _columns(*found)
+
+
+def _columns(numbers: list[Any], fields: int) -> TradeNumbers | None:
+    try:
+        times = array("q", numbers[fields - 2 :: fields])
+    except (TypeError, OverflowError):
+        return None
+    return TradeNumbers(numbers[1::fields], numbers[2::fields], times, numbers[fields - 1 :: fields])
+
+
+def _numbers_in(text: bytes, count: int) -> tuple[list[Any], int] | None:
+    """Return all numbers in the text of ``count`` trades, and how many each of them has."""
     if b"-" in text:
         return None
     try:
@@ -140,15 +192,7 @@ def trade_numbers(text: bytes, count: int) -> tuple[list[Any], ...] | None:
     except ValueError:
         return None
     fields, rest = divmod(len(numbers), count) if count else (8, 0)
-    if rest or fields not in (7, 8):
-        return None
-    return (
-        numbers[::fields],
-        numbers[1::fields],
-        numbers[2::fields],
-        numbers[fields - 2 :: fields],
-        numbers[fields - 1 :: fields],
-    )
+    return None if rest or fields not in _FORMS else (numbers, fields)
 
 
 def trades_of_text(text: bytes) -> list[Trade]:

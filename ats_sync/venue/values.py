@@ -55,14 +55,17 @@ def _rest_mark(values: dict[str, Any]) -> Mark:
     )
 
 
-def stream_marks(frame: bytes) -> tuple[list[Mark], int]:
-    """Return the USDⓈ-M marks of a ``!markPrice@arr`` frame, and how many elements were unusable.
+def stream_marks(frame: bytes, is_superseded: Callable[[dict[str, Any]], bool] | None = None) -> tuple[list[Mark], int]:
+    """Return the USDⓈ-M marks of a ``!markPrice@arr`` frame but for those whose rows are superseded, and how many
+    elements were unusable.
 
     The exchange sends one second's rows in several frames, with rows of the COIN-M market among them.
     """
     rows = frame_data(frame)
     if isinstance(rows, list):
         rows = [row for row in rows if not is_coin_margined(row)]
+        if is_superseded is not None:
+            rows = [row for row in rows if not is_superseded(row)]
     return each_of(rows, _stream_mark)
 
 

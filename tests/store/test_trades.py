@@ -16,7 +16,7 @@ from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
 from ats_sync.store.series import Origin, SeriesState
 from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeSeries
 from ats_sync.venue.payload import DecodeError
-from ats_sync.venue.trades import Trade, is_written_as_by_rest, rest_trades, trade_numbers, trade_of, trades_of
+from ats_sync.venue.trades import Trade, is_written_as_by_rest, rest_trades, trade_of, trades_of, written_numbers
 
 from ..venue import recording as real
 from ..venue import samples
@@ -372,13 +372,14 @@ def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     stream(ring, *range(100))
     assert len(numbers(ring, 50)) == 50
     decoded: list[int] = []
-    honest = trade_numbers
+    honest = written_numbers
 
-    def counting(text: bytes, count: int) -> Any:
+    def counting(text: bytes, first: int, count: int) -> Any:
         decoded.append(count)
-        return honest(text, count)
+        return honest(text, first, count)
 
-    monkeypatch.setattr(trade_columns, "trade_numbers", counting)
+    monkeypatch.setattr(trades_module, "written_numbers", counting)
+    monkeypatch.setattr(trade_columns, "trade_numbers", None)  # nothing needs a closer look
     stream(ring, 100, 101, 102)
     assert [each[0] for each in numbers(ring, 50)] == list(range(53, 103))
     assert decoded == [3]

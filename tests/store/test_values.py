@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ats_sync.store import values
 from ats_sync.store.link import Link
 from ats_sync.store.series import Origin
 from ats_sync.store.values import (
@@ -17,7 +19,7 @@ from ats_sync.store.values import (
     retention,
 )
 from ats_sync.venue.payload import DecodeError
-from ats_sync.venue.values import Mark, rest_marks
+from ats_sync.venue.values import Mark, rest_marks, stream_marks
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, compact, frame
@@ -82,6 +84,23 @@ def test_nobody_reads_and_nothing_grows() -> None:
         board.apply(samples.marks_frame(["BTCUSDT"], event=MIDNIGHT + second, price=f"{second}"), LINK)
     assert len(board._pending) <= MOST_PENDING
     assert price(board) == "99"
+
+
+def test_marks_that_newer_frames_have_too_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = MarkBoard()
+    for second in range(5):
+        board.apply(samples.marks_frame(["A", "B"], event=MIDNIGHT + second, price=f"{second}"), LINK)
+    board.apply(samples.marks_frame(["A", "C"], event=MIDNIGHT + 2, price="0"), LINK)
+    decoded: list[str] = []
+
+    def counting(frame: bytes, *arguments: Any) -> tuple[list[Mark], int]:
+        found = stream_marks(frame, *arguments)
+        decoded.extend(mark.symbol for mark in found[0])
+        return found
+
+    monkeypatch.setattr(values, "stream_marks", counting)
+    assert {symbol: mark.mark_price for symbol, mark in board.everything().items()} == {"A": "4", "B": "4", "C": "0"}
+    assert sorted(decoded) == ["A", "A", "B", "C"]
 
 
 def test_unusable_marks_are_counted_and_harm_no_other() -> None:
