@@ -86,6 +86,8 @@ class Config:
     """How often a collector writes what has changed: a smaller value adds CPU and saves lag."""
     take_over: bool = False
     """Whether a collector, once it is ready, has the one that leads hand over to it."""
+    shard: str = "1/1"
+    """Which part of all symbols a collector has, such as ``2/3``: with several shards, each has its own leader."""
     egress: str = "default"
     """The address of this host that its requests come from: processes of one shared store and one ``egress`` count
     their requests together. To be set where a host, or two hosts of one store, have several addresses."""
@@ -159,6 +161,7 @@ class Config:
         if self.role not in ROLES:
             raise ConfigError(f"role must be one of {', '.join(map(repr, ROLES))}, not {self.role!r}")
         self._check_number("flush", above=0.0, most=1.0)
+        _check_shard(self.shard)
         if not isinstance(self.egress, str) or not _EGRESS.fullmatch(self.egress):
             raise ConfigError(
                 f"egress must be a name of up to 64 letters, digits, '.', '_', ':' or '-', not {self.egress!r}"
@@ -204,6 +207,15 @@ class Config:
         if most is not None and value > most:
             raise ConfigError(f"{name} must not be above {most:g}, it is {given!r}")
         object.__setattr__(self, name, value)
+
+
+def _check_shard(text: object) -> None:
+    parts = text.split("/") if isinstance(text, str) else []
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts):
+        raise ConfigError(f"shard must be a part of all symbols such as '2/3', not {text!r}")
+    number, count = map(int, parts)
+    if not 1 <= number <= count or [str(number), str(count)] != parts:
+        raise ConfigError(f"shard {text!r} is none: the parts of 3 are '1/3', '2/3' and '3/3'")
 
 
 def _checked_directory(name: str, path: object) -> str:

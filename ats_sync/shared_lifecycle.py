@@ -26,6 +26,7 @@ from .shared.lease_state import Role
 from .shared.publish import Condition, FeedPublisher
 from .shared.reading import SharedReads
 from .shared.replica import Replica
+from .shared.shards import Shard, check_count
 from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
 from .status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, SharedStatus, Status
 from .store.market import MarketStore, keys_of
@@ -36,7 +37,6 @@ T = TypeVar("T")
 
 LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
-LEASE = "collector"
 NO_CALLBACKS = (
     "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
     "register callbacks in the collector"
@@ -80,6 +80,7 @@ class SharedLifecycle(Lifecycle):
     def __init__(self, config: Config, clock: Clock) -> None:
         self._shared = SharedStore.of(config, label="ats_sync")
         self._collects = config.role == "collector"
+        self._shard = Shard.parse(config.shard)
         self._open = False
         self._closing = threading.Event()
         self._keeper: LeaseKeeper | None = None
@@ -99,7 +100,7 @@ class SharedLifecycle(Lifecycle):
         if not self._reads_shared:
             super().reset()
             return
-        self.store = self._replica = Replica(self._config, self._clock, self._shared, LEASE)
+        self.store = self._replica = Replica(self._config, self._clock, self._shared)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
         self.reads, self.patient_reads = (
             SharedReads(self._config, self._clock, self._replica, self._direct, self.counters, patience=patience)
@@ -150,10 +151,12 @@ class SharedLifecycle(Lifecycle):
         if not streams:
             raise ConfigError("a collector serves others from its streams; give it enable_websocket=True")
         self._connect(writes=True)
+        with contextlib.suppress(SharedStoreUnavailable):
+            check_count(self._shared, self._shard)
         runtime, launched = super().launch(keys, touch, streams=streams, demand=demand)
         if launched:
             assert runtime is not None
-            keeper = LeaseKeeper(self._shared, self._clock, name=LEASE)
+            keeper = LeaseKeeper(self._shared, self._clock, name=self._shard.lease)
             feed = FeedPublisher(
                 self._shared,
                 keeper,
@@ -162,6 +165,7 @@ class SharedLifecycle(Lifecycle):
                 condition=lambda: self._condition(runtime),
                 demand=demand,
                 flush=self._config.flush,
+                shard=self._shard,
             )
             self._keeper, self._feed = keeper, feed
             keeper.start()
@@ -311,15 +315,18 @@ class SharedLifecycle(Lifecycle):
             return None
         replica = self._replica
         replica.pull([])
-        feed = replica.feed
-        if feed is None:
+        feeds = [feed for feed in replica.feeds() if feed is not None]
+        if not feeds:
             return Status(Overall.DEGRADED, self.begun, (), (), 0, {}, shared=self.shared_status())
+        whole = len(feeds) == len(replica.feeds())
+        state = next((feed.state for feed in feeds if feed.state != Overall.LIVE.value), Overall.LIVE.value)
         connections = tuple(
             ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
+            for feed in feeds
             for number, (route, up, watermark) in feed.links.items()
         )
         lacking = set(replica.lacking(replica.followed(), self.reads))
-        feeds = tuple(
+        followed = tuple(
             FeedStatus(
                 key.kind.value,
                 key.symbol,
@@ -330,4 +337,5 @@ class SharedLifecycle(Lifecycle):
             )
             for key in replica.followed()
         )
-        return Status(Overall(feed.state), self.begun, connections, feeds, 0, {}, shared=self.shared_status())
+        overall = Overall(state) if whole else Overall.DEGRADED
+        return Status(overall, self.begun, connections, followed, 0, {}, shared=self.shared_status())

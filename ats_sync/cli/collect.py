@@ -16,7 +16,7 @@ from ..errors import ConfigError, ConnectionFailed, InvalidArgument, MissingExtr
 from ..manager import DataManager
 from ..shared.client import SharedStore
 from ..shared.lease import Lease
-from ..shared_lifecycle import LEASE
+from ..shared.shards import Shard
 from ..simulator import SimulatedExchange
 from .busiest import busiest
 from .embedded_store import EmbeddedStore
@@ -50,7 +50,10 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
     url = options.shared or os.environ.get("ATS_SYNC_SHARED")
     if not url:
         url = stack.enter_context(EmbeddedStore(os.environ.get("ATS_SYNC_STATE_DIR") or None)).url
-    config = replace(config, shared=url, role="collector", flush=options.flush, take_over=options.take_over)
+    config = replace(
+        config, shared=url, role="collector", flush=options.flush, take_over=options.take_over, shard=options.shard
+    )
+    shard = Shard.parse(config.shard)
     store = SharedStore.of(config, label="ats_sync")
     stack.callback(store.close)
     store.connect(writes=True)
@@ -61,9 +64,10 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
         except CommandFailed as failure:
             unreachable = isinstance(failure.__cause__, ConnectionFailed)
             raise CommandFailed(str(failure), USAGE if unreachable else failure.status) from failure
+    symbols = [symbol for symbol in symbols if shard.has_symbol(symbol)]
     _show_roles(stack)
     if options.standby == "cold":
-        _wait_for_the_lease(store)
+        _wait_for_the_lease(store, shard)
     manager = DataManager(symbols, options.intervals, config=config)
     stack.callback(manager.close)
     manager.start()
@@ -71,9 +75,9 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
     threading.Event().wait()
 
 
-def _wait_for_the_lease(store: SharedStore) -> None:
+def _wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
     """Return when nobody leads."""
-    lease, pause = Lease(store, "", name=LEASE), threading.Event()
+    lease, pause = Lease(store, "", name=shard.lease), threading.Event()
     shown = False
     while (view := lease.view()).left > 0:
         if not shown:

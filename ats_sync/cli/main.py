@@ -223,6 +223,12 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "--flush", type=_seconds, default=0.05, metavar="S", help="how often what has changed is written (0.05)"
     )
+    command.add_argument(
+        "--shard",
+        default="1/1",
+        metavar="I/N",
+        help="follow this part of the symbols; each part has its own leader (1/1)",
+    )
     command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
 
     command = commands.add_parser("shared-status", help="who leads and stands by in a shared store, ages and memory")

@@ -10,9 +10,8 @@ from ..errors import ConfigError, MissingExtra, SharedStoreUnavailable
 from ..shared.account import Account, egresses
 from ..shared.client import SharedStore
 from ..shared.layout import MalformedFeed, feed_in
-from ..shared.lease import Lease
-from ..shared.publish import FEED_KEY, WISHES_KEY, Names
-from ..shared_lifecycle import LEASE
+from ..shared.publish import WISHES_KEY, Names
+from ..shared.shards import Shard, count_in, leaders
 from ..venue.endpoints import Bucket, Host
 from .failures import FAILED, OK, USAGE, CommandFailed
 
@@ -20,7 +19,7 @@ _SHOWN = ((Bucket.FUTURES, Host.FUTURES), (Bucket.SPOT, Host.SPOT))
 
 
 def run(options: Namespace) -> int:
-    """Show it once; the exit status says whether a collector leads."""
+    """Show it once; the exit status says whether collectors lead."""
     try:
         store = SharedStore(options.url)
         try:
@@ -36,42 +35,60 @@ def run(options: Namespace) -> int:
 
 
 def _lines(store: SharedStore) -> tuple[list[str], bool]:
-    view = Lease(store, "", name=LEASE).view()
-    leads = view.left > 0
+    views = leaders(store, count_in(store))
 
     def look(redis: Any) -> list[Any]:
         with redis.pipeline(transaction=False) as pipeline:
-            pipeline.time().info("memory").hget(FEED_KEY, "life").client_list().zcard(WISHES_KEY)
+            pipeline.time().info("memory").client_list().zcard(WISHES_KEY)
             return list(pipeline.execute())
 
-    (seconds, micros), memory, life, clients, wishes = store.run(look)
-    lines = [
-        f"leader    {view.label or 'nobody'}, epoch {view.epoch}, for {view.led_for:.0f} s"
-        if leads
-        else "leader    nobody; start one with: python -m ats_sync collect",
-        f"standbys  {', '.join(view.standbys) or 'none'}",
+    (seconds, micros), memory, clients, wishes = store.run(look)
+    lines = []
+    for shard, view in views:
+        part = f"{shard}  " if shard.count > 1 else ""
+        option = f" --shard {shard}" if shard.count > 1 else ""
+        lines += [
+            f"leader    {part}{view.label or 'nobody'}, epoch {view.epoch}, for {view.led_for:.0f} s"
+            if view.left > 0
+            else f"leader    {part}nobody; start one with: python -m ats_sync collect{option}",
+            f"standbys  {part}{', '.join(view.standbys) or 'none'}",
+        ]
+    lines += [
         f"clients   {len(clients)} connections, {wishes} series wished for in the last minutes",
         *_accounts(store),
         f"memory    {int(memory['used_memory']) / 1e6:.1f} MB of {_limit(memory)}",
     ]
+    now = int(seconds) + int(micros) / 1e6
+    for shard, _ in views:
+        lines += _feed(store, shard, now)
+    return lines, all(view.left > 0 for _, view in views)
+
+
+def _feed(store: SharedStore, shard: Shard, now: float) -> list[str]:
+    """Return how the feed of one shard is at a moment of the store's clock."""
+    part = f"{shard}  " if shard.count > 1 else ""
+    life = store.run(lambda redis: redis.hget(shard.feed_key, "life"))
     if life is None:
-        return [*lines, "feed      nothing was written yet"], leads
-    names = Names(life.decode())
+        return [f"feed      {part}nothing was written yet"]
+    names = Names(life.decode(), shard)
     text, heads, parts = store.run(
         lambda redis: (
             redis.pipeline(transaction=False).hget(names.meta, "feed").hlen(names.heads).hlen(names.parts).execute()
         )
     )
     if text is None:
-        return [*lines, "feed      nothing is there any more"], leads
+        return [f"feed      {part}nothing is there any more"]
     feed = feed_in(text)
-    exchange = int(seconds) + int(micros) / 1e6 + feed.latest
-    lines.append(f"feed      {feed.state}: {feed.reason or 'it has just begun'}")
-    lines.append(f"series    {feed.followed} followed, {heads} heads and {parts} parts in the store")
+    exchange = now + feed.latest
+    lines = [
+        f"feed      {part}{feed.state}: {feed.reason or 'it has just begun'}",
+        f"series    {part}{feed.followed} followed, {heads} heads and {parts} parts in the store",
+    ]
     for number, (route, up, watermark) in feed.links.items():
-        lines.append(f"age       {exchange - watermark:.2f} s on {route}-{number}{'' if up else ', which is down'}")
-    lines.append(f"watched   {exchange - feed.watched_until:.2f} s ago")
-    return lines, leads
+        down = "" if up else ", which is down"
+        lines.append(f"age       {part}{exchange - watermark:.2f} s on {route}-{number}{down}")
+    lines.append(f"watched   {part}{exchange - feed.watched_until:.2f} s ago")
+    return lines
 
 
 def _accounts(store: SharedStore) -> list[str]:

@@ -7,6 +7,8 @@ bear the life's random name, so that nothing of two lives is ever mixed::
     ats:1:feed:<life>:meta          hash: ``feed`` (a :class:`Feed` as JSON)
     ats:1:feed:<life>:heads         hash: of each series, and of each symbol of a board, its *head*
     ats:1:feed:<life>:parts         hash: ``<field>#<number>``: what heads refer to, written once and never changed
+    ats:1:feed:2of3…                the same of the second of three shards, each of which has a life of its own
+    ats:1:feed:shards               how many shards there are, absent where there is one
     ats:1:feed:notices              stream: in which series candles have closed; a hint for those who wait for them
     ats:1:feed:wishes               sorted set: series that readers want, by when they last did (the server's time, s)
 

@@ -20,6 +20,7 @@ from .copies import Changes, Copies
 from .layout import Feed, MalformedFeed, board_of, feed_text, wish_in
 from .lease import MOST_ARGUMENTS, Command
 from .lease_keeper import LeaseKeeper
+from .shards import SHARDS_KEY, WHOLE, Shard
 
 FLUSH = 0.05
 """Seconds between two writes."""
@@ -45,14 +46,14 @@ class Condition(NamedTuple):
 
 
 class Names:
-    """The keys of one life of the feed."""
+    """The keys of one life of a feed."""
 
-    def __init__(self, life: str) -> None:
+    def __init__(self, life: str, shard: Shard = WHOLE) -> None:
         self.life = life
-        self.meta, self.heads, self.parts = (SharedStore.key("feed", life, name) for name in ("meta", "heads", "parts"))
+        self.meta, self.heads, self.parts = (f"{shard.feed_key}:{life}:{name}" for name in ("meta", "heads", "parts"))
 
 
-FEED_KEY = SharedStore.key("feed")
+FEED_KEY = WHOLE.feed_key
 WISHES_KEY = SharedStore.key("feed", "wishes")
 NOTICES_KEY = SharedStore.key("feed", "notices")
 """A stream: the fields of series in which a candle has closed, by lines."""
@@ -78,6 +79,7 @@ class FeedPublisher:
         condition: Callable[[], Condition],
         demand: Callable[[Key, int], None],
         flush: float = FLUSH,
+        shard: Shard = WHOLE,
     ) -> None:
         self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._shared = shared
@@ -87,6 +89,9 @@ class FeedPublisher:
         self._condition = condition
         self._demand = demand
         self._flush = flush
+        self._shard = shard
+        self._feed_key = shard.feed_key
+        self._shards = str(shard.count).encode() if shard.count > 1 else None
         self._copies = Copies(store, clock.now)
         self._names: Names | None = None
         self._unfinished: Names | None = None  # a life that could not be written whole
@@ -158,7 +163,7 @@ class FeedPublisher:
         if (unfinished := self._unfinished) is not None:
             commands.append(("UNLINK", unfinished.meta, unfinished.heads, unfinished.parts))
         self._lives += 1
-        names = self._unfinished = Names(f"{epoch}-{self._lives}")
+        names = self._unfinished = Names(f"{epoch}-{self._lives}", self._shard)
         self._copies.restart()
         if self._write(commands) is None:
             return
@@ -167,16 +172,17 @@ class FeedPublisher:
         for batch in _batches(changes.parts):
             if self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, KEPT * 1000)]) is None:
                 return
-        before = self._shared.run(lambda redis: redis.hget(FEED_KEY, "life"))
+        before = self._shared.run(lambda redis: redis.hget(self._feed_key, "life"))
         heads = changes._replace(parts=[], closed=[])  # a series that changed meanwhile was copied twice
         commands = [
             *self._commands(names, feed, heads),
-            ("HSET", FEED_KEY, "life", names.life, "epoch", epoch),
+            ("HSET", self._feed_key, "life", names.life, "epoch", epoch),
+            ("SET", SHARDS_KEY, self._shards) if self._shards is not None else ("UNLINK", SHARDS_KEY),
             _notice(EVERYTHING),
             *self._renewals(names),
         ]
         if before is not None:
-            old = Names(before.decode())
+            old = Names(before.decode(), self._shard)
             commands += [("UNLINK", old.meta, old.heads, old.parts)]
         if self._write(commands) is None:
             return
@@ -195,11 +201,12 @@ class FeedPublisher:
         now = self._clock.now()
         if now >= self._renew_due:
             commands += self._renewals(names)
-        checks: list[Command] = [("HLEN", names.heads), ("HLEN", names.parts), ("HGET", FEED_KEY, "life")]
+        checks: list[Command] = [("HLEN", names.heads), ("HLEN", names.parts)]
+        checks += [("HGET", self._feed_key, "life"), ("GET", SHARDS_KEY)]
         answers = self._write([*commands, *checks])
         if answers is None:
             return
-        if answers[-3:] != [self._copies.heads, self._copies.parts, names.life.encode()]:
+        if answers[-4:] != [self._copies.heads, self._copies.parts, names.life.encode(), self._shards]:
             self._log.warning("lost", "the shared store has lost a part of the feed; it is written again")
             return
         self._names = names
@@ -218,7 +225,7 @@ class FeedPublisher:
 
     def _renewals(self, names: Names) -> list[Command]:
         self._renew_due = self._clock.now() + RENEWED_EVERY
-        keys = (names.meta, names.heads, names.parts, FEED_KEY, NOTICES_KEY)
+        keys = (names.meta, names.heads, names.parts, self._feed_key, NOTICES_KEY)
         return [("PEXPIRE", key, KEPT * 1000) for key in keys]
 
     def _write(self, commands: Sequence[Command]) -> list[Any] | None:
@@ -276,7 +283,8 @@ class FeedPublisher:
             self._wished_until = max(self._wished_until, score)
             try:
                 key, rows = _checked(*wish_in(member))
-                self._demand(key, rows)
+                if self._shard.has(key):
+                    self._demand(key, rows)
             except (MalformedFeed, InvalidArgument) as error:
                 self._log.warning("wish", "a wish of a reader is left out: %s", error)
             except AtsSyncError as error:

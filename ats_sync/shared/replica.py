@@ -30,7 +30,8 @@ from ..venue.payload import DecodeError
 from ..venue.values import Liquidation
 from .client import Script, SharedStore
 from .layout import Feed, Head, MalformedFeed, board_of, feed_in, field_of, head_in, numbers_in, wish_of
-from .publish import EVERYTHING, FEED_KEY, NOTICES_KEY, WISHES_KEY
+from .publish import EVERYTHING, NOTICES_KEY, WISHES_KEY
+from .shards import SHARDS_KEY, Shard, home, shards
 
 WISHED_EVERY = 60.0
 """A reader says so often (seconds) at most that it wants a series, which is kept much longer than that."""
@@ -46,8 +47,13 @@ _PULL = Script("""
 local now = redis.call('TIME')
 local out = {now[1], now[2]}
 local wishes = tonumber(ARGV[2])
-for i = 3, 2 + wishes do
+for i = 4, 3 + wishes do
   redis.call('ZADD', KEYS[3], now[1] .. '.' .. string.format('%06d', now[2]), ARGV[i])
+end
+local count = redis.call('GET', KEYS[4]) or '1'
+if count ~= ARGV[3] then
+  out[3] = count
+  return out
 end
 local lease = redis.call('HMGET', KEYS[1], 'epoch', 'until')
 local feed = redis.call('HMGET', KEYS[2], 'life', 'epoch')
@@ -58,7 +64,7 @@ local base = KEYS[2] .. ':' .. feed[1] .. ':'
 local same = feed[1] == ARGV[1]
 out[3] = feed[1]
 out[4] = redis.call('HGET', base .. 'meta', 'feed')
-local first = 3 + wishes
+local first = 4 + wishes
 local fields = {}
 for i = first, #ARGV, 2 do
   fields[#fields + 1] = ARGV[i]
@@ -97,6 +103,28 @@ return out
 """)
 
 
+class _Resharded(Exception):
+    """The symbols are shared out over another number of shards than this process thought."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"there are {count} shards")
+        self.count = count
+
+
+class _Source:
+    """What this process has of one shard's feed. Replaced by another one where the number of shards changes."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self.keys = (SharedStore.key("lease", shard.lease), shard.feed_key, WISHES_KEY, SHARDS_KEY)
+        self.count = str(shard.count)
+        self.life = b""
+        self.known: dict[Key, _Known] = {}
+        self.feed: Feed | None = None
+        self.watched: tuple[float, float] = (0.0, float("-inf"))
+        """Up to when it has looked out for silent streams, and when (steady) it said so."""
+
+
 class _Known(NamedTuple):
     """What this process has of one field. Replaced whole."""
 
@@ -115,7 +143,7 @@ class _Known(NamedTuple):
 class Replica(MarketStore):
     """What this process has of the collector's market store. Any thread may call any method."""
 
-    def __init__(self, config: Config, clock: Clock, shared: SharedStore, lease: str) -> None:
+    def __init__(self, config: Config, clock: Clock, shared: SharedStore) -> None:
         self._ticker_replica = TickerReplica()
         super().__init__(
             config,
@@ -127,17 +155,16 @@ class Replica(MarketStore):
         self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._clock = clock
         self._shared = shared
-        self._keys = (SharedStore.key("lease", lease), FEED_KEY, WISHES_KEY)
+        self._sources = [_Source(shard) for shard in shards(1)]
         self.watched_until = 0.0
         self.feed: Feed | None = None
-        """How the feed was when it was last looked at; None where nobody led, or the store was away."""
+        """How the feed was when it was last looked at; None where nobody led, or the store was away. With several
+        shards, that of one of those that were needed."""
         self.why = "nothing was read yet"
         """Why there is none."""
         self.pulls = 0
         """Round trips."""
-        self._applying = threading.Lock()  # guards _known and the order of what is taken over; never taken over I/O
-        self._known: dict[Key, _Known] = {}
-        self._life = b""
+        self._applying = threading.Lock()  # guards the sources, and the order of what is taken over; never over I/O
         self._wished: dict[Key, float] = {}
         self._followed: dict[Key, None] = {}
         self._wishes_left: set[Key] = set()  # wishes that the store did not take
@@ -155,16 +182,20 @@ class Replica(MarketStore):
         if self.has_prefetched(keys):
             return True
         try:
-            self._pull(keys, rows, now)
+            came = self._pull(keys, rows, now)
         except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
             self._lost(str(error))
             return False
-        return self.feed is not None
+        return len(came) == len(keys) and (bool(keys) or self.feed is not None)
 
     @property
     def epoch(self) -> int:
-        """Return the epoch under which what was read last has been written; 0 before."""
-        return int(self._life.partition(b"-")[0] or 0)
+        """Return the epoch under which what was read last of the first shard has been written; 0 before."""
+        return int(self._sources[0].life.partition(b"-")[0] or 0)
+
+    def feeds(self) -> list[Feed | None]:
+        """Return how the feed of each shard was when it was last looked at, None where nobody led."""
+        return [source.feed for source in self._sources]
 
     def newest_notice(self) -> bytes:
         """Return the id of the newest notice. Raises :class:`~ats_sync.errors.SharedStoreUnavailable`."""
@@ -191,14 +222,12 @@ class Replica(MarketStore):
         needed = list(dict.fromkeys(keys))
         now = self._clock.now()
         try:
-            self._pull(needed, rows, now)
+            came = self._pull(needed, rows, now)
         except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
             self._lost(str(error))
             return False
-        if self.feed is None:
-            return False
-        self._prefetched = self._clock.now() + PREFETCHED_FOR, frozenset(needed)
-        return True
+        self._prefetched = self._clock.now() + PREFETCHED_FOR, frozenset(came)
+        return len(came) == len(needed)
 
     def pull_tickers(self, symbols: Sequence[str] | None) -> bool:
         """Bring the tickers of these symbols up to date, or of all that the collector has; return as :meth:`pull`."""
@@ -220,8 +249,12 @@ class Replica(MarketStore):
         try:
             for start in range(0, len(needed), WISHES_AT_ONCE):
                 wishes = [wish_of(key, 0) for key in needed[start : start + WISHES_AT_ONCE]]
-                answer = self._shared.evaluate(_PULL, self._keys, [self._life, len(wishes), *wishes])
-                self._take((), (), answer, self._clock.now() - now)
+                source = self._sources[0]
+                answer = self._shared.evaluate(_PULL, source.keys, [source.life, len(wishes), source.count, *wishes])
+                try:
+                    self._note(source, self._take(source, (), (), answer, self._clock.now() - now))
+                except _Resharded as other:
+                    self._share_out(other.count)  # the wishes have been noted
         except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
             for key in needed:
                 del self._wished[key]
@@ -242,24 +275,35 @@ class Replica(MarketStore):
         if later := [key for key in self._wishes_left if key not in self._wished]:
             self._wishes_left.clear()
             self.wish(later)
-        batches = [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)] or [()]
-        calls = [
-            (self._keys, [b"", 0, *(part for key in batch for part in (field_of(key), b"*"))]) for batch in batches
-        ]
-        now = self._clock.now()
-        lacking: list[Key] = []
         try:
-            for batch, answer in zip(batches, self._shared.evaluate_all(_PULL, calls), strict=True):
-                self._take((), (), answer[:4], self._clock.now() - now)
-                if self.feed is None:
-                    return list(keys)
-                time, links = self._clock.reading(), self.feed.links
-                for key, text in zip(batch, answer[4::2], strict=True):
-                    if text is None or self._is_doubtful(key, head_in(text), links, reads, time):
-                        lacking.append(key)
+            try:
+                return self._lacking(keys, reads)
+            except _Resharded as other:
+                self._share_out(other.count)
+                return self._lacking(keys, reads)
+        except _Resharded:
+            return list(keys)
         except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
             self._lost(str(error))
             return list(keys)
+
+    def _lacking(self, keys: Sequence[Key], reads: Reads) -> list[Key]:
+        batches = self._batches(keys)
+        calls = [
+            (source.keys, [b"", 0, source.count, *(part for key in batch for part in (field_of(key), b"*"))])
+            for source, batch in batches
+        ]
+        now = self._clock.now()
+        lacking: list[Key] = []
+        for (source, batch), answer in zip(batches, self._shared.evaluate_all(_PULL, calls), strict=True):
+            why = self._take(source, (), (), answer[:4], self._clock.now() - now)
+            self._note(source, why)
+            if why or source.feed is None:
+                return list(keys)
+            time, links = self._clock.reading(), source.feed.links
+            for key, text in zip(batch, answer[4::2], strict=True):
+                if text is None or self._is_doubtful(key, head_in(text), links, reads, time):
+                    lacking.append(key)
         return lacking
 
     @staticmethod
@@ -274,38 +318,89 @@ class Replica(MarketStore):
         return bool(reads.stream_doubt(SeriesState(link, head.suspected), time, feed.stream_timeout))
 
     def _lost(self, why: str) -> None:
+        """Nothing in memory may be judged."""
         self.feed, self.why = None, why
         self._prefetched = 0.0, frozenset()
         self._log.info("no feed", "reads go to REST: %s", why)
 
-    def _pull(self, keys: Sequence[Key], rows: int | None, now: float) -> None:
-        feed = self.feed
+    def _note(self, source: _Source, why: str) -> None:
+        """Note whether one shard has a leader, or why it has none."""
+        self.feed, self.why = source.feed, why
+        if why:
+            self._log.info("no feed", "reads go to REST: %s", why)
+
+    def _share_out(self, count: int) -> None:
+        """Look for each symbol where so many shards have it."""
+        with self._applying:
+            self._sources = [_Source(shard) for shard in shards(count)]
+            self._prefetched = 0.0, frozenset()
+
+    def _batches(self, keys: Sequence[Key]) -> list[tuple[_Source, Sequence[Key]]]:
+        """Return keys by shard, few enough for one script each; all shards where there are none."""
+        sources = self._sources
+        if len(sources) == 1:
+            shared_out: list[tuple[_Source, Sequence[Key]]] = [(sources[0], keys)]
+        elif not keys:
+            shared_out = [(source, ()) for source in sources]
+        else:
+            by_number: dict[int, list[Key]] = {}
+            for key in keys:
+                by_number.setdefault(home(key, len(sources)), []).append(key)
+            shared_out = [(sources[number - 1], own) for number, own in by_number.items()]
+        return [
+            (source, own[start : start + AT_ONCE])
+            for source, own in shared_out
+            for start in range(0, max(1, len(own)), AT_ONCE)
+        ]
+
+    def _pull(self, keys: Sequence[Key], rows: int | None, now: float) -> Sequence[Key]:
+        """Bring series up to date; return those whose shard has a leader."""
+        try:
+            return self._request(keys, rows, now)
+        except _Resharded as other:
+            self._share_out(other.count)
+        try:
+            return self._request(keys, rows, now)
+        except _Resharded as other:
+            raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
+
+    def _request(self, keys: Sequence[Key], rows: int | None, now: float) -> Sequence[Key]:
+        sources, asked = self._sources, keys
+        first = sources[0].feed
         listings = self.listings.get()
-        if feed is not None and feed.listed_as_of > (listings.as_of if listings is not None else 0):
+        if first is not None and first.listed_as_of > (listings.as_of if listings is not None else 0):
             keys = [*keys, self.listings.key]  # at the end: batches are cut from the beginning
         wishes = [wish_of(key, rows) for key in keys if self._is_to_be_wished(key, now)] if rows is not None else []
-        life, known = self._life, self._known
-        batches = [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)] or [()]
+        batches = self._batches(keys)
         calls: list[list[Any]] = []
-        had: list[_Known | None] = []
-        for batch in batches:
-            args: list[Any] = [life, len(wishes), *wishes]
+        had: list[list[_Known | None]] = []
+        for source, batch in batches:
+            life, known = source.life, source.known
+            args: list[Any] = [life, len(wishes), source.count, *wishes]
             wishes = []
-            for key in batch:
-                one = known.get(key)
-                had.append(one)
+            before = [known.get(key) for key in batch]
+            for key, one in zip(batch, before, strict=True):
                 args += field_of(key), one.parts if one is not None and one.life == life else b""
+            had.append(before)
             calls.append(args)
         if len(calls) == 1:
-            answers = [self._shared.evaluate(_PULL, self._keys, calls[0])]
+            answers = [self._shared.evaluate(_PULL, batches[0][0].keys, calls[0])]
         else:
-            answers = self._shared.evaluate_all(_PULL, [(self._keys, args) for args in calls])
+            together = [(source.keys, args) for (source, _), args in zip(batches, calls, strict=True)]
+            answers = self._shared.evaluate_all(_PULL, together)
         self.pulls += 1
-        received = self._clock.now()
-        at = 0
-        for batch, answer in zip(batches, answers, strict=True):
-            self._take(batch, had[at : at + len(batch)], answer, received - now)
-            at += len(batch)
+        took = self._clock.now() - now
+        lost: set[_Source] = set()
+        for (source, batch), before, answer in zip(batches, had, answers, strict=True):
+            why = self._take(source, batch, before, answer, took)
+            self._note(source, why)
+            if why:
+                lost.add(source)
+        if any(source.feed is not None and not source.feed.proven for source, _ in batches):
+            self._clock.doubt()  # whatever the other shards say
+        if not lost:
+            return asked
+        return [key for key in asked if sources[home(key, len(sources)) - 1] not in lost]
 
     def _is_to_be_wished(self, key: Key, now: float) -> bool:
         feed = FEEDS[key.kind]
@@ -314,29 +409,52 @@ class Replica(MarketStore):
         self._wished[key] = now
         return True
 
-    def _take(self, keys: Sequence[Key], had: Sequence[_Known | None], answer: list[Any], took: float) -> None:
-        """Take over one answer, which came ``took`` seconds after it was requested."""
+    def _take(
+        self, source: _Source, keys: Sequence[Key], had: Sequence[_Known | None], answer: list[Any], took: float
+    ) -> str:
+        """Take over one answer, which came ``took`` seconds after it was requested; return "", or why there is none."""
         seconds, micros, *rest = answer
         server = int(seconds) + int(micros) / 1e6
+        if len(rest) == 1:
+            raise _Resharded(int(rest[0]))
         if len(rest) < 2 or rest[1] is None:
-            self._lost("no collector leads; start one with: python -m ats_sync collect")
-            return
+            source.feed = None
+            part = f" shard {source.shard}" if source.shard.count > 1 else ""
+            option = f" --shard {source.shard}" if source.shard.count > 1 else ""
+            return f"no collector leads{part}; start one with: python -m ats_sync collect{option}"
         life: bytes = rest[0]
         feed = feed_in(rest[1])
         heads, parts = rest[2::2], rest[3::2]
         links = {number: _link(number, route, up, watermark) for number, (route, up, watermark) in feed.links.items()}
         with self._applying:
-            if life != self._life:
-                self._life, self._known = life, {}
+            if life != source.life:
+                source.life, source.known = life, {}
             self._clock.follow(server + feed.earliest, server + feed.latest + took, proven=feed.proven)
-            self.feed, self.why = feed, ""
-            self.watched_until = feed.watched_until
-            self.delisted = feed.delisted
+            source.feed = feed
+            self._watched(source, feed)
             for key, one, head, bodies in zip(keys, had, heads, parts, strict=True):
-                self._apply(key, one if one is not None and one.life == life else None, head, bodies, links, server)
+                self._apply(
+                    source, key, one if one is not None and one.life == life else None, head, bodies, links, server
+                )
+        return ""
+
+    def _watched(self, source: _Source, feed: Feed) -> None:
+        """Note what counts for all series. The caller holds the lock."""
+        assert self._applying.locked()
+        if source.shard.count == 1:
+            self.watched_until, self.delisted = feed.watched_until, feed.delisted
+            return
+        now = self._clock.now()
+        source.watched = feed.watched_until, now
+        # Of all whose series may be judged now: those that were brought a moment ago.
+        recent = (watched for each in self._sources for watched, at in [each.watched] if now - at < 2 * PREFETCHED_FOR)
+        self.watched_until = min(recent, default=feed.watched_until)
+        feeds = (each.feed for each in self._sources if each.feed is not None)
+        self.delisted = {symbol: why for each in feeds for symbol, why in each.delisted.items()}
 
     def _apply(
         self,
+        source: _Source,
         key: Key,
         had: _Known | None,
         text: bytes | None,
@@ -346,13 +464,13 @@ class Replica(MarketStore):
     ) -> None:
         """Have a series as the collector has it. The caller holds the lock."""
         assert self._applying.locked()
-        current = self._known.get(key)
+        current = source.known.get(key)
         if current is not None and current.at > server:
             return  # another thread made its request later, and was answered sooner
         board = board_of(key)
         series = self.series.get(board or key)
         if text is None:
-            self._known.pop(key, None)
+            source.known.pop(key, None)
             if board is None and FEEDS[key.kind].scope is not Scope.EVERYTHING:
                 self.unfollow([key])
             elif isinstance(series, Board) and board is not None:
@@ -363,7 +481,7 @@ class Replica(MarketStore):
             series = self.series[key]
         untouched = current is not None and current.series is series and current.answers == series.answers
         if current is not None and untouched and text == current.head:
-            self._known[key] = current._replace(at=server)
+            source.known[key] = current._replace(at=server)
             if board is not None and isinstance(series, Board):
                 series.confirm_entry(key.symbol)
             elif series.link is not None:
@@ -382,9 +500,11 @@ class Replica(MarketStore):
             else:
                 taken = series.take_copy(copied)
         except (ValueError, TypeError, LookupError, DecodeError) as error:
-            self._known.pop(key, None)
+            source.known.pop(key, None)
             raise MalformedFeed(f"what the shared store has of {key} cannot be used: {error!r}") from error
-        self._known[key] = _Known(self._life, text, head.parts, known, series.answers if taken else -1, series, server)
+        source.known[key] = _Known(
+            source.life, text, head.parts, known, series.answers if taken else -1, series, server
+        )
 
     # --- what a reader looks up beside its series ------------------------------------------------------
 
