@@ -365,7 +365,7 @@ class Replica(MarketStore):
             raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
 
     def _request(self, keys: Sequence[Key], rows: int | None, now: float) -> Sequence[Key]:
-        sources, wanted = self._sources, keys
+        sources, needed = self._sources, keys
         first = sources[0].feed
         listings = self.listings.get()
         if first is not None and first.listed_as_of > (listings.as_of if listings is not None else 0):
@@ -399,8 +399,8 @@ class Replica(MarketStore):
         if any(source.feed is not None and not source.feed.proven for source, _ in batches):
             self._clock.doubt()  # whatever the other shards say
         if not lost:
-            return wanted
-        return [key for key in wanted if sources[home(key, len(sources)) - 1] not in lost]
+            return needed
+        return [key for key in needed if sources[home(key, len(sources)) - 1] not in lost]
 
     def _is_to_be_wished(self, key: Key, now: float) -> bool:
         feed = FEEDS[key.kind]
