@@ -88,7 +88,7 @@ class CandleCloses:
     def answerable(series: Series, at: Moment) -> float:
         """Return when (steady) a REST answer can close what is missing; now at the earliest."""
         final = series.answerable_from(at.exchange)
-        return at.steady + max(0, final - at.exchange + at.uncertain) / 1000.0 if final > at.exchange else at.steady
+        return at.steady + (at.wait(final) if final > at.exchange else 0.0)
 
     def jittered(self, series: Series, at: Moment) -> float:
         """As :meth:`answerable`, for candles a little later at random: what lacks one candle rarely lacks it alone."""

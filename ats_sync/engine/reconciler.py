@@ -182,7 +182,7 @@ class Reconciler:
             self._await_frame(state, series, at)
         elif state.known and state.feed.polled(streams=True):
             # What happened last before the subscription is not delivered, and an answer about it may have lagged.
-            self.poll_within(key, at, (LAGS_AT_MOST + at.uncertain) / 1000.0)
+            self.poll_within(key, at, at.wait(at.exchange + LAGS_AT_MOST))
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
         """Ask once a first frame is no longer worth waiting for."""
@@ -333,7 +333,7 @@ class Reconciler:
         state.attempts += 1
         pause = self._queue.back_off(state, None)
         if state.attempts > 1 or state.feed.second_try is None:  # else its first was requested at its subscription
-            pause = max(pause, (state.subscribed + LAGS_AT_MOST + at.uncertain - at.exchange) / 1000.0)
+            pause = max(pause, at.wait(state.subscribed + LAGS_AT_MOST))
         self._queue.schedule(state, at.steady + pause, state.repair_cause)
         return True
 

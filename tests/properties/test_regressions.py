@@ -701,3 +701,13 @@ def test_a_recomputed_candle_is_as_the_newest_frame_says_where_an_answer_of_befo
         Halt(20_700, "ETHUSDT", 3_550),
     )
     run(Schedule(setting=setting, seed=313847, faults=faults, wall_error=-600.0, audit_every=12.0))
+
+
+def test_what_was_planned_while_the_clock_was_in_doubt_does_not_wait_for_the_time_that_it_showed() -> None:
+    """Whether a resting book lacked what came before its subscription was to be seen ten minutes later."""
+    names = ("DOGEUSDT", "BTCUSDT", "BTCDOMUSDT")
+    setting = Setting(437508, 1_795_391_994_000, names, ("1m", "1M"), 0.0015, book_ticks=(300, 1500, 300))
+    trades = ((65_320, "trade", "BTCDOMUSDT"), (206_500, "trade", "BTCDOMUSDT"))
+    setting = replace(setting, script=((37_940, "halt", "DOGEUSDT"), *trades))
+    faults = (Others(24_000, 0.95), WallClock(43_550, 600.0), Refuse(59_350, 1_150))
+    run(Schedule(setting=setting, seed=157794, faults=faults, audit_every=12.0))
