@@ -18,14 +18,14 @@ PATIENCE = 90.0
 do something is shown on virtual time, where no machine is slow."""
 
 
-def until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "") -> Any:
-    """Wait until ``condition()`` is true and return it; fail after ``timeout`` seconds."""
+def until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "", every: float = LOOK_EVERY) -> Any:
+    """Wait until ``condition()`` is true and return it, looking ``every`` so many seconds; fail after ``timeout``."""
     pause = threading.Event()
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what or condition}")
-        pause.wait(LOOK_EVERY)
+        pause.wait(every)
     return value
 
 

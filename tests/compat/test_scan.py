@@ -67,7 +67,7 @@ class Scanner:
             return bool(told["warm"])
 
         try:
-            until(warm, PATIENCE)
+            until(warm, PATIENCE, every=0.5)  # a look costs as much as a hundred reads
         except AssertionError:
             raise AssertionError(f"still lacking: {told}") from None
 
@@ -202,7 +202,7 @@ def test_nor_after_the_turn_of_the_hour(scanner: Scanner, first: tuple[Any, list
     assert exchange.settings.start is not None
     turn = exchange.settings.start + round(1000 * LEAD)
     scanner.until_warm()
-    until(lambda: exchange.now() > turn, LEAD)
+    until(lambda: exchange.now() > turn, LEAD, every=0.5)
     sent = scanner.scan_from_memory()
     assert all(map(documented, sent))
     stats = exchange.stats()
