@@ -12,7 +12,7 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.snapshots.records import is_kept
 from ats_sync.store.market import keys_of
 
-from .faults import Fault
+from .faults import Fault, Pause
 from .process import Process
 from .world import Schedule, World
 
@@ -85,9 +85,15 @@ def killed(schedule: Schedule, rng: random.Random) -> Schedule:
     Weight is not scarce, since a new process does not know what the one before has used."""
     fault = Killed(rng.randrange(EARLIEST, LATEST), rng.choice(AWAY))
     begins, ends = fault.at - LAUNCHING, fault.ends + LAUNCHING
+
+    def is_apart(other: Fault) -> bool:
+        # (What goes on after a pause is the process that was stopped.)
+        begun = other.ends if isinstance(other, Pause) else other.at
+        return begun < begins or other.at > fault.ends
+
     return replace(
         schedule,
-        faults=(*(each for each in schedule.faults if not begins <= each.at <= fault.ends), fault),
+        faults=(*filter(is_apart, schedule.faults), fault),
         reads=tuple(read for read in schedule.reads if not fault.at <= read.at <= ends),
         weight_limit=2400,
     )
