@@ -70,6 +70,8 @@ def request(time: int, weight: int, waited: int | None = None) -> Any:
 def test_a_minute_with_more_than_the_share_is_found() -> None:
     assert judged(request(0, 40), request(59_999, 40), request(60_000, 80)) == []
     assert judged(request(0, 40), request(59_999, 41)) == [Promise.BUDGET.value]
+    assert judged(request(0, 40), request(59_999, 60), faults=("store killed",)) == []
+    assert judged(request(0, 40), request(59_999, 61), faults=("store killed",)) == [Promise.BUDGET.value]
 
 
 def test_a_request_during_a_wait_is_found_where_all_could_know_of_it() -> None:

@@ -95,7 +95,9 @@ class SharedGrants:
             allowed = self._budget.allowance(request, cause)
             rank = self._budget.rank(request, cause)
             patience = WINDOWS[bucket] if send.job.for_engine else send.deadline - self._clock.now()
-        cautious = int(allowed * self._fraction) if bucket in _WEIGHED else -1
+        # Before an answer tells a new account what the exchange has counted, one request at a time: those who knew what
+        # was used may be gone.
+        cautious = 0 if bucket in _WEIGHED else -1
         wish = Wish(bucket, host, cost, allowed, rank, self._life, patience, cautious)
         grant = str(next(self._numbers))
         with self._lock:

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -144,6 +145,26 @@ def test_after_a_429_nobody_sends_anything(desk: Desk) -> None:
             read(manager)
     assert desk.requests() == before
     assert 25 < desk.look().blocked <= 30
+
+
+def test_an_account_that_was_lost_lets_one_request_after_the_other_pass_until_an_answer_says_what_was_used(
+    desk: Desk,
+) -> None:
+    """Who used the minute up may be gone: what all the others would send at once would come on top."""
+    managers = [desk.manager() for _ in range(4)]
+    for manager in managers:
+        read(manager)
+    before = len(desk.ex.request_log())
+    desk.ex.latency(0.3)
+    desk.server.client().flushall()
+    threads = [threading.Thread(target=read, args=(manager,)) for manager in managers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    desk.ex.latency(0.0)
+    first, second, *_ = [each.time for each in desk.ex.request_log()[before:]]
+    assert second - first >= 300
 
 
 def test_without_the_store_each_goes_on_with_its_fraction(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

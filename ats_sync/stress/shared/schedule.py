@@ -36,6 +36,10 @@ LONGEST_SPELL = 2.5
 LOOK_EVERY = 0.03
 REPORTED_WITHIN = 30.0
 UNDER_WAY = 256
+LOSES_THE_ACCOUNT = frozenset({"store killed", "account deleted in the store", "everything deleted in the store"})
+HEAVIEST = 20
+"""The weight of a request for trades. Whoever knew what was used may be gone together with the account: then one
+request finds out."""
 EXCUSED = frozenset(
     {"store killed", "store paused", "leader stopped", "standby stopped", "all collectors stopped", "reader stopped"}
 )
@@ -300,7 +304,8 @@ def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int) -> None:
             text = f"{each.path} {each.waited} ms after the {each.host} host had said to wait"
             outcome.findings.append((Promise.WAIT.value, text))
     outcome.weight_most = max(by_minute.values(), default=0)
+    most = outcome.weight_allowed + HEAVIEST * sum(outcome.faults[name] for name in LOSES_THE_ACCOUNT)
     for minute, used in by_minute.items():
-        if used > outcome.weight_allowed:
+        if used > most:
             text = f"{used} of {outcome.weight_allowed} in the minute of {minute}"
             outcome.findings.append((Promise.BUDGET.value, text))
