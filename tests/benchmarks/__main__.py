@@ -29,6 +29,8 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "endpoint": endpoint.measure,
     "page": page.measure,
     "shared": shared.measure,
+    "readers": shared.measure_readers,
+    "shards": shared.measure_shards,
     "growth": warmup.measure_growth,
 }
 

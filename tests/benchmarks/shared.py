@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
+
+from ats_sync.shared.shards import shards
 
 from ..shared.servers import StoreServer
 from .ingest import AT_RATE, GENEROUS, RATE, UNLIMITED, cost, exchange, settings
-from .machine import PRODUCER, child
+from .machine import PRODUCER, Child, child
 from .ours import Ours
 from .reading import percentile, under_flood
 from .report import OURS, Report
@@ -48,21 +54,100 @@ def _reader(report: Report, ex: Any, server: StoreServer, seconds: float, *, qui
         child(Ours, core=PRODUCER, config=config, symbols=ex.symbols, wait_for_trades=True) as reader,
     ):
         report.add(section, "start", f"{OURS}: ready", reader.call("started")["seconds"] * 1e3, "ms", 500.0)
+        # Before any flood: the frames of one are ahead of those that come after it, so that the collector takes its
+        # streams for dead for a while, and nothing is served from them then, here or there.
+        _scans(report, section, server, collector, reader, 2 if quick else 5)
         lags = under_flood(ex, seconds + 0.5, lambda: reader.call("book_lags", seconds=seconds))
         for name, value in (("p50", statistics.median(lags)), ("p99", percentile(lags, 0.99))):
             report.add(section, "event to visible", f"{OURS}: {name}", value, "ms", MOST_LAG[name])
         times = under_flood(ex, seconds + 0.5, lambda: reader.call("read_times", seconds=seconds))
         for name, taken in times.items():
             report.add(section, "one read, p50", f"{OURS}: {name}", statistics.median(taken), "µs", MOST_READ)
-        scans = 2 if quick else 5
-        own = collector.call("scan", times=scans)["all"]
-        report.add(section, "scan, quiet", f"{OURS}: in the collector", own, "ms")
-        for how, prefetch in (("one by one", False), ("prefetched", True)):
-            took = reader.call("scan", times=scans, prefetch=prefetch)
-            case = "scan, quiet"
-            caused = f"{took['requests caused']:.0f} requests"
-            report.add(section, case, f"{OURS}: {how}", took["all"], "ms", note=caused)
-            report.add(section, case, f"{OURS}: {how}, times the collector's", took["all"] / own, "×", MOST_RATIO[how])
         used = int(server.client().info("memory")["used_memory"]) / 1e6
         report.add(section, "memory", "Valkey", used, "MB", 120.0)
+    report.show(section)
+
+
+def _scans(report: Report, section: str, server: StoreServer, collector: Child, reader: Child, times: int) -> None:
+    case = "scan, quiet"
+    own = collector.call("scan", times=times)
+    report.add(section, case, f"{OURS}: in the collector", own["all"], "ms", note=f"{own['CPU']:.0f} ms of CPU")
+    for how, prefetch in (("one by one", False), ("prefetched", True)):
+        before = _server_cpu(server)
+        took = reader.call("scan", times=times, prefetch=prefetch)
+        served = (_server_cpu(server) - before) / times * 1e3
+        caused = f"{took['requests caused']:.0f} requests, {took['CPU']:.0f} ms of CPU; {served:.0f} of the server's"
+        report.add(section, case, f"{OURS}: {how}", took["all"], "ms", note=caused)
+        ratio = took["all"] / own["all"]
+        report.add(section, case, f"{OURS}: {how}, times the collector's", ratio, "×", MOST_RATIO[how])
+        cpu = took["CPU"] / own["CPU"]
+        report.add(section, case, f"{OURS}: {how}, times the collector's, of CPU", cpu, "×")
+        report.add(section, "requests caused by scans", f"{OURS}: {how}", took["requests caused"], "", 0.0)
+    report.add(section, "memory", f"{OURS}: the reader after scans", reader.call("resident"), "MB", 60.0)
+
+
+def _server_cpu(server: StoreServer) -> float:
+    """Return the seconds of CPU that the server has used so far, those for the collector's writes included."""
+    used = server.client().info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
+READERS = 20
+
+
+def measure_readers(report: Report, *, quick: bool, symbols: int) -> None:
+    """Many readers that scan everything once a minute beside one collector."""
+    section = f"{READERS} readers, each scanning {symbols} symbols once a minute"
+    with StoreServer("valkey") as server, exchange(symbols, **UNLIMITED) as ex, ExitStack() as stack:
+        config = settings(ex, shared=server.url, **GENEROUS)
+        make = {"symbols": ex.symbols, "core": None}
+        stack.enter_context(child(Ours, config={**config, "role": "collector"}, wait_for_trades=True, **make))
+        readers = [stack.enter_context(child(Ours, config=config, **make)) for _ in range(READERS)]
+        with ThreadPoolExecutor(READERS) as pool:
+            calls = [pool.submit(each.call, "scan_each_minute", minutes=1.1 if quick else 2.5) for each in readers]
+            scans = [scan for call in calls for scan in call.result()]
+        for name, unit, most in (("seconds", "s", None), ("oldest", "s", 3.0), ("requests", "", 0.0)):
+            values = sorted(scan[name] for scan in scans)
+            report.add(section, f"{len(scans)} scans", f"{OURS}: {name}, median", values[len(values) // 2], unit)
+            report.add(section, f"{len(scans)} scans", f"{OURS}: {name}, most", values[-1], unit, most)
+    report.show(section)
+
+
+SHARED_OUT = 800
+
+
+def measure_shards(report: Report, *, quick: bool, symbols: int) -> None:
+    """Two collectors that share four times as many symbols."""
+    count = symbols * SHARED_OUT // 200
+    section = f"{count} symbols on two collectors"
+    with StoreServer("valkey") as server, exchange(count, **UNLIMITED) as ex, ExitStack() as stack:
+        config = settings(ex, shared=server.url, warmup_klines=99, max_trades=100, **GENEROUS)
+        collectors = []
+        for part in shards(2):
+            own = [each for each in ex.symbols if part.has_symbol(each)]
+            made = child(
+                Ours,
+                core=None,
+                config={**config, "role": "collector", "shard": str(part)},
+                symbols=own,
+                wait_for_trades=True,
+            )
+            collectors.append(stack.enter_context(made))
+            report.add(section, "symbols", f"{OURS}: shard {part}", len(own), "")
+        reader = stack.enter_context(child(Ours, core=None, config=config, symbols=ex.symbols))
+        report.add(section, "start", f"{OURS}: a reader of all", reader.call("started")["seconds"] * 1e3, "ms")
+        before, frames = zip(*(each.cpu() for each in collectors), strict=True)
+        seconds = 5.0 if quick else 20.0
+        begun = time.perf_counter()
+        threading.Event().wait(seconds)
+        took = time.perf_counter() - begun
+        for part, each, cpu, seen in zip(shards(2), collectors, before, frames, strict=True):
+            now, received = each.cpu()
+            note = f"{(received - seen) / took:,.0f} frames/s"
+            report.add(section, "of a core", f"{OURS}: shard {part}", (now - cpu) / took * 100, "%", note=note)
+        scan = reader.call("prefetched_candles", rows=90)
+        report.add(section, "candles of all", f"{OURS}: prefetched", scan["ms"], "ms", note=f"{scan['CPU']:.0f} of CPU")
+        report.add(section, "requests caused", f"{OURS}: prefetched", scan["requests"], "", 0.0)
+        used = int(server.client().info("memory")["used_memory"]) / 1e6
+        report.add(section, "memory", "Valkey", used, "MB")
     report.show(section)
