@@ -181,7 +181,7 @@ def _connection(each: Mapping[str, Any]) -> str:
     state = "no sign of life" if each["quiet"] and each["state"].startswith("open") else each["state"]
     streams = f" {each['acknowledged']}/{each['streams']} streams since" if each["streams"] else ", last heard"
     line = f"{each['name']:<10} {state}{streams} {_clock(each['since'])}"
-    return f"{line}; last error: {each['last_error']}" if each["last_error"] else line
+    return f"{line}; last lost: {each['last_error']}" if each["last_error"] else line
 
 
 def _weight(used: Mapping[str, Any]) -> str:

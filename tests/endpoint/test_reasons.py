@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import re
 from collections.abc import Iterator
 from importlib import resources
@@ -131,6 +133,14 @@ def test_what_is_said_about_an_answer_is_translated(status: int) -> None:
 @pytest.mark.parametrize("how", ["does not answer: Connection refused", "answered: OOM command not allowed"])
 def test_a_shared_store_that_fails_is_translated(how: str) -> None:
     assert is_translated(f"the shared store redis://127.0.0.1:6379/0 {how}")
+
+
+@pytest.mark.parametrize("number", ["ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EPIPE", "ENETUNREACH", "EHOSTUNREACH"])
+def test_what_systems_say_of_connections_is_translated(number: str) -> None:
+    code = getattr(errno, number)
+    error = OSError(code, os.strerror(code))
+    for text in (error.strerror, str(error), f"GET /fapi/v1/klines: {error.strerror}"):
+        assert is_translated(text or ""), text
 
 
 def test_how_long_a_connection_was_away_is_translated() -> None:
