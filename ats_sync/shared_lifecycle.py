@@ -305,10 +305,14 @@ class SharedLifecycle(Lifecycle):
             return SharedStatus(role.value, epoch, keeper.lease.label if role is Role.LEADER else "")
         if not self._reads_shared:
             return SharedStatus(Role.STANDBY.value)  # not started
-        replica, feed = self._replica, self._replica.feed
-        if feed is None:
+        replica = self._replica
+        feeds = [feed for feed in replica.feeds() if feed is not None]
+        if not feeds:
             return SharedStatus(READER, reason=replica.why)
-        return SharedStatus(READER, replica.epoch, feed.leader, feed.reason)
+        worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
+        return SharedStatus(
+            READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.why or worst.reason
+        )
 
     def status(self) -> Status | None:
         if not (self._reads_shared and self._open):

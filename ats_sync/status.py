@@ -101,9 +101,9 @@ class SharedStatus:
     """``leader``, a collector that writes; ``standby``, one that waits for its turn; ``lost``, one that led and is not
     sure any more; ``reader``; ``alone``, which shares nothing but the account of requests."""
     epoch: int = 0
-    """The number of the reign that is known here, 0 before one is."""
+    """The number of the reign that is known here, 0 before one is; with several shards, that of the first."""
     leader: str = ""
-    """The name of the collector that leads, "" where nobody is known to."""
+    """The name of the collector that leads, "" where nobody is known to; one for each shard."""
     reason: str = ""
     """Of a reader: why the state is what it is, in the collector's words, or why there are no data."""
 

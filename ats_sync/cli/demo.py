@@ -136,7 +136,11 @@ class _Demo:
                 return not manager.enable_websocket or _live(status)
 
             # A busy machine has a backlog of frames by now, none of which counts as fresh.
-            self._until(caught_up, deadline, "the streams lag behind; this machine is too busy for so many symbols")
+            self._until(
+                caught_up,
+                deadline,
+                "the streams lag behind; this machine is too busy for so many symbols (try --symbols 50)",
+            )
         stats = manager.get_stats()
         self._screen.line(
             f"Ready after {time.monotonic() - began:.1f} s and {stats['rest_calls']} requests; "

@@ -194,7 +194,8 @@ class Replica(MarketStore):
         return int(self._sources[0].life.partition(b"-")[0] or 0)
 
     def feeds(self) -> list[Feed | None]:
-        """Return how the feed of each shard was when it was last looked at, None where nobody led."""
+        """Return how the feed of each shard was when it was last looked at, None where nobody led or the store was
+        away."""
         return [source.feed for source in self._sources]
 
     def newest_notice(self) -> bytes:
@@ -320,6 +321,8 @@ class Replica(MarketStore):
     def _lost(self, why: str) -> None:
         """Nothing in memory may be judged."""
         self.feed, self.why = None, why
+        for source in self._sources:
+            source.feed = None
         self._prefetched = 0.0, frozenset()
         self._log.info("no feed", "reads go to REST: %s", why)
 

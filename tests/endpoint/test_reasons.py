@@ -27,13 +27,19 @@ GIVING = (
 """Where reasons come from: every sentence in these modules is one, but for those below."""
 OTHERS = {
     # errors that nobody is shown as a reason
-    *("bad dump", "the dump's rows are unusable: {}", "a stream that is not followed", "{} in merging"),
+    *(
+        "there are {} shards",
+        "bad dump",
+        "the dump's rows are unusable: {}",
+        "a stream that is not followed",
+        "{} in merging",
+    ),
     # names
     *("repairs and probes", "warm-up, polls", "audits of candles", "trades, full books to come"),
-    *("move to another connection", "warming up", " (to replace another)", "not connected", "given up"),
+    *("move to another connection", "warming up", "not connected", "given up"),
     # forms of what is written elsewhere, and parts of it
     *("%H:%M:%S UTC", "GET {}", "WebSocket {}://{}{}", "{}: {}", "{} {}", "{} {}: {}", "User-Agent: ats-sync"),
-    *(" and {} more", "missing: {}", "Tunnel connection failed: (407|403|405|501)\\b"),
+    *("missing: {}", "Tunnel connection failed: (407|403|405|501)\\b"),
     # the page's own headers
     *("default-src 'none'", "style-src {}", "script-src {}", "connect-src 'self'", "img-src data:"),
     *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "text/html; charset=utf-8"),
@@ -41,7 +47,7 @@ OTHERS = {
     "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
     "register callbacks in the collector",
 }
-FILLED = ("7", "GET /fapi/v1/klines", "the shared store redis://127.0.0.1:6379/0")
+FILLED = ("", "7", "GET /fapi/v1/klines", "the shared store redis://127.0.0.1:6379/0")
 """What may stand where a reason has something of the moment."""
 
 PAGE = resources.files("ats_sync.endpoint").joinpath("page.html").read_text("utf-8")
@@ -84,7 +90,8 @@ def sentences(node: ast.AST) -> Iterator[str]:
         return
     text = template(node)
     if text is not None:
-        if " " in text.strip() and "\n" not in text:  # the rest are programs
+        # What begins with a space is a part of one, and what has several lines a program.
+        if " " in text.strip() and "\n" not in text and not text.startswith(" "):
             yield text
         return
     for child in ast.iter_child_nodes(node):

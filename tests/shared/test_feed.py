@@ -254,6 +254,20 @@ def test_the_page_of_a_reader_says_who_writes_and_when_nobody_does(
             stream.close()
 
 
+def test_the_status_of_a_reader_without_a_store_says_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url)
+    with managed(config, symbols, role="collector") as collector:
+        until(lambda: collector.status().state.value == "live")
+        with managed(config, symbols) as reader:
+            until(lambda: reader.status().state.value == "live")
+            valkey.kill()
+            status = reader.status()
+            assert status.state.value == "degraded"
+            assert status.shared is not None
+            assert (status.shared.leader, status.shared.epoch) == ("", 0)
+            assert "does not answer" in status.shared.reason
+
+
 def test_who_shares_only_the_account_says_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     manager = DataManager(config=config_of(exchange, valkey.url, role="alone"))
     shared = manager.status().shared
