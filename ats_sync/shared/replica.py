@@ -299,9 +299,10 @@ class Replica(MarketStore):
         for (source, batch), answer in zip(batches, self._shared.evaluate_all(_PULL, calls), strict=True):
             why = self._take(source, (), (), answer[:4], self._clock.now() - now)
             self._note(source, why)
-            if why or source.feed is None:
+            feed = source.feed  # another thread may lose it meanwhile
+            if why or feed is None:
                 return list(keys)
-            time, links = self._clock.reading(), source.feed.links
+            time, links = self._clock.reading(), feed.links
             for key, text in zip(batch, answer[4::2], strict=True):
                 if text is None or self._is_doubtful(key, head_in(text), links, reads, time):
                     lacking.append(key)
@@ -399,7 +400,8 @@ class Replica(MarketStore):
             self._note(source, why)
             if why:
                 lost.add(source)
-        if any(source.feed is not None and not source.feed.proven for source, _ in batches):
+        feeds = [source.feed for source, _ in batches]
+        if any(feed is not None and not feed.proven for feed in feeds):
             self._clock.doubt()  # whatever the other shards say
         if not lost:
             return needed
