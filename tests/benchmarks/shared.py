@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ats_sync.shared.shards import shards
+from ats_sync.simulator import SimulatedExchange
 
 from ..shared.servers import StoreServer
 from .ingest import AT_RATE, GENEROUS, RATE, UNLIMITED, cost, exchange, settings
@@ -98,7 +99,7 @@ READERS = 20
 def measure_readers(report: Report, *, quick: bool, symbols: int) -> None:
     """Many readers that scan everything once a minute beside one collector."""
     section = f"{READERS} readers, each scanning {symbols} symbols once a minute"
-    with StoreServer("valkey") as server, exchange(symbols, **UNLIMITED) as ex, ExitStack() as stack:
+    with StoreServer("valkey") as server, SimulatedExchange(symbols, seed=7, **UNLIMITED) as ex, ExitStack() as stack:
         config = settings(ex, shared=server.url, **GENEROUS)
         make = {"symbols": ex.symbols, "core": None}
         stack.enter_context(child(Ours, config={**config, "role": "collector"}, wait_for_trades=True, **make))
@@ -120,7 +121,7 @@ def measure_shards(report: Report, *, quick: bool, symbols: int) -> None:
     """Two collectors that share four times as many symbols."""
     count = symbols * SHARED_OUT // 200
     section = f"{count} symbols on two collectors"
-    with StoreServer("valkey") as server, exchange(count, **UNLIMITED) as ex, ExitStack() as stack:
+    with StoreServer("valkey") as server, SimulatedExchange(count, seed=7, **UNLIMITED) as ex, ExitStack() as stack:
         config = settings(ex, shared=server.url, warmup_klines=99, max_trades=100, **GENEROUS)
         collectors = []
         for part in shards(2):
