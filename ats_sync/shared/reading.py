@@ -35,12 +35,12 @@ class SharedReads(Reads):
 
     def read(self, query: Query[T], shape: Callable[[T], U]) -> U:
         key = query.shown()
-        if query.max_age != 0 and not self._bring(key, query.limit):
+        if query.max_age != 0 and not self._bring(key, query.limit, exactly=query.max_age is not None):
             query.max_age = 0  # nothing in memory may be judged
         return super().read(query, shape)
 
-    def _bring(self, key: Key, rows: int) -> bool:
-        """Bring what a read looks at up to date; return whether it may be judged."""
+    def _bring(self, key: Key, rows: int, *, exactly: bool) -> bool:
+        """Bring what a read looks at up to date; return whether it may be judged. ``exactly``: to this moment."""
         kind, symbol, _ = key
         replica = self._replica
         if kind in NOT_SHARED or kind not in FEEDS:
@@ -53,7 +53,7 @@ class SharedReads(Reads):
             return replica.pull_tickers([symbol] if symbol else None)
         if kind is Kind.LISTINGS:
             key = Key(kind)
-        return replica.pull([key], rows)
+        return replica.pull([key], rows) if exactly else replica.bring(key, rows)
 
     def check_listed(self, symbol: str) -> None:
         self._replica.pull([self._replica.listings.key, Key(Kind.CONTRACTS, symbol)])

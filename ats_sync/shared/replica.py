@@ -28,6 +28,7 @@ from ..store.values import EVERYBODY, LiquidationBoard
 from ..venue.listings import Phase
 from ..venue.payload import DecodeError
 from ..venue.values import Liquidation
+from .ahead import ReadAhead
 from .client import Script, SharedStore
 from .layout import Feed, Head, MalformedFeed, board_of, feed_in, field_of, head_in, numbers_in, wish_of
 from .publish import EVERYTHING, NOTICES_KEY, WISHES_KEY
@@ -41,6 +42,7 @@ AT_ONCE = 64
 WISHES_AT_ONCE = 1000
 PREFETCHED_FOR = 1.0
 """Seconds for which reads take what :meth:`Replica.prefetch` has brought."""
+NOTHING: Mapping[Key, int] = {}
 NOT_SHARED = frozenset({Kind.DEPTH, Kind.ANSWER, Kind.CLOCK})
 
 _PULL = Script("""
@@ -165,6 +167,7 @@ class Replica(MarketStore):
         self.pulls = 0
         """Round trips."""
         self._applying = threading.Lock()  # guards the sources, and the order of what is taken over; never over I/O
+        self._ahead = ReadAhead()
         self._wished: dict[Key, float] = {}
         self._followed: dict[Key, None] = {}
         self._wishes_left: set[Key] = set()  # wishes that the store did not take
@@ -187,6 +190,23 @@ class Replica(MarketStore):
             self._lost(str(error))
             return False
         return len(came) == len(keys) and (bool(keys) or self.feed is not None)
+
+    def bring(self, key: Key, rows: int) -> bool:
+        """Bring one series up to date for a read of so many rows, and what is usually read after it in the same round
+        trip; return as :meth:`pull`."""
+        now = self._clock.now()
+        if self.has_prefetched([key]) or self._ahead.takes(key, rows, now):
+            return True
+        along = self._ahead.along(key)
+        if not along:
+            return self.pull([key], rows)
+        try:
+            came = self._pull([key, *along], rows, now, along)
+        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
+            self._lost(str(error))
+            return False
+        self._ahead.brought([each for each in came if each != key], self._clock.now())
+        return key in came
 
     @property
     def epoch(self) -> int:
@@ -357,24 +377,29 @@ class Replica(MarketStore):
             for start in range(0, max(1, len(own)), AT_ONCE)
         ]
 
-    def _pull(self, keys: Sequence[Key], rows: int | None, now: float) -> Sequence[Key]:
-        """Bring series up to date; return those whose shard has a leader."""
+    def _pull(
+        self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int] = NOTHING
+    ) -> Sequence[Key]:
+        """Bring series up to date; return those whose shard has a leader. Of those in ``along`` it is so many rows that
+        are wished for."""
         try:
-            return self._request(keys, rows, now)
+            return self._request(keys, rows, now, along)
         except _Resharded as other:
             self._share_out(other.count)
         try:
-            return self._request(keys, rows, now)
+            return self._request(keys, rows, now, along)
         except _Resharded as other:
             raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
 
-    def _request(self, keys: Sequence[Key], rows: int | None, now: float) -> Sequence[Key]:
+    def _request(self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int]) -> Sequence[Key]:
         sources, needed = self._sources, keys
         first = sources[0].feed
         listings = self.listings.get()
         if first is not None and first.listed_as_of > (listings.as_of if listings is not None else 0):
             keys = [*keys, self.listings.key]  # at the end: batches are cut from the beginning
-        wishes = [wish_of(key, rows) for key in keys if self._is_to_be_wished(key, now)] if rows is not None else []
+        wishes: list[bytes] = []
+        if rows is not None:
+            wishes = [wish_of(key, along.get(key, rows)) for key in keys if self._is_to_be_wished(key, now)]
         batches = self._batches(keys)
         calls: list[list[Any]] = []
         had: list[list[_Known | None]] = []
