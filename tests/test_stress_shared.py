@@ -95,5 +95,8 @@ def test_what_readers_write_down_is_taken_and_one_that_does_not_end_is_found(tmp
     report.add(outcome)
     assert not report.kept
     assert report.broken == {"stale reads": 1, "divergences": 1}
-    assert report.to_json()["kept"] is False
+    told = json.loads(json.dumps(report.to_json()))
+    assert told["kept"] is False
+    assert told["broken"] == {"stale reads": 1, "divergences": 1}
+    assert told["raised"] == {"StaleDataError": 2}
     assert ("stale reads", "1") in report.rows()

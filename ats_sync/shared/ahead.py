@@ -1,7 +1,7 @@
 """What a process reads one after the other: one round trip brings what it will read next, too.
 
 Whoever scans reads the same series of each symbol in turn. What has followed a read once is brought along with it the
-next time, and answers one read of a moment later; what was brought in vain is left out until it has followed again. So
+next time, and answers one read of a moment later; what nobody then read is left out until it has followed again. So
 a loop over one series makes a round trip each time, and a scan one for each symbol.
 """
 

@@ -56,7 +56,7 @@ def test_a_loop_over_one_series_makes_a_round_trip_each_time() -> None:
     assert reader.trips[-1] == [BOOK]
 
 
-def test_what_was_brought_in_vain_is_left_out_until_it_follows_again() -> None:
+def test_what_was_brought_and_not_read_is_left_out_until_it_follows_again() -> None:
     reader = Reader()
     reader.read(CANDLES, BOOK, TRADES)
     reader.now += 60.0

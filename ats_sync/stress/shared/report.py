@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..tally import Promise
@@ -108,7 +108,7 @@ class SharedReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"kept": self.kept}
+        return vars(self) | {"kept": self.kept}  # (asdict makes other dictionaries of counters)
 
 
 SHOWN = (Promise.STALE, Promise.DIVERGENCE, Promise.INVARIANT, Promise.OLD_EPOCH, Promise.BUDGET, Promise.WAIT)
