@@ -153,6 +153,16 @@ class TradeSeries(Series):
         same = newest.entries.newest(newest.after - number)[0]
         return _traded(same) != traded
 
+    def _shows_new_count(self, answer: Sequence[Trade]) -> bool:
+        """Return whether an answer, ordered by id, has trades of another count than those that are here. The caller
+        holds the lock."""
+        newest, last = self._segments[-1].after - 1, answer[-1]
+        if last.id > newest:
+            # The one that is the newest here may be another one there.
+            index = newest - last.id - 1
+            last = answer[index] if -len(answer) <= index and answer[index].id == newest else last
+        return last.id <= newest and (self._is_of_new_count(last.id, last.time) or self._is_renumbered(last))
+
     def _is_renumbered(self, trade: Trade) -> bool:
         """Return whether a trade of a lower id than all that are here is the newest of them. The caller holds the
         lock."""
@@ -188,9 +198,7 @@ class TradeSeries(Series):
             self.complete = self.complete or (from_id is None and not len(self))
             return
         with self._lock:
-            newest = self._segments[-1] if self._segments else None
-            behind = newest is not None and found[-1].id < newest.after - 1
-            if behind and (self._is_of_new_count(found[-1].id, found[-1].time) or self._is_renumbered(found[-1])):
+            if self._segments and self._shows_new_count(found):
                 self._restart(origin.requested_at)
         oldest = self.first_id()
         if from_id is None:

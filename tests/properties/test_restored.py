@@ -13,9 +13,11 @@ import pytest
 from ats_sync.store import trades
 from ats_sync.store.market import keys_of
 
+from ..virtual.faults import Recount
 from ..virtual.restart import Killed, killed
 from ..virtual.schedules import RESTART_KINDS, fixed
-from ..virtual.world import run
+from ..virtual.script import Setting
+from ..virtual.world import Schedule, run
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +38,13 @@ def test_a_start_without_other_faults_begins_with_every_series() -> None:
     assert world.loaded == [len(world.symbols) * (len(world.intervals) + 2)]
     assert len(keys) > world.loaded[0]
     assert not any(series.expecting for series in world.process.store.series.values())
+
+
+def test_ids_that_have_begun_again_twice_are_told_from_those_that_were_written_down() -> None:
+    """The answer had other trades under the same ids, and those of before were served."""
+    moments = (32_280, 55_700, 75_940, 92_440, 103_360, 105_300, 110_260)
+    script = tuple((at, "trade", "BTCDOMUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "BTCDOMUSDT"), (300, 300)
+    setting = Setting(653096, 1_793_491_197_000, names, ("1m", "1h"), 0.006, book_ticks=ticks, script=script)
+    faults = (Recount(25_550, "BTCDOMUSDT"), Recount(38_300, "BTCDOMUSDT"), Killed(69_607, 100))
+    run(Schedule(setting=setting, seed=947890, faults=faults, audit_every=12.0))

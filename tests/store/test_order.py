@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.depth import DepthSeries
@@ -342,6 +344,25 @@ def test_the_newest_trade_under_a_lower_id_tells_of_a_new_count() -> None:
         newest = ring.read(1)[0]
         ring.replace([newest._replace(id=10)], Origin(MIDNIGHT + 60_000, 500))
         assert (ring.first_id(), ring.last_id()) == (10, 10)
+
+
+@pytest.mark.parametrize("last", [5_010, 5_020, 5_030])
+def test_an_answer_whose_trades_have_the_same_ids_tells_of_a_new_count(last: int) -> None:
+    """As after a restart that began with what was written down, or when ids have begun again twice."""
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
+    answer = trade_answer(5_005, last, MIDNIGHT + 50_000)
+    ring.replace(answer, Origin(MIDNIGHT + 60_000, 500))
+    assert ring.read(100) == answer
+
+
+def test_an_answer_that_shows_them_again_and_more_is_joined() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    known, more = trade_answer(5_000, 5_020, MIDNIGHT), trade_answer(5_021, 5_030, MIDNIGHT + 50_000)
+    ring.replace(known, Origin(MIDNIGHT, 21))
+    ring.replace([*known[-5:], *more], Origin(MIDNIGHT + 60_000, 500))
+    assert ring.read(100) == [*known, *more]
+    assert ring.counted_since == 0
 
 
 def test_a_replica_that_lags_does_not_tell_of_a_new_count() -> None:
