@@ -26,7 +26,7 @@ SKEW: Final = 5_000
 _WHOLE: Final = rb"(?:0|[1-9]\d{0,17})"
 _ROW: Final = b",".join([_WHOLE, *[QUOTED] * 5, _WHOLE, QUOTED, _WHOLE, *[QUOTED] * 3])
 _CANDLE_FIELDS: Final = itemgetter(*"tohlcvTqnVQ")
-_DECIMALS: Final = [(place, itemgetter(place)) for place in (5, 9, 1, 2, 3, 4, 7, 10, 11)]
+_DECIMALS: Final = [(place, itemgetter(place)) for place in (11, 5, 9, 1, 2, 3, 4, 7, 10)]
 """The decimals of a row; first those that are often whole numbers."""
 _ROW_TYPES: Final = [int, *[str] * 5, int, str, int, *[str] * 3]
 _ONE_ROW: Final = re.compile(_ROW)
@@ -146,18 +146,20 @@ def packed_float_rows(text: bytes) -> list[Row]:
     try:
         if b"-" in text:
             raise ValueError("JSON has no whole number below zero that becomes -0.0")
-        # (The last item of nearly every row is "0".)
-        decimals = (b"[[" + text + b"]]").translate(None, b'"').replace(b",0]", b",0.0]")
-        rows: list[Row] = orjson.loads(decimals)
+        rows: list[Row] = orjson.loads((b"[[" + text + b"]]").translate(None, b'"'))
     except ValueError:  # JSON has no such decimals, as with "007.5"
         return list(map(float_row, packed_string_rows(text)))
     # Decimals without a point have become int. How many there are the points tell, since none has two.
-    whole_numbers = len(_DECIMALS) * len(rows) - decimals.count(b".")
+    whole_numbers = len(_DECIMALS) * len(rows) - text.count(b".")
     for place, item in _DECIMALS:
         if not whole_numbers:
             return rows
         if found := list(map(type, map(item, rows))).count(int):
             whole_numbers -= found
+            if not any(map(item, rows)):  # as the last item of nearly every row
+                for row in rows:
+                    row[place] = 0.0
+                continue
             for row in rows:
                 row[place] = float(row[place])
     return rows
