@@ -39,6 +39,13 @@ class Diff(NamedTuple):
     frame: bytes
 
 
+class _Rest(NamedTuple):
+    """A market at rest: the update id of its book, and until when (exchange ms) it surely rested."""
+
+    update_id: int
+    until: int
+
+
 class DepthSequencer:
     """The newest events without a hole. Not thread-safe: its owner holds a lock."""
 
@@ -58,6 +65,7 @@ class DepthSequencer:
         self._newest_on_source: Diff | None = None  # whether it was needed or not
         self._predecessor: Link | None = None  # handed over: what it still delivers is welcome
         self._ahead: deque[tuple[Diff, Link]] = deque(maxlen=MOST_AHEAD)
+        self._rest: _Rest | None = None  # since the newest event
 
     @property
     def pending(self) -> int:
@@ -81,6 +89,8 @@ class DepthSequencer:
                     self._begin_with(diff, link)
                     return False
         if diff.last <= self.last_update_id:
+            if self._rest is not None and diff.event > self._rest.until:
+                return self._end_rest(self._rest, diff, link)
             # Rule 4: ids that fall as time goes on belong to a new count.
             if diff.event > self.event + BACKWARDS:
                 self._begin_with(diff, link)
@@ -108,8 +118,19 @@ class DepthSequencer:
         if link is not self._predecessor:
             self.source, self._newest_on_source = link, diff
         self.last_update_id, self.event = diff.last, diff.event
+        self._rest = None
         if self._ahead:
             self._catch_up()
+
+    def _end_rest(self, rest: _Rest, diff: Diff, link: Link) -> bool:
+        """Go on after a rest with an event of a new count: nothing late has its time. Return whether it continues the
+        book that rested (rule 2)."""
+        if not diff.previous <= rest.update_id <= diff.last:
+            self._begin_with(diff, link)
+            return False
+        self.last_update_id = rest.update_id
+        self._begin_with(diff, link)
+        return True
 
     def _begin_with(self, diff: Diff, link: Link) -> None:
         self._events.clear()
@@ -194,15 +215,18 @@ class DepthSequencer:
             return
         self.last_update_id = update_id
         self.event = max(self.event, event)
+        self._rest = None
         self._catch_up()
 
     def confirm(self, update_id: int, event: int) -> None:
         """Begin from a snapshot that shows all there is, although by its id it is older than the events; go on from
-        the last update id. What of the events is later counts as not applied."""
+        the last update id, or from its own where ids have begun again. What of the events is later counts as not
+        applied."""
         while self._events and self._events[0].last <= update_id:
             self._events.popleft()
         self._pending = len(self._events)
         self.event = max(self.event, event)
+        self._rest = _Rest(update_id, event)
 
     def cut_after(self, diff: Diff) -> None:
         """Forget everything up to ``diff``: nothing there is of use."""
@@ -217,4 +241,5 @@ class DepthSequencer:
         self._pending = 0
         self.last_update_id = -1
         self.event = 0
+        self._rest = None
         self.detach()

@@ -711,3 +711,16 @@ def test_what_was_planned_while_the_clock_was_in_doubt_does_not_wait_for_the_tim
     setting = replace(setting, script=((37_940, "halt", "DOGEUSDT"), *trades))
     faults = (Others(24_000, 0.95), WallClock(43_550, 600.0), Refuse(59_350, 1_150))
     run(Schedule(setting=setting, seed=157794, faults=faults, audit_every=12.0))
+
+
+def test_a_book_whose_ids_began_again_in_a_halt_is_taken_up_with_the_first_event_after_it() -> None:
+    """For five seconds the events counted as old ones, and the book from before the halt was served."""
+    setting = Setting(906152, 1_796_083_176_000, ("BTCUSDT", "ETHUSDT"), ("1m", "1M"), 0.0015, book_ticks=(700, 1500))
+    script = ((6_320, "halt", "BTCUSDT"), (46_720, "resume", "BTCUSDT"), (122_220, "trade", "ETHUSDT"))
+    faults = (
+        Cut(650, "public"),
+        Restart(9_400, "BTCUSDT"),
+        Lag(27_350, "public", 6_000),
+        Recompute(37_750, "ETHUSDT", 200),
+    )
+    run(Schedule(setting=replace(setting, script=script), seed=306968, faults=faults, full_book=True))

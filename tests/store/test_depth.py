@@ -207,6 +207,28 @@ class TestAtRest:
             assert book.live() is (seconds == 12)
         assert shown(book).bids == [*map(tuple, BIDS)]
 
+    @pytest.mark.parametrize(("previous", "goes_on"), [(5, True), (8, False)])
+    def test_what_ends_the_rest_is_taken_at_once_though_ids_have_begun_again(
+        self, previous: int, goes_on: bool
+    ) -> None:
+        book, source = begun(100)
+        assert book.apply(diff(120, 100, event=BEGAN + 95), source) is None
+        source.up = False
+        again = link(2)
+        for seconds in (1, 12, 23):
+            now = BEGAN + seconds * 1000
+            book.replace(self.resting(5, now), Origin(now, 500, link=again))
+            book.go_live(again)
+        assert book.live()
+        assert book.apply(diff(110, 100, event=BEGAN + 94), source) is None, "late, of the old count"
+        assert book.live()
+        found = book.apply(diff(9, previous, bids=[("99.9", "7")], event=BEGAN + 23_500), again)
+        assert (found is None, book.live()) == (goes_on, goes_on)
+        if goes_on:
+            assert (shown(book).update_id, shown(book).bids[0]) == (9, ("99.9", "7"))
+            assert book.apply(diff(12, 9, event=BEGAN + 23_600), again) is None
+            assert shown(book).update_id == 12
+
     def test_a_replica_that_lags_or_moves_on_is_none(self) -> None:
         book, source = self.lost()
         for step in range(40):
