@@ -11,9 +11,9 @@ from typing import NamedTuple
 from .clock import Clock
 from .engine.connection import Connection, Progress
 from .engine.engine import Engine
-from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt
+from .engine.freshness import DOWN, TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt
 from .engine.state import State
-from .feeds import Key, Kind, Scope, stream_of
+from .feeds import Key, Kind, Scope
 from .store.market import MarketStore
 from .store.series import Series, SeriesState
 from .store.trades import TradeSeries
@@ -258,6 +258,7 @@ def _assess(
     state: State, series_state: SeriesState, series: Series | None, engine: Engine, exchange: float, now: float
 ) -> tuple[FeedState, str]:
     feed, key = state.feed, state.key
+    begun = state.live_once or engine.reconciler.left_to_rest(key, now)
     max_age = feed.max_age(streams=engine.streams)
     if feed.stream is None or not engine.streams:
         if not state.known:
@@ -267,10 +268,12 @@ def _assess(
             return FeedState.POLLED, ""
         return FeedState.DEGRADED, "the last poll is too long ago"
     if feed.shared:
-        connection = engine.connections.connections.get(engine.connections.assigned_to.get(stream_of(key) or "", -1))
-        link = connection.link if connection is not None else None
         silence = feed.stream_timeout or max_age
-        doubt = stream_doubt(link, "", exchange, silence or 5.0)
+        doubt = stream_doubt(state.link, "", exchange, silence or 5.0)
+        if state.link is None and state.subscribed:
+            doubt = DOWN
+        # No answer makes them live: their stream does, by its frames or, where it may be silent, by being there.
+        begun = bool(state.subscribed) and (silence is None or (series is not None and series.received > 0))
         event = series_state.event
         if not doubt and silence is not None and (not event or exchange - event / 1000.0 > silence):
             doubt = "no recent event"
@@ -281,7 +284,6 @@ def _assess(
             doubt = series.unsettled(0)
     if not doubt:
         return FeedState.LIVE, ""
-    begun = state.live_once or engine.reconciler.left_to_rest(key, now)
     return (FeedState.DEGRADED if begun else FeedState.WARMING_UP), doubt
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..store.link import AHEAD, Link
 
+DOWN = "its connection is down"
 TIME_IN_DOUBT = "the exchange's time is in doubt"
 UNWATCHED = "nobody has looked out for silent streams lately: the process was stopped, or the machine slept"
 WATCHED_WITHIN = 1.5
@@ -20,7 +21,7 @@ def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence
     if link is None:
         return "it is not streamed yet"
     if not link.up:
-        return "its connection is down"
+        return DOWN
     if not link.alive(exchange_now, silence):
         return f"its connection has shown no life for {link.age(exchange_now):.1f} s"
     return ""
