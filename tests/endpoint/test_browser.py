@@ -53,8 +53,8 @@ BANNER = """
             title: document.title, live: words.getAttribute("aria-live"),
             colour: getComputedStyle(banner).backgroundColor};
 """
-ENGLISH = re.compile(r"\b(?!klines\b|fapi\b|redis\b)[a-z]{3,}\b")
-"""A word of a sentence, apart from what a reason is filled with."""
+ENGLISH = re.compile(r"(?<!python -m ats_sync )\b(?!klines\b|fapi\b|redis\b|ats_sync\b|python -m)[a-z]{3,}\b")
+"""A word of a sentence, apart from what a reason is filled with and from a command."""
 GREEN, RED = "rgb(11, 122, 67)", "rgb(179, 32, 31)"
 
 
