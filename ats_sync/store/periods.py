@@ -180,8 +180,9 @@ class PeriodSeries(Series):
         return "" if self._answered else "the answer was about the contract that had the name before"
 
     def state(self, now: int) -> SeriesState:
-        # It is as old as the answer that brought it.
-        return SeriesState(event=self._known_as_of, answered=self._answered, rows=len(self), complete=self.complete)
+        # It is as old as the answer that brought it, and all of that counts at once.
+        with self._lock:
+            return SeriesState(event=self._known_as_of, answered=self._answered, rows=len(self), complete=self.complete)
 
     def newest(self) -> int:
         """Return the newest row's timestamp (ms), 0 for none."""

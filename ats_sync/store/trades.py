@@ -206,11 +206,10 @@ class TradeSeries(Series):
         else:
             no_more = from_id < found[0].id <= oldest
         no_more = no_more or found[0].id == 0
-        if no_more:
-            self.complete = True
         run: list[bytes] = []
         first = found[0].id
         with self._lock:
+            self.complete = self.complete or no_more
             self._event = max(self._event, min(origin.requested_at, found[-1].time))
             for trade in found:
                 if run and trade.id != first + len(run):

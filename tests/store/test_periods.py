@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import Any
 
 import pytest
@@ -32,6 +33,23 @@ def test_open_interest_grows_and_is_trimmed() -> None:
     assert stamps(series) == [2, 3, 4, 5, 6]
     assert series.newest() == MIDNIGHT + 6 * HOUR
     assert series.state(0).answered == MIDNIGHT + 7 * HOUR
+
+
+def test_an_answer_counts_only_once_its_rows_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole history was shown as complete and fresh before its first row could be read."""
+    series = OpenInterestSeries("BTCUSDT", "4h", 500)
+    keep, seen = series._keep, []
+    reader = threading.Thread(target=lambda: seen.append(series.state(0)))
+
+    def slowly(merged: Any) -> None:
+        reader.start()
+        reader.join(0.2)
+        keep(merged)
+
+    monkeypatch.setattr(series, "_keep", slowly)
+    series.replace(interest(0, 4, 8), Origin(MIDNIGHT + 12 * HOUR, 500))
+    reader.join()
+    assert [(state.rows, state.complete) for state in seen] == [(3, True)]
 
 
 def test_open_interest_can_be_deepened() -> None:
