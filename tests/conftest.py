@@ -44,6 +44,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if option.numprocesses:
         # Hundreds of processes import the same files: one compiles them for all.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        if whole:
+            sharing.compile_once(HERE)
     option.loadscopereorder = False
 
 

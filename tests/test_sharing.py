@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,3 +80,13 @@ def test_what_computes_gives_way_and_what_waits_does_not() -> None:
         assert os.getpriority(os.PRIO_PROCESS, 0) == sharing.NICE
     finally:
         os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+def test_what_was_written_since_is_not_compiled(tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text("def test_it():\n    assert True\n")
+    assert not sharing.is_compiled([file])
+    sharing.compile_once(tmp_path)
+    assert sharing.is_compiled([file])
+    os.utime(file, (later := file.stat().st_mtime + 60, later))
+    assert not sharing.is_compiled([file])
