@@ -20,14 +20,13 @@ from collections import deque
 from typing import NamedTuple
 
 from .link import Link
+from .order import is_new_count
 
 RECENT = 64
 """Events kept after they were applied, so that a snapshot somewhat older than the newest event can be used."""
 MOST_UNAPPLIED = 1000
 """Events kept while there is nothing to apply them to."""
 MOST_AHEAD = 100
-BACKWARDS = 5000
-"""An event of an older id that is later by more than this (ms): the exchange counts again."""
 
 
 class Diff(NamedTuple):
@@ -92,7 +91,7 @@ class DepthSequencer:
             if self._rest is not None and diff.event > self._rest.until:
                 return self._end_rest(self._rest, diff, link)
             # Rule 4: ids that fall as time goes on belong to a new count.
-            if diff.event > self.event + BACKWARDS:
+            if is_new_count(diff.event, self.event):
                 self._begin_with(diff, link)
                 return False
             # Rule 1: u is not beyond what is known.

@@ -724,3 +724,13 @@ def test_a_book_whose_ids_began_again_in_a_halt_is_taken_up_with_the_first_event
         Recompute(37_750, "ETHUSDT", 200),
     )
     run(Schedule(setting=replace(setting, script=script), seed=306968, faults=faults, full_book=True))
+
+
+def test_a_book_whose_ids_begin_again_just_after_a_hand_over_is_fetched_again() -> None:
+    """For five seconds the events of the new connection counted as those that the old one had delivered."""
+    setting = Setting(836634, 1_793_491_176_000, ("BTCUSDT", "1000PEPEUSDT"), ("1m", "1w"), 0.02)
+    moments = (14_860, 19_100, 20_720, 38_540, 40_700, 41_040, 119_500, 147_760, 169_160, 171_100, 198_540, 213_280)
+    script = tuple((at, "trade", "1000PEPEUSDT") for at in moments)
+    setting = replace(setting, book_ticks=(1500, 1500), script=script)
+    faults = (Restart(23_350, "BTCUSDT"), Cut(16_000, "market", True))
+    run(Schedule(setting=setting, seed=594989, faults=faults, connection_max_age=25.0, full_book=True))
