@@ -13,7 +13,7 @@ import pytest
 from ats_sync.store import trades
 from ats_sync.store.market import keys_of
 
-from ..virtual.faults import Recount
+from ..virtual.faults import Dark, Recount, Sluggish
 from ..virtual.restart import Killed, killed
 from ..virtual.schedules import RESTART_KINDS, fixed
 from ..virtual.script import Setting
@@ -48,3 +48,13 @@ def test_ids_that_have_begun_again_twice_are_told_from_those_that_were_written_d
     setting = Setting(653096, 1_793_491_197_000, names, ("1m", "1h"), 0.006, book_ticks=ticks, script=script)
     faults = (Recount(25_550, "BTCDOMUSDT"), Recount(38_300, "BTCDOMUSDT"), Killed(69_607, 100))
     run(Schedule(setting=setting, seed=947890, faults=faults, audit_every=12.0))
+
+
+def test_the_connections_of_a_killed_process_are_closed() -> None:
+    """Its threads had no time left in which to close them, and the next process had one connection too many."""
+    moments = (12_080, 35_560, 54_360, 60_960, 80_260, 109_100, 148_120, 149_200, 157_880, 171_960, 184_060, 225_180)
+    script = tuple((at, "trade", "BTCUSDT") for at in (*moments, 233_480))
+    names, ticks = ("1000PEPEUSDT", "币安人生USDT", "BTCUSDT"), (700, 300, 700)
+    setting = Setting(354857, 1_794_185_988_000, names, ("1m", "1d"), 0.006, book_ticks=ticks, script=script)
+    faults = (Sluggish(42_550, 11_550, 50), Dark(24_100, 50), Killed(49_704, 50))
+    run(Schedule(setting=setting, seed=818132, faults=faults, connection_max_age=25.0))

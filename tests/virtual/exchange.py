@@ -327,10 +327,10 @@ class Exchange:
             session.peer.failed("the handshake was cut")
             return
         self._sessions.append(session)
+        session.peer.connected(session)
         alive = sum(each.open and not each.dead for each in self._sessions)
         if alive > CONNECTIONS_AT_MOST:
             raise BrokenPromise(f"{alive} connections at once")
-        session.peer.connected(session)
 
     def sessions(self, route: str = "") -> list[Session]:
         return [each for each in self._sessions if route in ("", each.route)]

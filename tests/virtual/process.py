@@ -97,6 +97,12 @@ class Process:
         """SIGSTOP, or the machine sleeps."""
         self.stopped = True
 
+    def kill(self) -> None:
+        """SIGKILL: no thread runs again, and the kernel closes the sockets at once."""
+        self.stopped = True
+        for stream in self._streams.values():
+            stream.kill()
+
     def go_on(self) -> None:
         """SIGCONT: the threads go on, in whatever order."""
         self.stopped = False
@@ -236,6 +242,12 @@ class VirtualStream:
             self.failed(reason)
         else:
             self._wake()
+
+    def kill(self) -> None:
+        """The process is gone, whatever this thread was about to do."""
+        self._over = True
+        if self._wire is not None:
+            self._wire.hang_up()
 
     # --- from the network -------------------------------------------------------------------------------
 

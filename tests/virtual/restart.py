@@ -42,10 +42,7 @@ class Killed(Fault):
         line.at(begin + self.lasts, lambda: self.start(world, written))
 
     def begin(self, world: World) -> None:
-        process = world.process
-        for stream in list(process._streams.values()):
-            stream.stop("killed")
-        process.stop()
+        world.process.kill()
 
     def start(self, world: World, written: dict[Key, list[bytes]]) -> None:
         old = world.process
