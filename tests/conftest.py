@@ -78,11 +78,18 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def no_process_is_left() -> Iterator[None]:
     """Fail the last test when a process is left that a fixture started."""
     before = leftovers.children()
     yield
-    leftovers.check_processes(before, request.node.nodeid)
+    leftovers.check_children(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_orphan_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the last test of a file that leaves a process running whose own parent has ended."""
+    yield
+    leftovers.check_orphans(f"{request.node.nodeid}::")
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +102,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         leftovers.check_threads(threads)
     # (What ran when its body began may be a fixture of wider scope.)
     if (before := request.node.stash.get(PROCESSES, None)) is not None:
-        leftovers.check_processes(before, request.node.nodeid)
+        leftovers.check_children(before)
 
 
 @pytest.fixture(scope="session")

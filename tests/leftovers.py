@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from .support import until
@@ -30,9 +31,10 @@ def children(pid: int | str = "self") -> set[int]:
     return found
 
 
-def orphans_of(test: str) -> set[int]:
-    """Return the processes started by anything that this test has started whose own parent has ended."""
-    mark = f"PYTEST_CURRENT_TEST={test} (".encode()
+def orphans(started_by: str) -> set[int]:
+    """Return the processes whose own parent has ended and that were started by a test whose name begins like this, or
+    by anything that it has started."""
+    mark = f"PYTEST_CURRENT_TEST={started_by}".encode()
     found = set()
     for directory in PROC.glob("[0-9]*"):
         try:
@@ -58,12 +60,17 @@ def check_threads(before: set[threading.Thread]) -> None:
     assert not alive, f"threads left behind: {alive}"
 
 
-def check_processes(before: set[int], test: str) -> None:
-    """Fail when a process is left that was not there before, and end it."""
+def check_children(before: set[int]) -> None:
+    """Fail when a process is left that was started since, and end it."""
+    _check(lambda: children() - before)
 
-    def left() -> set[int]:
-        return (children() - before) | orphans_of(test)
 
+def check_orphans(started_by: str) -> None:
+    """Fail when one of :func:`orphans` is left, and end it. Looking for them costs as much as an ordinary test."""
+    _check(lambda: orphans(started_by))
+
+
+def _check(left: Callable[[], set[int]]) -> None:
     try:
         until(lambda: not left(), GRACE)
     except AssertionError:
@@ -75,9 +82,12 @@ def check_processes(before: set[int], test: str) -> None:
 
 def _command(pid: int) -> str:
     try:
-        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        command = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
         return "(ended)"
+    test = next((each for each in environment if each.startswith(b"PYTEST_CURRENT_TEST=")), b"").decode()
+    return f"{command} [{test}]"
 
 
 def _kill(pid: int) -> None:

@@ -27,20 +27,21 @@ def test_a_process_is_found_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "GRACE", 0.1)
     before = leftovers.children()
     with subprocess.Popen([sys.executable, "-c", FOREVER]) as process:
-        with pytest.raises(AssertionError, match=rf"left behind.*{process.pid}"):
-            leftovers.check_processes(before, this_test())
+        with pytest.raises(AssertionError, match=rf"left behind.*{process.pid}.*a_process_is_found"):
+            leftovers.check_children(before)
         assert process.wait(60) < 0
-    leftovers.check_processes(before, this_test())
+    leftovers.check_children(before)
 
 
 def test_also_where_its_parent_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "GRACE", 0.1)
-    before = leftovers.children()
     orphan = int(subprocess.run([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, check=True).stdout)
-    until(lambda: orphan in leftovers.orphans_of(this_test()))
+    this_file = this_test().partition("::")[0] + "::"
+    until(lambda: orphan in leftovers.orphans(this_file))
+    assert orphan not in leftovers.orphans("tests/test_another.py::")
     with pytest.raises(AssertionError, match=rf"left behind.*{orphan}"):
-        leftovers.check_processes(before, this_test())
-    until(lambda: orphan not in leftovers.orphans_of(this_test()))
+        leftovers.check_orphans(this_file)
+    until(lambda: orphan not in leftovers.orphans(this_file))
 
 
 def test_a_thread_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
