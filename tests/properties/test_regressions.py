@@ -734,3 +734,18 @@ def test_a_book_whose_ids_begin_again_just_after_a_hand_over_is_fetched_again() 
     setting = replace(setting, book_ticks=(1500, 1500), script=script)
     faults = (Restart(23_350, "BTCUSDT"), Cut(16_000, "market", True))
     run(Schedule(setting=setting, seed=594989, faults=faults, connection_max_age=25.0, full_book=True))
+
+
+def test_that_a_name_belongs_to_another_contract_is_found_out_after_the_pause_in_which_it_changed() -> None:
+    """A process that has just gone on has not heard of it yet."""
+    names, ticks = ("BTCUSDT", "1000PEPEUSDT", "DOGEUSDT"), (300, 700, 300)
+    setting = Setting(99829, 1_794_182_393_000, names, ("1m", "1d"), 0.006, book_ticks=ticks)
+    faults = (Pause(18_600, 46_050, asleep=True), Relist(23_900, "BTCUSDT", 2_150, below=True), WallClock(16_850, -3.0))
+    reads = tuple(
+        Read(at, kind, symbol, interval, limit)
+        for at, kind, symbol, interval, limit in (
+            (50_200, "klines", 0, 0, 3), (34_300, "klines", 2, 1, 90), (44_100, "mark", 2, 1, 1),
+            (32_900, "book", 1, 1, 20),
+        )
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=85597, faults=faults, reads=reads))

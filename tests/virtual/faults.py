@@ -326,6 +326,7 @@ class Pause(Fault):
     def end(self, world: World) -> None:
         world.pauses -= 1
         if not world.pauses:
+            world.went_on = world.line.now
             if self.asleep:
                 slept = world.line.now - world.stopped_at
                 world.clocks.stood_still += slept / 1000.0

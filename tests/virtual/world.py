@@ -112,6 +112,8 @@ class World:
     schedule: Schedule
     pauses: int = 0
     stopped_at: int = 0
+    went_on: int = 0
+    """When the process went on after a pause."""
     lag: int = 0
     lag_until: int = 0
     slow_until: int = 0
@@ -320,10 +322,11 @@ class World:
         return min(since, self.delisted.get(symbol, since), since if left is None else left)
 
     def _left(self, symbol: str, since: int) -> int | None:
-        """When the symbol left, where it was not back by ``since`` for long enough."""
+        """When the symbol left, where it was not back by ``since`` for long enough while the process ran."""
         now = self.line.now
         for left, back in self.tape.away[symbol]:
-            if left <= now and back > since - RELISTED_WITHIN:
+            known = self.went_on if self.stopped_at <= back < self.went_on else back
+            if left <= now and known > since - RELISTED_WITHIN:
                 return left
         return None
 
