@@ -74,6 +74,11 @@ class ScriptedMarket:
                 self._after(verb, symbol)
         return frames + market.advance(max(now, market.now))
 
+    def next_at(self) -> int:
+        """When (ms) something happens next, by the script or by itself."""
+        due = self.market._pump._schedule._heap[0][0]
+        return min(due, self._script[self._done][0]) if self._done < len(self._script) else due
+
     def _can(self, verb: str, symbol: str) -> bool:
         market = self.market
         if symbol not in market._instruments:

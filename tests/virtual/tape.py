@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
+import orjson
+
 from ats_sync.simulator.market import Market
 from ats_sync.simulator.market.book import BookState
 from ats_sync.simulator.market.instrument import Instrument
@@ -100,11 +102,14 @@ class Tape:
     def _record(self, end: int) -> None:
         lower = {symbol.lower(): symbol for symbol in self.setting.symbols}
         for now in range(self.end + STEP, end + 1, STEP):
+            turned, quoted = now % 60_000 < STEP, now % QUOTES_EVERY == 0
+            if not (turned or quoted) and self._recorder.next_at() > now:
+                continue
             frames = self._recorder.advance(now)
-            self._note_all(turned=now % 60_000 < STEP)
+            self._note_all(turned=turned)
             for frame in frames:
                 self._note_frame(frame.stream, frame.event_time, frame.payload, lower)
-            if now % QUOTES_EVERY == 0 and not (self.setting.alone or any(each.stream == QUOTES for each in frames)):
+            if quoted and not (self.setting.alone or any(each.stream == QUOTES for each in frames)):
                 self._note_frame(QUOTES, now, _quotes_of_another(now), lower)
         self.end = end
 
@@ -179,11 +184,11 @@ class Tape:
         name, _, kind = stream.partition("@")
         symbol = lower.get(name)
         if stream == "!markPrice@arr@1s":
-            for mark in json.loads(payload):
+            for mark in orjson.loads(payload):
                 self.marks[mark["s"], mark["E"]] = mark["p"]
         if symbol is None:
             return
-        data: Any = json.loads(payload)
+        data: Any = orjson.loads(payload)
         if kind.startswith("kline_"):
             k = data["k"]
             row: Row = [k["t"], *(k[x] for x in "ohlcv"), k["T"], k["q"], k["n"], k["V"], k["Q"], "0"]

@@ -8,7 +8,7 @@ from .candles import Candles
 from .decimals import fixed
 from .derived import MarkValues, funding_times, mark_values, marked_at, open_interest, settled_rate
 from .errors import UnknownInterval
-from .history import Candle, merged
+from .history import Candle
 from .instrument import Instrument
 from .intervals import DAY, FIXED, MINUTE, OPEN_INTEREST_PERIODS, QUARTER, check_interval, floor_open, next_open
 from .spot import SpotPair
@@ -230,25 +230,10 @@ def open_interest_hist(
     return rows
 
 
-def day_candle(instrument: Instrument, now: int) -> Candle:
-    """Return one candle of the last 24 hours, to the minute."""
-    candles = instrument.candles
-    start = now - now % MINUTE - DAY
-    quarter = -(-start // QUARTER) * QUARTER
-    rows = candles.rows(start, quarter, MINUTE) + candles.rows(quarter, now - now % MINUTE + MINUTE, QUARTER)
-    if not rows:
-        price = candles.close_before(start)
-        return (start, price, price, price, price, 0, 0, 0, 0, 0, price)
-    total = rows[0]
-    for row in rows[1:]:
-        total = merged(total, row)
-    return total
-
-
 def ticker_24hr(instrument: Instrument, now: int) -> Answer:
     """Return ``/fapi/v1/ticker/24hr`` of one contract."""
     spec = instrument.spec
-    _, open_, high, low, close, volume, trades, quote, _, _, _ = day_candle(instrument, now)
+    _, open_, high, low, close, volume, trades, quote, _, _, _ = instrument.candles.last_day(now)
     last_id = instrument.trades.next_trade - 1
     newest = instrument.trades.get(instrument.trades.next_id - 1) if len(instrument.trades) else None
     price = instrument.price_text
@@ -305,7 +290,7 @@ def spot_price(pair: SpotPair) -> Answer:
 
 def spot_ticker_24hr(pair: SpotPair, now: int) -> Answer:
     """Return spot ``/api/v3/ticker/24hr`` of one pair."""
-    candle = day_candle(pair.instrument, now)
+    candle = pair.instrument.candles.last_day(now)
     open_, high, low, close, volume, quote, _, _ = pair.candle_texts(candle)
     futures = pair.instrument
     last_id = futures.trades.next_trade - 1

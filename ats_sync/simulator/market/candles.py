@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import reduce
 
 from .history import Candle, History, flat, merged
-from .intervals import HOUR, MINUTE, floor_open, next_open, opens_back, source_length
+from .intervals import DAY, HOUR, MINUTE, QUARTER, floor_open, next_open, opens_back, source_length
 
 ENDLESS = 1 << 62
 
@@ -20,6 +21,7 @@ class Candles:
         self._hours: list[Candle] = []  # summed from them, for the coarser intervals
         self._halts: list[tuple[int, int]] = []  # spans of which the exchange has no candles
         self._summed = 0  # minutes that are in self._hours
+        self._earlier: tuple[int, int, Candle | None] = (0, 0, None)  # the last day before the newest minute: from, to
 
     def add(self, at: int, price: int, qty: int, trades: int, taker_buys: bool) -> None:
         """Add one aggregated trade; ``at`` never goes back."""
@@ -80,6 +82,20 @@ class Candles:
             if self.current[6] and start <= self.current[0] < stop:
                 found.append(self.current)
         return found
+
+    def last_day(self, now: int) -> Candle:
+        """Return one candle of the last 24 hours, to the minute."""
+        minute = now - now % MINUTE
+        start = minute - DAY
+        stop = self.current[0] if self.current[6] else minute + MINUTE
+        if self._earlier[:2] != (start, stop):
+            quarter = min(-(-start // QUARTER) * QUARTER, stop)
+            rows = self.rows(start, quarter, MINUTE) + self.rows(quarter, stop, QUARTER)
+            self._earlier = (start, stop, reduce(merged, rows) if rows else None)
+        earlier = self._earlier[2]
+        if not self.current[6] or stop < start:
+            return flat(start, self.close_before(start)) if earlier is None else earlier
+        return self.current if earlier is None else merged(earlier, self.current)
 
     def close_before(self, at: int) -> int:
         """Return the last price traded before ``at``."""
