@@ -24,6 +24,7 @@ from ..store.market import MarketStore
 from ..store.order import AHEAD, LAGS_AT_MOST, is_new_count, shown_until
 from ..store.tickers import Tickers
 from ..store.trades import TradeSeries
+from ..venue.books import Level
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
@@ -314,9 +315,9 @@ class SilentStreamDetector:
             bid, bid_quantity, ask, ask_quantity = best_quotes(frame)
         except DecodeError:
             return ""
-        if shown is None or not shown.bids or not shown.asks:
+        if shown is None:
             return ""
-        same = shown.bids[0][:2] == (bid, bid_quantity) and shown.asks[0][:2] == (ask, ask_quantity)
+        same = _begins_with(shown.bids, bid, bid_quantity) and _begins_with(shown.asks, ask, ask_quantity)
         return "" if same else "its stream is silent though the book changes"
 
     def _lags(self, symbol: str, known: _Symbol, depth: DepthSeries, book: BookSeries | None, at: Moment) -> bool:
@@ -356,6 +357,11 @@ def _time_of(frame: bytes) -> int:
         return scan_event_time(frame)
     except DecodeError:
         return 0
+
+
+def _begins_with(levels: Sequence[Level], price: str, quantity: str) -> bool:
+    """Return whether one side of a book is as its best quote says; where it is empty, nothing is quoted."""
+    return levels[0][:2] == (price, quantity) if levels else not float(quantity)
 
 
 def _current(link: Link | None, at: Moment) -> bool:

@@ -241,6 +241,24 @@ def test_a_book_behind_the_quotes_is_suspected(court: Court) -> None:
     assert found[0][0] - begun <= 1.5
 
 
+@pytest.mark.parametrize("empty", ["b", "a", "ba"])
+def test_an_empty_book_behind_the_quotes_is_suspected(court: Court, empty: str) -> None:
+    """As of a contract that has just begun to trade, and whose stream died before."""
+    data = samples.book_data(101, event=court.ms(), symbol=SYMBOL) | {side: [] for side in empty}
+    court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
+    court.quotes(105)
+    assert court.suspects(3.0) == {BOOK}
+
+
+def test_an_empty_book_of_which_nothing_is_quoted_is_not(court: Court) -> None:
+    nothing = {"b": [], "a": []}
+    data = samples.book_data(101, event=court.ms(), symbol=SYMBOL) | nothing
+    court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
+    quotes = samples.quotes_data(SYMBOL, 105, event=court.ms()) | dict.fromkeys("bBaA", "0.00")
+    court.store.ingest([frame("!bookTicker", quotes)], court.link)
+    assert court.suspects(10.0) == set()
+
+
 def test_a_book_whose_newest_frame_bears_a_time_to_come_is_suspected_all_the_same(court: Court) -> None:
     data = samples.book_data(101, event=court.ms() + HOUR, symbol=SYMBOL)
     court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)

@@ -749,3 +749,12 @@ def test_that_a_name_belongs_to_another_contract_is_found_out_after_the_pause_in
         )
     )  # fmt: skip
     run(Schedule(setting=setting, seed=85597, faults=faults, reads=reads))
+
+
+def test_an_empty_book_is_stale_as_soon_as_something_is_quoted() -> None:
+    """The stream of a contract that was to come died just before its first trade."""
+    names, ticks = ("BTCUSDT", "ETHUSDT", "XRPUSDT"), (300, 700, 300)
+    script = ((5_140, "trade", "XRPUSDT"), (15_580, "trade", "XRPUSDT"))
+    setting = Setting(601552, 1_794_787_169_000, names, ("1m", "1M"), 0.02, book_ticks=ticks, script=script)
+    faults = (Mute(5_450, 14_050, "xrpusdt@depth20@100ms", "resubscribed"), Newcomer(5_500, "XRPUSDT", pending=True))
+    run(Schedule(setting=setting, seed=302475, faults=faults))
