@@ -11,6 +11,6 @@ from ..virtual.schedules import EVENT_KINDS, fixed
 from ..virtual.world import run
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(4))
 def test_the_promises_hold(number: int) -> None:
     run(fixed("events", number, EVENT_KINDS))

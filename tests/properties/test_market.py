@@ -12,6 +12,6 @@ from ..virtual.schedules import MARKET_KINDS, fixed
 from ..virtual.world import run
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(4))
 def test_the_promises_hold(number: int) -> None:
     run(fixed("market", number, MARKET_KINDS))

@@ -11,6 +11,6 @@ from ..virtual.schedules import FAULT_KINDS, fixed
 from ..virtual.world import run
 
 
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(6))
 def test_the_promises_hold(number: int) -> None:
     run(fixed("mixed", number, FAULT_KINDS))

@@ -11,6 +11,6 @@ from ..virtual.schedules import REQUEST_KINDS, fixed
 from ..virtual.world import run
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(4))
 def test_the_promises_hold(number: int) -> None:
     run(fixed("rest", number, REQUEST_KINDS))

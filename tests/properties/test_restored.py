@@ -26,7 +26,7 @@ def trades_are_soon_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trades, "LEFT_TO_STREAM_FOR", 10.0)
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(5))
 def test_the_promises_hold(number: int) -> None:
     run(killed(fixed("restored", number, RESTART_KINDS), random.Random(f"killed {number}")))
 
