@@ -26,15 +26,13 @@ from .reentry import (
 from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
-from .runtime.runtime import Runtime
 from .snapshots.snapshotter import Snapshotter
 from .status import Overall, SharedStatus, SnapshotStatus, Status, feed_statuses, overall
 from .store.market import MarketStore
-from .transport.adapter import proxy_for
-from .transport.genuine import check_unpatched
-from .transport.sockets import tls_context
+from .transport.green_threads import check_unpatched
 
 if TYPE_CHECKING:
+    from .runtime.runtime import Runtime
     from .shared.grants import SharedGrants
 
 log = logging.getLogger(__name__)
@@ -43,6 +41,9 @@ log = logging.getLogger(__name__)
 def check_reachable(config: Config) -> None:
     """Raise :class:`~ats_sync.errors.ConfigError` for a proxy that cannot be used or a file of certificate authorities
     that cannot be read, from the settings or from the environment, and in a process without real threads."""
+    from .transport.adapter import proxy_for
+    from .transport.sockets import tls_context
+
     check_unpatched()
     tls_context(config.ca_file)
     for base in (config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base):
@@ -140,6 +141,9 @@ class Lifecycle:
         refuse_reentry()
         take_left_over()
         check_reachable(self._config)
+        # (Not at the top: a process that reads from a shared store runs nothing.)
+        from .runtime.runtime import Runtime
+
         if self.grants is not None:
             self.grants.check()
         with self.lock:

@@ -42,7 +42,6 @@ from .results import (
     Statistics,
     Ticker,
 )
-from .runtime.runtime import Runtime
 from .shapes import (
     check_ranking,
     shape_book,
@@ -74,6 +73,8 @@ T = TypeVar("T")
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from .runtime.runtime import Runtime
 
 DEFAULT_INTERVALS = ("1h", "4h", "15m", "1d")
 

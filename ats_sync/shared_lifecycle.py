@@ -6,20 +6,19 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import Clock
 from .config import Config
 from .errors import ConfigError, NotRunning, SharedStoreUnavailable, StartTimeout
 from .events.queues import EventQueue
 from .feeds import FEEDS, Key, Kind
-from .lifecycle import Lifecycle, check_reachable, refuse_unfollowed
+from .lifecycle import Lifecycle, refuse_unfollowed
 from .publisher.iterator import EventIterator
 from .publisher.publisher import CallbackHandle, Publisher
 from .reads import Reads
 from .reentry import refuse_reentry, take_left_over
 from .runtime.direct import DirectRequests
-from .runtime.runtime import Runtime
 from .shared.client import SharedStore
 from .shared.lease_keeper import LeaseKeeper
 from .shared.lease_state import Role
@@ -30,6 +29,10 @@ from .shared.shards import Shard, check_count
 from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
 from .status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, SharedStatus, Status
 from .store.market import MarketStore, keys_of
+from .transport.green_threads import check_unpatched
+
+if TYPE_CHECKING:
+    from .runtime.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +124,7 @@ class SharedLifecycle(Lifecycle):
             return self._launch_collector(keys, touch, streams, demand)
         refuse_reentry()
         take_left_over()
-        check_reachable(self._config)
+        check_unpatched()
         with self.lock:
             launched = not self._open
             if launched:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
 from ..config import Config
@@ -14,11 +14,13 @@ from ..engine.dispatch import Dispatcher, Send
 from ..engine.jobs import LEAST_TIME, Fetch
 from ..engine.moment import moment
 from ..store.market import MarketStore
-from ..transport.genuine import check_unpatched
-from ..transport.rest import RestClient
+from ..transport.green_threads import check_unpatched
 from ..venue.endpoints import Bucket
 from .counters import Counters
 from .executor import Grants, RequestExecutor
+
+if TYPE_CHECKING:
+    from ..transport.rest import RestClient
 
 MAX_KEPT = 8
 """The most connections kept for later calls."""
@@ -70,6 +72,9 @@ class DirectRequests:
         with self._lock:
             client = self._clients.pop() if self._clients else None
         if client is None:
+            # (Not at the top: a process that reads from a shared store does without REST and all that it imports.)
+            from ..transport.rest import RestClient
+
             client = RestClient(self._config, self._clock)
         try:
             self._executor.execute(client, dispatcher, send)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..clock import Clock
 from ..config import Config
@@ -15,10 +15,13 @@ from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, Reques
 from ..feeds import Cause, Kind
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
-from ..transport.rest import Answer, RestClient
+from ..transport.answer import Answer
 from ..venue.listings import ExchangeInfo
 from ..venue.responses import used_weight
 from .counters import Counters
+
+if TYPE_CHECKING:
+    from ..transport.rest import RestClient
 
 log = RateLimitedLogger(logging.getLogger(__name__))
 

@@ -7,7 +7,8 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
 from ..config import Config
@@ -17,10 +18,12 @@ from ..engine.jobs import Fetch
 from ..engine.moment import moment
 from ..errors import AtsSyncError, ThreadUnavailable
 from ..store.market import MarketStore
-from ..transport.rest import RestClient
 from ..venue.endpoints import Bucket
 from .counters import Counters
 from .executor import Grants, RequestExecutor
+
+if TYPE_CHECKING:
+    from ..transport.rest import RestClient
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,10 @@ class RequestThreads:
         done: Callable[[Fetch, AtsSyncError | None], None],
         grants: Grants | None = None,
     ) -> None:
+        # (Not at the top: a process that reads from a shared store does without REST and all that it imports.)
+        from ..transport.rest import RestClient
+
+        self._client = partial(RestClient, config, clock)
         self._config = config
         self._clock = clock
         self._done = done
@@ -99,7 +106,7 @@ class RequestThreads:
             return
         if not self._idle and len(self._workers) < self._config.max_rest_threads:
             name = f"ats-rest-{next(self._numbers)}"
-            client = RestClient(self._config, self._clock)
+            client = self._client()
             worker = threading.Thread(target=self._work, args=(client,), name=name, daemon=True)
             self._workers[worker] = client
             self._idle += 1

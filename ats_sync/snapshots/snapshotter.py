@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..clock import Clock
 from ..config import Config
 from ..feeds import FEEDS, Key, Kind
-from ..runtime.runtime import Runtime
 from ..status import SnapshotStatus
 from ..store.market import MarketStore
 from ..store.series import Restored, Series
@@ -34,6 +33,9 @@ from .records import (
     refusal,
     unpack,
 )
+
+if TYPE_CHECKING:
+    from ..runtime.runtime import Runtime
 from .schedule import WriteSchedule
 
 log = logging.getLogger(__name__)
