@@ -496,6 +496,9 @@ class KlineSeries(Series):
 
     def state(self, now: int) -> SeriesState:
         with self._lock:
+            state = self._plain_state(now)
+            if state is not None:
+                return state
             chain = self._pending.chain(self._closed.following)
             noted = self._note(chain)
         return self._assessed(now, chain, noted)
@@ -507,31 +510,37 @@ class KlineSeries(Series):
         stands in. ``surely``: the exchange's time (ms) at the earliest, ``now`` at the latest.
         """
         with self._lock:
-            candle = self._ahead.get(self._closed.following)
-            if candle is not None and self._is_plain(candle, now):
-                event, answered, count = self._stream_event, self._answered, self._closed.count
-                newest = event if event > answered else answered
-                complete = self._closed.complete
-                state = SeriesState(self.link, self.suspected, newest, answered, count + 1, complete)
-                return state, self._snapshot([candle], limit, exact, 0, 0, min(count, limit - 1))
+            state = self._plain_state(now)
+            if state is not None:
+                candle = self._ahead[self._closed.following]
+                return state, self._snapshot([candle], limit, exact, 0, 0, min(self._closed.count, limit - 1))
             chain = self._pending.chain(self._closed.following)
             noted = self._note(chain)
             snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, surely))
         return self._assessed(now, chain, noted), snapshot
 
-    def _is_plain(self, candle: Candle, now: int) -> bool:
-        """Return whether the first candle beyond the closed ones is open and nothing else is to be assessed: what
-        nearly every read finds. The caller holds the lock."""
+    def _plain_state(self, now: int) -> SeriesState | None:
+        """Return the state where the first candle beyond the closed ones is open and nothing else is to be assessed, as
+        at nearly every read; None where there is more to it. The caller holds the lock."""
+        assert self._lock.locked()
+        closed = self._closed
+        candle = self._ahead.get(closed.following)
+        if candle is None:
+            return None
         if self._until[0] != candle[0]:
             self._until = candle[0], next_open(self.interval, candle[0])
-        return (
-            now < self._until[1]
-            and len(self._ahead) == 1
-            and self._pending.contradiction is None
-            and not self._stopped
-            and not self._untraded
-            and self._pending.unusable <= self._closed.following
-        )
+        if (
+            now >= self._until[1]
+            or len(self._ahead) != 1
+            or self._pending.contradiction is not None
+            or self._stopped
+            or self._untraded
+            or self._pending.unusable > closed.following
+        ):
+            return None
+        event, answered = self._stream_event, self._answered
+        newest = event if event > answered else answered
+        return SeriesState(self.link, self.suspected, newest, answered, closed.count + 1, closed.complete)
 
     def stopped(self) -> int:
         """Return when (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it
