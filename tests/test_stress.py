@@ -9,7 +9,7 @@ from typing import Any
 
 from ats_sync.feeds import Kind
 from ats_sync.simulator import RequestRecord
-from ats_sync.stress import checks, names
+from ats_sync.stress import FAULTS, checks
 from ats_sync.stress.accounts import Accountant
 from ats_sync.stress.manager import DisturbedTime, ReadSources
 from ats_sync.stress.tally import Finding, Promise, Tally
@@ -159,7 +159,7 @@ class TestInstruments:
 class TestCommand:
     def test_faults_for_twenty_seconds_break_no_promise(self, tmp_path: Path) -> None:
         # After the exchange has refused this address, a recovery may take 80 s.
-        quick = [name for name in names() if name not in ("no_handshake", "rest_fails")]
+        quick = [name for name in FAULTS.names() if name not in ("no_handshake", "rest_fails")]
         told = tmp_path / "report.json"
         # For so few series a minute's weight repairs several disconnects, so nothing waits for the next minute.
         market = ["--symbols", "5", "--intervals", "1m,15m,1h"]
@@ -182,7 +182,7 @@ class TestCommand:
         code, _, err = run("-m", "ats_sync", "stress", "--only", "earthquake")
         assert code == 2
         assert "earthquake" in err
-        assert names()[0] in err
+        assert FAULTS.names()[0] in err
 
 
 class TestAccounts:

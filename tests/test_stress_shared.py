@@ -13,7 +13,7 @@ import pytest
 
 from ats_sync.cli import main
 from ats_sync.stress.shared import SharedOptions, SharedReport, run_shared_stress
-from ats_sync.stress.shared.faults import names
+from ats_sync.stress.shared.faults import FAULTS
 from ats_sync.stress.shared.report import Outcome
 from ats_sync.stress.shared.schedule import Observer, _judge, _take_reports
 from ats_sync.stress.tally import Promise
@@ -38,7 +38,7 @@ def test_two_schedules_break_no_promise() -> None:
 
 def test_an_unknown_fault_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stress", "--shared", "--only", "earthquake"]) == 2
-    assert names()[0] in capsys.readouterr().err
+    assert FAULTS.names()[0] in capsys.readouterr().err
 
 
 def test_a_feed_of_an_earlier_epoch_is_found() -> None:
@@ -54,7 +54,7 @@ def test_a_feed_of_an_earlier_epoch_is_found() -> None:
 
 
 def judged(*requests: Any, faults: tuple[str, ...] = ()) -> list[str]:
-    outcome = Outcome(1)
+    outcome = Outcome(seed=1)
     outcome.faults.update(faults)
     exchange: Any = SimpleNamespace(
         config=lambda: SimpleNamespace(weight_share=0.8), request_log=lambda: list(requests)
@@ -86,7 +86,7 @@ def test_what_readers_write_down_is_taken_and_one_that_does_not_end_is_found(tmp
     whole, killed = tmp_path / "1.json", tmp_path / "2.json"
     whole.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     killed.write_text('{"finding": ["divergences", "other"]}\n{"fin')
-    outcome = Outcome(1)
+    outcome = Outcome(seed=1)
     scene: Any = SimpleNamespace(readers=[], reports=[whole, killed, tmp_path / "3.json"], signal=None)
     _take_reports(scene, 1.0, outcome)
     assert outcome.findings == [("stale reads", "old"), ("divergences", "other")]

@@ -156,13 +156,7 @@ def _parser() -> ArgumentParser:
         "--live", action="store_true", help="on the real exchange (or that of the BINANCE_… environment), without a cut"
     )
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
-    command.add_argument(
-        "--intervals",
-        type=_each(check_interval),
-        default=list(DEFAULT_INTERVALS),
-        metavar="I,J",
-        help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
-    )
+    _add_intervals(command)
     command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to go on scanning (20)")
     command.add_argument("--no-websocket", action="store_true", help="REST alone")
 
@@ -173,19 +167,7 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "--token", metavar="T", help="what clients must send, needed for a host that other machines reach"
     )
-    command.add_argument(
-        "--symbols", type=_each(check_symbol), metavar="A,B", help="perpetuals to follow from the start"
-    )
-    command.add_argument(
-        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="else so many, by turnover (200)"
-    )
-    command.add_argument(
-        "--intervals",
-        type=_each(check_interval),
-        default=list(DEFAULT_INTERVALS),
-        metavar="I,J",
-        help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
-    )
+    _add_followed(command)
     command.add_argument(
         "--state-dir",
         metavar="DIR",
@@ -200,19 +182,7 @@ def _parser() -> ArgumentParser:
         metavar="URL",
         help="of the store (ATS_SYNC_SHARED; without both a Valkey on a Unix socket, in ATS_SYNC_STATE_DIR if set)",
     )
-    command.add_argument(
-        "--symbols", type=_each(check_symbol), metavar="A,B", help="perpetuals to follow from the start"
-    )
-    command.add_argument(
-        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="else so many, by turnover (200)"
-    )
-    command.add_argument(
-        "--intervals",
-        type=_each(check_interval),
-        default=list(DEFAULT_INTERVALS),
-        metavar="I,J",
-        help=f"kline intervals ({','.join(DEFAULT_INTERVALS)})",
-    )
+    _add_followed(command)
     command.add_argument(
         "--standby",
         choices=("hot", "cold"),
@@ -246,13 +216,7 @@ def _parser() -> ArgumentParser:
     command.set_defaults(run=_stress)
     command.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="how long to make faults (60)")
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
-    command.add_argument(
-        "--intervals",
-        type=_each(check_interval),
-        default=["1m", "15m", "1h", "4h", "1d"],
-        metavar="I,J",
-        help="kline intervals (1m,15m,1h,4h,1d)",
-    )
+    _add_intervals(command, ("1m", "15m", "1h", "4h", "1d"))
     command.add_argument("--seed", type=int, default=7, help="of the trades and the faults (7)")
     command.add_argument("--readers", type=_whole(1, 64), default=4, metavar="N", help="threads that scan (4)")
     command.add_argument("--pause", action="store_true", help="now and then stop this process, too (SIGSTOP)")
@@ -320,6 +284,26 @@ def _parser() -> ArgumentParser:
         help=f"kinds, each for every symbol, or !… for all symbols at once ({','.join(record.DEFAULT_STREAMS)})",
     )
     return parser
+
+
+def _add_intervals(command: ArgumentParser, default: Sequence[str] = DEFAULT_INTERVALS) -> None:
+    command.add_argument(
+        "--intervals",
+        type=_each(check_interval),
+        default=list(default),
+        metavar="I,J",
+        help=f"kline intervals ({','.join(default)})",
+    )
+
+
+def _add_followed(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--symbols", type=_each(check_symbol), metavar="A,B", help="perpetuals to follow from the start"
+    )
+    command.add_argument(
+        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="else so many, by turnover (200)"
+    )
+    _add_intervals(command)
 
 
 def _number(text: str) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..errors import MissingExtra
-from ..stress import Options, Report, names, run_stress
+from ..stress import FAULTS, Options, Report, run_stress
 from ..stress.shared import SharedOptions, SharedReport, run_shared_stress
-from ..stress.shared.faults import names as shared_names
+from ..stress.shared.faults import FAULTS as SHARED_FAULTS
 from .failures import FAILED, OK, USAGE, CommandFailed
 from .interrupts import interrupted_status
 from .screen import Screen, Table
@@ -26,9 +26,7 @@ def run(options: Namespace) -> int:
         f"{options.symbols} symbols × {len(options.intervals)} intervals, books and trades; faults for "
         f"{options.seconds:g} s, seed {options.seed}"
     )
-    unknown = set(options.only) - set(names())
-    if unknown:
-        raise CommandFailed(f"no fault {sorted(unknown)[0]!r}; choose from {', '.join(names())}", USAGE)
+    _check_names(options.only, FAULTS.names())
     report = run_stress(
         Options(
             seconds=options.seconds,
@@ -49,11 +47,15 @@ def run(options: Namespace) -> int:
     return OK if report.kept else FAILED
 
 
+def _check_names(only: Iterable[str], faults: Sequence[str]) -> None:
+    unknown = sorted(set(only).difference(faults))
+    if unknown:
+        raise CommandFailed(f"no fault {unknown[0]!r}; choose from {', '.join(faults)}", USAGE)
+
+
 def _run_shared(screen: Screen, options: Namespace) -> int:
     screen.heading(f"schedules of collectors, readers and a shared store, seeds from {options.seed} on")
-    unknown = set(options.only) - set(shared_names())
-    if unknown:
-        raise CommandFailed(f"no fault {sorted(unknown)[0]!r}; choose from {', '.join(shared_names())}", USAGE)
+    _check_names(options.only, SHARED_FAULTS.names())
     chosen = SharedOptions(
         seconds=options.seconds, schedules=options.schedules, seed=options.seed, only=tuple(options.only)
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .faults import names
+from .faults import FAULTS
 from .options import Options
 from .report import Report
 from .run import run_stress
 
-__all__ = ["Options", "Report", "names", "run_stress"]
+__all__ = ["FAULTS", "Options", "Report", "run_stress"]

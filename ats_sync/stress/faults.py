@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from ..simulator.controls import Cut, MalformedKind, RestFaultKind, Route
+from .catalogue import Catalogue
 from .silence import watch_silence
 from .world import Effects, World
 
@@ -40,34 +41,16 @@ class Fault:
 
 Maker = Callable[[World], Fault]
 
-_MAKERS: list[tuple[float, str, Maker]] = []
-
-
-def _fault(weight: float) -> Callable[[Maker], Maker]:
-    def add(maker: Maker) -> Maker:
-        _MAKERS.append((weight, maker.__name__, maker))
-        return maker
-
-    return add
-
-
-def names() -> list[str]:
-    """Every fault there is."""
-    return [name for _, name, _ in _MAKERS]
+FAULTS: Catalogue[Maker] = Catalogue()
+"""All of them."""
 
 
 def draw(world: World) -> list[Fault]:
     """Return the faults of one episode: mostly one, sometimes two or three together."""
-    only = world.options.only
-    chosen = [each for each in _MAKERS if (each[1] in only if only else True)]
-    if not world.options.pause:
-        chosen = [each for each in chosen if each[1] != "process_stopped"]
+    without = () if world.options.pause else ("process_stopped",)
     count = world.rng.choices((1, 2, 3), (6, 3, 1))[0]
-    picked: dict[str, Maker] = {}
-    for _ in range(count):
-        _, name, maker = world.rng.choices(chosen, [weight for weight, _, _ in chosen])[0]
-        picked[name] = maker
-    return [maker(world) for maker in picked.values()]
+    picked = dict.fromkeys(FAULTS.draw(world.rng, world.options.only, without) for _ in range(count))
+    return [maker(world) for maker in picked]
 
 
 def _seconds(rng: random.Random, least: float, most: float) -> float:
@@ -77,7 +60,7 @@ def _seconds(rng: random.Random, least: float, most: float) -> float:
 # --- connections ---------------------------------------------------------------------------------------
 
 
-@_fault(4.0)
+@FAULTS.add(4.0)
 def cut(world: World) -> Fault:
     ex, rng = world.exchange, world.rng
     how, route = rng.choice(get_args(Cut)), rng.choice(ROUTES)
@@ -85,7 +68,7 @@ def cut(world: World) -> Fault:
     return Fault(f"cut {how}", 0.0, lambda: ex.cut(route, how), effects=holding)
 
 
-@_fault(3.0)
+@FAULTS.add(3.0)
 def outage(world: World) -> Fault:
     """Nobody can connect for a while, and those who were are cut."""
     ex, seconds = world.exchange, _seconds(world.rng, 1.0, 10.0)
@@ -98,7 +81,7 @@ def outage(world: World) -> Fault:
     return Fault("streams refused", seconds, begin, lambda: ex.accept("streams"))
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def both_down(world: World) -> Fault:
     ex, seconds = world.exchange, _seconds(world.rng, 1.0, 8.0)
 
@@ -110,7 +93,7 @@ def both_down(world: World) -> Fault:
     return Fault("streams and REST down", seconds, begin, lambda: ex.accept("all"))
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def frozen(world: World) -> Fault:
     ex, seconds = world.exchange, _seconds(world.rng, 0.5, 9.0)
     what = world.rng.choice(("streams", "rest", "all"))
@@ -122,7 +105,7 @@ def frozen(world: World) -> Fault:
     return Fault("all frozen", seconds, lambda: ex.freeze(seconds, "all"), lambda: ex.thaw("all"), late)
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def trickled(world: World) -> Fault:
     ex, seconds, rate = world.exchange, _seconds(world.rng, 3.0, 8.0), world.rng.uniform(300.0, 20_000.0)
     return Fault(
@@ -134,19 +117,19 @@ def trickled(world: World) -> Fault:
     )
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def aged(world: World) -> Fault:
     ex, limit = world.exchange, _seconds(world.rng, 2.0, 6.0)
     return Fault("age limit", 8.0, lambda: ex.age_limit(limit), lambda: ex.age_limit(None))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def pinged(world: World) -> Fault:
     ex = world.exchange
     return Fault("pings every 0.5 s", 5.0, lambda: ex.ping_every(0.5, 2.0), lambda: ex.ping_every(None))
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def no_handshake(world: World) -> Fault:
     ex, seconds = world.exchange, _seconds(world.rng, 1.0, 8.0)
     answer = world.rng.choice((403, 451, 503, 429, "hang"))
@@ -165,7 +148,7 @@ def no_handshake(world: World) -> Fault:
 # --- streams and events --------------------------------------------------------------------------------
 
 
-@_fault(5.0)
+@FAULTS.add(5.0)
 def silent(world: World) -> Fault:
     """Some streams die alone, without a word."""
     ex, rng = world.exchange, world.rng
@@ -196,7 +179,7 @@ def stream_name(symbol: str, kind: str, interval: str) -> str:
     return f"{symbol.lower()}@{suffix}"
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def silent_marks(world: World) -> Fault:
     ex, seconds = world.exchange, _seconds(world.rng, 3.0, 12.0)
     name = "!markPrice@arr@1s"
@@ -209,7 +192,7 @@ def silent_marks(world: World) -> Fault:
     )
 
 
-@_fault(4.0)
+@FAULTS.add(4.0)
 def events_disturbed(world: World) -> Fault:
     ex, rng, seconds = world.exchange, world.rng, _seconds(world.rng, 3.0, 10.0)
     selector, chance = rng.choice(("kline", "aggTrade", "depth")), rng.choice((0.02, 0.3, 1.0))
@@ -226,7 +209,7 @@ def events_disturbed(world: World) -> Fault:
     return Fault(f"{selector} {how}", seconds, begin, effects=Effects(silent=True))
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def finals_lost(world: World) -> Fault:
     """Over a candle's turn, so that there are some to lose."""
     ex = world.exchange
@@ -240,7 +223,7 @@ def finals_lost(world: World) -> Fault:
     )
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def malformed(world: World) -> Fault:
     ex, rng, seconds = world.exchange, world.rng, _seconds(world.rng, 1.0, 5.0)
     kind = rng.choice(get_args(MalformedKind))
@@ -270,7 +253,7 @@ def _with_need(world: World, begin: Callable[[], object]) -> Callable[[], None]:
     return both
 
 
-@_fault(5.0)
+@FAULTS.add(5.0)
 def rest_fails(world: World) -> Fault:
     ex, rng, seconds = world.exchange, world.rng, _seconds(world.rng, 1.0, 8.0)
     kind = rng.choice([each for each in get_args(RestFaultKind) if each not in ("429", "418")])
@@ -286,7 +269,7 @@ def rest_fails(world: World) -> Fault:
     )
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def rate_limited(world: World) -> Fault:
     ex, rng, wait = world.exchange, world.rng, float(world.rng.randint(1, 6))
     if rng.random() < 0.5:
@@ -294,7 +277,7 @@ def rate_limited(world: World) -> Fault:
     return Fault("REST 429", 1.0 + wait, _with_need(world, lambda: ex.fail_rest("429", seconds=1.0, retry_after=wait)))
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def lagging(world: World) -> Fault:
     ex, rng, seconds = world.exchange, world.rng, _seconds(world.rng, 4.0, 12.0)
     behind, share = rng.uniform(1.0, 15.0), rng.choice((0.5, 1.0))
@@ -302,7 +285,7 @@ def lagging(world: World) -> Fault:
     return Fault("lagging replica", seconds, begin, lambda: ex.lagging_replica(None), Effects(lagging=True))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def slow(world: World) -> Fault:
     ex, rng, seconds = world.exchange, world.rng, _seconds(world.rng, 3.0, 10.0)
     by = rng.uniform(0.1, 1.0)
@@ -310,7 +293,7 @@ def slow(world: World) -> Fault:
     return Fault("REST slow", seconds, begin, lambda: ex.latency(0.0), Effects(holding=True))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def weight_spent(world: World) -> Fault:
     """Another program on this address: until the minute's turn."""
     ex, weight = world.exchange, world.rng.randint(200, 1000)
@@ -326,7 +309,7 @@ def weight_spent(world: World) -> Fault:
 # --- the market ------------------------------------------------------------------------------------------
 
 
-@_fault(0.5)
+@FAULTS.add(0.5)
 def delisted(world: World) -> Fault:
     def begin() -> None:
         if len(world.delisted) < MOST_DELISTED and len(world.symbols) > 10:
@@ -338,7 +321,7 @@ def delisted(world: World) -> Fault:
     return Fault("delisting", 0.0, begin)
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def quiet(world: World) -> Fault:
     ex, rng, seconds = world.exchange, world.rng, _seconds(world.rng, 3.0, 12.0)
     chosen = rng.sample(world.symbols, max(1, len(world.symbols) // 10))
@@ -351,7 +334,7 @@ def quiet(world: World) -> Fault:
     return Fault("quiet symbols", seconds, lambda: turn(True), lambda: turn(False))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def exchange_clock(world: World) -> Fault:
     """It jumps while nobody is connected, since what it jumps over is never sent."""
     ex, by = world.exchange, world.rng.choice((-2_000, 1_500, 5_000, 30_000))
@@ -367,18 +350,18 @@ def exchange_clock(world: World) -> Fault:
 # --- this machine ------------------------------------------------------------------------------------------
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def wall_clock(world: World) -> Fault:
     by = world.rng.choice((-LARGEST_JUMP, -3.0, 3.0, LARGEST_JUMP))
     return Fault(f"wall clock {by:+g} s", 0.0, lambda: world.time.jump(by))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def steady_clock(world: World) -> Fault:
     return Fault("steady clock stands still", 4.0, world.time.hold, world.time.release)
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def exchange_stopped(world: World) -> Fault:
     pid, seconds = world.exchange.pid, world.rng.choice((0.1, 2.0, 5.0))
 
@@ -395,7 +378,7 @@ def exchange_stopped(world: World) -> Fault:
     return Fault("exchange stopped", seconds, begin, go_on, Effects(holding=True))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def busy(world: World) -> Fault:
     """Threads that never let go of the interpreter by themselves."""
     seconds = _seconds(world.rng, 2.0, 6.0)
@@ -423,7 +406,7 @@ finally:
 """
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def process_stopped(world: World) -> Fault:
     """This whole process is stopped, by a child that outlasts it."""
     seconds = world.rng.choice((0.1, 1.0, 5.0, 15.0))

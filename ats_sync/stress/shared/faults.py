@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from ...simulator.controls import Cut, RestFaultKind, Route
+from ..catalogue import Catalogue
 
 if TYPE_CHECKING:
     from .schedule import Scene
@@ -30,54 +31,36 @@ class Fault:
 
 Maker = Callable[["Scene", random.Random], Fault]
 
-_MAKERS: list[tuple[float, str, Maker]] = []
-
-
-def _fault(weight: float) -> Callable[[Maker], Maker]:
-    def add(maker: Maker) -> Maker:
-        _MAKERS.append((weight, maker.__name__, maker))
-        return maker
-
-    return add
-
-
-def names() -> list[str]:
-    """Every fault there is."""
-    return [name for _, name, _ in _MAKERS]
-
-
-def draw(scene: Scene, rng: random.Random, only: tuple[str, ...]) -> Fault:
-    """Return one of them."""
-    chosen = [each for each in _MAKERS if not only or each[1] in only]
-    return rng.choices(chosen, [weight for weight, _, _ in chosen])[0][2](scene, rng)
+FAULTS: Catalogue[Maker] = Catalogue()
+"""All of them."""
 
 
 # --- collectors ----------------------------------------------------------------------------------------
 
 
-@_fault(3.0)
+@FAULTS.add(3.0)
 def leader_killed(scene: Scene, rng: random.Random) -> Fault:
     return Fault("leader killed", rng.uniform(0.0, 2.0), lambda: scene.kill(scene.leader()), scene.fill_up)
 
 
-@_fault(3.0)
+@FAULTS.add(3.0)
 def leader_stopped(scene: Scene, rng: random.Random) -> Fault:
     leader = scene.leader()
     return Fault("leader stopped", rng.uniform(0.3, 6.0), lambda: scene.stop(leader), lambda: scene.go_on(leader))
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def standby_killed(scene: Scene, rng: random.Random) -> Fault:
     return Fault("standby killed", rng.uniform(0.0, 2.0), lambda: scene.kill(scene.standby(rng)), scene.fill_up)
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def standby_stopped(scene: Scene, rng: random.Random) -> Fault:
     standby = scene.standby(rng)
     return Fault("standby stopped", rng.uniform(0.3, 6.0), lambda: scene.stop(standby), lambda: scene.go_on(standby))
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def leader_ended(scene: Scene, rng: random.Random) -> Fault:
     return Fault(
         "leader hands over",
@@ -87,7 +70,7 @@ def leader_ended(scene: Scene, rng: random.Random) -> Fault:
     )
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def taken_over(scene: Scene, rng: random.Random) -> Fault:
     before = scene.leader()
     return Fault(
@@ -98,7 +81,7 @@ def taken_over(scene: Scene, rng: random.Random) -> Fault:
     )
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def all_stopped(scene: Scene, rng: random.Random) -> Fault:
     """As where the machine of the collectors stands still."""
     collectors = list(scene.living())
@@ -110,7 +93,7 @@ def all_stopped(scene: Scene, rng: random.Random) -> Fault:
     )
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def all_killed(scene: Scene, rng: random.Random) -> Fault:
     return Fault(
         "all collectors killed",
@@ -123,17 +106,17 @@ def all_killed(scene: Scene, rng: random.Random) -> Fault:
 # --- the store -----------------------------------------------------------------------------------------
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def store_killed(scene: Scene, rng: random.Random) -> Fault:
     return Fault("store killed", rng.uniform(0.0, 3.0), scene.store.kill, scene.store.start)
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def store_paused(scene: Scene, rng: random.Random) -> Fault:
     return Fault("store paused", rng.uniform(0.2, 6.0), scene.store.pause, scene.store.resume)
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def keys_lost(scene: Scene, rng: random.Random) -> Fault:
     what = rng.choice(("heads", "parts", "meta", "feed", "lease", "account", "everything"))
     return Fault(f"{what} deleted in the store", 0.0, lambda: scene.delete(what))
@@ -142,13 +125,13 @@ def keys_lost(scene: Scene, rng: random.Random) -> Fault:
 # --- the exchange --------------------------------------------------------------------------------------
 
 
-@_fault(2.0)
+@FAULTS.add(2.0)
 def streams_cut(scene: Scene, rng: random.Random) -> Fault:
     how, route = rng.choice(get_args(Cut)), rng.choice(ROUTES)
     return Fault(f"streams cut ({how})", 0.0, lambda: scene.exchange.cut(route, how))
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def streams_refused(scene: Scene, rng: random.Random) -> Fault:
     seconds = rng.uniform(1.0, 4.0)
 
@@ -159,19 +142,19 @@ def streams_refused(scene: Scene, rng: random.Random) -> Fault:
     return Fault("streams refused", seconds, begin, lambda: scene.exchange.accept("streams"))
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def rate_limited(scene: Scene, rng: random.Random) -> Fault:
     wait = float(rng.randint(1, 4))
     return Fault("429", 0.5 + wait, lambda: scene.exchange.fail_rest("429", seconds=0.5, retry_after=wait))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def banned(scene: Scene, rng: random.Random) -> Fault:
     wait = float(rng.randint(1, 4))
     return Fault("418", wait, lambda: scene.exchange.ban(wait))
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def rest_fails(scene: Scene, rng: random.Random) -> Fault:
     seconds, kind = rng.uniform(0.5, 4.0), rng.choice(FAILURES)
     return Fault(f"REST {kind}", seconds, lambda: scene.exchange.fail_rest(kind, seconds=seconds))
@@ -180,7 +163,7 @@ def rest_fails(scene: Scene, rng: random.Random) -> Fault:
 # --- readers -------------------------------------------------------------------------------------------
 
 
-@_fault(1.5)
+@FAULTS.add(1.5)
 def reader_comes(scene: Scene, rng: random.Random) -> Fault:
     """It comes, and is gone without a word."""
     readers: list[int] = []
@@ -192,7 +175,7 @@ def reader_comes(scene: Scene, rng: random.Random) -> Fault:
     )
 
 
-@_fault(1.0)
+@FAULTS.add(1.0)
 def reader_stopped(scene: Scene, rng: random.Random) -> Fault:
     reader = rng.choice(scene.readers)
     return Fault("reader stopped", rng.uniform(0.3, 6.0), lambda: scene.stop(reader), lambda: scene.go_on(reader))

@@ -12,10 +12,9 @@ MOST_EXAMPLES = 40
 
 
 @dataclass
-class Outcome:
-    """One schedule."""
+class Tally:
+    """What was counted in one schedule, or in several."""
 
-    seed: int
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     epochs: int = 0
@@ -25,6 +24,23 @@ class Outcome:
     """Reads that were compared with the exchange's truth."""
     by_rest: int = 0
     raised: Counter[str] = field(default_factory=Counter)
+
+    def count(self, other: Tally) -> None:
+        """Add what was counted elsewhere."""
+        self.seconds += other.seconds
+        self.faults.update(other.faults)
+        self.epochs += other.epochs
+        self.readers += other.readers
+        self.checks += other.checks
+        self.by_rest += other.by_rest
+        self.raised.update(other.raised)
+
+
+@dataclass
+class Outcome(Tally):
+    """One schedule."""
+
+    seed: int = 0
     healed: float = 0.0
     """The slowest reader: seconds from the last fault's end until reads caused no request."""
     weight_most: int = 0
@@ -45,18 +61,11 @@ class Outcome:
 
 
 @dataclass
-class SharedReport:
+class SharedReport(Tally):
     """All schedules of a run."""
 
     schedules: int = 0
     first_seed: int = 0
-    seconds: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
-    epochs: int = 0
-    readers: int = 0
-    checks: int = 0
-    by_rest: int = 0
-    raised: Counter[str] = field(default_factory=Counter)
     healed: list[float] = field(default_factory=list)
     weight_most: float = 0.0
     """Of what is allowed in a minute, the greatest part that was used in one."""
@@ -71,14 +80,8 @@ class SharedReport:
 
     def add(self, outcome: Outcome) -> None:
         """Count one schedule."""
+        self.count(outcome)
         self.schedules += 1
-        self.seconds += outcome.seconds
-        self.faults.update(outcome.faults)
-        self.epochs += outcome.epochs
-        self.readers += outcome.readers
-        self.checks += outcome.checks
-        self.by_rest += outcome.by_rest
-        self.raised.update(outcome.raised)
         self.healed.append(outcome.healed)
         self.weight_most = max(self.weight_most, outcome.weight_most / max(1, outcome.weight_allowed))
         for promise, text in outcome.findings:

@@ -176,7 +176,7 @@ class Observer(threading.Thread):
 
 def run_schedule(nursery: Nursery, options: SharedOptions, seed: int) -> Outcome:
     """Run one schedule."""
-    outcome = Outcome(seed)
+    outcome = Outcome(seed=seed)
     began = time.monotonic()
     rng = random.Random(seed)
     scarce = rng.random() < 0.15
@@ -244,7 +244,7 @@ def _run(scene: Scene, options: SharedOptions, rng: random.Random, observer: Obs
     while (now := time.monotonic()) < ends:
         if now >= due:
             due = now + rng.uniform(0.3, LONGEST_SPELL)
-            fault = faults.draw(scene, rng, options.only)
+            fault = faults.FAULTS.draw(rng, options.only)(scene, rng)
             outcome.faults[fault.name] += 1
             fault.begin()
             heapq.heappush(undo, (now + fault.seconds, next(numbers), fault))
