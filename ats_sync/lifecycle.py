@@ -311,7 +311,10 @@ class Lifecycle:
 
     def watch(self, keys: list[Key]) -> None:
         """Follow these series from now on. The caller holds the lock."""
-        self.living().watch(keys)
+        snapshotter = self._snapshotter
+        self.living().watch(keys, snapshotter.expect if snapshotter is not None else None)
+        if snapshotter is not None:
+            snapshotter.load(keys)
 
     def unwatch(self, symbols: Collection[str]) -> None:
         """Follow nothing of these symbols any more. The caller holds the lock."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..clock import Clock
@@ -149,12 +149,16 @@ class Runtime:
         self.query(lambda engine, at: engine.follow(keys, at))
         self._post(Changed())
 
-    def watch(self, keys: Collection[Key]) -> None:
-        """Follow these series, and keep them although nobody reads them."""
+    def watch(self, keys: Collection[Key], prepare: Callable[[Sequence[Key]], None] | None = None) -> None:
+        """Follow these series, and keep them although nobody reads them. ``prepare`` is called with those that are
+        new, before the engine knows of them; it must not block."""
 
         def follow(engine: Engine, at: Moment) -> None:
             engine.demand.forget(keys)
-            engine.follow(self._store.follow(keys), at)
+            added = self._store.follow(keys)
+            if prepare is not None:
+                prepare(added)
+            engine.follow(added, at)
 
         self.query(follow)
         if self._notices is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,6 +84,9 @@ class Snapshotter:
         self.resuming: Key | None = None
         """What is being followed again: it expects what was written down."""
         self._stop = threading.Event()
+        self._wake = threading.Event()  # set with _stop, and where something is asked for
+        self._asked: deque[Sequence[Key]] = deque()
+        """Series that have been followed since the start; each entry is added before _wake is set."""
         self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
         self._thread: threading.Thread | None = None
         # Written by the thread alone, each replaced whole; status() reads them.
@@ -109,7 +113,7 @@ class Snapshotter:
 
     def expect(self, keys: Sequence[Key]) -> None:
         """Let the series of these keys wait for what was written down of them. Before they are followed."""
-        if self._directory is None:
+        if self._directory is None or (self._thread is not None and not self._thread.is_alive()):
             return
         kept = {key for key in keys if is_kept(key) and file_name(key) in self._names}
         symbols = {key.symbol for key in kept}
@@ -133,10 +137,16 @@ class Snapshotter:
             return
         self._thread = thread
 
+    def load(self, keys: Sequence[Key]) -> None:
+        """Begin those of these series that expect it with what was written down. After they are followed."""
+        self._asked.append(keys)
+        self._wake.set()
+
     def stop(self, deadline: float) -> None:
         """Have what has changed written, until ``deadline`` (steady), and the thread ended; do not wait for it."""
         self._deadline = deadline
         self._stop.set()
+        self._wake.set()
         if self._thread is None and self._directory is not None:
             self._directory.release()
         elif self._runtime is not None:
@@ -166,7 +176,13 @@ class Snapshotter:
             self._load(directory)
             self._has_loaded = True
             schedule = WriteSchedule(self._clock.now())
-            while not self._clock.wait(self._stop, LOOK_EVERY):
+            while not self._stop.is_set():
+                self._clock.wait(self._wake, LOOK_EVERY)
+                self._wake.clear()
+                if self._stop.is_set():
+                    break
+                if self._asked:
+                    self._load_asked(directory)
                 self._write(directory, schedule.due(self._kept(), self._clock.now()))
             self._write(directory, sorted(self._kept(), key=_by_worth), until=self._deadline - MARGIN)
         except Exception:
@@ -183,7 +199,19 @@ class Snapshotter:
         self._load_listings(directory, {})
         if not self._store.symbols:
             self._follow_again(directory)
-        expecting = [key for key, series in self._store.series.items() if series.expecting]
+        self._load_expecting(directory, self._store.series)
+
+    def _load_asked(self, directory: Directory) -> None:
+        """Begin the series that were followed since the last time."""
+        asked: list[Key] = []
+        while self._asked:
+            asked += self._asked.popleft()
+        self._load_expecting(directory, asked)
+
+    def _load_expecting(self, directory: Directory, keys: Iterable[Key]) -> None:
+        """Begin those of these series that expect it."""
+        expecting = [key for key in list(keys) if (series := self._store.get(key)) is not None and series.expecting]
+        before = len(self._loaded)
         first = sorted(filter(_gates_start, expecting), key=_warm_up_order)
         rest = [key for key in expecting if not _gates_start(key)]
         refused: dict[str, int] = {}
@@ -197,7 +225,7 @@ class Snapshotter:
             for keys, found in read:
                 self._begin(keys, found, refused)
             if rest:  # no start waits for these
-                self._wait_for(self._nothing_missing, self._clock.now() + READY_WITHIN)
+                self._wait_until_ready(directory)
             for keys in _batches(rest):
                 self._begin(keys, self._read(directory, keys, refused), refused)
         self._proceed(expecting)
@@ -209,8 +237,14 @@ class Snapshotter:
                 self._path,
                 next(iter(refused)),
             )
-        if self._loaded:
-            log.info("%d of %d series were loaded from %s", len(self._loaded), len(expecting), self._path)
+        if len(self._loaded) > before:
+            log.info("%d of %d series were loaded from %s", len(self._loaded) - before, len(expecting), self._path)
+
+    def _wait_until_ready(self, directory: Directory) -> None:
+        """Wait until nothing is missing that a start waits for; what is followed meanwhile is loaded at once."""
+        deadline = self._clock.now() + READY_WITHIN
+        while self._wait_for(lambda: bool(self._asked) or self._nothing_missing(), deadline) and self._asked:
+            self._load_asked(directory)
 
     def _follow_again(self, directory: Directory) -> None:
         """Follow what was read before this start, where nothing is followed from the start."""
@@ -364,6 +398,7 @@ class Snapshotter:
         rows = max(1, series.state(now).rows) if demanded else 0
         record = Record(self._exchange, onboarded if key.symbol else 0, now, parts, rows)
         directory.write(file_name(key), pack(record))
+        self._names.add(file_name(key))
         self._marks[key] = series, mark
         self._written_at = self._clock.wall()
         return True

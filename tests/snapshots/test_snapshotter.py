@@ -70,12 +70,13 @@ class StubRuntime:
         self._store = store
         self.changed = threading.Condition(threading.Lock())
         self.gone_on: list[Key] = []
+        self.missing: list[Key] = []
 
     def query(self, question: Callable[[Any, Any], Any]) -> Any:
         return question(Engine(), None)
 
     def still_missing(self, keys: list[Key] | None) -> list[Key]:
-        return []
+        return self.missing
 
     def restored(self, keys: list[Key]) -> None:
         for key in keys:
@@ -170,6 +171,50 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def directory(written: Path, tmp_path: Path) -> Path:
     shutil.copytree(written, tmp_path / "kept")
     return tmp_path / "kept"
+
+
+def test_what_is_followed_after_the_start_is_loaded_too(directory: Path) -> None:
+    with launched(directory, keys=(INTEREST,)) as launch:
+        launch.list()
+        until(lambda: launch.loaded() == 1)
+        later = launch.store.follow([CANDLES, TRADES])
+        launch.snapshotter.expect(later)
+        assert all(launch.store.series[key].expecting for key in later)
+        launch.snapshotter.load(later)
+        until(lambda: launch.loaded() == 3)
+        assert launch.rows() == TRUTH.texts(NOW, 100)[:-1]
+        until(lambda: set(launch.runtime.gone_on) == set(KEYS))
+        launch.store.unfollow([CANDLES])
+        launch.snapshotter.load(launch.store.follow([CANDLES]))
+        assert not launch.store.series[CANDLES].expecting
+
+
+def test_also_while_the_start_is_waited_for(directory: Path) -> None:
+    launch = Launch(directory, keys=(TRADES, INTEREST))
+    launch.runtime.missing = [CANDLES]
+    launch.list()
+    launch.start()
+    try:
+        until(lambda: launch.loaded() == 1)
+        later = launch.store.follow([CANDLES])
+        launch.snapshotter.expect(later)
+        launch.snapshotter.load(later)
+        launch.runtime.turn()
+        until(lambda: launch.loaded() == 2)
+        assert launch.store.series[TRADES].expecting
+        launch.runtime.missing = []
+        launch.runtime.turn()
+        until(lambda: launch.loaded() == 3)
+    finally:
+        launch.close()
+
+
+def test_nothing_is_expected_of_a_thread_that_has_ended(directory: Path) -> None:
+    with launched(directory, keys=(INTEREST,)) as launch:
+        launch.list()
+        until(lambda: launch.loaded() == 1)
+    launch.snapshotter.expect(launch.store.follow([CANDLES]))
+    assert not launch.store.series[CANDLES].expecting
 
 
 def test_what_was_written_is_loaded_once_its_contract_is_known(directory: Path) -> None:
