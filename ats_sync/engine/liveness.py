@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from ..feeds import Key, Kind
@@ -60,16 +61,21 @@ class Sighting(NamedTuple):
     seen: float
 
 
+NEVER = Sighting(-1, 0, 0.0)
+
+
 class _Symbol:
     """What is known of one symbol."""
 
-    __slots__ = ("_best", "_ripening", "counted_since", "depth", "quote", "ticker")
+    __slots__ = ("_best", "_ripening", "anew", "counted_since", "depth", "fallen", "quote", "ticker")
 
     def __init__(self) -> None:
-        self._best = Sighting(-1, 0, 0.0)  # the newest one that is old enough to count
+        self._best = NEVER  # the newest one that is old enough to count
         self._ripening: deque[Sighting] = deque(maxlen=16)
         self.counted_since = 0  # as of the trades that were looked at last
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
+        self.fallen = (-1, 0)  # (trade, not before) of the newest one that was lower than the one before
+        self.anew = NEVER  # of a count that has begun again, while some series are still at the old one
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
 
@@ -93,9 +99,27 @@ class _Symbol:
         for index, each in enumerate(ripening):
             ripening[index] = _placed(each, reported)
 
+    def note_count(self, reported: Sequence[tuple[int, int]], highest: tuple[int, int], now: float) -> None:
+        """Take from what was reported whether ids have begun again since the ``highest`` one (and when that had come at
+        the latest)."""
+        trade, traded = highest
+        lower = [each for each in (*reported, self.fallen) if 0 <= each[0] < trade and is_new_count(each[1], traded)]
+        if not lower:
+            self.anew = NEVER
+        elif not self.anew.seen:
+            self.anew = Sighting(*max(lower, key=itemgetter(1)), now)
+
+    def has_begun_anew(self, now: float) -> bool:
+        """Return whether that is so, and has been for long enough to count."""
+        return self.anew.seen > 0 and self.anew.seen <= now - GRACE
+
+    def is_outdated(self, trade: int, by: int, now: float) -> bool:
+        """Return whether a series that had got to this trade ``by`` then (exchange ms) has nothing of the new count."""
+        return self.has_begun_anew(now) and trade > self.anew.trade and is_new_count(self.anew.happened, by)
+
     def forget_trades(self) -> None:
         """Forget every sighting of a trade."""
-        self._best = Sighting(-1, 0, 0.0)
+        self._best = NEVER
         self._ripening.clear()
 
     def ripe(self, now: float) -> Sighting:
@@ -209,6 +233,7 @@ class SilentStreamDetector:
                     if not is_new_count(as_of, before):
                         continue  # a replica that lags, or a new count: the next one shows which
                     known.forget_trades()  # what was reported bears the ids of an old count
+                    known.fallen = (trade, before - TICKER_LATE)
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have shown it.
@@ -230,6 +255,9 @@ class SilentStreamDetector:
             if not series.heard_final():
                 reported.append((trade, event - REPORTED_WITHIN))
         known.learn(reported, at.steady)
+        known.note_count(reported, max((ring_trade, traded), *(each[:2] for each in heard)), at.steady)
+        if known.has_begun_anew(at.steady):
+            known.forget_trades()  # they bear the ids of the old count
         best = known.ripe(at.steady)
         best_seen = at.exchange - (at.steady - best.seen) * 1000
         if 0 <= ring_trade < best.trade and is_new_count(traded, round(best_seen)):
@@ -238,6 +266,8 @@ class SilentStreamDetector:
             return
         lacking = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         ring_silent = ring is not None and lacking and best.happened > self._subscribed(ring.key, at)
+        if ring is not None and known.is_outdated(ring_trade, traded, at.steady) and _current(ring.link, at):
+            ring_silent = True
         if ring is not None and ring_silent:
             yield ring.key, SILENT
         elif ring is not None and lacking:
@@ -249,9 +279,12 @@ class SilentStreamDetector:
             # Beside a stream that surely died, what could be explained by throttling is no longer believed to be. (That
             # a REST answer may hold the trade is no excuse: the stream should have delivered it all the same.)
             surely = ring_silent or best.happened > max(event, subscribed) + KLINE_THROTTLE
-            if trade >= best.trade or not _current(series.link, at):
+            if not _current(series.link, at):
                 continue
-            if surely:
+            outdated = known.is_outdated(trade, event, at.steady)
+            if trade >= best.trade and not outdated:
+                continue
+            if surely or outdated:
                 yield series.key, SILENT
             elif event < subscribed and (answered < happened_by or answered < shown_from <= at.exchange - at.uncertain):
                 self.unsure.append(series.key)

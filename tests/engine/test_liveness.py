@@ -233,6 +233,48 @@ def test_what_is_not_live_is_not_suspected(court: Court, down: bool) -> None:
     assert TRADES not in court.suspects(10.0)
 
 
+def test_trades_that_stay_silent_though_their_ids_have_begun_again_are_suspected(court: Court) -> None:
+    """Every id that their siblings tell is lower than the one they have."""
+    court.second += 5.0
+    begun = court.second
+    court.kline("1m", 3)
+    court.kline("1h", 3)
+    found = list(court.looks(3.0))
+    assert {key for _, key in found} == {TRADES}
+    assert found[0][0] - begun <= 2.2
+
+
+def test_candles_that_stay_silent_too_are_suspected_as_well(court: Court) -> None:
+    court.second += 5.0
+    court.kline("1m", 3)
+    assert court.suspects(3.0) == {TRADES, Key(Kind.KLINES, SYMBOL, "1h")}
+
+
+def test_candles_among_themselves_show_that_one_stays_silent(court: Court) -> None:
+    court.store.unfollow([TRADES])
+    court.second += 5.0
+    court.kline("1m", 3)
+    assert court.suspects(3.0) == {Key(Kind.KLINES, SYMBOL, "1h")}
+
+
+def test_tickers_too_tell_that_ids_have_begun_again(court: Court) -> None:
+    court.second += 3.0
+    court.tickers(100)
+    court.second += 3.0
+    assert court.suspects(0.5) == set()
+    court.tickers(3)
+    assert TRADES in court.suspects(3.0)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.9])
+def test_a_lower_id_of_about_the_same_time_is_no_new_count(court: Court, after: float) -> None:
+    court.trade(200)
+    court.second += after
+    court.kline("1m", 100)
+    court.kline("1h", 200)
+    assert TRADES not in court.suspects(5.0)
+
+
 def test_a_book_behind_the_quotes_is_suspected(court: Court) -> None:
     begun = court.second
     court.quotes(105)

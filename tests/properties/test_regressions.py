@@ -758,3 +758,13 @@ def test_an_empty_book_is_stale_as_soon_as_something_is_quoted() -> None:
     setting = Setting(601552, 1_794_787_169_000, names, ("1m", "1M"), 0.02, book_ticks=ticks, script=script)
     faults = (Mute(5_450, 14_050, "xrpusdt@depth20@100ms", "resubscribed"), Newcomer(5_500, "XRPUSDT", pending=True))
     run(Schedule(setting=setting, seed=302475, faults=faults))
+
+
+def test_trades_whose_stream_has_died_are_suspected_though_ids_have_begun_again() -> None:
+    """What their siblings told bore lower ids than the last trade that had come, and was taken for old."""
+    moments = (46_200, 47_020, 92_460, 111_880, 187_520)
+    script = tuple((at, "trade", "DOGEUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "DOGEUSDT"), (300, 700)
+    setting = Setting(902851, 1_794_787_145_000, names, ("1m", "1w"), 0.0015, book_ticks=ticks, script=script)
+    faults = (Recount(37_350, "DOGEUSDT"), Mute(28_200, 27_300, "dogeusdt@aggTrade", "ever"))
+    run(Schedule(setting=setting, seed=852177, faults=faults))
