@@ -67,7 +67,7 @@ NEVER = Sighting(-1, 0, 0.0)
 class _Symbol:
     """What is known of one symbol."""
 
-    __slots__ = ("_best", "_ripening", "anew", "counted_since", "depth", "fallen", "quote", "ticker")
+    __slots__ = ("_best", "_ripening", "counted_since", "depth", "fallen", "quote", "recounted", "ticker")
 
     def __init__(self) -> None:
         self._best = NEVER  # the newest one that is old enough to count
@@ -75,7 +75,7 @@ class _Symbol:
         self.counted_since = 0  # as of the trades that were looked at last
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
         self.fallen = (-1, 0)  # (trade, not before) of the newest one that was lower than the one before
-        self.anew = NEVER  # of a count that has begun again, while some series are still at the old one
+        self.recounted = NEVER  # of a count that has begun again, while some series are still at the old one
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
 
@@ -105,17 +105,17 @@ class _Symbol:
         trade, traded = highest
         lower = [each for each in (*reported, self.fallen) if 0 <= each[0] < trade and is_new_count(each[1], traded)]
         if not lower:
-            self.anew = NEVER
-        elif not self.anew.seen:
-            self.anew = Sighting(*max(lower, key=itemgetter(1)), now)
+            self.recounted = NEVER
+        elif not self.recounted.seen:
+            self.recounted = Sighting(*max(lower, key=itemgetter(1)), now)
 
-    def has_begun_anew(self, now: float) -> bool:
+    def has_begun_again(self, now: float) -> bool:
         """Return whether that is so, and has been for long enough to count."""
-        return self.anew.seen > 0 and self.anew.seen <= now - GRACE
+        return self.recounted.seen > 0 and self.recounted.seen <= now - GRACE
 
     def is_outdated(self, trade: int, by: int, now: float) -> bool:
         """Return whether a series that had got to this trade ``by`` then (exchange ms) has nothing of the new count."""
-        return self.has_begun_anew(now) and trade > self.anew.trade and is_new_count(self.anew.happened, by)
+        return self.has_begun_again(now) and trade > self.recounted.trade and is_new_count(self.recounted.happened, by)
 
     def forget_trades(self) -> None:
         """Forget every sighting of a trade."""
@@ -256,7 +256,7 @@ class SilentStreamDetector:
                 reported.append((trade, event - REPORTED_WITHIN))
         known.learn(reported, at.steady)
         known.note_count(reported, max((ring_trade, traded), *(each[:2] for each in heard)), at.steady)
-        if known.has_begun_anew(at.steady):
+        if known.has_begun_again(at.steady):
             known.forget_trades()  # they bear the ids of the old count
         best = known.ripe(at.steady)
         best_seen = at.exchange - (at.steady - best.seen) * 1000

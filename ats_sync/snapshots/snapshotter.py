@@ -84,8 +84,8 @@ class Snapshotter:
         self.resuming: Key | None = None
         """What is being followed again: it expects what was written down."""
         self._stop = threading.Event()
-        self._wake = threading.Event()  # set with _stop, and where something is asked for
-        self._asked: deque[Sequence[Key]] = deque()
+        self._wake = threading.Event()  # set with _stop, and where something is followed later
+        self._later: deque[Sequence[Key]] = deque()
         """Series that have been followed since the start; each entry is added before _wake is set."""
         self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
         self._thread: threading.Thread | None = None
@@ -139,7 +139,7 @@ class Snapshotter:
 
     def load(self, keys: Sequence[Key]) -> None:
         """Begin those of these series that expect it with what was written down. After they are followed."""
-        self._asked.append(keys)
+        self._later.append(keys)
         self._wake.set()
 
     def stop(self, deadline: float) -> None:
@@ -181,8 +181,8 @@ class Snapshotter:
                 self._wake.clear()
                 if self._stop.is_set():
                     break
-                if self._asked:
-                    self._load_asked(directory)
+                if self._later:
+                    self._load_later(directory)
                 self._write(directory, schedule.due(self._kept(), self._clock.now()))
             self._write(directory, sorted(self._kept(), key=_by_worth), until=self._deadline - MARGIN)
         except Exception:
@@ -201,12 +201,12 @@ class Snapshotter:
             self._follow_again(directory)
         self._load_expecting(directory, self._store.series)
 
-    def _load_asked(self, directory: Directory) -> None:
+    def _load_later(self, directory: Directory) -> None:
         """Begin the series that were followed since the last time."""
-        asked: list[Key] = []
-        while self._asked:
-            asked += self._asked.popleft()
-        self._load_expecting(directory, asked)
+        later: list[Key] = []
+        while self._later:
+            later += self._later.popleft()
+        self._load_expecting(directory, later)
 
     def _load_expecting(self, directory: Directory, keys: Iterable[Key]) -> None:
         """Begin those of these series that expect it."""
@@ -243,8 +243,8 @@ class Snapshotter:
     def _wait_until_ready(self, directory: Directory) -> None:
         """Wait until nothing is missing that a start waits for; what is followed meanwhile is loaded at once."""
         deadline = self._clock.now() + READY_WITHIN
-        while self._wait_for(lambda: bool(self._asked) or self._nothing_missing(), deadline) and self._asked:
-            self._load_asked(directory)
+        while self._wait_for(lambda: bool(self._later) or self._nothing_missing(), deadline) and self._later:
+            self._load_later(directory)
 
     def _follow_again(self, directory: Directory) -> None:
         """Follow what was read before this start, where nothing is followed from the start."""

@@ -433,16 +433,17 @@ class KlineSeries(Series):
     def begin_with(self, rows: int) -> None:
         self._warm_up = rows
 
-    def _is_short(self) -> bool:
-        """Return whether rows are lacking: an early read may have begun the history with a few only."""
-        return not self._closed.complete and len(self) + 1 < self._first_rows()
+    def _is_short(self, more: int = 1) -> bool:
+        """Return whether rows are lacking, also with so many more: an early read may have begun the history with a few
+        only."""
+        return not self._closed.complete and len(self) + more < self._first_rows()
 
     def _first_rows(self) -> int:
         return min(self._warm_up, self._closed.depth)
 
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[list[bytes]]:
         limit = self.tail_limit(now)
-        if limit is None or limit > self._closed.depth or self._is_short():
+        if limit is None or limit > self._closed.depth or self._is_short(limit):
             limit = self._first_rows()
         elif cause is Cause.AUDIT:
             limit = max(limit, AUDIT_ROWS)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ats_sync.feeds import Cause
 from ats_sync.store.events import Change
 from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
 from ats_sync.store.link import Link
@@ -36,6 +37,20 @@ def test_it_goes_on_where_all_candles_before_the_first_one_of_a_link_are_closed(
     assert (series.patience(live_once=False), series.is_contiguous()) == (0.0, False), "the one before may have gone on"
     series.apply(truth.frame(1, final=True), other)
     assert series.is_contiguous()
+
+
+def test_an_answer_from_just_after_a_turn_is_no_reason_to_ask_for_all_rows_again() -> None:
+    """Its last closed row was not final yet, so that it brought one less than was asked for."""
+    truth = Truth("1m", MIDNIGHT - 300 * MINUTE, [1] * 330)
+    series = series_of(truth, depth=100)
+    asked_at = truth.opens[200] + FINAL_IN_REST_AFTER - 1
+    series.replace(truth.texts(asked_at, 100), Origin(asked_at, 100))
+    assert series.following() == truth.opens[199]
+    later = asked(truth, 205)
+    assert series.request(later, Cause.REPAIR, None) == series.newest_rows(8)
+    few = series_of(truth, depth=100)
+    few.replace(truth.texts(asked(truth, 200), 50), Origin(asked(truth, 200), 50))
+    assert few.request(later, Cause.REPAIR, None) == few.newest_rows(100)
 
 
 # --- merging --------------------------------------------------------------------------------------
