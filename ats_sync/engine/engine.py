@@ -222,6 +222,8 @@ class Engine(Guarded):
         if self.streams and (found := self.listings.look(at)) is not None:
             self._compare_listings(found, at)
         self._spread(at)
+        if self.reconciler.remedies.take_counting_again():
+            self._ask_for_listings(AT_ONCE, at)  # perhaps a name belongs to another contract now
         self.quality.sample(at)
         gone = self.demand.expired(at.steady)
         if gone:

@@ -67,14 +67,18 @@ NEVER = Sighting(-1, 0, 0.0)
 class _Symbol:
     """What is known of one symbol."""
 
-    __slots__ = ("_best", "_ripening", "counted_since", "depth", "fallen", "quote", "recounted", "ticker")
+    __slots__ = (
+        *("_best", "_ripening", "counted_since", "counts_again", "depth"),
+        *("quote", "recounted", "ticked", "ticker"),
+    )
 
     def __init__(self) -> None:
         self._best = NEVER  # the newest one that is old enough to count
         self._ripening: deque[Sighting] = deque(maxlen=16)
         self.counted_since = 0  # as of the trades that were looked at last
+        self.counts_again = False  # and nobody has taken note of it yet
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
-        self.fallen = (-1, 0)  # (trade, not before) of the newest one that was lower than the one before
+        self.ticked = (-1, 0)  # (trade, happened at the earliest) of the newest ticker that showed a later trade
         self.recounted = NEVER  # of a count that has begun again, while some series are still at the old one
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
@@ -84,6 +88,7 @@ class _Symbol:
         if ring is not None and ring.counted_since > self.counted_since:
             self.counted_since = ring.counted_since
             self.forget_trades()
+            self.counts_again = True
 
     def learn(self, reported: Sequence[tuple[int, int]], now: float) -> None:
         """Take what was reported at once: trades, each with when (exchange ms) it happened at the earliest."""
@@ -103,11 +108,12 @@ class _Symbol:
         """Take from what was reported whether ids have begun again since the ``highest`` one (and when that had come at
         the latest)."""
         trade, traded = highest
-        lower = [each for each in (*reported, self.fallen) if 0 <= each[0] < trade and is_new_count(each[1], traded)]
+        lower = [each for each in (*reported, self.ticked) if 0 <= each[0] < trade and is_new_count(each[1], traded)]
         if not lower:
             self.recounted = NEVER
         elif not self.recounted.seen:
             self.recounted = Sighting(*max(lower, key=itemgetter(1)), now)
+            self.counts_again = True
 
     def has_begun_again(self, now: float) -> bool:
         """Return whether that is so, and has been for long enough to count."""
@@ -151,6 +157,8 @@ class SilentStreamDetector:
         whether it lives, and no answer of REST is as new as the evidence."""
         self.lacking: list[Key] = []
         """Trades that surely lack one, since the last look: it may have come before their subscription."""
+        self.counting_again: list[str] = []
+        """Symbols whose ids have begun again, until somebody takes them."""
         self._looked = 0  # exchange time (ms) of the last look
         self._regained = 0.0  # when (steady) the streams count as watched again after a pause
 
@@ -184,6 +192,9 @@ class SilentStreamDetector:
             if known is None:
                 known = self._symbols[symbol] = _Symbol()
             yield from self._look_at_trades(symbol, known, by_symbol.get(symbol, []), at)
+            if known.counts_again:
+                known.counts_again = False
+                self.counting_again.append(symbol)
             book, depth = store.book(symbol), store.depth(symbol)
             if at.proven:
                 # A time to come would keep out what happens from now on, or make it look late.
@@ -233,14 +244,15 @@ class SilentStreamDetector:
                     if not is_new_count(as_of, before):
                         continue  # a replica that lags, or a new count: the next one shows which
                     known.forget_trades()  # what was reported bears the ids of an old count
-                    known.fallen = (trade, before - TICKER_LATE)
+                    known.counts_again = True
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have shown it.
                     earliest = before - TICKER_LATE
                     if streamed or before >= subscribed:
                         earliest = max(earliest, unchanged_until)
-                    known.learn([(trade, earliest)], at.steady)
+                    known.ticked = (trade, earliest)
+                    known.learn([known.ticked], at.steady)
 
     def _look_at_trades(
         self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment
@@ -255,7 +267,7 @@ class SilentStreamDetector:
             if not series.heard_final():
                 reported.append((trade, event - REPORTED_WITHIN))
         known.learn(reported, at.steady)
-        known.note_count(reported, max((ring_trade, traded), *(each[:2] for each in heard)), at.steady)
+        known.note_count(reported, max([(ring_trade, traded), *(each[:2] for each in heard)]), at.steady)
         if known.has_begun_again(at.steady):
             known.forget_trades()  # they bear the ids of the old count
         best = known.ripe(at.steady)

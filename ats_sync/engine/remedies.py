@@ -53,6 +53,12 @@ class Remedies:
         """Series that surely lack something their stream need not have delivered, since the last look."""
         return self._detector.lacking
 
+    def take_counting_again(self) -> list[str]:
+        """Return the symbols whose ids have begun again since the last call."""
+        symbols = list(self._detector.counting_again)
+        self._detector.counting_again.clear()
+        return symbols
+
     def lacks(self, key: Key, at: Moment) -> bool:
         """Return whether an answer did not bring that."""
         return self._detector.lacks(key, at)

@@ -263,7 +263,22 @@ def test_tickers_too_tell_that_ids_have_begun_again(court: Court) -> None:
     court.second += 3.0
     assert court.suspects(0.5) == set()
     court.tickers(3)
+    assert court.suspects(3.0) == set(), "whether it has traded since is not known"
+    assert court.witnesses.counting_again == [SYMBOL]
+    court.tickers(4)
     assert TRADES in court.suspects(3.0)
+
+
+def test_it_is_noted_once_that_ids_have_begun_again(court: Court) -> None:
+    assert court.suspects(1.0) == set()
+    court.second += 5.0
+    court.trade(3)
+    court.suspects(0.6)
+    assert court.witnesses.counting_again == [SYMBOL]
+    court.witnesses.counting_again.clear()
+    court.trade(4)
+    court.suspects(0.6)
+    assert court.witnesses.counting_again == []
 
 
 @pytest.mark.parametrize("after", [0.0, 0.9])

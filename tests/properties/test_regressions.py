@@ -768,3 +768,21 @@ def test_trades_whose_stream_has_died_are_suspected_though_ids_have_begun_again(
     setting = Setting(902851, 1_794_787_145_000, names, ("1m", "1w"), 0.0015, book_ticks=ticks, script=script)
     faults = (Recount(37_350, "DOGEUSDT"), Mute(28_200, 27_300, "dogeusdt@aggTrade", "ever"))
     run(Schedule(setting=setting, seed=852177, faults=faults))
+
+
+def test_ids_that_begin_again_are_a_reason_to_look_whose_name_it_is() -> None:
+    """The event of the listing was spoilt, and the candles of the contract before were served for minutes."""
+    moments = (198_260, 203_160, 230_500)
+    script = tuple((at, "trade", "DOGEUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "DOGEUSDT"), (700, 700)
+    setting = Setting(880375, 1_794_787_184_000, names, ("1m", "5m"), 0.0015, book_ticks=ticks, script=script)
+    faults = (Events(32_900, 1_900, "spoil", "!", 1.0, 3_000), Relist(34_350, "BTCUSDT", 50, below=True))
+    run(Schedule(setting=setting, seed=456683, faults=faults))
+
+
+def test_a_halted_contract_whose_ids_begin_again_stays_live() -> None:
+    """No stream can deliver what has not happened, though the tickers show lower ids."""
+    names, ticks = ("BTCUSDT", "币安人生USDT", "ETHUSDT"), (700, 300, 1_500)
+    script = ((10_840, "halt", "BTCUSDT"),)
+    setting = Setting(820441, 1_794_787_178_000, names, ("1m", "1h"), 0.02, book_ticks=ticks, script=script)
+    run(Schedule(setting=setting, seed=161655, faults=(Refuse(27_800, 50), Recount(43_300, "BTCUSDT"))))

@@ -322,10 +322,11 @@ class World:
         return min(since, self.delisted.get(symbol, since), since if left is None else left)
 
     def _left(self, symbol: str, since: int) -> int | None:
-        """When the symbol left, where it was not back by ``since`` for long enough while the process ran."""
+        """When the symbol left, where it was not back by ``since`` for long enough to find out."""
         now = self.line.now
         for left, back in self.tape.away[symbol]:
-            known = self.went_on if self.stopped_at <= back < self.went_on else back
+            # While the process stands or has no weight, it cannot find out.
+            known = max(back, self.went_on if self.stopped_at <= back else 0, self.others_until)
             if left <= now and known > since - RELISTED_WITHIN:
                 return left
         return None
