@@ -243,7 +243,7 @@ class Recorder:
     def _ask(self, request: Request[Any]) -> tuple[str, bytes]:
         """Send one request within the budget; return its line and its body."""
         config, clock, budget = self._config, self._clock, self._budget
-        while (free := budget.free_at(request, Cause.READ, clock.now())) > clock.now():
+        while (free := budget.free_at(request, Cause.READ, moment(clock))) > clock.now():
             if clock.wait(self._stop, free - clock.now()):
                 raise NotRunning("the recording is over")
         budget.spend(request, moment(clock), Cause.READ)
@@ -256,6 +256,7 @@ class Recorder:
             attempts=ATTEMPTS,
         )
         received = time.time()
+        budget.ended(request, moment(clock))
         budget.answered(request, used_weight(answer.headers), moment(clock), answer.sent_at)
         url = request.url(config) + (f"?{urlencode(params)}" if params else "")
         return f"{url} -> {received:.6f}: {_text(answer.body)}", answer.body

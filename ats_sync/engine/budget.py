@@ -1,9 +1,7 @@
 """The request budget: how much may be sent to the exchange, and when.
 
-A request counts from when it is sent until a window's length after its answer (when it arrived in between is unknown),
-so that no minute, wherever it begins, holds more than our share. A request without an answer may arrive later still and
-counts for longer. The weight that other programs on the same address have used is taken from the exchange's count and
-stands until the minute of that count is over.
+What counts is in :mod:`ats_sync.engine.window`: our own requests of the last minute, until the exchange's own count
+shows that a new minute has begun.
 
 Candles have the highest value: requests that can wait leave room for repairing all candles at once, reads for those
 that need a repair now. Audits are cheap and would always find room before expensive requests, so they have a small
@@ -12,7 +10,6 @@ share of their own.
 
 from __future__ import annotations
 
-import bisect
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -32,13 +29,8 @@ from ..venue.endpoints import (
 )
 from .guarded import Guarded
 from .moment import Moment
+from .window import Window
 
-_MINUTE = 60_000
-COUNT_BORDER = 2_000
-"""A request answered this long (ms) before the end of a minute may be counted on either side of it."""
-_SURELY = 250  # One sent so long (ms) after the start of a minute, by our clock, is counted in that minute.
-ARRIVES_WITHIN = 30.0
-"""A request without an answer reaches the exchange within this long (seconds), or never."""
 _UNRESERVED = frozenset({Cause.READ, Cause.REPAIR, Cause.PROBE})
 
 
@@ -66,133 +58,14 @@ class Tier(Enum):
 
 
 _TIERS = tuple(Tier)
+_WEIGHED = (Bucket.FUTURES, Bucket.SPOT)
+_BUCKETS = {Host.FUTURES: (Bucket.FUTURES,), Host.SPOT: (Bucket.SPOT,)}
+_LEAST_WAIT = 0.05
 _LEAVING_ROOM = frozenset({Tier.AUDIT, Tier.PATIENT})
 AUDIT_SHARE = 0.1
 """The most that audits of candles may use, as a share of our share."""
 PARTIAL_BOOK = 2
 """The weight of the 20-level snapshot that ``start()`` awaits; deeper books are fetched on demand."""
-
-
-class _Spent(NamedTuple):
-    steady: float
-    """When it was sent; after the answer, when that arrived; without an answer, the latest it can arrive."""
-    exchange: int
-    """The same in exchange time (ms)."""
-    cost: int
-    under_way: bool
-
-
-class Window:
-    """The costs of the last ``seconds``, at most ``limit`` in all."""
-
-    def __init__(self, limit: int, seconds: float) -> None:
-        self.limit = limit
-        self.seconds = seconds
-        self._spent: list[_Spent] = []  # ordered by their steady time
-        self._used = 0
-        self._foreign = 0
-        self._foreign_minute = 0
-        self._foreign_until = 0.0
-
-    def used(self, now: float) -> int:
-        """Return the cost that counts against the limit now: our own and, as far as known, that of others."""
-        over = 0
-        while over < len(self._spent) and self._spent[over].steady <= now - self.seconds:
-            self._used -= self._spent[over].cost
-            over += 1
-        if over:
-            del self._spent[:over]
-        if now >= self._foreign_until:
-            self._foreign = 0
-        return self._used + self._foreign
-
-    def requests(self, now: float) -> int:
-        """Return the number of our own requests in the window."""
-        self.used(now)
-        return len(self._spent)
-
-    def spend(self, at: Moment, cost: int) -> None:
-        self._insert(_Spent(at.steady, at.exchange, cost, True))
-        self._used += cost
-
-    def _insert(self, spent: _Spent) -> None:
-        if self._spent and spent.steady < self._spent[-1].steady:
-            bisect.insort(self._spent, spent, key=_steady)
-        else:
-            self._spent.append(spent)
-
-    def ended(self, at: Moment, cost: int, *, unsent: bool, lost: bool) -> None:
-        """A request of this cost has ended; ``unsent``: it was never sent; ``lost``: it had no answer."""
-        # Requests of one cost are interchangeable.
-        for index in range(len(self._spent) - 1, -1, -1):
-            spent = self._spent[index]
-            if spent.cost == cost and spent.under_way:
-                del self._spent[index]
-                if unsent:
-                    self._used -= cost
-                else:
-                    late = ARRIVES_WITHIN if lost else 0.0
-                    self._insert(_Spent(at.steady + late, at.exchange + round(late * 1000), cost, False))
-                return
-
-    def free_at(self, now: float, cost: int, share: float, kept: int = 0) -> float:
-        """Return from when on (steady) ``cost`` fits into ``share`` of the limit less ``kept`` for others; ``now`` if
-        at once."""
-        surplus = self.used(now) + cost - (int(self.limit * share) - kept)
-        if surplus <= 0:
-            return now
-        moments = [(spent.steady + self.seconds, spent.cost) for spent in self._spent]
-        if self._foreign:
-            moments.append((self._foreign_until, self._foreign))
-        for moment, freed in sorted(moments):
-            surplus -= freed
-            if surplus <= 0:
-                return max(moment, now)
-        return moments[-1][0] if moments else now
-
-    def count_of_exchange(self, used: int, at: Moment, sent: int) -> None:
-        """Note the weight ``used`` that the exchange reports for the minute of a request sent at ``sent`` (ms)."""
-        self.used(at.steady)
-        minute_began = minute_of_count(at, sent)
-        if minute_began is None:
-            return
-        own = sum(
-            spent.cost for spent in self._spent if spent.under_way or spent.exchange >= minute_began - COUNT_BORDER
-        )
-        foreign = max(0, used - own)
-        # Answers arrive out of order, and within one minute the count only grows.
-        same = minute_began == self._foreign_minute
-        self._foreign = max(self._foreign, foreign) if same else foreign
-        self._foreign_minute = minute_began
-        self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange + at.uncertain) / 1000.0
-
-    def own_free_at(self, now: float, share: float) -> float:
-        """Return from when on (steady) our own costs alone, those of now included, fit into ``share`` of the limit."""
-        self.used(now)
-        surplus = self._used - int(self.limit * share)
-        freed_at = now
-        for spent in self._spent:
-            if surplus <= 0:
-                break
-            surplus -= spent.cost
-            freed_at = spent.steady + self.seconds
-        return max(freed_at, now)
-
-    def own(self, now: float) -> int:
-        """Return our own costs that count now."""
-        self.used(now)
-        return self._used
-
-
-def minute_of_count(at: Moment, sent: int) -> int | None:
-    """Return when (exchange, ms) the minute began whose count is reported at ``at`` by the answer to a request sent at
-    ``sent`` (ms); None where it may be the count of the previous minute."""
-    began = at.exchange - at.exchange % _MINUTE
-    return None if sent - at.uncertain < began + _SURELY else began
-
-
-def _steady(spent: _Spent) -> float:
-    return spent.steady
 
 
 class Budget(Guarded):
@@ -218,14 +91,18 @@ class Budget(Guarded):
         self._candles = self._lacking = 0
         self.most_used = dict.fromkeys(Bucket, 0)
 
-    def free_at(self, request: Request[Any], cause: Cause, now: float) -> float:
-        """Return when (steady) ``request`` may be sent at the earliest, ``now`` if at once."""
+    def free_at(self, request: Request[Any], cause: Cause, at: Moment) -> float:
+        """Return when (steady) ``request`` may be sent at the earliest, ``at.steady`` if at once."""
         assert self.guarded()
-        share = self.share if cause in _UNRESERVED else self.share - self.reserve
-        window = self.windows[request.bucket]
-        free = window.free_at(now, request.weight, share, self._kept(request, cause, window))
+        window, now, weight = self.windows[request.bucket], at.steady, request.weight
+        allowed, shrinks = self._allowed(request, cause, at)
+        free = window.free_at(at, weight, allowed, int(window.limit * self.share))
+        if shrinks and free > now:
+            # More of what is kept is let go with every moment, but a request that would wait for it is not held up.
+            free = min(free, now + max(_LEAST_WAIT, (window.used(at) + weight - allowed) / shrinks))
         if self.tier(request, cause) is Tier.AUDIT:
-            free = max(free, self._audits.free_at(now, request.weight, self.share * AUDIT_SHARE))
+            share = int(self._audits.limit * self.share * AUDIT_SHARE)
+            free = max(free, self._audits.free_at(at, weight, share))
         if self._refused:
             until, least = self._refused.get((request.bucket, self.tier(request, cause)), (now, 0))
             if request.weight >= least:
@@ -243,6 +120,22 @@ class Budget(Guarded):
         share = self.share if cause in _UNRESERVED else self.share - self.reserve
         window = self.windows[request.bucket]
         return int(window.limit * share) - self._kept(request, cause, window)
+
+    def _allowed(self, request: Request[Any], cause: Cause, at: Moment) -> tuple[int, float]:
+        """Return the same at this moment, and by how much it grows in a second.
+
+        What is kept for the repair of candles is kept for the rest of the minute: where the count begins anew with the
+        next one, a repair that finds no room waits no longer than until then, and what was not used is lost.
+        """
+        allowed = self.allowance(request, cause)
+        if self.tier(request, cause) not in _LEAVING_ROOM:
+            return allowed, 0.0
+        window = self.windows[request.bucket]
+        left = window.left(at)
+        kept = self._kept(request, cause, window)
+        if left is None or not kept:
+            return allowed, 0.0
+        return allowed + int(kept * (1.0 - min(1.0, left / WEIGHT_WINDOW))), kept / WEIGHT_WINDOW
 
     def alone_at(self, request: Request[Any], cause: Cause, now: float, fraction: float) -> float:
         """Return from when on (steady) a request whose cost is spent already may be sent, if this process is to use no
@@ -304,16 +197,17 @@ class Budget(Guarded):
         """Count a request as sent."""
         assert self.guarded()
         window = self.windows[request.bucket]
-        window.spend(at, request.weight)
+        window.spend(at, request.weight, self._allowed(request, cause, at)[0])
         if self.tier(request, cause) is Tier.AUDIT:
             self._audits.spend(at, request.weight)
-        self.most_used[request.bucket] = max(self.most_used[request.bucket], window.used(at.steady))
+            self._audits.ended(at, request.weight, unsent=False, lost=False)
+        self.most_used[request.bucket] = max(self.most_used[request.bucket], window.used(at))
 
-    def usage(self, bucket: Bucket, now: float) -> Usage:
-        """Return the usage of a bucket at ``now`` (steady)."""
+    def usage(self, bucket: Bucket, at: Moment) -> Usage:
+        """Return the usage of a bucket now."""
         assert self.guarded()
         window = self.windows[bucket]
-        return Usage(window.requests(now), window.used(now), int(window.limit * self.share), window.limit)
+        return Usage(window.requests(at.steady), window.used(at), int(window.limit * self.share), window.limit)
 
     def ended(self, request: Request[Any], at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
         """A request has ended; ``unsent``: it never reached the exchange and costs nothing; ``lost``: it had no answer
@@ -324,15 +218,20 @@ class Budget(Guarded):
     def answered(self, request: Request[Any], used: int | None, at: Moment, sent_at: float) -> None:
         """Note the answer to a request sent at ``sent_at`` (steady), with the used weight that it reports."""
         assert self.guarded()
-        weighed = request.bucket in (Bucket.FUTURES, Bucket.SPOT)
-        if used is not None and request.used_weight_is_true and weighed:
-            sent = at.exchange - round((at.steady - sent_at) * 1000)
-            self.windows[request.bucket].count_of_exchange(used, at, sent)
+        if not request.used_weight_is_true or request.bucket not in _WEIGHED:
+            return
+        window = self.windows[request.bucket]
+        if used is None:
+            window.unreported()
+        else:
+            window.reported(used, at, sent_at, request.weight)
 
     def block(self, host: Host, until: float) -> None:
         """Send nothing to a host until this moment (steady)."""
         assert self.guarded()
         self._blocked[host] = max(until, self._blocked.get(host, until))
+        for bucket in _BUCKETS.get(host, ()):
+            self.windows[bucket].unreported()
 
     def blocked_until(self, host: Host, now: float) -> float | None:
         """Return until when (steady) nothing may be sent to the host, None if it may be."""

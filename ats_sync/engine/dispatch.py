@@ -111,7 +111,7 @@ class Dispatcher:
         assert self._budget.guarded()
         if self.closed:
             raise NotRunning("the manager is closed")
-        free = self._budget.free_at(fetch.request, fetch.cause, at.steady)
+        free = self._budget.free_at(fetch.request, fetch.cause, at)
         if free > deadline:
             raise self._too_late(fetch.request, free, at)
         job = self.queue.add(fetch)
@@ -134,7 +134,7 @@ class Dispatcher:
         assert self._budget.guarded()
         job = reader.job
         request = job.fetch.request
-        free = self._budget.free_at(request, job.charged_to, at.steady)
+        free = self._budget.free_at(request, job.charged_to, at)
         # A request that could have been sent waited for the budget, or behind requests that did.
         waited_for_budget = not job.running and (free > at.steady or self._delayed)
         self.withdraw(reader)
@@ -236,7 +236,7 @@ class Dispatcher:
         """Queue the next attempt and return when (steady) it is due; None if there is none."""
         job, fetch = send.job, send.fetch
         if isinstance(error, RateLimited):
-            free = self._budget.free_at(fetch.request, job.charged_to, at.steady)
+            free = self._budget.free_at(fetch.request, job.charged_to, at)
             if job.deadline is not None and free >= job.deadline:
                 return None
             # In time for the readers, or none waits: it is queued again until the host accepts requests.

@@ -89,7 +89,7 @@ class DirectRequests:
     def usage(self, bucket: Bucket) -> Usage:
         """Return what a bucket has used in its window."""
         with self._lock:
-            return self._budget.usage(bucket, self._clock.now())
+            return self._budget.usage(bucket, moment(self._clock))
 
     @property
     def connected(self) -> bool:

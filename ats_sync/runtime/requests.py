@@ -200,7 +200,7 @@ class RequestThreads:
     def usage(self, bucket: Bucket) -> Usage:
         """Return what a bucket has used in its window."""
         with self._lock:
-            return self._budget.usage(bucket, self._clock.now())
+            return self._budget.usage(bucket, moment(self._clock))
 
     def waiting(self) -> int:
         """Return the number of fetches that are queued or in flight."""

@@ -1,6 +1,6 @@
 """The account of an address: what all processes together have requested of the exchange, in the shared store.
 
-It counts as :class:`~ats_sync.engine.budget.Window` does for one process: a request counts from when it was granted
+It counts as :class:`~ats_sync.engine.window.Window` does for one process: a request counts from when it was granted
 until a window's length after its answer, so that no minute, wherever it begins and whatever the clocks of store and
 exchange say, has more than the share; one without an answer counts for longer; and what others have used of the
 exchange's own count stands until that minute is over. The time is the server's ``TIME``.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..engine.budget import ARRIVES_WITHIN, COUNT_BORDER
+from ..engine.window import ARRIVES_WITHIN, COUNT_BORDER
 from ..venue.endpoints import (
     FUNDING_LIMIT,
     OPEN_INTEREST_LIMIT,

@@ -14,9 +14,10 @@ from collections import deque
 
 from ..clock import Clock
 from ..config import Config
-from ..engine.budget import ARRIVES_WITHIN, Budget, minute_of_count
+from ..engine.budget import Budget
 from ..engine.dispatch import Send
 from ..engine.moment import moment
+from ..engine.window import ARRIVES_WITHIN, minute_of_count
 from ..errors import AtsSyncError, ConfigError, ConnectionFailed, RateLimited, RequestTimeout, SharedStoreUnavailable
 from ..logs import RateLimitedLogger
 from ..transport.answer import Answer

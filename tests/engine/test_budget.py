@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.config import Config
-from ats_sync.engine.budget import Budget, Usage, Window, minute_of_count
+from ats_sync.engine.budget import Budget, Usage
 from ats_sync.engine.moment import Moment
+from ats_sync.engine.window import Window, minute_of_count
 from ats_sync.feeds import Cause
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import Bucket, Host, Request
@@ -28,14 +29,19 @@ def weighing(weight: int, *, host: Host = Host.FUTURES) -> Request:
     return Request(host, "/x", weight=weight, bucket=Bucket.SPOT if host is Host.SPOT else Bucket.FUTURES)
 
 
-def spend(budget: Budget, weight: int, second: float) -> None:
+def send(budget: Budget, weight: int, second: float) -> None:
     budget.spend(weighing(weight), at(second), Cause.READ)
+
+
+def spend(budget: Budget, weight: int, second: float) -> None:
+    """A request that is answered at once, without a report."""
+    send(budget, weight, second)
+    budget.ended(weighing(weight), at(second))
 
 
 def free(budget: Budget, weight: int, second: float, cause: Cause = Cause.READ) -> float:
     """Seconds until a request may go."""
-    now = at(second).steady
-    return budget.free_at(weighing(weight), cause, now) - now
+    return budget.free_at(weighing(weight), cause, at(second)) - at(second).steady
 
 
 def test_inside_the_share_it_goes_at_once_and_beyond_it_waits_for_the_oldest() -> None:
@@ -59,7 +65,7 @@ def test_a_share_is_kept_for_reads_and_repairs() -> None:
 def test_a_full_book_without_a_reader_leaves_room_for_all_candles() -> None:
     budget = Budget(CONFIG)
     budget.candles(30, 0)
-    now = at(0).steady
+    now = at(0)
     partial, full = endpoints.depth("BTCUSDT", 20), endpoints.depth("BTCUSDT", 500)
     spend(budget, 35, 0)
     for cause, request, expected in (
@@ -68,35 +74,35 @@ def test_a_full_book_without_a_reader_leaves_room_for_all_candles() -> None:
         (Cause.REPAIR, full, 0),
         (Cause.READ, full, 0),
     ):
-        assert budget.free_at(request, cause, now) - now == pytest.approx(expected), (cause, request)
+        assert budget.free_at(request, cause, now) - now.steady == pytest.approx(expected), (cause, request)
 
 
 def test_the_use_of_others_counts_until_their_minute_is_over() -> None:
     budget = Budget(CONFIG)
     spend(budget, 10, 20)
     budget.answered(weighing(10), 75, at(21), at(21).steady)
-    assert budget.usage(Bucket.FUTURES, at(21).steady) == Usage(1, 75, 80, 100)
+    assert budget.usage(Bucket.FUTURES, at(21)) == Usage(1, 75, 80, 100)
     assert free(budget, 6, 21) == pytest.approx(39)
     assert free(budget, 5, 21) == 0
     assert free(budget, 70, 60) == 0
-    assert free(budget, 71, 60) == pytest.approx(20)
+    assert free(budget, 71, 60) == pytest.approx(2), "one may go ahead, whose answer says whether the count began anew"
 
 
 def test_a_count_lower_than_our_own_changes_nothing() -> None:
     budget = Budget(CONFIG)
     spend(budget, 60, 5)
     budget.answered(weighing(60), 3, at(6), at(6).steady)
-    assert budget.usage(Bucket.FUTURES, at(6).steady).cost == 60
+    assert budget.usage(Bucket.FUTURES, at(6)).cost == 60
 
 
 def test_a_request_before_the_end_of_a_minute_is_not_counted_twice() -> None:
     budget = Budget(CONFIG)
-    spend(budget, 30, 50.5)
+    send(budget, 30, 50.5)
     # Under way for long: the exchange counted it in the new minute.
     budget.ended(weighing(30), at(60.2))
     spend(budget, 10, 62)
     budget.answered(weighing(10), 40, at(62.2), at(62).steady)
-    assert budget.usage(Bucket.FUTURES, at(62.2).steady).cost == 40
+    assert budget.usage(Bucket.FUTURES, at(62.2)).cost == 40
 
 
 def test_the_count_of_the_minute_before_is_not_taken_for_that_of_this_one() -> None:
@@ -105,20 +111,20 @@ def test_the_count_of_the_minute_before_is_not_taken_for_that_of_this_one() -> N
     budget.ended(weighing(60), at(31))
     spend(budget, 10, 59.9)
     budget.answered(weighing(10), 70, at(60.4), at(59.9).steady)
-    assert budget.usage(Bucket.FUTURES, at(60.4).steady).cost == 70
-    assert budget.usage(Bucket.FUTURES, at(92).steady).cost == 10
+    assert budget.usage(Bucket.FUTURES, at(60.4)).cost == 70
+    assert budget.usage(Bucket.FUTURES, at(92)).cost == 10
 
 
 def test_a_request_without_an_answer_may_arrive_late_and_counts_for_longer() -> None:
     budget = Budget(CONFIG)
-    spend(budget, 30, 0)
-    spend(budget, 20, 1)
+    send(budget, 30, 0)
+    send(budget, 20, 1)
     budget.ended(weighing(30), at(10), lost=True)
     budget.ended(weighing(20), at(10))
-    assert budget.usage(Bucket.FUTURES, at(69.9).steady).cost == 50
-    assert budget.usage(Bucket.FUTURES, at(70.1).steady).cost == 30, "the other one is not held up"
-    assert budget.usage(Bucket.FUTURES, at(99.9).steady).cost == 30
-    assert budget.usage(Bucket.FUTURES, at(100.1).steady).cost == 0
+    assert budget.usage(Bucket.FUTURES, at(69.9)).cost == 50
+    assert budget.usage(Bucket.FUTURES, at(70.1)).cost == 30, "the other one is not held up"
+    assert budget.usage(Bucket.FUTURES, at(99.9)).cost == 30
+    assert budget.usage(Bucket.FUTURES, at(100.1)).cost == 0
 
 
 def test_an_older_count_that_arrives_later_does_not_free_anything() -> None:
@@ -126,9 +132,9 @@ def test_an_older_count_that_arrives_later_does_not_free_anything() -> None:
     for second in (1.0, 1.1, 1.2):
         spend(budget, 10, second)
     budget.answered(weighing(10), 70, at(2), at(2).steady)
-    before = budget.usage(Bucket.FUTURES, at(2).steady).cost
+    before = budget.usage(Bucket.FUTURES, at(2)).cost
     budget.answered(weighing(10), 50, at(2.1), at(2.1).steady)
-    assert budget.usage(Bucket.FUTURES, at(2.1).steady).cost >= before
+    assert budget.usage(Bucket.FUTURES, at(2.1)).cost >= before
 
 
 def test_counts_that_are_known_to_be_wrong_are_ignored() -> None:
@@ -137,19 +143,19 @@ def test_counts_that_are_known_to_be_wrong_are_ignored() -> None:
     budget.answered(endpoints.open_interest_hist("A", "1h", 5), 2_000, at(1), at(1).steady)
     budget.answered(weighing(1), None, at(1), at(1).steady)
     for bucket in Bucket:
-        assert budget.usage(bucket, at(1).steady).cost == 0
+        assert budget.usage(bucket, at(1)).cost == 0
 
 
 def test_buckets_and_hosts_are_counted_apart() -> None:
     budget = Budget(CONFIG)
     spend(budget, 80, 0)
-    now = at(1).steady
+    now = at(1)
     for request in (
         weighing(5, host=Host.SPOT),
         endpoints.open_interest_hist("A", "1h", 5),
         endpoints.funding_rate("A", 5),
     ):
-        assert budget.free_at(request, Cause.READ, now) == now
+        assert budget.free_at(request, Cause.READ, now) == now.steady
     assert budget.usage(Bucket.OPEN_INTEREST, now).allowed == 800
     assert budget.usage(Bucket.FUNDING, now).allowed == 400
 
@@ -158,9 +164,9 @@ def test_request_buckets_count_requests_over_five_minutes() -> None:
     budget = Budget(CONFIG)
     request = endpoints.funding_rate("A", 5)
     for i in range(400):
-        assert budget.free_at(request, Cause.READ, at(i / 10).steady) == at(i / 10).steady
+        assert budget.free_at(request, Cause.READ, at(i / 10)) == at(i / 10).steady
         budget.spend(request, at(i / 10), Cause.READ)
-    assert budget.free_at(request, Cause.READ, at(100).steady) == pytest.approx(at(300).steady)
+    assert budget.free_at(request, Cause.READ, at(100)) == pytest.approx(at(300).steady)
 
 
 def test_nothing_is_sent_to_a_blocked_host_while_the_other_is_free() -> None:
@@ -169,8 +175,8 @@ def test_nothing_is_sent_to_a_blocked_host_while_the_other_is_free() -> None:
     budget.block(Host.FUTURES, at(30).steady)
     assert free(budget, 1, 0) == pytest.approx(90)
     now = at(0).steady
-    assert budget.free_at(endpoints.open_interest_hist("A", "1h", 5), Cause.PROBE, now) == pytest.approx(now + 90)
-    assert budget.free_at(weighing(1, host=Host.SPOT), Cause.READ, now) == now
+    assert budget.free_at(endpoints.open_interest_hist("A", "1h", 5), Cause.PROBE, at(0)) == pytest.approx(now + 90)
+    assert budget.free_at(weighing(1, host=Host.SPOT), Cause.READ, at(0)) == now
     assert budget.blocked_until(Host.FUTURES, now) == at(90).steady
     assert budget.blocked_until(Host.SPOT, now) is None
     assert budget.blocked_until(Host.FUTURES, at(90).steady) is None
@@ -180,8 +186,8 @@ def test_nothing_is_sent_to_a_blocked_host_while_the_other_is_free() -> None:
 def test_the_exchanges_own_limit_is_taken() -> None:
     budget = Budget(CONFIG)
     budget.set_limit(Host.FUTURES, 1_000)
-    assert budget.usage(Bucket.FUTURES, 0.0).allowed == 800
-    assert budget.usage(Bucket.SPOT, 0.0).allowed == 80
+    assert budget.usage(Bucket.FUTURES, at(0)).allowed == 800
+    assert budget.usage(Bucket.SPOT, at(0)).allowed == 80
 
 
 def test_a_cost_above_the_whole_share_can_go_alone() -> None:
@@ -199,6 +205,10 @@ def test_the_most_that_was_ever_used_is_remembered() -> None:
     assert budget.most_used[Bucket.FUTURES] == 50
 
 
+def _when(steady: float) -> Moment:
+    return Moment(steady, int(steady * 1000))
+
+
 @settings(deadline=None, max_examples=70)
 @given(
     st.lists(st.tuples(st.floats(0, 20), st.integers(1, 40)), min_size=1, max_size=60),
@@ -211,14 +221,15 @@ def test_no_minute_wherever_it_is_cut_holds_more_than_the_share(asked: list[tupl
         if cost > int(100 * share):
             continue
         tries = 0
-        while (moment := window.free_at(now, cost, share)) > now:
+        while (moment := window.free_at(_when(now), cost, int(100 * share))) > now:
             now, tries = moment, tries + 1
             assert tries < 3, "the moment it names is the moment it may go"
-        window.spend(Moment(now, int(now * 1000)), cost)
+        window.spend(_when(now), cost)
+        window.ended(_when(now), cost, unsent=False, lost=False)
         sent.append((now, cost))
         # Counted again, naively, over every minute that ends with a request.
         assert sum(cost for when, cost in sent if now - 60.0 + 1e-6 < when <= now) <= math.floor(100 * share)
-        assert window.used(now) == sum(cost for when, cost in sent if when > now - 60.0)
+        assert window.used(_when(now)) == sum(cost for when, cost in sent if when > now - 60.0)
         assert window.requests(now) == sum(1 for when, _ in sent if when > now - 60.0)
 
 
@@ -260,25 +271,25 @@ def audit(symbol: str = "AUSDT") -> Request:
 
 def test_audits_of_candles_use_a_tenth_of_the_share_beside_expensive_requests() -> None:
     budget = Budget(CONFIG)
-    now = at(0).steady
-    while budget.free_at(endpoints.agg_trades("A", 1000), Cause.WARM_UP, now) == now:
+    now = at(0)
+    while budget.free_at(endpoints.agg_trades("A", 1000), Cause.WARM_UP, now) == now.steady:
         budget.spend(endpoints.agg_trades("A", 1000), at(0), Cause.WARM_UP)
     for _ in range(8):
-        assert budget.free_at(audit(), Cause.AUDIT, now) == now
+        assert budget.free_at(audit(), Cause.AUDIT, now) == now.steady
         budget.spend(audit(), at(0), Cause.AUDIT)
-    assert budget.free_at(audit(), Cause.AUDIT, now) == pytest.approx(now + 60)
-    assert budget.free_at(audit(), Cause.REPAIR, now) == now, "the same request for another cause"
+    assert budget.free_at(audit(), Cause.AUDIT, now) == pytest.approx(now.steady + 60)
+    assert budget.free_at(audit(), Cause.REPAIR, now) == now.steady, "the same request for another cause"
     budget.set_limit(Host.FUTURES, 200)
-    assert budget.free_at(audit(), Cause.AUDIT, now) == now
+    assert budget.free_at(audit(), Cause.AUDIT, now) == now.steady
 
 
 def test_audits_leave_room_for_repairing_all_candles_and_never_wait_for_the_ticker() -> None:
     budget = Budget(CONFIG)
     budget.candles(30, 0)
     spend(budget, 40, 0)
-    now = at(0).steady
-    assert budget.free_at(audit(), Cause.AUDIT, now) > now
-    assert budget.free_at(weighing(30), Cause.AUDIT, now) == now, "the answer that finds dead streams"
+    now = at(0)
+    assert budget.free_at(audit(), Cause.AUDIT, now) > now.steady
+    assert budget.free_at(weighing(30), Cause.AUDIT, now) == now.steady, "the answer that finds dead streams"
 
 
 def unsure(second: float) -> Moment:
@@ -297,7 +308,7 @@ def test_where_the_time_is_unsure_a_count_of_the_minute_before_is_not_taken_for_
 def test_with_an_uncertain_clock_the_use_of_others_stands_until_the_minute_is_surely_over() -> None:
     budget = Budget(CONFIG)
     budget.answered(weighing(1), 70, unsure(30.0), at(29.9).steady)
-    assert free(budget, 20, 61.0) == pytest.approx(2.0)
+    assert budget.free_at(weighing(20), Cause.READ, unsure(61.0)) == pytest.approx(at(63.0).steady)
     assert free(budget, 20, 63.1) == 0
 
 

@@ -55,7 +55,7 @@ def budget_of(dispatcher: Dispatcher) -> Budget:
 
 
 def used(dispatcher: Dispatcher, seconds: float = 0.0) -> int:
-    return budget_of(dispatcher).windows[Bucket.FUTURES].used(START + seconds)
+    return budget_of(dispatcher).windows[Bucket.FUTURES].used(at(seconds))
 
 
 def ask(dispatcher: Dispatcher, wanted: Fetch, patience: float = 5.0, seconds: float = 0.0) -> PendingRead:
@@ -309,6 +309,7 @@ class TestGivingUp:
     def test_a_budget_that_is_free_at_the_last_moment_was_the_cause_too(self) -> None:
         dispatcher = dispatcher_of(100)
         budget_of(dispatcher).spend(fetch("X", weight=80).request, at(-57), Cause.READ)
+        budget_of(dispatcher).ended(fetch("X", weight=80).request, at(-57))
         reader = ask(dispatcher, fetch(weight=40), 3.0)
         assert dispatcher.next(at()) == START + 3
         assert isinstance(dispatcher.gave_up(reader, at(3)), RateLimited)
@@ -488,9 +489,9 @@ class TestARefusalByAnAccountThatOthersShare:
         ask(dispatcher, fetch("C", weight=5), seconds=1)
         assert sent(dispatcher, 1).fetch.key.symbol == "C"
         budget = budget_of(dispatcher)
-        assert budget.free_at(fetch(weight=4).request, Cause.POLL, START + 1) == START + 1
-        assert budget.free_at(fetch(weight=6).request, Cause.POLL, START + 1) == START + 30
-        assert budget.free_at(fetch(weight=6).request, Cause.POLL, START + 30) == START + 30
+        assert budget.free_at(fetch(weight=4).request, Cause.POLL, at(1)) == START + 1
+        assert budget.free_at(fetch(weight=6).request, Cause.POLL, at(1)) == START + 30
+        assert budget.free_at(fetch(weight=6).request, Cause.POLL, at(30)) == START + 30
 
     def test_beyond_the_readers_patience_is_their_error(self) -> None:
         dispatcher = dispatcher_of()

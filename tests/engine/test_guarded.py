@@ -38,9 +38,9 @@ def uses(guarded: Guarded) -> list[Callable[[], object]]:
     assert isinstance(guarded, Budget)
     queue = JobQueue(guarded)
     return [
-        lambda: guarded.free_at(BOOK.request, Cause.READ, 0.0),
+        lambda: guarded.free_at(BOOK.request, Cause.READ, AT),
         lambda: guarded.block(BOOK.request.host, 1.0),
-        lambda: guarded.usage(BOOK.request.bucket, 0.0),
+        lambda: guarded.usage(BOOK.request.bucket, AT),
         lambda: queue.add(BOOK),
         lambda: queue.pop(AT),
         queue.clear,

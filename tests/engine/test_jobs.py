@@ -123,14 +123,16 @@ def test_popping_a_job_spends_its_weight() -> None:
     queue = queue_of()
     queue.add(fetch(limit=499))
     queue.pop(NOW)
-    assert queue.budget.windows[endpoints.Bucket.FUTURES].used(NOW.steady) == 2
+    assert queue.budget.windows[endpoints.Bucket.FUTURES].used(NOW) == 2
 
 
 def test_without_budget_it_tells_when_to_ask_again() -> None:
     queue = queue_of(limit=100)
     for i in range(3):
         queue.add(Fetch(Key(Kind.TRADES, f"{i}"), endpoints.agg_trades(f"{i}", 1000), Cause.WARM_UP))
-    queue.budget.spend(endpoints.agg_trades("x", 1), Moment(NOW.steady - 20, NOW.exchange - 20_000), Cause.REPAIR)
+    before = Moment(NOW.steady - 20, NOW.exchange - 20_000)
+    queue.budget.spend(endpoints.agg_trades("x", 1), before, Cause.REPAIR)
+    queue.budget.ended(endpoints.agg_trades("x", 1), before)
     assert isinstance(queue.pop(NOW), Job)
     assert isinstance(queue.pop(NOW), Job)
     again = queue.pop(NOW)

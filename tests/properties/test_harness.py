@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ats_sync.engine import connection, heartbeat, liveness, reconciler
-from ats_sync.engine.budget import Budget, Window
+from ats_sync.engine.budget import Budget
+from ats_sync.engine.window import Window
 from ats_sync.store import trades
 from ats_sync.store.book import BookSeries
 from ats_sync.store.link import Link
@@ -99,7 +100,7 @@ def test_an_older_book_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_budget_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Window, "free_at", lambda self, now, *_: now)
+    monkeypatch.setattr(Window, "free_at", lambda self, at, *_: at.steady)
     notice(*spread(weight_limit=130))
 
 

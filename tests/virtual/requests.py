@@ -77,7 +77,7 @@ class VirtualRequests:
 
     def usage(self, bucket: Bucket) -> Usage:
         with self._lock:
-            return self._process.budget.usage(bucket, self._process.clock.now())
+            return self._process.budget.usage(bucket, moment(self._process.clock))
 
     # --- the threads ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,303 @@
+"""One limit: what has been used of it, and from when on something fits.
+
+Two things are known of a minute's weight. Our own costs: each counts from when it was sent until a window's length
+after its answer, so that no minute, wherever it begins, holds more than what is allowed. And the exchange's own count,
+which its answers report: since then it cannot have grown by more than what we have sent that the report may lack, and
+what others have sent. The smaller of the two is what counts.
+
+So nothing has to be believed about how the exchange counts. Where it begins anew with each clock minute, the first
+answer of a minute reports nearly nothing, and the limit is whole again; where it does not, no answer says so. What only
+the clock says is never enough, and neither is a report alone: of the clock minute in which a request may arrive, our
+own costs count whatever was reported, so that an old report cannot make a minute hold more than what is allowed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import NamedTuple
+
+from .moment import Moment
+
+_MINUTE = 60_000
+COUNT_BORDER = 2_000
+"""A request answered this long (ms) before the end of a minute may be counted on either side of it."""
+_SURELY = 250  # One sent so long (ms) after the start of a minute, by our clock, is counted in that minute.
+ARRIVES_WITHIN = 30.0
+"""A request without an answer reaches the exchange within this long (seconds), or never."""
+CLOCKS_DIFFER = 2_000
+"""By so much (ms) the exchange's minute may turn before or after our idea of it, beyond the uncertainty of that."""
+REPORTS_LAG = 5.0
+"""A report may lack what reached the exchange so shortly (seconds) before it."""
+ASKED_AGAIN = 1.0
+"""After so long (seconds) without a report another request may go ahead for one; doubled with each in a minute."""
+
+
+class _Spent(NamedTuple):
+    steady: float
+    """When it was sent; after the answer, when that arrived; without an answer, the latest it can arrive."""
+    exchange: int
+    """The same in exchange time (ms)."""
+    cost: int
+    under_way: bool
+    sent: float
+    """When it was sent (steady)."""
+
+
+class Window:
+    """The costs of the last ``seconds``."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self.begins_anew = False
+        """Whether the newest report that could tell showed that the count begins anew with the clock minute."""
+        self._spent: list[_Spent] = []  # ordered by their steady time
+        self._used = 0
+        self._foreign = 0
+        self._foreign_minute = 0
+        self._foreign_until = 0.0
+        # The report that bounds the count best: what was counted, of a request sent when (steady), and all that we
+        # have sent that it may lack.
+        self._count: int | None = None
+        self._count_sent = 0.0
+        self._lacked = 0
+        # The newest report of all, and of a request sent when.
+        self._reported = 0
+        self._reported_sent = -math.inf
+        # Our costs since _minute_from (steady), when the minute that began at _minute (exchange ms) may have begun.
+        self._minute = -1
+        self._minute_from = 0.0
+        self._minute_cost = 0
+        # The minute in which a request last went ahead for a report, how long the next one waits, and until when.
+        self._asked_in = -1
+        self._pause = ASKED_AGAIN
+        self._ask_at = 0.0
+
+    # --- what counts ----------------------------------------------------------------------------------
+
+    def used(self, at: Moment) -> int:
+        """Return the cost that counts against the limit now: our own and, as far as known, that of others."""
+        sliding = self.sliding(at.steady)
+        if self._count is None or not at.proven or self._count + self._lacked >= sliding:
+            return sliding
+        return min(sliding, max(self._count + self._lacked, self._of_minute(at)))
+
+    def sliding(self, now: float) -> int:
+        """Return the same as far as our own record tells: all of the last ``seconds``."""
+        over = 0
+        while over < len(self._spent) and self._spent[over].steady <= now - self.seconds:
+            over += 1
+        if over:
+            old = self._spent[:over]
+            del self._spent[:over]
+            for spent in old:
+                if spent.under_way:
+                    # The process was stopped, and what it was about to send may still be counted.
+                    self._insert(spent._replace(steady=now))
+                else:
+                    self._used -= spent.cost
+        if now >= self._foreign_until:
+            self._foreign = 0
+        return self._used + self._foreign
+
+    def _of_minute(self, at: Moment) -> int:
+        """Return our own costs that may be counted in the same clock minute as a request that is sent now."""
+        minute, began, _ = _minute_of(at)
+        # Within a minute the cached sum may begin too early, never too late.
+        if minute != self._minute or not self._minute_from <= began <= self._minute_from + 0.1:
+            self._minute, self._minute_from = minute, began
+            self._minute_cost = sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
+        return self._minute_cost
+
+    def requests(self, now: float) -> int:
+        """Return the number of our own requests in the window."""
+        self.sliding(now)
+        return len(self._spent)
+
+    def own(self, now: float) -> int:
+        """Return our own costs of the last ``seconds``."""
+        self.sliding(now)
+        return self._used
+
+    def left(self, at: Moment) -> float | None:
+        """Return how long (seconds) it takes until the next minute has surely begun, with which the count begins anew;
+        None where nothing says that it does."""
+        if not self.begins_anew or self._count is None or not at.proven:
+            return None
+        return _minute_of(at)[2] - at.steady
+
+    # --- requests -------------------------------------------------------------------------------------
+
+    def spend(self, at: Moment, cost: int, allowed: int | None = None) -> None:
+        """Count a request as sent; ``allowed``: as :meth:`free_at` was told."""
+        if allowed is not None and self._count is not None and self.used(at) + cost > allowed:
+            self._note_ahead(at)
+        self._insert(_Spent(at.steady, at.exchange, cost, True, at.steady))
+        self._used += cost
+        self._lacked += cost
+        self._minute_cost += cost
+
+    def _insert(self, spent: _Spent) -> None:
+        if self._spent and spent.steady < self._spent[-1].steady:
+            bisect.insort(self._spent, spent, key=_steady)
+        else:
+            self._spent.append(spent)
+
+    def ended(self, at: Moment, cost: int, *, unsent: bool, lost: bool) -> None:
+        """A request of this cost has ended; ``unsent``: it was never sent; ``lost``: it had no answer."""
+        # Requests of one cost are interchangeable.
+        for index in range(len(self._spent) - 1, -1, -1):
+            spent = self._spent[index]
+            if spent.cost == cost and spent.under_way:
+                del self._spent[index]
+                if unsent:
+                    self._used -= cost
+                    self._lacked -= cost
+                    self._minute_cost -= cost
+                else:
+                    late = ARRIVES_WITHIN if lost else 0.0
+                    ends = at.exchange + round(late * 1000)
+                    self._insert(_Spent(at.steady + late, ends, cost, False, spent.sent))
+                return
+
+    def free_at(self, at: Moment, cost: int, allowed: int, whole: int | None = None) -> float:
+        """Return from when on (steady) ``cost`` fits into ``allowed``, ``at.steady`` if at once.
+
+        ``whole`` is what may be used for any purpose. Where a new report may show that there is room, one request after
+        the other may go ahead for it.
+        """
+        now = at.steady
+        if self.used(at) + cost <= allowed:
+            return now
+        free = self._sliding_free_at(now, cost, allowed)
+        return free if self._count is None or not at.proven else min(free, self._ahead_at(at, cost, allowed, whole))
+
+    def _sliding_free_at(self, now: float, cost: int, allowed: int) -> float:
+        surplus = self.sliding(now) + cost - allowed
+        moments = [(spent.steady + self.seconds, spent.cost) for spent in self._spent]
+        if self._foreign:
+            moments.append((self._foreign_until, self._foreign))
+        for moment, freed in sorted(moments):
+            surplus -= freed
+            if surplus <= 0:
+                return max(moment, now)
+        return moments[-1][0] if moments else now
+
+    def own_free_at(self, now: float, share: float) -> float:
+        """Return from when on (steady) our own costs alone, those of now included, fit into ``share`` of the limit."""
+        self.sliding(now)
+        surplus = self._used - int(self.limit * share)
+        freed_at = now
+        for spent in self._spent:
+            if surplus <= 0:
+                break
+            surplus -= spent.cost
+            freed_at = spent.steady + self.seconds
+        return max(freed_at, now)
+
+    # --- a request that goes ahead for a report ---------------------------------------------------------
+
+    def _ahead_at(self, at: Moment, cost: int, allowed: int, whole: int | None) -> float:
+        """Return when (steady) such a request may be sent."""
+        minute, _, next_turn = _minute_of(at)
+        if (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
+            return next_turn  # The next minute may have begun, so that a report would soon be worth nothing.
+        reported = self._reported if self._reported_sent > next_turn - _MINUTE / 1000.0 else 0
+        if max(self._of_minute(at), reported) + cost > allowed:
+            return next_turn
+        # Where the count may not begin anew, it must fit all the same.
+        if not self.begins_anew and (whole is None or self.sliding(at.steady) + cost > whole):
+            return next_turn
+        return at.steady if minute != self._asked_in else max(self._ask_at, at.steady)
+
+    def _note_ahead(self, at: Moment) -> None:
+        minute = _minute_of(at)[0]
+        self._pause = self._pause * 2.0 if minute == self._asked_in else ASKED_AGAIN
+        self._asked_in, self._ask_at = minute, at.steady + self._pause
+
+    # --- what the exchange reports ----------------------------------------------------------------------
+
+    def reported(self, count: int, at: Moment, sent: float, cost: int) -> int:
+        """Note that the answer to a request sent at ``sent`` (steady), of this cost, reports this count, itself
+        included. Return by how much it is above all that was known."""
+        self._note_foreign(count, at, at.exchange - round((at.steady - sent) * 1000))
+        self._note_turn(count, at, sent, cost)
+        surely = sent - REPORTS_LAG
+        lacked = sum(each.cost for each in self._spent if each.under_way or each.steady > surely) - cost
+        if self._count is None:
+            self._count, self._lacked, self._count_sent = count, lacked, sent
+            surplus = 0
+        else:
+            surplus = max(0, count - self._count - self._lacked)
+            self._count += surplus
+            if sent >= self._count_sent and count + lacked <= self._count + self._lacked:
+                self._count, self._lacked, self._count_sent = count, lacked, sent
+        began = _minute_of(at)[2] - _MINUTE / 1000.0
+        # Answers arrive out of order, and within one minute the count only grows.
+        if sent > began and self._reported_sent > began:
+            self._reported = max(self._reported, count)
+        elif sent >= self._reported_sent:
+            self._reported = count
+        self._reported_sent = max(self._reported_sent, sent)
+        return surplus
+
+    def unreported(self) -> None:
+        """Forget all reports: an answer had none, or the exchange has refused what seemed to have room."""
+        self._count = None
+        self._reported_sent = -math.inf
+        self.begins_anew = False
+
+    def _note_foreign(self, count: int, at: Moment, sent: int) -> None:
+        self.sliding(at.steady)
+        minute_began = minute_of_count(at, sent)
+        if minute_began is None:
+            return
+        own = sum(
+            spent.cost for spent in self._spent if spent.under_way or spent.exchange >= minute_began - COUNT_BORDER
+        )
+        foreign = max(0, count - own)
+        # Answers arrive out of order, and within one minute the count only grows.
+        same = minute_began == self._foreign_minute
+        self._foreign = max(self._foreign, foreign) if same else foreign
+        self._foreign_minute = minute_began
+        self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange + at.uncertain) / 1000.0
+
+    def _note_turn(self, count: int, at: Moment, sent: float, cost: int) -> None:
+        """Note whether a report shows less than the last ``seconds`` have had, or just as much where less is due."""
+        minute, began, next_turn = _minute_of(at)
+        turned = next_turn - _MINUTE / 1000.0  # (the latest that the minute can have begun)
+        if not at.proven or sent <= turned or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
+            return
+        surely = sent - REPORTS_LAG
+        shown = cost + sum(
+            each.cost
+            for each in self._spent
+            if not each.under_way and each.steady <= surely and each.sent > at.steady - self.seconds
+        )
+        if count < shown:
+            self.begins_anew = True
+        elif surely > turned:
+            own = sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
+            if shown > own:
+                self.begins_anew = False
+
+
+def _minute_of(at: Moment) -> tuple[int, float, float]:
+    """Return the number of the exchange's earliest possible minute, and when (steady) it can have begun at the
+    earliest, and when the next one has surely begun."""
+    earliest = at.exchange - at.uncertain - CLOCKS_DIFFER
+    minute = earliest // _MINUTE
+    began = at.steady - (at.exchange + CLOCKS_DIFFER - minute * _MINUTE) / 1000.0
+    return minute, began, at.steady + ((minute + 1) * _MINUTE - earliest) / 1000.0
+
+
+def minute_of_count(at: Moment, sent: int) -> int | None:
+    """Return when (exchange, ms) the minute began whose count is reported at ``at`` by the answer to a request sent at
+    ``sent`` (ms); None where it may be the count of the previous minute."""
+    began = at.exchange - at.exchange % _MINUTE
+    return None if sent - at.uncertain < began + _SURELY else began
+
+
+def _steady(spent: _Spent) -> float:
+    return spent.steady
