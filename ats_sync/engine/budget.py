@@ -96,7 +96,8 @@ class Budget(Guarded):
         assert self.guarded()
         window, now, weight = self.windows[request.bucket], at.steady, request.weight
         allowed, shrinks = self._allowed(request, cause, at)
-        free = window.free_at(at, weight, allowed, int(window.limit * self.share))
+        can_wait = cause not in _UNRESERVED
+        free = window.free_at(at, weight, allowed, int(window.limit * self.share), can_wait=can_wait)
         if shrinks and free > now:
             # More of what is kept is let go with every moment, but a request that would wait for it is not held up.
             free = min(free, now + max(_LEAST_WAIT, (window.used(at) + weight - allowed) / shrinks))
@@ -224,7 +225,7 @@ class Budget(Guarded):
         if used is None:
             window.unreported()
         else:
-            window.reported(used, at, sent_at, request.weight)
+            window.reported(used, at, sent_at)
 
     def block(self, host: Host, until: float) -> None:
         """Send nothing to a host until this moment (steady)."""

@@ -29,6 +29,8 @@ CLOCKS_DIFFER = 2_000
 """By so much (ms) the exchange's minute may turn before or after our idea of it, beyond the uncertainty of that."""
 REPORTS_LAG = 5.0
 """A report may lack what reached the exchange so shortly (seconds) before it."""
+OVER_THE_TURN = 0.1
+"""What part of the allowed weight is sent around a turn where it can wait."""
 ASKED_AGAIN = 1.0
 """After so long (seconds) without a report another request may go ahead for one; doubled with each in a minute."""
 
@@ -41,7 +43,7 @@ class _Spent(NamedTuple):
     cost: int
     under_way: bool
     sent: float
-    """When it was sent (steady)."""
+    """When it was sent (steady) at the earliest; infinite where it may never have arrived."""
 
 
 class Window:
@@ -54,6 +56,7 @@ class Window:
         """Whether the newest report that could tell showed that the count begins anew with the clock minute."""
         self._spent: list[_Spent] = []  # ordered by their steady time
         self._used = 0
+        self._sent: dict[int, list[float]] = {}  # by cost, when those under way were sent
         self._foreign = 0
         self._foreign_minute = 0
         self._foreign_until = 0.0
@@ -134,6 +137,7 @@ class Window:
         if allowed is not None and self._count is not None and self.used(at) + cost > allowed:
             self._note_ahead(at)
         self._insert(_Spent(at.steady, at.exchange, cost, True, at.steady))
+        self._sent.setdefault(cost, []).append(at.steady)
         self._used += cost
         self._lacked += cost
         self._minute_cost += cost
@@ -151,6 +155,7 @@ class Window:
             spent = self._spent[index]
             if spent.cost == cost and spent.under_way:
                 del self._spent[index]
+                sent = self._sent[cost].pop(0)
                 if unsent:
                     self._used -= cost
                     self._lacked -= cost
@@ -158,20 +163,35 @@ class Window:
                 else:
                     late = ARRIVES_WITHIN if lost else 0.0
                     ends = at.exchange + round(late * 1000)
-                    self._insert(_Spent(at.steady + late, ends, cost, False, spent.sent))
+                    self._insert(_Spent(at.steady + late, ends, cost, False, math.inf if lost else sent))
                 return
 
-    def free_at(self, at: Moment, cost: int, allowed: int, whole: int | None = None) -> float:
+    def free_at(
+        self, at: Moment, cost: int, allowed: int, whole: int | None = None, *, can_wait: bool = False
+    ) -> float:
         """Return from when on (steady) ``cost`` fits into ``allowed``, ``at.steady`` if at once.
 
         ``whole`` is what may be used for any purpose. Where a new report may show that there is room, one request after
-        the other may go ahead for it.
+        the other may go ahead for it. What ``can_wait`` is not sent in numbers around a turn, where it would count for
+        both minutes.
         """
         now = at.steady
+        known = self._count is not None and at.proven
         if self.used(at) + cost <= allowed:
-            return now
+            return self._turned_at(at, cost, allowed) if known and can_wait else now
         free = self._sliding_free_at(now, cost, allowed)
-        return free if self._count is None or not at.proven else min(free, self._ahead_at(at, cost, allowed, whole))
+        return min(free, self._ahead_at(at, cost, allowed, whole)) if known else free
+
+    def _turned_at(self, at: Moment, cost: int, allowed: int) -> float:
+        """Return when (steady) the next minute has surely begun, if it may have and much has been sent since; else
+        now."""
+        minute, _, next_turn = _minute_of(at)
+        since_turn = at.exchange + CLOCKS_DIFFER - (minute + 1) * _MINUTE
+        if since_turn < 0:
+            return at.steady
+        began = at.steady - since_turn / 1000.0
+        over = sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
+        return next_turn if over + cost > allowed * OVER_THE_TURN else at.steady
 
     def _sliding_free_at(self, now: float, cost: int, allowed: int) -> float:
         surplus = self.sliding(now) + cost - allowed
@@ -218,19 +238,16 @@ class Window:
 
     # --- what the exchange reports ----------------------------------------------------------------------
 
-    def reported(self, count: int, at: Moment, sent: float, cost: int) -> int:
-        """Note that the answer to a request sent at ``sent`` (steady), of this cost, reports this count, itself
-        included. Return by how much it is above all that was known."""
+    def reported(self, count: int, at: Moment, sent: float) -> None:
+        """Note that the answer to a request sent at ``sent`` (steady) reports this count."""
         self._note_foreign(count, at, at.exchange - round((at.steady - sent) * 1000))
-        self._note_turn(count, at, sent, cost)
+        self._note_turn(count, at, sent)
         surely = sent - REPORTS_LAG
-        lacked = sum(each.cost for each in self._spent if each.under_way or each.steady > surely) - cost
+        lacked = sum(each.cost for each in self._spent if each.under_way or each.steady > surely)
         if self._count is None:
             self._count, self._lacked, self._count_sent = count, lacked, sent
-            surplus = 0
         else:
-            surplus = max(0, count - self._count - self._lacked)
-            self._count += surplus
+            self._count += max(0, count - self._count - self._lacked)  # by others, it must be
             if sent >= self._count_sent and count + lacked <= self._count + self._lacked:
                 self._count, self._lacked, self._count_sent = count, lacked, sent
         began = _minute_of(at)[2] - _MINUTE / 1000.0
@@ -240,7 +257,6 @@ class Window:
         elif sent >= self._reported_sent:
             self._reported = count
         self._reported_sent = max(self._reported_sent, sent)
-        return surplus
 
     def unreported(self) -> None:
         """Forget all reports: an answer had none, or the exchange has refused what seemed to have room."""
@@ -263,24 +279,22 @@ class Window:
         self._foreign_minute = minute_began
         self._foreign_until = at.steady + (minute_began + _MINUTE - at.exchange + at.uncertain) / 1000.0
 
-    def _note_turn(self, count: int, at: Moment, sent: float, cost: int) -> None:
+    def _note_turn(self, count: int, at: Moment, sent: float) -> None:
         """Note whether a report shows less than the last ``seconds`` have had, or just as much where less is due."""
         minute, began, next_turn = _minute_of(at)
         turned = next_turn - _MINUTE / 1000.0  # (the latest that the minute can have begun)
         if not at.proven or sent <= turned or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
             return
         surely = sent - REPORTS_LAG
-        shown = cost + sum(
+        shown = sum(
             each.cost
             for each in self._spent
-            if not each.under_way and each.steady <= surely and each.sent > at.steady - self.seconds
+            if not each.under_way and each.steady <= surely and at.steady - self.seconds < each.sent < math.inf
         )
         if count < shown:
             self.begins_anew = True
-        elif surely > turned:
-            own = sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
-            if shown > own:
-                self.begins_anew = False
+        elif shown > sum(each.cost for each in self._spent if each.under_way or each.steady >= began):
+            self.begins_anew = False
 
 
 def _minute_of(at: Moment) -> tuple[int, float, float]:

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ats_sync.config import Config
+from ats_sync.engine.budget import Budget
+from ats_sync.engine.window import REPORTS_LAG
+from ats_sync.feeds import Cause
+from ats_sync.venue.endpoints import Bucket, Host
+
+from .counting import MIDNIGHT, MINUTE, Scene, most_in_a_minute
+
+LIMIT, SHARE = 400, 0.8
+ALLOWED, UNRESERVED = int(LIMIT * SHARE), int(LIMIT * 0.7)
+CONFIG = Config(futures_weight_limit=LIMIT, weight_share=SHARE, repair_share=0.1)
+FRESH = int(REPORTS_LAG * 1000)
+
+seeds = st.integers(0, 2**32)
+starts = st.integers(0, MINUTE - 1).map(lambda ms: MIDNIGHT + ms)
+errors = st.integers(-2_000, 2_000)
+"""By how much (ms) the clocks differ."""
+
+
+def scene(seed: int, **more: object) -> Scene:
+    return Scene(Budget(CONFIG), rng=random.Random(seed), **more)  # type: ignore[arg-type]
+
+
+def warming_up(seed: int = 0, **more: object) -> Scene:
+    """As at a start: nobody uses the reserve."""
+    return scene(seed, costs=(2,), causes=(Cause.WARM_UP,), **more)
+
+
+def others(scene: Scene, most: int, minutes: int = 4) -> None:
+    """Another program spends so much a minute at most, at moments of its own."""
+    for minute in range(minutes):
+        left = scene.rng.randrange(most + 1)
+        while left > 0:
+            cost = min(left, scene.rng.choice((1, 5, 40, 200)))
+            begun = scene.start // MINUTE * MINUTE + minute * MINUTE
+            scene.others(begun + scene.rng.randrange(MINUTE), cost)
+            left -= cost
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, starts, errors, st.sampled_from([0, 0, 800, 4_000, 30_000, 90_000]), st.sampled_from([0, 0, 50, 400]))
+def test_no_clock_minute_has_more_than_the_share(seed: int, start: int, error: int, lag: int, foreign: int) -> None:
+    """Whatever else happens: others spend, clocks differ, reports are old or missing, answers are lost or refusals."""
+    rng = random.Random(seed)
+    gaps = rng.choice((0.0, 0.0, 0.3))
+    found = scene(
+        seed,
+        start=start,
+        clock_error=error,
+        uncertain=rng.choice((0, 0, 150, 1_500)),
+        lag=lag,
+        reports=lambda now: rng.random() >= gaps,
+        lost=rng.choice((0.0, 0.05, 0.3)),
+        refused=rng.choice((0.0, 0.2)),
+        one_way=rng.choice(((5, 90), (5, 2_000), (1, 4_500))),
+    )
+    others(found, foreign)
+    found.run(190)
+    assert found.own.most() <= ALLOWED
+
+
+@settings(deadline=None, max_examples=25)
+@given(seeds, starts, errors)
+def test_without_reports_no_minute_wherever_it_begins_has_more_than_the_share(seed: int, start: int, error: int) -> None:
+    found = scene(seed, start=start, clock_error=error, reports=lambda now: False, lost=0.05).run(190)
+    assert most_in_a_minute(found.sent) <= ALLOWED
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seeds, starts, errors, st.integers(0, FRESH), st.one_of(st.just("sliding"), st.integers(1, MINUTE - 1)),
+    st.sampled_from([0, 0, 60]),
+)  # fmt: skip
+def test_an_exchange_that_counts_otherwise_is_not_overrun(
+    seed: int, start: int, error: int, lag: int, window: str | int, foreign: int
+) -> None:
+    found = scene(seed, start=start, clock_error=error, lag=lag, window=window, lost=0.05)
+    others(found, foreign)
+    found.run(190)
+    # Minutes that turn at another moment than the clock's may have the requests that go ahead at the clock's turn.
+    ahead = 0 if window == "sliding" else 3 * max(found.costs)
+    assert found.own.most() <= ALLOWED + ahead
+
+
+@settings(deadline=None, max_examples=25)
+@given(seeds, starts, errors, st.integers(0, FRESH))
+def test_when_the_reports_end_so_does_what_they_had_shown(seed: int, start: int, error: int, lag: int) -> None:
+    """From a minute after the last report on, no minute has more than the share."""
+    found = scene(seed, start=start, clock_error=error, lag=lag, reports=lambda now: now < start + 100_000).run(260)
+    late = [(time, cost) for time, cost in found.sent if time > start + 100_000 + 1_000]
+    assert most_in_a_minute(late) <= ALLOWED
+
+
+@pytest.mark.parametrize("second", [0, 1, 20, 44, 52, 57, 59])
+def test_the_share_is_whole_again_with_each_clock_minute(second: int) -> None:
+    start = MIDNIGHT + second * 1000
+    found = warming_up(second, start=start, threads=32, one_way=(95, 105), uncertain=100).run(240)
+    by_minute = {minute: 0 for minute in range(5)}
+    for time, cost in found.sent:
+        by_minute[(time - MIDNIGHT) // MINUTE] += cost
+    assert found.own.most() <= ALLOWED
+    assert all(by_minute[minute] >= 0.98 * UNRESERVED for minute in (2, 3)), by_minute
+    assert by_minute[0] + by_minute[1] >= (1.98 if second <= 52 else 0.98) * UNRESERVED, by_minute
+    third = min(time for time, _ in found.sent if time >= MIDNIGHT + 2 * MINUTE)
+    assert third < MIDNIGHT + 2 * MINUTE + 2_600, "soon after the turn has surely passed"
+
+
+def test_another_programs_use_is_learnt_by_one_request() -> None:
+    """What it uses of a minute before our first request of that minute is left to it."""
+    for theirs in (100, 250, 300, 390):
+        found = scene(theirs, costs=(2,), one_way=(95, 105))
+        for minute in range(1, 4):
+            found.others(MIDNIGHT + minute * MINUTE, theirs)
+        found.run(235)
+        unreported = 6 * found.threads  # what is sent before the first report that surely is of this minute comes
+        assert found.all.most() <= max(ALLOWED, theirs + 2) + unreported, theirs
+
+
+def test_a_count_that_does_not_begin_anew_frees_nothing() -> None:
+    found = warming_up(window="sliding").run(59)
+    assert not found.budget.windows[Bucket.FUTURES].begins_anew
+    found.run(130)
+    assert not found.budget.windows[Bucket.FUTURES].begins_anew
+
+
+def test_it_is_known_from_the_first_turn_on_and_until_a_report_contradicts() -> None:
+    found = warming_up(start=MIDNIGHT + 20_000)
+    window = found.budget.windows[Bucket.FUTURES]
+    found.run(39)
+    assert not window.begins_anew
+    assert window.left(found.moment()) is None
+    found.run(43)
+    assert window.begins_anew
+    found.run(80)
+    assert window.begins_anew
+    left = window.left(found.moment())
+    assert left is not None
+    assert left == pytest.approx(22.0, abs=1.0)
+    found.own.window = found.all.window = "sliding"
+    found.run(170)
+    assert not window.begins_anew
+
+
+def test_after_a_429_only_our_own_record_counts_until_the_next_report() -> None:
+    found = warming_up(start=MIDNIGHT + 20_000).run(43)
+    window = found.budget.windows[Bucket.FUTURES]
+    assert window.used(found.moment()) < window.sliding(found.moment().steady)
+    found.budget.block(Host.FUTURES, found.moment().steady + 5)
+    assert window.used(found.moment()) == window.sliding(found.moment().steady)
+    assert not window.begins_anew
+
+
+def test_while_the_clock_is_in_doubt_only_our_own_record_counts() -> None:
+    found = warming_up(start=MIDNIGHT + 20_000).run(43)
+    window = found.budget.windows[Bucket.FUTURES]
+    doubtful = found.moment()._replace(proven=False)
+    assert window.used(doubtful) == window.sliding(doubtful.steady)
+    assert window.left(doubtful) is None
+
+
+def test_what_was_about_to_be_sent_when_the_process_stopped_still_counts() -> None:
+    found = scene(1)
+    window, at = found.budget.windows[Bucket.FUTURES], found.moment()
+    window.spend(at, 300)
+    later = at._replace(steady=at.steady + 90, exchange=at.exchange + 90_000)
+    assert window.used(later) == 300
+    window.ended(later, 300, unsent=False, lost=False)
+    assert window.used(later._replace(steady=later.steady + 59)) == 300
+    assert window.used(later._replace(steady=later.steady + 60)) == 0
