@@ -155,7 +155,8 @@ class Window:
             spent = self._spent[index]
             if spent.cost == cost and spent.under_way:
                 del self._spent[index]
-                sent = self._sent[cost].pop(0)
+                # Paired in this order, no fewer were sent since any moment than it seems.
+                sent = self._sent[cost].pop(-1 if unsent or lost else 0)
                 if unsent:
                     self._used -= cost
                     self._lacked -= cost

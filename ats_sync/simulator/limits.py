@@ -1,4 +1,4 @@
-"""Request limits of one host: weight a calendar minute, request buckets, 429, 418 and bans.
+"""Request limits of one host: weight a minute, request buckets, 429, 418 and bans.
 
 Pure: the caller passes the time.
 """
@@ -37,6 +37,29 @@ class Bucket:
         return (now // self.window + 1) * self.window
 
 
+class SlidingBucket:
+    """A count of the last ``window`` ms, as the real exchange does not count."""
+
+    def __init__(self, limit: int, window: int) -> None:
+        self.limit = limit
+        self.window = window
+        self.used = 0
+        self._counted: deque[tuple[int, int]] = deque()
+
+    def add(self, now: int, amount: int) -> int:
+        """Count ``amount`` now; return the count of the window that ends now."""
+        if amount:
+            self._counted.append((now, amount))
+            self.used += amount
+        while self._counted and self._counted[0][0] <= now - self.window:
+            self.used -= self._counted.popleft()[1]
+        return self.used
+
+    def ends(self, now: int) -> int:
+        """Return when all that counts now has left the window, ms."""
+        return now + self.window
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A request turned away: 429 (slow down) or 418 (banned) until ``until`` (exchange ms)."""
@@ -57,10 +80,24 @@ class HostLimits:
     Going over the weight or a bucket is a 429 until that window ends. Requests sent all the same are forgiven
     ``patience`` times, then the address is banned; every further ban, and every ``patience`` requests sent into a
     ban, make the next one twice as long.
+
+    ``sliding``: the weight is that of the last 60 s. ``report_lag``: how old (ms) the count is that answers report.
     """
 
-    def __init__(self, weight_limit: int, buckets: dict[str, int], *, ban_seconds: float, patience: int) -> None:
-        self.weight = Bucket(weight_limit, MINUTE)
+    def __init__(
+        self,
+        weight_limit: int,
+        buckets: dict[str, int],
+        *,
+        ban_seconds: float,
+        patience: int,
+        sliding: bool = False,
+        report_lag: int = 0,
+    ) -> None:
+        self.weight: Bucket | SlidingBucket = (SlidingBucket if sliding else Bucket)(weight_limit, MINUTE)
+        self.report_lag = report_lag
+        self._sliding = sliding
+        self._spent: deque[tuple[int, int]] = deque()  # as far back as a report may look
         self.buckets = {name: Bucket(limit, FIVE_MINUTES) for name, limit in buckets.items()}
         self.ban_seconds = ban_seconds
         self.patience = patience
@@ -102,6 +139,10 @@ class HostLimits:
     def spend(self, now: int, weight: int) -> int:
         """Count ``weight`` in this minute without a request; return the weight used in this minute."""
         used = self.weight.add(now, weight)
+        if self.report_lag:
+            self._spent.append((now, weight))
+            while self._spent[0][0] < now - self.report_lag - MINUTE:
+                self._spent.popleft()
         minute = now - now % MINUTE
         if self.used_by_minute and self.used_by_minute[-1][0] == minute:
             self.used_by_minute[-1] = (minute, used)
@@ -109,6 +150,14 @@ class HostLimits:
             self.used_by_minute.append((minute, used))
         self.max_used = max(self.max_used, used)
         return used
+
+    def reported(self, now: int) -> int:
+        """Return the used weight that an answer reports now."""
+        if not self.report_lag:
+            return self.weight.add(now, 0)
+        until = now - self.report_lag
+        since = until - MINUTE + 1 if self._sliding else until - until % MINUTE
+        return sum(weight for time, weight in self._spent if since <= time <= until)
 
     def ban(self, now: int, seconds: float | None = None) -> int:
         """Ban the address from now on, for ``seconds`` (None: longer with each ban); return the end, ms."""

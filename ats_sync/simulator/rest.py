@@ -21,6 +21,7 @@ from .literals import Host
 from .market import Market
 from .request_log import LoggedRequest, RequestLog
 from .rest_faults import CODES, RestFault, RestFaults
+from .settings import Settings
 
 _JSON = "application/json"
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
@@ -78,19 +79,19 @@ class RestService:
         market: Market,
         log: RequestLog,
         now: Callable[[], int],
-        latency: float,
-        seed: int,
+        settings: Settings,
         endpoints: Endpoints = ENDPOINTS,
     ) -> None:
         self._market = market
         self._log = log
         self._now = now
         self._endpoints = endpoints
-        self.latency = latency
+        self._reports_weight = settings.weight_header
+        self.latency = settings.latency
         self.faults = RestFaults()
         self.replica: Replica | None = None
         self.replica_share = 1.0
-        self._random = random.Random(seed)
+        self._random = random.Random(settings.seed)
         self.release = asyncio.Event()
         """Set, and replaced, to cut the requests that are never answered."""
 
@@ -114,7 +115,8 @@ class RestService:
         fault = None if refusal is not None else self.faults.take(host, path)
         if self.latency:
             await asyncio.sleep(self.latency / 2)
-        headers = self._headers(entry, endpoint is not None and endpoint.wrong_weight_header)
+        wrong = endpoint is not None and endpoint.wrong_weight_header
+        headers = self._headers(entry, limits.reported(now), wrong)
         if refusal is not None:
             reply = self._refused(entry, refusal, headers)
         elif endpoint is None:
@@ -133,12 +135,14 @@ class RestService:
         entry.status = reply.status
         return web.Response(status=reply.status, body=reply.body, content_type=reply.content_type, headers=headers)
 
-    def _headers(self, entry: LoggedRequest, wrong: bool) -> dict[str, str]:
-        used = entry.used_weight
+    def _headers(self, entry: LoggedRequest, used: int, wrong: bool) -> dict[str, str]:
+        date = {"Date": formatdate(self._now() / 1000, usegmt=True)}
+        if not self._reports_weight:
+            return date
         if wrong:
             limit = self._log.hosts[entry.host].limits.weight.limit
             used = (used + limit // 2) % limit
-        headers = {"X-MBX-USED-WEIGHT-1M": str(used), "Date": formatdate(self._now() / 1000, usegmt=True)}
+        headers = {"X-MBX-USED-WEIGHT-1M": str(used), **date}
         if entry.host == "spot":
             headers["X-MBX-USED-WEIGHT"] = str(used)
         return headers

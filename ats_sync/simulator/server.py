@@ -83,7 +83,7 @@ class ExchangeServer:
             }
         )
         self.endpoints = make_endpoints(settings)
-        self.rest = RestService(self.market, self.request_log, now, settings.latency, settings.seed, self.endpoints)
+        self.rest = RestService(self.market, self.request_log, now, settings, self.endpoints)
         self.broadcaster = Broadcaster(self.market, settings, now)
         self.stream_faults = StreamFaults(settings.seed)
         self.lagging_replica: LaggingReplica | None = None
@@ -97,7 +97,14 @@ class ExchangeServer:
     def _limits(self, weight: int, *, futures: bool) -> HostLimits:
         settings = self.settings
         buckets = {"funding": settings.funding_limit, "open interest": settings.oi_limit} if futures else {}
-        return HostLimits(weight, buckets, ban_seconds=settings.ban_seconds, patience=settings.ban_patience)
+        return HostLimits(
+            weight,
+            buckets,
+            ban_seconds=settings.ban_seconds,
+            patience=settings.ban_patience,
+            sliding=settings.sliding_weight,
+            report_lag=round(settings.weight_header_lag * 1000),
+        )
 
     # -- life
 

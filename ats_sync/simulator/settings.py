@@ -39,9 +39,16 @@ class Settings:
     """Whether a contract that has left keeps its row, at rest, in the mark stream (130 did on 2026-10-07)."""
 
     weight_limit: int = 2400
-    """Weight a UTC clock minute. Source: exchangeInfo; the minute was measured 2026-10-07."""
+    """Weight a minute. Source: exchangeInfo."""
     spot_weight_limit: int = 6000
     """Source: spot exchangeInfo."""
+    sliding_weight: bool = False
+    """Whether the weight of the last 60 s counts instead of that of the UTC clock minute, which was measured on
+    2026-10-07."""
+    weight_header: bool = True
+    """Whether answers report the used weight."""
+    weight_header_lag: float = 0.0
+    """How old the count is that they report."""
     coin_margined_shares_weight: bool = True
     """Whether COIN-M requests (``/dapi/…``, on the port of futures REST) and the weight that a COIN-M program of this
     address spends count in the futures' minute. Source: the exchange's notice of 2026-06-30."""
@@ -112,8 +119,9 @@ class Settings:
             raise ValueError(f"oversized must be one of {OVERSIZED}, not {self.oversized!r}")
         if len(self.ports) != 4:
             raise ValueError("ports must be four: futures REST, spot REST, futures streams, spot streams")
-        if self.latency < 0:
-            raise ValueError("latency must not be negative")
+        for name in ("latency", "weight_header_lag"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")

@@ -100,7 +100,7 @@ def test_an_older_book_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_budget_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Window, "free_at", lambda self, at, *_: at.steady)
+    monkeypatch.setattr(Window, "free_at", lambda self, at, *_, **__: at.steady)
     notice(*spread(weight_limit=130))
 
 

@@ -23,6 +23,7 @@ from .timeline import Timeline
 
 MESSAGES_PER_SECOND = 10
 CONNECTIONS_AT_MOST = 5
+MAX_TIME = 1 << 62
 ATTEMPTS_AT_MOST, ATTEMPTS_WINDOW = 300, 300_000
 PUBLIC_KINDS = ("depth", "bookTicker")
 BAN_SECONDS = 40.0
@@ -177,15 +178,37 @@ Reply = Callable[[int, bytes, dict[str, str]], None]
 class Exchange:
     """Plays a tape to whoever is subscribed and answers requests."""
 
-    def __init__(self, line: Timeline, tape: Tape, rng: random.Random, *, weight_limit: int, share: float) -> None:
+    def __init__(
+        self,
+        line: Timeline,
+        tape: Tape,
+        rng: random.Random,
+        *,
+        weight_limit: int,
+        share: float,
+        counting: str = "clock",
+        report_lag: int = 0,
+    ) -> None:
         self.line = line
         self.tape = tape
         self.market: ScriptedMarket = tape.market()
         self.limits = {
-            host: HostLimits(limit, {"funding": 500, "open interest": 1000}, ban_seconds=BAN_SECONDS, patience=1000)
+            host: HostLimits(
+                limit,
+                {"funding": 500, "open interest": 1000},
+                ban_seconds=BAN_SECONDS,
+                patience=1000,
+                sliding=counting == "sliding",
+                report_lag=report_lag,
+            )
             for host, limit in ((FAPI, weight_limit), (SPOT, 6000))
         }
         self.weight_limit = weight_limit
+        self.counting = counting
+        """What counts in a minute: the weight of the UTC clock minute ("clock"; "silent": and no answer reports it), or
+        that of the last 60 s ("sliding")."""
+        self.reports_until = MAX_TIME
+        """From when on (true ms) no answer reports the used weight."""
         self._rng = rng
         self._share = {FAPI: int(weight_limit * share), SPOT: int(6000 * share)}
         self._replica: ScriptedMarket | None = None
@@ -193,6 +216,7 @@ class Exchange:
         self._subscribers: dict[str, list[Session]] = {}
         self._attempts: deque[int] = deque()
         self._spent: dict[str, deque[tuple[int, int]]] = {FAPI: deque(), SPOT: deque()}
+        self._of_minute: dict[str, tuple[int, int]] = {FAPI: (0, 0), SPOT: (0, 0)}
         self._wait_until: dict[str, int] = {FAPI: 0, SPOT: 0}
         self._group = 0
         # What is broken now.
@@ -407,6 +431,8 @@ class Exchange:
     def _check_budget(self, host: str, path: str, weight: int, now: int) -> None:
         if now < self._wait_until[host]:
             raise BrokenPromise(f"{path} was sent {self._wait_until[host] - now} ms too early: the host said to wait")
+        if self.counting == "clock":
+            return  # It is checked where it counts.
         spent = self._spent[host]
         spent.append((now, weight))
         while spent[0][0] <= now - 60_000:
@@ -414,6 +440,14 @@ class Exchange:
         used = sum(cost for _, cost in spent)
         if used > self._share[host]:
             raise BrokenPromise(f"{used} of weight in 60 s, the share is {self._share[host]}")
+
+    def _check_minute(self, host: str, weight: int, now: int) -> None:
+        """What arrives counts in the clock minute in which it does."""
+        minute, used = self._of_minute[host]
+        used = weight + (used if minute == now // 60_000 else 0)
+        self._of_minute[host] = now // 60_000, used
+        if used > self._share[host]:
+            raise BrokenPromise(f"{used} of weight in one clock minute, the share is {self._share[host]}")
 
     def _fault(self, host: str) -> RestFault | None:
         for fault in self.rest_faults:
@@ -436,8 +470,10 @@ class Exchange:
             return
         endpoint = ENDPOINTS[host].get(path)
         limits = self.limits[host]
+        self._check_minute(host, weight, now)
         refusal = limits.admit(now, weight, endpoint.bucket if endpoint is not None else None)
-        headers = {"X-MBX-USED-WEIGHT-1M": str(limits.weight.add(now, 0))}
+        silent = self.counting == "silent" or now >= self.reports_until
+        headers = {} if silent else {"X-MBX-USED-WEIGHT-1M": str(limits.reported(now))}
         if refusal is not None:
             status, body = self._refused(host, refusal, now, headers)
         else:

@@ -26,6 +26,7 @@ RESTART_SHARE = 0.1
 FULL_BOOK_SHARE = 0.25
 """In how many somebody reads a whole book."""
 WIDE = 50
+COUNTINGS = ("clock", "clock", "clock", "sliding", "silent")
 SCHEDULES_A_SETTING = 40
 LAGS = 2
 """Connections lag for good at most so often: each time the next one is replaced after a pause twice as long."""
@@ -216,4 +217,6 @@ def a_schedule(
         wall_error=rng.choice((0.0, 0.0, 600.0, -600.0)),
         audit_every=300.0 if len(setting.symbols) > 8 else rng.choice((300.0, 12.0)),
         full_book=full_book,
+        counting=rng.choice(COUNTINGS),
+        report_lag=rng.choice((0, 0, 0, 300, 2_000, 4_500)),
     )

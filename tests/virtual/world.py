@@ -93,6 +93,10 @@ class Schedule:
     """Where the tape is entered (ms after its start)."""
     full_book: bool = False
     """Whether somebody reads the first symbol's whole book."""
+    counting: str = "clock"
+    """How the exchange counts weight, see :class:`~tests.virtual.exchange.Exchange`."""
+    report_lag: int = 0
+    """How old (ms) the used weight is that its answers report."""
 
     @property
     def whole_setting(self) -> Setting:
@@ -150,7 +154,13 @@ class World:
             proxies={},
         )
         self.exchange = Exchange(
-            self.line, self.tape, self.rng, weight_limit=schedule.weight_limit, share=self.config.weight_share
+            self.line,
+            self.tape,
+            self.rng,
+            weight_limit=schedule.weight_limit,
+            share=self.config.weight_share,
+            counting=schedule.counting,
+            report_lag=schedule.report_lag,
         )
         self.process = Process(self.line, self.clocks, self.exchange, self.config, self.rng)
         self.process.engine.reconciler._queue.audit_every = schedule.audit_every
