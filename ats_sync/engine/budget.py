@@ -61,6 +61,7 @@ _TIERS = tuple(Tier)
 _WEIGHED = (Bucket.FUTURES, Bucket.SPOT)
 _BUCKETS = {Host.FUTURES: (Bucket.FUTURES,), Host.SPOT: (Bucket.SPOT,)}
 _LEAST_WAIT = 0.05
+_URGENT = frozenset({Tier.FIRST, Tier.READ})
 _LEAVING_ROOM = frozenset({Tier.AUDIT, Tier.PATIENT})
 AUDIT_SHARE = 0.1
 """The most that audits of candles may use, as a share of our share."""
@@ -91,21 +92,23 @@ class Budget(Guarded):
         self._candles = self._lacking = 0
         self.most_used = dict.fromkeys(Bucket, 0)
 
-    def free_at(self, request: Request[Any], cause: Cause, at: Moment) -> float:
-        """Return when (steady) ``request`` may be sent at the earliest, ``at.steady`` if at once."""
+    def free_at(self, request: Request[Any], cause: Cause, at: Moment, waiting: int = 1) -> float:
+        """Return when (steady) ``request`` may be sent at the earliest, ``at.steady`` if at once; ``waiting`` is how
+        many such requests there are."""
         assert self.guarded()
         window, now, weight = self.windows[request.bucket], at.steady, request.weight
         allowed, shrinks = self._allowed(request, cause, at)
-        can_wait = cause not in _UNRESERVED
-        free = window.free_at(at, weight, allowed, int(window.limit * self.share), can_wait=can_wait)
+        tier = self.tier(request, cause)
+        patient = 0 if tier in _URGENT else weight * waiting
+        free = window.free_at(at, weight, allowed, int(window.limit * self.share), patient=patient)
         if shrinks and free > now:
             # More of what is kept is let go with every moment, but a request that would wait for it is not held up.
             free = min(free, now + max(_LEAST_WAIT, (window.used(at) + weight - allowed) / shrinks))
-        if self.tier(request, cause) is Tier.AUDIT:
+        if tier is Tier.AUDIT:
             share = int(self._audits.limit * self.share * AUDIT_SHARE)
             free = max(free, self._audits.free_at(at, weight, share))
         if self._refused:
-            until, least = self._refused.get((request.bucket, self.tier(request, cause)), (now, 0))
+            until, least = self._refused.get((request.bucket, tier), (now, 0))
             if request.weight >= least:
                 free = max(free, until)
         return max(free, self._blocked.get(request.host, now))

@@ -152,7 +152,7 @@ class JobQueue:
             if not heap:
                 continue
             job = heap[0][2]
-            free = self.budget.free_at(job.fetch.request, job.charged_to, at)
+            free = self.budget.free_at(job.fetch.request, job.charged_to, at, len(heap))
             if free > at.steady:
                 wait = free if wait is None else min(wait, free)
             elif best is None or heap[0][:2] < best[0][:2]:

@@ -22,6 +22,7 @@ from .moment import Moment
 _MINUTE = 60_000
 COUNT_BORDER = 2_000
 """A request answered this long (ms) before the end of a minute may be counted on either side of it."""
+_EXACT = 0.001  # Seconds: the exchange's time is in whole milliseconds.
 _SURELY = 250  # One sent so long (ms) after the start of a minute, by our clock, is counted in that minute.
 ARRIVES_WITHIN = 30.0
 """A request without an answer reaches the exchange within this long (seconds), or never."""
@@ -68,9 +69,8 @@ class Window:
         # The newest report of all, and of a request sent when.
         self._reported = 0
         self._reported_sent = -math.inf
-        # Our costs since _minute_from (steady), when the minute that began at _minute (exchange ms) may have begun.
-        self._minute = -1
-        self._minute_from = 0.0
+        # Our costs since the minute may have begun (steady): a sum that is kept, since each request asks for it.
+        self._minute_began = -math.inf
         self._minute_cost = 0
         # The minute in which a request last went ahead for a report, how long the next one waits, and until when.
         self._asked_in = -1
@@ -106,10 +106,10 @@ class Window:
 
     def _of_minute(self, at: Moment) -> int:
         """Return our own costs that may be counted in the same clock minute as a request that is sent now."""
-        minute, began, _ = _minute_of(at)
-        # Within a minute the cached sum may begin too early, never too late.
-        if minute != self._minute or not self._minute_from <= began <= self._minute_from + 0.1:
-            self._minute, self._minute_from = minute, began
+        began = _minute_of(at)[1]
+        # The sum that is kept may begin a little too early, never too late.
+        if not self._minute_began <= began <= self._minute_began + 0.1:
+            self._minute_began = began
             self._minute_cost = sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
         return self._minute_cost
 
@@ -168,18 +168,19 @@ class Window:
                 return
 
     def free_at(
-        self, at: Moment, cost: int, allowed: int, whole: int | None = None, *, can_wait: bool = False
+        self, at: Moment, cost: int, allowed: int, whole: int | None = None, *, patient: int = 0
     ) -> float:
         """Return from when on (steady) ``cost`` fits into ``allowed``, ``at.steady`` if at once.
 
         ``whole`` is what may be used for any purpose. Where a new report may show that there is room, one request after
-        the other may go ahead for it. What ``can_wait`` is not sent in numbers around a turn, where it would count for
-        both minutes.
+        the other may go ahead for it. ``patient`` is the cost of all that waits with it and can wait: where that is
+        more than what fits in, little of it is sent around a turn, since it would count for both minutes.
         """
         now = at.steady
         known = self._count is not None and at.proven
-        if self.used(at) + cost <= allowed:
-            return self._turned_at(at, cost, allowed) if known and can_wait else now
+        used = self.used(at)
+        if used + cost <= allowed:
+            return self._turned_at(at, cost, allowed) if known and used + patient > allowed else now
         free = self._sliding_free_at(now, cost, allowed)
         return min(free, self._ahead_at(at, cost, allowed, whole)) if known else free
 
@@ -224,13 +225,22 @@ class Window:
         minute, _, next_turn = _minute_of(at)
         if (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
             return next_turn  # The next minute may have begun, so that a report would soon be worth nothing.
-        reported = self._reported if self._reported_sent > next_turn - _MINUTE / 1000.0 else 0
-        if max(self._of_minute(at), reported) + cost > allowed:
+        turned, own = next_turn - _MINUTE / 1000.0, self._of_minute(at)
+        earliest = at.steady
+        if not self.begins_anew:
+            # To know whether the count begins anew is worth a little of the reserve, but only where a report can tell.
+            allowed = allowed if whole is None else whole
+            if self.sliding(at.steady) + cost > allowed:
+                return next_turn
+            if own == self._used:
+                if all(each.under_way or each.steady > turned for each in self._spent):
+                    return next_turn
+                earliest = max(earliest, turned + REPORTS_LAG * 2.0)
+        if self._reported_sent >= turned - _EXACT and self._reported + cost > allowed:
             return next_turn
-        # Where the count may not begin anew, it must fit all the same.
-        if not self.begins_anew and (whole is None or self.sliding(at.steady) + cost > whole):
+        if own + cost > allowed:
             return next_turn
-        return at.steady if minute != self._asked_in else max(self._ask_at, at.steady)
+        return earliest if minute != self._asked_in else max(self._ask_at, earliest)
 
     def _note_ahead(self, at: Moment) -> None:
         minute = _minute_of(at)[0]
@@ -253,7 +263,7 @@ class Window:
                 self._count, self._lacked, self._count_sent = count, lacked, sent
         began = _minute_of(at)[2] - _MINUTE / 1000.0
         # Answers arrive out of order, and within one minute the count only grows.
-        if sent > began and self._reported_sent > began:
+        if sent >= began - _EXACT and self._reported_sent >= began - _EXACT:
             self._reported = max(self._reported, count)
         elif sent >= self._reported_sent:
             self._reported = count
@@ -284,7 +294,7 @@ class Window:
         """Note whether a report shows less than the last ``seconds`` have had, or just as much where less is due."""
         minute, began, next_turn = _minute_of(at)
         turned = next_turn - _MINUTE / 1000.0  # (the latest that the minute can have begun)
-        if not at.proven or sent <= turned or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
+        if not at.proven or sent < turned - _EXACT or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
             return
         surely = sent - REPORTS_LAG
         shown = sum(
