@@ -29,6 +29,7 @@ from ..venue.endpoints import (
 )
 from .guarded import Guarded
 from .moment import Moment
+from .prices import DepthPrice
 from .window import Window
 
 _UNRESERVED = frozenset({Cause.READ, Cause.REPAIR, Cause.PROBE})
@@ -85,7 +86,9 @@ class Budget(Guarded):
             Bucket.FUNDING: Window(*FUNDING_LIMIT),
             Bucket.OTHER: Window(*OTHER_LIMIT),
         }
+        self._futures = self.windows[Bucket.FUTURES]
         self._audits = Window(config.futures_weight_limit, WEIGHT_WINDOW)
+        self.depth_price = DepthPrice()
         self._blocked: dict[Host, float] = {}
         # Refusals of an account that other processes share: until when (steady), for what costs and more.
         self._refused: dict[tuple[Bucket, Tier], tuple[float, int]] = {}
@@ -112,6 +115,11 @@ class Budget(Guarded):
             if request.weight >= least:
                 free = max(free, until)
         return max(free, self._blocked.get(request.host, now))
+
+    def form_of(self, request: Request[Any], at: Moment) -> Request[Any]:
+        """Return what to send for a request: itself, or what answers it for less."""
+        assert self.guarded()
+        return request if request.cheaper is None else self.depth_price.form_of(request, self._futures, at)
 
     def refuse(self, request: Request[Any], cause: Cause, until: float) -> None:
         """Let nothing as heavy as ``request``, of its bucket and tier, be sent before ``until`` (steady)."""
@@ -202,6 +210,7 @@ class Budget(Guarded):
         assert self.guarded()
         window = self.windows[request.bucket]
         window.spend(at, request.weight, self._allowed(request, cause, at)[0])
+        self.depth_price.sent(request, self._futures, at)
         if self.tier(request, cause) is Tier.AUDIT:
             self._audits.spend(at, request.weight)
             self._audits.ended(at, request.weight, unsent=False, lost=False)
@@ -227,7 +236,11 @@ class Budget(Guarded):
         window = self.windows[request.bucket]
         if used is None:
             window.unreported()
+            if window is self._futures:
+                self.depth_price.withdraw(at.steady)
         else:
+            if window is self._futures:
+                self.depth_price.reported(request, used, window, at, sent_at)
             window.reported(used, at, sent_at)
 
     def block(self, host: Host, until: float) -> None:
@@ -236,6 +249,8 @@ class Budget(Guarded):
         self._blocked[host] = max(until, self._blocked.get(host, until))
         for bucket in _BUCKETS.get(host, ()):
             self.windows[bucket].unreported()
+            if bucket is Bucket.FUTURES:
+                self.depth_price.withdraw(until)
 
     def blocked_until(self, host: Host, now: float) -> float | None:
         """Return until when (steady) nothing may be sent to the host, None if it may be."""

@@ -36,12 +36,19 @@ class Send:
     """From when on (steady) nobody waits for it."""
     timeout: float
     """The most seconds it may take."""
+    form: Request[Any] | None = None
+    """What is sent instead of the fetch's request, None where that is sent."""
     under_way: bool = True
     """Whether its outcome is unknown."""
     lead: float = 0.0
     """How far (seconds) the wall clock was ahead of the steady one when it was sent; set by the sender."""
     grant: str = ""
     """The number under which an account that other processes share has counted it; set by the sender."""
+
+    @property
+    def request(self) -> Request[Any]:
+        """Return the request to send, which may be a cheaper form of the fetch's own."""
+        return self.form if self.form is not None else self.fetch.request
 
 
 class Retry(NamedTuple):
@@ -175,7 +182,7 @@ class Dispatcher:
         job.attempts += 1
         self.under_way += 1
         deadline = self._deadline(job)
-        return Send(job, job.fetch, deadline, max(LEAST_TIMEOUT, min(deadline - at.steady, limit)))
+        return Send(job, job.fetch, deadline, max(LEAST_TIMEOUT, min(deadline - at.steady, limit)), job.form)
 
     def _deadline(self, job: Job) -> float:
         own = job.began + self._config.request_timeout
@@ -192,7 +199,7 @@ class Dispatcher:
         Call :meth:`done` afterwards, or :meth:`failed`, then final, if the answer is unusable.
         """
         self._ended(send, at)
-        self._budget.answered(send.fetch.request, used, at, sent_at)
+        self._budget.answered(send.request, used, at, sent_at)
 
     def done(self, send: Send, value: Any, at: Moment) -> Done:
         """Settle a request with the decoded answer ``value``."""
@@ -207,7 +214,7 @@ class Dispatcher:
             unsent = isinstance(error, ConnectionFailed) and error.unsent
             self._ended(send, at, unsent=unsent, lost=isinstance(error, RequestTimeout) and not unsent)
             if isinstance(error, RateLimited):
-                self._budget.block(send.fetch.request.host, error.retry_at - self._to_wall(0.0))
+                self._budget.block(send.request.host, error.retry_at - self._to_wall(0.0))
             if not self._once and not self.closed:
                 again = self._next_attempt(send, error, at)
         if again is None:
@@ -221,7 +228,7 @@ class Dispatcher:
         ``until`` (steady). It is queued again, unless every reader will have given up by then."""
         self._ended(send, at, unsent=True)
         job = send.job
-        request = send.fetch.request
+        request = send.request
         self._budget.refuse(request, job.charged_to, until)
         if self.closed:
             return self._settle(send, None, NotRunning("closed before it was sent"))
@@ -256,7 +263,7 @@ class Dispatcher:
     def _ended(self, send: Send, at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
         assert send.under_way
         send.under_way = False
-        self._budget.ended(send.fetch.request, at, unsent=unsent, lost=lost)
+        self._budget.ended(send.request, at, unsent=unsent, lost=lost)
 
     def _settle(self, send: Send, value: Any, error: AtsSyncError | None) -> Done:
         assert self._budget.guarded()

@@ -58,6 +58,8 @@ class Job:
     """The waiting readers."""
     joined: list[Fetch] = field(default_factory=list)
     """Fetches that joined while it was running; they count when it is queued again."""
+    form: Request[Any] | None = None
+    """What was sent last in place of its fetch's request, None where that was sent."""
     attempts: int = 0
     """How often it was sent since ``began`` (steady)."""
     began: float = 0.0
@@ -145,6 +147,7 @@ class JobQueue:
         """Return the job to send now, its cost already spent; else when (steady) to call again; None without a job."""
         assert self.budget.guarded()
         best: list[tuple[tuple[int, int], int, Job]] | None = None
+        form: Request[Any] | None = None
         wait: float | None = None
         for heap in self._heaps.values():
             while heap and self._outdated(*heap[0], at.steady):
@@ -152,16 +155,18 @@ class JobQueue:
             if not heap:
                 continue
             job = heap[0][2]
-            free = self.budget.free_at(job.fetch.request, job.charged_to, at, len(heap))
+            request = self.budget.form_of(job.fetch.request, at)
+            free = self.budget.free_at(request, job.charged_to, at, len(heap))
             if free > at.steady:
                 wait = free if wait is None else min(wait, free)
             elif best is None or heap[0][:2] < best[0][:2]:
-                best = heap
-        if best is None:
+                best, form = heap, request
+        if best is None or form is None:
             return wait
         job = heapq.heappop(best)[2]  # (It may also be in the heap of an earlier tier.)
         job.running = True
-        self.budget.spend(job.fetch.request, at, job.charged_to)
+        job.form = form if form is not job.fetch.request else None
+        self.budget.spend(form, at, job.charged_to)
         return job
 
     def _outdated(self, priority: tuple[int, int], _: int, job: Job, now: float) -> bool:

@@ -47,6 +47,17 @@ class _Spent(NamedTuple):
     """When it was sent (steady) at the earliest; infinite where it may never have arrived."""
 
 
+class Mark(NamedTuple):
+    """A report, from which on costs are counted."""
+
+    used: int
+    sent: float
+    arrived: float
+    """When (steady) its request was sent, and its answer arrived."""
+    minute: int
+    """The number of its minute."""
+
+
 class Window:
     """The costs of the last ``seconds``."""
 
@@ -69,6 +80,7 @@ class Window:
         # The newest report of all, and of a request sent when.
         self._reported = 0
         self._reported_sent = -math.inf
+        self._reported_at = -math.inf  # when (steady) it arrived
         # Our costs since the minute may have begun (steady): a sum that is kept, since each request asks for it.
         self._minute_began = -math.inf
         self._minute_cost = 0
@@ -267,13 +279,42 @@ class Window:
             self._reported = max(self._reported, count)
         elif sent >= self._reported_sent:
             self._reported = count
-        self._reported_sent = max(self._reported_sent, sent)
+        self._reported_sent, self._reported_at = max(self._reported_sent, sent), at.steady
 
     def unreported(self) -> None:
         """Forget all reports: an answer had none, or the exchange has refused what seemed to have room."""
         self._count = None
         self._reported_sent = -math.inf
         self.begins_anew = False
+
+    def surplus(self, count: int) -> int:
+        """Return by how much a report of this count would be above all that is known."""
+        return max(0, count - self._count - self._lacked) if self._count is not None else 0
+
+    def mark(self, at: Moment) -> Mark | None:
+        """Return the newest report where it is of the minute of now, else None."""
+        minute, _, next_turn = _minute_of(at)
+        if self._reported_sent < next_turn - _MINUTE / 1000.0 or not at.proven:
+            return None
+        return Mark(self._reported, self._reported_sent, self._reported_at, minute)
+
+    def has_counted(self, ended: float, sent: float) -> bool:
+        """Return whether the answer to a request sent at ``sent`` shows what had ended at ``ended`` (both steady)."""
+        return ended <= sent - REPORTS_LAG
+
+    def expected(self, mark: Mark, at: Moment, sent: float) -> tuple[int, int] | None:
+        """Return the least and the most that the answer to a request sent at ``sent`` (steady) can report after
+        another report, if nobody else spends; None where it may be of another minute."""
+        minute, _, next_turn = _minute_of(at)
+        if minute != mark.minute or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute or not at.proven:
+            return None
+        least = most = mark.used
+        for each in self._spent:
+            if each.under_way or each.steady > mark.sent - REPORTS_LAG:
+                most += each.cost
+                if not each.under_way and each.steady <= sent - REPORTS_LAG and mark.arrived <= each.sent < math.inf:
+                    least += each.cost
+        return least, most
 
     def _note_foreign(self, count: int, at: Moment, sent: int) -> None:
         self.sliding(at.steady)

@@ -58,7 +58,7 @@ class RequestExecutor:
 
     def execute(self, client: RestClient, dispatcher: Dispatcher, send: Send) -> Done | Retry:
         """Send a request, wait for its answer and merge it; return what the dispatcher decides."""
-        request = send.fetch.request
+        request = send.request
         outcome: Answer | AtsSyncError
         try:
             if self._grants is not None and (until := self._grants.take(send)) is not None:
@@ -127,7 +127,7 @@ class RequestExecutor:
             if dispatcher.closed:
                 # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
-        value = self._store.merge(fetch.key, fetch.request, answer.body, requested_at, fetch.link)
+        value = self._store.merge(fetch.key, send.request, answer.body, requested_at, fetch.link)
         if (learn := self._LEARN.get(fetch.key.kind)) is not None:
             learn(self, send, value, answer)
         return value
@@ -141,7 +141,7 @@ class RequestExecutor:
     def _learn_limit(self, send: Send, info: ExchangeInfo, answer: Answer) -> None:
         if info.weight_limit is not None:
             with self._lock:
-                self._budget.set_limit(send.fetch.request.host, info.weight_limit)
+                self._budget.set_limit(send.request.host, info.weight_limit)
 
     _LEARN: ClassVar[Mapping[Kind, Callable[[RequestExecutor, Send, Any, Answer], None]]] = {
         Kind.CLOCK: _learn_time,

@@ -76,7 +76,7 @@ class SharedGrants:
     def take(self, send: Send) -> float | None:
         """Return None where the request may be sent now; else from when on (steady) it may."""
         send.grant = ""
-        if send.fetch.request.bucket is Bucket.OTHER:
+        if send.request.bucket is Bucket.OTHER:
             return None  # not of this exchange
         try:
             if not self._checked:
@@ -90,7 +90,7 @@ class SharedGrants:
         return self._take_alone(send)
 
     def _ask(self, send: Send) -> float | None:
-        request, cause = send.fetch.request, send.job.charged_to
+        request, cause = send.request, send.job.charged_to
         bucket, host, cost = request.bucket, request.host, request.weight
         with self._budget_lock:
             allowed = self._budget.allowance(request, cause)
@@ -140,7 +140,7 @@ class SharedGrants:
 
     def ended(self, send: Send, outcome: Answer | AtsSyncError) -> None:
         """Report how a request ended: that it counts from now on, what the exchange counts, and whether it blocks."""
-        request = send.fetch.request
+        request = send.request
         block = max(0.0, outcome.retry_at - self._clock.wall()) if isinstance(outcome, RateLimited) else 0.0
         if not send.grant and not block:
             return
@@ -162,7 +162,7 @@ class SharedGrants:
             self._log.exception("end", "the end of a request could not be reported to the shared account")
 
     def _count(self, send: Send, answer: Answer) -> Count | None:
-        request = send.fetch.request
+        request = send.request
         used = used_weight(answer.headers)
         if used is None or not request.used_weight_is_true or request.bucket not in _WEIGHED:
             return None
@@ -176,7 +176,7 @@ class SharedGrants:
     # --- without the store -----------------------------------------------------------------------------
 
     def _take_alone(self, send: Send) -> float | None:
-        request, cause = send.fetch.request, send.job.charged_to
+        request, cause = send.request, send.job.charged_to
         with self._budget_lock:
             now = self._clock.now()
             until = self._budget.alone_at(request, cause, now, self._fraction)

@@ -88,14 +88,20 @@ class Request(Generic[T_co]):
     """How many of the newest rows it asks for; 0 where it asks for a range, or for something else than rows."""
     from_id: int | None = field(default=None, compare=False)
     """The trade from which on it asks, None where it does not say."""
+    cheaper: Request[T_co] | None = field(default=None, compare=False, repr=False)
+    """What answers it too, at an undocumented price: worth it while the exchange's own count confirms that price."""
 
     def url(self, config: Config) -> str:
         base = {Host.FUTURES: config.fapi_base, Host.SPOT: config.spot_base, Host.OTHER: ""}[self.host]
         return base + self.path
 
+    def priced(self, weight: int) -> Request[T_co]:
+        """Return the same request at another price."""
+        return replace(self, weight=weight)
+
     def as_json(self) -> Request[Any]:
         """Return the same request, whose answer is taken as it is."""
-        return replace(self, decode=json_answer)
+        return replace(self, decode=json_answer, cheaper=None)
 
     def __str__(self) -> str:
         query = "&".join(f"{name}={value}" for name, value in self.params if name != "signature")
@@ -120,6 +126,11 @@ def depth_weight(limit: int) -> int:
     return {100: 5, 500: 10}.get(limit, 20)
 
 
+DEPTH_ROWS, DEPTH_PRICE, DEPTH_DOCUMENTED = 500, 1, 10
+"""The levels of a book for which no limit is named, the weight that was measured for them on 2026-10-07, and the
+documented one."""
+CHEAPEST_DEPTH = 20
+"""Books of up to so many levels are asked for with their limit."""
 DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 KLINES_MOST = 1500
 SPOT_KLINES_MOST = 1000
@@ -194,7 +205,22 @@ def spot_klines(
 
 def depth(symbol: str, limit: int) -> Request[Book]:
     params = _params(symbol=symbol, limit=limit)
-    return Request(Host.FUTURES, DEPTH_PATH, params, depth_weight(limit), decode=book_snapshot, rows=limit)
+    cheaper = whole_depth(symbol) if CHEAPEST_DEPTH < limit <= DEPTH_ROWS else None
+    return Request(
+        Host.FUTURES, DEPTH_PATH, params, depth_weight(limit), decode=book_snapshot, rows=limit, cheaper=cheaper
+    )
+
+
+def whole_depth(symbol: str) -> Request[Book]:
+    """Return the request of a book that names no limit: 500 levels, at the price that was measured."""
+    return Request(
+        Host.FUTURES, DEPTH_PATH, _params(symbol=symbol), DEPTH_PRICE, decode=book_snapshot, rows=DEPTH_ROWS
+    )
+
+
+def is_whole_depth(request: Request[Any]) -> bool:
+    """Return whether a request asks for a book and names no limit."""
+    return request.path == DEPTH_PATH and all(name != "limit" for name, _ in request.params)
 
 
 def agg_trades(

@@ -119,7 +119,7 @@ class Start:
 
     def _send(self, send: Send, sent: float) -> None:
         self._under_way += 1
-        request = send.fetch.request
+        request = send.request
 
         def arrives() -> None:
             minute = self.now // MINUTE

@@ -71,6 +71,8 @@ class Scene:
     refused: float = 0.0
     """The share that is refused, and counts all the same; such an answer is not looked at."""
     one_way: tuple[int, int] = (5, 90)
+    waiting: int = 1_000
+    """How many more it has."""
     wants: Callable[[int], bool] = lambda now: True
     """Whether the client has something to send."""
 
@@ -108,7 +110,7 @@ class Scene:
                 return
             request, cause = of(self.rng.choice(self.costs)), self.rng.choice(self.causes)
             at = self.moment()
-            free = self.budget.free_at(request, cause, at)
+            free = self.budget.free_at(request, cause, at, waiting=self.waiting)
             if free > at.steady:
                 self._look_again(min(300, max(1, math.ceil((free - at.steady) * 1000))))  # for another one, perhaps
                 return

@@ -103,7 +103,7 @@ def test_when_the_reports_end_so_does_what_they_had_shown(seed: int, start: int,
 def test_the_share_is_whole_again_with_each_clock_minute(second: int) -> None:
     start = MIDNIGHT + second * 1000
     found = warming_up(second, start=start, threads=32, one_way=(95, 105), uncertain=100).run(240)
-    by_minute = {minute: 0 for minute in range(5)}
+    by_minute = dict.fromkeys(range(5), 0)
     for time, cost in found.sent:
         by_minute[(time - MIDNIGHT) // MINUTE] += cost
     assert found.own.most() <= ALLOWED

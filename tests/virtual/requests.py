@@ -107,7 +107,7 @@ class VirtualRequests:
         process = self._process
         done = self._executor.delivered(self._dispatcher, send, outcome)
         if isinstance(outcome, RateLimited):
-            self._told_to_wait(send.fetch.request.host)
+            self._told_to_wait(send.request.host)
         if isinstance(done, Done):
             if type(done.error) is RequestError:
                 raise done.error  # a fault of ours, which a request thread survives
@@ -129,7 +129,7 @@ class VirtualRequests:
     def _get(self, thread: str, send: Send) -> None:
         process = self._process
         clock = process.clock
-        request = send.fetch.request
+        request = send.request
         sent_at = clock.now()
         over = False
 
