@@ -96,3 +96,25 @@ def test_weight_is_kept_by_minute() -> None:
     host.spend(START + MINUTE, 3)
     assert list(host.used_by_minute) == [(START, 20), (START + MINUTE, 3)]
     assert host.max_used == 20
+
+
+def test_a_sliding_weight_is_that_of_the_last_minute() -> None:
+    host = HostLimits(100, {}, ban_seconds=120.0, patience=2, sliding=True)
+    assert host.admit(START + 50_000, 60) is None
+    assert host.reported(START + 70_000) == 60
+    refusal = host.admit(START + 80_000, 41)
+    assert refusal is not None
+    assert refusal.status == 429
+    assert host.reported(START + 110_000) == 41
+    assert host.reported(START + 140_000) == 0
+
+
+def test_a_report_may_lag() -> None:
+    for sliding in (False, True):
+        host = HostLimits(100, {}, ban_seconds=120.0, patience=2, sliding=sliding, report_lag=2_000)
+        host.spend(START + 57_000, 30)
+        host.spend(START + 59_500, 5)
+        assert host.reported(START + 59_999) == 30
+        assert host.reported(START + MINUTE + 1_600) == 35, "still that of the minute before"
+        host.spend(START + MINUTE + 1_000, 7)
+        assert host.reported(START + MINUTE + 3_100) == (42 if sliding else 7)

@@ -178,3 +178,10 @@ def test_a_coin_margined_program_spends_the_same_minute(shared: bool) -> None:
             assert info.json()["rateLimits"][0]["limit"] == 60
         assert ex.stats().dapi.requests_by_path == {"/dapi/v1/premiumIndex": 1, "/dapi/v1/exchangeInfo": 1}
         assert (ex.stats().fapi.used_weight, ex.stats().dapi.used_weight) == ((61, 61) if shared else (20, 41))
+
+
+def test_the_used_weight_can_be_left_out() -> None:
+    with SimulatedExchange(["BTCUSDT"], in_thread=True, weight_header=False) as ex, rest(ex) as client:
+        answer = client.get("/fapi/v1/time")
+        assert answer.status_code == 200
+        assert not [name for name in answer.headers if "USED-WEIGHT" in name.upper()]

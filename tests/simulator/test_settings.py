@@ -32,6 +32,7 @@ def test_the_limits_are_the_documented_or_measured_ones() -> None:
         {"symbols": ()},
         {"oversized": "ignore"},
         {"latency": -1},
+        {"weight_header_lag": -1},
         {"tick": 0},
         {"ports": (0,)},
         {"kline_weights": ()},
