@@ -29,7 +29,7 @@ from ..venue.endpoints import (
 )
 from .guarded import Guarded
 from .moment import Moment
-from .prices import DepthPrice
+from .prices import DepthPrice, may_be_cheaper
 from .window import Window
 
 _UNRESERVED = frozenset({Cause.READ, Cause.REPAIR, Cause.PROBE})
@@ -222,11 +222,14 @@ class Budget(Guarded):
         window = self.windows[bucket]
         return Usage(window.requests(at.steady), window.used(at), int(window.limit * self.share), window.limit)
 
-    def ended(self, request: Request[Any], at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
+    def ended(
+        self, request: Request[Any], at: Moment, *, unsent: bool = False, lost: bool = False, counted: bool = True
+    ) -> None:
         """A request has ended; ``unsent``: it never reached the exchange and costs nothing; ``lost``: it had no answer
-        and may still arrive."""
+        and may still arrive; ``counted``: its answer shows that the exchange has counted it, for that much."""
         assert self.guarded()
-        self.windows[request.bucket].ended(at, request.weight, unsent=unsent, lost=lost)
+        counted = counted and not may_be_cheaper(request)
+        self.windows[request.bucket].ended(at, request.weight, unsent=unsent, lost=lost, counted=counted)
 
     def answered(self, request: Request[Any], used: int | None, at: Moment, sent_at: float) -> None:
         """Note the answer to a request sent at ``sent_at`` (steady), with the used weight that it reports."""

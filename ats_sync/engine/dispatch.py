@@ -212,7 +212,8 @@ class Dispatcher:
         again = None
         if send.under_way:
             unsent = isinstance(error, ConnectionFailed) and error.unsent
-            self._ended(send, at, unsent=unsent, lost=isinstance(error, RequestTimeout) and not unsent)
+            lost = isinstance(error, RequestTimeout) and not unsent
+            self._ended(send, at, unsent=unsent, lost=lost, counted=False)
             if isinstance(error, RateLimited):
                 self._budget.block(send.request.host, error.retry_at - self._to_wall(0.0))
             if not self._once and not self.closed:
@@ -260,10 +261,12 @@ class Dispatcher:
         heapq.heappush(self._pauses, (resumed, next(self._count), job))
         return resumed
 
-    def _ended(self, send: Send, at: Moment, *, unsent: bool = False, lost: bool = False) -> None:
+    def _ended(
+        self, send: Send, at: Moment, *, unsent: bool = False, lost: bool = False, counted: bool = True
+    ) -> None:
         assert send.under_way
         send.under_way = False
-        self._budget.ended(send.request, at, unsent=unsent, lost=lost)
+        self._budget.ended(send.request, at, unsent=unsent, lost=lost, counted=counted)
 
     def _settle(self, send: Send, value: Any, error: AtsSyncError | None) -> Done:
         assert self._budget.guarded()

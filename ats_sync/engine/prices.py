@@ -20,6 +20,11 @@ SEEN = 5
 """A report that shows so much more than is known, with the answer to such a request, contradicts the price."""
 
 
+def may_be_cheaper(request: Request[Any]) -> bool:
+    """Return whether the exchange may charge less for a request than is paid for it here."""
+    return is_whole_depth(request) and request.weight > DEPTH_PRICE
+
+
 class DepthPrice:
     """What is known of that price. Not thread-safe: used under the lock of its budget."""
 
@@ -72,8 +77,8 @@ class DepthPrice:
         if expected is None:
             self._before = None  # Another minute has begun, and the report tells nothing.
             return
-        least, most = expected
-        if count - (least - DEPTH_DOCUMENTED) <= MOST:
+        least, most = expected  # (which has it among the most alone)
+        if count - least <= MOST:
             self.confirmed, self._before = True, None
         elif count > most - (DEPTH_DOCUMENTED - DEPTH_PRICE):
             # As documented, or somebody else has spent meanwhile.

@@ -44,7 +44,7 @@ class _Spent(NamedTuple):
     cost: int
     under_way: bool
     sent: float
-    """When it was sent (steady) at the earliest; infinite where it may never have arrived."""
+    """When it was sent (steady) at the earliest; infinite where it may not have been counted."""
 
 
 class Mark(NamedTuple):
@@ -160,15 +160,17 @@ class Window:
         else:
             self._spent.append(spent)
 
-    def ended(self, at: Moment, cost: int, *, unsent: bool, lost: bool) -> None:
-        """A request of this cost has ended; ``unsent``: it was never sent; ``lost``: it had no answer."""
+    def ended(self, at: Moment, cost: int, *, unsent: bool, lost: bool, counted: bool = True) -> None:
+        """A request of this cost has ended; ``unsent``: it was never sent; ``lost``: it had no answer; ``counted``: its
+        answer shows that it was counted."""
         # Requests of one cost are interchangeable.
         for index in range(len(self._spent) - 1, -1, -1):
             spent = self._spent[index]
             if spent.cost == cost and spent.under_way:
                 del self._spent[index]
                 # Paired in this order, no fewer were sent since any moment than it seems.
-                sent = self._sent[cost].pop(-1 if unsent or lost else 0)
+                counted = counted and not lost and not unsent
+                sent = self._sent[cost].pop(0 if counted else -1)
                 if unsent:
                     self._used -= cost
                     self._lacked -= cost
@@ -176,7 +178,7 @@ class Window:
                 else:
                     late = ARRIVES_WITHIN if lost else 0.0
                     ends = at.exchange + round(late * 1000)
-                    self._insert(_Spent(at.steady + late, ends, cost, False, math.inf if lost else sent))
+                    self._insert(_Spent(at.steady + late, ends, cost, False, sent if counted else math.inf))
                 return
 
     def free_at(
@@ -343,9 +345,9 @@ class Window:
             for each in self._spent
             if not each.under_way and each.steady <= surely and at.steady - self.seconds < each.sent < math.inf
         )
-        if count < shown:
+        if count * 2 < shown:  # (Some prices may be lower than they are said to be.)
             self.begins_anew = True
-        elif shown > sum(each.cost for each in self._spent if each.under_way or each.steady >= began):
+        elif count >= shown > sum(each.cost for each in self._spent if each.under_way or each.steady >= began):
             self.begins_anew = False
 
 

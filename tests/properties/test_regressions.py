@@ -786,3 +786,17 @@ def test_a_halted_contract_whose_ids_begin_again_stays_live() -> None:
     script = ((10_840, "halt", "BTCUSDT"),)
     setting = Setting(820441, 1_794_787_178_000, names, ("1m", "1h"), 0.02, book_ticks=ticks, script=script)
     run(Schedule(setting=setting, seed=161655, faults=(Refuse(27_800, 50), Recount(43_300, "BTCUSDT"))))
+
+
+def test_what_a_ban_refused_is_no_evidence_that_the_count_began_anew() -> None:
+    """The exchange had not counted it, and its lower count was taken for that of a new minute."""
+    setting = Setting(630963, 1_794_787_163_000, ("SOLUSDT", "BTCUSDT"), ("1m", "1w"), 0.0015, book_ticks=(700, 1500))
+    faults = (Dark(46_800, 50), Ban(400, 200))
+    run(Schedule(setting=setting, seed=364236, faults=faults, weight_limit=200, counting="sliding"))
+
+
+def test_nor_is_a_book_that_cost_less_than_was_paid_for_it() -> None:
+    names = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+    setting = Setting(939468, 1_794_596_383_000, names, ("1m", "1w"), 0.02, book_ticks=(700, 700, 700))
+    schedule = Schedule(setting=setting, seed=236360, faults=(Dark(30_650, 50),), weight_limit=200, full_book=True)
+    run(replace(schedule, counting="sliding", report_lag=300))

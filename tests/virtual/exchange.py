@@ -431,8 +431,10 @@ class Exchange:
     def _check_budget(self, host: str, path: str, weight: int, now: int) -> None:
         if now < self._wait_until[host]:
             raise BrokenPromise(f"{path} was sent {self._wait_until[host] - now} ms too early: the host said to wait")
-        if self.counting == "clock":
-            return  # It is checked where it counts.
+        if self.counting == "silent":
+            self._check_sliding(host, weight, now)
+
+    def _check_sliding(self, host: str, weight: int, now: int) -> None:
         spent = self._spent[host]
         spent.append((now, weight))
         while spent[0][0] <= now - 60_000:
@@ -442,7 +444,11 @@ class Exchange:
             raise BrokenPromise(f"{used} of weight in 60 s, the share is {self._share[host]}")
 
     def _check_minute(self, host: str, weight: int, now: int) -> None:
-        """What arrives counts in the clock minute in which it does."""
+        """What arrives counts in the minute in which it does."""
+        if self.counting == "sliding" and now >= self.limits[host].banned_until:
+            self._check_sliding(host, weight, now)
+        if self.counting != "clock":
+            return
         minute, used = self._of_minute[host]
         used = weight + (used if minute == now // 60_000 else 0)
         self._of_minute[host] = now // 60_000, used
