@@ -261,9 +261,7 @@ class Dispatcher:
         heapq.heappush(self._pauses, (resumed, next(self._count), job))
         return resumed
 
-    def _ended(
-        self, send: Send, at: Moment, *, unsent: bool = False, lost: bool = False, counted: bool = True
-    ) -> None:
+    def _ended(self, send: Send, at: Moment, *, unsent: bool = False, lost: bool = False, counted: bool = True) -> None:
         assert send.under_way
         send.under_way = False
         self._budget.ended(send.request, at, unsent=unsent, lost=lost, counted=counted)

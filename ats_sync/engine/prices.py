@@ -83,4 +83,3 @@ class DepthPrice:
         elif count > most - (DEPTH_DOCUMENTED - DEPTH_PRICE):
             # As documented, or somebody else has spent meanwhile.
             self._due, self._before = at.steady + ASKED_AGAIN, None
-

@@ -181,9 +181,7 @@ class Window:
                     self._insert(_Spent(at.steady + late, ends, cost, False, sent if counted else math.inf))
                 return
 
-    def free_at(
-        self, at: Moment, cost: int, allowed: int, whole: int | None = None, *, patient: int = 0
-    ) -> float:
+    def free_at(self, at: Moment, cost: int, allowed: int, whole: int | None = None, *, patient: int = 0) -> float:
         """Return from when on (steady) ``cost`` fits into ``allowed``, ``at.steady`` if at once.
 
         ``whole`` is what may be used for any purpose. Where a new report may show that there is room, one request after
@@ -307,7 +305,7 @@ class Window:
     def expected(self, mark: Mark, at: Moment, sent: float) -> tuple[int, int] | None:
         """Return the least and the most that the answer to a request sent at ``sent`` (steady) can report after
         another report, if nobody else spends; None where it may be of another minute."""
-        minute, _, next_turn = _minute_of(at)
+        minute = _minute_of(at)[0]
         if minute != mark.minute or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute or not at.proven:
             return None
         least = most = mark.used

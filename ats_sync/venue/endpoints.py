@@ -213,9 +213,7 @@ def depth(symbol: str, limit: int) -> Request[Book]:
 
 def whole_depth(symbol: str) -> Request[Book]:
     """Return the request of a book that names no limit: 500 levels, at the price that was measured."""
-    return Request(
-        Host.FUTURES, DEPTH_PATH, _params(symbol=symbol), DEPTH_PRICE, decode=book_snapshot, rows=DEPTH_ROWS
-    )
+    return Request(Host.FUTURES, DEPTH_PATH, _params(symbol=symbol), DEPTH_PRICE, decode=book_snapshot, rows=DEPTH_ROWS)
 
 
 def is_whole_depth(request: Request[Any]) -> bool:

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
+from ats_sync.engine.moment import Moment
 from ats_sync.engine.window import REPORTS_LAG
 from ats_sync.feeds import Cause
+from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import Bucket, Host
 
-from .counting import MIDNIGHT, MINUTE, Scene, most_in_a_minute
+from .counting import MIDNIGHT, MINUTE, Scene, most_in_a_minute, of
 
 LIMIT, SHARE = 400, 0.8
 ALLOWED, UNRESERVED = int(LIMIT * SHARE), int(LIMIT * 0.7)
@@ -69,7 +71,9 @@ def test_no_clock_minute_has_more_than_the_share(seed: int, start: int, error: i
 
 @settings(deadline=None, max_examples=25)
 @given(seeds, starts, errors)
-def test_without_reports_no_minute_wherever_it_begins_has_more_than_the_share(seed: int, start: int, error: int) -> None:
+def test_without_reports_no_minute_wherever_it_begins_has_more_than_the_share(
+    seed: int, start: int, error: int
+) -> None:
     found = scene(seed, start=start, clock_error=error, reports=lambda now: False, lost=0.05).run(190)
     assert most_in_a_minute(found.sent) <= ALLOWED
 
@@ -175,3 +179,26 @@ def test_what_was_about_to_be_sent_when_the_process_stopped_still_counts() -> No
     window.ended(later, 300, unsent=False, lost=False)
     assert window.used(later._replace(steady=later.steady + 59)) == 300
     assert window.used(later._replace(steady=later.steady + 60)) == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "evidence"), [({}, True), ({"counted": False}, False), ({"lost": True}, False), ({"unsent": True}, False)]
+)
+def test_only_what_was_answered_is_evidence_that_the_count_began_anew(how: dict[str, bool], evidence: bool) -> None:
+    budget = Budget(CONFIG)
+    sent = Moment(1_000.0, MIDNIGHT + 30_000)
+    later = Moment(1_034.0, MIDNIGHT + 64_000)
+    budget.spend(of(100), sent, Cause.READ)
+    budget.ended(of(100), sent, **how)
+    budget.answered(of(1), 1, later, later.steady)
+    assert budget.windows[Bucket.FUTURES].begins_anew is evidence
+
+
+def test_nor_is_a_book_that_may_have_cost_less_than_was_paid_for_it() -> None:
+    budget = Budget(CONFIG)
+    sent, later = Moment(1_000.0, MIDNIGHT + 30_000), Moment(1_034.0, MIDNIGHT + 64_000)
+    request = endpoints.whole_depth("BTCUSDT").priced(10)
+    budget.spend(request, sent, Cause.WARM_UP)
+    budget.ended(request, sent)
+    budget.answered(of(1), 1, later, later.steady)
+    assert not budget.windows[Bucket.FUTURES].begins_anew
