@@ -105,7 +105,7 @@ class Budget(Guarded):
         patient = 0 if tier in _URGENT else weight * waiting
         free = window.free_at(at, weight, allowed, int(window.limit * self.share), patient=patient)
         if shrinks and free > now:
-            # More of what is kept is let go with every moment, but a request that would wait for it is not held up.
+            # More of what is kept is let go with every moment, so it may fit sooner.
             free = min(free, now + max(_LEAST_WAIT, (window.used(at) + weight - allowed) / shrinks))
         if tier is Tier.AUDIT:
             share = int(self._audits.limit * self.share * AUDIT_SHARE)
@@ -136,8 +136,8 @@ class Budget(Guarded):
     def _allowed(self, request: Request[Any], cause: Cause, at: Moment) -> tuple[int, float]:
         """Return the same at this moment, and by how much it grows in a second.
 
-        What is kept for the repair of candles is kept for the rest of the minute: where the count begins anew with the
-        next one, a repair that finds no room waits no longer than until then, and what was not used is lost.
+        What is kept for the repair of candles is kept for the rest of the minute: where the exchange's count restarts
+        with the next one, a repair that finds no room waits no longer than until then, and what was not used is lost.
         """
         allowed = self.allowance(request, cause)
         if self.tier(request, cause) not in _LEAVING_ROOM:

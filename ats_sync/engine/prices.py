@@ -1,6 +1,6 @@
 """Whether the exchange charges what was measured for a book without a limit, which no document says.
 
-Such a book is asked for now and then, paid for as documented, and a later report of the same minute tells what it cost.
+Such a book is requested now and then, paid for as documented, and a later report of the same minute tells what it cost.
 Until a report says otherwise, the price that was seen counts.
 """
 
@@ -12,8 +12,8 @@ from ..venue.endpoints import DEPTH_DOCUMENTED, DEPTH_PRICE, Request, is_whole_d
 from .moment import Moment
 from .window import Mark, Window
 
-ASKED_EVERY, ASKED_AGAIN = 60.0, 3600.0
-"""Seconds until it is looked at again: after one look that told nothing, and after one that told of another price."""
+TRIED_EVERY, TRIED_AGAIN = 60.0, 3600.0
+"""Seconds until it is looked at again: after a request that showed nothing, and after one that showed another price."""
 MOST = 4
 """A price is confirmed where it cannot be above this: the documented ones of deeper books are 5, 10 and 20."""
 SEEN = 5
@@ -48,7 +48,7 @@ class DepthPrice:
         """A request is sent."""
         if not self.confirmed and is_whole_depth(request) and self._before is None:
             self._before, self._ended = window.mark(at), None
-            self._due = at.steady + ASKED_EVERY
+            self._due = at.steady + TRIED_EVERY
 
     def reported(self, request: Request[Any], count: int, window: Window, at: Moment, sent: float) -> None:
         """The answer to a request sent at ``sent`` (steady) reports this count, which the window has yet to take."""
@@ -63,7 +63,7 @@ class DepthPrice:
     def withdraw(self, now: float) -> None:
         """Pay what is documented again, for a while."""
         if self.confirmed:
-            self._due = now + ASKED_AGAIN
+            self._due = now + TRIED_AGAIN
         self.confirmed, self._before = False, None
 
     def _judge(self, count: int, window: Window, at: Moment, sent: float) -> None:
@@ -82,4 +82,4 @@ class DepthPrice:
             self.confirmed, self._before = True, None
         elif count > most - (DEPTH_DOCUMENTED - DEPTH_PRICE):
             # As documented, or somebody else has spent meanwhile.
-            self._due, self._before = at.steady + ASKED_AGAIN, None
+            self._due, self._before = at.steady + TRIED_AGAIN, None

@@ -5,7 +5,7 @@ after its answer, so that no minute, wherever it begins, holds more than what is
 which its answers report: since then it cannot have grown by more than what we have sent that the report may lack, and
 what others have sent. The smaller of the two is what counts.
 
-So nothing has to be believed about how the exchange counts. Where it begins anew with each clock minute, the first
+So nothing has to be believed about how the exchange counts. Where its count restarts with each clock minute, the first
 answer of a minute reports nearly nothing, and the limit is whole again; where it does not, no answer says so. What only
 the clock says is never enough, and neither is a report alone: of the clock minute in which a request may arrive, our
 own costs count whatever was reported, so that an old report cannot make a minute hold more than what is allowed.
@@ -32,7 +32,7 @@ REPORTS_LAG = 5.0
 """A report may lack what reached the exchange so shortly (seconds) before it."""
 OVER_THE_TURN = 0.1
 """What part of the allowed weight is sent around a turn where it can wait."""
-ASKED_AGAIN = 1.0
+AHEAD_AGAIN = 1.0
 """After so long (seconds) without a report another request may go ahead for one; doubled with each in a minute."""
 
 
@@ -64,8 +64,8 @@ class Window:
     def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
         self.seconds = seconds
-        self.begins_anew = False
-        """Whether the newest report that could tell showed that the count begins anew with the clock minute."""
+        self.restarts = False
+        """Whether the newest report that could tell showed that the count restarts with the clock minute."""
         self._spent: list[_Spent] = []  # ordered by their steady time
         self._used = 0
         self._sent: dict[int, list[float]] = {}  # by cost, when those under way were sent
@@ -85,9 +85,9 @@ class Window:
         self._minute_began = -math.inf
         self._minute_cost = 0
         # The minute in which a request last went ahead for a report, how long the next one waits, and until when.
-        self._asked_in = -1
-        self._pause = ASKED_AGAIN
-        self._ask_at = 0.0
+        self._ahead_in = -1
+        self._pause = AHEAD_AGAIN
+        self._next_ahead = 0.0
 
     # --- what counts ----------------------------------------------------------------------------------
 
@@ -136,16 +136,16 @@ class Window:
         return self._used
 
     def left(self, at: Moment) -> float | None:
-        """Return how long (seconds) it takes until the next minute has surely begun, with which the count begins anew;
+        """Return how long (seconds) it takes until the next minute, with which the count restarts, has surely begun;
         None where nothing says that it does."""
-        if not self.begins_anew or self._count is None or not at.proven:
+        if not self.restarts or self._count is None or not at.proven:
             return None
         return _minute_of(at)[2] - at.steady
 
     # --- requests -------------------------------------------------------------------------------------
 
     def spend(self, at: Moment, cost: int, allowed: int | None = None) -> None:
-        """Count a request as sent; ``allowed``: as :meth:`free_at` was told."""
+        """Count a request as sent; ``allowed``: as in :meth:`free_at`."""
         if allowed is not None and self._count is not None and self.used(at) + cost > allowed:
             self._note_ahead(at)
         self._insert(_Spent(at.steady, at.exchange, cost, True, at.steady))
@@ -239,8 +239,8 @@ class Window:
             return next_turn  # The next minute may have begun, so that a report would soon be worth nothing.
         turned, own = next_turn - _MINUTE / 1000.0, self._of_minute(at)
         earliest = at.steady
-        if not self.begins_anew:
-            # To know whether the count begins anew is worth a little of the reserve, but only where a report can tell.
+        if not self.restarts:
+            # To know whether the count restarts is worth a little of the reserve, but only where a report can tell.
             allowed = allowed if whole is None else whole
             if self.sliding(at.steady) + cost > allowed:
                 return next_turn
@@ -252,12 +252,12 @@ class Window:
             return next_turn
         if own + cost > allowed:
             return next_turn
-        return earliest if minute != self._asked_in else max(self._ask_at, earliest)
+        return earliest if minute != self._ahead_in else max(self._next_ahead, earliest)
 
     def _note_ahead(self, at: Moment) -> None:
         minute = _minute_of(at)[0]
-        self._pause = self._pause * 2.0 if minute == self._asked_in else ASKED_AGAIN
-        self._asked_in, self._ask_at = minute, at.steady + self._pause
+        self._pause = self._pause * 2.0 if minute == self._ahead_in else AHEAD_AGAIN
+        self._ahead_in, self._next_ahead = minute, at.steady + self._pause
 
     # --- what the exchange reports ----------------------------------------------------------------------
 
@@ -285,7 +285,7 @@ class Window:
         """Forget all reports: an answer had none, or the exchange has refused what seemed to have room."""
         self._count = None
         self._reported_sent = -math.inf
-        self.begins_anew = False
+        self.restarts = False
 
     def surplus(self, count: int) -> int:
         """Return by how much a report of this count would be above all that is known."""
@@ -344,9 +344,9 @@ class Window:
             if not each.under_way and each.steady <= surely and at.steady - self.seconds < each.sent < math.inf
         )
         if count * 2 < shown:  # (Some prices may be lower than they are said to be.)
-            self.begins_anew = True
+            self.restarts = True
         elif count >= shown > sum(each.cost for each in self._spent if each.under_way or each.steady >= began):
-            self.begins_anew = False
+            self.restarts = False
 
 
 def _minute_of(at: Moment) -> tuple[int, float, float]:

@@ -130,7 +130,7 @@ DEPTH_ROWS, DEPTH_PRICE, DEPTH_DOCUMENTED = 500, 1, 10
 """The levels of a book for which no limit is named, the weight that was measured for them on 2026-10-07, and the
 documented one."""
 CHEAPEST_DEPTH = 20
-"""Books of up to so many levels are asked for with their limit."""
+"""Books of up to so many levels are requested with their limit."""
 DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 KLINES_MOST = 1500
 SPOT_KLINES_MOST = 1000

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import endpoint, events, ingest, page, reading, restart, shared, warmup
+from . import endpoint, events, ingest, minutes, page, reading, restart, shared, warmup
 from .machine import description
 from .report import Report
 
@@ -25,6 +25,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "events": events.measure,
     "memory": reading.measure_memory,
     "warmup": warmup.measure,
+    "minutes": minutes.measure,
     "restart": restart.measure,
     "endpoint": endpoint.measure,
     "page": page.measure,

@@ -85,7 +85,7 @@ def test_the_use_of_others_counts_until_their_minute_is_over() -> None:
     assert free(budget, 6, 21) == pytest.approx(39)
     assert free(budget, 5, 21) == 0
     assert free(budget, 70, 60) == 0
-    assert free(budget, 71, 60) == pytest.approx(2), "one may go ahead, whose answer says whether the count began anew"
+    assert free(budget, 71, 60) == pytest.approx(2), "one may go ahead to see whether the count restarted"
 
 
 def test_a_count_lower_than_our_own_changes_nothing() -> None:

@@ -10,7 +10,7 @@ from ats_sync.engine.budget import Budget
 from ats_sync.engine.dispatch import Dispatcher, Send
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.prices import ASKED_AGAIN, ASKED_EVERY
+from ats_sync.engine.prices import TRIED_AGAIN, TRIED_EVERY
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import DEPTH_LIMITS, Host, is_whole_depth
@@ -71,13 +71,13 @@ def test_which_books_have_a_cheaper_form() -> None:
     assert (form.params, form.weight, form.rows) == ((("symbol", "A"),), 1, 500)
 
 
-def test_the_first_book_is_asked_for_as_documented_until_there_is_a_report_to_compare_with() -> None:
+def test_the_first_book_is_requested_as_documented_until_there_is_a_report_to_compare_with() -> None:
     desk = Desk()
     assert desk.book().request.weight == 10
     assert not is_whole_depth(desk.book().request) or desk.budget.depth_price.confirmed is False
 
 
-def test_one_is_asked_for_without_a_limit_and_paid_for_as_documented() -> None:
+def test_one_is_requested_without_a_limit_and_paid_for_as_documented() -> None:
     desk = Desk()
     desk.poll()
     send = desk.book()
@@ -105,7 +105,7 @@ def test_a_report_of_another_price_keeps_the_documented_way(price: int) -> None:
     desk.poll()
     assert not desk.budget.depth_price.confirmed
     if price >= 10:
-        desk.second += ASKED_AGAIN - 30
+        desk.second += TRIED_AGAIN - 30
         desk.poll()
         assert not is_whole_depth(desk.book().request)
         desk.second += 60
@@ -129,7 +129,7 @@ def test_a_report_of_another_minute_tells_nothing_and_another_look_follows() -> 
     desk.book()
     desk.poll(10.0)
     assert not desk.budget.depth_price.confirmed
-    desk.poll(ASKED_EVERY)
+    desk.poll(TRIED_EVERY)
     assert is_whole_depth(desk.book().request)
     desk.poll()
     assert desk.budget.depth_price.confirmed

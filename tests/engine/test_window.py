@@ -130,27 +130,27 @@ def test_another_programs_use_is_learnt_by_one_request() -> None:
 
 def test_a_count_that_does_not_begin_anew_frees_nothing() -> None:
     found = warming_up(window="sliding").run(59)
-    assert not found.budget.windows[Bucket.FUTURES].begins_anew
+    assert not found.budget.windows[Bucket.FUTURES].restarts
     found.run(130)
-    assert not found.budget.windows[Bucket.FUTURES].begins_anew
+    assert not found.budget.windows[Bucket.FUTURES].restarts
 
 
 def test_it_is_known_from_the_first_turn_on_and_until_a_report_contradicts() -> None:
     found = warming_up(start=MIDNIGHT + 20_000)
     window = found.budget.windows[Bucket.FUTURES]
     found.run(39)
-    assert not window.begins_anew
+    assert not window.restarts
     assert window.left(found.moment()) is None
     found.run(43)
-    assert window.begins_anew
+    assert window.restarts
     found.run(80)
-    assert window.begins_anew
+    assert window.restarts
     left = window.left(found.moment())
     assert left is not None
     assert left == pytest.approx(22.0, abs=1.0)
     found.own.window = found.all.window = "sliding"
     found.run(170)
-    assert not window.begins_anew
+    assert not window.restarts
 
 
 def test_after_a_429_only_our_own_record_counts_until_the_next_report() -> None:
@@ -159,7 +159,7 @@ def test_after_a_429_only_our_own_record_counts_until_the_next_report() -> None:
     assert window.used(found.moment()) < window.sliding(found.moment().steady)
     found.budget.block(Host.FUTURES, found.moment().steady + 5)
     assert window.used(found.moment()) == window.sliding(found.moment().steady)
-    assert not window.begins_anew
+    assert not window.restarts
 
 
 def test_while_the_clock_is_in_doubt_only_our_own_record_counts() -> None:
@@ -191,7 +191,7 @@ def test_only_what_was_answered_is_evidence_that_the_count_began_anew(how: dict[
     budget.spend(of(100), sent, Cause.READ)
     budget.ended(of(100), sent, **how)
     budget.answered(of(1), 1, later, later.steady)
-    assert budget.windows[Bucket.FUTURES].begins_anew is evidence
+    assert budget.windows[Bucket.FUTURES].restarts is evidence
 
 
 def test_nor_is_a_book_that_may_have_cost_less_than_was_paid_for_it() -> None:
@@ -201,4 +201,4 @@ def test_nor_is_a_book_that_may_have_cost_less_than_was_paid_for_it() -> None:
     budget.spend(request, sent, Cause.WARM_UP)
     budget.ended(request, sent)
     budget.answered(of(1), 1, later, later.steady)
-    assert not budget.windows[Bucket.FUTURES].begins_anew
+    assert not budget.windows[Bucket.FUTURES].restarts
