@@ -32,13 +32,15 @@ def book(symbol: str) -> Fetch:
 
 
 def test_ask_blames_the_budget_when_the_job_never_ran() -> None:
-    with SimulatedExchange(symbols=6, seed=7) as exchange:
+    with SimulatedExchange(symbols=6, seed=7, weight_header=False) as exchange:
         clock = Clock()
         budget = Budget(replace(exchange.config(), futures_weight_limit=100))
         now = clock.now()
         # All of it is free again in a second, but only four of them fit.
         spent = Moment(now + 1.0 - WEIGHT_WINDOW, clock.exchange_ms() - 59_000)
-        budget.spend(endpoints.Request(endpoints.Host.FUTURES, "/x", weight=ALLOWED), spent, Cause.READ)
+        request = endpoints.Request(endpoints.Host.FUTURES, "/x", weight=ALLOWED)
+        budget.spend(request, spent, Cause.READ)
+        budget.ended(request, spent)
         requests = threads_of(exchange, clock, budget)
 
         def ask(symbol: str) -> AtsSyncError | None:
