@@ -8,7 +8,9 @@ from dataclasses import replace
 from ..virtual.world import Schedule
 
 PLAIN = Schedule()
-SETTINGS = ("reads", "connection_max_age", "wall_error", "audit_every", "weight_limit", "full_book")
+SETTINGS = (
+    "reads", "connection_max_age", "wall_error", "audit_every", "weight_limit", "full_book", "counting", "report_lag",
+)  # fmt: skip
 LEAST = 50
 
 
