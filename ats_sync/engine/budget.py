@@ -104,9 +104,10 @@ class Budget(Guarded):
         tier = self.tier(request, cause)
         patient = 0 if tier in _URGENT else weight * waiting
         free = window.free_at(at, weight, allowed, int(window.limit * self.share), patient=patient)
-        if shrinks and free > now:
+        missing = window.used(at) + weight - allowed
+        if shrinks and missing > 0:
             # More of what is kept is let go with every moment, so it may fit sooner.
-            free = min(free, now + max(_LEAST_WAIT, (window.used(at) + weight - allowed) / shrinks))
+            free = min(free, now + max(_LEAST_WAIT, missing / shrinks))
         if tier is Tier.AUDIT:
             share = int(self._audits.limit * self.share * AUDIT_SHARE)
             free = max(free, self._audits.free_at(at, weight, share))

@@ -350,3 +350,45 @@ def test_a_count_belongs_to_the_minute_of_its_request() -> None:
     assert minute_of_count(at(60.5), MIDNIGHT + 59_900) is None
     assert minute_of_count(at(60.5), MIDNIGHT + 60_100) is None
     assert minute_of_count(at(60.5)._replace(uncertain=300), MIDNIGHT + 60_400) is None
+
+
+# --- where the exchange's count restarts with the clock minute -----------------------------------------
+
+
+def confirmed() -> Budget:
+    """A budget that has seen the count restart, 4 s after the turn."""
+    budget = Budget(CONFIG)
+    budget.candles(30, 0)
+    spend(budget, 50, -30)
+    send(budget, 1, 4)
+    budget.ended(weighing(1), at(4))
+    budget.answered(weighing(1), 1, at(4), at(4).steady)
+    assert budget.windows[Bucket.FUTURES].restarts
+    return budget
+
+
+def test_what_is_kept_for_the_repair_of_candles_shrinks_towards_the_turn() -> None:
+    budget = confirmed()
+    trades = endpoints.agg_trades("A", 1000)
+    spend(budget, 20, 5)
+    spend(budget, 20, 5)
+
+    def wait(second: float) -> float:
+        return budget.free_at(trades, Cause.WARM_UP, at(second)) - at(second).steady
+
+    # They would be 61 of 70; of the 30 that are kept at its beginning, less and less is kept in the course of a minute.
+    assert wait(12) == pytest.approx(35, abs=2)
+    assert wait(50) == 0
+    assert budget.free_at(audit(), Cause.AUDIT, at(12)) == at(12).steady
+    assert budget.allowance(trades, Cause.WARM_UP) == 40, "an account that others share knows nothing of it"
+
+
+def test_what_can_wait_is_not_sent_in_numbers_around_a_turn() -> None:
+    budget = confirmed()
+    for second in (59.0, 59.2, 60.5):
+        assert budget.free_at(weighing(2), Cause.POLL, at(second), waiting=100) == at(second).steady
+        spend(budget, 2, second)
+    assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=100) == pytest.approx(at(62).steady)
+    assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=1) == at(61).steady, "all of it fits in"
+    assert budget.free_at(weighing(2), Cause.REPAIR, at(61), waiting=100) == at(61).steady
+    assert budget.free_at(weighing(2), Cause.POLL, at(62), waiting=100) == at(62).steady
