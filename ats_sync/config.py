@@ -67,6 +67,9 @@ class Config:
     """Candles requested at the start: 500 weigh 2, 501 weigh 5."""
     open_interest_periods: tuple[str, ...] = ("1h",)
     """Periods polled from the start; others are followed from their first read on."""
+    derive_intervals: bool = False
+    """Experimental. Whether one candle stream a symbol is subscribed, and larger candles are summed from smaller ones
+    (see :mod:`ats_sync.store.derived`). Not for a collector."""
 
     futures_weight_limit: int = 2400
     spot_weight_limit: int = 6000
@@ -160,6 +163,10 @@ class Config:
             StoreUrl.parse(self.shared)
         if self.role not in ROLES:
             raise ConfigError(f"role must be one of {', '.join(map(repr, ROLES))}, not {self.role!r}")
+        if not isinstance(self.derive_intervals, bool):
+            raise ConfigError(f"derive_intervals must be True or False, not {self.derive_intervals!r}")
+        if self.derive_intervals and self.shared is not None and self.role == "collector":
+            raise ConfigError("derive_intervals is not for a collector: readers do not learn what a sum rests on")
         self._check_number("flush", above=0.0, most=1.0)
         _check_shard(self.shard)
         if not isinstance(self.egress, str) or not _EGRESS.fullmatch(self.egress):

@@ -70,6 +70,8 @@ class FeedStatus(NamedTuple):
     state: FeedState
     age: float | None
     reason: str
+    derivation: str = ""
+    """With ``Config(derive_intervals=True)``: what its candles are derived from, or why they are no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class Status:
             parts = ", ".join(f"{count} {state.value}" for state, count in states.most_common())
             oldest = f", oldest {age:.1f} s" if age is not None else ""
             lines.append(f"  {kind.value:<12} {parts}{oldest}")
+        derivations = Counter(feed.derivation for feed in self.feeds if feed.derivation)
+        lines += [f"  {count} series {how}" for how, count in derivations.most_common()]
         lines += [f"  {symbol} is {status}" for symbol, status in sorted(self.contracts.items())]
         if self.waiting_requests:
             lines.append(f"  {self.waiting_requests} requests in line")
@@ -251,7 +255,8 @@ def _feed(
         shown, reason = FeedState.DEGRADED, f"served by REST, since the exchange refuses its stream: {refusal}"
     if state.error is not None and shown not in (FeedState.LIVE, FeedState.POLLED):
         reason = f"{reason}; last error: {state.error}"
-    return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason)
+    derivation = store.derivation(key) if store.derives else ""
+    return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason, derivation)
 
 
 def _assess(

@@ -6,6 +6,7 @@ import random
 from collections.abc import Collection, Mapping
 
 from ..feeds import FEEDS, Cause, Key, Kind
+from ..store.derived import CONFIRMED_LATER
 from ..store.klines import KlineSeries
 from ..store.market import MarketStore
 from ..store.series import Series
@@ -82,6 +83,8 @@ class CandleCloses:
         streamed = at.steady + (closed + series.feed.final_within - at.exchange) / 1000.0
         spread = OVERDUE_SPREAD if series.state(at.exchange).doubt else CONFIRM_SPREAD
         due = max(self.answerable(series, at), streamed) + self._rng.uniform(0.0, spread)
+        if series.source is not None:
+            due += CONFIRMED_LATER
         self._queue.schedule(state, due, Cause.REPAIR)
 
     @staticmethod

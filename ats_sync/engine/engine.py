@@ -83,14 +83,37 @@ class Engine(Guarded):
         self.reconciler.follow(keys, at)
         if self.streams:
             self.connections.paused = self.reconciler.waits_for_clock()
-            names = []
+            self._subscribe([key for key in keys if self.store.root_of(key) == key], at)
             for key in keys:
-                name = stream_of(key)
-                if name is not None:
-                    self._by_stream[name] = key
-                    names.append((name, route_of(key)))
-            self.connections.subscribe(names, at)
+                self._join(key, at)
         self.tick(at)
+
+    def _subscribe(self, keys: Iterable[Key], at: Moment) -> None:
+        names = []
+        for key in keys:
+            name = stream_of(key)
+            if name is not None:
+                self._by_stream[name] = key
+                names.append((name, route_of(key)))
+        self.connections.subscribe(names, at)
+
+    def _join(self, key: Key, at: Moment) -> None:
+        """Let a series that is derived from one which is streamed already live by that stream."""
+        sources = self.store.sources_of(key)
+        for source in sources:
+            self.reconciler.lengthen(source, at)
+        root = self.reconciler.states.get(sources[-1]) if sources else None
+        if root is not None and root.link is not None:
+            self.reconciler.acknowledged(key, root.link, at)
+
+    def _separate(self, at: Moment) -> None:
+        """Subscribe to the streams of series that are derived no longer."""
+        separated = [key for key in self.store.take_separated() if key in self.reconciler.states]
+        for key in separated:
+            log.warning("%s: %s", key, self.store.derivation(key))
+            self.reconciler.unstreamed(key, at)
+        if separated and self.streams:
+            self._subscribe(separated, at)
 
     def unfollow(self, keys: Iterable[Key], at: Moment) -> None:
         """Keep these series no longer."""
@@ -102,6 +125,7 @@ class Engine(Guarded):
             self._by_stream.pop(name, None)
         if self.streams:
             self.connections.unsubscribe(names, at)
+        self._separate(at)
         self.tick(at)
 
     def _compare_listings(self, found: Findings, at: Moment) -> None:
@@ -138,7 +162,7 @@ class Engine(Guarded):
         self.reconciler.renew(keys, at)
         self.quality.forget(symbols)
         for key in keys if self.streams else ():
-            name = stream_of(key)
+            name = stream_of(key) if self.store.root_of(key) == key else None
             if name is not None and not self.connections.resubscribe(name, at):
                 self.connections.subscribe([(name, route_of(key))], at)
 
@@ -193,6 +217,8 @@ class Engine(Guarded):
                 self._compare_listings(self.listings.answered(at), at)
             elif fetch.key == TICKERS and self._listings_differ(self.store.tickers.listed):
                 self.reconciler.poll_again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
+            elif fetch.key.kind is Kind.KLINES:
+                self._separate(at)
         self._spread(at)
 
     def _note_obstacle(self, host: Host, error: AtsSyncError | None) -> None:
@@ -311,7 +337,7 @@ class Engine(Guarded):
 
     def refusal(self, key: Key) -> str:
         """Return why the exchange refuses the stream of a series, which REST then serves; "" where it does not."""
-        name = stream_of(key) if self.streams else None
+        name = stream_of(self.store.root_of(key)) if self.streams else None
         return self.connections.refusals.reason(name) if name is not None else ""
 
     def _spread(self, at: Moment) -> None:
@@ -328,9 +354,11 @@ class Engine(Guarded):
             elif (key := self._by_stream.get(change.name)) is None:
                 continue
             elif isinstance(change, HandedOver):
-                reconciler.moved(key, change.link, at)
+                for each in (key, *self.store.derived_from(key)):
+                    reconciler.moved(each, change.link, at)
             else:
-                reconciler.acknowledged(key, change.link, at)
+                for each in (key, *self.store.derived_from(key)):
+                    reconciler.acknowledged(each, change.link, at)
                 if key == CONTRACTS:
                     self._contracts_acknowledged(at)
         reconciler.tick(at)

@@ -183,7 +183,7 @@ class SilentStreamDetector:
             return
         by_symbol: dict[str, list[KlineSeries]] = {}
         for series in store.of(KlineSeries):
-            if not series.feed.spot:
+            if not series.feed.spot and series.source is None:
                 by_symbol.setdefault(series.key.symbol, []).append(series)
         for gone in self._symbols.keys() - store.symbols:
             del self._symbols[gone]

@@ -219,6 +219,33 @@ class Reconciler:
                 if state.feed.own_stream:
                     state.due = None  # the next acknowledgement schedules it again
 
+    def unstreamed(self, key: Key, at: Moment) -> None:
+        """Note that a series waits for a subscription of its own: what fed it so far is another's."""
+        state, series = self.states.get(key), self._store.get(key)
+        if state is None or series is None:
+            return
+        state.link = series.link = None
+        state.epoch += 1
+        state.unstreamed_since = at.steady
+        state.due = None
+        if not state.known:
+            self._queue.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
+
+    def lengthen(self, key: Key, at: Moment) -> None:
+        """Ask for older rows of candles, where something derived from them needs more than there are."""
+        state, series = self.states.get(key), self._store.get(key)
+        if state is not None and isinstance(series, KlineSeries) and state.known and series.reach_back(0):
+            self._queue.schedule(state, at.steady, state.repair_cause)
+
+    def _wake_derived(self, key: Key, at: Moment) -> None:
+        """Look at what is derived from candles that lack nothing any more: it may lack nothing either."""
+        for each in self._store.derived_from(key):
+            state, series = self.states.get(each), self._store.get(each)
+            if state is None or series is None or state.link is None or state.delisted or state.fetching is not None:
+                continue
+            if series.link is not state.link or series.unsettled(at.exchange):
+                self._queue.schedule(state, at.steady, state.repair_cause)
+
     def changed(self, events: Iterable[StoreEvent], at: Moment) -> None:
         """Act on what the store has found: something missing, or the first frame of a subscription."""
         for event in events:
@@ -241,6 +268,8 @@ class Reconciler:
         resumed = link is not None and series.resume(link, at.exchange)
         if resumed or (state.known and link is not None and series.live()):
             state.live_once = state.known = True
+        if resumed:
+            self._wake_derived(state.key, at)
         return resumed
 
     def fetched(self, fetch: Fetch, error: AtsSyncError | None, at: Moment) -> None:
@@ -305,6 +334,7 @@ class Reconciler:
             self._await_frame(state, series, at)
             return
         state.attempts = 0
+        self._wake_derived(state.key, at)
         if state.link is not None:
             self._closes.confirm(state, at)
         if state.feed.audit_every is not None and self._streams:

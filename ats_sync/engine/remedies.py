@@ -84,6 +84,8 @@ class Remedies:
     def refute(self, key: Key, at: Moment) -> bool:
         """Suspect a series that is about to go live where its siblings show that its stream is dead; return whether
         they do."""
+        if self._store.root_of(key) != key:
+            return False  # it lives by the stream of another, which is looked at itself
         reason = self._detector.silent(key, at)
         if reason:
             self._suspect(key, reason, at)
@@ -103,6 +105,11 @@ class Remedies:
         if state is None or series is None or state.link is None or state.delisted:
             return
         series.suspect(reason)
+        for each in self._store.derived_from(key):
+            derived, waiting = self._store.get(each), self._states.get(each)
+            if derived is not None and waiting is not None:
+                derived.suspect(reason)
+                waiting.link = waiting.due = None
         if at.steady - state.remedied > FORGIVEN_AFTER:
             state.remedies = 0
         state.remedied = at.steady

@@ -145,6 +145,8 @@ class _Known(NamedTuple):
 class Replica(MarketStore):
     """What this process has of the collector's market store. Any thread may call any method."""
 
+    may_derive = False
+
     def __init__(self, config: Config, clock: Clock, shared: SharedStore) -> None:
         self._ticker_replica = TickerReplica()
         super().__init__(

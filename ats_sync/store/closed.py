@@ -228,6 +228,11 @@ class ClosedCandles:
         """The open time (ms) from which on none is missing, 0 where they reach back to the listing."""
         return 0 if self.complete else self._first
 
+    @property
+    def oldest(self) -> int:
+        """The open time (ms) of the oldest one, 0 where there is none."""
+        return text_open_time(self._history.first()) if self._history else 0
+
     def at_or_after(self, opened: int) -> bytes | None:
         """Return the text of the first one that opened at ``opened`` or later, None where there is none."""
         history = self._history

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
@@ -61,6 +61,26 @@ _new = tuple.__new__
 """Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
 
 
+class Since(NamedTuple):
+    """What a series knows from one candle on, and how it is, at one and the same moment."""
+
+    state: SeriesState
+    heard: int
+    """Exchange time (ms) of its newest event."""
+    version: int
+    """Another one whenever its closed candles change."""
+    begins: int
+    """The open time (ms) from which on none of them is missing, 0 where they reach back to the listing."""
+    oldest: int
+    """That of the oldest there is, 0 where there is none."""
+    following: int
+    """The open time (ms) after the newest closed one, 0 where nothing is known."""
+    closed: list[bytes] | None
+    """The texts of those from there on, None where they are those of the version that is known."""
+    chain: list[Candle]
+    """The candles beyond."""
+
+
 def no_time() -> int:
     """Nobody needs to know when candles became final."""
     return 0
@@ -72,6 +92,9 @@ class KlineSeries(Series):
     It is live once a REST answer, requested after the subscription was acknowledged, has closed the gap before it, or
     where the first frame of the subscription shows that there is none: a frame bears its whole candle.
     """
+
+    source: KlineSeries | None = None
+    """The series from which its candles are derived, None where it has a stream of its own."""
 
     def __init__(
         self,
@@ -87,6 +110,7 @@ class KlineSeries(Series):
         super().__init__(Key(kind, symbol, interval))
         self._exchange_ms = exchange_ms  # called once a closed candle, never for a frame
         self.interval = interval
+        self._final_within = self.feed.final_within
         self._warm_up = warm_up
         self._lost = self._out_of_order = 0
         # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
@@ -577,8 +601,9 @@ class KlineSeries(Series):
         link, suspected, closed, stray, spoilt, following, event, doubted_from, stopped = noted
         if closed == UNTRADED:
             return SeriesState(link, suspected, event, self._answered, 0, True)
-        final_within = self.feed.final_within
-        rows, doubt = assess(self.interval, now, closed, chain, stray, following, final_within, stopped=stopped > 0)
+        rows, doubt = assess(
+            self.interval, now, closed, chain, stray, following, self._final_within, stopped=stopped > 0
+        )
         if stopped == RESUMED:
             doubt = "it trades again after a halt"
         if spoilt and not doubt:
@@ -695,6 +720,33 @@ class KlineSeries(Series):
             if self.unaudited and self.link is None and not self._answered:
                 return 0  # what has closed since it was written down is on its way
             return self._closings.first() or (self._closed.following if self._closed else 0)
+
+    def since(self, opened: int, now: int, known: int) -> Since:
+        """Return what is known from the candle that opened at ``opened`` on, and the state at exchange time ``now``
+        (ms); without the closed candles where their version is ``known``."""
+        with self._lock:
+            closed = self._closed
+            chain = self._pending.chain(closed.following)
+            noted = self._note(chain)
+            texts: list[bytes] | None = None
+            if closed.version != known:
+                newest = closed.newest(candles_between(self.interval, opened, closed.following))
+                texts = [text for text in newest if text_open_time(text) >= opened]
+            bounds = closed.begins, closed.oldest, closed.following
+            heard, version = self._stream_event, closed.version
+        return Since(self._assessed(now, chain, noted), heard, version, *bounds, texts, chain)
+
+    def closing(self, opened: int) -> Closing | None:
+        """Return how the candle that opened at ``opened`` became final, None where that was before it was followed."""
+        with self._lock:
+            return self._closings.get(opened)
+
+    def reach_back(self, rows: int) -> bool:
+        """Keep at least so many rows, and fetch as many at first; return whether some of them are still lacking."""
+        with self._lock:
+            self._closed.depth = max(self._closed.depth, rows)
+            self._warm_up = max(self._warm_up, rows)
+        return self._is_short()
 
     def unconfirmed(self, opened: int) -> bytes | None:
         """Return the text of a candle that is over and not final yet, as it is known; flat where it has no trade.

@@ -16,13 +16,15 @@ from ..logs import RateLimitedLogger
 from ..venue import endpoints
 from ..venue.endpoints import Request
 from ..venue.envelope import SHUTDOWN, STREAM, normalised, shutdown_in, stream_name
+from ..venue.intervals import nominal_length
 from ..venue.klines import text_trades
 from ..venue.listings import Phase, phase_of
 from ..venue.payload import DecodeError
 from ..venue.ratios import PERPETUAL
 from .book import BookSeries
 from .depth import DepthSeries
-from .events import StoreEvent
+from .derived import SPARE, DerivedKlines, source_of
+from .events import Change, StoreEvent
 from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
@@ -49,6 +51,9 @@ _NAME_AT = len(STREAM)
 class MarketStore:
     """Every series that is followed, and the boards that serve all symbols."""
 
+    may_derive = True
+    """Whether it derives larger candles from smaller ones, where the settings say so."""
+
     def __init__(
         self,
         config: Config,
@@ -59,6 +64,8 @@ class MarketStore:
         tickers: TickerBoard | None = None,
     ) -> None:
         self._config = config
+        self.derives = config.derive_intervals and self.may_derive
+        """Whether larger candles are derived from smaller ones."""
         self._exchange_ms = exchange_ms
         self.marks = MarkBoard()
         self.liquidations = liquidations if liquidations is not None else LiquidationBoard(config.max_liquidations)
@@ -97,6 +104,9 @@ class MarketStore:
             self._connect(board, self._sinks, self._spot_sinks)
         self._of: dict[type[Series], list[Any]] = {}
         self._spot: list[KlineSeries] = []
+        self._derived: dict[Key, tuple[DerivedKlines, ...]] = {}  # by the series they are derived from
+        self._separate: dict[Key, str] = {}  # series that are derived no longer, and why
+        self._separated: list[Key] = []  # those of which the engine does not know yet
         self._dropped: Counter[str] = Counter()
         self._exact_rows = RowBudget(MOST_EXACT)
 
@@ -109,10 +119,39 @@ class MarketStore:
         """
         with self._lock:
             added = [key for key in dict.fromkeys(keys) if key not in self.series]
-            self._replace((), [self._begin(key, depth) for key in added])
+            self._replace((), self._begin_all(dict.fromkeys(added, depth), self.series))
         return added
 
-    def _begin(self, key: Key, depth: int) -> Series:
+    def _begin_all(self, depths: Mapping[Key, int], known: Mapping[Key, Series]) -> list[Series]:
+        """Return a new series for each of these keys, beside those that are ``known``."""
+        if not self.derives:
+            return [self._begin(key, depth) for key, depth in depths.items()]
+        begun: dict[Key, Series] = {}
+        followed: dict[str, set[str]] = {}
+        for key in (*known, *depths):
+            if key.kind is Kind.KLINES:
+                followed.setdefault(key.symbol, set()).add(key.interval)
+        rows = min(self._config.warmup_klines, self._config.max_klines) - SPARE
+        for key in sorted(depths, key=lambda key: nominal_length(key.interval)):  # sources first
+            source: Series | None = None
+            if key.kind is Kind.KLINES and key not in self._separate:
+                interval = source_of(key.interval, followed[key.symbol], rows)
+                if interval is not None:
+                    source_key = key._replace(interval=interval)
+                    source = begun[source_key] if source_key in begun else known[source_key]
+            begun[key] = self._begin(key, depths[key], source)
+        return [begun[key] for key in depths]
+
+    def _begin(self, key: Key, depth: int, source: Series | None = None) -> Series:
+        if isinstance(source, KlineSeries):
+            return DerivedKlines(
+                source,
+                key.interval,
+                max(self._config.max_klines, depth),
+                budget=self._exact_rows,
+                warm_up=self._config.warmup_klines,
+                exchange_ms=self._exchange_ms,
+            )
         return self._MAKE[key.kind](self, key, depth)
 
     def _make_klines(self, key: Key, depth: int) -> Series:
@@ -161,7 +200,8 @@ class MarketStore:
             gone = [key for key in keys if key in self.series]
             symbols = {key.symbol for key in gone}
             self.renewed = {**self.renewed, **dict.fromkeys(symbols, now)}
-            self._replace(gone, [self._begin(key, self.series[key].depth) for key in gone])
+            left = {key: each for key, each in self.series.items() if key not in gone}
+            self._replace(gone, self._begin_all({key: self.series[key].depth for key in gone}, left))
         for symbol in symbols:
             for board in self._boards:
                 board.forget(symbol)
@@ -177,14 +217,92 @@ class MarketStore:
         for each in added:
             series[each.key] = each
             self._connect(each, sinks, spot_sinks)
+        self._sort_derived(series, sinks)
         self.series, self._sinks, self._spot_sinks, self._of = series, sinks, spot_sinks, {}
         self._spot = [each for each in series.values() if isinstance(each, KlineSeries) and each.feed.spot]
         self.symbols = frozenset(key.symbol for key in self.followed_keys() if not FEEDS[key.kind].spot)
 
     @staticmethod
     def _connect(series: Series, sinks: dict[bytes, Sink], spot_sinks: dict[bytes, Sink]) -> None:
+        if isinstance(series, KlineSeries) and series.source is not None:
+            return
         if (name := stream_of(series.key)) is not None:
             (spot_sinks if series.feed.spot else sinks)[_beginning(name)] = series.apply
+
+    # --- what is derived ---------------------------------------------------------------------------
+
+    def _sort_derived(self, series: Mapping[Key, Series], sinks: dict[bytes, Sink]) -> None:
+        """Sort what is derived by its sources; what has lost its source has a stream of its own from now on. The caller
+        holds the lock."""
+        if not self.derives:
+            return
+        derived: dict[Key, list[DerivedKlines]] = {}
+        for each in series.values():
+            if isinstance(each, DerivedKlines) and (source := each.source) is not None:
+                if series.get(source.key) is source:
+                    derived.setdefault(source.key, []).append(each)
+                else:
+                    self._separate_one(each)
+                    self._connect(each, sinks, sinks)
+        self._separate = {key: why for key, why in self._separate.items() if key in series}
+        self._derived = {key: tuple(found) for key, found in derived.items()}
+
+    def _separate_one(self, series: DerivedKlines) -> None:
+        self._separate[series.key] = series.separate()
+        self._separated.append(series.key)
+
+    def derived_from(self, key: Key) -> list[Key]:
+        """Return the series that are derived from one, directly or not, each after its source."""
+        found: list[Key] = []
+        for each in self._derived.get(key, ()):
+            found += [each.key, *self.derived_from(each.key)]
+        return found
+
+    def root_of(self, key: Key) -> Key:
+        """Return the key of the series whose stream feeds this one: its own, where it is not derived."""
+        sources = self.sources_of(key)
+        return sources[-1] if sources else key
+
+    def sources_of(self, key: Key) -> list[Key]:
+        """Return what a series is derived from, and what that is derived from, up to the series that has a stream."""
+        sources: list[Key] = []
+        series = self.series.get(key)
+        while isinstance(series, KlineSeries) and series.source is not None:
+            series = series.source
+            sources.append(series.key)
+        return sources
+
+    def derivation(self, key: Key) -> str:
+        """Return what is to be said of a series that is derived, or is derived no longer; "" of all others."""
+        series = self.series.get(key)
+        if isinstance(series, KlineSeries) and series.source is not None:
+            return f"derived from {series.source.interval}"
+        return self._separate.get(key, "")
+
+    def take_separated(self) -> list[Key]:
+        """Return the series that have just begun to have streams of their own, each once."""
+        if not self._derived and not self._separated:
+            return []
+        with self._lock:
+            apart = [each for group in self._derived.values() for each in group if each.apart]
+            for each in apart:
+                self._separate_one(each)
+            if apart:
+                self._replace((), ())
+                sinks = dict(self._sinks)
+                for each in apart:
+                    self._connect(each, sinks, sinks)
+                self._sinks = sinks
+            separated, self._separated = self._separated, []
+        return separated
+
+    def _advance(self, key: Key) -> list[StoreEvent]:
+        """Let what is derived from a series close with it; return what may have closed."""
+        return [
+            StoreEvent(Change.CLOSED, each)
+            for each in self.derived_from(key)
+            if isinstance(series := self.series.get(each), DerivedKlines) and series.advance()
+        ]
 
     def get(self, key: Key) -> Series | None:
         """Return the series of a key, None where it is not followed."""
@@ -255,6 +373,8 @@ class MarketStore:
                     )
                 series.replace(answer, origin)
                 series.answers += 1
+                if key in self._derived:
+                    self._advance(key)
             return answer
         except DecodeError as error:
             raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
@@ -348,6 +468,8 @@ class MarketStore:
                 event = self._ingest_carefully(frame, link, sinks, replies)
             if event is not None:
                 events.append(event)
+                if event.key in self._derived and event.change is Change.CLOSED:
+                    events += self._advance(event.key)
         link.frames += count - len(replies)
         return events, replies
 

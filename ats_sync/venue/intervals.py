@@ -96,3 +96,16 @@ def candles_between(interval: str, first: int, last: int) -> int:
     a = datetime.fromtimestamp(first / 1000, timezone.utc)
     b = datetime.fromtimestamp(last / 1000, timezone.utc)
     return (b.year - a.year) * 12 + b.month - a.month + 1
+
+
+def divides(smaller: str, larger: str) -> bool:
+    """Return whether every candle of ``larger`` consists of whole candles of ``smaller``, wherever both begin."""
+    length, within = _FIXED.get(smaller, 0), _FIXED.get(larger, DAY)
+    if not 0 < length <= DAY or length >= nominal_length(larger):
+        return False  # of candles longer than a day, which begin on other days, none consists
+    return (DAY if within > DAY else within) % length == 0
+
+
+def most_within(smaller: str, larger: str) -> int:
+    """Return how many candles of ``smaller``, which divides ``larger``, one of ``larger`` consists of at most."""
+    return nominal_length(larger) // nominal_length(smaller)
