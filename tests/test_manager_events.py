@@ -63,6 +63,28 @@ def test_each_candle_comes_once_through_a_cut_at_the_turn() -> None:
             dm.turns(INTERVAL)
 
 
+def test_derived_candles_close_with_the_one_stream_there_is() -> None:
+    intervals = ["1m", "3m", "15m", "1h"]
+    with SimulatedExchange(symbols=3, seed=3, start=before_turn("1h", seconds=8)) as ex:
+        dm = DataManager(ex.symbols, intervals, config=ex.config(derive_intervals=True))
+        with dm:
+            symbol = ex.symbols[0]
+            opened = dm.get_klines(symbol, "1h", limit=1)[0][0]
+            turns = dm.turns("1h", grace=20.0)
+            row = dm.wait_closed(symbol, "15m", after=opened + 30 * 60_000, timeout=40.0)
+            turn = next(turns)
+            assert isinstance(turn, Turn)
+            assert (set(turn.closed), turn.open_time, turn.late) == (set(ex.symbols), opened, ())
+            derivations = {feed.interval: feed.derivation for feed in dm.status().feeds if feed.kind == "klines"}
+            sources = {"3m": "derived from 1m", "15m": "derived from 3m", "1h": "derived from 15m"}
+            assert derivations == {"1m": "", **sources}
+            truth = ex.rest("/fapi/v1/klines", symbol=symbol, interval="15m", startTime=opened, limit=4)
+            assert row == [float(each) if isinstance(each, str) else each for each in truth[3]]
+            klines = sum(each.streams for each in dm.status().connections if each.route == "market")
+            assert klines == 3 + 3 + 4
+            assert requests_by_cause(dm)["read"] == 0
+
+
 def test_a_turn_causes_no_request_a_listing_is_told_and_bad_input_is_refused() -> None:
     with (
         SimulatedExchange(symbols=4, seed=5, start=before_turn(INTERVAL, seconds=9)) as ex,

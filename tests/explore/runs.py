@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from ..virtual import tape as tapes
 from ..virtual.exchange import BrokenPromise
 from ..virtual.restart import killed
 from ..virtual.schedules import (
+    DERIVE_SHARE,
     LONG_SHARE,
     RESTART_KINDS,
     RESTART_SHARE,
@@ -25,6 +27,7 @@ from ..virtual.schedules import (
     WIDE_SHARE,
     a_schedule,
     a_setting,
+    derived,
 )
 from ..virtual.world import Schedule, World
 from .shrink import shrunk
@@ -67,6 +70,9 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
     kind = rng.random()
     long, wide = kind < LONG_SHARE, LONG_SHARE <= kind < LONG_SHARE + WIDE_SHARE
     setting = a_setting(rng, wide=wide, long=long)
+    derives = not (long or wide) and rng.random() < DERIVE_SHARE
+    if derives:
+        setting = derived(rng, setting)
     count, hours = 0, 0.0
     found: list[Found] = []
     for _ in range(min(most, 1 if long else 3 if wide else SCHEDULES_A_SETTING)):
@@ -76,6 +82,7 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
             schedule = killed(a_schedule(rng, setting, kinds=RESTART_KINDS), rng)
         else:
             schedule = a_schedule(rng, setting, long=long)
+        schedule = replace(schedule, derive=derives)
         took, why = played(schedule)
         count += 1
         hours += took

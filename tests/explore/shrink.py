@@ -9,8 +9,9 @@ from ..virtual.world import Schedule
 
 PLAIN = Schedule()
 SETTINGS = (
-    "reads", "connection_max_age", "wall_error", "audit_every", "weight_limit", "full_book", "counting", "report_lag",
-)  # fmt: skip
+    *("reads", "connection_max_age", "wall_error", "audit_every", "weight_limit", "full_book", "counting"),
+    *("report_lag", "derive"),
+)
 LEAST = 50
 
 

@@ -6,6 +6,7 @@ Fresh schedules at every run; a failure prints its seed.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,14 @@ def played(schedule: Schedule, seed: int) -> Consumers:
 def test_each_closed_candle_comes_once_in_order_and_is_true(seed: int) -> None:
     rng = random.Random(seed)
     played(a_schedule(rng, rng.choice(SETTINGS), kinds=FAULT_KINDS), seed)
+
+
+@settings(max_examples=4, phases=NO_SHRINKING)
+@given(seed=st.integers(0, 2**48))
+def test_so_does_each_that_is_derived(seed: int) -> None:
+    rng = random.Random(seed)
+    setting = replace(rng.choice(SETTINGS), intervals=("1m", "3m", "15m"))
+    played(replace(a_schedule(rng, setting, kinds=FAULT_KINDS), derive=True), seed)
 
 
 @settings(max_examples=4, phases=NO_SHRINKING)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from . import faults as f
@@ -25,6 +26,15 @@ RESTART_SHARE = 0.1
 """In how many of the others the process is killed."""
 FULL_BOOK_SHARE = 0.25
 """In how many somebody reads a whole book."""
+DERIVE_SHARE = 0.1
+"""For how many of the settings of the usual size larger candles are derived from smaller ones."""
+CHAINS = (
+    ("1m", "3m"),
+    ("1m", "15m", "1h"),
+    ("1m", "1h", "1d"),
+    ("15m", "1h", "4h", "1d"),
+    ("1m", "30m", "1d", "1w", "1M"),
+)
 WIDE = 50
 COUNTINGS = ("clock", "clock", "clock", "sliding", "silent")
 SCHEDULES_A_SETTING = 40
@@ -160,6 +170,11 @@ def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> 
         book_ticks=tuple(rng.choice((300, 700, 1500)) if not (wide or long) else 3000 for _ in names),
         script=tuple(sorted(script)),
     )
+
+
+def derived(rng: random.Random, setting: Setting) -> Setting:
+    """The same stretch with intervals of which all but one are derived."""
+    return replace(setting, intervals=rng.choice(CHAINS))
 
 
 def _hour(rng: random.Random) -> datetime:

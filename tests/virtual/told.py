@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ats_sync.venue.intervals import next_open
+from ats_sync.venue.intervals import next_open, open_time
 
 Row = list[Any]
 Position = tuple[int, int]
@@ -107,6 +107,32 @@ class KlineTruth:
         if first is None:
             return 0
         return min(most, sum(first <= opened <= now and not self.hidden(opened, now) for opened in self.versions))
+
+
+class DerivedTruth(KlineTruth):
+    """What the frames of a smaller interval tell of larger candles."""
+
+    def __init__(self, larger: KlineTruth, source: KlineTruth) -> None:
+        super().__init__(larger.interval, larger.versions, source.told_at)
+        self._larger, self._source = larger, source
+
+    def first_at(self, now: int) -> int | None:
+        return self._larger.first_at(now)
+
+    def hidden(self, opened: int, now: int) -> bool:
+        return self._larger.hidden(opened, now)
+
+    def last_told(self, at: int) -> tuple[int, Position] | None:
+        told = self._source.last_told(at)
+        if told is None:
+            return None
+        newest, (generation, trades) = told
+        first = open_time(self.interval, newest)
+        minute = max(first, self._source.first_at(at) or 0)
+        while minute < newest:
+            trades += self._source.final(minute)[8] if minute in self._source.versions else 0
+            minute = next_open(self._source.interval, minute)
+        return first, (generation, trades)
 
 
 @dataclass

@@ -31,7 +31,7 @@ from .process import Process
 from .script import Setting
 from .tape import FULL_LEVELS, SETTINGS, tape
 from .timeline import MachineClocks, Timeline
-from .told import NOTHING, KlineTruth, Position
+from .told import NOTHING, DerivedTruth, KlineTruth, Position
 
 CONVERGED_WITHIN = 30_000
 LOOK_EVERY = 1_000
@@ -97,6 +97,8 @@ class Schedule:
     """How the exchange counts weight, see :class:`~tests.virtual.exchange.Exchange`."""
     report_lag: int = 0
     """How old (ms) the used weight is that its answers report."""
+    derive: bool = False
+    """Whether larger candles are derived from smaller ones."""
 
     @property
     def whole_setting(self) -> Setting:
@@ -147,8 +149,9 @@ class World:
         self.config = Config(
             futures_weight_limit=schedule.weight_limit,
             connection_max_age=schedule.connection_max_age,
-            max_klines=100,
-            warmup_klines=60,
+            max_klines=120 if schedule.derive else 100,
+            warmup_klines=80 if schedule.derive else 60,
+            derive_intervals=schedule.derive,
             max_trades=MAX_TRADES,
             max_open_interest=10,
             proxies={},
@@ -265,18 +268,28 @@ class World:
         return self.line.now - stale - lagging
 
     def _peek_klines(self, symbol: str, interval: str) -> Callable[[], None]:
-        known = self.tape.klines[symbol, interval]
-        stream = stream_of(Key(Kind.KLINES, symbol, interval)) or ""
+        key = Key(Kind.KLINES, symbol, interval)
 
         def peek() -> None:
             rows = _read(
                 self.process.reads,
-                Klines(Key(Kind.KLINES, symbol, interval), self.rng.randrange(1, 6), None, exact=True),
+                Klines(key, self.rng.randrange(1, 6), None, exact=True),
             )
             since = self._since(STALE_KLINES)
-            self._check_klines(symbol, interval, stream, rows, known, since)
+            self._check_klines(symbol, interval, self._stream(key), rows, self._known(key), since)
 
         return peek
+
+    def _root(self, key: Key) -> Key:
+        """Whose stream feeds a series of candles."""
+        return self.process.store.root_of(key)
+
+    def _stream(self, key: Key) -> str:
+        return stream_of(self._root(key)) or ""
+
+    def _known(self, key: Key) -> KlineTruth:
+        known, root = self.tape.klines[key.symbol, key.interval], self._root(key)
+        return known if root == key else DerivedTruth(known, self.tape.klines[key.symbol, root.interval])
 
     def _check_klines(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], known: KlineTruth, since: int
@@ -294,13 +307,14 @@ class World:
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], since: int
     ) -> tuple[int, Position] | None:
         """What the newest candle must have got to."""
-        known_klines = self.tape.klines[symbol, interval]
+        key = Key(Kind.KLINES, symbol, interval)
+        known_klines = self._known(key)
         told = known_klines.last_told(self._until_delisting(symbol, since))
         if self._is_resting(symbol, known_klines.told_at, STALE_KLINES) or self._unwitnessed(stream):
             return None
         if told is None or not self._is_damaged(stream):
             return told
-        series = self.process.store.klines(symbol, interval)
+        series = self.process.store.klines(symbol, self._root(key).interval)
         _, event, answered = series.last_heard()
         untold_until = max(event, answered) + THROTTLE
         known = self.tape.trades[symbol]
@@ -439,7 +453,7 @@ class World:
             if left is not None:
                 truth.check_invariants(value, interval, known, (since, self.line.now))
                 return
-            told = known.last_told(since)
+            told = self._known(Key(Kind.KLINES, symbol, interval)).last_told(since)
             truth.check_klines(value, interval, known, since=since, until=self.line.now, last_told=told)
         elif read.kind == "trades":
             told_trade = self.tape.trades[symbol].last_told(since)
@@ -491,21 +505,22 @@ class World:
     def _check_history(self, symbol: str, interval: str, since: int) -> None:
         process = self.process
         series = process.store.klines(symbol, interval)
-        known = self.tape.klines[symbol, interval]
+        known = self._known(series.key)
         limit = series.state(process.clock.exchange_ms()).rows
-        if limit < (least := known.shown(since, min(60, self.config.max_klines))):
+        if limit < (least := self.tape.klines[symbol, interval].shown(since, min(60, self.config.max_klines))):
             raise BrokenPromise(f"{series.key} has only {limit} rows, REST has {least}")
         with memory_only():
             rows = _read(process.reads, Klines(Key(Kind.KLINES, symbol, interval), max(1, limit), None, exact=True))
-        self._check_klines(symbol, interval, stream_of(series.key) or "", rows, known, since)
+        self._check_klines(symbol, interval, self._stream(series.key), rows, known, since)
 
     def _unheard(self) -> set[Key]:
         """Series whose stream nothing helped and has not said a word since: REST may go on serving them."""
         process = self.process
         return {
-            key
+            each
             for key in process.engine.reconciler.remedies.quarantined
             if process.store is not None and self._is_damaged(stream_of(key) or "?")
+            for each in (key, *process.store.derived_from(key))
         }
 
     def _suspended(self) -> set[Key]:
