@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import endpoint, events, ingest, minutes, page, reading, restart, shared, warmup
+from . import derived, endpoint, events, ingest, minutes, page, reading, restart, shared, warmup
 from .machine import description
 from .report import Report
 
 SECTIONS: dict[str, Callable[..., None]] = {
     "ingest": ingest.measure,
+    "derived": derived.measure,
     "reads": reading.measure_reads,
     "lag": reading.measure_lag,
     "events": events.measure,
