@@ -304,6 +304,9 @@ class Others(Fault):
     def begin(self, world: World) -> None:
         world.exchange.spend(FAPI, int(world.exchange.weight_limit * self.share))
         world.others_until = world.line.now // MINUTE * MINUTE + MINUTE
+        if world.schedule.report_lag:
+            # Just after the turn the exchange may still report what it counted before, and who reads that waits again.
+            world.others_until += MINUTE
 
     @property
     def ends(self) -> int:
