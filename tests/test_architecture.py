@@ -16,7 +16,7 @@ SHIM = ROOT / "compat"
 APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and the stress test."""
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "results", "config", "clock", "forks", "numeric", "store_url"}),
+    frozenset({"errors", "results", "config", "clock", "conditions", "forks", "numeric", "store_url"}),
     frozenset({"venue", "logs", "reentry", "arguments"}),
     frozenset({"feeds"}),
     frozenset({"store"}),

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from ..clock import Clock
+from ..conditions import Condition
 from ..events.queues import EventQueue
 from ..events.values import Missed, Turn
 from ..reentry import hand_over, interrupts_itself, refuse_reentry
@@ -49,7 +50,7 @@ class EventIterator(Generic[T]):
         self._timeout = timeout
         self._keeps = keeps
         self._lock = threading.Lock()  # guards everything below
-        self._condition = threading.Condition(self._lock)
+        self._condition = Condition(self._lock)
         self._queue = queue
         self._wakers: list[Callable[[], None]] = []
         self._closed = False
@@ -153,7 +154,7 @@ class EventIterator(Generic[T]):
     def _after_fork(self) -> None:
         # Another thread of the parent may have had the lock, and here nothing will ever come.
         self._lock = threading.Lock()
-        self._condition = threading.Condition(self._lock)
+        self._condition = Condition(self._lock)
         self._closed = True
 
 

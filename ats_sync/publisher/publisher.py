@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..clock import Clock
+from ..conditions import Condition
 from ..errors import ThreadUnavailable
 from ..events.contracts import ContractWatch
 from ..events.queues import CandleQueue, EventQueue, Selection
@@ -88,7 +89,7 @@ class Publisher:
         self._clock = clock
         self.missed = MissedCount()
         self._lock = threading.Lock()  # guards everything below
-        self._condition = threading.Condition(self._lock)
+        self._condition = Condition(self._lock)
         self._iterators: weakref.WeakSet[EventIterator[Any]] = weakref.WeakSet()
         self._candles: list[_Candles] = []
         self._states: list[_States] = []

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
+from ..conditions import Condition
 from ..config import Config
 from ..engine.budget import Budget, Usage
 from ..engine.dispatch import Dispatcher, Done, Send
@@ -62,7 +63,7 @@ class RequestThreads:
         self._clock = clock
         self._done = done
         self._lock = budget.shared()  # guards the dispatcher and the workers too
-        self._changed = threading.Condition(self._lock)
+        self._changed = Condition(self._lock)
         self._dispatcher = Dispatcher(config, budget, clock.to_wall, random.Random())
         self._budget = budget
         self._workers: dict[threading.Thread, RestClient] = {}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..clock import Clock
+from ..conditions import Condition
 from ..config import Config
 from ..engine.budget import Budget
 from ..engine.connection import Connect, Send
@@ -76,15 +77,15 @@ class Runtime:
         """Which series are followed because they are read. It has a lock of its own."""
         self._engine_lock = self._engine.shared()  # guards the engine; taken by query() alone
         self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched, grants)
-        self.closed_candle = threading.Condition(threading.Lock())
+        self.closed_candle = Condition(threading.Lock())
         """Notified when a candle has become final. (Plain locks: eventlet replaces existing reentrant ones.)"""
-        self.changed = threading.Condition(threading.Lock())
+        self.changed = Condition(threading.Lock())
         """Notified after each turn of the engine."""
         self._stop = threading.Event()
         self.stopped = False
         """Whether :meth:`close` was called. (An attribute, since every read looks at it.)"""
         self._inbox = Inbox()
-        self._wake = threading.Condition(threading.Lock())  # guards _inbox
+        self._wake = Condition(threading.Lock())  # guards _inbox
         self._streams_lock = threading.Lock()  # guards _streams, _ended and _frames_before
         self._streams: dict[int, StreamThread] = {}
         self._ended: list[StreamThread] = []

@@ -151,7 +151,7 @@ def test_an_account_that_was_lost_lets_one_request_after_the_other_pass_until_an
     desk: Desk,
 ) -> None:
     """Who used the minute up may be gone: what all the others would send at once would come on top."""
-    managers = [desk.manager() for _ in range(4)]
+    managers = [desk.manager(shim_timeout=30.0) for _ in range(4)]
     for manager in managers:
         read(manager)
     before = len(desk.ex.request_log())
