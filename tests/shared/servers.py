@@ -13,13 +13,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import redis
+
+from ..support import until
 
 KINDS = ("valkey", "redis")
 STARTED_WITHIN = 20.0
@@ -92,15 +93,20 @@ class StoreServer:
         command = [self._program, str(self._file), *(["--sentinel"] if self._sentinel else [])]
         with (self.directory / "log").open("ab") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        deadline = time.monotonic() + STARTED_WITHIN
-        while True:
-            with contextlib.suppress(OSError, redis.RedisError), contextlib.closing(self.client()) as client:
-                client.ping()
-                return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise AssertionError(f"{self.kind} did not start: {(self.directory / 'log').read_text()[-2000:]}")
-            time.sleep(0.01)
+        with contextlib.suppress(AssertionError):
+            until(lambda: self._answers() or self._has_ended(), STARTED_WITHIN)
+        if not self._answers():
+            self.stop()
+            raise AssertionError(f"{self.kind} did not start: {(self.directory / 'log').read_text()[-2000:]}")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError, redis.RedisError), contextlib.closing(self.client()) as client:
+            client.ping()
+            return True
+        return False
+
+    def _has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
 
     def kill(self) -> None:
         """SIGKILL."""
