@@ -34,10 +34,10 @@ from .records import (
     refusal,
     unpack,
 )
+from .schedule import WriteSchedule
 
 if TYPE_CHECKING:
     from ..runtime.runtime import Runtime
-from .schedule import WriteSchedule
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,9 @@ class Snapshotter:
 
     def load(self, keys: Sequence[Key]) -> None:
         """Begin those of these series that expect it with what was written down. After they are followed."""
-        self._later.append(keys)
-        self._wake.set()
+        if self._thread is not None and self._thread.is_alive():
+            self._later.append(keys)
+            self._wake.set()
 
     def stop(self, deadline: float) -> None:
         """Have what has changed written, until ``deadline`` (steady), and the thread ended; do not wait for it."""
@@ -210,7 +211,7 @@ class Snapshotter:
 
     def _load_expecting(self, directory: Directory, keys: Iterable[Key]) -> None:
         """Begin those of these series that expect it."""
-        expecting = [key for key in list(keys) if (series := self._store.get(key)) is not None and series.expecting]
+        expecting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
         before = len(self._loaded)
         first = sorted(filter(_gates_start, expecting), key=_warm_up_order)
         rest = [key for key in expecting if not _gates_start(key)]

@@ -213,8 +213,11 @@ def test_nothing_is_expected_of_a_thread_that_has_ended(directory: Path) -> None
     with launched(directory, keys=(INTEREST,)) as launch:
         launch.list()
         until(lambda: launch.loaded() == 1)
-    launch.snapshotter.expect(launch.store.follow([CANDLES]))
+    later = launch.store.follow([CANDLES])
+    launch.snapshotter.expect(later)
+    launch.snapshotter.load(later)
     assert not launch.store.series[CANDLES].expecting
+    assert not launch.snapshotter._later, "nobody would ever take it"
 
 
 def test_what_was_written_is_loaded_once_its_contract_is_known(directory: Path) -> None:
