@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Condition(threading.Condition):
-    """A condition that also works on in a program that is patched while it waits."""
+    """A condition that goes on working in a program that is patched while somebody waits."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for a notification, at most ``timeout`` seconds; return whether it came. The caller holds the lock."""

@@ -12,7 +12,7 @@ MOST_EXAMPLES = 40
 
 
 @dataclass
-class Tally:
+class Counts:
     """What was counted in one schedule, or in several."""
 
     seconds: float = 0.0
@@ -25,7 +25,7 @@ class Tally:
     by_rest: int = 0
     raised: Counter[str] = field(default_factory=Counter)
 
-    def count(self, other: Tally) -> None:
+    def count(self, other: Counts) -> None:
         """Add what was counted elsewhere."""
         self.seconds += other.seconds
         self.faults.update(other.faults)
@@ -37,7 +37,7 @@ class Tally:
 
 
 @dataclass
-class Outcome(Tally):
+class Outcome(Counts):
     """One schedule."""
 
     seed: int = 0
@@ -61,7 +61,7 @@ class Outcome(Tally):
 
 
 @dataclass
-class SharedReport(Tally):
+class SharedReport(Counts):
     """All schedules of a run."""
 
     schedules: int = 0
