@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ..feeds import Kind
 from ..venue.intervals import divides, most_within, next_open, nominal_length, open_time
 from ..venue.klines import Row, string_rows, text_open_time, text_trades
 from ..venue.payload import DecodeError
@@ -106,7 +105,6 @@ class DerivedKlines(KlineSeries):
             source.key.symbol,
             interval,
             depth,
-            kind=Kind.KLINES,
             budget=budget,
             warm_up=warm_up,
             exchange_ms=exchange_ms,

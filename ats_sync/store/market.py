@@ -7,6 +7,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from ..config import Config
@@ -144,22 +145,16 @@ class MarketStore:
 
     def _begin(self, key: Key, depth: int, source: Series | None = None) -> Series:
         if isinstance(source, KlineSeries):
-            return DerivedKlines(
-                source,
-                key.interval,
-                max(self._config.max_klines, depth),
-                budget=self._exact_rows,
-                warm_up=self._config.warmup_klines,
-                exchange_ms=self._exchange_ms,
-            )
+            return self._make_klines(key, depth, source)
         return self._MAKE[key.kind](self, key, depth)
 
-    def _make_klines(self, key: Key, depth: int) -> Series:
-        return KlineSeries(
-            key.symbol,
-            key.interval,
-            max(self._config.max_klines, depth),
-            kind=key.kind,
+    def _make_klines(self, key: Key, depth: int, source: KlineSeries | None = None) -> Series:
+        begin = (
+            partial(DerivedKlines, source) if source is not None else partial(KlineSeries, key.symbol, kind=key.kind)
+        )
+        return begin(
+            interval=key.interval,
+            depth=max(self._config.max_klines, depth),
             budget=self._exact_rows,
             warm_up=self._config.warmup_klines,
             exchange_ms=self._exchange_ms,
