@@ -59,8 +59,7 @@ class Tier(Enum):
 
 
 _TIERS = tuple(Tier)
-_WEIGHED = (Bucket.FUTURES, Bucket.SPOT)
-_BUCKETS = {Host.FUTURES: (Bucket.FUTURES,), Host.SPOT: (Bucket.SPOT,)}
+_WEIGHED = {Host.FUTURES: Bucket.FUTURES, Host.SPOT: Bucket.SPOT}
 _LEAST_WAIT = 0.05
 _URGENT = frozenset({Tier.FIRST, Tier.READ})
 _LEAVING_ROOM = frozenset({Tier.AUDIT, Tier.PATIENT})
@@ -120,7 +119,7 @@ class Budget(Guarded):
     def form_of(self, request: Request[Any], at: Moment) -> Request[Any]:
         """Return what to send for a request: itself, or what answers it for less."""
         assert self.guarded()
-        return request if request.cheaper is None else self.depth_price.form_of(request, self._futures, at)
+        return self.depth_price.form_of(request, self._futures, at)
 
     def refuse(self, request: Request[Any], cause: Cause, until: float) -> None:
         """Let nothing as heavy as ``request``, of its bucket and tier, be sent before ``until`` (steady)."""
@@ -235,13 +234,11 @@ class Budget(Guarded):
     def answered(self, request: Request[Any], used: int | None, at: Moment, sent_at: float) -> None:
         """Note the answer to a request sent at ``sent_at`` (steady), with the used weight that it reports."""
         assert self.guarded()
-        if not request.used_weight_is_true or request.bucket not in _WEIGHED:
+        if not request.used_weight_is_true or request.bucket not in _WEIGHED.values():
             return
         window = self.windows[request.bucket]
         if used is None:
-            window.unreported()
-            if window is self._futures:
-                self.depth_price.withdraw(at.steady)
+            self._unreported(request.bucket, at.steady)
         else:
             if window is self._futures:
                 self.depth_price.reported(request, used, window, at, sent_at)
@@ -251,10 +248,15 @@ class Budget(Guarded):
         """Send nothing to a host until this moment (steady)."""
         assert self.guarded()
         self._blocked[host] = max(until, self._blocked.get(host, until))
-        for bucket in _BUCKETS.get(host, ()):
-            self.windows[bucket].unreported()
-            if bucket is Bucket.FUTURES:
-                self.depth_price.withdraw(until)
+        if (bucket := _WEIGHED.get(host)) is not None:
+            self._unreported(bucket, until)
+
+    def _unreported(self, bucket: Bucket, until: float) -> None:
+        """Forget what the exchange has reported of a bucket and its prices; these are looked at again some time after
+        ``until`` (steady)."""
+        self.windows[bucket].unreported()
+        if bucket is Bucket.FUTURES:
+            self.depth_price.withdraw(until)
 
     def blocked_until(self, host: Host, now: float) -> float | None:
         """Return until when (steady) nothing may be sent to the host, None if it may be."""

@@ -36,19 +36,14 @@ class Send:
     """From when on (steady) nobody waits for it."""
     timeout: float
     """The most seconds it may take."""
-    form: Request[Any] | None = None
-    """What is sent instead of the fetch's request, None where that is sent."""
+    request: Request[Any]
+    """What to send: the fetch's request, or a cheaper form of it."""
     under_way: bool = True
     """Whether its outcome is unknown."""
     lead: float = 0.0
     """How far (seconds) the wall clock was ahead of the steady one when it was sent; set by the sender."""
     grant: str = ""
     """The number under which an account that other processes share has counted it; set by the sender."""
-
-    @property
-    def request(self) -> Request[Any]:
-        """Return the request to send, which may be a cheaper form of the fetch's own."""
-        return self.form if self.form is not None else self.fetch.request
 
 
 class Retry(NamedTuple):
@@ -182,7 +177,7 @@ class Dispatcher:
         job.attempts += 1
         self.under_way += 1
         deadline = self._deadline(job)
-        return Send(job, job.fetch, deadline, max(LEAST_TIMEOUT, min(deadline - at.steady, limit)), job.form)
+        return Send(job, job.fetch, deadline, max(LEAST_TIMEOUT, min(deadline - at.steady, limit)), job.request)
 
     def _deadline(self, job: Job) -> float:
         own = job.began + self._config.request_timeout

@@ -58,13 +58,16 @@ class Job:
     """The waiting readers."""
     joined: list[Fetch] = field(default_factory=list)
     """Fetches that joined while it was running; they count when it is queued again."""
-    form: Request[Any] | None = None
-    """What was sent last in place of its fetch's request, None where that was sent."""
+    request: Request[Any] = field(init=False)
+    """What was sent last: its fetch's request, or a cheaper form of it."""
     attempts: int = 0
     """How often it was sent since ``began`` (steady)."""
     began: float = 0.0
     error: AtsSyncError | None = None
     """Why its last attempt failed."""
+
+    def __post_init__(self) -> None:
+        self.request = self.fetch.request
 
 
 class PendingRead:
@@ -165,7 +168,7 @@ class JobQueue:
             return wait
         job = heapq.heappop(best)[2]  # (It may also be in the heap of an earlier tier.)
         job.running = True
-        job.form = form if form is not job.fetch.request else None
+        job.request = form
         self.budget.spend(form, at, job.charged_to)
         return job
 

@@ -58,6 +58,21 @@ class Mark(NamedTuple):
     """The number of its minute."""
 
 
+class _Minute(NamedTuple):
+    """The exchange's earliest possible minute; times are steady seconds."""
+
+    number: int
+    began: float
+    """When it can have begun at the earliest."""
+    begun: float
+    """When it had surely begun."""
+    next_began: float
+    """When the next one can begin at the earliest."""
+    ends: float
+    """When the next one has surely begun."""
+    may_be_over: bool
+
+
 class Window:
     """The costs of the last ``seconds``."""
 
@@ -118,12 +133,16 @@ class Window:
 
     def _of_minute(self, at: Moment) -> int:
         """Return our own costs that may be counted in the same clock minute as a request that is sent now."""
-        began = _minute_of(at)[1]
+        began = _minute_of(at).began
         # The sum that is kept may begin a little too early, never too late.
         if not self._minute_began <= began <= self._minute_began + 0.1:
             self._minute_began = began
-            self._minute_cost = sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
+            self._minute_cost = self._of_since(began)
         return self._minute_cost
+
+    def _of_since(self, began: float) -> int:
+        """Return our own costs that may be counted since then (steady)."""
+        return sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
 
     def requests(self, now: float) -> int:
         """Return the number of our own requests in the window."""
@@ -140,7 +159,7 @@ class Window:
         None where nothing says that it does."""
         if not self.restarts or self._count is None or not at.proven:
             return None
-        return _minute_of(at)[2] - at.steady
+        return _minute_of(at).ends - at.steady
 
     # --- requests -------------------------------------------------------------------------------------
 
@@ -199,13 +218,11 @@ class Window:
     def _turned_at(self, at: Moment, cost: int, allowed: int) -> float:
         """Return when (steady) the next minute has surely begun, if it may have and much has been sent since; else
         now."""
-        minute, _, next_turn = _minute_of(at)
-        since_turn = at.exchange + CLOCKS_DIFFER - (minute + 1) * _MINUTE
-        if since_turn < 0:
+        minute = _minute_of(at)
+        if not minute.may_be_over:
             return at.steady
-        began = at.steady - since_turn / 1000.0
-        over = sum(each.cost for each in self._spent if each.under_way or each.steady >= began)
-        return next_turn if over + cost > allowed * OVER_THE_TURN else at.steady
+        over = self._of_since(minute.next_began)
+        return minute.ends if over + cost > allowed * OVER_THE_TURN else at.steady
 
     def _sliding_free_at(self, now: float, cost: int, allowed: int) -> float:
         surplus = self.sliding(now) + cost - allowed
@@ -234,30 +251,30 @@ class Window:
 
     def _ahead_at(self, at: Moment, cost: int, allowed: int, whole: int | None) -> float:
         """Return when (steady) such a request may be sent."""
-        minute, _, next_turn = _minute_of(at)
-        if (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
-            return next_turn  # The next minute may have begun, so that a report would soon be worth nothing.
-        turned, own = next_turn - _MINUTE / 1000.0, self._of_minute(at)
+        minute = _minute_of(at)
+        if minute.may_be_over:
+            return minute.ends  # A report would soon be worth nothing.
+        own = self._of_minute(at)
         earliest = at.steady
         if not self.restarts:
             # To know whether the count restarts is worth a little of the reserve, but only where a report can tell.
             allowed = allowed if whole is None else whole
             if self.sliding(at.steady) + cost > allowed:
-                return next_turn
+                return minute.ends
             if own == self._used:
-                if all(each.under_way or each.steady > turned for each in self._spent):
-                    return next_turn
-                earliest = max(earliest, turned + REPORTS_LAG * 2.0)
-        if self._reported_sent >= turned - _EXACT and self._reported + cost > allowed:
-            return next_turn
+                if all(each.under_way or each.steady > minute.begun for each in self._spent):
+                    return minute.ends
+                earliest = max(earliest, minute.begun + REPORTS_LAG * 2.0)
+        if self._reported_sent >= minute.begun - _EXACT and self._reported + cost > allowed:
+            return minute.ends
         if own + cost > allowed:
-            return next_turn
-        return earliest if minute != self._ahead_in else max(self._next_ahead, earliest)
+            return minute.ends
+        return earliest if minute.number != self._ahead_in else max(self._next_ahead, earliest)
 
     def _note_ahead(self, at: Moment) -> None:
-        minute = _minute_of(at)[0]
-        self._pause = self._pause * 2.0 if minute == self._ahead_in else AHEAD_AGAIN
-        self._ahead_in, self._next_ahead = minute, at.steady + self._pause
+        number = _minute_of(at).number
+        self._pause = self._pause * 2.0 if number == self._ahead_in else AHEAD_AGAIN
+        self._ahead_in, self._next_ahead = number, at.steady + self._pause
 
     # --- what the exchange reports ----------------------------------------------------------------------
 
@@ -273,9 +290,9 @@ class Window:
             self._count += max(0, count - self._count - self._lacked)  # by others, it must be
             if sent >= self._count_sent and count + lacked <= self._count + self._lacked:
                 self._count, self._lacked, self._count_sent = count, lacked, sent
-        began = _minute_of(at)[2] - _MINUTE / 1000.0
+        begun = _minute_of(at).begun - _EXACT
         # Answers arrive out of order, and within one minute the count only grows.
-        if sent >= began - _EXACT and self._reported_sent >= began - _EXACT:
+        if sent >= begun and self._reported_sent >= begun:
             self._reported = max(self._reported, count)
         elif sent >= self._reported_sent:
             self._reported = count
@@ -293,10 +310,10 @@ class Window:
 
     def mark(self, at: Moment) -> Mark | None:
         """Return the newest report where it is of the minute of now, else None."""
-        minute, _, next_turn = _minute_of(at)
-        if self._reported_sent < next_turn - _MINUTE / 1000.0 or not at.proven:
+        minute = _minute_of(at)
+        if self._reported_sent < minute.begun or not at.proven:
             return None
-        return Mark(self._reported, self._reported_sent, self._reported_at, minute)
+        return Mark(self._reported, self._reported_sent, self._reported_at, minute.number)
 
     def has_counted(self, ended: float, sent: float) -> bool:
         """Return whether the answer to a request sent at ``sent`` shows what had ended at ``ended`` (both steady)."""
@@ -305,8 +322,8 @@ class Window:
     def expected(self, mark: Mark, at: Moment, sent: float) -> tuple[int, int] | None:
         """Return the least and the most that the answer to a request sent at ``sent`` (steady) can report after
         another report, if nobody else spends; None where it may be of another minute."""
-        minute = _minute_of(at)[0]
-        if minute != mark.minute or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute or not at.proven:
+        minute = _minute_of(at)
+        if minute.number != mark.minute or minute.may_be_over or not at.proven:
             return None
         least = most = mark.used
         for each in self._spent:
@@ -333,9 +350,8 @@ class Window:
 
     def _note_turn(self, count: int, at: Moment, sent: float) -> None:
         """Note whether a report shows less than the last ``seconds`` have had, or just as much where less is due."""
-        minute, began, next_turn = _minute_of(at)
-        turned = next_turn - _MINUTE / 1000.0  # (the latest that the minute can have begun)
-        if not at.proven or sent < turned - _EXACT or (at.exchange + CLOCKS_DIFFER) // _MINUTE != minute:
+        minute = _minute_of(at)
+        if not at.proven or sent < minute.begun - _EXACT or minute.may_be_over:
             return
         surely = sent - REPORTS_LAG
         shown = sum(
@@ -345,17 +361,24 @@ class Window:
         )
         if count * 2 < shown:  # (Some prices may be lower than they are said to be.)
             self.restarts = True
-        elif count >= shown > sum(each.cost for each in self._spent if each.under_way or each.steady >= began):
+        elif count >= shown > self._of_since(minute.began):
             self.restarts = False
 
 
-def _minute_of(at: Moment) -> tuple[int, float, float]:
-    """Return the number of the exchange's earliest possible minute, and when (steady) it can have begun at the
-    earliest, and when the next one has surely begun."""
-    earliest = at.exchange - at.uncertain - CLOCKS_DIFFER
-    minute = earliest // _MINUTE
-    began = at.steady - (at.exchange + CLOCKS_DIFFER - minute * _MINUTE) / 1000.0
-    return minute, began, at.steady + ((minute + 1) * _MINUTE - earliest) / 1000.0
+def _minute_of(at: Moment) -> _Minute:
+    """Return the earliest minute in which the exchange may be."""
+    earliest, latest = at.exchange - at.uncertain - CLOCKS_DIFFER, at.exchange + CLOCKS_DIFFER
+    number = earliest // _MINUTE
+    turn = (number + 1) * _MINUTE
+    ends = at.steady + (turn - earliest) / 1000.0
+    return _Minute(
+        number,
+        at.steady - (latest - number * _MINUTE) / 1000.0,
+        ends - _MINUTE / 1000.0,
+        at.steady - (latest - turn) / 1000.0,
+        ends,
+        latest >= turn,
+    )
 
 
 def minute_of_count(at: Moment, sent: int) -> int | None:

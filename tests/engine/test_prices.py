@@ -168,4 +168,4 @@ def test_so_does_an_answer_without_a_report_and_a_429() -> None:
 def test_the_ordinary_way_of_other_requests_stays() -> None:
     desk = confirmed_desk()
     for request in (endpoints.klines("A", "1m", 500), endpoints.agg_trades("A", 1000)):
-        assert desk.ask(request).form is None
+        assert desk.ask(request).request is request
