@@ -20,8 +20,13 @@ NEW_PRICE, MOST_OF_NEW = 0.5, 5.0
 OPEN_INTEREST = "/futures/data/openInterestHist"
 
 
-def prices_of(rows: list[list[Any]]) -> list[float]:
-    return [float(row[column]) for row in rows for column in (1, 2, 3, 4)]
+def highest(rows: list[list[Any]]) -> float:
+    """The highest price, 0 where the new contract has no candle yet."""
+    return max((float(row[2]) for row in rows), default=0.0)
+
+
+def highest_bid(book: dict[str, Any]) -> float:
+    return max((float(price) for price, _ in book["bids"]), default=0.0)
 
 
 def old_values(dm: DataManager, ex: SimulatedExchange) -> list[str]:
@@ -33,11 +38,11 @@ def old_values(dm: DataManager, ex: SimulatedExchange) -> list[str]:
         return len(read) != len(ex.rest(OPEN_INTEREST, symbol=NAME, period="1h", limit=30))
 
     reads = {
-        "1m": lambda: max(prices_of(shaped.klines(NAME, "1m", 60))) > MOST_OF_NEW,
-        "1h": lambda: max(prices_of(shaped.klines(NAME, "1h", 60))) > MOST_OF_NEW,
-        "book": lambda: float(shaped.depth(NAME, 20)["bids"][0][0]) > MOST_OF_NEW,
-        "full book": lambda: float(shaped.depth(NAME, 100)["bids"][0][0]) > MOST_OF_NEW,
-        "trades": lambda: max(float(trade["p"]) for trade in shaped.agg_trades(NAME, 500)) > MOST_OF_NEW,
+        "1m": lambda: highest(shaped.klines(NAME, "1m", 60)) > MOST_OF_NEW,
+        "1h": lambda: highest(shaped.klines(NAME, "1h", 60)) > MOST_OF_NEW,
+        "book": lambda: highest_bid(shaped.depth(NAME, 20)) > MOST_OF_NEW,
+        "full book": lambda: highest_bid(shaped.depth(NAME, 100)) > MOST_OF_NEW,
+        "trades": lambda: max((float(trade["p"]) for trade in shaped.agg_trades(NAME, 500)), default=0.0) > MOST_OF_NEW,
         "mark": lambda: dm.get_mark_price(NAME) > MOST_OF_NEW,
         "open interest": interest,
     }
