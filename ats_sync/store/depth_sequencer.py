@@ -82,7 +82,8 @@ class DepthSequencer:
                 return True
             # Rule 3: pu is the u of the event before.
             if diff.previous != before.last:
-                self.holes += 1
+                # Ids that fall belong to a new count (rule 4): nothing was left out.
+                self.holes += diff.last > before.last
                 # A snapshot may have shown what was left out; ids that run backwards are nothing to go on with.
                 if not before.last < diff.previous <= self.last_update_id:
                     self._begin_with(diff, link)

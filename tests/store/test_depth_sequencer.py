@@ -82,6 +82,17 @@ def test_the_connection_that_ends_has_not_told_what_the_other_began_with() -> No
     assert chain.holes == 0
 
 
+def test_ids_that_begin_again_leave_nothing_out() -> None:
+    """Four new counts within five minutes suspended the book."""
+    source = link()
+    chain = chain_of(10, 12, source)
+    assert not chain.add(Diff(1, 2, 12, b"2"), source)
+    assert chain.holes == 0
+    assert lasts(chain.after(1)) == [2]
+    assert not chain.add(Diff(7, 8, 13, b"8"), source)
+    assert chain.holes == 1
+
+
 def test_what_came_ahead_with_a_hole_in_it() -> None:
     old, new = link(), link(2)
     chain = chain_of(10, 12, old)
