@@ -1,38 +1,75 @@
-"""Whether the candles that are known can be the whole truth at a moment."""
+"""Whether the candles that are known can be the whole truth at a moment: the state of a kline series."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..venue.intervals import next_open, open_time
+from .link import Link
 from .pending import Candle
+from .series import SeriesState
 
 CONFIRMED_WITHIN = 60_000
 """How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
 
 
-def assess(
-    interval: str,
-    now: int,
-    closed: int,
-    chain: Sequence[Candle],
-    stray: bool,
-    following: int,
-    final_within: int,
-    *,
-    stopped: bool = False,
-) -> tuple[int, str]:
-    """Return ``(rows that can be served at exchange time ``now``, why they cannot be the whole truth)``.
+class Known(NamedTuple):
+    """What was known of the candles of one series at one moment."""
 
-    ``closed`` candles end at ``following`` (ms); ``chain`` are those beyond that follow each other, and ``stray`` tells
-    that there are more which do not. ``stopped``: the exchange has shown no candle after these though their
-    time has come, and none has begun since. ``final_within`` is how long (ms) after its close a candle that had trades
-    may lack its final event.
-    """
-    if not following or not (closed or chain):
+    interval: str
+    final_within: int
+    """How long (ms) after its close a candle that had trades may lack its final event."""
+    link: Link | None
+    suspected: str
+    event: int
+    """Exchange time (ms) up to which they are known."""
+    answered: int
+    """Exchange time (ms) at which the newest answer was requested."""
+    complete: bool
+    """Whether they reach back to the listing."""
+    closed: int
+    """How many have closed."""
+    following: int
+    """The open time (ms) after the newest closed one, 0 before the first answer."""
+    chain: Sequence[Candle]
+    """Those beyond that follow each other."""
+    stray: bool
+    """Whether there are more which do not."""
+    spoilt: bool
+    """Whether the newest version of one was unusable."""
+    doubted_from: int
+    """From which exchange time (ms) on the open one is in doubt, 0 where it is not."""
+    untraded: bool
+    """Whether REST has shown that there is none yet."""
+    stopped: bool
+    """Whether the exchange has shown none after these though their time has come, and none has begun since."""
+    resumed: bool
+    """Whether it is said to trade since then."""
+
+
+def assess(known: Known, now: int) -> SeriesState:
+    """Return the state at exchange time ``now`` (ms): how many rows can be served, and why they cannot be the whole
+    truth."""
+    if known.untraded:
+        return SeriesState(known.link, known.suspected, known.event, known.answered, 0, True)
+    rows, doubt = _rows(known, now)
+    if known.resumed:
+        doubt = "it trades again after a halt"
+    if known.spoilt and not doubt:
+        doubt = "the newest version of a candle was unusable"
+    if 0 < known.doubted_from <= now and not doubt:
+        doubt = "the open candle is said to have fewer trades"
+    return SeriesState(known.link, known.suspected, known.event, known.answered, rows, known.complete, doubt)
+
+
+def _rows(known: Known, now: int) -> tuple[int, str]:
+    """Return how many rows can be served, and why something is missing or overdue, "" where nothing is."""
+    interval, following, chain = known.interval, known.following, known.chain
+    if not following or not (known.closed or chain):
         return 0, "nothing is known yet"
-    if stopped and not stray:
-        return closed + len(chain), ""
+    if known.stopped and not known.resumed and not known.stray:
+        return known.closed + len(chain), ""
     beyond = next_open(interval, chain[-1].opened) if chain else following
     missing = 0
     if now >= beyond:
@@ -42,19 +79,19 @@ def assess(
         while opened < current and missing < 3:
             missing += 1
             opened = next_open(interval, opened)
-    rows = closed + len(chain) + missing
-    if stray:
+    rows = known.closed + len(chain) + missing
+    if known.stray:
         return rows, "a candle is missing"
     # The stream ends a candle before it begins the next one; REST may show the next one first.
     streamed = max((index for index, candle in enumerate(chain) if candle.streamed), default=0)
     if any(candle.trades for candle in chain[:streamed]):
         return rows, "a candle's final event was lost"
     for candle in chain[:-1]:
-        if candle.trades and now >= next_open(interval, candle.opened) + final_within:
+        if candle.trades and now >= next_open(interval, candle.opened) + known.final_within:
             return rows, "a candle's final event is overdue"
     if missing or len(chain) > 1:
         unconfirmed = next_open(interval, following)  # the close of the first candle not yet closed here
-        if chain and chain[0].trades and now >= unconfirmed + final_within:
+        if chain and chain[0].trades and now >= unconfirmed + known.final_within:
             return rows, "a candle's final event is overdue"
         if now >= unconfirmed + CONFIRMED_WITHIN or missing > 2:
             return rows, "a candle without events was not confirmed"

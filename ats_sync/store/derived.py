@@ -19,7 +19,7 @@ from typing import Any
 from ..venue.intervals import divides, most_within, next_open, nominal_length, open_time
 from ..venue.klines import Row, string_rows, text_open_time, text_trades
 from ..venue.payload import DecodeError
-from .assess import CONFIRMED_WITHIN
+from .assess import CONFIRMED_WITHIN, Known
 from .closings import Source
 from .klines import WARM_UP_ROWS, KlineSeries, Since, no_time
 from .link import Link
@@ -303,16 +303,16 @@ class DerivedKlines(KlineSeries):
             if derived is not None and derived.trades == text_trades(answer[-1]) and derived.source != answer[-1]:
                 self.apart = self.apart or DIFFERED
 
-    def _note(self, chain: list[Candle]) -> Any:
-        noted = super()._note(chain)
+    def _known(self, chain: list[Candle]) -> Known:
+        known = super()._known(chain)
         if self.source is None:
-            return noted
-        link, suspected, closed, stray, *others = noted
+            return known
         seen = self._seen
-        if link is not seen.link:
-            link = None
-        suspected = suspected or seen.suspected or seen.doubt or (NO_REACH if self._short else "")
-        return (link, suspected, closed, stray or self._lacks_rows, *others)
+        return known._replace(
+            link=known.link if known.link is seen.link else None,
+            suspected=known.suspected or seen.suspected or seen.doubt or (NO_REACH if self._short else ""),
+            stray=known.stray or self._lacks_rows,
+        )
 
     def _plain_state(self, now: int) -> SeriesState | None:
         return super()._plain_state(now) if self.source is None else None

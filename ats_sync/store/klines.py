@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
@@ -31,7 +31,7 @@ from ..venue.klines import (
 )
 from ..venue.payload import DecodeError
 from . import dump
-from .assess import assess
+from .assess import Known, assess
 from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings, Source
 from .events import Change, StoreEvent
@@ -46,16 +46,11 @@ FINAL_IN_REST_AFTER = 5000
 AUDIT_ROWS = 100
 """The most rows that weigh 1."""
 WARM_UP_ROWS = 499
-UNTRADED = -1
-"""Noted in place of the number of closed candles where the contract has not traded yet."""
-RESUMED = -1
-"""Noted in place of when it had stopped where it is said to trade again."""
 CLOSINGS_COPIED = 64
 """Of how many of the newest closed candles another process is shown how they became final."""
 MOST_DECODED = 4
 """Of them, how many are remembered decoded."""
 
-_Noted: TypeAlias = tuple[Link | None, str, int, bool, bool, int, int, int, int]
 T = TypeVar("T")
 _new = tuple.__new__
 """Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
@@ -525,8 +520,8 @@ class KlineSeries(Series):
             if state is not None:
                 return state
             chain = self._pending.chain(self._closed.following)
-            noted = self._note(chain)
-        return self._assessed(now, chain, noted)
+            known = self._known(chain)
+        return assess(known, now)
 
     def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot[Any]]:
         """Return :meth:`state` and the newest ``limit`` rows at one and the same moment, decoded when they are taken.
@@ -540,9 +535,9 @@ class KlineSeries(Series):
                 candle = self._ahead[self._closed.following]
                 return state, self._snapshot([candle], limit, exact, 0, 0, min(self._closed.count, limit - 1))
             chain = self._pending.chain(self._closed.following)
-            noted = self._note(chain)
+            known = self._known(chain)
             snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, surely))
-        return self._assessed(now, chain, noted), snapshot
+        return assess(known, now), snapshot
 
     def _plain_state(self, now: int) -> SeriesState | None:
         """Return the state where the first candle beyond the closed ones is open and nothing else is to be assessed, as
@@ -582,36 +577,28 @@ class KlineSeries(Series):
     def _is_resumed(self) -> bool:
         return 0 < self.stopped() < self._resumed
 
-    def _note(self, chain: list[Candle]) -> _Noted:
+    def _known(self, chain: list[Candle]) -> Known:
         """Return what the state is assessed from. The caller holds the lock."""
         assert self._lock.locked()
-        return (
+        closed, pending = self._closed, self._pending
+        return Known(
+            self.interval,
+            self._final_within,
             self.link,
             self.suspected,
-            UNTRADED if self._untraded else self._closed.count,
-            len(self._ahead) > len(chain),
-            self._pending.unusable >= self._closed.following > 0 and self._pending.unusable not in self._ahead,
-            self._closed.following,
-            max(self._stream_event, self._answered, self._loaded_until),
-            self._pending.doubted_from(),
-            RESUMED if self._is_resumed() else self.stopped(),
+            event=max(self._stream_event, self._answered, self._loaded_until),
+            answered=self._answered,
+            complete=closed.complete,
+            closed=closed.count,
+            following=closed.following,
+            chain=chain,
+            stray=len(self._ahead) > len(chain),
+            spoilt=pending.unusable >= closed.following > 0 and pending.unusable not in self._ahead,
+            doubted_from=pending.doubted_from(),
+            untraded=self._untraded,
+            stopped=self.stopped() > 0,
+            resumed=self._is_resumed(),
         )
-
-    def _assessed(self, now: int, chain: list[Candle], noted: _Noted) -> SeriesState:
-        link, suspected, closed, stray, spoilt, following, event, doubted_from, stopped = noted
-        if closed == UNTRADED:
-            return SeriesState(link, suspected, event, self._answered, 0, True)
-        rows, doubt = assess(
-            self.interval, now, closed, chain, stray, following, self._final_within, stopped=stopped > 0
-        )
-        if stopped == RESUMED:
-            doubt = "it trades again after a halt"
-        if spoilt and not doubt:
-            doubt = "the newest version of a candle was unusable"
-        if 0 < doubted_from <= now and not doubt:
-            doubt = "the open candle is said to have fewer trades"
-        complete = self._closed.complete
-        return SeriesState(link, suspected, event, self._answered, rows, complete, doubt)
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
         """Return the newest ``limit`` rows at exchange time ``now`` (ms), the caller's own, oldest first.
@@ -653,12 +640,12 @@ class KlineSeries(Series):
         """As :meth:`look`, of the rows' text, which is neither decoded nor copied row by row."""
         with self._lock:
             chain = self._pending.chain(self._closed.following)
-            noted = self._note(chain)
+            known = self._known(chain)
             beyond, missing, closed = self._extent(chain, limit, surely)
             rows = self._closed
             last = rows.last() if missing and not chain else b""
             text = KlineText(self, limit, rows.slice(closed) if closed else b"", chain, beyond, missing, last)
-        return self._assessed(now, chain, noted), text
+        return assess(known, now), text
 
     def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row, Row]:
         """Return a candle beyond the closed ones, its text, and its row in strings and in floats, remembered until a
@@ -727,14 +714,14 @@ class KlineSeries(Series):
         with self._lock:
             closed = self._closed
             chain = self._pending.chain(closed.following)
-            noted = self._note(chain)
+            facts = self._known(chain)
             texts: list[bytes] | None = None
             if closed.version != known:
                 newest = closed.newest(candles_between(self.interval, opened, closed.following))
                 texts = [text for text in newest if text_open_time(text) >= opened]
             bounds = closed.begins, closed.oldest, closed.following
             heard, version = self._stream_event, closed.version
-        return Since(self._assessed(now, chain, noted), heard, version, *bounds, texts, chain)
+        return Since(assess(facts, now), heard, version, *bounds, texts, chain)
 
     def closing(self, opened: int) -> Closing | None:
         """Return how the candle that opened at ``opened`` became final, None where that was before it was followed."""

@@ -3,16 +3,41 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.feeds import FEEDS, Kind
-from ats_sync.store.assess import CONFIRMED_WITHIN, assess
+from ats_sync.store.assess import CONFIRMED_WITHIN, Known, assess
 from ats_sync.store.pending import OPEN, Candle
+from ats_sync.store.series import SeriesState
 
 from ..venue.samples import MIDNIGHT, MINUTE
+from .candles import LINK
 
 PATIENCE = FEEDS[Kind.KLINES].final_within
 
 
+NOTHING = Known(
+    "1m",
+    PATIENCE,
+    LINK,
+    "",
+    event=0,
+    answered=0,
+    complete=False,
+    closed=0,
+    following=0,
+    chain=[],
+    stray=False,
+    spoilt=False,
+    doubted_from=0,
+    untraded=False,
+    stopped=False,
+    resumed=False,
+)
+OPEN_LATER = NOTHING._replace(closed=3, following=MIDNIGHT)
+"""Three closed candles, and none open yet."""
+
+
 def judged(now: int, chain: list[Candle], *, closed: int = 3, stray: bool = False) -> tuple[int, str]:
-    return assess("1m", MIDNIGHT + now, closed, chain, stray, MIDNIGHT, PATIENCE)
+    state = assess(OPEN_LATER._replace(closed=closed, chain=chain, stray=stray), MIDNIGHT + now)
+    return state.rows, state.doubt
 
 
 def candle(minute: int, trades: int, *, streamed: bool = True) -> Candle:
@@ -20,7 +45,7 @@ def candle(minute: int, trades: int, *, streamed: bool = True) -> Candle:
 
 
 def test_nothing_is_known_before_the_first_answer() -> None:
-    assert assess("1m", MIDNIGHT, 0, [], False, 0, PATIENCE) == (0, "nothing is known yet")
+    assert assess(NOTHING, MIDNIGHT) == SeriesState(LINK, doubt="nothing is known yet")
     assert judged(5_000, [], closed=0) == (0, "nothing is known yet")
 
 
@@ -54,3 +79,27 @@ def test_an_answer_may_tell_of_the_next_candle_before_the_final_event_comes() ->
 def test_until_then_it_is_not() -> None:
     assert judged(MINUTE + PATIENCE - 1, [candle(0, 2)])[1] == ""
     assert judged(MINUTE + CONFIRMED_WITHIN - 1, [candle(0, 0)])[1] == ""
+
+
+def test_what_is_known_beside_the_candles_is_handed_on() -> None:
+    known = OPEN_LATER._replace(suspected="it is silent", event=7, answered=5, complete=True)
+    assert assess(known, MIDNIGHT) == SeriesState(LINK, "it is silent", 7, 5, 4, True)
+
+
+def test_a_contract_that_has_not_traded_yet_has_no_rows_and_lacks_none() -> None:
+    assert assess(NOTHING._replace(untraded=True, answered=5), MIDNIGHT) == SeriesState(LINK, "", 0, 5, 0, True)
+
+
+def test_while_the_exchange_has_no_candles_nothing_is_overdue() -> None:
+    halted = OPEN_LATER._replace(stopped=True)
+    later = MIDNIGHT + 9 * MINUTE
+    assert assess(halted, later) == SeriesState(LINK, rows=3)
+    assert "missing" in assess(halted._replace(stray=True), later).doubt
+    assert "halt" in assess(halted._replace(resumed=True), later).doubt
+
+
+def test_an_unusable_or_contradicted_candle_is_doubted() -> None:
+    assert "unusable" in assess(OPEN_LATER._replace(spoilt=True), MIDNIGHT).doubt
+    contradicted = OPEN_LATER._replace(doubted_from=MIDNIGHT + 5)
+    assert not assess(contradicted, MIDNIGHT + 4).doubt
+    assert "fewer trades" in assess(contradicted, MIDNIGHT + 5).doubt
