@@ -116,6 +116,7 @@ class ContractBoard(Board):
         self._lock = threading.Lock()  # guards everything below
         self._newest: dict[str, ContractEvent] = {}
         self._unseen: deque[ContractEvent] = deque(maxlen=MOST_PENDING)
+        self._undated: set[str] = set()  # of which there were events while the time was not sure
 
     def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!contractInfo`` frame."""
@@ -156,15 +157,22 @@ class ContractBoard(Board):
     def take(self, now: int | None) -> list[ContractEvent]:
         """Return the events since the last call, in order of arrival.
 
-        One that bears a time to come at ``now`` (exchange ms; None where that is not sure) counts as of now: what
-        follows is later.
+        One that bears a time to come at ``now`` (exchange ms) counts as of now: what follows is later. What came while
+        the time was not sure (None) is returned again where that proves true of it.
         """
         with self._lock:
             events = list(self._unseen)
             self._unseen.clear()
-            for event in events if now is not None else ():
-                if now is not None and is_to_come(event.time, now) and self._newest[event.symbol] is event:
-                    self._newest[event.symbol] = replace(event, time=now)
+            self._undated.update(event.symbol for event in events)
+            if now is None:
+                return events
+            for symbol in self._undated:
+                event = self._newest.get(symbol)
+                if event is not None and is_to_come(event.time, now):
+                    self._newest[symbol] = replace(event, time=now)
+                    if event not in events:
+                        events.append(event)
+            self._undated.clear()
         return events
 
 

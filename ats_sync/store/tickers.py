@@ -118,12 +118,12 @@ class TickerBoard(Board):
     def take(self, now: int | None) -> list[Tickers]:
         """Return what has come since the last call, in order.
 
-        Unusable frames are left out, and those that bear a time to come at ``now`` (exchange ms; None where that is
-        not sure): they are no evidence.
+        Unusable frames are left out, and those that bear a time to come at ``now`` (exchange ms): they are no evidence.
+        Where the time is not sure (None), none is: what they would have shown, later ones show.
         """
         self._merge_pending()
         with self._lock:
-            sightings = [each for each in self._sightings if now is None or not is_to_come(each.as_of, now)]
+            sightings = [each for each in self._sightings if now is not None and not is_to_come(each.as_of, now)]
             self._sightings.clear()
         for _, answered, streamed in sightings:
             if not streamed:

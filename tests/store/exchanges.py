@@ -22,7 +22,7 @@ from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import Request
 
 from ..venue import samples
-from ..venue.samples import HOUR, MIDNIGHT, compact
+from ..venue.samples import DAY, HOUR, MIDNIGHT, compact
 from . import depth_market
 from .candles import STARTS, Truth
 from .contract import Exchange, Frame
@@ -373,11 +373,11 @@ class Tickers(OfAllSymbols):
         return compact([samples.rest_ticker(symbol, self.last(symbol, at), event=at) for symbol in SYMBOLS])
 
     def shown(self, series: TickerBoard) -> object:
-        series.take(None)
+        series.take(MIDNIGHT + DAY)
         return dict(series.seen), series.listed, series.event
 
     def check(self, series: TickerBoard) -> None:
-        series.take(None)
+        series.take(MIDNIGHT + DAY)
         for symbol, seen in series.seen.items():
             assert any(at == seen and symbol in symbols for at, symbols in self.moments)
 

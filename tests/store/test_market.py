@@ -21,7 +21,7 @@ from ..venue import recording as real
 from ..venue import samples
 from ..venue.everything import FRAMES
 from ..venue.mutations import mutated, replaced
-from ..venue.samples import MIDNIGHT, MINUTE, compact, frame
+from ..venue.samples import DAY, MIDNIGHT, MINUTE, compact, frame
 
 SYMBOL = "BTCUSDT"
 CHINESE = "币安人生USDT"
@@ -59,7 +59,7 @@ def test_each_frame_reaches_its_series() -> None:
     assert store.book(SYMBOL).update_id() == 7
     assert store.marks.get(CHINESE) is not None
     assert len(store.liquidations.read(SYMBOL, 5)) == 1
-    assert store.tickers.take(None) == [(MIDNIGHT, {SYMBOL: 9}, True)]
+    assert store.tickers.take(MIDNIGHT + DAY) == [(MIDNIGHT, {SYMBOL: 9}, True)]
     assert store.quotes.get(SYMBOL) is not None
 
 
@@ -244,7 +244,7 @@ def test_no_frame_whatever_ends_the_stream_or_harms_a_known_value(bad: list[byte
                 continue
     assert [trade.id for trade in store.trades(SYMBOL).read(2)] == [10**18 + 1, 10**18 + 2]
     store.marks.everything()
-    store.tickers.take(None)
+    store.tickers.take(MIDNIGHT + DAY)
 
 
 def test_the_recording_goes_through_whole(recording: Path) -> None:

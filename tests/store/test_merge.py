@@ -15,7 +15,7 @@ from ats_sync.venue.klines import string_rows
 
 from ..asking import request_for
 from ..venue import samples
-from ..venue.samples import HOUR, MIDNIGHT, MINUTE, compact
+from ..venue.samples import DAY, HOUR, MIDNIGHT, MINUTE, compact
 
 SYMBOL = "BTCUSDT"
 LINK = Link(1, "public", 0.0)
@@ -172,7 +172,7 @@ def test_what_serves_all_symbols(store: MarketStore) -> None:
     assert info is not None
     assert info.value.trading == {SYMBOL}
     take(store, Key(Kind.TICKERS), compact([{"symbol": SYMBOL, "lastId": 5}]))
-    assert store.tickers.take(None) == [(ASKED - LAGS_AT_MOST, {SYMBOL: 5}, False)]
+    assert store.tickers.take(MIDNIGHT + DAY) == [(ASKED - LAGS_AT_MOST, {SYMBOL: 5}, False)]
     assert take(store, Key(Kind.CLOCK), b'{"serverTime":5}') == 5
     assert take(store, Key(Kind.ANSWER), b'{"anything":[1]}') == {"anything": [1]}
 

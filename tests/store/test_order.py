@@ -108,7 +108,9 @@ def test_tickers_that_bear_a_time_to_come_are_no_evidence() -> None:
     board.apply(samples.tickers_frame({"BTCUSDT": 8}, event=MIDNIGHT + 1_000), link)
     assert board.take(MIDNIGHT) == [(MIDNIGHT + 1_000, {"BTCUSDT": 8}, True)]
     board.apply(samples.tickers_frame({"BTCUSDT": 9}, event=MIDNIGHT + HOUR), link)
-    assert board.take(None) == [(MIDNIGHT + HOUR, {"BTCUSDT": 9}, True)], "the time is not sure"
+    assert board.take(None) == [], "the time is not sure, perhaps because of this very one"
+    assert board.take(MIDNIGHT) == []
+    assert board.seen["BTCUSDT"] == MIDNIGHT + 1_000
 
 
 def test_quotes_that_bear_a_time_to_come_are_forgotten() -> None:
@@ -128,6 +130,19 @@ def test_a_contract_event_that_bears_a_time_to_come_counts_as_of_now() -> None:
     newest = board.get("BTCUSDT")
     assert newest is not None
     assert (newest.status, newest.time) == ("TRADING", MIDNIGHT + 5)
+
+
+def test_such_an_event_that_came_while_the_time_was_not_sure_counts_as_of_when_it_is() -> None:
+    """It may be what made the time doubtful; it was newer than every listing for ever."""
+    board, link = ContractBoard(), book_link(1)
+    board.apply(samples.contract_frame("BTCUSDT", "SETTLING", event=MIDNIGHT + HOUR), link)
+    board.apply(samples.contract_frame("ETHUSDT", "SETTLING", event=MIDNIGHT), link)
+    assert [event.symbol for event in board.take(None)] == ["BTCUSDT", "ETHUSDT"]
+    assert [event.symbol for event in board.take(MIDNIGHT + 9)] == ["BTCUSDT"]
+    assert board.take(MIDNIGHT + 10) == []
+    newest = board.get("BTCUSDT")
+    assert newest is not None
+    assert newest.time == MIDNIGHT + 9
 
 
 def test_a_full_book_whose_update_ids_restart_is_replaced_by_a_snapshot_of_a_later_time() -> None:

@@ -17,7 +17,7 @@ from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.tickers import TickerRow, last_trade
 
 from ..venue import samples
-from ..venue.samples import MIDNIGHT, frame
+from ..venue.samples import DAY, MIDNIGHT, frame
 
 LINK = Link(1, "market", 0.0)
 SECOND = 1_000
@@ -41,7 +41,7 @@ def completed(*, until: int = 12) -> TickerBoard:
     board = TickerBoard()
     for second in range(until + 1):
         tick(board, second, A=100 + second)
-        board.take(None)
+        board.take(MIDNIGHT + DAY)
     board.replace(answer(A=100, B=7), Origin(MIDNIGHT + 10 * SECOND))
     return board
 
@@ -54,7 +54,7 @@ def test_what_rests_is_as_new_as_the_stream_once_rest_has_shown_it() -> None:
     board.replace(answer(A=100, B=7), Origin(MIDNIGHT + 9 * SECOND))
     for second in range(2, 12):
         tick(board, second, A=100 + second)
-        board.take(None)
+        board.take(MIDNIGHT + DAY)
     assert (as_of(board, "A"), as_of(board, "B")) == (11, 9), "a replica may have been behind the first frame"
     assert board.unsettled(MIDNIGHT + 11 * SECOND)
     assert board.answerable_from(MIDNIGHT) == MIDNIGHT + 10 * SECOND
@@ -120,7 +120,7 @@ def test_a_time_to_come_is_forgotten_and_rest_completes_the_stream_again() -> No
     assert (as_of(board, "A"), as_of(board, "B")) == (16, 10)
     for second in range(17, 32):
         tick(board, second, A=100 + second)
-        board.take(None)
+        board.take(MIDNIGHT + DAY)
     board.replace(answer(A=130, B=7), Origin(MIDNIGHT + 30 * SECOND))
     assert (as_of(board, "A"), as_of(board, "B")) == (31, 31)
 
@@ -164,7 +164,7 @@ def test_readers_see_what_another_thread_is_decoding(monkeypatch: pytest.MonkeyP
         assert go_on.wait(5)
         return real(frame)
 
-    board.take(None)
+    board.take(MIDNIGHT + DAY)
     monkeypatch.setattr(tickers, "stream_tickers", slow)
     tick(board, 13, A=113)
     other = threading.Thread(target=board.take, args=(None,))
@@ -190,7 +190,7 @@ def test_a_glance_leaves_the_newest_frame_to_whoever_decides_by_it() -> None:
     assert glance() == [(14, 113), (14, 8), None], "nobody else has decoded for a while"
     assert as_of(board, "B") == 14
     tick(board, 20, A=120)
-    board.take(None)
+    board.take(MIDNIGHT + DAY)
     assert glance() == [(20, 120), (14, 8), None], "a frame is missing, so what rests is not known to be the newest"
 
 
@@ -198,8 +198,8 @@ def test_tickers_are_taken_once_in_order_of_their_time() -> None:
     board = TickerBoard()
     board.apply(samples.tickers_frame({"A": 7}, event=MIDNIGHT + 2), LINK)
     board.replace(answer(A=5, B=1), Origin(MIDNIGHT + 1 + LAGS_AT_MOST))
-    assert board.take(None) == [(MIDNIGHT + 1, {"A": 5, "B": 1}, False), (MIDNIGHT + 2, {"A": 7}, True)]
-    assert board.take(None) == []
+    assert board.take(MIDNIGHT + DAY) == [(MIDNIGHT + 1, {"A": 5, "B": 1}, False), (MIDNIGHT + 2, {"A": 7}, True)]
+    assert board.take(MIDNIGHT + DAY) == []
     assert board.event == MIDNIGHT + 2
     assert board.listed == {"A", "B"}
 
@@ -209,14 +209,14 @@ def test_tickers_nobody_takes_do_not_grow() -> None:
     for second in range(100):
         board.apply(samples.tickers_frame({"A": second}, event=MIDNIGHT + second), LINK)
         board.replace(answer(A=second), Origin(MIDNIGHT + second))
-    assert len(board.take(None)) <= 2 * MOST_PENDING
+    assert len(board.take(MIDNIGHT + DAY)) <= 2 * MOST_PENDING
 
 
 def test_unusable_tickers_are_no_evidence() -> None:
     board = TickerBoard()
     board.apply(frame("!ticker@arr", {"E": MIDNIGHT, "s": "A"}), LINK)
     board.apply(frame("!ticker@arr", [samples.ticker_data("A", 5), {"s": "B", "L": "x"}, None]), LINK)
-    assert board.take(None) == [(MIDNIGHT, {"A": 5}, True)]
+    assert board.take(MIDNIGHT + DAY) == [(MIDNIGHT, {"A": 5}, True)]
     with pytest.raises(DecodeError):
         board.apply(frame("!ticker@arr", []), LINK)
 
@@ -238,6 +238,6 @@ def test_an_array_that_comes_late_makes_nothing_look_like_a_new_trade() -> None:
     board = TickerBoard()
     for second, last in ((0, 5), (1, 6), (0, 5), (2, 6)):
         board.apply(samples.tickers_frame({"A": last}, event=MIDNIGHT + 1_000 * second), LINK)
-        board.take(None)
+        board.take(MIDNIGHT + DAY)
     assert board.traded["A"] == MIDNIGHT
     assert board.seen["A"] == MIDNIGHT + 2_000
