@@ -354,14 +354,17 @@ class Window:
         if not at.proven or sent < minute.begun - _EXACT or minute.may_be_over:
             return
         surely = sent - REPORTS_LAG
-        shown = sum(
-            each.cost
+        answered = [
+            each
             for each in self._spent
             if not each.under_way and each.steady <= surely and at.steady - self.seconds < each.sent < math.inf
-        )
-        if count * 2 < shown:  # (Some prices may be lower than they are said to be.)
+        ]
+        # The steady clock may stand still while the machine sleeps: what is older by the other one is not due.
+        oldest = at.exchange - self.seconds * 1000 + COUNT_BORDER
+        due = sum(each.cost for each in answered if each.exchange > oldest)
+        if count * 2 < due:  # (Some prices may be lower than they are said to be.)
             self.restarts = True
-        elif count >= shown > self._of_since(minute.began):
+        elif count >= sum(each.cost for each in answered) > self._of_since(minute.began):
             self.restarts = False
 
 

@@ -194,6 +194,17 @@ def test_only_what_was_answered_is_evidence_that_the_count_began_anew(how: dict[
     assert budget.windows[Bucket.FUTURES].restarts is evidence
 
 
+@pytest.mark.parametrize(("slept", "evidence"), [(0, True), (27_000, False)])
+def test_what_was_sent_before_the_machine_slept_may_be_older_than_a_minute(slept: int, evidence: bool) -> None:
+    """The steady clock stood still, and a count that slides had rightly forgotten it."""
+    budget = Budget(CONFIG)
+    sent, later = Moment(1_000.0, MIDNIGHT + 30_000), Moment(1_034.0, MIDNIGHT + 64_000 + slept)
+    budget.spend(of(100), sent, Cause.READ)
+    budget.ended(of(100), sent)
+    budget.answered(of(1), 1, later, later.steady)
+    assert budget.windows[Bucket.FUTURES].restarts is evidence
+
+
 def test_nor_is_a_book_that_may_have_cost_less_than_was_paid_for_it() -> None:
     budget = Budget(CONFIG)
     sent, later = Moment(1_000.0, MIDNIGHT + 30_000), Moment(1_034.0, MIDNIGHT + 64_000)
