@@ -204,8 +204,8 @@ class DerivedKlines(KlineSeries):
                 return False
             self._seen = found.state
             self._stream_event = max(self._stream_event, found.heard)
-            if self._untraded and found.following:
-                self._untraded = self._closed.complete = False  # REST is to show its history
+            if self._sequencer.untraded and found.following:
+                self._sequencer.untraded = self._closed.complete = False  # REST is to show its history
             behind = first > 0 and first < open_time(self.interval, now, known_open=first)
             self._lacks_rows = self._hole or (short and behind)
             self._short = short and not behind
@@ -213,7 +213,7 @@ class DerivedKlines(KlineSeries):
                 known = self._ahead.get(candle.opened)
                 if known is None or known.rank != FINAL_BY_REST:
                     self._ahead[candle.opened] = candle
-            self._promote()
+            self._sequencer.promote()
             if not (short or self._hole):
                 self._place(made)
             self._version, self._chain = found.version if not short else -1, found.chain

@@ -1,8 +1,6 @@
-"""One kline series: closed candles without a hole, and what is known beyond them.
+"""One kline series: its candles as stream and REST show them, and whether they can be trusted.
 
-Merging is commutative and idempotent: of two versions of one candle the higher ``rank`` wins, among
-equals the greater trade count, then the later event. So a stream, a second stream and a REST answer
-that is older than both may arrive in any order. (For those not closed yet, see :mod:`~ats_sync.store.pending`.)
+How its candles are merged and closed: :mod:`~ats_sync.store.kline_sequencer`.
 """
 
 from __future__ import annotations
@@ -23,26 +21,23 @@ from ..venue.klines import (
     is_final,
     kline_text,
     scan_kline,
-    scan_kline_first_trade,
     scan_kline_last_trade,
     string_rows,
     text_open_time,
-    text_trades,
 )
 from ..venue.payload import DecodeError
 from . import dump
 from .assess import Known, assess
 from .closed import ClosedCandles, Dumped
-from .closings import Closing, Closings, Source
-from .events import Change, StoreEvent
+from .closings import Closing, Closings
+from .events import StoreEvent
+from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import Link
-from .pending import ANSWERED_WITHIN, FINAL_BY_REST, FINAL_BY_STREAM, MOST_PENDING, OPEN, Candle, PendingCandles
+from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, MOST_PENDING, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState
 from .snapshot import SPARE, KlineSnapshot, KlineText
 
-FINAL_IN_REST_AFTER = 5000
-"""A REST row is final when it was requested at least this long (ms) after its candle's close."""
 AUDIT_ROWS = 100
 """The most rows that weigh 1."""
 WARM_UP_ROWS = 499
@@ -103,11 +98,10 @@ class KlineSeries(Series):
         exchange_ms: Callable[[], int] = no_time,
     ) -> None:
         super().__init__(Key(kind, symbol, interval))
-        self._exchange_ms = exchange_ms  # called once a closed candle, never for a frame
+        self._exchange_ms = exchange_ms
         self.interval = interval
         self._final_within = self.feed.final_within
         self._warm_up = warm_up
-        self._lost = self._out_of_order = 0
         # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
         self._shape: tuple[int, scan.KlineShape | None] = (0, None)
         # By open time. Just after a turn there are two: the one before may not be final yet. Of two readers that decode
@@ -115,8 +109,8 @@ class KlineSeries(Series):
         self._ahead_decoded: dict[int, tuple[Candle, bytes, Row, Row]] = {}
         self._lock = threading.Lock()  # guards everything below; heard_final() alone reads the last frame without it
         self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
-        self._closings = Closings()
-        self._pending = PendingCandles(interval)
+        self._sequencer = KlineSequencer(self.key, self._closed, exchange_ms)
+        self._pending = self._sequencer.pending
         self._ahead = self._pending.candles
         self._stream_event = 0
         self._last_frame = b""
@@ -125,14 +119,11 @@ class KlineSeries(Series):
         self._distrusted = False  # of what was loaded, something differed from REST
         self._first_frame_of: Link | None = None  # whose first frame is to be noted
         self._begun_after = self._begun_with = 0
-        self._halted = False  # the newest answer lacks candles whose time has come
-        # When (exchange ms) that answer was requested, where it lacks them by more than a replica lags; else 0.
+        # When (exchange ms) the newest answer was requested, where it lacks candles whose time has come by more than a
+        # replica lags; else 0.
         self._stopped = 0
         self._resumed = 0  # since when (exchange ms) the contract is said to trade
         self._until = 0, 0  # the open time of the open candle, and of the next
-        self._untraded = False  # REST has shown that there is no candle yet, and no frame has come since
-        self._has_closed = StoreEvent(Change.CLOSED, self.key)
-        self._has_gap = StoreEvent(Change.GAP, self.key)
 
     @property
     def depth(self) -> int:
@@ -148,8 +139,8 @@ class KlineSeries(Series):
         return self._closed.complete
 
     def counts(self) -> Counts:
-        closed = self._closed
-        return Counts(self.received, self._lost, self._out_of_order, closed.audited, closed.mismatches)
+        closed, sequencer = self._closed, self._sequencer
+        return Counts(self.received, sequencer.lost, sequencer.out_of_order, closed.audited, closed.mismatches)
 
     # --- merging -------------------------------------------------------------------------------
 
@@ -175,7 +166,7 @@ class KlineSeries(Series):
                 if trades > known[2] or (trades == known[2] and event > known[3]):
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
                 elif trades < known[2] and event > known[3]:
-                    return self._contradicted(known, Candle(opened, OPEN, trades, event, frame, True))
+                    return self._sequencer.contradicted(known, Candle(opened, OPEN, trades, event, frame, True))
                 return None
         return self._apply_any(frame, link)
 
@@ -197,33 +188,7 @@ class KlineSeries(Series):
                 self._last_frame = frame
                 if self.suspected:
                     self.suspected = ""
-            known = self._ahead.get(opened)
-            if known is not None:
-                if candle[1:4] <= known[1:4]:
-                    if trades < known[2] and event > known[3] and known[1] == candle[1] == OPEN:
-                        return self._contradicted(known, candle)
-                    return None
-                self._ahead[opened] = candle
-                notice = self._promote() if final else None
-                # REST showed this candle first; its first event means that the ones before it should be final by now.
-                return notice or (self._has_gap if opened > self._closed.following and not known.streamed else None)
-            if opened < self._closed.following:
-                self._out_of_order += 1
-                return None
-            self._ahead[opened] = candle
-            if self._untraded:
-                # The first trade; REST is to show whether it is the very first.
-                self._untraded = self._closed.complete = False
-                return self._has_gap
-            if len(self._ahead) > MOST_PENDING:
-                del self._ahead[min(self._ahead)]
-            if 0 < self._closed.following < opened:
-                self._fill_flat(opened, frame, before)
-            notice = self._promote()
-            if notice is None and self._closed.following and opened != self._closed.following:
-                self._lost += 1
-                return self._has_gap  # a candle before this one is missing or was never final
-            return notice
+            return self._sequencer.apply(candle, frame, before)
 
     def replace(self, answer: list[bytes], origin: Origin) -> None:
         """Merge the texts of the newest rows; fewer than ``origin.rows`` are the whole history.
@@ -237,95 +202,29 @@ class KlineSeries(Series):
         if not rows:
             self._note_untraded(at)
             return
-        # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
-        # request (a replica that lags), or our clock is ahead.
-        final_before = min(at - FINAL_IN_REST_AFTER, rows[-1][0])
-        stopped = at >= next_open(self.interval, rows[-1][0]) + ANSWERED_WITHIN
+        after_newest = next_open(self.interval, rows[-1][0])
+        whole = len(rows) < origin.rows
         with self._lock:
-            closed, streaming = self._closed, self.streaming()
-            catches_up = self.unaudited and not self._answered and self.link is None
-            self._untraded = False
-            self._halted = at >= next_open(self.interval, rows[-1][0]) + FINAL_IN_REST_AFTER
-            self._stopped = at if stopped else 0
-            whole = len(rows) < origin.rows
-            if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
-                closed.drop_before(rows[0][0])  # of a contract that had the name before
-            self._answered = max(self._answered, min(at, next_open(self.interval, rows[-1][0]) - 1))
+            closed, mismatches = self._closed, self._closed.mismatches
             # What closed before it was followed did not close here.
-            known = 0 if catches_up else closed.following
-            mismatches = closed.mismatches
-            closed.begin(rows[0][0])
-            final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)
-            if final:
-                # Up to the next row the exchange has none, whether or not time has passed.
-                after = rows[final][0] if final < len(rows) else next_open(self.interval, rows[-1][0])
-                for opened, text in closed.merge(rows[:final], after):
-                    self._pending.add_row(
-                        Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False), streaming=streaming
-                    )
-                for opened, _ in rows[:final] if known else ():
-                    if known <= opened < closed.following:
-                        self._note_closing(opened, Source.REST)
-            for opened, text in rows[final:]:
-                if opened >= closed.following:
-                    self._pending.add_row(Candle(opened, OPEN, text_trades(text), at, text, False), streaming=streaming)
-            self._promote()
+            begins = self.unaudited and not self._answered and self.link is None
+            self._stopped = at if at >= after_newest + ANSWERED_WITHIN else 0
+            self._answered = max(self._answered, min(at, after_newest - 1))
+            self._sequencer.replace(rows, at, whole=whole, begins=begins, streaming=self.streaming())
             self._audit_restored(rows[0][0], mismatches)
             if whole and closed.first <= rows[0][0]:
                 closed.complete = True  # An answer that came late may end before what is known begins.
-            self._pending.forget_before(self._closed.following)
+            self._pending.forget_before(closed.following)
 
     def _note_untraded(self, at: int) -> None:
         """Note that the exchange has no candle at all: the contract has not traded yet."""
         with self._lock:
-            if not self.feed.spot and not self._closed.following and not self._ahead:
-                self._untraded = self._closed.complete = True
+            if not self.feed.spot and self._sequencer.note_untraded():
                 self._answered = max(self._answered, at)
 
     def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         if self.following() or not (self.feed.spot or may_be_new()):
             self.refuse_empty()
-
-    def _contradicted(self, known: Candle, candle: Candle) -> StoreEvent | None:
-        assert self._lock.locked()
-        return self._has_gap if self._pending.contradict(known, candle) else None
-
-    def _promote(self) -> StoreEvent | None:
-        """Close the candles that are final and adjacent. The caller holds the lock."""
-        assert self._lock.locked()
-        closed = None
-        while (candle := self._ahead.get(self._closed.following)) is not None and candle.final:
-            del self._ahead[candle.opened]
-            self._closed.append(candle.text())
-            if candle.rank == FINAL_BY_REST:
-                source = Source.REST
-            else:
-                source = Source.STREAM if candle.trades else Source.FLAT
-            self._note_closing(candle.opened, source)
-            closed = self._has_closed
-        if closed is not None:
-            self._pending.forget_before(self._closed.following)
-        return closed
-
-    def _note_closing(self, opened: int, source: Source) -> None:
-        self._closings.note(opened, Closing(self._exchange_ms(), source), self._closed.depth)
-
-    def _fill_flat(self, opened: int, frame: bytes, before: bytes) -> None:
-        """Close the candles without trades that came before the one that opened at ``opened``.
-
-        They have no events. That there was no trade is proven where the first trade of the new candle follows the last
-        one of the frame ``before``. Of a halt the exchange may have no candles at all: REST is to show.
-        The caller holds the lock.
-        """
-        assert self._lock.locked()
-        if self._halted:
-            return
-        last = scan_kline_last_trade(before) if before else -1
-        if last < 0 or not self._closed or scan_kline_first_trade(frame) != last + 1:
-            return
-        if self._closed.following <= scan_kline(before)[0]:
-            return  # Of candles before that one it proves nothing.
-        self._pending.add_flat(self._closed.following, opened, self._closed.last())
 
     # --- written down ----------------------------------------------------------------------------
 
@@ -350,12 +249,9 @@ class KlineSeries(Series):
         with self._lock:
             if self._closed.following:
                 return
-            self._closed.restore(found)
             self._loaded_until = found.until
-            self._untraded = False
             self.unaudited = True
-            self._promote()
-            self._pending.forget_before(self._closed.following)
+            self._sequencer.restore(found)
 
     def _audit_restored(self, first: int, mismatches: int) -> None:
         """Note that an answer which begins with the candle ``first`` was merged; so many rows differed before.
@@ -390,11 +286,11 @@ class KlineSeries(Series):
                 self._loaded_until,
                 self._stopped,
                 self._resumed,
-                self._untraded,
+                self._sequencer.untraded,
                 pending.unusable,
                 closed.bounds(),
             )
-            body = [*closed.body(), self._closings.text(CLOSINGS_COPIED)] if mark != closed.version else None
+            body = [*closed.body(), self._sequencer.closings.text(CLOSINGS_COPIED)] if mark != closed.version else None
             texts = [candle[4] for candle in candles]
             return _new(Copied, (self.link, self.suspected, facts, texts, body, closed.version))
 
@@ -418,11 +314,11 @@ class KlineSeries(Series):
                 pending.contradiction = self._ahead[contradiction], other
             pending.unusable = unusable
             self._stream_event, self._answered, self._loaded_until, self._stopped, self._resumed = times
-            self._untraded = untraded
+            self._sequencer.untraded = untraded
             if copied.body is not None:
                 *rows, closings = copied.body
                 closed.take_body(rows, skipped)
-                self._closings = Closings.of(closings)
+                self._sequencer.closings = Closings.of(closings)
             closed.take_facts(first, following, complete)
         return True
 
@@ -554,7 +450,7 @@ class KlineSeries(Series):
             or len(self._ahead) != 1
             or self._pending.contradiction is not None
             or self._stopped
-            or self._untraded
+            or self._sequencer.untraded
             or self._pending.unusable > closed.following
         ):
             return None
@@ -595,7 +491,7 @@ class KlineSeries(Series):
             stray=len(self._ahead) > len(chain),
             spoilt=pending.unusable >= closed.following > 0 and pending.unusable not in self._ahead,
             doubted_from=pending.doubted_from(),
-            untraded=self._untraded,
+            untraded=self._sequencer.untraded,
             stopped=self.stopped() > 0,
             resumed=self._is_resumed(),
         )
@@ -698,7 +594,7 @@ class KlineSeries(Series):
             if opened < begins and len(closed) + 1 < self._first_rows():
                 return 0, None, None  # an early read has begun the history; the rest is on its way
             text = closed.at_or_after(opened)
-            return begins, text, self._closings.get(text_open_time(text)) if text is not None else None
+            return begins, text, self._sequencer.closings.get(text_open_time(text)) if text is not None else None
 
     def first_to_close(self) -> int:
         """Return the open time (ms) of the first candle that has closed since the history is here, or that will; 0
@@ -706,7 +602,7 @@ class KlineSeries(Series):
         with self._lock:
             if self.unaudited and self.link is None and not self._answered:
                 return 0  # what has closed since it was written down is on its way
-            return self._closings.first() or (self._closed.following if self._closed else 0)
+            return self._sequencer.closings.first() or (self._closed.following if self._closed else 0)
 
     def since(self, opened: int, now: int, known: int) -> Since:
         """Return what is known from the candle that opened at ``opened`` on, and the state at exchange time ``now``
@@ -726,7 +622,7 @@ class KlineSeries(Series):
     def closing(self, opened: int) -> Closing | None:
         """Return how the candle that opened at ``opened`` became final, None where that was before it was followed."""
         with self._lock:
-            return self._closings.get(opened)
+            return self._sequencer.closings.get(opened)
 
     def reach_back(self, rows: int) -> bool:
         """Keep at least so many rows, and fetch as many at first; return whether some of them are still lacking."""

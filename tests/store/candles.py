@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ats_sync.store.klines import FINAL_IN_REST_AFTER, KlineSeries
+from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
+from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.series import Origin
 from ats_sync.venue.intervals import next_open

@@ -23,7 +23,8 @@ from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.simulator.market import Market
 from ats_sync.store.derived import DIFFERED, HOLE, NO_REACH, ORPHANED, DerivedKlines, combined, source_of
 from ats_sync.store.events import Change
-from ats_sync.store.klines import AUDIT_ROWS, FINAL_IN_REST_AFTER, KlineSeries, newest_klines
+from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
+from ats_sync.store.klines import AUDIT_ROWS, KlineSeries, newest_klines
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
 from ats_sync.store.series import Origin

@@ -7,7 +7,6 @@ import pytest
 from ats_sync.feeds import FEEDS, Kind
 from ats_sync.store import remembered
 from ats_sync.store.assess import CONFIRMED_WITHIN
-from ats_sync.store.events import Change
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.series import Origin
 from ats_sync.store.snapshot import SPARE
@@ -85,33 +84,6 @@ def test_ended_without_any_event_it_must_be_confirmed_within_a_minute() -> None:
     assert series.rows(3, closed, exact=True) == truth.finals(0, 3)
     assert not series.state(closed + CONFIRMED_WITHIN - 1).doubt
     assert "confirmed" in series.state(closed + CONFIRMED_WITHIN).doubt
-
-
-def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -> None:
-    truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5, 2], first_trade=500)
-    series = warmed(truth, 1)
-    series.apply(truth.frame(1, final=True), LINK)
-    notice = series.apply(truth.frame(4, 1), LINK)
-    assert notice is None or notice.change is Change.CLOSED
-    now = truth.told_at(4, 1)
-    assert series.following() == truth.opens[4]
-    assert not series.state(now).doubt
-    assert series.rows(9, now, exact=True) == [*truth.finals(0, 4), truth.row(4, 1)]
-
-
-@pytest.mark.parametrize("lost", ["a trade between them", "the final event before them"])
-def test_a_candle_is_not_taken_for_one_without_trades_where_the_numbers_leave_room(lost: str) -> None:
-    truth = Truth("1m", MIDNIGHT, [3, 4, 2, 0, 5, 2], first_trade=500)
-    series = warmed(truth, 1)
-    if lost == "a trade between them":
-        series.apply(truth.frame(1, final=True), LINK)
-    else:
-        series.apply(truth.frame(1, 4), LINK)
-    notice = series.apply(truth.frame(4, 1), LINK)
-    assert notice is not None
-    assert notice.change is Change.GAP
-    assert series.state(truth.told_at(4, 1)).doubt
-    assert series.following() == truth.opens[2 if lost == "a trade between them" else 1]
 
 
 def test_three_unconfirmed_candles_are_too_many() -> None:

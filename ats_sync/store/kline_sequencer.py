@@ -1,0 +1,161 @@
+"""The candles of one series in order: which version of each counts, and when one that is final closes.
+
+Merging is commutative and idempotent: of two versions of one candle the higher ``rank`` wins, among equals the greater
+trade count, then the later event. So a stream, a second stream and a REST answer that is older than both may arrive in
+any order. (For those not closed yet, see :mod:`~ats_sync.store.pending`.)
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from ..feeds import Key
+from ..venue.intervals import next_open
+from ..venue.klines import scan_kline, scan_kline_first_trade, scan_kline_last_trade, text_trades
+from .closed import ClosedCandles, Dumped
+from .closings import Closing, Closings, Source
+from .events import Change, StoreEvent
+from .pending import FINAL_BY_REST, MOST_PENDING, OPEN, Candle, PendingCandles
+
+FINAL_IN_REST_AFTER = 5000
+"""A REST row is final when it was requested at least this long (ms) after its candle's close."""
+
+
+class KlineSequencer:
+    """Closes candles as soon as they are final and follow the newest closed one. Not thread-safe: the series that owns
+    it holds its lock."""
+
+    def __init__(self, key: Key, closed: ClosedCandles, exchange_ms: Callable[[], int]) -> None:
+        self.interval = key.interval
+        self.closed = closed
+        self.pending = PendingCandles(key.interval)
+        self.closings = Closings()
+        self.untraded = False
+        """Whether REST has shown that there is no candle yet, and no frame has come since."""
+        self.lost = self.out_of_order = 0
+        self._exchange_ms = exchange_ms  # called once a closed candle, never for a frame
+        self._halted = False  # the newest answer lacks candles whose time has come
+        self._has_closed = StoreEvent(Change.CLOSED, key)
+        self._has_gap = StoreEvent(Change.GAP, key)
+
+    def apply(self, candle: Candle, frame: bytes, before: bytes) -> StoreEvent | None:
+        """Merge what a frame says of its candle; ``before`` is the newest frame before it."""
+        closed, ahead = self.closed, self.pending.candles
+        opened = candle.opened
+        known = ahead.get(opened)
+        if known is not None:
+            if candle[1:4] <= known[1:4]:
+                if candle.trades < known.trades and candle.event > known.event and known.rank == candle.rank == OPEN:
+                    return self.contradicted(known, candle)
+                return None
+            ahead[opened] = candle
+            notice = self.promote() if candle.final else None
+            # REST showed this candle first; its first event means that the ones before it should be final by now.
+            return notice or (self._has_gap if opened > closed.following and not known.streamed else None)
+        if opened < closed.following:
+            self.out_of_order += 1
+            return None
+        ahead[opened] = candle
+        if self.untraded:
+            # The first trade; REST is to show whether it is the very first.
+            self.untraded = closed.complete = False
+            return self._has_gap
+        if len(ahead) > MOST_PENDING:
+            del ahead[min(ahead)]
+        if 0 < closed.following < opened:
+            self._fill_flat(opened, frame, before)
+        notice = self.promote()
+        if notice is None and closed.following and opened != closed.following:
+            self.lost += 1
+            return self._has_gap  # a candle before this one is missing or was never final
+        return notice
+
+    def contradicted(self, known: Candle, candle: Candle) -> StoreEvent | None:
+        """Take a frame of fewer trades and a later time than ``known``, both of an open candle."""
+        return self._has_gap if self.pending.contradict(known, candle) else None
+
+    def replace(self, rows: list[tuple[int, bytes]], at: int, *, whole: bool, begins: bool, streaming: bool) -> None:
+        """Merge the newest rows (open time and text, in order) of an answer that was requested at exchange time ``at``
+        (ms).
+
+        ``whole``: they are the whole history. ``begins``: what has closed by then did not close here. ``streaming``:
+        a stream keeps the candles up to date.
+        """
+        closed = self.closed
+        first, newest = rows[0][0], rows[-1][0]
+        after_newest = next_open(self.interval, newest)
+        # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
+        # request (a replica that lags), or our clock is ahead.
+        final_before = min(at - FINAL_IN_REST_AFTER, newest)
+        self.untraded = False
+        self._halted = at >= after_newest + FINAL_IN_REST_AFTER
+        if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
+            closed.drop_before(first)  # of a contract that had the name before
+        known = 0 if begins else closed.following
+        closed.begin(first)
+        final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)
+        if final:
+            # Up to the next row the exchange has none, whether or not time has passed.
+            after = rows[final][0] if final < len(rows) else after_newest
+            for opened, text in closed.merge(rows[:final], after):
+                self.pending.add_row(
+                    Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False), streaming=streaming
+                )
+            for opened, _ in rows[:final] if known else ():
+                if known <= opened < closed.following:
+                    self._note_closing(opened, Source.REST)
+        for opened, text in rows[final:]:
+            if opened >= closed.following:
+                self.pending.add_row(Candle(opened, OPEN, text_trades(text), at, text, False), streaming=streaming)
+        self.promote()
+
+    def note_untraded(self) -> bool:
+        """Note that the exchange has no candle at all; return whether that may be: none is known here."""
+        if self.closed.following or self.pending.candles:
+            return False
+        self.untraded = self.closed.complete = True
+        return True
+
+    def restore(self, written: Dumped) -> None:
+        """Begin with closed candles that were written down."""
+        self.closed.restore(written)
+        self.untraded = False
+        self.promote()
+        self.pending.forget_before(self.closed.following)
+
+    def promote(self) -> StoreEvent | None:
+        """Close the candles that are final and adjacent."""
+        closed, ahead = self.closed, self.pending.candles
+        notice = None
+        while (candle := ahead.get(closed.following)) is not None and candle.final:
+            del ahead[candle.opened]
+            closed.append(candle.text())
+            if candle.rank == FINAL_BY_REST:
+                source = Source.REST
+            else:
+                source = Source.STREAM if candle.trades else Source.FLAT
+            self._note_closing(candle.opened, source)
+            notice = self._has_closed
+        if notice is not None:
+            self.pending.forget_before(closed.following)
+        return notice
+
+    def _note_closing(self, opened: int, source: Source) -> None:
+        self.closings.note(opened, Closing(self._exchange_ms(), source), self.closed.depth)
+
+    def _fill_flat(self, opened: int, frame: bytes, before: bytes) -> None:
+        """Make final the candles without trades that came before the one that opened at ``opened``.
+
+        They have no events. That there was no trade is proven where the first trade of the new candle follows the last
+        one of the frame ``before``. Of a halt the exchange may have no candles at all: REST is to show.
+        """
+        closed = self.closed
+        if self._halted:
+            return
+        last = scan_kline_last_trade(before) if before else -1
+        if last < 0 or not closed or scan_kline_first_trade(frame) != last + 1:
+            return
+        if closed.following <= scan_kline(before)[0]:
+            return  # Of candles before that one it proves nothing.
+        self.pending.add_flat(closed.following, opened, closed.last())

@@ -1,0 +1,420 @@
+"""Which versions of its candles a series takes, and when they close, whatever order they come in."""
+
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.store.events import Change
+from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
+from ats_sync.store.series import Origin
+from ats_sync.venue.klines import text_open_time
+from ats_sync.venue.payload import DecodeError
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, MINUTE
+from .candles import LINK, STARTS, Truth, asked, series_of, state, warmed
+
+
+def test_frames_without_an_answer_are_no_history() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 3])
+    series = series_of(truth)
+    for i in range(2):
+        series.apply(truth.frame(i, final=True), LINK)
+    assert series.state(truth.end).doubt
+    assert series.rows(5, truth.end, exact=True) == []
+
+
+def test_what_was_buffered_before_the_answer_joins_it() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = series_of(truth)
+    series.apply(truth.frame(2, 5, final=True), LINK)
+    series.apply(truth.frame(3, 2), LINK)
+    now = truth.told_at(3, 2)
+    series.replace(truth.texts(truth.opens[2] + 100), Origin(truth.opens[2] + 100, 499))
+    # Candle 1 had closed only 100 ms before it was asked for, so REST may not have had its last word.
+    assert series.following() == truth.opens[1]
+    assert series.state(now).doubt
+    series.replace(truth.texts(truth.opens[3] + 100), Origin(truth.opens[3] + 100, 499))
+    assert series.following() == truth.opens[3]
+    assert series.rows(4, now, exact=True) == [*truth.finals(0, 3), truth.row(3, 2)]
+    assert not series.state(now).doubt
+
+
+@pytest.mark.parametrize("late", [-1, 0])
+def test_a_row_of_rest_is_final_five_seconds_after_its_close(late: int) -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = series_of(truth)
+    now = truth.opens[2] + FINAL_IN_REST_AFTER + late
+    series.replace(truth.texts(now), Origin(now, 499))
+    assert series.following() == (truth.opens[2] if late >= 0 else truth.opens[1])
+
+
+def test_final_beats_open_and_more_trades_beat_fewer() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    now = asked(truth, 1)
+    for frames, expected in (
+        ([truth.frame(1, 5), truth.frame(1, 4)], truth.row(1, 5)),
+        ([truth.frame(1, 4), truth.frame(1, 5)], truth.row(1, 5)),
+    ):
+        series = warmed(truth, 1)
+        for frame in frames:
+            series.apply(frame, LINK)
+        assert series.rows(1, now, exact=True) == [expected]
+        series.apply(truth.frame(1, 9, final=True), LINK)
+        series.apply(truth.frame(1, 9), LINK)
+        assert series.rows(1, None, exact=True) == [truth.row(1)]
+        assert series.following() == truth.end
+
+
+def test_an_answer_older_than_the_stream_changes_nothing() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 9, 9])
+    series = warmed(truth, 2)
+    series.apply(truth.frame(2, final=True), LINK)
+    series.apply(truth.frame(3, 7), LINK)
+    now = truth.told_at(3, 7)
+    before = state(series, now)
+    lagging = truth.told_at(2, 4)
+    series.replace(truth.texts(lagging), Origin(lagging, 499))
+    assert state(series, now)[1:] == before[1:]
+
+
+def test_the_final_event_closes_the_candle_and_tells_so() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = warmed(truth, 1)
+    assert series.apply(truth.frame(1, 2), LINK) is None
+    notice = series.apply(truth.frame(1, final=True), LINK)
+    assert notice is not None
+    assert (notice.change, notice.key) == (Change.CLOSED, series.key)
+    assert series.closed_after(truth.opens[0]) == samples.row_text(truth.row(1))
+    assert series.closed_after(truth.opens[1]) is None
+    assert series.apply(truth.frame(1, final=True), LINK) is None
+    assert text_open_time(series.closed_rows()[-1]) == truth.opens[1]
+
+
+def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 4), LINK)
+    notice = series.apply(truth.frame(2, 1), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert series.apply(truth.frame(2, 2), LINK) is None
+    now = truth.told_at(2, 2)
+    assert "final" in series.state(now).doubt
+    assert series.counts().lost == 1
+    # The lost final event, made good by REST once it is final there.
+    series.replace(truth.texts(asked(truth, 2), 2), Origin(asked(truth, 2), 2))
+    assert series.rows(3, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 2)]
+    assert not series.state(now).doubt
+
+
+def test_a_candle_that_an_answer_told_of_before_its_stream_is_no_gap_until_the_stream_does() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 4), LINK)
+    now = truth.opens[2] + 200
+    series.replace(truth.texts(now, 2), Origin(now, 2))
+    assert not series.state(now).doubt
+    notice = series.apply(truth.frame(2, 2), LINK)
+    now = truth.told_at(2, 2)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert "lost" in series.state(now).doubt
+    assert series.apply(truth.frame(2, 3), LINK) is None, "told once"
+
+
+def test_a_late_event_of_a_closed_candle_is_counted_and_dropped() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = warmed(truth, 2)
+    before = state(series, truth.end - 1)
+    assert series.apply(truth.frame(1, 2), LINK) is None
+    assert series.apply(truth.frame(1, final=True), LINK) is None
+    assert series.counts().out_of_order == 2
+    assert state(series, truth.end - 1)[1:] == before[1:]
+
+
+def test_a_final_event_that_comes_after_the_next_candle_began_heals_the_gap() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 4), LINK)
+    series.apply(truth.frame(2, 1), LINK)
+    series.apply(truth.frame(2, final=True), LINK)
+    series.apply(truth.frame(3, 1), LINK)
+    assert series.following() == truth.opens[1]
+    notice = series.apply(truth.frame(1, final=True), LINK)
+    assert notice is not None
+    assert notice.change is Change.CLOSED
+    now = truth.told_at(3, 1)
+    assert series.rows(4, now, exact=True) == [*truth.finals(0, 3), truth.row(3, 1)]
+    assert not series.state(now).doubt
+
+
+def test_rest_corrects_a_closed_candle_and_the_correction_is_counted() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = warmed(truth, 1)
+    wrong = truth.row(1)
+    wrong[4] = "7.0000"
+    series.apply(samples.kline_frame(wrong, final=True), LINK)
+    series.rows(5, None, exact=True)
+    series.rows(5, None, exact=False)
+    series.replace(truth.texts(asked(truth, 2)), Origin(asked(truth, 2), 499))
+    assert series.rows(2, None, exact=True)[0] == truth.row(1)
+    assert series.rows(2, None, exact=False)[0][4] == float(truth.row(1)[4])
+    assert (series.counts().mismatches, series.counts().audited) == (1, 2)
+
+
+def test_an_unusable_final_event_does_not_close_the_candle() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4])
+    series = warmed(truth, 1)
+    bad = truth.row(1)
+    bad[4] = ""
+    with pytest.raises(DecodeError):
+        series.apply(samples.kline_frame(bad, final=True), LINK)
+    assert series.following() == truth.opens[1]
+
+
+def test_rows_out_of_order_are_refused_whole() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    texts = truth.texts(truth.end)
+    for wrong in ([texts[1], texts[0]], [texts[0], texts[0]]):
+        series = series_of(truth)
+        with pytest.raises(DecodeError):
+            series.replace(wrong, Origin(truth.end, 499))
+        assert series.following() == 0
+
+
+@pytest.mark.parametrize("interval", STARTS)
+def test_history_grows_over_turns_of_every_calendar(interval: str) -> None:
+    truth = Truth(interval, STARTS[interval], [3, 4, 0, 5, 2, 6])
+    series = warmed(truth, 1)
+    for i in (1, 2, 3, 4, 5):
+        if truth.trades[i]:
+            series.apply(truth.frame(i, 1), LINK)
+            series.apply(truth.frame(i, final=True), LINK)
+        else:
+            series.replace(truth.texts(asked(truth, i + 1), 2), Origin(asked(truth, i + 1), 2))
+    assert series.rows(10, None, exact=True) == truth.finals()
+    assert series.following() == truth.end
+
+
+# --- the exchange's history as a whole ------------------------------------------------------------
+
+
+def test_older_rows_are_put_before_what_is_known() -> None:
+    truth = Truth("1m", MIDNIGHT, [1 + i % 3 for i in range(20)])
+    now = asked(truth, 19)
+    series = series_of(truth)
+    series.replace(truth.texts(now, 3), Origin(now, 3))
+    series.rows(3, now, exact=True)
+    assert not series.complete
+    assert len(series.rows(100, now, exact=True)) == 3
+    series.replace(truth.texts(now, 15), Origin(now, 15))
+    assert series.rows(100, now, exact=True) == truth.rest(now, 15)
+    series.replace(truth.texts(now, 499), Origin(now, 499))
+    assert series.rows(100, now, exact=True) == truth.rest(now)
+    assert series.complete
+
+
+def test_a_short_history_is_complete_and_a_full_answer_is_not() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 9)
+    now = asked(truth, 8)
+    series = series_of(truth)
+    series.replace(truth.texts(now, 9), Origin(now, 9))
+    assert not series.complete
+    series.replace(truth.texts(now, 10), Origin(now, 10))
+    assert series.complete
+    assert series.state(now).complete
+
+
+def test_a_new_listing_may_have_but_an_open_candle() -> None:
+    truth = Truth("1m", MIDNIGHT, [5, 5])
+    series = series_of(truth)
+    now = truth.told_at(0, 2)
+    series.replace(truth.texts(now), Origin(now, 499))
+    assert series.complete
+    assert series.state(now).rows == 1
+    assert not series.state(now).doubt
+    assert series.rows(100, now, exact=True) == [truth.row(0, 2)]
+    series.apply(truth.frame(0, final=True), LINK)
+    series.apply(truth.frame(1, 1), LINK)
+    assert series.rows(100, truth.told_at(1, 1), exact=True) == [truth.row(0), truth.row(1, 1)]
+
+
+def test_history_is_trimmed_to_its_depth_and_then_not_complete() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 30)
+    series = warmed(truth, 5, depth=8)
+    assert series.complete
+    for i in range(5, 30):
+        series.apply(truth.frame(i, final=True), LINK)
+        assert len(series) <= 8
+        assert series.rows(100, None, exact=True) == truth.finals(max(0, i - 7), i + 1)
+    assert not series.complete
+    series.replace(truth.texts(truth.end + 10_000), Origin(truth.end + 10_000, 499))
+    assert len(series.closed_rows()) == 8
+
+
+def test_it_can_be_deepened_and_then_keeps_what_an_answer_adds() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 60)
+    series = warmed(truth, 50, depth=8, limit=9)
+    assert len(series.closed_rows()) == 8
+    series.deepen(30)
+    series.deepen(10)
+    assert series.depth == 30
+    now = asked(truth, 50)
+    series.replace(truth.texts(now, 41), Origin(now, 41))
+    assert len(series.closed_rows()) == 30
+    assert series.rows(31, now, exact=True)[:-1] == truth.finals(20, 50)
+    series.apply(truth.frame(50, final=True), LINK)
+    assert len(series.closed_rows()) == 30
+
+
+def test_an_answer_that_does_not_touch_what_is_known_waits_and_shrinks_nothing() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 60)
+    series = warmed(truth, 40)
+    now = asked(truth, 55)
+    series.replace(truth.texts(now, 5), Origin(now, 5))
+    assert series.following() == truth.opens[40]
+    assert len(series.closed_rows()) == 40
+    assert series.state(now).doubt
+    series.replace(truth.texts(now, 20), Origin(now, 20))
+    assert not series.state(now).doubt
+    assert series.rows(100, now, exact=True) == truth.rest(now)
+
+
+def test_rows_older_than_all_that_is_held_are_of_no_use() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 60)
+    now = asked(truth, 55)
+    series = series_of(truth)
+    series.replace(truth.texts(now, 5), Origin(now, 5))
+    before = state(series, now)
+    series.replace(truth.texts(asked(truth, 20), 10), Origin(asked(truth, 20), 10))
+    assert state(series, now) == before
+
+
+def test_after_an_absence_longer_than_the_ring_it_begins_anew() -> None:
+    truth = Truth("1m", MIDNIGHT, [1 + i % 2 for i in range(200)])
+    series = warmed(truth, 30, depth=20, limit=19)
+    series.rows(20, None, exact=True)
+    series.apply(truth.frame(190, 1), LINK)
+    now = asked(truth, 190)
+    series.replace(truth.texts(now, 19), Origin(now, 19))
+    assert not series.state(now).doubt
+    assert series.rows(19, now, exact=True) == [*truth.finals(172, 190), truth.row(190, 1)]
+    assert series.following() == truth.opens[190]
+
+
+def test_a_hole_of_the_exchange_is_remembered_as_it_shows_it() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 40)
+    now = asked(truth, 39)
+    texts = truth.texts(now)
+    series = series_of(truth)
+    series.replace(texts[:10] + texts[25:], Origin(now, 499))
+    rest = truth.rest(now)
+    assert series.rows(100, now, exact=True) == rest[:10] + rest[25:]
+    assert series.rows(20, now, exact=True) == (rest[:10] + rest[25:])[-20:]
+    assert series.complete
+    standing = series.state(now)
+    assert (standing.rows, standing.doubt) == (25, "")
+
+
+def test_a_hole_that_ends_with_the_open_candle_is_remembered() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 40)
+    now = asked(truth, 39)
+    texts = truth.texts(now)
+    series = series_of(truth)
+    series.replace(texts[:10] + texts[39:], Origin(now, 499))
+    assert series.rows(100, now, exact=True) == truth.rest(now)[:10] + truth.rest(now)[39:]
+    assert not series.state(now).doubt
+
+
+def test_a_hole_that_the_exchange_got_while_we_followed_does_not_leave_it_in_doubt_for_ever() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 40)
+    series = warmed(truth, 10)
+    now = asked(truth, 39)
+    texts = truth.texts(now)
+    series.apply(truth.frame(39, 1), LINK)
+    series.replace(texts[8:10] + texts[25:], Origin(now, 17))
+    assert not series.state(now).doubt
+    assert series.rows(100, now, exact=True) == [*truth.finals(0, 10), *truth.finals(25, 39), truth.row(39, 1)]
+
+
+def test_no_candle_is_made_up_for_a_halt_that_rest_has_shown() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 40, first_trade=1)
+    series = warmed(truth, 10)
+    series.apply(truth.frame(10, 1), LINK)
+    series.replace(truth.texts(asked(truth, 10), 2), Origin(asked(truth, 30), 2))
+    after = Truth("1m", MIDNIGHT, [1] * 11 + [0] * 24 + [1] * 5, first_trade=1)
+    notice = series.apply(after.frame(35, 1), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert len(series.closed_rows()) == 10
+
+
+def test_an_event_of_a_time_far_ahead_does_not_spoil_the_series() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 40)
+    series = warmed(truth, 10)
+    far = samples.kline_frame(samples.row(MIDNIGHT + 10_000 * MINUTE), event=MIDNIGHT)
+    with pytest.raises(DecodeError):
+        series.apply(far, LINK)
+    assert not series.state(asked(truth, 10)).doubt
+
+
+# --- candles without trades -----------------------------------------------------------------------
+
+
+def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5, 2], first_trade=500)
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, final=True), LINK)
+    notice = series.apply(truth.frame(4, 1), LINK)
+    assert notice is None or notice.change is Change.CLOSED
+    now = truth.told_at(4, 1)
+    assert series.following() == truth.opens[4]
+    assert not series.state(now).doubt
+    assert series.rows(9, now, exact=True) == [*truth.finals(0, 4), truth.row(4, 1)]
+
+
+@pytest.mark.parametrize("lost", ["a trade between them", "the final event before them"])
+def test_a_candle_is_not_taken_for_one_without_trades_where_the_numbers_leave_room(lost: str) -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 2, 0, 5, 2], first_trade=500)
+    series = warmed(truth, 1)
+    if lost == "a trade between them":
+        series.apply(truth.frame(1, final=True), LINK)
+    else:
+        series.apply(truth.frame(1, 4), LINK)
+    notice = series.apply(truth.frame(4, 1), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert series.state(truth.told_at(4, 1)).doubt
+    assert series.following() == truth.opens[2 if lost == "a trade between them" else 1]
+
+
+def test_that_no_trade_came_between_two_frames_says_nothing_of_the_candles_before_both() -> None:
+    truth = Truth("1m", MIDNIGHT, [2, 3, 1, 4], first_trade=100)
+    series = series_of(truth)
+    half = truth.opens[0] + MINUTE // 2
+    series.replace(truth.texts(half, 1), Origin(half, 1))
+    series.apply(truth.frame(0, final=True), LINK)
+    series.apply(truth.frame(2, 1), LINK)  # of candle 1 nothing came
+    series.apply(truth.frame(3, 1), LINK)
+    assert series.following() == truth.opens[1]
+    assert series.closed_rows() == truth.texts(truth.opens[1] - 1)
+
+
+def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> None:
+    truth = Truth("1m", MIDNIGHT, [2, 3])
+    series = series_of(truth)
+    series.replace([], Origin(MIDNIGHT - 60, 499))
+    assert (series.state(MIDNIGHT).rows, series.state(MIDNIGHT).doubt, series.complete) == (0, "", True)
+    notice = series.apply(truth.frame(0, 1), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP, "REST is to show whether it is the very first"
+    assert not series.complete
+
+
+def test_a_later_empty_answer_does_not_undo_what_is_known() -> None:
+    truth = Truth("1m", MIDNIGHT, [2, 3])
+    series = warmed(truth, 1)
+    before = state(series, truth.end)
+    series.replace([], Origin(truth.end, 499))
+    assert state(series, truth.end) == before
