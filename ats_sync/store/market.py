@@ -292,12 +292,17 @@ class MarketStore:
         return separated
 
     def _advance(self, key: Key) -> list[StoreEvent]:
-        """Let what is derived from a series close with it; return what may have closed."""
-        return [
-            StoreEvent(Change.CLOSED, each)
-            for each in self.derived_from(key)
-            if isinstance(series := self.series.get(each), DerivedKlines) and series.advance()
-        ]
+        """Let what is derived from a series close with it; return what may have closed, and what lacks something that
+        only REST can show."""
+        events: list[StoreEvent] = []
+        for each in self.derived_from(key):
+            series = self.series.get(each)
+            if isinstance(series, DerivedKlines):
+                if series.advance():
+                    events.append(StoreEvent(Change.CLOSED, each))
+                if series.apart:
+                    events.append(StoreEvent(Change.GAP, each))
+        return events
 
     def get(self, key: Key) -> Series | None:
         """Return the series of a key, None where it is not followed."""

@@ -213,6 +213,16 @@ def test_what_the_market_does_is_done_to_derived_candles_too(fault: Fault) -> No
     run(derived(Schedule(0, seed=5, faults=(fault,)), QUARTERS))
 
 
+def test_a_halt_of_which_the_exchange_has_no_candles_ends_the_derivation_at_once() -> None:
+    """Its stream shows the hole, long before an audit would."""
+    names = ("BTCUSDT", "币安人生USDT")
+    setting = Setting(
+        287281, 1_794_182_372_000, names, ("1m", "3m"), 0.006, trailing_klines=False, book_ticks=(1500, 700)
+    )
+    halt = Halt(25_150, names[1], 110_200)
+    run(Schedule(setting, 154408, (halt,), derive=True))
+
+
 # --- what it saves -----------------------------------------------------------------------------------------------
 
 
