@@ -255,7 +255,7 @@ def _feed(
         shown, reason = FeedState.DEGRADED, f"served by REST, since the exchange refuses its stream: {refusal}"
     if state.error is not None and shown not in (FeedState.LIVE, FeedState.POLLED):
         reason = f"{reason}; last error: {state.error}"
-    return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason, store.derivation(key))
+    return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason, store.derivations.derivation(key))
 
 
 def _assess(

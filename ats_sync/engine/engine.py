@@ -83,7 +83,7 @@ class Engine(Guarded):
         self.reconciler.follow(keys, at)
         if self.streams:
             self.connections.paused = self.reconciler.waits_for_clock()
-            self._subscribe([key for key in keys if self.store.root_of(key) == key], at)
+            self._subscribe([key for key in keys if self.store.derivations.root_of(key) == key], at)
             for key in keys:
                 self._join(key, at)
         self.tick(at)
@@ -99,7 +99,7 @@ class Engine(Guarded):
 
     def _join(self, key: Key, at: Moment) -> None:
         """Let a series that is derived from one which is streamed already live by that stream."""
-        sources = self.store.sources_of(key)
+        sources = self.store.derivations.sources_of(key)
         for source in sources:
             self.reconciler.lengthen(source, at)
         root = self.reconciler.states.get(sources[-1]) if sources else None
@@ -110,7 +110,7 @@ class Engine(Guarded):
         """Subscribe to the streams of series that are derived no longer."""
         separated = [key for key in self.store.take_separated() if key in self.reconciler.states]
         for key in separated:
-            log.warning("%s: %s", key, self.store.derivation(key))
+            log.warning("%s: %s", key, self.store.derivations.derivation(key))
             self.reconciler.unstreamed(key, at)
         if separated and self.streams:
             self._subscribe(separated, at)
@@ -162,7 +162,7 @@ class Engine(Guarded):
         self.reconciler.renew(keys, at)
         self.quality.forget(symbols)
         for key in keys if self.streams else ():
-            name = stream_of(key) if self.store.root_of(key) == key else None
+            name = stream_of(key) if self.store.derivations.root_of(key) == key else None
             if name is not None and not self.connections.resubscribe(name, at):
                 self.connections.subscribe([(name, route_of(key))], at)
 
@@ -337,7 +337,7 @@ class Engine(Guarded):
 
     def refusal(self, key: Key) -> str:
         """Return why the exchange refuses the stream of a series, which REST then serves; "" where it does not."""
-        name = stream_of(self.store.root_of(key)) if self.streams else None
+        name = stream_of(self.store.derivations.root_of(key)) if self.streams else None
         return self.connections.refusals.reason(name) if name is not None else ""
 
     def _spread(self, at: Moment) -> None:
@@ -354,10 +354,10 @@ class Engine(Guarded):
             elif (key := self._by_stream.get(change.name)) is None:
                 continue
             elif isinstance(change, HandedOver):
-                for each in (key, *self.store.derived_from(key)):
+                for each in (key, *self.store.derivations.derived_from(key)):
                     reconciler.moved(each, change.link, at)
             else:
-                for each in (key, *self.store.derived_from(key)):
+                for each in (key, *self.store.derivations.derived_from(key)):
                     reconciler.acknowledged(each, change.link, at)
                 if key == CONTRACTS:
                     self._contracts_acknowledged(at)

@@ -239,7 +239,7 @@ class Reconciler:
 
     def _wake_derived(self, key: Key, at: Moment) -> None:
         """Look at what is derived from candles that lack nothing any more: it may lack nothing either."""
-        for each in self._store.derived_from(key):
+        for each in self._store.derivations.derived_from(key):
             state, series = self.states.get(each), self._store.get(each)
             if state is None or series is None or state.link is None or state.delisted or state.fetching is not None:
                 continue

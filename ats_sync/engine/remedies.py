@@ -84,7 +84,7 @@ class Remedies:
     def refute(self, key: Key, at: Moment) -> bool:
         """Suspect a series that is about to go live where its siblings show that its stream is dead; return whether
         they do."""
-        if self._store.root_of(key) != key:
+        if self._store.derivations.root_of(key) != key:
             return False  # it lives by the stream of another, which is looked at itself
         reason = self._detector.silent(key, at)
         if reason:
@@ -105,7 +105,7 @@ class Remedies:
         if state is None or series is None or state.link is None or state.delisted:
             return
         series.suspect(reason)
-        for each in self._store.derived_from(key):
+        for each in self._store.derivations.derived_from(key):
             derived, waiting = self._store.get(each), self._states.get(each)
             if derived is not None and waiting is not None:
                 derived.suspect(reason)

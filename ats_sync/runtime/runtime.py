@@ -267,7 +267,7 @@ class Runtime:
             self.closed_candle.notify_all()
         feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
         if self._notices is not None and error is None and feed is not None and feed.closes:
-            self._notices.closed((fetch.key, *self._store.derived_from(fetch.key)))
+            self._notices.closed((fetch.key, *self._store.derivations.derived_from(fetch.key)))
         self._post(Fetched(fetch, error))
 
     def _post(self, *events: EngineEvent) -> None:

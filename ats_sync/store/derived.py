@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from ..venue.intervals import divides, most_within, next_open, nominal_length, open_time
+from ..venue.intervals import most_within, next_open, open_time
 from ..venue.klines import Row, string_rows, text_open_time, text_trades
 from ..venue.payload import DecodeError
 from .assess import CONFIRMED_WITHIN, Known
@@ -43,13 +43,6 @@ NO_REACH = "what it is derived from does not reach back far enough"
 DIFFERED = "a derived candle differed from REST: it has a stream of its own"
 HOLE = "the exchange lacks candles that it is derived from: it has a stream of its own"
 ORPHANED = "what it was derived from is followed no longer: it has a stream of its own"
-
-
-def source_of(interval: str, intervals: Iterable[str], most: int) -> str | None:
-    """Return from which of these intervals the candles of ``interval`` are derived, None where from none: the largest
-    that divides it, if one of its candles consists of at most ``most`` rows of it."""
-    dividing = [each for each in intervals if divides(each, interval) and most_within(each, interval) <= most]
-    return max(dividing, key=nominal_length, default=None)
 
 
 def combined(texts: Sequence[bytes], opened: int, close_time: int) -> bytes:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from ..config import Config
 from ..errors import MalformedAnswer
-from ..feeds import FEEDS, RATIOS, Key, Kind, Scope, stream_of
-from ..logs import RateLimitedLogger
-from ..venue import endpoints
-from ..venue.endpoints import Request
-from ..venue.envelope import SHUTDOWN, STREAM, normalised, shutdown_in, stream_name
-from ..venue.intervals import nominal_length
+from ..feeds import FEEDS, RATIOS, Key, Kind, Scope
+from ..venue.endpoints import Request, Route
 from ..venue.klines import text_trades
 from ..venue.listings import Phase, phase_of
 from ..venue.payload import DecodeError
 from ..venue.ratios import PERPETUAL
 from .book import BookSeries
 from .depth import DepthSeries
-from .derived import SPARE, DerivedKlines, source_of
+from .derivations import Derivations
+from .derived import DerivedKlines
 from .events import Change, StoreEvent
 from .klines import KlineSeries, no_time
 from .link import Link
@@ -32,21 +27,17 @@ from .listings import ContractBoard, ListingBoard, status_of
 from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
 from .series import Board, Origin, Series
+from .stream_router import NAME_AT, Reply, StreamRouter
 from .tickers import QuoteBoard, TickerBoard
 from .trades import TradeSeries
 from .values import ClockSeries, LiquidationBoard, MarkBoard, SpotBoard
-
-log = RateLimitedLogger(logging.getLogger(__name__))
 
 MOST_EXACT = 16 * 1024 * 1024
 """Bytes of rows in strings that are remembered for those who read them again."""
 NEW_FOR = 86_400_000
 """How long (ms) after its listing a contract may still be without its first trade."""
 
-Sink = Callable[[bytes, Link], StoreEvent | None]
-Reply = dict[str, Any]
 S = TypeVar("S", bound=Series)
-_NAME_AT = len(STREAM)
 
 
 class MarketStore:
@@ -65,8 +56,8 @@ class MarketStore:
         tickers: TickerBoard | None = None,
     ) -> None:
         self._config = config
-        self.derives = config.derive_intervals and self.may_derive
-        """Whether larger candles are derived from smaller ones."""
+        kept = min(config.warmup_klines, config.max_klines)
+        self.derivations = Derivations(kept if config.derive_intervals and self.may_derive else 0)
         self._exchange_ms = exchange_ms
         self.marks = MarkBoard()
         self.liquidations = liquidations if liquidations is not None else LiquidationBoard(config.max_liquidations)
@@ -90,7 +81,7 @@ class MarketStore:
         self.renewed: dict[str, int] = {}
         """Since when (exchange ms) what is known of a symbol is known of a new contract; what was requested before is
         of the old one."""
-        self._lock = threading.Lock()  # guards the replacement of the collections and the counter below
+        self._lock = threading.Lock()  # guards the replacement of the collections below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
         self.series: dict[Key, Series] = {board.key: board for board in self._boards}
         """Everything by its key."""
@@ -99,16 +90,10 @@ class MarketStore:
         self.watched_until = math.inf
         """Exchange time (seconds) up to which somebody looked out for streams that died in silence; replaced by the
         engine, read without a lock. Infinite while nobody does."""
-        self._sinks: dict[bytes, Sink] = {}
-        self._spot_sinks: dict[bytes, Sink] = {}
-        for board in self._boards:
-            self._connect(board, self._sinks, self._spot_sinks)
+        self._router = StreamRouter()
+        self._router.replace((), self._boards)
         self._of: dict[type[Series], list[Any]] = {}
         self._spot: list[KlineSeries] = []
-        self._derived: dict[Key, tuple[DerivedKlines, ...]] = {}  # by the series they are derived from
-        self._separate: dict[Key, str] = {}  # series that are derived no longer, and why
-        self._separated: list[Key] = []  # those of which the engine does not know yet
-        self._dropped: Counter[str] = Counter()
         self._exact_rows = RowBudget(MOST_EXACT)
 
     # --- what is followed ------------------------------------------------------------------------
@@ -125,22 +110,10 @@ class MarketStore:
 
     def _begin_all(self, depths: Mapping[Key, int], known: Mapping[Key, Series]) -> list[Series]:
         """Return a new series for each of these keys, beside those that are ``known``."""
-        if not self.derives:
-            return [self._begin(key, depth) for key, depth in depths.items()]
         begun: dict[Key, Series] = {}
-        followed: dict[str, set[str]] = {}
-        for key in (*known, *depths):
-            if key.kind is Kind.KLINES:
-                followed.setdefault(key.symbol, set()).add(key.interval)
-        rows = min(self._config.warmup_klines, self._config.max_klines) - SPARE
-        for key in sorted(depths, key=lambda key: nominal_length(key.interval)):  # sources first
-            source: Series | None = None
-            if key.kind is Kind.KLINES and key not in self._separate:
-                interval = source_of(key.interval, followed[key.symbol], rows)
-                if interval is not None:
-                    source_key = key._replace(interval=interval)
-                    source = begun[source_key] if source_key in begun else known[source_key]
-            begun[key] = self._begin(key, depths[key], source)
+        for key, source in self.derivations.plan(depths, known).items():
+            of = None if source is None else begun[source] if source in begun else known[source]
+            begun[key] = self._begin(key, depths[key], of)
         return [begun[key] for key in depths]
 
     def _begin(self, key: Key, depth: int, source: Series | None = None) -> Series:
@@ -204,105 +177,26 @@ class MarketStore:
     def _replace(self, gone: Iterable[Key], added: Iterable[Series]) -> None:
         """Exchange some series for others. The caller holds the lock."""
         assert self._lock.locked()
-        series, sinks, spot_sinks = dict(self.series), dict(self._sinks), dict(self._spot_sinks)
+        series, gone, added = dict(self.series), list(gone), list(added)
         for key in gone:
             series.pop(key).forget_decoded()
-            if (name := stream_of(key)) is not None:
-                (spot_sinks if FEEDS[key.kind].spot else sinks).pop(_beginning(name), None)
-        for each in added:
-            series[each.key] = each
-            self._connect(each, sinks, spot_sinks)
-        self._sort_derived(series, sinks)
-        self.series, self._sinks, self._spot_sinks, self._of = series, sinks, spot_sinks, {}
+        series.update((each.key, each) for each in added)
+        orphaned = self.derivations.sort(series)
+        self.series, self._of = series, {}
+        streamed = [each for each in added if not (isinstance(each, KlineSeries) and each.source is not None)]
+        self._router.replace(gone, [*streamed, *orphaned])
         self._spot = [each for each in series.values() if isinstance(each, KlineSeries) and each.feed.spot]
         self.symbols = frozenset(key.symbol for key in self.followed_keys() if not FEEDS[key.kind].spot)
 
-    @staticmethod
-    def _connect(series: Series, sinks: dict[bytes, Sink], spot_sinks: dict[bytes, Sink]) -> None:
-        if isinstance(series, KlineSeries) and series.source is not None:
-            return
-        if (name := stream_of(series.key)) is not None:
-            (spot_sinks if series.feed.spot else sinks)[_beginning(name)] = series.apply
-
-    # --- what is derived ---------------------------------------------------------------------------
-
-    def _sort_derived(self, series: Mapping[Key, Series], sinks: dict[bytes, Sink]) -> None:
-        """Sort what is derived by its sources; what has lost its source has a stream of its own from now on. The caller
-        holds the lock."""
-        if not self.derives:
-            return
-        derived: dict[Key, list[DerivedKlines]] = {}
-        for each in series.values():
-            if isinstance(each, DerivedKlines) and (source := each.source) is not None:
-                if series.get(source.key) is source:
-                    derived.setdefault(source.key, []).append(each)
-                else:
-                    self._separate_one(each)
-                    self._connect(each, sinks, sinks)
-        self._separate = {key: why for key, why in self._separate.items() if key in series}
-        self._derived = {key: tuple(found) for key, found in derived.items()}
-
-    def _separate_one(self, series: DerivedKlines) -> None:
-        self._separate[series.key] = series.separate()
-        self._separated.append(series.key)
-
-    def derived_from(self, key: Key) -> list[Key]:
-        """Return the series that are derived from one, directly or not, each after its source."""
-        found: list[Key] = []
-        for each in self._derived.get(key, ()):
-            found += [each.key, *self.derived_from(each.key)]
-        return found
-
-    def root_of(self, key: Key) -> Key:
-        """Return the key of the series whose stream feeds this one: its own, where it is not derived."""
-        sources = self.sources_of(key)
-        return sources[-1] if sources else key
-
-    def sources_of(self, key: Key) -> list[Key]:
-        """Return what a series is derived from, and what that is derived from, up to the series that has a stream."""
-        sources: list[Key] = []
-        series = self.series.get(key)
-        while isinstance(series, KlineSeries) and series.source is not None:
-            series = series.source
-            sources.append(series.key)
-        return sources
-
-    def derivation(self, key: Key) -> str:
-        """Return what is to be said of a series that is derived, or is derived no longer; "" of all others."""
-        series = self.series.get(key)
-        if isinstance(series, KlineSeries) and series.source is not None:
-            return f"derived from {series.source.interval}"
-        return self._separate.get(key, "")
-
     def take_separated(self) -> list[Key]:
-        """Return the series that have just begun to have streams of their own, each once."""
-        if not self._derived and not self._separated:
+        """Return the series that were derived and have just begun to have streams of their own, each once."""
+        if not self.derivations.may_change():
             return []
         with self._lock:
-            apart = [each for group in self._derived.values() for each in group if each.apart]
-            for each in apart:
-                self._separate_one(each)
-            if apart:
+            if apart := self.derivations.separate():
                 self._replace((), ())
-                sinks = dict(self._sinks)
-                for each in apart:
-                    self._connect(each, sinks, sinks)
-                self._sinks = sinks
-            separated, self._separated = self._separated, []
-        return separated
-
-    def _advance(self, key: Key) -> list[StoreEvent]:
-        """Let what is derived from a series close with it; return what may have closed, and what lacks something that
-        only REST can show."""
-        events: list[StoreEvent] = []
-        for each in self.derived_from(key):
-            series = self.series.get(each)
-            if isinstance(series, DerivedKlines):
-                if series.advance():
-                    events.append(StoreEvent(Change.CLOSED, each))
-                if series.apart:
-                    events.append(StoreEvent(Change.GAP, each))
-        return events
+                self._router.replace((), apart)
+            return self.derivations.take_separated()
 
     def get(self, key: Key) -> Series | None:
         """Return the series of a key, None where it is not followed."""
@@ -373,8 +267,7 @@ class MarketStore:
                     )
                 series.replace(answer, origin)
                 series.answers += 1
-                if key in self._derived:
-                    self._advance(key)
+                self.derivations.advance(key)
             return answer
         except DecodeError as error:
             raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
@@ -451,82 +344,40 @@ class MarketStore:
         Returns what the engine should know and the messages that were no stream frames. A frame that is
         unusable is counted and dropped.
         """
-        sinks = self._spot_sinks if link.route == endpoints.Route.SPOT.value else self._sinks
+        router = self._router
+        sinks = router.spot if link.route == Route.SPOT.value else router.futures
         events: list[StoreEvent] = []
         replies: list[Reply] = []
         count = 0
         for frame in frames:
             count += 1
             # A name that is known has nothing to unescape: what stands before its quote is the key.
-            sink = sinks.get(frame[: frame.find(b'"', _NAME_AT)])
+            sink = sinks.get(frame[: frame.find(b'"', NAME_AT)])
             if sink is not None:
                 try:
                     event = sink(frame, link)
                 except Exception:  # noqa: BLE001 -- tried again with care, which shows what was wrong
-                    event = self._ingest_carefully(frame, link, sinks, replies)
+                    event = router.apply_carefully(frame, link, sinks, replies)
             else:
-                event = self._ingest_carefully(frame, link, sinks, replies)
+                event = router.apply_carefully(frame, link, sinks, replies)
             if event is not None:
                 events.append(event)
-                if event.key in self._derived and event.change is Change.CLOSED:
-                    events += self._advance(event.key)
+                if event.change is Change.CLOSED:
+                    events += self.derivations.advance(event.key)
         link.frames += count - len(replies)
         return events, replies
-
-    def _ingest_carefully(
-        self, frame: bytes, link: Link, sinks: dict[bytes, Sink], replies: list[Reply]
-    ) -> StoreEvent | None:
-        """Merge a frame of any spacing and order of keys, or find out what else it is."""
-        name = stream_name(frame)
-        try:
-            if SHUTDOWN in frame and isinstance(rewritten := normalised(frame), bytes):
-                # It concerns the connection, whatever stream it is wrapped in.
-                replies.append(shutdown_in(rewritten))
-                return None
-            if name is None:
-                whole = normalised(frame)
-                if isinstance(whole, dict):
-                    replies.append(whole)
-                    return None
-                frame = whole
-                name = stream_name(frame)
-                if name is None:
-                    raise DecodeError("bad stream name")
-            sink = sinks.get(STREAM + name)
-            if sink is None:
-                self.count_dropped("a stream that is not followed")
-                return None
-            try:
-                return sink(frame, link)
-            except DecodeError:
-                # Scanning is strict about white space and escapes; rewritten, the frame may well be good.
-                rewritten = normalised(frame)
-                if rewritten == frame or isinstance(rewritten, dict):
-                    raise
-                return sink(rewritten, link)
-        except DecodeError as error:
-            self.count_dropped(error.reason)
-        except Exception as error:  # noqa: BLE001
-            # No frame may end the stream of all others; it is a fault of ours all the same.
-            self.count_dropped(f"{type(error).__name__} in merging")
-            log.warning(type(error).__name__, "a frame could not be merged: %r: %r", error, frame[:300])
-        return None
 
     def candle_bytes(self) -> int:
         """Memory that the closed candles take, with all that is remembered of them."""
         return sum(series.size() for series in self.of(KlineSeries))
 
     def count_dropped(self, reason: str) -> None:
-        with self._lock:
-            if reason in self._dropped or len(self._dropped) < 200:
-                self._dropped[reason] += 1
-            else:
-                self._dropped["other"] += 1
+        """Count something that was merged and turned out to be unusable as a dropped frame."""
+        self._router.count_dropped(reason)
 
     def dropped(self) -> dict[str, int]:
         """Return how many frames were dropped, by reason."""
-        with self._lock:
-            return dict(self._dropped)
+        return self._router.dropped()
 
 
 def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[str]) -> list[Key]:
@@ -538,8 +389,3 @@ def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[
         for feed in FEEDS.values()
         for interval in of_scope.get(feed.scope, ())
     ]
-
-
-def _beginning(stream: str) -> bytes:
-    """Return how the frames of a stream begin."""
-    return STREAM + stream.removeprefix(endpoints.SPOT_PREFIX).encode()

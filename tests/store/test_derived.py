@@ -5,13 +5,8 @@ The truth of the properties is the simulator's market, which has its own arithme
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from decimal import Decimal
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,59 +15,20 @@ from hypothesis import strategies as st
 from ats_sync.config import Config
 from ats_sync.errors import ConfigError
 from ats_sync.feeds import Cause, Key, Kind
-from ats_sync.simulator.market import Market
-from ats_sync.store.derived import DIFFERED, HOLE, NO_REACH, ORPHANED, DerivedKlines, combined, source_of
+from ats_sync.store.derived import DIFFERED, HOLE, NO_REACH, DerivedKlines, combined
 from ats_sync.store.events import Change
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
-from ats_sync.store.klines import AUDIT_ROWS, KlineSeries, newest_klines
+from ats_sync.store.klines import AUDIT_ROWS
 from ats_sync.store.link import Link
-from ats_sync.store.market import MarketStore
 from ats_sync.store.series import Origin
-from ats_sync.venue.intervals import INTERVALS, divides, next_open, open_time
-from ats_sync.venue.klines import Row, string_rows
+from ats_sync.venue.klines import string_rows
 from ats_sync.venue.payload import DecodeError
 
 from ..venue import samples
 from ..venue.samples import MINUTE
+from .derived_market import BTC, TURNS, Desk, differing
 
-BTC = "BTCUSDT"
-EVERY = tuple(INTERVALS)
-DERIVING = Config(derive_intervals=True, proxies={})
 CHAINS = (("1m", "3m", "15m"), ("1m", "30m", "1h"), ("1m", "1h", "1d", "1w"), ("15m", "1h", "4h", "1d", "1M"))
-
-
-# --- from which interval -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("interval", "others", "expected"),
-    [
-        ("1h", ("1m", "15m", "4h"), "15m"),
-        ("1d", ("1m", "1h"), "1h"),
-        ("1w", ("3d", "1d", "12h"), "1d"),
-        ("1M", ("1w", "3d", "4h"), "4h"),
-        ("3d", ("2h",), "2h"),
-        ("8h", ("6h", "3m"), "3m"),
-        ("5m", ("3m",), None),
-        ("1m", ("1h",), None),
-        ("1d", ("1m",), None),  # of 1,440 rows memory does not keep enough
-        ("1M", ("15m",), None),
-        ("4h", ("4h",), None),
-    ],
-)
-def test_the_source_is_the_largest_interval_that_divides_and_of_which_enough_rows_are_kept(
-    interval: str, others: Sequence[str], expected: str | None
-) -> None:
-    assert source_of(interval, others, 498) == expected
-
-
-@given(st.sampled_from(EVERY), st.sampled_from(EVERY), st.integers(1_500_000_000_000, 2_000_000_000_000))
-def test_a_larger_candle_begins_and_ends_with_whole_smaller_ones(smaller: str, larger: str, at: int) -> None:
-    if divides(smaller, larger):
-        opened = open_time(larger, at)
-        assert open_time(smaller, opened) == opened
-        ends = next_open(larger, opened)
-        assert open_time(smaller, ends) == ends
 
 
 # --- sums ------------------------------------------------------------------------------------------------
@@ -132,99 +88,6 @@ def test_sums_of_sums_are_the_sum(parts: list[tuple[int, int, int]], data: st.Da
 
 
 # --- against a market ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Desk:
-    """A market, and a store that hears one stream of it and may ask its REST."""
-
-    intervals: Sequence[str]
-    start: int
-    seed: int = 1
-    activity: float = 1.0
-    config: Config = DERIVING
-    link: Link = field(default_factory=lambda: Link(1, "market", 0.0))
-    deaf: bool = False
-    closed: list[Key] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.market = Market([BTC], seed=self.seed, start=self.start, activity=self.activity)
-        self.market.subscribed.add(f"btcusdt@kline_{self.intervals[0]}")
-        self.store = MarketStore(self.config, lambda: 0.0, lambda: self.market.now)
-        self.keys = [Key(Kind.KLINES, BTC, interval) for interval in self.intervals]
-        self.store.follow(self.keys)
-
-    def series(self, interval: str) -> KlineSeries:
-        found = self.store.klines(BTC, interval)
-        assert found is not None
-        return found
-
-    @property
-    def derived(self) -> list[str]:
-        return [interval for interval in self.intervals if self.series(interval).source is not None]
-
-    def run(self, seconds: float) -> None:
-        self.hear(self.market.advance(self.market.now + round(seconds * 1000)))
-
-    def hear(self, frames: Iterable[Any]) -> None:
-        if not self.deaf:
-            texts = [f'{{"stream":"{frame.stream}","data":{frame.payload}}}'.encode() for frame in frames]
-            events, _ = self.store.ingest(texts, self.link)
-            self.closed += [event.key for event in events if event.change is Change.CLOSED]
-
-    def rest(self, interval: str, limit: int = 500) -> list[Row]:
-        return [list(row) for row in self.market.klines(BTC, interval, limit=limit)]
-
-    def ask(self, interval: str, limit: int = 500, at: int | None = None) -> None:
-        key = Key(Kind.KLINES, BTC, interval)
-        body = json.dumps(self.rest(interval, limit), separators=(",", ":")).encode()
-        self.store.merge(key, newest_klines(key, limit), body, self.market.now if at is None else at, self.link)
-        self.series(interval).go_live(self.link)
-
-    def warm(self, intervals: Iterable[str] | None = None) -> None:
-        for interval in self.intervals if intervals is None else intervals:
-            self.ask(interval)
-
-    def doubt(self, interval: str) -> str:
-        state = self.series(interval).state(self.market.now)
-        return state.doubt or state.suspected or ("" if state.link is self.link else "no link")
-
-    def rows(self, interval: str, limit: int = 200) -> list[Row]:
-        return self.series(interval).rows(limit, self.market.now, exact=True)
-
-    def is_current(self) -> bool:
-        """Whether the smallest candles are those of REST."""
-        return self.rows(self.intervals[0], 3) == self.rest(self.intervals[0], 3)
-
-    def check(self) -> int:
-        """Compare everything that is derived with REST; how many series could be."""
-        compared = 0
-        current = self.is_current()
-        for interval in self.derived:
-            if self.doubt(interval):
-                continue
-            compared += 1
-            rows, truth = self.rows(interval), self.rest(interval, 200)
-            assert [row[0] for row in rows] == [row[0] for row in truth]
-            # What is over for so long has been told of whole.
-            closed = [row for row in truth if row[6] + 3_000 < self.market.now]
-            assert rows[: len(closed)] == closed
-            if current:
-                assert rows == truth
-        return compared
-
-
-def ms(*at: int) -> int:
-    return round(datetime(*at, tzinfo=timezone.utc).timestamp() * 1000)  # type: ignore[arg-type,misc]
-
-
-TURNS = {
-    "hour": ms(2026, 11, 18, 13),
-    "day": ms(2026, 11, 19),
-    "week": ms(2026, 11, 23),
-    "month": ms(2026, 12, 1),
-    "year": ms(2027, 1, 1),
-}
 
 
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
@@ -352,9 +215,10 @@ def test_what_a_reader_took_over_first_is_reported_all_the_same() -> None:
     series = desk.series("15m")
     assert isinstance(series, DerivedKlines)
     series.advance()
-    desk.store._derived, kept = {}, desk.store._derived
+    derivations = desk.store.derivations
+    derivations._derived, kept = {}, derivations._derived
     desk.run(8.0)
-    desk.store._derived = kept
+    derivations._derived = kept
     assert series.state(desk.market.now).rows  # it closes here
     assert series.advance()
     assert not series.advance()
@@ -410,16 +274,6 @@ def test_readers_and_the_stream_take_over_at_once_without_losing_a_candle() -> N
 # --- on its own ----------------------------------------------------------------------------------------------
 
 
-def differing(desk: Desk, interval: str, *, closed: bool) -> None:
-    """REST shows another volume than was derived."""
-    rows = desk.rest(interval)
-    row = rows[-2 if closed else -1]
-    row[5] = str(Decimal(row[5]) + 1)
-    key = Key(Kind.KLINES, BTC, interval)
-    body = json.dumps(rows, separators=(",", ":")).encode()
-    desk.store.merge(key, newest_klines(key, 500), body, desk.market.now, desk.link)
-
-
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
 def test_a_series_that_differs_once_has_a_stream_of_its_own(closed: bool) -> None:
     desk = Desk(("1m", "15m", "1h"), TURNS["hour"] - 3_000, activity=5.0)
@@ -433,9 +287,9 @@ def test_a_series_that_differs_once_has_a_stream_of_its_own(closed: bool) -> Non
     key = Key(Kind.KLINES, BTC, "15m")
     assert desk.store.take_separated() == [key]
     assert desk.store.take_separated() == []
-    assert desk.store.derivation(key) == DIFFERED
+    assert desk.store.derivations.derivation(key) == DIFFERED
     assert desk.derived == ["1h"], "what is derived from it goes on, from its own stream"
-    assert desk.store.root_of(Key(Kind.KLINES, BTC, "1h")) == key
+    assert desk.store.derivations.root_of(Key(Kind.KLINES, BTC, "1h")) == key
     series = desk.series("15m")
     assert series.link is None
     request = series.request(desk.market.now, Cause.REPAIR, None)
@@ -465,37 +319,7 @@ def test_a_hole_of_the_exchange_ends_the_derivation() -> None:
     desk.warm()
     assert desk.doubt("1h")
     assert desk.store.take_separated() == [Key(Kind.KLINES, BTC, "1h")]
-    assert desk.store.derivation(Key(Kind.KLINES, BTC, "1h")) == HOLE
-
-
-def test_what_has_lost_its_source_has_a_stream_of_its_own() -> None:
-    desk = Desk(("1m", "15m", "1h"), TURNS["hour"] - 200_000)
-    desk.store.unfollow([Key(Kind.KLINES, BTC, "15m")])
-    key = Key(Kind.KLINES, BTC, "1h")
-    assert desk.store.take_separated() == [key]
-    assert desk.store.derivation(key) == ORPHANED
-    desk.store.unfollow([key])
-    desk.store.follow([key])
-    assert desk.store.derivation(key) == "derived from 1m", "it is followed again"
-
-
-def test_an_interval_that_is_added_later_leaves_the_others_as_they_are() -> None:
-    desk = Desk(("15m", "1h"), TURNS["hour"] - 200_000)
-    desk.store.follow([Key(Kind.KLINES, BTC, interval) for interval in ("1m", "4h")])
-    found = {key.interval: desk.store.derivation(key) for key in desk.store.series if key.kind is Kind.KLINES}
-    assert found == {"15m": "", "1h": "derived from 15m", "1m": "", "4h": "derived from 1h"}
-
-
-def test_a_new_contract_is_derived_again() -> None:
-    desk = Desk(("1m", "15m"), TURNS["hour"] - 200_000)
-    old = desk.series("15m")
-    desk.warm()
-    desk.store.renew(desk.keys, desk.market.now)
-    new = desk.series("15m")
-    assert new is not old
-    assert new.source is desk.series("1m")
-    desk.warm()
-    assert desk.check() == 1
+    assert desk.store.derivations.derivation(Key(Kind.KLINES, BTC, "1h")) == HOLE
 
 
 def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> None:
@@ -520,23 +344,8 @@ def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> Non
 # --- off --------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_derived_by_default() -> None:
-    desk = Desk(("1m", "15m"), TURNS["hour"], config=Config(proxies={}))
-    assert desk.derived == []
-    assert type(desk.series("15m")) is KlineSeries
-    assert desk.store.derived_from(desk.keys[0]) == []
-    assert desk.store.take_separated() == []
-
-
 def test_the_setting_is_checked() -> None:
     with pytest.raises(ConfigError, match="True or False"):
         Config(derive_intervals=1)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="collector"):
         Config(derive_intervals=True, shared="redis://host", role="collector")
-
-
-def test_what_is_kept_is_deep_enough_for_a_candle() -> None:
-    few = Desk(("1m", "15m"), TURNS["hour"], config=Config(derive_intervals=True, warmup_klines=16, proxies={}))
-    assert few.derived == []
-    enough = Desk(("1m", "15m"), TURNS["hour"], config=Config(derive_intervals=True, warmup_klines=17, proxies={}))
-    assert enough.derived == ["15m"]

@@ -112,7 +112,7 @@ class VirtualRequests:
             if type(done.error) is RequestError:
                 raise done.error  # a fault of ours, which a request thread survives
             if done.error is None and FEEDS[done.fetch.key.kind].closes:
-                process.closed([done.fetch.key, *process.store.derived_from(done.fetch.key)])
+                process.closed([done.fetch.key, *process.store.derivations.derived_from(done.fetch.key)])
             process.post(Fetched(done.fetch, done.error))
             process._look()
         self._ensure_worker()

@@ -282,7 +282,7 @@ class World:
 
     def _root(self, key: Key) -> Key:
         """Whose stream feeds a series of candles."""
-        return self.process.store.root_of(key)
+        return self.process.store.derivations.root_of(key)
 
     def _stream(self, key: Key) -> str:
         return stream_of(self._root(key)) or ""
@@ -520,7 +520,7 @@ class World:
             each
             for key in process.engine.reconciler.remedies.quarantined
             if process.store is not None and self._is_damaged(stream_of(key) or "?")
-            for each in (key, *process.store.derived_from(key))
+            for each in (key, *process.store.derivations.derived_from(key))
         }
 
     def _suspended(self) -> set[Key]:
