@@ -1,12 +1,34 @@
-"""Runs of consecutive ids: how those that touch become one, and what is dropped where there are too many."""
+"""Runs of trades with consecutive ids: how those that touch become one, what is dropped where there are too many, and
+what shows that the ids have begun again (see :mod:`~ats_sync.store.order`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from ..venue.endpoints import AGG_TRADES_MOST
+from ..venue.payload import DecodeError
+from ..venue.trades import Trade, scan_trade_end, trade_of
 from .packed import Pages
 
 MOST_SEGMENTS = 8
+RECENT = 8
+"""What was made after all of so many newest trades did come later, though single times may be out of order."""
+NEVER = 1 << 62
+
+
+class Taken(NamedTuple):
+    """The newest trades of a segment as they stood at one moment."""
+
+    segment: Segment
+    first: int
+    rows: int
+    text: bytes
+    """As in REST's array, if all of them are written as by REST."""
+    unchecked: int
+    """The first id of which that is not known."""
+    suspect: bytes
+    """The text from there on."""
 
 
 class Segment:
@@ -69,6 +91,14 @@ class Segment:
         self.entries = Pages(entries, self.shorter)
         self.check(first, first + len(texts))
 
+    def taken(self, count: int) -> Taken:
+        """Return the newest ``count`` trades (at least one)."""
+        first, after = self.after - count, self.after
+        unchecked = self.unchecked(first)
+        text = self.entries.json(count)
+        suspect = text if unchecked == first else self.entries.json(after - unchecked)
+        return Taken(self, first, count, text, unchecked, suspect)
+
     def without(self, number: int) -> list[Segment]:
         """Return what is left of it without one trade: the runs before and after."""
         offset = number - self.first
@@ -78,6 +108,38 @@ class Segment:
         older, younger = entries[:offset], entries[offset + 1 :]
         parts = (self.first, older), (number + 1, younger)
         return [Segment(first, texts, self.shorter) for first, texts in parts if texts]
+
+    # --- ids that begin again --------------------------------------------------------------------
+
+    def is_of_new_count(self, number: int, traded: int) -> bool:
+        """Return whether a trade with a lower id than the newest one here was made (exchange ms) later than its id
+        says."""
+        entries = self.entries
+        if number < self.first:
+            return traded > _traded(entries.newest(len(entries))[0])
+        if traded <= max(map(_traded, entries.newest(RECENT))):
+            return False
+        same = entries.newest(self.after - number)[0]
+        return _traded(same) != traded
+
+    def shows_new_count(self, answer: Sequence[Trade]) -> bool:
+        """Return whether an answer, ordered by id, has trades of another count than those that are here."""
+        newest, last = self.after - 1, answer[-1]
+        if last.id > newest:
+            # The one that is the newest here may be another one there.
+            index = newest - last.id - 1
+            last = answer[index] if -len(answer) <= index and answer[index].id == newest else last
+        return last.id <= newest and (self.is_of_new_count(last.id, last.time) or self._is_renumbered(last))
+
+    def _is_renumbered(self, trade: Trade) -> bool:
+        """Return whether a trade of a lower id than all that are here is the newest of them."""
+        if trade.id >= self.first - AGG_TRADES_MOST:
+            return False  # A replica that lags by less may show another trade of the same ms.
+        try:
+            last = trade_of(self.entries.newest(1)[0])
+        except DecodeError:
+            return False
+        return (trade.time, trade.price, trade.quantity) == (last.time, last.price, last.quantity)
 
 
 def inserted(segments: Iterable[Segment], added: Segment) -> list[Segment]:
@@ -108,3 +170,11 @@ def trimmed(segments: Sequence[Segment], room: int) -> tuple[list[Segment], bool
         room -= len(segment.entries)
         kept.append(segment)
     return kept[::-1], cut
+
+
+def _traded(entry: bytes) -> int:
+    """Return when a trade was made (exchange ms). Of one that does not say nothing can be shown to be later."""
+    try:
+        return scan_trade_end(entry)[1]
+    except DecodeError:
+        return NEVER

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
@@ -32,33 +31,16 @@ from . import dump
 from .events import Change, StoreEvent
 from .link import Link
 from .packed import Pages
-from .segments import MOST_SEGMENTS, Segment, inserted, trimmed
+from .segments import MOST_SEGMENTS, Segment, Taken, inserted, trimmed
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState
 from .trade_columns import TradeColumns
 
-RECENT = 8
-"""What was made after all of so many newest trades did come later, though single times may be out of order."""
-NEVER = 1 << 62
 LEFT_TO_STREAM_FOR = 300.0
 """How long (seconds) at least the trades that are missing after a load are left to the stream, where nobody reads them;
 twice that at most."""
 
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
-
-
-class _Taken(NamedTuple):
-    """The newest trades of a segment as they stood at one moment."""
-
-    segment: Segment
-    first: int
-    rows: int
-    text: bytes
-    """As in REST's array, if all of them are written as by REST."""
-    unchecked: int
-    """The first id of which that is not known."""
-    suspect: bytes
-    """The text from there on."""
 
 
 class TradeSeries(Series):
@@ -118,7 +100,7 @@ class TradeSeries(Series):
                 if number < after:
                     self._out_of_order += 1
                     traded = scan_trade_end(frame)[1]
-                    if self._is_of_new_count(number, traded):
+                    if newest.is_of_new_count(number, traded):
                         self._restart(traded)
                         self._insert(self._segment(number, [entry]))
                         if link is self._first_trade_of:
@@ -141,39 +123,6 @@ class TradeSeries(Series):
             if begins:
                 return self._has_begun
             return self._has_gap if self._segments[0].after <= number else None
-
-    def _is_of_new_count(self, number: int, traded: int) -> bool:
-        """Return whether a trade with a lower id than the newest one was made later than its id says (see
-        :mod:`~ats_sync.store.order`). The caller holds the lock."""
-        newest = self._segments[-1]
-        if number < newest.first:
-            return traded > _traded(newest.entries.newest(len(newest.entries))[0])
-        if traded <= max(map(_traded, newest.entries.newest(RECENT))):
-            return False
-        same = newest.entries.newest(newest.after - number)[0]
-        return _traded(same) != traded
-
-    def _shows_new_count(self, answer: Sequence[Trade]) -> bool:
-        """Return whether an answer, ordered by id, has trades of another count than those that are here. The caller
-        holds the lock."""
-        newest, last = self._segments[-1].after - 1, answer[-1]
-        if last.id > newest:
-            # The one that is the newest here may be another one there.
-            index = newest - last.id - 1
-            last = answer[index] if -len(answer) <= index and answer[index].id == newest else last
-        return last.id <= newest and (self._is_of_new_count(last.id, last.time) or self._is_renumbered(last))
-
-    def _is_renumbered(self, trade: Trade) -> bool:
-        """Return whether a trade of a lower id than all that are here is the newest of them. The caller holds the
-        lock."""
-        newest = self._segments[-1]
-        if trade.id >= newest.first - AGG_TRADES_MOST:
-            return False  # A replica that lags by less may show another trade of the same ms.
-        try:
-            last = trade_of(newest.entries.newest(1)[0])
-        except DecodeError:
-            return False
-        return (trade.time, trade.price, trade.quantity) == (last.time, last.price, last.quantity)
 
     def _restart(self, since: int) -> None:
         """Forget what bears the ids of an old count: at exchange time ``since`` (ms) another one was found to have
@@ -198,7 +147,7 @@ class TradeSeries(Series):
             self.complete = self.complete or (from_id is None and not len(self))
             return
         with self._lock:
-            if self._segments and self._shows_new_count(found):
+            if self._segments and self._segments[-1].shows_new_count(found):
                 self._restart(origin.requested_at)
         oldest = self.first_id()
         if from_id is None:
@@ -490,19 +439,14 @@ class TradeSeries(Series):
         assert self._lock.locked()
         return min(limit, self.capacity, len(self._segments[-1].entries)) if self._segments else 0
 
-    def _take(self, count: int) -> _Taken | None:
+    def _take(self, count: int) -> Taken | None:
         """Return the newest ``count`` trades, None for none. The caller holds the lock."""
         assert self._lock.locked()
         if not count:
             return None
-        newest = self._segments[-1]
-        first, after = newest.after - count, newest.after
-        unchecked = newest.unchecked(first)
-        text = newest.entries.json(count)
-        suspect = text if unchecked == first else newest.entries.json(after - unchecked)
-        return _Taken(newest, first, count, text, unchecked, suspect)
+        return self._segments[-1].taken(count)
 
-    def _is_sound(self, taken: _Taken, *, surely: bool = False) -> bool:
+    def _is_sound(self, taken: Taken, *, surely: bool = False) -> bool:
         """Return whether all are written as by REST, which is known already if ``surely``; if not, they are from now
         on, and have to be taken again.
 
@@ -551,11 +495,3 @@ class TradeSeries(Series):
 
     def __len__(self) -> int:
         return self.state(0).rows
-
-
-def _traded(entry: bytes) -> int:
-    """Return when a trade was made (exchange ms). Of one that does not say nothing can be shown to be later."""
-    try:
-        return scan_trade_end(entry)[1]
-    except DecodeError:
-        return NEVER

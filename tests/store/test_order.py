@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.depth import DepthSeries
@@ -13,9 +11,7 @@ from ats_sync.store.order import REORDERED_WITHIN, is_new_count
 from ats_sync.store.pending import ANSWERED_WITHIN
 from ats_sync.store.series import Origin
 from ats_sync.store.tickers import QuoteBoard, TickerBoard
-from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.books import Book
-from ats_sync.venue.trades import Trade, rest_trades
 
 from ..venue import samples
 from ..venue.samples import HOUR, MIDNIGHT, MINUTE, compact, frame, kline_frame, row
@@ -171,33 +167,6 @@ def test_quotes_whose_update_ids_restart_are_replaced() -> None:
         assert newest[0] == (1_000 if update_id == 1_000 else 9_000)
 
 
-def trade_answer(first: int, last: int, time: int) -> list[Trade]:
-    return rest_trades(compact([{**samples.rest_trade(number), "T": time} for number in range(first, last + 1)]))
-
-
-def test_trades_whose_ids_restart_begin_a_new_ring() -> None:
-    ring = TradeSeries("BTCUSDT", 100)
-    old = trade_answer(5_000, 5_020, MIDNIGHT)
-    ring.replace(old, Origin(MIDNIGHT, 21))
-    ring.replace(trade_answer(4_000, 4_010, MIDNIGHT - 9_000), Origin(MIDNIGHT + 60_000, 11))  # a page of old
-    assert ring.last_id() == 5_020
-    ring.replace(trade_answer(1, 20, MIDNIGHT + LATER), Origin(MIDNIGHT + 60_000, 500))
-    assert [trade.id for trade in ring.read(100)] == list(range(1, 21))
-    assert ring.complete
-
-
-def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_is_told() -> None:
-    ring = TradeSeries("BTCUSDT", 100)
-    ring.replace(trade_answer(5_000, 5_020, 1_000_000), Origin(1_000_000, 21))
-    notice = ring.apply(samples.trade_frame(10), LINK)
-    assert notice is not None
-    assert notice.change is Change.GAP
-    assert [trade.id for trade in ring.read(100)] == [10]
-    assert ring.apply(samples.trade_frame(11), LINK) is None
-    ring.apply(samples.trade_frame(10), LINK)
-    assert [trade.id for trade in ring.read(100)] == [10, 11]
-
-
 def kline(trades: int, event: int) -> bytes:
     return kline_frame(row(MIDNIGHT, length=60 * MINUTE, trades=trades), interval="1h", event=event)
 
@@ -326,77 +295,6 @@ def test_the_closed_candles_of_a_contract_that_had_the_name_before_are_forgotten
     series.replace(new.texts(now), Origin(now, 499))
     assert series.rows(100, None, exact=True) == new.rest(now)
     assert series.complete
-
-
-def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> None:
-    ring = TradeSeries("BTCUSDT", 100)
-    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
-    for number in range(1, 30):
-        ring.apply(samples.trade_frame(number, at=MIDNIGHT + 100 * number), LINK)
-    assert ring.last_id() == 29
-    assert ring.first_id() == 1
-    assert ring.last_heard()[0] == 59
-
-
-def test_a_single_trade_of_a_new_count_replaces_the_old_ones_however_soon_it_comes() -> None:
-    """It may be the only one for long, in the stream as in REST."""
-    for streamed in (True, False):
-        ring = TradeSeries("BTCUSDT", 100)
-        ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
-        if streamed:
-            assert ring.apply(samples.trade_frame(10, at=MIDNIGHT + 200), LINK) is not None
-        else:
-            ring.replace(trade_answer(10, 10, MIDNIGHT + 200), Origin(MIDNIGHT + 60_000, 500))
-        assert (ring.first_id(), ring.last_id()) == (10, 10)
-
-
-def test_the_newest_trade_under_a_lower_id_tells_of_a_new_count() -> None:
-    """Nothing was traded since, but of what was before under greater ids, it is not the past."""
-    for known in (1, 3):
-        ring = TradeSeries("BTCUSDT", 100)
-        for number in range(known):
-            ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT + number), LINK)
-        newest = ring.read(1)[0]
-        ring.replace([newest._replace(id=10)], Origin(MIDNIGHT + 60_000, 500))
-        assert (ring.first_id(), ring.last_id()) == (10, 10)
-
-
-@pytest.mark.parametrize("last", [5_010, 5_020, 5_030])
-def test_an_answer_whose_trades_have_the_same_ids_tells_of_a_new_count(last: int) -> None:
-    """As after a restart that began with what was written down, or when ids have begun again twice."""
-    ring = TradeSeries("BTCUSDT", 100)
-    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
-    answer = trade_answer(5_005, last, MIDNIGHT + 50_000)
-    ring.replace(answer, Origin(MIDNIGHT + 60_000, 500))
-    assert ring.read(100) == answer
-
-
-def test_an_answer_that_shows_them_again_and_more_is_joined() -> None:
-    ring = TradeSeries("BTCUSDT", 100)
-    known, more = trade_answer(5_000, 5_020, MIDNIGHT), trade_answer(5_021, 5_030, MIDNIGHT + 50_000)
-    ring.replace(known, Origin(MIDNIGHT, 21))
-    ring.replace([*known[-5:], *more], Origin(MIDNIGHT + 60_000, 500))
-    assert ring.read(100) == [*known, *more]
-    assert ring.counted_since == 0
-
-
-def test_a_replica_that_lags_does_not_tell_of_a_new_count() -> None:
-    ring = TradeSeries("BTCUSDT", 100)
-    for number in range(3):
-        ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT), LINK)
-    ring.replace(trade_answer(4_990, 4_999, MIDNIGHT), Origin(MIDNIGHT + 60_000, 500))  # of the same ms
-    assert (ring.first_id(), ring.last_id()) == (4_990, 5_002)
-
-
-def test_late_trades_take_nothing_back() -> None:
-    ring = TradeSeries("BTCUSDT", 100)
-    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
-    ring.apply(samples.trade_frame(5_021, at=MIDNIGHT - 50), LINK)  # an engine whose clock was set back
-    ring.apply(samples.trade_frame(5_020, at=MIDNIGHT), LINK)  # again
-    assert (ring.first_id(), ring.last_id()) == (5_000, 5_021)
-    for number in range(4_900, 4_990):
-        ring.apply(samples.trade_frame(number, at=MIDNIGHT - 10), LINK)
-    assert ring.last_id() == 5_021
 
 
 def test_a_spot_candle_that_is_recomputed_is_replaced_too() -> None:

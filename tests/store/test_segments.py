@@ -2,10 +2,22 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ats_sync.store.events import Change
+from ats_sync.store.order import REORDERED_WITHIN
 from ats_sync.store.segments import Segment, inserted, trimmed
+from ats_sync.store.series import Origin
+from ats_sync.store.trades import TradeSeries
+from ats_sync.venue.trades import Trade, rest_trades
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, compact
+from .candles import LINK
+
+LATER = REORDERED_WITHIN + 1
 
 
 def run(first: int, count: int) -> Segment:
@@ -88,3 +100,104 @@ def test_only_the_part_that_is_not_known_is_to_be_checked() -> None:
     segment.rewrite(8, [b"gone", b"gone", b"ten", b"eleven"])
     assert segment.entries.all()[:3] == [b"ten", b"eleven", b"12"]
     assert len(segment.entries) == 20
+
+
+# --- ids that begin again -------------------------------------------------------------------------
+
+
+def trade_answer(first: int, last: int, time: int) -> list[Trade]:
+    return rest_trades(compact([{**samples.rest_trade(number), "T": time} for number in range(first, last + 1)]))
+
+
+def test_trades_whose_ids_restart_begin_a_new_ring() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    old = trade_answer(5_000, 5_020, MIDNIGHT)
+    ring.replace(old, Origin(MIDNIGHT, 21))
+    ring.replace(trade_answer(4_000, 4_010, MIDNIGHT - 9_000), Origin(MIDNIGHT + 60_000, 11))  # a page of old
+    assert ring.last_id() == 5_020
+    ring.replace(trade_answer(1, 20, MIDNIGHT + LATER), Origin(MIDNIGHT + 60_000, 500))
+    assert [trade.id for trade in ring.read(100)] == list(range(1, 21))
+    assert ring.complete
+
+
+def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_is_told() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, 1_000_000), Origin(1_000_000, 21))
+    notice = ring.apply(samples.trade_frame(10), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert [trade.id for trade in ring.read(100)] == [10]
+    assert ring.apply(samples.trade_frame(11), LINK) is None
+    ring.apply(samples.trade_frame(10), LINK)
+    assert [trade.id for trade in ring.read(100)] == [10, 11]
+
+
+def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
+    for number in range(1, 30):
+        ring.apply(samples.trade_frame(number, at=MIDNIGHT + 100 * number), LINK)
+    assert ring.last_id() == 29
+    assert ring.first_id() == 1
+    assert ring.last_heard()[0] == 59
+
+
+def test_a_single_trade_of_a_new_count_replaces_the_old_ones_however_soon_it_comes() -> None:
+    """It may be the only one for long, in the stream as in REST."""
+    for streamed in (True, False):
+        ring = TradeSeries("BTCUSDT", 100)
+        ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
+        if streamed:
+            assert ring.apply(samples.trade_frame(10, at=MIDNIGHT + 200), LINK) is not None
+        else:
+            ring.replace(trade_answer(10, 10, MIDNIGHT + 200), Origin(MIDNIGHT + 60_000, 500))
+        assert (ring.first_id(), ring.last_id()) == (10, 10)
+
+
+def test_the_newest_trade_under_a_lower_id_tells_of_a_new_count() -> None:
+    """Nothing was traded since, but of what was before under greater ids, it is not the past."""
+    for known in (1, 3):
+        ring = TradeSeries("BTCUSDT", 100)
+        for number in range(known):
+            ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT + number), LINK)
+        newest = ring.read(1)[0]
+        ring.replace([newest._replace(id=10)], Origin(MIDNIGHT + 60_000, 500))
+        assert (ring.first_id(), ring.last_id()) == (10, 10)
+
+
+@pytest.mark.parametrize("last", [5_010, 5_020, 5_030])
+def test_an_answer_whose_trades_have_the_same_ids_tells_of_a_new_count(last: int) -> None:
+    """As after a restart that began with what was written down, or when ids have begun again twice."""
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
+    answer = trade_answer(5_005, last, MIDNIGHT + 50_000)
+    ring.replace(answer, Origin(MIDNIGHT + 60_000, 500))
+    assert ring.read(100) == answer
+
+
+def test_an_answer_that_shows_them_again_and_more_is_joined() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    known, more = trade_answer(5_000, 5_020, MIDNIGHT), trade_answer(5_021, 5_030, MIDNIGHT + 50_000)
+    ring.replace(known, Origin(MIDNIGHT, 21))
+    ring.replace([*known[-5:], *more], Origin(MIDNIGHT + 60_000, 500))
+    assert ring.read(100) == [*known, *more]
+    assert ring.counted_since == 0
+
+
+def test_a_replica_that_lags_does_not_tell_of_a_new_count() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    for number in range(3):
+        ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT), LINK)
+    ring.replace(trade_answer(4_990, 4_999, MIDNIGHT), Origin(MIDNIGHT + 60_000, 500))  # of the same ms
+    assert (ring.first_id(), ring.last_id()) == (4_990, 5_002)
+
+
+def test_late_trades_take_nothing_back() -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
+    ring.apply(samples.trade_frame(5_021, at=MIDNIGHT - 50), LINK)  # an engine whose clock was set back
+    ring.apply(samples.trade_frame(5_020, at=MIDNIGHT), LINK)  # again
+    assert (ring.first_id(), ring.last_id()) == (5_000, 5_021)
+    for number in range(4_900, 4_990):
+        ring.apply(samples.trade_frame(number, at=MIDNIGHT - 10), LINK)
+    assert ring.last_id() == 5_021
