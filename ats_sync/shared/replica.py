@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..clock import Clock, Reading
 from ..config import Config
-from ..engine.demand import LEAST_KEPT
 from ..errors import ConfigError, DataUnavailableError, SharedStoreUnavailable
 from ..feeds import FEEDS, Key, Kind, Scope
 from ..logs import RateLimitedLogger
@@ -22,21 +21,20 @@ from ..reads import Reads, reads_memory_only
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.series import Board, Copied, Series, SeriesState
+from ..store.series import Board, Copied, SeriesState
 from ..store.tickers import TickerReplica
 from ..store.values import EVERYBODY, LiquidationBoard
 from ..venue.listings import Phase
 from ..venue.payload import DecodeError
 from ..venue.values import Liquidation
 from .ahead import ReadAhead
-from .client import Script, SharedStore
-from .layout import Feed, Head, MalformedFeed, board_of, feed_in, field_of, head_in, numbers_in, wish_of
-from .publish import EVERYTHING, NOTICES_KEY, WISHES_KEY
-from .shards import SHARDS_KEY, Shard, home, shards
+from .client import SharedStore
+from .layout import Feed, Head, MalformedFeed, board_of, head_in, wish_of
+from .publish import EVERYTHING, NOTICES_KEY
+from .pull import PULL, Known, Pulled, Resharded, Source, joined, link_of
+from .shards import home, shards
+from .wishes import Wishes
 
-WISHED_EVERY = 60.0
-"""A reader says so often (seconds) at most that it wants a series, which is kept much longer than that."""
-assert WISHED_EVERY < LEAST_KEPT
 AT_ONCE = 64
 """The most series that one script looks up: others wait meanwhile."""
 WISHES_AT_ONCE = 1000
@@ -44,102 +42,6 @@ PREFETCHED_FOR = 1.0
 """Seconds for which reads take what :meth:`Replica.prefetch` has brought."""
 NOTHING: Mapping[Key, int] = {}
 NOT_SHARED = frozenset({Kind.DEPTH, Kind.ANSWER, Kind.CLOCK})
-
-_PULL = Script("""
-local now = redis.call('TIME')
-local out = {now[1], now[2]}
-local wishes = tonumber(ARGV[2])
-for i = 4, 3 + wishes do
-  redis.call('ZADD', KEYS[3], now[1] .. '.' .. string.format('%06d', now[2]), ARGV[i])
-end
-local count = redis.call('GET', KEYS[4]) or '1'
-if count ~= ARGV[3] then
-  out[3] = count
-  return out
-end
-local lease = redis.call('HMGET', KEYS[1], 'epoch', 'until')
-local feed = redis.call('HMGET', KEYS[2], 'life', 'epoch')
-if not feed[1] or feed[2] ~= lease[1] or tonumber(lease[2] or '0') <= now[1] * 1000000 + now[2] then
-  return out
-end
-local base = KEYS[2] .. ':' .. feed[1] .. ':'
-local same = feed[1] == ARGV[1]
-out[3] = feed[1]
-out[4] = redis.call('HGET', base .. 'meta', 'feed')
-local first = 4 + wishes
-local fields = {}
-for i = first, #ARGV, 2 do
-  fields[#fields + 1] = ARGV[i]
-end
-if #fields == 0 then
-  return out
-end
-local heads = redis.call('HMGET', base .. 'heads', unpack(fields))
-for i = 1, #fields do
-  local head = heads[i]
-  out[#out + 1] = head
-  local parts = {}
-  if head then
-    local needs = string.sub(head, 1, string.find(head, '|', 1, true) - 1)
-    local has = ARGV[first + 2 * i - 1]
-    if has ~= '*' and not same then has = '' end
-    if needs ~= '' and needs ~= has and has ~= '*' then
-      local known = {}
-      for a, b in string.gmatch(has, '(%d+)%-(%d+)') do
-        for number = tonumber(a), tonumber(b) do known[number] = true end
-      end
-      local needed = {}
-      for a, b in string.gmatch(needs, '(%d+)%-(%d+)') do
-        for number = tonumber(a), tonumber(b) do
-          if not known[number] then needed[#needed + 1] = fields[i] .. '#' .. string.format('%d', number) end
-        end
-      end
-      if #needed > 0 then
-        parts = redis.call('HMGET', base .. 'parts', unpack(needed))
-      end
-    end
-  end
-  out[#out + 1] = parts
-end
-return out
-""")
-
-
-class _Resharded(Exception):
-    """The symbols are shared out over another number of shards than this process thought."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(f"there are {count} shards")
-        self.count = count
-
-
-class _Source:
-    """What this process has of one shard's feed. Replaced by another one where the number of shards changes."""
-
-    def __init__(self, shard: Shard) -> None:
-        self.shard = shard
-        self.keys = (SharedStore.key("lease", shard.lease), shard.feed_key, WISHES_KEY, SHARDS_KEY)
-        self.count = str(shard.count)
-        self.life = b""
-        self.known: dict[Key, _Known] = {}
-        self.feed: Feed | None = None
-        self.watched: tuple[float, float] = (0.0, float("-inf"))
-        """Up to when it has looked out for silent streams, and when (steady) it said so."""
-
-
-class _Known(NamedTuple):
-    """What this process has of one field. Replaced whole."""
-
-    life: bytes
-    head: bytes
-    parts: bytes
-    """The numbers of its parts, as the head writes them."""
-    bodies: Mapping[int, bytes]
-    answers: int
-    """How many answers of REST this process had merged into the series by then."""
-    series: Series
-    at: float
-    """The store's time (s)."""
 
 
 class Replica(MarketStore):
@@ -159,7 +61,7 @@ class Replica(MarketStore):
         self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._clock = clock
         self._shared = shared
-        self._sources = [_Source(shard) for shard in shards(1)]
+        self._sources = [Source(shard) for shard in shards(1)]
         self.watched_until = 0.0
         self.feed: Feed | None = None
         """How the feed was when it was last looked at; None where nobody led, or the store was away. With several
@@ -170,9 +72,7 @@ class Replica(MarketStore):
         """Round trips."""
         self._applying = threading.Lock()  # guards the sources, and the order of what is taken over; never over I/O
         self._ahead = ReadAhead()
-        self._wished: dict[Key, float] = {}
-        self._followed: dict[Key, None] = {}
-        self._wishes_left: set[Key] = set()  # wishes that the store did not take
+        self._wishes = Wishes()
         self._prefetched: tuple[float, frozenset[Key]] = (0.0, frozenset())
 
     # --- bringing it up to date ----------------------------------------------------------------------
@@ -266,45 +166,40 @@ class Replica(MarketStore):
 
     def wish(self, keys: Iterable[Key]) -> None:
         """Say that these series are of use, followed or not yet."""
-        now, keys = self._clock.now(), list(keys)
-        self._followed.update(dict.fromkeys(keys))
-        needed = [key for key in keys if self._is_to_be_wished(key, now)]
+        now = self._clock.now()
+        needed = self._wishes.follow(list(keys), now)
         try:
             for start in range(0, len(needed), WISHES_AT_ONCE):
                 wishes = [wish_of(key, 0) for key in needed[start : start + WISHES_AT_ONCE]]
                 source = self._sources[0]
-                answer = self._shared.evaluate(_PULL, source.keys, [source.life, len(wishes), source.count, *wishes])
+                answer = self._shared.evaluate(PULL, source.keys, source.question((), wishes)[0])
                 try:
                     self._note(source, self._take(source, (), (), answer, self._clock.now() - now))
-                except _Resharded as other:
+                except Resharded as other:
                     self._share_out(other.count)  # the wishes have been noted
         except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
-            for key in needed:
-                del self._wished[key]
-            self._wishes_left.update(needed)
+            self._wishes.failed(needed)
             self._lost(str(error))
 
     def followed(self) -> list[Key]:
         """Return what :meth:`wish` was called with: what this process wants whether it reads it or not."""
-        return list(self._followed)
+        return self._wishes.followed()
 
     def forget_wishes(self, symbols: Collection[str]) -> None:
         """Want nothing of these symbols any more."""
-        for key in [key for key in self._followed if key.symbol in symbols]:
-            del self._followed[key]
+        self._wishes.forget(symbols)
 
     def lacking(self, keys: Sequence[Key], reads: Reads) -> list[Key]:
         """Return which of these the collector does not serve fresh at this moment; all of them where nobody leads."""
-        if later := [key for key in self._wishes_left if key not in self._wished]:
-            self._wishes_left.clear()
+        if later := self._wishes.take_failed():
             self.wish(later)
         try:
             try:
                 return self._lacking(keys, reads)
-            except _Resharded as other:
+            except Resharded as other:
                 self._share_out(other.count)
                 return self._lacking(keys, reads)
-        except _Resharded:
+        except Resharded:
             return list(keys)
         except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
             self._lost(str(error))
@@ -312,13 +207,10 @@ class Replica(MarketStore):
 
     def _lacking(self, keys: Sequence[Key], reads: Reads) -> list[Key]:
         batches = self._batches(keys)
-        calls = [
-            (source.keys, [b"", 0, source.count, *(part for key in batch for part in (field_of(key), b"*"))])
-            for source, batch in batches
-        ]
+        calls = [(source.keys, source.look(batch)) for source, batch in batches]
         now = self._clock.now()
         lacking: list[Key] = []
-        for (source, batch), answer in zip(batches, self._shared.evaluate_all(_PULL, calls), strict=True):
+        for (source, batch), answer in zip(batches, self._shared.evaluate_all(PULL, calls), strict=True):
             why = self._take(source, (), (), answer[:4], self._clock.now() - now)
             self._note(source, why)
             feed = source.feed  # another thread may lose it meanwhile
@@ -338,7 +230,7 @@ class Replica(MarketStore):
         if not feed.own_stream:
             return False
         known = links.get(head.link) if head.link is not None else None
-        link = _link(head.link or 0, *known) if known is not None else None
+        link = link_of(head.link or 0, *known) if known is not None else None
         return bool(reads.stream_doubt(SeriesState(link, head.suspected), time, feed.stream_timeout))
 
     def _lost(self, why: str) -> None:
@@ -349,7 +241,7 @@ class Replica(MarketStore):
         self._prefetched = 0.0, frozenset()
         self._log.info("no feed", "reads go to REST: %s", why)
 
-    def _note(self, source: _Source, why: str) -> None:
+    def _note(self, source: Source, why: str) -> None:
         """Note whether one shard has a leader, or why it has none."""
         self.feed, self.why = source.feed, why
         if why:
@@ -358,14 +250,14 @@ class Replica(MarketStore):
     def _share_out(self, count: int) -> None:
         """Look for each symbol where so many shards have it."""
         with self._applying:
-            self._sources = [_Source(shard) for shard in shards(count)]
+            self._sources = [Source(shard) for shard in shards(count)]
             self._prefetched = 0.0, frozenset()
 
-    def _batches(self, keys: Sequence[Key]) -> list[tuple[_Source, Sequence[Key]]]:
+    def _batches(self, keys: Sequence[Key]) -> list[tuple[Source, Sequence[Key]]]:
         """Return keys by shard, few enough for one script each; all shards where there are none."""
         sources = self._sources
         if len(sources) == 1:
-            shared_out: list[tuple[_Source, Sequence[Key]]] = [(sources[0], keys)]
+            shared_out: list[tuple[Source, Sequence[Key]]] = [(sources[0], keys)]
         elif not keys:
             shared_out = [(source, ()) for source in sources]
         else:
@@ -386,11 +278,11 @@ class Replica(MarketStore):
         are wished for."""
         try:
             return self._request(keys, rows, now, along)
-        except _Resharded as other:
+        except Resharded as other:
             self._share_out(other.count)
         try:
             return self._request(keys, rows, now, along)
-        except _Resharded as other:
+        except Resharded as other:
             raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
 
     def _request(self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int]) -> Sequence[Key]:
@@ -401,27 +293,23 @@ class Replica(MarketStore):
             keys = [*keys, self.listings.key]  # at the end: batches are cut from the beginning
         wishes: list[bytes] = []
         if rows is not None:
-            wishes = [wish_of(key, along.get(key, rows)) for key in keys if self._is_to_be_wished(key, now)]
+            wishes = [wish_of(key, along.get(key, rows)) for key in keys if self._wishes.due(key, now)]
         batches = self._batches(keys)
         calls: list[list[Any]] = []
-        had: list[list[_Known | None]] = []
+        had: list[list[Known | None]] = []
         for source, batch in batches:
-            life, known = source.life, source.known
-            args: list[Any] = [life, len(wishes), source.count, *wishes]
+            arguments, before = source.question(batch, wishes)
             wishes = []
-            before = [known.get(key) for key in batch]
-            for key, one in zip(batch, before, strict=True):
-                args += field_of(key), one.parts if one is not None and one.life == life else b""
             had.append(before)
-            calls.append(args)
+            calls.append(arguments)
         if len(calls) == 1:
-            answers = [self._shared.evaluate(_PULL, batches[0][0].keys, calls[0])]
+            answers = [self._shared.evaluate(PULL, batches[0][0].keys, calls[0])]
         else:
             together = [(source.keys, args) for (source, _), args in zip(batches, calls, strict=True)]
-            answers = self._shared.evaluate_all(_PULL, together)
+            answers = self._shared.evaluate_all(PULL, together)
         self.pulls += 1
         took = self._clock.now() - now
-        lost: set[_Source] = set()
+        lost: set[Source] = set()
         for (source, batch), before, answer in zip(batches, had, answers, strict=True):
             why = self._take(source, batch, before, answer, took)
             self._note(source, why)
@@ -434,30 +322,15 @@ class Replica(MarketStore):
             return needed
         return [key for key in needed if sources[home(key, len(sources)) - 1] not in lost]
 
-    def _is_to_be_wished(self, key: Key, now: float) -> bool:
-        feed = FEEDS[key.kind]
-        if feed.scope is Scope.EVERYTHING or now - self._wished.get(key, -WISHED_EVERY) < WISHED_EVERY:
-            return False
-        self._wished[key] = now
-        return True
-
     def _take(
-        self, source: _Source, keys: Sequence[Key], had: Sequence[_Known | None], answer: list[Any], took: float
+        self, source: Source, keys: Sequence[Key], had: Sequence[Known | None], answer: list[Any], took: float
     ) -> str:
         """Take over one answer, which came ``took`` seconds after it was requested; return "", or why there is none."""
-        seconds, micros, *rest = answer
-        server = int(seconds) + int(micros) / 1e6
-        if len(rest) == 1:
-            raise _Resharded(int(rest[0]))
-        if len(rest) < 2 or rest[1] is None:
+        server, life, feed, heads, parts = Pulled.of(answer)
+        if feed is None:
             source.feed = None
-            part = f" shard {source.shard}" if source.shard.count > 1 else ""
-            option = f" --shard {source.shard}" if source.shard.count > 1 else ""
-            return f"no collector leads{part}; start one with: python -m ats_sync collect{option}"
-        life: bytes = rest[0]
-        feed = feed_in(rest[1])
-        heads, parts = rest[2::2], rest[3::2]
-        links = {number: _link(number, route, up, watermark) for number, (route, up, watermark) in feed.links.items()}
+            return source.unled()
+        links = {number: link_of(number, *known) for number, known in feed.links.items()}
         with self._applying:
             if life != source.life:
                 source.life, source.known = life, {}
@@ -470,7 +343,7 @@ class Replica(MarketStore):
                 )
         return ""
 
-    def _watched(self, source: _Source, feed: Feed) -> None:
+    def _watched(self, source: Source, feed: Feed) -> None:
         """Note what counts for all series. The caller holds the lock."""
         assert self._applying.locked()
         if source.shard.count == 1:
@@ -486,9 +359,9 @@ class Replica(MarketStore):
 
     def _apply(
         self,
-        source: _Source,
+        source: Source,
         key: Key,
-        had: _Known | None,
+        had: Known | None,
         text: bytes | None,
         bodies: list[bytes | None],
         links: Mapping[int, Link],
@@ -520,7 +393,7 @@ class Replica(MarketStore):
                 series.follow_link(links.get(series.link.connection))
             return
         head = head_in(text)
-        known, numbers = _joined(had, head, bodies)
+        known, numbers = joined(had, head, bodies)
         same = untouched and current is not None and current.parts == head.parts
         body = None if same else [known[number] for number in numbers]
         link = links.get(head.link) if head.link is not None else None
@@ -534,9 +407,7 @@ class Replica(MarketStore):
         except (ValueError, TypeError, LookupError, DecodeError) as error:
             source.known.pop(key, None)
             raise MalformedFeed(f"what the shared store has of {key} cannot be used: {error!r}") from error
-        source.known[key] = _Known(
-            source.life, text, head.parts, known, series.answers if taken else -1, series, server
-        )
+        source.known[key] = Known(source.life, text, head.parts, known, series.answers if taken else -1, series, server)
 
     # --- what a reader looks up beside its series ------------------------------------------------------
 
@@ -570,26 +441,3 @@ class _LiquidationReplica(LiquidationBoard):
 
     def forget(self, symbol: str) -> None:
         """Of this symbol the collector has seen none."""
-
-
-def _joined(had: _Known | None, head: Head, bodies: list[bytes | None]) -> tuple[dict[int, bytes], list[int]]:
-    """Return the parts of a head by number, and their numbers in order: those that were known when it was requested,
-    and those that came with it. Raises :class:`~ats_sync.shared.layout.MalformedFeed`."""
-    numbers = numbers_in(head.parts)
-    before = had.bodies if had is not None else {}
-    came = iter(bodies)
-    known: dict[int, bytes] = {}
-    for number in numbers:
-        body = before.get(number)
-        if body is None:
-            body = next(came, None)
-        if body is None:
-            raise MalformedFeed("the shared store lacks a part of a series")
-        known[number] = body
-    return known, numbers
-
-
-def _link(number: int, route: str, up: bool, watermark: float) -> Link:
-    link = Link(number, route, watermark)
-    link.up = up
-    return link

@@ -1,0 +1,182 @@
+"""One round trip of a reader: what it requests of one shard, and what the answer holds.
+
+Of each series the reader says which parts it has, so that only what is new is sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..feeds import Key
+from ..store.link import Link
+from ..store.series import Series
+from .client import Script, SharedStore
+from .layout import Feed, Head, MalformedFeed, feed_in, field_of, numbers_in
+from .publish import WISHES_KEY
+from .shards import SHARDS_KEY, Shard
+
+PULL = Script("""
+local now = redis.call('TIME')
+local out = {now[1], now[2]}
+local wishes = tonumber(ARGV[2])
+for i = 4, 3 + wishes do
+  redis.call('ZADD', KEYS[3], now[1] .. '.' .. string.format('%06d', now[2]), ARGV[i])
+end
+local count = redis.call('GET', KEYS[4]) or '1'
+if count ~= ARGV[3] then
+  out[3] = count
+  return out
+end
+local lease = redis.call('HMGET', KEYS[1], 'epoch', 'until')
+local feed = redis.call('HMGET', KEYS[2], 'life', 'epoch')
+if not feed[1] or feed[2] ~= lease[1] or tonumber(lease[2] or '0') <= now[1] * 1000000 + now[2] then
+  return out
+end
+local base = KEYS[2] .. ':' .. feed[1] .. ':'
+local same = feed[1] == ARGV[1]
+out[3] = feed[1]
+out[4] = redis.call('HGET', base .. 'meta', 'feed')
+local first = 4 + wishes
+local fields = {}
+for i = first, #ARGV, 2 do
+  fields[#fields + 1] = ARGV[i]
+end
+if #fields == 0 then
+  return out
+end
+local heads = redis.call('HMGET', base .. 'heads', unpack(fields))
+for i = 1, #fields do
+  local head = heads[i]
+  out[#out + 1] = head
+  local parts = {}
+  if head then
+    local needs = string.sub(head, 1, string.find(head, '|', 1, true) - 1)
+    local has = ARGV[first + 2 * i - 1]
+    if has ~= '*' and not same then has = '' end
+    if needs ~= '' and needs ~= has and has ~= '*' then
+      local known = {}
+      for a, b in string.gmatch(has, '(%d+)%-(%d+)') do
+        for number = tonumber(a), tonumber(b) do known[number] = true end
+      end
+      local needed = {}
+      for a, b in string.gmatch(needs, '(%d+)%-(%d+)') do
+        for number = tonumber(a), tonumber(b) do
+          if not known[number] then needed[#needed + 1] = fields[i] .. '#' .. string.format('%d', number) end
+        end
+      end
+      if #needed > 0 then
+        parts = redis.call('HMGET', base .. 'parts', unpack(needed))
+      end
+    end
+  end
+  out[#out + 1] = parts
+end
+return out
+""")
+
+
+class Resharded(Exception):
+    """The symbols are shared out over another number of shards than this process thought."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"there are {count} shards")
+        self.count = count
+
+
+class Known(NamedTuple):
+    """What this process has of one field. Replaced whole."""
+
+    life: bytes
+    head: bytes
+    parts: bytes
+    """The numbers of its parts, as the head writes them."""
+    bodies: Mapping[int, bytes]
+    answers: int
+    """How many answers of REST this process had merged into the series by then."""
+    series: Series
+    at: float
+    """The store's time (s)."""
+
+
+class Source:
+    """What this process has of one shard's feed. Replaced by another one where the number of shards changes."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self.keys = (SharedStore.key("lease", shard.lease), shard.feed_key, WISHES_KEY, SHARDS_KEY)
+        self.count = str(shard.count)
+        self.life = b""
+        self.known: dict[Key, Known] = {}
+        self.feed: Feed | None = None
+        self.watched: tuple[float, float] = (0.0, float("-inf"))
+        """Up to when it has looked out for silent streams, and when (steady) it said so."""
+
+    def question(self, keys: Sequence[Key], wishes: Sequence[bytes]) -> tuple[list[Any], list[Known | None]]:
+        """Return the arguments of the script that brings these series, and what this process has of each by now."""
+        life, known = self.life, self.known
+        arguments: list[Any] = [life, len(wishes), self.count, *wishes]
+        had = [known.get(key) for key in keys]
+        for key, one in zip(keys, had, strict=True):
+            arguments += field_of(key), one.parts if one is not None and one.life == life else b""
+        return arguments, had
+
+    def look(self, keys: Sequence[Key]) -> list[Any]:
+        """Return the arguments of the script that brings the heads of these series and none of their parts."""
+        return [b"", 0, self.count, *(part for key in keys for part in (field_of(key), b"*"))]
+
+    def unled(self) -> str:
+        """Return what is to be said where nobody leads this shard."""
+        part = f" shard {self.shard}" if self.shard.count > 1 else ""
+        option = f" --shard {self.shard}" if self.shard.count > 1 else ""
+        return f"no collector leads{part}; start one with: python -m ats_sync collect{option}"
+
+
+class Pulled(NamedTuple):
+    """What an answer of the script holds."""
+
+    server: float
+    """The store's time (s)."""
+    life: bytes = b""
+    feed: Feed | None = None
+    """None where nobody leads."""
+    heads: Sequence[bytes | None] = ()
+    """Of each series that was requested, None where the collector has none."""
+    parts: Sequence[list[bytes | None]] = ()
+    """Of each the parts that this process has not had."""
+
+    @classmethod
+    def of(cls, answer: list[Any]) -> Pulled:
+        """Return what an answer holds. Raises :class:`Resharded`, and
+        :class:`~ats_sync.shared.layout.MalformedFeed`."""
+        seconds, micros, *rest = answer
+        server = int(seconds) + int(micros) / 1e6
+        if len(rest) == 1:
+            raise Resharded(int(rest[0]))
+        if len(rest) < 2 or rest[1] is None:
+            return cls(server)
+        return cls(server, rest[0], feed_in(rest[1]), rest[2::2], rest[3::2])
+
+
+def joined(had: Known | None, head: Head, bodies: list[bytes | None]) -> tuple[dict[int, bytes], list[int]]:
+    """Return the parts of a head by number, and their numbers in order: those that were known when it was requested,
+    and those that came with it. Raises :class:`~ats_sync.shared.layout.MalformedFeed`."""
+    numbers = numbers_in(head.parts)
+    before = had.bodies if had is not None else {}
+    came = iter(bodies)
+    known: dict[int, bytes] = {}
+    for number in numbers:
+        body = before.get(number)
+        if body is None:
+            body = next(came, None)
+        if body is None:
+            raise MalformedFeed("the shared store lacks a part of a series")
+        known[number] = body
+    return known, numbers
+
+
+def link_of(number: int, route: str, up: bool, watermark: float) -> Link:
+    """Return a connection of the collector as it was."""
+    link = Link(number, route, watermark)
+    link.up = up
+    return link
