@@ -14,6 +14,7 @@ from ..feeds import FEEDS, Key, Kind, route_of, stream_of
 from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
+from ..store.order import LAGS_AT_MOST
 from ..venue.endpoints import UNKNOWN_SYMBOL, Host
 from .connection import Action, Ended, HandedOver
 from .connections import Connections
@@ -74,6 +75,7 @@ class Engine(Guarded):
         self.listings = Listings(store)
         self.obstacles = Obstacles()
         self._by_stream: dict[str, Key] = {}
+        self._new: dict[str, int] = {}  # symbols of new contracts, and until when (exchange ms) replicas may not know
 
     # --- events ------------------------------------------------------------------------------------
 
@@ -140,6 +142,8 @@ class Engine(Guarded):
             return
         kept = {symbol: why for symbol, why in store.delisted.items() if symbol not in found.back}
         store.delisted = {**kept, **dict.fromkeys(found.gone, "it no longer trades on the exchange; unwatch it")}
+        for symbol in found.gone:
+            self._new.pop(symbol, None)
         for key in list(self.reconciler.states):
             name = stream_of(key) if self.streams else None
             if FEEDS[key.kind].spot:
@@ -153,12 +157,31 @@ class Engine(Guarded):
 
     def _begin_again(self, symbols: set[str], at: Moment) -> None:
         """Follow these symbols as if they were followed for the first time: each is a new contract."""
-        keys = [key for key in self.reconciler.states if key.symbol in symbols and not FEEDS[key.kind].spot]
+        keys = self._keys_of(symbols)
         if not keys:
             return
         log.info("%s: listed again; all that was known is forgotten", ", ".join(sorted(symbols)))
         # Answers count by the earliest time at which they may have been requested: so does this.
         self.store.renew(keys, at.exchange - at.uncertain)
+        self._forget(keys, symbols, at)
+        self._new.update(dict.fromkeys(symbols, at.exchange + LAGS_AT_MOST))
+
+    def _confirm_new(self, at: Moment) -> None:
+        """Forget once more what is known of new contracts, as soon as every replica knows them: an answer of before may
+        have been about the contract that had the name."""
+        symbols = {symbol for symbol, until in self._new.items() if not at.wait(until)}
+        if symbols:
+            keys = self._keys_of(symbols)
+            self.store.begin_again(keys, at.exchange - at.uncertain)
+            self._forget(keys, symbols, at)
+            for symbol in symbols:
+                del self._new[symbol]
+
+    def _keys_of(self, symbols: set[str]) -> list[Key]:
+        return [key for key in self.reconciler.states if key.symbol in symbols and not FEEDS[key.kind].spot]
+
+    def _forget(self, keys: list[Key], symbols: set[str], at: Moment) -> None:
+        """Begin with series that have just begun again in the store."""
         self.reconciler.renew(keys, at)
         self.quality.forget(symbols)
         for key in keys if self.streams else ():
@@ -247,6 +270,8 @@ class Engine(Guarded):
         self.connections.tick(at)
         if self.streams and (found := self.listings.look(at)) is not None:
             self._compare_listings(found, at)
+        if self._new:
+            self._confirm_new(at)
         self._spread(at)
         if self.reconciler.remedies.take_counting_again():
             self._ask_for_listings(AT_ONCE, at)  # perhaps a name belongs to another contract now
@@ -311,6 +336,8 @@ class Engine(Guarded):
         moments = [self.connections.next_due(at.steady), self.reconciler.next_due(at)]
         if self.streams:
             moments.append(self.listings.due())
+        if self._new:
+            moments.append(at.steady + at.wait(min(self._new.values())))
         return min([self.quality.due(), self.demand.due(), *(moment for moment in moments if moment is not None)])
 
     def missing(self, at: Moment) -> list[Key]:

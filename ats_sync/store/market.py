@@ -79,8 +79,9 @@ class MarketStore:
         self.delisted: dict[str, str] = {}
         """Symbols that were followed and have left the exchange, and what to say about it."""
         self.renewed: dict[str, int] = {}
-        """Since when (exchange ms) what is known of a symbol is known of a new contract; what was requested before is
-        of the old one."""
+        """Since when (exchange ms) a name belongs to a new contract."""
+        self._counts_from: dict[str, int] = {}
+        """What was requested of a symbol before then (exchange ms) may be of the contract that had its name."""
         self._lock = threading.Lock()  # guards the replacement of the collections below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
         self.series: dict[Key, Series] = {board.key: board for board in self._boards}
@@ -164,15 +165,21 @@ class MarketStore:
 
     def renew(self, keys: Iterable[Key], now: int) -> None:
         """Begin these series again, with nothing of the contract that bore the name until now (exchange ms)."""
-        with self._lock:
-            gone = [key for key in keys if key in self.series]
-            symbols = {key.symbol for key in gone}
-            self.renewed = {**self.renewed, **dict.fromkeys(symbols, now)}
-            left = {key: each for key, each in self.series.items() if key not in gone}
-            self._replace(gone, self._begin_all({key: self.series[key].depth for key in gone}, left))
+        symbols = self.begin_again(keys, now)
+        self.renewed = {**self.renewed, **dict.fromkeys(symbols, now)}
         for symbol in symbols:
             for board in self._boards:
                 board.forget(symbol)
+
+    def begin_again(self, keys: Iterable[Key], now: int) -> set[str]:
+        """Begin these series again, with nothing that was requested until now (exchange ms); return their symbols."""
+        with self._lock:
+            gone = [key for key in keys if key in self.series]
+            symbols = {key.symbol for key in gone}
+            self._counts_from = {**self._counts_from, **dict.fromkeys(symbols, now)}
+            left = {key: each for key, each in self.series.items() if key not in gone}
+            self._replace(gone, self._begin_all({key: self.series[key].depth for key in gone}, left))
+        return symbols
 
     def _replace(self, gone: Iterable[Key], added: Iterable[Series]) -> None:
         """Exchange some series for others. The caller holds the lock."""
@@ -274,7 +281,7 @@ class MarketStore:
 
     def _counts(self, series: Series, request: Request[Any], at: int) -> bool:
         """Return whether an answer is merged: a range of rows is not, nor what was requested of another contract."""
-        return (request.rows > 0 or series.feed.shared) and at >= self.renewed.get(series.key.symbol, 0)
+        return (request.rows > 0 or series.feed.shared) and at >= self._counts_from.get(series.key.symbol, 0)
 
     def _may_be_new(self, symbol: str, now: int) -> bool:
         """Return whether a contract may never have traded: it is pending or too new for the listings, or was listed a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ats_sync.engine.listings import CONFIRM_AFTER
@@ -261,6 +263,25 @@ def test_what_was_asked_of_the_old_contract_is_not_merged_into_the_new_one() -> 
     bench.run(1)
     bench.receive(fetch, old, asked)
     assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
+    assert not held_of_old(bench, "BUSDT", young)
+
+
+def test_what_a_replica_that_lags_said_of_it_is_forgotten_as_soon_as_every_replica_knows_it() -> None:
+    """It was requested of the new contract, and had the candles and trades of the old one for minutes."""
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.warm()
+    fetches = [bench.of(kind, symbol="BUSDT")[0][1] for kind in (Kind.KLINES, Kind.TRADES)]
+    old = [bench.answer(fetch, bench.exchange()) for fetch in fetches]
+    young = relist(bench, "BUSDT")
+    tell(bench, "BUSDT", "SETTLING")
+    tell(bench, "BUSDT", "TRADING")
+    bench.run(9)
+    for fetch, body in zip(fetches, old, strict=True):
+        state = bench.engine.reconciler.states[fetch.key]
+        bench.receive(replace(fetch, link=state.link, epoch=state.epoch), body, bench.exchange())
+    assert held_of_old(bench, "BUSDT", young)
+    assert bench.run(5, until=lambda: not held_of_old(bench, "BUSDT", young))
+    assert bench.run(5, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
     assert not held_of_old(bench, "BUSDT", young)
 
 

@@ -58,8 +58,9 @@ SCARCE = 120_000
 CONFIRMED_WITHIN = 30_000
 """A candle that seemed to be without trades is confirmed by REST so soon (ms)."""
 DELISTED_WITHIN = 150_000
-RELISTED_WITHIN = 10_000
-"""Nothing of the contract that had the name before is served so long (ms) after another one has it."""
+RELISTED_WITHIN = 12_000
+"""Nothing of the contract that had the name before is served so long (ms) after another one has it: that has to be
+noticed, and a replica that lags by 10 s goes on to show the old one."""
 BACK_WITHIN = 90_000
 """A symbol that is back is no longer taken for delisted after so long (ms)."""
 MAX_TRADES = 60
