@@ -14,7 +14,7 @@ CONFIRMED_WITHIN = 60_000
 """How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
 
 
-class Known(NamedTuple):
+class Evidence(NamedTuple):
     """What was known of the candles of one series at one moment."""
 
     interval: str
@@ -48,28 +48,30 @@ class Known(NamedTuple):
     """Whether it is said to trade since then."""
 
 
-def assess(known: Known, now: int) -> SeriesState:
+def assess(evidence: Evidence, now: int) -> SeriesState:
     """Return the state at exchange time ``now`` (ms): how many rows can be served, and why they cannot be the whole
     truth."""
-    if known.untraded:
-        return SeriesState(known.link, known.suspected, known.event, known.answered, 0, True)
-    rows, doubt = _rows(known, now)
-    if known.resumed:
+    if evidence.untraded:
+        return SeriesState(evidence.link, evidence.suspected, evidence.event, evidence.answered, 0, True)
+    rows, doubt = _rows(evidence, now)
+    if evidence.resumed:
         doubt = "it trades again after a halt"
-    if known.spoilt and not doubt:
+    if evidence.spoilt and not doubt:
         doubt = "the newest version of a candle was unusable"
-    if 0 < known.doubted_from <= now and not doubt:
+    if 0 < evidence.doubted_from <= now and not doubt:
         doubt = "the open candle is said to have fewer trades"
-    return SeriesState(known.link, known.suspected, known.event, known.answered, rows, known.complete, doubt)
+    return SeriesState(
+        evidence.link, evidence.suspected, evidence.event, evidence.answered, rows, evidence.complete, doubt
+    )
 
 
-def _rows(known: Known, now: int) -> tuple[int, str]:
+def _rows(evidence: Evidence, now: int) -> tuple[int, str]:
     """Return how many rows can be served, and why something is missing or overdue, "" where nothing is."""
-    interval, following, chain = known.interval, known.following, known.chain
-    if not following or not (known.closed or chain):
+    interval, following, chain = evidence.interval, evidence.following, evidence.chain
+    if not following or not (evidence.closed or chain):
         return 0, "nothing is known yet"
-    if known.stopped and not known.resumed and not known.stray:
-        return known.closed + len(chain), ""
+    if evidence.stopped and not evidence.resumed and not evidence.stray:
+        return evidence.closed + len(chain), ""
     beyond = next_open(interval, chain[-1].opened) if chain else following
     missing = 0
     if now >= beyond:
@@ -79,19 +81,19 @@ def _rows(known: Known, now: int) -> tuple[int, str]:
         while opened < current and missing < 3:
             missing += 1
             opened = next_open(interval, opened)
-    rows = known.closed + len(chain) + missing
-    if known.stray:
+    rows = evidence.closed + len(chain) + missing
+    if evidence.stray:
         return rows, "a candle is missing"
     # The stream ends a candle before it begins the next one; REST may show the next one first.
     streamed = max((index for index, candle in enumerate(chain) if candle.streamed), default=0)
     if any(candle.trades for candle in chain[:streamed]):
         return rows, "a candle's final event was lost"
     for candle in chain[:-1]:
-        if candle.trades and now >= next_open(interval, candle.opened) + known.final_within:
+        if candle.trades and now >= next_open(interval, candle.opened) + evidence.final_within:
             return rows, "a candle's final event is overdue"
     if missing or len(chain) > 1:
         unconfirmed = next_open(interval, following)  # the close of the first candle not yet closed here
-        if chain and chain[0].trades and now >= unconfirmed + known.final_within:
+        if chain and chain[0].trades and now >= unconfirmed + evidence.final_within:
             return rows, "a candle's final event is overdue"
         if now >= unconfirmed + CONFIRMED_WITHIN or missing > 2:
             return rows, "a candle without events was not confirmed"

@@ -19,7 +19,7 @@ from typing import Any
 from ..venue.intervals import most_within, next_open, open_time
 from ..venue.klines import Row, string_rows, text_open_time, text_trades
 from ..venue.payload import DecodeError
-from .assess import CONFIRMED_WITHIN, Known
+from .assess import CONFIRMED_WITHIN, Evidence
 from .closings import Source
 from .klines import WARM_UP_ROWS, KlineSeries, Since, no_time
 from .link import Link
@@ -296,15 +296,15 @@ class DerivedKlines(KlineSeries):
             if derived is not None and derived.trades == text_trades(answer[-1]) and derived.source != answer[-1]:
                 self.apart = self.apart or DIFFERED
 
-    def _known(self, chain: list[Candle]) -> Known:
-        known = super()._known(chain)
+    def _evidence(self, chain: list[Candle]) -> Evidence:
+        evidence = super()._evidence(chain)
         if self.source is None:
-            return known
+            return evidence
         seen = self._seen
-        return known._replace(
-            link=known.link if known.link is seen.link else None,
-            suspected=known.suspected or seen.suspected or seen.doubt or (NO_REACH if self._short else ""),
-            stray=known.stray or self._lacks_rows,
+        return evidence._replace(
+            link=evidence.link if evidence.link is seen.link else None,
+            suspected=evidence.suspected or seen.suspected or seen.doubt or (NO_REACH if self._short else ""),
+            stray=evidence.stray or self._lacks_rows,
         )
 
     def _plain_state(self, now: int) -> SeriesState | None:

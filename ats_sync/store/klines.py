@@ -27,7 +27,7 @@ from ..venue.klines import (
 )
 from ..venue.payload import DecodeError
 from . import dump
-from .assess import Known, assess
+from .assess import Evidence, assess
 from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings
 from .events import StoreEvent
@@ -416,8 +416,8 @@ class KlineSeries(Series):
             if state is not None:
                 return state
             chain = self._pending.chain(self._closed.following)
-            known = self._known(chain)
-        return assess(known, now)
+            evidence = self._evidence(chain)
+        return assess(evidence, now)
 
     def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot[Any]]:
         """Return :meth:`state` and the newest ``limit`` rows at one and the same moment, decoded when they are taken.
@@ -431,9 +431,9 @@ class KlineSeries(Series):
                 candle = self._ahead[self._closed.following]
                 return state, self._snapshot([candle], limit, exact, 0, 0, min(self._closed.count, limit - 1))
             chain = self._pending.chain(self._closed.following)
-            known = self._known(chain)
+            evidence = self._evidence(chain)
             snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, surely))
-        return assess(known, now), snapshot
+        return assess(evidence, now), snapshot
 
     def _plain_state(self, now: int) -> SeriesState | None:
         """Return the state where the first candle beyond the closed ones is open and nothing else is to be assessed, as
@@ -473,11 +473,11 @@ class KlineSeries(Series):
     def _is_resumed(self) -> bool:
         return 0 < self.stopped() < self._resumed
 
-    def _known(self, chain: list[Candle]) -> Known:
+    def _evidence(self, chain: list[Candle]) -> Evidence:
         """Return what the state is assessed from. The caller holds the lock."""
         assert self._lock.locked()
         closed, pending = self._closed, self._pending
-        return Known(
+        return Evidence(
             self.interval,
             self._final_within,
             self.link,
@@ -536,12 +536,12 @@ class KlineSeries(Series):
         """As :meth:`look`, of the rows' text, which is neither decoded nor copied row by row."""
         with self._lock:
             chain = self._pending.chain(self._closed.following)
-            known = self._known(chain)
+            evidence = self._evidence(chain)
             beyond, missing, closed = self._extent(chain, limit, surely)
             rows = self._closed
             last = rows.last() if missing and not chain else b""
             text = KlineText(self, limit, rows.slice(closed) if closed else b"", chain, beyond, missing, last)
-        return assess(known, now), text
+        return assess(evidence, now), text
 
     def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row, Row]:
         """Return a candle beyond the closed ones, its text, and its row in strings and in floats, remembered until a
@@ -610,14 +610,14 @@ class KlineSeries(Series):
         with self._lock:
             closed = self._closed
             chain = self._pending.chain(closed.following)
-            facts = self._known(chain)
+            evidence = self._evidence(chain)
             texts: list[bytes] | None = None
             if closed.version != known:
                 newest = closed.newest(candles_between(self.interval, opened, closed.following))
                 texts = [text for text in newest if text_open_time(text) >= opened]
             bounds = closed.begins, closed.oldest, closed.following
             heard, version = self._stream_event, closed.version
-        return Since(assess(facts, now), heard, version, *bounds, texts, chain)
+        return Since(assess(evidence, now), heard, version, *bounds, texts, chain)
 
     def closing(self, opened: int) -> Closing | None:
         """Return how the candle that opened at ``opened`` became final, None where that was before it was followed."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.feeds import FEEDS, Kind
-from ats_sync.store.assess import CONFIRMED_WITHIN, Known, assess
+from ats_sync.store.assess import CONFIRMED_WITHIN, Evidence, assess
 from ats_sync.store.pending import OPEN, Candle
 from ats_sync.store.series import SeriesState
 
@@ -13,7 +13,7 @@ from .candles import LINK
 PATIENCE = FEEDS[Kind.KLINES].final_within
 
 
-NOTHING = Known(
+NOTHING = Evidence(
     "1m",
     PATIENCE,
     LINK,
