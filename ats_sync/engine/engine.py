@@ -25,8 +25,9 @@ from .lateness import Lateness
 from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
 from .obstacles import Obstacles
+from .polls import CLOCK, CLOCK_AGAIN_AFTER
 from .quality import QualityMeter
-from .reconciler import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER, Reconciler
+from .reconciler import LISTINGS, LISTINGS_AGAIN_AFTER, Reconciler
 from .remedies import Remedy
 from .silence import Silence
 
@@ -84,7 +85,7 @@ class Engine(Guarded):
         keys = list(keys)
         self.reconciler.follow(keys, at)
         if self.streams:
-            self.connections.paused = self.reconciler.waits_for_clock()
+            self.connections.paused = self.reconciler.polls.waits_for_clock()
             self._subscribe([key for key in keys if self.store.derivations.root_of(key) == key], at)
             for key in keys:
                 self._join(key, at)
@@ -191,8 +192,8 @@ class Engine(Guarded):
 
     def _ask_for_listings(self, pause: float, at: Moment) -> None:
         if pause <= AT_ONCE:
-            self.reconciler.poll_again(LISTINGS, at, pause)
-        self.reconciler.poll_within(LISTINGS, at, pause)
+            self.reconciler.polls.again(LISTINGS, at, pause)
+        self.reconciler.polls.within(LISTINGS, at, pause)
 
     def _contracts_acknowledged(self, at: Moment) -> None:
         """Events may have been missed while there was no subscription."""
@@ -239,7 +240,7 @@ class Engine(Guarded):
             elif fetch.key == LISTINGS:
                 self._compare_listings(self.listings.answered(at), at)
             elif fetch.key == TICKERS and self._listings_differ(self.store.tickers.listed):
-                self.reconciler.poll_again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
+                self.reconciler.polls.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
             elif fetch.key.kind is Kind.KLINES:
                 self._separate(at)
         self._spread(at)
@@ -293,7 +294,7 @@ class Engine(Guarded):
             reason = ""
             if self._silence.heard(link, at):
                 if self._lateness.lag(link, at):
-                    self.reconciler.poll_again(CLOCK, at, CLOCK_AGAIN_AFTER)
+                    self.reconciler.polls.again(CLOCK, at, CLOCK_AGAIN_AFTER)
                 reason = self._lateness.judge(link, at)
             if reason or (reason := self._silence.judge(connection, link, at)):
                 self.connections.give_up(connection.number, reason, at)
@@ -371,7 +372,7 @@ class Engine(Guarded):
         """Pass on what one part found out to the other."""
         assert self.guarded()
         connections, reconciler = self.connections, self.reconciler
-        if connections.paused and not reconciler.waits_for_clock():
+        if connections.paused and not reconciler.polls.waits_for_clock():
             connections.paused = False
             connections.tick(at)
         changes, connections.changes = connections.changes, []

@@ -1,4 +1,5 @@
-"""What every series needs next: its snapshot, what it missed, its next poll, a confirmation.
+"""What every series needs next: its snapshot, what it missed, a confirmation. (For polls, see
+:mod:`~ats_sync.engine.polls`.)
 
 A streamed series is *live* once a REST answer that was requested after its subscription was
 acknowledged has been merged (for an order book, a whole frame on that subscription does as well).
@@ -6,12 +7,11 @@ acknowledged has been merged (for an order book, a whole frame on that subscript
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable, Mapping
 
 from ..errors import AtsSyncError, RequestRejected
-from ..feeds import FEEDS, Cause, Feed, Key, Kind
+from ..feeds import FEEDS, Cause, Key, Kind
 from ..store.depth import DepthSeries
 from ..store.events import Change, StoreEvent
 from ..store.klines import KlineSeries
@@ -24,6 +24,7 @@ from .candle_closes import CandleCloses
 from .due_queue import DueQueue
 from .jobs import Fetch
 from .moment import Moment
+from .polls import CLOCK, Polls
 from .remedies import Remedies
 from .state import State
 
@@ -33,18 +34,10 @@ EXPECTED_WITHIN = 30.0
 """For so long (seconds) nothing is requested for a series that may begin with what was written down of it."""
 STREAMS_MISSED_FOR = 15.0
 """``start()`` does not wait longer (seconds) for a stream where REST serves its series."""
-CLOCK = Key(Kind.CLOCK)
 LISTINGS = Key(Kind.LISTINGS)
 LISTINGS_AGAIN_AFTER = 20.0
-CLOCK_AGAIN_AFTER = 5.0
-UNCERTAIN, UNCERTAIN_AGAIN_AFTER = 500, 15.0
-"""Where slow answers leave the exchange's time open by more than so many ms, it is requested again after so many
-seconds: everything looks older by as much, and the path may have become quicker."""
-SLEPT = 5.0
 GAP_REQUESTED_AFTER = 0.1
 """What arrives out of order may close a gap by itself within so many seconds."""
-PATIENCE_WITH_CLOCK = 3
-"""After so many failures of ``/time`` the rest is requested without it."""
 REFRESH_LOOK_EVERY = 1.0
 
 
@@ -58,10 +51,9 @@ class Reconciler:
         self.states: dict[Key, State] = {}
         self.fetches: list[Fetch] = []
         self.remedies = Remedies(store, self.states)
-        self._offset: float | None = None  # exchange time minus steady time at the last proven tick
-        self._polled_in_doubt: set[Key] = set()
         self._refresh_due = 0.0
         self._queue = DueQueue(self.states, rng)
+        self.polls = Polls(self.states, self._queue, rng, streams=streams)
         self._closes = CandleCloses(store, self.states, self._queue, rng)
 
     # --- what is followed ------------------------------------------------------------------------
@@ -108,19 +100,6 @@ class Reconciler:
             self.remedies.renew(key)
             self.follow([key], at)
             self.states[key].epoch = epoch + 1  # what is under way is about the old contract
-
-    def poll_again(self, key: Key, at: Moment, pause: float) -> None:
-        """Poll now, unless that was done less than ``pause`` seconds ago."""
-        state = self.states.get(key)
-        if state is not None and state.fetching is None and at.steady - state.audit_at >= pause:
-            state.audit_at = at.steady
-            self._queue.schedule(state, at.steady, state.poll_cause)
-
-    def poll_within(self, key: Key, at: Moment, pause: float) -> None:
-        """Poll within ``pause`` seconds."""
-        state = self.states.get(key)
-        if state is not None:
-            self._queue.schedule(state, at.steady + pause, state.poll_cause)
 
     def restored(self, keys: Iterable[Key], at: Moment) -> None:
         """Ask for what these series lack, now that whatever was written down of them has been loaded."""
@@ -182,7 +161,7 @@ class Reconciler:
             self._await_frame(state, series, at)
         elif state.known and state.feed.polled(streams=True):
             # What happened last before the subscription is not delivered, and an answer about it may have lagged.
-            self.poll_within(key, at, at.wait(at.exchange + LAGS_AT_MOST))
+            self.polls.within(key, at, at.wait(at.exchange + LAGS_AT_MOST))
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
         """Ask once a first frame is no longer worth waiting for."""
@@ -295,15 +274,7 @@ class Reconciler:
                 self._queue.schedule(state, at.steady + self._queue.back_off(state, error), cause)
             return
         state.error = None
-        # What is requested while the time is not sure counts as older than it is.
-        if state.key == CLOCK:
-            for each in self.states.values():
-                # Of an acknowledgement noted while the clock was ahead, all that is known is that it was before now.
-                each.subscribed = min(each.subscribed, at.exchange)
-            self._wake_polls(at, self.states if not state.known else self._polled_in_doubt)
-            self._polled_in_doubt.clear()
-        elif not at.proven and state.feed.polled(streams=self._streams):
-            self._polled_in_doubt.add(state.key)
+        self.polls.answered(state, at)
         state.known = True
         if mine or fetch.link is not None:
             self._settle(state, fetch, at)
@@ -339,12 +310,7 @@ class Reconciler:
             self._closes.confirm(state, at)
         if state.feed.audit_every is not None and self._streams:
             self._queue.schedule_audit(state, at)
-        if state.feed.poll is not None and state.feed.polled(streams=self._streams):
-            # The first polls are spread over the period so that they never come as one crowd.
-            first = fetch.cause is Cause.WARM_UP and not state.feed.shared
-            pause = state.feed.poll.every * (self._rng.uniform(0.3, 1.0) if first else 1.0)
-            pause = min(pause, self._still_fresh_for(state.feed, series, at))
-            self._queue.schedule(state, at.steady + pause, state.poll_cause)
+        self.polls.settled(state, series, fetch, at)
 
     def _refetch(self, key: Key, at: Moment) -> None:
         """Ask for what a series lacks, and trust it no longer until then."""
@@ -378,16 +344,6 @@ class Reconciler:
         pause = first if first is not None else self._queue.back_off(state, None)
         return max(at.steady + pause, self._closes.answerable(series, at))
 
-    def _still_fresh_for(self, feed: Feed, series: Series, at: Moment) -> float:
-        """Return how long (seconds) what was just merged counts as fresh, less a tenth of its bound; 1 at least.
-
-        An answer is as old as its request: one that reached a process which was stopped meanwhile may be old already.
-        """
-        bound, requested_at = feed.poll.max_age if feed.poll is not None else None, series.state(at.exchange).answered
-        if bound is None or not requested_at or not at.proven:
-            return math.inf
-        return max(1.0, 0.9 * bound - (at.exchange - requested_at) / 1000.0)
-
     # --- time ------------------------------------------------------------------------------------
 
     def tick(self, at: Moment) -> None:
@@ -404,13 +360,9 @@ class Reconciler:
                 self._refetch(key, at)
             self.remedies.lacking.clear()
             self._refresh(at)
-        if not at.proven:
-            self.poll_again(CLOCK, at, CLOCK_AGAIN_AFTER)
-        elif at.uncertain > UNCERTAIN:
-            self.poll_again(CLOCK, at, UNCERTAIN_AGAIN_AFTER if at.uncertain < 5_000 else CLOCK_AGAIN_AFTER)
-        self._check_sleep(at)
+        self.polls.check(at)
         while (state := self._queue.pop(at.steady)) is not None:
-            if state.key != CLOCK and self.waits_for_clock():
+            if state.key != CLOCK and self.polls.waits_for_clock():
                 self._queue.hold(state)
                 continue
             state.due = None
@@ -454,29 +406,6 @@ class Reconciler:
             state = self.states.get(series.key)
             if series.needs_refresh(at.steady) and state is not None and state.link is not None and not state.delisted:
                 self._queue.schedule(state, at.steady, Cause.REPAIR)
-
-    def _check_sleep(self, at: Moment) -> None:
-        """Where the steady clock stood still while the machine slept, polls are late without being due."""
-        if not at.proven:
-            return
-        offset = at.exchange / 1000.0 - at.steady
-        slept = self._offset is not None and offset - self._offset > SLEPT
-        self._offset = offset
-        if slept:
-            self._wake_polls(at, self.states)
-
-    def _wake_polls(self, at: Moment, keys: Iterable[Key]) -> None:
-        """Ask again at once for those of them that are polled and known."""
-        for key in keys:
-            state = self.states.get(key)
-            if state is not None and state.known and not state.delisted and state.feed.polled(streams=self._streams):
-                self._queue.schedule(state, at.steady, state.poll_cause)
-
-    def waits_for_clock(self) -> bool:
-        """Return whether the first answer of ``/time`` is still to come: it goes alone, before many threads start,
-        since its header tells the budget that others have left."""
-        clock = self.states.get(CLOCK)
-        return clock is not None and not clock.known and clock.attempts < PATIENCE_WITH_CLOCK
 
     def next_due(self, at: Moment) -> float | None:
         """Return when :meth:`tick` has something to do next (steady)."""

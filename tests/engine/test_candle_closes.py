@@ -104,7 +104,7 @@ def test_the_end_of_a_halt_without_a_trade_is_asked_about_at_once(told_by: str) 
     if told_by == "an event":
         bench.deliver("!contractInfo", samples.contract_frame("HALTED", "TRADING", event=bench.exchange()))
     else:
-        bench.engine.reconciler.poll_again(LISTINGS, bench.at(), 0.0)
+        bench.engine.reconciler.polls.again(LISTINGS, bench.at(), 0.0)
     bench.run(2)
     assert len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) == 1
     assert not bench.of(Kind.KLINES, since=since, symbol="AUSDT")

@@ -100,7 +100,7 @@ def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_o
         assert series.link is None or not series.link.up, "nothing keeps it fresh any more"
     bench.unlisted.clear()
     bench.dropped = lambda stream, frame: False
-    bench.engine.reconciler.poll_again(Key(Kind.LISTINGS), bench.at(), 0.0)
+    bench.engine.reconciler.polls.again(Key(Kind.LISTINGS), bench.at(), 0.0)
     bench.run(1)
     assert not bench.store.delisted
     assert bench.run(30, until=bench.all_live)

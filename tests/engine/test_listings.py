@@ -21,7 +21,7 @@ UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
 
 def ask(bench: Bench) -> None:
     """Have exchangeInfo asked for now."""
-    bench.engine.reconciler.poll_again(LISTINGS, bench.at(), 0.0)
+    bench.engine.reconciler.polls.again(LISTINGS, bench.at(), 0.0)
 
 
 def tell(bench: Bench, symbol: str, status: str) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.reconciler import WITHOUT_STREAM_AFTER
 from ats_sync.errors import ExchangeFailure, RequestRejected
@@ -15,24 +13,6 @@ from .bench import Bench, deep, failing
 POLLS = (Cause.POLL, Cause.AUDIT, Cause.PROBE)
 
 # --- warming up -----------------------------------------------------------------------------------
-
-
-def test_the_clock_is_asked_first_and_alone() -> None:
-    bench = Bench({"AUSDT": 12})
-    bench.run(0.09)
-    assert [fetch.key.kind for _, fetch in bench.asked] == [Kind.CLOCK]
-    assert bench.connects == []
-    bench.run(0.1)
-    assert len(bench.asked) > 4
-    assert sorted(route for _, route in bench.connects) == ["market", "public"]
-
-
-def test_without_the_clock_it_goes_on_after_a_while() -> None:
-    bench = Bench({"AUSDT": 12}, follow=False)
-    bench.fails = failing(Kind.CLOCK, ExchangeFailure("x"), times=3)
-    bench.follow("AUSDT")
-    assert bench.run(30, until=bench.all_live)
-    assert [fetch.key.kind for _, fetch in bench.asked[:3]] == [Kind.CLOCK] * 3
 
 
 def test_the_warm_up_asks_for_what_weighs_little_after_the_subscription() -> None:
@@ -145,14 +125,6 @@ def test_mark_prices_that_failed_at_first_come_in_spite_of_a_reconnect() -> None
     assert bench.run(30, until=lambda: not bench.engine.missing(bench.at()))
 
 
-def test_the_backstop_goes_on_after_a_reconnect() -> None:
-    bench = Bench([deep("AUSDT", 10)])
-    bench.warm()
-    bench.cut_route("market")
-    bench.run(300)
-    assert len(bench.of(Kind.TICKERS)) >= 3
-
-
 # --- failures -------------------------------------------------------------------------------------
 
 
@@ -172,21 +144,6 @@ def test_a_symbol_the_exchange_does_not_know_costs_nothing_more() -> None:
 
 
 # --- polls ----------------------------------------------------------------------------------------
-
-
-def test_polls_never_come_as_one_crowd() -> None:
-    bench = Bench([deep(f"S{i}USDT", 0, minutes=12) for i in range(20)])
-    bench.warm()
-    bench.run(600)
-    times = [when for when, _ in bench.of(Kind.OPEN_INTEREST, cause=Cause.POLL)]
-    assert len(times) >= 40
-    assert max(sum(start <= when < start + 10.0 for when in times) for start in times) <= 7
-    for name in bench.symbols:
-        own = [when for when, _ in bench.of(Kind.OPEN_INTEREST, symbol=name)]
-        bound = FEEDS[Kind.OPEN_INTEREST].max_age(streams=True)
-        assert bound is not None
-        assert max(b - a for a, b in itertools.pairwise(own)) < bound
-        assert all(fetch.request.rows <= 3 for _, fetch in bench.of(Kind.OPEN_INTEREST, symbol=name, cause=Cause.POLL))
 
 
 # --- nothing is lost sight of ---------------------------------------------------------------------
