@@ -38,6 +38,8 @@ LISTINGS = Key(Kind.LISTINGS)
 LISTINGS_AGAIN_AFTER = 20.0
 GAP_REQUESTED_AFTER = 0.1
 """What arrives out of order may close a gap by itself within so many seconds."""
+DRIFTS = 0.05
+"""By so much (seconds) the exchange's time may become less certain while a request waits."""
 REFRESH_LOOK_EVERY = 1.0
 
 
@@ -329,7 +331,7 @@ class Reconciler:
         state.attempts += 1
         pause = self._queue.back_off(state, None)
         if state.attempts > 1 or state.feed.second_try is None:  # else its first was requested at its subscription
-            pause = max(pause, at.wait(state.subscribed + LAGS_AT_MOST))
+            pause = max(pause, at.wait(state.subscribed + LAGS_AT_MOST) + DRIFTS)
         self._queue.schedule(state, at.steady + pause, state.repair_cause)
         return True
 

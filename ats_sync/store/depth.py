@@ -177,7 +177,7 @@ class DepthSeries(Series):
                 self._sides = None
             before: tuple[int, tuple[Side, Side]] | None = None
             if self._sequencer.after(book.update_id) is None:
-                if not self._rests(book):
+                if not (self._sequencer.rests_at(book.update_id) or self._rests(book)):
                     return
                 self._sequencer.confirm(book.update_id, book.time)
                 self._offered = link

@@ -228,6 +228,10 @@ class DepthSequencer:
         self.event = max(self.event, event)
         self._rest = _Rest(update_id, event)
 
+    def rests_at(self, update_id: int) -> bool:
+        """Return whether the book was shown at rest with this update id, and nothing has come since."""
+        return self._rest is not None and self._rest.update_id == update_id
+
     def cut_after(self, diff: Diff) -> None:
         """Forget everything up to ``diff``: nothing there is of use."""
         while self._events and self._events[0].last <= diff.last:

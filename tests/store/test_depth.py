@@ -207,6 +207,16 @@ class TestAtRest:
             assert book.live() is (seconds == 12)
         assert shown(book).bids == [*map(tuple, BIDS)]
 
+    def test_each_snapshot_after_that_shows_that_it_still_rests(self) -> None:
+        """It had to be seen twice, ten seconds apart, once more for each, and was not live for half a minute."""
+        book, source = begun(100)
+        assert book.apply(diff(120, 100, event=BEGAN + 95), source) is None
+        source.up = False
+        for seconds in (1, 12, 15):
+            now = BEGAN + seconds * 1000
+            book.replace(self.resting(5, now), Origin(now, 500, link=link(2)))
+        assert book.has_shown(BEGAN + 15_000 - LAGS_AT_MOST)
+
     @pytest.mark.parametrize(("previous", "goes_on"), [(5, True), (8, False)])
     def test_what_ends_the_rest_is_taken_at_once_though_ids_have_begun_again(
         self, previous: int, goes_on: bool
