@@ -277,7 +277,6 @@ class DerivedKlines(KlineSeries):
             if not shown and opened >= following:
                 ahead[opened] = candle
         self._made = made
-        self._pending.contradiction = None
 
     # --- as an ordinary series, with what was derived ----------------------------------------------
 
@@ -291,7 +290,6 @@ class DerivedKlines(KlineSeries):
         self._pull(self._exchange_ms())
         self._announced = self._closed.following  # whoever requested it reports that
         with self._lock:
-            self._pending.contradiction = None
             derived = self._made.get(text_open_time(answer[-1])) if answer else None
             if derived is not None and derived.trades == text_trades(answer[-1]) and derived.source != answer[-1]:
                 self.apart = self.apart or DIFFERED
