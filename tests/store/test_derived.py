@@ -5,6 +5,7 @@ The truth of the properties is the simulator's market, which has its own arithme
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.derived import DIFFERED, HOLE, NO_REACH, DerivedKlines, combined
 from ats_sync.store.events import Change
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
-from ats_sync.store.klines import AUDIT_ROWS
+from ats_sync.store.klines import AUDIT_ROWS, newest_klines
 from ats_sync.store.link import Link
 from ats_sync.store.series import Origin
 from ats_sync.venue.klines import string_rows
@@ -342,6 +343,22 @@ def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> Non
 
 
 # --- off --------------------------------------------------------------------------------------------------
+
+
+def test_a_later_answer_with_fewer_trades_puts_what_is_derived_in_doubt() -> None:
+    """Its source, whose stream had died, had not heard of the candle that was computed again."""
+    desk = Desk(("1m", "15m"), TURNS["hour"] - 200_000)
+    desk.warm()
+    desk.run(5.0)
+    assert desk.doubt("15m") == ""
+    rows = desk.rest("15m")
+    rows[-1][8] = 1
+    key = Key(Kind.KLINES, BTC, "15m")
+    body = json.dumps(rows, separators=(",", ":")).encode()
+    desk.store.merge(key, newest_klines(key, 500), body, desk.market.now + 3_000, desk.link)
+    assert "fewer trades" in desk.doubt("15m")
+    desk.run(5.0)
+    assert desk.doubt("15m") == "", "its source has gone on"
 
 
 def test_the_setting_is_checked() -> None:
