@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from .clock import Clock
 from .engine.budget import Usage
 from .engine.engine import Engine
-from .engine.freshness import WATCHED_WITHIN
 from .engine.quality import Quality, judged
 from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
+from .reads import WATCHED_WITHIN
 from .runtime.counters import Traffic
 from .status import ConnectionStatus, FeedState, FeedStatus, connection_statuses
 from .store.klines import KlineSeries

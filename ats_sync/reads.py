@@ -17,7 +17,6 @@ from typing import Any, Generic, NoReturn, TypeVar
 from .clock import Clock, Reading
 from .config import Config
 from .engine.budget import Usage
-from .engine.freshness import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt, within
 from .engine.jobs import Fetch
 from .errors import (
     DataError,
@@ -32,6 +31,7 @@ from .errors import (
 from .feeds import FEEDS, Cause, Feed, Key, Scope
 from .runtime.counters import Counters
 from .runtime.requests import Requests
+from .store.link import stream_doubt, within
 from .store.market import MarketStore
 from .store.series import SeriesState
 from .store.values import AnswerCache, Dated
@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 
+TIME_IN_DOUBT = "the exchange's time is in doubt"
+UNWATCHED = "nobody has looked out for silent streams lately: the process was stopped, or the machine slept"
+WATCHED_WITHIN = 1.5
+"""How long ago (seconds) that may have been."""
 LISTINGS_RECENT = 3.0
 """Listings that were requested no longer ago (seconds) are not requested again because of one unknown symbol."""
 ANSWERS_KEPT = 3600.0
@@ -188,7 +192,7 @@ class Reads:
         return not self.stream_doubt(state, time, silence if max_age is None else min(silence, max_age))
 
     def stream_doubt(self, state: SeriesState, time: Reading, silence: float) -> str:
-        """As :func:`~ats_sync.engine.freshness.stream_doubt`; everything is in doubt while the time is, and while
+        """As :func:`~ats_sync.store.link.stream_doubt`; everything is in doubt while the time is, and while
         nobody looks out for streams that died in silence."""
         if not time.proven:
             return TIME_IN_DOUBT

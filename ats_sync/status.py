@@ -11,9 +11,10 @@ from typing import NamedTuple
 from .clock import Clock
 from .engine.connection import Connection, Progress
 from .engine.engine import Engine
-from .engine.freshness import DOWN, TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN, stream_doubt
 from .engine.state import State
 from .feeds import Key, Kind, Scope
+from .reads import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN
+from .store.link import DOWN, stream_doubt
 from .store.market import MarketStore
 from .store.series import Series, SeriesState
 from .store.trades import TradeSeries

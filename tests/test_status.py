@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ats_sync.engine.freshness import DOWN
 from ats_sync.feeds import Kind
 from ats_sync.status import FeedState, FeedStatus, feed_statuses
+from ats_sync.store.link import DOWN
 
 from .virtual.faults import Dark, Refuse
 from .virtual.world import Schedule, World
