@@ -29,7 +29,7 @@ from .runtime.requests import Requests
 from .snapshots.snapshotter import Snapshotter
 from .status import Overall, SharedStatus, SnapshotStatus, Status, feed_statuses, overall
 from .store.market import MarketStore
-from .transport.green_threads import check_unpatched
+from .transport.patched import check_unpatched
 
 if TYPE_CHECKING:
     from .runtime.runtime import Runtime
