@@ -11,10 +11,10 @@ from typing import Any
 from ..config import Config
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, RateLimited, RequestRejected
 from ..feeds import FEEDS, Key, Kind, route_of, stream_of
-from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST
+from ..store.series import StoreEvent
 from ..venue.endpoints import UNKNOWN_SYMBOL, Host
 from .connection import Action, Ended, HandedOver
 from .connections import Connections

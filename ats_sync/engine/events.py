@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AtsSyncError
-from ..store.events import StoreEvent
 from ..store.link import Link
+from ..store.series import StoreEvent
 from .jobs import Fetch
 
 MAX_REPLIES = 10_000

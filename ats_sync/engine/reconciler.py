@@ -13,12 +13,11 @@ from collections.abc import Iterable, Mapping
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..store.depth import DepthSeries
-from ..store.events import Change, StoreEvent
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST
-from ..store.series import Series
+from ..store.series import Change, Series, StoreEvent
 from ..venue.endpoints import UNKNOWN_SYMBOL
 from .candle_closes import CandleCloses
 from .due_queue import DueQueue

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..config import Config
-from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
+from ..store.series import StoreEvent
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from .heartbeat import Heartbeat

@@ -21,9 +21,9 @@ from ..engine.turn import Action, take_turn
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import FEEDS, Key
 from ..logs import RateLimitedLogger
-from ..store.events import Change, StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
+from ..store.series import Change, StoreEvent
 from ..venue.endpoints import stream_url
 from .counters import Counters, Traffic
 from .executor import Grants

@@ -10,9 +10,9 @@ from ..clock import Clock
 from ..config import Config
 from ..engine.stream_session import StreamSession
 from ..errors import AtsSyncError
-from ..store.events import StoreEvent
 from ..store.link import Link
 from ..store.market import MarketStore
+from ..store.series import StoreEvent
 from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
 from .counters import Traffic

@@ -17,10 +17,9 @@ from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .book import FloatCache, FloatLevels
 from .depth_sequencer import DepthSequencer, Diff
-from .events import Change, StoreEvent
 from .link import Link
 from .order import LAGS_AT_MOST, is_new_count, is_to_come, shown_until
-from .series import Counts, Origin, Series, SeriesState
+from .series import Change, Counts, Origin, Series, SeriesState, StoreEvent
 from .side import Side
 
 SNAPSHOTS = ((100, 500), (1000, 1000))

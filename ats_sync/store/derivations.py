@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from ..feeds import Key, Kind
 from ..venue.intervals import divides, most_within, nominal_length
 from .derived import SPARE, DerivedKlines
-from .events import Change, StoreEvent
 from .klines import KlineSeries
-from .series import Series
+from .series import Change, Series, StoreEvent
 
 
 def source_of(interval: str, intervals: Iterable[str], most: int) -> str | None:

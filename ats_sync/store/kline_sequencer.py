@@ -15,8 +15,8 @@ from ..venue.intervals import next_open
 from ..venue.klines import scan_kline, scan_kline_first_trade, scan_kline_last_trade, text_trades
 from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings, Source
-from .events import Change, StoreEvent
 from .pending import FINAL_BY_REST, MOST_PENDING, OPEN, Candle, PendingCandles
+from .series import Change, StoreEvent
 
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was requested at least this long (ms) after its candle's close."""

@@ -30,12 +30,11 @@ from . import dump
 from .assess import Evidence, assess
 from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings
-from .events import StoreEvent
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import Link
 from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, MOST_PENDING, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
-from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
 from .snapshot import SPARE, KlineSnapshot, KlineText
 
 AUDIT_ROWS = 100

@@ -20,13 +20,12 @@ from .book import BookSeries
 from .depth import DepthSeries
 from .derivations import Derivations
 from .derived import DerivedKlines
-from .events import Change, StoreEvent
 from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
 from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
-from .series import Board, Origin, Series
+from .series import Board, Change, Origin, Series, StoreEvent
 from .stream_router import NAME_AT, Reply, StreamRouter
 from .tickers import QuoteBoard, TickerBoard
 from .trades import TradeSeries

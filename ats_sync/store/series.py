@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import MalformedAnswer
@@ -14,11 +15,28 @@ from ..feeds import FEEDS, Cause, Key
 from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from . import dump
-from .events import StoreEvent
 from .link import Link
 
 FIRST_FRAME_WITHIN = 1.5
 """A stream that is quiet for so long (seconds) after its acknowledgement is checked by a request."""
+
+
+class Change(Enum):
+    """What has become of a series."""
+
+    CLOSED = "closed"
+    """A candle has become final."""
+    GAP = "gap"
+    """Something may be missing before what just arrived."""
+    BEGUN = "begun"
+    """The first frame of a new subscription has come."""
+
+
+class StoreEvent(NamedTuple):
+    """What a series reports about a frame it has just merged (rarely anything)."""
+
+    change: Change
+    key: Key
 
 
 class Origin(NamedTuple):

@@ -13,9 +13,8 @@ from ..logs import RateLimitedLogger
 from ..venue.endpoints import SPOT_PREFIX
 from ..venue.envelope import SHUTDOWN, STREAM, normalised, shutdown_in, stream_name
 from ..venue.payload import DecodeError
-from .events import StoreEvent
 from .link import Link
-from .series import Series
+from .series import Series, StoreEvent
 
 log = RateLimitedLogger(logging.getLogger(__name__))
 

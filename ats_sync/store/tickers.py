@@ -14,10 +14,9 @@ from ..venue.endpoints import Request
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import TickerRow, last_trade, last_trades, scan_quotes, stream_tickers
-from .events import Change, StoreEvent
 from .link import Link
 from .order import LAGS_AT_MOST, is_new_count, is_to_come, shown_until
-from .series import Board, Copied, Origin, SeriesState
+from .series import Board, Change, Copied, Origin, SeriesState, StoreEvent
 
 MOST_PENDING = 8
 MOST_SYMBOLS = 4096

@@ -28,11 +28,10 @@ from ..venue.trades import (
     written_numbers,
 )
 from . import dump
-from .events import Change, StoreEvent
 from .link import Link
 from .packed import Pages
 from .segments import MOST_SEGMENTS, Segment, Taken, inserted, trimmed
-from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState
+from .series import FIRST_FRAME_WITHIN, Change, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
 from .trade_columns import TradeColumns
 
 LEFT_TO_STREAM_FOR = 300.0

@@ -9,8 +9,8 @@ from ats_sync.engine.events import Changed, EngineEvent, Fetched, Inbox, Lost, N
 from ats_sync.engine.jobs import Fetch
 from ats_sync.errors import RequestTimeout
 from ats_sync.feeds import Cause, Key, Kind
-from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
+from ats_sync.store.series import Change, StoreEvent
 from ats_sync.venue import endpoints
 
 LINK = Link(1, "market", 0.0)

@@ -5,9 +5,9 @@ import pytest
 from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.engine.stream_session import FUTURE_EVENT, MAX_UNSENT, StreamSession
-from ats_sync.store.events import Change
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.series import Change
 
 from ..venue.samples import MIDNIGHT, compact, trade_frame
 

@@ -13,9 +13,9 @@ from ats_sync.engine.moment import Moment
 from ats_sync.engine.turn import take_turn
 from ats_sync.errors import RequestTimeout
 from ats_sync.feeds import Cause, Key, Kind
-from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
+from ats_sync.store.series import Change, StoreEvent
 from ats_sync.venue import endpoints
 
 LINK = Link(1, "market", 0.0)

@@ -12,10 +12,10 @@ from typing import Any
 from ats_sync.config import Config
 from ats_sync.feeds import Key, Kind
 from ats_sync.simulator.market import Market
-from ats_sync.store.events import Change
 from ats_sync.store.klines import KlineSeries, newest_klines
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
+from ats_sync.store.series import Change
 from ats_sync.venue.klines import Row
 
 BTC = "BTCUSDT"

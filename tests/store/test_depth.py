@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.depth import APPLIED_AT_ONCE, MOST_QUEUED, REMEMBERED, DepthSeries
 from ats_sync.store.depth_sequencer import RECENT
-from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Change, Origin, StoreEvent
 from ats_sync.venue.books import Book, book_snapshot
 from ats_sync.venue.payload import DecodeError
 

@@ -10,8 +10,8 @@ from ats_sync.config import Config
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.derivations import source_of
 from ats_sync.store.derived import DIFFERED, ORPHANED, DerivedKlines
-from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.series import Change, StoreEvent
 from ats_sync.venue.intervals import INTERVALS, divides, next_open, open_time
 
 from .derived_market import BTC, TURNS, Desk

@@ -17,11 +17,10 @@ from ats_sync.config import Config
 from ats_sync.errors import ConfigError
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.derived import DIFFERED, HOLE, NO_REACH, DerivedKlines, combined
-from ats_sync.store.events import Change
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
 from ats_sync.store.klines import AUDIT_ROWS, newest_klines
 from ats_sync.store.link import Link
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Change, Origin
 from ats_sync.venue.klines import string_rows
 from ats_sync.venue.payload import DecodeError
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.store.events import Change
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Change, Origin
 from ats_sync.venue.klines import text_open_time
 from ats_sync.venue.payload import DecodeError
 

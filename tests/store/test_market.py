@@ -6,10 +6,9 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.feeds import Key, Kind, route_of, stream_of
-from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Change, Origin, StoreEvent
 from ats_sync.venue.endpoints import Route
 
 from ..venue import recording as real

@@ -7,10 +7,10 @@ import pytest
 from ats_sync.config import Config
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Key, Kind
-from ats_sync.store.events import Change
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.order import LAGS_AT_MOST
+from ats_sync.store.series import Change
 from ats_sync.venue.klines import string_rows
 
 from ..asking import request_for

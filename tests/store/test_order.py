@@ -3,13 +3,12 @@ from __future__ import annotations
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.depth import DepthSeries
-from ats_sync.store.events import Change
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.listings import ContractBoard
 from ats_sync.store.order import REORDERED_WITHIN, is_new_count
 from ats_sync.store.pending import ANSWERED_WITHIN
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Change, Origin
 from ats_sync.store.tickers import QuoteBoard, TickerBoard
 from ats_sync.venue.books import Book
 

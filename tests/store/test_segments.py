@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ats_sync.store.events import Change
 from ats_sync.store.order import REORDERED_WITHIN
 from ats_sync.store.segments import Segment, inserted, trimmed
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Change, Origin
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.trades import Trade, rest_trades
 

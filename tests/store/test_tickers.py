@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from ats_sync.store import tickers
-from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Change, Origin, StoreEvent
 from ats_sync.store.tickers import MOST_PENDING, QuoteBoard, TickerBoard
 from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.tickers import TickerRow, last_trade

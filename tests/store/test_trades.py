@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from ats_sync.store import trade_columns
 from ats_sync.store import trades as trades_module
-from ats_sync.store.events import Change
 from ats_sync.store.link import Link
 from ats_sync.store.series import FIRST_FRAME_WITHIN as WAIT
-from ats_sync.store.series import Origin, SeriesState
+from ats_sync.store.series import Change, Origin, SeriesState
 from ats_sync.store.trades import MOST_SEGMENTS, SPARE, TradeSeries
 from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.trades import Trade, is_written_as_by_rest, rest_trades, trade_of, trades_of, written_numbers

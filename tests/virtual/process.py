@@ -26,9 +26,9 @@ from ats_sync.feeds import Key
 from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.runtime import COUNT_EVERY
-from ats_sync.store.events import Change, StoreEvent
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.series import Change, StoreEvent
 
 from .exchange import BrokenPromise, Closed, Exchange, Item, Pong, Session
 from .requests import VirtualRequests
