@@ -7,9 +7,10 @@ is the argument of the last :meth:`Market.advance`.
 
 from __future__ import annotations
 
-from .errors import UnknownInterval, UnknownSymbol
-from .frame import Frame
+from .intervals import UnknownInterval
 from .market import Market
 from .ratios import RATIOS
+from .schedule import Frame
+from .symbols import UnknownSymbol
 
 __all__ = ["RATIOS", "Frame", "Market", "UnknownInterval", "UnknownSymbol"]

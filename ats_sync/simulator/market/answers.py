@@ -7,10 +7,19 @@ from typing import Any
 from .candles import Candles
 from .decimals import fixed
 from .derived import MarkValues, funding_times, mark_values, marked_at, open_interest, settled_rate
-from .errors import UnknownInterval
 from .history import Candle
 from .instrument import Instrument
-from .intervals import DAY, FIXED, MINUTE, OPEN_INTEREST_PERIODS, QUARTER, check_interval, floor_open, next_open
+from .intervals import (
+    DAY,
+    FIXED,
+    MINUTE,
+    OPEN_INTEREST_PERIODS,
+    QUARTER,
+    UnknownInterval,
+    check_interval,
+    floor_open,
+    next_open,
+)
 from .spot import SpotPair
 
 Row = list[Any]

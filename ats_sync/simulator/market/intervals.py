@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from .errors import UnknownInterval
-
 MINUTE = 60_000
 QUARTER = 15 * MINUTE
 HOUR = 60 * MINUTE
@@ -42,6 +40,13 @@ _SOURCE = {
     **dict.fromkeys(("4h", "8h", "12h"), FOUR_HOURS),
     **dict.fromkeys(("1d", "3d", "1w", "1M"), DAY),
 }
+
+
+class UnknownInterval(ValueError):
+    """No such candle interval or open-interest period exists; ``args[0]`` is its name. (As of a symbol.)"""
+
+    def __str__(self) -> str:
+        return f"unknown interval: {self.args[0]}"
 
 
 def check_interval(interval: str) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import payloads
-from .frame import Frame
 from .history import Candle
 from .intervals import MINUTE
 from .plan import Plan
-from .schedule import Schedule
+from .schedule import Frame, Schedule
 from .streams import FINAL_AFTER, KlineStream
 
 

@@ -8,16 +8,15 @@ from typing import Literal
 from . import answers
 from .answers import Answer, Row
 from .catalogue import COIN_MARGINED
-from .errors import UnknownSymbol
 from .exchange_info import coin_margined_exchange_info, exchange_info, spot_exchange_info
-from .frame import Frame
 from .instrument import Instrument
 from .intervals import DAY, MINUTE
 from .pump import Pump
 from .ratios import ratio_row
+from .schedule import Frame
 from .spot import SpotPair
 from .streams import FINAL_AFTER
-from .symbols import names, spec_for
+from .symbols import UnknownSymbol, names, spec_for
 
 TRADING, PENDING, NO_TRADING = "TRADING", "PENDING_TRADING", "NO_TRADING"
 FINAL_STATUSES = frozenset({"SETTLING", "CLOSE", "DELIVERING", "DELIVERED"})

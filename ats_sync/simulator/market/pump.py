@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from . import payloads
 from .book_frames import BookFrames
-from .frame import Frame
 from .history import Candle
 from .instrument import Instrument
 from .intervals import MINUTE
 from .kline_frames import KlineFrames
 from .market_frames import MarketFrames
 from .plan import Plan
-from .schedule import Schedule
+from .schedule import Frame, Schedule
 from .spot import SpotPair
 from .streams import BookStream, KlineStream, parse
 from .trade_frames import TradeFrames

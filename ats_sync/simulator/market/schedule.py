@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
-from .frame import Frame
-
 _Event = tuple[int, int, Callable[[Any], None], Any]
+
+
+@dataclass(slots=True)
+class Frame:
+    """One event of a stream, as the market hands it to the server: the ``data`` part of a message.
+
+    ``stream`` is the stream's name with a lower-case symbol, ``event_time`` the exchange time in ms at which
+    the exchange sends it, ``payload`` JSON text. ``spot`` is whether it is a stream of the spot exchange.
+    """
+
+    stream: str
+    event_time: int
+    payload: str
+    spot: bool = False
 
 
 class Schedule:

@@ -28,6 +28,13 @@ _DELIVERY = re.compile(r"(.+)_(\d{6})")
 _MULTIPLES = (("1000000", 1_000_000), ("1000", 1000))
 
 
+class UnknownSymbol(ValueError):
+    """No such symbol trades here; ``args[0]`` is the symbol. (A control passes a ValueError on to the program.)"""
+
+    def __str__(self) -> str:
+        return f"unknown symbol: {self.args[0]}"
+
+
 @dataclass(frozen=True, slots=True)
 class SymbolSpec:
     """A contract. Prices are counted in ticks, quantities in steps (``10**-qty_decimals``)."""

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .options import SharedOptions
 from .report import SharedReport
-from .run import run_shared_stress
+from .schedule import run_shared_stress
 
 __all__ = ["SharedOptions", "SharedReport", "run_shared_stress"]

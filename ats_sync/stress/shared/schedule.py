@@ -1,4 +1,5 @@
-"""One schedule: a store, collectors and readers on an embedded exchange, faults for some seconds, then the truth."""
+"""Schedules, one after the other: each a store, collectors and readers on an embedded exchange, faults for some
+seconds, then the truth."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from ..tally import Promise
 from . import faults
 from .options import HEALED_WITHIN, INTERVALS, SCARCE_HEALED_WITHIN, SCARCE_LIMIT, SharedOptions
 from .processes import Nursery, send
-from .report import Outcome
+from .report import Outcome, SharedReport
 from .store import Store
 
 LEASE_KEY = SharedStore.key("lease", "collector")
@@ -309,3 +311,23 @@ def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int) -> None:
         if used > most:
             text = f"{used} of {outcome.weight_allowed} in the minute of {minute}"
             outcome.findings.append((Promise.BUDGET.value, text))
+
+
+def run_shared_stress(options: SharedOptions, tell: Callable[[str], None] = lambda text: None) -> SharedReport:
+    """Run schedules one after the other; ``tell`` gets a line about each. Ctrl-C ends the run early, with a report."""
+    report = SharedReport(first_seed=options.seed)
+    ends = time.monotonic() + options.seconds
+    with Nursery() as nursery:
+        try:
+            for seed in itertools.count(options.seed):
+                outcome = run_schedule(nursery, options, seed)
+                report.add(outcome)
+                tell(outcome.line())
+                enough = (
+                    time.monotonic() >= ends if options.schedules is None else report.schedules >= options.schedules
+                )
+                if enough:
+                    break
+        except KeyboardInterrupt:
+            report.interrupted = True
+    return report
