@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from ..clock import Reading
 from ..feeds import Key, Kind
@@ -89,7 +88,7 @@ class KlineColumns(Query[list[Column] | list[Row]]):
         self._rows = Klines(key, limit, max_age, exact=False)
 
     def look(self, series: KlineSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], list[Column]]]:
-        snapshot: KlineSnapshot[Any]
+        snapshot: KlineSnapshot
         state, snapshot = series.look(self.limit, int(time.exchange * 1000), time.earliest_ms, False)
         return state, snapshot.columns
 

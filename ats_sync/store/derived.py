@@ -14,7 +14,6 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
 
 from ..venue.intervals import most_within, next_open, open_time
 from ..venue.klines import Row, string_rows, text_open_time, text_trades
@@ -312,7 +311,7 @@ class DerivedKlines(KlineSeries):
         self._pull(now)
         return super().state(now)
 
-    def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot[Any]]:
+    def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot]:
         self._pull(now)
         return super().look(limit, now, surely, exact)
 

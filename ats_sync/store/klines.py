@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
@@ -32,10 +32,10 @@ from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import Link
-from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, MOST_PENDING, OPEN, Candle
+from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
-from .snapshot import SPARE, KlineSnapshot, KlineText
+from .snapshot import KlineSnapshot, KlineText, extent
 
 AUDIT_ROWS = 100
 """The most rows that weigh 1."""
@@ -418,7 +418,7 @@ class KlineSeries(Series):
             evidence = self._evidence(chain)
         return assess(evidence, now)
 
-    def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot[Any]]:
+    def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot]:
         """Return :meth:`state` and the newest ``limit`` rows at one and the same moment, decoded when they are taken.
 
         Where the stream has not begun a candle whose time has come, the provisional flat row that REST shows
@@ -428,10 +428,12 @@ class KlineSeries(Series):
             state = self._plain_state(now)
             if state is not None:
                 candle = self._ahead[self._closed.following]
-                return state, self._snapshot([candle], limit, exact, 0, 0, min(self._closed.count, limit - 1))
+                closed = min(self._closed.count, limit - 1)
+                return state, KlineSnapshot(self, self._closed, limit, exact, [candle], 0, 0, closed)
             chain = self._pending.chain(self._closed.following)
             evidence = self._evidence(chain)
-            snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, surely))
+            shown = extent(self._closed, chain, limit, None if self.stopped() else surely)
+            snapshot = KlineSnapshot(self, self._closed, limit, exact, chain, *shown)
         return assess(evidence, now), snapshot
 
     def _plain_state(self, now: int) -> SeriesState | None:
@@ -504,42 +506,21 @@ class KlineSeries(Series):
         """
         with self._lock:
             chain = self._pending.chain(self._closed.following)
-            snapshot = self._snapshot(chain, limit, exact, *self._extent(chain, limit, now))
+            shown = extent(self._closed, chain, limit, None if self.stopped() else now)
+            snapshot = KlineSnapshot(self, self._closed, limit, exact, chain, *shown)
         return snapshot.rows()
-
-    def _snapshot(
-        self, chain: list[Candle], limit: int, exact: bool, beyond: int, missing: int, closed: int
-    ) -> KlineSnapshot[Any]:
-        """Return the newest rows as they are now; the last three as :meth:`_extent` gives them. The caller holds the
-        lock."""
-        assert self._lock.locked()
-        rows = self._closed
-        memo = rows.memo(exact)
-        picked = memo.take(closed)
-        text = rows.slice(closed + SPARE) if picked is None and closed else b""
-        last = rows.last() if missing and not chain else b""
-        return KlineSnapshot(self, memo, exact, limit, closed, picked, text, chain, beyond, missing, last, rows.version)
-
-    def _extent(self, chain: list[Candle], limit: int, now: int | None) -> tuple[int, int, int]:
-        """Return the open time (ms) after the newest candle that is known, how many provisional rows follow from there
-        on, and how many closed rows are among the newest ``limit``. The caller holds the lock."""
-        rows = self._closed
-        beyond = next_open(self.interval, chain[-1].opened) if chain else rows.following
-        missing = 0
-        if now is not None and now >= beyond > 0 and (chain or rows) and not self.stopped():
-            current = open_time(self.interval, now, known_open=beyond)
-            missing = min(candles_between(self.interval, beyond, current), MOST_PENDING)
-        return beyond, missing, min(len(rows), max(0, limit - len(chain) - missing))
 
     def look_text(self, limit: int, now: int, surely: int) -> tuple[SeriesState, KlineText]:
         """As :meth:`look`, of the rows' text, which is neither decoded nor copied row by row."""
         with self._lock:
+            state = self._plain_state(now)
+            if state is not None:
+                candle = self._ahead[self._closed.following]
+                return state, KlineText(self, self._closed, limit, [candle], 0, 0, min(self._closed.count, limit - 1))
             chain = self._pending.chain(self._closed.following)
             evidence = self._evidence(chain)
-            beyond, missing, closed = self._extent(chain, limit, surely)
-            rows = self._closed
-            last = rows.last() if missing and not chain else b""
-            text = KlineText(self, limit, rows.slice(closed) if closed else b"", chain, beyond, missing, last)
+            shown = extent(self._closed, chain, limit, None if self.stopped() else surely)
+            text = KlineText(self, self._closed, limit, chain, *shown)
         return assess(evidence, now), text
 
     def decoded(self, candle: Candle) -> tuple[Candle, bytes, Row, Row]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from ..venue.intervals import next_open
+from ..venue.intervals import candles_between, next_open, open_time
 from ..venue.klines import Row, flat_text, float_row, string_rows
-from .pending import Candle
+from .closed import ClosedCandles
+from .pending import MOST_PENDING, Candle
 from .remembered import Column, FloatColumns, Memo
 
 if TYPE_CHECKING:
     from .klines import KlineSeries
-
-T = TypeVar("T")
 
 LEAST_REMEMBERED = 20
 """Fewer closed rows than this are decoded at each read, and not remembered."""
@@ -20,12 +20,22 @@ SPARE = 2
 """Rows remembered beyond those requested: while a candle is open, a read takes one closed row less than after."""
 
 
-class KlineSnapshot(Generic[T]):
+def extent(rows: ClosedCandles, chain: Sequence[Candle], limit: int, now: int | None) -> tuple[int, int, int]:
+    """Return the open time (ms) after the newest of these candles, how many provisional rows follow from there on until
+    exchange time ``now`` (ms; None for none), and how many closed rows are among the newest ``limit``."""
+    beyond = next_open(rows.interval, chain[-1].opened) if chain else rows.following
+    missing = 0
+    if now is not None and now >= beyond > 0 and (chain or rows):
+        current = open_time(rows.interval, now, known_open=beyond)
+        missing = min(candles_between(rows.interval, beyond, current), MOST_PENDING)
+    return beyond, missing, min(len(rows), max(0, limit - len(chain) - missing))
+
+
+class KlineSnapshot:
     """Made under the series' lock; what it does needs none.
 
-    ``picked`` are the ``closed`` newest closed rows as ``memo`` remembers them, None where it does not; then ``text``
-    is theirs, and that of a few more. ``chain`` are the candles beyond, and ``missing`` is how many candles have no
-    event yet though their time has come, from ``beyond`` on, flat at the close of ``last`` or of the chain.
+    ``closed`` of the closed ``rows`` are among the newest ``limit``. ``chain`` are the candles beyond, and ``missing``
+    is how many candles have no event yet though their time has come, from ``beyond`` on, flat at the close before.
     """
 
     __slots__ = (
@@ -46,30 +56,26 @@ class KlineSnapshot(Generic[T]):
     def __init__(
         self,
         series: KlineSeries,
-        memo: Memo[T],
-        exact: bool,
+        rows: ClosedCandles,
         limit: int,
-        closed: int,
-        picked: T | None,
-        text: bytes,
+        exact: bool,
         chain: list[Candle],
         beyond: int,
         missing: int,
-        last: bytes,
-        version: int,
+        closed: int,
     ) -> None:
         self._series = series
-        self._memo = memo
-        self._exact = exact
         self._limit = limit
-        self._closed = closed
-        self._picked = picked
-        self._text = text
+        self._exact = exact
         self._chain = chain
         self._beyond = beyond
         self._missing = missing
-        self._last = last
-        self._version = version
+        self._closed = closed
+        self._memo: Memo[Any] = rows.memo(exact)
+        self._picked = picked = self._memo.take(closed)
+        self._text = rows.slice(closed + SPARE) if picked is None and closed else b""
+        self._last = rows.last() if missing and not chain else b""
+        self._version = rows.version
 
     def rows(self) -> list[Row]:
         """Return the rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle
@@ -102,15 +108,12 @@ class KlineSnapshot(Generic[T]):
         """Return the rows beyond the closed ones, as strings."""
         series = self._series
         tail: list[Row] = []
-        previous, beyond = self._last, self._beyond
+        previous = self._last
         for candle in self._chain:
             _, previous, row, _ = series.decoded(candle)
             tail.append(row.copy())
-        for _ in range(self._missing):
-            after = next_open(series.interval, beyond)
-            previous = flat_text(beyond, after - 1, previous)
-            tail += string_rows((previous,))
-            beyond = after
+        if self._missing:
+            tail += string_rows(_flats(series.interval, self._beyond, self._missing, previous))
         return tail[-self._limit :]
 
     def _decoded(self) -> list[Row]:
@@ -123,44 +126,46 @@ class KlineSnapshot(Generic[T]):
 
 
 class KlineText:
-    """The text of the newest rows at one moment. Made under the series' lock; calling it needs none.
-
-    ``closed`` is the text of the closed rows; the rest is as in :class:`KlineSnapshot`.
-    """
+    """The text of the newest rows at one moment, of which all is as in :class:`KlineSnapshot`."""
 
     __slots__ = ("_beyond", "_chain", "_closed", "_last", "_limit", "_missing", "_series")
 
     def __init__(
         self,
         series: KlineSeries,
+        rows: ClosedCandles,
         limit: int,
-        closed: bytes,
         chain: list[Candle],
         beyond: int,
         missing: int,
-        last: bytes,
+        closed: int,
     ) -> None:
         self._series = series
         self._limit = limit
-        self._closed = closed
         self._chain = chain
         self._beyond = beyond
         self._missing = missing
-        self._last = last
+        self._closed = rows.slice(closed) if closed else b""
+        self._last = rows.last() if missing and not chain else b""
 
     def json(self) -> bytes:
         """Return the rows as REST writes them, oldest first. Raises :class:`~ats_sync.venue.payload.DecodeError` where
         the open candle turns out to be unusable."""
         series = self._series
-        tail: list[bytes] = []
-        previous, beyond = self._last, self._beyond
-        for candle in self._chain:
-            previous = series.decoded(candle)[1]
-            tail.append(previous)
-        for _ in range(self._missing):
-            after = next_open(series.interval, beyond)
-            previous = flat_text(beyond, after - 1, previous)
-            tail.append(previous)
-            beyond = after
+        tail = [series.decoded(candle)[1] for candle in self._chain]
+        if self._missing:
+            tail += _flats(series.interval, self._beyond, self._missing, tail[-1] if tail else self._last)
         rows = [self._closed, *tail[-self._limit :]] if self._closed else tail[-self._limit :]
         return b"[[" + b"],[".join(rows) + b"]]" if rows else b"[]"
+
+
+def _flats(interval: str, opened: int, count: int, previous: bytes) -> list[bytes]:
+    """Return the texts of so many candles without trades from the one that opened at ``opened`` on, after the row
+    ``previous``."""
+    texts: list[bytes] = []
+    for _ in range(count):
+        after = next_open(interval, opened)
+        previous = flat_text(opened, after - 1, previous)
+        texts.append(previous)
+        opened = after
+    return texts
