@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from urllib.parse import urlsplit
 
+from .arguments import real_number, whole_number
 from .errors import ConfigError
-from .numeric import real_number, whole_number
 from .store_url import StoreUrl
 
 _ENVIRONMENT = {

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from .arguments import plain_number
 from .config import Config
 from .engine.budget import Usage
 from .errors import (
@@ -26,7 +27,6 @@ from .errors import (
     RequestRejected,
 )
 from .feeds import Key, Kind
-from .numeric import plain_number
 from .queries.books import book_of
 from .queries.candles import Klines
 from .queries.periods import OpenInterest, RatioRows

@@ -16,8 +16,8 @@ SHIM = ROOT / "compat"
 APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and the stress test."""
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "results", "config", "clock", "conditions", "forks", "numeric", "store_url"}),
-    frozenset({"venue", "logs", "reentry", "arguments"}),
+    frozenset({"errors", "results", "arguments", "config", "clock", "conditions", "forks", "store_url"}),
+    frozenset({"venue", "logs", "reentry"}),
     frozenset({"feeds"}),
     frozenset({"store"}),
     frozenset({"engine", "events", "transport"}),
