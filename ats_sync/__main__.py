@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from .cli import main
-from .cli.interrupts import end_on_sigterm, interrupted_status
+from .cli.exits import end_on_sigterm, interrupted_status
 
 
 def run() -> int:

@@ -7,7 +7,7 @@ from contextlib import closing
 from ..config import Config
 from ..manager import DataManager
 from ..venue.listings import is_perpetual
-from .failures import CommandFailed, asking
+from .exits import CommandFailed, asking
 
 
 def busiest(config: Config, count: int) -> list[str]:

@@ -20,7 +20,7 @@ from ..shared.shards import Shard
 from ..simulator import SimulatedExchange
 from .busiest import busiest
 from .embedded_store import EmbeddedStore
-from .failures import OK, USAGE, CommandFailed
+from .exits import OK, USAGE, CommandFailed
 
 SEED = 7
 LOOK_EVERY = 0.2

@@ -21,7 +21,7 @@ from ..simulator import SimulatedExchange
 from ..status import FeedState
 from .busiest import busiest
 from .demo import LOOK_EVERY, SEED
-from .failures import FAILED, OK, CommandFailed
+from .exits import FAILED, OK, CommandFailed
 from .screen import Meter, Screen, Table
 
 PATIENCE = 300.0

@@ -22,7 +22,7 @@ from ..manager import DataManager
 from ..simulator import SimulatedExchange
 from ..status import FeedState, Overall, Status
 from .busiest import busiest
-from .failures import OK, CommandFailed
+from .exits import OK, CommandFailed
 from .scanner import Finding, Scanner
 from .screen import Counts, Screen, Table
 

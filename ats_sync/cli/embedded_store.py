@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from .failures import USAGE, CommandFailed
+from .exits import USAGE, CommandFailed
 
 STARTED_WITHIN = 10.0
 NO_SERVER = (

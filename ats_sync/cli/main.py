@@ -23,8 +23,7 @@ from ..simulator import SimulatorError
 from ..venue.intervals import check_interval
 from ..venue.symbols import check_symbol
 from . import record, simulate
-from .failures import FAILED, CommandFailed, need
-from .interrupts import interrupted_status
+from .exits import FAILED, CommandFailed, interrupted_status, need
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from ..config import Config
 from ..errors import AccessDenied, RateLimited, RequestError
 from ..simulator import SimulatedExchange
-from .failures import FAILED, OK, CommandFailed
+from .exits import FAILED, OK, CommandFailed
 from .probe_facts import FACTS
 from .probe_looks import look
 from .screen import Screen

@@ -38,7 +38,7 @@ from ..venue.envelope import stream_name
 from ..venue.intervals import INTERVALS
 from ..venue.listings import exchange_info
 from ..venue.responses import used_weight
-from .failures import OK, CommandFailed, asking
+from .exits import OK, CommandFailed, asking
 
 STREAM, REST, EXCHANGE_INFO = "stream.txt", "rest.txt", "exchange_info.txt"
 DEFAULT_STREAMS = ("aggTrade", "kline_1m", "depth@100ms", "depth20@100ms", "bookTicker", "markPrice@1s")

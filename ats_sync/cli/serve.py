@@ -15,7 +15,7 @@ from ..errors import ConfigError, ConnectionFailed, InvalidArgument
 from ..manager import DataManager
 from ..simulator import SimulatedExchange
 from .busiest import busiest
-from .failures import OK, USAGE, CommandFailed
+from .exits import OK, USAGE, CommandFailed
 
 SEED = 7
 

@@ -13,7 +13,7 @@ from ..shared.layout import MalformedFeed, feed_in
 from ..shared.publish import WISHES_KEY, Names
 from ..shared.shards import Shard, count_in, leaders
 from ..venue.endpoints import Bucket, Host
-from .failures import FAILED, OK, USAGE, CommandFailed
+from .exits import FAILED, OK, USAGE, CommandFailed
 
 _SHOWN = ((Bucket.FUTURES, Host.FUTURES), (Bucket.SPOT, Host.SPOT))
 

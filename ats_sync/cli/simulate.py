@@ -5,8 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from ..simulator import serve_forever
-from .failures import need
-from .interrupts import interrupted_status
+from .exits import interrupted_status, need
 
 
 def run(options: Namespace) -> int:

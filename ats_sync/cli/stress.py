@@ -12,8 +12,7 @@ from ..errors import MissingExtra
 from ..stress import FAULTS, Options, Report, run_stress
 from ..stress.shared import SharedOptions, SharedReport, run_shared_stress
 from ..stress.shared.faults import FAULTS as SHARED_FAULTS
-from .failures import FAILED, OK, USAGE, CommandFailed
-from .interrupts import interrupted_status
+from .exits import FAILED, OK, USAGE, CommandFailed, interrupted_status
 from .screen import Screen, Table
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ..endpoint.admission import TOKEN_VARIABLE
-from .failures import OK, USAGE, CommandFailed
+from .exits import OK, USAGE, CommandFailed
 from .top_model import Choice, Model
 from .top_screen import drawn, plain
 

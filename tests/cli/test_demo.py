@@ -13,7 +13,7 @@ from ats_sync import Config
 from ats_sync.cli import main
 from ats_sync.cli.busiest import busiest
 from ats_sync.cli.demo import _Demo
-from ats_sync.cli.failures import CommandFailed
+from ats_sync.cli.exits import CommandFailed
 from ats_sync.cli.screen import Screen
 from ats_sync.simulator import SimulatedExchange
 

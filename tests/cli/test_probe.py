@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ats_sync.cli import probe
-from ats_sync.cli.failures import CommandFailed
+from ats_sync.cli.exits import CommandFailed
 from ats_sync.cli.probe_facts import FACTS
 from ats_sync.cli.probe_looks import MOST_WEIGHT, REQUESTS, Reply, Seen
 

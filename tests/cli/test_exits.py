@@ -1,12 +1,16 @@
-"""Ctrl-C and SIGTERM end each command: its exit status, nothing on stderr, and no process left."""
+"""The command's own errors; and Ctrl-C and SIGTERM end each command: its exit status, nothing on stderr, and no process
+left."""
 
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from ats_sync import DataUnavailableError, InvalidSymbol, RequestTimeout
+from ats_sync.cli.exits import CommandFailed, asking, need
 from ats_sync.simulator import SimulatedExchange
 
 from ..leftovers import children
@@ -78,3 +82,25 @@ def test_a_second_sigterm_does_not_disturb_the_cleaning_up() -> None:
         process.send_signal(signal.SIGTERM)
         code, _, err = finish(process)
         assert (code, err) == (128 + signal.SIGTERM, "")
+
+
+def test_need_names_every_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(CommandFailed, match=r"demo needs rich and aiohttp; install with: .* rich aiohttp$") as caught:
+        need("demo", "rich", "json", "aiohttp")
+    assert caught.value.status == 2
+    need("demo", "json")
+
+
+@pytest.mark.parametrize("error", [RequestTimeout("too late"), DataUnavailableError("too late")])
+def test_a_failed_request_names_its_host(error: Exception) -> None:
+    with pytest.raises(CommandFailed, match=r"^http://host: too late$") as caught, asking("http://host"):
+        raise error
+    assert caught.value.status == 1
+    assert caught.value.__cause__ is error
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(InvalidSymbol), asking("http://host"):
+        raise InvalidSymbol("no such symbol")
