@@ -27,9 +27,19 @@ from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .snapshots.snapshotter import Snapshotter
-from .status import Overall, SharedStatus, SnapshotStatus, Status, feed_statuses, overall
+from .status import (
+    Overall,
+    SharedStatus,
+    SnapshotStatus,
+    Status,
+    connection_statuses,
+    contract_statuses,
+    feed_statuses,
+    overall,
+)
 from .store.market import MarketStore
 from .transport.patched import check_unpatched
+from .venue.endpoints import Host
 
 if TYPE_CHECKING:
     from .runtime.runtime import Runtime
@@ -355,9 +365,24 @@ class Lifecycle:
         """Return the runtime, if there is one; :class:`~ats_sync.errors.NotRunning` where nothing was started."""
         return self.living()
 
-    def status(self) -> Status | None:
-        """Return the state of a manager that runs without a runtime of its own, None for all others."""
-        return None
+    def status(self) -> Status:
+        """Return the overall state, every connection and every feed."""
+        runtime, store, clock = self.runtime, self.store, self._clock
+        now = clock.now()
+        blocked = {
+            host.value: clock.to_wall(until)
+            for host in Host
+            if (until := self.budget.blocked_until(host, now)) is not None
+        }
+        if runtime is None or runtime.stopped:
+            return Status(Overall.STOPPED, self.begun, (), (), 0, blocked, shared=self.shared_status())
+        connections, feeds = runtime.query(
+            lambda engine, at: (connection_statuses(engine, clock), feed_statuses(engine, store, clock))
+        )
+        state, _ = overall(feeds, ready=self.ready)
+        waiting = runtime.requests.waiting()
+        contracts, snapshot, shared = contract_statuses(store), self.snapshot_status(), self.shared_status()
+        return Status(state, self.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
 
     def shared_status(self) -> SharedStatus | None:
         """Return what this process is in the shared store, None where none is set."""

@@ -57,11 +57,11 @@ from .shapes import (
 )
 from .shared_lifecycle import SharedLifecycle
 from .stats import statistics
-from .status import Overall, Status, connection_statuses, contract_statuses, feed_statuses, last_updates, overall
+from .status import Overall, Status, last_updates
 from .store.market import MarketStore
 from .tables import Candles, klines_array, klines_frame
 from .venue.contracts import SymbolInfo
-from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST, Host
+from .venue.endpoints import AGG_TRADES_MOST, DEPTH_LIMITS, KLINES_MOST, OPEN_INTEREST_MOST
 from .venue.intervals import check_interval, check_intervals, check_period
 from .venue.klines import float_rows, text_open_time
 from .venue.ratios import check_ratio
@@ -662,25 +662,7 @@ class DataManager:
     def status(self) -> Status:
         """Return the overall state, every connection and every feed with its age; ``print()`` it."""
         refuse_reentry()
-        life = self._life
-        runtime, store = life.runtime, life.store
-        now = self.clock.now()
-        blocked = {
-            host.value: self.clock.to_wall(until)
-            for host in Host
-            if (until := life.budget.blocked_until(host, now)) is not None
-        }
-        if (status := life.status()) is not None:
-            return status
-        if runtime is None or runtime.stopped:
-            return Status(Overall.STOPPED, life.begun, (), (), 0, blocked, shared=life.shared_status())
-        connections, feeds = runtime.query(
-            lambda engine, at: (connection_statuses(engine, self.clock), feed_statuses(engine, store, self.clock))
-        )
-        state, _ = overall(feeds, ready=life.ready)
-        waiting = runtime.requests.waiting()
-        contracts, snapshot, shared = contract_statuses(store), life.snapshot_status(), life.shared_status()
-        return Status(state, life.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
+        return self._life.status()
 
     def quality(self, symbol: str) -> Quality:
         """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts."""

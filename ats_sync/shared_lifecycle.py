@@ -317,9 +317,9 @@ class SharedLifecycle(Lifecycle):
             READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.why or worst.reason
         )
 
-    def status(self) -> Status | None:
+    def status(self) -> Status:
         if not (self._reads_shared and self._open):
-            return None
+            return super().status()
         replica = self._replica
         replica.pull([])
         feeds = [feed for feed in replica.feeds() if feed is not None]
