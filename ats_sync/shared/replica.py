@@ -41,6 +41,8 @@ WISHES_AT_ONCE = 1000
 PREFETCHED_FOR = 1.0
 """Seconds for which reads take what :meth:`Replica.prefetch` has brought."""
 NOTHING: Mapping[Key, int] = {}
+UNREADABLE = (SharedStoreUnavailable, ConfigError, MalformedFeed)
+"""Errors of a store that cannot be read, after which reads go to REST."""
 NOT_SHARED = frozenset({Kind.DEPTH, Kind.ANSWER, Kind.CLOCK})
 
 
@@ -86,12 +88,8 @@ class Replica(MarketStore):
         now = self._clock.now()
         if self.has_prefetched(keys):
             return True
-        try:
-            came = self._pull(keys, rows, now)
-        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
-            self._lost(str(error))
-            return False
-        return len(came) == len(keys) and (bool(keys) or self.feed is not None)
+        came = self._pull(keys, rows, now)
+        return came is not None and len(came) == len(keys) and (bool(keys) or self.feed is not None)
 
     def bring(self, key: Key, rows: int) -> bool:
         """Bring one series up to date for a read of so many rows, and what is usually read after it in the same round
@@ -102,10 +100,8 @@ class Replica(MarketStore):
         along = self._ahead.along(key)
         if not along:
             return self.pull([key], rows)
-        try:
-            came = self._pull([key, *along], rows, now, along)
-        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
-            self._lost(str(error))
+        came = self._pull([key, *along], rows, now, along)
+        if came is None:
             return False
         self._ahead.brought([each for each in came if each != key], self._clock.now())
         return key in came
@@ -144,10 +140,8 @@ class Replica(MarketStore):
         :meth:`pull`."""
         needed = list(dict.fromkeys(keys))
         now = self._clock.now()
-        try:
-            came = self._pull(needed, rows, now)
-        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
-            self._lost(str(error))
+        came = self._pull(needed, rows, now)
+        if came is None:
             return False
         self._prefetched = self._clock.now() + PREFETCHED_FOR, frozenset(came)
         return len(came) == len(needed)
@@ -177,7 +171,7 @@ class Replica(MarketStore):
                     self._note(source, self._take(source, (), (), answer, self._clock.now() - now))
                 except Resharded as other:
                     self._share_out(other.count)  # the wishes have been noted
-        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
+        except UNREADABLE as error:
             self._wishes.failed(needed)
             self._lost(str(error))
 
@@ -201,7 +195,7 @@ class Replica(MarketStore):
                 return self._lacking(keys, reads)
         except Resharded:
             return list(keys)
-        except (SharedStoreUnavailable, ConfigError, MalformedFeed) as error:
+        except UNREADABLE as error:
             self._lost(str(error))
             return list(keys)
 
@@ -273,17 +267,21 @@ class Replica(MarketStore):
 
     def _pull(
         self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int] = NOTHING
-    ) -> Sequence[Key]:
-        """Bring series up to date; return those whose shard has a leader. Of those in ``along`` it is so many rows that
-        are wished for."""
+    ) -> Sequence[Key] | None:
+        """Bring series up to date; return those whose shard has a leader, None where the store cannot be read. Of those
+        in ``along`` it is so many rows that are wished for."""
         try:
-            return self._request(keys, rows, now, along)
-        except Resharded as other:
-            self._share_out(other.count)
-        try:
-            return self._request(keys, rows, now, along)
-        except Resharded as other:
-            raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
+            try:
+                return self._request(keys, rows, now, along)
+            except Resharded as other:
+                self._share_out(other.count)
+            try:
+                return self._request(keys, rows, now, along)
+            except Resharded as other:
+                raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
+        except UNREADABLE as error:
+            self._lost(str(error))
+            return None
 
     def _request(self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int]) -> Sequence[Key]:
         sources, needed = self._sources, keys
