@@ -23,6 +23,7 @@ from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import AHEAD, LAGS_AT_MOST, is_new_count, shown_until
+from ..store.series import Series
 from ..store.tickers import Tickers
 from ..store.trades import TradeSeries
 from ..venue.books import Level
@@ -64,15 +65,39 @@ class Sighting(NamedTuple):
 NEVER = Sighting(-1, 0, 0.0)
 
 
+class _Watched(NamedTuple):
+    """The series of one symbol that are looked at."""
+
+    klines: list[KlineSeries]
+    """Those that have streams of their own."""
+    trades: TradeSeries | None
+    book: BookSeries | None
+    depth: DepthSeries | None
+
+    def mark(self) -> int:
+        """Return what grows with each frame and answer of these."""
+        mark = 0
+        for series in self.klines:
+            mark += series.received + series.answers
+        for each in (self.trades, self.book, self.depth):
+            if each is not None:
+                mark += each.received + each.answers
+        return mark
+
+
 class _Symbol:
     """What is known of one symbol."""
 
     __slots__ = (
         *("_best", "_ripening", "counted_since", "counts_again", "depth"),
-        *("quote", "recounted", "ticked", "ticker"),
+        *("behind", "quote", "recounted", "seen", "ticked", "ticker"),
     )
 
     def __init__(self) -> None:
+        self.seen: tuple[int, object] | None = None
+        """The mark and the quotes of the last look, where it has left nothing open; None where it has."""
+        self.behind = False
+        """Whether a series has not got to the newest trade that is known."""
         self._best = NEVER  # the newest one that is old enough to count
         self._ripening: deque[Sighting] = deque(maxlen=16)
         self.counted_since = 0  # as of the trades that were looked at last
@@ -123,6 +148,17 @@ class _Symbol:
         """Return whether a series that had got to this trade ``by`` then (exchange ms) has nothing of the new count."""
         return self.has_begun_again(now) and trade > self.recounted.trade and is_new_count(self.recounted.happened, by)
 
+    def is_open(self) -> bool:
+        """Return whether time alone may show something of what is known by now."""
+        return (
+            bool(self._ripening)
+            or self.behind
+            or self.counts_again
+            or self.recounted.seen > 0
+            or self.quote[0] >= 0
+            or self.depth[0] >= 0
+        )
+
     def forget_trades(self) -> None:
         """Forget every sighting of a trade."""
         self._best = NEVER
@@ -144,12 +180,18 @@ def _placed(known: Sighting, reported: Sequence[tuple[int, int]]) -> Sighting:
 
 
 class SilentStreamDetector:
-    """Collects the evidence and names the suspects. A check costs a scan of the last frame of each series."""
+    """Collects the evidence and names the suspects.
+
+    A look costs a scan of the newest frame of each series of a symbol that has changed, or of which something is open;
+    of all others next to nothing.
+    """
 
     def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
         self._store = store
         self._states = states
         self._symbols: dict[str, _Symbol] = {}
+        self._series: Mapping[Key, Series] | None = None  # those of the store, of which the next are
+        self._by_symbol: dict[str, _Watched] = {}
         self._due = 0.0
         self._tickers_as_of = 0
         self.unsure: list[Key] = []
@@ -181,32 +223,56 @@ class SilentStreamDetector:
             # When a trade happened and when a stream was subscribed cannot be compared. Nothing is passed off as fresh
             # meanwhile, and if it lasts it counts as a pause.
             return
-        by_symbol: dict[str, list[KlineSeries]] = {}
-        for series in store.of(KlineSeries):
-            if not series.feed.spot and series.source is None:
-                by_symbol.setdefault(series.key.symbol, []).append(series)
         for gone in self._symbols.keys() - store.symbols:
             del self._symbols[gone]
-        for symbol in store.symbols:
+        for symbol, watched in self._watched().items():
             known = self._symbols.get(symbol)
             if known is None:
                 known = self._symbols[symbol] = _Symbol()
-            yield from self._look_at_trades(symbol, known, by_symbol.get(symbol, []), at)
-            if known.counts_again:
-                known.counts_again = False
-                self.counting_again.append(symbol)
-            book, depth = store.book(symbol), store.depth(symbol)
-            if at.proven:
-                # A time to come would keep out what happens from now on, or make it look late.
-                store.quotes.forget_to_come(symbol, at.exchange)
-                for each in (book, depth):
-                    if each is not None:
-                        each.date_back(at.exchange)
-            reason = self._look_at_book(symbol, known, book, at) if book is not None else ""
-            if book is not None and reason:
-                yield book.key, reason
-            if depth is not None and self._lags(symbol, known, depth, book, at):
-                yield depth.key, "its stream is silent though the book changes"
+            seen = watched.mark(), store.quotes.get(symbol)  # first: what comes meanwhile is for the next look
+            if not self._has_changed(known, seen):
+                continue
+            yield from self._look_at(symbol, known, watched, at)
+            known.seen = None if known.is_open() else seen
+
+    @staticmethod
+    def _has_changed(known: _Symbol, seen: tuple[int, object]) -> bool:
+        before = known.seen
+        return before is None or before[0] != seen[0] or before[1] is not seen[1]
+
+    def _watched(self) -> dict[str, _Watched]:
+        """Return what is looked at, by symbol."""
+        store = self._store
+        if self._series is not store.series:
+            self._series = store.series
+            klines: dict[str, list[KlineSeries]] = {}
+            for series in store.of(KlineSeries):
+                if not series.feed.spot and series.source is None:
+                    klines.setdefault(series.key.symbol, []).append(series)
+            self._by_symbol = {
+                symbol: _Watched(klines.get(symbol, []), store.trades(symbol), store.book(symbol), store.depth(symbol))
+                for symbol in store.symbols
+            }
+            for known in self._symbols.values():
+                known.seen = None  # a mark is that of other series now
+        return self._by_symbol
+
+    def _look_at(self, symbol: str, known: _Symbol, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
+        yield from self._look_at_trades(known, watched, at)
+        if known.counts_again:
+            known.counts_again = False
+            self.counting_again.append(symbol)
+        book, depth = watched.book, watched.depth
+        # A time to come would keep out what happens from now on, or make it look late.
+        self._store.quotes.forget_to_come(symbol, at.exchange)
+        for each in (book, depth):
+            if each is not None:
+                each.date_back(at.exchange)
+        reason = self._look_at_book(symbol, known, book, at) if book is not None else ""
+        if book is not None and reason:
+            yield book.key, reason
+        if depth is not None and self._lags(symbol, known, depth, book, at):
+            yield depth.key, "its stream is silent though the book changes"
 
     def forget(self, symbol: str) -> None:
         """Forget all evidence about a symbol."""
@@ -245,6 +311,7 @@ class SilentStreamDetector:
                         continue  # a replica that lags, or a new count: the next one shows which
                     known.forget_trades()  # what was reported bears the ids of an old count
                     known.counts_again = True
+                    known.seen = None
                 known.ticker = (as_of, trade)
                 if 0 <= last < trade:
                     # It happened after the previous ticker, or that would have shown it.
@@ -253,11 +320,10 @@ class SilentStreamDetector:
                         earliest = max(earliest, unchanged_until)
                     known.ticked = (trade, earliest)
                     known.learn([known.ticked], at.steady)
+                    known.seen = None
 
-    def _look_at_trades(
-        self, symbol: str, known: _Symbol, klines: list[KlineSeries], at: Moment
-    ) -> Iterator[tuple[Key, str]]:
-        ring = self._store.trades(symbol)
+    def _look_at_trades(self, known: _Symbol, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
+        klines, ring = watched.klines, watched.trades
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
         known.follow_count(ring)
         reported = [(ring_trade, traded)]
@@ -275,7 +341,9 @@ class SilentStreamDetector:
         if 0 <= ring_trade < best.trade and is_new_count(traded, round(best_seen)):
             # It traded after that was reported, and yet with a lower id: a new count.
             known.forget_trades()
+            known.behind = True
             return
+        known.behind = min([ring_trade if ring is not None else best.trade, *(each[0] for each in heard)]) < best.trade
         lacking = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         ring_silent = ring is not None and lacking and best.happened > self._subscribed(ring.key, at)
         if ring is not None and known.is_outdated(ring_trade, traded, at.steady) and _current(ring.link, at):
