@@ -11,6 +11,9 @@ import orjson
 import pytest
 
 from ats_sync import Config
+from ats_sync.engine.liveness import SilentStreamDetector
+from ats_sync.engine.moment import Moment
+from ats_sync.feeds import Key
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
@@ -178,6 +181,29 @@ def test_a_read_of_a_book_takes_one_lock() -> None:
     assert book is not None
     series.floats(book)
     assert series._lock.taken == 1
+
+
+@pytest.mark.parametrize("quiet", [5, 50])
+def test_a_look_for_dead_streams_scans_what_has_changed(quiet: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many symbols are quiet makes no difference."""
+    symbols = [f"Q{number}USDT" for number in range(quiet)]
+    store = MarketStore(Config(max_trades=100), now=lambda: 0.0)
+    store.follow(keys_of([*SYMBOLS, *symbols], ("1m", "1h"), ("1h",)))
+    detector = SilentStreamDetector(store, {})
+    scanned: list[Key] = []
+    honest = KlineSeries.last_heard
+
+    def last_heard(self: KlineSeries, until: int | None = None) -> tuple[int, int, int]:
+        scanned.append(self.key)
+        return honest(self, until)
+
+    monkeypatch.setattr(KlineSeries, "last_heard", last_heard)
+    for number, frames in enumerate(traffic(3)):
+        store.ingest(frames[:3], LINK)  # of the first symbol
+        scanned.clear()
+        assert list(detector.look(Moment(1.0 + number, MIDNIGHT + number))) == []
+    assert {key.symbol for key in scanned} == {SYMBOLS[0]}
+    assert len(scanned) == 2
 
 
 def test_a_hundred_thousand_frames_leave_no_more_behind_than_a_few(store: MarketStore) -> None:

@@ -274,6 +274,12 @@ class SilentStreamDetector:
         if depth is not None and self._lags(symbol, known, depth, book, at):
             yield depth.key, "its stream is silent though the book changes"
 
+    def look_again(self, symbol: str) -> None:
+        """Look at a symbol next time though no frame and no answer comes."""
+        known = self._symbols.get(symbol)
+        if known is not None:
+            known.seen = None
+
     def forget(self, symbol: str) -> None:
         """Forget all evidence about a symbol."""
         self._symbols.pop(symbol, None)

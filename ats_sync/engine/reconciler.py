@@ -106,6 +106,7 @@ class Reconciler:
         """Ask for what these series lack, now that whatever was written down of them has been loaded."""
         for key in keys:
             state, series = self.states.get(key), self._store.get(key)
+            self.remedies.look_again(key)
             if series is not None:
                 series.expecting = False
             if state is None or series is None or state.delisted or state.fetching is not None:

@@ -81,6 +81,10 @@ class Remedies:
                 state.remedies = 0
                 self.pending.append((key, Remedy.RESUBSCRIBE))
 
+    def look_again(self, key: Key) -> None:
+        """Note that a series has changed otherwise than by frames and answers."""
+        self._detector.look_again(key.symbol)
+
     def refute(self, key: Key, at: Moment) -> bool:
         """Suspect a series that is about to go live where its siblings show that its stream is dead; return whether
         they do."""
