@@ -19,6 +19,8 @@ from .order import LAGS_AT_MOST, is_new_count, is_to_come, shown_until
 from .series import Board, Change, Copied, Origin, SeriesState, StoreEvent
 
 MOST_PENDING = 8
+MOST_SIGHTINGS = 32
+"""For about so many seconds they wait while the time is in doubt."""
 MOST_SYMBOLS = 4096
 BREAK = 3_000
 """Between the frames of one connection there is no more than this (ms), or one was left out."""
@@ -57,7 +59,7 @@ class TickerBoard(Board):
         self._merging = threading.Lock()  # one thread at a time decodes; taken before the other
         self._lock = threading.Lock()  # guards the fields down to listed
         self._pending: deque[bytes] = deque(maxlen=MOST_PENDING)
-        self._sightings: deque[Tickers] = deque(maxlen=2 * MOST_PENDING)
+        self._sightings: deque[Tickers] = deque(maxlen=MOST_SIGHTINGS)
         self._rows: dict[str, _Entry] = {}
         self._link: Link | None = None
         self._unbroken_since = 0  # exchange time (ms) since which no frame is missing, 0 before the first
@@ -118,11 +120,13 @@ class TickerBoard(Board):
         """Return what has come since the last call, in order.
 
         Unusable frames are left out, and those that bear a time to come at ``now`` (exchange ms): they are no evidence.
-        Where the time is not sure (None), none is: what they would have shown, later ones show.
+        Where the time is not sure (None), what has come waits until it is.
         """
         self._merge_pending()
+        if now is None:
+            return []
         with self._lock:
-            sightings = [each for each in self._sightings if now is not None and not is_to_come(each.as_of, now)]
+            sightings = [each for each in self._sightings if not is_to_come(each.as_of, now)]
             self._sightings.clear()
         for _, answered, streamed in sightings:
             if not streamed:

@@ -103,9 +103,10 @@ def test_tickers_that_bear_a_time_to_come_are_no_evidence() -> None:
     board.apply(samples.tickers_frame({"BTCUSDT": 8}, event=MIDNIGHT + 1_000), link)
     assert board.take(MIDNIGHT) == [(MIDNIGHT + 1_000, {"BTCUSDT": 8}, True)]
     board.apply(samples.tickers_frame({"BTCUSDT": 9}, event=MIDNIGHT + HOUR), link)
-    assert board.take(None) == [], "the time is not sure, perhaps because of this very one"
-    assert board.take(MIDNIGHT) == []
+    board.apply(samples.tickers_frame({"BTCUSDT": 10}, event=MIDNIGHT + 2_000), link)
+    assert board.take(None) == [], "the time is not sure, perhaps because of the one to come"
     assert board.seen["BTCUSDT"] == MIDNIGHT + 1_000
+    assert board.take(MIDNIGHT + 5) == [(MIDNIGHT + 2_000, {"BTCUSDT": 10}, True)]
 
 
 def test_quotes_that_bear_a_time_to_come_are_forgotten() -> None:

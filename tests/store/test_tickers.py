@@ -11,7 +11,7 @@ from ats_sync.store import tickers
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.store.series import Change, Origin, StoreEvent
-from ats_sync.store.tickers import MOST_PENDING, QuoteBoard, TickerBoard
+from ats_sync.store.tickers import MOST_PENDING, MOST_SIGHTINGS, QuoteBoard, TickerBoard
 from ats_sync.venue.payload import DecodeError
 from ats_sync.venue.tickers import TickerRow, last_trade
 
@@ -208,7 +208,7 @@ def test_tickers_nobody_takes_do_not_grow() -> None:
     for second in range(100):
         board.apply(samples.tickers_frame({"A": second}, event=MIDNIGHT + second), LINK)
         board.replace(answer(A=second), Origin(MIDNIGHT + second))
-    assert len(board.take(MIDNIGHT + DAY)) <= 2 * MOST_PENDING
+    assert len(board.take(MIDNIGHT + DAY)) <= MOST_SIGHTINGS
 
 
 def test_unusable_tickers_are_no_evidence() -> None:
