@@ -186,12 +186,13 @@ class Overview:
 
     def gaps(self, feeds: Iterable[FeedStatus]) -> Counter[str]:
         """Return for each kind how many of these series lack something by now, or contradict what is known. (None that
-        is live does.)"""
+        is live or polled does.)"""
         store, now = self._life.store, self._clock.exchange_ms()
         found: Counter[str] = Counter()
         for feed in feeds:
-            if feed.state is FeedState.LIVE:
-                found[feed.kind] += 0
+            if feed.kind not in found:
+                found[feed.kind] = 0
+            if feed.state is FeedState.LIVE or feed.state is FeedState.POLLED:
                 continue
             series = store.series.get(Key(Kind(feed.kind), feed.symbol, feed.interval))
             if series is not None:

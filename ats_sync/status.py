@@ -21,7 +21,7 @@ from .store.trades import TradeSeries
 
 TRADING = "TRADING"
 READER = "reader"
-UNSHOWN = (Key(Kind.LISTINGS), Key(Kind.CLOCK))
+UNSHOWN = (Kind.LISTINGS, Kind.CLOCK)
 """What the engine requests for itself."""
 
 
@@ -212,12 +212,10 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
 def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[FeedStatus, ...]:
     """Return the state of every series the engine keeps; the caller holds the engine's lock."""
     assert engine.guarded()
-    exchange, now, proven = clock.exchange(), clock.now(), clock.proven()
-    return tuple(
-        _feed(key, state, engine, store, exchange, now, proven)
-        for key, state in engine.reconciler.states.items()
-        if key not in UNSHOWN
-    )
+    exchange, proven = clock.exchange(), clock.proven()
+    untrusted = TIME_IN_DOUBT if not proven else UNWATCHED if exchange - store.watched_until > WATCHED_WITHIN else ""
+    look = _Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted)
+    return tuple([look.feed(key, state) for key, state in engine.reconciler.states.items() if key.kind not in UNSHOWN])
 
 
 def overall(feeds: Iterable[FeedStatus], *, ready: bool) -> tuple[Overall, str]:
@@ -234,62 +232,70 @@ def overall(feeds: Iterable[FeedStatus], *, ready: bool) -> tuple[Overall, str]:
 
 def contract_statuses(store: MarketStore) -> dict[str, str]:
     """Return the status of every followed symbol that does not trade normally."""
-    statuses = {symbol: store.contract_status(symbol) for symbol in store.symbols}
+    statuses = store.contract_statuses(store.symbols)
     return {symbol: status for symbol, status in statuses.items() if status not in ("", TRADING)}
 
 
-def _feed(
-    key: Key, state: State, engine: Engine, store: MarketStore, exchange: float, now: float, proven: bool
-) -> FeedStatus:
-    series = store.get(key)
-    now_of_series = series.state(int(exchange * 1000)) if series is not None else SeriesState()
-    event = now_of_series.event
-    age = max(0.0, exchange - event / 1000.0) if event else None
-    if state.delisted:
-        return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.GONE, age, state.delisted)
-    shown, reason = _assess(state, now_of_series, series, engine, exchange, now)
-    if shown is FeedState.LIVE and not proven:
-        shown, reason = FeedState.DEGRADED, TIME_IN_DOUBT
-    elif shown is FeedState.LIVE and exchange - store.watched_until > WATCHED_WITHIN:
-        shown, reason = FeedState.DEGRADED, UNWATCHED
-    if shown not in (FeedState.LIVE, FeedState.POLLED) and (refusal := engine.refusal(key)):
-        shown, reason = FeedState.DEGRADED, f"served by REST, since the exchange refuses its stream: {refusal}"
-    if state.error is not None and shown not in (FeedState.LIVE, FeedState.POLLED):
-        reason = f"{reason}; last error: {state.error}"
-    return FeedStatus(key.kind.value, key.symbol, key.interval, shown, age, reason, store.derivations.derivation(key))
+class _Look(NamedTuple):
+    """One look at every series: there are thousands, so that what they have in common is found out once."""
 
+    engine: Engine
+    store: MarketStore
+    exchange: float
+    exchange_ms: int
+    now: float
+    untrusted: str
+    """Why nothing that is streamed is trusted now, "" where it is."""
 
-def _assess(
-    state: State, series_state: SeriesState, series: Series | None, engine: Engine, exchange: float, now: float
-) -> tuple[FeedState, str]:
-    feed, key = state.feed, state.key
-    begun = state.live_once or engine.reconciler.left_to_rest(key, now)
-    max_age = feed.max_age(streams=engine.streams)
-    if feed.stream is None or not engine.streams:
-        if not state.known:
-            return FeedState.WARMING_UP, "the first answer is to come"
-        requested_at = series_state.answered
-        if feed.poll is None or max_age is None or (requested_at and exchange - requested_at / 1000.0 <= max_age):
-            return FeedState.POLLED, ""
-        return FeedState.DEGRADED, "the last poll is too long ago"
-    if feed.shared:
-        silence = feed.stream_timeout or max_age
-        doubt = stream_doubt(state.link, "", exchange, silence or 5.0)
-        if state.link is None and state.subscribed:
-            doubt = DOWN
-        # No answer makes them live: their stream does, by its frames or, where it may be silent, by being there.
-        begun = bool(state.subscribed) and (silence is None or (series is not None and series.received > 0))
+    def feed(self, key: Key, state: State) -> FeedStatus:
+        """Return the state of one series."""
+        store, exchange = self.store, self.exchange
+        series = store.series.get(key)
+        series_state = series.state(self.exchange_ms) if series is not None else SeriesState()
         event = series_state.event
-        if not doubt and silence is not None and (not event or exchange - event / 1000.0 > silence):
-            doubt = "no recent event"
-    else:
-        doubt = stream_doubt(series_state.link, series_state.suspected, exchange, feed.stream_timeout)
-        doubt = doubt or series_state.doubt
-        if not doubt and series is not None and series.lacks_older():
-            doubt = series.unsettled(0)
-    if not doubt:
-        return FeedState.LIVE, ""
-    return (FeedState.DEGRADED if begun else FeedState.WARMING_UP), doubt
+        age = max(0.0, exchange - event / 1000.0) if event else None
+        kind, symbol, interval = key
+        if state.delisted:
+            return FeedStatus(kind.value, symbol, interval, FeedState.GONE, age, state.delisted)
+        shown, reason = self._assess(state, series_state, series)
+        if shown is FeedState.LIVE and self.untrusted:
+            shown, reason = FeedState.DEGRADED, self.untrusted
+        if shown is not FeedState.LIVE and shown is not FeedState.POLLED:
+            if refusal := self.engine.refusal(key):
+                shown, reason = FeedState.DEGRADED, f"served by REST, since the exchange refuses its stream: {refusal}"
+            if state.error is not None:
+                reason = f"{reason}; last error: {state.error}"
+        return FeedStatus(kind.value, symbol, interval, shown, age, reason, store.derivations.derivation(key))
+
+    def _assess(self, state: State, series_state: SeriesState, series: Series | None) -> tuple[FeedState, str]:
+        feed, exchange, streams = state.feed, self.exchange, self.engine.streams
+        if feed.stream is None or not streams:
+            if not state.known:
+                return FeedState.WARMING_UP, "the first answer is to come"
+            requested_at, max_age = series_state.answered, feed.max_age(streams=streams)
+            if feed.poll is None or max_age is None or (requested_at and exchange - requested_at / 1000.0 <= max_age):
+                return FeedState.POLLED, ""
+            return FeedState.DEGRADED, "the last poll is too long ago"
+        if feed.shared:
+            silence = feed.stream_timeout or feed.max_age(streams=streams)
+            doubt = stream_doubt(state.link, "", exchange, silence or 5.0)
+            if state.link is None and state.subscribed:
+                doubt = DOWN
+            # No answer makes them live: their stream does, by its frames or, where it may be silent, by being there.
+            begun = bool(state.subscribed) and (silence is None or (series is not None and series.received > 0))
+            event = series_state.event
+            if not doubt and silence is not None and (not event or exchange - event / 1000.0 > silence):
+                doubt = "no recent event"
+        else:
+            doubt = stream_doubt(series_state.link, series_state.suspected, exchange, feed.stream_timeout)
+            doubt = doubt or series_state.doubt
+            if not doubt and series is not None and series.lacks_older():
+                doubt = series.unsettled(0)
+            if doubt:
+                begun = state.live_once or self.engine.reconciler.left_to_rest(state.key, self.now)
+        if not doubt:
+            return FeedState.LIVE, ""
+        return (FeedState.DEGRADED if begun else FeedState.WARMING_UP), doubt
 
 
 def last_updates(store: MarketStore) -> dict[str, float]:

@@ -652,7 +652,9 @@ class KlineSeries(Series):
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._closed) + len(self._pending.chain(self._closed.following))
+            closed, ahead = self._closed, self._ahead
+            beyond = len(ahead) if len(ahead) < 2 else len(self._pending.chain(closed.following))
+            return closed.count + (beyond if closed.following in ahead else 0)
 
 
 def newest_klines(key: Key, limit: int) -> Request[list[bytes]]:

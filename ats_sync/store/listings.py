@@ -176,10 +176,9 @@ class ContractBoard(Board):
         return events
 
 
-def status_of(symbol: str, listings: ListingBoard, contracts: ContractBoard) -> tuple[Phase | None, str]:
-    """Return the phase and the exchange's own word for it, by the newer of both sources; None and "" where neither
-    has been heard."""
-    info, event = listings.get(), contracts.get(symbol)
+def status_of(symbol: str, info: Dated[ExchangeInfo] | None, event: ContractEvent | None) -> tuple[Phase | None, str]:
+    """Return the phase of a contract and the exchange's own word for it, by the newer of both sources; None and ""
+    where neither has been heard."""
     if event is not None and (info is None or event.time > info.as_of):
         return phase_of(event.status), event.status
     if info is None:

@@ -312,7 +312,7 @@ class MarketStore:
 
     def phase(self, symbol: str) -> Phase | None:
         """Return what the exchange last said of a contract, None where it has not been heard yet."""
-        return status_of(symbol, self.listings, self.contracts)[0]
+        return status_of(symbol, self.listings.get(), self.contracts.get(symbol))[0]
 
     def contract_type(self, symbol: str) -> str:
         """Return the type of a contract as exchangeInfo states it; that of a perpetual where it is not known."""
@@ -322,7 +322,12 @@ class MarketStore:
 
     def contract_status(self, symbol: str) -> str:
         """Return the same in the exchange's own word, such as ``TRADING_HALT``; "" where it is not known."""
-        return status_of(symbol, self.listings, self.contracts)[1]
+        return self.contract_statuses([symbol])[symbol]
+
+    def contract_statuses(self, symbols: Iterable[str]) -> dict[str, str]:
+        """Return that of each of these contracts."""
+        info, contracts = self.listings.get(), self.contracts
+        return {symbol: status_of(symbol, info, contracts.get(symbol))[1] for symbol in symbols}
 
     def event_phase(self, symbol: str) -> Phase | None:
         """Return what the newest ``!contractInfo`` event of a contract said, None where there was none."""

@@ -327,8 +327,11 @@ class TradeSeries(Series):
     def lacks_older(self) -> bool:
         if self._left_to_stream or self.expecting:
             return False
-        state = self.state(0)
-        return not state.complete and state.rows < min(self.capacity, AGG_TRADES_MOST)
+        with self._lock:
+            segments = self._segments
+            if self.complete and len(segments) <= 1:
+                return False
+            return not segments or len(segments[-1].entries) < min(self.capacity, AGG_TRADES_MOST)
 
     def unsettled(self, now: int) -> str:
         return f"the newest {len(self)} are here, older ones are to come" if self.lacks_older() else ""
