@@ -21,7 +21,14 @@ from ats_sync.venue.responses import classify
 ROOT = Path(ats_sync.__file__).parent
 GIVING = (
     *("store/*.py", "engine/*.py", "status.py", "shared_lifecycle.py", "endpoint/page.py", "endpoint/journal.py"),
-    *("runtime/streams.py", "runtime/runtime.py", "shared/client.py", "shared/replica.py", "shared/layout.py"),
+    *(
+        "runtime/streams.py",
+        "runtime/runtime.py",
+        "shared/client.py",
+        "shared/replica.py",
+        "shared/pull.py",
+        "shared/layout.py",
+    ),
     *("transport/failures.py", "transport/frames.py", "transport/rest.py", "transport/stream.py"),
 )
 """Where reasons come from: every sentence in these modules is one, but for those below."""
