@@ -23,7 +23,7 @@ def streamed(seconds: int = 12) -> Desk:
     desk = Desk()
     for second in range(seconds + 1):
         desk.deliver(samples.tickers_frame({SYMBOL: 100 + second}, event=MIDNIGHT + second * 1000))
-        desk.store.tickers.take(None)
+        desk.store.tickers.take(MIDNIGHT + second * 1000)
         if second == 10:
             desk.merge(Key(Kind.TICKERS), list(ROWS.values()))
         if second < seconds:

@@ -68,7 +68,7 @@ def test_tickers_without_those_of_the_coin_margined_market(october_2026: Path, s
     message = frame_of(october_2026, "all_ticker_arr")
     assert {row["s"]: row["st"] for row in message["data"]} == {"XPTUSDT": 1, "BTCUSD_PERP": 2}
     ingest(store, forms(message)[form])
-    ((as_of, told, _),) = store.tickers.take(None)
+    ((as_of, told, _),) = store.tickers.take(max(row["E"] for row in message["data"]))
     assert told == {"XPTUSDT": 19266957}
     assert as_of in {row["E"] for row in message["data"]}
     assert set(store.tickers.seen) == {"XPTUSDT"}
