@@ -38,7 +38,7 @@ from .status import (
     overall,
 )
 from .store.market import MarketStore
-from .transport.patched import check_unpatched
+from .transport.green_threads import check_unpatched
 from .venue.endpoints import Host
 
 if TYPE_CHECKING:

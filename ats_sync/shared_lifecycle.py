@@ -29,7 +29,7 @@ from .shared.shards import Shard, check_count
 from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
 from .status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, SharedStatus, Status
 from .store.market import MarketStore, keys_of
-from .transport.patched import check_unpatched
+from .transport.green_threads import check_unpatched
 
 if TYPE_CHECKING:
     from .runtime.runtime import Runtime

@@ -14,7 +14,7 @@ from ..engine.dispatch import Dispatcher, Send
 from ..engine.jobs import LEAST_TIME, Fetch
 from ..engine.moment import moment
 from ..store.market import MarketStore
-from ..transport.patched import check_unpatched
+from ..transport.green_threads import check_unpatched
 from ..venue.endpoints import Bucket
 from .counters import Counters
 from .executor import Grants, RequestExecutor

@@ -15,7 +15,7 @@ from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, Reques
 from ..feeds import Cause, Kind
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
-from ..transport.rest import Answer
+from ..transport.answer import Answer
 from ..venue.listings import ExchangeInfo
 from ..venue.responses import used_weight
 from .counters import Counters

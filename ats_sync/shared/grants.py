@@ -20,7 +20,7 @@ from ..engine.moment import moment
 from ..engine.window import ARRIVES_WITHIN, minute_of_count
 from ..errors import AtsSyncError, ConfigError, ConnectionFailed, RateLimited, RequestTimeout, SharedStoreUnavailable
 from ..logs import RateLimitedLogger
-from ..transport.rest import Answer
+from ..transport.answer import Answer
 from ..venue.endpoints import Bucket, Host
 from ..venue.responses import used_weight
 from .account import WINDOWS, Account, Count, Wish

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -26,8 +25,9 @@ from ..errors import (
 )
 from ..venue.responses import classify
 from .adapter import ScopedAdapter, as_proxies, proxy_for
+from .answer import Answer
 from .failures import translated
-from .patched import Session
+from .genuine import Session
 from .sockets import CancelScope, tls_context
 
 T = TypeVar("T")
@@ -38,18 +38,6 @@ MAX_BODY = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
 _LONGEST_ERROR = 64 * 1024
 _WAIT_MIN, _WAIT_MAX = 0.2, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer with a good status. ``sent_at`` and ``received_at`` are seconds of ``clock.now()``: when the
-    request was handed to the socket and when the last byte had arrived."""
-
-    body: bytes
-    status: int
-    headers: Mapping[str, str]
-    sent_at: float
-    received_at: float
 
 
 class RestClient:

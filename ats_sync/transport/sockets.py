@@ -24,7 +24,7 @@ from urllib3.util.wait import wait_for_write
 
 from ..clock import Clock
 from ..errors import ConfigError
-from .patched import UnpatchedContext, trusts_the_system
+from .genuine import UnpatchedContext, trusts_the_system
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

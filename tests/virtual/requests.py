@@ -15,7 +15,7 @@ from ats_sync.engine.moment import moment
 from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
 from ats_sync.feeds import FEEDS
 from ats_sync.runtime.executor import RequestExecutor
-from ats_sync.transport.rest import Answer
+from ats_sync.transport.answer import Answer
 from ats_sync.venue.endpoints import Bucket, Host
 from ats_sync.venue.responses import classify
 

@@ -15,7 +15,7 @@ import pytest
 from ats_sync import Config
 from ats_sync.simulator import SimulatedExchange
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 LONGEST = 60.0
 SCRIPT = """
 import faulthandler, json, sys, warnings
