@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -42,6 +44,8 @@ LAYERS: tuple[frozenset[str], ...] = (
 """From the bottom up; a module imports what lies below it, and its own part."""
 PURE = ("engine", "store", "venue")
 OUTSIDE = frozenset({"socket", "time", "select", "ssl", "requests", "websocket", "urllib3", "asyncio", "subprocess"})
+
+CLIENTS = {"requests", "urllib3", "websocket"}
 
 
 def modules(*roots: Path) -> list[Path]:
@@ -293,6 +297,12 @@ def of_the_host(node: ast.AST, name: str) -> Iterator[ast.AST]:
             if inner not in OWN_PROCESS:
                 yield child
                 waiting.append((child, inner))
+
+
+def test_who_requests_nothing_loads_no_client() -> None:
+    """A script that reads from a shared store would wait for it and pay for it."""
+    code = f"import ats_sync, sys; print(sorted({CLIENTS!r} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "[]\n"
 
 
 def test_the_host_process_is_never_changed() -> None:

@@ -1,4 +1,4 @@
-"""What a request brings."""
+"""What a request brings: apart from the client, so that who requests nothing does not load requests."""
 
 from __future__ import annotations
 

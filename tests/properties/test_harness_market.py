@@ -12,7 +12,7 @@ from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import MarketStore
 from ats_sync.store.pending import PendingCandles
-from ats_sync.store.trades import TradeSeries
+from ats_sync.store.segments import Segment
 
 from ..virtual.faults import Halt, Newcomer, OldHalt, Recompute, Recount, Relist
 from ..virtual.script import market_of
@@ -46,7 +46,7 @@ def test_holes_in_history_that_overlap_or_touch_are_one(other: OldHalt, whole: t
 
 
 def test_trades_that_count_again_are_taken_for_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TradeSeries, "_is_of_new_count", lambda self, number, traded: False)
+    monkeypatch.setattr(Segment, "is_of_new_count", lambda self, number, traded: False)
     notice(*spread(Recount))
 
 
