@@ -1,10 +1,20 @@
-"""The child process of :class:`SimulatedExchange`; people use ``python -m ats_sync simulate``."""
+"""The child process of :class:`SimulatedExchange`; people use ``python -m ats_sync simulate``.
+
+It is run by its path: to import the rest of the library, of which it needs nothing, would take as long as all it needs.
+"""
 
 import sys
+from pathlib import Path
+from types import ModuleType
 
 if __name__ == "__main__":
+    here = Path(__file__).parent
+    package = here.parent
+    sys.path = [str(package.parent), *(each for each in sys.path if each != str(here))]
+    sys.modules[package.name] = ModuleType(package.name)
+    sys.modules[package.name].__path__ = [str(package)]
     try:
-        from .serving import child_main
+        from ats_sync.simulator.serving import child_main
     except ImportError as error:
         sys.exit(f"the simulated exchange needs the extra 'simulator': {error}")
     child_main()

@@ -35,16 +35,11 @@ class ChildHost:
         self.token = secrets.token_hex(16)
         self._owner = os.getpid()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the child
-        root = str(Path(__file__).resolve().parents[2])
-        inherited = os.environ.get("PYTHONPATH")
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = root + (os.pathsep + inherited if inherited else "")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ats_sync.simulator"],
+            [sys.executable, str(Path(__file__).with_name("__main__.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment,
             bufsize=0,
             # Its own session: a Ctrl-C at the terminal is for the parent, which then closes this.
             start_new_session=True,
