@@ -88,7 +88,8 @@ class KlineSequencer:
         # The last row is the exchange's open candle. Where that seems over already, the answer is older than its
         # request (a replica that lags), or our clock is ahead.
         final_before = min(at - FINAL_IN_REST_AFTER, newest)
-        self.untraded = False
+        if self.untraded:
+            self.untraded = closed.complete = False  # unless they are the whole history
         self._halted = at >= after_newest + FINAL_IN_REST_AFTER
         if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
             closed.drop_before(first)  # of a contract that had the name before

@@ -157,7 +157,8 @@ class TradeSeries(Series):
         run: list[bytes] = []
         first = found[0].id
         with self._lock:
-            self.complete = self.complete or no_more
+            # That there were none shows nothing of those that have come since.
+            self.complete = (self.complete and bool(self._segments)) or no_more
             self._event = max(self._event, min(origin.requested_at, found[-1].time))
             for trade in found:
                 if run and trade.id != first + len(run):

@@ -411,6 +411,18 @@ def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> Non
     assert not series.complete
 
 
+def test_an_answer_of_as_many_rows_as_were_requested_shows_no_first_one() -> None:
+    """A reader had asked for one row of a contract that had begun to trade meanwhile, and got no other for minutes."""
+    truth = Truth("1m", MIDNIGHT, [2, 3, 4])
+    series = series_of(truth)
+    series.replace([], Origin(MIDNIGHT - 60, 499))
+    now = asked(truth, 2)
+    series.replace(truth.texts(now, 1), Origin(now, 1))
+    assert not series.complete
+    series.replace(truth.texts(now, 499), Origin(now, 499))
+    assert series.complete
+
+
 def test_a_later_empty_answer_does_not_undo_what_is_known() -> None:
     truth = Truth("1m", MIDNIGHT, [2, 3])
     series = warmed(truth, 1)

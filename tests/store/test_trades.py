@@ -195,6 +195,14 @@ def test_a_history_that_reaches_back_to_the_first_trade_is_complete() -> None:
     assert ring.state(0).complete
 
 
+def test_that_there_was_no_trade_shows_nothing_of_those_that_have_come_since() -> None:
+    ring = ring_of()
+    ring.replace([], Origin(MIDNIGHT, 100))
+    assert ring.state(0).complete
+    answer(ring, 3, 5)
+    assert not ring.state(0).complete
+
+
 def test_an_unusable_trade_cuts_the_ring_behind_it() -> None:
     ring = ring_of()
     stream(ring, 5)
