@@ -64,6 +64,8 @@ class PeriodSeries(Series):
             stamps = self._stamps
             known_rows = dict(zip(stamps, zip(self._requested_at, orjson.loads(self._text), strict=True), strict=True))
             whole, length = len(rows) < origin.rows, nominal_length(self.key.interval)
+            if not known_rows and rows:
+                self.complete = False  # That there were none shows nothing of those that have come since.
             if known_rows and rows and not whole and int(rows[0]["timestamp"]) > stamps[-1] + length:
                 # It does not reach back to what is known: there may be rows in between.
                 known_rows.clear()

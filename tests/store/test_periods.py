@@ -82,6 +82,16 @@ def test_a_short_history_of_open_interest_is_complete() -> None:
     assert not series.complete, "the oldest row was dropped"
 
 
+def test_that_there_was_no_row_shows_nothing_of_those_that_have_come_since() -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 50)
+    series.replace([], Origin(MIDNIGHT, 30))
+    assert series.complete
+    series.replace(interest(2), Origin(MIDNIGHT + 3 * HOUR, 1))
+    assert not series.complete
+    series.replace(interest(1, 2), Origin(MIDNIGHT + 3 * HOUR, 30))
+    assert series.complete
+
+
 def test_it_reaches_no_further_back_than_rest_does() -> None:
     month = range(0, 30 * 24 + 1, 24)
     series = OpenInterestSeries("BTCUSDT", "1d", 500)
