@@ -80,6 +80,10 @@ class KlineTruth:
         self.begins.append((now, None))
         self.resume(now)
 
+    def begun_at(self, now: int) -> int:
+        """When REST first showed a candle of the newest contract; 0 where none had begun by ``now``."""
+        return max((at for at, opened in self.begins if opened is not None and at <= now), default=0)
+
     def begins_with(self, opened: int, now: int) -> None:
         """REST shows that its candles begin with this one."""
         if self.begins[-1][1] is None:
