@@ -445,9 +445,13 @@ def test_a_store_that_comes_back_empty_is_filled_again(exchange: SimulatedExchan
 def test_a_silent_stream_is_suspected_in_every_reader(scene: Scene) -> None:
     symbol, reader = scene.symbols[1], scene.reader
     served(reader, lambda dm: dm.get_orderbook(symbol))
-    scene.exchange.drop_stream(f"{symbol.lower()}@depth20@100ms")
+    stream = f"{symbol.lower()}@depth20@100ms"
+    scene.exchange.drop_stream(stream, everywhere=True)  # else it may be well again before the next read
     before = requests(reader)
-    until(lambda: reader.get_orderbook(symbol) and requests(reader) > before, 30)
+    try:
+        until(lambda: reader.get_orderbook(symbol) and requests(reader) > before)
+    finally:
+        scene.exchange.restore_stream(stream)
 
 
 def test_where_the_exchange_fails_too_the_error_has_the_age(scene: Scene, exchange: SimulatedExchange) -> None:
