@@ -92,8 +92,7 @@ def pack(record: Record) -> bytes:
         "demanded": record.demanded,
         "lengths": [len(part) for part in record.parts],
     }
-    line = json.dumps({**head, "checksum": _checksum(head)}, separators=(",", ":")).encode()
-    return b"".join((line, b"\n", *record.parts))
+    return b"".join((_first_line(head), b"\n", *record.parts))
 
 
 def unpack(text: bytes) -> Record:
@@ -114,8 +113,9 @@ def unpack(text: bytes) -> Record:
         raise DecodeError("bad snapshot", "it is something else")
     if head["format"] > FORMAT:
         raise DecodeError("newer snapshot", f"it was written by a newer version (format {head['format']})")
-    if head.pop("checksum", None) != _checksum(head):
-        raise DecodeError("bad snapshot", "the checksum of its first line does not fit")
+    head.pop("checksum", None)
+    if line != _first_line(head):
+        raise DecodeError("bad snapshot", "its first line is not as it was written, or its checksum does not fit")
     lengths = head["lengths"]
     if sum(lengths) != len(body):
         raise DecodeError("bad snapshot", f"it has {len(body)} bytes of rows in place of {sum(lengths)}")
@@ -126,8 +126,9 @@ def unpack(text: bytes) -> Record:
     return Record(tuple(head["exchange"]), head["onboarded"], head["written"], tuple(parts), head["demanded"])
 
 
-def _checksum(head: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(head, separators=(",", ":")).encode())
+def _first_line(head: dict[str, Any]) -> bytes:
+    checksum = zlib.crc32(json.dumps(head, separators=(",", ":")).encode())
+    return json.dumps({**head, "checksum": checksum}, separators=(",", ":")).encode()
 
 
 def refusal(record: Record, exchange: Sequence[str], now: int) -> str:

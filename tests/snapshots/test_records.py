@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ats_sync import Config
@@ -60,6 +60,7 @@ def test_a_file_with_any_byte_changed_is_refused(at: int, change: int) -> None:
         read(FILE[:at] + bytes([FILE[at] ^ change]) + FILE[at + 1 :])
 
 
+@example(0, 0, b"\r")
 @given(st.integers(0, len(FILE)), st.integers(0, len(FILE)), st.binary(max_size=40))
 def test_a_file_that_another_write_has_torn_is_refused(begin: int, end: int, between: bytes) -> None:
     torn = FILE[:begin] + between + FILE[end:]
