@@ -4,29 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from ats_sync.config import Config
 from ats_sync.feeds import Key, Kind, route_of, stream_of
-from ats_sync.store.link import Link
-from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.market import keys_of
 from ats_sync.store.series import Change, Origin, StoreEvent
 from ats_sync.venue.endpoints import Route
 
 from ..venue import recording as real
 from ..venue import samples
 from ..venue.samples import DAY, MIDNIGHT, MINUTE
-
-SYMBOL = "BTCUSDT"
-CHINESE = "币安人生USDT"
-
-
-def store_of(*symbols: str, intervals: tuple[str, ...] = ("1m",)) -> MarketStore:
-    store = MarketStore(Config(), lambda: 0.0)
-    store.follow(keys_of(symbols or (SYMBOL,), intervals, ("1h",)))
-    return store
-
-
-def market() -> Link:
-    return Link(1, "market", 0.0)
+from .markets import CHINESE, SYMBOL, market, store_of
 
 
 def test_each_frame_reaches_its_series() -> None:

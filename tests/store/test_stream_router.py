@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ats_sync.config import Config
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.link import Link
-from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.series import Origin
 from ats_sync.store.stream_router import MOST_REASONS, StreamRouter
 from ats_sync.venue.endpoints import Route
@@ -21,19 +19,7 @@ from ..venue import samples
 from ..venue.everything import FRAMES
 from ..venue.mutations import mutated, replaced
 from ..venue.samples import DAY, MIDNIGHT, MINUTE, compact, frame
-
-SYMBOL = "BTCUSDT"
-CHINESE = "币安人生USDT"
-
-
-def store_of(*symbols: str, intervals: tuple[str, ...] = ("1m",)) -> MarketStore:
-    store = MarketStore(Config(), lambda: 0.0)
-    store.follow(keys_of(symbols or (SYMBOL,), intervals, ("1h",)))
-    return store
-
-
-def market() -> Link:
-    return Link(1, "market", 0.0)
+from .markets import CHINESE, SYMBOL, market, store_of
 
 
 @pytest.mark.parametrize(
