@@ -126,9 +126,7 @@ class Derivations:
 
     def derivation(self, key: Key) -> str:
         """Return what is to be said of a series that is derived, or is derived no longer; "" of all others."""
-        if not self._derived:
-            return self._separate.get(key, "") if self._separate else ""
-        series = self._series.get(key)
+        series = self._series.get(key) if self._derived else None
         if isinstance(series, KlineSeries) and series.source is not None:
             return f"derived from {series.source.interval}"
         return self._separate.get(key, "")

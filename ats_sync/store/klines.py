@@ -653,8 +653,9 @@ class KlineSeries(Series):
     def __len__(self) -> int:
         with self._lock:
             closed, ahead = self._closed, self._ahead
-            beyond = len(ahead) if len(ahead) < 2 else len(self._pending.chain(closed.following))
-            return closed.count + (beyond if closed.following in ahead else 0)
+            if len(ahead) <= 1:  # nearly always
+                return closed.count + (closed.following in ahead)
+            return closed.count + len(self._pending.chain(closed.following))
 
 
 def newest_klines(key: Key, limit: int) -> Request[list[bytes]]:

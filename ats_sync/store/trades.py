@@ -329,10 +329,8 @@ class TradeSeries(Series):
         if self._left_to_stream or self.expecting:
             return False
         with self._lock:
-            segments = self._segments
-            if self.complete and len(segments) <= 1:
-                return False
-            return not segments or len(segments[-1].entries) < min(self.capacity, AGG_TRADES_MOST)
+            rows, complete = self._extent()
+        return not complete and rows < min(self.capacity, AGG_TRADES_MOST)
 
     def unsettled(self, now: int) -> str:
         return f"the newest {len(self)} are here, older ones are to come" if self.lacks_older() else ""
@@ -364,10 +362,15 @@ class TradeSeries(Series):
 
     def state(self, now: int) -> SeriesState:
         with self._lock:
-            newest = self._segments[-1] if self._segments else None
-            rows = min(len(newest.entries), self.capacity) if newest else 0
-            complete = self.complete and len(self._segments) <= 1
+            rows, complete = self._extent()
             return SeriesState(self.link, self.suspected, self._event, self._answered, rows, complete)
+
+    def _extent(self) -> tuple[int, bool]:
+        """Return how many rows can be read, and whether they are the whole history. The caller holds the lock."""
+        assert self._lock.locked()
+        segments = self._segments
+        rows = min(len(segments[-1].entries), self.capacity) if segments else 0
+        return rows, self.complete and len(segments) <= 1
 
     def hole(self) -> tuple[int, int] | None:
         """Return the first and last id missing before the newest run of trades, None where no older one is known."""
