@@ -65,24 +65,20 @@ class Sighting(NamedTuple):
 NEVER = Sighting(-1, 0, 0.0)
 
 
-class _Watched(NamedTuple):
+class _Watched:
     """The series of one symbol that are looked at."""
 
-    klines: list[KlineSeries]
-    """Those that have streams of their own."""
-    trades: TradeSeries | None
-    book: BookSeries | None
-    depth: DepthSeries | None
+    __slots__ = ("_all", "book", "depth", "klines", "trades")
+
+    def __init__(self, store: MarketStore, symbol: str, klines: list[KlineSeries]) -> None:
+        self.klines = klines
+        """Those that have streams of their own."""
+        self.trades, self.book, self.depth = store.trades(symbol), store.book(symbol), store.depth(symbol)
+        self._all = [each for each in (*klines, self.trades, self.book, self.depth) if each is not None]
 
     def mark(self) -> int:
         """Return what grows with each frame and answer of these."""
-        mark = 0
-        for series in self.klines:
-            mark += series.received + series.answers
-        for each in (self.trades, self.book, self.depth):
-            if each is not None:
-                mark += each.received + each.answers
-        return mark
+        return sum([each.received + each.answers for each in self._all])
 
 
 class _Symbol:
@@ -230,15 +226,10 @@ class SilentStreamDetector:
             if known is None:
                 known = self._symbols[symbol] = _Symbol()
             seen = watched.mark(), store.quotes.get(symbol)  # first: what comes meanwhile is for the next look
-            if not self._has_changed(known, seen):
+            if seen == known.seen:
                 continue
             yield from self._look_at(symbol, known, watched, at)
             known.seen = None if known.is_open() else seen
-
-    @staticmethod
-    def _has_changed(known: _Symbol, seen: tuple[int, object]) -> bool:
-        before = known.seen
-        return before is None or before[0] != seen[0] or before[1] is not seen[1]
 
     def _watched(self) -> dict[str, _Watched]:
         """Return what is looked at, by symbol."""
@@ -249,10 +240,7 @@ class SilentStreamDetector:
             for series in store.of(KlineSeries):
                 if not series.feed.spot and series.source is None:
                     klines.setdefault(series.key.symbol, []).append(series)
-            self._by_symbol = {
-                symbol: _Watched(klines.get(symbol, []), store.trades(symbol), store.book(symbol), store.depth(symbol))
-                for symbol in store.symbols
-            }
+            self._by_symbol = {symbol: _Watched(store, symbol, klines.get(symbol, [])) for symbol in store.symbols}
             for known in self._symbols.values():
                 known.seen = None  # a mark is that of other series now
         return self._by_symbol
