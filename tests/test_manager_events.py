@@ -66,10 +66,8 @@ def test_each_candle_comes_once_through_a_cut_at_the_turn() -> None:
 def test_derived_candles_close_with_the_one_stream_there_is() -> None:
     intervals = ["1m", "3m", "15m", "1h"]
     with SimulatedExchange(symbols=3, seed=3, start=before_turn("1h", seconds=8)) as ex:
-        dm = DataManager(ex.symbols, intervals, config=ex.config(derive_intervals=True))
-        with dm:
-            symbol = ex.symbols[0]
-            opened = dm.get_klines(symbol, "1h", limit=1)[0][0]
+        symbol, opened = ex.symbols[0], ex.now() // 3_600_000 * 3_600_000
+        with DataManager(ex.symbols, intervals, config=ex.config(derive_intervals=True)) as dm:
             turns = dm.turns("1h", grace=20.0)
             row = dm.wait_closed(symbol, "15m", after=opened + 30 * 60_000, timeout=40.0)
             turn = next(turns)
