@@ -47,13 +47,17 @@ class Klines(Query[list[Row]]):
 
     def _with_tail(self, series: KlineSeries, reads: Reads) -> list[Row] | None:
         """Return the rows after asking for those since the last final one; None where memory does not reach back far
-        enough."""
+        enough, or did not take the answer."""
         clock = reads.clock
         tail = series.tail_limit(clock.exchange_ms())
         state = series.state(clock.exchange_ms())
         if tail is None or tail >= self.limit or not (state.rows >= self.limit or state.complete):
             return None
+        answers = series.answers
         texts = reads.fetch(self.key, series.newest_rows(tail))
+        if series.answers == answers:
+            # It was not merged here: what the series has is as old as before, or another contract's.
+            return None
         state = series.state(clock.exchange_ms())
         if not texts or not (state.rows >= self.limit or state.complete):
             return None

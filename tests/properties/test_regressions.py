@@ -800,3 +800,13 @@ def test_nor_is_a_book_that_cost_less_than_was_paid_for_it() -> None:
     setting = Setting(939468, 1_794_596_383_000, names, ("1m", "1w"), 0.02, book_ticks=(700, 700, 700))
     schedule = Schedule(setting=setting, seed=236360, faults=(Dark(30_650, 50),), weight_limit=200, full_book=True)
     run(replace(schedule, counting="sliding", report_lag=300))
+
+
+def test_a_read_does_not_complete_an_answer_from_what_was_forgotten_meanwhile() -> None:
+    """The machine slept; the read waited while the new contract's first answers were forgotten as planned."""
+    script = tuple((at, "trade", "SOLUSDT") for at in (4_420, 16_520, 21_520, 23_340, 162_380, 190_060))
+    names, ticks = ("BTCUSDT", "SOLUSDT"), (700, 700)
+    setting = Setting(94635, 1_794_182_352_000, names, ("1m", "4h"), 0.02, True, book_ticks=ticks, script=script)
+    faults = (Relist(50, "SOLUSDT", 5_150, below=True), Pause(12_300, 44_950, asleep=True), Refuse(53_500, 50))
+    reads = (Read(18_400, "mark", 0, 0, 1), Read(18_700, "klines", 1, 0, 3))
+    run(Schedule(setting=setting, seed=743788, faults=faults, reads=reads, audit_every=12.0))

@@ -7,7 +7,7 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.queries.candles import KlineColumns, Klines
 from ats_sync.venue.intervals import MINUTE
 
-from ..desk import SYMBOL, Desk
+from ..desk import SYMBOL, Body, Desk
 from ..venue import samples
 from ..venue.samples import MIDNIGHT
 
@@ -46,9 +46,36 @@ def test_what_is_not_followed_is_asked_for() -> None:
 def test_what_is_in_doubt_is_asked_for_from_the_open_candle_on() -> None:
     desk = warm()
     desk.link.up = False
-    desk.answers = [[samples.row_text(row) for row in ROWS[-2:]]]
+    desk.answers = [Body(samples.compact(ROWS[-2:]))]
     assert desk.read(Klines(Key(Kind.KLINES, SYMBOL, "1m"), 5, None, exact=True)) == ROWS[-5:]
     assert [fetch.request.rows for fetch in desk.asked] == [2]
+
+
+def test_an_answer_that_found_the_candles_begun_again_is_not_completed_from_those_of_before() -> None:
+    desk = warm()
+    desk.link.up = False
+    relisted = [samples.row(MIDNIGHT + i * MINUTE, length=MINUTE, trades=9) for i in (-1, 0)]
+
+    def listed_again() -> Body:
+        desk.store.begin_again([KEY], desk.clock.exchange_ms() + 1)
+        return Body(samples.compact(relisted))
+
+    desk.answers = [listed_again, Body(samples.compact(relisted))]
+    assert desk.read(Klines(KEY, 5, None, exact=True)) == relisted
+    assert [fetch.request.rows for fetch in desk.asked] == [2, 5]
+
+
+def test_an_answer_that_does_not_count_refreshes_nothing() -> None:
+    desk = Desk(KEY)
+    desk.store.begin_again([KEY], desk.clock.exchange_ms() + 31_000)
+    desk.later(40.0)
+    desk.merge(KEY, ROWS, limit=10)
+    desk.store.klines(SYMBOL, "1m").go_live(desk.link)
+    desk.link.up = False
+    desk.clock.set_exchange(MIDNIGHT / 1000 + 20.0, MIDNIGHT / 1000 + 41.0)
+    newer = [*ROWS[-3:-1], samples.row(MIDNIGHT, length=MINUTE, trades=8)]
+    desk.answers = [Body(samples.compact(newer[-2:])), Body(samples.compact(newer))]
+    assert desk.read(Klines(KEY, 3, None, exact=True)) == newer
 
 
 def test_more_than_memory_has_is_asked_for_whole() -> None:
