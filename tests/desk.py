@@ -38,7 +38,7 @@ class StandingTime:
 
 
 class Desk:
-    """``answers`` are given in turn: a value is what was decoded, an exception is raised, a function is called first."""
+    """``answers`` are given in turn: what was decoded, an exception to raise, or a function to call for one of them."""
 
     def __init__(self, *keys: Key, streams: bool = True) -> None:
         self.time = StandingTime()
