@@ -137,8 +137,18 @@ class Feed:
     """Of candles: how long (ms) after its close one that had trades may lack its final event."""
     notifies: bool = False
     """Of candles: whether users are notified when one has closed."""
+    derivable: bool = False
+    """Of candles: whether larger ones may be derived from smaller ones."""
     second_try: float | None = None
     """The pause before the second request, where it is shorter than usual."""
+    sets_clock: bool = False
+    """Whether it is the exchange's time, which is requested before everything else."""
+    shown: bool = True
+    """Whether a status shows it."""
+    write_order: int | None = None
+    """Smaller is written down sooner for the next start: what is cheap to write and dear to lack. None: never."""
+    copied: bool = True
+    """Whether other processes are given copies of it."""
 
     shared: bool = field(init=False)
     """Whether one stream or one request serves every symbol."""
@@ -198,6 +208,8 @@ FEEDS: dict[Kind, Feed] = {
             audit_every=300.0,
             final_within=3500,
             notifies=True,
+            derivable=True,
+            write_order=1,
         ),
         Feed(
             kind=Kind.SPOT_KLINES,
@@ -230,6 +242,7 @@ FEEDS: dict[Kind, Feed] = {
             warm_up_order=4,
             audit_every=600.0,
             second_try=0.3,
+            copied=False,
         ),
         Feed(
             kind=Kind.MARK,
@@ -245,6 +258,7 @@ FEEDS: dict[Kind, Feed] = {
             stream=Stream(name=lambda key: endpoints.agg_trade_stream(key.symbol), route=Route.MARKET, timeout=3.0),
             poll=Poll(every=240.0, max_age=300.0, beside_stream=False),
             warm_up_order=3,
+            write_order=2,
         ),
         Feed(
             kind=Kind.LIQUIDATIONS,
@@ -257,6 +271,7 @@ FEEDS: dict[Kind, Feed] = {
             poll=Poll(every=240.0, max_age=300.0, shares_limit=True),
             warm_up_order=2,
             gates_start=True,
+            write_order=1,
         ),
         *(
             Feed(
@@ -264,6 +279,7 @@ FEEDS: dict[Kind, Feed] = {
                 scope=Scope.ON_DEMAND,
                 poll=Poll(every=240.0, max_age=300.0, shares_limit=True),
                 warm_up_order=6,
+                write_order=1,
             )
             for kind in RATIOS
         ),
@@ -302,8 +318,18 @@ FEEDS: dict[Kind, Feed] = {
             scope=Scope.EVERYTHING,
             poll=Poll(every=3000.0, max_age=3600.0, retention=86400.0, cause=Cause.PROBE),
             warm_up_order=0,
+            shown=False,
+            write_order=0,
         ),
-        Feed(kind=Kind.CLOCK, scope=Scope.EVERYTHING, poll=Poll(every=600.0, cause=Cause.PROBE), warm_up_order=0),
+        Feed(
+            kind=Kind.CLOCK,
+            scope=Scope.EVERYTHING,
+            poll=Poll(every=600.0, cause=Cause.PROBE),
+            warm_up_order=0,
+            sets_clock=True,
+            shown=False,
+            copied=False,
+        ),
     )
 }
 """Every kind that is followed."""

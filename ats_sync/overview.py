@@ -226,14 +226,12 @@ class Overview:
 
     def candles(self) -> dict[str, KlineSeries]:
         """Return for each symbol its candles with the shortest interval that is followed."""
-        every = self._life.store.series
+        every = self._life.store.of(KlineSeries)
         known, found = self._shortest
         if known is every:
             return found
         found = {}
-        for series in every.values():
-            if not isinstance(series, KlineSeries):
-                continue
+        for series in every:
             symbol = series.key.symbol
             if not series.feed.spot and (
                 symbol not in found or _ORDER[series.interval] < _ORDER[found[symbol].interval]

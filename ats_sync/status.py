@@ -21,7 +21,6 @@ from .store.trades import TradeSeries
 
 TRADING = "TRADING"
 READER = "reader"
-UNSHOWN = (Kind.LISTINGS, Kind.CLOCK)
 """What the engine requests for itself."""
 
 
@@ -215,7 +214,7 @@ def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[Fee
     exchange, proven = clock.exchange(), clock.proven()
     untrusted = TIME_IN_DOUBT if not proven else UNWATCHED if exchange - store.watched_until > WATCHED_WITHIN else ""
     look = _Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted)
-    return tuple([look.feed(key, state) for key, state in engine.reconciler.states.items() if key.kind not in UNSHOWN])
+    return tuple([look.feed(key, state) for key, state in engine.reconciler.states.items() if state.feed.shown])
 
 
 def overall(feeds: Iterable[FeedStatus], *, ready: bool) -> tuple[Overall, str]:

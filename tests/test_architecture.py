@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -164,6 +165,51 @@ def test_what_the_exchange_writes_is_known_in_venue_alone(part: str) -> None:
                 and isinstance(node.operand, ast.Constant)
             ):
                 assert node.operand.value not in ERROR_CODES, f"{name_of(path)}:{node.lineno} knows an error code"
+
+
+def test_nobody_above_the_store_asks_which_class_a_series_is_of() -> None:
+    """What differs is a row in ``feeds`` or a method of ``Series``."""
+    classes = {
+        node.name
+        for path in modules(LIBRARY / "store")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Series", "Board", "Klines"))
+    }
+    assert {"Series", "KlineSeries", "DerivedKlines", "MarkBoard"} <= classes
+    asking = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in LIBRARY_MODULES
+        if part_of(name_of(path)) != "store"
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("isinstance", "issubclass")
+        and classes & {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
+    ]
+    assert not asking
+
+
+KINDS_TOLD_APART = {
+    "ats_sync.rest_shaped": 1,  # the book that a limit needs
+    "ats_sync.rest_text": 2,  # the same, and candles of the spot exchange
+    "ats_sync.shared.reading": 3,  # what is pulled from a shared store for a read of quotes, tickers, rules
+}
+
+
+def test_kinds_are_told_apart_in_rows_and_nowhere_else() -> None:
+    """Comparisons with one kind, or a choice between two; programs, and the store's own, aside."""
+    found: Counter[str] = Counter()
+    for path in LIBRARY_MODULES:
+        if part_of(name_of(path)) in ("store", "cli"):
+            continue
+        for node in ast.walk(parsed(path)):
+            compared = isinstance(node, ast.Compare) and any(map(names_a_kind, (node.left, *node.comparators)))
+            chosen = isinstance(node, ast.IfExp) and names_a_kind(node.body) and names_a_kind(node.orelse)
+            found[name_of(path)] += compared or chosen
+    assert +found == KINDS_TOLD_APART
+
+
+def names_a_kind(node: ast.AST) -> bool:
+    return any(isinstance(each, ast.Attribute) and ast.unparse(each.value) == "Kind" for each in ast.walk(node))
 
 
 def test_the_lock_of_the_engine_is_taken_in_one_place() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..store.derived import CONFIRMED_LATER
-from ..store.klines import KlineSeries
 from ..store.market import MarketStore
 from ..store.series import Series
 from ..venue.intervals import next_open, nominal_length, open_time
@@ -67,8 +66,8 @@ class CandleCloses:
 
         Whatever was fetched before REST shows it as final leaves it open: after each such answer it is due again.
         """
-        series = self._store.get(state.key)
-        if not isinstance(series, KlineSeries):
+        series = self._store.candles(state.key)
+        if series is None:
             return
         following = series.following()
         if not following or (closed := next_open(series.interval, following)) > at.exchange:

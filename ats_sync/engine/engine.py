@@ -241,7 +241,7 @@ class Engine(Guarded):
                 self._compare_listings(self.listings.answered(at), at)
             elif fetch.key == TICKERS and self._listings_differ(self.store.tickers.listed):
                 self.reconciler.polls.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
-            elif fetch.key.kind is Kind.KLINES:
+            elif (feed := FEEDS.get(fetch.key.kind)) is not None and feed.derivable:
                 self._separate(at)
         self._spread(at)
 

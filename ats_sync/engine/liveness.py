@@ -370,8 +370,8 @@ class SilentStreamDetector:
     def lacks(self, key: Key, at: Moment) -> bool:
         """Return whether trades still lack one of before their subscription, after an answer that may be from a
         replica that lags. What even an answer of later does not show was reported by mistake, and is forgotten."""
-        known, ring = self._symbols.get(key.symbol), self._store.get(key)
-        if known is None or not isinstance(ring, TradeSeries):
+        known, ring = self._symbols.get(key.symbol), self._store.trades(key.symbol)
+        if known is None or ring is None or ring.key != key:
             return False
         known.follow_count(ring)
         if ring.last_heard()[0] >= known.ripe(at.steady).trade:
@@ -391,14 +391,15 @@ class SilentStreamDetector:
         known, state, series = self._symbols.get(key.symbol), self._states.get(key), self._store.get(key)
         if known is None or state is None:
             return ""
-        known.follow_count(self._store.trades(key.symbol))
+        ring = self._store.trades(key.symbol)
+        known.follow_count(ring)
         best = known.ripe(at.steady)
-        if isinstance(series, KlineSeries):
-            trade, event, _ = _heard(series, self._store.trades(key.symbol), at)
-        elif isinstance(series, TradeSeries):
-            trade, event = series.last_heard()[0], 0
-        else:
+        shown = series.trade_shown(at.exchange + AHEAD) if series is not None else None
+        if shown is None:
             return ""
+        trade, event = shown
+        if _is_of_old_count(trade, event, ring):
+            trade = -1
         late = best.happened > max(event, state.subscribed) + KLINE_THROTTLE
         return SILENT if trade < best.trade and late else ""
 
@@ -446,9 +447,12 @@ def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[i
     """Return what a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` gives it; no
     trade where that bears an id of an old count."""
     trade, event, answered = series.last_heard(at.exchange + AHEAD)
-    if ring is not None and 0 < event <= ring.counted_since and trade > ring.last_heard()[0]:
-        trade = -1
-    return trade, event, answered
+    return -1 if _is_of_old_count(trade, event, ring) else trade, event, answered
+
+
+def _is_of_old_count(trade: int, event: int, ring: TradeSeries | None) -> bool:
+    """Return whether a trade that candles have shown bears an id from before the ids began again."""
+    return ring is not None and 0 < event <= ring.counted_since and trade > ring.last_heard()[0]
 
 
 def _is_later(event: int, quotes: bytes) -> bool:

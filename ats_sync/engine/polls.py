@@ -55,7 +55,7 @@ class Polls:
 
     def answered(self, state: State, at: Moment) -> None:
         """Note that an answer was merged, before the series counts as known."""
-        if state.key == CLOCK:
+        if state.feed.sets_clock:
             for each in self._states.values():
                 # Of an acknowledgement noted while the clock was ahead, all that is known is that it was before now.
                 each.subscribed = min(each.subscribed, at.exchange)

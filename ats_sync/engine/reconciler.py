@@ -23,7 +23,7 @@ from .candle_closes import CandleCloses
 from .due_queue import DueQueue
 from .jobs import Fetch
 from .moment import Moment
-from .polls import CLOCK, Polls
+from .polls import Polls
 from .remedies import Remedies
 from .state import State
 
@@ -73,7 +73,7 @@ class Reconciler:
             elif feed.own_stream and self._streams:
                 self._queue.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
             else:
-                self._queue.schedule(state, at.steady, Cause.PROBE if key == CLOCK else Cause.WARM_UP)
+                self._queue.schedule(state, at.steady, Cause.PROBE if feed.sets_clock else Cause.WARM_UP)
             if feed.closes and self._streams:
                 self._closes.add(key.interval, at)
 
@@ -214,8 +214,8 @@ class Reconciler:
 
     def lengthen(self, key: Key, at: Moment) -> None:
         """Ask for older rows of candles, where something derived from them needs more than there are."""
-        state, series = self.states.get(key), self._store.get(key)
-        if state is not None and isinstance(series, KlineSeries) and state.known and series.reach_back(0):
+        state, series = self.states.get(key), self._store.candles(key)
+        if state is not None and series is not None and state.known and series.reach_back(0):
             self._queue.schedule(state, at.steady, state.repair_cause)
 
     def _wake_derived(self, key: Key, at: Moment) -> None:
@@ -264,7 +264,7 @@ class Reconciler:
         cause = waiting.cause if waiting is not None else fetch.cause
         if mine:
             state.fetching = None
-        if state.key == CLOCK:
+        if state.feed.sets_clock:
             self._queue.release()
         if error is not None:
             state.error = error
@@ -364,7 +364,7 @@ class Reconciler:
             self._refresh(at)
         self.polls.check(at)
         while (state := self._queue.pop(at.steady)) is not None:
-            if state.key != CLOCK and self.polls.waits_for_clock():
+            if not state.feed.sets_clock and self.polls.waits_for_clock():
                 self._queue.hold(state)
                 continue
             state.due = None

@@ -107,8 +107,8 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
         for key in keys:
             if not self._selection.takes(key) or key in self._next:
                 continue
-            series = self._store.get(key)
-            following = series.following() if isinstance(series, KlineSeries) else 0
+            series = self._store.candles(key)
+            following = series.following() if series is not None else 0
             if self._since == 0:
                 self._next[key] = 0  # whatever memory has
             elif self._since is not None:
@@ -165,8 +165,8 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
         return None
 
     def _closed(self, key: Key) -> Callable[[], CandleEvent | Missed] | None:
-        series = self._store.get(key)
-        while isinstance(series, KlineSeries) and (upcoming := self._next.get(key)) is not None:
+        series = self._store.candles(key)
+        while series is not None and (upcoming := self._next.get(key)) is not None:
             if upcoming == FIRST:
                 upcoming = self._next[key] = series.first_to_close() or FIRST
                 if upcoming == FIRST:
@@ -199,8 +199,8 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
                 self._early.extend(key for key in self._next if key.interval == interval)
 
     def _unconfirmed(self, key: Key, now: int) -> Callable[[], CandleEvent] | None:
-        series, upcoming = self._store.get(key), self._next.get(key)
-        if not isinstance(series, KlineSeries) or upcoming is None or self._provisional is None:
+        series, upcoming = self._store.candles(key), self._next.get(key)
+        if series is None or upcoming is None or self._provisional is None:
             return None
         closed = next_open(key.interval, upcoming) if upcoming > 0 else math.inf
         if now < closed + self._provisional or (key in self._shown and self._shown[key][0] == upcoming):
@@ -269,9 +269,9 @@ class TurnQueue(EventQueue[Turn]):
         self._opened = max(opened, 1)
 
     def _all(self) -> Iterable[tuple[str, KlineSeries]]:
-        for key, series in self._store.series.items():
-            if isinstance(series, KlineSeries) and self._selection.takes(key):
-                yield key.symbol, series
+        for series in self._store.of(KlineSeries):
+            if self._selection.takes(series.key):
+                yield series.key.symbol, series
 
     def _expected(self) -> dict[str, KlineSeries]:
         """Return the series that should close: those of contracts that trade, or may trade again."""

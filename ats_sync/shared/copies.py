@@ -144,9 +144,10 @@ class Copies:
             elif tracked.series is not one:
                 # Another contract of the same name.
                 tracked.series, tracked.received, tracked.mark = one, -1, None
-            if isinstance(one, Board) and all(board is not one for board, _, _ in self._boards):
-                self._boards.append((one, tracked, {}))
-        self._list = [each for each in self._tracked.values() if not isinstance(each.series, Board)]
+            of_all = self._store.boards.get(key)
+            if of_all is not None and all(board is not of_all for board, _, _ in self._boards):
+                self._boards.append((of_all, tracked, {}))
+        self._list = [each for each in self._tracked.values() if not each.series.feed.shared]
 
     def _copy(self, each: _Tracked, found: Changes) -> None:
         series = each.series

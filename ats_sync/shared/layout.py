@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ..feeds import FEEDS, Key, Kind, Scope
+from ..feeds import FEEDS, Key, Kind
 from ..store.series import Copied
 
 FIELD_SEPARATOR = "|"
@@ -70,7 +70,7 @@ def wish_in(member: bytes) -> tuple[Key, int]:
 
 def board_of(key: Key) -> Key | None:
     """Return the board that a symbol's head belongs to, None for what has a series to itself."""
-    return Key(key.kind) if key.symbol and FEEDS[key.kind].scope is Scope.EVERYTHING else None
+    return Key(key.kind) if key.symbol and FEEDS[key.kind].shared else None
 
 
 # --- numbers of parts ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from ..feeds import FEEDS, Key, Kind
 from ..reads import Query, Reads, reads_memory_only
 from ..runtime.counters import Counters
 from ..runtime.requests import Requests
-from .replica import NOT_SHARED, Replica
+from .replica import Replica
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -43,7 +43,8 @@ class SharedReads(Reads):
         """Bring what a read looks at up to date; return whether it may be judged. ``exactly``: to this moment."""
         kind, symbol, _ = key
         replica = self._replica
-        if kind in NOT_SHARED or kind not in FEEDS:
+        feed = FEEDS.get(kind)
+        if feed is None or not feed.copied:
             return False
         if reads_memory_only():
             return replica.has_prefetched([key])  # a round trip is a wait

@@ -15,13 +15,13 @@ from typing import Any
 from ..clock import Clock, Reading
 from ..config import Config
 from ..errors import ConfigError, DataUnavailableError, SharedStoreUnavailable
-from ..feeds import FEEDS, Key, Kind, Scope
+from ..feeds import FEEDS, Key, Kind
 from ..logs import RateLimitedLogger
 from ..reads import Reads, reads_memory_only
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.series import Board, Copied, SeriesState
+from ..store.series import Copied, SeriesState
 from ..store.tickers import TickerReplica
 from ..store.values import EVERYBODY, LiquidationBoard
 from ..venue.listings import Phase
@@ -43,7 +43,6 @@ PREFETCHED_FOR = 1.0
 NOTHING: Mapping[Key, int] = {}
 UNREADABLE = (SharedStoreUnavailable, ConfigError, MalformedFeed)
 """Errors of a store that cannot be read, after which reads go to REST."""
-NOT_SHARED = frozenset({Kind.DEPTH, Kind.ANSWER, Kind.CLOCK})
 
 
 class Replica(MarketStore):
@@ -370,14 +369,15 @@ class Replica(MarketStore):
         current = source.known.get(key)
         if current is not None and current.at > server:
             return  # another thread made its request later, and was answered sooner
-        board = board_of(key)
-        series = self.series.get(board or key)
+        own = board_of(key)
+        board = self.boards[own] if own is not None else None
+        series = board if board is not None else self.series.get(key)
         if text is None:
             source.known.pop(key, None)
-            if board is None and FEEDS[key.kind].scope is not Scope.EVERYTHING:
+            if not FEEDS[key.kind].shared:
                 self.unfollow([key])
-            elif isinstance(series, Board) and board is not None:
-                series.forget(key.symbol)
+            elif board is not None:
+                board.forget(key.symbol)
             return
         if series is None:
             self.follow([key])
@@ -385,8 +385,8 @@ class Replica(MarketStore):
         untouched = current is not None and current.series is series and current.answers == series.answers
         if current is not None and untouched and text == current.head:
             source.known[key] = current._replace(at=server)
-            if board is not None and isinstance(series, Board):
-                series.confirm_entry(key.symbol)
+            if board is not None:
+                board.confirm_entry(key.symbol)
             elif series.link is not None:
                 series.follow_link(links.get(series.link.connection))
             return
@@ -398,8 +398,8 @@ class Replica(MarketStore):
         copied = Copied(link, head.suspected, head.facts, head.texts, body)
         taken = True
         try:
-            if board is not None and isinstance(series, Board):
-                series.take_entry(key.symbol, copied)
+            if board is not None:
+                board.take_entry(key.symbol, copied)
             else:
                 taken = series.take_copy(copied)
         except (ValueError, TypeError, LookupError, DecodeError) as error:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from ..errors import ConfigError
-from ..feeds import FEEDS, Key, Scope
+from ..feeds import FEEDS, Key
 from .client import SharedStore
 from .lease import Lease, LeaseView
 
@@ -69,7 +69,7 @@ def shards(count: int) -> list[Shard]:
 
 def home(key: Key, count: int) -> int:
     """Return the number of the shard that has a series."""
-    if count == 1 or not key.symbol or FEEDS[key.kind].scope is Scope.EVERYTHING:
+    if count == 1 or not key.symbol or FEEDS[key.kind].shared:
         return 1
     return _highest(key.symbol, count)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from ..engine.demand import LEAST_KEPT
-from ..feeds import FEEDS, Key, Scope
+from ..feeds import FEEDS, Key
 
 WISHED_EVERY = 60.0
 """A reader says so often (seconds) at most that it wants a series, which is kept much longer than that."""
@@ -37,7 +37,7 @@ class Wishes:
     def due(self, key: Key, now: float) -> bool:
         """Return whether to say that this process wants a series; it then counts as said."""
         feed = FEEDS[key.kind]
-        if feed.scope is Scope.EVERYTHING or now - self._wished.get(key, -WISHED_EVERY) < WISHED_EVERY:
+        if feed.shared or now - self._wished.get(key, -WISHED_EVERY) < WISHED_EVERY:
             return False
         self._wished[key] = now
         return True

@@ -57,7 +57,8 @@ def folder_of(config: Config) -> str:
 
 def is_kept(key: Key) -> bool:
     """Return whether a series is written down: what is listed, and rows of a contract."""
-    return key.kind is Kind.LISTINGS or bool(key.symbol and not FEEDS[key.kind].spot)
+    feed = FEEDS.get(key.kind)
+    return feed is not None and feed.write_order is not None and (feed.shared or bool(key.symbol))
 
 
 def key_of(record: Record) -> Key | None:

@@ -185,7 +185,7 @@ class Snapshotter:
                 if self._later:
                     self._load_later(directory)
                 self._write(directory, schedule.due(self._kept(), self._clock.now()))
-            self._write(directory, sorted(self._kept(), key=_by_worth), until=self._deadline - MARGIN)
+            self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
         except Exception:
             log.exception("nothing more is kept in %s for the next start", self._path)
             self._problem = "an error of this library, which its log shows"
@@ -429,6 +429,5 @@ def _batches(keys: list[Key]) -> Iterator[list[Key]]:
         yield keys[begin : begin + AT_ONCE]
 
 
-def _by_worth(key: Key) -> tuple[bool, bool]:
-    """Sort what is cheap to write and dear to lack to the front."""
-    return key.kind is not Kind.LISTINGS, key.kind is Kind.TRADES
+def _write_order(key: Key) -> int:
+    return FEEDS[key.kind].write_order or 0

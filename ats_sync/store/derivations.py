@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from ..feeds import Key, Kind
+from ..feeds import FEEDS, Key
 from ..venue.intervals import divides, most_within, nominal_length
 from .derived import SPARE, DerivedKlines
-from .klines import KlineSeries
 from .series import Change, Series, StoreEvent
 
 
@@ -41,12 +40,12 @@ class Derivations:
             return dict.fromkeys(added)
         followed: dict[str, set[str]] = {}
         for key in (*known, *added):
-            if key.kind is Kind.KLINES:
+            if FEEDS[key.kind].derivable:
                 followed.setdefault(key.symbol, set()).add(key.interval)
         sources: dict[Key, Key | None] = {}
         for key in sorted(added, key=lambda key: nominal_length(key.interval)):
             interval = None
-            if key.kind is Kind.KLINES and key not in self._separate:
+            if FEEDS[key.kind].derivable and key not in self._separate:
                 interval = source_of(key.interval, followed[key.symbol], self._most)
             sources[key] = None if interval is None else key._replace(interval=interval)
         return sources
@@ -119,7 +118,7 @@ class Derivations:
         """Return what a series is derived from, and what that is derived from, up to the series that has a stream."""
         sources: list[Key] = []
         series = self._series.get(key)
-        while isinstance(series, KlineSeries) and series.source is not None:
+        while series is not None and series.source is not None:
             series = series.source
             sources.append(series.key)
         return sources
@@ -127,6 +126,6 @@ class Derivations:
     def derivation(self, key: Key) -> str:
         """Return what is to be said of a series that is derived, or is derived no longer; "" of all others."""
         series = self._series.get(key) if self._derived else None
-        if isinstance(series, KlineSeries) and series.source is not None:
-            return f"derived from {series.source.interval}"
+        if series is not None and series.source is not None:
+            return f"derived from {series.source.key.interval}"
         return self._separate.get(key, "")

@@ -403,6 +403,9 @@ class KlineSeries(Series):
             frame, event, answered = self._last_frame, self._stream_event, self._answered
         return (scan_kline_last_trade(frame) if frame else -1), event, answered
 
+    def trade_shown(self, until: int) -> tuple[int, int]:
+        return self.last_heard(until)[:2]
+
     def heard_final(self) -> bool:
         """Return whether the newest frame was the last one of its candle."""
         return is_final(self._last_frame)

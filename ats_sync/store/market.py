@@ -65,7 +65,7 @@ class MarketStore:
         self.contracts = ContractBoard()
         self.spot = SpotBoard(now=now)
         self.listings = ListingBoard(now=now)
-        self._boards: tuple[Board, ...] = (
+        boards: tuple[Board, ...] = (
             self.marks,
             self.liquidations,
             self.tickers,
@@ -75,6 +75,8 @@ class MarketStore:
             self.listings,
             ClockSeries(),
         )
+        self.boards: Mapping[Key, Board] = {board.key: board for board in boards}
+        """Those of them that serve all symbols."""
         self.delisted: dict[str, str] = {}
         """Symbols that were followed and have left the exchange, and what to say about it."""
         self.renewed: dict[str, int] = {}
@@ -83,7 +85,7 @@ class MarketStore:
         """What was requested of a symbol before then (exchange ms) may be of the contract that had its name."""
         self._lock = threading.Lock()  # guards the replacement of the collections below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
-        self.series: dict[Key, Series] = {board.key: board for board in self._boards}
+        self.series: dict[Key, Series] = {**self.boards}
         """Everything by its key."""
         self.symbols: frozenset[str] = frozenset()
         """Every perpetual of which anything is followed."""
@@ -91,7 +93,7 @@ class MarketStore:
         """Exchange time (seconds) up to which somebody looked out for streams that died in silence; replaced by the
         engine, read without a lock. Infinite while nobody does."""
         self._router = StreamRouter()
-        self._router.replace((), self._boards)
+        self._router.replace((), boards)
         self._of: dict[type[Series], list[Any]] = {}
         self._spot: list[KlineSeries] = []
         self._exact_rows = RowBudget(MOST_EXACT)
@@ -167,7 +169,7 @@ class MarketStore:
         symbols = self.begin_again(keys, now)
         self.renewed = {**self.renewed, **dict.fromkeys(symbols, now)}
         for symbol in symbols:
-            for board in self._boards:
+            for board in self.boards.values():
                 board.forget(symbol)
 
     def begin_again(self, keys: Iterable[Key], now: int) -> set[str]:
@@ -189,7 +191,7 @@ class MarketStore:
         series.update((each.key, each) for each in added)
         orphaned = self.derivations.sort(series)
         self.series, self._of = series, {}
-        streamed = [each for each in added if not (isinstance(each, KlineSeries) and each.source is not None)]
+        streamed = [each for each in added if each.source is None]
         self._router.replace(gone, [*streamed, *orphaned])
         self._spot = [each for each in series.values() if isinstance(each, KlineSeries) and each.feed.spot]
         self.symbols = frozenset(key.symbol for key in self.followed_keys() if not FEEDS[key.kind].spot)
@@ -227,6 +229,11 @@ class MarketStore:
     def _one(self, key: Key, kind: type[S]) -> S | None:
         found = self.series.get(key)
         return found if isinstance(found, kind) else None
+
+    def candles(self, key: Key) -> KlineSeries | None:
+        """Return the candles of a key, those of a contract or of a spot pair; None where they are not followed, and
+        where the key is of anything else."""
+        return self._one(key, KlineSeries)
 
     def klines(self, symbol: str, interval: str) -> KlineSeries | None:
         """Return the candles of a contract, None where they are not followed; the others likewise."""

@@ -121,6 +121,9 @@ class Series(ABC):
     delivers. ``link`` is that connection.
     """
 
+    source: Series | None = None
+    """The series it is derived from, None where it has a stream of its own or is polled."""
+
     def __init__(self, key: Key) -> None:
         self.key = key
         self.feed = FEEDS[key.kind]
@@ -277,6 +280,14 @@ class Series(ABC):
         """Trust nothing in memory until the series is live again: its stream seems to be dead."""
         self.suspected = reason
         self.link = None
+
+    def trade_shown(self, until: int) -> tuple[int, int] | None:
+        """Return the id of the newest trade that its stream has shown (-1: none), and up to when (exchange ms) a later
+        one may have been left out; 0 where each has its own frame. None where its frames show no trades.
+
+        An event that bears a time later than ``until`` has a wrong one: it counts as of then.
+        """
+        return None
 
     def live(self) -> bool:
         """Return whether a connection keeps it up to date."""

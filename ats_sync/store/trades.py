@@ -332,6 +332,9 @@ class TradeSeries(Series):
             rows, complete = self._extent()
         return not complete and rows < min(self.capacity, AGG_TRADES_MOST)
 
+    def trade_shown(self, until: int) -> tuple[int, int]:
+        return self.last_heard()[0], 0
+
     def unsettled(self, now: int) -> str:
         return f"the newest {len(self)} are here, older ones are to come" if self.lacks_older() else ""
 

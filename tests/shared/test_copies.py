@@ -57,7 +57,8 @@ COPIED = (
 
 def copies_of(series: Series) -> Copies:
     """Return the copies of a store that has one series; so much time passes that boards are always copied."""
-    store: Any = SimpleNamespace(series={series.key: series})
+    boards = {series.key: series} if isinstance(series, Board) else {}
+    store: Any = SimpleNamespace(series={series.key: series}, boards=boards)
     moments = itertools.count()
     return Copies(store, lambda: float(next(moments)))
 
@@ -171,7 +172,7 @@ def test_parts_that_are_one_object_are_written_and_removed_each_for_itself() -> 
 
 def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_not_written() -> None:
     first, second = TradeSeries("BTCUSDT", 100), TradeSeries("ETHUSDT", 100)
-    store = SimpleNamespace(series={first.key: first, second.key: second})
+    store = SimpleNamespace(series={first.key: first, second.key: second}, boards={})
     copies = Copies(store, itertools.count().__next__)  # type: ignore[arg-type]
     for number in range(1, 100):
         first.apply(samples.trade_frame(number), LINK)

@@ -142,6 +142,8 @@ def test_what_is_kept() -> None:
     assert is_kept(Key(Kind.LISTINGS))
     assert is_kept(Key(Kind.KLINES, "BTCUSDT", "1h"))
     assert not is_kept(Key(Kind.SPOT_KLINES, "BTCUSDT", "1h"))
+    assert not is_kept(Key(Kind.KLINES, "", "1h"))
+    assert not is_kept(Key(Kind.ANSWER, "BTCUSDT")), "a file may name what is never followed"
     assert not [
         kind for kind, feed in FEEDS.items() if feed.shared and kind is not Kind.LISTINGS and is_kept(Key(kind))
     ]

@@ -200,6 +200,7 @@ def test_it_tells_the_last_trade_it_has_heard_of() -> None:
     series.apply(truth.frame(1, 5), LINK)
     series.apply(truth.frame(1, 4), LINK)
     assert series.last_heard()[:2] == (2_004, truth.told_at(1, 5))
+    assert series.trade_shown(truth.told_at(1, 5)) == (2_004, truth.told_at(1, 5)), "one that came later may lack"
 
 
 def test_an_event_out_of_the_future_does_not_make_what_comes_next_old() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ats_sync.feeds import Key, Kind, route_of, stream_of
+from ats_sync.feeds import FEEDS, Key, Kind, route_of, stream_of
+from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import keys_of
 from ats_sync.store.series import Change, Origin, StoreEvent
 from ats_sync.venue.endpoints import Route
@@ -58,6 +59,23 @@ def test_gaps_and_closed_candles_are_told_in_order() -> None:
         (Change.CLOSED, Key(Kind.KLINES, SYMBOL, "1m")),
         (Change.GAP, Key(Kind.TRADES, SYMBOL)),
     ]
+
+
+def test_what_serves_all_symbols_is_a_board() -> None:
+    store = store_of()
+    assert set(store.boards) == {Key(kind) for kind, feed in FEEDS.items() if feed.shared}
+    assert all(store.get(key) is board for key, board in store.boards.items())
+
+
+def test_candles_are_found_by_their_key_and_nothing_else_is() -> None:
+    store = store_of()
+    candles, spot = Key(Kind.KLINES, SYMBOL, "1m"), Key(Kind.SPOT_KLINES, SYMBOL, "1h")
+    store.follow([spot])
+    assert store.candles(candles) is store.klines(SYMBOL, "1m") is not None
+    assert store.candles(spot) is store.spot_klines(SYMBOL, "1h") is not None
+    others = [key for key in store.series if key not in (spot, *(each.key for each in store.of(KlineSeries)))]
+    assert {Kind.TRADES, Kind.BOOK, Kind.OPEN_INTEREST, Kind.MARK} <= {key.kind for key in others}
+    assert [key for key in others if store.candles(key) is not None] == []
 
 
 def test_following_twice_begins_only_what_is_new() -> None:

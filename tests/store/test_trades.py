@@ -57,6 +57,7 @@ def test_consecutive_trades_are_one_run() -> None:
     assert (ring.first_id(), ring.last_id()) == (5, 7)
     assert ring.state(0).event == MIDNIGHT + 7 + 3
     assert ring.last_heard() == (15, MIDNIGHT + 7)
+    assert ring.trade_shown(MIDNIGHT + 7) == (15, 0), "each trade has its own frame: none can lack"
 
 
 def test_it_goes_on_from_the_first_trade_of_a_link_whatever_is_missing_before() -> None:
