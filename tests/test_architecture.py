@@ -188,6 +188,23 @@ def test_nobody_above_the_store_asks_which_class_a_series_is_of() -> None:
     assert not asking
 
 
+@pytest.mark.parametrize("part", PURE)
+def test_nobody_reaches_into_the_private_parts_of_another_object(part: str) -> None:
+    """But for another of its own class, in the module that defines them."""
+    wrong = []
+    for path in modules(LIBRARY / part):
+        nodes = list(ast.walk(parsed(path)))
+        attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+        own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | {
+            node.attr for node in attributes if isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+        }
+        for node in attributes:
+            private = re.match(r"_(?!_|replace|asdict|make|fields)", node.attr) and node.attr not in own
+            if private and ast.unparse(node.value) not in ("self", "cls", "super()"):
+                wrong.append(f"{name_of(path)}:{node.lineno} {ast.unparse(node)}")
+    assert not wrong
+
+
 KINDS_TOLD_APART = {
     "ats_sync.rest_shaped": 1,  # the book that a limit needs
     "ats_sync.rest_text": 2,  # the same, and candles of the spot exchange

@@ -151,7 +151,7 @@ class DerivedKlines(KlineSeries):
                 source = self.source
                 if source is None:
                     return
-                mark = self._mark_of(source)  # before it is looked at: what changes meanwhile changes the mark
+                mark = [self.answers, *source.changes()]  # before it is looked at: what changes meanwhile changes that
                 if now < self._valid_until and mark == self._mark:
                     return
                 self._mark, self._valid_until = mark, 0
@@ -166,22 +166,9 @@ class DerivedKlines(KlineSeries):
             with self._lock:
                 self._seen = SeriesState(doubt="its source changes too quickly")
 
-    def _mark_of(self, source: KlineSeries | None) -> list[object]:
-        """Return what differs as soon as anything of this series or its sources may have changed but by time."""
-        mark: list[object] = [self.answers]
-        while source is not None:
-            closed = source._closed.version
-            mark += [source.received, source.answers, closed, source.link, source.suspected, source._resumed]
-            source = source.source
-        return mark
-
-    def _unchanged_until(self, found: Since, now: int, source: KlineSeries) -> int:
-        """Return up to when (exchange ms) nothing changes by time alone; 0 where it may at once."""
-        if isinstance(source, DerivedKlines) and source.source is not None:
-            return source._valid_until
-        with source._lock:
-            plain = source._plain_state(now) is not None
-        return next_open(source.interval, found.chain[0].opened) if plain and len(found.chain) == 1 else 0
+    def changes(self) -> list[object]:
+        source, own = self.source, super().changes()
+        return own if source is None else [*own, *source.changes()]
 
     def _take(self, found: Since, first: int, now: int, source: KlineSeries) -> bool:
         """Derive what was found from the candle ``first`` on; return False where that is not the first any more."""
@@ -210,7 +197,7 @@ class DerivedKlines(KlineSeries):
                 self._place(made)
             self._version, self._chain = found.version if not short else -1, found.chain
         if not (short or self._hole or closing or found.state.doubt or found.state.suspected):
-            self._valid_until = self._unchanged_until(found, now, source)
+            self._valid_until = found.unchanged_until
         return True
 
     def _sort(self, found: Since, texts: Sequence[bytes], first: int, source: KlineSeries) -> list[Candle]:
@@ -325,7 +312,9 @@ class DerivedKlines(KlineSeries):
 
     def since(self, opened: int, now: int, known: int) -> Since:
         self._pull(now)
-        return super().since(opened, now, known)
+        until = self._valid_until  # first: what is found later may stay longer as it is, not shorter
+        found = super().since(opened, now, known)
+        return found if self.source is None else found._replace(unchanged_until=until)
 
     def following(self) -> int:
         self._pull(self._exchange_ms())

@@ -31,7 +31,7 @@ from .assess import Evidence, assess
 from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
-from .link import Link
+from .link import FirstFrame, Link
 from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
@@ -68,6 +68,8 @@ class Since(NamedTuple):
     """The texts of those from there on, None where they are those of the version that is known."""
     chain: list[Candle]
     """The candles beyond."""
+    unchanged_until: int
+    """Up to when (exchange ms) nothing of all this changes by time alone, 0 where it may at once."""
 
 
 def no_time() -> int:
@@ -116,8 +118,7 @@ class KlineSeries(Series):
         self._answered = 0
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
         self._distrusted = False  # of what was loaded, something differed from REST
-        self._first_frame_of: Link | None = None  # whose first frame is to be noted
-        self._begun_after = self._begun_with = 0
+        self._first_frame = FirstFrame()  # in order by event time; it begins with its candle
         # When (exchange ms) the newest answer was requested, where it lacks candles whose time has come by more than a
         # replica lags; else 0.
         self._stopped = 0
@@ -155,8 +156,9 @@ class KlineSeries(Series):
             known = self._ahead.get(opened)
             if known is not None and known[1] == OPEN:
                 self.received += 1
-                if link is self._first_frame_of and event > self._begun_after:
-                    self._first_frame_of, self._begun_with = None, opened
+                first = self._first_frame
+                if link is first.awaited_on and event > first.after:
+                    first.came(opened)
                 if event >= self._stream_event:
                     self._stream_event = event
                     self._last_frame = frame
@@ -179,8 +181,9 @@ class KlineSeries(Series):
             self._shape = opened, scan.kline_shape(frame, opened)
         with self._lock:
             self.received += 1
-            if link is self._first_frame_of and event > self._begun_after:
-                self._first_frame_of, self._begun_with = None, opened
+            first = self._first_frame
+            if link is first.awaited_on and event > first.after:
+                first.came(opened)
             before = self._last_frame
             if event >= self._stream_event:
                 self._stream_event = event
@@ -324,19 +327,18 @@ class KlineSeries(Series):
     # --- liveness and what it needs -------------------------------------------------------------
 
     def subscribed_on(self, link: Link) -> None:
-        # By a frame newer than those that have come: what comes late or again proves nothing.
         with self._lock:
-            self._first_frame_of, self._begun_after, self._begun_with = link, self._stream_event, 0
+            self._first_frame.expect(link, self._stream_event)
 
     def patience(self, *, live_once: bool) -> float:
         # A repair of candles weighs little and is not put off.
-        begun = self._begun_with > 0
+        begun = self._first_frame.place > 0
         return 0.0 if begun or not len(self) or live_once or self._is_short() else FIRST_FRAME_WITHIN
 
     def is_contiguous(self) -> bool:
         """Return whether every candle before the first one of the newest subscription is closed here."""
         with self._lock:
-            return 0 < self._begun_with <= self._closed.following and bool(self._closed)
+            return 0 < self._first_frame.place <= self._closed.following and bool(self._closed)
 
     def resume(self, link: Link, now: int) -> bool:
         if self.link is link or not self.is_contiguous() or self._is_short() or self.state(now).doubt:
@@ -600,7 +602,13 @@ class KlineSeries(Series):
                 texts = [text for text in newest if text_open_time(text) >= opened]
             bounds = closed.begins, closed.oldest, closed.following
             heard, version = self._stream_event, closed.version
-        return Since(assess(evidence, now), heard, version, *bounds, texts, chain)
+            until = self._until[1] if self._plain_state(now) is not None else 0
+        return Since(assess(evidence, now), heard, version, *bounds, texts, chain, until)
+
+    def changes(self) -> list[object]:
+        """Return what differs as soon as anything of it, or of what it is derived from, may have changed but by time;
+        without a lock."""
+        return [self.received, self.answers, self._closed.version, self.link, self.suspected, self._resumed]
 
     def closing(self, opened: int) -> Closing | None:
         """Return how the candle that opened at ``opened`` became final, None where that was before it was followed."""

@@ -41,6 +41,34 @@ class Link:
         return f"Link({self.connection}, {self.route!r}, {'up' if self.up else 'down'})"
 
 
+class FirstFrame:
+    """The first frame of a series' newest subscription: by where it begins a series sees whether anything is missing
+    before it.
+
+    What comes late or again proves nothing, so it has to be newer than all that came before the acknowledgement.
+    ``after`` and ``place`` are what the frames of a kind are in order by. Guarded by the lock of the series, which
+    compares in place whether a frame is the one: a call for each of them would be dear.
+    """
+
+    __slots__ = ("after", "awaited_on", "place")
+
+    def __init__(self) -> None:
+        self.awaited_on: Link | None = None
+        """The connection on which it is still to come, None once it has."""
+        self.after = -1
+        """What the newest frame before the acknowledgement was."""
+        self.place = -1
+        """Where it begins, -1 as long as it has not come."""
+
+    def expect(self, link: Link, after: int) -> None:
+        """Wait for that of a new subscription."""
+        self.awaited_on, self.after, self.place = link, after, -1
+
+    def came(self, place: int) -> None:
+        """Note that it has come."""
+        self.awaited_on, self.place = None, place
+
+
 def stream_doubt(link: Link | None, suspected: str, exchange_now: float, silence: float) -> str:
     """Return why a streamed series cannot be trusted at this exchange time (seconds); "" when it can.
 

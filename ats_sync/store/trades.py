@@ -28,7 +28,7 @@ from ..venue.trades import (
     written_numbers,
 )
 from . import dump
-from .link import Link
+from .link import FirstFrame, Link
 from .packed import Pages
 from .segments import MOST_SEGMENTS, Segment, Taken, inserted, trimmed
 from .series import FIRST_FRAME_WITHIN, Change, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
@@ -67,8 +67,7 @@ class TradeSeries(Series):
         self._copied_pages: list[bytes] = []  # those of the series that this one is a copy of
         self._copied_entries: Pages | None = None  # what the newest copy brought, as long as nobody rewrites it
         self._event = 0
-        self._first_trade_of: Link | None = None  # whose first trade is to be noted
-        self._begun_after = self._begun_with = -1
+        self._first_frame = FirstFrame()  # in order by id
         self._has_gap = StoreEvent(Change.GAP, self.key)
         self._has_begun = StoreEvent(Change.BEGUN, self.key)
 
@@ -84,9 +83,10 @@ class TradeSeries(Series):
                 self._event = event
             if self.suspected:
                 self.suspected = ""
-            begins = link is self._first_trade_of and number > self._begun_after
+            first = self._first_frame
+            begins = link is first.awaited_on and number > first.after
             if begins:
-                self._first_trade_of, self._begun_with = None, number
+                first.came(number)
             if self._segments:
                 newest = self._segments[-1]
                 entries = newest.entries
@@ -102,8 +102,8 @@ class TradeSeries(Series):
                     if newest.is_of_new_count(number, traded):
                         self._restart(traded)
                         self._insert(self._segment(number, [entry]))
-                        if link is self._first_trade_of:
-                            self._first_trade_of, self._begun_with = None, number
+                        if link is first.awaited_on:
+                            first.came(number)
                         return self._has_gap
                     # What does not count must not make later ones of the new count look as if nothing were between.
                     self._event = known
@@ -129,7 +129,7 @@ class TradeSeries(Series):
         assert self._lock.locked()
         self.counted_since = since
         self._segments, self._columns = [], None
-        self._begun_after = self._begun_with = -1
+        self._first_frame.after = self._first_frame.place = -1
         self.complete = False
 
     def replace(self, answer: Sequence[Trade], origin: Origin) -> None:
@@ -278,26 +278,25 @@ class TradeSeries(Series):
     # --- liveness and what it needs -------------------------------------------------------------
 
     def subscribed_on(self, link: Link) -> None:
-        # By a trade that is not known yet: what comes late or again proves nothing.
         last = self.last_id()
         with self._lock:
-            if self._begun_with >= 0:
+            if self._first_frame.place >= 0:
                 self._left_to_stream = False
-            self._first_trade_of, self._begun_after, self._begun_with = link, last, -1
+            self._first_frame.expect(link, last)
 
     def patience(self, *, live_once: bool) -> float:
         if self._left_to_stream:
             # Every request weighs as much as one for all that is kept. So that they do not come as one crowd, those of
             # different symbols are spread.
             return LEFT_TO_STREAM_FOR * (1.0 + zlib.crc32(self.key.symbol.encode()) / 0xFFFFFFFF)
-        return 0.0 if self._begun_with >= 0 or not len(self) else FIRST_FRAME_WITHIN
+        return 0.0 if self._first_frame.place >= 0 or not len(self) else FIRST_FRAME_WITHIN
 
     def is_contiguous(self) -> bool:
         """Return whether all that came later follows on the first trade of the newest subscription: then nothing is
         missing since (before it, there may be a hole)."""
         with self._lock:
             newest = self._segments[-1] if self._segments else None
-            return newest is not None and newest.first <= self._begun_with < newest.after
+            return newest is not None and newest.first <= self._first_frame.place < newest.after
 
     def resume(self, link: Link, now: int) -> bool:
         if self.link is not link and self.is_contiguous():

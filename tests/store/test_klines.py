@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ats_sync.feeds import Cause
+from ats_sync.store.derived import DerivedKlines
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
@@ -134,3 +135,49 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
         if last["k"]["t"] > final["t"]:
             assert (newest[0], newest[4], newest[8]) == (last["k"]["t"], last["k"]["c"], last["k"]["n"])
         assert not series.state(last["E"]).doubt
+
+
+# --- for what is derived from it -------------------------------------------------------------------
+
+
+def test_whatever_happens_but_the_passing_of_time_changes_what_derived_candles_go_by() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    derived = DerivedKlines(series, "3m", 100)
+    seen = [(series.changes(), derived.changes())]
+
+    def differs() -> bool:
+        now = series.changes(), derived.changes()
+        seen.append(now)
+        return now[0] != seen[-2][0] and now[1] != seen[-2][1]
+
+    assert (series.changes(), derived.changes()) == seen[0]
+    series.apply(truth.frame(1, 1), LINK)
+    assert differs(), "a frame"
+    series.apply(truth.frame(1, final=True), LINK)
+    assert differs(), "a close"
+    series.go_live(LINK)
+    assert differs(), "a connection"
+    series.suspect("silent")
+    assert differs(), "a suspicion"
+    series.note_trading(MIDNIGHT)
+    assert differs(), "the end of a halt"
+    series.answers += 1
+    assert differs(), "an answer"
+    derived.separate()
+    assert derived.changes() != seen[-1][1], "it goes by itself from now on"
+    assert len(derived.changes()) == len(series.changes())
+
+
+def test_how_long_time_alone_changes_nothing_is_known_where_only_the_open_candle_is_beyond() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    assert series_of(truth).since(0, truth.opens[1], -1).unchanged_until == 0, "nothing is known"
+    series = warmed(truth, 1)
+    assert series.since(0, truth.opens[1], -1).unchanged_until == truth.opens[2], "the answer has shown the open one"
+    series.apply(truth.frame(1, 1), LINK)
+    assert series.since(0, truth.opens[1], -1).unchanged_until == truth.opens[2]
+    assert series.since(0, truth.opens[2], -1).unchanged_until == 0, "it is over"
+    series.apply(truth.frame(2, 1), LINK)
+    assert series.since(0, truth.opens[2], -1).unchanged_until == 0, "the one before is not final"
+    series.apply(truth.frame(1, final=True), LINK)
+    assert series.since(0, truth.opens[2], -1).unchanged_until == truth.opens[3]

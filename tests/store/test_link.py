@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.store.link import AHEAD, Link, stream_doubt, within
+from ats_sync.store.link import AHEAD, FirstFrame, Link, stream_doubt, within
 
 
 def test_it_is_alive_while_up_and_proved_within_the_bound() -> None:
@@ -72,3 +72,14 @@ def test_an_age_is_held_against_both_bounds(
     age: float, bound: float | None, max_age: float | None, fresh: bool
 ) -> None:
     assert within(age, bound, max_age) is fresh
+
+
+def test_the_first_frame_of_a_subscription_is_that_of_the_newest_one() -> None:
+    first, link, other = FirstFrame(), Link(1, "market", 0.0), Link(2, "market", 0.0)
+    assert (first.awaited_on, first.place) == (None, -1)
+    first.expect(link, 7)
+    assert (first.awaited_on, first.after, first.place) == (link, 7, -1)
+    first.came(8)
+    assert (first.awaited_on, first.place) == (None, 8)
+    first.expect(other, 9)
+    assert (first.awaited_on, first.after, first.place) == (other, 9, -1), "the one before proves nothing for it"
