@@ -12,7 +12,8 @@ GONE_FOR = 4_000
 
 
 class ContractWatch:
-    """Which contracts of the whole exchange were listed or have left since the last look.
+    """Which contracts of the whole exchange were listed or have left since the last look; at the first one, since the
+    store's first listings, or since :meth:`begin`.
 
     Of followed contracts, one has left when the manager has buried it, for which a second source must agree. Of the
     others, an event of ``!contractInfo`` counts at once, answers of exchangeInfo when two of them say so.
@@ -24,13 +25,19 @@ class ContractWatch:
         self._renewed: dict[str, int] = {}
         self._seen: tuple[object, ...] = ()
 
+    def begin(self, store: MarketStore) -> None:
+        """Take for known what has changed so far."""
+        self.look(store)
+
     def look(self, store: MarketStore) -> list[tuple[bool, ContractChange]]:
-        """Return ``(listed, change)`` of each, none at the first look."""
+        """Return ``(listed, change)`` of each."""
         info = store.listings.get()
         seen = (info.as_of if info is not None else 0, store.contracts.received, store.delisted, store.renewed)
-        if info is None or seen == self._seen or 2 * len(info.value.trading) < len(info.value.listed):
-            return []  # (Where most of the market seems to have gone at once, that is a maintenance.)
-        first, self._seen = not self._served, seen
+        if info is None or seen == self._seen or info.value.is_mostly_gone():
+            return []
+        if not self._served:
+            self._served = dict.fromkeys(store.listings.at_first, True)
+        self._seen = seen
         changes = []
         for symbol in {*info.value.statuses, *store.contracts.symbols(), *self._served}:
             served = self._is_served(symbol, store, info.as_of)
@@ -40,7 +47,7 @@ class ContractWatch:
             self._served[symbol] = served
             if renewed:
                 self._renewed[symbol] = renewed
-            if not first and (served != before or again):
+            if served != before or again:
                 event = store.contracts.get(symbol)
                 at = max(info.as_of, event.time if event is not None else 0)
                 changes.append((served, ContractChange(symbol, store.contract_status(symbol), at)))

@@ -189,6 +189,8 @@ class Publisher:
         with self._condition:
             if not self._contracts:
                 self._watch = ContractWatch()
+                if self._store is not None:
+                    self._watch.begin(self._store)
             self._look = True
             self._register(self._contracts, handle)
         return handle

@@ -43,9 +43,13 @@ class ListingBoard(Board):
         self._answers: AnswerCache[ExchangeInfo] = AnswerCache(retention(self.key), now=now, most=1)
         self._loaded: Dated[ExchangeInfo] | None = None
         self._text: tuple[object, bytes] = None, b""  # of which answer, and it written down
+        self.at_first: frozenset[str] = frozenset()
+        """The contracts that the first answer showed as served; none before it, nor by one of a maintenance."""
 
     def replace(self, answer: ExchangeInfo, origin: Origin) -> None:
         """Take an answer; one that is older than the newest changes nothing."""
+        if not self.at_first and not answer.is_mostly_gone():
+            self.at_first = answer.trading
         self._answers.put(self.key, answer, origin.requested_at)
 
     def get(self) -> Dated[ExchangeInfo] | None:

@@ -98,6 +98,10 @@ class ExchangeInfo:
             return Phase.PENDING
         return Phase.GONE
 
+    def is_mostly_gone(self) -> bool:
+        """Return whether most of what is listed is not served, as in a maintenance."""
+        return 2 * len(self.trading) < len(self.listed)
+
 
 def exchange_info(body: bytes) -> ExchangeInfo:
     """Return the parts of an exchangeInfo answer that matter here."""

@@ -32,6 +32,39 @@ class TestContracts:
         ]
         assert watch.look(store) == []
 
+    def test_nothing_is_lost_that_changes_before_the_first_look(self) -> None:
+        market, watch = Market(), ContractWatch()
+        store = market.store
+        self.listings(dict.fromkeys((*SYMBOLS, "SOLUSDT"), "TRADING"), MIDNIGHT)(store)
+        after = {**dict.fromkeys((*SYMBOLS, "NEWUSDT"), "TRADING"), "SOLUSDT": "SETTLING"}
+        self.listings(after, MIDNIGHT + 1_000)(store)
+        store.ingest([samples.contract_frame("SOLUSDT", "SETTLING", event=MIDNIGHT + 500)], LINK)
+        store.delisted = {"ETHUSDT": "gone"}
+        assert {(listed, change.symbol) for listed, change in watch.look(store)} == {
+            (True, "NEWUSDT"),
+            (False, "SOLUSDT"),
+            (False, "ETHUSDT"),
+        }
+        assert watch.look(store) == []
+
+    def test_what_had_changed_before_is_none_of_its_business(self) -> None:
+        market, watch = Market(), ContractWatch()
+        store = market.store
+        self.listings(dict.fromkeys((*SYMBOLS, "SOLUSDT"), "TRADING"), MIDNIGHT)(store)
+        store.ingest([samples.contract_frame("NEWUSDT", "TRADING", event=MIDNIGHT + 1_000)], LINK)
+        watch.begin(store)
+        assert watch.look(store) == []
+        store.ingest([samples.contract_frame("NEWERUSDT", "TRADING", event=MIDNIGHT + 2_000)], LINK)
+        assert [change.symbol for _, change in watch.look(store)] == ["NEWERUSDT"]
+
+    def test_the_first_listings_of_a_maintenance_list_nothing_afterwards(self) -> None:
+        market, watch = Market(), ContractWatch()
+        known = dict.fromkeys((*SYMBOLS, "SOLUSDT", "XRPUSDT"), "TRADING")
+        self.listings({**dict.fromkeys(known, "CLOSE"), "BTCUSDT": "TRADING"}, MIDNIGHT)(market.store)
+        assert watch.look(market.store) == []
+        self.listings(known, MIDNIGHT + 60_000)(market.store)
+        assert watch.look(market.store) == []
+
     def test_one_answer_does_not_delist(self) -> None:
         market, watch = Market(), ContractWatch()
         store = market.store
