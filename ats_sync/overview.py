@@ -34,6 +34,7 @@ LIFE_WITHIN = {
     for route in Route
 }
 """A connection without a sign of life for so many seconds: the first of its series are in doubt then."""
+LIVE, POLLED = FeedState.LIVE, FeedState.POLLED
 BUCKET = {Host.FUTURES: Bucket.FUTURES, Host.SPOT: Bucket.SPOT}
 
 
@@ -188,11 +189,10 @@ class Overview:
         """Return for each kind how many of these series lack something by now, or contradict what is known. (None that
         is live or polled does.)"""
         store, now = self._life.store, self._clock.exchange_ms()
-        found: Counter[str] = Counter()
+        feeds = list(feeds)
+        found = Counter(dict.fromkeys([feed.kind for feed in feeds], 0))
         for feed in feeds:
-            if feed.kind not in found:
-                found[feed.kind] = 0
-            if feed.state is FeedState.LIVE or feed.state is FeedState.POLLED:
+            if feed.state is LIVE or feed.state is POLLED:
                 continue
             series = store.series.get(Key(Kind(feed.kind), feed.symbol, feed.interval))
             if series is not None:

@@ -29,7 +29,7 @@ def statistics(life: Lifecycle, symbols: Collection[str]) -> Statistics:
         "oi_cached": sum(map(len, store.of(OpenInterestSeries))),
         "trades_cached": sum(map(len, store.of(TradeSeries))),
         "depth_cached": sum(book.live() for book in store.of(DepthSeries)),
-        "funding_cached": sum(symbol in symbols for symbol in store.marks.everything()),
+        "funding_cached": len(store.marks.everything().keys() & set(symbols)),
         "ws_updates": frames,
         "ws_reconnects": reconnects,
         "ws_dropped": store.dropped(),

@@ -1,6 +1,7 @@
 """The state of a manager, for people to read."""
 
 # Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Status, ….
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,16 +13,15 @@ from .clock import Clock
 from .engine.connection import Connection, Progress
 from .engine.engine import Engine
 from .engine.state import State
-from .feeds import Key, Kind, Scope
+from .feeds import FEEDS, Key, Kind, Scope
 from .reads import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN
-from .store.link import DOWN, stream_doubt
+from .store.link import DOWN, Link, stream_doubt
 from .store.market import MarketStore
 from .store.series import Series, SeriesState
 from .store.trades import TradeSeries
 
 TRADING = "TRADING"
 READER = "reader"
-"""What the engine requests for itself."""
 
 
 class Overall(str, Enum):
@@ -41,6 +41,13 @@ class FeedState(str, Enum):
     POLLED = "polled"
     DEGRADED = "degraded"
     GONE = "gone"
+
+    __hash__ = str.__hash__  # the one of Enum is written in Python, and there are thousands to count
+
+
+_LIVE, _POLLED = FeedState.LIVE, FeedState.POLLED
+_NAMES = {kind: kind.value for kind, feed in FEEDS.items() if feed.shown}
+_new = tuple.__new__  # makes a named tuple without its constructor, which takes three times as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +184,8 @@ def by_kind(feeds: Iterable[FeedStatus]) -> Iterator[KindSummary]:
         groups.setdefault(feed.kind, []).append(feed)
     for kind in Kind:
         if own := groups.get(kind.value):
-            ages = (feed.age for feed in own if feed.age is not None)
-            yield KindSummary(kind, Counter(feed.state for feed in own), max(ages, default=None))
+            ages = [feed.age for feed in own if feed.age is not None]
+            yield KindSummary(kind, Counter([feed.state for feed in own]), max(ages, default=None))
 
 
 def _clock(epoch: float) -> str:
@@ -213,8 +220,7 @@ def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[Fee
     assert engine.guarded()
     exchange, proven = clock.exchange(), clock.proven()
     untrusted = TIME_IN_DOUBT if not proven else UNWATCHED if exchange - store.watched_until > WATCHED_WITHIN else ""
-    look = _Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted)
-    return tuple([look.feed(key, state) for key, state in engine.reconciler.states.items() if state.feed.shown])
+    return tuple(_Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted).feeds())
 
 
 def overall(feeds: Iterable[FeedStatus], *, ready: bool) -> tuple[Overall, str]:
@@ -235,6 +241,11 @@ def contract_statuses(store: MarketStore) -> dict[str, str]:
     return {symbol: status for symbol, status in statuses.items() if status not in ("", TRADING)}
 
 
+def _age(exchange: float, event: int) -> float | None:
+    age = exchange - event / 1000.0
+    return None if not event else age if age > 0.0 else 0.0
+
+
 class _Look(NamedTuple):
     """One look at every series: there are thousands, so that what they have in common is found out once."""
 
@@ -246,13 +257,58 @@ class _Look(NamedTuple):
     untrusted: str
     """Why nothing that is streamed is trusted now, "" where it is."""
 
+    def feeds(self) -> list[FeedStatus]:
+        """Return the state of every series: each as :meth:`feed` returns it, which only those need that are neither
+        plainly live nor plainly polled."""
+        exchange, now, every = self.exchange, self.exchange_ms, self.store.series
+        alive, since = self._alive(), self._polled_since()
+        derivation = self.store.derivations.derivation if self.store.derivations.are_any() else None
+        found: list[FeedStatus] = []
+        for key, state in self.engine.reconciler.states.items():
+            kind, symbol, interval = key
+            name = _NAMES.get(kind)
+            if name is None:
+                continue
+            event, shown, series = -1, _LIVE, every.get(key)
+            if series is not None and not state.delisted:
+                if links := alive.get(kind):
+                    event = series.sound_event(now, links)
+                elif kind in since and state.known:
+                    event, shown = series.polled_event(since[kind]), _POLLED
+            if event < 0:
+                found.append(self.feed(key, state))
+                continue
+            derived = derivation(key) if derivation is not None else ""
+            found.append(_new(FeedStatus, (name, symbol, interval, shown, _age(exchange, event), "", derived)))
+        return found
+
+    def _alive(self) -> dict[Kind, frozenset[Link]]:
+        """Return for each kind whose series have streams of their own the connections that live by its policy; none
+        where nothing that is streamed is trusted."""
+        if self.untrusted or not self.engine.streams:
+            return {}
+        links = [each.link for each in self.engine.connections.connections.values() if each.link is not None]
+        return {
+            kind: frozenset(link for link in links if link.alive(self.exchange, feed.stream_timeout))
+            for kind, feed in FEEDS.items()
+            if feed.own_stream
+        }
+
+    def _polled_since(self) -> dict[Kind, int]:
+        """Return for each kind that is polled whatever is streamed since when (exchange ms) it must have been requested
+        to be surely fresh."""
+        bounds = {kind: feed.max_age(streams=False) for kind, feed in FEEDS.items() if feed.stream is None}
+        return {
+            kind: math.ceil((self.exchange - bound) * 1000) + 1 for kind, bound in bounds.items() if bound is not None
+        }
+
     def feed(self, key: Key, state: State) -> FeedStatus:
         """Return the state of one series."""
         store, exchange = self.store, self.exchange
         series = store.series.get(key)
         series_state = series.state(self.exchange_ms) if series is not None else SeriesState()
         event = series_state.event
-        age = max(0.0, exchange - event / 1000.0) if event else None
+        age = _age(exchange, event)
         kind, symbol, interval = key
         if state.delisted:
             return FeedStatus(kind.value, symbol, interval, FeedState.GONE, age, state.delisted)

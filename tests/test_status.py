@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
 from ats_sync.feeds import Kind
-from ats_sync.status import FeedState, FeedStatus, feed_statuses
+from ats_sync.status import FeedState, FeedStatus, _Look, feed_statuses
 from ats_sync.store.link import DOWN
 
-from .virtual.faults import Dark, Refuse
+from .virtual.faults import Dark, Delist, Refuse
+from .virtual.schedules import FAULT_KINDS, fixed
 from .virtual.world import Schedule, World
 
 SHARED = {Kind.MARK.value, Kind.TICKERS.value, Kind.QUOTES.value, Kind.CONTRACTS.value, Kind.LIQUIDATIONS.value}
@@ -40,3 +46,43 @@ def test_streams_that_never_were_there_are_warming_up() -> None:
     for fault in world.schedule.faults:
         fault.arm(world)
     assert set(states(world, 20_000).values()) == {(FeedState.WARMING_UP, "it is not streamed yet")}
+
+
+class Compared:
+    """Looks at a world again and again, in the way that is quick and in the plain one."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._looked = -1000
+        self.counts: Counter[FeedState] = Counter()
+        world.process.looked.append(self._look)
+
+    def _look(self) -> None:
+        process, now = self._world.process, self._world.line.now
+        if now - self._looked < 250:
+            return
+        self._looked = now
+        quick = feed_statuses(process.engine, process.store, process.clock)
+        self.counts.update(each.state for each in quick)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_Look, "feeds", plain)
+            assert quick == feed_statuses(process.engine, process.store, process.clock)
+
+
+def plain(look: _Look) -> list[FeedStatus]:
+    """Return every series' state, each by all that is known of it."""
+    states = look.engine.reconciler.states
+    return [look.feed(key, state) for key, state in states.items() if state.feed.shown]
+
+
+def test_the_quick_way_says_what_the_plain_one_does() -> None:
+    counts: Counter[FeedState] = Counter()
+    for number in range(8):
+        schedule = fixed("status", number, FAULT_KINDS)
+        if number % 3 == 0:
+            schedule = replace(schedule, faults=(*schedule.faults, Delist(20_000, schedule.whole_setting.symbols[-1])))
+        world = World(schedule)
+        compared = Compared(world)
+        world.run()
+        counts += compared.counts
+    assert min(counts[state] for state in FeedState) > 100, counts

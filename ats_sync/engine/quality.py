@@ -62,10 +62,10 @@ def judged(samples: Sequence[Sample]) -> Quality:
     audited = ended.audited - begun.audited
     missing = max(
         lost / (received + lost) if lost else 0.0,
-        sum(not sample.live for sample in samples) / len(samples),
+        [sample.live for sample in samples].count(False) / len(samples),
     )
     out_of_order = (ended.out_of_order - begun.out_of_order) / received if received else 0.0
-    drift = sum(sample.drifted for sample in samples) / len(samples)
+    drift = [sample.drifted for sample in samples].count(True) / len(samples)
     mismatch = (ended.mismatches - begun.mismatches) / audited if audited else 0.0
     parts = {
         "missing": min(1.0, missing),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints, scan
@@ -184,6 +184,10 @@ class BookSeries(Series):
     def state(self, now: int) -> SeriesState:
         with self._lock:
             return SeriesState(self.link, self.suspected, self._event)
+
+    def sound_event(self, now: int, alive: Container[Link | None]) -> int:
+        with self._lock:
+            return self._event if self.link in alive and not self.suspected else -1
 
     def look(self) -> tuple[SeriesState, tuple[bytes | None, Book | None]]:
         """Return :meth:`state` and what :meth:`decoded` takes, at one and the same moment."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from ..feeds import Cause, Key, Kind
 from ..venue import books, endpoints, scan
@@ -383,6 +383,12 @@ class DepthSeries(Series):
             suspected = self._suspended or self.suspected
             doubt = "" if self._sides is not None else "a snapshot of the book is to come"
             return SeriesState(sequencer.source, suspected, sequencer.event, doubt=doubt)
+
+    def sound_event(self, now: int, alive: Container[Link | None]) -> int:
+        with self._lock:
+            sequencer = self._sequencer
+            doubted = self._suspended or self.suspected or self._sides is None
+            return sequencer.event if sequencer.source in alive and not doubted else -1
 
     def live(self) -> bool:
         """Return whether there is a book, and a connection that keeps it up."""

@@ -123,6 +123,10 @@ class Derivations:
             sources.append(series.key)
         return sources
 
+    def are_any(self) -> bool:
+        """Return whether :meth:`derivation` may have anything to say."""
+        return bool(self._derived or self._separate)
+
     def derivation(self, key: Key) -> str:
         """Return what is to be said of a series that is derived, or is derived no longer; "" of all others."""
         series = self._series.get(key) if self._derived else None

@@ -291,8 +291,8 @@ class DerivedKlines(KlineSeries):
             stray=evidence.stray or self._lacks_rows,
         )
 
-    def _plain_state(self, now: int) -> SeriesState | None:
-        return super()._plain_state(now) if self.source is None else None
+    def _plain_event(self, now: int) -> int:
+        return super()._plain_event(now) if self.source is None else -1
 
     def state(self, now: int) -> SeriesState:
         self._pull(now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple, TypeVar
 
 from ..feeds import FEEDS, Cause, Key, Kind
@@ -423,6 +423,10 @@ class KlineSeries(Series):
             evidence = self._evidence(chain)
         return assess(evidence, now)
 
+    def sound_event(self, now: int, alive: Container[Link | None]) -> int:
+        with self._lock:
+            return self._plain_event(now) if self.link in alive and not self.suspected else -1
+
     def look(self, limit: int, now: int, surely: int, exact: bool) -> tuple[SeriesState, KlineSnapshot]:
         """Return :meth:`state` and the newest ``limit`` rows at one and the same moment, decoded when they are taken.
 
@@ -442,13 +446,23 @@ class KlineSeries(Series):
         return assess(evidence, now), snapshot
 
     def _plain_state(self, now: int) -> SeriesState | None:
-        """Return the state where the first candle beyond the closed ones is open and nothing else is to be assessed, as
-        at nearly every read; None where there is more to it. The caller holds the lock."""
+        """Return the state where there is no more to it than :meth:`_plain_event` looks at. The caller holds the
+        lock."""
+        event = self._plain_event(now)
+        if event < 0:
+            return None
+        closed = self._closed
+        return SeriesState(self.link, self.suspected, event, self._answered, closed.count + 1, closed.complete)
+
+    def _plain_event(self, now: int) -> int:
+        """Return up to when (exchange ms) the candles are known where the first one beyond the closed ones is open and
+        nothing else is to be assessed, as at nearly every read; -1 where there is more to it. The caller holds the
+        lock."""
         assert self._lock.locked()
         closed = self._closed
         candle = self._ahead.get(closed.following)
         if candle is None:
-            return None
+            return -1
         if self._until[0] != candle[0]:
             self._until = candle[0], next_open(self.interval, candle[0])
         if (
@@ -459,10 +473,9 @@ class KlineSeries(Series):
             or self._sequencer.untraded
             or self._pending.unusable > closed.following
         ):
-            return None
+            return -1
         event, answered = self._stream_event, self._answered
-        newest = event if event > answered else answered
-        return SeriesState(self.link, self.suspected, newest, answered, closed.count + 1, closed.complete)
+        return event if event > answered else answered
 
     def stopped(self) -> int:
         """Return when (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it
@@ -602,7 +615,7 @@ class KlineSeries(Series):
                 texts = [text for text in newest if text_open_time(text) >= opened]
             bounds = closed.begins, closed.oldest, closed.following
             heard, version = self._stream_event, closed.version
-            until = self._until[1] if self._plain_state(now) is not None else 0
+            until = self._until[1] if self._plain_event(now) >= 0 else 0
         return Since(assess(evidence, now), heard, version, *bounds, texts, chain, until)
 
     def changes(self) -> list[object]:

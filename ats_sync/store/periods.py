@@ -186,6 +186,10 @@ class PeriodSeries(Series):
         with self._lock:
             return SeriesState(event=self._known_as_of, answered=self._answered, rows=len(self), complete=self.complete)
 
+    def polled_event(self, since: int) -> int:
+        with self._lock:
+            return self._known_as_of if 0 < self._answered >= since else -1
+
     def newest(self) -> int:
         """Return the newest row's timestamp (ms), 0 for none."""
         stamps = self._stamps

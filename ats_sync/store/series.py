@@ -6,7 +6,7 @@ The engine, the reads and the status know a series by what stands here, never by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, NoReturn
 
@@ -316,6 +316,17 @@ class Series(ABC):
     @abstractmethod
     def state(self, now: int) -> SeriesState:
         """Return how it is at exchange time ``now`` (ms)."""
+
+    def sound_event(self, now: int, alive: Container[Link | None]) -> int:
+        """Return the exchange time (ms) of its newest event or answer where it is plain that nothing is wrong: one of
+        the connections ``alive`` keeps it up to date, :meth:`state` at ``now`` would show no doubt, and no older rows
+        are to come. -1 where it is not plain, so that all of that must be looked at."""
+        return -1
+
+    def polled_event(self, since: int) -> int:
+        """Return the exchange time (ms) of the newest answer of a series that is polled, where that was requested at
+        ``since`` (exchange ms) or later; -1 where it is not plain that it was."""
+        return -1
 
     def deepen(self, rows: int) -> None:
         """Keep at least so many rows from now on."""

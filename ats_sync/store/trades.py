@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
@@ -328,7 +328,11 @@ class TradeSeries(Series):
         if self._left_to_stream or self.expecting:
             return False
         with self._lock:
-            rows, complete = self._extent()
+            return self._is_short()
+
+    def _is_short(self) -> bool:
+        """Return whether there are fewer than one answer brings, and older ones. The caller holds the lock."""
+        rows, complete = self._extent()
         return not complete and rows < min(self.capacity, AGG_TRADES_MOST)
 
     def trade_shown(self, until: int) -> tuple[int, int]:
@@ -366,6 +370,12 @@ class TradeSeries(Series):
         with self._lock:
             rows, complete = self._extent()
             return SeriesState(self.link, self.suspected, self._event, self._answered, rows, complete)
+
+    def sound_event(self, now: int, alive: Container[Link | None]) -> int:
+        with self._lock:
+            if self.link not in alive or self.suspected:
+                return -1
+            return self._event if self._left_to_stream or self.expecting or not self._is_short() else -1
 
     def _extent(self) -> tuple[int, bool]:
         """Return how many rows can be read, and whether they are the whole history. The caller holds the lock."""

@@ -162,6 +162,20 @@ def settle(exchange: Exchange, series: Series) -> None:
     raise AssertionError(f"not settled: {series.unsettled(at)!r}, {series.state(at)}")
 
 
+def check_sound(series: Series, now: int) -> None:
+    """What the quick look says is what the state says."""
+    state = series.state(now)
+    for alive in ([], [LINK], [OTHER, THIRD]):
+        if (event := series.sound_event(now, alive)) >= 0:
+            assert (event, state.suspected, state.doubt) == (state.event, "", "")
+            assert state.link in alive
+            assert not series.lacks_older()
+    for since in (1, state.answered, state.answered + 1):
+        if (event := series.polled_event(since)) >= 0:
+            assert event == state.event
+            assert 0 < since <= state.answered
+
+
 def read(exchange: Exchange, series: Series) -> bool:
     """Read everything; return whether all of it is usable."""
     try:
@@ -269,6 +283,7 @@ class SeriesContract:
             assert state.answered <= newest
             assert state.link is None or state.link.up
             exchange.check(series)
+            check_sound(series, exchange.now)
 
     @few
     @given(data=st.data())
@@ -327,7 +342,9 @@ class SeriesContract:
         assert not series.resume(LINK, now), "nothing has come on it"
         for event in deliveries(data.draw, exchange):
             deliver(series, event._replace(link=LINK))
+            check_sound(series, now)
         settle(exchange, series)
+        check_sound(series, now)
         state = series.state(now)
         assert (series.live(), state.link, state.suspected) == (True, LINK, "")
         assert series.hand_over(LINK, OTHER)
@@ -338,6 +355,7 @@ class SeriesContract:
         series.suspect("its stream is silent")
         state = series.state(now)
         assert (series.live(), state.link, state.suspected) == (False, None, "its stream is silent")
+        check_sound(series, now)
         series.subscribed_on(THIRD)
         assert not series.resume(THIRD, now)
         settle(exchange, series)
