@@ -1,0 +1,334 @@
+"""What candles request, what is written down of them, and what consumers and other processes are shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.errors import MalformedAnswer
+from ats_sync.feeds import Cause, Kind
+from ats_sync.store.closings import Source
+from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
+from ats_sync.store.klines import AUDIT_ROWS, KlineSeries
+from ats_sync.store.link import Link
+from ats_sync.store.order import REORDERED_WITHIN
+from ats_sync.store.pending import ANSWERED_WITHIN
+from ats_sync.store.series import Change, Counts, Origin
+from ats_sync.venue.klines import text_open_time, text_trades
+from ats_sync.venue.payload import DecodeError
+
+from ..venue import samples
+from ..venue.samples import MIDNIGHT, MINUTE
+from .candles import LINK, Truth, asked, series_of, warmed
+
+OTHER = Link(2, "market", 0.0)
+LONG = Truth("1m", MIDNIGHT - 300 * MINUTE, [1] * 330)
+
+
+def answered(series: KlineSeries, truth: Truth, upto: int, limit: int) -> None:
+    at = asked(truth, upto)
+    series.replace(truth.texts(at, limit), Origin(at, limit))
+
+
+def spoilt(frame: bytes) -> bytes:
+    return frame.replace(b'"v":"', b'"v":"x', 1)
+
+
+# --- merging ----------------------------------------------------------------------------------------
+
+
+def test_it_counts_what_it_has_merged() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    assert (series.depth, series.complete) == (500, True)
+    series.apply(truth.frame(1, 1), LINK)
+    series.apply(truth.frame(1, final=True), LINK)
+    series.apply(truth.frame(0, 1), LINK)
+    assert series.counts() == Counts(received=3, out_of_order=1)
+    series.replace(truth.texts(asked(truth, 2)), Origin(asked(truth, 2), 499))
+    assert series.counts().audited == 2
+    assert series.counts().mismatches == 0
+
+
+def test_it_keeps_as_many_as_were_read_of_it() -> None:
+    series = series_of(LONG, depth=50)
+    series.deepen(20)
+    assert series.depth == 50
+    series.deepen(80)
+    assert series.depth == 80
+    answered(series, LONG, 200, 120)
+    assert len(series.closed_rows()) == 80
+
+
+def test_a_later_event_with_fewer_trades_than_the_frame_before_is_a_contradiction() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 5), LINK)
+    row = truth.row(1, 2)
+    fewer = samples.kline_frame(row, event=truth.told_at(1, 5) + REORDERED_WITHIN + 1)
+    notice = series.apply(fewer, LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert series.rows(1, None, exact=True)[0][8] == 2
+
+
+def test_rows_that_are_not_in_order_are_refused() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4])
+    series = series_of(truth)
+    with pytest.raises(DecodeError, match="not in order"):
+        series.replace(truth.texts(truth.end)[::-1], Origin(truth.end, 10))
+    assert series.following() == 0
+
+
+def test_a_contract_that_has_not_traded_has_no_candle_until_its_first() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4])
+    series = series_of(truth)
+    series.replace([], Origin(MIDNIGHT - 1_000, 499))
+    state = series.state(MIDNIGHT)
+    assert (state.doubt, state.rows, state.complete, state.answered) == ("", 0, True, MIDNIGHT - 1_000)
+    notice = series.apply(truth.frame(0, 1), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    spot = KlineSeries("BTCUSDT", "1m", 500, kind=Kind.SPOT_KLINES)
+    spot.replace([], Origin(MIDNIGHT - 1_000, 499))
+    assert spot.state(MIDNIGHT).doubt, "whether a pair has traded nothing else shows"
+
+
+def test_an_answer_without_rows_is_believed_only_where_there_may_be_none() -> None:
+    truth, origin = Truth("1m", MIDNIGHT, [3, 4]), Origin(MIDNIGHT, 499)
+    spot = KlineSeries("BTCUSDT", "1m", 500, kind=Kind.SPOT_KLINES)
+    series_of(truth).check_empty(origin, lambda: True, lambda: True)
+    spot.check_empty(origin, lambda: False, lambda: True)
+    for series, new in ((series_of(truth), False), (warmed(truth, 1), True)):
+        with pytest.raises(MalformedAnswer, match="no rows"):
+            series.check_empty(origin, lambda new=new: new, lambda: True)  # type: ignore[misc]
+
+
+# --- what it requests ---------------------------------------------------------------------------------
+
+
+def test_it_requests_what_is_not_closed_and_more_only_for_a_reason() -> None:
+    series = warmed(LONG, 200, limit=150)
+    later = LONG.opens[205]
+    assert series_of(LONG).request(later, Cause.WARM_UP, None) == series.newest_rows(499)
+    series.begin_with(100)
+    assert series.request(later, Cause.REPAIR, LINK) == series.newest_rows(7)
+    assert series.request(later, Cause.AUDIT, LINK) == series.newest_rows(AUDIT_ROWS)
+    series.begin_with(300)
+    assert series.request(later, Cause.REPAIR, LINK) == series.newest_rows(300), "an early read had begun the history"
+    assert series.reach_back(400), "something derived needs still more"
+    assert series.request(later, Cause.REPAIR, LINK) == series.newest_rows(400)
+    small = warmed(LONG, 200, depth=50, limit=50)
+    assert small.request(LONG.opens[320], Cause.REPAIR, LINK) == small.newest_rows(50), "of the rest none is kept"
+
+
+def test_after_a_halt_of_hours_no_rows_of_hours_are_requested() -> None:
+    series = warmed(LONG, 200, limit=200)
+    series.begin_with(100)
+    halted = LONG.opens[201] + ANSWERED_WITHIN
+    series.replace(LONG.texts(LONG.opens[201] - 1, 100), Origin(halted, 100))
+    assert series.stopped() == halted
+    assert series.request(halted + 300 * MINUTE, Cause.REPAIR, LINK) == series.newest_rows(AUDIT_ROWS)
+    assert series.note_trading(halted + 1)
+    assert "trade" in series.unsettled(halted + 2)
+
+
+def test_what_was_loaded_is_compared_with_as_much_as_weighs_no_more() -> None:
+    series = series_of(LONG)
+    series.load(warmed(LONG, 200, limit=150).dump())
+    assert series.unaudited
+    series.begin_with(120)
+    assert series.request(LONG.opens[200], Cause.WARM_UP, None) == series.newest_rows(AUDIT_ROWS)
+    series.begin_with(60)
+    assert series.request(LONG.opens[200], Cause.WARM_UP, None) == series.newest_rows(60)
+
+
+def test_an_answer_can_close_a_candle_some_seconds_after_its_end() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = warmed(truth, 1)
+    assert series_of(truth).answerable_from(MIDNIGHT) == MIDNIGHT, "nothing is known: any answer helps"
+    assert series.answerable_from(truth.opens[2] - 1) == truth.opens[2] - 1
+    final = truth.opens[2] + FINAL_IN_REST_AFTER
+    assert final < series.answerable_from(truth.opens[2]) < final + 100
+    assert series.answerable_from(final + 1_000) == final + 1_000
+
+
+def test_it_goes_live_by_its_first_frame_only_where_nothing_is_missing() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    series.subscribed_on(LINK)
+    assert not series.resume(LINK, truth.opens[1] + 1), "no frame has come"
+    series.apply(truth.frame(1, 1), LINK)
+    assert series.resume(LINK, truth.told_at(1, 1))
+    assert (series.live(), series.resume(LINK, truth.told_at(1, 1))) == (True, False), "it is live"
+    short = warmed(LONG, 200, limit=5)
+    short.subscribed_on(LINK)
+    short.apply(LONG.frame(200, 1), LINK)
+    assert not short.resume(LINK, LONG.told_at(200, 1)), "most of its history is missing"
+
+
+def test_whether_a_candle_has_been_heard_to_its_end() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 1), LINK)
+    assert not series.heard_final()
+    series.apply(truth.frame(1, final=True), LINK)
+    assert series.heard_final()
+
+
+# --- for consumers of candles ---------------------------------------------------------------------------
+
+
+def test_candles_are_given_to_consumers_from_the_first_that_closed_here() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = series_of(truth)
+    assert (series.first_to_close(), series.closed_from(0)) == (0, (0, None, None))
+    answered(series, truth, 1, 499)
+    assert series.first_to_close() == truth.opens[1]
+    series.apply(truth.frame(1, final=True), LINK)
+    assert series.first_to_close() == truth.opens[1]
+    begins, text, closing = series.closed_from(truth.opens[1])
+    assert (begins, text) == (0, samples.row_text(truth.row(1)))
+    assert closing is not None
+    assert closing.source is Source.STREAM
+    assert series.closing(truth.opens[1]) == closing
+    assert series.closed_from(truth.opens[0])[2] is None, "that was before it was followed"
+    assert series.closing(truth.opens[0]) is None
+    assert series.closed_from(truth.opens[2])[1] is None
+
+
+def test_while_the_history_is_on_its_way_no_candle_is_given() -> None:
+    series = series_of(LONG)
+    answered(series, LONG, 200, 5)
+    assert series.closed_from(LONG.opens[190]) == (0, None, None)
+    begins, text, _ = series.closed_from(LONG.opens[197])
+    assert text is not None
+    assert begins <= LONG.opens[197] == text_open_time(text)
+    loaded = series_of(LONG)
+    loaded.load(warmed(LONG, 200).dump())
+    assert loaded.first_to_close() == 0, "what has closed since it was written down is on its way"
+
+
+def test_what_is_known_of_a_candle_that_is_over_is_given_where_the_stream_lives() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 0, 6])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 4), LINK)
+    assert series.unconfirmed(truth.opens[1]) is None, "nothing keeps it up to date"
+    series.go_live(LINK)
+    text = series.unconfirmed(truth.opens[1])
+    assert text is not None
+    assert text_trades(text) == 4
+    assert series.unconfirmed(truth.opens[2]) is None, "it is not the first"
+    series.apply(truth.frame(1, final=True), LINK)
+    flat = series.unconfirmed(truth.opens[2])
+    assert flat is not None
+    assert (text_open_time(flat), text_trades(flat)) == (truth.opens[2], 0)
+    series.apply(spoilt(truth.frame(2, 0)), LINK)
+    assert series.unconfirmed(truth.opens[2]) is None, "what came of it is unusable"
+    assert series.unconfirmed(truth.opens[2]) is None, "and what it was is not made up"
+
+
+def test_the_rows_are_looked_at_without_being_read() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 3)
+    rows = [samples.row_text(row) for row in truth.finals(0, 3)]
+    assert (series.closed_rows(), series.newest_closed(2), series.newest_closed(9)) == (rows, rows[1:], rows)
+    assert series.closed_after(truth.opens[1]) == rows[2]
+    assert series.closed_after(truth.opens[2]) is None
+    assert series.since(0, truth.opens[3], -1).closed == rows
+    known = series.since(0, truth.opens[3], -1).version
+    assert series.since(0, truth.opens[3], known).closed is None
+    assert series.since(truth.opens[1], truth.opens[3], -1).closed == rows[1:]
+
+
+def test_what_is_decoded_is_remembered_until_it_is_forgotten() -> None:
+    series = warmed(LONG, 200)
+    before = series.size()
+    rows = series.rows(100, None, exact=True)
+    assert series.size() > before
+    series.forget_decoded()
+    assert series.size() == before
+    assert series.rows(100, None, exact=True) == rows
+
+
+# --- written down ------------------------------------------------------------------------------------------
+
+
+def test_what_has_closed_is_written_and_loaded_where_nothing_is_known() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 2)
+    mark = series.dump_mark()
+    loaded = series_of(truth)
+    loaded.load(series.dump())
+    assert loaded.closed_rows() == series.closed_rows()
+    assert (loaded.complete, loaded.live(), loaded.state(truth.opens[2]).answered) == (True, False, 0)
+    series.apply(truth.frame(2, final=True), LINK)
+    assert series.dump_mark() != mark
+    other = warmed(truth, 1)
+    other.load(series.dump())
+    assert len(other.closed_rows()) == 1, "it has rows of its own"
+    assert tuple(series_of(truth).dump()) == ()
+    assert series.prepare(()) is None
+
+
+def test_where_a_loaded_row_differs_the_others_are_requested_once_more() -> None:
+    other = Truth("1m", LONG.opens[0], [1] * 199 + [2] + [1] * 130)
+    series = series_of(LONG)
+    series.load(warmed(other, 200).dump())
+    series.begin_with(150)
+    answered(series, LONG, 200, 20)
+    assert series.counts().mismatches == 1
+    assert (len(series.closed_rows()), series.complete) == (19, False)
+    assert "differs" in series.unsettled(asked(LONG, 200))
+    answered(series, LONG, 200, 150)
+    assert series.unsettled(asked(LONG, 200)) == ""
+
+
+# --- for other processes --------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_read_as_the_original_and_its_body_is_sent_only_as_it_changes() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9, 5, 6, 2, 8])
+    series, copy = warmed(truth, 1), series_of(truth)
+    series.go_live(LINK)
+    mark: object = None
+    bodies: list[bool] = []
+
+    def copy_again(now: int) -> None:
+        nonlocal mark
+        copied = series.copied(mark)
+        mark = copied.mark
+        bodies.append(copied.body is not None)
+        assert copy.take_copy(copied)
+        assert copy.state(now) == series.state(now)
+        for exact in (True, False):
+            assert copy.rows(10, now, exact=exact) == series.rows(10, now, exact=exact)
+        assert copy.closing(truth.opens[1]) == series.closing(truth.opens[1])
+
+    copy_again(truth.opens[1])
+    for trades in range(1, 6):
+        series.apply(truth.frame(1, trades), LINK)
+        copy_again(truth.told_at(1, trades))
+    series.apply(truth.frame(1, final=True), LINK)
+    copy_again(truth.opens[2])
+    series.apply(truth.frame(3, 1), LINK)
+    copy_again(truth.told_at(3, 1))
+    assert copy.state(truth.told_at(3, 1)).doubt, "a candle is missing"
+    series.suspect("silent")
+    copy_again(truth.told_at(3, 2))
+    assert bodies == [True, *[False] * 5, True, False, False]
+
+
+def test_a_copy_shows_a_contradiction_and_its_end() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    series, copy = warmed(truth, 1), series_of(truth)
+    at = truth.told_at(1, 5)
+    series.apply(truth.frame(1, 5), LINK)
+    series.apply(samples.kline_frame(truth.row(1, 2), event=at + 1), LINK)
+    copy.take_copy(series.copied())
+    assert copy.state(at + 2) == series.state(at + 2)
+    later = at + 2 + REORDERED_WITHIN
+    assert copy.state(later) == series.state(later)
+    series.apply(truth.frame(1, 6), LINK)
+    copy.take_copy(series.copied())
+    assert copy.state(truth.told_at(1, 6)) == series.state(truth.told_at(1, 6))
+    assert not copy.state(truth.told_at(1, 6)).doubt
