@@ -11,7 +11,7 @@ from . import forks
 from .clock import Clock
 from .config import Config
 from .engine.budget import Budget
-from .engine.engine import SHARED, WITNESSES
+from .engine.engine import SHARED, WITNESSES, Engine
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import Key
 from .publisher.publisher import Publisher
@@ -28,13 +28,17 @@ from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .snapshots.snapshotter import Snapshotter
 from .status import (
+    FeedStatus,
+    KindSummary,
     Overall,
     SharedStatus,
     SnapshotStatus,
     Status,
+    Summary,
     connection_statuses,
     contract_statuses,
     feed_statuses,
+    feeds_summary,
     overall,
 )
 from .store.market import MarketStore
@@ -367,6 +371,23 @@ class Lifecycle:
 
     def status(self) -> Status:
         """Return the overall state, every connection and every feed."""
+        store, clock = self.store, self._clock
+        return self._status(lambda engine: feed_statuses(engine, store, clock))
+
+    def summary(self) -> Summary:
+        """Return the same without the feeds that are well, which costs less."""
+        store, clock = self.store, self._clock
+        kinds: tuple[KindSummary, ...] = ()
+
+        def look(engine: Engine) -> tuple[FeedStatus, ...]:
+            nonlocal kinds
+            kinds, others = feeds_summary(engine, store, clock)
+            return others
+
+        return Summary(self._status(look), kinds)
+
+    def _status(self, look: Callable[[Engine], tuple[FeedStatus, ...]]) -> Status:
+        """Return the state with the feeds that a look at the engine shows (of those that are degraded, all)."""
         runtime, store, clock = self.runtime, self.store, self._clock
         now = clock.now()
         blocked = {
@@ -376,9 +397,7 @@ class Lifecycle:
         }
         if runtime is None or runtime.stopped:
             return Status(Overall.STOPPED, self.begun, (), (), 0, blocked, shared=self.shared_status())
-        connections, feeds = runtime.query(
-            lambda engine, at: (connection_statuses(engine, clock), feed_statuses(engine, store, clock))
-        )
+        connections, feeds = runtime.query(lambda engine, at: (connection_statuses(engine, clock), look(engine)))
         state, _ = overall(feeds, ready=self.ready)
         waiting = runtime.requests.waiting()
         contracts, snapshot, shared = contract_statuses(store), self.snapshot_status(), self.shared_status()

@@ -7,7 +7,7 @@ For the endpoint's page, which looks once a second: :meth:`Overview.signs` costs
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .clock import Clock
@@ -18,7 +18,7 @@ from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
 from .reads import WATCHED_WITHIN
 from .runtime.counters import Traffic
-from .status import ConnectionStatus, FeedState, FeedStatus, connection_statuses
+from .status import ConnectionStatus, Summary, connection_statuses
 from .store.klines import KlineSeries
 from .store.series import Series
 from .venue.endpoints import Bucket, Host, Route
@@ -34,7 +34,6 @@ LIFE_WITHIN = {
     for route in Route
 }
 """A connection without a sign of life for so many seconds: the first of its series are in doubt then."""
-LIVE, POLLED = FeedState.LIVE, FeedState.POLLED
 BUCKET = {Host.FUTURES: Bucket.FUTURES, Host.SPOT: Bucket.SPOT}
 
 
@@ -185,15 +184,16 @@ class Overview:
             missed=life.publisher.missed.value,
         )
 
-    def gaps(self, feeds: Iterable[FeedStatus]) -> Counter[str]:
-        """Return for each kind how many of these series lack something by now, or contradict what is known. (None that
+    def summary(self) -> Summary:
+        """Return the manager's status without the feeds that are well."""
+        return self._life.summary()
+
+    def gaps(self, summary: Summary) -> Counter[str]:
+        """Return for each kind how many of its series lack something by now, or contradict what is known. (None that
         is live or polled does.)"""
         store, now = self._life.store, self._clock.exchange_ms()
-        feeds = list(feeds)
-        found = Counter(dict.fromkeys([feed.kind for feed in feeds], 0))
-        for feed in feeds:
-            if feed.state is LIVE or feed.state is POLLED:
-                continue
+        found = Counter({each.kind.value: 0 for each in summary.kinds})
+        for feed in summary.status.feeds:
             series = store.series.get(Key(Kind(feed.kind), feed.symbol, feed.interval))
             if series is not None:
                 lacks = series.lacks_older() and bool(series.unsettled(now))

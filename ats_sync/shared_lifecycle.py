@@ -27,7 +27,17 @@ from .shared.reading import SharedReads
 from .shared.replica import Replica
 from .shared.shards import Shard, check_count
 from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
-from .status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, SharedStatus, Status
+from .status import (
+    READER,
+    ConnectionStatus,
+    FeedState,
+    FeedStatus,
+    Overall,
+    SharedStatus,
+    Status,
+    Summary,
+    summary_of,
+)
 from .store.market import MarketStore, keys_of
 from .transport.green_threads import check_unpatched
 
@@ -316,6 +326,9 @@ class SharedLifecycle(Lifecycle):
         return SharedStatus(
             READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.why or worst.reason
         )
+
+    def summary(self) -> Summary:
+        return summary_of(self.status()) if self._reads_shared and self._open else super().summary()
 
     def status(self) -> Status:
         if not (self._reads_shared and self._open):

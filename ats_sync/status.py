@@ -4,7 +4,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
 from typing import NamedTuple
@@ -45,7 +45,8 @@ class FeedState(str, Enum):
     __hash__ = str.__hash__  # the one of Enum is written in Python, and there are thousands to count
 
 
-_LIVE, _POLLED = FeedState.LIVE, FeedState.POLLED
+GOOD = _LIVE, _POLLED = FeedState.LIVE, FeedState.POLLED
+"""What a series is called that is served from memory, or as often polled as is meant."""
 _NAMES = {kind: kind.value for kind, feed in FEEDS.items() if feed.shown}
 _new = tuple.__new__  # makes a named tuple without its constructor, which takes three times as long
 
@@ -188,6 +189,21 @@ def by_kind(feeds: Iterable[FeedStatus]) -> Iterator[KindSummary]:
             yield KindSummary(kind, Counter([feed.state for feed in own]), max(ages, default=None))
 
 
+class Summary(NamedTuple):
+    """The state of the manager without what is said of each series that is well."""
+
+    status: Status
+    """Its feeds are only those that are neither live nor polled."""
+    kinds: tuple[KindSummary, ...]
+    """Of all."""
+
+
+def summary_of(status: Status) -> Summary:
+    """Return the summary of a whole status."""
+    others = tuple([feed for feed in status.feeds if feed.state not in GOOD])
+    return Summary(replace(status, feeds=others), tuple(by_kind(status.feeds)))
+
+
 def _clock(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%H:%M:%S UTC")
 
@@ -217,10 +233,15 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
 
 def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[FeedStatus, ...]:
     """Return the state of every series the engine keeps; the caller holds the engine's lock."""
-    assert engine.guarded()
-    exchange, proven = clock.exchange(), clock.proven()
-    untrusted = TIME_IN_DOUBT if not proven else UNWATCHED if exchange - store.watched_until > WATCHED_WITHIN else ""
-    return tuple(_Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted).feeds())
+    return tuple(_look(engine, store, clock).feeds())
+
+
+def feeds_summary(
+    engine: Engine, store: MarketStore, clock: Clock
+) -> tuple[tuple[KindSummary, ...], tuple[FeedStatus, ...]]:
+    """Return a summary of each kind, and the state of every series that is neither live nor polled; the caller holds
+    the engine's lock."""
+    return _look(engine, store, clock).summary()
 
 
 def overall(feeds: Iterable[FeedStatus], *, ready: bool) -> tuple[Overall, str]:
@@ -258,16 +279,51 @@ class _Look(NamedTuple):
     """Why nothing that is streamed is trusted now, "" where it is."""
 
     def feeds(self) -> list[FeedStatus]:
-        """Return the state of every series: each as :meth:`feed` returns it, which only those need that are neither
-        plainly live nor plainly polled."""
-        exchange, now, every = self.exchange, self.exchange_ms, self.store.series
-        alive, since = self._alive(), self._polled_since()
+        """Return the state of every series."""
+        exchange, found = self.exchange, []
         derivation = self.store.derivations.derivation if self.store.derivations.are_any() else None
-        found: list[FeedStatus] = []
+        for key, event, shown, status in self._series():
+            if status is None:
+                kind, symbol, interval = key
+                derived = derivation(key) if derivation is not None else ""
+                found.append(
+                    _new(FeedStatus, (_NAMES[kind], symbol, interval, shown, _age(exchange, event), "", derived))
+                )
+            else:
+                found.append(status)
+        return found
+
+    def summary(self) -> tuple[tuple[KindSummary, ...], tuple[FeedStatus, ...]]:
+        """Return what :func:`summary_of` returns of :meth:`feeds`, with no object for a series that is plainly live or
+        polled."""
+        events: dict[Kind, list[int]] = {kind: [] for kind in _NAMES}
+        others: list[FeedStatus] = []
+        for key, event, _, status in self._series():
+            if status is None:
+                events[key[0]].append(event)
+            else:
+                others.append(status)
+        kinds = {each.kind: each for each in by_kind(others)}
+        for kind, plain in events.items():
+            if plain:
+                _, states, oldest = kinds.get(kind, KindSummary(kind, Counter(), None))
+                states[_LIVE if FEEDS[kind].own_stream else _POLLED] += len(plain)
+                age = _age(self.exchange, min(filter(None, plain), default=0))
+                ages = [each for each in (oldest, age) if each is not None]
+                kinds[kind] = KindSummary(kind, states, max(ages, default=None))
+        return (
+            tuple([kinds[kind] for kind in Kind if kind in kinds]),
+            tuple([each for each in others if each.state not in GOOD]),
+        )
+
+    def _series(self) -> Iterator[tuple[Key, int, FeedState, FeedStatus | None]]:
+        """Yield every series with its newest event (exchange ms) where it is plainly live or polled, else with what
+        :meth:`feed` returns."""
+        now, every = self.exchange_ms, self.store.series
+        alive, since = self._alive(), self._polled_since()
         for key, state in self.engine.reconciler.states.items():
-            kind, symbol, interval = key
-            name = _NAMES.get(kind)
-            if name is None:
+            kind = key[0]
+            if kind not in _NAMES:
                 continue
             event, shown, series = -1, _LIVE, every.get(key)
             if series is not None and not state.delisted:
@@ -275,12 +331,7 @@ class _Look(NamedTuple):
                     event = series.sound_event(now, links)
                 elif kind in since and state.known:
                     event, shown = series.polled_event(since[kind]), _POLLED
-            if event < 0:
-                found.append(self.feed(key, state))
-                continue
-            derived = derivation(key) if derivation is not None else ""
-            found.append(_new(FeedStatus, (name, symbol, interval, shown, _age(exchange, event), "", derived)))
-        return found
+            yield key, event, shown, self.feed(key, state) if event < 0 else None
 
     def _alive(self) -> dict[Kind, frozenset[Link]]:
         """Return for each kind whose series have streams of their own the connections that live by its policy; none
@@ -351,6 +402,13 @@ class _Look(NamedTuple):
         if not doubt:
             return FeedState.LIVE, ""
         return (FeedState.DEGRADED if begun else FeedState.WARMING_UP), doubt
+
+
+def _look(engine: Engine, store: MarketStore, clock: Clock) -> _Look:
+    assert engine.guarded()
+    exchange, proven = clock.exchange(), clock.proven()
+    untrusted = TIME_IN_DOUBT if not proven else UNWATCHED if exchange - store.watched_until > WATCHED_WITHIN else ""
+    return _Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted)
 
 
 def last_updates(store: MarketStore) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ats_sync.feeds import Kind
-from ats_sync.status import FeedState, FeedStatus, _Look, feed_statuses
+from ats_sync.status import GOOD, FeedState, FeedStatus, _Look, by_kind, feed_statuses, feeds_summary
 from ats_sync.store.link import DOWN
 
 from .virtual.faults import Dark, Delist, Refuse
@@ -66,7 +66,11 @@ class Compared:
         self.counts.update(each.state for each in quick)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_Look, "feeds", plain)
-            assert quick == feed_statuses(process.engine, process.store, process.clock)
+            whole = feed_statuses(process.engine, process.store, process.clock)
+        assert quick == whole
+        kinds, others = feeds_summary(process.engine, process.store, process.clock)
+        assert kinds == tuple(by_kind(whole))
+        assert others == tuple(each for each in whole if each.state not in GOOD)
 
 
 def plain(look: _Look) -> list[FeedStatus]:

@@ -12,7 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -29,7 +29,7 @@ from ..manager import DataManager
 from ..overview import Totals
 from ..publisher.publisher import CallbackHandle
 from ..runtime.counters import ENDINGS, STALE, UNAVAILABLE
-from ..status import FeedState, Overall, Status, by_kind
+from ..status import FeedState, KindSummary, Overall, Status
 from ..store.closings import SOURCES
 from ..venue.endpoints import Bucket, Host
 from .replies import Reply
@@ -122,15 +122,16 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric with its values of now."""
-        status, totals = self._views.look(), self._manager.overview.totals()
+        summary, totals = self._views.look(), self._manager.overview.totals()
+        status = summary.status
         yield from _overall(status)
-        yield from _feeds(status, streams=self._manager.enable_websocket)
+        yield from _feeds(summary.kinds, streams=self._manager.enable_websocket)
         yield from self._connections(status)
         yield from _traffic(totals)
         yield from _reads(totals)
         yield from _requests(totals)
         yield from self._budget(status)
-        yield from _gaps(totals, self._manager.overview.gaps(status.feeds))
+        yield from _gaps(totals, self._manager.overview.gaps(summary))
         yield self._delays.metric()
         yield from self._quality()
         yield from self._store()
@@ -239,7 +240,7 @@ def _overall(status: Status) -> Iterator[Metric]:
     yield state
 
 
-def _feeds(status: Status, *, streams: bool) -> Iterator[Metric]:
+def _feeds(summaries: Iterable[KindSummary], *, streams: bool) -> Iterator[Metric]:
     feeds = GaugeMetricFamily("ats_sync_feeds", "Series that are followed.", labels=["kind", "state"])
     oldest = GaugeMetricFamily(
         "ats_sync_feed_oldest_age_seconds", "Age of the series whose newest event is the oldest.", labels=["kind"]
@@ -249,7 +250,7 @@ def _feeds(status: Status, *, streams: bool) -> Iterator[Metric]:
         "Within which a series, or its stream's last sign of life, is fresh.",
         labels=["kind"],
     )
-    for kind, states, age in by_kind(status.feeds):
+    for kind, states, age in summaries:
         for state in FeedState:
             feeds.add_metric([kind.value, state.value], states[state])
         if age is not None:

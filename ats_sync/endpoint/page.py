@@ -21,11 +21,11 @@ import orjson
 from .. import __version__
 from ..manager import DataManager
 from ..overview import Overview, Signs
-from ..status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, Status, overall
+from ..status import READER, ConnectionStatus, FeedState, FeedStatus, Overall, Status, by_kind, overall
 from ..store.klines import KlineSeries
 from .journal import Entry, Journal
 from .replies import Reply
-from .views import Views, as_json, budget, kinds, why
+from .views import as_json, budget, kinds, why
 
 EVERY = 1.0
 """Seconds between two renderings."""
@@ -88,9 +88,8 @@ Row = tuple[str, str, int | None, int | None, str]
 class Page:
     """Renders what the page shows of ``manager``. Used by one thread."""
 
-    def __init__(self, manager: DataManager, views: Views, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, manager: DataManager, now: Callable[[], float] = time.monotonic) -> None:
         self._manager = manager
-        self._views = views
         self._now = now
         self._overview: Overview = manager.overview
         self._journal = Journal()
@@ -156,7 +155,7 @@ class Page:
         if now - self._looked_at < every:
             return
         self._mark, self._looked_at = mark, now
-        status = self._views.look(0.0)
+        status = self._manager.status()
         state, self._reason = status.state, "it was stopped, or has not been started"
         shared = status.shared
         self._reads_shared = shared is not None and shared.role == READER and state is not Overall.STOPPED
@@ -177,7 +176,7 @@ class Page:
     def _status(self, status: Status, at: float) -> dict[str, Any]:
         return {
             "why": why(status),
-            "kinds": kinds(status, streams=self._manager.enable_websocket),
+            "kinds": kinds(by_kind(status.feeds), streams=self._manager.enable_websocket),
             "contracts": dict(status.contracts),
             "shared": asdict(status.shared) if status.shared is not None else None,
             "checked": at,

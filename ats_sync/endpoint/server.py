@@ -147,7 +147,7 @@ class _Running:
         self._since: dict[object, tuple[float, float]] = {}
         """For each connection, since when it does what it does, and how long it may."""
         self._page = page()
-        self._renderer = Renderer(Page(manager, views))
+        self._renderer = Renderer(Page(manager))
         self._viewers = Viewers(self._loop, self._renderer.wake)
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
         self._usage: dict[Bucket, tuple[float, str]] = {}

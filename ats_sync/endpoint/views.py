@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..engine.budget import Usage
 from ..feeds import FEEDS
 from ..manager import DataManager
 from ..overview import BUCKET
-from ..status import ConnectionStatus, FeedState, Overall, Status, by_kind
+from ..status import GOOD, ConnectionStatus, KindSummary, Overall, Status, Summary
 from ..venue.endpoints import Host
 from .replies import Reply, refused
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 KEPT = 0.5
 """Seconds for which one look at the manager serves everybody who asks."""
 MOST_REASONS = 5
-_GOOD = (FeedState.LIVE, FeedState.POLLED)
 
 
 class Views:
@@ -37,7 +36,7 @@ class Views:
         self._manager = manager
         self._lock = threading.Lock()  # guards everything below
         self._looked_at = float("-inf")
-        self._status: Status | None = None
+        self._summary: Summary | None = None
         self._state: Overall | None = None
         self._since = time.time()
         self.paths: Mapping[str, Callable[[], Reply]] = {
@@ -48,15 +47,16 @@ class Views:
         }
         self._metrics: Metrics | None = None
 
-    def look(self, kept: float = KEPT) -> Status:
-        """Return the manager's status, at most ``kept`` seconds old."""
+    def look(self) -> Summary:
+        """Return a summary of the manager's status, at most ``KEPT`` seconds old."""
         with self._lock:
             now = time.monotonic()
-            if self._status is None or now - self._looked_at > kept:
-                self._status, self._looked_at = self._manager.status(), now
-                if self._status.state is not self._state:
-                    self._state, self._since = self._status.state, time.time()
-            return self._status
+            if self._summary is None or now - self._looked_at > KEPT:
+                self._summary, self._looked_at = self._manager.overview.summary(), now
+                state = self._summary.status.state
+                if state is not self._state:
+                    self._state, self._since = state, time.time()
+            return self._summary
 
     def healthz(self) -> Reply:
         """The process answers."""
@@ -64,7 +64,7 @@ class Views:
 
     def readyz(self) -> Reply:
         """200 while everything that is followed is live, else 503."""
-        state = self.look().state
+        state = self.look().status.state
         return Reply(200 if state is Overall.LIVE else 503, orjson.dumps({"state": state.value}))
 
     def status(self) -> Reply:
@@ -88,7 +88,7 @@ class Views:
             metrics.close()
 
     def _as_json(self) -> dict[str, Any]:
-        manager, status = self._manager, self.look()
+        manager, (status, summaries) = self._manager, self.look()
         stats = manager.get_stats()
         text = manager.rest_text
         usage = {host: text.usage(bucket) for host, bucket in BUCKET.items()}
@@ -98,7 +98,7 @@ class Views:
             "begun": status.since,
             "why": why(status),
             "connections": [as_json(each) for each in status.connections],
-            "kinds": kinds(status, streams=manager.enable_websocket),
+            "kinds": kinds(summaries, streams=manager.enable_websocket),
             "contracts": dict(status.contracts),
             "budget": budget(usage, status.blocked),
             "waiting_requests": status.waiting_requests,
@@ -122,7 +122,7 @@ class Views:
 
 def why(status: Status) -> list[dict[str, Any]]:
     """Return the reasons why series are not live, the most frequent first, and how many share each."""
-    reasons = Counter(feed.reason for feed in status.feeds if feed.state not in _GOOD and feed.reason)
+    reasons = Counter(feed.reason for feed in status.feeds if feed.state not in GOOD and feed.reason)
     return [{"reason": reason, "series": count} for reason, count in reasons.most_common(MOST_REASONS)]
 
 
@@ -153,7 +153,7 @@ def budget(usage: Mapping[Host, Usage], blocked: Mapping[str, float]) -> dict[st
     }
 
 
-def kinds(status: Status, *, streams: bool) -> dict[str, Any]:
+def kinds(summaries: Iterable[KindSummary], *, streams: bool) -> dict[str, Any]:
     """Return for each kind how many series are in each state, the oldest age and its bound."""
     return {
         kind.value: {
@@ -161,5 +161,5 @@ def kinds(status: Status, *, streams: bool) -> dict[str, Any]:
             "oldest": oldest,
             "bound": FEEDS[kind].max_age(streams=streams) or FEEDS[kind].stream_timeout,
         }
-        for kind, states, oldest in by_kind(status.feeds)
+        for kind, states, oldest in summaries
     }

@@ -512,4 +512,5 @@ class TradeSeries(Series):
             self._segments += newest.without(number)
 
     def __len__(self) -> int:
-        return self.state(0).rows
+        with self._lock:
+            return self._extent()[0]
