@@ -84,7 +84,11 @@ class Scanner:
             seen.append(self.recorded(command))
             return bool(seen[-1][0]["requests"]["read"] == 0)
 
-        until(silent, PATIENCE)
+        try:
+            until(silent, PATIENCE, every=1.0)  # a scan that lags makes the streams lag more
+        except AssertionError:
+            sent = Counter((each.path, each.params.get("symbol")) for each in seen[-1][1])
+            raise AssertionError(f"the last of {len(seen)} scans sent {seen[-1][0]['requests']}: {sent}") from None
         return seen[-1][1]
 
     def written(self) -> str:
