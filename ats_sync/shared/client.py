@@ -16,6 +16,7 @@ from ..errors import AtsSyncError, ConfigError, SharedStoreUnavailable
 from ..logs import RateLimitedLogger
 from ..store_url import StoreUrl
 from .pools import Pool, Redis, redis_module
+from .protocol import Argument, Packed, pack_command
 from .server import FORMAT, FORMATS_KEY, ServerInfo, check_format, checked
 
 T = TypeVar("T")
@@ -31,10 +32,9 @@ MANY_ARGUMENTS = 64
 """From so many on a command is packed as one piece; the client would send every large argument by itself."""
 
 
-def _execute_at_once(redis: Redis, *command: str | bytes | int | float) -> Any:
+def _execute_at_once(redis: Redis, *command: Argument) -> Any:
     """Return the answer to a command that is sent as one piece."""
-    texts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
-    packed = b"".join([b"*%d\r\n" % len(texts), *[b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]])
+    packed = pack_command(command)
     pool = redis.connection_pool
     connection = pool.get_connection()
     try:
@@ -138,7 +138,8 @@ class SharedStore:
         absent = redis_module("redis.exceptions").NoScriptError
 
         def call(redis: Redis) -> Any:
-            evaluate = redis.execute_command if len(args) < MANY_ARGUMENTS else partial(_execute_at_once, redis)
+            at_once = len(args) >= MANY_ARGUMENTS or any(type(each) is Packed for each in args)
+            evaluate = partial(_execute_at_once, redis) if at_once else redis.execute_command
             try:
                 return evaluate("EVALSHA", script.sha, len(keys), *keys, *args)
             except absent:

@@ -6,14 +6,16 @@ Nothing is added to the way in of frames: the counts that each series keeps anyw
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from operator import is_
+from itertools import compress
+from operator import attrgetter, is_, is_not, ne
 from typing import Any, NamedTuple
 
-from ..feeds import Key
+from ..feeds import Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.series import Board, Copied, Series
-from .layout import field_of, head_text, part_of, ranges
+from ..store.series import Board, Series
+from .layout import facts_text, field_of, head_pieces, lead_text, part_of, ranges
+from .protocol import END, pack
 
 ROUND = 200
 """Every series is compared whole once in so many turns, whatever its counts say."""
@@ -25,12 +27,19 @@ BOARDS_SHARE = 0.05
 """... nor for more than this part of the time: the frames of all symbols are long, and decoded here."""
 BOARDS_LATEST = 1.0
 
+NO_LEAD = lead_text(None, "", b"")
+"""How the heads of the symbols of boards begin: a board has neither a connection nor parts."""
+_RECEIVED, _ANSWERS, _LINK = map(attrgetter, ("received", "answers", "link"))
+
 
 class Changes(NamedTuple):
     """What is to be written. All of it becomes true at once."""
 
     heads: list[bytes]
-    """Fields and heads in turn."""
+    """Fields with their heads, as packed arguments in pieces."""
+    ends: list[int]
+    """Of each head, how many pieces there are up to its end. (Thousands of tuples would keep the collector of garbage
+    busy.)"""
     parts: list[bytes]
     """Fields and parts in turn."""
     gone_heads: list[bytes]
@@ -44,25 +53,45 @@ class _Tracked:
 
     __slots__ = (
         "answers",
+        "before",
         "body",
+        "copied_link",
+        "facts",
         "field",
-        "head",
+        "form",
+        "is_written",
+        "lead",
         "link",
         "mark",
+        "name",
         "numbers",
         "parts",
         "received",
         "series",
+        "size",
+        "suspected",
+        "texts",
         "written",
     )
 
     def __init__(self, series: Series) -> None:
         self.series = series
         self.field = field_of(series.key)
+        self.name = pack(self.field)
         self.received = self.answers = -1
         self.mark: object = None
         self.link: Link | None = None
-        self.head = b""
+        self.copied_link: Link | None = None  # what the head refers to
+        self.suspected = ""
+        self.lead = b""  # how the head begins; empty where that has to be worked out
+        # What stands in the head after its lead.
+        self.is_written = False
+        self.facts = b""
+        self.texts: tuple[bytes, ...] = ()
+        self.form: object = None
+        # All that is sent before a frame of the usual size.
+        self.before = b""
+        self.size = -1
         self.body: list[bytes] = []
         self.numbers: list[int] = []
         self.parts = b""
@@ -82,12 +111,20 @@ class Copies:
         """Nothing is written yet: the next :meth:`changes` are everything."""
         self.heads = self.parts = 0
         """How many there are now."""
+        self.relinked = 0
+        """How often a look has found that series had changed their connections, or that others are followed."""
         self.links: dict[int, Link] = {}
         """The connections that heads refer to."""
         self._series: Mapping[Key, Series] = {}
         self._tracked: dict[Key, _Tracked] = {}
         self._list: list[_Tracked] = []
+        # Of each of the list, in order. Lists are compared by the interpreter's own loops, since there are thousands.
+        self._one_by_one: list[Series] = []
+        self._received: list[int] = []
+        self._answers: list[int] = []
+        self._linked: list[Link | None] = []
         self._boards: list[tuple[Board, _Tracked, dict[str, Any]]] = []
+        self._names: dict[Kind, dict[str, bytes]] = {}  # the packed fields of boards' symbols
         self._boards_due = 0.0
         self._turn = 0
 
@@ -97,20 +134,25 @@ class Copies:
         A connection's watermark that was read before holds for what this returns: whatever had arrived by then is in
         it.
         """
-        found = Changes([], [], [], [], [])
+        found = Changes([], [], [], [], [], [])
         if self._store.series is not self._series:
             self._track(found)
         tracked = self._list
-        # (A series that is suspected loses its connection.)
-        for each in [
-            each
-            for each in tracked
-            if (series := each.series).received != each.received or series.link is not each.link
-        ]:
-            self._copy(each, found)
-        if self._turn % LOOK_EVERY == 0:
-            for each in [each for each in tracked if each.series.answers != each.answers]:
+        received, linked = list(map(_RECEIVED, self._one_by_one)), list(map(_LINK, self._one_by_one))
+        changed = list(compress(tracked, map(ne, received, self._received)))
+        if linked != self._linked:  # A series that is suspected loses its connection.
+            changed += compress(tracked, map(is_not, linked, self._linked))
+            self.relinked += 1
+        self._received, self._linked = received, linked
+        for each in changed:
+            if each.form is None or not self._copy_frame(each, found):
                 self._copy(each, found)
+        if self._turn % LOOK_EVERY == 0:
+            answers = list(map(_ANSWERS, self._one_by_one))
+            if answers != self._answers:
+                for each in compress(tracked, map(ne, answers, self._answers)):
+                    self._copy(each, found)
+                self._answers = answers
         for each in tracked[self._turn % ROUND :: ROUND]:
             self._copy(each, found)
         if (began := self._now()) >= self._boards_due:
@@ -118,7 +160,7 @@ class Copies:
             took = (done := self._now()) - began
             self._boards_due = done + min(BOARDS_LATEST, max(BOARDS_EVERY, took / BOARDS_SHARE))
         if self._turn % ROUND == 0:
-            self.links = {each.link.connection: each.link for each in self._list if each.link is not None}
+            self.links = {link.connection: link for each in self._list if (link := each.copied_link) is not None}
         self._turn += 1
         return found
 
@@ -143,11 +185,36 @@ class Copies:
                 self._tracked[key] = tracked = _Tracked(one)
             elif tracked.series is not one:
                 # Another contract of the same name.
-                tracked.series, tracked.received, tracked.mark = one, -1, None
+                tracked.series, tracked.received, tracked.mark, tracked.form = one, -1, None, None
             of_all = self._store.boards.get(key)
             if of_all is not None and all(board is not of_all for board, _, _ in self._boards):
                 self._boards.append((of_all, tracked, {}))
         self._list = [each for each in self._tracked.values() if not each.series.feed.shared]
+        self._one_by_one = [each.series for each in self._list]
+        self._received = [each.received for each in self._list]
+        self._answers = [each.answers for each in self._list]
+        self._linked = [each.link for each in self._list]
+        self.relinked += 1
+
+    def _copy_frame(self, each: _Tracked, found: Changes) -> bool:
+        """Write the newest frame of a series, where it is all that has changed since the last copy; return whether it
+        was. Nearly every change is one of these, and a whole copy takes several times as long."""
+        series = each.series
+        if series.suspected or series.link is not each.copied_link:
+            return False
+        frame = series.frame_alone(each.form)
+        if frame is None:
+            return False
+        if frame is each.texts[0]:
+            return True
+        size = len(frame)
+        if size != each.size:
+            each.size = size
+            each.before = b"".join(head_pieces(each.name, each.lead, each.facts, (frame,))[:-2])
+        found.heads.extend((each.before, frame, END))
+        found.ends.append(len(found.heads))
+        each.texts = (frame,)
+        return True
 
     def _copy(self, each: _Tracked, found: Changes) -> None:
         series = each.series
@@ -156,7 +223,7 @@ class Copies:
         each.link = series.link
         copied = series.copied(each.mark)
         if copied is None:
-            if each.head:
+            if each.is_written:
                 self._drop(each, found)
             return
         if copied.body is not None:
@@ -164,13 +231,22 @@ class Copies:
             each.mark = copied.mark
             if series.feed.notifies:
                 found.closed.append(each.field)
-        if (link := copied.link) is not None:
-            self.links[link.connection] = link
-        head = head_text(copied, each.parts)
-        if head != each.head:
-            self.heads += not each.head
-            each.head = head
-            found.heads.extend((each.field, head))
+        link, suspected = copied.link, copied.suspected
+        # A lead that is worked out again is another one, and so is the head.
+        fresh = bool(each.lead) and link is each.copied_link and suspected == each.suspected
+        if not fresh:
+            each.copied_link, each.suspected = link, suspected
+            each.lead = lead_text(link, suspected, each.parts)
+            if link is not None:
+                self.links[link.connection] = link
+        facts, texts = facts_text(copied), tuple(copied.texts)
+        each.form = copied.form if not suspected else None
+        if not fresh or facts != each.facts or texts != each.texts:
+            self.heads += not each.is_written
+            each.is_written = True
+            each.facts, each.texts, each.size = facts, texts, -1
+            found.heads.extend(head_pieces(each.name, each.lead, facts, texts))
+            found.ends.append(len(found.heads))
 
     def _number(self, each: _Tracked, body: list[bytes], found: Changes) -> None:
         """Give each part of a body that is not written yet a number."""
@@ -194,9 +270,11 @@ class Copies:
         found.gone_parts.extend(gone)
         self.parts -= len(gone)
         each.body, each.numbers, each.parts = body, numbers, ranges(numbers)
+        each.lead = b""
 
     def _copy_entries(self, board: Board, written: dict[str, Any], found: Changes) -> None:
         kind = board.key.kind
+        names = self._names.setdefault(kind, {})
         entries = board.entries()
         for symbol, entry in entries.items():
             known = written.get(symbol)
@@ -204,18 +282,25 @@ class Copies:
                 continue
             self.heads += symbol not in written
             written[symbol] = entry
-            copied: Copied = board.copied_entry(symbol, entry)
-            found.heads.extend((field_of(Key(kind, symbol)), head_text(copied, b"")))
+            copied = board.copied_entry(symbol, entry)
+            name = names.get(symbol)
+            if name is None:
+                name = names[symbol] = pack(field_of(Key(kind, symbol)))
+            found.heads.extend(head_pieces(name, NO_LEAD, facts_text(copied), copied.texts))
+            found.ends.append(len(found.heads))
         if len(written) > len(entries):
             for symbol in [symbol for symbol in written if symbol not in entries]:
-                del written[symbol]
+                del written[symbol], names[symbol]
                 self.heads -= 1
                 found.gone_heads.append(field_of(Key(kind, symbol)))
 
     def _drop(self, each: _Tracked, found: Changes) -> None:
-        if each.head:
+        if each.is_written:
             found.gone_heads.append(each.field)
             self.heads -= 1
         found.gone_parts.extend(part_of(each.field, number) for number in each.numbers)
         self.parts -= len(each.numbers)
-        each.head, each.body, each.numbers, each.parts, each.mark = b"", [], [], b"", None
+        each.is_written, each.form = False, None
+        each.lead = each.facts = each.parts = b""
+        each.texts = ()
+        each.body, each.numbers, each.mark = [], [], None

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..feeds import FEEDS, Key, Kind
+from ..store.link import Link
 from ..store.series import Copied
 
 FIELD_SEPARATOR = "|"
@@ -114,12 +115,27 @@ class Head(NamedTuple):
     texts: list[bytes]
 
 
-def head_text(copied: Copied, parts: bytes) -> bytes:
-    """Return a series' head."""
-    link, suspected, facts, texts, _, _ = copied
-    number = link.connection if link is not None else None
-    line = orjson.dumps((number, suspected, facts, list(map(len, texts))))
-    return b"".join((parts, b"|", line, b"\n", *texts))
+def lead_text(link: Link | None, suspected: str, parts: bytes) -> bytes:
+    """Return how a series' head begins: as long as that stays the same, only what follows has to be written."""
+    return b"%b|[%b,%b," % (parts, orjson.dumps(link and link.connection), orjson.dumps(suspected))
+
+
+def facts_text(copied: Copied) -> bytes:
+    """Return the facts of a copy as JSON."""
+    facts = copied.facts
+    return facts if type(facts) is bytes else orjson.dumps(facts)
+
+
+def head_pieces(name: bytes, lead: bytes, facts: bytes, texts: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return a series' head after the name of its field, both packed: what :func:`lead_text` and :func:`facts_text`
+    have returned, and the texts."""
+    if len(texts) == 1:
+        (text,) = texts
+        ends = b",[%d]]\n" % len(text)
+        return name, b"$%d\r\n" % (len(lead) + len(facts) + len(ends) + len(text)), lead, facts, ends, text, b"\r\n"
+    ends = b",%b]\n" % orjson.dumps(list(map(len, texts)))
+    size = len(lead) + len(facts) + len(ends) + sum(map(len, texts))
+    return name, b"$%d\r\n" % size, lead, facts, ends, *texts, b"\r\n"
 
 
 def head_in(text: bytes) -> Head:

@@ -8,12 +8,13 @@ store notices before it adds to what is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .client import Script, SharedStore
 from .lease_state import TTL
 from .pools import Redis
+from .protocol import Argument, Command, count
 from .scripts import GENERATION, GENERATION_KEY, TIME
 from .server import FORMAT, FORMATS_KEY
 
@@ -21,9 +22,6 @@ RESERVED = 0.5
 """Seconds for which a lease that was released waits for the process that has requested it."""
 SEEN_FOR = 2.0
 """Seconds for which a process that stands by is shown after its last attempt."""
-
-Command = Sequence[str | bytes | int | float]
-"""A command of the server, with its arguments."""
 
 _COMMON = (
     TIME
@@ -185,10 +183,11 @@ class Lease:
         A command has at most :data:`MOST_ARGUMENTS` arguments. Where the server refuses one of them (its memory is
         full), those before it are done and those after it are not.
         """
-        flat: list[str | bytes | int | float] = [epoch]
+        flat: list[Argument] = [epoch]
         for command in commands:
-            assert len(command) <= MOST_ARGUMENTS
-            flat.append(len(command))
+            arguments = count(command)
+            assert arguments <= MOST_ARGUMENTS
+            flat.append(arguments)
             flat.extend(command)
         done, *answers = self.store.evaluate(_WRITE, self._keys, flat)
         return answers if done else None

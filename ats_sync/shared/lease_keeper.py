@@ -14,8 +14,9 @@ from ..clock import Clock
 from ..errors import AtsSyncError, ConfigError, SharedStoreUnavailable, ThreadUnavailable
 from ..logs import RateLimitedLogger
 from .client import SharedStore
-from .lease import RESERVED, Command, Lease
+from .lease import RESERVED, Lease
 from .lease_state import LeaseState, Role
+from .protocol import Command
 
 
 def process_label() -> str:

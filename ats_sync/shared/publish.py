@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ..clock import Clock
 from ..errors import AtsSyncError, InvalidArgument, SharedStoreUnavailable, ThreadUnavailable
@@ -18,9 +18,12 @@ from ..venue.symbols import check_symbol
 from .client import SharedStore
 from .copies import Changes, Copies
 from .layout import Feed, MalformedFeed, board_of, feed_text, wish_in
-from .lease import MOST_ARGUMENTS, Command
+from .lease import MOST_ARGUMENTS
 from .lease_keeper import LeaseKeeper
+from .protocol import Command, Packed
 from .shards import SHARDS_KEY, WHOLE, Shard
+
+T = TypeVar("T")
 
 FLUSH = 0.05
 """Seconds between two writes."""
@@ -31,6 +34,9 @@ KEPT = 600
 """Seconds for which the feed stays in the store when nobody writes any more."""
 RENEWED_EVERY = 60.0
 STATE_EVERY = 2.0
+"""Seconds between two looks at the state of the manager, which goes through every series, ..."""
+STILL_EVERY = 10.0
+"""... and while it is live and no series has changed its connection."""
 WISHES_EVERY = 0.5
 WISHES_KEPT = 120.0
 """Seconds for which a wish stands in the store; readers renew it while they read."""
@@ -99,6 +105,7 @@ class FeedPublisher:
         self._lives = 0
         self._offset = 0.0, 0.0  # the exchange's time minus the store's (s), at the least and at the most
         self._state = Condition("starting", "")
+        self._assessed = -1  # how often series had changed their connections by then
         self._state_due = self._wishes_due = self._renew_due = 0.0
         self._wished_until = 0.0  # the server's time (s) up to which wishes were read
         self._stop = threading.Event()
@@ -215,9 +222,12 @@ class FeedPublisher:
     def _commands(self, names: Names, feed: Feed, changes: Changes) -> list[Command]:
         """Return what makes the changes true: the heads, and after them what vouches for them."""
         commands: list[Command] = [("TIME",)]
-        commands += [("HSET", names.heads, *batch) for batch in _pieces(changes.heads)]
-        commands += [("HDEL", names.heads, *batch) for batch in _pieces(changes.gone_heads)]
-        commands += [("HDEL", names.parts, *batch) for batch in _pieces(changes.gone_parts)]
+        begin = 0
+        for ends in _batched(changes.ends, 2):
+            commands.append(("HSET", names.heads, Packed(2 * len(ends), changes.heads[begin : ends[-1]])))
+            begin = ends[-1]
+        commands += [("HDEL", names.heads, *batch) for batch in _batched(changes.gone_heads)]
+        commands += [("HDEL", names.parts, *batch) for batch in _batched(changes.gone_parts)]
         commands.append(("HSET", names.meta, "feed", feed_text(feed)))
         if changes.closed:
             commands.append(_notice(b"\n".join(changes.closed)))
@@ -244,9 +254,10 @@ class FeedPublisher:
     def _feed(self) -> Feed:
         """Return how the feed is, before its series are copied: whatever had arrived by these watermarks is in them."""
         clock, store = self._clock, self._store
-        now = clock.now()
-        if now >= self._state_due:
-            self._state_due = now + STATE_EVERY
+        now, relinked = clock.now(), self._copies.relinked
+        still = relinked == self._assessed and self._state.state == "live"
+        if now >= self._state_due + (STILL_EVERY - STATE_EVERY if still else 0.0):
+            self._state_due, self._assessed = now + STATE_EVERY, relinked
             self._state = self._condition()
         watched_until = store.watched_until
         listings = store.listings.get()
@@ -316,8 +327,9 @@ def _checked(key: Key, rows: int) -> tuple[Key, int]:
     return key, min(rows, MOST_ROWS)
 
 
-def _pieces(items: list[bytes]) -> Iterator[list[bytes]]:
-    most = MOST_ARGUMENTS - MOST_ARGUMENTS % 2 - 4
+def _batched(items: list[T], arguments: int = 1) -> Iterator[list[T]]:
+    """Yield as many items at once as one command can take; each stands for so many arguments."""
+    most = (MOST_ARGUMENTS - 4) // arguments
     for start in range(0, len(items), most):
         yield items[start : start + most]
 

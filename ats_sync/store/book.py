@@ -18,6 +18,8 @@ STREAMED_LEVELS = 20
 DOWN_AFTER = 1.5
 """A connection without a sign of life for so long (seconds) does not keep what a book promises."""
 
+AS_FRAME = "as its frame"
+"""The form of a copy whose update id and event time stand in its frame."""
 FloatLevels = list[tuple[float, float]]
 
 
@@ -111,13 +113,20 @@ class BookSeries(Series):
 
     # --- for other processes ---------------------------------------------------------------------
 
-    def copied(self, mark: object = None) -> Copied | None:
+    def copied(self, mark: object = None) -> Copied:
         with self._lock:
-            book, texts = self._book, [self._frame] if self._frame is not None else []
-            levels = None
-            if not texts and book is not None:
+            frame, book, levels = self._frame, self._book, None
+            if frame is not None and (self._update_id, self._event) == self.newest_frame:
+                return Copied(self.link, self.suspected, [None, None, None], [frame], form=AS_FRAME)
+            if frame is None and book is not None:
                 levels = [book.update_id, book.time, book.transaction_time, book.bids, book.asks]
+            texts = [frame] if frame is not None else []
             return Copied(self.link, self.suspected, [self._update_id, self._event, levels], texts)
+
+    def frame_alone(self, form: object) -> bytes | None:
+        with self._lock:
+            # Unless it was dated back: its own event time does not count then.
+            return self._frame if (self._update_id, self._event) == self.newest_frame else None
 
     def take_copy(self, copied: Copied) -> bool:
         update_id, event, levels = copied.facts
@@ -126,6 +135,8 @@ class BookSeries(Series):
             number, time, transaction_time, *sides = levels
             bids, asks = (list(map(tuple, side)) for side in sides)
             book = Book(number, time, transaction_time, bids, asks)
+        elif update_id is None:
+            update_id, event = scan.scan_book(copied.texts[0])
         with self._lock:
             self.link, self.suspected = copied.link, copied.suspected
             self._update_id, self._event = update_id, event

@@ -275,33 +275,60 @@ class KlineSeries(Series):
     def copied(self, mark: object = None) -> Copied:
         with self._lock:
             closed, pending, contradiction = self._closed, self._pending, None
+            form = self._form()
+            body = [*closed.body(), self._sequencer.closings.text(CLOSINGS_COPIED)] if mark != closed.version else None
+            *rest, version = form
+            if (frame := self._only_frame()) is not None:
+                # Its candle and its event stand in it.
+                facts = [None, None, None, *rest]
+                return Copied(self.link, self.suspected, facts, [frame], body, version, form)
             candles = list(self._ahead.values())
             if pending.contradiction is not None and pending.is_contradicted():
                 known, other = pending.contradiction
                 contradiction = known[0]
                 candles.append(other)
-            facts = (
-                [candle[:4] + candle[5:] for candle in candles],
-                contradiction,
-                self._stream_event,
-                self._answered,
-                self._loaded_until,
-                self._stopped,
-                self._resumed,
-                self._sequencer.untraded,
-                pending.unusable,
-                closed.bounds(),
-            )
-            body = [*closed.body(), self._sequencer.closings.text(CLOSINGS_COPIED)] if mark != closed.version else None
+            made = [candle[:4] + candle[5:] for candle in candles]
             texts = [candle[4] for candle in candles]
-            return _new(Copied, (self.link, self.suspected, facts, texts, body, closed.version))
+            facts = [made, contradiction, self._stream_event, *rest]
+            return Copied(self.link, self.suspected, facts, texts, body, version)
+
+    def frame_alone(self, form: object) -> bytes | None:
+        with self._lock:
+            return self._only_frame() if form == self._form() else None
+
+    def _form(self) -> tuple[object, ...]:
+        """Return what changes with few frames, and the version of the closed candles. The caller holds the lock."""
+        closed = self._closed
+        return (
+            self._answered,
+            self._loaded_until,
+            self._stopped,
+            self._resumed,
+            self._sequencer.untraded,
+            self._pending.unusable,
+            closed.bounds(),
+            closed.version,
+        )
+
+    def _only_frame(self) -> bytes | None:
+        """Return the newest frame, where nothing else is known beyond the closed candles. The caller holds the lock."""
+        ahead, pending = self._ahead, self._pending
+        if len(ahead) != 1 or pending.contradiction is not None:
+            return None
+        [(_, rank, _, event, text, is_frame)] = ahead.values()
+        return text if is_frame and rank == OPEN and event == self._stream_event else None
 
     def take_copy(self, copied: Copied) -> bool:
-        made, contradiction, *times, untraded, unusable, (first, following, complete, skipped) = copied.facts
-        candles = [
-            Candle(opened, rank, trades, event, text, is_frame)
-            for (opened, rank, trades, event, is_frame), text in zip(made, copied.texts, strict=True)
-        ]
+        made, contradiction, heard, *times, untraded, unusable, (first, following, complete, skipped) = copied.facts
+        if made is None:
+            (frame,) = copied.texts
+            opened, trades, _, heard = scan_kline(frame)
+            candles = [Candle(opened, OPEN, trades, heard, frame, True)]
+        else:
+            candles = [
+                Candle(opened, rank, trades, event, text, is_frame)
+                for (opened, rank, trades, event, is_frame), text in zip(made, copied.texts, strict=True)
+            ]
         with self._lock:
             self.link, self.suspected = copied.link, copied.suspected
             closed, pending = self._closed, self._pending
@@ -315,7 +342,8 @@ class KlineSeries(Series):
             if other is not None:
                 pending.contradiction = self._ahead[contradiction], other
             pending.unusable = unusable
-            self._stream_event, self._answered, self._loaded_until, self._stopped, self._resumed = times
+            self._stream_event = heard
+            self._answered, self._loaded_until, self._stopped, self._resumed = times
             self._sequencer.untraded = untraded
             if copied.body is not None:
                 *rows, closings = copied.body

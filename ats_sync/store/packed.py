@@ -16,20 +16,16 @@ PAGE = 64
 class _Paged:
     """Texts, oldest first: full pages, and the newest by themselves until they fill a page."""
 
-    __slots__ = ("_loose", "_pages", "_skipped")
+    __slots__ = ("_loose", "_pages", "skipped")
 
     def __init__(self) -> None:
         self._pages: list[bytes] = []
-        self._skipped = 0  # the oldest texts of the first page, dropped but not yet cut off
+        self.skipped = 0
+        """How many of the first page's texts are dropped, though not yet cut off."""
         self._loose: list[bytes] = []
 
     def __len__(self) -> int:
-        return len(self._pages) * PAGE - self._skipped + len(self._loose)
-
-    @property
-    def skipped(self) -> int:
-        """How many of the first page's texts are dropped already."""
-        return self._skipped
+        return len(self._pages) * PAGE - self.skipped + len(self._loose)
 
     def pages(self) -> list[bytes]:
         """Return the full pages: each stays the same object."""
@@ -37,14 +33,14 @@ class _Paged:
 
     def restore(self, pages: Iterable[bytes], skipped: int, loose: Iterable[bytes]) -> None:
         """Have these pages, without the first ``skipped`` texts, and after them these texts."""
-        self._pages, self._skipped, self._loose = list(pages), skipped, list(loose)
+        self._pages, self.skipped, self._loose = list(pages), skipped, list(loose)
 
     def drop_oldest(self, count: int) -> None:
         """Forget the ``count`` oldest."""
-        pages, self._skipped = divmod(self._skipped + count, PAGE)
+        pages, self.skipped = divmod(self.skipped + count, PAGE)
         if pages >= len(self._pages):
-            del self._loose[: (pages - len(self._pages)) * PAGE + self._skipped]
-            pages, self._skipped = len(self._pages), 0
+            del self._loose[: (pages - len(self._pages)) * PAGE + self.skipped]
+            pages, self.skipped = len(self._pages), 0
         del self._pages[:pages]
 
 
@@ -74,7 +70,7 @@ class PackedRows(_Paged):
         texts = list(texts)
         full = len(texts) - len(texts) % PAGE
         self._pages = [self._between.join(texts[start : start + PAGE]) for start in range(0, full, PAGE)]
-        self._skipped = 0
+        self.skipped = 0
         self._loose = texts[full:]
 
     def loose(self) -> bytes:
@@ -96,7 +92,7 @@ class PackedRows(_Paged):
     def first(self) -> bytes:
         """Return the oldest row. Raises IndexError where there is none."""
         if self._pages:
-            return self._pages[0].split(self._between, self._skipped + 1)[self._skipped]
+            return self._pages[0].split(self._between, self.skipped + 1)[self.skipped]
         return self._loose[0]
 
     def last(self) -> bytes:
@@ -107,10 +103,10 @@ class PackedRows(_Paged):
 
     def row(self, index: int) -> bytes:
         """Return the row at ``index``, counted from the oldest. Raises IndexError where there is none."""
-        page, place = divmod(self._skipped + index, PAGE)
+        page, place = divmod(self.skipped + index, PAGE)
         if page < len(self._pages):
             return self._pages[page].split(self._between, place + 1)[place]
-        return self._loose[self._skipped + index - len(self._pages) * PAGE]
+        return self._loose[self.skipped + index - len(self._pages) * PAGE]
 
     def slice(self, count: int) -> bytes:
         """Return the newest ``count`` rows (or as many as there are) as one piece, with ``between`` between them."""
@@ -182,7 +178,7 @@ class Pages(_Paged):
     def joined(self) -> tuple[list[bytes], int, bytes]:
         """Return the full pages (each stays the same object; the list is not to be changed), how many texts of the
         first one do not count, and the texts after them as one piece."""
-        return self._pages, self._skipped, _BETWEEN.join(self._loose)
+        return self._pages, self.skipped, _BETWEEN.join(self._loose)
 
     def restore_joined(self, pages: Iterable[bytes], skipped: int, loose: bytes) -> None:
         """As :meth:`restore`, of what :meth:`joined` returned."""

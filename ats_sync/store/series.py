@@ -6,7 +6,7 @@ The engine, the reads and the status know a series by what stands here, never by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, NoReturn
 
@@ -91,8 +91,8 @@ class Copied(NamedTuple):
 
     link: Link | None
     suspected: str
-    facts: Sequence[Any]
-    """JSON values."""
+    facts: Any
+    """A sequence of JSON values. What is copied may have the text of that instead."""
     texts: list[bytes]
     """Texts that go with the facts, and change as often."""
     body: list[bytes] | None = None
@@ -100,6 +100,9 @@ class Copied(NamedTuple):
     since the one before."""
     mark: object = None
     """What differs as soon as the body may have changed."""
+    form: object = None
+    """Where the one text is the newest frame and says all that may have changed: what :meth:`Series.frame_alone`
+    takes. Of that the facts say nothing."""
 
 
 class Restored(NamedTuple):
@@ -196,6 +199,11 @@ class Series(ABC):
 
         ``mark`` is that of the copy before: where the body has not changed since, it may be left out.
         """
+        return None
+
+    def frame_alone(self, form: object) -> bytes | None:
+        """Return the newest frame, where a copy of now would be the one that had this form, but for the frame; None
+        where that is not so. (It costs a fraction of a copy.) Connection and suspicion are not looked at."""
         return None
 
     def take_copy(self, copied: Copied) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,18 +18,23 @@ from ats_sync.shared.layout import (
     Feed,
     MalformedFeed,
     board_of,
+    facts_text,
     feed_in,
     feed_text,
     field_of,
     head_in,
-    head_text,
+    head_pieces,
     key_of,
+    lead_text,
     numbers_in,
     part_of,
     ranges,
     wish_in,
     wish_of,
 )
+from ats_sync.shared.protocol import pack
+from ats_sync.store.book import BookSeries
+from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.series import Board, Copied, Series
 from ats_sync.store.tickers import TickerReplica
@@ -63,6 +69,22 @@ def copies_of(series: Series) -> Copies:
     return Copies(store, lambda: float(next(moments)))
 
 
+def heads_of(changes: Changes) -> dict[bytes, bytes]:
+    """Return the heads among changes by their fields."""
+    found: dict[bytes, bytes] = {}
+    for begin, end in itertools.pairwise((0, *changes.ends)):
+        both = b"".join(changes.heads[begin:end])
+        arguments = []
+        while both:
+            length, _, both = both[1:].partition(b"\r\n")
+            arguments.append(both[: int(length)])
+            both = both[int(length) + 2 :]
+        field, head = arguments
+        found[field] = head
+    assert len(found) == len(changes.ends)
+    return found
+
+
 class Written:
     """What stands in the store after some changes, and a reader that takes it over as it comes."""
 
@@ -74,7 +96,7 @@ class Written:
 
     def write(self, changes: Changes) -> None:
         self.parts.update(zip(changes.parts[::2], changes.parts[1::2], strict=True))
-        self.heads.update(zip(changes.heads[::2], changes.heads[1::2], strict=True))
+        self.heads.update(heads_of(changes))
         for field in changes.gone_heads:
             del self.heads[field]
         for field in changes.gone_parts:
@@ -138,7 +160,7 @@ def test_only_what_is_new_of_many_trades_is_written() -> None:
     assert len(first.parts) == 2 * 15
     series.apply(samples.trade_frame(1001), LINK)
     second = copies.changes()
-    assert len(second.heads) == 2
+    assert len(second.ends) == 1
     assert second.parts == []
     for number in range(1002, 1200):
         series.apply(samples.trade_frame(number), LINK)
@@ -176,9 +198,9 @@ def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_no
     copies = Copies(store, itertools.count().__next__)  # type: ignore[arg-type]
     for number in range(1, 100):
         first.apply(samples.trade_frame(number), LINK)
-    assert len(copies.changes().heads) == 4
+    assert len(copies.changes().ends) == 2
     for _ in range(ROUND + 10):
-        assert copies.changes() == Changes([], [], [], [], [])
+        assert copies.changes() == Changes([], [], [], [], [], [])
     store.series = {second.key: second}
     gone = copies.changes()
     assert gone.gone_heads == [field_of(first.key)]
@@ -190,10 +212,11 @@ def test_a_suspicion_is_written_though_no_frame_has_come() -> None:
     series = TradeSeries("BTCUSDT", 100)
     series.go_live(LINK)
     copies = copies_of(series)
-    assert head_in(copies.changes().heads[1]).link == LINK.connection
+    (head,) = heads_of(copies.changes()).values()
+    assert head_in(head).link == LINK.connection
     series.suspect("it is silent")
-    head = head_in(copies.changes().heads[1])
-    assert (head.link, head.suspected) == (None, "it is silent")
+    (head,) = heads_of(copies.changes()).values()
+    assert head_in(head)[1:3] == (None, "it is silent")
 
 
 def test_a_change_that_no_count_shows_is_written_within_a_round() -> None:
@@ -202,6 +225,54 @@ def test_a_change_that_no_count_shows_is_written_within_a_round() -> None:
     copies.changes()
     series.counted_since = 7
     assert any(copies.changes().heads for _ in range(ROUND))
+
+
+def _candle_frame(number: int) -> bytes:
+    return samples.kline_frame(samples.row(samples.MIDNIGHT, trades=number), event=samples.MIDNIGHT + number)
+
+
+@pytest.mark.parametrize(
+    ("made", "frame"),
+    [(lambda: KlineSeries("BTCUSDT", "1m", 100), _candle_frame), (lambda: BookSeries("BTCUSDT"), samples.book_frame)],
+    ids=["candles", "book"],
+)
+def test_of_what_a_frame_says_alone_the_frame_is_written_and_nothing_is_copied(
+    made: Callable[[], Series], frame: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, other = made(), made()
+    series.apply(frame(1), LINK)
+    series.go_live(LINK)
+    copies, written = copies_of(series), Written(other)
+    written.write(copies.changes())
+    with monkeypatch.context() as patch:
+        patch.setattr(series, "copied", lambda mark: pytest.fail("it was copied"))
+        for number in (2, 3):
+            series.apply(frame(number), LINK)
+            changes = copies.changes()
+            assert len(changes.ends) == 1
+            written.write(changes)
+            written.read({LINK.connection: LINK})
+            assert other.state(0) == series.state(0)
+    series.suspect("it is silent")
+    written.write(copies.changes())
+    written.read({})
+    assert other.suspected == "it is silent"
+    assert other.link is None
+
+
+def test_a_book_that_was_dated_back_is_not_what_its_frame_says() -> None:
+    series, other = BookSeries("BTCUSDT"), BookSeries("BTCUSDT")
+    series.apply(samples.book_frame(1), LINK)
+    copies, written = copies_of(series), Written(other)
+    written.write(copies.changes())
+    written.read({LINK.connection: LINK})
+    event = series.state(0).event
+    series.date_back(event - 1_000_000)
+    assert series.state(0).event == event - 1_000_000
+    series.answers += 1
+    written.write_all(copies)
+    written.read({LINK.connection: LINK})
+    assert other.state(0) == series.state(0)
 
 
 @few
@@ -255,7 +326,9 @@ def test_numbers_are_read_as_they_were_written(numbers: list[int]) -> None:
 def test_a_head_is_read_as_it_was_written_and_not_when_it_is_cut(
     facts: list[Any], texts: list[bytes], parts: bytes, suspected: str, cut: int
 ) -> None:
-    text = head_text(Copied(LINK, suspected, facts, texts), parts)
+    copied = Copied(LINK, suspected, facts, texts)
+    pieces = head_pieces(pack(b"name"), lead_text(LINK, suspected, parts), facts_text(copied), texts)
+    (text,) = heads_of(Changes(list(pieces), [len(pieces)], [], [], [], [])).values()
     head = head_in(text)
     assert head == (parts, LINK.connection, suspected, facts, texts)
     with pytest.raises(MalformedFeed):
