@@ -146,7 +146,8 @@ class Feed:
     shown: bool = True
     """Whether a status shows it."""
     write_order: int | None = None
-    """Smaller is written down sooner for the next start: what is cheap to write and dear to lack. None: never."""
+    """Smaller is written down sooner for the next start: what is cheap to write and dear to lack. None: never.
+    (Whether there is anything to write a series says itself.)"""
     copied: bool = True
     """Whether other processes are given copies of it."""
 
@@ -232,6 +233,7 @@ FEEDS: dict[Kind, Feed] = {
             ),
             warm_up_order=1,
             gates_start=True,
+            write_order=1,
         ),
         Feed(
             kind=Kind.DEPTH,
@@ -242,6 +244,7 @@ FEEDS: dict[Kind, Feed] = {
             warm_up_order=4,
             audit_every=600.0,
             second_try=0.3,
+            write_order=1,
             copied=False,
         ),
         Feed(

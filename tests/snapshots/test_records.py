@@ -142,6 +142,8 @@ def test_what_is_kept() -> None:
     assert is_kept(Key(Kind.LISTINGS))
     assert is_kept(Key(Kind.KLINES, "BTCUSDT", "1h"))
     assert not is_kept(Key(Kind.SPOT_KLINES, "BTCUSDT", "1h"))
+    by_contract = [kind for kind, feed in FEEDS.items() if not feed.shared and not feed.spot]
+    assert [kind for kind in by_contract if not is_kept(Key(kind, "BTCUSDT"))] == []
     assert not is_kept(Key(Kind.KLINES, "", "1h"))
     assert not is_kept(Key(Kind.ANSWER, "BTCUSDT")), "a file may name what is never followed"
     assert not [
