@@ -6,11 +6,12 @@ Where the exchange's own history has a hole (a halt of hours), so have they; a h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import gt
 from typing import Any, NamedTuple
 
 from ..errors import MalformedAnswer
-from ..venue.intervals import candles_between, next_open
-from ..venue.klines import kline_texts, text_open_time
+from ..venue.intervals import candles_between, next_open, next_opens
+from ..venue.klines import kline_texts, open_times, text_open_time
 from ..venue.payload import DecodeError
 from . import dump
 from .packed import PackedRows
@@ -37,11 +38,11 @@ class Dumped(NamedTuple):
             raise dump.as_decode_error(error) from None
         first, following = written.whole("first"), written.whole("following")
         count, complete = written.whole("rows"), written.flag("complete")
-        opens = [text_open_time(text) for text in texts]
-        ends = [next_open(interval, opened) for opened in opens]
+        opens = open_times(texts)
+        ends = next_opens(interval, opens)
         if not opens or len(opens) != count or not first <= opens[0] or following < ends[-1]:
             raise DecodeError("bad dump", "the dump's candles are not those that its header names")
-        if any(end > opened for end, opened in zip(ends, opens[1:], strict=False)):
+        if any(map(gt, ends, opens[1:])):
             raise DecodeError("bad dump", "the dump's candles overlap")
         return cls(texts, first, following, complete, ends[-1] - 1)
 
@@ -159,7 +160,8 @@ class ClosedCandles:
         return candles_between(self.interval, self.following, last) >= self.depth - 2
 
     def _overlay(self, rows: Sequence[tuple[int, bytes]], after: int) -> None:
-        known = {text_open_time(text): text for text in self._history.texts()}
+        texts = self._history.texts()
+        known = dict(zip(open_times(texts), texts, strict=True))
         first = rows[0][0]
         shown = dict(rows)
         changed = 0

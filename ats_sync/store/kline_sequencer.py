@@ -8,10 +8,11 @@ any order. (For those not closed yet, see :mod:`~ats_sync.store.pending`.)
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Callable
 
 from ..feeds import Key
-from ..venue.intervals import next_open
+from ..venue.intervals import next_open, next_opens
 from ..venue.klines import scan_kline, scan_kline_first_trade, scan_kline_last_trade, text_trades
 from .closed import ClosedCandles, Dumped
 from .closings import Closing, Closings, Source
@@ -95,7 +96,7 @@ class KlineSequencer:
             closed.drop_before(first)  # of a contract that had the name before
         known = 0 if begins else closed.following
         closed.begin(first)
-        final = sum(next_open(self.interval, opened) <= final_before for opened, _ in rows)
+        final = bisect_right(next_opens(self.interval, [opened for opened, _ in rows]), final_before)
         if final:
             # Up to the next row the exchange has none, whether or not time has passed.
             after = rows[final][0] if final < len(rows) else after_newest

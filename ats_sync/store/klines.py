@@ -5,9 +5,9 @@ How its candles are merged and closed: :mod:`~ats_sync.store.kline_sequencer`.
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Container, Iterable
+from operator import ge
 from typing import NamedTuple, TypeVar
 
 from ..feeds import FEEDS, Cause, Key, Kind
@@ -20,6 +20,7 @@ from ..venue.klines import (
     float_row,
     is_final,
     kline_text,
+    open_times,
     scan_kline,
     scan_kline_last_trade,
     string_rows,
@@ -198,8 +199,9 @@ class KlineSeries(Series):
         Raises :class:`DecodeError` where the rows are not in order.
         """
         at = origin.requested_at
-        rows = [(text_open_time(text), text) for text in answer]
-        if any(a >= b for (a, _), (b, _) in itertools.pairwise(rows)):
+        opens = open_times(answer)
+        rows = list(zip(opens, answer, strict=True))
+        if any(map(ge, opens, opens[1:])):
             raise DecodeError("the rows of a klines answer are not in order")
         if not rows:
             self._note_untraded(at)

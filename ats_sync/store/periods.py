@@ -3,7 +3,6 @@ the exchange wrote them in one piece of JSON."""
 
 from __future__ import annotations
 
-import json
 import threading
 from abc import abstractmethod
 from array import array
@@ -93,7 +92,7 @@ class PeriodSeries(Series):
         """Replace the rows. The caller holds the lock."""
         assert self._lock.locked()
         rows = [row for _, (_, row) in merged]
-        self._text = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+        self._text = orjson.dumps(rows)
         self._requested_at = array("q", [requested_at for _, (requested_at, _) in merged])
         self._stamps = array("q", [stamp for stamp, _ in merged])
         self._kept(rows)

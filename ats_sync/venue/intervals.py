@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import timegm
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
 from ..errors import InvalidArgument, InvalidInterval
@@ -84,6 +84,14 @@ def next_open(interval: str, opened: int) -> int:
     month = datetime.fromtimestamp(opened / 1000, timezone.utc)
     year, following = (month.year, month.month + 1) if month.month < 12 else (month.year + 1, 1)
     return timegm((year, following, 1, 0, 0, 0)) * 1000
+
+
+def next_opens(interval: str, opens: Sequence[int]) -> list[int]:
+    """Return :func:`next_open` of each of these."""
+    length = _FIXED.get(interval)
+    if length is None:
+        return [next_open(interval, opened) for opened in opens]
+    return [opened + length for opened in opens]
 
 
 def candles_between(interval: str, first: int, last: int) -> int:

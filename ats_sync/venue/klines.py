@@ -117,9 +117,9 @@ def kline_texts(body: bytes) -> list[bytes]:
 
 
 def _checked_times(texts: list[bytes]) -> list[bytes]:
-    for text in texts:
-        if not EARLIEST <= text_open_time(text) <= LATEST:
-            raise MalformedAnswer("the exchange sent a kline row with an open time that is none", status=200)
+    opens = open_times(texts)
+    if opens and not EARLIEST <= min(opens) <= max(opens) <= LATEST:
+        raise MalformedAnswer("the exchange sent a kline row with an open time that is none", status=200)
     return texts
 
 
@@ -186,6 +186,16 @@ def float_row(row: Row) -> Row:
 
 def text_open_time(text: bytes) -> int:
     return int(text[: text.index(b",")])
+
+
+def open_times(texts: Sequence[bytes]) -> list[int]:
+    """Return the open times (ms) of rows' texts."""
+    # All that are between EARLIEST and LATEST have 13 digits, and can be parsed at once: at a start there are many.
+    heads = b"".join([text[:14] for text in texts])
+    if heads[13::14] == b"," * len(texts) and heads.count(b",") == len(texts) and heads.replace(b",", b"").isdigit():
+        opens: list[int] = orjson.loads(b"[" + heads[:-1] + b"]")
+        return opens
+    return list(map(text_open_time, texts))
 
 
 def text_close(text: bytes) -> float:

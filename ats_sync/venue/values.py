@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -12,7 +13,7 @@ import orjson
 from ..errors import MalformedAnswer
 from .envelope import frame_data
 from .listings import is_coin_margined
-from .payload import DecodeError, decimal, each_of, field, json_answer, text_of, whole
+from .payload import DECIMAL, DecodeError, decimal, each_of, field, json_answer, text_of, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +118,24 @@ def rest_open_interest(body: bytes) -> list[dict[str, Any]]:
     """Return the rows of an open interest answer, oldest first, as the exchange wrote them."""
     rows = json_answer(body, list)
     try:
-        for row in rows:
-            decimal(field(row, "sumOpenInterest"))
-            decimal(field(row, "sumOpenInterestValue"))
-            whole(field(row, "timestamp"))
+        if not _are_open_interest(rows):
+            for row in rows:
+                decimal(field(row, "sumOpenInterest"))
+                decimal(field(row, "sumOpenInterestValue"))
+                whole(field(row, "timestamp"))
     except DecodeError as error:
         raise MalformedAnswer(f"the exchange sent an unusable open interest row: {error}", status=200) from None
-    return sorted(rows, key=lambda row: int(row["timestamp"]))
+    return sorted(rows, key=itemgetter("timestamp"))
+
+
+def _are_open_interest(rows: list[Any]) -> bool:
+    """Return whether every row is plainly usable; False where each has to be looked at."""
+    try:
+        numbers = [*map(itemgetter("sumOpenInterest"), rows), *map(itemgetter("sumOpenInterestValue"), rows)]
+        stamps = list(map(itemgetter("timestamp"), rows))
+    except (KeyError, TypeError, IndexError):
+        return False
+    return set(map(type, numbers)) <= {str} and set(map(type, stamps)) <= {int} and all(map(DECIMAL.match, numbers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from ats_sync.errors import InvalidArgument, InvalidInterval
 from ats_sync.venue import intervals
-from ats_sync.venue.intervals import DAY, INTERVALS, PERIODS, candles_between, next_open, nominal_length, open_time
+from ats_sync.venue.intervals import (
+    DAY,
+    INTERVALS,
+    PERIODS,
+    candles_between,
+    next_open,
+    next_opens,
+    nominal_length,
+    open_time,
+)
 
 moments = st.integers(min_value=0, max_value=4_102_444_800_000)  # 1970 to 2100
 every_interval = st.sampled_from(INTERVALS)
@@ -20,6 +29,11 @@ def utc(at: int) -> datetime:
 
 def ms(*date: int) -> int:
     return int(datetime(*date, tzinfo=timezone.utc).timestamp()) * 1000  # type: ignore[misc,arg-type]
+
+
+@given(every_interval, st.lists(moments, max_size=4))
+def test_many_next_candles_open_as_each(interval: str, opens: list[int]) -> None:
+    assert next_opens(interval, opens) == [next_open(interval, opened) for opened in opens]
 
 
 def test_every_interval_of_the_exchange_is_there() -> None:

@@ -15,6 +15,7 @@ from ats_sync.venue.klines import (
     float_rows,
     kline_text,
     kline_texts,
+    open_times,
     scan_kline,
     scan_kline_last_trade,
     string_rows,
@@ -50,6 +51,28 @@ def test_a_kline_event_and_the_row_of_rest_have_one_text() -> None:
     assert string_rows(texts) == rows
     assert [text_open_time(text) for text in texts] == [row[0] for row in rows]
     assert [text_trades(text) for text in texts] == [0, 1, 2]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.one_of(st.integers(1_000_000_000_000, 4_000_000_000_000), st.integers(0, 10**17)).map(
+            lambda opened: b'%d,"1.5","2",3' % opened
+        ),
+        max_size=5,
+    )
+)
+def test_open_times_are_those_of_each_text(texts: list[bytes]) -> None:
+    assert open_times(texts) == [text_open_time(text) for text in texts]
+
+
+def test_an_open_time_that_is_none_is_refused_wherever_it_stands() -> None:
+    good = [samples.row(MIDNIGHT + i * MINUTE, trades=1) for i in range(3)]
+    for place in range(3):
+        for wrong in (0, 999_999_999_999, 4_000_000_000_001, 10**16):
+            rows = [[wrong, *row[1:]] if place == index else row for index, row in enumerate(good)]
+            with pytest.raises(MalformedAnswer, match="open time"):
+                kline_texts(compact(rows))
 
 
 def test_floats_stand_in_place_of_the_strings() -> None:

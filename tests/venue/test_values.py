@@ -62,8 +62,12 @@ def test_open_interest_is_ordered_and_kept_as_it_was_written() -> None:
     rows = [samples.open_interest_row(MIDNIGHT + i) for i in (2, 0, 1)]
     assert rest_open_interest(compact(rows)) == sorted(rows, key=lambda row: row["timestamp"])
     assert rest_open_interest(b"[]") == []
-    with pytest.raises(MalformedAnswer):
-        rest_open_interest(compact([samples.open_interest_row(MIDNIGHT) | {"timestamp": "1"}]))
+    unusable: list[object] = [None, [], "1", {}]
+    for name, wrong in {"timestamp": ("1", True, 1.5), "sumOpenInterest": (1, "", "x", None)}.items():
+        unusable += [samples.open_interest_row(MIDNIGHT) | {name: each} for each in wrong]
+    for each in unusable:
+        with pytest.raises(MalformedAnswer):
+            rest_open_interest(compact([rows[0], each]))
 
 
 def test_a_forced_order_is_kept_whole() -> None:
