@@ -810,3 +810,13 @@ def test_a_read_does_not_complete_an_answer_from_what_was_forgotten_meanwhile() 
     faults = (Relist(50, "SOLUSDT", 5_150, below=True), Pause(12_300, 44_950, asleep=True), Refuse(53_500, 50))
     reads = (Read(18_400, "mark", 0, 0, 1), Read(18_700, "klines", 1, 0, 3))
     run(Schedule(setting=setting, seed=743788, faults=faults, reads=reads, audit_every=12.0))
+
+
+def test_the_last_trade_before_a_halt_may_be_lacking_as_long_as_one_that_was_traded_before_rest_lagged() -> None:
+    """The harness's: between two allowances for what rests there was a gap of two seconds."""
+    names, ticks = ("BTCUSDT", "1000PEPEUSDT", "SOLUSDT"), (300, 700, 700)
+    script = ((9_960, "halt", "BTCUSDT"), (29_480, "resume", "BTCUSDT"), (87_240, "trade", "SOLUSDT"))
+    setting = Setting(39685, 1_794_981_597_000, names, ("1m", "15m"), 0.02, False, book_ticks=ticks, script=script)
+    faults = (Rest(12_700, 3_950, "lag", 1.0, 7_000), HalfOpen(9_550))
+    reads = (Read(1_700, "trades", 2, 0, 50),)
+    run(Schedule(setting=setting, seed=483188, faults=faults, reads=reads, weight_limit=130))

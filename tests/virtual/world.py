@@ -342,7 +342,8 @@ class World:
         if not self.lag_until or line.now >= mended + SHOWN_WITHIN + self.patience + scarce:
             return False
         since = self._until_delisting(symbol, line.now - stale)
-        return bisect_right(told_at, since - LAGGING - self.lag) == bisect_right(told_at, since)
+        rests_since = max(since - LAGGING - self.lag, min(since, self.lag_until))
+        return bisect_right(told_at, rests_since) == bisect_right(told_at, since)
 
     def _until_delisting(self, symbol: str, since: int) -> int:
         left = self._left(symbol, since)
