@@ -25,8 +25,8 @@ from urllib.parse import urlencode
 from ..clock import Clock
 from ..config import Config
 from ..engine.budget import Budget
-from ..engine.heartbeat import Heartbeat
 from ..engine.moment import moment
+from ..engine.stream_session import Heartbeat
 from ..errors import AtsSyncError, ConnectionFailed, InvalidArgument, InvalidSymbol, NotRunning
 from ..feeds import Cause
 from ..transport.rest import RestClient, retrying

@@ -30,7 +30,7 @@ from ..overview import Totals
 from ..publisher.publisher import CallbackHandle
 from ..runtime.counters import ENDINGS, STALE, UNAVAILABLE
 from ..status import FeedState, KindSummary, Overall, Status
-from ..store.closings import SOURCES
+from ..store.closed import SOURCES
 from ..venue.endpoints import Bucket, Host
 from .replies import Reply
 from .views import Views

@@ -28,10 +28,10 @@ from ..venue.subscriptions import (
     message_text,
     refusal_text,
 )
-from .attempts import Attempts
 from .connection import (
     Acknowledged,
     Action,
+    Attempts,
     Connect,
     Connection,
     Disconnect,

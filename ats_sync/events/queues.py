@@ -16,7 +16,7 @@ from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from ..feeds import FEEDS, Key
-from ..store.closings import Closing, Source
+from ..store.closed import Closing, Source
 from ..store.klines import KlineSeries
 from ..store.market import MarketStore
 from ..venue.intervals import next_open, open_time

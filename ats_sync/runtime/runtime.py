@@ -13,11 +13,10 @@ from ..config import Config
 from ..engine.budget import Budget
 from ..engine.connection import Connect, Send
 from ..engine.engine import Engine, Submit
-from ..engine.events import Changed, EngineEvent, Fetched, Inbox, Lost, Noticed, Opened, Replied
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment, moment
 from ..engine.quality import Quality
-from ..engine.turn import Action, take_turn
+from ..engine.turn import Action, Changed, EngineEvent, Fetched, Inbox, Lost, Noticed, Opened, Replied, take_turn
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import FEEDS, Key
 from ..logs import RateLimitedLogger

@@ -22,8 +22,7 @@ from ..venue.endpoints import (
     Host,
 )
 from .account_scripts import END, LOOK, TAKE
-from .client import Script, SharedStore
-from .pools import Redis
+from .client import Redis, Script, SharedStore
 from .scripts import GENERATION_KEY
 from .server import FORMAT, FORMATS_KEY
 

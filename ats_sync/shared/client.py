@@ -1,7 +1,11 @@
-"""The client of the shared store: one call is one round trip, and every failure is one error of ours, at once."""
+"""The client of the shared store: one call is one round trip, and every failure is one error of ours, at once.
+
+The connections are made by redis-py, which is imported here alone and only when one is made.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 import time
@@ -12,12 +16,77 @@ from typing import Any, TypeVar
 
 from .. import forks
 from ..config import Config
-from ..errors import AtsSyncError, ConfigError, SharedStoreUnavailable
+from ..errors import AtsSyncError, ConfigError, MissingExtra, SharedStoreUnavailable
 from ..logs import RateLimitedLogger
 from ..store_url import StoreUrl
-from .pools import Pool, Redis, redis_module
 from .protocol import Argument, Packed, pack_command
 from .server import FORMAT, FORMATS_KEY, ServerInfo, check_format, checked
+
+Redis = Any
+"""A ``redis.Redis`` whose answers are bytes."""
+
+
+def redis_module(name: str = "redis") -> Any:
+    """Return a module of redis-py. Raises :class:`~ats_sync.errors.MissingExtra` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtra("redis is not installed; pip install 'ats-sync[shared]'") from error
+
+
+class Connections:
+    """The connections of one process to one shared store; made without any I/O."""
+
+    def __init__(
+        self, url: StoreUrl, *, ca_file: str | None, connect_timeout: float, answer_timeout: float, label: str | None
+    ) -> None:
+        redis = redis_module()
+        self._sentinels: list[Redis] = []
+        timeouts = {
+            "socket_connect_timeout": connect_timeout,
+            "socket_timeout": answer_timeout,
+            # A retry would hide an error and take as long again.
+            "retry": redis_module("redis.retry").Retry(redis_module("redis.backoff").NoBackoff(), 0),
+            "protocol": 2,
+        }
+        options = {
+            **timeouts,
+            "db": url.database,
+            "username": url.username,
+            "password": url.password,
+            "client_name": label,
+        }
+        tls: dict[str, Any] = {}
+        if url.tls:
+            # Both are said, since the defaults of redis-py differ from version to version.
+            tls = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **url.files}
+            if ca_file is not None:
+                tls.setdefault("ssl_ca_certs", ca_file)
+        if url.path:
+            connection = redis_module("redis.connection")
+            pool = redis.ConnectionPool(
+                connection_class=connection.UnixDomainSocketConnection, path=url.path, **options
+            )
+        elif url.service:
+            sentinel = redis_module("redis.sentinel")
+            own = {"username": url.sentinel_username, "password": url.sentinel_password}
+            manager = sentinel.Sentinel(
+                url.addresses, sentinel_kwargs={**timeouts, **own, "ssl": url.tls, **tls}, **options
+            )
+            self._sentinels = list(manager.sentinels)
+            pool = sentinel.SentinelConnectionPool(url.service, manager, ssl=url.tls, **options, **tls)
+        else:
+            host, port = url.addresses[0]
+            connection_class = redis.SSLConnection if url.tls else redis.Connection
+            pool = redis.ConnectionPool(connection_class=connection_class, host=host, port=port, **options, **tls)
+        self.redis: Redis = redis.Redis(connection_pool=pool)
+
+    def close(self) -> None:
+        """Close every connection, also those in use by other threads."""
+        self.redis.connection_pool.disconnect()
+        for each in self._sentinels:
+            each.connection_pool.disconnect()
+
 
 T = TypeVar("T")
 
@@ -88,7 +157,7 @@ class SharedStore:
         self._why = ""
         self._warned = False
         self._log = RateLimitedLogger(logging.getLogger(__name__))
-        self._pool = Pool(self.url, **self._options)
+        self._connections = Connections(self.url, **self._options)
         forks.register(self)
 
     @classmethod
@@ -118,7 +187,7 @@ class SharedStore:
         :class:`~ats_sync.errors.SharedStoreUnavailable` where the store does not answer in time or refuses, and
         :class:`~ats_sync.errors.ConfigError` where it never will as things are set.
         """
-        pool = self._pool
+        pool = self._connections
         if self._away_until:
             self._check_pause(insist)
         try:
@@ -261,8 +330,8 @@ class SharedStore:
         # The sockets belong to the parent, and another of its threads may have had the lock.
         self._lock = threading.Lock()
         self._pause = self._away_until = 0.0
-        self._pool = Pool(self.url, **self._options)
+        self._connections = Connections(self.url, **self._options)
 
     def close(self) -> None:
         """Close the connections. A later call opens one again."""
-        self._pool.close()
+        self._connections.close()

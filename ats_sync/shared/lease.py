@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .client import Script, SharedStore
+from .client import Redis, Script, SharedStore
 from .lease_state import TTL
-from .pools import Redis
 from .protocol import Argument, Command, count
 from .scripts import GENERATION, GENERATION_KEY, TIME
 from .server import FORMAT, FORMATS_KEY

@@ -19,7 +19,7 @@ from ..venue.intervals import most_within, next_open, open_time
 from ..venue.klines import Row, string_rows, text_open_time, text_trades
 from ..venue.payload import DecodeError
 from .assess import CONFIRMED_WITHIN, Evidence
-from .closings import Source
+from .closed import Source
 from .klines import WARM_UP_ROWS, KlineSeries, Since, no_time
 from .link import Link
 from .pending import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle

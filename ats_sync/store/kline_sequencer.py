@@ -14,8 +14,7 @@ from collections.abc import Callable
 from ..feeds import Key
 from ..venue.intervals import next_open, next_opens
 from ..venue.klines import scan_kline, scan_kline_first_trade, scan_kline_last_trade, text_trades
-from .closed import ClosedCandles, Dumped
-from .closings import Closing, Closings, Source
+from .closed import ClosedCandles, Closing, Closings, Dumped, Source
 from .pending import FINAL_BY_REST, MOST_PENDING, OPEN, Candle, PendingCandles
 from .series import Change, StoreEvent
 

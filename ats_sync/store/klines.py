@@ -29,8 +29,7 @@ from ..venue.klines import (
 from ..venue.payload import DecodeError
 from . import dump
 from .assess import Evidence, assess
-from .closed import ClosedCandles, Dumped
-from .closings import Closing, Closings
+from .closed import ClosedCandles, Closing, Closings, Dumped
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
 from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, OPEN, Candle

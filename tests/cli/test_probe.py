@@ -10,8 +10,7 @@ import pytest
 
 from ats_sync.cli import probe
 from ats_sync.cli.exits import CommandFailed
-from ats_sync.cli.probe_facts import FACTS
-from ats_sync.cli.probe_looks import MOST_WEIGHT, REQUESTS, Reply, Seen
+from ats_sync.cli.probe import FACTS, MOST_WEIGHT, REQUESTS, Reply, Seen
 
 
 def test_the_embedded_exchange_keeps_every_fact(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,10 +7,9 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.engine import Engine
-from ats_sync.engine.events import Changed, EngineEvent, Fetched, Lost, Noticed, Opened, Replied
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.turn import take_turn
+from ats_sync.engine.turn import Changed, EngineEvent, Fetched, Lost, Noticed, Opened, Replied, take_turn
 from ats_sync.errors import RequestTimeout
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.link import Link

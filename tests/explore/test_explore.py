@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ats_sync.engine.heartbeat import Heartbeat
+from ats_sync.engine.stream_session import Heartbeat
 from ats_sync.store.link import Link
 
 from ..cli.command import run

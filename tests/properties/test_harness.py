@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ats_sync.engine import connection, heartbeat, liveness, reconciler
+from ats_sync.engine import connection, liveness, reconciler, stream_session
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.window import Window
 from ats_sync.store import trades
@@ -42,7 +42,7 @@ def spread(*faults: Any, **more: Any) -> Iterator[Schedule]:
 
 
 def test_a_dead_connection_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat.Heartbeat, "lost", lambda self, now: False)
+    monkeypatch.setattr(stream_session.Heartbeat, "lost", lambda self, now: False)
     monkeypatch.setattr(Link, "alive", lambda self, now, silence: self.up)
     monkeypatch.setattr(Link, "age", lambda self, now: 0.0)
     notice(*spread(HalfOpen(20_000)))

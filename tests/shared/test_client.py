@@ -17,8 +17,6 @@ import trustme
 
 from ats_sync.config import Config
 from ats_sync.errors import ConfigError, MissingExtra, SharedStoreUnavailable
-from ats_sync.shared import client as client_module
-from ats_sync.shared import pools
 from ats_sync.shared.client import LONGEST_PAUSE, PREFIX, Script, SharedStore
 from ats_sync.shared.server import FORMATS_KEY
 
@@ -343,4 +341,3 @@ def test_without_a_store_redis_is_never_imported() -> None:
 def test_the_error_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(SharedStoreUnavailable("gone")))
     assert str(error) == "gone"
-    assert pools.Redis is client_module.Redis

@@ -6,7 +6,7 @@ import pytest
 
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Cause, Kind
-from ats_sync.store.closings import Source
+from ats_sync.store.closed import Source
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
 from ats_sync.store.klines import AUDIT_ROWS, KlineSeries
 from ats_sync.store.link import Link

@@ -16,10 +16,9 @@ from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
-from ats_sync.engine.events import Changed, EngineEvent, Inbox, Lost, Noticed, Opened, Replied
 from ats_sync.engine.moment import moment
 from ats_sync.engine.stream_session import StreamSession
-from ats_sync.engine.turn import take_turn
+from ats_sync.engine.turn import Changed, EngineEvent, Inbox, Lost, Noticed, Opened, Replied, take_turn
 from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.events.queues import EventQueue
 from ats_sync.feeds import Key

@@ -9,9 +9,9 @@ from requests.structures import CaseInsensitiveDict
 
 from ats_sync.engine.budget import Usage
 from ats_sync.engine.dispatch import Dispatcher, Done, Send
-from ats_sync.engine.events import Fetched
 from ats_sync.engine.jobs import Fetch, JobQueue, PendingRead
 from ats_sync.engine.moment import moment
+from ats_sync.engine.turn import Fetched
 from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
 from ats_sync.feeds import FEEDS
 from ats_sync.runtime.executor import RequestExecutor

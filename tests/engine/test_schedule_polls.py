@@ -5,10 +5,9 @@ import random
 
 import pytest
 
-from ats_sync.engine.due_queue import DueQueue
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.polls import CLOCK, CLOCK_AGAIN_AFTER, SLEPT, UNCERTAIN, UNCERTAIN_AGAIN_AFTER, Polls
+from ats_sync.engine.schedule import CLOCK, CLOCK_AGAIN_AFTER, SLEPT, UNCERTAIN, UNCERTAIN_AGAIN_AFTER, DueQueue, Polls
 from ats_sync.engine.state import State
 from ats_sync.errors import ExchangeFailure
 from ats_sync.feeds import FEEDS, Cause, Key, Kind

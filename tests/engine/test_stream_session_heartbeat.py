@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ats_sync.engine.heartbeat import Heartbeat
+from ats_sync.engine.stream_session import Heartbeat
 
 
 def test_frames_are_proof_enough() -> None:

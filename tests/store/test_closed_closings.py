@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ats_sync.store.closed import ClosedCandles
-from ats_sync.store.closings import Closing, Closings, Source
+from ats_sync.store.closed import ClosedCandles, Closing, Closings, Source
 from ats_sync.store.packed import PackedRows
 from ats_sync.store.remembered import RowBudget
 

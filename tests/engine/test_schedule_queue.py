@@ -4,8 +4,8 @@ import itertools
 import json
 import random
 
-from ats_sync.engine.due_queue import BARRED_RETRY, RETRY_MOST, DueQueue
 from ats_sync.engine.moment import Moment
+from ats_sync.engine.schedule import BARRED_RETRY, RETRY_MOST, DueQueue
 from ats_sync.engine.state import State
 from ats_sync.errors import AccessDenied, ExchangeFailure
 from ats_sync.feeds import FEEDS, Cause, Key, Kind

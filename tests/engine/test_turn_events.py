@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from ats_sync.engine import events
-from ats_sync.engine.events import Changed, EngineEvent, Fetched, Inbox, Lost, Noticed, Opened, Replied
+from ats_sync.engine import turn
 from ats_sync.engine.jobs import Fetch
+from ats_sync.engine.turn import Changed, EngineEvent, Fetched, Inbox, Lost, Noticed, Opened, Replied
 from ats_sync.errors import RequestTimeout
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.link import Link
@@ -50,7 +50,7 @@ def test_a_notice_that_waits_is_not_added_again() -> None:
 
 
 def test_of_too_many_replies_the_oldest_are_dropped_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MAX_REPLIES", 3)
+    monkeypatch.setattr(turn, "MAX_REPLIES", 3)
     inbox = Inbox()
     for number in range(3):
         inbox.add(reply(number))

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ats_sync.config import Config
-from ats_sync.engine.attempts import Attempts
+from ats_sync.engine.connection import Attempts
 from ats_sync.venue.endpoints import CONNECTION_ATTEMPT_LIMIT
 
 
