@@ -1,35 +1,39 @@
 """What has changed in a market store since it was last written into the shared one.
 
-Nothing is added to the way in of frames: the counts that each series keeps anyway show which have changed.
+Which series has changed is noted on the way in of frames, one addition to a set for each. Whatever gets round that,
+such as a frame in unusual spacing, is found a few turns later by the counts that each series keeps anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import compress
-from operator import attrgetter, is_, is_not, ne
+from operator import attrgetter, is_, is_not
 from typing import Any, NamedTuple
 
 from ..feeds import Key, Kind
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.series import Board, Series
+from ..store.stream_router import Sink
 from .layout import facts_text, field_of, head_pieces, lead_text, part_of, ranges
 from .protocol import END, pack
 
 ROUND = 200
 """Every series is compared whole once in so many turns, whatever its counts say."""
 LOOK_EVERY = 4
-"""Turns between two looks for answers of REST."""
-BOARDS_EVERY = 0.2
-"""Boards are copied no more often than this (seconds), ..."""
+"""Turns between two looks for answers of REST, and for frames that were not noted."""
+LINKS_EVERY = 2
+"""Turns between two looks at the connections of all series. (That of one that gets frames is looked at with each.)"""
+BOARDS_EVERY = 0.5
+"""Boards are copied no more often than this (seconds): their frames come once a second, ..."""
 BOARDS_SHARE = 0.05
 """... nor for more than this part of the time: the frames of all symbols are long, and decoded here."""
 BOARDS_LATEST = 1.0
 
 NO_LEAD = lead_text(None, "", b"")
 """How the heads of the symbols of boards begin: a board has neither a connection nor parts."""
-_RECEIVED, _ANSWERS, _LINK = map(attrgetter, ("received", "answers", "link"))
+_LINK = attrgetter("link")
 
 
 class Changes(NamedTuple):
@@ -70,7 +74,7 @@ class _Tracked:
         "series",
         "size",
         "suspected",
-        "texts",
+        "text",
         "written",
     )
 
@@ -87,7 +91,7 @@ class _Tracked:
         # What stands in the head after its lead.
         self.is_written = False
         self.facts = b""
-        self.texts: tuple[bytes, ...] = ()
+        self.text: bytes | list[bytes] = b""  # the one text, or all
         self.form: object = None
         # All that is sent before a frame of the usual size.
         self.before = b""
@@ -105,6 +109,9 @@ class Copies:
         """``now()`` is the steady clock (seconds)."""
         self._store = store
         self._now = now
+        # Bounded: it holds each series once.
+        self._touched: set[Sink] = set()
+        store.touched = self._touched
         self.restart()
 
     def restart(self) -> None:
@@ -117,11 +124,10 @@ class Copies:
         """The connections that heads refer to."""
         self._series: Mapping[Key, Series] = {}
         self._tracked: dict[Key, _Tracked] = {}
+        self._of: dict[object, _Tracked] = {}
         self._list: list[_Tracked] = []
         # Of each of the list, in order. Lists are compared by the interpreter's own loops, since there are thousands.
         self._one_by_one: list[Series] = []
-        self._received: list[int] = []
-        self._answers: list[int] = []
         self._linked: list[Link | None] = []
         self._boards: list[tuple[Board, _Tracked, dict[str, Any]]] = []
         self._names: dict[Kind, dict[str, bytes]] = {}  # the packed fields of boards' symbols
@@ -137,22 +143,22 @@ class Copies:
         found = Changes([], [], [], [], [], [])
         if self._store.series is not self._series:
             self._track(found)
+        self._copy_touched(found)
         tracked = self._list
-        received, linked = list(map(_RECEIVED, self._one_by_one)), list(map(_LINK, self._one_by_one))
-        changed = list(compress(tracked, map(ne, received, self._received)))
-        if linked != self._linked:  # A series that is suspected loses its connection.
-            changed += compress(tracked, map(is_not, linked, self._linked))
-            self.relinked += 1
-        self._received, self._linked = received, linked
-        for each in changed:
-            if each.form is None or not self._copy_frame(each, found):
-                self._copy(each, found)
-        if self._turn % LOOK_EVERY == 0:
-            answers = list(map(_ANSWERS, self._one_by_one))
-            if answers != self._answers:
-                for each in compress(tracked, map(ne, answers, self._answers)):
+        if self._turn % LINKS_EVERY == 0:
+            linked = list(map(_LINK, self._one_by_one))
+            if linked != self._linked:  # A series that is suspected loses its connection.
+                for each in compress(tracked, map(is_not, linked, self._linked)):
                     self._copy(each, found)
-                self._answers = answers
+                self._linked = linked
+                self.relinked += 1
+        if self._turn % LOOK_EVERY == 0:
+            for each in [
+                each
+                for each in tracked
+                if (series := each.series).received != each.received or series.answers != each.answers
+            ]:
+                self._copy(each, found)
         for each in tracked[self._turn % ROUND :: ROUND]:
             self._copy(each, found)
         if (began := self._now()) >= self._boards_due:
@@ -175,6 +181,7 @@ class Copies:
     def _track(self, found: Changes) -> None:
         """Take note of which series there are now."""
         series = self._series = self._store.series
+        begun: list[_Tracked] = []
         for key in [key for key in self._tracked if key not in series]:
             self._drop(self._tracked.pop(key), found)
         for key, one in series.items():
@@ -183,38 +190,52 @@ class Copies:
             tracked = self._tracked.get(key)
             if tracked is None:
                 self._tracked[key] = tracked = _Tracked(one)
+                begun.append(tracked)
             elif tracked.series is not one:
                 # Another contract of the same name.
-                tracked.series, tracked.received, tracked.mark, tracked.form = one, -1, None, None
+                tracked.series, tracked.mark, tracked.form = one, None, None
+                begun.append(tracked)
             of_all = self._store.boards.get(key)
             if of_all is not None and all(board is not of_all for board, _, _ in self._boards):
                 self._boards.append((of_all, tracked, {}))
         self._list = [each for each in self._tracked.values() if not each.series.feed.shared]
         self._one_by_one = [each.series for each in self._list]
-        self._received = [each.received for each in self._list]
-        self._answers = [each.answers for each in self._list]
+        self._of = {each.series: each for each in self._list}
         self._linked = [each.link for each in self._list]
         self.relinked += 1
+        for each in begun:
+            if not each.series.feed.shared:
+                self._copy(each, found)
 
-    def _copy_frame(self, each: _Tracked, found: Changes) -> bool:
-        """Write the newest frame of a series, where it is all that has changed since the last copy; return whether it
-        was. Nearly every change is one of these, and a whole copy takes several times as long."""
-        series = each.series
-        if series.suspected or series.link is not each.copied_link:
-            return False
-        frame = series.frame_alone(each.form)
-        if frame is None:
-            return False
-        if frame is each.texts[0]:
-            return True
-        size = len(frame)
-        if size != each.size:
-            each.size = size
-            each.before = b"".join(head_pieces(each.name, each.lead, each.facts, (frame,))[:-2])
-        found.heads.extend((each.before, frame, END))
-        found.ends.append(len(found.heads))
-        each.texts = (frame,)
-        return True
+    def _copy_touched(self, found: Changes) -> None:
+        """Copy the series whose frames were merged since the last turn.
+
+        Nearly always the newest frame is all that has changed since the last copy: then it is written, and nothing else
+        is looked at, since a whole copy takes several times as long.
+        """
+        touched, of, heads, ends = self._touched, self._of, found.heads, found.ends
+        for _ in range(len(touched)):
+            each = of.get(touched.pop().__self__)  # type: ignore[attr-defined]
+            if each is None:
+                continue
+            series = each.series
+            each.received = series.received
+            # Before the frame: it is at least as new as they are.
+            if each.form is None or series.suspected or series.link is not each.copied_link:
+                self._copy(each, found)
+                continue
+            frame = series.frame_alone(each.form)
+            if frame is None:
+                self._copy(each, found)
+                continue
+            if frame is each.text:
+                continue
+            each.text = frame
+            if len(frame) != each.size:
+                each.size = len(frame)
+                each.before = b"".join(head_pieces(each.name, each.lead, each.facts, (frame,))[:-2])
+            heads += (each.before, frame, END)
+            ends.append(len(heads))
 
     def _copy(self, each: _Tracked, found: Changes) -> None:
         series = each.series
@@ -239,12 +260,13 @@ class Copies:
             each.lead = lead_text(link, suspected, each.parts)
             if link is not None:
                 self.links[link.connection] = link
-        facts, texts = facts_text(copied), tuple(copied.texts)
+        facts, texts = facts_text(copied), copied.texts
+        text = texts[0] if len(texts) == 1 else texts
         each.form = copied.form if not suspected else None
-        if not fresh or facts != each.facts or texts != each.texts:
+        if not fresh or facts != each.facts or text != each.text:
             self.heads += not each.is_written
             each.is_written = True
-            each.facts, each.texts, each.size = facts, texts, -1
+            each.facts, each.text, each.size = facts, text, -1
             found.heads.extend(head_pieces(each.name, each.lead, facts, texts))
             found.ends.append(len(found.heads))
 
@@ -302,5 +324,5 @@ class Copies:
         self.parts -= len(each.numbers)
         each.is_written, each.form = False, None
         each.lead = each.facts = each.parts = b""
-        each.texts = ()
+        each.text = b""
         each.body, each.numbers, each.mark = [], [], None

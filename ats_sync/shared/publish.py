@@ -201,10 +201,13 @@ class FeedPublisher:
         feed = self._feed()
         changes = self._copies.changes()
         self._names = None  # unless it is written: then what was copied counts as written
-        for batch in _batches(changes.parts, BATCH):
+        *large, rest = [*_batches(changes.parts, BATCH)] or [[]]
+        for batch in large:
             if self._write([("HSET", names.parts, *batch)]) is None:
                 return
         commands = self._commands(names, feed, changes)
+        if rest:
+            commands.insert(1, ("HSET", names.parts, *rest))
         now = self._clock.now()
         if now >= self._renew_due:
             commands += self._renewals(names)

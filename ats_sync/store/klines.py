@@ -276,13 +276,22 @@ class KlineSeries(Series):
     def copied(self, mark: object = None) -> Copied:
         with self._lock:
             closed, pending, contradiction = self._closed, self._pending, None
-            form = self._form()
-            body = [*closed.body(), self._sequencer.closings.text(CLOSINGS_COPIED)] if mark != closed.version else None
-            *rest, version = form
+            version = closed.version
+            body = [*closed.body(), self._sequencer.closings.text(CLOSINGS_COPIED)] if mark != version else None
+            rest = (
+                self._answered,
+                self._loaded_until,
+                self._stopped,
+                self._resumed,
+                self._sequencer.untraded,
+                pending.unusable,
+                closed.bounds(),
+            )
             if (frame := self._only_frame()) is not None:
                 # Its candle and its event stand in it.
-                facts = [None, None, None, *rest]
-                return Copied(self.link, self.suspected, facts, [frame], body, version, form)
+                return Copied(
+                    self.link, self.suspected, (None, None, None, *rest), [frame], body, version, self._form()
+                )
             candles = list(self._ahead.values())
             if pending.contradiction is not None and pending.is_contradicted():
                 known, other = pending.contradiction
@@ -290,25 +299,26 @@ class KlineSeries(Series):
                 candles.append(other)
             made = [candle[:4] + candle[5:] for candle in candles]
             texts = [candle[4] for candle in candles]
-            facts = [made, contradiction, self._stream_event, *rest]
-            return Copied(self.link, self.suspected, facts, texts, body, version)
+            return Copied(
+                self.link, self.suspected, (made, contradiction, self._stream_event, *rest), texts, body, version
+            )
 
     def frame_alone(self, form: object) -> bytes | None:
         with self._lock:
             return self._only_frame() if form == self._form() else None
 
     def _form(self) -> tuple[object, ...]:
-        """Return what changes with few frames, and the version of the closed candles. The caller holds the lock."""
+        """Return what differs as soon as the facts of a copy do, but for what an answer of REST alone can change: that
+        is looked for in another way. The caller holds the lock."""
         closed = self._closed
         return (
+            closed.version,
+            closed.following,
             self._answered,
-            self._loaded_until,
             self._stopped,
             self._resumed,
             self._sequencer.untraded,
             self._pending.unusable,
-            closed.bounds(),
-            closed.version,
         )
 
     def _only_frame(self) -> bytes | None:

@@ -26,7 +26,7 @@ from .listings import ContractBoard, ListingBoard, status_of
 from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
 from .series import Board, Change, Origin, Series, StoreEvent
-from .stream_router import NAME_AT, Reply, StreamRouter
+from .stream_router import NAME_AT, Reply, Sink, StreamRouter
 from .tickers import QuoteBoard, TickerBoard
 from .trades import TradeSeries
 from .values import ClockSeries, LiquidationBoard, MarkBoard, SpotBoard
@@ -92,6 +92,9 @@ class MarketStore:
         self.watched_until = math.inf
         """Exchange time (seconds) up to which somebody looked out for streams that died in silence; replaced by the
         engine, read without a lock. Infinite while nobody does."""
+        self.touched: set[Sink] | None = None
+        """Whose frames were merged, for the one thread that takes them out one by one (``pop``); None as long as there
+        is none. Each is put in after the merge."""
         self._router = StreamRouter()
         self._router.replace((), boards)
         self._of: dict[type[Series], list[Any]] = {}
@@ -364,6 +367,7 @@ class MarketStore:
         """
         router = self._router
         sinks = router.spot if link.route == Route.SPOT.value else router.futures
+        touched = self.touched
         events: list[StoreEvent] = []
         replies: list[Reply] = []
         count = 0
@@ -376,6 +380,8 @@ class MarketStore:
                     event = sink(frame, link)
                 except Exception:  # noqa: BLE001 -- tried again with care, which shows what was wrong
                     event = router.apply_carefully(frame, link, sinks, replies)
+                if touched is not None:
+                    touched.add(sink)
             else:
                 event = router.apply_carefully(frame, link, sinks, replies)
             if event is not None:

@@ -141,11 +141,12 @@ class Pages(_Paged):
     Not thread-safe: the series that owns it holds its lock.
     """
 
-    __slots__ = ("_shorter",)
+    __slots__ = ("_joined", "_shorter")
 
     def __init__(self, texts: Iterable[bytes] = (), shorter: Sequence[tuple[bytes, bytes]] = ()) -> None:
         super().__init__()
         self._shorter = shorter
+        self._joined: tuple[int, bytes, bytes] = 0, b"", b""  # of so many, the first of which is this: their piece
         for text in texts:
             self.append(text)
 
@@ -178,7 +179,15 @@ class Pages(_Paged):
     def joined(self) -> tuple[list[bytes], int, bytes]:
         """Return the full pages (each stays the same object; the list is not to be changed), how many texts of the
         first one do not count, and the texts after them as one piece."""
-        return self._pages, self.skipped, _BETWEEN.join(self._loose)
+        loose = self._loose
+        count, first, piece = self._joined
+        # As long as the first is the same, others have only been added.
+        if not count or count > len(loose) or loose[0] is not first or first is _NOTHING:
+            piece = _BETWEEN.join(loose)
+        elif count < len(loose):
+            piece = _BETWEEN.join((piece, *loose[count:]))
+        self._joined = (len(loose), loose[0], piece) if loose else (0, b"", b"")
+        return self._pages, self.skipped, piece
 
     def restore_joined(self, pages: Iterable[bytes], skipped: int, loose: bytes) -> None:
         """As :meth:`restore`, of what :meth:`joined` returned."""

@@ -40,6 +40,8 @@ twice that at most."""
 
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
+_new = tuple.__new__
+"""Makes a named tuple without its constructor, which takes several times as long."""
 
 
 class TradeSeries(Series):
@@ -254,7 +256,7 @@ class TradeSeries(Series):
             # Pages are added at the end and dropped at the beginning; what else happens makes other entries.
             now = entries, len(pages), pages[0] if pages else None
             body = pages.copy() if mark != now else None
-            return Copied(self.link, self.suspected, facts, [loose], body, now)
+            return _new(Copied, (self.link, self.suspected, facts, [loose], body, now, None))
 
     def take_copy(self, copied: Copied) -> bool:
         event, answered, complete, counted_since, (first, skipped, checked) = copied.facts

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ats_sync import Config
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Key, Kind
-from ats_sync.shared.copies import LOOK_EVERY, ROUND, Changes, Copies
+from ats_sync.shared.copies import LINKS_EVERY, LOOK_EVERY, ROUND, Changes, Copies
 from ats_sync.shared.layout import (
     Feed,
     MalformedFeed,
@@ -36,6 +37,7 @@ from ats_sync.shared.protocol import pack
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
+from ats_sync.store.market import MarketStore
 from ats_sync.store.series import Board, Copied, Series
 from ats_sync.store.tickers import TickerReplica
 from ats_sync.store.trades import TradeSeries
@@ -67,6 +69,12 @@ def copies_of(series: Series) -> Copies:
     store: Any = SimpleNamespace(series={series.key: series}, boards=boards)
     moments = itertools.count()
     return Copies(store, lambda: float(next(moments)))
+
+
+def touch(copies: Copies, series: Series) -> None:
+    """Note, as the market store does, that a frame of this series was merged."""
+    touched: set[Any] = copies._touched
+    touched.add(series.apply)
 
 
 def heads_of(changes: Changes) -> dict[bytes, bytes]:
@@ -159,11 +167,13 @@ def test_only_what_is_new_of_many_trades_is_written() -> None:
     first = copies.changes()
     assert len(first.parts) == 2 * 15
     series.apply(samples.trade_frame(1001), LINK)
+    touch(copies, series)
     second = copies.changes()
     assert len(second.ends) == 1
     assert second.parts == []
     for number in range(1002, 1200):
         series.apply(samples.trade_frame(number), LINK)
+    touch(copies, series)
     third = copies.changes()
     assert len(third.parts) == 2 * 3
     assert len(third.gone_parts) == 3
@@ -215,8 +225,22 @@ def test_a_suspicion_is_written_though_no_frame_has_come() -> None:
     (head,) = heads_of(copies.changes()).values()
     assert head_in(head).link == LINK.connection
     series.suspect("it is silent")
-    (head,) = heads_of(copies.changes()).values()
+    (head,) = (head for _ in range(LINKS_EVERY) for head in heads_of(copies.changes()).values())
     assert head_in(head)[1:3] == (None, "it is silent")
+
+
+def test_every_frame_that_the_market_store_merges_is_noted_in_the_same_turn() -> None:
+    store = MarketStore(Config(), lambda: 0.0, lambda: samples.MIDNIGHT)
+    key = Key(Kind.TRADES, "BTCUSDT")
+    store.follow([key])
+    copies = Copies(store, itertools.count().__next__)
+    copies.changes()
+    for number in range(1, 2 * LOOK_EVERY):
+        store.ingest([samples.trade_frame(number)], LINK)
+        assert field_of(key) in heads_of(copies.changes())
+    spaced = samples.trade_frame(2 * LOOK_EVERY).replace(b":", b": ", 1)
+    store.ingest([spaced], LINK)
+    assert any(field_of(key) in heads_of(copies.changes()) for _ in range(LOOK_EVERY))
 
 
 def test_a_change_that_no_count_shows_is_written_within_a_round() -> None:
@@ -248,13 +272,14 @@ def test_of_what_a_frame_says_alone_the_frame_is_written_and_nothing_is_copied(
         patch.setattr(series, "copied", lambda mark: pytest.fail("it was copied"))
         for number in (2, 3):
             series.apply(frame(number), LINK)
+            touch(copies, series)
             changes = copies.changes()
             assert len(changes.ends) == 1
             written.write(changes)
             written.read({LINK.connection: LINK})
             assert other.state(0) == series.state(0)
     series.suspect("it is silent")
-    written.write(copies.changes())
+    written.write_all(copies)
     written.read({})
     assert other.suspected == "it is silent"
     assert other.link is None

@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+from ats_sync.shared.copies import LINKS_EVERY
 from ats_sync.shared.publish import STATE_EVERY, STILL_EVERY, Condition, FeedPublisher
 from ats_sync.store.trades import TradeSeries
 
@@ -40,7 +41,8 @@ class Collector:
 
     def flush(self, after: float) -> str:
         self.now += after
-        self.publisher._copies.changes()
+        for _ in range(LINKS_EVERY):
+            self.publisher._copies.changes()
         return self.publisher._feed().state
 
 
