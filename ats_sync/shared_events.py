@@ -6,7 +6,6 @@ at everything it follows. So nothing that has closed is left out in silence.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
@@ -126,6 +125,8 @@ class SharedIterator(EventIterator[T]):
 
     async def __anext__(self) -> T:
         """Wait for the next event and return it. Cancelled, it loses none."""
+        import asyncio  # (Not at the top: a script that has no loop does not wait for it.)
+
         deadline = self._deadline()
         while True:
             await asyncio.to_thread(self._look_where_due)

@@ -46,7 +46,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 PURE = ("engine", "store", "venue")
 OUTSIDE = frozenset({"socket", "time", "select", "ssl", "requests", "websocket", "urllib3", "asyncio", "subprocess"})
 
-CLIENTS = {"requests", "urllib3", "websocket"}
+CLIENTS = {"requests", "urllib3", "websocket", "asyncio"}
 
 
 def modules(*roots: Path) -> list[Path]:
