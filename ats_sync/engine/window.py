@@ -353,12 +353,14 @@ class Window:
         minute = _minute_of(at)
         if not at.proven or sent < minute.begun - _EXACT or minute.may_be_over:
             return
-        surely = sent - REPORTS_LAG
+        surely = bisect.bisect_right(self._spent, sent - REPORTS_LAG, key=_steady)
         answered = [
             each
-            for each in self._spent
-            if not each.under_way and each.steady <= surely and at.steady - self.seconds < each.sent < math.inf
+            for each in self._spent[:surely]
+            if not each.under_way and at.steady - self.seconds < each.sent < math.inf
         ]
+        if not answered:
+            return
         # The steady clock may stand still while the machine sleeps: what is older by the other one is not due.
         oldest = at.exchange - self.seconds * 1000 + COUNT_BORDER
         due = sum(each.cost for each in answered if each.exchange > oldest)
