@@ -77,7 +77,7 @@ class Config:
     """The part of a host's limit this process may use; the rest is for other programs on this address."""
     repair_share: float = 0.1
     """The part of the limit, within ``weight_share``, reserved for reads and repairs."""
-    max_rest_threads: int = 32
+    max_rest_threads: int = 64
 
     shared: str | None = field(default=None, repr=False)
     """The URL of a shared store (Valkey or Redis), None without one. See :mod:`ats_sync.store_url` for its forms."""

@@ -116,6 +116,12 @@ class Budget(Guarded):
                 free = max(free, until)
         return max(free, self._blocked.get(request.host, now))
 
+    def has_room(self, bucket: Bucket, cost: int, at: Moment) -> bool:
+        """Return whether so much may be used of a bucket at once, without what is reserved for reads and repairs."""
+        assert self.guarded()
+        window = self.windows[bucket]
+        return window.used(at) + cost <= int(window.limit * (self.share - self.reserve))
+
     def form_of(self, request: Request[Any], at: Moment) -> Request[Any]:
         """Return what to send for a request: itself, or what answers it for less."""
         assert self.guarded()

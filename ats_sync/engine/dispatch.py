@@ -21,6 +21,9 @@ from .jobs import LEAST_TIME, Fetch, Job, JobQueue, PendingRead
 from .moment import Moment
 
 READ_ATTEMPTS, OTHER_ATTEMPTS = 3, 2
+MOST_AT_ONCE = 32
+"""So many requests are under way at once where the limit has no room for all that waits: more would use a minute up
+before the first answers show that the exchange's count has begun again with it."""
 LEAST_TIMEOUT = 0.05
 BACK_OFF, LONGEST_BACK_OFF, JITTER = 0.2, 2.0, 0.2
 """Seconds before the second attempt, doubled before each further one up to the second value, and the most jitter."""
@@ -158,7 +161,7 @@ class Dispatcher:
                 self.queue.requeue(job)
             else:
                 self.queue.done(job)
-        found = self.queue.pop(at)
+        found = self.queue.pop(at, crowded=self.under_way >= MOST_AT_ONCE)
         if isinstance(found, Job):
             self._delayed = False
             return self._hand_out(found, at)

@@ -92,6 +92,11 @@ class PendingRead:
         self.value, self.error, self.settled = value, error, True
 
 
+_AT_ONCE = (Cause.PROBE, Cause.READ)
+_Entry = tuple[tuple[int, int], int, Job, int]
+"""The priority of a job when it was queued, its number, the job, and its cost."""
+
+
 class JobQueue:
     """Jobs by priority, one an identity: a second fetch joins the first and may raise its priority.
 
@@ -100,9 +105,10 @@ class JobQueue:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         # One heap for each part of each limit, so that a job that must wait for its part delays no other.
-        self._heaps: dict[tuple[Bucket, Tier], list[tuple[tuple[int, int], int, Job]]] = {
+        self._heaps: dict[tuple[Bucket, Tier], list[_Entry]] = {
             (bucket, tier): [] for bucket in Bucket for tier in Tier
         }
+        self._costs = dict.fromkeys(Bucket, 0)  # of all that is in the heaps
         self._jobs: dict[object, Job] = {}
         self._count = itertools.count()
 
@@ -140,21 +146,33 @@ class JobQueue:
         return hurried or better_tier
 
     def _push(self, job: Job) -> None:
-        heapq.heappush(self._heap_of(job), (job.priority, next(self._count), job))
-
-    def _heap_of(self, job: Job) -> list[tuple[tuple[int, int], int, Job]]:
         request = job.fetch.request
-        return self._heaps[request.bucket, self.budget.tier(request, job.charged_to)]
+        heap = self._heaps[request.bucket, self.budget.tier(request, job.charged_to)]
+        heapq.heappush(heap, (job.priority, next(self._count), job, request.weight))
+        self._costs[request.bucket] += request.weight
 
-    def pop(self, at: Moment) -> Job | float | None:
-        """Return the job to send now, its cost already spent; else when (steady) to call again; None without a job."""
+    def _take(self, heap: list[_Entry]) -> Job:
+        _, _, job, cost = heapq.heappop(heap)
+        self._costs[job.fetch.request.bucket] -= cost
+        return job
+
+    def fits(self, at: Moment) -> bool:
+        """Return whether the budget has room for all that waits, so that it may be sent as soon as can be."""
+        return all(not cost or self.budget.has_room(bucket, cost, at) for bucket, cost in self._costs.items())
+
+    def pop(self, at: Moment, *, crowded: bool = False) -> Job | float | None:
+        """Return the job to send now, its cost already spent; else when (steady) to call again; None without a job.
+
+        ``crowded``: so much is under way that one more is only sent for a reader, as a probe, or where all that waits
+        fits.
+        """
         assert self.budget.guarded()
-        best: list[tuple[tuple[int, int], int, Job]] | None = None
+        best: list[_Entry] | None = None
         form: Request[Any] | None = None
         wait: float | None = None
         for heap in self._heaps.values():
-            while heap and self._outdated(*heap[0], at.steady):
-                heapq.heappop(heap)
+            while heap and self._outdated(heap[0][0], heap[0][2], at.steady):
+                self._take(heap)
             if not heap:
                 continue
             job = heap[0][2]
@@ -166,13 +184,15 @@ class JobQueue:
                 best, form = heap, request
         if best is None or form is None:
             return wait
-        job = heapq.heappop(best)[2]  # (It may also be in the heap of an earlier tier.)
+        if crowded and best[0][2].fetch.cause not in _AT_ONCE and not self.fits(at):
+            return None
+        job = self._take(best)  # (It may also be in the heap of an earlier tier.)
         job.running = True
         job.request = form
         self.budget.spend(form, at, job.charged_to)
         return job
 
-    def _outdated(self, priority: tuple[int, int], _: int, job: Job, now: float) -> bool:
+    def _outdated(self, priority: tuple[int, int], job: Job, now: float) -> bool:
         """Return whether an entry is obsolete: its job is taken, cancelled, or has moved up."""
         if job.cancelled or job.running or priority != job.priority:
             return True
@@ -217,4 +237,5 @@ class JobQueue:
         self._jobs.clear()
         for heap in self._heaps.values():
             heap.clear()
+        self._costs = dict.fromkeys(Bucket, 0)
         return jobs

@@ -1,6 +1,6 @@
 """How long the weight makes a start and a repair take, counted on virtual time: nothing of it depends on the machine.
 
-The dispatcher and the budget are those of a manager, whose requests take 200 ms on 32 threads. The exchange counts by
+The dispatcher and the budget are those of a manager, whose requests take 200 ms each. The exchange counts by
 the UTC clock minute and reports it, as measured on 2026-10-07; "no reports" is the same without the header, and so the
 budget as it was before it read more than other programs' use from it. "Dictated" is who knows to the millisecond when
 a minute turns, keeps to the same share, and keeps nothing for a repair that may come.
@@ -29,7 +29,7 @@ from .report import OURS, Report
 MIDNIGHT = 1_795_219_200_000
 MINUTE = 60_000
 ONE_WAY = 100
-THREADS = 32
+THREADS = Config().max_rest_threads
 INTERVALS = ("15m", "1h", "4h", "1d")
 SECONDS = (0, 10, 20, 30, 40, 50, 55, 58)
 """Of the minute at which a start is looked at."""

@@ -7,7 +7,7 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
-from ats_sync.engine.dispatch import LEAST_TIMEOUT, Dispatcher, Done, Retry, Send
+from ats_sync.engine.dispatch import LEAST_TIMEOUT, MOST_AT_ONCE, Dispatcher, Done, Retry, Send
 from ats_sync.engine.jobs import Fetch, PendingRead
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import (
@@ -72,6 +72,29 @@ def again(outcome: Done | Retry) -> float:
     """Seconds after the start at which it is sent again at the earliest."""
     assert isinstance(outcome, Retry)
     return outcome.at - START
+
+
+class TestManyAtOnce:
+    def test_where_not_all_of_them_fit_each_waits_for_another_to_end(self) -> None:
+        dispatcher = dispatcher_of()
+        for number in range(MOST_AT_ONCE + 10):
+            dispatcher.submit(fetch(str(number), Cause.WARM_UP, weight=2))
+        dispatcher.submit(fetch("heavy", Cause.WARM_UP, weight=2_000))
+        sends = [sent(dispatcher) for _ in range(MOST_AT_ONCE)]
+        assert dispatcher.next(at()) is None
+        ask(dispatcher, fetch("read"))
+        assert sent(dispatcher).fetch.cause is Cause.READ
+        for send in sends[:2]:
+            dispatcher.answered(send, None, START, at(0.2))
+            dispatcher.done(send, "rows", at(0.2))
+        assert isinstance(dispatcher.next(at(0.2)), Send)
+        assert dispatcher.next(at(0.2)) is None
+
+    def test_where_all_of_them_fit_none_waits(self) -> None:
+        dispatcher = dispatcher_of()
+        for number in range(2 * MOST_AT_ONCE):
+            dispatcher.submit(fetch(str(number), Cause.WARM_UP, weight=2))
+        assert len([sent(dispatcher) for _ in range(2 * MOST_AT_ONCE)]) == dispatcher.under_way
 
 
 class TestAnAnswer:

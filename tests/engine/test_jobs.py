@@ -220,6 +220,22 @@ def test_clearing_takes_every_job() -> None:
     assert queue.pop(NOW) is None
 
 
+def test_where_much_is_under_way_more_is_sent_only_if_all_of_it_fits() -> None:
+    room = int(2_400 * 0.7)
+    queue = queue_of()
+    for number in range(room // 2):
+        queue.add(fetch(str(number), Cause.WARM_UP, limit=499))
+    assert isinstance(queue.pop(NOW, crowded=True), Job)
+    over = queue.add(fetch("over", Cause.REPAIR, limit=499))
+    assert not queue.fits(NOW)
+    assert queue.pop(NOW, crowded=True) is None
+    read = queue.add(fetch("read", Cause.READ, limit=499))
+    assert queue.pop(NOW, crowded=True) is read, "nobody waits for the others"
+    assert queue.pop(NOW) is over
+    queue.clear()
+    assert queue.fits(NOW)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_after_any_changes_each_queued_job_is_sent_once(seed: int) -> None:
     generator = random.Random(seed)
@@ -253,6 +269,8 @@ def test_after_any_changes_each_queued_job_is_sent_once(seed: int) -> None:
         elif change == "cancel" and (waiting := [job for job in queue._jobs.values() if not job.running]):
             queue.cancel(waiting[0])
             wanted.remove(id(waiting[0]))
+        entries = [entry for heap in queue._heaps.values() for entry in heap]
+        assert sum(queue._costs.values()) == sum(cost for _, _, _, cost in entries)
     for _ in range(len(wanted) + 1):
         while pop():
             pass

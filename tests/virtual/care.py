@@ -51,7 +51,7 @@ def _is_carried(process: Process, fetch: Fetch) -> bool:
     job = queue._jobs.get(fetch.identity)
     if job is None or job.running:
         return job is not None
-    return any(each is job for heap in queue._heaps.values() for _, _, each in heap)
+    return any(each is job for heap in queue._heaps.values() for _, _, each, _ in heap)
 
 
 def _is_queued(process: Process, state: State) -> bool:
