@@ -820,3 +820,12 @@ def test_the_last_trade_before_a_halt_may_be_lacking_as_long_as_one_that_was_tra
     faults = (Rest(12_700, 3_950, "lag", 1.0, 7_000), HalfOpen(9_550))
     reads = (Read(1_700, "trades", 2, 0, 50),)
     run(Schedule(setting=setting, seed=483188, faults=faults, reads=reads, weight_limit=130))
+
+
+def test_a_book_waits_a_minute_more_where_a_late_report_makes_our_own_weight_look_like_anothers() -> None:
+    """The harness's: it was to be live before there was weight for it."""
+    names, ticks = ("BTCUSDT", "1000PEPEUSDT", "SOLUSDT"), (700, 300, 300)
+    script = tuple((at, "trade", "SOLUSDT") for at in (26_060, 36_400, 157_840, 233_540, 238_480))
+    setting = Setting(139734, 1_794_182_366_000, names, ("1m", "1h"), 0.006, False, book_ticks=ticks, script=script)
+    schedule = Schedule(setting=setting, seed=440808, faults=(Refuse(26_750, 950), HalfOpen(35_700)), weight_limit=130)
+    run(replace(schedule, full_book=True, counting="sliding", report_lag=4_500))

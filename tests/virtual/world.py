@@ -205,6 +205,9 @@ class World:
         if schedule.weight_limit < 1000:
             # A warm-up weighs more than a minute's share.
             line.run_until(line.now + (61_000 if schedule.weight_limit >= 200 else 125_000))
+            if schedule.report_lag:
+                # In a late report, what was our own a minute ago looks like another program's for as long again.
+                line.run_until(line.now + 61_000)
         self._check_converged()
         self._check_growth()
         return self
