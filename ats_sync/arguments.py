@@ -20,7 +20,7 @@ LATEST = 32_503_680_000_000
 
 def whole_number(value: object) -> int | None:
     """Return the int that ``value`` stands for (NumPy's integers too), or None: a bool or a float is none."""
-    if isinstance(value, bool):
+    if type(value).__name__ in ("bool", "bool_"):  # NumPy's too, which is an index in older versions
         return None
     try:
         return index(value)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ STREAMED_LEVELS = 20
 DOWN_AFTER = 1.5
 """A connection without a sign of life for so long (seconds) does not keep what a book promises."""
 
-AS_FRAME = "as its frame"
+AS_FRAME = "frame"
 """The form of a copy whose update id and event time stand in its frame."""
 FloatLevels = list[tuple[float, float]]
 
