@@ -138,8 +138,10 @@ class PendingCandles:
                     self._doubt(known, candle)
             elif before[1].is_frame:
                 if candle.event > before[1].event and candle.trades >= before[1].trades:
-                    # Stream and REST agree, and the stream may have gone on since.
-                    self.candles[candle.opened] = max(candle, self.follower or candle, key=lambda each: each.trades)
+                    # Stream and REST agree. The stream may have gone on since, and so may both have begun again.
+                    self.candles[candle.opened] = self.follower or candle
+                    if self.follower is not None:
+                        self.add_row(candle, streaming=streaming)
             elif before[1].trades <= candle.trades and is_new_count(
                 candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
             ):

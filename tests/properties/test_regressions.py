@@ -829,3 +829,13 @@ def test_a_book_waits_a_minute_more_where_a_late_report_makes_our_own_weight_loo
     setting = Setting(139734, 1_794_182_366_000, names, ("1m", "1h"), 0.006, False, book_ticks=ticks, script=script)
     schedule = Schedule(setting=setting, seed=440808, faults=(Refuse(26_750, 950), HalfOpen(35_700)), weight_limit=130)
     run(replace(schedule, full_book=True, counting="sliding", report_lag=4_500))
+
+
+def test_a_candle_that_was_recomputed_twice_is_in_doubt_until_an_answer_shows_which_state_is_newer() -> None:
+    """The last frame of the first time had more trades than an answer of seconds later, and was taken for newer."""
+    moments = (2_400, 3_060, 15_980, 43_100, 78_160, 85_660, 87_600, 88_120)
+    script = tuple((at, "trade", "DOGEUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "DOGEUSDT"), (1_500, 700)
+    setting = Setting(310007, 1_796_083_184_000, names, ("1m", "3d"), 0.0015, book_ticks=ticks, script=script)
+    faults = (Refuse(2_550, 2_450), Recompute(1_800, "BTCUSDT", 600), Recompute(3_000, "BTCUSDT", 20_000))
+    run(Schedule(setting=setting, seed=704128, faults=faults))

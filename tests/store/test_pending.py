@@ -91,6 +91,20 @@ def test_where_stream_and_rest_agree_the_later_of_the_two_counts() -> None:
     assert candles.doubted_from() == 0
 
 
+def test_an_answer_of_long_after_the_last_frame_that_agrees_with_it_may_show_that_it_was_recomputed_again() -> None:
+    known, last, answer = frame(15, MIDNIGHT + 1_000), frame(8, MIDNIGHT + 1_900), row(7, MIDNIGHT + 6_000)
+    candles = pending(known)
+    candles.contradict(known, frame(3, MIDNIGHT + 1_250))
+    assert not candles.contradict(known, last)
+    candles.add_row(answer, streaming=True)
+    assert candles.candles[MIDNIGHT] is last
+    assert candles.doubted_from() == AT_ONCE
+    settled = row(7, MIDNIGHT + 1_900 + ANSWERED_WITHIN + LATER)
+    candles.add_row(settled, streaming=True)
+    assert candles.candles[MIDNIGHT] is settled
+    assert candles.doubted_from() == 0
+
+
 def test_a_frame_that_is_minutes_late_proves_nothing() -> None:
     known = frame(9, MIDNIGHT + 1_000)
     candles = pending(known)
