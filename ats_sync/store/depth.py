@@ -178,7 +178,7 @@ class DepthSeries(Series):
             if self._sequencer.after(book.update_id) is None:
                 if not (self._sequencer.rests_at(book.update_id) or self._rests(book)):
                     return
-                self._sequencer.confirm(book.update_id, book.time)
+                self._sequencer.confirm(book.update_id, book.time, book.transaction_time)
                 self._offered = link
                 self._shown_until = max(self._shown_until, shown_until(origin.requested_at))
             else:

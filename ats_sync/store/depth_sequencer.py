@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from ..venue.books import scan_diff_time
+from ..venue.payload import DecodeError
 from .link import Link
 from .order import is_new_count
 
@@ -218,15 +220,24 @@ class DepthSequencer:
         self._rest = None
         self._catch_up()
 
-    def confirm(self, update_id: int, event: int) -> None:
+    def confirm(self, update_id: int, event: int, transaction_time: int) -> None:
         """Begin from a snapshot that shows all there is, although by its id it is older than the events; go on from
-        the last update id, or from its own where ids have begun again. What of the events is later counts as not
-        applied."""
-        while self._events and self._events[0].last <= update_id:
+        the last update id, or from its own where ids have begun again. What of the events is later by the time of the
+        matching engine counts as not applied."""
+        while self._events and self._is_contained(self._events[0], update_id, transaction_time):
             self._events.popleft()
         self._pending = len(self._events)
         self.event = max(self.event, event)
         self._rest = _Rest(update_id, event)
+
+    @staticmethod
+    def _is_contained(diff: Diff, update_id: int, transaction_time: int) -> bool:
+        """Return whether a snapshot of this id and time shows an event, or the event is of no use; of an older count it
+        bears a higher id."""
+        try:
+            return diff.last <= update_id or scan_diff_time(diff.frame) <= transaction_time
+        except DecodeError:
+            return True
 
     def rests_at(self, update_id: int) -> bool:
         """Return whether the book was shown at rest with this update id, and nothing has come since."""

@@ -839,3 +839,15 @@ def test_a_candle_that_was_recomputed_twice_is_in_doubt_until_an_answer_shows_wh
     setting = Setting(310007, 1_796_083_184_000, names, ("1m", "3d"), 0.0015, book_ticks=ticks, script=script)
     faults = (Refuse(2_550, 2_450), Recompute(1_800, "BTCUSDT", 600), Recompute(3_000, "BTCUSDT", 20_000))
     run(Schedule(setting=setting, seed=704128, faults=faults))
+
+
+def test_a_book_at_rest_in_a_new_count_is_what_rest_shows() -> None:
+    """Events of the old count, whose ids are higher, were applied to the snapshot once more."""
+    btc = (2_280, 8_020, 22_120, 53_160, 58_140, 61_120, 63_080, 64_000, 71_220, 73_640, 75_020, 97_760)
+    script = (*((at, "trade", "BTCUSDT") for at in btc), (15_640, "halt", "币安人生USDT"))
+    script = tuple(sorted((*script, (47_360, "resume", "币安人生USDT"))))
+    names, ticks = ("币安人生USDT", "BTCUSDT"), (300, 300)
+    setting = Setting(439668, 1_795_046_400_000, names, ("1m", "3d"), 0.0015, book_ticks=ticks, script=script)
+    recounts = (Recount(10_750, "币安人生USDT"), Recount(17_800, "币安人生USDT"))
+    faults = (*recounts, RefuseName(23_400, 50, "btcusdt@depth20@100ms"))
+    run(Schedule(setting=setting, seed=987169, faults=faults, full_book=True))

@@ -206,6 +206,19 @@ class TestAtRest:
             assert book.live() is (seconds == 12)
         assert shown(book).bids == [*map(tuple, BIDS)]
 
+    def test_what_it_shows_then_is_not_overwritten_by_events_of_the_old_count(self) -> None:
+        book, source = begun(100)
+        assert book.apply(diff(120, 100, bids=[("99.9", "7")], event=BEGAN + 80), source) is None
+        source.up = False
+        again = link(2)
+        for seconds in (1, 12):
+            now = BEGAN + seconds * 1000
+            book.replace(self.resting(5, now), Origin(now, 500, link=again))
+        book.go_live(again)
+        assert book.live()
+        found = shown(book)
+        assert (found.update_id, found.bids) == (5, [*map(tuple, BIDS)])
+
     def test_each_snapshot_after_that_shows_that_it_still_rests(self) -> None:
         """It had to be seen twice, ten seconds apart, once more for each, and was not live for half a minute."""
         book, source = begun(100)
