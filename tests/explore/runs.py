@@ -19,6 +19,7 @@ from ..virtual import tape as tapes
 from ..virtual.exchange import BrokenPromise
 from ..virtual.restart import killed
 from ..virtual.schedules import (
+    DENSE_SHARE,
     DERIVE_SHARE,
     LONG_SHARE,
     RESTART_KINDS,
@@ -78,7 +79,9 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
     for _ in range(min(most, 1 if long else 3 if wide else SCHEDULES_A_SETTING)):
         if time.time() >= until:
             break
-        if not (long or wide) and rng.random() < RESTART_SHARE:
+        if not (long or wide) and rng.random() < DENSE_SHARE:
+            schedule = a_schedule(rng, setting, dense=True)
+        elif not (long or wide) and rng.random() < RESTART_SHARE:
             schedule = killed(a_schedule(rng, setting, kinds=RESTART_KINDS), rng)
         else:
             schedule = a_schedule(rng, setting, long=long)

@@ -18,12 +18,14 @@ from .script import STEP, Setting
 from .tape import SETTINGS
 from .world import Read, Schedule
 
-SHORT, LONG = 60_000, 3 * 3_600_000
+SHORT, LONG, DENSE = 60_000, 3 * 3_600_000, 25_000
 """Faults begin before this (ms)."""
 LONG_SHARE, WIDE_SHARE = 0.004, 0.01
 """How many of the schedules last hours, and how many have 50 symbols."""
+DENSE_SHARE = 0.4
+"""How many of the others have more faults of fewer kinds in a shorter time, and more reads: each meets the next."""
 RESTART_SHARE = 0.1
-"""In how many of the others the process is killed."""
+"""In how many of the rest the process is killed."""
 FULL_BOOK_SHARE = 0.25
 """In how many somebody reads a whole book."""
 DERIVE_SHARE = 0.1
@@ -200,13 +202,18 @@ def fixed(name: str, number: int, kinds: Sequence[str]) -> Schedule:
 
 
 def a_schedule(
-    rng: random.Random, setting: Setting, *, long: bool = False, kinds: Sequence[str] = tuple(KINDS)
+    rng: random.Random,
+    setting: Setting,
+    *,
+    long: bool = False,
+    dense: bool = False,
+    kinds: Sequence[str] = tuple(KINDS),
 ) -> Schedule:
-    """A schedule of up to eight faults (more where it lasts hours) of some of these kinds."""
-    kinds = rng.sample(sorted(kinds), rng.randrange(1, len(kinds) + 1))
+    """A schedule of up to eight faults (more where it is dense or lasts hours) of some of these kinds."""
+    kinds = rng.sample(sorted(kinds), rng.randrange(2, 7) if dense else rng.randrange(1, len(kinds) + 1))
     full_book = rng.random() < FULL_BOOK_SHARE
-    draw = Draw(rng, setting, LONG if long else SHORT, full_book=full_book)
-    count = rng.randrange(10, 40) if long else rng.randrange(1, 9)
+    draw = Draw(rng, setting, LONG if long else DENSE if dense else SHORT, full_book=full_book)
+    count = rng.randrange(10, 40) if long else rng.randrange(2, 13) if dense else rng.randrange(1, 9)
     faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
     lags = [fault for fault in faults if isinstance(fault, f.Lag)]
     faults = [fault for fault in faults if fault not in lags[LAGS:]]
@@ -220,7 +227,7 @@ def a_schedule(
             rng.randrange(2),
             rng.choice((1, 3, 20, 50, 90)),
         )
-        for _ in range(rng.randrange(0, 9))
+        for _ in range(rng.randrange(0, 33 if dense else 9))
     )
     return Schedule(
         setting=setting,
