@@ -22,7 +22,7 @@ from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.order import AHEAD, LAGS_AT_MOST, is_new_count, shown_until
+from ..store.order import LAGS_AT_MOST, is_new_count, shown_until
 from ..store.series import Series
 from ..store.tickers import Tickers
 from ..store.trades import TradeSeries
@@ -143,6 +143,19 @@ class _Symbol:
     def is_outdated(self, trade: int, by: int, now: float) -> bool:
         """Return whether a series that had got to this trade ``by`` then (exchange ms) has nothing of the new count."""
         return self.has_begun_again(now) and trade > self.recounted.trade and is_new_count(self.recounted.happened, by)
+
+    def of_new_count(self, reported: Sequence[tuple[int, int]], now: float) -> Sequence[tuple[int, int]]:
+        """Return what was reported after ids have begun again, and forget what was seen of the old ones; all of it
+        where they have not."""
+        if not self.has_begun_again(now):
+            return reported
+        # (Some series may stay at the old count for long: a stream that is dead.)
+        current = [each for each in reported if not self.is_outdated(*each, now)]
+        newest = max(current, default=NEVER)[0]
+        if self._best.trade > newest:
+            self._best = NEVER
+        self._ripening = deque([each for each in self._ripening if each.trade <= newest], self._ripening.maxlen)
+        return current
 
     def is_open(self) -> bool:
         """Return whether time alone may show something of what is known by now."""
@@ -326,10 +339,8 @@ class SilentStreamDetector:
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
                 reported.append((trade, event - REPORTED_WITHIN))
-        known.learn(reported, at.steady)
         known.note_count(reported, max([(ring_trade, traded), *(each[:2] for each in heard)]), at.steady)
-        if known.has_begun_again(at.steady):
-            known.forget_trades()  # they bear the ids of the old count
+        known.learn(known.of_new_count(reported, at.steady), at.steady)
         best = known.ripe(at.steady)
         best_seen = at.exchange - (at.steady - best.seen) * 1000
         if 0 <= ring_trade < best.trade and is_new_count(traded, round(best_seen)):
@@ -394,7 +405,7 @@ class SilentStreamDetector:
         ring = self._store.trades(key.symbol)
         known.follow_count(ring)
         best = known.ripe(at.steady)
-        shown = series.trade_shown(at.exchange + AHEAD) if series is not None else None
+        shown = series.trade_shown(at.exchange) if series is not None else None
         if shown is None:
             return ""
         trade, event = shown
@@ -446,7 +457,7 @@ class SilentStreamDetector:
 def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[int, int, int]:
     """Return what a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` gives it; no
     trade where that bears an id of an old count."""
-    trade, event, answered = series.last_heard(at.exchange + AHEAD)
+    trade, event, answered = series.last_heard(at.exchange)
     return -1 if _is_of_old_count(trade, event, ring) else trade, event, answered
 
 

@@ -32,6 +32,7 @@ from .assess import Evidence, assess
 from .closed import ClosedCandles, Closing, Closings, Dumped
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
+from .order import is_to_come
 from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
@@ -432,20 +433,20 @@ class KlineSeries(Series):
             return now
         return max(now, next_open(self.interval, following) + FINAL_IN_REST_AFTER + 50)
 
-    def last_heard(self, until: int | None = None) -> tuple[int, int, int]:
+    def last_heard(self, now: int | None = None) -> tuple[int, int, int]:
         """``(id of the last trade its stream has shown, that event's time, time of the newest answer merged)``, ms.
 
-        The id is -1 where no frame came yet, or where the candle has no trade. An event that bears a time later than
-        ``until`` has a wrong one: it counts as of then, so that what comes next is newer.
+        The id is -1 where no frame came yet, or where the candle has no trade. An event that bears a time to come at
+        ``now`` (exchange ms) counts as of now, so that what comes next is newer.
         """
         with self._lock:
-            if until is not None and self._stream_event > until:
-                self._stream_event = until
+            if now is not None and is_to_come(self._stream_event, now):
+                self._stream_event = now
             frame, event, answered = self._last_frame, self._stream_event, self._answered
         return (scan_kline_last_trade(frame) if frame else -1), event, answered
 
-    def trade_shown(self, until: int) -> tuple[int, int]:
-        return self.last_heard(until)[:2]
+    def trade_shown(self, now: int) -> tuple[int, int]:
+        return self.last_heard(now)[:2]
 
     def heard_final(self) -> bool:
         """Return whether the newest frame was the last one of its candle."""

@@ -289,11 +289,11 @@ class Series(ABC):
         self.suspected = reason
         self.link = None
 
-    def trade_shown(self, until: int) -> tuple[int, int] | None:
+    def trade_shown(self, now: int) -> tuple[int, int] | None:
         """Return the id of the newest trade that its stream has shown (-1: none), and up to when (exchange ms) a later
         one may have been left out; 0 where each has its own frame. None where its frames show no trades.
 
-        An event that bears a time later than ``until`` has a wrong one: it counts as of then.
+        An event that bears a time to come at ``now`` (exchange ms) counts as of now.
         """
         return None
 

@@ -337,7 +337,7 @@ class TradeSeries(Series):
         rows, complete = self._extent()
         return not complete and rows < min(self.capacity, AGG_TRADES_MOST)
 
-    def trade_shown(self, until: int) -> tuple[int, int]:
+    def trade_shown(self, now: int) -> tuple[int, int]:
         return self.last_heard()[0], 0
 
     def unsettled(self, now: int) -> str:

@@ -594,6 +594,22 @@ def test_an_old_count_does_not_hide_that_a_stream_of_candles_is_silent(court: Co
     assert found == {MINUTES}
 
 
+def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent(court: Court) -> None:
+    """What all had shown was forgotten again and again as long as one of them had not got to the new count."""
+    court.tell_all(1_000_000)
+    court.suspects(3.0)
+    court.trade(20)
+    court.kline("1h", 20)
+    court.suspects(0.1)
+    court.kline("1m", 1_000_001)
+    court.suspects(3.0)
+    court.trade(21)
+    court.kline("1h", 21)
+    assert court.suspects(3.0) == {MINUTES}
+    court.trade(22)
+    assert HOURS in court.suspects(3.0)
+
+
 def test_trades_that_are_about_to_go_live_under_new_ids_do_not_lack_the_old_ones(court: Court) -> None:
     court.tell_all(1_000_000)
     court.suspects(3.0)

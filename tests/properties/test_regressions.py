@@ -851,3 +851,12 @@ def test_a_book_at_rest_in_a_new_count_is_what_rest_shows() -> None:
     recounts = (Recount(10_750, "币安人生USDT"), Recount(17_800, "币安人生USDT"))
     faults = (*recounts, RefuseName(23_400, 50, "btcusdt@depth20@100ms"))
     run(Schedule(setting=setting, seed=987169, faults=faults, full_book=True))
+
+
+def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent() -> None:
+    """An event out of the future had made the frames after it old, so that one interval knew old ids only."""
+    script = tuple((at, "trade", "XRPUSDT") for at in (45_100, 110_580, 119_420, 133_240, 137_060, 184_500))
+    names, ticks = ("BTCUSDT", "币安人生USDT", "XRPUSDT"), (300, 300, 1_500)
+    setting = Setting(267899, 1_795_478_348_000, names, ("1m", "5m"), 0.02, True, book_ticks=ticks, script=script)
+    spoilt = (Events(6_900, 3_950, "spoil", "kline", 0.5, 3_000), Events(13_450, 8_800, "spoil", "kline", 1.0, 3_000))
+    run(Schedule(setting=setting, seed=230012, faults=(Recount(10_150, "BTCUSDT"), *spoilt)))

@@ -8,6 +8,7 @@ from ats_sync.feeds import FEEDS, Kind
 from ats_sync.store import remembered
 from ats_sync.store.assess import CONFIRMED_WITHIN
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.order import AHEAD
 from ats_sync.store.series import Origin
 from ats_sync.store.snapshot import SPARE
 from ats_sync.venue.klines import packed_string_rows
@@ -210,6 +211,7 @@ def test_an_event_out_of_the_future_does_not_make_what_comes_next_old() -> None:
     series.apply(wrong, LINK)
     told = truth.told_at(1, 4)
     assert series.last_heard(told)[1] == told
+    assert series.last_heard(told - AHEAD + 1)[1] == told, "that may be, our clock may be behind"
     series.suspect("silent")
     series.apply(truth.frame(1, 5), LINK)
     assert not series.suspected
