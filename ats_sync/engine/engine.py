@@ -138,6 +138,7 @@ class Engine(Guarded):
             self._ask_for_listings(found.ask, at)
         for symbol in found.woken:
             self.reconciler.begin_trading(symbol, at)
+        self.reconciler.note_paused(found.paused)
         self.reconciler.note_trading(found.trading, at)
         if not found.gone and not found.back and not found.renewed:
             return

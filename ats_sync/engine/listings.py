@@ -64,6 +64,8 @@ class Findings:
     """Those that were pending and now trade."""
     trading: dict[str, int] = field(default_factory=dict)
     """Those that are said to trade, and since when (exchange ms) at least."""
+    paused: dict[str, int] = field(default_factory=dict)
+    """Those that are said not to trade for a while, and since when (exchange ms) at most."""
     ask: float | None = None
 
     def ask_in(self, pause: float) -> None:
@@ -127,6 +129,7 @@ class Listings:
         found.woken = {symbol for symbol in self.pending - pending if phases.get(symbol) is not Phase.GONE}
         self.pending = pending
         found.trading = {symbol: info.as_of for symbol in followed if phases[symbol] is Phase.TRADING}
+        found.paused = {symbol: info.as_of for symbol in followed if phases[symbol] is Phase.PAUSED}
         said_gone = {symbol for symbol in followed if phases[symbol] is Phase.GONE} - store.delisted.keys()
         for cleared in self._suspects.keys() - said_gone:
             del self._suspects[cleared]
@@ -232,6 +235,8 @@ class Listings:
             self._note_life(event, found)
             if phase is Phase.TRADING:
                 found.trading[event.symbol] = event.time
+            if phase_of(event.status) is Phase.PAUSED:
+                found.paused[event.symbol] = event.time
             if phase in (Phase.TRADING, Phase.PAUSED) and event.symbol in store.delisted:
                 found.back.add(event.symbol)
         if events:

@@ -130,6 +130,13 @@ class Reconciler:
                 state.attempts = 0
                 self._queue.schedule(state, at.steady, state.repair_cause)
 
+    def note_paused(self, paused: Mapping[str, int]) -> None:
+        """These symbols are said not to trade for a while, since when (exchange ms) at most: the exchange may have no
+        candles of then."""
+        for series in self._store.of(KlineSeries) if paused else ():
+            if series.key.symbol in paused and not series.feed.spot:
+                series.note_paused(paused[series.key.symbol])
+
     def note_trading(self, trading: Mapping[str, int], at: Moment) -> None:
         """These symbols are said to trade, since when (exchange ms) at least: candles that had stopped in a halt are
         requested at once."""

@@ -18,6 +18,8 @@ from .closed import ClosedCandles, Closing, Closings, Dumped, Source
 from .pending import FINAL_BY_REST, MOST_PENDING, OPEN, Candle, PendingCandles
 from .series import Change, StoreEvent
 
+NEVER_ENDS = 1 << 62
+"""An exchange time (ms) after any other."""
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was requested at least this long (ms) after its candle's close."""
 
@@ -36,6 +38,7 @@ class KlineSequencer:
         self.lost = self.out_of_order = 0
         self._exchange_ms = exchange_ms  # called once a closed candle, never for a frame
         self._halted = False  # the newest answer lacks candles whose time has come
+        self._pause = (0, 0)  # from when to when (exchange ms) the contract last did not trade, as it said itself
         self._has_closed = StoreEvent(Change.CLOSED, key)
         self._has_gap = StoreEvent(Change.GAP, key)
 
@@ -118,6 +121,17 @@ class KlineSequencer:
         self.untraded = self.closed.complete = True
         return True
 
+    def note_paused(self, since: int) -> None:
+        """Note that the contract does not trade since exchange time ``since`` (ms) at most."""
+        if since > self._pause[0]:
+            self._pause = since, NEVER_ENDS
+
+    def note_trading(self, since: int) -> None:
+        """Note that it trades since exchange time ``since`` (ms) at least."""
+        began, ends = self._pause
+        if began < since < ends:
+            self._pause = began, since
+
     def restore(self, written: Dumped) -> None:
         """Begin with closed candles that were written down."""
         self.closed.restore(written)
@@ -152,7 +166,8 @@ class KlineSequencer:
         one of the frame ``before``. Of a halt the exchange may have no candles at all: REST is to show.
         """
         closed = self.closed
-        if self._halted:
+        began, ends = self._pause
+        if self._halted or (began < opened and closed.following < ends):
             return
         last = scan_kline_last_trade(before) if before else -1
         if last < 0 or not closed or scan_kline_first_trade(frame) != last + 1:

@@ -522,10 +522,16 @@ class KlineSeries(Series):
         has, or where one has begun since."""
         return self._stopped if self._stopped > self._stream_event else 0
 
+    def note_paused(self, since: int) -> None:
+        """Note that the contract is said not to trade since exchange time ``since`` (ms) at most."""
+        with self._lock:
+            self._sequencer.note_paused(since)
+
     def note_trading(self, since: int) -> bool:
         """Note that the contract is said to trade since exchange time ``since`` (ms); return whether an answer from
         before then showed that it has no candles any more, so that another answer is needed."""
         with self._lock:
+            self._sequencer.note_trading(since)
             self._resumed = max(self._resumed, since)
             return self._is_resumed()
 

@@ -10,6 +10,7 @@ from ats_sync.engine.listings import CONFIRM_AFTER
 from ats_sync.engine.reconciler import LISTINGS
 from ats_sync.errors import AtsSyncError, RequestRejected
 from ats_sync.feeds import Kind
+from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.listings import Phase
 
 from ..venue import samples
@@ -39,6 +40,25 @@ def test_a_halted_contract_is_served_and_holds_nobody_up(status: str) -> None:
     assert bench.store.delisted == {}
     assert bench.store.contract_status("HALTED") == status
     assert bench.agrees("HALTED")
+
+
+@pytest.mark.parametrize("by", ["events", "answers"])
+def test_candles_know_when_their_contract_did_not_trade(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[str] = []
+    monkeypatch.setattr(KlineSeries, "note_paused", lambda self, since: noted.append("paused"))
+    monkeypatch.setattr(KlineSeries, "note_trading", lambda self, since: noted.append("trading"))
+    bench = Bench([deep("AUSDT", 30)])
+    bench.warm()
+    noted.clear()
+    for status in ("TRADING_HALT", "TRADING"):
+        bench.statuses = {"AUSDT": status}
+        if by == "events":
+            tell(bench, "AUSDT", status)
+        else:
+            ask(bench)
+        bench.run(2)
+    assert noted[0] == "paused"
+    assert noted[-1] == "trading"
 
 
 def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:

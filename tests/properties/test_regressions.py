@@ -860,3 +860,20 @@ def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent() 
     setting = Setting(267899, 1_795_478_348_000, names, ("1m", "5m"), 0.02, True, book_ticks=ticks, script=script)
     spoilt = (Events(6_900, 3_950, "spoil", "kline", 0.5, 3_000), Events(13_450, 8_800, "spoil", "kline", 1.0, 3_000))
     run(Schedule(setting=setting, seed=230012, faults=(Recount(10_150, "BTCUSDT"), *spoilt)))
+
+
+def test_a_halt_that_ends_just_after_the_turn_leaves_no_flat_candle_of_which_rest_has_none() -> None:
+    """The first trade after it followed on the last one before, and REST was not asked."""
+    sol = (19_480, 42_320, 46_340, 58_360, 82_240, 99_340, 106_220, 162_020, 184_960, 201_620, 210_700, 234_740)
+    script = tuple((at, "trade", "SOLUSDT") for at in sol)
+    setting = Setting(
+        592481,
+        1_785_542_348_000,
+        ("BTCUSDT", "SOLUSDT"),
+        ("1m", "2h"),
+        0.02,
+        False,
+        book_ticks=(300, 700),
+        script=script,
+    )
+    run(Schedule(setting=setting, seed=123155, faults=(Lag(10_400, "market", 5_000), Halt(16_700, "SOLUSDT", 95_950))))

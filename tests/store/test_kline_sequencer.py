@@ -373,6 +373,26 @@ def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -
     assert series.rows(9, now, exact=True) == [*truth.finals(0, 4), truth.row(4, 1)]
 
 
+@pytest.mark.parametrize(
+    ("paused", "goes_on", "proven"),
+    [((2, 0), None, False), ((2, 0), (3, 30_000), False), ((1, 30_000), (2, 0), True), ((4, 1), None, True)],
+)
+def test_nor_is_it_proven_where_the_contract_did_not_trade_meanwhile_of_which_the_exchange_may_have_no_candle(
+    paused: tuple[int, int], goes_on: tuple[int, int] | None, proven: bool
+) -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5, 2], first_trade=500)
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, final=True), LINK)
+    series.note_paused(truth.opens[paused[0]] + paused[1])
+    if goes_on is not None:
+        series.note_trading(truth.opens[goes_on[0]] + goes_on[1])
+        series.note_trading(truth.opens[5])  # it is said again and again
+    notice = series.apply(truth.frame(4, 1), LINK)
+    assert (series.following() == truth.opens[4]) is proven
+    assert (notice is not None and notice.change is Change.GAP) is not proven
+    assert bool(series.state(truth.told_at(4, 1)).doubt) is not proven
+
+
 @pytest.mark.parametrize("lost", ["a trade between them", "the final event before them"])
 def test_a_candle_is_not_taken_for_one_without_trades_where_the_numbers_leave_room(lost: str) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 2, 0, 5, 2], first_trade=500)
