@@ -115,7 +115,8 @@ class Unicorn(_Library):
         for names in self.streams.values():
             channels = dict.fromkeys(name.partition("@")[2] for name in names if not name.startswith("!"))
             markets = dict.fromkeys(name.partition("@")[0] for name in names if not name.startswith("!"))
-            self._manager.create_stream(list(channels), list(markets))
+            for channel in channels:  # a stream of it takes 200 subscriptions at most
+                self._manager.create_stream([channel], list(markets))
             for name in names:
                 if name.startswith("!"):
                     self._manager.create_stream([name.partition("@")[2]], [name.partition("@")[0]])

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-BATCH = 200
+BATCH = 100
 PAUSE = 0.15
 PATIENCE = 30.0
 
