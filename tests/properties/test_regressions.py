@@ -877,3 +877,13 @@ def test_a_halt_that_ends_just_after_the_turn_leaves_no_flat_candle_of_which_res
         script=script,
     )
     run(Schedule(setting=setting, seed=123155, faults=(Lag(10_400, "market", 5_000), Halt(16_700, "SOLUSDT", 95_950))))
+
+
+def test_candles_of_a_halt_wait_for_weight_where_it_is_scarce() -> None:
+    """The harness's: the answer that shows whether there are any was to come at once."""
+    eth = (22_240, 139_180, 143_680, 147_880, 151_020, 165_520, 174_020, 194_000, 206_840, 214_480, 217_380)
+    trades = [(at, "trade", "ETHUSDT") for at in eth]
+    script = tuple(sorted([*trades, (51_060, "halt", "BTCUSDT"), (146_460, "resume", "BTCUSDT")]))
+    names, ticks = ("BTCUSDT", "ETHUSDT"), (700, 300)
+    setting = Setting(278645, 1_793_858_379_000, names, ("1m", "1d"), 0.02, False, book_ticks=ticks, script=script)
+    run(Schedule(setting=setting, seed=291258, weight_limit=200, counting="sliding", report_lag=300))

@@ -475,7 +475,7 @@ class World:
 
     def _check_converged(self) -> None:
         process, now = self.process, self.line.now
-        left_alone = self._unheard()
+        left_alone = self._unheard() | self._resumed_lately()
         for status in feed_statuses(process.engine, process.store, process.clock):
             key = Key(Kind(status.kind), status.symbol, status.interval)
             if key in left_alone or key in self._suspended() or key.kind in (Kind.TICKERS, Kind.QUOTES, Kind.CONTRACTS):
@@ -527,6 +527,15 @@ class World:
         with memory_only():
             rows = _read(process.reads, Klines(Key(Kind.KLINES, symbol, interval), max(1, limit), None, exact=True))
         self._check_klines(symbol, interval, self._stream(series.key), rows, known, since)
+
+    def _resumed_lately(self) -> set[Key]:
+        """Candles of which the exchange may have none, since their contract did not trade for a while: where weight is
+        scarce, the answer that shows it may wait."""
+        if self.schedule.weight_limit >= 1000:
+            return set()
+        since = self.line.now - self.line.start - SCARCE
+        again = {symbol for at, verb, symbol in self.schedule.whole_setting.script if verb == "resume" and at > since}
+        return {series.key for series in self.process.store.of(KlineSeries) if series.key.symbol in again}
 
     def _unheard(self) -> set[Key]:
         """Series whose stream nothing helped and has not said a word since: REST may go on serving them."""
