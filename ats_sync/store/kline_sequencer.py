@@ -167,7 +167,7 @@ class KlineSequencer:
         """
         closed = self.closed
         began, ends = self._pause
-        if self._halted or (began < opened and closed.following < ends):
+        if self._halted or (began < opened and next_open(self.interval, closed.following) <= ends):
             return
         last = scan_kline_last_trade(before) if before else -1
         if last < 0 or not closed or scan_kline_first_trade(frame) != last + 1:

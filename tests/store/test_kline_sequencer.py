@@ -375,7 +375,7 @@ def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -
 
 @pytest.mark.parametrize(
     ("paused", "goes_on", "proven"),
-    [((2, 0), None, False), ((2, 0), (3, 30_000), False), ((1, 30_000), (2, 0), True), ((4, 1), None, True)],
+    [((2, 0), None, False), ((2, 0), (3, 30_000), False), ((1, 30_000), (2, 59_999), True), ((4, 1), None, True)],
 )
 def test_nor_is_it_proven_where_the_contract_did_not_trade_meanwhile_of_which_the_exchange_may_have_no_candle(
     paused: tuple[int, int], goes_on: tuple[int, int] | None, proven: bool
