@@ -372,22 +372,16 @@ class Lifecycle:
     def status(self) -> Status:
         """Return the overall state, every connection and every feed."""
         store, clock = self.store, self._clock
-        return self._status(lambda engine: feed_statuses(engine, store, clock))
+        return self._look(lambda engine: ((), feed_statuses(engine, store, clock))).status
 
     def summary(self) -> Summary:
         """Return the same without the feeds that are well, which costs less."""
         store, clock = self.store, self._clock
-        kinds: tuple[KindSummary, ...] = ()
+        return self._look(lambda engine: feeds_summary(engine, store, clock))
 
-        def look(engine: Engine) -> tuple[FeedStatus, ...]:
-            nonlocal kinds
-            kinds, others = feeds_summary(engine, store, clock)
-            return others
-
-        return Summary(self._status(look), kinds)
-
-    def _status(self, look: Callable[[Engine], tuple[FeedStatus, ...]]) -> Status:
-        """Return the state with the feeds that a look at the engine shows (of those that are degraded, all)."""
+    def _look(self, look: Callable[[Engine], tuple[tuple[KindSummary, ...], tuple[FeedStatus, ...]]]) -> Summary:
+        """Return the state with the kinds and feeds that a look at the engine shows (of those that are degraded,
+        all)."""
         runtime, store, clock = self.runtime, self.store, self._clock
         now = clock.now()
         blocked = {
@@ -396,12 +390,15 @@ class Lifecycle:
             if (until := self.budget.blocked_until(host, now)) is not None
         }
         if runtime is None or runtime.stopped:
-            return Status(Overall.STOPPED, self.begun, (), (), 0, blocked, shared=self.shared_status())
-        connections, feeds = runtime.query(lambda engine, at: (connection_statuses(engine, clock), look(engine)))
+            return Summary(Status(Overall.STOPPED, self.begun, (), (), 0, blocked, shared=self.shared_status()), ())
+        connections, (kinds, feeds) = runtime.query(
+            lambda engine, at: (connection_statuses(engine, clock), look(engine))
+        )
         state, _ = overall(feeds, ready=self.ready)
         waiting = runtime.requests.waiting()
         contracts, snapshot, shared = contract_statuses(store), self.snapshot_status(), self.shared_status()
-        return Status(state, self.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
+        status = Status(state, self.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
+        return Summary(status, kinds)
 
     def shared_status(self) -> SharedStatus | None:
         """Return what this process is in the shared store, None where none is set."""

@@ -146,7 +146,7 @@ class Status:
     def ready(self, kind: str) -> tuple[int, int]:
         """Return how many series of a kind are live (or polled), and how many there are."""
         own = [feed for feed in self.feeds if feed.kind == kind]
-        return sum(feed.state in (FeedState.LIVE, FeedState.POLLED) for feed in own), len(own)
+        return sum(feed.state in GOOD for feed in own), len(own)
 
     def __str__(self) -> str:
         lines = [f"{self.state.value} since {_clock(self.since)}"]
@@ -366,7 +366,7 @@ class _Look(NamedTuple):
         shown, reason = self._assess(state, series_state, series)
         if shown is FeedState.LIVE and self.untrusted:
             shown, reason = FeedState.DEGRADED, self.untrusted
-        if shown is not FeedState.LIVE and shown is not FeedState.POLLED:
+        if shown not in GOOD:
             if refusal := self.engine.refusal(key):
                 shown, reason = FeedState.DEGRADED, f"served by REST, since the exchange refuses its stream: {refusal}"
             if state.error is not None:

@@ -8,7 +8,7 @@ acknowledged has been merged (for an order book, a whole frame on that subscript
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Key, Kind
@@ -133,19 +133,22 @@ class Reconciler:
     def note_paused(self, paused: Mapping[str, int]) -> None:
         """These symbols are said not to trade for a while, since when (exchange ms) at most: the exchange may have no
         candles of then."""
-        for series in self._store.of(KlineSeries) if paused else ():
-            if series.key.symbol in paused and not series.feed.spot:
-                series.note_paused(paused[series.key.symbol])
+        for series in self._candles_of(paused):
+            series.note_paused(paused[series.key.symbol])
 
     def note_trading(self, trading: Mapping[str, int], at: Moment) -> None:
         """These symbols are said to trade, since when (exchange ms) at least: candles that had stopped in a halt are
         requested at once."""
-        for series in self._store.of(KlineSeries) if trading else ():
-            key = series.key
-            if key.symbol not in trading or series.feed.spot or not series.note_trading(trading[key.symbol]):
-                continue
-            if (state := self.states.get(key)) is not None and not state.delisted:
+        for series in self._candles_of(trading):
+            lacking = series.note_trading(trading[series.key.symbol])
+            if lacking and (state := self.states.get(series.key)) is not None and not state.delisted:
                 self._queue.schedule(state, at.steady, state.repair_cause)
+
+    def _candles_of(self, symbols: Collection[str]) -> Iterator[KlineSeries]:
+        """Yield the candles of these contracts."""
+        for series in self._store.of(KlineSeries) if symbols else ():
+            if series.key.symbol in symbols and not series.feed.spot:
+                yield series
 
     # --- what happened ---------------------------------------------------------------------------
 

@@ -65,7 +65,6 @@ class _Tracked:
         "form",
         "is_written",
         "lead",
-        "link",
         "mark",
         "name",
         "numbers",
@@ -84,7 +83,6 @@ class _Tracked:
         self.name = pack(self.field)
         self.received = self.answers = -1
         self.mark: object = None
-        self.link: Link | None = None
         self.copied_link: Link | None = None  # what the head refers to
         self.suspected = ""
         self.lead = b""  # how the head begins; empty where that has to be worked out
@@ -201,11 +199,11 @@ class Copies:
         self._list = [each for each in self._tracked.values() if not each.series.feed.shared]
         self._one_by_one = [each.series for each in self._list]
         self._of = {each.series: each for each in self._list}
-        self._linked = [each.link for each in self._list]
-        self.relinked += 1
         for each in begun:
             if not each.series.feed.shared:
                 self._copy(each, found)
+        self._linked = [each.copied_link for each in self._list]
+        self.relinked += 1
 
     def _copy_touched(self, found: Changes) -> None:
         """Copy the series whose frames were merged since the last turn.
@@ -221,10 +219,8 @@ class Copies:
             series = each.series
             each.received = series.received
             # Before the frame: it is at least as new as they are.
-            if each.form is None or series.suspected or series.link is not each.copied_link:
-                self._copy(each, found)
-                continue
-            frame = series.frame_alone(each.form)
+            alone = each.form is not None and not series.suspected and series.link is each.copied_link
+            frame = series.frame_alone(each.form) if alone else None
             if frame is None:
                 self._copy(each, found)
                 continue
@@ -241,7 +237,6 @@ class Copies:
         series = each.series
         # What comes while it is copied counts as not seen.
         each.received, each.answers = series.received, series.answers
-        each.link = series.link
         copied = series.copied(each.mark)
         if copied is None:
             if each.is_written:

@@ -26,6 +26,7 @@ import orjson
 from ..feeds import FEEDS, Key, Kind
 from ..store.link import Link
 from ..store.series import Copied
+from .protocol import END, begin
 
 FIELD_SEPARATOR = "|"
 
@@ -129,13 +130,9 @@ def facts_text(copied: Copied) -> bytes:
 def head_pieces(name: bytes, lead: bytes, facts: bytes, texts: Sequence[bytes]) -> tuple[bytes, ...]:
     """Return a series' head after the name of its field, both packed: what :func:`lead_text` and :func:`facts_text`
     have returned, and the texts."""
-    if len(texts) == 1:
-        (text,) = texts
-        ends = b",[%d]]\n" % len(text)
-        return name, b"$%d\r\n" % (len(lead) + len(facts) + len(ends) + len(text)), lead, facts, ends, text, b"\r\n"
     ends = b",%b]\n" % orjson.dumps(list(map(len, texts)))
     size = len(lead) + len(facts) + len(ends) + sum(map(len, texts))
-    return name, b"$%d\r\n" % size, lead, facts, ends, *texts, b"\r\n"
+    return name, begin(size), lead, facts, ends, *texts, END
 
 
 def head_in(text: bytes) -> Head:

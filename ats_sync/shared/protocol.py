@@ -23,9 +23,14 @@ END = b"\r\n"
 """What each argument ends with."""
 
 
+def begin(size: int) -> bytes:
+    """Return what an argument of so many bytes begins with."""
+    return b"$%d\r\n" % size
+
+
 def pack(argument: bytes) -> bytes:
     """Return one argument as it is sent."""
-    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+    return b"%b%b%b" % (begin(len(argument)), argument, END)
 
 
 def count(arguments: Iterable[Argument]) -> int:

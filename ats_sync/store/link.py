@@ -64,6 +64,10 @@ class FirstFrame:
         """Wait for that of a new subscription."""
         self.awaited_on, self.after, self.place = link, after, -1
 
+    def restart(self) -> None:
+        """Take whatever comes next: the order has begun again."""
+        self.after = self.place = -1
+
     def came(self, place: int) -> None:
         """Note that it has come."""
         self.awaited_on, self.place = None, place

@@ -131,7 +131,7 @@ class TradeSeries(Series):
         assert self._lock.locked()
         self.counted_since = since
         self._segments, self._columns = [], None
-        self._first_frame.after = self._first_frame.place = -1
+        self._first_frame.restart()
         self.complete = False
 
     def replace(self, answer: Sequence[Trade], origin: Origin) -> None:
