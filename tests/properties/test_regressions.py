@@ -887,3 +887,14 @@ def test_candles_of_a_halt_wait_for_weight_where_it_is_scarce() -> None:
     names, ticks = ("BTCUSDT", "ETHUSDT"), (700, 300)
     setting = Setting(278645, 1_793_858_379_000, names, ("1m", "1d"), 0.02, False, book_ticks=ticks, script=script)
     run(Schedule(setting=setting, seed=291258, weight_limit=200, counting="sliding", report_lag=300))
+
+
+def test_where_the_exchange_counts_any_sixty_seconds_so_does_what_others_use() -> None:
+    """The harness's: their weight was to be free at the turn of the minute, and trades to be whole before it was."""
+    faults = (
+        Mute(39_200, 4_500, "币安人生usdt@kline_1m", "resubscribed"), Maintenance(39_100, 650, "CLOSE"),
+        Cut(40_450, "market", True), Others(18_400, 0.7), Dark(43_100, 350), NoRetryAfter(47_200, 800),
+    )  # fmt: skip
+    reads = (Read(9_700, "trades", 1, 1, 20), Read(39_700, "spot", 0, 0, 3))
+    schedule = Schedule(setting=0, seed=628556, faults=faults, reads=reads, connection_max_age=25.0, wall_error=-600.0)
+    run(replace(schedule, counting="sliding"))

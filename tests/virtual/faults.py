@@ -303,7 +303,8 @@ class Others(Fault):
 
     def begin(self, world: World) -> None:
         world.exchange.spend(FAPI, int(world.exchange.weight_limit * self.share))
-        world.others_until = world.line.now // MINUTE * MINUTE + MINUTE
+        by_clock = world.schedule.counting == "clock"
+        world.others_until = (world.line.now // MINUTE * MINUTE if by_clock else world.line.now) + MINUTE
         if world.schedule.report_lag:
             # Just after the turn the exchange may still report what it counted before, and who reads that waits again.
             world.others_until += MINUTE
