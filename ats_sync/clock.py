@@ -170,11 +170,11 @@ class Clock:
             self._doubted = True
             return
         with self._lock:
-            latest = self._latest()
+            latest, agree = self._latest(), self.proven()
             if event > latest:
+                self._doubted = not agree  # While the clocks disagree, the new anchor would hide that.
                 self._anchor = (event, self.wall(), self.now(), event)
-            elif event > self._earliest() and self.synchronised and self.proven():
-                # While the clocks disagree, a new anchor would hide that.
+            elif event > self._earliest() and self.synchronised and agree:
                 self._anchor = (latest, self.wall(), self.now(), event)
 
     def to_wall(self, steady: float) -> float:

@@ -208,14 +208,17 @@ def test_an_event_behind_changes_nothing(source: HandTime, clock: Clock) -> None
     assert clock.proven()
 
 
-def test_after_the_clocks_disagreed_a_new_event_settles_it(source: HandTime, clock: Clock) -> None:
+@pytest.mark.parametrize("slept", [0.0, 56.0])
+def test_an_event_does_not_hide_that_the_wall_clock_was_set_back(source: HandTime, clock: Clock, slept: float) -> None:
+    """Where the machine slept meanwhile and its steady clock stood still, nobody knows how old the event is."""
     source.passes(5.0)
-    source.at_wall -= 600.0
-    assert not clock.proven()
+    source.at_wall += slept - 600.0
     clock.saw_event(int((EXCHANGE + 5.1) * 1000))
+    assert not clock.proven()
+    clock.set_exchange(EXCHANGE + 5.0 + slept)
     assert clock.proven()
     source.passes(1.0)
-    assert clock.exchange() == pytest.approx(EXCHANGE + 6.1)
+    assert clock.exchange() == pytest.approx(EXCHANGE + 6.0 + slept)
 
 
 @pytest.mark.parametrize("ahead", [2.0, 86_400.0, 1e12])

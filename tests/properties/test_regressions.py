@@ -898,3 +898,40 @@ def test_where_the_exchange_counts_any_sixty_seconds_so_does_what_others_use() -
     reads = (Read(9_700, "trades", 1, 1, 20), Read(39_700, "spot", 0, 0, 3))
     schedule = Schedule(setting=0, seed=628556, faults=faults, reads=reads, connection_max_age=25.0, wall_error=-600.0)
     run(replace(schedule, counting="sliding"))
+
+
+def test_an_event_of_before_a_sleep_does_not_hide_that_the_wall_clock_was_set_back_in_it() -> None:
+    """The steady clock had stood still, too: a book of 56 s ago was passed off as fresh."""
+    script = ((12_760, "halt", "BTCUSDT"), (84_080, "resume", "BTCUSDT"), (173_220, "trade", "ETHUSDT"))
+    setting = Setting(
+        241388,
+        1_794_787_164_000,
+        ("BTCUSDT", "ETHUSDT"),
+        ("1m", "30m"),
+        0.006,
+        True,
+        book_ticks=(1500, 700),
+        script=script,
+    )
+    faults = (
+        Relist(7_450, "ETHUSDT", 50, below=False), Pause(12_850, 56_600, asleep=True), WallClock(58_000, -600.0),
+        HalfOpen(13_150, ""),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=387390, faults=faults, full_book=True))
+
+
+def test_a_contract_that_has_not_begun_to_trade_has_no_best_prices() -> None:
+    """The simulator's: it quoted them after a new count of ids, while REST showed an empty book."""
+    trades = tuple((at, "trade", "XRPUSDT") for at in (89_440, 102_600, 116_200, 159_540, 220_360))
+    setting = Setting(
+        66456,
+        1_795_391_990_000,
+        ("BTCUSDT", "XRPUSDT"),
+        ("1m", "1w"),
+        0.006,
+        True,
+        book_ticks=(1500, 1500),
+        script=trades,
+    )
+    faults = (Newcomer(216_000_000, "XRPUSDT", pending=True), Recount(4_000, "XRPUSDT"))
+    run(Schedule(setting=setting, seed=970259, faults=faults))

@@ -268,14 +268,16 @@ def ticker_24hr(instrument: Instrument, now: int) -> Answer:
 
 
 def book_ticker(instrument: Instrument, now: int) -> Answer:
-    """Return ``/fapi/v1/ticker/bookTicker`` of one contract."""
+    """Return ``/fapi/v1/ticker/bookTicker`` of one contract: of an empty book zeros (assumed)."""
     state = instrument.state(now)
-    bid_qty, ask_qty = instrument.book.touch(state)
+    bid, ask, (bid_qty, ask_qty) = state.bid, state.ask, instrument.book.touch(state)
+    if instrument.pending:
+        bid = ask = bid_qty = ask_qty = 0
     return {
         "symbol": instrument.name,
-        "bidPrice": instrument.price_text(state.bid),
+        "bidPrice": instrument.price_text(bid),
         "bidQty": instrument.qty_text(bid_qty),
-        "askPrice": instrument.price_text(state.ask),
+        "askPrice": instrument.price_text(ask),
         "askQty": instrument.qty_text(ask_qty),
         "time": instrument.changed_at(now),
         "lastUpdateId": instrument.book.update_id(state),

@@ -31,9 +31,11 @@ class BookFrames:
             self._send_best_prices(plan, stream)
 
     def best_prices(self, plan: Plan, stream: BookStream) -> str | None:
-        """Return a bookTicker text, or None if the best prices are those of the stream's last frame."""
+        """Return a bookTicker text; None if the best prices are those of the stream's last frame, or there are none."""
         now = self._schedule.now
         instrument = plan.instrument
+        if instrument.pending:
+            return None
         state = instrument.state(now)
         touch = instrument.book.touch(state)
         sent = (state.bid, state.ask, touch)

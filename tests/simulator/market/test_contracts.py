@@ -11,6 +11,7 @@ from ats_sync.simulator.market import Frame, Market, UnknownSymbol
 
 START = 1_795_219_200_000
 MARKS, TICKERS, CONTRACTS, SESSIONS = "!markPrice@arr@1s", "!ticker@arr", "!contractInfo", "tradingSession"
+QUOTES = {"newusdt@bookTicker", "!bookTicker"}
 SYMBOLS = ["BTCUSDT", "XAUUSDT", "BTCUSDT_261225", "币安人生USDT"]
 
 
@@ -110,15 +111,20 @@ def test_a_contract_that_leaves_keeps_a_resting_row_in_the_marks(market: Market)
 
 def test_a_pending_contract_has_nothing_yet(market: Market) -> None:
     market.list_symbol("NEWUSDT", pending=True)
-    (event,) = told(market.advance(START + 60_000), CONTRACTS)
+    market.subscribed |= QUOTES
+    frames = market.advance(START + 60_000)
+    (event,) = told(frames, CONTRACTS)
     assert (event["s"], event["cs"]) == ("NEWUSDT", "PENDING_TRADING")
     assert statuses(market)["NEWUSDT"] == "PENDING_TRADING"
     assert market.klines("NEWUSDT", "1h") == []
     assert market.agg_trades("NEWUSDT") == []
     assert market.depth("NEWUSDT", 20)["bids"] == []
+    assert not any("NEWUSDT" in frame.payload for frame in frames if frame.stream in QUOTES)
+    assert market.book_ticker("NEWUSDT")["bidQty"] == "0"  # type: ignore[call-overload]
     assert "NEWUSDT" not in market.symbols
     market.set_status("NEWUSDT", "TRADING")
-    market.advance(START + 120_000)
+    frames = market.advance(START + 120_000)
+    assert {frame.stream for frame in frames if frame.stream in QUOTES and "NEWUSDT" in frame.payload} == QUOTES
     assert "NEWUSDT" in market.symbols
     assert market.klines("NEWUSDT", "1h")
     assert market.agg_trades("NEWUSDT")
