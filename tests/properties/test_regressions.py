@@ -935,3 +935,15 @@ def test_a_contract_that_has_not_begun_to_trade_has_no_best_prices() -> None:
     )
     faults = (Newcomer(216_000_000, "XRPUSDT", pending=True), Recount(4_000, "XRPUSDT"))
     run(Schedule(setting=setting, seed=970259, faults=faults))
+
+
+def test_the_evidence_that_a_book_is_silent_comes_late_on_a_connection_that_lags() -> None:
+    """The harness's: it was to be found as soon as on one that is on time."""
+    trades = tuple((at, "trade", "XRPUSDT") for at in (31_220, 62_940, 76_960, 111_700, 139_820, 162_960, 180_340))
+    names, ticks = ("BTCUSDT", "XRPUSDT"), (1500, 700)
+    setting = Setting(175242, 1_793_491_189_000, names, ("1m", "15m"), 0.02, True, book_ticks=ticks, script=trades)
+    faults = (
+        Cut(14_800, "", reset=False), Mute(25_600, 6_450, "btcusdt@depth20@100ms", "resubscribed"),
+        Lag(31_800, "", 5_000), Lag(27_050, "market", 7_000),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=389244, faults=faults))

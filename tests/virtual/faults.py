@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class Stall(Fault):
     def begin(self, world: World) -> None:
         for session in world.exchange.sessions(self.route):
             session.stalled_until = world.line.now + self.lasts
+        world.held_up_until = max(world.held_up_until, world.line.now + self.lasts)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Lag(Fault):
         for session in world.exchange.sessions(self.route):
             session.lag += self.delay
         world.lagged += 1
+        world.held_up_until = math.inf
         # A connection that lags is replaced; the next of its route only after a pause, which doubles.
         world.patience = max(world.patience, LATE_FOR + (1 << world.lagged) * LATE_AGAIN)
 

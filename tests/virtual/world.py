@@ -45,6 +45,8 @@ STALE_DAMAGED_BOOK = 6_500 + SLACK
 STALE_MARK = 5_000 + SLACK
 STALE_ALL_SILENT = 5_500 + SLACK
 """A connection that answers pings and delivers nothing at all."""
+EVIDENCE_LATE = 2_000
+"""What shows that a stream is silent may come so late (ms) on a connection that delivers late and counts as alive."""
 ALL_STREAMS = "@"
 THROTTLE = 450
 JOINED = 1_500
@@ -132,6 +134,8 @@ class World:
     """How much longer (ms) than usual the recovery may take."""
     lagged: int = 0
     """How often connections began to lag for good."""
+    held_up_until: float = 0.0
+    """So long some connection delivers late."""
     delisted: dict[str, int] = field(default_factory=dict)
     not_fresh: list[tuple[int, str]] = field(default_factory=list)
     """When (ms after the beginning) memory could not answer, and what."""
@@ -270,6 +274,8 @@ class World:
     def _since(self, stale: int) -> int:
         if ALL_STREAMS in self._damaged:
             stale = max(stale, STALE_ALL_SILENT)
+        if self._damaged and self.held_up_until > self.line.now - EVIDENCE_LATE:
+            stale += EVIDENCE_LATE
         lagging = self.lag + LAGGING if self.line.now < self.lag_until + 10_000 else 0
         return self.line.now - stale - lagging
 
