@@ -96,6 +96,13 @@ class TestManyAtOnce:
             dispatcher.submit(fetch(str(number), Cause.WARM_UP, weight=2))
         assert len([sent(dispatcher) for _ in range(2 * MOST_AT_ONCE)]) == dispatcher.under_way
 
+    def test_what_is_under_way_is_not_waiting(self) -> None:
+        dispatcher = dispatcher_of()
+        for symbol in "ABC":
+            dispatcher.submit(fetch(symbol))
+        sent(dispatcher)
+        assert (len(dispatcher), dispatcher.under_way, dispatcher.waiting()) == (3, 1, 2)
+
 
 class TestAnAnswer:
     def test_goes_to_every_waiting_reader_and_to_the_engine(self) -> None:
@@ -240,6 +247,14 @@ class TestRetry:
         ask(dispatcher, fetch(), seconds=1.0)
         assert dispatcher.next(at(1)) == START + resumed
 
+    def test_the_end_of_a_pause_is_not_missed_while_another_request_waits_for_the_budget(self) -> None:
+        dispatcher = dispatcher_of(100)
+        dispatcher.submit(fetch("A", weight=10))
+        resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
+        dispatcher.submit(fetch("B", Cause.REPAIR, weight=95))
+        assert dispatcher.next(at(1)) == START + resumed
+        assert sent(dispatcher, resumed).fetch.key.symbol == "A"
+
     def test_a_requeued_job_has_the_priority_of_the_fetches_that_joined_it(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch("A", Cause.WARM_UP))
@@ -298,6 +313,13 @@ class TestRateLimited:
         with pytest.raises(RateLimited, match="has rate-limited this address") as caught:
             ask(dispatcher, fetch(), 5.0, 2.0)
         assert caught.value.retry_at == pytest.approx(WALL + 31)
+
+    def test_so_does_one_whose_deadline_is_the_moment_from_which_the_host_accepts_requests_again(self) -> None:
+        dispatcher = dispatcher_of()
+        reader = ask(dispatcher, fetch(), 5.0)
+        error = RateLimited("429", retry_at=WALL + 5)
+        send = sent(dispatcher)
+        assert dispatcher.failed(send, error, at(1)) == Done(send.fetch, error, [reader])
 
     def test_requests_to_the_other_host_go_meanwhile(self) -> None:
         dispatcher = dispatcher_of()
