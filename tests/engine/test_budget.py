@@ -13,7 +13,7 @@ from ats_sync.engine.moment import Moment
 from ats_sync.engine.window import Window, minute_of_count
 from ats_sync.feeds import Cause
 from ats_sync.venue import endpoints
-from ats_sync.venue.endpoints import Bucket, Host, Request
+from ats_sync.venue.endpoints import Bucket, Host, Request, is_whole_depth
 
 from ..venue.samples import MIDNIGHT
 
@@ -71,6 +71,7 @@ def test_a_full_book_without_a_reader_leaves_room_for_all_candles() -> None:
     for cause, request, expected in (
         (Cause.WARM_UP, partial, 0),
         (Cause.WARM_UP, full, 60),
+        (Cause.AUDIT, full, 60),
         (Cause.REPAIR, full, 0),
         (Cause.READ, full, 0),
     ):
@@ -188,6 +189,70 @@ def test_the_exchanges_own_limit_is_taken() -> None:
     budget.set_limit(Host.FUTURES, 1_000)
     assert budget.usage(Bucket.FUTURES, at(0)).allowed == 800
     assert budget.usage(Bucket.SPOT, at(0)).allowed == 80
+
+
+def test_the_limit_of_the_spot_market_is_not_that_of_audits_of_candles() -> None:
+    budget = Budget(CONFIG)
+    budget.set_limit(Host.SPOT, 1_000)
+    assert budget.usage(Bucket.SPOT, at(0)).allowed == 800
+    for _ in range(8):
+        budget.spend(audit(), at(0), Cause.AUDIT)
+    assert budget.free_at(audit(), Cause.AUDIT, at(0)) == pytest.approx(at(60).steady)
+
+
+def test_room_for_all_that_waits_is_what_is_left_beside_the_reserve() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 30, 0)
+    assert budget.has_room(Bucket.FUTURES, 40, at(0))
+    assert not budget.has_room(Bucket.FUTURES, 41, at(0))
+    assert budget.has_room(Bucket.SPOT, 70, at(0))
+    assert budget.has_room(Bucket.FUTURES, 70, at(60))
+
+
+def test_a_refusal_by_a_shared_account_delays_what_is_as_heavy_and_of_its_tier() -> None:
+    budget = Budget(CONFIG)
+    budget.refuse(weighing(5), Cause.POLL, at(30).steady)
+    assert [free(budget, weight, 0, Cause.POLL) for weight in (4, 5, 6)] == [0, 30, 30]
+    assert free(budget, 5, 0, Cause.READ) == 0
+    assert budget.free_at(weighing(5, host=Host.SPOT), Cause.POLL, at(0)) == at(0).steady
+    assert free(budget, 5, 30, Cause.POLL) == 0
+
+
+def test_a_refusal_that_ends_early_makes_no_room() -> None:
+    budget = Budget(CONFIG)
+    spend(budget, 70, 0)
+    budget.refuse(weighing(5), Cause.POLL, at(30).steady)
+    assert free(budget, 5, 0, Cause.POLL) == pytest.approx(60)
+
+
+def test_a_repair_may_use_more_of_the_limit_than_a_poll_and_no_more_than_another_repair() -> None:
+    budget = Budget(CONFIG)
+    assert budget.better_tier(weighing(1), Cause.REPAIR, Cause.POLL)
+    assert not budget.better_tier(weighing(1), Cause.POLL, Cause.REPAIR)
+    assert not budget.better_tier(weighing(1), Cause.REPAIR, Cause.REPAIR)
+
+
+def reported(budget: Budget, request: Request, count: int, second: float, cause: Cause = Cause.WARM_UP) -> None:
+    """A request that is answered at once, with what the exchange has counted."""
+    budget.spend(request, at(second), cause)
+    budget.ended(request, at(second))
+    budget.answered(request, count, at(second), at(second).steady)
+
+
+def test_a_book_costs_what_reports_show_until_the_exchange_refuses_requests() -> None:
+    budget, book = Budget(Config()), endpoints.depth("BTCUSDT", 500)
+    assert budget.form_of(book, at(10)) is book, "there is no report to compare with"
+    reported(budget, endpoints.time(), 1, 10)
+    trial = budget.form_of(book, at(11))
+    assert (is_whole_depth(trial), trial.weight) == (True, book.weight)
+    reported(budget, trial, 2, 11)
+    assert budget.form_of(book, at(12)) is book, "one is enough to find out"
+    reported(budget, endpoints.time(), 3, 17)
+    assert budget.form_of(book, at(18)).weight == 1
+    budget.block(Host.SPOT, at(20).steady)
+    assert budget.form_of(book, at(18)).weight == 1, "the other host has its own limit"
+    budget.block(Host.FUTURES, at(20).steady)
+    assert budget.form_of(book, at(21)) is book
 
 
 def test_a_cost_above_the_whole_share_can_go_alone() -> None:
