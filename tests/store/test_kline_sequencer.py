@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ats_sync.store.closed import Closing, Source
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
+from ats_sync.store.klines import KlineSeries
 from ats_sync.store.series import Change, Origin
 from ats_sync.venue.klines import text_open_time
 from ats_sync.venue.payload import DecodeError
@@ -21,6 +23,13 @@ def test_frames_without_an_answer_are_no_history() -> None:
         series.apply(truth.frame(i, final=True), LINK)
     assert series.state(truth.end).doubt
     assert series.rows(5, truth.end, exact=True) == []
+
+
+def test_frames_before_the_first_answer_are_no_gap() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 3])
+    series = series_of(truth)
+    assert [series.apply(truth.frame(i, 1), LINK) for i in range(2)] == [None, None]
+    assert series.counts().lost == 0
 
 
 def test_what_was_buffered_before_the_answer_joins_it() -> None:
@@ -88,6 +97,78 @@ def test_the_final_event_closes_the_candle_and_tells_so() -> None:
     assert series.closed_after(truth.opens[1]) is None
     assert series.apply(truth.frame(1, final=True), LINK) is None
     assert text_open_time(series.closed_rows()[-1]) == truth.opens[1]
+
+
+def test_the_final_event_closes_also_a_candle_of_which_nothing_else_came() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = warmed(truth, 2)
+    series.apply(truth.frame(2, final=True), LINK)
+    quiet = Truth("1m", MIDNIGHT, [3, 4, 5, 1])
+    notice = series.apply(quiet.frame(3, final=True), LINK)
+    assert notice is not None
+    assert notice.change is Change.CLOSED
+    assert series.following() == quiet.end
+
+
+def test_a_repeated_frame_of_a_candle_before_the_newest_says_nothing() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 3), LINK)
+    series.apply(truth.frame(2, 1), LINK)
+    now = truth.told_at(2, 1)
+    before = state(series, now)
+    assert [series.apply(truth.frame(1, trades), LINK) for trades in (3, 2)] == [None, None]
+    assert state(series, now) == before
+
+
+def test_what_made_each_candle_final_is_noted_with_the_time() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 0, 5, 6], first_trade=500)
+    times = [MIDNIGHT]
+    series = KlineSeries("BTCUSDT", "1m", 500, exchange_ms=lambda: times[-1])
+    series.replace(truth.texts(asked(truth, 1)), Origin(asked(truth, 1), 499))
+    times.append(truth.opens[2] + 200)
+    series.apply(truth.frame(1, final=True), LINK)
+    times.append(truth.told_at(3, 1))
+    series.apply(truth.frame(3, 1), LINK)
+    times.append(asked(truth, 4))
+    series.replace(truth.texts(asked(truth, 4)), Origin(asked(truth, 4), 499))
+    assert [series.closing(opened) for opened in truth.opens] == [
+        None,
+        Closing(truth.opens[2] + 200, Source.STREAM),
+        Closing(truth.told_at(3, 1), Source.FLAT),
+        Closing(asked(truth, 4), Source.REST),
+        None,
+    ]
+
+
+def test_what_closed_between_a_dump_and_the_first_answer_did_not_close_here() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7])
+    series = series_of(truth)
+    series.load(warmed(truth, 2).dump())
+    series.replace(truth.texts(asked(truth, 4)), Origin(asked(truth, 4), 499))
+    assert series.following() == truth.opens[4]
+    assert [series.closing(opened) for opened in truth.opens] == [None] * 5
+
+
+def test_what_was_written_down_is_joined_by_the_frames_that_came_before_it_was_loaded() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = series_of(truth)
+    for frame in (truth.frame(0, final=True), truth.frame(1, final=True), truth.frame(2, 2)):
+        series.apply(frame, LINK)
+    now = truth.told_at(2, 2)
+    series.load(warmed(truth, 1).dump())
+    assert series.following() == truth.opens[2]
+    assert series.rows(9, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 2)]
+
+
+def test_a_frame_of_a_candle_that_was_written_down_leaves_no_doubt() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series, now = series_of(truth), truth.told_at(2, 1)
+    for frame in (truth.frame(1, 3), truth.frame(2, 1)):
+        series.apply(frame, LINK)
+    series.load(warmed(truth, 2).dump())
+    assert series.state(now).doubt == ""
+    assert series.rows(9, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 1)]
 
 
 def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
@@ -225,6 +306,30 @@ def test_a_short_history_is_complete_and_a_full_answer_is_not() -> None:
     assert series.state(now).complete
 
 
+def test_a_short_answer_does_not_undo_that_the_history_is_complete() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 9)
+    series, now = warmed(truth, 7), asked(truth, 8)
+    assert series.complete
+    series.replace(truth.texts(now, 2), Origin(now, 2))
+    assert (series.complete, len(series.closed_rows())) == (True, 8)
+
+
+def test_a_whole_history_that_begins_later_is_that_of_a_new_contract_of_the_same_name() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 20)
+    series, now = warmed(truth, 18), asked(truth, 19)
+    series.replace(truth.texts(now)[5:], Origin(now, 499))
+    assert series.rows(100, now, exact=True) == truth.rest(now)[5:]
+    assert series.complete
+
+
+def test_one_with_a_hole_is_no_reason_to_drop_what_is_older() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 20)
+    series, now = warmed(truth, 18), asked(truth, 19)
+    texts, rest = truth.texts(now), truth.rest(now)
+    series.replace(texts[5:8] + texts[10:], Origin(now, 499))
+    assert series.rows(100, now, exact=True) == rest[:8] + rest[10:]
+
+
 def test_a_new_listing_may_have_but_an_open_candle() -> None:
     truth = Truth("1m", MIDNIGHT, [5, 5])
     series = series_of(truth)
@@ -277,6 +382,16 @@ def test_an_answer_that_does_not_touch_what_is_known_waits_and_shrinks_nothing()
     assert series.state(now).doubt
     series.replace(truth.texts(now, 20), Origin(now, 20))
     assert not series.state(now).doubt
+    assert series.rows(100, now, exact=True) == truth.rest(now)
+
+
+def test_rows_that_wait_join_as_soon_as_those_before_them_come() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 60)
+    series = warmed(truth, 40)
+    now = asked(truth, 55)
+    series.replace(truth.texts(now, 5), Origin(now, 5))
+    series.replace(truth.texts(asked(truth, 51), 12), Origin(asked(truth, 51), 12))
+    assert series.following() == truth.opens[55]
     assert series.rows(100, now, exact=True) == truth.rest(now)
 
 
@@ -349,6 +464,17 @@ def test_no_candle_is_made_up_for_a_halt_that_rest_has_shown() -> None:
     assert len(series.closed_rows()) == 10
 
 
+@pytest.mark.parametrize(("late", "proven"), [(-1, True), (0, False)])
+def test_an_answer_without_newer_candles_shows_a_halt_five_seconds_after_the_close(late: int, proven: bool) -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * 4 + [0] * 6 + [1], first_trade=1)
+    series = warmed(truth, 3)
+    series.apply(truth.frame(3, final=True), LINK)
+    at = truth.opens[4] + FINAL_IN_REST_AFTER + late
+    series.replace(truth.texts(truth.opens[4] - 1, 2), Origin(at, 2))
+    series.apply(truth.frame(10, 1), LINK)
+    assert series.following() == truth.opens[10 if proven else 4]
+
+
 def test_an_event_of_a_time_far_ahead_does_not_spoil_the_series() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 40)
     series = warmed(truth, 10)
@@ -375,7 +501,13 @@ def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -
 
 @pytest.mark.parametrize(
     ("paused", "goes_on", "proven"),
-    [((2, 0), None, False), ((2, 0), (3, 30_000), False), ((1, 30_000), (2, 59_999), True), ((4, 1), None, True)],
+    [
+        ((2, 0), None, False),
+        ((2, 0), (3, 30_000), False),
+        ((1, 30_000), (2, 59_999), True),
+        ((4, 0), None, True),
+        ((4, 1), None, True),
+    ],
 )
 def test_nor_is_it_proven_where_the_contract_did_not_trade_meanwhile_of_which_the_exchange_may_have_no_candle(
     paused: tuple[int, int], goes_on: tuple[int, int] | None, proven: bool
@@ -408,6 +540,40 @@ def test_a_candle_is_not_taken_for_one_without_trades_where_the_numbers_leave_ro
     assert series.following() == truth.opens[2 if lost == "a trade between them" else 1]
 
 
+def test_the_very_first_trade_proves_as_much_as_any_other() -> None:
+    truth = Truth("1m", MIDNIGHT, [1, 0, 2], first_trade=0)
+    series, now = series_of(truth), truth.told_at(0, 1)
+    series.replace(truth.texts(now), Origin(now, 499))
+    series.apply(truth.frame(0, final=True), LINK)
+    series.apply(truth.frame(2, 1), LINK)
+    assert series.following() == truth.opens[2]
+    assert series.rows(9, None, exact=True) == [*truth.finals(0, 2), truth.row(2, 1)]
+
+
+def test_a_candle_whose_frame_was_unusable_is_not_taken_for_one_without_trades() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 0, 5], first_trade=500)
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 4).replace(b'"v":"', b'"v":"x', 1), LINK)
+    with pytest.raises(DecodeError):
+        series.rows(5, None, exact=True)
+    notice = series.apply(truth.frame(3, 1), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert series.following() == truth.opens[1]
+
+
+def test_candles_without_trades_are_not_made_up_where_none_before_them_is_known() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 0, 0, 5], first_trade=500)
+    series = series_of(truth)
+    series.apply(truth.frame(0, final=True), LINK)
+    now = truth.opens[1] + 100
+    series.replace(truth.texts(now, 1), Origin(now, 1))
+    notice = series.apply(truth.frame(3, 1), LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert series.closed_rows() == []
+
+
 def test_that_no_trade_came_between_two_frames_says_nothing_of_the_candles_before_both() -> None:
     truth = Truth("1m", MIDNIGHT, [2, 3, 1, 4], first_trade=100)
     series = series_of(truth)
@@ -425,6 +591,7 @@ def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> Non
     series = series_of(truth)
     series.replace([], Origin(MIDNIGHT - 60, 499))
     assert (series.state(MIDNIGHT).rows, series.state(MIDNIGHT).doubt, series.complete) == (0, "", True)
+    assert series.state(MIDNIGHT).answered == MIDNIGHT - 60
     notice = series.apply(truth.frame(0, 1), LINK)
     assert notice is not None
     assert notice.change is Change.GAP, "REST is to show whether it is the very first"
@@ -443,9 +610,12 @@ def test_an_answer_of_as_many_rows_as_were_requested_shows_no_first_one() -> Non
     assert series.complete
 
 
-def test_a_later_empty_answer_does_not_undo_what_is_known() -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_later_empty_answer_does_not_undo_what_is_known(closed: bool) -> None:
     truth = Truth("1m", MIDNIGHT, [2, 3])
     series = warmed(truth, 1)
+    if closed:
+        series.apply(truth.frame(1, final=True), LINK)
     before = state(series, truth.end)
     series.replace([], Origin(truth.end, 499))
     assert state(series, truth.end) == before
