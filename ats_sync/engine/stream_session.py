@@ -76,8 +76,8 @@ class StreamSession:
     """One connection from its handshake to its end. Belongs to the thread that owns the connection; others may call
     :meth:`send` and :meth:`end` only.
 
-    The owner calls :meth:`before_wait`, waits for the socket, calls :meth:`received` if something arrived, and so on
-    until :attr:`over`.
+    The owner calls :meth:`before_wait`, waits for the socket and, if something arrived, for :meth:`pause`, calls
+    :meth:`received`, and so on until :attr:`over`.
     """
 
     def __init__(self, config: Config, clock: Clock, store: MarketStore, link: Link) -> None:
@@ -87,6 +87,8 @@ class StreamSession:
         self._clock = clock
         self._store = store
         self._silence = config.silence_limit
+        self._drain_interval = config.drain_interval
+        self._received = -config.drain_interval + clock.now()
         self._outgoing: deque[str] = deque(maxlen=MAX_UNSENT)
         self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())
         self._pong: float | None = None
@@ -124,11 +126,16 @@ class StreamSession:
             sender.ping()
         return heartbeat.next_check(now)
 
+    def pause(self) -> float:
+        """Return how long (seconds) to let frames gather before they are received: not at all where nothing has been
+        for a while, or else until :attr:`~ats_sync.config.Config.drain_interval` after the last time."""
+        return max(0.0, self._received + self._drain_interval - self._clock.now())
+
     def received(self, frames: list[bytes], pong: float | None) -> tuple[list[StoreEvent], list[dict[str, Any]]]:
         """Merge received frames; ``pong`` is when (steady) the last pong arrived. Return the notices of the store and
         the replies to our messages."""
         clock, link = self._clock, self.link
-        now = clock.now()
+        now = self._received = clock.now()
         notices: list[StoreEvent] = []
         replies: list[dict[str, Any]] = []
         if frames:

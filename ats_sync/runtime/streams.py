@@ -124,13 +124,13 @@ class StreamThread(threading.Thread):
     def _pump(self) -> str:
         stream, session, events = self._stream, self._session, self._events
         assert stream is not None
-        pause = self._config.drain_interval
         while session.over is None:
             wait = session.before_wait(stream)
             if session.over is not None:
                 break
             if not stream.wait(wait):
                 continue
+            pause = session.pause()
             if pause and self._clock.wait(self._ending, pause):
                 break
             frames = stream.receive()

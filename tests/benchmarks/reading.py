@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ats_sync.simulator import SimulatedExchange
 
 from .flood import flood
-from .ingest import GENEROUS, MIXES, RATE, UNLIMITED, exchange, settings
+from .ingest import GENEROUS, MIXES, RATE, UNLIMITED, drained, exchange, settings
 from .machine import child
 from .ours import Ours
 from .report import OURS, Report
@@ -105,7 +105,7 @@ def measure_lag(report: Report, *, quick: bool, symbols: int) -> None:
     """From the event time to visible, with and without a thread that computes."""
     seconds = 2.0 if quick else 6.0
     section = "Lag from the exchange's event to visible, at 5,000 frames/s: ms"
-    for drain in (0.0, 0.02) if quick else (0.0, 0.005, 0.02):
+    for drain in (0.02, 0.0) if quick else (0.02, 0.0, 0.005):
         with (
             exchange(symbols, **UNLIMITED) as ex,
             child(
@@ -116,7 +116,7 @@ def measure_lag(report: Report, *, quick: bool, symbols: int) -> None:
                 wait_for_trades=True,
             ) as ours,
         ):
-            case = f"drained every {drain * 1e3:.0f} ms" if drain else "drained at once"
+            case = drained(drain)
             alone = ours.call("compute", seconds=seconds)
             for busy in (False, True):
                 found = under_flood(ex, seconds + 0.5, partial(ours.call, "lag", seconds=seconds, busy=busy))

@@ -12,7 +12,7 @@ from ats_sync.store.series import Change
 from ..venue.samples import MIDNIGHT, compact, trade_frame
 
 SYMBOL = "BTCUSDT"
-PING, SILENCE = 1.0, 6.0
+PING, SILENCE, DRAIN = 1.0, 6.0, 0.02
 
 
 class Line:
@@ -39,7 +39,7 @@ class Stream:
     """A session, and what its owner does with it."""
 
     def __init__(self) -> None:
-        config = Config(ping_interval=PING, silence_limit=SILENCE)
+        config = Config(ping_interval=PING, silence_limit=SILENCE, drain_interval=DRAIN)
         self.line = Line()
         self.clock = Clock(self.line)
         self.clock.set_exchange(self.clock.wall())
@@ -187,3 +187,21 @@ class TestTheEnd:
         stream.session.end("replaced")
         stream.wait()
         assert stream.session.over == "replaced"
+
+
+def test_what_comes_to_a_quiet_connection_is_received_at_once_and_on_a_busy_one_it_gathers() -> None:
+    stream = Stream()
+    assert stream.session.pause() == 0.0
+    stream.session.received([], None)
+    stream.line.passed += 0.005
+    assert stream.session.pause() == pytest.approx(DRAIN - 0.005)
+    stream.line.passed += 0.5
+    assert stream.session.pause() == 0.0
+
+
+def test_nothing_gathers_where_the_interval_is_zero() -> None:
+    clock = Clock(Line())
+    config = Config(drain_interval=0.0)
+    session = StreamSession(config, clock, MarketStore(config, clock.now), Link(1, "market", 0.0))
+    session.received([], None)
+    assert session.pause() == 0.0

@@ -96,7 +96,7 @@ def test_an_older_book_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         honest(self, frame, link)
 
     monkeypatch.setattr(BookSeries, "apply", any_book)
-    notice(*spread(Events(5_000, 50_000, "late", "depth20", 0.5, 8_000)))
+    notice(*spread(Events(5_000, 50_000, "late", "depth20", 0.3, 20_000)))
 
 
 def test_the_budget_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ clock, reads. Only what waits and what carries is written here: threads as tasks
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -282,7 +283,9 @@ class VirtualStream:
 
     def _turn(self) -> None:
         self._pending = False
-        if not self._over and (not self._readable() or self._receive()):
+        if self._over or (self._readable() and self._gathers()):
+            return
+        if not self._readable() or self._receive():
             self._go_on()
 
     def _go_on(self) -> None:
@@ -292,14 +295,23 @@ class VirtualStream:
         while session.over is None:
             wait = session.before_wait(wire)
             if session.over is None and not self._readable():
-                at = line.now + max(1, int(wait * 1000) + 1)
-                if self._timer <= line.now or at < self._timer:
-                    self._timer = at
-                    line.at(at, self._wake)
+                self._wake_at(line.now + max(1, int(wait * 1000) + 1))
                 return
-            if session.over is None and not self._receive():
+            if self._gathers() or (session.over is None and not self._receive()):
                 return
         self._finish(session.over)
+
+    def _gathers(self) -> bool:
+        """Whether it waits a moment for more frames, unless it is to end."""
+        pause = self._session.pause() if self._session.over is None else 0.0
+        if pause:
+            self._wake_at(self._process.line.now + math.ceil(pause * 1000))
+        return pause > 0
+
+    def _wake_at(self, at: int) -> None:
+        if self._timer <= self._process.line.now or at < self._timer:
+            self._timer = at
+            self._process.line.at(at, self._wake)
 
     def _readable(self) -> bool:
         return bool(self._inbox) or self._closed is not None
