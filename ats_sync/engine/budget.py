@@ -120,7 +120,11 @@ class Budget(Guarded):
         """Return whether so much may be used of a bucket at once, without what is reserved for reads and repairs."""
         assert self.guarded()
         window = self.windows[bucket]
-        return window.used(at) + cost <= int(window.limit * (self.share - self.reserve))
+        return window.used(at) + cost <= int(window.limit * self._share())
+
+    def _share(self, cause: Cause | None = None) -> float:
+        """Return the part of a limit that requests for a cause may use; for none, without the reserve."""
+        return self.share if cause in _UNRESERVED else self.share - self.reserve
 
     def form_of(self, request: Request[Any], at: Moment) -> Request[Any]:
         """Return what to send for a request: itself, or what answers it for less."""
@@ -135,9 +139,8 @@ class Budget(Guarded):
     def allowance(self, request: Request[Any], cause: Cause) -> int:
         """Return how much of its bucket may be used, ``request`` included, when it is sent."""
         assert self.guarded()
-        share = self.share if cause in _UNRESERVED else self.share - self.reserve
         window = self.windows[request.bucket]
-        return int(window.limit * share) - self._kept(request, cause, window)
+        return int(window.limit * self._share(cause)) - self._kept(request, cause, window)
 
     def _allowed(self, request: Request[Any], cause: Cause, at: Moment) -> tuple[int, float]:
         """Return the same at this moment, and by how much it grows in a second.
@@ -159,8 +162,7 @@ class Budget(Guarded):
         """Return from when on (steady) a request whose cost is spent already may be sent, if this process is to use no
         more than ``fraction`` of its share; ``now`` if at once."""
         assert self.guarded()
-        share = self.share if cause in _UNRESERVED else self.share - self.reserve
-        return self.windows[request.bucket].own_free_at(now, share * fraction)
+        return self.windows[request.bucket].own_free_at(now, self._share(cause) * fraction)
 
     def own(self, bucket: Bucket, now: float) -> int:
         """Return what this process itself has used of a bucket in its window."""

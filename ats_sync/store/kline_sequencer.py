@@ -15,11 +15,10 @@ from ..feeds import Key
 from ..venue.intervals import next_open, next_opens
 from ..venue.klines import scan_kline, scan_kline_first_trade, scan_kline_last_trade, text_trades
 from .closed import ClosedCandles, Closing, Closings, Dumped, Source
+from .halts import Halt
 from .pending import FINAL_BY_REST, MOST_PENDING, OPEN, Candle, PendingCandles
 from .series import Change, StoreEvent
 
-NEVER_ENDS = 1 << 62
-"""An exchange time (ms) after any other."""
 FINAL_IN_REST_AFTER = 5000
 """A REST row is final when it was requested at least this long (ms) after its candle's close."""
 
@@ -36,9 +35,8 @@ class KlineSequencer:
         self.untraded = False
         """Whether REST has shown that there is no candle yet, and no frame has come since."""
         self.lost = self.out_of_order = 0
+        self.halt = Halt()
         self._exchange_ms = exchange_ms  # called once a closed candle, never for a frame
-        self._halted = False  # the newest answer lacks candles whose time has come
-        self._pause = (0, 0)  # from when to when (exchange ms) the contract last did not trade, as it said itself
         self._has_closed = StoreEvent(Change.CLOSED, key)
         self._has_gap = StoreEvent(Change.GAP, key)
 
@@ -93,7 +91,7 @@ class KlineSequencer:
         final_before = min(at - FINAL_IN_REST_AFTER, newest)
         if self.untraded:
             self.untraded = closed.complete = False  # unless they are the whole history
-        self._halted = at >= after_newest + FINAL_IN_REST_AFTER
+        self.halt.note_answer(at, after_newest)
         if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
             closed.drop_before(first)  # of a contract that had the name before
         known = 0 if begins else closed.following
@@ -120,17 +118,6 @@ class KlineSequencer:
             return False
         self.untraded = self.closed.complete = True
         return True
-
-    def note_paused(self, since: int) -> None:
-        """Note that the contract does not trade since exchange time ``since`` (ms) at most."""
-        if since > self._pause[0]:
-            self._pause = since, NEVER_ENDS
-
-    def note_trading(self, since: int) -> None:
-        """Note that it trades since exchange time ``since`` (ms) at least."""
-        began, ends = self._pause
-        if began < since < ends:
-            self._pause = began, since
 
     def restore(self, written: Dumped) -> None:
         """Begin with closed candles that were written down."""
@@ -165,9 +152,9 @@ class KlineSequencer:
         They have no events. That there was no trade is proven where the first trade of the new candle follows the last
         one of the frame ``before``. Of a halt the exchange may have no candles at all: REST is to show.
         """
-        closed = self.closed
-        began, ends = self._pause
-        if self._halted or (began < opened and next_open(self.interval, closed.following) <= ends):
+        closed, halt = self.closed, self.halt
+        lacks_final = halt.lacks_by >= FINAL_IN_REST_AFTER
+        if lacks_final or halt.may_cover(next_open(self.interval, closed.following), opened):
             return
         last = scan_kline_last_trade(before) if before else -1
         if last < 0 or not closed or scan_kline_first_trade(frame) != last + 1:

@@ -33,7 +33,7 @@ from .closed import ClosedCandles, Closing, Closings, Dumped
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
 from .order import is_to_come
-from .pending import ANSWERED_WITHIN, FINAL_BY_STREAM, OPEN, Candle
+from .pending import FINAL_BY_STREAM, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
 from .snapshot import KlineSnapshot, KlineText, extent
@@ -112,7 +112,7 @@ class KlineSeries(Series):
         self._lock = threading.Lock()  # guards everything below; heard_final() alone reads the last frame without it
         self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
         self._sequencer = KlineSequencer(self.key, self._closed, exchange_ms)
-        self._pending = self._sequencer.pending
+        self._pending, self._halt = self._sequencer.pending, self._sequencer.halt
         self._ahead = self._pending.candles
         self._stream_event = 0
         self._last_frame = b""
@@ -120,10 +120,6 @@ class KlineSeries(Series):
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
         self._distrusted = False  # of what was loaded, something differed from REST
         self._first_frame = FirstFrame()  # in order by event time; it begins with its candle
-        # When (exchange ms) the newest answer was requested, where it lacks candles whose time has come by more than a
-        # replica lags; else 0.
-        self._stopped = 0
-        self._resumed = 0  # since when (exchange ms) the contract is said to trade
         self._until = 0, 0  # the open time of the open candle, and of the next
 
     @property
@@ -212,7 +208,6 @@ class KlineSeries(Series):
             closed, mismatches = self._closed, self._closed.mismatches
             # What closed before it was followed did not close here.
             begins = self.unaudited and not self._answered and self.link is None
-            self._stopped = at if at >= after_newest + ANSWERED_WITHIN else 0
             self._answered = max(self._answered, min(at, after_newest - 1))
             self._sequencer.replace(rows, at, whole=whole, begins=begins, streaming=self.streaming())
             self._audit_restored(rows[0][0], mismatches)
@@ -282,8 +277,8 @@ class KlineSeries(Series):
             rest = (
                 self._answered,
                 self._loaded_until,
-                self._stopped,
-                self._resumed,
+                self._halt.shown_at,
+                self._halt.resumed,
                 self._sequencer.untraded,
                 pending.unusable,
                 closed.bounds(),
@@ -316,8 +311,8 @@ class KlineSeries(Series):
             closed.version,
             closed.following,
             self._answered,
-            self._stopped,
-            self._resumed,
+            self._halt.shown_at,
+            self._halt.resumed,
             self._sequencer.untraded,
             self._pending.unusable,
         )
@@ -355,7 +350,7 @@ class KlineSeries(Series):
                 pending.contradiction = self._ahead[contradiction], other
             pending.unusable = unusable
             self._stream_event = heard
-            self._answered, self._loaded_until, self._stopped, self._resumed = times
+            self._answered, self._loaded_until, self._halt.shown_at, self._halt.resumed = times
             self._sequencer.untraded = untraded
             if copied.body is not None:
                 *rows, closings = copied.body
@@ -509,7 +504,7 @@ class KlineSeries(Series):
             now >= self._until[1]
             or len(self._ahead) != 1
             or self._pending.contradiction is not None
-            or self._stopped
+            or self._halt.shown_at
             or self._sequencer.untraded
             or self._pending.unusable > closed.following
         ):
@@ -520,23 +515,19 @@ class KlineSeries(Series):
     def stopped(self) -> int:
         """Return when (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it
         has, or where one has begun since."""
-        return self._stopped if self._stopped > self._stream_event else 0
+        return self._halt.lasts(self._stream_event)
 
     def note_paused(self, since: int) -> None:
         """Note that the contract is said not to trade since exchange time ``since`` (ms) at most."""
         with self._lock:
-            self._sequencer.note_paused(since)
+            self._halt.note_paused(since)
 
     def note_trading(self, since: int) -> bool:
         """Note that the contract is said to trade since exchange time ``since`` (ms); return whether an answer from
         before then showed that it has no candles any more, so that another answer is needed."""
         with self._lock:
-            self._sequencer.note_trading(since)
-            self._resumed = max(self._resumed, since)
-            return self._is_resumed()
-
-    def _is_resumed(self) -> bool:
-        return 0 < self.stopped() < self._resumed
+            self._halt.note_trading(since)
+            return self._halt.is_over(self._stream_event)
 
     def _evidence(self, chain: list[Candle]) -> Evidence:
         """Return what the state is assessed from. The caller holds the lock."""
@@ -558,7 +549,7 @@ class KlineSeries(Series):
             doubted_from=pending.doubted_from(),
             untraded=self._sequencer.untraded,
             stopped=self.stopped() > 0,
-            resumed=self._is_resumed(),
+            resumed=self._halt.is_over(self._stream_event),
         )
 
     def rows(self, limit: int, now: int | None, *, exact: bool) -> list[Row]:
@@ -667,7 +658,7 @@ class KlineSeries(Series):
     def changes(self) -> list[object]:
         """Return what differs as soon as anything of it, or of what it is derived from, may have changed but by time;
         without a lock."""
-        return [self.received, self.answers, self._closed.version, self.link, self.suspected, self._resumed]
+        return [self.received, self.answers, self._closed.version, self.link, self.suspected, self._halt.resumed]
 
     def closing(self, opened: int) -> Closing | None:
         """Return how the candle that opened at ``opened`` became final, None where that was before it was followed."""
