@@ -2,6 +2,10 @@ from __future__ import annotations
 
 from ats_sync.store.depth_sequencer import MOST_AHEAD, MOST_UNAPPLIED, RECENT, DepthSequencer, Diff
 from ats_sync.store.link import Link
+from ats_sync.store.order import REORDERED_WITHIN
+
+from ..venue.samples import frame
+from .depth_market import diff_data
 
 
 def link(number: int = 1) -> Link:
@@ -125,3 +129,160 @@ def test_forgetting() -> None:
     assert lasts(chain.after(3)) == []
     assert not chain.add(diff(30), source)
     assert lasts(chain.after(29)) == [30]
+
+
+def at(previous: int, last: int, event: int) -> Diff:
+    """An event of this time, also by the matching engine's clock."""
+    return Diff(previous, last, event, frame("btcusdt@depth@100ms", diff_data(last, last, previous, [], [], event)))
+
+
+def test_nothing_waits_to_be_applied_at_first() -> None:
+    chain = DepthSequencer()
+    assert (chain.pending, chain.take()) == (0, [])
+
+
+def test_repeats_change_nothing_and_those_of_older_events_are_counted() -> None:
+    source = link()
+    chain = chain_of(10, 13, source)
+    assert chain.add(diff(12), source)
+    assert chain.repeats == 0
+    assert chain.add(diff(11), source)
+    assert chain.repeats == 1
+    assert chain.holes == 0
+    assert lasts(chain.take()) == [10, 11, 12]
+
+
+def test_what_another_connection_repeats_changes_nothing() -> None:
+    source = link()
+    chain = chain_of(10, 13, source)
+    assert chain.add(diff(11), link(2))
+    assert chain.source is source
+    assert lasts(chain.take()) == [10, 11, 12]
+
+
+def test_a_later_event_without_a_higher_id_leaves_nothing_out_and_begins_again() -> None:
+    source = link()
+    chain = chain_of(10, 13, source)
+    assert not chain.add(Diff(11, 12, 50, b"again"), source)
+    assert chain.holes == 0
+    assert [each.frame for each in chain.take()] == [b"again"]
+
+
+def test_what_a_connection_left_out_is_not_missing_where_a_snapshot_has_shown_it() -> None:
+    source = link()
+    chain = chain_of(10, 12, source)
+    chain.rebase(15, 0)
+    assert chain.add(diff(16), source)
+    assert chain.holes == 1
+    assert lasts(chain.take()) == [16]
+
+
+def test_lower_ids_of_a_later_time_on_another_connection_begin_a_new_count() -> None:
+    chain = chain_of(10, 13, link())
+    assert chain.add(Diff(2, 3, 12 + REORDERED_WITHIN, b"old"), link(2))
+    assert chain.last_update_id == 12
+    assert not chain.add(Diff(2, 3, 13 + REORDERED_WITHIN, b"new"), link(2))
+    assert chain.last_update_id == 3
+    assert lasts(chain.take()) == [3]
+
+
+def test_the_older_connection_may_skip_to_within_what_the_newer_one_delivered() -> None:
+    old, new = link(), link(2)
+    chain = chain_of(10, 12, old)
+    assert chain.add(diff(20), new)
+    assert chain.add(diff(21), new)
+    assert chain.add(diff(20, 11), old)
+    assert chain.last_update_id == 21
+    assert chain.source is new
+    assert lasts(chain.take()) == [10, 11, 20, 21]
+
+
+# --- which connection is expected to deliver -------------------------------------------------------
+
+
+def test_a_hand_over_without_anything_missing() -> None:
+    old, new = link(), link(2)
+    chain = chain_of(10, 13, old)
+    assert chain.hand_over(old, new)
+    assert chain.source is new
+    assert chain.add(diff(13), old), "what the predecessor still delivers is welcome"
+    assert chain.source is new
+    assert chain.add(diff(14), new)
+    assert chain.holes == 0
+    assert lasts(chain.take()) == [10, 11, 12, 13, 14]
+
+
+def test_a_hand_over_before_the_older_connection_has_delivered_what_is_between() -> None:
+    old, new = link(), link(2)
+    chain = chain_of(10, 13, old)
+    assert chain.add(diff(20), new)
+    assert not chain.hand_over(old, new)
+    assert lasts(chain.take()) == [20]
+    assert chain.source is new
+
+
+def test_a_hand_over_between_other_connections_changes_nothing() -> None:
+    source = link()
+    chain = chain_of(10, 13, source)
+    assert chain.hand_over(link(2), link(3))
+    assert chain.source is source
+    assert DepthSequencer().hand_over(None, source), "nothing has come yet"
+
+
+def test_a_connection_takes_the_place_of_none_and_of_one_that_has_ended_but_not_of_a_living_one() -> None:
+    first, second = link(), link(2)
+    chain = DepthSequencer()
+    chain.attach(first)
+    assert chain.source is first
+    chain.attach(second)
+    assert chain.source is first
+    first.up = False
+    chain.attach(second)
+    assert chain.source is second
+
+
+def test_the_first_event_of_a_connection_that_is_expected_to_go_on_shows_what_was_missed() -> None:
+    source, later = link(), link(2)
+    chain = chain_of(10, 13, source)
+    chain.detach()
+    chain.attach(later)
+    assert not chain.add(diff(20), later)
+    assert lasts(chain.take()) == [20]
+
+
+# --- snapshots -------------------------------------------------------------------------------------
+
+
+def test_the_newest_time_is_that_of_the_snapshot_unless_an_event_is_later() -> None:
+    for event, newest in ((5, 12), (50, 50)):
+        chain = chain_of(10, 13, link())
+        chain.rebase(20, event)
+        assert chain.event == newest
+
+
+def test_a_snapshot_with_an_older_id_that_shows_all_leaves_only_what_is_later_by_its_time() -> None:
+    source = link()
+    chain = DepthSequencer()
+    for each in (at(99, 100, 1_000), at(100, 101, 2_000), at(101, 102, 3_000)):
+        chain.add(each, source)
+    chain.take()
+    chain.confirm(5, 2_000, 2_000)
+    assert lasts(chain.take()) == [102]
+    assert chain.event == 3_000
+
+
+def test_after_a_rest_under_a_new_count_what_continues_the_snapshot_goes_on() -> None:
+    for first, goes_on in ((at(5, 6, 2_100), True), (at(4, 5, 2_100), True), (at(6, 7, 2_100), False)):
+        ended, source = link(), link(2)
+        chain = DepthSequencer()
+        chain.add(at(99, 100, 1_000), ended)
+        ended.up = False
+        chain.attach(source)
+        chain.confirm(5, 2_000, 2_000)
+        assert (chain.rests_at(5), chain.rests_at(6), chain.event, chain.take()) == (True, False, 2_000, [])
+        assert chain.add(at(98, 99, 900), ended), "what comes late does not end it"
+        assert chain.rests_at(5)
+        assert chain.add(first, source) is goes_on
+        assert not chain.rests_at(5)
+        assert lasts(chain.take()) == [first.last]
+        assert chain.last_update_id == first.last
