@@ -49,6 +49,14 @@ def test_it_counts_what_it_has_merged() -> None:
     assert series.counts().mismatches == 0
 
 
+def test_each_frame_of_an_open_candle_is_counted() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    series = warmed(truth, 1)
+    for trades in (1, 2, 3, 3):
+        series.apply(truth.frame(1, trades), LINK)
+    assert series.counts().received == 4
+
+
 def test_it_keeps_as_many_as_were_read_of_it() -> None:
     series = series_of(LONG, depth=50)
     series.deepen(20)
@@ -166,6 +174,18 @@ def test_it_goes_live_by_its_first_frame_only_where_nothing_is_missing() -> None
     assert not short.resume(LINK, LONG.told_at(200, 1)), "most of its history is missing"
 
 
+def test_up_to_when_it_is_known_is_said_only_where_its_connection_lives_and_nothing_is_suspected() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    series = warmed(truth, 1)
+    series.go_live(LINK)
+    series.apply(truth.frame(1, 5), LINK)
+    now = truth.told_at(1, 5)
+    assert series.sound_event(now, {LINK}) == now
+    assert series.sound_event(now, {OTHER}) == -1
+    series.suspect("silent")
+    assert series.sound_event(now, {LINK, None}) == -1
+
+
 def test_whether_a_candle_has_been_heard_to_its_end() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4])
     series = warmed(truth, 1)
@@ -206,6 +226,19 @@ def test_while_the_history_is_on_its_way_no_candle_is_given() -> None:
     loaded = series_of(LONG)
     loaded.load(warmed(LONG, 200).dump())
     assert loaded.first_to_close() == 0, "what has closed since it was written down is on its way"
+    early = series_of(LONG)
+    answered(early, LONG, 200, 1)
+    assert early.first_to_close() == 0, "an early read has brought the open candle alone"
+
+
+def test_as_soon_as_the_history_is_here_what_is_older_counts_as_lost() -> None:
+    series = series_of(LONG)
+    series.begin_with(100)
+    answered(series, LONG, 200, 99)
+    assert series.closed_from(LONG.opens[90]) == (0, None, None), "one row is lacking"
+    assert series.closed_from(LONG.opens[102])[:2] == (LONG.opens[102], samples.row_text(LONG.row(102)))
+    answered(series, LONG, 200, 100)
+    assert series.closed_from(LONG.opens[90])[:2] == (LONG.opens[101], samples.row_text(LONG.row(101)))
 
 
 def test_what_is_known_of_a_candle_that_is_over_is_given_where_the_stream_lives() -> None:
@@ -248,6 +281,29 @@ def test_what_is_decoded_is_remembered_until_it_is_forgotten() -> None:
     series.forget_decoded()
     assert series.size() == before
     assert series.rows(100, None, exact=True) == rows
+
+
+def test_an_open_candle_is_decoded_once_until_a_newer_version_comes() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 4), LINK)
+    [candle] = series.since(0, truth.told_at(1, 4), -1).chain
+    decoded = series.decoded(candle)
+    assert series.decoded(candle) is decoded
+    series.apply(truth.frame(1, 5), LINK)
+    [newer] = series.since(0, truth.told_at(1, 5), -1).chain
+    assert series.decoded(newer)[2] == truth.row(1, 5)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_rows_that_are_decoded_after_another_candle_has_closed_do_not_spoil_later_reads(exact: bool) -> None:
+    series, fresh = warmed(LONG, 200), warmed(LONG, 200)
+    now = LONG.told_at(200, 1)
+    _, snapshot = series.look(100, now, now, exact)
+    for each in (series, fresh):
+        each.apply(LONG.frame(200, final=True), LINK)
+    assert len(snapshot.rows()) == 100
+    assert series.rows(100, None, exact=exact) == fresh.rows(100, None, exact=exact)
 
 
 # --- written down ------------------------------------------------------------------------------------------
@@ -332,3 +388,20 @@ def test_a_copy_shows_a_contradiction_and_its_end() -> None:
     copy.take_copy(series.copied())
     assert copy.state(truth.told_at(1, 6)) == series.state(truth.told_at(1, 6))
     assert not copy.state(truth.told_at(1, 6)).doubt
+
+
+def test_while_only_the_open_candle_changes_its_frame_is_all_that_is_sent() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9, 5])
+    series, copy = warmed(truth, 1), series_of(truth)
+    series.apply(truth.frame(1, 2), LINK)
+    copied = series.copied()
+    assert copied.texts == [truth.frame(1, 2)]
+    assert copy.take_copy(copied)
+    assert copy.rows(5, None, exact=True) == series.rows(5, None, exact=True)
+    series.apply(truth.frame(1, 3), LINK)
+    assert series.frame_alone(copied.form) == truth.frame(1, 3)
+    series.apply(samples.kline_frame(truth.row(1, 1), event=truth.told_at(1, 3) + 1), LINK)
+    assert series.frame_alone(copied.form) is None, "a contradiction is no frame alone"
+    series.apply(truth.frame(1, final=True), LINK)
+    series.apply(truth.frame(2, 1), LINK)
+    assert series.frame_alone(copied.form) is None, "a candle has closed"

@@ -395,6 +395,13 @@ def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(decoded) == 3
 
 
+def test_trades_whose_numbers_stand_as_rest_writes_them_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = ring_of(100)
+    stream(ring, *range(50))
+    monkeypatch.setattr(trades_module, "is_written_as_by_rest", None)
+    assert [each[0] for each in numbers(ring, 50)] == list(range(50))
+
+
 def test_what_is_forgotten_while_a_reader_decodes_is_not_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = ring_of()
     stream(ring, 1, 2)

@@ -11,7 +11,7 @@ from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store import dump
 from ats_sync.store.link import Link
 from ats_sync.store.series import FIRST_FRAME_WITHIN, Change, Origin, StoreEvent
-from ats_sync.store.trades import LEFT_TO_STREAM_FOR, SPARE, TradeSeries
+from ats_sync.store.trades import LEFT_TO_STREAM_FOR, MOST_SEGMENTS, SPARE, TradeSeries
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import AGG_TRADES_MOST
 from ats_sync.venue.payload import DecodeError
@@ -72,6 +72,7 @@ def test_the_very_first_trade_is_no_history_until_rest_has_shown_it() -> None:
     assert ring.complete
     assert stream(ring, 3) == [GAP]
     assert not ring.complete
+    assert ids(ring) == [3]
     ring.replace(found(3, 3), Origin(AT, 100))
     assert ring.complete
 
@@ -82,6 +83,21 @@ def test_a_page_that_begins_later_than_it_was_to_ends_the_history() -> None:
         ring.replace(found(first, 13), Origin(AT, 30, from_id=5))
         assert ids(ring) == list(range(min(first, 10), 14))
         assert ring.complete is complete, "one that lags behind what is known shows nothing"
+
+
+def test_a_page_that_begins_where_it_was_to_does_not_end_the_history() -> None:
+    ring = ring_with(10, 12)
+    ring.replace(found(5, 9), Origin(AT, 30, from_id=5))
+    assert (ids(ring), ring.complete) == (list(range(5, 13)), False)
+
+
+def test_a_history_whose_oldest_part_is_dropped_behind_too_many_holes_is_not_complete() -> None:
+    ring = TradeSeries(SYMBOL, 100)
+    ring.replace(found(0, 2), Origin(AT, 100))
+    stream(ring, *range(10, 10 * MOST_SEGMENTS, 10))
+    assert ring.complete
+    stream(ring, 10 * MOST_SEGMENTS)
+    assert not ring.complete
 
 
 def test_what_lies_beyond_the_end_of_the_history_is_dropped() -> None:
@@ -192,12 +208,22 @@ def test_patience_is_long_only_where_the_stream_brings_what_is_missing() -> None
     assert ring.patience(live_once=False) == FIRST_FRAME_WITHIN, "an answer has come already"
 
 
-def test_a_second_subscription_after_a_first_frame_ends_what_is_left_to_the_stream() -> None:
+def test_an_answer_ends_what_is_left_to_the_stream() -> None:
+    ring = TradeSeries(SYMBOL, 100)
+    ring.leave_to_stream()
+    assert not ring.lacks_older()
+    ring.replace(found(5, 6), Origin(AT, 2))
+    assert ring.lacks_older()
+    assert ring.patience(live_once=False) == FIRST_FRAME_WITHIN
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_a_second_subscription_after_a_first_frame_ends_what_is_left_to_the_stream(first: int) -> None:
     ring = TradeSeries(SYMBOL, 100)
     ring.leave_to_stream()
     ring.subscribed_on(LINK)
     assert ring.patience(live_once=False) >= LEFT_TO_STREAM_FOR
-    stream(ring, 5)
+    stream(ring, first)
     ring.subscribed_on(OTHER)
     assert ring.patience(live_once=False) == FIRST_FRAME_WITHIN
 
@@ -276,6 +302,14 @@ def test_what_is_written_is_what_is_served() -> None:
     assert ids(restored(ring)) == [12, 13], "nor what is unusable"
 
 
+def test_a_ring_with_less_room_takes_the_newest_of_what_is_written() -> None:
+    ring = TradeSeries(SYMBOL, 100)
+    ring.replace(found(0, 29), Origin(AT, 100))
+    small = restored(ring, capacity=10)
+    assert (small.first_id(), small.last_id(), small.complete) == (20, 29, False)
+    assert restored(ring, capacity=30).complete
+
+
 def test_a_dump_that_is_not_of_consecutive_usable_trades_is_refused() -> None:
     def written(body: bytes, *, first: int) -> Sequence[bytes]:
         return tuple(dump.write(Key(Kind.TRADES, SYMBOL), [body], rows=2, first=first, complete=False))
@@ -299,6 +333,9 @@ def test_what_is_loaded_gives_way_to_an_answer_and_to_a_new_count() -> None:
     ring = ring_with(7, 8)
     ring.load(parts)
     assert ids(ring) == [7, 8], "an answer has come already"
+    ring = ring_with(10, 12)
+    ring.load(parts)
+    assert ids(ring) == [10, 11, 12], "also where they would join it"
     ring = TradeSeries(SYMBOL, 100)
     stream(ring, 8)
     ring.load(parts)
@@ -349,6 +386,27 @@ def test_a_copy_follows_a_restart_of_the_count_and_shows_no_hole() -> None:
     ring.suspect("silent")
     copy_again()
     assert (ids(copy), copy.hole(), copy.complete, copy.suspected, copy.link) == ([15], None, False, "silent", None)
+
+
+def test_a_copy_of_what_lies_beyond_a_hole_is_not_complete() -> None:
+    ring, copy = TradeSeries(SYMBOL, 100), TradeSeries(SYMBOL, 100)
+    ring.replace(found(0, 5), Origin(AT, 100))
+    for number, complete in ((6, True), (9, False)):
+        stream(ring, number)
+        copied = ring.copied()
+        assert copied is not None
+        copy.take_copy(copied)
+        assert (copy.complete, copy.state(AT)) == (complete, ring.state(AT))
+
+
+def test_a_copy_of_trades_in_another_form_is_read_as_rest_writes_them_each_time() -> None:
+    ring, copy = TradeSeries(SYMBOL, 100), TradeSeries(SYMBOL, 100)
+    for number in range(5, 8):
+        ring.apply(samples.trade_frame(number).replace(b'"q":"3"', b'"q": "3"'), LINK)
+        copied = ring.copied()
+        assert copied is not None
+        copy.take_copy(copied)
+        assert copy.text(10) == compact([samples.rest_trade(each) for each in range(5, number + 1)])
 
 
 def test_a_copy_of_nothing_has_nothing() -> None:
