@@ -228,6 +228,14 @@ def test_a_second_subscription_after_a_first_frame_ends_what_is_left_to_the_stre
     assert ring.patience(live_once=False) == FIRST_FRAME_WITHIN
 
 
+@pytest.mark.parametrize("first", [0, 5])
+def test_the_first_trade_of_a_subscription_ends_the_wait_for_it(first: int) -> None:
+    ring = TradeSeries(SYMBOL, 100)
+    ring.subscribed_on(LINK)
+    stream(ring, first)
+    assert ring.patience(live_once=False) == 0.0
+
+
 def test_no_time_promises_that_trades_are_complete() -> None:
     assert not TradeSeries(SYMBOL, 100).is_down(AT / 1000.0)
 
