@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.window import REPORTS_LAG
+from ats_sync.engine.window import REPORTS_LAG, Window
 from ats_sync.feeds import Cause
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import Bucket, Host
@@ -25,6 +25,180 @@ seeds = st.integers(0, 2**32)
 starts = st.integers(0, MINUTE - 1).map(lambda ms: MIDNIGHT + ms)
 errors = st.integers(-2_000, 2_000)
 """By how much (ms) the clocks differ."""
+
+# --- one window by itself ---------------------------------------------------------------------------
+
+
+def when(second: float, *, uncertain: int = 0) -> Moment:
+    """``second`` is counted from a minute's turn, which clocks that differ may see 2 s earlier or later."""
+    return Moment(1_000.0 + second, MIDNIGHT + round(second * 1000), True, uncertain)
+
+
+def spend(window: Window, cost: int, second: float) -> None:
+    """A request that is answered at once."""
+    window.spend(when(second), cost)
+    window.ended(when(second), cost, unsent=False, lost=False)
+
+
+def report(window: Window, count: int, second: float, *, sent: float | None = None) -> None:
+    window.reported(count, when(second), when(second if sent is None else sent).steady)
+
+
+def free(window: Window, cost: int, second: float, allowed: int = 80, **more: int) -> float:
+    """The second from which on it may be sent."""
+    return window.free_at(when(second), cost, allowed, **more) - when(0).steady
+
+
+def test_what_does_not_fit_waits_until_enough_is_a_minute_old() -> None:
+    window = Window(100, 60.0)
+    assert free(window, 90, 5) == 5, "what never fits may go alone"
+    spend(window, 50, 0)
+    spend(window, 20, 10)
+    assert window.requests(when(20).steady) == 2
+    assert [free(window, cost, 20) for cost in (10, 11, 60, 61, 80, 90)] == [20, 60, 60, 70, 70, 70]
+    assert [free(window, cost, 60) for cost in (60, 61)] == [60, 70]
+
+
+def test_our_own_costs_fit_into_a_part_of_the_limit_once_enough_is_a_minute_old() -> None:
+    window = Window(100, 60.0)
+    for second in (0, 5, 8):
+        spend(window, 11, second)
+    parts = [window.own_free_at(when(9).steady, share) - when(0).steady for share in (0.33, 0.32, 0.22, 0.21, 0.05)]
+    assert parts == [9, 60, 60, 65, 68]
+
+
+def test_what_others_use_counts_until_their_minute_is_over() -> None:
+    window = Window(100, 60.0)
+    spend(window, 10, 20)
+    report(window, 75, 21)
+    assert free(window, 6, 21) == 60
+    assert [window.sliding(when(second).steady) for second in (21, 59.9, 60)] == [75, 75, 10]
+
+
+def test_what_was_answered_just_after_the_turn_is_not_the_use_of_others() -> None:
+    window = Window(100, 60.0)
+    spend(window, 30, 0.2)
+    report(window, 40, 4)
+    assert window.sliding(when(4).steady) == 40
+
+
+def test_a_report_of_the_next_minute_says_anew_what_others_use_also_where_the_clock_has_become_surer() -> None:
+    window = Window(100, 60.0)
+    window.reported(75, when(30, uncertain=3_000), when(30).steady)
+    report(window, 5, 61)
+    assert window.sliding(when(61).steady) == 5
+
+
+def test_an_older_report_that_arrives_late_makes_no_room_and_takes_none() -> None:
+    window = Window(200, 60.0)
+    spend(window, 60, -30)
+    report(window, 1, 4)
+    report(window, 41, 12)
+    assert window.used(when(12)) == 41
+    report(window, 5, 13, sent=6)
+    assert window.used(when(13)) == 41
+
+
+def test_the_newest_report_of_a_minute_is_the_highest_of_that_minute_alone() -> None:
+    window = Window(200, 60.0)
+    report(window, 70, 50)
+    assert window.mark(when(63)) is None, "it is of the minute before"
+    report(window, 3, 64)
+    report(window, 80, 64.5, sent=57)
+    report(window, 2, 65, sent=64)
+    mark = window.mark(when(65))
+    assert mark is not None
+    assert (mark.used, mark.sent, mark.arrived) == (3, when(64).steady, when(65).steady)
+    assert window.mark(when(65)._replace(proven=False)) is None
+
+
+def test_a_report_is_of_the_minute_that_had_surely_begun_when_its_request_was_sent() -> None:
+    for sent, known in ((1.9, False), (2.0, True)):
+        window = Window(200, 60.0)
+        report(window, 3, 10, sent=sent)
+        assert (window.mark(when(10)) is not None) is known
+
+
+def test_what_the_next_report_can_show_is_what_surely_arrived_since_and_all_that_may_have() -> None:
+    window = Window(200, 60.0)
+    report(window, 7, 10.5, sent=10)
+    mark = window.mark(when(11))
+    assert mark is not None
+    assert window.expected(mark, when(30), when(30).steady) == (7, 7)
+    spend(window, 1, 4)  # it was surely counted before
+    for cost, sent, answered in ((2, 10, 11), (4, 10.5, 12), (8, 12, 25), (16, 12, 25.5)):
+        window.spend(when(sent), cost)
+        window.ended(when(answered), cost, unsent=False, lost=False)
+    window.spend(when(20), 32)
+    assert window.expected(mark, when(30), when(30).steady) == (7 + 4 + 8, 7 + 2 + 4 + 8 + 16 + 32)
+    assert window.expected(mark, when(59), when(58).steady) is None, "another minute may have begun"
+    assert window.expected(mark, when(70), when(70).steady) is None
+    assert window.expected(mark, when(30)._replace(proven=False), when(30).steady) is None
+
+
+def test_of_requests_that_cost_as_much_the_one_that_was_answered_may_be_the_older() -> None:
+    window = Window(200, 60.0)
+    window.spend(when(3), 20)
+    report(window, 20, 5.5, sent=5)
+    mark = window.mark(when(6))
+    assert mark is not None
+    window.spend(when(10), 20)
+    window.ended(when(11), 20, unsent=False, lost=True)
+    window.ended(when(12), 20, unsent=False, lost=False)
+    assert window.expected(mark, when(20), when(20).steady) == (20, 60)
+
+
+@pytest.mark.parametrize(
+    ("count", "second", "evidence"), [(50, 40, False), (49, 40, True), (1, 57.9, True), (1, 58, False), (1, 63, True)]
+)
+def test_a_report_of_less_than_half_shows_that_the_count_began_anew_but_near_a_turn(
+    count: int, second: float, evidence: bool
+) -> None:
+    """Some requests may cost less than they are said to, and near a turn a report may be of either minute."""
+    window = Window(200, 60.0)
+    spend(window, 100, 20)
+    report(window, count, second)
+    assert window.restarts is evidence
+
+
+def test_none_goes_ahead_where_a_report_of_this_minute_leaves_no_room() -> None:
+    for count, second in ((75, 60), (70, 10)):
+        window = Window(100, 60.0)
+        spend(window, 50, -90)
+        report(window, 1, -56)
+        assert window.restarts
+        report(window, count, 10, sent=2)
+        assert free(window, 10, 10) == second
+
+
+def test_one_goes_ahead_to_learn_whether_the_count_began_anew_once_a_report_can_tell() -> None:
+    window = Window(100, 60.0)
+    spend(window, 80, 0)
+    report(window, 80, 1, sent=0.5)
+    assert [free(window, 10, second, allowed=70, whole=100) for second in (5, 20)] == [12, 20]
+    assert free(window, 10, 20, allowed=70, whole=85) == 60, "what is kept for repairs would not do"
+
+
+def test_none_goes_ahead_for_a_report_that_may_lack_what_is_under_way() -> None:
+    window = Window(100, 60.0)
+    window.spend(when(0), 80)
+    report(window, 0, 1, sent=0.5)
+    assert free(window, 10, 20, allowed=70, whole=100) == 60
+
+
+@pytest.mark.parametrize(("second", "free_at"), [(57.9, 59), (58, 62)])
+def test_what_can_wait_waits_for_the_turn_where_a_tenth_was_sent_since_it_may_have_come(
+    second: float, free_at: float
+) -> None:
+    window = Window(100, 60.0)
+    report(window, 0, 30)
+    spend(window, 5, second)
+    spend(window, 2, 58.5)
+    assert free(window, 2, 59, patient=100) == free_at
+    assert free(window, 2, 59, patient=10) == 59
+
+
+# --- a client and an exchange ------------------------------------------------------------------------
 
 
 def scene(seed: int, **more: object) -> Scene:
