@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.liveness import (
+    BOOK_GRACE,
     GRACE,
     KLINE_THROTTLE,
     LINK_CURRENT,
     LOOK_EVERY,
     PAUSE,
     REGAIN,
+    REPORTED_WITHIN,
+    SILENT,
     SilentStreamDetector,
 )
 from ats_sync.engine.moment import Moment
@@ -638,3 +642,181 @@ def test_while_the_time_is_in_doubt_no_stream_is_convicted_and_afterwards_the_de
     assert found == {MINUTES}
     court.suspects(3.0)
     assert court.ms() / 1000 - court.store.watched_until < PAUSE
+
+
+# --- what is looked at ------------------------------------------------------------------------------
+
+
+def test_a_symbol_at_rest_is_looked_at_only_where_something_comes_or_it_is_asked_for(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    court.tell_all(101)
+    assert court.suspects(3.0) == set()
+    look_at, looked_at = SilentStreamDetector._look_at, list[str]()
+
+    def note(self: SilentStreamDetector, symbol: str, *rest: Any) -> Iterator[tuple[Key, str]]:
+        looked_at.append(symbol)
+        return look_at(self, symbol, *rest)
+
+    monkeypatch.setattr(SilentStreamDetector, "_look_at", note)
+    court.suspects(3.0)
+    assert looked_at == []
+    court.witnesses.look_again(SYMBOL)
+    court.witnesses.look_again("OTHERUSDT")
+    court.suspects(3.0)
+    assert looked_at == [SYMBOL]
+    court.quotes(101)
+    court.suspects(3.0)
+    assert looked_at == [SYMBOL, SYMBOL]
+
+
+def test_the_very_first_trade_of_a_contract_is_evidence_as_any_other() -> None:
+    court = Court()
+    court.store.unfollow(court.store.followed_keys())
+    court.suspects(1.0)
+    court.store.follow(keys_of([SYMBOL], ["1m"], []))
+    for key in (TRADES, MINUTES):
+        court.states[key] = State(key, FEEDS[key.kind])
+    for series in (*court.store.of(KlineSeries), *court.store.of(TradeSeries)):
+        series.go_live(court.link)
+    court.second += 5.0
+    data = samples.kline_data(
+        samples.row(court.ms() - court.ms() % samples.MINUTE, trades=1),
+        symbol=SYMBOL, interval="1m", event=court.ms(), final=False,
+    )  # fmt: skip
+    data["k"] |= {"f": 0, "L": 0}
+    court.store.ingest([frame("ausdt@kline_1m", data)], court.link)
+    assert court.suspects(3.0) == {TRADES}
+
+
+def test_tickers_that_come_while_the_time_is_in_doubt_count_once_it_is_known(court: Court) -> None:
+    court.tickers(100)
+    court.suspects(1.0)
+    court.second += 5.0
+    court.tickers(101)
+    wrong = court.at()._replace(exchange=court.ms() - HOUR, proven=False)
+    assert list(court.witnesses.look(wrong)) == []
+    assert TRADES in court.suspects(3.0)
+
+
+def test_quotes_with_a_time_to_come_do_not_keep_out_those_that_come(court: Court) -> None:
+    quotes = samples.quotes_data(SYMBOL, 100, event=court.ms() + HOUR) | {"B": "100"}
+    court.store.ingest([frame("!bookTicker", quotes)], court.link)
+    assert court.suspects(1.0) == set()
+    court.quotes(105)
+    assert court.suspects(3.0) == {BOOK}
+
+
+# --- evidence that is none --------------------------------------------------------------------------
+
+
+def test_the_last_event_of_a_candle_does_not_tell_when_its_last_trade_happened(court: Court) -> None:
+    """It may come long after that: the other candles were throttled, and rightly say nothing of the trade."""
+    court.tell_all(100)
+    court.second += 0.2
+    court.trade(101)
+    court.second += 10.0
+    row = samples.row(court.ms() - court.ms() % samples.MINUTE, trades=101)
+    data = samples.kline_data(row, symbol=SYMBOL, interval="1m", event=court.ms(), final=True)
+    data["k"] |= {"f": 1, "L": 101}
+    court.store.ingest([frame("ausdt@kline_1m", data)], court.link)
+    assert court.suspects(5.0) == set()
+
+
+def test_candles_on_a_connection_that_lags_are_not_judged_either(court: Court) -> None:
+    court.second += 2.0
+    court.trade(101)
+    court.second += LINK_CURRENT
+    assert court.suspects(20.0, current=False) == set()
+    assert court.suspects(1.0) == {MINUTES, HOURS}
+
+
+@pytest.mark.parametrize(("before", "convicted"), [(0, False), (1, True)])
+def test_trades_lack_but_are_not_silent_where_a_trade_may_have_come_before_their_subscription(
+    court: Court, before: int, convicted: bool
+) -> None:
+    court.second += 5.0
+    court.kline("1m", 101)
+    court.kline("1h", 101)
+    court.states[TRADES].subscribed = court.ms() - REPORTED_WITHIN - before
+    lacking: set[Key] = set()
+    suspected: set[Key] = set()
+    for _ in range(30):
+        suspected |= court.suspects(0.1)
+        lacking.update(court.witnesses.lacking)
+    assert (suspected, lacking) == (({TRADES}, set()) if convicted else (set(), {TRADES}))
+
+
+def test_an_answer_older_than_the_evidence_does_not_confirm_candles_whatever_trades_have_shown(court: Court) -> None:
+    """The newest of the trades is an old one: it says nothing of when the one that they lack happened."""
+    court.store.trades(SYMBOL).link = None
+    court.tickers(100)
+    for series in court.store.of(KlineSeries):
+        series._answered = court.ms() + 1
+    court.second += 6.0
+    for key in (MINUTES, HOURS):
+        court.states[key].subscribed = court.ms()
+    court.second += 1.0
+    court.tickers(103)
+    assert court.suspects(GRACE + 2 * LOOK_EVERY) == set()
+    assert set(court.witnesses.unsure) == {MINUTES, HOURS}
+
+
+def test_only_trades_can_lack_trades(court: Court) -> None:
+    court.tickers(100)
+    court.second += 6.0
+    court.states[TRADES].subscribed = court.ms()
+    court.tickers(103)
+    court.suspects(3.0)
+    assert court.witnesses.lacks(TRADES, court.at())
+    assert not court.witnesses.lacks(MINUTES, court.at())
+    assert not court.witnesses.lacks(Key(Kind.TRADES, "OTHERUSDT"), court.at())
+
+
+def test_a_series_about_to_go_live_is_dead_where_it_lacks_what_was_surely_traded_since(court: Court) -> None:
+    court.second += 2.0
+    court.trade(101)
+    court.kline("1h", 101)
+    assert court.witnesses.silent(MINUTES, court.at()) == "", "it may still come"
+    court.suspects(3.0)
+    assert court.witnesses.silent(MINUTES, court.at()) == SILENT
+    for key in (HOURS, TRADES, BOOK, Key(Kind.KLINES, "OTHERUSDT", "1m")):
+        assert court.witnesses.silent(key, court.at()) == ""
+    court.states[MINUTES].subscribed = court.ms()
+    assert court.witnesses.silent(MINUTES, court.at()) == "", "it was traded before the subscription"
+
+
+# --- books -------------------------------------------------------------------------------------------
+
+
+def test_a_book_has_a_moment_to_follow_quotes_whose_ids_have_begun_again(court: Court) -> None:
+    court.second += 5.0
+    begun = court.second
+    court.quotes(3)
+    found = list(court.looks(3.0))
+    assert {key for _, key in found} == {BOOK}
+    assert found[0][0] - begun >= BOOK_GRACE
+
+
+def test_a_book_that_is_always_one_change_behind_its_quotes_is_not_silent(court: Court) -> None:
+    for update_id in range(101, 120):
+        court.quotes(update_id)
+        assert court.suspects(LOOK_EVERY) == set()
+        court.book(update_id)
+
+
+def test_a_full_book_is_compared_with_the_quotes_where_there_is_no_other(court: Court) -> None:
+    court.store.unfollow([BOOK])
+    court.store.follow([Key(Kind.DEPTH, SYMBOL)])
+    depth = court.store.depth(SYMBOL)
+    public = Link(2, "public", MIDNIGHT / 1000)
+    answer = book_snapshot(compact(samples.rest_book(100, event=court.ms())))
+    depth.replace(answer, Origin(court.ms(), 1000, link=public))
+    depth.go_live(public)
+    court.second += 0.1
+    court.quotes(105)
+    found: set[Key] = set()
+    for _ in range(30):
+        public.advance(court.ms() / 1000, court.ms() / 1000)
+        found |= court.suspects(0.1)
+    assert found == {depth.key}
