@@ -67,7 +67,7 @@ def test_a_full_book_without_a_reader_leaves_room_for_all_candles() -> None:
     budget.candles(30, 0)
     now = at(0)
     partial, full = endpoints.depth("BTCUSDT", 20), endpoints.depth("BTCUSDT", 500)
-    spend(budget, 35, 0)
+    spend(budget, 39, 0)
     for cause, request, expected in (
         (Cause.WARM_UP, partial, 0),
         (Cause.WARM_UP, full, 60),
@@ -198,6 +198,9 @@ def test_the_limit_of_the_spot_market_is_not_that_of_audits_of_candles() -> None
     for _ in range(8):
         budget.spend(audit(), at(0), Cause.AUDIT)
     assert budget.free_at(audit(), Cause.AUDIT, at(0)) == pytest.approx(at(60).steady)
+    for _ in range(8):
+        budget.ended(audit(), at(1))
+    assert budget.free_at(audit(), Cause.AUDIT, at(61)) == at(61).steady
 
 
 def test_room_for_all_that_waits_is_what_is_left_beside_the_reserve() -> None:
@@ -381,8 +384,9 @@ def test_what_may_be_used_is_said_as_well() -> None:
     budget = Budget(CONFIG)
     assert budget.allowance(weighing(1), Cause.POLL) == 70
     assert budget.allowance(weighing(1), Cause.REPAIR) == 80
-    budget.candles(4, 3)
-    assert budget.allowance(weighing(1), Cause.READ) == 80 - 4
+    for followed, lacking, kept in ((4, 3, 4), (30, 3, 8), (30, 20, 20), (90, 60, 40)):
+        budget.candles(followed, lacking)
+        assert budget.allowance(weighing(1), Cause.READ) == 80 - kept
     spend(budget, 80, 0)
     assert budget.allowance(weighing(1), Cause.REPAIR) == 80
     ranks = [budget.rank(weighing(1), cause) for cause in (Cause.REPAIR, Cause.READ, Cause.POLL)]
@@ -446,6 +450,12 @@ def test_what_is_kept_for_the_repair_of_candles_shrinks_towards_the_turn() -> No
     assert wait(50) == 0
     assert budget.free_at(audit(), Cause.AUDIT, at(12)) == at(12).steady
     assert budget.allowance(trades, Cause.WARM_UP) == 40, "an account that others share knows nothing of it"
+
+
+def test_what_reads_leave_for_repairs_is_kept_until_the_turn() -> None:
+    budget = confirmed()
+    spend(budget, 64, 5)
+    assert [free(budget, weight, second) == 0 for second in (12, 50) for weight in (7, 8)] == [True, False] * 2
 
 
 def test_what_can_wait_is_not_sent_in_numbers_around_a_turn() -> None:

@@ -19,6 +19,7 @@ from ats_sync.errors import (
     RateLimited,
     RequestRejected,
     RequestTimeout,
+    SharedStoreUnavailable,
 )
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.link import Link
@@ -209,6 +210,7 @@ class TestRetry:
         ("error", "seconds"),
         [
             (RequestRejected("400"), 1.0),
+            (SharedStoreUnavailable("no shared store"), 1.0),
             (ExchangeFailure("503, and no time left for a pause"), 4.9),
         ],
     )
@@ -254,6 +256,18 @@ class TestRetry:
         dispatcher.submit(fetch("B", Cause.REPAIR, weight=95))
         assert dispatcher.next(at(1)) == START + resumed
         assert sent(dispatcher, resumed).fetch.key.symbol == "A"
+
+    def test_nor_is_the_moment_at_which_the_budget_has_room_missed_during_a_pause(self) -> None:
+        dispatcher = dispatcher_of(100)
+        other = fetch("X", weight=70).request
+        budget_of(dispatcher).spend(other, at(), Cause.READ)
+        budget_of(dispatcher).ended(other, at())
+        dispatcher.submit(fetch("A", weight=5))
+        resumed = again(dispatcher.failed(sent(dispatcher, 59), ExchangeFailure("503"), at(59.9)))
+        dispatcher.submit(fetch("B", weight=50))
+        assert resumed > 60
+        assert dispatcher.next(at(59.9)) == START + 60
+        assert sent(dispatcher, 60).fetch.key.symbol == "B"
 
     def test_a_requeued_job_has_the_priority_of_the_fetches_that_joined_it(self) -> None:
         dispatcher = dispatcher_of()
@@ -303,6 +317,13 @@ class TestRateLimited:
         dispatcher.submit(fetch("B", Cause.REPAIR))
         assert dispatcher.next(at(30)) == START + 31
         sent(dispatcher, 31)
+
+    def test_the_attempts_count_from_zero_again(self) -> None:
+        dispatcher = dispatcher_of()
+        dispatcher.submit(fetch(cause=Cause.REPAIR))
+        assert again(dispatcher.failed(sent(dispatcher), RateLimited("429", retry_at=WALL + 2), at(1))) == 2
+        resumed = again(dispatcher.failed(sent(dispatcher, 2), ExchangeFailure("503"), at(3)))
+        assert isinstance(dispatcher.failed(sent(dispatcher, resumed), ExchangeFailure("503"), at(5)), Done)
 
     def test_a_reader_whose_deadline_comes_first_fails_at_once(self) -> None:
         dispatcher = dispatcher_of()
@@ -372,6 +393,20 @@ class TestGivingUp:
         dispatcher.failed(sent(dispatcher), failure, at(1))
         assert dispatcher.gave_up(reader, at(1.5)).__cause__ is failure
 
+    def test_a_request_that_nobody_needs_any_more_is_not_sent(self) -> None:
+        dispatcher = dispatcher_of()
+        reader = ask(dispatcher, fetch("A"), 30.0)
+        dispatcher.withdraw(reader)
+        assert len(dispatcher) == 0
+        assert dispatcher.next(at()) is None
+
+    def test_who_withdraws_after_the_answer_has_come_changes_nothing(self) -> None:
+        dispatcher = dispatcher_of()
+        reader = ask(dispatcher, fetch())
+        dispatcher.done(sent(dispatcher), "rows", at(1))
+        dispatcher.withdraw(reader)
+        assert (reader.value, reader.error, len(dispatcher), dispatcher.under_way) == ("rows", None, 0, 0)
+
     def test_others_still_get_the_answer(self) -> None:
         dispatcher = dispatcher_of()
         first, second = ask(dispatcher, fetch(), 1.0), ask(dispatcher, fetch(), 5.0)
@@ -431,6 +466,13 @@ class TestClose:
         late = ExchangeFailure("503")
         assert dispatcher.failed(send, late, at(1)) == Done(send.fetch, late, [])
         assert (len(dispatcher), dispatcher.under_way) == (0, 0)
+
+    def test_what_pauses_before_its_next_attempt_is_not_sent_either(self) -> None:
+        dispatcher = dispatcher_of()
+        dispatcher.submit(fetch(cause=Cause.REPAIR))
+        resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
+        assert dispatcher.close() == []
+        assert dispatcher.next(at(resumed)) is None
 
     def test_nothing_is_taken_in_afterwards(self) -> None:
         dispatcher = dispatcher_of()
@@ -538,17 +580,18 @@ class TestARefusalByAnAccountThatOthersShare:
         assert budget.free_at(fetch(weight=6).request, Cause.POLL, at(1)) == START + 30
         assert budget.free_at(fetch(weight=6).request, Cause.POLL, at(30)) == START + 30
 
-    def test_beyond_the_readers_patience_is_their_error(self) -> None:
+    @pytest.mark.parametrize("until", [5, 20])
+    def test_beyond_the_readers_patience_is_their_error(self, until: int) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch(), patience=5)
-        done = dispatcher.refused(sent(dispatcher), START + 20, at(1))
+        done = dispatcher.refused(sent(dispatcher), START + until, at(1))
         assert isinstance(done, Done)
         assert done.readers == [reader]
         assert isinstance(reader.error, RateLimited)
-        assert reader.error.retry_at == WALL + 20
+        assert reader.error.retry_at == WALL + until
         assert (len(dispatcher), dispatcher.under_way) == (0, 0)
         with pytest.raises(RateLimited):
-            ask(dispatcher, fetch(), seconds=2)
+            ask(dispatcher, fetch(), patience=2, seconds=2)
 
     def test_beyond_it_leaves_what_the_engine_needs_in_the_queue(self) -> None:
         dispatcher = dispatcher_of()

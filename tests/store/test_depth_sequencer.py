@@ -3,6 +3,7 @@ from __future__ import annotations
 from ats_sync.store.depth_sequencer import MOST_AHEAD, MOST_UNAPPLIED, RECENT, DepthSequencer, Diff
 from ats_sync.store.link import Link
 from ats_sync.store.order import REORDERED_WITHIN
+from ats_sync.venue.books import scan_diff_time
 
 from ..venue.samples import frame
 from .depth_market import diff_data
@@ -65,7 +66,7 @@ def test_a_snapshot_that_is_older_than_the_one_before() -> None:
 def test_bounds() -> None:
     source = link()
     chain = chain_of(1, 5 * MOST_UNAPPLIED, source)
-    assert chain.pending <= MOST_UNAPPLIED + RECENT
+    assert MOST_UNAPPLIED <= chain.pending <= MOST_UNAPPLIED + RECENT
     chain.take()
     assert len(chain._events) == RECENT
     other = link(2)
@@ -156,6 +157,7 @@ def test_what_another_connection_repeats_changes_nothing() -> None:
     source = link()
     chain = chain_of(10, 13, source)
     assert chain.add(diff(11), link(2))
+    assert chain.add(diff(12), link(2))
     assert chain.source is source
     assert lasts(chain.take()) == [10, 11, 12]
 
@@ -175,6 +177,15 @@ def test_what_a_connection_left_out_is_not_missing_where_a_snapshot_has_shown_it
     assert chain.add(diff(16), source)
     assert chain.holes == 1
     assert lasts(chain.take()) == [16]
+
+
+def test_what_a_snapshot_has_shown_already_is_no_hole_when_it_comes() -> None:
+    source = link()
+    chain = chain_of(10, 12, source)
+    chain.rebase(13, 0)
+    assert [chain.add(diff(last), source) for last in (12, 13, 14)] == [True] * 3
+    assert chain.holes == 0
+    assert lasts(chain.take()) == [14]
 
 
 def test_lower_ids_of_a_later_time_on_another_connection_begin_a_new_count() -> None:
@@ -286,3 +297,35 @@ def test_after_a_rest_under_a_new_count_what_continues_the_snapshot_goes_on() ->
         assert not chain.rests_at(5)
         assert lasts(chain.take()) == [first.last]
         assert chain.last_update_id == first.last
+
+
+def test_such_a_snapshot_leaves_nothing_that_bears_no_time_or_its_own() -> None:
+    chain = chain_of(10, 13, link())
+    chain.confirm(5, 2_000, 2_000)
+    assert chain.take() == [], "what does not tell its time is of no use"
+    chain = DepthSequencer()
+    newest = at(99, 100, 2_000)
+    chain.add(newest, link())
+    chain.confirm(5, 2_000, scan_diff_time(newest.frame))
+    assert chain.take() == []
+
+
+def test_what_is_of_no_use_is_cut_off_with_all_before_it() -> None:
+    chain = chain_of(10, 15, link())
+    chain.take(1)
+    chain.cut_after(diff(12))
+    assert chain.pending == 2
+    assert lasts(chain.take()) == [13, 14]
+    chain.cut_after(diff(14))
+    assert (chain.pending, chain.take()) == (0, [])
+    assert chain.after(13) is None
+
+
+def test_what_came_ahead_is_forgotten_with_the_rest() -> None:
+    old, new = link(), link(2)
+    chain = chain_of(10, 13, old)
+    chain.add(diff(20), new)
+    chain.forget()
+    assert chain.event == 0
+    assert not chain.add(diff(21), new)
+    assert lasts(chain.take()) == [21]

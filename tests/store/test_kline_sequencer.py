@@ -7,6 +7,7 @@ import pytest
 from ats_sync.store.closed import Closing, Source
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.pending import MOST_PENDING
 from ats_sync.store.series import Change, Origin
 from ats_sync.venue.klines import text_open_time
 from ats_sync.venue.payload import DecodeError
@@ -121,6 +122,47 @@ def test_a_repeated_frame_of_a_candle_before_the_newest_says_nothing() -> None:
     assert state(series, now) == before
 
 
+def test_the_final_version_counts_also_where_it_has_fewer_trades() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9, 5])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 5), LINK)
+    final = truth.row(1, 4)
+    series.apply(samples.kline_frame(final, event=truth.opens[2] + 200, final=True), LINK)
+    assert series.following() == truth.opens[2]
+    assert series.rows(1, None, exact=True) == [final]
+
+
+def test_a_later_frame_of_fewer_trades_of_a_candle_before_the_newest_is_to_be_shown_by_rest() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 9, 5])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 5), LINK)
+    series.apply(truth.frame(2, 1), LINK)
+    fewer = samples.kline_frame(truth.row(1, 4), event=truth.told_at(1, 5) + 1)
+    notice = series.apply(fewer, LINK)
+    assert notice is not None
+    assert notice.change is Change.GAP
+    assert series.rows(3, None, exact=True)[1] == truth.row(1, 5)
+
+
+def test_a_candle_beyond_a_gap_tells_of_it_once() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 4), LINK)
+    assert series.apply(truth.frame(2, 1), LINK) is not None
+    series.apply(truth.frame(3, 1), LINK)
+    assert series.apply(truth.frame(2, 2), LINK) is None
+
+
+def test_frames_without_end_that_no_answer_joins_do_not_grow() -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * (MOST_PENDING + 50))
+    series = series_of(truth)
+    for i in range(len(truth)):
+        series.apply(truth.frame(i, final=True), LINK)
+    texts = series.copied().texts
+    assert len(texts) == MOST_PENDING
+    assert text_open_time(texts[-1]) == truth.opens[-1]
+
+
 def test_what_made_each_candle_final_is_noted_with_the_time() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0, 5, 6], first_trade=500)
     times = [MIDNIGHT]
@@ -169,6 +211,15 @@ def test_a_frame_of_a_candle_that_was_written_down_leaves_no_doubt() -> None:
     series.load(warmed(truth, 2).dump())
     assert series.state(now).doubt == ""
     assert series.rows(9, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 1)]
+
+
+def test_what_was_written_down_outweighs_that_an_answer_had_no_candle() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = series_of(truth)
+    series.replace([], Origin(MIDNIGHT - 60, 499))
+    series.load(warmed(truth, 1).dump())
+    assert series.apply(truth.frame(1, 1), LINK) is None, "it is not the first"
+    assert series.rows(9, truth.told_at(1, 1), exact=True) == [*truth.finals(0, 1), truth.row(1, 1)]
 
 
 def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
@@ -393,6 +444,8 @@ def test_rows_that_wait_join_as_soon_as_those_before_them_come() -> None:
     series.replace(truth.texts(asked(truth, 51), 12), Origin(asked(truth, 51), 12))
     assert series.following() == truth.opens[55]
     assert series.rows(100, now, exact=True) == truth.rest(now)
+    closings = [series.closing(truth.opens[i]) for i in (45, 52)]
+    assert [closing.source for closing in closings if closing is not None] == [Source.REST, Source.REST]
 
 
 def test_rows_older_than_all_that_is_held_are_of_no_use() -> None:
@@ -608,6 +661,15 @@ def test_an_answer_of_as_many_rows_as_were_requested_shows_no_first_one() -> Non
     assert not series.complete
     series.replace(truth.texts(now, 499), Origin(now, 499))
     assert series.complete
+
+
+def test_nor_does_it_undo_what_a_stream_has_shown() -> None:
+    truth = Truth("1m", MIDNIGHT, [2, 3])
+    series = series_of(truth)
+    series.apply(truth.frame(0, 1), LINK)
+    series.replace([], Origin(truth.told_at(0, 1), 499))
+    assert not series.complete
+    assert series.state(truth.told_at(0, 1)).doubt
 
 
 @pytest.mark.parametrize("closed", [False, True])

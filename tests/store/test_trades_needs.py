@@ -57,6 +57,13 @@ def test_the_first_trade_of_a_link_may_be_the_first_of_a_new_count() -> None:
     ring.subscribed_on(LINK)
     assert ring.apply(samples.trade_frame(10, at=AT), LINK) == GAP
     assert (ids(ring), ring.counted_since, ring.is_contiguous()) == ([10], AT, True)
+
+
+def test_a_new_count_is_not_complete_because_the_old_one_was() -> None:
+    ring = TradeSeries(SYMBOL, 100)
+    ring.replace(found(5_000, 5_020), Origin(AT, 100))
+    assert ring.complete
+    ring.apply(samples.trade_frame(10, at=AT), LINK)
     assert not ring.complete
 
 
@@ -374,6 +381,19 @@ def test_a_copy_is_read_as_the_original_and_its_body_is_sent_only_as_it_changes(
         assert copy.state(AT) == ring.state(AT)
     assert 1 < bodies < 50
     assert copy.text(2_000) == ring.text(2_000)
+
+
+@pytest.mark.parametrize("step", [64, 128, 256])
+def test_a_copy_of_a_full_ring_has_what_has_come_and_not_what_was_dropped(step: int) -> None:
+    ring, copy = TradeSeries(SYMBOL, 300), TradeSeries(SYMBOL, 300)
+    mark: object = None
+    for number in range(0, 10 * step, step):
+        stream(ring, *range(number, number + step))
+        copied = ring.copied(mark)
+        assert copied is not None
+        mark = copied.mark
+        copy.take_copy(copied)
+        assert copy.text(300) == ring.text(300)
 
 
 def test_a_copy_follows_a_restart_of_the_count_and_shows_no_hole() -> None:
