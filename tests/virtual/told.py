@@ -132,10 +132,8 @@ class DerivedTruth(KlineTruth):
             return None
         newest, (generation, trades) = told
         first = open_time(self.interval, newest)
-        minute = max(first, self._source.first_at(at) or 0)
-        while minute < newest:
-            trades += self._source.final(minute)[8] if minute in self._source.versions else 0
-            minute = next_open(self._source.interval, minute)
+        begins, source = max(first, self._source.first_at(at) or 0), self._source
+        trades += sum(source.final(opened)[8] for opened in source.versions if begins <= opened < newest)
         return first, (generation, trades)
 
 
