@@ -947,3 +947,16 @@ def test_the_evidence_that_a_book_is_silent_comes_late_on_a_connection_that_lags
         Lag(31_800, "", 5_000), Lag(27_050, "market", 7_000),
     )  # fmt: skip
     run(Schedule(setting=setting, seed=389244, faults=faults))
+
+
+def test_that_a_name_belongs_to_another_contract_is_not_found_out_while_requests_must_wait() -> None:
+    """The harness's: its event came while the connection was down, and a 429 kept the listings for a minute."""
+    eth = (47_900, 81_200, 113_900, 128_540, 139_120, 149_880, 184_400, 190_560, 196_060, 209_760, 215_720, 215_980)
+    trades, names, ticks = tuple((at, "trade", "ETHUSDT") for at in eth), ("BTCUSDT", "ETHUSDT"), (300, 1500)
+    setting = Setting(773053, 1_785_542_374_000, names, ("1m", "2h"), 0.006, True, book_ticks=ticks, script=trades)
+    faults = (
+        RefuseName(12_900, 1_800, "ethusdt@depth20@100ms"), RefuseName(6_550, 50, "ethusdt@aggTrade"),
+        Others(1_600, 0.95), Relist(12_800, "ETHUSDT", 50, below=False), Relist(23_900, "BTCUSDT", 3_000, below=False),
+        Lag(8_500, "market", 4_000),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=181299, faults=faults, counting="sliding"))

@@ -362,8 +362,9 @@ class World:
         """When the symbol left, where it was not back by ``since`` for long enough to find out."""
         now = self.line.now
         for left, back in self.tape.away[symbol]:
-            # While the process stands or has no weight, it cannot find out.
-            known = max(back, self.went_on if self.stopped_at <= back else 0, self.others_until)
+            # While the process stands, has no weight or is to wait after a 429, it cannot find out.
+            waited = max(self.others_until, self.exchange.waits_until())
+            known = max(back, self.went_on if self.stopped_at <= back else 0, waited)
             if left <= now and known > since - RELISTED_WITHIN:
                 return left
         return None
