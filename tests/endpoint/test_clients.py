@@ -58,8 +58,7 @@ def assert_equal(own: Any, true: Any, calls: Mapping[str, Call], source: Callabl
 
 
 def without_moment(book: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an order book without the moment at which it was sent: REST says when it answered, the stream when the book
-    was as it is."""
+    """Return an order book without its moment: REST says when it answered, the stream when the book was as it is."""
     return {name: value for name, value in book.items() if name != "E"}
 
 
