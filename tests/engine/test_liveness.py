@@ -484,8 +484,9 @@ def test_an_answer_that_is_the_first_to_tell_of_a_trade_convicts_no_stream(court
     for state in court.states.values():
         state.subscribed = court.ms()
     for number in range(11):
-        court.second += 1.0
+        court.second += 0.5
         court.store.ingest([samples.tickers_frame({"OTHERUSDT": number}, event=court.ms())], court.link)
+        assert court.suspects(0.5) == set()
     court.store.tickers.replace({SYMBOL: {"lastId": 103}}, Origin(court.ms()))
     assert court.suspects(3.0) == set()
     tickers.subscribed = 0
@@ -785,6 +786,30 @@ def test_a_series_about_to_go_live_is_dead_where_it_lacks_what_was_surely_traded
         assert court.witnesses.silent(key, court.at()) == ""
     court.states[MINUTES].subscribed = court.ms()
     assert court.witnesses.silent(MINUTES, court.at()) == "", "it was traded before the subscription"
+    court.store.unfollow([HOURS])
+    assert court.witnesses.silent(HOURS, court.at()) == "", "it is not followed any more"
+
+
+def test_so_is_one_that_has_only_got_to_the_old_count(court: Court) -> None:
+    court.tell_all(1_000_000)
+    court.suspects(3.0)
+    court.second += 2.0
+    court.trade(20)
+    court.kline("1h", 20)
+    court.suspects(3.0)
+    assert court.witnesses.silent(MINUTES, court.at()) == SILENT
+    assert court.witnesses.silent(HOURS, court.at()) == ""
+
+
+def test_evidence_about_a_contract_is_none_about_another_one_of_the_same_name(court: Court) -> None:
+    court.tickers(100)
+    court.suspects(1.0)
+    court.second += 5.0
+    court.tickers(103)
+    assert court.suspects(LOOK_EVERY) == set()
+    court.witnesses.forget(SYMBOL)
+    court.witnesses.forget("OTHERUSDT")
+    assert court.suspects(5.0) == set()
 
 
 # --- books -------------------------------------------------------------------------------------------

@@ -150,6 +150,13 @@ def test_what_is_live_requests_what_is_before_its_newest_run() -> None:
     assert request == endpoints.agg_trades(SYMBOL, AGG_TRADES_MOST, from_id=5_000 - AGG_TRADES_MOST)
     stream(ring, 5_031)
     assert ring.request(AT, Cause.REPAIR, LINK) == endpoints.agg_trades(SYMBOL, 10, from_id=5_021), "the hole alone"
+    assert ring.request(AT, Cause.REPAIR, OTHER) == endpoints.agg_trades(SYMBOL, 100), (
+        "it is live on another connection"
+    )
+    one = ring_with(5_000, 5_020)
+    one.go_live(LINK)
+    stream(one, 5_022)
+    assert one.request(AT, Cause.REPAIR, LINK) == endpoints.agg_trades(SYMBOL, 1, from_id=5_021)
     ring.replace([], Origin(AT, 10, from_id=5_021))
     assert ring.request(AT, Cause.REPAIR, LINK) == endpoints.agg_trades(SYMBOL, 100), "perhaps ids have begun again"
     ring.replace(found(4_900, 5_031), Origin(AT, 132))
@@ -196,6 +203,23 @@ def test_it_goes_live_by_its_first_trade_and_needs_no_answer_where_it_lacks_none
     stream(few, 1_002)
     assert not few.resume(LINK, AT), "older ones are still to come"
     assert few.link is LINK
+
+
+def test_up_to_when_it_is_known_is_said_only_where_it_is_live_and_lacks_nothing() -> None:
+    ring = ring_with(1_000, 1_099)
+    ring.go_live(LINK)
+    event = ring.state(AT).event
+    assert (ring.sound_event(AT, {LINK}), ring.sound_event(AT, {OTHER})) == (event, -1)
+    ring.suspect("silent")
+    assert ring.sound_event(AT, {LINK, None}) == -1
+    few = TradeSeries(SYMBOL, 100)
+    few.load(ring_with(1_000, 1_001).dump())
+    few.go_live(LINK)
+    assert few.sound_event(AT, {LINK}) == few.state(AT).event, "its stream brings the others"
+    few.end_patience()
+    assert few.sound_event(AT, {LINK}) == -1, "older ones are to come"
+    few.expecting = True
+    assert few.sound_event(AT, {LINK}) == few.state(AT).event, "they may have been written down"
 
 
 def test_patience_is_long_only_where_the_stream_brings_what_is_missing() -> None:
