@@ -186,6 +186,60 @@ def test_none_goes_ahead_for_a_report_that_may_lack_what_is_under_way() -> None:
     assert free(window, 10, 20, allowed=70, whole=100) == 60
 
 
+def restarting() -> Window:
+    """Others have used most of the minute, as far as a report says that may be of the minute before; it is known that
+    the count begins anew."""
+    window = Window(100, 60.0)
+    spend(window, 50, -90)
+    report(window, 1, -56)
+    report(window, 75, 1, sent=0.5)
+    assert window.restarts
+    return window
+
+
+def test_one_goes_ahead_for_a_report_of_this_minute_but_not_around_the_next_turn() -> None:
+    window = restarting()
+    assert [free(window, 10, second) for second in (30, 59)] == [30, 60]
+
+
+def test_each_further_one_of_a_minute_goes_ahead_after_twice_as_long() -> None:
+    window = restarting()
+    for second, following in ((30, 31), (31, 33), (33, 37)):
+        assert free(window, 10, second) == second
+        window.spend(when(second), 10, 80)
+        window.ended(when(second), 10, unsent=False, lost=False)
+        assert free(window, 10, second) == following
+
+
+def test_what_just_fits_has_not_gone_ahead() -> None:
+    window = restarting()
+    window.spend(when(30), 5, 80)
+    assert free(window, 10, 30) == 30
+
+
+def test_what_was_never_sent_costs_nothing() -> None:
+    window = Window(100, 60.0)
+    report(window, 0, 5)
+    window.spend(when(10), 30)
+    assert window.used(when(10)) == 30
+    window.ended(when(10), 30, unsent=True, lost=False)
+    assert (window.used(when(10)), window.sliding(when(10).steady), window.requests(when(10).steady)) == (0, 0, 0)
+
+
+def test_a_report_that_may_be_of_the_minute_before_shows_no_use_by_others_in_this_one() -> None:
+    for sent, others_use in ((59.9, 0), (60.3, 70)):
+        window = Window(100, 60.0)
+        report(window, 70, 60.4, sent=sent)
+        assert window.sliding(when(60.4).steady) == others_use
+
+
+def test_what_can_wait_does_not_wait_for_a_turn_that_is_far_off() -> None:
+    window = Window(100, 60.0)
+    report(window, 0, 20)
+    window.spend(when(30), 20)
+    assert free(window, 2, 31, patient=100) == 31
+
+
 @pytest.mark.parametrize(("second", "free_at"), [(57.9, 59), (58, 62)])
 def test_what_can_wait_waits_for_the_turn_where_a_tenth_was_sent_since_it_may_have_come(
     second: float, free_at: float
