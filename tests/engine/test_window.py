@@ -82,7 +82,7 @@ def test_what_was_answered_just_after_the_turn_is_not_the_use_of_others() -> Non
     assert window.sliding(when(4).steady) == 40
 
 
-def test_a_report_of_the_next_minute_says_anew_what_others_use_also_where_the_clock_has_become_surer() -> None:
+def test_a_report_of_the_next_minute_alone_says_what_others_use_also_where_the_clock_has_become_surer() -> None:
     window = Window(100, 60.0)
     window.reported(75, when(30, uncertain=3_000), when(30).steady)
     report(window, 5, 61)
@@ -109,6 +109,10 @@ def test_the_newest_report_of_a_minute_is_the_highest_of_that_minute_alone() -> 
     mark = window.mark(when(65))
     assert mark is not None
     assert (mark.used, mark.sent, mark.arrived) == (3, when(64).steady, when(65).steady)
+    report(window, 9, 66)
+    mark = window.mark(when(66))
+    assert mark is not None
+    assert mark.used == 9
     assert window.mark(when(65)._replace(proven=False)) is None
 
 
@@ -151,7 +155,7 @@ def test_of_requests_that_cost_as_much_the_one_that_was_answered_may_be_the_olde
 @pytest.mark.parametrize(
     ("count", "second", "evidence"), [(50, 40, False), (49, 40, True), (1, 57.9, True), (1, 58, False), (1, 63, True)]
 )
-def test_a_report_of_less_than_half_shows_that_the_count_began_anew_but_near_a_turn(
+def test_a_report_of_less_than_half_shows_that_the_count_began_again_but_near_a_turn(
     count: int, second: float, evidence: bool
 ) -> None:
     """Some requests may cost less than they are said to, and near a turn a report may be of either minute."""
@@ -159,6 +163,32 @@ def test_a_report_of_less_than_half_shows_that_the_count_began_anew_but_near_a_t
     spend(window, 100, 20)
     report(window, count, second)
     assert window.restarts is evidence
+
+
+@pytest.mark.parametrize(("sent", "evidence"), [(1.9, False), (2.0, True)])
+def test_only_a_report_that_is_surely_of_this_minute_shows_it(sent: float, evidence: bool) -> None:
+    window = Window(200, 60.0)
+    spend(window, 100, -20)
+    report(window, 1, 10, sent=sent)
+    assert window.restarts is evidence
+
+
+@pytest.mark.parametrize(("second", "used"), [(-2.1, 0), (-1.99, 40)])
+def test_what_was_answered_so_shortly_before_a_turn_that_it_may_be_of_this_minute_counts_whatever_is_reported(
+    second: float, used: int
+) -> None:
+    window = Window(100, 60.0)
+    spend(window, 40, second)
+    report(window, 0, 20)
+    assert window.used(when(50)) == used
+
+
+def test_a_report_above_all_that_is_known_shows_a_surplus() -> None:
+    window = Window(200, 60.0)
+    assert window.surplus(70) == 0, "nothing is known"
+    report(window, 50, 10)
+    spend(window, 5, 11)
+    assert [window.surplus(count) for count in (50, 55, 62)] == [0, 0, 7]
 
 
 def test_none_goes_ahead_where_a_report_of_this_minute_leaves_no_room() -> None:
@@ -171,7 +201,7 @@ def test_none_goes_ahead_where_a_report_of_this_minute_leaves_no_room() -> None:
         assert free(window, 10, 10) == second
 
 
-def test_one_goes_ahead_to_learn_whether_the_count_began_anew_once_a_report_can_tell() -> None:
+def test_one_goes_ahead_to_learn_whether_the_count_began_again_once_a_report_can_tell() -> None:
     window = Window(100, 60.0)
     spend(window, 80, 0)
     report(window, 80, 1, sent=0.5)
@@ -188,7 +218,7 @@ def test_none_goes_ahead_for_a_report_that_may_lack_what_is_under_way() -> None:
 
 def restarting() -> Window:
     """Others have used most of the minute, as far as a report says that may be of the minute before; it is known that
-    the count begins anew."""
+    the count begins again with the minute."""
     window = Window(100, 60.0)
     spend(window, 50, -90)
     report(window, 1, -56)

@@ -129,6 +129,29 @@ def test_it_requests_what_is_not_closed_and_more_only_for_a_reason() -> None:
     assert small.request(LONG.opens[320], Cause.REPAIR, LINK) == small.newest_rows(50), "of the rest none is kept"
 
 
+def test_what_is_derived_from_it_never_makes_it_keep_less() -> None:
+    series = series_of(LONG, depth=200)
+    for rows, depth in ((50, 200), (250, 250)):
+        series.reach_back(rows)
+        assert series.depth == depth
+
+
+def test_a_contract_without_trades_has_no_first_frame_to_wait_for() -> None:
+    series = series_of(LONG)
+    series.replace([], Origin(MIDNIGHT, 499))
+    assert series.patience(live_once=False) == 0.0
+
+
+def test_it_is_known_up_to_its_newest_event_or_answer_whichever_is_later() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 59])
+    series, requested = warmed(truth, 1), asked(truth, 1)
+    series.apply(truth.frame(1, 5), LINK)
+    assert truth.told_at(1, 5) < requested
+    assert series.state(requested + 1).event == requested
+    series.apply(truth.frame(1, 30), LINK)
+    assert series.state(truth.told_at(1, 30)).event == truth.told_at(1, 30)
+
+
 def test_after_a_halt_of_hours_no_rows_of_hours_are_requested() -> None:
     series = warmed(LONG, 200, limit=200)
     series.begin_with(100)
@@ -336,6 +359,15 @@ def test_where_a_loaded_row_differs_the_others_are_requested_once_more() -> None
     assert (len(series.closed_rows()), series.complete) == (19, False)
     assert "differs" in series.unsettled(asked(LONG, 200))
     answered(series, LONG, 200, 150)
+    assert series.unsettled(asked(LONG, 200)) == ""
+
+
+def test_where_the_loaded_rows_are_as_rest_shows_them_all_are_kept() -> None:
+    series = series_of(LONG)
+    series.load(warmed(LONG, 200).dump())
+    answered(series, LONG, 200, 20)
+    assert not series.unaudited
+    assert (len(series.closed_rows()), series.complete, series.counts().mismatches) == (200, True, 0)
     assert series.unsettled(asked(LONG, 200)) == ""
 
 
