@@ -472,6 +472,7 @@ class TestClose:
         dispatcher.submit(fetch(cause=Cause.REPAIR))
         resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
         assert dispatcher.close() == []
+        assert dispatcher.next(at(1)) is None, "there is nothing to come back for"
         assert dispatcher.next(at(resumed)) is None
 
     def test_nothing_is_taken_in_afterwards(self) -> None:

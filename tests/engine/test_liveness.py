@@ -9,6 +9,7 @@ import pytest
 from ats_sync.config import Config
 from ats_sync.engine.liveness import (
     BOOK_GRACE,
+    DEPTH_GRACE,
     GRACE,
     KLINE_THROTTLE,
     LINK_CURRENT,
@@ -271,6 +272,16 @@ def test_tickers_too_tell_that_ids_have_begun_again(court: Court) -> None:
     assert court.witnesses.counting_again == [SYMBOL]
     court.tickers(4)
     assert TRADES in court.suspects(3.0)
+
+
+def test_what_tickers_have_told_is_no_evidence_once_they_tell_that_ids_have_begun_again(court: Court) -> None:
+    court.tickers(100)
+    court.suspects(1.0)
+    court.second += 5.0
+    court.tickers(105)
+    assert court.suspects(1.2) == set()
+    court.tickers(3)
+    assert court.suspects(5.0) == set()
 
 
 def test_it_is_noted_once_that_ids_have_begun_again(court: Court) -> None:
@@ -671,23 +682,43 @@ def test_a_symbol_at_rest_is_looked_at_only_where_something_comes_or_it_is_asked
     assert looked_at == [SYMBOL, SYMBOL]
 
 
+class Listing(Court):
+    """A contract that has not traded yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store.unfollow(self.store.followed_keys())
+        self.suspects(1.0)
+        self.store.follow(keys_of([SYMBOL], ["1m"], []))
+        for key in (TRADES, MINUTES):
+            self.states[key] = State(key, FEEDS[key.kind])
+        for series in (*self.store.of(KlineSeries), *self.store.of(TradeSeries)):
+            series.go_live(self.link)
+        self.suspects(5.0)
+
+    def first_candle(self) -> None:
+        """Its first trade, whose id is 0, as its candle shows it."""
+        row = samples.row(self.ms() - self.ms() % samples.MINUTE, trades=1)
+        data = samples.kline_data(row, symbol=SYMBOL, interval="1m", event=self.ms(), final=False)
+        data["k"] |= {"f": 0, "L": 0}
+        self.store.ingest([frame("ausdt@kline_1m", data)], self.link)
+
+
 def test_the_very_first_trade_of_a_contract_is_evidence_as_any_other() -> None:
-    court = Court()
-    court.store.unfollow(court.store.followed_keys())
-    court.suspects(1.0)
-    court.store.follow(keys_of([SYMBOL], ["1m"], []))
-    for key in (TRADES, MINUTES):
-        court.states[key] = State(key, FEEDS[key.kind])
-    for series in (*court.store.of(KlineSeries), *court.store.of(TradeSeries)):
-        series.go_live(court.link)
-    court.second += 5.0
-    data = samples.kline_data(
-        samples.row(court.ms() - court.ms() % samples.MINUTE, trades=1),
-        symbol=SYMBOL, interval="1m", event=court.ms(), final=False,
-    )  # fmt: skip
-    data["k"] |= {"f": 0, "L": 0}
-    court.store.ingest([frame("ausdt@kline_1m", data)], court.link)
-    assert court.suspects(3.0) == {TRADES}
+    listing = Listing()
+    listing.first_candle()
+    assert listing.suspects(3.0) == {TRADES}
+
+
+def test_so_is_the_one_after_it() -> None:
+    listing = Listing()
+    listing.first_candle()
+    listing.trade(0)
+    listing.tickers(0)
+    assert listing.suspects(3.0) == set()
+    listing.second += 2.0
+    listing.tickers(1)
+    assert listing.suspects(3.0) == {TRADES, MINUTES}
 
 
 def test_tickers_that_come_while_the_time_is_in_doubt_count_once_it_is_known(court: Court) -> None:
@@ -833,18 +864,53 @@ def test_a_book_that_has_come_to_the_quotes_has_a_moment_to_come_to_the_next_one
     assert court.suspects(2 * LOOK_EVERY) == {BOOK}
 
 
+class FullBook:
+    """A full book that is followed instead of the other one, on a connection of its own."""
+
+    def __init__(self, court: Court) -> None:
+        self.court = court
+        self.link = Link(2, "public", MIDNIGHT / 1000)
+        court.store.unfollow([BOOK])
+        court.store.follow([Key(Kind.DEPTH, SYMBOL)])
+        self.series = court.store.depth(SYMBOL)
+        answer = book_snapshot(compact(samples.rest_book(100, event=court.ms())))
+        self.series.replace(answer, Origin(court.ms(), 1000, link=self.link))
+        self.series.go_live(self.link)
+        court.second += 0.1
+
+    def change(self, update_id: int) -> None:
+        data = diff_data(update_id, update_id, update_id - 1, [], [], self.court.ms()) | {"s": SYMBOL}
+        self.court.store.ingest([frame("ausdt@depth@100ms", data)], self.link)
+
+    def is_suspected(self, seconds: float, *, current: bool = True) -> bool:
+        found: set[Key] = set()
+        for _ in range(round(seconds * 10)):
+            if current:
+                self.link.advance(self.court.ms() / 1000, self.court.ms() / 1000)
+            found |= self.court.suspects(0.1)
+        assert found <= {self.series.key}
+        return bool(found)
+
+
 def test_a_full_book_is_compared_with_the_quotes_where_there_is_no_other(court: Court) -> None:
-    court.store.unfollow([BOOK])
-    court.store.follow([Key(Kind.DEPTH, SYMBOL)])
-    depth = court.store.depth(SYMBOL)
-    public = Link(2, "public", MIDNIGHT / 1000)
-    answer = book_snapshot(compact(samples.rest_book(100, event=court.ms())))
-    depth.replace(answer, Origin(court.ms(), 1000, link=public))
-    depth.go_live(public)
-    court.second += 0.1
+    book = FullBook(court)
     court.quotes(105)
-    found: set[Key] = set()
-    for _ in range(30):
-        public.advance(court.ms() / 1000, court.ms() / 1000)
-        found |= court.suspects(0.1)
-    assert found == {depth.key}
+    assert book.is_suspected(3.0)
+
+
+def test_a_full_book_on_a_connection_that_lags_is_not_judged(court: Court) -> None:
+    book = FullBook(court)
+    court.second += LINK_CURRENT
+    court.quotes(105)
+    assert not book.is_suspected(10.0, current=False)
+    assert book.is_suspected(1.0)
+
+
+def test_a_full_book_that_has_come_to_the_quotes_has_a_moment_to_come_to_the_next_ones(court: Court) -> None:
+    book = FullBook(court)
+    court.quotes(101)
+    assert not book.is_suspected(LOOK_EVERY)
+    book.change(101)
+    court.quotes(102)
+    assert not book.is_suspected(DEPTH_GRACE + LOOK_EVERY)
+    assert book.is_suspected(2 * LOOK_EVERY)
