@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -235,7 +236,7 @@ def test_a_repair_may_use_more_of_the_limit_than_a_poll_and_no_more_than_another
     assert not budget.better_tier(weighing(1), Cause.REPAIR, Cause.REPAIR)
 
 
-def reported(budget: Budget, request: Request, count: int, second: float, cause: Cause = Cause.WARM_UP) -> None:
+def reported(budget: Budget, request: Request[Any], count: int, second: float, cause: Cause = Cause.WARM_UP) -> None:
     """A request that is answered at once, with what the exchange has counted."""
     budget.spend(request, at(second), cause)
     budget.ended(request, at(second))

@@ -782,7 +782,9 @@ def test_trades_lack_but_are_not_silent_where_a_trade_may_have_come_before_their
 
 def test_an_answer_older_than_the_evidence_does_not_confirm_candles_whatever_trades_have_shown(court: Court) -> None:
     """The newest of the trades is an old one: it says nothing of when the one that they lack happened."""
-    court.store.trades(SYMBOL).link = None
+    ring = court.store.trades(SYMBOL)
+    assert ring is not None
+    ring.link = None
     court.tickers(100)
     for series in court.store.of(KlineSeries):
         series._answered = court.ms() + 1
@@ -872,7 +874,9 @@ class FullBook:
         self.link = Link(2, "public", MIDNIGHT / 1000)
         court.store.unfollow([BOOK])
         court.store.follow([Key(Kind.DEPTH, SYMBOL)])
-        self.series = court.store.depth(SYMBOL)
+        series = court.store.depth(SYMBOL)
+        assert series is not None
+        self.series = series
         answer = book_snapshot(compact(samples.rest_book(100, event=court.ms())))
         self.series.replace(answer, Origin(court.ms(), 1000, link=self.link))
         self.series.go_live(self.link)

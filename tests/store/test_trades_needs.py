@@ -10,8 +10,9 @@ from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store import dump
 from ats_sync.store.link import Link
+from ats_sync.store.segments import MOST_SEGMENTS
 from ats_sync.store.series import FIRST_FRAME_WITHIN, Change, Origin, StoreEvent
-from ats_sync.store.trades import LEFT_TO_STREAM_FOR, MOST_SEGMENTS, SPARE, TradeSeries
+from ats_sync.store.trades import LEFT_TO_STREAM_FOR, SPARE, TradeSeries
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import AGG_TRADES_MOST
 from ats_sync.venue.payload import DecodeError
