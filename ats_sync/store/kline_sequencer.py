@@ -10,10 +10,19 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..feeds import Key
 from ..venue.intervals import next_open, next_opens
-from ..venue.klines import scan_kline, scan_kline_first_trade, scan_kline_last_trade, text_trades
+from ..venue.klines import (
+    flat_text,
+    scan_kline,
+    scan_kline_first_trade,
+    scan_kline_last_trade,
+    text_open_time,
+    text_trades,
+)
+from ..venue.payload import DecodeError
 from .closed import ClosedCandles, Closing, Closings, Dumped, Source
 from .halts import Halt
 from .pending import FINAL_BY_REST, MOST_PENDING, OPEN, Candle, PendingCandles
@@ -111,6 +120,7 @@ class KlineSequencer:
             if opened >= closed.following:
                 self.pending.add_row(Candle(opened, OPEN, text_trades(text), at, text, False), streaming=streaming)
         self.promote()
+        self._flatten()
 
     def note_untraded(self) -> bool:
         """Note that the exchange has no candle at all; return whether that may be: none is known here."""
@@ -141,7 +151,33 @@ class KlineSequencer:
             notice = self._has_closed
         if notice is not None:
             self.pending.forget_before(closed.following)
+            self._flatten()
         return notice
+
+    def chain(self) -> list[Candle]:
+        """Return the candles that follow the closed ones. Where REST has shown the newest without trades, it is flat at
+        the close before it as that is known by now."""
+        chain = self.pending.chain(self.closed.following)
+        if len(chain) > 1 and is_flat(chain[-1]):
+            with suppress(DecodeError):  # which whoever reads that one will see
+                chain[-1] = self._flat(chain[-1], chain[-2].text())
+        return chain
+
+    def _flatten(self) -> None:
+        """Let the first candle beyond the closed ones be flat at the newest close, where REST has shown it without
+        trades: that answer may know less of the candle before it."""
+        closed, ahead = self.closed, self.pending.candles
+        candle = ahead.get(closed.following)
+        if candle is not None and is_flat(candle) and closed:
+            ahead[candle.opened] = self._flat(candle, closed.last())
+
+    def _flat(self, candle: Candle, before: bytes) -> Candle:
+        """Return a candle without trades as it is after the row ``before``. What REST does not show in between may have
+        traded, and then only REST knows at which price."""
+        after = next_open(self.interval, candle.opened)
+        if next_open(self.interval, text_open_time(before)) != candle.opened:
+            return candle
+        return candle._replace(source=flat_text(candle.opened, after - 1, before))
 
     def _note_closing(self, opened: int, source: Source) -> None:
         self.closings.note(opened, Closing(self._exchange_ms(), source), self.closed.depth)
@@ -162,3 +198,8 @@ class KlineSequencer:
         if closed.following <= scan_kline(before)[0]:
             return  # Of candles before that one it proves nothing.
         self.pending.add_flat(closed.following, opened, closed.last())
+
+
+def is_flat(candle: Candle) -> bool:
+    """Return whether a candle is one that REST has shown without trades, and that may still get some."""
+    return candle.rank == OPEN and not candle.trades and not candle.is_frame

@@ -474,7 +474,7 @@ class KlineSeries(Series):
                 candle = self._ahead[self._closed.following]
                 closed = min(self._closed.count, limit - 1)
                 return state, KlineSnapshot(self, self._closed, limit, exact, [candle], 0, 0, closed)
-            chain = self._pending.chain(self._closed.following)
+            chain = self._sequencer.chain()
             evidence = self._evidence(chain)
             shown = extent(self._closed, chain, limit, None if self.stopped() else surely)
             snapshot = KlineSnapshot(self, self._closed, limit, exact, chain, *shown)
@@ -560,7 +560,7 @@ class KlineSeries(Series):
         candle turns out to be unusable (it is then forgotten).
         """
         with self._lock:
-            chain = self._pending.chain(self._closed.following)
+            chain = self._sequencer.chain()
             shown = extent(self._closed, chain, limit, None if self.stopped() else now)
             snapshot = KlineSnapshot(self, self._closed, limit, exact, chain, *shown)
         return snapshot.rows()
@@ -572,7 +572,7 @@ class KlineSeries(Series):
             if state is not None:
                 candle = self._ahead[self._closed.following]
                 return state, KlineText(self, self._closed, limit, [candle], 0, 0, min(self._closed.count, limit - 1))
-            chain = self._pending.chain(self._closed.following)
+            chain = self._sequencer.chain()
             evidence = self._evidence(chain)
             shown = extent(self._closed, chain, limit, None if self.stopped() else surely)
             text = KlineText(self, self._closed, limit, chain, *shown)
@@ -644,7 +644,7 @@ class KlineSeries(Series):
         (ms); without the closed candles where their version is ``known``."""
         with self._lock:
             closed = self._closed
-            chain = self._pending.chain(closed.following)
+            chain = self._sequencer.chain()
             evidence = self._evidence(chain)
             texts: list[bytes] | None = None
             if closed.version != known:

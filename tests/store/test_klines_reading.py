@@ -34,6 +34,26 @@ def test_a_quiet_candle_is_shown_as_rest_shows_it() -> None:
     assert len(series) == 2, "a provisional row is never stored"
 
 
+@pytest.mark.parametrize("final", [False, True])
+def test_a_candle_that_has_just_begun_is_flat_at_the_newest_close_whatever_an_answer_of_before_shows(
+    final: bool,
+) -> None:
+    """REST may answer after the turn, and the last trades of the candle before it come later than that."""
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    series = warmed(truth, 1)
+    turn = truth.opens[2]
+    before = truth.row(1, 3)
+    began = samples.row(turn, length=60_000, trades=0, price=str(before[4]), volume="0")
+    if final:
+        series.apply(truth.frame(1, final=True), LINK)
+    series.replace([samples.row_text(row) for row in (before, began)], Origin(turn + 4, 2))
+    if not final:
+        series.apply(truth.frame(1, 4), LINK)
+    *_, closed, newest = series.rows(3, turn + 1_000, exact=True)
+    assert closed == truth.row(1)
+    assert newest == truth.row(2, 0)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
 def test_the_newest_row_covers_now_whatever_the_limit(limit: int) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 0, 0, 0])
