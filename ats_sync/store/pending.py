@@ -53,7 +53,7 @@ class PendingCandles:
     wrong: that is a *contradiction*, and the candle is in doubt until stream and REST agree.
     """
 
-    __slots__ = ("candles", "contradiction", "follower", "interval", "unusable")
+    __slots__ = ("_recomputed", "candles", "contradiction", "follower", "interval", "unusable")
 
     def __init__(self, interval: str) -> None:
         self.interval = interval
@@ -63,6 +63,10 @@ class PendingCandles:
         """An open candle, and an answer or a frame of fewer trades that is later."""
         self.follower: Candle | None = None
         """The newest frame that goes on from the one that contradicts."""
+        self._recomputed = (
+            0,
+            0,
+        )  # the open time of a candle whose trades became fewer, and when (exchange ms) at the latest
         self.unusable = 0
         """The open time of a candle whose newest version was unusable and is forgotten."""
 
@@ -82,6 +86,7 @@ class PendingCandles:
         if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
             self.candles[known.opened] = candle
             self.contradiction = None
+            self._recomputed = known.opened, before[1].event if before is not None else candle.event
             return True
         if before is not None:
             if before[0] is known and candle.trades >= before[1].trades:
@@ -129,6 +134,9 @@ class PendingCandles:
         if before is not None and before[0] is not known:
             before = None
         if known is None or candle[1:4] > known[1:4]:
+            opened, recomputed = self._recomputed
+            if opened == candle.opened and candle.rank == OPEN and candle.event < recomputed:
+                return  # It may have been true before that; if it was later, the stream will show the same.
             if before is not None and candle[1:3] == before[0][1:3] and not is_new_count(candle.event, before[1].event):
                 return  # It may have been true before what contradicts it.
             self.candles[candle.opened] = candle

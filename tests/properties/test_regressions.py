@@ -960,3 +960,25 @@ def test_that_a_name_belongs_to_another_contract_is_not_found_out_while_requests
         Lag(8_500, "market", 4_000),
     )  # fmt: skip
     run(Schedule(setting=setting, seed=181299, faults=faults, counting="sliding"))
+
+
+def test_an_answer_of_before_a_candle_was_recomputed_may_come_seconds_after_that() -> None:
+    """Its greater number of trades counted, and the candle of before was passed off as fresh."""
+    trades = tuple((at, "trade", "XRPUSDT") for at in (66_080, 96_320, 117_960, 165_680, 176_220, 208_400))
+    names, ticks = ("BTCUSDT", "XRPUSDT"), (700, 700)
+    setting = Setting(555563, 1_793_951_967_000, names, ("1m", "4h"), 0.006, True, book_ticks=ticks, script=trades)
+    faults = (
+        Recompute(21_350, "BTCUSDT", quiet=1_500), Relist(7_300, "BTCUSDT", 150, below=True),
+        Rest(8_900, 16_550, "slow down", 1.0, 2_400), Recompute(6_400, "BTCUSDT", quiet=600), Sluggish(3_600, 700, 300),
+        Relist(16_900, "XRPUSDT", 4_950, below=True),
+    )  # fmt: skip
+    run(Schedule(setting=setting, seed=825986, faults=faults, connection_max_age=25.0, audit_every=12.0))
+
+
+def test_a_flat_candle_of_an_answer_just_after_the_turn_follows_the_last_trades_that_come_later() -> None:
+    trades = (7_720, 52_380, 53_080, 81_380, 111_780, 137_680, 146_260, 205_360, 213_880)
+    script, names = tuple((at, "trade", "SOLUSDT") for at in trades), ("BTCUSDT", "SOLUSDT")
+    setting = Setting(
+        786135, 1_793_750_365_000, names, ("1m", "2h"), 0.006, True, book_ticks=(1500, 700), script=script
+    )
+    run(Schedule(setting=setting, seed=395547, reads=(Read(2_550, "book", 1, 0, 50),), audit_every=12.0))

@@ -105,6 +105,22 @@ def test_an_answer_of_long_after_the_last_frame_that_agrees_with_it_may_show_tha
     assert candles.doubted_from() == 0
 
 
+@pytest.mark.parametrize(("requested", "counts"), [(-1, False), (0, True)])
+def test_an_answer_requested_before_a_candle_was_recomputed_does_not_bring_back_what_it_was(
+    requested: int, counts: bool
+) -> None:
+    """However late it comes: if it is of after that, the stream will show the same."""
+    fewer = MIDNIGHT + 1_250
+    known, follows = frame(17, MIDNIGHT + 1_000), frame(3, MIDNIGHT + 1_000 + LATER)
+    candles = pending(known)
+    candles.contradict(known, frame(2, fewer))
+    assert candles.contradict(known, follows)
+    answer = row(17, fewer + requested)
+    candles.add_row(answer, streaming=True)
+    assert candles.candles[MIDNIGHT] is (answer if counts else follows)
+    assert candles.doubted_from() == 0
+
+
 def test_a_frame_that_is_minutes_late_proves_nothing() -> None:
     known = frame(9, MIDNIGHT + 1_000)
     candles = pending(known)
