@@ -59,6 +59,8 @@ class KlineSequencer:
                 if candle.trades < known.trades and candle.event > known.event and known.rank == candle.rank == OPEN:
                     return self.contradicted(known, candle)
                 return None
+            if candle.rank == OPEN and self.pending.was_recomputed_after(opened, candle.event):
+                return None
             ahead[opened] = candle
             notice = self.promote() if candle.final else None
             # REST showed this candle first; its first event means that the ones before it should be final by now.

@@ -162,6 +162,9 @@ class KlineSeries(Series):
                     if self.suspected:
                         self.suspected = ""
                 if trades > known[2] or (trades == known[2] and event > known[3]):
+                    pending = self._pending
+                    if event < pending.recomputed_at and opened == pending.recomputed:
+                        return None
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
                 elif trades < known[2] and event > known[3]:
                     return self._sequencer.contradicted(known, Candle(opened, OPEN, trades, event, frame, True))

@@ -53,7 +53,7 @@ class PendingCandles:
     wrong: that is a *contradiction*, and the candle is in doubt until stream and REST agree.
     """
 
-    __slots__ = ("_recomputed", "candles", "contradiction", "follower", "interval", "unusable")
+    __slots__ = ("candles", "contradiction", "follower", "interval", "recomputed", "recomputed_at", "unusable")
 
     def __init__(self, interval: str) -> None:
         self.interval = interval
@@ -63,10 +63,8 @@ class PendingCandles:
         """An open candle, and an answer or a frame of fewer trades that is later."""
         self.follower: Candle | None = None
         """The newest frame that goes on from the one that contradicts."""
-        self._recomputed = (
-            0,
-            0,
-        )  # the open time of a candle whose trades became fewer, and when (exchange ms) at the latest
+        self.recomputed = self.recomputed_at = 0
+        """The open time of the candle whose trades last became fewer, and when (exchange ms) they had at the latest."""
         self.unusable = 0
         """The open time of a candle whose newest version was unusable and is forgotten."""
 
@@ -84,9 +82,9 @@ class PendingCandles:
         before = self.contradiction if self.is_contradicted() else None
         agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
         if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
+            self._note_recomputed(candle if before is None else before[1])
             self.candles[known.opened] = candle
             self.contradiction = None
-            self._recomputed = known.opened, before[1].event if before is not None else candle.event
             return True
         if before is not None:
             if before[0] is known and candle.trades >= before[1].trades:
@@ -94,6 +92,14 @@ class PendingCandles:
             return False
         self._doubt(known, candle)
         return not self._may_be_older()
+
+    def _note_recomputed(self, first: Candle) -> None:
+        """Note that the ``first`` version of fewer trades was right."""
+        self.recomputed, self.recomputed_at = first.opened, first.event
+
+    def was_recomputed_after(self, opened: int, event: int) -> bool:
+        """Return whether a candle's trades became fewer after ``event`` (exchange ms): more of them say nothing."""
+        return event < self.recomputed_at and opened == self.recomputed
 
     def _doubt(self, known: Candle, candle: Candle) -> None:
         self.contradiction, self.follower = (known, candle), None
@@ -134,9 +140,9 @@ class PendingCandles:
         if before is not None and before[0] is not known:
             before = None
         if known is None or candle[1:4] > known[1:4]:
-            opened, recomputed = self._recomputed
-            if opened == candle.opened and candle.rank == OPEN and candle.event < recomputed:
-                return  # It may have been true before that; if it was later, the stream will show the same.
+            lag = ANSWERED_WITHIN if streaming else 0
+            if candle.rank == OPEN and self.was_recomputed_after(candle.opened, candle.event - lag):
+                return  # It may have been true before that; if it was later, the stream shows the same.
             if before is not None and candle[1:3] == before[0][1:3] and not is_new_count(candle.event, before[1].event):
                 return  # It may have been true before what contradicts it.
             self.candles[candle.opened] = candle
@@ -147,12 +153,14 @@ class PendingCandles:
             elif before[1].is_frame:
                 if candle.event > before[1].event and candle.trades >= before[1].trades:
                     # Stream and REST agree. The stream may have gone on since, and so may both have begun again.
+                    self._note_recomputed(before[1])
                     self.candles[candle.opened] = self.follower or candle
                     if self.follower is not None:
                         self.add_row(candle, streaming=streaming)
             elif before[1].trades <= candle.trades and is_new_count(
                 candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
             ):
+                self._note_recomputed(before[1])
                 self.candles[candle.opened] = candle  # No replica lags by so much.
 
     def add_flat(self, first: int, end: int, previous: bytes) -> None:

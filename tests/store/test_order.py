@@ -182,6 +182,12 @@ def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_tol
     assert notice is not None
     assert notice.change is Change.GAP
     assert series.rows(1, None, exact=True)[0][8] == 10
+    late = kline(5_001, MIDNIGHT + 60_001)
+    for each in (late, late.replace(b'"k":{', b'"k":{"new":1,')):
+        series.apply(each, LINK)
+        assert series.rows(1, None, exact=True)[0][8] == 10, "it was on its way, on another connection"
+    series.apply(kline(11, MIDNIGHT + 60_002 + LATER), LINK)
+    assert series.rows(1, None, exact=True)[0][8] == 11
 
 
 def test_two_answers_that_agree_replace_an_open_candle_of_more_trades_and_one_puts_it_in_doubt() -> None:
