@@ -210,7 +210,7 @@ class Dispatcher:
         again = None
         if send.under_way:
             unsent = isinstance(error, ConnectionFailed) and error.unsent
-            lost = isinstance(error, RequestTimeout) and not unsent
+            lost = isinstance(error, RequestTimeout)
             self._ended(send, at, unsent=unsent, lost=lost, counted=False)
             if isinstance(error, RateLimited):
                 self._budget.block(send.request.host, error.retry_at - self._to_wall(0.0))

@@ -160,12 +160,7 @@ class _Symbol:
     def is_open(self) -> bool:
         """Return whether time alone may show something of what is known by now."""
         return (
-            bool(self._ripening)
-            or self.behind
-            or self.counts_again
-            or self.recounted.seen > 0
-            or self.quote[0] >= 0
-            or self.depth[0] >= 0
+            bool(self._ripening) or self.behind or self.recounted.seen > 0 or self.quote[0] >= 0 or self.depth[0] >= 0
         )
 
     def forget_trades(self) -> None:

@@ -11,7 +11,7 @@ from ..venue.books import Book, Level, partial_book, scan_diff_time
 from ..venue.endpoints import Request
 from ..venue.payload import DecodeError
 from .link import Link
-from .order import is_to_come, shown_until
+from .order import MOST_LATE, is_to_come, shown_until
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Series, SeriesState
 
 STREAMED_LEVELS = 20
@@ -59,6 +59,7 @@ class BookSeries(Series):
         self._out_of_order = 0
         self._lock = threading.Lock()  # guards the link, too, and everything below
         self._update_id = -1
+        self._counted_since = 0  # when (exchange ms) the first book changed whose update id had begun again
         self._event = 0
         self._shown_until = 0
         self._frame: bytes | None = None
@@ -70,7 +71,10 @@ class BookSeries(Series):
         update_id, event = scan.scan_book(frame)
         with self._lock:
             self.received += 1
-            if update_id < self._update_id and not self._restarts_count(frame):
+            if update_id < self._update_id:
+                if not self._restarts_count(frame):
+                    return
+            elif self._counted_since and self._is_of_old_count(frame, event):
                 return
             self._update_id, self._event = self.newest_frame = update_id, event
             self._frame = frame
@@ -83,7 +87,20 @@ class BookSeries(Series):
         """Return whether a frame with a lower update id belongs to a new count. The caller holds the lock."""
         assert self._lock.locked()
         self._out_of_order += 1
-        return scan_diff_time(frame) > self._changed()
+        changed = scan_diff_time(frame)
+        if changed <= self._changed():
+            return False
+        self._counted_since = changed
+        return True
+
+    def _is_of_old_count(self, frame: bytes, event: int) -> bool:
+        """Return whether a frame with a greater update id is of before the count began again: it comes late, on another
+        connection. The caller holds the lock."""
+        assert self._lock.locked()
+        if event > self._counted_since + MOST_LATE:
+            self._counted_since = 0
+            return False
+        return scan_diff_time(frame) < self._counted_since
 
     def _changed(self) -> int:
         """Return when (exchange ms) the book last changed in the newest state that is known: not after it was sent. The
@@ -102,7 +119,10 @@ class BookSeries(Series):
             return
         book, at = answer, origin.requested_at
         with self._lock:
-            if book.update_id >= self._update_id or book.transaction_time > self._changed():
+            changed, lower = book.transaction_time, book.update_id < self._update_id
+            if changed > self._changed() or (not lower and changed >= self._counted_since):
+                if lower:
+                    self._counted_since = changed
                 self._update_id = book.update_id
                 self._event = book.time
                 self._frame = None

@@ -127,12 +127,8 @@ class DepthSequencer:
     def _end_rest(self, rest: _Rest, diff: Diff, link: Link) -> bool:
         """Go on after a rest with an event of a new count: nothing late has its time. Return whether it continues the
         book that rested (rule 2)."""
-        if not diff.previous <= rest.update_id <= diff.last:
-            self._begin_with(diff, link)
-            return False
-        self.last_update_id = rest.update_id
         self._begin_with(diff, link)
-        return True
+        return diff.previous <= rest.update_id <= diff.last
 
     def _begin_with(self, diff: Diff, link: Link) -> None:
         self._events.clear()

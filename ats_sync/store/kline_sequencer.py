@@ -109,8 +109,7 @@ class KlineSequencer:
         closed.begin(first)
         final = bisect_right(next_opens(self.interval, [opened for opened, _ in rows]), final_before)
         if final:
-            # Up to the next row the exchange has none, whether or not time has passed.
-            after = rows[final][0] if final < len(rows) else after_newest
+            after = rows[final][0]  # up to the next row the exchange has none, whether or not time has passed
             for opened, text in closed.merge(rows[:final], after):
                 self.pending.add_row(
                     Candle(opened, FINAL_BY_REST, text_trades(text), opened, text, False), streaming=streaming
@@ -152,7 +151,6 @@ class KlineSequencer:
             self._note_closing(candle.opened, source)
             notice = self._has_closed
         if notice is not None:
-            self.pending.forget_before(closed.following)
             self._flatten()
         return notice
 

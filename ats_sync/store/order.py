@@ -12,6 +12,9 @@ from __future__ import annotations
 REORDERED_WITHIN = 1000
 """Connections and their clocks may differ by so much (ms); what is later than that did happen later."""
 
+MOST_LATE = 60_000
+"""No frame comes later than this (ms) after what it tells of."""
+
 
 def is_new_count(happened: int, known: int) -> bool:
     """Return whether what bears a lower counter and happened at ``happened`` (exchange ms) begins a new count, where

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..venue.intervals import next_open
 from ..venue.klines import flat_text, kline_text
-from .order import REORDERED_WITHIN, is_new_count
+from .order import MOST_LATE, REORDERED_WITHIN, is_new_count
 
 OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
 
@@ -37,8 +37,6 @@ class Candle(NamedTuple):
 
 ANSWERED_WITHIN = 10_000
 """How long (ms) after its request an answer may have been true, and how far a replica may lag."""
-MOST_LATE = 60_000
-"""An event is later than its candle's close by no more than this (ms)."""
 MOST_PENDING = 1600
 AT_ONCE = 1
 """An exchange time (ms) before any other."""
@@ -140,8 +138,7 @@ class PendingCandles:
         if before is not None and before[0] is not known:
             before = None
         if known is None or candle[1:4] > known[1:4]:
-            lag = ANSWERED_WITHIN if streaming else 0
-            if candle.rank == OPEN and self.was_recomputed_after(candle.opened, candle.event - lag):
+            if candle.rank == OPEN and self.was_recomputed_after(candle.opened, candle.event):
                 return  # It may have been true before that; if it was later, the stream shows the same.
             if before is not None and candle[1:3] == before[0][1:3] and not is_new_count(candle.event, before[1].event):
                 return  # It may have been true before what contradicts it.

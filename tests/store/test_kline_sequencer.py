@@ -505,18 +505,6 @@ def test_a_hole_that_the_exchange_got_while_we_followed_does_not_leave_it_in_dou
     assert series.rows(100, now, exact=True) == [*truth.finals(0, 10), *truth.finals(25, 39), truth.row(39, 1)]
 
 
-def test_no_candle_is_made_up_for_a_halt_that_rest_has_shown() -> None:
-    truth = Truth("1m", MIDNIGHT, [1] * 40, first_trade=1)
-    series = warmed(truth, 10)
-    series.apply(truth.frame(10, 1), LINK)
-    series.replace(truth.texts(asked(truth, 10), 2), Origin(asked(truth, 30), 2))
-    after = Truth("1m", MIDNIGHT, [1] * 11 + [0] * 24 + [1] * 5, first_trade=1)
-    notice = series.apply(after.frame(35, 1), LINK)
-    assert notice is not None
-    assert notice.change is Change.GAP
-    assert len(series.closed_rows()) == 10
-
-
 @pytest.mark.parametrize(("late", "proven"), [(-1, True), (0, False)])
 def test_an_answer_without_newer_candles_shows_a_halt_five_seconds_after_the_close(late: int, proven: bool) -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 4 + [0] * 6 + [1], first_trade=1)

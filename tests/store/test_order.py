@@ -6,7 +6,7 @@ from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.listings import ContractBoard
-from ats_sync.store.order import REORDERED_WITHIN, is_new_count
+from ats_sync.store.order import MOST_LATE, REORDERED_WITHIN, is_new_count
 from ats_sync.store.pending import ANSWERED_WITHIN
 from ats_sync.store.series import Change, Origin
 from ats_sync.store.tickers import QuoteBoard, TickerBoard
@@ -72,6 +72,24 @@ def test_a_book_is_replaced_by_an_answer_of_a_later_change_whatever_its_update_i
     assert (series.update_id(), series.shown_until(book_link(9))) == (1_000, MIDNIGHT + 5)
     series.replace(rest_book(900, MIDNIGHT + 5), Origin(MIDNIGHT + 20, 20))
     assert series.update_id() == 1_000
+
+
+def test_nothing_of_an_old_count_comes_back_whatever_its_update_id() -> None:
+    """An answer may take seconds, and a frame of another connection may be late."""
+    for begins in ("frame", "answer"):
+        series, old = BookSeries("BTCUSDT"), book_link(1)
+        series.apply(book_frame(9_000, MIDNIGHT), old)
+        if begins == "frame":
+            series.apply(book_frame(1_000, MIDNIGHT + 500), book_link(2))
+        else:
+            series.replace(rest_book(1_000, MIDNIGHT + 500), Origin(MIDNIGHT + 500, 20))
+        series.replace(rest_book(9_005, MIDNIGHT + 499), Origin(MIDNIGHT + 100, 20))
+        series.apply(book_frame(9_006, MIDNIGHT + 499), old)
+        assert series.update_id() == 1_000
+        series.replace(rest_book(1_001, MIDNIGHT + 500), Origin(MIDNIGHT + 600, 20))
+        assert series.update_id() == 1_001
+        series.apply(book_frame(9_007, MIDNIGHT + 600 + MOST_LATE), old)
+        assert series.update_id() == 9_007, "that was long ago"
 
 
 def test_a_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
