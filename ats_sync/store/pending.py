@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..venue.intervals import next_open
 from ..venue.klines import flat_text, kline_text
+from ..venue.payload import DecodeError
 from .order import MOST_LATE, REORDERED_WITHIN, is_new_count
 
 OPEN, FINAL_BY_STREAM, FINAL_BY_REST = range(3)
@@ -58,7 +59,7 @@ class PendingCandles:
         self.candles: dict[int, Candle] = {}
         """By open time. The series reads and writes it for each frame, without a call."""
         self.contradiction: tuple[Candle, Candle] | None = None
-        """An open candle, and an answer or a frame of fewer trades that is later."""
+        """An open candle, and an answer or a frame that is later and has fewer trades, or more since it was recomputed."""
         self.follower: Candle | None = None
         """The newest frame that goes on from the one that contradicts."""
         self.recomputed = self.recomputed_at = 0
@@ -138,17 +139,16 @@ class PendingCandles:
         if before is not None and before[0] is not known:
             before = None
         if known is None or candle[1:4] > known[1:4]:
-            if candle.rank == OPEN and self.was_recomputed_after(candle.opened, candle.event):
-                return  # It may have been true before that; if it was later, the stream shows the same.
-            if before is not None and candle[1:3] == before[0][1:3] and not is_new_count(candle.event, before[1].event):
-                return  # It may have been true before what contradicts it.
+            if candle.rank == OPEN and known is not None and self._is_doubtful(candle, known, before):
+                return
             self.candles[candle.opened] = candle
         elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
             if before is None:
                 if is_new_count(candle.event, known.event) or (candle.event > known.event and not streaming):
                     self._doubt(known, candle)
             elif before[1].is_frame:
-                if candle.event > before[1].event and candle.trades >= before[1].trades:
+                later = candle.event > before[1].event and candle.trades >= before[1].trades
+                if later and not self._may_lag(candle, before):
                     # Stream and REST agree. The stream may have gone on since, and so may both have begun again.
                     self._note_recomputed(before[1])
                     self.candles[candle.opened] = self.follower or candle
@@ -159,6 +159,29 @@ class PendingCandles:
             ):
                 self._note_recomputed(before[1])
                 self.candles[candle.opened] = candle  # No replica lags by so much.
+
+    def _is_doubtful(self, candle: Candle, known: Candle, before: tuple[Candle, Candle] | None) -> bool:
+        """Return whether a row of no fewer trades than the ``known`` open candle may be of before that was recomputed,
+        or of before what contradicts it (``before``); where the stream has shown it since, that puts it in doubt."""
+        if self.was_recomputed_after(candle.opened, candle.event):
+            return True  # If it was true later than that, the stream shows the same.
+        if before is not None:
+            same = candle.trades == known.trades and not is_new_count(candle.event, before[1].event)
+            return same or self._may_lag(candle, before)
+        if not known.is_frame or not self.was_recomputed_after(candle.opened, candle.event - ANSWERED_WITHIN):
+            return False
+        if _is_same(candle, known):
+            return False
+        self._doubt(known, candle)
+        return True
+
+    def _may_lag(self, candle: Candle, before: tuple[Candle, Candle]) -> bool:
+        """Return whether a row may come from a replica that has not got to a frame that contradicts another one: unless
+        it shows the same as a frame of since then, or no replica lags by so much."""
+        known, first = before
+        if not (known.is_frame and first.is_frame) or candle.event >= first.event + ANSWERED_WITHIN:
+            return False
+        return not any(each is not None and _is_same(candle, each) for each in (first, self.follower))
 
     def add_flat(self, first: int, end: int, previous: bytes) -> None:
         """Add the candles without trades from ``first`` to before ``end`` (open times, ms), flat at the close of the
@@ -195,3 +218,10 @@ class PendingCandles:
         if self.candles.get(candle.opened) is candle:
             del self.candles[candle.opened]
             self.unusable = candle.opened
+
+
+def _is_same(row: Candle, frame: Candle) -> bool:
+    try:
+        return row.trades == frame.trades and row.source == frame.text()
+    except DecodeError:
+        return False

@@ -982,3 +982,14 @@ def test_a_flat_candle_of_an_answer_just_after_the_turn_follows_the_last_trades_
         786135, 1_793_750_365_000, names, ("1m", "2h"), 0.006, True, book_ticks=(1500, 700), script=script
     )
     run(Schedule(setting=setting, seed=395547, reads=(Read(2_550, "book", 1, 0, 50),), audit_every=12.0))
+
+
+def test_a_replica_that_lags_does_not_settle_which_state_of_a_recomputed_candle_is_true() -> None:
+    """Its trades were no fewer than those of the newest frame, as they had been some seconds before."""
+    btc = (5_600, 8_620, 14_560, 15_720, 25_080, 25_860, 35_160, 35_540, 63_100, 82_160, 84_460)
+    script, names = tuple((at, "trade", "BTCUSDT") for at in btc), ("BTCDOMUSDT", "BTCUSDT")
+    setting = Setting(
+        284835, 1_794_319_183_000, names, ("1m", "1M"), 0.0015, True, book_ticks=(300, 300), script=script
+    )
+    faults = (Recompute(5_700, "BTCDOMUSDT", quiet=200), Rest(4_550, 5_650, "lag", 1.0, 5_000))
+    run(Schedule(setting=setting, seed=559085, faults=faults, full_book=True))

@@ -274,6 +274,8 @@ def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more
 
     series = recomputed()
     answer(series, 5_000, before + 200 + LATER)
+    assert series.state(now).doubt, "a replica may lag"
+    answer(series, 5_000, before + 200 + ANSWERED_WITHIN)
     assert not series.state(now).doubt, "REST goes on as before"
 
     series = recomputed()

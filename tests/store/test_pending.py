@@ -22,11 +22,13 @@ LATER = REORDERED_WITHIN + 1
 
 
 def frame(trades: int, event: int, opened: int = MIDNIGHT) -> Candle:
-    return Candle(opened, OPEN, trades, event, b"", True)
+    return Candle(
+        opened, OPEN, trades, event, samples.kline_frame(samples.row(opened, trades=trades), event=event), True
+    )
 
 
 def row(trades: int, requested_at: int, opened: int = MIDNIGHT, rank: int = OPEN) -> Candle:
-    return Candle(opened, rank, trades, requested_at, b"", False)
+    return Candle(opened, rank, trades, requested_at, samples.row_text(samples.row(opened, trades=trades)), False)
 
 
 def pending(*candles: Candle) -> PendingCandles:
@@ -91,11 +93,11 @@ def test_where_stream_and_rest_agree_the_later_of_the_two_counts() -> None:
 
 
 def test_an_answer_of_long_after_the_last_frame_that_agrees_with_it_may_show_that_it_was_recomputed_again() -> None:
-    known, last, answer = frame(15, MIDNIGHT + 1_000), frame(8, MIDNIGHT + 1_900), row(7, MIDNIGHT + 6_000)
+    known, last, first = frame(15, MIDNIGHT + 1_000), frame(8, MIDNIGHT + 1_900), MIDNIGHT + 1_250
     candles = pending(known)
-    candles.contradict(known, frame(3, MIDNIGHT + 1_250))
+    candles.contradict(known, frame(3, first))
     assert not candles.contradict(known, last)
-    candles.add_row(answer, streaming=True)
+    candles.add_row(row(7, first + ANSWERED_WITHIN), streaming=True)
     assert candles.candles[MIDNIGHT] is last
     assert candles.doubted_from() == AT_ONCE
     settled = row(7, MIDNIGHT + 1_900 + ANSWERED_WITHIN + LATER)
@@ -104,11 +106,15 @@ def test_an_answer_of_long_after_the_last_frame_that_agrees_with_it_may_show_tha
     assert candles.doubted_from() == 0
 
 
-@pytest.mark.parametrize(("requested", "counts"), [(-1, False), (0, True)])
-def test_an_answer_requested_before_a_candle_was_recomputed_does_not_bring_back_what_it_was(
-    requested: int, counts: bool
+@pytest.mark.parametrize(
+    ("requested", "counts", "doubted"),
+    [(-1, False, False), (0, False, True), (ANSWERED_WITHIN - 1, False, True), (ANSWERED_WITHIN, True, False)],
+)
+def test_an_answer_that_may_be_of_before_a_candle_was_recomputed_does_not_bring_back_what_it_was(
+    requested: int, counts: bool, doubted: bool
 ) -> None:
-    """However late it comes: if it is of after that, the stream shows the same."""
+    """However late it comes. One that was requested since may come from a replica that lags, or show that the stream
+    is behind."""
     fewer = MIDNIGHT + 1_250
     known, follows = frame(17, MIDNIGHT + 1_000), frame(3, MIDNIGHT + 1_000 + LATER)
     candles = pending(known)
@@ -117,7 +123,34 @@ def test_an_answer_requested_before_a_candle_was_recomputed_does_not_bring_back_
     answer = row(17, fewer + requested)
     candles.add_row(answer, streaming=True)
     assert candles.candles[MIDNIGHT] is (answer if counts else follows)
-    assert candles.doubted_from() == 0
+    assert (candles.doubted_from() == AT_ONCE) is doubted
+    candles.candles[MIDNIGHT] = frame(18, MIDNIGHT + 4_000)
+    assert candles.doubted_from() == 0, "the stream has gone on"
+
+
+@pytest.mark.parametrize(
+    ("trades", "requested", "settles"),
+    [
+        (20, ANSWERED_WITHIN - 1, False),
+        (21, ANSWERED_WITHIN - 1, False),
+        (20, ANSWERED_WITHIN, True),
+        (5, 100, False),
+        (3, 100, True),
+        (4, 100, True),
+        (5, ANSWERED_WITHIN, True),
+    ],
+)
+def test_what_frames_contradict_is_settled_by_an_answer_that_no_replica_that_lags_can_have_given(
+    trades: int, requested: int, settles: bool
+) -> None:
+    """One that shows the same as a frame of since then, or that was requested late enough."""
+    known, first = frame(20, MIDNIGHT + 1_000), MIDNIGHT + 1_250
+    candles = pending(known)
+    candles.contradict(known, frame(3, first))
+    candles.contradict(known, frame(4, first + 200))
+    candles.add_row(row(trades, first + requested), streaming=True)
+    assert candles.is_contradicted() is not settles
+    assert (candles.candles[MIDNIGHT] is known) is not settles
 
 
 def test_a_frame_that_is_minutes_late_proves_nothing() -> None:
