@@ -59,7 +59,7 @@ class PendingCandles:
         self.candles: dict[int, Candle] = {}
         """By open time. The series reads and writes it for each frame, without a call."""
         self.contradiction: tuple[Candle, Candle] | None = None
-        """An open candle, and an answer or a frame that is later and has fewer trades, or more since it was recomputed."""
+        """An open candle, and what is later and has fewer trades (or more, in an answer since it was recomputed)."""
         self.follower: Candle | None = None
         """The newest frame that goes on from the one that contradicts."""
         self.recomputed = self.recomputed_at = 0
