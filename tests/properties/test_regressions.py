@@ -993,3 +993,13 @@ def test_a_replica_that_lags_does_not_settle_which_state_of_a_recomputed_candle_
     )
     faults = (Recompute(5_700, "BTCDOMUSDT", quiet=200), Rest(4_550, 5_650, "lag", 1.0, 5_000))
     run(Schedule(setting=setting, seed=559085, faults=faults, full_book=True))
+
+
+def test_that_a_halted_contract_rests_is_confirmed_when_weight_allows() -> None:
+    """The harness's: its candle had been over for a minute, and the weight of the minute was used up."""
+    btc = (76_060, 103_860, 113_040, 143_520, 148_680, 175_860, 189_280, 205_920)
+    script = ((42_040, "halt", "DOGEUSDT"), *((at, "trade", "BTCUSDT") for at in btc))
+    names, ticks = ("DOGEUSDT", "ETHUSDT", "BTCUSDT"), (1500, 300, 300)
+    setting = Setting(372662, 1_794_787_191_000, names, ("1m", "5m"), 0.0015, False, book_ticks=ticks, script=script)
+    faults = (Maintenance(21_550, 15_500, "CLOSE"),)
+    run(Schedule(setting, seed=201575, faults=faults, weight_limit=200, counting="sliding", report_lag=4_500))

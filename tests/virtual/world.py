@@ -207,6 +207,9 @@ class World:
                 converged = self.exchange.waits_until() + CONVERGED_WITHIN
         line.run_until(line.now + self.patience)
         if schedule.weight_limit < 1000:
+            # What rests is confirmed once its candle has been over for a minute, and that waits for weight, too.
+            halts = [at for at, verb, _ in schedule.whole_setting.script if verb.startswith("halt")]
+            line.run_until(max(line.now, line.start + max(halts, default=0) + 120_000))
             # A warm-up weighs more than a minute's share.
             line.run_until(line.now + (61_000 if schedule.weight_limit >= 200 else 125_000))
             if schedule.report_lag:
