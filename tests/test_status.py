@@ -81,7 +81,7 @@ def plain(look: _Look) -> list[FeedStatus]:
 
 def test_the_quick_way_says_what_the_plain_one_does() -> None:
     counts: Counter[FeedState] = Counter()
-    for number in range(8):
+    for number in range(5):
         schedule = fixed("status", number, FAULT_KINDS)
         if number % 3 == 0:
             schedule = replace(schedule, faults=(*schedule.faults, Delist(20_000, schedule.whole_setting.symbols[-1])))
@@ -89,4 +89,4 @@ def test_the_quick_way_says_what_the_plain_one_does() -> None:
         compared = Compared(world)
         world.run()
         counts += compared.counts
-    assert min(counts[state] for state in FeedState) > 100, counts
+    assert min(counts[state] for state in FeedState) > 50, counts

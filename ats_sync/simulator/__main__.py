@@ -3,11 +3,13 @@
 It is run by its path: to import the rest of the library, of which it needs nothing, would take as long as all it needs.
 """
 
+import gc
 import sys
 from pathlib import Path
 from types import ModuleType
 
 if __name__ == "__main__":
+    gc.disable()  # Nothing of what is imported is garbage; enabled again once it serves.
     here = Path(__file__).parent
     package = here.parent
     sys.path = [str(package.parent), *(each for each in sys.path if each != str(here))]

@@ -78,6 +78,7 @@ async def _child() -> None:
             # This process is the exchange's own: every object of now stays, and the collector can skip it.
             gc.collect()
             gc.freeze()
+            gc.enable()
             os.write(1, json.dumps(addresses).encode() + b"\n")
 
         loop.add_reader(stdin, watch)
