@@ -247,7 +247,7 @@ class TestOneVerbOneMeaning:
     def test_what_was_wrong_once_does_not_count(self, exchange: SimulatedExchange, kind: str) -> None:
         with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm:
             if kind == "403":
-                exchange.fail_rest("403", count=1)
+                exchange.fail_rest("403", "/fapi/v1/klines", count=1)
                 with pytest.raises(DataError):
                     dm.get_klines("BTCUSDT", "1h", 10, max_age=0)
             else:
