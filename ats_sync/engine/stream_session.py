@@ -88,7 +88,7 @@ class StreamSession:
         self._store = store
         self._silence = config.silence_limit
         self._drain_interval = config.drain_interval
-        self._received = -config.drain_interval + clock.now()
+        self._received = clock.now() - config.drain_interval
         self._outgoing: deque[str] = deque(maxlen=MAX_UNSENT)
         self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())
         self._pong: float | None = None

@@ -163,8 +163,8 @@ class KlineSeries(Series):
                         self.suspected = ""
                 if trades > known[2] or (trades == known[2] and event > known[3]):
                     pending = self._pending
-                    if event < pending.recomputed_at and opened == pending.recomputed:
-                        return None
+                    if event < pending.recomputed_at and pending.was_recomputed_after(opened, event):
+                        return None  # (Nearly always the first tells, and a call for each frame would be dear.)
                     self._ahead[opened] = _new(Candle, (opened, OPEN, trades, event, frame, True))
                 elif trades < known[2] and event > known[3]:
                     return self._sequencer.contradicted(known, Candle(opened, OPEN, trades, event, frame, True))

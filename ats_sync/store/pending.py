@@ -139,7 +139,7 @@ class PendingCandles:
         if before is not None and before[0] is not known:
             before = None
         if known is None or candle[1:4] > known[1:4]:
-            if candle.rank == OPEN and known is not None and self._is_doubtful(candle, known, before):
+            if candle.rank == OPEN and known is not None and self._leaves_out(candle, known, before):
                 return
             self.candles[candle.opened] = candle
         elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
@@ -160,9 +160,10 @@ class PendingCandles:
                 self._note_recomputed(before[1])
                 self.candles[candle.opened] = candle  # No replica lags by so much.
 
-    def _is_doubtful(self, candle: Candle, known: Candle, before: tuple[Candle, Candle] | None) -> bool:
-        """Return whether a row of no fewer trades than the ``known`` open candle may be of before that was recomputed,
-        or of before what contradicts it (``before``); where the stream has shown it since, that puts it in doubt."""
+    def _leaves_out(self, candle: Candle, known: Candle, before: tuple[Candle, Candle] | None) -> bool:
+        """Leave out a row of no fewer trades than the ``known`` open candle if it may be of before that was recomputed,
+        or of before what contradicts it (``before``), and return whether it is. Where the stream has shown the candle
+        since, such a row puts it in doubt."""
         if self.was_recomputed_after(candle.opened, candle.event):
             return True  # If it was true later than that, the stream shows the same.
         if before is not None:
