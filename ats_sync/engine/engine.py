@@ -26,9 +26,9 @@ from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
 from .obstacles import Obstacles
 from .quality import QualityMeter
-from .reconciler import LISTINGS, LISTINGS_AGAIN_AFTER, Reconciler
+from .reconciler import Reconciler
 from .remedies import Remedy
-from .schedule import CLOCK, CLOCK_AGAIN_AFTER
+from .schedule import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER
 from .silence import Silence
 
 log = logging.getLogger(__name__)
@@ -275,8 +275,9 @@ class Engine(Guarded):
         if self._new:
             self._confirm_new(at)
         self._spread(at)
-        if self.reconciler.remedies.take_counting_again():
+        if recounted := self.reconciler.remedies.take_counting_again():
             self._ask_for_listings(AT_ONCE, at)  # perhaps a name belongs to another contract now
+            self.reconciler.note_recounted(recounted, at)
         self.quality.sample(at)
         gone = self.demand.expired(at.steady)
         if gone:

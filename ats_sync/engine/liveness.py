@@ -11,10 +11,7 @@ aggregated trades, which is not throttled, lacks too.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..feeds import Key, Kind
 from ..store.book import BookSeries
@@ -22,7 +19,7 @@ from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.order import LAGS_AT_MOST, is_new_count, shown_until
+from ..store.order import LAGS_AT_MOST, REORDERED_WITHIN, is_new_count, shown_until
 from ..store.series import Series
 from ..store.tickers import Tickers
 from ..store.trades import TradeSeries
@@ -31,18 +28,16 @@ from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
 from .moment import Moment
+from .sightings import GRACE, TICKER_LATE, Sighting, SymbolSightings
 from .state import State
 
 SILENT = "its stream is silent though the symbol trades"
+BEGUN_AGAIN = "it is silent though the ids of trades have begun again"
 LOOK_EVERY = 0.5
-GRACE = 1.5
-"""Seconds that evidence must be old before it counts: siblings do not deliver at the same instant."""
 BOOK_GRACE = 0.6
 DEPTH_GRACE = 1.0
 KLINE_THROTTLE = 400
 """Trades within this long (ms) of a kline event may stay unreported."""
-TICKER_LATE = 1000
-"""A ticker may lack what was traded within this long (ms) before it."""
 REPORTED_WITHIN = 300
 """A kline event follows its last trade within this long (ms)."""
 LINK_CURRENT = 1.2
@@ -52,17 +47,6 @@ PAUSE = 1.5
 CLOCK, TICKERS = Key(Kind.CLOCK), Key(Kind.TICKERS)
 REGAIN = GRACE + LOOK_EVERY + 0.5
 """How long (seconds) after a pause the evidence in the backlog takes to arrive and to count."""
-
-
-class Sighting(NamedTuple):
-    """Evidence that ``trade`` has happened, and not before ``happened`` (exchange ms)."""
-
-    trade: int
-    happened: int
-    seen: float
-
-
-NEVER = Sighting(-1, 0, 0.0)
 
 
 class _Watched:
@@ -81,108 +65,6 @@ class _Watched:
         return sum([each.received + each.answers for each in self._all])
 
 
-class _Symbol:
-    """What is known of one symbol."""
-
-    __slots__ = (
-        *("_best", "_ripening", "counted_since", "counts_again", "depth"),
-        *("behind", "quote", "recounted", "seen", "ticked", "ticker"),
-    )
-
-    def __init__(self) -> None:
-        self.seen: tuple[int, object] | None = None
-        """The mark and the quotes of the last look, where it has left nothing open; None where it has."""
-        self.behind = False
-        """Whether a series has not got to the newest trade that is known."""
-        self._best = NEVER  # the newest one that is old enough to count
-        self._ripening: deque[Sighting] = deque(maxlen=16)
-        self.counted_since = 0  # as of the trades that were looked at last
-        self.counts_again = False  # and nobody has taken note of it yet
-        self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
-        self.ticked = (-1, 0)  # (trade, happened at the earliest) of the newest ticker that showed a later trade
-        self.recounted = NEVER  # of a count that has begun again, while some series are still at the old one
-        self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
-        self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
-
-    def follow_count(self, ring: TradeSeries | None) -> None:
-        """Forget every sighting of a trade where ids have begun again since: they bear the ids of the old count."""
-        if ring is not None and ring.counted_since > self.counted_since:
-            self.counted_since = ring.counted_since
-            self.forget_trades()
-            self.counts_again = True
-
-    def learn(self, reported: Sequence[tuple[int, int]], now: float) -> None:
-        """Take what was reported at once: trades, each with when (exchange ms) it happened at the earliest."""
-        reported = [each for each in reported if each[0] >= 0]
-        if not reported:
-            return
-        ripening = self._ripening
-        newest = max(reported)[0]
-        if newest > (ripening[-1] if ripening else self._best).trade:
-            ripening.append(Sighting(newest, 0, now))
-        # What was traded no earlier cannot have happened earlier; when it was first seen is kept.
-        self._best = _placed(self._best, reported)
-        for index, each in enumerate(ripening):
-            ripening[index] = _placed(each, reported)
-
-    def note_count(self, reported: Sequence[tuple[int, int]], highest: tuple[int, int], now: float) -> None:
-        """Take from what was reported whether ids have begun again since the ``highest`` one (and when that had come at
-        the latest)."""
-        trade, traded = highest
-        lower = [each for each in (*reported, self.ticked) if 0 <= each[0] < trade and is_new_count(each[1], traded)]
-        if not lower:
-            self.recounted = NEVER
-        elif not self.recounted.seen:
-            self.recounted = Sighting(*max(lower, key=itemgetter(1)), now)
-            self.counts_again = True
-
-    def has_begun_again(self, now: float) -> bool:
-        """Return whether that is so, and has been for long enough to count."""
-        return self.recounted.seen > 0 and self.recounted.seen <= now - GRACE
-
-    def is_outdated(self, trade: int, by: int, now: float) -> bool:
-        """Return whether a series that had got to this trade ``by`` then (exchange ms) has nothing of the new count."""
-        return self.has_begun_again(now) and trade > self.recounted.trade and is_new_count(self.recounted.happened, by)
-
-    def of_new_count(self, reported: Sequence[tuple[int, int]], now: float) -> Sequence[tuple[int, int]]:
-        """Return what was reported after ids have begun again, and forget what was seen of the old ones; all of it
-        where they have not."""
-        if not self.has_begun_again(now):
-            return reported
-        # (Some series may stay at the old count for long: a stream that is dead.)
-        current = [each for each in reported if not self.is_outdated(*each, now)]
-        newest = max(current, default=NEVER)[0]
-        if self._best.trade > newest:
-            self._best = NEVER
-        self._ripening = deque([each for each in self._ripening if each.trade <= newest], self._ripening.maxlen)
-        return current
-
-    def is_open(self) -> bool:
-        """Return whether time alone may show something of what is known by now."""
-        return (
-            bool(self._ripening) or self.behind or self.recounted.seen > 0 or self.quote[0] >= 0 or self.depth[0] >= 0
-        )
-
-    def forget_trades(self) -> None:
-        """Forget every sighting of a trade."""
-        self._best = NEVER
-        self._ripening.clear()
-
-    def ripe(self, now: float) -> Sighting:
-        """Return the newest sighting that is old enough to count."""
-        while self._ripening and self._ripening[0].seen <= now - GRACE:
-            self._best = self._ripening.popleft()
-        return self._best
-
-
-def _placed(known: Sighting, reported: Sequence[tuple[int, int]]) -> Sighting:
-    happened = known.happened
-    for trade, earliest in reported:
-        if trade <= known.trade and earliest > happened:
-            happened = earliest
-    return known if happened == known.happened else Sighting(known.trade, happened, known.seen)
-
-
 class SilentStreamDetector:
     """Collects the evidence and names the suspects.
 
@@ -193,11 +75,12 @@ class SilentStreamDetector:
     def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
         self._store = store
         self._states = states
-        self._symbols: dict[str, _Symbol] = {}
+        self._symbols: dict[str, SymbolSightings] = {}
         self._series: Mapping[Key, Series] | None = None  # those of the store, of which the next are
         self._by_symbol: dict[str, _Watched] = {}
         self._due = 0.0
         self._tickers_as_of = 0
+        self._lower: dict[str, Sighting] = {}  # tickers of a lower trade than the one before them, until the next
         self.unsure: list[Key] = []
         """Series that may lack a trade, since the last look: their stream has not delivered anything yet that shows
         whether it lives, and no answer of REST is as new as the evidence."""
@@ -232,7 +115,7 @@ class SilentStreamDetector:
         for symbol, watched in self._watched().items():
             known = self._symbols.get(symbol)
             if known is None:
-                known = self._symbols[symbol] = _Symbol()
+                known = self._symbols[symbol] = SymbolSightings()
             seen = watched.mark(), store.quotes.get(symbol)  # first: what comes meanwhile is for the next look
             if seen == known.seen:
                 continue
@@ -253,7 +136,7 @@ class SilentStreamDetector:
                 known.seen = None  # a mark is that of other series now
         return self._by_symbol
 
-    def _look_at(self, symbol: str, known: _Symbol, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
+    def _look_at(self, symbol: str, known: SymbolSightings, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
         yield from self._look_at_trades(known, watched, at)
         if known.counts_again:
             known.counts_again = False
@@ -289,11 +172,16 @@ class SilentStreamDetector:
         clock = self._states.get(CLOCK)
         if clock is None or not clock.known:
             return  # this machine's own time so far, which may be minutes away: that it is corrected is no pause
-        if self._looked and at.exchange - self._looked > PAUSE * 1000:
+        # Frames that came before the time was known have not been looked at either.
+        if at.exchange - self._looked > PAUSE * 1000 and (self._looked or self._has_heard()):
             self._regained = at.steady + REGAIN
+            self._store.watched_until = self._looked / 1000.0
         self._looked = at.exchange
         if at.steady >= self._regained:
             self._store.watched_until = at.exchange / 1000.0
+
+    def _has_heard(self) -> bool:
+        return any(series.received for series in self._store.series.values())
 
     def _take_tickers(self, tickers: Tickers, at: Moment) -> None:
         as_of, last_trades, streamed = tickers
@@ -301,30 +189,32 @@ class SilentStreamDetector:
         # subscription is in none, and an answer may be the first to show it.
         unchanged_until, subscribed = self._tickers_as_of - TICKER_LATE, self._subscribed(TICKERS, at)
         self._tickers_as_of = max(self._tickers_as_of, as_of)
+        for symbol, lower in list(self._lower.items()) if streamed else ():
+            if symbol not in last_trades and as_of >= lower.happened + REORDERED_WITHIN:
+                last_trades = {**last_trades, symbol: lower.trade}  # it has not changed since
         for symbol in self._store.symbols:
             trade = last_trades.get(symbol)
             known = self._symbols.get(symbol)
-            if trade is None or known is None:
+            if trade is None or known is None or as_of <= known.ticker[0]:
                 continue
-            before, last = known.ticker
-            if as_of > before:
-                if trade < last:
-                    if not is_new_count(as_of, before):
-                        continue  # a replica that lags, or a new count: the next one shows which
-                    known.forget_trades()  # what was reported bears the ids of an old count
-                    known.counts_again = True
-                    known.seen = None
-                known.ticker = (as_of, trade)
-                if 0 <= last < trade:
-                    # It happened after the previous ticker, or that would have shown it.
-                    earliest = before - TICKER_LATE
-                    if streamed or before >= subscribed:
-                        earliest = max(earliest, unchanged_until)
-                    known.ticked = (trade, earliest)
-                    known.learn([known.ticked], at.steady)
-                    known.seen = None
+            if trade < known.base[1] and not self._begins_count(symbol, known, trade, as_of, at):
+                continue
+            self._lower.pop(symbol, None)
+            complete = streamed or known.ticker[0] >= subscribed
+            if known.note_ticker(as_of, trade, unchanged_until if complete else 0, streamed=streamed):
+                known.learn([known.ticked], at.steady)
+                known.seen = None
 
-    def _look_at_trades(self, known: _Symbol, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
+    def _begins_count(self, symbol: str, known: SymbolSightings, trade: int, as_of: int, at: Moment) -> bool:
+        """Return whether a ticker with a lower trade than the one before it shows that ids have begun again; where it
+        may come from a replica that lags, the next one shows which."""
+        lower = self._lower.setdefault(symbol, Sighting(trade, as_of, at.steady))
+        if not is_new_count(as_of, known.base[0]):
+            return False
+        known.begin_count(lower._replace(happened=as_of))
+        return True
+
+    def _look_at_trades(self, known: SymbolSightings, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
         klines, ring = watched.klines, watched.trades
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
         known.follow_count(ring)
@@ -334,6 +224,10 @@ class SilentStreamDetector:
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
                 reported.append((trade, event - REPORTED_WITHIN))
+        shown: list[tuple[Series, int, int]] = [(each, *said[:2]) for each, said in zip(klines, heard, strict=True)]
+        if ring is not None:
+            shown.append((ring, ring_trade, traded))
+        yield from _of_count_before(known.take_lowered(at.steady), shown, at)
         known.note_count(reported, max([(ring_trade, traded), *(each[:2] for each in heard)]), at.steady)
         known.learn(known.of_new_count(reported, at.steady), at.steady)
         best = known.ripe(at.steady)
@@ -384,7 +278,7 @@ class SilentStreamDetector:
             return False
         seen = at.exchange - (at.steady - known.ripe(at.steady).seen) * 1000
         if shown_until(ring.state(at.exchange).answered) >= seen:
-            known.forget_trades()
+            known.refute_trades(seen)
             return False
         return True
 
@@ -409,7 +303,7 @@ class SilentStreamDetector:
         late = best.happened > max(event, state.subscribed) + KLINE_THROTTLE
         return SILENT if trade < best.trade and late else ""
 
-    def _look_at_book(self, symbol: str, known: _Symbol, book: BookSeries, at: Moment) -> str:
+    def _look_at_book(self, symbol: str, known: SymbolSightings, book: BookSeries, at: Moment) -> str:
         quote = self._store.quotes.get(symbol)
         if quote is None:
             return ""
@@ -434,7 +328,9 @@ class SilentStreamDetector:
         same = _begins_with(shown.bids, bid, bid_quantity) and _begins_with(shown.asks, ask, ask_quantity)
         return "" if same else "its stream is silent though the book changes"
 
-    def _lags(self, symbol: str, known: _Symbol, depth: DepthSeries, book: BookSeries | None, at: Moment) -> bool:
+    def _lags(
+        self, symbol: str, known: SymbolSightings, depth: DepthSeries, book: BookSeries | None, at: Moment
+    ) -> bool:
         """Return whether a full book has for a while not come to an update id that other streams have shown."""
         quote = self._store.quotes.get(symbol)
         newest, event = book.newest_frame if book is not None else (-1, 0)
@@ -454,6 +350,16 @@ def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[i
     trade where that bears an id of an old count."""
     trade, event, answered = series.last_heard(at.exchange)
     return -1 if _is_of_old_count(trade, event, ring) else trade, event, answered
+
+
+def _of_count_before(
+    lowered: Sighting, shown: Iterable[tuple[Series, int, int]], at: Moment
+) -> Iterator[tuple[Key, str]]:
+    """Yield the series that have shown only trades of the count before ``lowered``. The first trade of the new count
+    may have been lost by every stream, and until the next one nothing else tells of it."""
+    for series, trade, event in shown if lowered.seen else ():
+        if trade > lowered.trade and is_new_count(lowered.happened, event) and _current(series.link, at):
+            yield series.key, BEGUN_AGAIN
 
 
 def _is_of_old_count(trade: int, event: int, ring: TradeSeries | None) -> bool:

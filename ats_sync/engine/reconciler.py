@@ -11,7 +11,7 @@ import random
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..errors import AtsSyncError, RequestRejected
-from ..feeds import FEEDS, Cause, Key, Kind
+from ..feeds import FEEDS, Cause, Key
 from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
 from ..store.link import Link
@@ -31,8 +31,6 @@ EXPECTED_WITHIN = 30.0
 """For so long (seconds) nothing is requested for a series that may begin with what was written down of it."""
 STREAMS_MISSED_FOR = 15.0
 """``start()`` does not wait longer (seconds) for a stream where REST serves its series."""
-LISTINGS = Key(Kind.LISTINGS)
-LISTINGS_AGAIN_AFTER = 20.0
 GAP_REQUESTED_AFTER = 0.1
 """What arrives out of order may close a gap by itself within so many seconds."""
 DRIFTS = 0.05
@@ -143,6 +141,16 @@ class Reconciler:
             lacking = series.note_trading(trading[series.key.symbol])
             if lacking and (state := self.states.get(series.key)) is not None and not state.delisted:
                 self._queue.schedule(state, at.steady, state.repair_cause)
+
+    def note_recounted(self, symbols: Collection[str], at: Moment) -> None:
+        """The trade ids of these symbols have begun again, perhaps since the names belong to other contracts: the whole
+        history of their candles is requested as soon as every replica knows it."""
+        for series in self._candles_of(symbols):
+            series.note_recounted(at.exchange)
+            state = self.states.get(series.key)
+            if state is not None and not state.delisted and (state.link is not None or not self._streams):
+                wait = (LAGS_AT_MOST + at.uncertain) / 1000.0 + DRIFTS  # (the time may still be corrected)
+                self._queue.schedule(state, at.steady + wait, state.repair_cause)
 
     def _candles_of(self, symbols: Collection[str]) -> Iterator[KlineSeries]:
         """Yield the candles of these contracts."""
@@ -377,6 +385,7 @@ class Reconciler:
                 continue
             state.due = None
             if state.fetching is not None and not self._outranked(state):
+                self.polls.put_off(state)
                 continue
             if state.link is None and state.known and self._streams and state.feed.own_stream:
                 continue  # What is known serves until its subscription is acknowledged.

@@ -191,8 +191,9 @@ def _next_close(interval: str, exchange: int) -> int:
     return next_open(interval, open_time(interval, exchange - ALL_FINAL)) + ALL_FINAL
 
 
-CLOCK = Key(Kind.CLOCK)
+CLOCK, LISTINGS = Key(Kind.CLOCK), Key(Kind.LISTINGS)
 CLOCK_AGAIN_AFTER = 5.0
+LISTINGS_AGAIN_AFTER = 20.0
 UNCERTAIN, UNCERTAIN_AGAIN_AFTER = 500, 15.0
 """Where slow answers leave the exchange's time open by more than so many ms, it is requested again after so many
 seconds: everything looks older by as much, and the path may have become quicker."""
@@ -211,6 +212,7 @@ class Polls:
         self._rng = rng
         self._streams = streams
         self._in_doubt: set[Key] = set()  # what was answered while the time was not sure
+        self._once_more = False  # the listings, as soon as their answer has come
         self._offset: float | None = None  # exchange time minus steady time at the last proven look
 
     def again(self, key: Key, at: Moment, pause: float) -> None:
@@ -225,6 +227,11 @@ class Polls:
         state = self._states.get(key)
         if state is not None:
             self._queue.schedule(state, at.steady + pause, state.poll_cause)
+
+    def put_off(self, state: State) -> None:
+        """Poll the listings once more after the answer that is under way: it may not show what has happened since it
+        was requested."""
+        self._once_more = self._once_more or state.key == LISTINGS
 
     def answered(self, state: State, at: Moment) -> None:
         """Note that an answer was merged, before the series counts as known."""
@@ -245,6 +252,8 @@ class Polls:
         first = fetch.cause is Cause.WARM_UP and not state.feed.shared
         pause = state.feed.poll.every * (self._rng.uniform(0.3, 1.0) if first else 1.0)
         pause = min(pause, _still_fresh_for(state.feed, series, at))
+        if state.key == LISTINGS and self._once_more:
+            self._once_more, pause = False, 0.0
         self._queue.schedule(state, at.steady + pause, state.poll_cause)
 
     def check(self, at: Moment) -> None:

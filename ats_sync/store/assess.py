@@ -40,6 +40,8 @@ class Evidence(NamedTuple):
     """Whether the newest version of one was unusable."""
     doubted_from: int
     """From which exchange time (ms) on the open one is in doubt, 0 where it is not."""
+    recounted: bool
+    """Whether trade ids have begun again since REST has shown the history."""
     untraded: bool
     """Whether REST has shown that there is none yet."""
     stopped: bool
@@ -60,6 +62,8 @@ def assess(evidence: Evidence, now: int) -> SeriesState:
         doubt = "the newest version of a candle was unusable"
     if 0 < evidence.doubted_from <= now and not doubt:
         doubt = "the open candle is said to have fewer trades"
+    if evidence.recounted and not doubt:
+        doubt = "trade ids have begun again: it may be another contract"
     return SeriesState(
         evidence.link, evidence.suspected, evidence.event, evidence.answered, rows, evidence.complete, doubt
     )

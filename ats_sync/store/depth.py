@@ -171,9 +171,13 @@ class DepthSeries(Series):
             if self._suspended:
                 return
             sequencer = self._sequencer
-            if book.update_id < sequencer.last_update_id and is_new_count(book.transaction_time, sequencer.event):
+            order = sequencer.compare(book.update_id, book.transaction_time)
+            lower = book.update_id < sequencer.last_update_id
+            if order > 0 or (lower and is_new_count(book.transaction_time, sequencer.event)):
                 sequencer.forget()
                 self._sides = None
+            elif order < 0 or self._is_of_old_count(book):
+                return
             before: tuple[int, tuple[Side, Side]] | None = None
             if self._sequencer.after(book.update_id) is None:
                 if not (self._sequencer.rests_at(book.update_id) or self._rests(book)):
@@ -202,6 +206,13 @@ class DepthSeries(Series):
             if now is not None:
                 self.begun = True
                 self._unreported = False
+
+    def _is_of_old_count(self, book: Book) -> bool:
+        """Return whether a snapshot with a greater update id than the book is older than that: ids have begun again,
+        and a replica lags. The caller holds the lock."""
+        assert self._lock.locked()
+        changed = min(self._transaction_time, self._sequencer.event)
+        return self._sides is not None and book.update_id > self._update_id and book.transaction_time < changed
 
     def _rests(self, book: Book) -> bool:
         """Return whether a snapshot that no event continues is the book of a market at rest. The caller holds the lock.

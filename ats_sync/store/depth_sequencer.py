@@ -16,7 +16,9 @@ event of the one and those of the other.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from operator import attrgetter
 from typing import NamedTuple
 
 from ..venue.books import scan_diff_time
@@ -38,6 +40,14 @@ class Diff(NamedTuple):
     last: int
     event: int
     frame: bytes
+
+    def changed(self) -> int | None:
+        """Return when (exchange ms) the book changed last, which is not after that was sent; None where the frame is
+        unusable."""
+        try:
+            return min(scan_diff_time(self.frame), self.event)
+        except DecodeError:
+            return None
 
 
 class _Rest(NamedTuple):
@@ -135,6 +145,17 @@ class DepthSequencer:
         self._ahead.clear()
         self._pending = 0
         self._append(diff, link)
+
+    def compare(self, update_id: int, transaction_time: int) -> int:
+        """Return -1 where a snapshot is of an older count of ids than the events, 1 where it is of a newer one, 0 where
+        nothing says so: by the time of the matching engine what it shows is no later than what comes after it by id,
+        and no earlier than what it contains."""
+        events = self._events
+        later = bisect_right(events, update_id, key=attrgetter("last"))
+        if later and (contained := events[later - 1].changed()) is not None and contained > transaction_time:
+            return -1
+        after = events[later].changed() if later < len(events) else None
+        return 1 if after is not None and after < transaction_time else 0
 
     # --- two connections ---------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from .assess import Evidence, assess
 from .closed import ClosedCandles, Closing, Closings, Dumped
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
-from .order import is_to_come
+from .order import LAGS_AT_MOST, is_to_come, shown_until
 from .pending import FINAL_BY_STREAM, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
@@ -119,6 +119,9 @@ class KlineSeries(Series):
         self._answered = 0
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
         self._distrusted = False  # of what was loaded, something differed from REST
+        self._recounted = (
+            0  # by when (exchange ms) trade ids had begun again, until REST has shown the history of since
+        )
         self._first_frame = FirstFrame()  # in order by event time; it begins with its candle
         self._until = 0, 0  # the open time of the open candle, and of the next
 
@@ -212,6 +215,8 @@ class KlineSeries(Series):
             # What closed before it was followed did not close here.
             begins = self.unaudited and not self._answered and self.link is None
             self._answered = max(self._answered, min(at, after_newest - 1))
+            if shown_until(at) >= self._recounted and (whole or origin.rows >= self._first_rows()):
+                self._recounted = 0
             self._sequencer.replace(rows, at, whole=whole, begins=begins, streaming=self.streaming())
             self._audit_restored(rows[0][0], mismatches)
             if whole and closed.first <= rows[0][0]:
@@ -282,6 +287,7 @@ class KlineSeries(Series):
                 self._loaded_until,
                 self._halt.shown_at,
                 self._halt.resumed,
+                self._recounted,
                 self._sequencer.untraded,
                 pending.unusable,
                 closed.bounds(),
@@ -316,6 +322,7 @@ class KlineSeries(Series):
             self._answered,
             self._halt.shown_at,
             self._halt.resumed,
+            self._recounted,
             self._sequencer.untraded,
             self._pending.unusable,
         )
@@ -353,7 +360,7 @@ class KlineSeries(Series):
                 pending.contradiction = self._ahead[contradiction], other
             pending.unusable = unusable
             self._stream_event = heard
-            self._answered, self._loaded_until, self._halt.shown_at, self._halt.resumed = times
+            self._answered, self._loaded_until, self._halt.shown_at, self._halt.resumed, self._recounted = times
             self._sequencer.untraded = untraded
             if copied.body is not None:
                 *rows, closings = copied.body
@@ -397,7 +404,7 @@ class KlineSeries(Series):
 
     def request(self, now: int, cause: Cause, link: Link | None) -> Request[list[bytes]]:
         limit = self.tail_limit(now)
-        if limit is None or limit > self._closed.depth or self._is_short(limit):
+        if limit is None or limit > self._closed.depth or self._is_short(limit) or self._recounted:
             limit = self._first_rows()
         elif cause is Cause.AUDIT:
             limit = max(limit, AUDIT_ROWS)
@@ -426,6 +433,11 @@ class KlineSeries(Series):
         return self.state(now).doubt
 
     def answerable_from(self, now: int) -> int:
+        with self._lock:
+            self._date_back(now)
+            recounted = self._recounted
+        if recounted:
+            return max(now, recounted + LAGS_AT_MOST)
         following = self.following()
         if not following or next_open(self.interval, following) > now:
             return now
@@ -438,10 +450,18 @@ class KlineSeries(Series):
         ``now`` (exchange ms) counts as of now, so that what comes next is newer.
         """
         with self._lock:
-            if now is not None and is_to_come(self._stream_event, now):
-                self._stream_event = now
+            if now is not None:
+                self._date_back(now)
             frame, event, answered = self._last_frame, self._stream_event, self._answered
         return (scan_kline_last_trade(frame) if frame else -1), event, answered
+
+    def _date_back(self, now: int) -> None:
+        """Count what bears a time to come at ``now`` (exchange ms) as of now. The caller holds the lock."""
+        assert self._lock.locked()
+        if is_to_come(self._stream_event, now):
+            self._stream_event = now
+        if is_to_come(self._recounted, now):
+            self._recounted = now
 
     def trade_shown(self, now: int) -> tuple[int, int]:
         return self.last_heard(now)[:2]
@@ -508,6 +528,7 @@ class KlineSeries(Series):
             or len(self._ahead) != 1
             or self._pending.contradiction is not None
             or self._halt.shown_at
+            or self._recounted
             or self._sequencer.untraded
             or self._pending.unusable > closed.following
         ):
@@ -532,6 +553,12 @@ class KlineSeries(Series):
             self._halt.note_trading(since)
             return self._halt.is_over(self._stream_event)
 
+    def note_recounted(self, now: int) -> None:
+        """Note that trade ids had begun again by exchange time ``now`` (ms): the name may belong to another contract,
+        and REST is to show its history."""
+        with self._lock:
+            self._recounted = now
+
     def _evidence(self, chain: list[Candle]) -> Evidence:
         """Return what the state is assessed from. The caller holds the lock."""
         assert self._lock.locked()
@@ -550,6 +577,7 @@ class KlineSeries(Series):
             stray=len(self._ahead) > len(chain),
             spoilt=pending.unusable >= closed.following > 0 and pending.unusable not in self._ahead,
             doubted_from=pending.doubted_from(),
+            recounted=self._recounted > 0,
             untraded=self._sequencer.untraded,
             stopped=self.stopped() > 0,
             resumed=self._halt.is_over(self._stream_event),

@@ -340,7 +340,10 @@ class Bench:
         if error is None:
             if fetch.key.kind is Kind.CLOCK:
                 self.exchange_ahead, self.proven = 0, True
-            self.store.merge(fetch.key, fetch.request, body, asked, fetch.link)
+            try:
+                self.store.merge(fetch.key, fetch.request, body, asked, fetch.link)
+            except AtsSyncError as refused:
+                error = refused
         self.engine.fetched(fetch, error, self.at())
 
     def answer(self, fetch: Fetch, now: int) -> bytes:

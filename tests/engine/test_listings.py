@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ats_sync.engine.listings import CONFIRM_AFTER
-from ats_sync.engine.reconciler import LISTINGS
+from ats_sync.engine.schedule import LISTINGS
 from ats_sync.errors import AtsSyncError, RequestRejected
 from ats_sync.feeds import Kind
 from ats_sync.store.klines import KlineSeries
@@ -271,6 +271,23 @@ def test_a_contract_that_is_listed_under_the_name_of_another_begins_again(how: s
     assert "AUSDT" not in bench.store.renewed
 
 
+def test_where_exchange_info_cannot_be_had_the_trade_ids_tell_that_it_may_be_another_contract() -> None:
+    """Its candles follow on those of the contract that had the name, and nobody has announced it."""
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.warm()
+    bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
+    young = relist(bench, "BUSDT")
+    series = bench.store.klines("BUSDT", "1m")
+    assert bench.run(8, until=lambda: bench.store.trades("BUSDT").last_heard()[0] < FIRST_TRADE)
+    assert bench.run(2, until=lambda: "ids" in series.state(bench.exchange()).doubt)
+    assert "ids" not in bench.store.klines("AUSDT", "1m").state(bench.exchange()).doubt
+    since = bench.seconds
+    assert bench.run(30, until=lambda: not series.state(bench.exchange()).doubt)
+    assert bench.run(5, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
+    assert series.rows(100, None, exact=True)[0][0] == young.truth.opens[0]
+    assert len(bench.of(Kind.KLINES, symbol="BUSDT", since=since)) <= 4
+
+
 def test_what_was_asked_of_the_old_contract_is_not_merged_into_the_new_one() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
@@ -303,6 +320,25 @@ def test_what_a_replica_that_lags_said_of_it_is_forgotten_as_soon_as_every_repli
     assert bench.run(5, until=lambda: not held_of_old(bench, "BUSDT", young))
     assert bench.run(5, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
     assert not held_of_old(bench, "BUSDT", young)
+
+
+def test_listings_that_were_requested_before_an_event_are_requested_again_after_it() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.warm()
+    bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
+    ask(bench)
+    bench.run(0.5)
+    [fetch] = bench.held
+    before = bench.answer(fetch, bench.exchange())
+    tell(bench, "BUSDT", "TRADING")
+    bench.run(3)
+    assert bench.held == [fetch], "one at a time"
+    bench.receive(fetch, before, bench.exchange() - 3_500)
+    bench.run(0.5)
+    assert len(bench.held) == 2
+    bench.receive(bench.held[1], before, bench.exchange())
+    bench.run(60)
+    assert len(bench.held) == 2
 
 
 def test_listings_are_asked_for_again_where_events_may_have_been_missed() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.liveness import (
+    BEGUN_AGAIN,
     BOOK_GRACE,
     DEPTH_GRACE,
-    GRACE,
     KLINE_THROTTLE,
     LINK_CURRENT,
     LOOK_EVERY,
@@ -21,12 +21,13 @@ from ats_sync.engine.liveness import (
     SilentStreamDetector,
 )
 from ats_sync.engine.moment import Moment
+from ats_sync.engine.sightings import GRACE
 from ats_sync.engine.state import State
 from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.order import LAGS_AT_MOST
+from ats_sync.store.order import LAGS_AT_MOST, REORDERED_WITHIN
 from ats_sync.store.series import Origin
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.books import book_snapshot
@@ -46,7 +47,7 @@ BOOK = Key(Kind.BOOK, SYMBOL)
 class Court:
     """A store with living series of one symbol, what its streams tell, and the looks at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heard: bool = True) -> None:
         self.store = MarketStore(Config(), lambda: 0.0)
         self.store.follow(keys_of([SYMBOL], ["1m", "1h"], []))
         self.link = Link(1, "market", MIDNIGHT / 1000)
@@ -55,10 +56,12 @@ class Court:
         self.clock = self.states[Key(Kind.CLOCK)] = State(Key(Kind.CLOCK), FEEDS[Kind.CLOCK])
         self.clock.known = True
         self.proven = True
+        self.reasons: dict[Key, str] = {}
         self.witnesses = SilentStreamDetector(self.store, self.states)
         for series in (*self.store.of(KlineSeries), *self.store.of(TradeSeries)):
             series.go_live(self.link)
-        self.tell_all(100)
+        if heard:
+            self.tell_all(100)
 
     def ms(self) -> int:
         return MIDNIGHT + round(self.second * 1000)
@@ -104,6 +107,7 @@ class Court:
             if current:
                 self.link.advance(self.ms() / 1000, self.ms() / 1000)
             for key, reason in self.witnesses.look(self.at()):
+                self.reasons[key] = reason
                 assert "silent" in reason
                 yield self.second, key
 
@@ -263,15 +267,85 @@ def test_candles_among_themselves_show_that_one_stays_silent(court: Court) -> No
 
 
 def test_tickers_too_tell_that_ids_have_begun_again(court: Court) -> None:
+    """Whether it has traded since is not known: the first trade of the new count may have been lost by every stream."""
     court.second += 3.0
     court.tickers(100)
     court.second += 3.0
     assert court.suspects(0.5) == set()
+    begun = court.second
     court.tickers(3)
-    assert court.suspects(3.0) == set(), "whether it has traded since is not known"
+    assert {key for when, key in court.looks(3.0) if when - begun < GRACE + 2 * LOOK_EVERY} == {TRADES, MINUTES, HOURS}
+    assert set(court.reasons.values()) == {BEGUN_AGAIN}
     assert court.witnesses.counting_again == [SYMBOL]
+    assert court.suspects(5.0) == set(), "once is enough"
     court.tickers(4)
     assert TRADES in court.suspects(3.0)
+    assert court.reasons[TRADES] == SILENT
+
+
+def other_tickers(court: Court) -> None:
+    court.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=court.ms())], court.link)
+
+
+def test_a_lower_ticker_of_a_moment_later_counts_once_the_next_array_leaves_the_symbol_out(court: Court) -> None:
+    """Each array holds what has changed since the one before: then it was no replica that lags."""
+    court.tickers(100)
+    court.second += REORDERED_WITHIN / 1000
+    court.tickers(3)
+    begun = court.second
+    assert court.suspects(0.9) == set()
+    assert court.witnesses.counting_again == []
+    court.second = begun + REORDERED_WITHIN / 1000
+    other_tickers(court)
+    assert {key for when, key in court.looks(3.0) if when - begun < 1.5 + GRACE} == {TRADES, MINUTES, HOURS}
+    assert court.witnesses.counting_again == [SYMBOL]
+
+
+def test_a_ticker_of_a_replica_that_lags_a_moment_is_corrected_by_the_next_array(court: Court) -> None:
+    court.tickers(100)
+    court.second += REORDERED_WITHIN / 1000
+    court.tickers(99)
+    assert court.suspects(0.9) == set()
+    court.second += 0.1
+    court.tickers(100)
+    for _ in range(3):
+        court.second += 1.0
+        other_tickers(court)
+        assert court.suspects(0.5) == set()
+    assert court.witnesses.counting_again == []
+
+
+def test_it_is_noted_once_that_ids_have_begun_again_where_the_tickers_show_it_long_before_the_trades(
+    court: Court,
+) -> None:
+    court.tickers(100)
+    court.second += 3.0
+    court.tickers(3)
+    court.suspects(3.0)
+    assert court.witnesses.counting_again == [SYMBOL]
+    court.second += 20.0
+    court.trade(4)
+    court.suspects(1.0)
+    assert court.witnesses.counting_again == [SYMBOL]
+    court.second += 5.0
+    court.trade(2)
+    court.suspects(1.0)
+    assert court.witnesses.counting_again == [SYMBOL, SYMBOL], "and once more"
+
+
+def test_who_has_shown_the_new_count_too_is_not_suspected_when_tickers_tell_of_it(court: Court) -> None:
+    court.tickers(100)
+    court.second += 3.0
+    court.tickers(3)
+    court.trade(3)
+    assert court.suspects(3.0) == {MINUTES, HOURS}
+
+
+def test_streams_that_lag_are_not_suspected_when_tickers_tell_of_a_new_count(court: Court) -> None:
+    court.tickers(100)
+    court.second += LINK_CURRENT + 1.0
+    court.tickers(3)
+    assert court.suspects(1.0 + GRACE, current=False) == set()
 
 
 def test_what_tickers_have_told_is_no_evidence_once_they_tell_that_ids_have_begun_again(court: Court) -> None:
@@ -281,6 +355,7 @@ def test_what_tickers_have_told_is_no_evidence_once_they_tell_that_ids_have_begu
     court.tickers(105)
     assert court.suspects(1.2) == set()
     court.tickers(3)
+    court.tell_all(3)
     assert court.suspects(5.0) == set()
 
 
@@ -399,7 +474,7 @@ def test_after_a_pause_the_streams_count_as_watched_only_when_the_backlog_could_
 
 def test_that_the_exchange_s_time_becomes_known_is_no_pause() -> None:
     """Before its first answer there is only this machine's time, which may be minutes away."""
-    fresh = Court()
+    fresh = Court(heard=False)
     fresh.clock.known = False
     fresh.suspects(LOOK_EVERY + 0.1)
     assert fresh.store.watched_until == math.inf
@@ -407,6 +482,29 @@ def test_that_the_exchange_s_time_becomes_known_is_no_pause() -> None:
     fresh.clock.known = True
     fresh.suspects(LOOK_EVERY + 0.1)
     assert fresh.ms() / 1000 - fresh.store.watched_until < PAUSE
+
+
+def test_streams_that_spoke_before_the_time_was_known_are_watched_once_their_evidence_counts() -> None:
+    """What one of them lost meanwhile is only found a moment later."""
+    court = Court()
+    court.clock.known = False
+    court.proven = False
+    court.suspects(5.0)
+    court.clock.known = court.proven = True
+    court.trade(101)
+    court.kline("1m", 101)
+    known = court.second
+    found = list(court.looks(REGAIN - 0.1))
+    assert {key for _, key in found} == {HOURS}
+    assert court.store.watched_until == 0.0
+    court.suspects(2 * LOOK_EVERY)
+    assert court.store.watched_until >= MIDNIGHT / 1000 + known + REGAIN
+    court = Court()
+    court.clock.known = False
+    court.suspects(LOOK_EVERY + 0.1)
+    court.clock.known = True
+    court.suspects(LOOK_EVERY + 0.1)
+    assert court.store.watched_until == 0.0
 
 
 def test_regular_looks_keep_the_streams_watched(court: Court) -> None:
@@ -795,6 +893,28 @@ def test_an_answer_older_than_the_evidence_does_not_confirm_candles_whatever_tra
     court.tickers(103)
     assert court.suspects(GRACE + 2 * LOOK_EVERY) == set()
     assert set(court.witnesses.unsure) == {MINUTES, HOURS}
+
+
+def test_what_rest_has_shown_not_to_be_is_not_lacked_again_though_who_has_shown_it_goes_on(court: Court) -> None:
+    """Ids had begun again before the subscription, and the candles rest with one of the old count."""
+    ring = court.store.trades(SYMBOL)
+    assert ring is not None
+    court.second += 1.0
+    court.states[TRADES].subscribed = court.ms() + 10_000
+    court.kline("1m", 140)
+    court.kline("1h", 140)
+    court.suspects(3.0)
+    assert court.witnesses.lacking == [TRADES]
+    assert court.witnesses.lacks(TRADES, court.at())
+    court.second += LAGS_AT_MOST / 1000
+    ring._answered = court.ms()
+    assert not court.witnesses.lacks(TRADES, court.at())
+    for _ in range(8):
+        court.suspects(0.5)
+        assert court.witnesses.lacking == []
+    court.second += 20.0
+    court.kline("1m", 141)
+    assert TRADES in court.suspects(3.0), "this is another one"
 
 
 def test_only_trades_can_lack_trades(court: Court) -> None:

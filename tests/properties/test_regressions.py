@@ -1003,3 +1003,127 @@ def test_that_a_halted_contract_rests_is_confirmed_when_weight_allows() -> None:
     setting = Setting(372662, 1_794_787_191_000, names, ("1m", "5m"), 0.0015, False, book_ticks=ticks, script=script)
     faults = (Maintenance(21_550, 15_500, "CLOSE"),)
     run(Schedule(setting, seed=201575, faults=faults, weight_limit=200, counting="sliding", report_lag=4_500))
+
+
+def test_a_trade_of_a_new_count_that_every_stream_has_lost_is_found_though_the_market_then_rests() -> None:
+    """A ticker showed its lower id, which alone does not tell that it has traded."""
+    script = ((45_200, "trade", "BTCUSDT"), (60_340, "trade", "BTCUSDT"))
+    names = ("ETHUSDT", "BTCUSDT")
+    setting = Setting(
+        998483, 1_795_391_979_000, names, ("1m", "1w"), 0.006, True, book_ticks=(1500, 300), script=script
+    )
+    faults = (Recount(19_300, "ETHUSDT"), Events(18_850, 4_250, "lose", "ethusdt", 1.0))
+    run(Schedule(setting=setting, seed=821796, faults=faults))
+
+
+def test_candles_of_the_contract_that_had_the_name_are_not_served_while_exchange_info_waits_for_weight() -> None:
+    """It was listed again within moments in which no connection lived; its candles followed on the old ones."""
+    moments = (34_420, 50_620, 93_120, 124_880, 138_140, 182_600, 192_380, 201_420)
+    script = tuple((at, "trade", "BTCDOMUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "DOGEUSDT", "BTCDOMUSDT"), (300, 700, 1500)
+    setting = Setting(592331, 1_794_016_777_000, names, ("1m", "4h"), 0.02, True, book_ticks=ticks, script=script)
+    faults = (
+        RefuseName(7_600, 50, "btcusdt@aggTrade"),
+        RefuseName(6_400, 50, "btcdomusdt@aggTrade"),
+        Dark(18_300, 50),
+        Relist(15_900, "DOGEUSDT", 50, below=True),
+        Dark(9_300, 50),
+    )
+    reads = (
+        Read(3_250, "klines", 0, 1, 90),
+        Read(12_050, "book", 2, 1, 20),
+        Read(8_750, "book", 1, 0, 50),
+        Read(14_250, "book", 2, 1, 50),
+        Read(6_600, "klines", 0, 0, 90),
+        Read(12_800, "mark", 2, 0, 20),
+        Read(3_700, "klines", 2, 0, 90),
+    )
+    run(
+        Schedule(
+            setting, 805686, faults, reads, weight_limit=200, wall_error=-600.0, audit_every=12.0, report_lag=2_000
+        )
+    )
+
+
+def test_listings_that_were_under_way_when_a_contract_was_listed_again_are_requested_once_more() -> None:
+    """It had not traded, and its empty answers were refused for as long as it counted as an old contract."""
+    moments = (6_260, 35_380, 42_400, 55_160, 62_220, 64_140, 66_480, 75_120, 79_100, 80_680, 84_980, 87_500)
+    script = tuple((at, "trade", "BTCUSDT") for at in moments)
+    names, intervals = ("BTCDOMUSDT", "BTCUSDT"), ("1m", "1h", "1d")
+    setting = Setting(853973, 1_794_787_178_000, names, intervals, 0.02, True, book_ticks=(1500, 1500), script=script)
+    faults = (Relist(4_350, "BTCDOMUSDT", 50), Rest(0, 3_800, "slow down", 1.0, 2_700))
+    run(Schedule(setting=setting, seed=503857, faults=faults))
+
+
+def test_a_lower_ticker_of_a_moment_later_tells_of_a_new_count_where_all_events_of_the_symbol_are_lost() -> None:
+    moments = (14_060, 28_020, 50_920, 52_620, 73_940, 89_140, 93_260, 99_020)
+    script, names = tuple((at, "trade", "XRPUSDT") for at in moments), ("BTCUSDT", "XRPUSDT")
+    setting = Setting(135563, 1_796_083_187_000, names, ("1m", "15m"), 0.02, True, book_ticks=(300, 300), script=script)
+    faults = (Recount(20_900, "XRPUSDT"), Events(14_800, 12_600, "lose", "xrpusdt", 1.0))
+    run(Schedule(setting=setting, seed=226220, faults=faults))
+
+
+def test_trades_of_an_old_count_that_resting_candles_go_on_showing_are_not_lacked_again_and_again() -> None:
+    moments = (27_160, 27_780, 30_780, 32_640, 43_820, 48_620, 54_260, 68_820, 76_300, 79_600, 88_380, 91_120)
+    script = ((2_940, "halt", "BTCUSDT"), *((at, "trade", "XRPUSDT") for at in moments))
+    names = ("BTCUSDT", "XRPUSDT")
+    setting = Setting(
+        496025, 1_793_887_197_000, names, ("1m", "3d"), 0.02, False, book_ticks=(1500, 300), script=script
+    )
+    faults = (Recount(3_150, "BTCUSDT"), Rest(0, 3_700, "slow up", 1.0, 1_500))
+    run(Schedule(setting=setting, seed=263193, faults=faults))
+
+
+def test_when_ids_began_again_is_dated_back_with_a_wall_clock_that_is_ahead() -> None:
+    """The exchange's time was not known yet, and the candles were to be confirmed ten minutes later."""
+    script = tuple((at, "trade", "DOGEUSDT") for at in (40_900, 50_680, 60_620, 64_760, 79_760))
+    names, ticks = ("币安人生USDT", "BTCUSDT", "DOGEUSDT"), (1500, 700, 300)
+    setting = Setting(90723, 1_794_182_381_000, names, ("1m", "1w"), 0.02, True, book_ticks=ticks, script=script)
+    faults = (Recount(9_800, "币安人生USDT"), Rest(0, 11_400, "reset", 1.0))
+    run(Schedule(setting=setting, seed=490530, faults=faults, wall_error=600.0))
+
+
+def test_a_replica_that_lags_does_not_bring_a_full_book_of_an_old_count_back() -> None:
+    setting = Setting(
+        161218,
+        1_794_473_977_000,
+        ("BTCUSDT", "ETHUSDT"),
+        ("1m", "1w"),
+        0.0015,
+        True,
+        book_ticks=(1500, 300),
+        script=((15_860, "halt", "BTCUSDT"),),
+    )
+    faults = (Recount(11_400, "BTCUSDT"), Rest(14_450, 8_500, "lag", 1.0, 10_000))
+    run(Schedule(setting=setting, seed=483439, faults=faults, audit_every=12.0, full_book=True))
+
+
+def test_what_streams_lost_before_the_time_was_known_is_found_before_anything_is_trusted() -> None:
+    setting = Setting(
+        161218,
+        1_794_473_977_000,
+        ("BTCUSDT", "ETHUSDT"),
+        ("1m", "1w"),
+        0.0015,
+        True,
+        book_ticks=(1500, 300),
+        script=((15_860, "halt", "BTCUSDT"),),
+    )
+    faults = (Rest(0, 8_350, "502", 1.0), Events(4_350, 3_350, "lose", "aggTrade", 0.3))
+    run(Schedule(setting=setting, seed=608277, faults=faults, wall_error=600.0))
+
+
+def test_a_snapshot_of_one_count_is_not_continued_by_events_of_the_next() -> None:
+    """Ids began again twice within seconds, so that those of both counts fitted."""
+    moments = (80, 8_120, 12_960, 20_480, 33_180, 39_140, 53_320, 58_840, 66_660, 70_460, 84_080, 98_520)
+    script, names = tuple((at, "trade", "SOLUSDT") for at in moments), ("BTCUSDT", "SOLUSDT")
+    setting = Setting(
+        210671, 1_793_746_788_000, names, ("1m", "1d"), 0.02, True, book_ticks=(1500, 1500), script=script
+    )
+    faults = (
+        Recount(9_200, "BTCUSDT"),
+        Recount(6_100, "BTCUSDT"),
+        Rest(3_800, 14_550, "lag", 0.5, 2_000),
+        Events(9_150, 2_150, "lose", "kline", 1.0),
+    )
+    run(Schedule(setting=setting, seed=237939, faults=faults, audit_every=12.0, full_book=True))

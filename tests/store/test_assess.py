@@ -27,6 +27,7 @@ NOTHING = Evidence(
     stray=False,
     spoilt=False,
     doubted_from=0,
+    recounted=False,
     untraded=False,
     stopped=False,
     resumed=False,

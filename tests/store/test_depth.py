@@ -132,15 +132,42 @@ class TestTheRules:
         book, source = begun(100)
         book.apply(diff(110, 100), source)
         assert book.apply(diff(20, 10, event=BEGAN + 9_000), source) == GAP
-        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 9_001), Origin(BEGAN + 9_001, 500))
+        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 8_999), Origin(BEGAN + 9_001, 500))
         assert shown(book).update_id == 20
 
     def test_ids_that_run_backwards_on_another_connection(self) -> None:
         book, source = begun(100)
         source.up = False
         assert book.apply(diff(20, 10, event=BEGAN + 60_000), link(2)) == GAP
-        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 60_001), Origin(BEGAN + 60_001, 500))
+        book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 59_999), Origin(BEGAN + 60_001, 500))
         assert shown(book).update_id == 20
+
+    def test_a_snapshot_of_an_old_count_takes_nothing_back(self) -> None:
+        """A replica lags behind ids that have begun again, lower."""
+        book, source = begun(1_000)
+        assert book.apply(diff(20, 10, bids=[("99.9", "7")], event=BEGAN + 9_000), source) == GAP
+        old = snapshot(1_010, BIDS, ASKS, event=BEGAN + 8_000)
+        book.replace(old, Origin(BEGAN + 9_100, 500, link=source))
+        assert book.read(20) is None, "what has come is later than all that it shows"
+        book.replace(snapshot(20, BIDS, ASKS, event=BEGAN + 9_000), Origin(BEGAN + 9_100, 500, link=source))
+        book.go_live(source)
+        book.replace(old, Origin(BEGAN + 9_200, 500, link=source))
+        assert shown(book).update_id == 20
+        assert book.apply(diff(30, 20, bids=[("99.9", "7")], event=BEGAN + 9_100), source) is None
+        book.replace(old, Origin(BEGAN + 9_200, 500, link=source))
+        assert shown(book).update_id == 30
+        assert book.live()
+
+    def test_a_snapshot_is_not_continued_by_events_of_another_count_though_the_ids_fit(self) -> None:
+        for sent, update_id in ((BEGAN + 8_000, 120), (BEGAN + 9_100, 110)):
+            book, source = begun(100)
+            for last in (105, 115, 125):
+                book.apply(diff(last, last - 10 if last > 105 else 100, event=BEGAN + 9_000), source)
+            before = shown(book).update_id
+            book.replace(snapshot(update_id, BIDS[1:], ASKS, event=sent), Origin(BEGAN + 9_200, 500, link=source))
+            newer = sent > BEGAN + 9_000
+            assert shown(book).update_id == (update_id if newer else before)
+            assert (shown(book).bids == [*map(tuple, BIDS[1:])]) is newer
 
     def test_prices_are_numbers(self) -> None:
         book, source = begun(100)

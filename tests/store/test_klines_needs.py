@@ -10,7 +10,7 @@ from ats_sync.store.closed import Source
 from ats_sync.store.kline_sequencer import FINAL_IN_REST_AFTER
 from ats_sync.store.klines import AUDIT_ROWS, KlineSeries
 from ats_sync.store.link import Link
-from ats_sync.store.order import REORDERED_WITHIN
+from ats_sync.store.order import LAGS_AT_MOST, REORDERED_WITHIN
 from ats_sync.store.pending import ANSWERED_WITHIN
 from ats_sync.store.series import Change, Counts, Origin
 from ats_sync.venue.klines import text_open_time, text_trades
@@ -161,6 +161,44 @@ def test_after_a_halt_of_hours_no_rows_of_hours_are_requested() -> None:
     assert series.request(halted + 300 * MINUTE, Cause.REPAIR, LINK) == series.newest_rows(AUDIT_ROWS)
     assert series.note_trading(halted + 1)
     assert "trade" in series.unsettled(halted + 2)
+
+
+def test_where_trade_ids_have_begun_again_only_the_whole_history_of_since_then_is_believed() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7, 8, 9])
+    series = warmed(truth, 3)
+    series.subscribed_on(OTHER)
+    now = asked(truth, 3)
+    series.note_recounted(now)
+    doubt = "trade ids have begun again: it may be another contract"
+    assert series.state(now).doubt == series.unsettled(now) == doubt
+    assert series.sound_event(now, {LINK}) == -1
+    assert series.look(3, now, now, exact=False)[0].doubt == doubt
+    series.apply(truth.frame(3, 2), OTHER)
+    assert not series.resume(OTHER, now), "its frames show nothing of the contract that had the name"
+    whole = series.request(now, Cause.REPAIR, OTHER)
+    assert whole is not None
+    assert whole.rows == 499
+    series.replace(truth.texts(now, 499), Origin(now, 499))
+    assert series.state(now).doubt == doubt, "a replica may lag"
+    late = now + LAGS_AT_MOST
+    series.replace(truth.texts(late, 2), Origin(late, 2))
+    assert series.state(late).doubt == doubt, "this says nothing of what is older"
+    series.replace(truth.texts(late, 499), Origin(late, 499))
+    assert series.state(late).doubt == ""
+    again = series.request(late, Cause.REPAIR, OTHER)
+    assert again is not None
+    assert again.rows == 2
+
+
+def test_what_the_contract_had_that_bore_the_name_before_is_forgotten_with_its_ids() -> None:
+    old, new = Truth("1m", MIDNIGHT, [3, 4, 5, 6]), Truth("1m", MIDNIGHT + 3 * MINUTE, [2])
+    series = warmed(old, 3)
+    now = asked(old, 3)
+    series.note_recounted(now)
+    later = now + LAGS_AT_MOST
+    series.replace(new.texts(later), Origin(later, 499))
+    assert [row[0] for row in series.rows(10, later, exact=False)] == new.opens
+    assert series.state(later).doubt == ""
 
 
 def test_what_was_loaded_is_compared_with_as_much_as_weighs_no_more() -> None:
@@ -420,6 +458,19 @@ def test_a_copy_shows_a_contradiction_and_its_end() -> None:
     copy.take_copy(series.copied())
     assert copy.state(truth.told_at(1, 6)) == series.state(truth.told_at(1, 6))
     assert not copy.state(truth.told_at(1, 6)).doubt
+
+
+def test_a_copy_is_doubted_for_the_same_reason() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series, copy = warmed(truth, 1), series_of(truth)
+    now = asked(truth, 1)
+    for trades, recounted in ((1, 0), (2, now)):
+        series.apply(truth.frame(1, trades), LINK)
+        form = series.copied().form
+        series.note_recounted(recounted)
+        assert (series.frame_alone(form) is None) == (recounted > 0), "the frame alone does not say so"
+        assert copy.take_copy(series.copied())
+        assert ("ids" in copy.state(now).doubt) == (recounted > 0)
 
 
 def test_while_only_the_open_candle_changes_its_frame_is_all_that_is_sent() -> None:

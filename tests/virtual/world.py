@@ -210,8 +210,8 @@ class World:
             # What rests is confirmed once its candle has been over for a minute, and that waits for weight, too.
             halts = [at for at, verb, _ in schedule.whole_setting.script if verb.startswith("halt")]
             line.run_until(max(line.now, line.start + max(halts, default=0) + 120_000))
-            # A warm-up weighs more than a minute's share.
-            line.run_until(line.now + (61_000 if schedule.weight_limit >= 200 else 125_000))
+            # A warm-up weighs more than a minute's share, and so do repairs of what has begun again.
+            line.run_until(line.now + (61_000 if schedule.weight_limit >= 200 else 185_000))
             if schedule.report_lag:
                 # In a late report, what was our own a minute ago looks like another program's for as long again.
                 line.run_until(line.now + 61_000)

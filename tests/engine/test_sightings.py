@@ -1,0 +1,90 @@
+"""What was seen of one symbol, without any stream: times are exchange ms, and seconds of the steady clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from ats_sync.engine.sightings import GRACE, NEVER, TICKER_LATE, Sighting, SymbolSightings
+from ats_sync.store.order import LAGS_AT_MOST, REORDERED_WITHIN
+from ats_sync.store.pending import ANSWERED_WITHIN
+
+NOON = 1_795_219_200_000
+
+
+def test_a_trade_counts_once_it_is_old_enough() -> None:
+    known = SymbolSightings()
+    assert not known.is_open()
+    known.learn([(7, NOON), (5, NOON + 9), (-1, 0)], 100.0)
+    assert known.is_open()
+    assert known.ripe(100.0 + GRACE - 0.01) == NEVER
+    assert known.ripe(100.0 + GRACE) == Sighting(7, NOON + 9, 100.0)
+    assert not known.is_open()
+
+
+def test_what_happened_no_earlier_than_one_trade_nor_did_those_after_it() -> None:
+    known = SymbolSightings()
+    known.learn([(7, NOON)], 100.0)
+    known.learn([(6, NOON + 50)], 101.0)
+    assert known.ripe(110.0) == Sighting(7, NOON + 50, 100.0)
+
+
+def test_what_rest_has_refuted_is_not_learned_again_unless_it_happened_later() -> None:
+    known = SymbolSightings()
+    known.learn([(7, NOON)], 100.0)
+    known.refute_trades(NOON + 500)
+    assert known.ripe(110.0) == NEVER
+    known.learn([(7, NOON + 500), (3, NOON)], 111.0)
+    assert known.ripe(120.0) == NEVER
+    known.learn([(7, NOON + 501)], 121.0)
+    assert known.ripe(130.0).trade == 7
+    known.learn([(8, 0)], 131.0)
+    assert known.ripe(140.0).trade == 8
+
+
+@pytest.mark.parametrize("unchanged_until", [0, NOON + 2_500])
+def test_a_ticker_dates_its_trade_by_the_one_before(unchanged_until: int) -> None:
+    known = SymbolSightings()
+    assert not known.note_ticker(NOON, 5, 0, streamed=True), "of the first nobody knows when it happened"
+    assert not known.note_ticker(NOON + 2_000, 5, 0, streamed=True)
+    assert known.note_ticker(NOON + 3_000, 6, unchanged_until, streamed=True)
+    assert known.ticked == (6, max(NOON + 2_000 - TICKER_LATE, unchanged_until))
+
+
+def test_an_answer_may_be_ahead_of_the_frames_that_follow_it() -> None:
+    """It is dated by when its replica may have been, and shows more than was streamed by then."""
+    known = SymbolSightings()
+    known.note_ticker(NOON, 5, 0, streamed=True)
+    assert known.note_ticker(NOON + 1_000, 7, 0, streamed=False)
+    assert known.base == (NOON + 1_000 + LAGS_AT_MOST + ANSWERED_WITHIN, 7)
+    known.base = NOON, 5
+    assert not known.note_ticker(NOON + 2_000, 6, 0, streamed=True)
+    assert (known.ticker, known.base) == ((NOON + 2_000, 7), (NOON + 2_000, 6))
+
+
+def test_a_new_count_that_a_ticker_shows_is_acted_on_once_and_outlives_no_old_sighting() -> None:
+    known = SymbolSightings()
+    known.note_ticker(NOON, 500, 0, streamed=True)
+    known.learn([(500, NOON)], 100.0)
+    known.begin_count(Sighting(3, NOON + 2_000, 102.0))
+    assert known.counts_again
+    assert not known.note_ticker(NOON + 2_000, 3, 0, streamed=True)
+    assert known.ripe(110.0) == NEVER
+    assert known.is_open()
+    assert known.take_lowered(102.0 + GRACE - 0.01) == NEVER
+    assert known.take_lowered(102.0 + GRACE).trade == 3
+    assert known.take_lowered(110.0) == NEVER
+
+
+def test_ids_have_begun_again_where_a_lower_one_happened_later_than_connections_differ() -> None:
+    known = SymbolSightings()
+    known.note_count([(3, NOON + REORDERED_WITHIN)], (500, NOON), 100.0)
+    assert not known.counts_again
+    known.note_count([(3, NOON + REORDERED_WITHIN + 1)], (500, NOON), 100.0)
+    assert known.counts_again
+    assert not known.has_begun_again(100.0 + GRACE - 0.01)
+    assert known.has_begun_again(100.0 + GRACE)
+    assert known.is_outdated(500, NOON, 110.0)
+    assert not known.is_outdated(3, NOON, 110.0)
+    assert known.of_new_count([(500, NOON), (3, NOON + 1_001)], 110.0) == [(3, NOON + 1_001)]
+    known.note_count([(3, NOON + 2_000)], (3, NOON + 2_000), 111.0)
+    assert not known.has_begun_again(120.0)
