@@ -295,7 +295,7 @@ class MarketStore:
     def _may_be_new(self, symbol: str, now: int) -> bool:
         """Return whether a contract may never have traded: it is pending or too new for the listings, or was listed a
         short while ago, and nothing shows a trade of it. Without that, an empty answer is a mistake of its sender."""
-        if self.tickers.traded.get(symbol):
+        if self.tickers.traded.get(symbol, 0) > self.renewed.get(symbol, 0):
             return False
         trades = self.trades(symbol)
         if (trades is not None and len(trades)) or any(

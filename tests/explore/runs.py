@@ -22,6 +22,7 @@ from ..virtual.schedules import (
     DENSE_SHARE,
     DERIVE_SHARE,
     LONG_SHARE,
+    MEETING_SHARE,
     RESTART_KINDS,
     RESTART_SHARE,
     SCHEDULES_A_SETTING,
@@ -81,6 +82,8 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
             break
         if not (long or wide) and rng.random() < DENSE_SHARE:
             schedule = a_schedule(rng, setting, dense=True)
+        elif not (long or wide) and rng.random() < MEETING_SHARE:
+            schedule = a_schedule(rng, setting, meet=True)
         elif not (long or wide) and rng.random() < RESTART_SHARE:
             schedule = killed(a_schedule(rng, setting, kinds=RESTART_KINDS), rng)
         else:

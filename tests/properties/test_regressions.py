@@ -1127,3 +1127,14 @@ def test_a_snapshot_of_one_count_is_not_continued_by_events_of_the_next() -> Non
         Events(9_150, 2_150, "lose", "kline", 1.0),
     )
     run(Schedule(setting=setting, seed=237939, faults=faults, audit_every=12.0, full_book=True))
+
+
+def test_a_contract_listed_again_that_is_halted_before_its_first_trade_has_no_candles() -> None:
+    """A trade of the contract that had the name was noted as one of its own, and its empty answers were refused."""
+    moments = (41_200, 47_400, 95_220, 102_600, 117_240, 121_460, 134_260, 136_720, 143_700, 202_860, 219_040)
+    script = tuple(sorted([(44_400, "halt", "BTCDOMUSDT"), *((at, "trade", "BTCUSDT") for at in moments)]))
+    names = ("BTCDOMUSDT", "BTCUSDT")
+    setting = Setting(
+        701639, 1_796_083_156_000, names, ("1m", "3d"), 0.006, True, book_ticks=(1500, 300), script=script
+    )
+    run(Schedule(setting=setting, seed=168726, faults=(Relist(40_250, "BTCDOMUSDT", 50),)))

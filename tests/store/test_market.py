@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import FEEDS, Key, Kind, route_of, stream_of
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import keys_of
 from ats_sync.store.series import Change, Origin, StoreEvent
+from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import Route
 
 from ..venue import recording as real
@@ -76,6 +78,26 @@ def test_candles_are_found_by_their_key_and_nothing_else_is() -> None:
     others = [key for key in store.series if key not in (spot, *(each.key for each in store.of(KlineSeries)))]
     assert {Kind.TRADES, Kind.BOOK, Kind.OPEN_INTEREST, Kind.MARK} <= {key.kind for key in others}
     assert [key for key in others if store.candles(key) is not None] == []
+
+
+def test_a_trade_of_the_contract_that_had_the_name_is_none_of_the_new_one() -> None:
+    """The array of tickers that shows it is only looked at once the name belongs to the new one."""
+    store, link, key = store_of(), market(), Key(Kind.KLINES, SYMBOL, "1m")
+    info = samples.compact(samples.exchange_info({SYMBOL: "TRADING"}, onboarded={SYMBOL: MIDNIGHT}))
+    store.merge(Key(Kind.LISTINGS), endpoints.exchange_info(), info, MIDNIGHT, None)
+    request = endpoints.klines(SYMBOL, "1m", 60)
+    store.ingest([samples.tickers_frame({SYMBOL: 9}, event=MIDNIGHT)], link)
+    store.tickers.take(MIDNIGHT + DAY)
+    assert store.merge(key, request, b"[]", MIDNIGHT + 500, None) == []
+    store.ingest([samples.tickers_frame({SYMBOL: 10}, event=MIDNIGHT + 1_000)], link)
+    store.renew([key], MIDNIGHT + 1_500)
+    store.tickers.take(MIDNIGHT + DAY)
+    assert store.merge(key, request, b"[]", MIDNIGHT + 2_000, None) == []
+    for trade in (11, 12):
+        store.ingest([samples.tickers_frame({SYMBOL: trade}, event=MIDNIGHT + trade * 1_000)], link)
+    store.tickers.take(MIDNIGHT + DAY)
+    with pytest.raises(MalformedAnswer, match="no rows"):
+        store.merge(key, request, b"[]", MIDNIGHT + 13_000, None)
 
 
 def test_following_twice_begins_only_what_is_new() -> None:

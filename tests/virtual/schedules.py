@@ -20,10 +20,14 @@ from .world import Read, Schedule
 
 SHORT, LONG, DENSE = 60_000, 3 * 3_600_000, 25_000
 """Faults begin before this (ms)."""
+MEETING = 20_000
+"""Faults that meet do so before this (ms)."""
 LONG_SHARE, WIDE_SHARE = 0.004, 0.01
 """How many of the schedules last hours, and how many have 50 symbols."""
 DENSE_SHARE = 0.4
 """How many of the others have more faults of fewer kinds in a shorter time, and more reads: each meets the next."""
+MEETING_SHARE = 0.25
+"""In how many of the rest something happens to the market and other faults come at about the same time."""
 RESTART_SHARE = 0.1
 """In how many of the rest the process is killed."""
 FULL_BOOK_SHARE = 0.25
@@ -52,17 +56,24 @@ Make = Callable[[random.Random, "Draw"], Fault]
 
 
 class Draw:
-    """What the faults of one schedule are drawn from."""
+    """What the faults of one schedule are drawn from. Where they meet, they come at about the same time, and most of
+    them to one symbol."""
 
-    def __init__(self, rng: random.Random, setting: Setting, horizon: int, *, full_book: bool = False) -> None:
+    def __init__(
+        self, rng: random.Random, setting: Setting, horizon: int, *, full_book: bool = False, meet: bool = False
+    ) -> None:
         self._rng = rng
+        self._meeting = (rng.randrange(MEETING), rng.choice(setting.symbols)) if meet else None
         self._books = ("depth20@100ms", "depth@100ms") if full_book else ("depth20@100ms",)
         self.symbols = [symbol.lower() for symbol in setting.symbols]
         self.intervals = setting.intervals
         self.horizon = horizon
 
     def at(self) -> int:
-        return self._rng.randrange(self.horizon // 50) * 50
+        if self._meeting is None:
+            return self._rng.randrange(self.horizon // 50) * 50
+        spread = self._rng.choice((1_000, 4_000, 10_000))
+        return max(0, self._meeting[0] + self._rng.randrange(-spread, spread)) // 50 * 50
 
     def lasts(self, most: int = 30_000) -> int:
         return max(50, round(most ** self._rng.uniform(0.3, 1.0) / 50) * 50)
@@ -74,6 +85,8 @@ class Draw:
         return self._rng.choice((0.2, 0.5, 1.0))
 
     def symbol(self) -> str:
+        if self._meeting is not None and self._rng.random() < 0.8:
+            return self._meeting[1]
         return self._rng.choice(self.symbols).upper()
 
     def stream(self) -> str:
@@ -81,7 +94,7 @@ class Draw:
         return f"{self.symbols[0] if kind == 'depth@100ms' else self._rng.choice(self.symbols)}@{kind}"
 
     def streams(self) -> str:
-        some = ("kline_1m", "kline", "aggTrade", "depth20", "final", "!", self._rng.choice(self.symbols))
+        some = ("kline_1m", "kline", "aggTrade", "depth20", "final", "!", self.symbol().lower())
         return self._rng.choice((*some, self.stream(), self.stream()))
 
 
@@ -207,13 +220,17 @@ def a_schedule(
     *,
     long: bool = False,
     dense: bool = False,
+    meet: bool = False,
     kinds: Sequence[str] = tuple(KINDS),
 ) -> Schedule:
-    """A schedule of up to eight faults (more where it is dense or lasts hours) of some of these kinds."""
+    """A schedule of up to eight faults (more where it is dense or lasts hours) of some of these kinds; where they
+    ``meet``, of what happens to the market and few other kinds."""
     kinds = rng.sample(sorted(kinds), rng.randrange(2, 7) if dense else rng.randrange(1, len(kinds) + 1))
+    if meet:
+        kinds = [*rng.sample(MARKET_KINDS, rng.randrange(1, 3)), *kinds[: rng.randrange(1, 5)]]
     full_book = rng.random() < FULL_BOOK_SHARE
-    draw = Draw(rng, setting, LONG if long else DENSE if dense else SHORT, full_book=full_book)
-    count = rng.randrange(10, 40) if long else rng.randrange(2, 13) if dense else rng.randrange(1, 9)
+    draw = Draw(rng, setting, LONG if long else DENSE if dense else SHORT, full_book=full_book, meet=meet)
+    count = rng.randrange(10, 40) if long else rng.randrange(2, 13) if dense or meet else rng.randrange(1, 9)
     faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
     lags = [fault for fault in faults if isinstance(fault, f.Lag)]
     faults = [fault for fault in faults if fault not in lags[LAGS:]]
