@@ -29,7 +29,8 @@ from ..venue.klines import (
 from ..venue.payload import DecodeError
 from . import dump
 from .assess import Evidence, assess
-from .closed import ClosedCandles, Closing, Closings, Dumped
+from .closed import ClosedCandles, Closing, Dumped
+from .kline_copy import Times, copy_of, form_of, only_frame, take_copy
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
 from .order import LAGS_AT_MOST, is_to_come, shown_until
@@ -41,8 +42,6 @@ from .snapshot import KlineSnapshot, KlineText, extent
 AUDIT_ROWS = 100
 """The most rows that weigh 1."""
 WARM_UP_ROWS = 499
-CLOSINGS_COPIED = 64
-"""Of how many of the newest closed candles another process is shown how they became final."""
 MOST_DECODED = 4
 """Of them, how many are remembered decoded."""
 
@@ -279,95 +278,25 @@ class KlineSeries(Series):
 
     def copied(self, mark: object = None) -> Copied:
         with self._lock:
-            closed, pending, contradiction = self._closed, self._pending, None
-            version = closed.version
-            body = [*closed.body(), self._sequencer.closings.text(CLOSINGS_COPIED)] if mark != version else None
-            rest = (
-                self._answered,
-                self._loaded_until,
-                self._halt.shown_at,
-                self._halt.resumed,
-                self._recounted,
-                self._sequencer.untraded,
-                pending.unusable,
-                closed.bounds(),
-            )
-            if (frame := self._only_frame()) is not None:
-                # Its candle and its event stand in it.
-                return Copied(
-                    self.link, self.suspected, (None, None, None, *rest), [frame], body, version, self._form()
-                )
-            candles = list(self._ahead.values())
-            if pending.contradiction is not None and pending.is_contradicted():
-                known, other = pending.contradiction
-                contradiction = known[0]
-                candles.append(other)
-            made = [candle[:4] + candle[5:] for candle in candles]
-            texts = [candle[4] for candle in candles]
-            return Copied(
-                self.link, self.suspected, (made, contradiction, self._stream_event, *rest), texts, body, version
-            )
+            return copy_of(self._sequencer, self._times(), self.link, self.suspected, mark)
 
     def frame_alone(self, form: object) -> bytes | None:
         with self._lock:
-            return self._only_frame() if form == self._form() else None
-
-    def _form(self) -> tuple[object, ...]:
-        """Return what differs as soon as the facts of a copy do, but for what an answer of REST alone can change: that
-        is looked for in another way. The caller holds the lock."""
-        closed = self._closed
-        return (
-            closed.version,
-            closed.following,
-            self._answered,
-            self._halt.shown_at,
-            self._halt.resumed,
-            self._recounted,
-            self._sequencer.untraded,
-            self._pending.unusable,
-        )
-
-    def _only_frame(self) -> bytes | None:
-        """Return the newest frame, where nothing else is known beyond the closed candles. The caller holds the lock."""
-        ahead, pending = self._ahead, self._pending
-        if len(ahead) != 1 or pending.contradiction is not None:
-            return None
-        [(_, rank, _, event, text, is_frame)] = ahead.values()
-        return text if is_frame and rank == OPEN and event == self._stream_event else None
+            if form != form_of(self._sequencer, self._answered, self._recounted):
+                return None
+            return only_frame(self._sequencer, self._stream_event)
 
     def take_copy(self, copied: Copied) -> bool:
-        made, contradiction, heard, *times, untraded, unusable, (first, following, complete, skipped) = copied.facts
-        if made is None:
-            (frame,) = copied.texts
-            opened, trades, _, heard = scan_kline(frame)
-            candles = [Candle(opened, OPEN, trades, heard, frame, True)]
-        else:
-            candles = [
-                Candle(opened, rank, trades, event, text, is_frame)
-                for (opened, rank, trades, event, is_frame), text in zip(made, copied.texts, strict=True)
-            ]
         with self._lock:
             self.link, self.suspected = copied.link, copied.suspected
-            closed, pending = self._closed, self._pending
-            other = candles.pop() if contradiction is not None else None
-            before = self._ahead.copy()
-            self._ahead.clear()
-            for candle in candles:
-                known = before.get(candle.opened)  # what is the same is decoded already
-                self._ahead[candle.opened] = known if known == candle else candle
-            pending.contradiction, pending.follower = None, None
-            if other is not None:
-                pending.contradiction = self._ahead[contradiction], other
-            pending.unusable = unusable
-            self._stream_event = heard
-            self._answered, self._loaded_until, self._halt.shown_at, self._halt.resumed, self._recounted = times
-            self._sequencer.untraded = untraded
-            if copied.body is not None:
-                *rows, closings = copied.body
-                closed.take_body(rows, skipped)
-                self._sequencer.closings = Closings.of(closings)
-            closed.take_facts(first, following, complete)
+            times = take_copy(copied, self._sequencer)
+            self._stream_event, self._answered, self._loaded_until, self._recounted = times
         return True
+
+    def _times(self) -> Times:
+        """The caller holds the lock."""
+        assert self._lock.locked()
+        return Times(self._stream_event, self._answered, self._loaded_until, self._recounted)
 
     # --- liveness and what it needs -------------------------------------------------------------
 
