@@ -1138,3 +1138,13 @@ def test_a_contract_listed_again_that_is_halted_before_its_first_trade_has_no_ca
         701639, 1_796_083_156_000, names, ("1m", "3d"), 0.006, True, book_ticks=(1500, 300), script=script
     )
     run(Schedule(setting=setting, seed=168726, faults=(Relist(40_250, "BTCDOMUSDT", 50),)))
+
+
+def test_weight_of_another_program_counts_from_its_report_where_any_sixty_seconds_count() -> None:
+    """The harness's: after a 429 the report showed it just before it was free, and a book waited a minute more."""
+    moments = (2_700, 13_000, 18_120, 48_660, 67_320, 81_000, 82_200, 99_580, 104_580, 135_440, 150_500)
+    script = tuple(sorted([(10_440, "halt", "BTCUSDT"), *((at, "trade", "BTCDOMUSDT") for at in moments)]))
+    names, ticks = ("BTCUSDT", "SOLUSDT", "BTCDOMUSDT"), (300, 1500, 300)
+    setting = Setting(664002, 1_794_787_192_000, names, ("1m", "30m"), 0.006, False, book_ticks=ticks, script=script)
+    faults = (Others(10_900, 0.95), Others(20_350, 0.95), WallClock(21_500, 600.0))
+    run(Schedule(setting, 370166, faults, connection_max_age=25.0, audit_every=12.0, counting="sliding"))

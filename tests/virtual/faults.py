@@ -306,10 +306,11 @@ class Others(Fault):
 
     def begin(self, world: World) -> None:
         world.exchange.spend(FAPI, int(world.exchange.weight_limit * self.share))
-        by_clock = world.schedule.counting == "clock"
-        world.others_until = (world.line.now // MINUTE * MINUTE if by_clock else world.line.now) + MINUTE
-        if world.schedule.report_lag:
+        counting = world.schedule.counting
+        world.others_until = (world.line.now // MINUTE * MINUTE if counting == "clock" else world.line.now) + MINUTE
+        if world.schedule.report_lag or counting == "sliding":
             # Just after the turn the exchange may still report what it counted before, and who reads that waits again.
+            # Where any sixty seconds count, a report does not tell of when the weight is.
             world.others_until += MINUTE
 
     @property
