@@ -20,7 +20,7 @@ CLOSINGS_COPIED = 64
 
 
 class Times(NamedTuple):
-    """When (exchange ms) a series was last told of its candles, 0 for never."""
+    """When (exchange ms) a series last learned of its candles, 0 for never."""
 
     heard: int
     """Its newest event."""

@@ -57,6 +57,8 @@ SHOWN_WITHIN = 25_000
 """What rests is compared with REST so soon (ms) after the last fault ..."""
 SCARCE = 120_000
 """... and by so much later where there is little weight."""
+MANY = 8
+"""What more symbols weigh is much of a minute's share."""
 CONFIRMED_WITHIN = 30_000
 """A candle that seemed to be without trades is confirmed by REST so soon (ms)."""
 DELISTED_WITHIN = 150_000
@@ -206,6 +208,10 @@ class World:
             if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._told_lately():
                 converged = self.exchange.waits_until() + CONVERGED_WITHIN
         line.run_until(line.now + self.patience)
+        if schedule.counting == "sliding" and len(self.symbols) > MANY:
+            # A warm-up and its repair weigh more than a minute's share, and what was our own before the turn of the
+            # minute looks like another program's until the next one.
+            line.run_until(line.now + 61_000)
         if schedule.weight_limit < 1000:
             # What rests is confirmed once its candle has been over for a minute, and that waits for weight, too.
             halts = [at for at, verb, _ in schedule.whole_setting.script if verb.startswith("halt")]
