@@ -197,7 +197,8 @@ class SilentStreamDetector:
             known = self._symbols.get(symbol)
             if trade is None or known is None or as_of <= known.ticker[0]:
                 continue
-            if trade < known.base[1] and not self._begins_count(symbol, known, trade, as_of, at):
+            # (Of 24 hours without a trade a ticker may name none.)
+            if trade < known.base[1] and (trade <= 0 or not self._begins_count(symbol, known, trade, as_of, at)):
                 continue
             self._lower.pop(symbol, None)
             complete = streamed or known.ticker[0] >= subscribed

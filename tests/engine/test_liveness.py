@@ -315,6 +315,18 @@ def test_a_ticker_of_a_replica_that_lags_a_moment_is_corrected_by_the_next_array
     assert court.witnesses.counting_again == []
 
 
+@pytest.mark.parametrize("none", [0, -1])
+def test_a_ticker_of_a_market_that_has_rested_for_a_day_names_no_trade(court: Court, none: int) -> None:
+    court.tickers(100)
+    for _ in range(3):
+        court.second += 3.0
+        court.tickers(none)
+        assert court.suspects(2.0) == set()
+    assert court.witnesses.counting_again == []
+    court.tickers(101)
+    assert TRADES in court.suspects(3.0)
+
+
 def test_it_is_noted_once_that_ids_have_begun_again_where_the_tickers_show_it_long_before_the_trades(
     court: Court,
 ) -> None:
