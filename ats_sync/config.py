@@ -111,7 +111,14 @@ class Config:
     """A connection without a frame or pong for this long is closed. (Reads stop trusting it sooner.)"""
     drain_interval: float = 0.02
     """Least time between two receives on a connection. What comes to a quiet one is received at once; on a busy one
-    frames gather for up to this long, which saves CPU. 0 receives everything at once."""
+    frames gather for up to this long, which saves CPU. 0 receives everything at once. In a collector, whose readers
+    wait for ``flush`` as well, no longer than a quarter of that."""
+
+    @property
+    def gathers(self) -> float:
+        """For how long (seconds) the frames of a busy connection gather."""
+        is_collector = self.shared is not None and self.role == "collector"
+        return min(self.drain_interval, self.flush / 4.0) if is_collector else self.drain_interval
 
     def __post_init__(self) -> None:
         for name, schemes in (

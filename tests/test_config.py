@@ -246,3 +246,20 @@ class TestStateDirectory:
         for path in (file, file / "kept", dangling):
             with pytest.raises(ConfigError, match=r"state_dir: .* is not a directory"):
                 Config(state_dir=path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gathers"),
+    [
+        ({}, 0.02),
+        ({"flush": 0.004}, 0.02),
+        ({"role": "collector", "flush": 0.004}, 0.02),
+        ({"shared": "redis://127.0.0.1:1", "flush": 0.004}, 0.02),
+        ({"shared": "redis://127.0.0.1:1", "role": "collector", "flush": 0.004}, 0.001),
+        ({"shared": "redis://127.0.0.1:1", "role": "collector", "flush": 0.004, "drain_interval": 0.0}, 0.0),
+    ],
+)
+def test_frames_gather_in_a_collector_for_a_part_of_what_its_readers_wait_anyway(
+    settings: dict[str, Any], gathers: float
+) -> None:
+    assert made(**settings).gathers == gathers

@@ -87,8 +87,8 @@ class StreamSession:
         self._clock = clock
         self._store = store
         self._silence = config.silence_limit
-        self._drain_interval = config.drain_interval
-        self._received = clock.now() - config.drain_interval
+        self._gathers = config.gathers
+        self._received = clock.now() - self._gathers
         self._outgoing: deque[str] = deque(maxlen=MAX_UNSENT)
         self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())
         self._pong: float | None = None
@@ -129,7 +129,7 @@ class StreamSession:
     def pause(self) -> float:
         """Return how long (seconds) to let frames gather before they are received: not at all where nothing has been
         for a while, or else until :attr:`~ats_sync.config.Config.drain_interval` after the last time."""
-        return max(0.0, self._received + self._drain_interval - self._clock.now())
+        return max(0.0, self._received + self._gathers - self._clock.now())
 
     def received(self, frames: list[bytes], pong: float | None) -> tuple[list[StoreEvent], list[dict[str, Any]]]:
         """Merge received frames; ``pong`` is when (steady) the last pong arrived. Return the notices of the store and

@@ -21,6 +21,7 @@ from .report import OURS, Report
 
 MOST_OVERHEAD = 6.0
 MOST_LAG = {"p50": 40.0, "p99": 100.0}
+QUICK_FLUSH, MOST_QUICK_LAG = 0.005, 10.0
 MOST_READ = 400.0
 MOST_RATIO = {"one by one": 2.0, "prefetched": 1.3}
 
@@ -32,6 +33,7 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
         warm: dict[str, Any] = {"warmup_klines": 2, "max_trades": 100}
         _overhead(report, ex, server, seconds, warm)
         _reader(report, ex, server, seconds, quick=quick)
+        _quick_flush(report, ex, server, seconds)
 
 
 def _overhead(report: Report, ex: Any, server: StoreServer, seconds: float, warm: dict[str, Any]) -> None:
@@ -66,6 +68,22 @@ def _reader(report: Report, ex: Any, server: StoreServer, seconds: float, *, qui
             report.add(section, "one read, p50", f"{OURS}: {name}", statistics.median(taken), "µs", MOST_READ)
         used = int(server.client().info("memory")["used_memory"]) / 1e6
         report.add(section, "memory", "Valkey", used, "MB", 120.0)
+    report.show(section)
+
+
+def _quick_flush(report: Report, ex: Any, server: StoreServer, seconds: float) -> None:
+    section = f"Shared feed, a reader beside a collector with flush={QUICK_FLUSH}, at 5,000 frames/s"
+    config = settings(ex, shared=server.url, **GENEROUS)
+    with (
+        child(Ours, config={**config, "role": "collector", "flush": QUICK_FLUSH}, symbols=ex.symbols),
+        child(Ours, core=PRODUCER, config=config, symbols=ex.symbols) as reader,
+    ):
+        lags = under_flood(ex, seconds + 0.5, lambda: reader.call("book_lags", seconds=seconds))
+        for name, value, most in (
+            ("p50", statistics.median(lags), MOST_QUICK_LAG),
+            ("p99", percentile(lags, 0.99), None),
+        ):
+            report.add(section, "event to visible", f"{OURS}: {name}", value, "ms", most)
     report.show(section)
 
 
