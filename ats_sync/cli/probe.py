@@ -76,6 +76,8 @@ class Seen:
     ponged: dict[str, bool] = field(default_factory=dict)
     used: list[int | None] = field(default_factory=list)
     """The used weight that each answer reported."""
+    snapshot: dict[str, Any] = field(default_factory=dict)
+    """A book that REST showed while its diffs came."""
     before_turn: int | None = None
     after_turn: int | None = None
     spent: int = 0
@@ -134,7 +136,7 @@ def look(config: Config) -> Seen:
         seen.answers[name] = reply
     begun, seen.before_turn = rest.time()
     for route in ROUTES:
-        _listen(config, clock, route, seen)
+        _listen(config, clock, route, seen, rest)
     now, seen.after_turn = rest.time()
     if now // MINUTE == begun // MINUTE:
         pause.wait(MINUTE - now % MINUTE + AFTER_TURN)
@@ -142,7 +144,7 @@ def look(config: Config) -> Seen:
     return seen
 
 
-def _listen(config: Config, clock: Clock, route: str, seen: Seen) -> None:
+def _listen(config: Config, clock: Clock, route: str, seen: Seen, rest: _Rest) -> None:
     base = config.spot_stream_base if route == "spot" else config.fstream_base
     names = [f"{SYMBOL}@kline_1m"] if route == "spot" else [*MARKET, *PUBLIC, *SILENT]
     replies = seen.replies[route] = []
@@ -154,6 +156,8 @@ def _listen(config: Config, clock: Clock, route: str, seen: Seen) -> None:
         stream.ping()
         end = clock.now() + LISTEN
         while (left := end - clock.now()) > 0:
+            if route == "public" and not seen.snapshot and left < LISTEN / 2.0:
+                seen.snapshot, _, _ = rest.used(*REQUESTS["depth"])
             if not stream.wait(left):
                 continue
             try:
@@ -183,6 +187,7 @@ class Fact(NamedTuple):
 
 MEASURED = "measured 2026-10-07"
 DOCUMENTED = "documentation"
+RECORDED = "recorded 2021-07-22"
 
 
 def _weighs(name: str) -> Callable[[Seen], Verdict]:
@@ -272,6 +277,15 @@ def _diffs(seen: Seen) -> Verdict:
     return len(diffs) > 1 and not holes, f"{len(diffs)} diffs, {holes} holes"
 
 
+def _snapshot_time(seen: Seen) -> Verdict:
+    diffs, shown = seen.frames.get(("public", f"{SYMBOL}@depth@100ms"), []), seen.snapshot
+    before = [data["T"] for data in diffs if shown and data["u"] <= shown["lastUpdateId"]]
+    after = [data["T"] for data in diffs if shown and data["u"] > shown["lastUpdateId"]]
+    if not before or not after:
+        return False, "no diff before it and after it came"
+    return before[-1] <= shown["T"] <= after[0], f"{before[-1]}, {shown['T']}, {after[0]}"
+
+
 def _pongs(seen: Seen) -> Verdict:
     deaf = [route for route, ponged in seen.ponged.items() if not ponged]
     return not deaf, f"no pong on {', '.join(deaf)}" if deaf else "on every route"
@@ -309,6 +323,7 @@ FACTS = (
     Fact("fields of bookTicker", DOCUMENTED, _fields("public", PUBLIC[2], "u b B a A")),
     Fact("ids of aggregated trades are consecutive", DOCUMENTED, _trade_ids),
     Fact("each diff begins where the last one ended", DOCUMENTED, _diffs),
+    Fact("a book's T lies between those of the diffs before and after it", RECORDED, _snapshot_time),
     Fact("a ping is answered by a pong", DOCUMENTED, _pongs),
 )
 """Every fact, as it is printed."""

@@ -50,5 +50,13 @@ def test_a_weight_that_differs_is_a_change(name: str, asked: Any) -> None:
     assert fact.check(seen)[0] is False
 
 
+@pytest.mark.parametrize(("time", "kept"), [(999, False), (1_000, True), (1_100, True), (1_101, False)])
+def test_a_book_whose_time_does_not_fit_its_diffs_is_a_change(time: int, kept: bool) -> None:
+    diffs = [{"u": 7, "T": 1_000}, {"u": 9, "T": 1_100}]
+    seen = Seen(frames={("public", "btcusdt@depth@100ms"): diffs}, snapshot={"lastUpdateId": 8, "T": time})
+    [fact] = [fact for fact in FACTS if "book's T" in fact.name]
+    assert fact.check(seen)[0] is kept
+
+
 def test_all_of_it_stays_under_the_weight_that_it_promises() -> None:
     assert sum(weight + 2 for _, _, weight in REQUESTS.values()) < MOST_WEIGHT // 2
