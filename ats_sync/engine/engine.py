@@ -76,6 +76,7 @@ class Engine(Guarded):
         self.listings = Listings(store)
         self.obstacles = Obstacles()
         self._by_stream: dict[str, Key] = {}
+        self._recounted: dict[str, int] = {}  # by when (exchange ms) ids began again, until exchangeInfo was requested
         self._new: dict[str, int] = {}  # symbols of new contracts, and until when (exchange ms) replicas may not know
 
     # --- events ------------------------------------------------------------------------------------
@@ -123,6 +124,8 @@ class Engine(Guarded):
         keys = list(keys)
         self.reconciler.unfollow(keys)
         self.listings.forget({key.symbol for key in keys})
+        for key in keys:
+            self._recounted.pop(key.symbol, None)
         names = [name for key in keys if (name := stream_of(key)) is not None]
         for name in names:
             self._by_stream.pop(name, None)
@@ -239,12 +242,22 @@ class Engine(Guarded):
             if fetch.key == CLOCK:
                 self._lateness.clock_confirmed(at)
             elif fetch.key == LISTINGS:
-                self._compare_listings(self.listings.answered(at), at)
+                self._compare_listings(found := self.listings.answered(at), at)
+                self._confirm_recounted(found)
             elif fetch.key == TICKERS and self._listings_differ(self.store.tickers.listed):
                 self.reconciler.polls.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
             elif (feed := FEEDS.get(fetch.key.kind)) is not None and feed.derivable:
                 self._separate(at)
         self._spread(at)
+
+    def _confirm_recounted(self, found: Findings) -> None:
+        """Where ids have begun again and the listings show no other contract, the candles are those of the same one."""
+        info = self.store.listings.get()
+        if not self._recounted or info is None:
+            return
+        shown = {symbol for symbol, since in self._recounted.items() if info.as_of >= since}
+        self._recounted = {symbol: since for symbol, since in self._recounted.items() if symbol not in shown}
+        self.reconciler.note_listed(shown - found.gone - found.back - found.renewed)
 
     def _note_obstacle(self, host: Host, error: AtsSyncError | None) -> None:
         if error is None or (isinstance(error, RequestRejected) and error.code is not None):
@@ -278,6 +291,7 @@ class Engine(Guarded):
         if recounted := self.reconciler.remedies.take_counting_again():
             self._ask_for_listings(AT_ONCE, at)  # perhaps a name belongs to another contract now
             self.reconciler.note_recounted(recounted, at)
+            self._recounted.update(dict.fromkeys(recounted, at.exchange - at.uncertain))
         self.quality.sample(at)
         gone = self.demand.expired(at.steady)
         if gone:

@@ -88,6 +88,7 @@ class SilentStreamDetector:
         """Trades that surely lack one, since the last look: it may have come before their subscription."""
         self.counting_again: list[str] = []
         """Symbols whose ids have begun again, until somebody takes them."""
+        self._unseen = False  # whether frames had come before the exchange's time was known
         self._looked = 0  # exchange time (ms) of the last look
         self._regained = 0.0  # when (steady) the streams count as watched again after a pause
 
@@ -99,7 +100,12 @@ class SilentStreamDetector:
         if at.steady < self._due:
             return
         self._due = at.steady + LOOK_EVERY
-        if at.proven:
+        clock = self._states.get(CLOCK)
+        if clock is None or not clock.known:
+            # This machine's own time so far, which may be minutes away: that it is corrected is no pause, but what came
+            # before is not looked at.
+            self._unseen = self._unseen or any(series.received for series in self._store.series.values())
+        elif at.proven:
             self._note_pause(at)
         self.unsure.clear()
         self.lacking.clear()
@@ -169,19 +175,13 @@ class SilentStreamDetector:
         After a pause a backlog makes connections look alive at once, while a stream that died in it is only found a
         moment later: until then nothing that rests on a stream's silence is trusted.
         """
-        clock = self._states.get(CLOCK)
-        if clock is None or not clock.known:
-            return  # this machine's own time so far, which may be minutes away: that it is corrected is no pause
-        # Frames that came before the time was known have not been looked at either.
-        if at.exchange - self._looked > PAUSE * 1000 and (self._looked or self._has_heard()):
+        paused = at.exchange - self._looked > PAUSE * 1000 if self._looked else self._unseen
+        if paused:
             self._regained = at.steady + REGAIN
             self._store.watched_until = self._looked / 1000.0
         self._looked = at.exchange
         if at.steady >= self._regained:
             self._store.watched_until = at.exchange / 1000.0
-
-    def _has_heard(self) -> bool:
-        return any(series.received for series in self._store.series.values())
 
     def _take_tickers(self, tickers: Tickers, at: Moment) -> None:
         as_of, last_trades, streamed = tickers

@@ -152,6 +152,11 @@ class Reconciler:
                 wait = (LAGS_AT_MOST + at.uncertain) / 1000.0 + DRIFTS  # (the time may still be corrected)
                 self._queue.schedule(state, at.steady + wait, state.repair_cause)
 
+    def note_listed(self, symbols: Collection[str]) -> None:
+        """exchangeInfo has shown since then that these names belong to the same contracts as before."""
+        for series in self._candles_of(symbols):
+            series.note_listed()
+
     def _candles_of(self, symbols: Collection[str]) -> Iterator[KlineSeries]:
         """Yield the candles of these contracts."""
         for series in self._store.of(KlineSeries) if symbols else ():

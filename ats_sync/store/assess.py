@@ -12,6 +12,7 @@ from .series import SeriesState
 
 CONFIRMED_WITHIN = 60_000
 """How long (ms) after its close a candle without a final event may be served before REST has confirmed it."""
+OTHER_CONTRACT = "trade ids have begun again: it may be another contract"
 
 
 class Evidence(NamedTuple):
@@ -40,8 +41,8 @@ class Evidence(NamedTuple):
     """Whether the newest version of one was unusable."""
     doubted_from: int
     """From which exchange time (ms) on the open one is in doubt, 0 where it is not."""
-    recounted: bool
-    """Whether trade ids have begun again since REST has shown the history."""
+    may_be_other: bool
+    """Whether trade ids have begun again, so that it may be another contract."""
     untraded: bool
     """Whether REST has shown that there is none yet."""
     stopped: bool
@@ -62,8 +63,8 @@ def assess(evidence: Evidence, now: int) -> SeriesState:
         doubt = "the newest version of a candle was unusable"
     if 0 < evidence.doubted_from <= now and not doubt:
         doubt = "the open candle is said to have fewer trades"
-    if evidence.recounted and not doubt:
-        doubt = "trade ids have begun again: it may be another contract"
+    if evidence.may_be_other and not doubt:
+        doubt = OTHER_CONTRACT
     return SeriesState(
         evidence.link, evidence.suspected, evidence.event, evidence.answered, rows, evidence.complete, doubt
     )

@@ -19,8 +19,8 @@ CLOSINGS_COPIED = 64
 """Of how many of the newest closed candles another process is shown how they became final."""
 
 
-class Times(NamedTuple):
-    """When (exchange ms) a series last learned of its candles, 0 for never."""
+class Known(NamedTuple):
+    """What a series knows beside its candles; times are exchange ms, 0 for never."""
 
     heard: int
     """Its newest event."""
@@ -28,31 +28,31 @@ class Times(NamedTuple):
     """The request of its newest answer."""
     loaded_until: int
     """The close of the newest candle that was loaded."""
-    recounted: int
-    """When trade ids had begun again, unless REST has shown the history since."""
+    may_be_other: bool
+    """Whether trade ids have begun again, so that it may be another contract."""
 
 
-def copy_of(sequencer: KlineSequencer, times: Times, link: Link | None, suspected: str, mark: object) -> Copied:
+def copy_of(sequencer: KlineSequencer, known: Known, link: Link | None, suspected: str, mark: object) -> Copied:
     """Return the copy of a series; without its body where ``mark`` is that of one whose body is still the same."""
     closed, pending = sequencer.closed, sequencer.pending
     body = None if mark == closed.version else [*closed.body(), sequencer.closings.text(CLOSINGS_COPIED)]
     halt = sequencer.halt
-    beside = times.answered, times.loaded_until, times.recounted
+    beside = known.answered, known.loaded_until, known.may_be_other
     rest = (*beside, halt.shown_at, halt.resumed, sequencer.untraded, pending.unusable, closed.bounds())
-    frame = only_frame(sequencer, times.heard)
+    frame = only_frame(sequencer, known.heard)
     if frame is not None:
         # Its candle and its event stand in it.
         facts = (None, None, None, *rest)
-        form = form_of(sequencer, times.answered, times.recounted)
+        form = form_of(sequencer, known.answered, known.may_be_other)
         return Copied(link, suspected, facts, [frame], body, closed.version, form)
     candles, contradiction = list(pending.candles.values()), None
     if pending.contradiction is not None and pending.is_contradicted():
-        known, other = pending.contradiction
-        contradiction = known.opened
+        contradicted, other = pending.contradiction
+        contradiction = contradicted.opened
         candles.append(other)
     made = [candle[:4] + candle[5:] for candle in candles]
     texts = [candle[4] for candle in candles]
-    return Copied(link, suspected, (made, contradiction, times.heard, *rest), texts, body, closed.version)
+    return Copied(link, suspected, (made, contradiction, known.heard, *rest), texts, body, closed.version)
 
 
 def only_frame(sequencer: KlineSequencer, heard: int) -> bytes | None:
@@ -64,7 +64,7 @@ def only_frame(sequencer: KlineSequencer, heard: int) -> bytes | None:
     return text if is_frame and rank == OPEN and event == heard else None
 
 
-def form_of(sequencer: KlineSequencer, answered: int, recounted: int) -> tuple[object, ...]:
+def form_of(sequencer: KlineSequencer, answered: int, may_be_other: bool) -> tuple[object, ...]:
     """Return what differs as soon as the facts of a copy do, but for its frame, and for what an answer of REST alone
     can change: that is looked for in another way. (It is made for nearly every frame, so it is written out.)"""
     closed, halt = sequencer.closed, sequencer.halt
@@ -72,7 +72,7 @@ def form_of(sequencer: KlineSequencer, answered: int, recounted: int) -> tuple[o
         closed.version,
         closed.following,
         answered,
-        recounted,
+        may_be_other,
         halt.shown_at,
         halt.resumed,
         sequencer.untraded,
@@ -80,10 +80,10 @@ def form_of(sequencer: KlineSequencer, answered: int, recounted: int) -> tuple[o
     )
 
 
-def take_copy(copied: Copied, sequencer: KlineSequencer) -> Times:
-    """Let the candles be as they were copied; return their times."""
+def take_copy(copied: Copied, sequencer: KlineSequencer) -> Known:
+    """Let the candles be as they were copied; return what the series knows beside them."""
     made, contradiction, heard, *beside, bounds = copied.facts
-    answered, loaded_until, recounted, shown_at, resumed, untraded, unusable = beside
+    answered, loaded_until, may_be_other, shown_at, resumed, untraded, unusable = beside
     if made is None:
         (frame,) = copied.texts
         opened, trades, _, heard = scan_kline(frame)
@@ -103,7 +103,7 @@ def take_copy(copied: Copied, sequencer: KlineSequencer) -> Times:
         sequencer.closed.take_body(rows, skipped)
         sequencer.closings = Closings.of(closings)
     sequencer.closed.take_facts(first, following, complete)
-    return Times(heard, answered, loaded_until, recounted)
+    return Known(heard, answered, loaded_until, may_be_other)
 
 
 def _take_pending(sequencer: KlineSequencer, candles: list[Candle], contradiction: int | None) -> None:

@@ -28,9 +28,9 @@ from ..venue.klines import (
 )
 from ..venue.payload import DecodeError
 from . import dump
-from .assess import Evidence, assess
+from .assess import OTHER_CONTRACT, Evidence, assess
 from .closed import ClosedCandles, Closing, Dumped
-from .kline_copy import Times, copy_of, form_of, only_frame, take_copy
+from .kline_copy import Known, copy_of, form_of, only_frame, take_copy
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
 from .order import LAGS_AT_MOST, is_to_come, shown_until
@@ -118,9 +118,9 @@ class KlineSeries(Series):
         self._answered = 0
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
         self._distrusted = False  # of what was loaded, something differed from REST
-        self._recounted = (
-            0  # by when (exchange ms) trade ids had begun again, until REST has shown the history of since
-        )
+        # By when (exchange ms) trade ids had begun again, until REST has shown the history of since then; and whether
+        # the name may belong to another contract.
+        self._recounted, self._may_be_other = 0, False
         self._first_frame = FirstFrame()  # in order by event time; it begins with its candle
         self._until = 0, 0  # the open time of the open candle, and of the next
 
@@ -215,7 +215,7 @@ class KlineSeries(Series):
             begins = self.unaudited and not self._answered and self.link is None
             self._answered = max(self._answered, min(at, after_newest - 1))
             if shown_until(at) >= self._recounted and (whole or origin.rows >= self._first_rows()):
-                self._recounted = 0
+                self._recounted, self._may_be_other = 0, False
             self._sequencer.replace(rows, at, whole=whole, begins=begins, streaming=self.streaming())
             self._audit_restored(rows[0][0], mismatches)
             if whole and closed.first <= rows[0][0]:
@@ -278,25 +278,25 @@ class KlineSeries(Series):
 
     def copied(self, mark: object = None) -> Copied:
         with self._lock:
-            return copy_of(self._sequencer, self._times(), self.link, self.suspected, mark)
+            return copy_of(self._sequencer, self._known(), self.link, self.suspected, mark)
 
     def frame_alone(self, form: object) -> bytes | None:
         with self._lock:
-            if form != form_of(self._sequencer, self._answered, self._recounted):
+            if form != form_of(self._sequencer, self._answered, self._may_be_other):
                 return None
             return only_frame(self._sequencer, self._stream_event)
 
     def take_copy(self, copied: Copied) -> bool:
         with self._lock:
             self.link, self.suspected = copied.link, copied.suspected
-            times = take_copy(copied, self._sequencer)
-            self._stream_event, self._answered, self._loaded_until, self._recounted = times
+            known = take_copy(copied, self._sequencer)
+            self._stream_event, self._answered, self._loaded_until, self._may_be_other = known
         return True
 
-    def _times(self) -> Times:
+    def _known(self) -> Known:
         """The caller holds the lock."""
         assert self._lock.locked()
-        return Times(self._stream_event, self._answered, self._loaded_until, self._recounted)
+        return Known(self._stream_event, self._answered, self._loaded_until, self._may_be_other)
 
     # --- liveness and what it needs -------------------------------------------------------------
 
@@ -359,13 +359,14 @@ class KlineSeries(Series):
     def unsettled(self, now: int) -> str:
         if self._distrusted and self._is_short():
             return "what was loaded differs from what REST shows"
-        return self.state(now).doubt
+        doubt = self.state(now).doubt
+        return doubt or (OTHER_CONTRACT if self._recounted else "")
 
     def answerable_from(self, now: int) -> int:
         with self._lock:
             self._date_back(now)
             recounted = self._recounted
-        if recounted:
+        if recounted and self.state(now).doubt in ("", OTHER_CONTRACT):
             return max(now, recounted + LAGS_AT_MOST)
         following = self.following()
         if not following or next_open(self.interval, following) > now:
@@ -457,7 +458,7 @@ class KlineSeries(Series):
             or len(self._ahead) != 1
             or self._pending.contradiction is not None
             or self._halt.shown_at
-            or self._recounted
+            or self._may_be_other
             or self._sequencer.untraded
             or self._pending.unusable > closed.following
         ):
@@ -486,7 +487,12 @@ class KlineSeries(Series):
         """Note that trade ids had begun again by exchange time ``now`` (ms): the name may belong to another contract,
         and REST is to show its history."""
         with self._lock:
-            self._recounted = now
+            self._recounted, self._may_be_other = now, True
+
+    def note_listed(self) -> None:
+        """Note that exchangeInfo has shown the same contract as before since then."""
+        with self._lock:
+            self._may_be_other = False
 
     def _evidence(self, chain: list[Candle]) -> Evidence:
         """Return what the state is assessed from. The caller holds the lock."""
@@ -506,7 +512,7 @@ class KlineSeries(Series):
             stray=len(self._ahead) > len(chain),
             spoilt=pending.unusable >= closed.following > 0 and pending.unusable not in self._ahead,
             doubted_from=pending.doubted_from(),
-            recounted=self._recounted > 0,
+            may_be_other=self._may_be_other,
             untraded=self._sequencer.untraded,
             stopped=self.stopped() > 0,
             resumed=self._halt.is_over(self._stream_event),

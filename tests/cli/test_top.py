@@ -140,7 +140,8 @@ def test_piped_it_prints_one_status_and_ends(endpoint: Endpoint, capsys: pytest.
         out = capsys.readouterr().out
         return out if out.startswith("LIVE since") else None
 
-    lines = until(shown, what="a live state").splitlines()
+    # (That a viewer has gone is noticed when there is something to show it.)
+    lines = until(shown, what="a live state", every=1.0).splitlines()
     assert "You may trade on this data" in lines[0]
     assert [line for line in lines if re.match(r" +klines +6 live, oldest", line)]
     assert [line for line in lines if "futures weight" in line]

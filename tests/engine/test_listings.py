@@ -288,6 +288,21 @@ def test_where_exchange_info_cannot_be_had_the_trade_ids_tell_that_it_may_be_ano
     assert len(bench.of(Kind.KLINES, symbol="BUSDT", since=since)) <= 4
 
 
+def test_where_the_listings_show_the_same_contract_its_candles_are_read_from_memory_at_once() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.warm()
+    relist(bench, "BUSDT")
+    series = bench.store.klines("BUSDT", "1m")
+    assert bench.run(8, until=lambda: bench.store.trades("BUSDT").last_heard()[0] < FIRST_TRADE)
+    since = bench.seconds
+    assert bench.run(2, until=lambda: "ids" in series.state(bench.exchange()).doubt)
+    assert bench.run(2, until=lambda: "ids" not in series.state(bench.exchange()).doubt)
+    bench.run(12)
+    whole = [fetch for _, fetch in bench.of(Kind.KLINES, symbol="BUSDT", since=since) if fetch.request.rows > 100]
+    assert 1 <= len(whole) <= 2
+    assert series.unsettled(bench.exchange()) == ""
+
+
 def test_what_was_asked_of_the_old_contract_is_not_merged_into_the_new_one() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()

@@ -61,13 +61,13 @@ def test_a_copy_is_doubted_for_the_same_reason() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series, copy = warmed(truth, 1), series_of(truth)
     now = asked(truth, 1)
-    for trades, recounted in ((1, 0), (2, now)):
-        series.apply(truth.frame(1, trades), LINK)
+    series.apply(truth.frame(1, 2), LINK)
+    for doubted, change in ((True, lambda: series.note_recounted(now)), (False, series.note_listed)):
         form = series.copied().form
-        series.note_recounted(recounted)
-        assert (series.frame_alone(form) is None) == (recounted > 0), "the frame alone does not say so"
+        change()
+        assert series.frame_alone(form) is None, "the frame alone does not say so"
         assert copy.take_copy(series.copied())
-        assert ("ids" in copy.state(now).doubt) == (recounted > 0)
+        assert ("ids" in copy.state(now).doubt) is doubted
 
 
 def test_while_only_the_open_candle_changes_its_frame_is_all_that_is_sent() -> None:

@@ -190,6 +190,35 @@ def test_where_trade_ids_have_begun_again_only_the_whole_history_of_since_then_i
     assert again.rows == 2
 
 
+def test_candles_are_believed_as_soon_as_the_listings_show_the_same_contract_and_their_history_is_requested_still() -> (
+    None
+):
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7, 8, 9])
+    series = warmed(truth, 3)
+    series.go_live(LINK)
+    now = asked(truth, 3)
+    series.note_recounted(now)
+    series.note_listed()
+    assert series.state(now).doubt == ""
+    assert series.sound_event(now, {LINK}) > 0
+    assert "ids" in series.unsettled(now)
+    assert series.answerable_from(now) == now + LAGS_AT_MOST, "earlier a replica may not know it"
+    whole = series.request(now, Cause.REPAIR, LINK)
+    assert whole is not None
+    assert whole.rows == 499
+    late = now + LAGS_AT_MOST
+    series.replace(truth.texts(late, 499), Origin(late, 499))
+    assert series.unsettled(late) == ""
+
+
+def test_when_ids_began_again_is_dated_back_where_the_time_turns_out_to_be_earlier() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7, 8, 9])
+    series = warmed(truth, 3)
+    now = asked(truth, 3)
+    series.note_recounted(now + 600_000)
+    assert series.answerable_from(now) == now + LAGS_AT_MOST
+
+
 def test_what_the_contract_had_that_bore_the_name_before_is_forgotten_with_its_ids() -> None:
     old, new = Truth("1m", MIDNIGHT, [3, 4, 5, 6]), Truth("1m", MIDNIGHT + 3 * MINUTE, [2])
     series = warmed(old, 3)

@@ -10,7 +10,7 @@ from typing import Any
 from ats_sync.events.queues import CandleQueue, EventQueue, Selection, TurnQueue
 from ats_sync.events.values import CandleEvent, Missed, Turn
 from ats_sync.feeds import Key, Kind
-from ats_sync.venue.intervals import next_open
+from ats_sync.venue.intervals import next_open, open_time
 
 from .exchange import BrokenPromise
 from .faults import Maintenance
@@ -144,5 +144,6 @@ class Consumers:
             for symbol in turn.late:
                 if given.get((symbol, turn.open_time), at) < at - 200:
                     raise BrokenPromise(f"{symbol} had closed at {given[symbol, turn.open_time]} and is late in {turn}")
-        if not self.turns.got or world.line.now - expected > 60_000 + GRACE + 200:
+        expected = expected or open_time("1m", world.line.start)
+        if world.line.now - expected > 60_000 + GRACE + 200:
             raise BrokenPromise(f"no turn since {expected}, it is {world.line.now}")
