@@ -49,7 +49,9 @@ class Scene(NamedTuple):
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     """A collector and a reader that both live for the whole module; tests that stop something make their own."""
-    with started("valkey") as server, SimulatedExchange(SYMBOLS, seed=7) as exchange:
+    # Half an hour before a turn: while these tests run, no candle of an hour closes.
+    half_past = before_turn("1h", 1_800.0)
+    with started("valkey") as server, SimulatedExchange(SYMBOLS, seed=7, start=half_past) as exchange:
         config, symbols = config_of(exchange, server.url), list(exchange.symbols)[:3]
         with (
             managed(config, symbols, role="collector") as collector,
