@@ -208,9 +208,9 @@ class World:
             if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._told_lately():
                 converged = self.exchange.waits_until() + CONVERGED_WITHIN
         line.run_until(line.now + self.patience)
-        if schedule.counting == "sliding" and len(self.symbols) > MANY:
-            # A warm-up and its repair weigh more than a minute's share, and what was our own before the turn of the
-            # minute looks like another program's until the next one.
+        if len(self.symbols) > MANY:
+            # A warm-up and its repair, or two repairs, weigh more than a minute's share: the rest waits for the turn.
+            # (Where any sixty seconds count, what was our own before it looks like another program's until the next.)
             line.run_until(line.now + 61_000)
         if schedule.weight_limit < 1000:
             # What rests is confirmed once its candle has been over for a minute, and that waits for weight, too.
