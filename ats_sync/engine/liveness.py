@@ -189,9 +189,10 @@ class SilentStreamDetector:
         # subscription is in none, and an answer may be the first to show it.
         unchanged_until, subscribed = self._tickers_as_of - TICKER_LATE, self._subscribed(TICKERS, at)
         self._tickers_as_of = max(self._tickers_as_of, as_of)
-        for symbol, lower in list(self._lower.items()) if streamed else ():
-            if symbol not in last_trades and as_of >= lower.happened + REORDERED_WITHIN:
-                last_trades = {**last_trades, symbol: lower.trade}  # it has not changed since
+        if streamed and self._lower:  # A symbol that this array leaves out has not changed since the one before.
+            settled = as_of - REORDERED_WITHIN
+            rests = {symbol: lower.trade for symbol, lower in self._lower.items() if lower.happened <= settled}
+            last_trades = rests | last_trades
         for symbol in self._store.symbols:
             trade = last_trades.get(symbol)
             known = self._symbols.get(symbol)
