@@ -1083,34 +1083,26 @@ def test_when_ids_began_again_is_dated_back_with_a_wall_clock_that_is_ahead() ->
     run(Schedule(setting=setting, seed=490530, faults=faults, wall_error=600.0))
 
 
+HALTED_EARLY = Setting(
+    161218,
+    1_794_473_977_000,
+    ("BTCUSDT", "ETHUSDT"),
+    ("1m", "1w"),
+    0.0015,
+    True,
+    book_ticks=(1500, 300),
+    script=((15_860, "halt", "BTCUSDT"),),
+)
+
+
 def test_a_replica_that_lags_does_not_bring_a_full_book_of_an_old_count_back() -> None:
-    setting = Setting(
-        161218,
-        1_794_473_977_000,
-        ("BTCUSDT", "ETHUSDT"),
-        ("1m", "1w"),
-        0.0015,
-        True,
-        book_ticks=(1500, 300),
-        script=((15_860, "halt", "BTCUSDT"),),
-    )
     faults = (Recount(11_400, "BTCUSDT"), Rest(14_450, 8_500, "lag", 1.0, 10_000))
-    run(Schedule(setting=setting, seed=483439, faults=faults, audit_every=12.0, full_book=True))
+    run(Schedule(setting=HALTED_EARLY, seed=483439, faults=faults, audit_every=12.0, full_book=True))
 
 
 def test_what_streams_lost_before_the_time_was_known_is_found_before_anything_is_trusted() -> None:
-    setting = Setting(
-        161218,
-        1_794_473_977_000,
-        ("BTCUSDT", "ETHUSDT"),
-        ("1m", "1w"),
-        0.0015,
-        True,
-        book_ticks=(1500, 300),
-        script=((15_860, "halt", "BTCUSDT"),),
-    )
     faults = (Rest(0, 8_350, "502", 1.0), Events(4_350, 3_350, "lose", "aggTrade", 0.3))
-    run(Schedule(setting=setting, seed=608277, faults=faults, wall_error=600.0))
+    run(Schedule(setting=HALTED_EARLY, seed=608277, faults=faults, wall_error=600.0))
 
 
 def test_a_snapshot_of_one_count_is_not_continued_by_events_of_the_next() -> None:
