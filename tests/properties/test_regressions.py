@@ -1140,3 +1140,24 @@ def test_weight_of_another_program_counts_from_its_report_where_any_sixty_second
     setting = Setting(664002, 1_794_787_192_000, names, ("1m", "30m"), 0.006, False, book_ticks=ticks, script=script)
     faults = (Others(10_900, 0.95), Others(20_350, 0.95), WallClock(21_500, 600.0))
     run(Schedule(setting, 370166, faults, connection_max_age=25.0, audit_every=12.0, counting="sliding"))
+
+
+@pytest.mark.parametrize("seed", [352732, 962759])
+def test_a_contract_that_trades_for_the_first_time_as_the_world_ends_is_looked_at_later(seed: int) -> None:
+    """The harness's: two derived intervals wait for the one below them, one request after the other."""
+    moments = (1_200, 44_460, 100_320, 169_420)
+    halt = ((34_460, "halt", "BTCUSDT"), (146_160, "resume", "BTCUSDT"))
+    script = tuple(sorted([*halt, *((at, "trade", "1000PEPEUSDT") for at in moments)]))
+    names, intervals = ("BTCUSDT", "BTCDOMUSDT", "1000PEPEUSDT"), ("1m", "15m", "1h")
+    ticks = (700, 700, 300)
+    setting = Setting(559554, 1_794_787_198_000, names, intervals, 0.0015, False, book_ticks=ticks, script=script)
+    run(Schedule(setting, seed, (Newcomer(216_000_000, "BTCUSDT"),), derive=True))
+
+
+def test_the_first_candles_of_a_contract_listed_again_wait_for_scarce_weight() -> None:
+    """The harness's: it looked 39 s after the first trade, and a minute's weight had gone."""
+    moments = ((172_420, "trade", "BTCDOMUSDT"), (229_600, "trade", "BTCDOMUSDT"))
+    script = ((30_320, "halt", "BTCUSDT"), (62_260, "resume", "BTCUSDT"), *moments)
+    names, intervals = ("BTCUSDT", "BTCDOMUSDT"), ("15m", "1h", "4h", "1d")
+    setting = Setting(516483, 1_790_812_753_000, names, intervals, 0.02, True, book_ticks=(300, 1500), script=script)
+    run(Schedule(setting, 582497, (Relist(54_500, "BTCDOMUSDT", 50),), weight_limit=200, counting="sliding"))

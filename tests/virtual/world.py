@@ -65,8 +65,6 @@ DELISTED_WITHIN = 150_000
 RELISTED_WITHIN = 12_000
 """Nothing of the contract that had the name before is served so long (ms) after another one has it: that has to be
 noticed, and a replica that lags by 10 s goes on to show the old one."""
-BEGUN_WITHIN = 5_000
-"""The history of a contract is known so long (ms) after its first trade."""
 BACK_WITHIN = 90_000
 """A symbol that is back is no longer taken for delisted after so long (ms)."""
 MAX_TRADES = 60
@@ -221,9 +219,17 @@ class World:
             if schedule.report_lag:
                 # In a late report, what was our own a minute ago looks like another program's for as long again.
                 line.run_until(line.now + 61_000)
+        self._await_beginnings()
         self._check_converged()
         self._check_growth()
         return self
+
+    def _await_beginnings(self) -> None:
+        """Go on until no contract has traded for the first time a moment ago: its history is requested then."""
+        line, within = self.line, SCARCE if self.schedule.weight_limit < 1000 else CONVERGED_WITHIN
+        klines = [self._known(series.key) for series in self.process.store.of(KlineSeries)]
+        while line.now < (known_by := max((each.begun_at(line.now) for each in klines), default=0) + within):
+            line.run_until(known_by)
 
     def _told_lately(self) -> bool:
         return self.exchange.waits_until() < self.line.now
@@ -506,8 +512,6 @@ class World:
                 if now - left > DELISTED_WITHIN and status.state is not FeedState.GONE:
                     raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
                 continue
-            if key.kind is Kind.KLINES and self._has_just_begun(key):
-                continue
             if key.kind is Kind.TRADES and now - self.tape.trades[key.symbol].epoch_told(now) < CONVERGED_WITHIN:
                 continue  # Only the first trade shows that ids have begun again.
             if status.state not in (FeedState.LIVE, FeedState.POLLED):
@@ -519,7 +523,7 @@ class World:
                 continue
             for interval in self.intervals:
                 key = Key(Kind.KLINES, symbol, interval)
-                if key not in left_alone and not self._has_just_begun(key):
+                if key not in left_alone:
                     self._check_history(symbol, interval, since)
             ring = process.store.trades(symbol)
             whole = min(MAX_TRADES, self.tape.trades[symbol].available(since))
@@ -527,11 +531,6 @@ class World:
                 raise BrokenPromise(f"{ring.key} holds {ring.state(0)}, it should be whole")
         for peek in self._peeks:
             self._peek(peek)
-
-    def _has_just_begun(self, key: Key) -> bool:
-        """Whether REST may still be asked what came before the very first trade."""
-        now = self.line.now
-        return now - self._known(key).begun_at(now) < BEGUN_WITHIN
 
     def _check_history(self, symbol: str, interval: str, since: int) -> None:
         process = self.process
