@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .order import LAGS_AT_MOST
 from .pending import ANSWERED_WITHIN
 
 NEVER_ENDS = 1 << 62
@@ -22,7 +23,7 @@ class Halt:
         """When the newest answer was requested, where it lacks candles whose time has come by more than a replica lags;
         else 0."""
         self.resumed = 0
-        """Since when the contract is said to trade."""
+        """When an answer must have been requested at the earliest to count, since the contract is said to trade."""
         self._pause = (0, 0)  # from when to when it last did not, as it said itself
 
     def note_answer(self, requested_at: int, after_newest: int) -> None:
@@ -37,10 +38,12 @@ class Halt:
 
     def note_trading(self, since: int) -> None:
         """Note that it is said to trade since ``since`` at least."""
-        self.resumed = max(self.resumed, since)
         began, ends = self._pause
-        if began < since < ends:
+        if ended := began < since < ends:
             self._pause = began, since
+        # Where candles had stopped, a replica that lags goes on to show it.
+        lag = LAGS_AT_MOST if ended or 0 < self.shown_at < since else 0
+        self.resumed = max(self.resumed, since + lag)
 
     def lasts(self, event: int) -> int:
         """Return when REST last showed that there are no candles any more, 0 where it shows that there are, or where

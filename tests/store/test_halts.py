@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.store.halts import Halt
+from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.store.pending import ANSWERED_WITHIN
 
 BEGINS, MINUTE = 1_795_219_200_000, 60_000
@@ -39,6 +40,21 @@ def test_it_is_over_where_the_contract_is_said_to_trade_since() -> None:
     halt.note_trading(BEGINS)
     assert halt.is_over(0), "what is said late changes nothing"
     assert not halt.is_over(shown + 1), "a candle has begun"
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_replica_that_lags_shows_a_halt_that_is_over(announced: bool) -> None:
+    halt = Halt()
+    if announced:
+        halt.note_paused(BEGINS)
+    else:
+        halt.note_answer(BEGINS + ANSWERED_WITHIN, BEGINS)
+    resumed = BEGINS + ANSWERED_WITHIN + 1
+    halt.note_trading(resumed)
+    halt.note_answer(resumed + LAGS_AT_MOST - 1, BEGINS)
+    assert halt.is_over(0)
+    halt.note_answer(resumed + LAGS_AT_MOST, BEGINS)
+    assert not halt.is_over(0), "every replica knows by then"
 
 
 @pytest.mark.parametrize(
