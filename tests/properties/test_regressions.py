@@ -1161,3 +1161,15 @@ def test_the_first_candles_of_a_contract_listed_again_wait_for_scarce_weight() -
     names, intervals = ("BTCUSDT", "BTCDOMUSDT"), ("15m", "1h", "4h", "1d")
     setting = Setting(516483, 1_790_812_753_000, names, intervals, 0.02, True, book_ticks=(300, 1500), script=script)
     run(Schedule(setting, 582497, (Relist(54_500, "BTCDOMUSDT", 50),), weight_limit=200, counting="sliding"))
+
+
+def test_a_replica_that_lags_does_not_show_a_halt_for_longer_than_it_lasted() -> None:
+    """It ended 63 ms before its candles were requested, and the answer still showed none."""
+    moments = (340, 71_100, 145_800, 228_500)
+    halt = ((54_080, "halt", "BTCUSDT"), (56_160, "resume", "BTCUSDT"))
+    script = tuple(sorted([*halt, *((at, "trade", "XRPUSDT") for at in moments)]))
+    names, ticks = ("BTCUSDT", "BTCDOMUSDT", "XRPUSDT"), (1500, 700, 300)
+    setting = Setting(811216, 1_793_987_995_000, names, ("1m", "2h"), 0.006, True, book_ticks=ticks, script=script)
+    recounts = (Recount(7_100, "BTCUSDT"), Recount(6_800, "BTCDOMUSDT"))
+    faults = (Rest(7_850, 21_100, "lag", 0.2, 6_000), *recounts, Halt(0, "BTCDOMUSDT", 23_950))
+    run(Schedule(setting, 720955, faults, wall_error=-600.0))

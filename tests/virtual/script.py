@@ -13,6 +13,9 @@ MINUTE = 60_000
 HALTED = "TRADING_HALT"
 NEW_COUNTS = ("recount", "list", "list below")
 """Verbs after which the counters of a symbol begin again."""
+COUNTS_APART = 2_000
+"""So soon (ms) after a count of ids the next one does not begin: where two that begin with the same id lie closer
+together than connections may differ, nobody can tell an event of the one from an event of the other."""
 BEFORE = ("new", "pending", "hole", "hole ends")
 """Verbs that say how the market has begun."""
 SMALL = 500
@@ -60,6 +63,7 @@ class ScriptedMarket:
             (setting.start + after, verb, symbol) for after, verb, symbol in setting.script if verb not in BEFORE
         )
         self._done = 0
+        self._counting_since: dict[str, int] = {}
 
     def advance(self, now: int) -> Sequence[Any]:
         frames: list[Any] = []
@@ -69,6 +73,8 @@ class ScriptedMarket:
             self._done += 1
             frames += market.advance(at)
             if self._can(verb, symbol):
+                if verb in NEW_COUNTS:
+                    self._counting_since[symbol] = at
                 self._before()
                 frames += self._do(verb, symbol)
                 self._after(verb, symbol)
@@ -87,6 +93,8 @@ class ScriptedMarket:
             return False
         status = market._statuses.get(symbol, "")
         instrument = market._instruments[symbol]
+        if verb == "recount":
+            return market.now - self._counting_since.get(symbol, 0) >= COUNTS_APART
         if verb == "recompute":
             current = instrument.candles.current
             return not status and current[0] == market.now // MINUTE * MINUTE and current[6] >= 10
@@ -94,7 +102,7 @@ class ScriptedMarket:
             return instrument.silent or instrument.untraded
         if verb == "resume":
             return status == HALTED
-        return not status or verb in ("delist", "recount")
+        return not status or verb == "delist"
 
     def _do(self, verb: str, symbol: str) -> list[Any]:
         market = self.market
