@@ -58,9 +58,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=sharing.by_length)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+def pytest_collection(session: pytest.Session) -> None:
     """Thousands of tests with all that they import are never garbage: to look through them again and again would take a
     tenth of the suite's time."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
