@@ -366,6 +366,9 @@ class KlineSeries(Series):
         with self._lock:
             self._date_back(now)
             recounted = self._recounted
+            halt = self._halt
+            if halt.is_over(self._stream_event):
+                return max(now, halt.resumed)
         if recounted and self.state(now).doubt in ("", OTHER_CONTRACT):
             return max(now, recounted + LAGS_AT_MOST)
         following = self.following()

@@ -106,4 +106,8 @@ def test_the_end_of_a_halt_without_a_trade_is_asked_about_at_once(told_by: str) 
         bench.engine.reconciler.polls.again(LISTINGS, bench.at(), 0.0)
     bench.run(2)
     assert len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) == 1
+    assert bench.series("HALTED").state(bench.exchange()).doubt, "a replica that lags goes on to show the halt"
+    bench.run(10)
+    assert len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) == 2
+    assert not bench.series("HALTED").state(bench.exchange()).doubt
     assert not bench.of(Kind.KLINES, since=since, symbol="AUSDT")
