@@ -69,7 +69,8 @@ class Clock:
         self.now = self._source.steady
         # One tuple, replaced whole, so that readers need no lock: (latest s, wall s, steady s, earliest s).
         self._anchor = (self.wall(), self.wall(), self.now(), self.wall())
-        self._lock = threading.Lock()  # guards the replacement of _anchor against a lost update
+        self._reached = 0.0  # what the exchange's time had surely come to (s) when it was looked at last
+        self._lock = threading.Lock()  # guards the replacement of _anchor and of _reached against a lost update
         self.synchronised = False
         self._doubted = False
 
@@ -92,6 +93,8 @@ class Clock:
         advance = by_wall if by_wall < by_steady else by_steady
         if advance > 0.0:
             earliest += advance * (1.0 - _DRIFT)
+        if earliest < self._reached:
+            earliest = self._reached
         if self._doubted or not self.synchronised:
             earliest -= _UNSURE
         apart = by_wall - by_steady
@@ -111,7 +114,13 @@ class Clock:
     def _earliest(self) -> float:
         _, wall, steady, earliest = self._anchor
         advance = max(0.0, min(self.wall() - wall, self.now() - steady))
-        return earliest + advance * (1.0 - _DRIFT)
+        return max(self._reached, earliest + advance * (1.0 - _DRIFT))
+
+    def keep(self) -> None:
+        """Remember how far the exchange's time has surely come: it does not go back with a clock of this machine."""
+        with self._lock:
+            if self.synchronised and self.proven():
+                self._reached = self._earliest()
 
     def _latest(self) -> float:
         """Like :meth:`exchange`, plus the possible drift since the anchor."""
@@ -151,14 +160,17 @@ class Clock:
                 if max(earliest, known_earliest) <= min(latest, known_latest):
                     earliest, latest = max(earliest, known_earliest), min(latest, known_latest)
             self._anchor = (latest, self.wall(), self.now(), earliest)
+            self._reached = earliest
             self._doubted = False
             self.synchronised = True
 
     def follow(self, earliest: float, latest: float, *, proven: bool) -> None:
         """Take over what another process knows of the exchange's time, in place of everything that is known here."""
-        self._anchor = (latest, self.wall(), self.now(), earliest)
-        self._doubted = not proven
-        self.synchronised = True
+        with self._lock:
+            self._anchor = (latest, self.wall(), self.now(), earliest)
+            self._reached = earliest
+            self._doubted = not proven
+            self.synchronised = True
 
     def saw_event(self, event_ms: int) -> None:
         """Take the time of an event, which the exchange's clock has reached."""

@@ -221,6 +221,22 @@ def test_an_event_does_not_hide_that_the_wall_clock_was_set_back(source: HandTim
     assert clock.exchange() == pytest.approx(EXCHANGE + 6.0 + slept)
 
 
+@pytest.mark.parametrize("back", [2.0, 600.0])
+def test_a_clock_that_is_set_back_takes_back_no_time_that_had_surely_come(
+    source: HandTime, clock: Clock, back: float
+) -> None:
+    source.passes(30.0)
+    clock.keep()
+    reached = clock.earliest_ms()
+    source.at_wall -= back
+    source.passes(1.0)
+    clock.keep()
+    assert not clock.proven()
+    assert clock.earliest_ms() == clock.reading().earliest_ms == reached > (EXCHANGE + 29.9) * 1000
+    clock.set_exchange(EXCHANGE - 5.0)  # the exchange may set its own back
+    assert clock.earliest_ms() == clock.reading().earliest_ms == (EXCHANGE - 5.0) * 1000
+
+
 @pytest.mark.parametrize("ahead", [2.0, 86_400.0, 1e12])
 def test_one_wrong_event_makes_nothing_look_old_but_prompts_a_check(
     source: HandTime, clock: Clock, ahead: float

@@ -30,5 +30,6 @@ class Moment(NamedTuple):
 
 
 def moment(clock: Clock) -> Moment:
-    """Return the current moment."""
+    """Return the current moment, behind which the clock does not fall any more."""
+    clock.keep()
     return Moment(clock.now(), clock.exchange_ms(), clock.proven(), math.ceil(clock.uncertainty() * 1000))
