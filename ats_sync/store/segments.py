@@ -12,8 +12,6 @@ from ..venue.trades import Trade, scan_trade_end, trade_of
 from .packed import Pages
 
 MOST_SEGMENTS = 8
-RECENT = 8
-"""What was made after all of so many newest trades did come later, though single times may be out of order."""
 NEVER = 1 << 62
 
 
@@ -112,15 +110,9 @@ class Segment:
     # --- ids that begin again --------------------------------------------------------------------
 
     def is_of_new_count(self, number: int, traded: int) -> bool:
-        """Return whether a trade with a lower id than the newest one here was made (exchange ms) later than its id
-        says."""
-        entries = self.entries
-        if number < self.first:
-            return traded > _traded(entries.newest(len(entries))[0])
-        if traded <= max(map(_traded, entries.newest(RECENT))):
-            return False
-        same = entries.newest(self.after - number)[0]
-        return _traded(same) != traded
+        """Return whether a trade with a lower id than the newest one here was made (exchange ms) later than the one
+        that bears the same id here, or than the oldest where none does."""
+        return traded > _traded(self.entries.newest(self.after - max(number, self.first))[0])
 
     def shows_new_count(self, answer: Sequence[Trade]) -> bool:
         """Return whether an answer, ordered by id, has trades of another count than those that are here."""

@@ -174,6 +174,17 @@ def test_an_answer_whose_trades_have_the_same_ids_tells_of_a_new_count(last: int
     assert ring.read(100) == answer
 
 
+@pytest.mark.parametrize("first", [5_000, 5_020])
+def test_a_known_id_under_a_later_time_tells_of_a_new_count_also_in_the_ms_of_the_newest_trade(first: int) -> None:
+    ring = TradeSeries("BTCUSDT", 100)
+    ring.replace(
+        [*trade_answer(5_000, 5_020, MIDNIGHT), *trade_answer(5_021, 5_021, MIDNIGHT + 30)], Origin(MIDNIGHT, 22)
+    )
+    answer = trade_answer(first, first, MIDNIGHT + 30)
+    ring.replace(answer, Origin(MIDNIGHT + 60_000, 500))
+    assert ring.read(100) == answer
+
+
 def test_an_answer_that_shows_them_again_and_more_is_joined() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     known, more = trade_answer(5_000, 5_020, MIDNIGHT), trade_answer(5_021, 5_030, MIDNIGHT + 50_000)
