@@ -193,6 +193,9 @@ class DerivedKlines(KlineSeries):
                 if known is None or known.rank != FINAL_BY_REST:
                     self._ahead[candle.opened] = candle
             self._sequencer.promote()
+            part, recomputed_at = found.recomputed
+            if first and recomputed_at:
+                self._pending.note_recomputed(open_time(self.interval, part, known_open=first), recomputed_at)
             if not (short or self._hole):
                 self._place(made)
             self._version, self._chain = found.version if not short else -1, found.chain
@@ -259,10 +262,25 @@ class DerivedKlines(KlineSeries):
         for opened, candle in made.items():
             known = ahead.get(opened)
             before = self._made.get(opened)
-            shown = known is not None and known is not before and _outdoes(known, candle, before)
+            shown = known is not None and known is not before and self._outdoes(known, candle, before)
             if not shown and opened >= following:
                 ahead[opened] = candle
         self._made = made
+
+    def _outdoes(self, answered: Candle, derived: Candle, before: Candle | None) -> bool:
+        """Return whether what REST has shown of a candle is newer than what is derived; ``before`` is what was derived
+        when the answer came, at the latest. The caller holds the lock.
+
+        More trades are newer, unless a later event shows fewer, or the candle was recomputed since. (Whether the answer
+        is older than that event its own time does not tell where the clock was behind.)
+        """
+        assert self._lock.locked()
+        if answered.rank == FINAL_BY_REST:
+            return True
+        if self._pending.was_recomputed_after(answered.opened, answered.event):
+            return False
+        unchanged = before is not None and derived.event <= before.event
+        return answered.trades > derived.trades and (unchanged or answered.event > derived.event)
 
     # --- as an ordinary series, with what was derived ----------------------------------------------
 
@@ -348,19 +366,6 @@ class DerivedKlines(KlineSeries):
             return False
         self.go_live(link)
         return True
-
-
-def _outdoes(answered: Candle, derived: Candle, before: Candle | None) -> bool:
-    """Return whether what REST has shown of a candle is newer than what is derived; ``before`` is what was derived when
-    the answer came, at the latest.
-
-    More trades are newer, unless a later event shows fewer. (Whether the answer is older than that event its own time
-    does not tell where the clock was behind.)
-    """
-    if answered.rank == FINAL_BY_REST:
-        return True
-    unchanged = before is not None and derived.event <= before.event
-    return answered.trades > derived.trades and (unchanged or answered.event > derived.event)
 
 
 def _are(some: Sequence[object], others: Sequence[object]) -> bool:

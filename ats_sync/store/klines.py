@@ -68,6 +68,8 @@ class Since(NamedTuple):
     """The texts of those from there on, None where they are those of the version that is known."""
     chain: list[Candle]
     """The candles beyond."""
+    recomputed: tuple[int, int]
+    """Of which the trades last became fewer (its open time), and by which exchange time (ms) they had; 0 for never."""
     unchanged_until: int
     """Up to when (exchange ms) nothing of all this changes by time alone, 0 where it may at once."""
 
@@ -621,8 +623,9 @@ class KlineSeries(Series):
                 texts = [text for text in newest if text_open_time(text) >= opened]
             bounds = closed.begins, closed.oldest, closed.following
             heard, version = self._stream_event, closed.version
+            recomputed = self._pending.recomputed, self._pending.recomputed_at
             until = self._until[1] if self._plain_event(now) >= 0 else 0
-        return Since(assess(evidence, now), heard, version, *bounds, texts, chain, until)
+        return Since(assess(evidence, now), heard, version, *bounds, texts, chain, recomputed, until)
 
     def changes(self) -> list[object]:
         """Return what differs as soon as anything of it, or of what it is derived from, may have changed but by time;

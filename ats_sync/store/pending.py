@@ -81,7 +81,7 @@ class PendingCandles:
         before = self.contradiction if self.is_contradicted() else None
         agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
         if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
-            self._note_recomputed(candle if before is None else before[1])
+            self._was_right(candle if before is None else before[1])
             self.candles[known.opened] = candle
             self.contradiction = None
             return True
@@ -92,9 +92,14 @@ class PendingCandles:
         self._doubt(known, candle)
         return not self._may_be_older()
 
-    def _note_recomputed(self, first: Candle) -> None:
+    def note_recomputed(self, opened: int, event: int) -> None:
+        """Note that the trades of a candle had become fewer by ``event`` (exchange ms)."""
+        if (opened, event) > (self.recomputed, self.recomputed_at):
+            self.recomputed, self.recomputed_at = opened, event
+
+    def _was_right(self, first: Candle) -> None:
         """Note that the ``first`` version of fewer trades was right."""
-        self.recomputed, self.recomputed_at = first.opened, first.event
+        self.note_recomputed(first.opened, first.event)
 
     def was_recomputed_after(self, opened: int, event: int) -> bool:
         """Return whether a candle's trades became fewer after ``event`` (exchange ms): more of them say nothing."""
@@ -150,14 +155,14 @@ class PendingCandles:
                 later = candle.event > before[1].event and candle.trades >= before[1].trades
                 if later and not self._may_lag(candle, before):
                     # Stream and REST agree. The stream may have gone on since, and so may both have begun again.
-                    self._note_recomputed(before[1])
+                    self._was_right(before[1])
                     self.candles[candle.opened] = self.follower or candle
                     if self.follower is not None:
                         self.add_row(candle, streaming=streaming)
             elif before[1].trades <= candle.trades and is_new_count(
                 candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
             ):
-                self._note_recomputed(before[1])
+                self._was_right(before[1])
                 self.candles[candle.opened] = candle  # No replica lags by so much.
 
     def _leaves_out(self, candle: Candle, known: Candle, before: tuple[Candle, Candle] | None) -> bool:

@@ -161,6 +161,26 @@ def test_a_larger_candle_is_in_doubt_whenever_its_source_is() -> None:
     assert not desk.series("1h").streaming()
 
 
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "just read"])
+def test_an_answer_of_before_a_recomputation_does_not_bring_the_larger_candle_back(read: bool) -> None:
+    desk = Desk(("1m", "30m", "1h"), TURNS["hour"] - 10_000, activity=2.0)
+    desk.warm()
+    desk.run(5.0)
+    asked, before = desk.market.now, {interval: desk.rest(interval) for interval in desk.derived}
+    desk.market.recompute_candle(BTC)
+    desk.run(3.0)
+    desk.market.silence(BTC)
+    desk.run(1.0)
+    assert desk.is_current()
+    for interval in desk.derived:
+        if read:
+            assert desk.rows(interval) == desk.rest(interval, 200)
+        key = Key(Kind.KLINES, BTC, interval)
+        body = json.dumps(before[interval], separators=(",", ":")).encode()
+        desk.store.merge(key, newest_klines(key, 500), body, asked, desk.link)
+        assert desk.rows(interval) == desk.rest(interval, 200)
+
+
 def test_a_source_that_does_not_reach_back_leaves_the_candle_in_doubt() -> None:
     desk = Desk(("1m", "1h"), TURNS["hour"] - 200_000)
     desk.ask("1m", 5)
