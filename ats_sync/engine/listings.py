@@ -39,6 +39,8 @@ SAME_INSTANT = 1000
 """What happened within so many ms of a question may have come before its answer."""
 WITNESS_FOR = 60.0
 """How long (seconds) a refused request bears witness that its symbol is gone."""
+UNLISTED_FOR = 86_400_000
+"""Nothing is known for so long (ms) before exchangeInfo was answered for the first time."""
 STRANGER_AGAIN_AFTER = 600.0
 """How long (seconds) a symbol of the tickers that exchangeInfo does not list is no reason to ask again."""
 
@@ -124,7 +126,7 @@ class Listings:
                 self._onboarded
             )
         for symbol in followed:
-            self._note_onboarded(symbol, info.value.onboarded.get(symbol, 0), found)
+            self._note_onboarded(symbol, info.value.onboarded.get(symbol, 0), info.as_of, found)
         pending = frozenset(symbol for symbol in followed if phases[symbol] is Phase.PENDING)
         found.woken = {symbol for symbol in self.pending - pending if phases.get(symbol) is not Phase.GONE}
         self.pending = pending
@@ -252,14 +254,22 @@ class Listings:
         elif event.symbol in self._ended:
             self._ended.discard(event.symbol)
             found.renewed.add(event.symbol)
-        self._note_onboarded(event.symbol, event.onboarded, found)
+        self._note_onboarded(event.symbol, event.onboarded, event.time, found)
 
-    def _note_onboarded(self, symbol: str, onboarded: int, found: Findings) -> None:
+    def _note_onboarded(self, symbol: str, onboarded: int, now: int, found: Findings) -> None:
         known = self._onboarded.get(symbol, 0)
         if onboarded > known:
             self._onboarded[symbol] = onboarded
-            if known:
+            if known or self._was_known_before(symbol, onboarded, now):
                 found.renewed.add(symbol)
+
+    def _was_known_before(self, symbol: str, onboarded: int, now: int) -> bool:
+        """Return whether something is known of a symbol that is older than the contract: of one that had the name."""
+        if onboarded < now - UNLISTED_FOR:
+            return False
+        of_it = [each for each in self._store.series.values() if each.key.symbol == symbol and not each.feed.spot]
+        states = [series.state(now) for series in of_it]
+        return any(state.rows and 0 < (state.answered or state.event) < onboarded for state in states)
 
     def _look_at_tickers(self, found: Findings, at: Moment) -> None:
         store = self._store

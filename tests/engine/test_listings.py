@@ -271,6 +271,21 @@ def test_a_contract_that_is_listed_under_the_name_of_another_begins_again(how: s
     assert "AUSDT" not in bench.store.renewed
 
 
+def test_what_was_answered_before_exchange_info_may_be_of_the_contract_that_had_the_name() -> None:
+    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
+    bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
+    assert bench.run(10, until=lambda: bench.store.open_interest("BUSDT", "1h").state(0).answered > 0)
+    young = relist(bench, "BUSDT")
+    bench.onboarded = {"AUSDT": BEGAN, "BUSDT": bench.exchange()}
+    [fetch] = bench.held
+    bench.holds = lambda fetch: False
+    bench.receive(fetch, bench.answer(fetch, bench.exchange()), bench.exchange())
+    assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
+    assert not held_of_old(bench, "BUSDT", young)
+    assert bench.store.open_interest("BUSDT", "1h").state(0).answered >= bench.store.renewed["BUSDT"]
+    assert "AUSDT" not in bench.store.renewed
+
+
 def test_where_exchange_info_cannot_be_had_the_trade_ids_tell_that_it_may_be_another_contract() -> None:
     """Its candles follow on those of the contract that had the name, and nobody has announced it."""
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
