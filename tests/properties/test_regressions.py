@@ -1173,3 +1173,49 @@ def test_a_replica_that_lags_does_not_show_a_halt_for_longer_than_it_lasted() ->
     recounts = (Recount(7_100, "BTCUSDT"), Recount(6_800, "BTCDOMUSDT"))
     faults = (Rest(7_850, 21_100, "lag", 0.2, 6_000), *recounts, Halt(0, "BTCDOMUSDT", 23_950))
     run(Schedule(setting, 720955, faults, wall_error=-600.0))
+
+
+def test_a_late_answer_of_before_a_recomputation_does_not_bring_a_derived_candle_back() -> None:
+    """It was requested a second before, came seconds later, and only what the candle is derived from knew better."""
+    moments = (2_460, 53_860, 56_520, 71_280, 81_660, 139_600, 140_520, 177_360, 212_940, 218_100)
+    script = tuple((at, "trade", "DOGEUSDT") for at in moments)
+    names, intervals = ("BTCDOMUSDT", "BTCUSDT", "DOGEUSDT"), ("1m", "30m", "1d", "1w", "1M")
+    ticks = (700, 300, 300)
+    setting = Setting(323361, 1_794_423_550_000, names, intervals, 0.0015, True, book_ticks=ticks, script=script)
+    faults = (Rest(17_000, 4_950, "slow down", 1.0), Recompute(21_400, "DOGEUSDT", 200))
+    run(Schedule(setting, 470073, faults, audit_every=12.0, full_book=True, derive=True))
+
+
+def test_an_answer_counts_as_of_now_though_the_wall_clock_was_set_back() -> None:
+    """It seemed to be of the beginning, before the open candle was recomputed, and its candle was left out."""
+    script = ((7_040, "halt", "BTCUSDT"), (66_880, "resume", "BTCUSDT"), (145_400, "trade", "XRPUSDT"))
+    names, ticks = ("BTCUSDT", "XRPUSDT"), (1500, 1500)
+    setting = Setting(98826, 1_794_441_558_000, names, ("1m", "3m"), 0.006, False, book_ticks=ticks, script=script)
+    reads = (
+        Read(9_650, "klines", 1, 0, 90),
+        Read(15_900, "book", 1),
+        Read(13_650, "klines", 1, 1, 90),
+        Read(950, "book", 0, 1),
+        Read(17_800, "klines", 1, 0, 90),
+    )
+    faults = (Dark(11_150, 17_200), WallClock(16_850, -600.0), Recompute(3_300, "XRPUSDT"))
+    run(Schedule(setting, 775992, faults, reads))
+
+
+def test_one_id_under_two_times_tells_of_two_counts() -> None:
+    """The newest trade bore the lowest id of the new count, in the ms of one that streams had shown."""
+    script = ((190_120, "trade", "SOLUSDT"), (228_880, "trade", "SOLUSDT"))
+    names, ticks = ("BTCUSDT", "SOLUSDT"), (1500, 700)
+    setting = Setting(454286, 1_794_787_200_000, names, ("1m", "4h"), 0.02, True, book_ticks=ticks, script=script)
+    recounts = (Recount(4_500, "BTCUSDT"), Recount(0, "BTCUSDT"))
+    run(Schedule(setting, 963242, (Dark(4_200, 50), Halt(8_350, "BTCUSDT", 12_800), *recounts)))
+
+
+def test_what_a_reader_was_given_before_the_listings_may_be_of_another_contract() -> None:
+    """Open interest of the contract that had the name, of which the new one has none."""
+    halt = ((43_040, "halt", "BTCUSDT"), (63_400, "resume", "BTCUSDT"))
+    script = tuple(sorted([*halt, *((at, "trade", "SOLUSDT") for at in (29_840, 53_040, 69_560, 153_600))]))
+    names, ticks = ("BTCUSDT", "SOLUSDT"), (300, 1500)
+    setting = Setting(900171, 1_785_542_396_000, names, ("1m", "1d"), 0.02, True, book_ticks=ticks, script=script)
+    reads = (Read(1_450, "open interest", 0, 1, 90),)
+    run(Schedule(setting, 971206, (Relist(4_500, "BTCUSDT", 50), Dark(50, 50)), reads))
