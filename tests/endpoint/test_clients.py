@@ -5,6 +5,7 @@ They are in the extra ``clients``: their releases are many and their requirement
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -103,6 +104,17 @@ def test_ccxt(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
         own.fapiPublicGetKlines({"symbol": "NOSUCHUSDT", "interval": "1h"})
 
 
+@pytest.fixture
+def event_loop_of_this_thread() -> Iterator[None]:
+    """python-binance takes it, and would make one that nobody closes."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("event_loop_of_this_thread")
 def test_python_binance(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
     binance = pytest.importorskip("binance.client")
     errors = pytest.importorskip("binance.exceptions")
