@@ -20,7 +20,7 @@ from ..store.closed import Closing, Source
 from ..store.klines import KlineSeries
 from ..store.market import MarketStore
 from ..venue.intervals import next_open, open_time
-from ..venue.klines import float_rows, text_open_time
+from ..venue.klines import float_row, float_rows, string_rows, text_open_time
 from ..venue.listings import Phase
 from .values import CandleEvent, Missed, Turn
 
@@ -216,7 +216,7 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
 
 
 def _candle(key: Key, text: bytes, closing: Closing | None) -> CandleEvent:
-    row = float_rows((text,))[0]
+    row = float_row(string_rows((text,))[0])
     at = closing.at if closing is not None else None
     delay = (at - row[6] - 1) / 1000.0 if at is not None else None
     source = (closing.source if closing is not None else Source.REST).value
@@ -224,7 +224,7 @@ def _candle(key: Key, text: bytes, closing: Closing | None) -> CandleEvent:
 
 
 def _provisional_candle(key: Key, text: bytes, delay: int) -> CandleEvent:
-    row = float_rows((text,))[0]
+    row = float_row(string_rows((text,))[0])
     source = (Source.STREAM if row[8] else Source.FLAT).value
     return CandleEvent(key.symbol, key.interval, row, f"[{text.decode()}]", False, source, None, delay / 1000.0)
 

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from ..clock import Clock
@@ -27,6 +28,10 @@ T = TypeVar("T")
 
 LOOK_EVERY = 0.5
 """The state and the listings are looked at so often (seconds) at most, after turns of the engine."""
+
+AT_ONCE, QUICK = 8, 0.001
+"""So many events of each callback are taken at once where the callbacks before were over within so many seconds; else
+one, so that a slow callback does not keep the others waiting."""
 
 OnClosed = Callable[[CandleEvent | Missed], object]
 OnState = Callable[[Overall, Overall, float, str], object]
@@ -248,8 +253,11 @@ class Publisher:
 
     def run(self, thread: "_EventThread") -> None:
         """Call callbacks until the thread is to stop."""
-        while (calls := self._next_calls(thread)) is not None:
+        at_once = 1
+        while (calls := self._next_calls(thread, at_once)) is not None:
+            began = self._clock.now()
             self._call(calls)
+            at_once = AT_ONCE if calls and self._clock.now() - began <= QUICK else 1
         self._call(self._last_calls())
 
     def _call(self, calls: Iterable[Call]) -> None:
@@ -261,8 +269,9 @@ class Publisher:
             except Exception as failure:  # noqa: BLE001 - the user's; logged
                 log.failure(f"callback {id(handle)}", failure, "a callback failed; it will be called again")
 
-    def _next_calls(self, thread: "_EventThread") -> list[Call] | None:
-        """Wait for something to call and return it, one event a callback; None when the thread is to stop."""
+    def _next_calls(self, thread: "_EventThread", at_once: int) -> list[Call] | None:
+        """Wait for something to call and return it, at most ``at_once`` events a callback; None when the thread is to
+        stop."""
         calls: list[Call] = []
         with self._condition:
             while True:
@@ -270,11 +279,11 @@ class Publisher:
                     return None
                 now, wait = self._clock.exchange_ms(), LONGEST_WAIT
                 for each in self._candles:
-                    if each.queue is None:
+                    if (queue := each.queue) is None:
                         continue
-                    if (found := each.queue.take(now)) is not None:
-                        calls.append((each, partial(self._give, each.fn, found)))
-                    wait = min(wait, until(each.queue.due(), self._clock))
+                    taken = islice(iter(partial(queue.take, now), None), at_once)
+                    calls += [(each, partial(self._give, each.fn, found)) for found in taken]
+                    wait = min(wait, until(queue.due(), self._clock))
                 until_look = self._look_due - self._clock.now() if self._look else LONGEST_WAIT
                 if calls or until_look <= 0:
                     break

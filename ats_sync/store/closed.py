@@ -314,9 +314,13 @@ class ClosedCandles:
     def at_or_after(self, opened: int) -> bytes | None:
         """Return the text of the first one that opened at ``opened`` or later, None where there is none."""
         history = self._history
-        if not history or text_open_time(history.last()) < opened:
+        if not history:
             return None
-        index = max(0, len(history) - candles_between(self.interval, opened, text_open_time(history.last())))
+        last = history.last()
+        newest = text_open_time(last)
+        if newest <= opened:
+            return last if newest == opened else None
+        index = max(0, len(history) - candles_between(self.interval, opened, newest))
         while text_open_time(text := history.row(index)) < opened:
             index += 1  # the exchange's own history has a hole
         return text

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from ats_sync import CandleEvent, Clock, EventIterator, Missed, Overall
 from ats_sync.events.queues import CandleQueue, Selection
 from ats_sync.feeds import Key, Kind
-from ats_sync.publisher.publisher import Publisher
+from ats_sync.publisher.publisher import AT_ONCE, QUICK, Publisher
 
 from ..events.market import SYMBOLS, Market
 from ..support import until
@@ -149,6 +150,25 @@ class TestIterators:
 
 
 class TestCallbacks:
+    @pytest.mark.parametrize(("slow", "most"), [(True, 1), (False, AT_ONCE)])
+    def test_a_slow_one_keeps_the_others_waiting_for_one_event_only(self, stage: Stage, slow: bool, most: int) -> None:
+        calls: list[str] = []
+        steady = 0.0
+        stage.clock.now = lambda: steady
+
+        def takes_time(event: CandleEvent | Missed) -> None:
+            nonlocal steady
+            calls.append("this")
+            steady += 2 * QUICK if slow else 0.0
+
+        stage.on_closed(takes_time)
+        stage.on_closed(lambda event: calls.append("other"))
+        for number in range(20):
+            stage.market.close(number)
+        stage.close(20)
+        until(lambda: len(calls) == 2 * 2 * 21)
+        assert max(len(list(group)) for who, group in groupby(calls) if who == "this") == most
+
     def test_they_run_on_one_thread_in_order(self, stage: Stage) -> None:
         got: list[tuple[str, Any]] = []
         handle = stage.on_closed(lambda event: got.append((threading.current_thread().name, event)))
