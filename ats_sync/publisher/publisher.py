@@ -218,10 +218,11 @@ class Publisher:
 
     # --- from the threads of the runtime -----------------------------------------------------------
 
-    def closed(self, keys: Iterable[Key]) -> None:
-        """Candles of these series may have closed. Called after the merge, on any thread."""
+    def closed(self, keys: Iterable[Key]) -> bool:
+        """Candles of these series may have closed; return whether a callback is to be called for one. Called after the
+        merge, on any thread."""
         keys = list(keys)
-        self._tell(lambda queue: queue.mark(keys))
+        return self._tell(lambda queue: queue.mark(keys))
 
     def followed(self, keys: Iterable[Key]) -> None:
         """These series are followed from now on."""
@@ -240,14 +241,17 @@ class Publisher:
                 self._look = True
                 self._condition.notify_all()
 
-    def _tell(self, change: Callable[[EventQueue[Any]], bool | None]) -> None:
+    def _tell(self, change: Callable[[EventQueue[Any]], bool | None]) -> bool:
+        """Change every queue; return whether that may be of interest to a callback."""
         with self._condition:
             iterators = list(self._iterators)
             concerned = [change(each.queue) for each in self._candles if each.queue is not None]
-            if any(answer is not False for answer in concerned):
+            of_interest = any(answer is not False for answer in concerned)
+            if of_interest:
                 self._condition.notify_all()
         for iterator in iterators:
             iterator._tell(change)
+        return of_interest
 
     # --- the thread of events ----------------------------------------------------------------------
 

@@ -33,13 +33,16 @@ T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
 AFTER_FAILURE = 0.2
+HAND_OVER = 0.0001
+"""So long (seconds) a stream thread lets others go first when a candle has closed for which a callback waits."""
 COUNT_EVERY = 0.2
 
 
 class Notices(Protocol):
     """Learns what was merged, after the merge, on the thread that merged it."""
 
-    def closed(self, keys: Iterable[Key]) -> None: ...
+    def closed(self, keys: Iterable[Key]) -> bool:
+        """Return whether a callback is to be called for it."""
 
     def followed(self, keys: Iterable[Key]) -> None: ...
 
@@ -255,8 +258,10 @@ class Runtime:
         if len(gaps) < len(notices):
             with self.closed_candle:
                 self.closed_candle.notify_all()
-            if self._notices is not None:
-                self._notices.closed(notice.key for notice in notices if notice.change is Change.CLOSED)
+            closed = (notice.key for notice in notices if notice.change is Change.CLOSED)
+            if self._notices is not None and self._notices.closed(closed):
+                # While frames come, who is to call back may have to wait 5 ms for the interpreter's lock.
+                self._clock.wait(self._stop, HAND_OVER)
 
     def _fetched(self, fetch: Fetch, error: AtsSyncError | None) -> None:
         closing = self._stop.is_set() or isinstance(error, NotRunning)

@@ -36,10 +36,10 @@ class Closes(Ours):
         publisher = self.dm._life.publisher
         publish = publisher.closed
 
-        def closed(keys: Iterable[Key]) -> None:
+        def closed(keys: Iterable[Key]) -> bool:
             now, keys = time.perf_counter(), list(keys)
             self._merged.update((key.symbol, now) for key in keys)
-            publish(keys)
+            return publish(keys)
 
         publisher.closed = closed  # type: ignore[method-assign]
         self.dm.on_closed(self._called)
