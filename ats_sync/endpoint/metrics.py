@@ -173,8 +173,9 @@ class Metrics:
         verdicts = GaugeMetricFamily(
             "ats_sync_quality_symbols", "Symbols by what their quality allows to do.", labels=["verdict"]
         )
+        found = Counter([each.verdict for each in qualities])
         for verdict in VERDICTS:
-            verdicts.add_metric([verdict], sum(each.verdict == verdict for each in qualities))
+            verdicts.add_metric([verdict], found[verdict])
         yield from (score, verdicts)
 
     def _store(self) -> Iterator[Metric]:

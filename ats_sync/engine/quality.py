@@ -55,17 +55,17 @@ class Sample(NamedTuple):
 
 def judged(samples: Sequence[Sample]) -> Quality:
     """Return the quality of a symbol between the first and the last of its samples."""
-    first, last = samples[0], samples[-1]
-    begun, ended = first.counts, last.counts
+    times, counts, live, drifted = zip(*samples, strict=True)
+    begun, ended = counts[0], counts[-1]
     received = ended.received - begun.received
     lost = ended.lost - begun.lost
     audited = ended.audited - begun.audited
     missing = max(
         lost / (received + lost) if lost else 0.0,
-        [sample.live for sample in samples].count(False) / len(samples),
+        live.count(False) / len(samples),
     )
     out_of_order = (ended.out_of_order - begun.out_of_order) / received if received else 0.0
-    drift = [sample.drifted for sample in samples].count(True) / len(samples)
+    drift = drifted.count(True) / len(samples)
     mismatch = (ended.mismatches - begun.mismatches) / audited if audited else 0.0
     parts = {
         "missing": min(1.0, missing),
@@ -74,7 +74,7 @@ def judged(samples: Sequence[Sample]) -> Quality:
         "mismatch": min(1.0, mismatch),
     }
     score = 1.0 - sum(WEIGHTS[name] * part for name, part in parts.items())
-    return Quality(score, **parts, seconds=last.at - first.at)
+    return Quality(score, **parts, seconds=times[-1] - times[0])
 
 
 class QualityMeter:
