@@ -60,21 +60,18 @@ def judged(samples: Sequence[Sample]) -> Quality:
     received = ended.received - begun.received
     lost = ended.lost - begun.lost
     audited = ended.audited - begun.audited
-    missing = max(
-        lost / (received + lost) if lost else 0.0,
-        live.count(False) / len(samples),
+    down = live.count(False) / len(live)
+    missing = min(1.0, max(lost / (received + lost), down)) if lost else down
+    out_of_order = min(1.0, (ended.out_of_order - begun.out_of_order) / received) if received else 0.0
+    drift = drifted.count(True) / len(drifted)
+    mismatch = min(1.0, (ended.mismatches - begun.mismatches) / audited) if audited else 0.0
+    badness = (
+        WEIGHTS["missing"] * missing
+        + WEIGHTS["out_of_order"] * out_of_order
+        + WEIGHTS["drift"] * drift
+        + WEIGHTS["mismatch"] * mismatch
     )
-    out_of_order = (ended.out_of_order - begun.out_of_order) / received if received else 0.0
-    drift = drifted.count(True) / len(samples)
-    mismatch = (ended.mismatches - begun.mismatches) / audited if audited else 0.0
-    parts = {
-        "missing": min(1.0, missing),
-        "out_of_order": min(1.0, out_of_order),
-        "drift": drift,
-        "mismatch": min(1.0, mismatch),
-    }
-    score = 1.0 - sum(WEIGHTS[name] * part for name, part in parts.items())
-    return Quality(score, **parts, seconds=times[-1] - times[0])
+    return Quality(1.0 - badness, missing, out_of_order, drift, mismatch, seconds=times[-1] - times[0])
 
 
 class QualityMeter:
