@@ -189,10 +189,11 @@ class BookSeries(Series):
         return True
 
     def date_back(self, now: int) -> None:
-        """Count a state that bears a time to come at ``now`` (exchange ms) as of now: what follows is later."""
+        """Count a state that bears a time to come at ``now`` (exchange ms) as of when the book changed, which was now
+        at the latest: what follows is later."""
         if is_to_come(self._event, now):
             with self._lock:
-                self._event = min(self._event, now)
+                self._event = min(self._changed(), now)
 
     def suspect(self, reason: str) -> None:
         with self._lock:

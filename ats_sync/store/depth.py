@@ -293,10 +293,11 @@ class DepthSeries(Series):
         return True
 
     def date_back(self, now: int) -> None:
-        """Count an event that bears a time to come at ``now`` (exchange ms) as of now: what follows is later."""
+        """Count an event that bears a time to come at ``now`` (exchange ms) as of when the book changed, which was now
+        at the latest: what follows is later."""
         if is_to_come(self._sequencer.event, now):
             with self._lock:
-                self._sequencer.event = min(self._sequencer.event, now)
+                self._sequencer.date_back(now)
 
     def suspect(self, reason: str) -> None:
         with self._lock:

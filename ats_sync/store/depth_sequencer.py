@@ -134,6 +134,13 @@ class DepthSequencer:
         if self._ahead:
             self._catch_up()
 
+    def date_back(self, now: int) -> None:
+        """Count the newest event, which bears a time to come at ``now`` (exchange ms), as of when the book changed,
+        which was now at the latest."""
+        newest = self._events[-1] if self._events and self._events[-1].event == self.event else None
+        changed = newest.changed() if newest is not None else None
+        self.event = min(self.event, now, changed if changed is not None else now)
+
     def _end_rest(self, rest: _Rest, diff: Diff, link: Link) -> bool:
         """Go on after a rest with an event of a new count: nothing late has its time. Return whether it continues the
         book that rested (rule 2)."""

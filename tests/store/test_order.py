@@ -3,6 +3,7 @@ from __future__ import annotations
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.depth import DepthSeries
+from ats_sync.store.depth_sequencer import DepthSequencer, Diff
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.listings import ContractBoard
@@ -101,6 +102,25 @@ def test_a_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
     assert series.state(0).event == MIDNIGHT
     series.apply(book_frame(1_000, MIDNIGHT + 1), book_link(1))
     assert series.update_id() == 1_000
+
+
+def test_a_book_that_was_sent_at_a_time_to_come_counts_as_of_when_it_changed() -> None:
+    """However late it is looked at: what was quoted meanwhile is newer."""
+    series = BookSeries("BTCUSDT")
+    spoilt = book_frame(9_000, MIDNIGHT).replace(b'"E":1', b'"E":9')
+    series.apply(spoilt, book_link(1))
+    assert series.state(0).event > MIDNIGHT + 1_000 * HOUR
+    series.date_back(MIDNIGHT + MINUTE)
+    assert series.state(0).event == MIDNIGHT
+
+
+def test_so_does_a_full_book() -> None:
+    sequencer, link = DepthSequencer(), book_link(1)
+    sent = MIDNIGHT + 1_000 * HOUR
+    data = {"e": "depthUpdate", "E": sent, "T": MIDNIGHT, "s": "BTCUSDT", "U": 2, "u": 3, "pu": 1, "b": [], "a": []}
+    sequencer.add(Diff(1, 3, sent, frame("btcusdt@depth@100ms", data)), link)
+    sequencer.date_back(MIDNIGHT + MINUTE)
+    assert sequencer.event == MIDNIGHT
 
 
 def test_a_full_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
