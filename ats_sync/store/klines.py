@@ -325,10 +325,11 @@ class KlineSeries(Series):
     def begin_with(self, rows: int) -> None:
         self._warm_up = rows
 
-    def _is_short(self, more: int = 1) -> bool:
-        """Return whether rows are lacking, also with so many more: an early read may have begun the history with a few
-        only."""
-        return not self._closed.complete and len(self) + more < self._first_rows()
+    def _is_short(self, tail: int = 0) -> bool:
+        """Return whether rows are lacking, also after an answer of so many of the newest, which goes on from the closed
+        ones: an early read may have begun the history with a few only."""
+        kept = self._closed.count + tail if tail else len(self) + 1
+        return not self._closed.complete and kept < self._first_rows()
 
     def _first_rows(self) -> int:
         return min(self._warm_up, self._closed.depth)

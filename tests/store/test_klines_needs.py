@@ -129,6 +129,15 @@ def test_it_requests_what_is_not_closed_and_more_only_for_a_reason() -> None:
     assert small.request(LONG.opens[320], Cause.REPAIR, LINK) == small.newest_rows(50), "of the rest none is kept"
 
 
+def test_rows_that_an_early_read_brought_before_the_time_was_known_do_not_count_twice() -> None:
+    """They wait to become final, and what goes on from the closed ones brings them again."""
+    series = KlineSeries("BTCUSDT", "1m", 500, warm_up=120)
+    at = asked(LONG, 200)
+    series.replace(LONG.texts(at, 110), Origin(at - 15 * MINUTE, 110))
+    assert len(series) == 110
+    assert series.request(at + MINUTE, Cause.REPAIR, LINK) == series.newest_rows(120)
+
+
 def test_what_is_derived_from_it_never_makes_it_keep_less() -> None:
     series = series_of(LONG, depth=200)
     for rows, depth in ((50, 200), (250, 250)):
