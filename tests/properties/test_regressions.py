@@ -1219,3 +1219,33 @@ def test_what_a_reader_was_given_before_the_listings_may_be_of_another_contract(
     setting = Setting(900171, 1_785_542_396_000, names, ("1m", "1d"), 0.02, True, book_ticks=ticks, script=script)
     reads = (Read(1_450, "open interest", 0, 1, 90),)
     run(Schedule(setting, 971206, (Relist(4_500, "BTCUSDT", 50), Dark(50, 50)), reads))
+
+
+def test_a_book_whose_frame_bears_a_time_to_come_is_no_newer_than_what_was_quoted_meanwhile() -> None:
+    """That time put the clock in doubt, and when it was confirmed, seconds later, the book counted as of then."""
+    moments = (25_340, 42_340, 56_740, 62_600, 94_460)
+    script = tuple((at, "trade", "币安人生USDT") for at in moments)
+    names, ticks = ("BTCUSDT", "币安人生USDT"), (700, 1500)
+    setting = Setting(609265, 1_794_787_176_000, names, ("1m", "30m"), 0.0015, False, book_ticks=ticks, script=script)
+    run(Schedule(setting, 481736, (Events(18_150, 12_600, "spoil", "depth20", 1.0),)))
+
+
+def test_a_contract_that_begins_while_rest_shows_nothing_is_known_by_what_is_sent_since() -> None:
+    """The harness's: its first trade was lost with a connection that lagged."""
+    moments = (1_500, 5_200, 13_480, 32_480, 39_520, 55_720, 84_040)
+    halt = ((6_800, "halt", "BTCUSDT"), (51_680, "resume", "BTCUSDT"))
+    script = tuple(sorted([*halt, *((at, "trade", "BTCDOMUSDT") for at in moments)]))
+    names, ticks = ("BTCUSDT", "BTCDOMUSDT"), (300, 300)
+    setting = Setting(144362, 1_794_182_398_000, names, ("1m", "1M"), 0.02, True, book_ticks=ticks, script=script)
+    spoilt = Events(6_650, 500, "spoil", "!", 0.2)
+    faults = (Newcomer(8_200, "BTCUSDT"), Rest(12_250, 300, "[]"), Lag(7_050, "market", 8_000), spoilt)
+    run(Schedule(setting, 603413, faults))
+
+
+def test_the_history_is_requested_whole_where_an_early_read_brought_most_of_it() -> None:
+    """Before the time was known, so that its newest rows waited to become final and were counted twice."""
+    moments = (21_640, 22_500, 32_260, 32_900, 79_180, 85_760, 98_180)
+    script = tuple((at, "trade", "币安人生USDT") for at in moments)
+    names, ticks = ("BTCUSDT", "币安人生USDT"), (300, 300)
+    setting = Setting(408860, 1_788_220_800_000, names, ("1m", "2h"), 0.006, True, book_ticks=ticks, script=script)
+    run(Schedule(setting, 511663, (Dark(0, 50),), (Read(8_500, "klines", 0, 0, 50),)))

@@ -253,6 +253,8 @@ class Rest(Fault):
         if self.kind == "lag":
             world.lag_until = max(world.lag_until, end)
             world.lag = max(world.lag, self.lag)
+        if self.kind == "[]":
+            world.empty_until = max(world.empty_until, end)
         if self.kind == "403":
             world.patience = BARRED_FOR
         if self.kind.startswith("slow") or self.kind == "timeout":

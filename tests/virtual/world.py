@@ -128,6 +128,8 @@ class World:
     lag: int = 0
     lag_until: int = 0
     slow_until: int = 0
+    empty_until: int = 0
+    """So long REST shows nothing of anything."""
     others_until: int = 0
     """When the minute ends of which another program has used some weight."""
     patience: int = 0
@@ -326,6 +328,8 @@ class World:
             # while there is no truth to compare with.
             truth.check_invariants(rows, interval, known, (since, self.line.now))
             return
+        if not rows and since < self.empty_until:
+            return  # It seemed never to have traded; only what is sent from then on shows that it has.
         told = self._told(symbol, interval, stream, rows, since)
         closed = since - CONFIRMED_WITHIN if self.lag_until else since
         truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told, closed=closed)
