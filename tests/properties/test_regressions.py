@@ -1249,3 +1249,14 @@ def test_the_history_is_requested_whole_where_an_early_read_brought_most_of_it()
     names, ticks = ("BTCUSDT", "币安人生USDT"), (300, 300)
     setting = Setting(408860, 1_788_220_800_000, names, ("1m", "2h"), 0.006, True, book_ticks=ticks, script=script)
     run(Schedule(setting, 511663, (Dark(0, 50),), (Read(8_500, "klines", 0, 0, 50),)))
+
+
+def test_trades_that_began_while_nothing_was_subscribed_and_rest_showed_nothing_are_known_by_what_is_sent_since() -> (
+    None
+):
+    moments = (3_100, 5_100, 9_560, 28_080, 82_260, 92_460, 99_620)
+    script = tuple((at, "trade", "BTCUSDT") for at in moments)
+    names, ticks = ("1000PEPEUSDT", "BTCUSDT"), (300, 300)
+    setting = Setting(274229, 1_794_182_392_000, names, ("1m", "4h"), 0.006, False, book_ticks=ticks, script=script)
+    lost = (Cut(6_000, "public", False), Deaf(8_650, 1_900))
+    run(Schedule(setting, 950229, (Newcomer(14_050, "BTCUSDT", True), Rest(4_750, 23_200, "[]"), *lost)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -328,11 +328,16 @@ class World:
             # while there is no truth to compare with.
             truth.check_invariants(rows, interval, known, (since, self.line.now))
             return
-        if not rows and since < self.empty_until:
-            return  # It seemed never to have traded; only what is sent from then on shows that it has.
+        if self._seems_untraded(rows, since):
+            return
         told = self._told(symbol, interval, stream, rows, since)
         closed = since - CONFIRMED_WITHIN if self.lag_until else since
         truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told, closed=closed)
+
+    def _seems_untraded(self, found: Sequence[object], since: int) -> bool:
+        """Whether a contract may seem never to have traded, since REST showed nothing of anything: only what is sent
+        from then on shows that it has."""
+        return not found and since < self.empty_until
 
     def _told(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], since: int
@@ -396,6 +401,7 @@ class World:
             trades = _read_trades(self.process.reads, symbol, self.rng.randrange(1, 30))
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
             excused = self._is_resting(symbol, known.told_at, STALE_TRADES) or self._unwitnessed(stream)
+            excused |= self._seems_untraded(trades, since)
             told = NOTHING if excused else known.last_told(since)
             truth.check_trades(trades, known, last_told=told, until=self.line.now)
 
