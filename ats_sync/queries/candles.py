@@ -53,7 +53,7 @@ class Klines(Query[list[Row]]):
         state = series.state(clock.exchange_ms())
         if tail is None or tail >= self.limit or not (state.rows >= self.limit or state.complete):
             return None
-        answers = series.answers
+        answers, in_order = series.answers, clock.proven()
         texts = reads.fetch(self.key, series.newest_rows(tail))
         if series.answers == answers:
             # It was not merged here: what the series has is as old as before, or another contract's.
@@ -69,8 +69,9 @@ class Klines(Query[list[Row]]):
             return None
         if not rows or rows[-1][0] < text_open_time(texts[-1]):
             return None
-        if state.doubt:
-            # What memory has of these candles contradicts the answer; it may be older, the answer is REST's own.
+        if state.doubt or not (in_order and clock.proven()):
+            # What memory has of these candles contradicts the answer, or nobody can say which of the two is newer
+            # while the time is in doubt. Memory may be older; the answer is REST's own.
             answered = string_rows(texts) if self.exact else float_rows(texts)
             rows = [row for row in rows if row[0] < answered[0][0]] + answered
         return rows[-self.limit :]

@@ -1260,3 +1260,15 @@ def test_trades_that_began_while_nothing_was_subscribed_and_rest_showed_nothing_
     setting = Setting(274229, 1_794_182_392_000, names, ("1m", "4h"), 0.006, False, book_ticks=ticks, script=script)
     lost = (Cut(6_000, "public", False), Deaf(8_650, 1_900))
     run(Schedule(setting, 950229, (Newcomer(14_050, "BTCUSDT", True), Rest(4_750, 23_200, "[]"), *lost)))
+
+
+def test_after_a_sleep_a_read_is_given_what_rest_answers_not_what_streams_had_sent_before() -> None:
+    """The candle was recomputed once more while the process slept, and streams went on with those of before."""
+    moments = (2_260, 16_000, 22_080, 40_900, 86_440, 97_360, 105_060, 110_240, 143_020, 158_700, 167_280, 200_680)
+    script = tuple((at, "trade", "XRPUSDT") for at in (*moments, 213_580))
+    names, ticks = ("BTCUSDT", "XRPUSDT"), (1500, 1500)
+    setting = Setting(752615, 1_794_635_963_000, names, ("1m", "1w"), 0.0015, False, book_ticks=ticks, script=script)
+    recomputed = (Recompute(8_500, "BTCUSDT", 200), Recompute(10_050, "BTCUSDT", 5_000))
+    lost = (Pause(8_800, 10_000, asleep=True), Cut(11_900, "market", True))
+    reads = (Read(13_150, "klines", 0, 0, 3), Read(1_550, "book", 1, 0, 50))
+    run(Schedule(setting, 804991, (*recomputed, *lost), reads, full_book=True))

@@ -51,6 +51,14 @@ def test_what_is_in_doubt_is_asked_for_from_the_open_candle_on() -> None:
     assert [fetch.request.rows for fetch in desk.asked] == [2]
 
 
+def test_while_the_time_is_in_doubt_memory_is_not_taken_for_newer_than_the_answer() -> None:
+    desk = warm()
+    desk.clock.doubt()
+    recomputed = [ROWS[-2], samples.row(MIDNIGHT, length=MINUTE, trades=1)]
+    desk.answers = [Body(samples.compact(recomputed))]
+    assert desk.read(Klines(KEY, 5, None, exact=True)) == [*ROWS[-5:-2], *recomputed]
+
+
 def test_an_answer_that_found_the_candles_begun_again_is_not_completed_from_those_of_before() -> None:
     desk = warm()
     desk.link.up = False
