@@ -67,6 +67,9 @@ class Config:
     """Candles requested at the start: 500 weigh 2, 501 weigh 5."""
     open_interest_periods: tuple[str, ...] = ("1h",)
     """Periods polled from the start; others are followed from their first read on."""
+    decode_ahead: bool = True
+    """Whether rows are decoded while they are warmed up, so that a first scan is as fast as later ones. Of use to those
+    who call ``get_klines`` and ``get_agg_trades`` in this process."""
     derive_intervals: bool = False
     """Experimental. Whether one candle stream a symbol is subscribed, and larger candles are summed from smaller ones
     (see :mod:`ats_sync.store.derived`). Not for a collector."""
@@ -171,8 +174,9 @@ class Config:
             StoreUrl.parse(self.shared)
         if self.role not in ROLES:
             raise ConfigError(f"role must be one of {', '.join(map(repr, ROLES))}, not {self.role!r}")
-        if not isinstance(self.derive_intervals, bool):
-            raise ConfigError(f"derive_intervals must be True or False, not {self.derive_intervals!r}")
+        for name in ("decode_ahead", "derive_intervals"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.derive_intervals and self.shared is not None and self.role == "collector":
             raise ConfigError("derive_intervals is not for a collector: readers do not learn what a sum rests on")
         self._check_number("flush", above=0.0, most=1.0)

@@ -144,6 +144,22 @@ def test_a_first_read_decodes_once_and_remembers_nothing(store: MarketStore, dec
     assert decodes.count == 1, "and become numbers in one go"
 
 
+def test_what_was_decoded_ahead_is_not_decoded_by_the_first_read(store: MarketStore, decodes: Decodes) -> None:
+    for frames in list(traffic(50)):
+        store.ingest(frames, LINK)
+    series, ring = store.klines("BTCUSDT", "1m"), store.trades("BTCUSDT")
+    rows = store.klines("ETHUSDT", "1m").rows(300, MIDNIGHT + 1_000, exact=False)
+    series.rows(2, MIDNIGHT + 1_000, exact=False)  # what is not closed yet
+    for each in (series, ring):
+        each.decode_ahead()
+    decodes.count = 0
+    assert series.rows(300, MIDNIGHT + 1_000, exact=False)[:-1] == rows[:-1]
+    assert len(ring.columns(40)) == 40
+    for each in (series, ring):
+        each.decode_ahead()
+    assert decodes.count == 0
+
+
 def test_a_frame_takes_one_lock(store: MarketStore) -> None:
     series: list[Any] = [store.klines("BTCUSDT", "1m"), store.book("BTCUSDT"), store.trades("BTCUSDT")]
     for frames in traffic(2):

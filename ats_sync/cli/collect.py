@@ -51,7 +51,13 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
     if not url:
         url = stack.enter_context(EmbeddedStore(os.environ.get("ATS_SYNC_STATE_DIR") or None)).url
     config = replace(
-        config, shared=url, role="collector", flush=options.flush, take_over=options.take_over, shard=options.shard
+        config,
+        shared=url,
+        role="collector",
+        flush=options.flush,
+        take_over=options.take_over,
+        shard=options.shard,
+        decode_ahead=False,  # nobody reads here
     )
     shard = Shard.parse(config.shard)
     store = SharedStore.of(config, label="ats_sync")

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from ..config import Config
 from ..endpoint import Endpoint
@@ -35,13 +36,13 @@ def run(options: Namespace) -> int:
 def _serve(options: Namespace, stack: ExitStack) -> None:
     token = options.token or os.environ.get(TOKEN_VARIABLE) or None
     Admission(options.host, token)  # before anything is started
-    kept = {} if options.state_dir is None else {"state_dir": options.state_dir}
+    kept: dict[str, Any] = {} if options.state_dir is None else {"state_dir": options.state_dir}
     symbols: Sequence[str]
     if options.simulate:
         exchange = stack.enter_context(SimulatedExchange(options.top, seed=SEED))
-        config, symbols = exchange.config(**kept), options.symbols or exchange.symbols
+        config, symbols = exchange.config(**kept, decode_ahead=False), options.symbols or exchange.symbols
     else:
-        config = Config.from_env(**kept)
+        config = Config.from_env(**kept, decode_ahead=False)  # it answers with the text of rows
         symbols = options.symbols or ()
     # The port first: where it is taken, nothing has been requested yet.
     manager = DataManager(symbols, options.intervals, config=config)

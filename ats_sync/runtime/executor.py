@@ -128,6 +128,10 @@ class RequestExecutor:
                 # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
         value = self._store.merge(fetch.key, send.request, answer.body, requested_at, fetch.link)
+        if fetch.cause is Cause.WARM_UP and self._config.decode_ahead:
+            series = self._store.series.get(fetch.key)
+            if series is not None:
+                series.decode_ahead()
         if (learn := self._LEARN.get(fetch.key.kind)) is not None:
             learn(self, send, value, answer)
         return value

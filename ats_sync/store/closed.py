@@ -144,7 +144,8 @@ class ClosedCandles:
         self._first = 0
         self._history = PackedRows(b"],[")
         self._loose = (-1, b"")  # of which version, and the rows after the full pages
-        self._floats = FloatColumns()
+        self.floats = FloatColumns()
+        """What is remembered of them in numbers."""
         self._strings = ExactRows(budget)
 
     def __len__(self) -> int:
@@ -188,7 +189,7 @@ class ClosedCandles:
         self.count = len(self._history)
         self.version += 1
         self._strings.forget()
-        self._floats.forget()
+        self.floats.forget()
 
     def take_facts(self, first: int, following: int, complete: bool) -> None:
         """Have the bounds of the candles that were copied."""
@@ -208,7 +209,7 @@ class ClosedCandles:
         self.following = next_open(self.interval, self.following)
         self.version += 1
         self._strings.closed(text)
-        self._floats.closed(text)
+        self.floats.closed(text)
         self._trim()
 
     def merge(self, rows: Sequence[tuple[int, bytes]], after: int) -> list[tuple[int, bytes]]:
@@ -273,7 +274,7 @@ class ClosedCandles:
         self._first, self.following = first, after
         self.version += 1
         self._strings.forget()
-        self._floats.forget()
+        self.floats.forget()
         self._trim()
 
     def _trim(self) -> None:
@@ -283,7 +284,7 @@ class ClosedCandles:
             self.count -= surplus
             self._first = text_open_time(self._history.first())
             self._strings.keep(self.depth)
-            self._floats.keep(self.depth)
+            self.floats.keep(self.depth)
             self.complete = False
 
     # --- reading -------------------------------------------------------------------------------
@@ -331,14 +332,14 @@ class ClosedCandles:
 
     def memo(self, exact: bool) -> Memo[Any]:
         """Return what is remembered of them: strings as REST writes them, or floats."""
-        return self._strings if exact else self._floats
+        return self._strings if exact else self.floats
 
     def forget_decoded(self) -> None:
         """Make the room that decoded rows take free for other series."""
-        self._floats.release()
+        self.floats.release()
         self._strings.release()
 
     @property
     def size(self) -> int:
         """Bytes in use, decoded rows included."""
-        return self._history.size + self._floats.size + self._strings.size
+        return self._history.size + self.floats.size + self._strings.size

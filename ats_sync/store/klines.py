@@ -37,13 +37,15 @@ from .order import LAGS_AT_MOST, is_to_come, shown_until
 from .pending import FINAL_BY_STREAM, OPEN, Candle
 from .remembered import ROW_BYTES, Memo, RowBudget
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
-from .snapshot import KlineSnapshot, KlineText, extent
+from .snapshot import LEAST_REMEMBERED, KlineSnapshot, KlineText, extent
 
 AUDIT_ROWS = 100
 """The most rows that weigh 1."""
 WARM_UP_ROWS = 499
 MOST_DECODED = 4
 """Of them, how many are remembered decoded."""
+USUAL_ROWS = 300
+"""As many as a read takes that does not say how many."""
 
 T = TypeVar("T")
 _new = tuple.__new__
@@ -233,6 +235,15 @@ class KlineSeries(Series):
     def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         if self.following() or not (self.feed.spot or may_be_new()):
             self.refuse_empty()
+
+    def decode_ahead(self) -> None:
+        with self._lock:
+            closed = self._closed
+            count, floats, version = min(closed.count, USUAL_ROWS), closed.floats, closed.version
+            if count < LEAST_REMEMBERED or floats.take(count) is not None:
+                return
+            text = closed.slice(count)
+        self.remember(floats, floats.columns(floats.decode(text)), version)
 
     # --- written down ----------------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ class FloatColumns:
         return self.columns(rows)
 
     def put(self, packed: list[Column]) -> None:
+        self._read = True
         self._keep([column.tobytes() for column in packed])
         self._count = len(packed[0])
 

@@ -163,6 +163,9 @@ class Series(ABC):
         """Raise it."""
         raise MalformedAnswer(f"the exchange sent no rows for {self.key}, which has some", status=200)
 
+    def decode_ahead(self) -> None:
+        """Decode and remember what reads of the usual length take, so that the first is as fast as later ones."""
+
     # --- written down ----------------------------------------------------------------------------
 
     def dump(self) -> Iterable[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import suppress
 
 from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
@@ -38,6 +39,8 @@ LEFT_TO_STREAM_FOR = 300.0
 """How long (seconds) at least the trades that are missing after a load are left to the stream, where nobody reads them;
 twice that at most."""
 
+USUAL_TRADES = 500
+"""As many as a read takes that does not say how many."""
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
 _new = tuple.__new__
@@ -453,6 +456,10 @@ class TradeSeries(Series):
             if self._columns is before and self._segments is segments:
                 self._columns = found
         return found.last(limit)
+
+    def decode_ahead(self) -> None:
+        with suppress(DecodeError):  # what is unusable is cut off, and requested again
+            self.columns(USUAL_TRADES)
 
     def _count(self, limit: int) -> int:
         """Return how many the newest ``limit`` trades are. The caller holds the lock."""

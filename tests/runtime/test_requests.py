@@ -14,6 +14,7 @@ from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.requests import RequestThreads
 from ats_sync.simulator import SimulatedExchange
+from ats_sync.store.klines import newest_klines
 from ats_sync.store.market import MarketStore
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import WEIGHT_WINDOW
@@ -92,3 +93,25 @@ def test_a_listener_that_fails_costs_no_thread() -> None:
             for thread in requests.stop():
                 thread.join()
         assert len(heard) == 3
+
+
+@pytest.mark.parametrize("cause", [Cause.WARM_UP, Cause.REPAIR])
+@pytest.mark.parametrize("ahead", [True, False])
+def test_what_is_warmed_up_is_decoded_ahead_where_the_settings_say_so(ahead: bool, cause: Cause) -> None:
+    with SimulatedExchange(symbols=2, seed=7) as exchange:
+        config, clock = exchange.config(decode_ahead=ahead), Clock()
+        store, budget = MarketStore(config, clock.now), Budget(config)
+        requests = RequestThreads(config, clock, store, budget, Counters(), lambda fetch, error: None)
+        key = Key(Kind.KLINES, exchange.symbols[0], "1m")
+        store.follow([key])
+        try:
+            requests.ask(Fetch(key, newest_klines(key, 100), cause), 10.0)
+        finally:
+            for thread in requests.stop():
+                thread.join()
+        series = store.klines(key.symbol, key.interval)
+        assert series is not None
+        assert len(series) >= 99
+        before = series.size()
+        series.decode_ahead()
+        assert (series.size() == before) == (ahead and cause is Cause.WARM_UP)

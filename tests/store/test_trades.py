@@ -395,6 +395,15 @@ def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(decoded) == 3
 
 
+def test_an_unusable_trade_is_cut_off_where_it_is_decoded_ahead() -> None:
+    ring = ring_of(100)
+    stream(ring, *range(10))
+    ring.apply(samples.trade_frame(10, price=""), LINK)
+    stream(ring, 11, 12)
+    ring.decode_ahead()
+    assert ids(ring) == [11, 12]
+
+
 def test_trades_whose_numbers_stand_as_rest_writes_them_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = ring_of(100)
     stream(ring, *range(50))
