@@ -19,7 +19,7 @@ from ..venue.klines import kline_texts, open_times, text_open_time
 from ..venue.payload import DecodeError
 from . import dump
 from .packed import PackedRows
-from .remembered import ExactRows, FloatColumns, Memo, RowBudget
+from .remembered import ExactRows, FloatColumns, RowBudget
 
 
 class Source(str, Enum):
@@ -146,7 +146,8 @@ class ClosedCandles:
         self._loose = (-1, b"")  # of which version, and the rows after the full pages
         self.floats = FloatColumns()
         """What is remembered of them in numbers."""
-        self._strings = ExactRows(budget)
+        self.strings = ExactRows(budget)
+        """The same as REST writes them."""
 
     def __len__(self) -> int:
         return self.count
@@ -188,7 +189,7 @@ class ClosedCandles:
         self._history.restore_joined(pages, skipped, loose)
         self.count = len(self._history)
         self.version += 1
-        self._strings.forget()
+        self.strings.forget()
         self.floats.forget()
 
     def take_facts(self, first: int, following: int, complete: bool) -> None:
@@ -208,7 +209,7 @@ class ClosedCandles:
         self.count += 1
         self.following = next_open(self.interval, self.following)
         self.version += 1
-        self._strings.closed(text)
+        self.strings.closed(text)
         self.floats.closed(text)
         self._trim()
 
@@ -273,7 +274,7 @@ class ClosedCandles:
         self.count = len(texts)
         self._first, self.following = first, after
         self.version += 1
-        self._strings.forget()
+        self.strings.forget()
         self.floats.forget()
         self._trim()
 
@@ -283,7 +284,7 @@ class ClosedCandles:
             self._history.drop_oldest(surplus)
             self.count -= surplus
             self._first = text_open_time(self._history.first())
-            self._strings.keep(self.depth)
+            self.strings.keep(self.depth)
             self.floats.keep(self.depth)
             self.complete = False
 
@@ -330,16 +331,12 @@ class ClosedCandles:
         """Return all texts, oldest first."""
         return self._history.texts()
 
-    def memo(self, exact: bool) -> Memo[Any]:
-        """Return what is remembered of them: strings as REST writes them, or floats."""
-        return self._strings if exact else self.floats
-
     def forget_decoded(self) -> None:
         """Make the room that decoded rows take free for other series."""
         self.floats.release()
-        self._strings.release()
+        self.strings.release()
 
     @property
     def size(self) -> int:
         """Bytes in use, decoded rows included."""
-        return self._history.size + self.floats.size + self._strings.size
+        return self._history.size + self.floats.size + self.strings.size

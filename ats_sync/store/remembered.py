@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from operator import itemgetter
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..venue.klines import Row, packed_float_rows, packed_string_rows
@@ -82,9 +83,8 @@ class FloatColumns:
     def take(self, count: int) -> list[Column] | None:
         if self._columns is None or self._count < count:
             return None
-        start = (self._count - count) * ITEM
-        columns = self._columns
-        return list(map(array, CODES, columns if not start else [column[start:] for column in columns]))
+        newest = itemgetter(slice((self._count - count) * ITEM, None))
+        return list(map(array, CODES, map(newest, self._columns)))
 
     @staticmethod
     def decode(text: bytes) -> list[Row]:
@@ -141,11 +141,12 @@ class FloatColumns:
     @staticmethod
     def rows(picked: list[Column]) -> list[Row]:
         t, o, h, low, c, v, end, q, n, tb, tq, zero = picked
-        opened, closed, ignored = (
-            _shared(column.typecode, column.tobytes())[1] if column else () for column in (t, end, zero)
-        )
-        items = (opened, o, h, low, c, v, closed, q, n, tb, tq, ignored)
-        return list(map(list, zip(*items, strict=True)))
+        if not t:
+            return []
+        opened = _shared("q", t.tobytes())[1]
+        closed = _shared("q", end.tobytes())[1]
+        ignored = _shared("d", zero.tobytes())[1]
+        return list(map(list, zip(opened, o, h, low, c, v, closed, q, n, tb, tq, ignored, strict=True)))
 
 
 class ExactRows:

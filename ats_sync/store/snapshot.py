@@ -71,7 +71,7 @@ class KlineSnapshot:
         self._beyond = beyond
         self._missing = missing
         self._closed = closed
-        self._memo: Memo[Any] = rows.memo(exact)
+        self._memo: Memo[Any] = rows.strings if exact else rows.floats
         self._picked = picked = self._memo.take(closed)
         self._text = rows.slice(closed + SPARE) if picked is None and closed else b""
         self._last = rows.last() if missing and not chain else b""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.store.closed import ClosedCandles
-from ats_sync.store.remembered import ROW_BYTES, RowBudget
+from ats_sync.store.remembered import ROW_BYTES, Memo, RowBudget
 from ats_sync.venue.klines import text_open_time
 
 from ..venue import samples
@@ -115,7 +117,7 @@ def test_a_row_told_otherwise_is_replaced_and_counted() -> None:
 @pytest.mark.parametrize("exact", [True, False])
 def test_what_is_remembered_follows_every_change(exact: bool) -> None:
     candles = closed(0, 30, depth=32)
-    memo = candles.memo(exact=exact)
+    memo: Memo[Any] = candles.strings if exact else candles.floats
 
     def agrees() -> bool:
         count = len(candles)
