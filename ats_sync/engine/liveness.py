@@ -221,25 +221,32 @@ class SilentStreamDetector:
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
         known.follow_count(ring)
         reported = [(ring_trade, traded)]
-        heard = [_heard(series, ring, at) for series in klines]
+        heard = [series.last_heard(at.exchange) for series in klines]
+        if ring is not None and ring.counted_since:
+            heard = [(-1 if _is_of_old_count(each[0], each[1], ring) else each[0], *each[1:]) for each in heard]
         for series, (trade, event, _) in zip(klines, heard, strict=True):
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
                 reported.append((trade, event - REPORTED_WITHIN))
-        shown: list[tuple[Series, int, int]] = [(each, *said[:2]) for each, said in zip(klines, heard, strict=True)]
-        if ring is not None:
-            shown.append((ring, ring_trade, traded))
-        yield from _of_count_before(known.take_lowered(at.steady), shown, at)
-        known.note_count(reported, max([(ring_trade, traded), *(each[:2] for each in heard)]), at.steady)
+        if (lowered := known.take_lowered(at.steady)).seen:
+            shown: list[tuple[Series, int, int]] = [(each, *said[:2]) for each, said in zip(klines, heard, strict=True)]
+            if ring is not None:
+                shown.append((ring, ring_trade, traded))
+            yield from _of_count_before(lowered, shown, at)
+        known.note_count(reported, max([(ring_trade, traded, 0), *heard])[:2], at.steady)
         known.learn(known.of_new_count(reported, at.steady), at.steady)
         best = known.ripe(at.steady)
+        furthest_behind = min([each[0] for each in heard], default=best.trade)
+        if ring is not None and ring_trade < furthest_behind:
+            furthest_behind = ring_trade
+        known.behind = furthest_behind < best.trade
+        if not known.behind and not known.recounted.seen:
+            return  # as nearly always
         best_seen = at.exchange - (at.steady - best.seen) * 1000
         if 0 <= ring_trade < best.trade and is_new_count(traded, round(best_seen)):
             # It traded after that was reported, and yet with a lower id: a new count.
             known.forget_trades()
-            known.behind = True
             return
-        known.behind = min([ring_trade if ring is not None else best.trade, *(each[0] for each in heard)]) < best.trade
         lacking = ring is not None and ring_trade < best.trade and _current(ring.link, at)
         ring_silent = ring is not None and lacking and best.happened > self._subscribed(ring.key, at)
         if ring is not None and known.is_outdated(ring_trade, traded, at.steady) and _current(ring.link, at):
@@ -347,19 +354,12 @@ class SilentStreamDetector:
         return lacking >= 0 and at.steady - since > DEPTH_GRACE and _current(depth.state(at.exchange).link, at)
 
 
-def _heard(series: KlineSeries, ring: TradeSeries | None, at: Moment) -> tuple[int, int, int]:
-    """Return what a series of candles has heard, as :meth:`~ats_sync.store.klines.KlineSeries.last_heard` gives it; no
-    trade where that bears an id of an old count."""
-    trade, event, answered = series.last_heard(at.exchange)
-    return -1 if _is_of_old_count(trade, event, ring) else trade, event, answered
-
-
 def _of_count_before(
     lowered: Sighting, shown: Iterable[tuple[Series, int, int]], at: Moment
 ) -> Iterator[tuple[Key, str]]:
     """Yield the series that have shown only trades of the count before ``lowered``. The first trade of the new count
     may have been lost by every stream, and until the next one nothing else tells of it."""
-    for series, trade, event in shown if lowered.seen else ():
+    for series, trade, event in shown:
         if trade > lowered.trade and is_new_count(lowered.happened, event) and _current(series.link, at):
             yield series.key, BEGUN_AGAIN
 

@@ -99,9 +99,12 @@ class SymbolSightings:
         if newest > (ripening[-1] if ripening else self._best).trade:
             ripening.append(Sighting(newest, 0, now))
         # What was traded no earlier cannot have happened earlier; when it was first seen is kept.
-        self._best = _placed(self._best, reported)
+        oldest = min(reported)[0]
+        if oldest <= self._best.trade:
+            self._best = _placed(self._best, reported)
         for index, each in enumerate(ripening):
-            ripening[index] = _placed(each, reported)
+            if oldest <= each.trade:
+                ripening[index] = _placed(each, reported)
 
     def note_count(self, reported: Sequence[tuple[int, int]], highest: tuple[int, int], now: float) -> None:
         """Take from what was reported whether ids have begun again since the ``highest`` one (and when that had come at

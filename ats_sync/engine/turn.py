@@ -21,6 +21,10 @@ from .jobs import Fetch
 from .moment import Moment
 
 MAX_REPLIES = 10_000
+COUNT_EVERY = 0.2
+"""How often (seconds) candle series are counted at most."""
+COUNT_WHEN_QUIET = 2.0
+"""The same where nothing has happened since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,25 @@ class Inbox:
 
 
 Action = Connect | Send | Disconnect | Submit
+
+
+class CandleCount:
+    """When the candle series are counted for which the budget keeps room. To look at all of them takes time, so that is
+    done rarely where the turns of the engine received nothing and did nothing."""
+
+    def __init__(self) -> None:
+        self._due = self._due_when_quiet = 0.0
+        self._changed = False
+
+    def take(self, engine: Engine, now: float, *, quiet: bool) -> tuple[int, int] | None:
+        """Return what :meth:`~ats_sync.engine.reconciler.Reconciler.candles` does, None where it is not due; ``quiet``:
+        this turn neither received nor did anything."""
+        self._changed = self._changed or not quiet
+        if now < (self._due if self._changed else self._due_when_quiet):
+            return None
+        self._changed = False
+        self._due, self._due_when_quiet = now + COUNT_EVERY, now + COUNT_WHEN_QUIET
+        return engine.reconciler.candles()
 
 
 def receive(engine: Engine, event: EngineEvent, at: Moment) -> None:

@@ -16,7 +16,19 @@ from ..engine.engine import Engine, Submit
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment, moment
 from ..engine.quality import Quality
-from ..engine.turn import Action, Changed, EngineEvent, Fetched, Inbox, Lost, Noticed, Opened, Replied, take_turn
+from ..engine.turn import (
+    Action,
+    CandleCount,
+    Changed,
+    EngineEvent,
+    Fetched,
+    Inbox,
+    Lost,
+    Noticed,
+    Opened,
+    Replied,
+    take_turn,
+)
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import FEEDS, Key
 from ..logs import RateLimitedLogger
@@ -35,7 +47,6 @@ LONGEST_WAIT = 60.0
 AFTER_FAILURE = 0.2
 HAND_OVER = 0.0001
 """So long (seconds) a stream thread lets others go first when a candle has closed for which a callback waits."""
-COUNT_EVERY = 0.2
 
 
 class Notices(Protocol):
@@ -93,7 +104,7 @@ class Runtime:
         self._ended: list[StreamThread] = []
         self._frames_before = 0  # on connections that have ended
         self._counters = counters
-        self._count_due = 0.0
+        self._candle_count = CandleCount()
         self._thread = threading.Thread(target=self._run, name="ats-engine", daemon=True)
 
     # --- life --------------------------------------------------------------------------------------
@@ -300,11 +311,8 @@ class Runtime:
             actions = take_turn(
                 engine, lambda: moment(self._clock), events, lambda failure, event: failures.append((failure, event))
             )
-            now = self._clock.now()
-            if now < self._count_due:
-                return actions, None
-            self._count_due = now + COUNT_EVERY
-            return actions, engine.reconciler.candles()
+            quiet = not events and not actions
+            return actions, self._candle_count.take(engine, self._clock.now(), quiet=quiet)
 
         actions, candles = self.query(turn)
         if candles is not None:

@@ -397,7 +397,7 @@ class KlineSeries(Series):
         ``now`` (exchange ms) counts as of now, so that what comes next is newer.
         """
         with self._lock:
-            if now is not None:
+            if now is not None and is_to_come(max(self._stream_event, self._recounted), now):
                 self._date_back(now)
             frame, event, answered = self._last_frame, self._stream_event, self._answered
         return (scan_kline_last_trade(frame) if frame else -1), event, answered

@@ -42,9 +42,10 @@ def number_after(frame: bytes, key: bytes, start: int = 0) -> int:
     at += len(key)
     comma = frame.find(b",", at)
     digits = frame[at:comma] if comma > 0 else b""
-    if not digits.isdigit():
-        # The last field of its object ends with a brace.
-        digits = frame[at : at + 20].split(b"}", 1)[0].split(b",", 1)[0]
+    if digits.isdigit() and len(digits) <= 19:
+        return int(digits)
+    # The last field of its object ends with a brace.
+    digits = frame[at : at + 20].split(b"}", 1)[0].split(b",", 1)[0]
     if not digits.isdigit() or len(digits) > 19:
         raise DecodeError("bad whole number", f"{key.decode()} is not a whole number")
     return int(digits)

@@ -9,7 +9,19 @@ from ats_sync.config import Config
 from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.turn import Changed, EngineEvent, Fetched, Lost, Noticed, Opened, Replied, take_turn
+from ats_sync.engine.turn import (
+    COUNT_EVERY,
+    COUNT_WHEN_QUIET,
+    CandleCount,
+    Changed,
+    EngineEvent,
+    Fetched,
+    Lost,
+    Noticed,
+    Opened,
+    Replied,
+    take_turn,
+)
 from ats_sync.errors import RequestTimeout
 from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.link import Link
@@ -91,3 +103,24 @@ def test_a_failure_is_reported_with_its_event_and_costs_no_other_and_no_action(r
     assert str(failure) == name
     assert (event is None) == (name == "tick")
     assert event is None or type(event).__name__.lower() == name
+
+
+def test_candle_series_are_counted_soon_after_something_has_happened_and_rarely_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = Config()
+    engine = Engine(config, MarketStore(config, lambda: 0.0))
+    monkeypatch.setattr(engine.reconciler, "candles", lambda: (8, 1))
+    count = CandleCount()
+
+    def counts(now: float, *, quiet: bool) -> bool:
+        return count.take(engine, now, quiet=quiet) == (8, 1)
+
+    assert counts(100.0, quiet=True)
+    assert not counts(100.0 + COUNT_EVERY, quiet=True)
+    assert counts(100.3, quiet=False)
+    assert not counts(100.4, quiet=False)
+    assert not counts(100.4, quiet=True)
+    assert counts(100.3 + COUNT_EVERY, quiet=True), "the turn before did something"
+    assert not counts(102.0, quiet=True)
+    assert counts(100.3 + COUNT_EVERY + COUNT_WHEN_QUIET, quiet=True)

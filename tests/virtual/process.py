@@ -19,13 +19,12 @@ from ats_sync.engine.connection import Connect, Disconnect, Send
 from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
 from ats_sync.engine.moment import moment
 from ats_sync.engine.stream_session import StreamSession
-from ats_sync.engine.turn import Changed, EngineEvent, Inbox, Lost, Noticed, Opened, Replied, take_turn
+from ats_sync.engine.turn import CandleCount, Changed, EngineEvent, Inbox, Lost, Noticed, Opened, Replied, take_turn
 from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.events.queues import EventQueue
 from ats_sync.feeds import Key
 from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters
-from ats_sync.runtime.runtime import COUNT_EVERY
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.series import Change, StoreEvent
@@ -71,7 +70,7 @@ class Process:
         self._awake = False
         self._timer = 0
         self._turns = (0, 0)
-        self._count_due = 0.0
+        self._candle_count = CandleCount()
         self.engine_turns = 0
 
     # --- the scheduler of the operating system -------------------------------------------------------
@@ -158,11 +157,11 @@ class Process:
         self._awake = False
         self._count_turn()
         engine, clock = self.engine, self.clock
-        actions = take_turn(engine, lambda: moment(clock), self._inbox.take(), _raise)
-        at = moment(clock)
-        if at.steady >= self._count_due:
-            self._count_due = at.steady + COUNT_EVERY
-            self.requests.candles(*engine.reconciler.candles())
+        events = self._inbox.take()
+        actions = take_turn(engine, lambda: moment(clock), events, _raise)
+        quiet = not events and not actions
+        if (counted := self._candle_count.take(engine, moment(clock).steady, quiet=quiet)) is not None:
+            self.requests.candles(*counted)
         for action in actions:
             self._carry_out(action)
         due = engine.next_due(moment(clock))
