@@ -52,24 +52,29 @@ REGAIN = GRACE + LOOK_EVERY + 0.5
 class _Watched:
     """The series of one symbol that are looked at."""
 
-    __slots__ = ("_all", "book", "depth", "klines", "trades")
+    __slots__ = ("_books", "_traded", "book", "depth", "klines", "trades")
 
     def __init__(self, store: MarketStore, symbol: str, klines: list[KlineSeries]) -> None:
         self.klines = klines
         """Those that have streams of their own."""
         self.trades, self.book, self.depth = store.trades(symbol), store.book(symbol), store.depth(symbol)
-        self._all = [each for each in (*klines, self.trades, self.book, self.depth) if each is not None]
+        self._traded: list[Series] = [each for each in (*klines, self.trades) if each is not None]
+        self._books: list[Series] = [each for each in (self.book, self.depth) if each is not None]
 
-    def mark(self) -> int:
-        """Return what grows with each frame and answer of these."""
-        return sum([each.received + each.answers for each in self._all])
+    def trades_mark(self) -> int:
+        """Return what grows with each frame and answer of those that show trades."""
+        return sum([each.received + each.answers for each in self._traded])
+
+    def books_mark(self) -> int:
+        """Return what grows with each frame and answer of the books."""
+        return sum([each.received + each.answers for each in self._books])
 
 
 class SilentStreamDetector:
     """Collects the evidence and names the suspects.
 
-    A look costs a scan of the newest frame of each series of a symbol that has changed, or of which something is open;
-    of all others next to nothing.
+    A look costs a scan of the newest frames of a symbol's candles and trades, or of its books, where one of these has
+    changed or something is open; of all others next to nothing.
     """
 
     def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
@@ -122,11 +127,14 @@ class SilentStreamDetector:
             known = self._symbols.get(symbol)
             if known is None:
                 known = self._symbols[symbol] = SymbolSightings()
-            seen = watched.mark(), store.quotes.get(symbol)  # first: what comes meanwhile is for the next look
-            if seen == known.seen:
-                continue
-            yield from self._look_at(symbol, known, watched, at)
-            known.seen = None if known.is_open() else seen
+            # First: what comes meanwhile is for the next look.
+            trades, books = watched.trades_mark(), (watched.books_mark(), store.quotes.get(symbol))
+            if trades != known.seen_trades:
+                yield from self._look_at_trades(symbol, known, watched, at)
+                known.seen_trades = None if known.is_open() else trades
+            if books != known.seen_books:
+                yield from self._look_at_books(symbol, known, watched, at)
+                known.seen_books = None if known.lacks_books() else books
 
     def _watched(self) -> dict[str, _Watched]:
         """Return what is looked at, by symbol."""
@@ -139,14 +147,20 @@ class SilentStreamDetector:
                     klines.setdefault(series.key.symbol, []).append(series)
             self._by_symbol = {symbol: _Watched(store, symbol, klines.get(symbol, [])) for symbol in store.symbols}
             for known in self._symbols.values():
-                known.seen = None  # a mark is that of other series now
+                known.look_again()  # a mark is that of other series now
         return self._by_symbol
 
-    def _look_at(self, symbol: str, known: SymbolSightings, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
-        yield from self._look_at_trades(known, watched, at)
+    def _look_at_trades(
+        self, symbol: str, known: SymbolSightings, watched: _Watched, at: Moment
+    ) -> Iterator[tuple[Key, str]]:
+        yield from self._lacking_trades(known, watched, at)
         if known.counts_again:
             known.counts_again = False
             self.counting_again.append(symbol)
+
+    def _look_at_books(
+        self, symbol: str, known: SymbolSightings, watched: _Watched, at: Moment
+    ) -> Iterator[tuple[Key, str]]:
         book, depth = watched.book, watched.depth
         # A time to come would keep out what happens from now on, or make it look late.
         self._store.quotes.forget_to_come(symbol, at.exchange)
@@ -163,7 +177,7 @@ class SilentStreamDetector:
         """Look at a symbol next time though no frame and no answer comes."""
         known = self._symbols.get(symbol)
         if known is not None:
-            known.seen = None
+            known.look_again()
 
     def forget(self, symbol: str) -> None:
         """Forget all evidence about a symbol."""
@@ -205,7 +219,7 @@ class SilentStreamDetector:
             complete = streamed or known.ticker[0] >= subscribed
             if known.note_ticker(as_of, trade, unchanged_until if complete else 0, streamed=streamed):
                 known.learn([known.ticked], at.steady)
-                known.seen = None
+                known.seen_trades = None
 
     def _begins_count(self, symbol: str, known: SymbolSightings, trade: int, as_of: int, at: Moment) -> bool:
         """Return whether a ticker with a lower trade than the one before it shows that ids have begun again; where it
@@ -216,7 +230,7 @@ class SilentStreamDetector:
         known.begin_count(lower._replace(happened=as_of))
         return True
 
-    def _look_at_trades(self, known: SymbolSightings, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
+    def _lacking_trades(self, known: SymbolSightings, watched: _Watched, at: Moment) -> Iterator[tuple[Key, str]]:
         klines, ring = watched.klines, watched.trades
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
         known.follow_count(ring)

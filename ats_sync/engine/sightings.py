@@ -37,12 +37,14 @@ class SymbolSightings:
 
     __slots__ = (
         *("_best", "_ripening", "announced", "base", "counted_since", "counts_again", "depth"),
-        *("behind", "lowered", "quote", "recounted", "refuted", "seen", "ticked", "ticker"),
+        *("behind", "lowered", "quote", "recounted", "refuted", "seen_books", "seen_trades", "ticked", "ticker"),
     )
 
     def __init__(self) -> None:
-        self.seen: tuple[int, object] | None = None
-        """The mark and the quotes of the last look, where it has left nothing open; None where it has."""
+        self.seen_trades: int | None = None
+        """The mark of the last look at trades, where it has left nothing open; None where it has."""
+        self.seen_books: tuple[int, object] | None = None
+        """The mark and the quotes of the last look at the books, likewise."""
         self.behind = False
         """Whether a series has not got to the newest trade that is known."""
         self._best = NEVER  # the newest one that is old enough to count
@@ -74,7 +76,7 @@ class SymbolSightings:
         self.counts_again = True
         self.announced, self.lowered = lowered.trade, lowered
         self.ticker = self.ticker[0], -1
-        self.seen = None
+        self.seen_trades = None
 
     def note_ticker(self, as_of: int, trade: int, unchanged_until: int, *, streamed: bool) -> bool:
         """Take the last trade of a newer ticker; return whether it shows another one, which happened after the ticker
@@ -146,16 +148,17 @@ class SymbolSightings:
         self._ripening = deque([each for each in self._ripening if each.trade <= newest], self._ripening.maxlen)
         return current
 
+    def look_again(self) -> None:
+        """Let the next look leave out nothing."""
+        self.seen_trades = self.seen_books = None
+
     def is_open(self) -> bool:
-        """Return whether time alone may show something of what is known by now."""
-        return (
-            bool(self._ripening)
-            or self.behind
-            or self.recounted.seen > 0
-            or self.lowered.seen > 0
-            or self.quote[0] >= 0
-            or self.depth[0] >= 0
-        )
+        """Return whether time alone may show something of the trades that are known by now."""
+        return bool(self._ripening) or self.behind or self.recounted.seen > 0 or self.lowered.seen > 0
+
+    def lacks_books(self) -> bool:
+        """Return whether time alone may show that a book is silent."""
+        return self.quote[0] >= 0 or self.depth[0] >= 0
 
     def forget_trades(self) -> None:
         """Forget every sighting of a trade."""

@@ -773,27 +773,36 @@ def test_while_the_time_is_in_doubt_no_stream_is_convicted_and_afterwards_the_de
 # --- what is looked at ------------------------------------------------------------------------------
 
 
-def test_a_symbol_at_rest_is_looked_at_only_where_something_comes_or_it_is_asked_for(
+def test_of_a_symbol_only_that_is_looked_at_of_which_something_has_come_or_that_is_asked_for(
     court: Court, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     court.tell_all(101)
     assert court.suspects(3.0) == set()
-    look_at, looked_at = SilentStreamDetector._look_at, list[str]()
+    looked_at: list[str] = []
 
-    def note(self: SilentStreamDetector, symbol: str, *rest: Any) -> Iterator[tuple[Key, str]]:
-        looked_at.append(symbol)
-        return look_at(self, symbol, *rest)
+    def noting(part: str) -> Any:
+        look_at = getattr(SilentStreamDetector, part)
 
-    monkeypatch.setattr(SilentStreamDetector, "_look_at", note)
+        def note(self: SilentStreamDetector, symbol: str, *rest: Any) -> Iterator[tuple[Key, str]]:
+            looked_at.append(part)
+            yield from look_at(self, symbol, *rest)
+
+        return note
+
+    for part in (trades := "_look_at_trades", books := "_look_at_books"):
+        monkeypatch.setattr(SilentStreamDetector, part, noting(part))
     court.suspects(3.0)
     assert looked_at == []
     court.witnesses.look_again(SYMBOL)
     court.witnesses.look_again("OTHERUSDT")
     court.suspects(3.0)
-    assert looked_at == [SYMBOL]
+    assert looked_at == [trades, books]
     court.quotes(101)
     court.suspects(3.0)
-    assert looked_at == [SYMBOL, SYMBOL]
+    assert looked_at[2:] == [books]
+    court.kline("1h", 101)
+    court.suspects(3.0)
+    assert looked_at[3:] == [trades]
 
 
 class Listing(Court):
