@@ -97,12 +97,10 @@ class Replica(MarketStore):
         if self.has_prefetched([key]) or self._ahead.takes(key, rows, now):
             return True
         along = self._ahead.along(key)
-        if not along:
-            return self.pull([key], rows)
         came = self._pull([key, *along], rows, now, along)
         if came is None:
             return False
-        self._ahead.brought([each for each in came if each != key], self._clock.now())
+        self._ahead.brought(came, self._clock.now())
         return key in came
 
     @property

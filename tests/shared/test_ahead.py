@@ -25,7 +25,7 @@ class Reader:
             self.now += pause
             if not self.ahead.takes(key, rows, self.now):
                 along = self.ahead.along(key)
-                self.ahead.brought(list(along), self.now)
+                self.ahead.brought([key, *along], self.now)
                 self.trips.append([key, *along])
         return len(self.trips) - before
 
@@ -40,14 +40,27 @@ def test_what_followed_once_is_brought_the_next_time() -> None:
         reader.now += 60.0
 
 
-def test_it_answers_one_read_and_not_a_later_one() -> None:
+def test_it_answers_as_many_reads_as_there_were_and_no_later_one() -> None:
     reader = Reader()
     reader.read(CANDLES, BOOK)
     reader.now += 60.0
     assert reader.read(CANDLES, BOOK, BOOK) == 2
     reader.now += 60.0
+    assert reader.read(CANDLES, BOOK, BOOK) == 1
+    reader.now += 60.0
+    assert reader.read(CANDLES, BOOK, BOOK, BOOK) == 2
+    reader.now += 60.0
     assert reader.read(CANDLES) == 1
     assert reader.read(BOOK, pause=WINDOW + 0.01) == 1
+
+
+def test_a_series_that_is_read_twice_in_a_row_takes_one_round_trip() -> None:
+    """As mark price and funding rate, which are one series."""
+    reader = Reader()
+    assert reader.read(CANDLES, CANDLES, BOOK) == 3
+    for _ in range(3):
+        reader.now += 60.0
+        assert reader.read(CANDLES, CANDLES, BOOK) == 1
 
 
 def test_a_loop_over_one_series_makes_a_round_trip_each_time() -> None:
