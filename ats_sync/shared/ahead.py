@@ -1,8 +1,9 @@
 """What a process reads one after the other: one round trip brings what it will read next, too.
 
-Whoever scans reads the same series of each symbol in turn. What has followed a read once is brought along with it the
-next time, and answers as many reads of a moment later as there were; what nobody then read is left out until it has
-followed again. So a loop over one series makes a round trip each time, and a scan one for each symbol.
+Whoever scans reads the same series of each symbol in turn, and the symbols in the same order. What has followed a read
+once is brought along with it the next time, and answers as many reads of a moment later as there were; so are the next
+symbols, as many as are read within that moment. What nobody then read is left out until it has followed again. So a
+loop over one series makes a round trip each time, and a scan one for several symbols.
 """
 
 from __future__ import annotations
@@ -15,69 +16,139 @@ from ..feeds import Key
 WINDOW = 0.1
 """Seconds within which a read follows another, and for which what was brought answers one."""
 MOST = 16
-"""The most reads that what is brought answers."""
+"""The most reads of a symbol that what is brought answers, beside the one with which it begins."""
+MOST_SYMBOLS = 8
+"""The most symbols that one round trip brings."""
+SPARE = 2.0
+"""How many times as long as the symbol before each may take to be read in time."""
 
 _Read = tuple[Key, int]
-"""A read of a series, and how many of it this thread has made before, since it began to read the symbol."""
+"""A read of a series, and how many of it the thread has made before, since it began to read the symbol."""
+
+
+class _Symbol:
+    """How a symbol is read."""
+
+    __slots__ = ("begins", "following", "next", "rows")
+
+    def __init__(self) -> None:
+        self.begins: Key | None = None
+        """The series with which it began the last time."""
+        self.rows = 0
+        """So many rows of it."""
+        self.following: dict[_Read, int] = {}
+        """The reads that follow, and how many rows they are of."""
+        self.next = ""
+        """The symbol that was read after it."""
+
+
+class _Here(threading.local):
+    """Where a thread is."""
+
+    symbol = ""
+    read_at = float("-inf")
+    begun_at = float("-inf")
+    """When it began to read the symbol."""
+    begins = False
+    """Whether the newest read began to."""
+    pace = float("inf")
+    """How long (seconds) it was with the symbol before."""
+
+    def __init__(self) -> None:
+        self.counts: dict[Key, int] = {}
+        """How often it has read what of the symbol."""
+        self.brings: list[str] = []
+        """The symbols of which it brings something."""
 
 
 class ReadAhead:
-    """What is read of each symbol. Any thread may call any method; ``now`` is steady time (s)."""
+    """What is read of each symbol, and of which one after it. Any thread may call any method; ``now`` is steady time
+    (s)."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards everything below but _here
-        self._following: dict[str, dict[_Read, int]] = {}
-        self._brought: dict[_Read, float] = {}  # until when each is answered
-        # Of each thread: the symbol it reads, when it last did, whether it began to, and how often it has read what.
-        self._here = threading.local()
+        self._here = _Here()
+        self._lock = threading.Lock()  # guards everything below
+        self._symbols: dict[str, _Symbol] = {}
+        self._brought: dict[
+            tuple[str, tuple[Key | None, int]], float
+        ] = {}  # until when each read of a symbol is answered
 
     def takes(self, key: Key, rows: int, now: float) -> bool:
         """Note a read of so many rows; return whether its series was brought a moment ago, for this read."""
         here = self._here
-        symbol, at = getattr(here, "last", ("", float("-inf")))
-        own = key.symbol or symbol
-        follows = bool(own) and own == symbol and now - at < WINDOW
-        if not follows:
-            here.counts = {}
-        before = here.counts.get(key, 0)
-        here.counts[key] = before + 1
-        read = key, before
+        before, recent = here.symbol, now - here.read_at < WINDOW
+        symbol = key.symbol or before
+        here.begins = not (symbol and symbol == before and recent)
+        if here.begins:
+            here.pace = now - here.begun_at if before and recent else float("inf")
+            here.begun_at, here.counts = now, {}
+        read = key, here.counts.get(key, 0)
+        here.counts[key] = read[1] + 1
+        here.symbol, here.read_at = symbol, now
         with self._lock:
-            if follows:
-                following = self._following.setdefault(own, {})
-                if read in following or len(following) < MOST:
-                    following[read] = max(rows, following.get(read, 0))
-            found = self._brought.pop(read, now) > now
-        here.last = own, now
-        here.begins = not follows
-        return found
+            known = self._symbols.setdefault(symbol, _Symbol())
+            if here.begins:
+                known.begins, known.rows = key, rows
+                if before and recent:
+                    self._symbols[before].next = symbol
+            elif read in known.following or len(known.following) < MOST:
+                known.following[read] = max(rows, known.following.get(read, 0))
+            until = self._brought.pop((symbol, read), 0.0)
+            if here.begins and 0.0 < until <= now:
+                self._drop(symbol)  # too late for all of it
+            return until > now
 
     def along(self, key: Key) -> dict[Key, int]:
         """Return what to bring with a series that this thread has not found, and how many rows of each are read."""
         here = self._here
-        if not here.begins:
+        here.brings = []
+        if not here.begins or not here.symbol:
             return {}
-        symbol, _ = here.last
+        most = min(MOST_SYMBOLS, int(WINDOW / (SPARE * here.pace)) if here.pace > 0 else MOST_SYMBOLS)
+        found: dict[Key, int] = {}
         with self._lock:
-            following = self._following.get(symbol)
-            if not following:
-                return {}
-            for read in [read for read in following if read in self._brought]:
-                del following[read], self._brought[read]  # nobody has made it
-            found: dict[Key, int] = {}
-            for (each, _), rows in following.items():
-                if each != key:
-                    found[each] = max(rows, found.get(each, 0))
-            return found
+            symbol = here.symbol
+            while True:
+                here.brings.append(symbol)
+                known = self._symbols[symbol]
+                self._forget_unread(symbol, known)
+                wanted = [((each, count), rows) for (each, count), rows in known.following.items()]
+                if known.begins is not None:
+                    wanted.append(((known.begins, 0), known.rows))
+                for (each, _), rows in wanted:
+                    if each != key:
+                        found[each] = max(rows, found.get(each, 0))
+                following = known.next
+                if len(here.brings) >= most or not following or following in here.brings:
+                    return found
+                if (following, (self._symbols[following].begins, 0)) in self._brought:
+                    known.next = ""  # it was brought, and nobody began to read it
+                    self._drop(following)
+                    return found
+                symbol = following
 
     def brought(self, keys: Collection[Key], now: float) -> None:
-        """Note what was brought for the read that this thread has begun with, its own series included."""
+        """Note what was brought for the read with which this thread has begun, its own series included."""
         here = self._here
-        if not here.begins:
-            return
-        symbol, _ = here.last
         with self._lock:
-            for read in self._following.get(symbol, ()):
-                key, before = read
-                if key in keys and before >= here.counts.get(key, 0):
-                    self._brought[read] = now + WINDOW
+            for symbol in here.brings:
+                known = self._symbols[symbol]
+                counts = here.counts if symbol == here.symbol else {}
+                begins = [(known.begins, 0)] if known.begins is not None else []
+                for read in (*begins, *known.following):
+                    if read[0] in keys and read[1] >= counts.get(read[0], 0):
+                        self._brought[symbol, read] = now + WINDOW
+
+    def _drop(self, symbol: str) -> None:
+        """Let no read of a symbol be answered by what was brought. The caller holds the lock."""
+        assert self._lock.locked()
+        known = self._symbols[symbol]
+        for read in ((known.begins, 0), *known.following):
+            self._brought.pop((symbol, read), None)
+
+    def _forget_unread(self, symbol: str, known: _Symbol) -> None:
+        """Forget the reads of a symbol that what was brought was for, and that nobody has made. The caller holds the
+        lock."""
+        assert self._lock.locked()
+        for read in [read for read in known.following if (symbol, read) in self._brought]:
+            del known.following[read], self._brought[symbol, read]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Sequence
+
+import pytest
 
 from ats_sync.feeds import Key, Kind
-from ats_sync.shared.ahead import MOST, WINDOW, ReadAhead
+from ats_sync.shared.ahead import MOST, MOST_SYMBOLS, SPARE, WINDOW, ReadAhead
 
 CANDLES, BOOK, TRADES, SPOT = Key(Kind.KLINES, "A", "1h"), Key(Kind.BOOK, "A"), Key(Kind.TRADES, "A"), Key(Kind.SPOT)
 
@@ -101,3 +105,61 @@ def test_it_is_bounded_and_says_how_many_rows_are_read() -> None:
     along = reader.ahead.along(BOOK)
     assert len(along) == MOST
     assert set(along.values()) == {7}
+
+
+def of(symbol: str) -> list[Key]:
+    return [
+        Key(Kind.KLINES, symbol, "1h"),
+        Key(Kind.BOOK, symbol),
+        SPOT,
+        Key(Kind.MARK, symbol),
+        Key(Kind.MARK, symbol),
+    ]
+
+
+def scan(reader: Reader, symbols: Sequence[str], pause: float = 0.001) -> int:
+    reader.now += 60.0
+    return sum(reader.read(*of(symbol), pause=pause) for symbol in symbols)
+
+
+SYMBOLS = [f"S{number}" for number in range(2 * MOST_SYMBOLS + 1)]
+
+
+def test_a_scan_takes_one_round_trip_for_several_symbols() -> None:
+    reader = Reader()
+    assert scan(reader, SYMBOLS) == 5 * len(SYMBOLS)
+    for _ in range(3):
+        assert scan(reader, SYMBOLS) == 3, "how fast it goes is not known of the first one"
+    assert set(reader.trips[-1]) == {key for symbol in SYMBOLS[-MOST_SYMBOLS:] for key in of(symbol)}
+
+
+@pytest.mark.parametrize("pause", [0.002, 0.004, 0.02])
+def test_a_slow_scan_brings_as_many_as_it_will_read_in_time(pause: float) -> None:
+    reader = Reader()
+    scan(reader, SYMBOLS, pause)
+    trips = scan(reader, SYMBOLS, pause)
+    assert trips == scan(reader, SYMBOLS, pause)
+    each = WINDOW / (SPARE * 5 * pause)
+    assert trips == (1 + math.ceil((len(SYMBOLS) - 1) / int(each)) if each >= 1 else len(SYMBOLS))
+
+
+def test_a_symbol_that_is_no_longer_read_after_another_is_brought_once_more_and_then_left_out() -> None:
+    reader = Reader()
+    for _ in range(2):
+        scan(reader, SYMBOLS[:3])
+    for _ in range(3):
+        assert scan(reader, [SYMBOLS[0], SYMBOLS[2]]) == 2
+    assert {key.symbol for key in reader.trips[-1] if key.symbol} == {SYMBOLS[2]}
+    assert scan(reader, SYMBOLS[1:2]) == 1, "what follows of it is still known"
+
+
+def test_what_comes_too_late_is_brought_again_and_not_forgotten() -> None:
+    reader = Reader()
+    for _ in range(2):
+        scan(reader, SYMBOLS[:3])
+    reader.now += 60.0
+    reader.read(*of(SYMBOLS[0]), pause=0.001)
+    reader.read(*of(SYMBOLS[1]), pause=0.001)
+    reader.now += 2 * WINDOW
+    assert reader.read(*of(SYMBOLS[2]), pause=0.001) == 1
+    assert reader.read(*of(SYMBOLS[1]), pause=0.001) == 1
