@@ -112,10 +112,10 @@ class ReadAhead:
                 here.brings.append(symbol)
                 known = self._symbols[symbol]
                 self._forget_unread(symbol, known)
-                wanted = [((each, count), rows) for (each, count), rows in known.following.items()]
+                reads = [((each, count), rows) for (each, count), rows in known.following.items()]
                 if known.begins is not None:
-                    wanted.append(((known.begins, 0), known.rows))
-                for (each, _), rows in wanted:
+                    reads.append(((known.begins, 0), known.rows))
+                for (each, _), rows in reads:
                     if each != key:
                         found[each] = max(rows, found.get(each, 0))
                 following = known.next
