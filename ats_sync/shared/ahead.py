@@ -118,14 +118,14 @@ class ReadAhead:
                 for (each, _), rows in reads:
                     if each != key:
                         found[each] = max(rows, found.get(each, 0))
-                following = known.next
-                if len(here.brings) >= most or not following or following in here.brings:
+                after = known.next
+                if len(here.brings) >= most or not after or after in here.brings:
                     return found
-                if (following, (self._symbols[following].begins, 0)) in self._brought:
+                if (after, (self._symbols[after].begins, 0)) in self._brought:
                     known.next = ""  # it was brought, and nobody began to read it
-                    self._drop(following)
+                    self._drop(after)
                     return found
-                symbol = following
+                symbol = after
 
     def brought(self, keys: Collection[Key], now: float) -> None:
         """Note what was brought for the read with which this thread has begun, its own series included."""
