@@ -90,7 +90,7 @@ class Dispatcher:
         self._once = once
         self._pauses: list[tuple[float, int, Job]] = []
         self._count = itertools.count()
-        self._delayed = False  # whether the budget let nothing be sent when next() was last called
+        self._delayed = False  # whether the budget let nothing be sent since something was
 
     def __len__(self) -> int:
         """Return the number of fetches that are queued, pausing or in flight."""
@@ -165,7 +165,8 @@ class Dispatcher:
         if isinstance(found, Job):
             self._delayed = False
             return self._hand_out(found, at)
-        self._delayed = found is not None
+        if found is not None:
+            self._delayed = True  # also for a request that is dropped next, since it is too late to send it
         if not self._pauses:
             return found
         resumed = self._pauses[0][0]

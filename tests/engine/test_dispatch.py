@@ -380,6 +380,15 @@ class TestGivingUp:
         assert dispatcher.next(at()) == START + 3
         assert isinstance(dispatcher.gave_up(reader, at(3)), RateLimited)
 
+    def test_a_budget_that_was_free_too_late_to_send_anything_was_the_cause_too(self) -> None:
+        dispatcher = dispatcher_of(100)
+        budget_of(dispatcher).spend(fetch("X", weight=80).request, at(-57), Cause.READ)
+        budget_of(dispatcher).ended(fetch("X", weight=80).request, at(-57))
+        reader = ask(dispatcher, fetch(weight=40), 3.05)
+        assert dispatcher.next(at()) == START + 3
+        assert dispatcher.next(at(3)) is None
+        assert isinstance(dispatcher.gave_up(reader, at(3.05)), RateLimited)
+
     def test_a_wait_for_a_free_thread_is_a_timeout(self) -> None:
         dispatcher = dispatcher_of()
         readers = [ask(dispatcher, fetch(symbol), 3.0) for symbol in "AB"]
