@@ -299,7 +299,15 @@ class Reads:
         state, feed = query.state(series, self), series.feed
         bound, by_event = self._bounds[feed.kind]
         age = self.clock.exchange() - (state.event if by_event else state.answered or state.event) / 1000.0
-        _fail(error, key, age=age, bound=bound or feed.stream_timeout, data=shape(data))
+        bound = bound or feed.stream_timeout
+        why = self.disbelief(feed, state) if age <= bound else ""
+        _fail(error, key, age=age, bound=bound, why=why, data=shape(data))
+
+    def disbelief(self, feed: Feed, state: SeriesState) -> str:
+        """Return why what is in memory is not believed though it is young, "" where nothing says so."""
+        if state.doubt or state.suspected or not feed.own_stream:
+            return state.doubt or state.suspected
+        return self.stream_doubt(state, self.clock.reading(), feed.stream_timeout)
 
 
 def as_read(value: T) -> T:
@@ -307,16 +315,19 @@ def as_read(value: T) -> T:
     return value
 
 
-def _fail(error: RequestError, key: Key, *, age: float = 0.0, bound: float = 0.0, data: object = None) -> NoReturn:
-    """Raise what a caller is to see of a failed request."""
+def _fail(
+    error: RequestError, key: Key, *, age: float = 0.0, bound: float = 0.0, why: str = "", data: object = None
+) -> NoReturn:
+    """Raise what a caller is to see of a failed request; ``why`` the data is not believed though it is young."""
     if isinstance(error, RequestRejected):
         if error.code == UNKNOWN_SYMBOL:
             raise InvalidSymbol(f"the exchange knows no symbol {key.symbol}: {error}") from error
         raise error
     failure: DataError
     if data is not None:
+        but = f", but {why}" if why else ""
         failure = StaleDataError(
-            f"{key} is {age:.1f} s old (its bound is {bound:g} s) and REST could not refresh it: {error}",
+            f"{key} is {age:.1f} s old (its bound is {bound:g} s{but}) and REST could not refresh it: {error}",
             age=age,
             bound=bound,
             data=data,

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from ..clock import Clock
 from ..config import Config
-from ..feeds import FEEDS, Key, Kind
+from ..feeds import FEEDS, Feed, Key, Kind
 from ..reads import Query, Reads, reads_memory_only
 from ..runtime.counters import Counters
 from ..runtime.requests import Requests
+from ..store.series import SeriesState
 from .replica import Replica
 
 T = TypeVar("T")
@@ -55,6 +56,9 @@ class SharedReads(Reads):
         if kind is Kind.LISTINGS:
             key = Key(kind)
         return replica.pull([key], rows) if exactly else replica.bring(key, rows)
+
+    def disbelief(self, feed: Feed, state: SeriesState) -> str:
+        return self._replica.why or super().disbelief(feed, state)
 
     def check_listed(self, symbol: str) -> None:
         self._replica.pull([self._replica.listings.key, Key(Kind.CONTRACTS, symbol)])

@@ -5,6 +5,7 @@ import pytest
 from ats_sync.errors import RequestTimeout, StaleDataError
 from ats_sync.feeds import Key, Kind
 from ats_sync.queries.candles import KlineColumns, Klines
+from ats_sync.store.link import DOWN
 from ats_sync.venue.intervals import MINUTE
 
 from ..desk import SYMBOL, Body, Desk
@@ -104,6 +105,17 @@ def test_where_rest_fails_what_is_known_stands_in_the_error() -> None:
     with pytest.raises(StaleDataError) as caught:
         desk.read(Klines(Key(Kind.KLINES, SYMBOL, "1m"), 5, None, exact=True))
     assert caught.value.data == ROWS[-5:]
+
+
+def test_the_error_says_why_young_data_is_not_believed() -> None:
+    desk = warm()
+    desk.link.up = False
+    desk.answers = [RequestTimeout("x"), RequestTimeout("x")]
+    with pytest.raises(StaleDataError, match=rf"\(its bound is 3 s, but {DOWN}\)"):
+        desk.read(Klines(KEY, 5, None, exact=True))
+    desk.later(20.0)
+    with pytest.raises(StaleDataError, match=r"old \(its bound is 3 s\) and"):
+        desk.read(Klines(KEY, 5, None, exact=True))
 
 
 def slow(desk: Desk, *, lasts: float) -> None:

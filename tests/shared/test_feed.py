@@ -19,6 +19,7 @@ from ats_sync import (
     DataUnavailableError,
     InvalidSymbol,
     NotRunning,
+    SharedStoreUnavailable,
     StaleDataError,
     StartTimeout,
 )
@@ -456,6 +457,22 @@ def test_a_silent_stream_is_suspected_in_every_reader(scene: Scene) -> None:
         until(lambda: reader.get_orderbook(symbol) and requests(reader) > before)
     finally:
         scene.exchange.restore_stream(stream)
+
+
+def test_the_error_says_why_what_was_read_a_moment_ago_is_not_believed(
+    scene: Scene, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    symbol = scene.symbols[0]
+    with managed(scene.config, [symbol], read_timeout=1.0) as reader:
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+
+        def away(*_: object) -> None:
+            raise SharedStoreUnavailable("the store is away")
+
+        monkeypatch.setattr(reader._life.store, "_request", away)
+        exchange.fail_rest("503")
+        with pytest.raises(StaleDataError, match=r"\(its bound is 3 s, but .*the store is away\)"):
+            reader.get_klines(symbol, "1m", 20)
 
 
 def test_where_the_exchange_fails_too_the_error_has_the_age(scene: Scene, exchange: SimulatedExchange) -> None:
