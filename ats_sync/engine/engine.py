@@ -44,6 +44,8 @@ SHARED = (
 TICKERS, CONTRACTS = Key(Kind.TICKERS), Key(Kind.CONTRACTS)
 WITNESSES = (TICKERS, Key(Kind.QUOTES), CONTRACTS)
 """What is followed as well where there are streams: to find the dead ones by, and to learn of listings at once."""
+KNOWN_EVERYWHERE_AFTER = LAGS_AT_MOST / 1000.0 + 0.1
+"""How long (seconds) a replica may not know a new contract, with a margin for clocks that drift."""
 MASS_SUSPICION = 20
 MASS_SHARE = 0.25
 
@@ -77,7 +79,7 @@ class Engine(Guarded):
         self.obstacles = Obstacles()
         self._by_stream: dict[str, Key] = {}
         self._recounted: dict[str, int] = {}  # by when (exchange ms) ids began again, until exchangeInfo was requested
-        self._new: dict[str, int] = {}  # symbols of new contracts, and until when (exchange ms) replicas may not know
+        self._new: dict[str, float] = {}  # symbols of new contracts, and until when (steady) replicas may not know
 
     # --- events ------------------------------------------------------------------------------------
 
@@ -169,12 +171,12 @@ class Engine(Guarded):
         # Answers count by the earliest time at which they may have been requested: so does this.
         self.store.renew(keys, at.exchange - at.uncertain)
         self._forget(keys, symbols, at)
-        self._new.update(dict.fromkeys(symbols, at.exchange + LAGS_AT_MOST))
+        self._new.update(dict.fromkeys(symbols, at.steady + KNOWN_EVERYWHERE_AFTER))
 
     def _confirm_new(self, at: Moment) -> None:
         """Forget once more what is known of new contracts, as soon as every replica knows them: an answer of before may
         have been about the contract that had the name."""
-        symbols = {symbol for symbol, until in self._new.items() if not at.wait(until)}
+        symbols = {symbol for symbol, until in self._new.items() if at.steady >= until}
         if symbols:
             keys = self._keys_of(symbols)
             self.store.begin_again(keys, at.exchange - at.uncertain)
@@ -241,6 +243,7 @@ class Engine(Guarded):
                 self.connections.network_recovered(at)
             if fetch.key == CLOCK:
                 self._lateness.clock_confirmed(at)
+                self.store.date_back(at.exchange - at.uncertain)
             elif fetch.key == LISTINGS:
                 self._compare_listings(found := self.listings.answered(at), at)
                 self._confirm_recounted(found)
@@ -354,7 +357,7 @@ class Engine(Guarded):
         if self.streams:
             moments.append(self.listings.due())
         if self._new:
-            moments.append(at.steady + at.wait(min(self._new.values())))
+            moments.append(min(self._new.values()))
         return min([self.quality.due(), self.demand.due(), *(moment for moment in moments if moment is not None)])
 
     def missing(self, at: Moment) -> list[Key]:

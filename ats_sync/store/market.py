@@ -23,6 +23,7 @@ from .derived import DerivedKlines
 from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
+from .order import is_to_come
 from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
 from .series import Board, Change, Origin, Series, StoreEvent
@@ -184,6 +185,13 @@ class MarketStore:
             left = {key: each for key, each in self.series.items() if key not in gone}
             self._replace(gone, self._begin_all({key: self.series[key].depth for key in gone}, left))
         return symbols
+
+    def date_back(self, now: int) -> None:
+        """Count what was begun again at a time to come as begun at ``now`` (exchange ms, at the earliest): the clock
+        was ahead, and until that time no answer would count."""
+        with self._lock:
+            self._counts_from = _dated_back(self._counts_from, now)
+            self.renewed = _dated_back(self.renewed, now)
 
     def _replace(self, gone: Iterable[Key], added: Iterable[Series]) -> None:
         """Exchange some series for others. The caller holds the lock."""
@@ -413,3 +421,7 @@ def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[
         for feed in FEEDS.values()
         for interval in of_scope.get(feed.scope, ())
     ]
+
+
+def _dated_back(known: dict[str, int], now: int) -> dict[str, int]:
+    return {symbol: now if is_to_come(since, now) else since for symbol, since in known.items()}

@@ -1272,3 +1272,13 @@ def test_after_a_sleep_a_read_is_given_what_rest_answers_not_what_streams_had_se
     lost = (Pause(8_800, 10_000, asleep=True), Cut(11_900, "market", True))
     reads = (Read(13_150, "klines", 0, 0, 3), Read(1_550, "book", 1, 0, 50))
     run(Schedule(setting, 804991, (*recomputed, *lost), reads, full_book=True))
+
+
+def test_a_contract_that_was_listed_before_the_time_was_known_is_not_refused_its_answers_until_a_time_to_come() -> None:
+    """By this machine's clock, which was ten minutes ahead."""
+    trades = ((31_160, "trade", "ETHUSDT"), (79_500, "trade", "ETHUSDT"), (199_040, "trade", "ETHUSDT"))
+    script = tuple(sorted([*trades, (28_480, "halt", "BTCUSDT"), (126_200, "resume", "BTCUSDT")]))
+    names, ticks = ("BTCUSDT", "ETHUSDT"), (300, 1500)
+    setting = Setting(419176, 1_793_923_145_000, names, ("1m", "1w"), 0.0015, False, book_ticks=ticks, script=script)
+    faults = (Newcomer(3_500, "ETHUSDT", pending=False), Rest(0, 4_700, "-1000", 1.0, 0))
+    run(Schedule(setting, 895602, faults, wall_error=600.0))

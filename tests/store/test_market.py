@@ -100,6 +100,27 @@ def test_a_trade_of_the_contract_that_had_the_name_is_none_of_the_new_one() -> N
         store.merge(key, request, b"[]", MIDNIGHT + 13_000, None)
 
 
+def test_what_was_begun_again_by_a_clock_that_was_ahead_takes_answers_once_the_time_is_known() -> None:
+    store, key = store_of(), Key(Kind.KLINES, SYMBOL, "1m")
+    store.follow([key])
+    request = endpoints.klines(SYMBOL, "1m", 60)
+    body = samples.compact([samples.row(MIDNIGHT)])
+
+    def counts(at: int) -> bool:
+        before = store.series[key].answers
+        store.merge(key, request, body, at, None)
+        return store.series[key].answers > before
+
+    store.renew([key], MIDNIGHT + 600_000)
+    assert not counts(MIDNIGHT + 5_000)
+    store.date_back(MIDNIGHT + 6_000)
+    assert not counts(MIDNIGHT + 5_000), "requested before the time was known"
+    assert counts(MIDNIGHT + 6_000)
+    assert store.renewed == {SYMBOL: MIDNIGHT + 6_000}
+    store.date_back(MIDNIGHT + 7_000)
+    assert store.renewed == {SYMBOL: MIDNIGHT + 6_000}, "it is not to come"
+
+
 def test_following_twice_begins_only_what_is_new() -> None:
     store = store_of(SYMBOL)
     series = store.klines(SYMBOL, "1m")
