@@ -243,7 +243,9 @@ class Engine(Guarded):
                 self.connections.network_recovered(at)
             if fetch.key == CLOCK:
                 self._lateness.clock_confirmed(at)
-                self.store.date_back(at.exchange - at.uncertain)
+                now = at.exchange - at.uncertain
+                self.store.date_back(now)
+                self._recounted = {symbol: min(since, now) for symbol, since in self._recounted.items()}
             elif fetch.key == LISTINGS:
                 self._compare_listings(found := self.listings.answered(at), at)
                 self._confirm_recounted(found)

@@ -23,7 +23,6 @@ from .derived import DerivedKlines
 from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
-from .order import is_to_come
 from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
 from .series import Board, Change, Origin, Series, StoreEvent
@@ -424,4 +423,4 @@ def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[
 
 
 def _dated_back(known: dict[str, int], now: int) -> dict[str, int]:
-    return {symbol: now if is_to_come(since, now) else since for symbol, since in known.items()}
+    return {symbol: min(since, now) for symbol, since in known.items()}
