@@ -1282,3 +1282,12 @@ def test_a_contract_that_was_listed_before_the_time_was_known_is_not_refused_its
     setting = Setting(419176, 1_793_923_145_000, names, ("1m", "1w"), 0.0015, False, book_ticks=ticks, script=script)
     faults = (Newcomer(3_500, "ETHUSDT", pending=False), Rest(0, 4_700, "-1000", 1.0, 0))
     run(Schedule(setting, 895602, faults, wall_error=600.0))
+
+
+def test_a_full_book_at_rest_is_live_again_after_a_halt_of_a_moment() -> None:
+    """The simulator's: after it the book's transaction time had gone back, though nothing in it had changed."""
+    moments = (9_940, 46_480, 51_500, 52_400, 65_120, 78_380, 91_860, 98_200)
+    script = ((9_800, "halt", "BTCUSDT"), *((at, "trade", "DOGEUSDT") for at in moments))
+    names, ticks = ("BTCUSDT", "DOGEUSDT"), (1500, 300)
+    setting = Setting(656198, 1_795_413_584_000, names, ("1m", "1d"), 0.0015, False, book_ticks=ticks, script=script)
+    run(Schedule(setting, 200595, (Halt(8_850, "BTCUSDT", 50), Refuse(15_550, 50)), full_book=True))

@@ -183,7 +183,7 @@ class Instrument:
         """Transaction time of the book's last change."""
         if self._frozen_changes is not None:
             return max(self._frozen_since, self.trades.last_time)
-        return max(now - (now - self._book_origin) % self.spec.book_tick, self.trades.last_time)
+        return max(now - (now - self._book_origin) % self.spec.book_tick, self._frozen_since, self.trades.last_time)
 
     def freeze(self, now: int) -> None:
         """The symbol stops trading and its book stops changing."""

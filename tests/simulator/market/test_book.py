@@ -180,3 +180,19 @@ def test_books_differ_in_how_often_they_change() -> None:
     frames = run(market, START + MINUTE // 6)
     assert len(data(frames, busy)) >= len(data(frames, calm)) > 0
     assert len(data(frames, busy)) > 90
+
+
+@pytest.mark.parametrize("rests", [40, 130, 1_010])
+def test_the_transaction_time_of_a_book_never_goes_back(rests: int) -> None:
+    """Nor where trading stops and goes on: the same state keeps its time."""
+    market = Market(["BTCDOMUSDT"], seed=3, start=START)
+    known: list[tuple[int, int]] = []
+    for number in range(400):
+        run(market, market.now + 50)
+        if number % 40 == 20:
+            market.silence("BTCDOMUSDT")
+            run(market, market.now + rests)
+            market.silence("BTCDOMUSDT", False)
+        book = market.depth("BTCDOMUSDT", 5)
+        known.append((book["T"], book["lastUpdateId"]))
+    assert known == sorted(known)
