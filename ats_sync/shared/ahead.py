@@ -31,15 +31,18 @@ class _Symbol:
 
     __slots__ = ("begins", "following", "next", "rows")
 
-    def __init__(self) -> None:
-        self.begins: Key | None = None
-        """The series with which it began the last time."""
-        self.rows = 0
-        """So many rows of it."""
+    def __init__(self, begins: Key, rows: int) -> None:
+        self.begins, self.rows = begins, rows
+        """The series with which it began the last time, and how many rows of it."""
         self.following: dict[_Read, int] = {}
         """The reads that follow, and how many rows they are of."""
         self.next = ""
         """The symbol that was read after it."""
+
+    def reads(self) -> dict[_Read, int]:
+        """Return all reads of it, and how many rows they are of."""
+        first = self.begins, 0
+        return {**self.following, first: max(self.rows, self.following.get(first, 0))}
 
 
 class _Here(threading.local):
@@ -69,9 +72,7 @@ class ReadAhead:
         self._here = _Here()
         self._lock = threading.Lock()  # guards everything below
         self._symbols: dict[str, _Symbol] = {}
-        self._brought: dict[
-            tuple[str, tuple[Key | None, int]], float
-        ] = {}  # until when each read of a symbol is answered
+        self._brought: dict[tuple[str, _Read], float] = {}  # until when each read of a symbol is answered
 
     def takes(self, key: Key, rows: int, now: float) -> bool:
         """Note a read of so many rows; return whether its series was brought a moment ago, for this read."""
@@ -86,7 +87,9 @@ class ReadAhead:
         here.counts[key] = read[1] + 1
         here.symbol, here.read_at = symbol, now
         with self._lock:
-            known = self._symbols.setdefault(symbol, _Symbol())
+            known = self._symbols.get(symbol)
+            if known is None:
+                known = self._symbols[symbol] = _Symbol(key, rows)  # which begins with this read
             if here.begins:
                 known.begins, known.rows = key, rows
                 if before and recent:
@@ -112,10 +115,7 @@ class ReadAhead:
                 here.brings.append(symbol)
                 known = self._symbols[symbol]
                 self._forget_unread(symbol, known)
-                reads = [((each, count), rows) for (each, count), rows in known.following.items()]
-                if known.begins is not None:
-                    reads.append(((known.begins, 0), known.rows))
-                for (each, _), rows in reads:
+                for (each, _), rows in known.reads().items():
                     if each != key:
                         found[each] = max(rows, found.get(each, 0))
                 after = known.next
@@ -132,18 +132,15 @@ class ReadAhead:
         here = self._here
         with self._lock:
             for symbol in here.brings:
-                known = self._symbols[symbol]
                 counts = here.counts if symbol == here.symbol else {}
-                begins = [(known.begins, 0)] if known.begins is not None else []
-                for read in (*begins, *known.following):
+                for read in self._symbols[symbol].reads():
                     if read[0] in keys and read[1] >= counts.get(read[0], 0):
                         self._brought[symbol, read] = now + WINDOW
 
     def _drop(self, symbol: str) -> None:
         """Let no read of a symbol be answered by what was brought. The caller holds the lock."""
         assert self._lock.locked()
-        known = self._symbols[symbol]
-        for read in ((known.begins, 0), *known.following):
+        for read in self._symbols[symbol].reads():
             self._brought.pop((symbol, read), None)
 
     def _forget_unread(self, symbol: str, known: _Symbol) -> None:

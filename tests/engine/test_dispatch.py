@@ -55,6 +55,13 @@ def budget_of(dispatcher: Dispatcher) -> Budget:
     return dispatcher.queue.budget
 
 
+def dispatcher_used_up_until_three() -> Dispatcher:
+    dispatcher = dispatcher_of(100)
+    budget_of(dispatcher).spend(fetch("X", weight=80).request, at(-57), Cause.READ)
+    budget_of(dispatcher).ended(fetch("X", weight=80).request, at(-57))
+    return dispatcher
+
+
 def used(dispatcher: Dispatcher, seconds: float = 0.0) -> int:
     return budget_of(dispatcher).windows[Bucket.FUTURES].used(at(seconds))
 
@@ -373,17 +380,13 @@ class TestGivingUp:
         assert dispatcher.next(at(61)) is None  # nobody wants it any more
 
     def test_a_budget_that_is_free_at_the_last_moment_was_the_cause_too(self) -> None:
-        dispatcher = dispatcher_of(100)
-        budget_of(dispatcher).spend(fetch("X", weight=80).request, at(-57), Cause.READ)
-        budget_of(dispatcher).ended(fetch("X", weight=80).request, at(-57))
+        dispatcher = dispatcher_used_up_until_three()
         reader = ask(dispatcher, fetch(weight=40), 3.0)
         assert dispatcher.next(at()) == START + 3
         assert isinstance(dispatcher.gave_up(reader, at(3)), RateLimited)
 
     def test_a_budget_that_was_free_too_late_to_send_anything_was_the_cause_too(self) -> None:
-        dispatcher = dispatcher_of(100)
-        budget_of(dispatcher).spend(fetch("X", weight=80).request, at(-57), Cause.READ)
-        budget_of(dispatcher).ended(fetch("X", weight=80).request, at(-57))
+        dispatcher = dispatcher_used_up_until_three()
         reader = ask(dispatcher, fetch(weight=40), 3.05)
         assert dispatcher.next(at()) == START + 3
         assert dispatcher.next(at(3)) is None
