@@ -46,6 +46,8 @@ WITNESSES = (TICKERS, Key(Kind.QUOTES), CONTRACTS)
 """What is followed as well where there are streams: to find the dead ones by, and to learn of listings at once."""
 KNOWN_EVERYWHERE_AFTER = LAGS_AT_MOST / 1000.0 + 0.1
 """How long (seconds) a replica may not know a new contract, with a margin for clocks that drift."""
+OUTAGE = 3
+"""After so many failures in a row a host that answers again was out of order."""
 MASS_SUSPICION = 20
 MASS_SHARE = 0.25
 
@@ -232,7 +234,7 @@ class Engine(Guarded):
     def fetched(self, fetch: Fetch, error: AtsSyncError | None, at: Moment) -> None:
         self.reconciler.fetched(fetch, error, at)
         if fetch.key in self.reconciler.states:
-            self._note_obstacle(fetch.request.host, error)
+            self._note_obstacle(fetch.request.host, error, at)
         if isinstance(error, ConnectionFailed):
             self._network_failed = True
         elif isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL and fetch.key.symbol:
@@ -264,9 +266,10 @@ class Engine(Guarded):
         self._recounted = {symbol: since for symbol, since in self._recounted.items() if symbol not in shown}
         self.reconciler.note_listed(shown - found.gone - found.back - found.renewed)
 
-    def _note_obstacle(self, host: Host, error: AtsSyncError | None) -> None:
+    def _note_obstacle(self, host: Host, error: AtsSyncError | None, at: Moment) -> None:
         if error is None or (isinstance(error, RequestRejected) and error.code is not None):
-            self.obstacles.succeeded(host)  # The exchange itself has answered.
+            if self.obstacles.succeeded(host) >= OUTAGE:  # The exchange itself has answered.
+                self.reconciler.polls.retry(host, at)
         elif not isinstance(error, (NotRunning, RateLimited)):
             self.obstacles.failed(host, error)
 

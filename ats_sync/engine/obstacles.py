@@ -26,9 +26,10 @@ NOT_FOUND = 404
 
 @dataclass(slots=True)
 class Trouble:
-    """Failures in a row: the newest error, and how many in a row can never pass by themselves."""
+    """Failures in a row: the newest error, how many they are, and how many in a row can never pass by themselves."""
 
     error: AtsSyncError
+    count: int
     hopeless: int
 
 
@@ -44,12 +45,13 @@ class Obstacles:
         before = self._troubles.get(where)
         never = never_works(error) or _barred(where, error)
         hopeless = (before.hopeless if before is not None else 0) + 1 if never else 0
-        self._troubles[where] = Trouble(error, hopeless)
+        self._troubles[where] = Trouble(error, (before.count if before is not None else 0) + 1, hopeless)
 
-    def succeeded(self, where: Host | Route) -> None:
-        """An attempt succeeded, which clears earlier failures."""
-        self._troubles.pop(where, None)
+    def succeeded(self, where: Host | Route) -> int:
+        """An attempt succeeded, which clears earlier failures. Return how many there were in a row."""
+        trouble = self._troubles.pop(where, None)
         self._answered.add(where)
+        return trouble.count if trouble is not None else 0
 
     def present(self, where: Host | Route) -> AtsSyncError | None:
         """Return the error of the newest attempt, None if it succeeded."""

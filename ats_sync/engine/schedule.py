@@ -17,6 +17,7 @@ from ..feeds import FEEDS, Cause, Feed, Key, Kind
 from ..store.derived import CONFIRMED_LATER
 from ..store.market import MarketStore
 from ..store.series import Series
+from ..venue.endpoints import Host
 from ..venue.intervals import next_open, nominal_length, open_time
 from .jobs import Fetch
 from .moment import Moment
@@ -65,8 +66,8 @@ class DueQueue:
         barred = error is not None and not error.retryable
         if barred and (isinstance(error, AccessDenied) or state.attempts > ATTEMPTS):
             return BARRED_RETRY
-        delay = min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(state.attempts - 1, 10))
-        return delay * self._rng.uniform(0.75, 1.25)
+        delay = RETRY_FIRST * 2.0 ** min(state.attempts - 1, 10) * self._rng.uniform(0.75, 1.25)
+        return min(delay, RETRY_MOST * self._rng.uniform(0.75, 1.0))
 
     def pop(self, now: float) -> State | None:
         """Return the next series that is due, None where none is (yet)."""
@@ -227,6 +228,13 @@ class Polls:
         state = self._states.get(key)
         if state is not None:
             self._queue.schedule(state, at.steady + pause, state.poll_cause)
+
+    def retry(self, host: Host, at: Moment) -> None:
+        """Poll at once what concerns every symbol and failed: the host answers again. The rest comes by itself, spread
+        as it is."""
+        for state in self._states.values():
+            if state.feed.shared and state.error is not None and state.feed.spot is (host is Host.SPOT):
+                self._queue.schedule(state, at.steady, state.poll_cause)
 
     def put_off(self, state: State) -> None:
         """Poll the listings once more after the answer that is under way: it may not show what has happened since it

@@ -63,7 +63,8 @@ def test_a_success_takes_the_trouble_of_its_host_away_and_no_other() -> None:
     for where in (Host.FUTURES, Host.SPOT):
         for _ in range(ATTEMPTS):
             obstacles.failed(where, NEVER[0])
-    obstacles.succeeded(Host.FUTURES)
+    assert obstacles.succeeded(Host.FUTURES) == ATTEMPTS
+    assert obstacles.succeeded(Host.FUTURES) == 0
     assert obstacles.present(Host.FUTURES) is None
     assert obstacles.hopeless() is NEVER[0]
     obstacles.succeeded(Host.SPOT)

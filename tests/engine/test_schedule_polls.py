@@ -7,7 +7,16 @@ import pytest
 
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.schedule import CLOCK, CLOCK_AGAIN_AFTER, SLEPT, UNCERTAIN, UNCERTAIN_AGAIN_AFTER, DueQueue, Polls
+from ats_sync.engine.schedule import (
+    CLOCK,
+    CLOCK_AGAIN_AFTER,
+    LISTINGS,
+    SLEPT,
+    UNCERTAIN,
+    UNCERTAIN_AGAIN_AFTER,
+    DueQueue,
+    Polls,
+)
 from ats_sync.engine.state import State
 from ats_sync.errors import ExchangeFailure
 from ats_sync.feeds import FEEDS, Cause, Key, Kind
@@ -47,6 +56,39 @@ def test_the_backstop_goes_on_after_a_reconnect() -> None:
     bench.cut_route("market")
     bench.run(300)
     assert len(bench.of(Kind.TICKERS)) >= 3
+
+
+def test_what_concerns_every_symbol_is_asked_again_once_the_host_answers() -> None:
+    bench = Bench([deep("AUSDT", 10)])
+    bench.warm()
+    broken = True
+    bench.fails = lambda fetch: ExchangeFailure("x") if broken else None
+    poll(bench, LISTINGS)
+    bench.run(40)
+    assert bench.run(20, until=lambda: bench.of(Kind.LISTINGS)[-1][0] > bench.seconds - 0.1)
+    bench.run(0.3)
+    broken = False
+    asked = len(bench.of(Kind.LISTINGS))
+    poll(bench, CLOCK)
+    bench.run(1)
+    assert len(bench.of(Kind.LISTINGS)) == asked + 1
+
+
+def test_one_failure_is_no_outage() -> None:
+    bench = Bench([deep("AUSDT", 10)])
+    bench.warm()
+    bench.fails = failing(Kind.LISTINGS, ExchangeFailure("x"), times=1)
+    poll(bench, LISTINGS)
+    bench.run(0.2)
+    asked = len(bench.of(Kind.LISTINGS))
+    poll(bench, CLOCK)
+    bench.run(0.4)
+    assert len(bench.of(Kind.LISTINGS)) == asked
+    assert bench.run(2, until=lambda: len(bench.of(Kind.LISTINGS)) == asked + 1)
+
+
+def poll(bench: Bench, key: Key) -> None:
+    bench.engine.reconciler.polls.again(key, bench.at(), 0.0)
 
 
 def test_polls_never_come_as_one_crowd() -> None:

@@ -259,6 +259,8 @@ class Rest(Fault):
             world.patience = BARRED_FOR
         if self.kind.startswith("slow") or self.kind == "timeout":
             world.slow_until = max(world.slow_until, end + 20_000)
+        if self.kind != "lag" and not self.kind.startswith("slow"):
+            world.unanswered_until = max(world.unanswered_until, end)
         world.exchange.rest_faults.append(fault)
         world.line.at(end, lambda: world.exchange.rest_faults.remove(fault))
 

@@ -130,6 +130,8 @@ class World:
     slow_until: int = 0
     empty_until: int = 0
     """So long REST shows nothing of anything."""
+    unanswered_until: int = 0
+    """So long requests fail."""
     others_until: int = 0
     """When the minute ends of which another program has used some weight."""
     patience: int = 0
@@ -386,8 +388,8 @@ class World:
         """When the symbol left, where it was not back by ``since`` for long enough to find out."""
         now = self.line.now
         for left, back in self.tape.away[symbol]:
-            # While the process stands, has no weight or is to wait after a 429, it cannot find out.
-            waited = max(self.others_until, self.exchange.waits_until())
+            # While the process stands, has no weight or is to wait after a 429, or requests fail, it cannot find out.
+            waited = max(self.others_until, self.exchange.waits_until(), self.unanswered_until)
             known = max(back, self.went_on if self.stopped_at <= back else 0, waited)
             if left <= now and known > since - RELISTED_WITHIN:
                 return left
