@@ -265,9 +265,10 @@ class Reconciler:
             self._queue.schedule(state, due, state.repair_cause)
 
     def _resume(self, state: State, series: Series, at: Moment) -> bool:
-        """Make a series live where its frames have shown that it may be; return whether no answer is needed."""
+        """Make a series live where its frames have shown that it may be; return whether no answer is needed. Trades
+        that follow one another may still lack the newest one."""
         link = state.link
-        resumed = link is not None and series.resume(link, at.exchange)
+        resumed = link is not None and not self.remedies.lacks(state.key, at) and series.resume(link, at.exchange)
         if resumed or (state.known and link is not None and series.live()):
             state.live_once = state.known = True
         if resumed:
@@ -340,7 +341,7 @@ class Reconciler:
         state, series = self.states.get(key), self._store.get(key)
         if state is not None and series is not None and not state.delisted:
             series.suspect("it lacks what happened before its subscription")
-            if state.fetching is None:
+            if state.fetching is None and state.due is None:
                 self._queue.schedule(state, at.steady, Cause.REPAIR)
 
     def _may_lack(self, state: State, series: Series, link: Link, at: Moment) -> bool:

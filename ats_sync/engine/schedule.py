@@ -66,8 +66,8 @@ class DueQueue:
         barred = error is not None and not error.retryable
         if barred and (isinstance(error, AccessDenied) or state.attempts > ATTEMPTS):
             return BARRED_RETRY
-        delay = RETRY_FIRST * 2.0 ** min(state.attempts - 1, 10) * self._rng.uniform(0.75, 1.25)
-        return min(delay, RETRY_MOST * self._rng.uniform(0.75, 1.0))
+        delay = min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(state.attempts - 1, 10))
+        return delay * self._rng.uniform(0.75, 1.25)
 
     def pop(self, now: float) -> State | None:
         """Return the next series that is due, None where none is (yet)."""
