@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.feeds import Cause, Kind
+from ats_sync.engine.liveness import SilentStreamDetector
+from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.store.series import FIRST_FRAME_WITHIN
@@ -158,3 +159,21 @@ def test_candles_are_asked_for_where_they_are_traded() -> None:
     spot = KlineSeries("BTCUSDT", "1h", 500, kind=Kind.SPOT_KLINES).newest_rows(9)
     assert spot.path == "/api/v3/klines"
     assert dict(spot.params) == {"symbol": "BTCUSDT", "interval": "1h", "limit": 9}
+
+
+def test_trades_that_lack_the_newest_one_are_asked_for_though_they_follow_one_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench([deep("AUSDT", 4)])
+    bench.warm()
+    key, reconciler = Key(Kind.TRADES, "AUSDT"), bench.engine.reconciler
+    shown = bench.seconds + 6.0
+    monkeypatch.setattr(SilentStreamDetector, "lacks", lambda self, each, at: each == key and bench.seconds < shown)
+    before = len(bench.of(Kind.TRADES))
+    while bench.seconds < shown:
+        reconciler.remedies.lacking.append(key)
+        bench.engine.tick(bench.at())
+        bench.run(0.25)
+        assert bench.seconds >= shown or not bench.store.trades("AUSDT").live()
+    assert bench.run(10, until=bench.all_live)
+    assert 2 <= len(bench.of(Kind.TRADES)) - before <= 6, "with growing pauses, not at every look"
