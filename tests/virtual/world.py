@@ -28,7 +28,7 @@ from .care import forgotten
 from .exchange import BrokenPromise, Exchange
 from .faults import Fault, MarketFault
 from .process import Process
-from .script import Setting
+from .script import MINUTE, Setting
 from .tape import FULL_LEVELS, SETTINGS, tape
 from .timeline import MachineClocks, Timeline
 from .told import NOTHING, DerivedTruth, KlineTruth, Position
@@ -59,6 +59,8 @@ SCARCE = 120_000
 """... and by so much later where there is little weight."""
 MANY = 8
 """What more symbols weigh is much of a minute's share."""
+CLOSED_WITHIN = 10_000
+"""What is missing is known and repaired so soon (ms) after the turn of a minute."""
 CONFIRMED_WITHIN = 30_000
 """A candle that seemed to be without trades is confirmed by REST so soon (ms)."""
 DELISTED_WITHIN = 150_000
@@ -224,6 +226,8 @@ class World:
                 # In a late report, what was our own a minute ago looks like another program's for as long again.
                 line.run_until(line.now + 61_000)
         self._await_beginnings()
+        # A close may show that something is missing, as the first one after a halt does.
+        line.run_until(max(line.now, line.now // MINUTE * MINUTE + CLOSED_WITHIN))
         self._check_converged()
         self._check_growth()
         return self
