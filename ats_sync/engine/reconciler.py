@@ -261,6 +261,8 @@ class Reconciler:
             if not series.gap_found(at.steady):
                 state.due = None
                 continue
+            if self._closes.await_frames(state, at):
+                continue
             due = max(at.steady + GAP_REQUESTED_AFTER, self._closes.jittered(series, at))
             self._queue.schedule(state, due, state.repair_cause)
 
@@ -331,6 +333,7 @@ class Reconciler:
         state.attempts = 0
         self._wake_derived(state.key, at)
         if state.link is not None:
+            self._closes.await_frames(state, at)
             self._closes.confirm(state, at)
         if state.feed.audit_every is not None and self._streams:
             self._queue.schedule_audit(state, at)

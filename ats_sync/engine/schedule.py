@@ -121,6 +121,7 @@ class CandleCloses:
         self._queue = queue
         self._rng = rng
         self._closes: dict[str, int] = {}
+        self._doubts: dict[Key, float] = {}  # when (steady) to look whether a doubt has passed
 
     def add(self, interval: str, at: Moment) -> None:
         """Watch the closes of an interval."""
@@ -133,10 +134,15 @@ class CandleCloses:
 
     def due(self, at: Moment) -> list[float]:
         """Return when (steady) :meth:`check` has something to do."""
-        return [at.steady + (turn - at.exchange) / 1000.0 for turn in self._closes.values()]
+        return [*(at.steady + (turn - at.exchange) / 1000.0 for turn in self._closes.values()), *self._doubts.values()]
 
     def check(self, at: Moment) -> None:
-        """Schedule a confirmation of every candle that is over and not closed here."""
+        """Schedule a confirmation of every candle that is over and not closed here, or is in doubt."""
+        for key in [key for key, due in self._doubts.items() if due <= at.steady]:
+            del self._doubts[key]
+            state, series = self._states.get(key), self._store.candles(key)
+            if state is not None and state.link is not None and series is not None and series.unsettled(at.exchange):
+                self._queue.schedule(state, at.steady, state.repair_cause)
         for interval, due in self._closes.items():
             if due > at.exchange + nominal_length(interval) * NEARLY:
                 # Perhaps it was computed while the clock was ahead: a close that has just passed may be still to come.
@@ -149,6 +155,16 @@ class CandleCloses:
                 if not state.feed.closes or key.interval != interval or state.link is None:
                     continue
                 self.confirm(state, at)
+
+    def await_frames(self, state: State, at: Moment) -> bool:
+        """Return whether the open candle will be in doubt unless the next frames agree with what is known, which is
+        then looked at."""
+        series = self._store.candles(state.key)
+        doubted_from = series.doubted_from() if series is not None else 0
+        if doubted_from <= at.exchange:
+            return False
+        self._doubts[state.key] = at.steady + at.wait(doubted_from)
+        return True
 
     def confirm(self, state: State, at: Moment) -> None:
         """Schedule a confirmation where the first candle that is not closed here is over.

@@ -483,6 +483,12 @@ class KlineSeries(Series):
         event, answered = self._stream_event, self._answered
         return event if event > answered else answered
 
+    def doubted_from(self) -> int:
+        """Return from which exchange time (ms) on the open candle is in doubt if nothing more comes, 0 where it is
+        not."""
+        with self._lock:
+            return self._pending.doubted_from()
+
     def stopped(self) -> int:
         """Return when (exchange ms) the exchange last showed that it has no candles any more, as in a halt; 0 where it
         has, or where one has begun since."""

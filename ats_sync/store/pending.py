@@ -90,7 +90,7 @@ class PendingCandles:
                 self.follower = candle
             return False
         self._doubt(known, candle)
-        return not self._may_be_older()
+        return True
 
     def note_recomputed(self, opened: int, event: int) -> None:
         """Note that the trades of a candle had become fewer by ``event`` (exchange ms)."""
@@ -147,6 +147,8 @@ class PendingCandles:
             if candle.rank == OPEN and known is not None and self._leaves_out(candle, known, before):
                 return
             self.candles[candle.opened] = candle
+            if known is not None and self._may_have_overtaken(candle, known):
+                self._doubt(candle, known)
         elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
             if before is None:
                 if is_new_count(candle.event, known.event) or (candle.event > known.event and not streaming):
@@ -180,6 +182,14 @@ class PendingCandles:
             return False
         self._doubt(known, candle)
         return True
+
+    @staticmethod
+    def _may_have_overtaken(candle: Candle, known: Candle) -> bool:
+        """Return whether a frame (``known``) may be later than a row of more trades: it came while the answer was on
+        its way. Then the frames that follow have as many trades soon, unless the candle was recomputed."""
+        if not known.is_frame or known.rank != OPEN or candle.rank != OPEN or candle.trades == known.trades:
+            return False
+        return known.event >= candle.event and not is_new_count(known.event, candle.event)
 
     def _may_lag(self, candle: Candle, before: tuple[Candle, Candle]) -> bool:
         """Return whether a row may come from a replica that has not got to a frame that contradicts another one: unless

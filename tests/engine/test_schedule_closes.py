@@ -5,8 +5,10 @@ import pytest
 from ats_sync.engine.schedule import CONFIRM_SPREAD, LISTINGS
 from ats_sync.feeds import Cause, Kind
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.series import Origin
 
 from ..venue import samples
+from ..venue.samples import compact
 from .bench import HISTORY, TURN, Bench, TinySymbol, deep
 
 
@@ -111,3 +113,22 @@ def test_the_end_of_a_halt_without_a_trade_is_asked_about_at_once(told_by: str) 
     assert len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) == 2
     assert not bench.series("HALTED").state(bench.exchange()).doubt
     assert not bench.of(Kind.KLINES, since=since, symbol="AUSDT")
+
+
+@pytest.mark.parametrize(("ahead", "asked"), [(1, 0), (50, 1)])
+def test_a_row_that_may_have_overtaken_a_frame_is_confirmed_unless_frames_come_to_it(ahead: int, asked: int) -> None:
+    bench = Bench([deep("AUSDT", 120)])
+    bench.warm()
+    bench.run(20.1)
+    series, reconciler = bench.series(), bench.engine.reconciler
+    _, event, _ = series.last_heard()
+    row = series.rows(1, None, exact=True)[0]
+    # As an answer shows it that was requested just before the newest frame and came just after it.
+    row[8] += ahead
+    series.replace([compact(row)[1:-1]], Origin(event - 20, 1))
+    assert reconciler._closes.await_frames(reconciler.states[series.key], bench.at())
+    before = len(bench.of(Kind.KLINES))
+    bench.run(3)
+    assert len(bench.of(Kind.KLINES)) == before + asked
+    bench.run(12)
+    assert bench.agrees()

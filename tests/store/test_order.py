@@ -329,8 +329,11 @@ def test_a_frame_that_was_under_way_while_rest_was_asked_is_no_doubt() -> None:
     series.replace(
         [*truth.texts(asked)[:-1], compact(row(MIDNIGHT, length=60 * MINUTE, trades=50))[1:-1]], Origin(asked, 9)
     )
-    assert series.apply(kline(48, asked + 100), LINK) is None
+    series.apply(kline(48, asked + 100), LINK)
     assert not series.state(asked + 200).doubt
+    assert series.doubted_from() == asked + 100 + REORDERED_WITHIN
+    series.apply(kline(51, asked + 350), LINK)
+    assert series.doubted_from() == 0
 
 
 def test_the_closed_candles_of_a_contract_that_had_the_name_before_are_forgotten() -> None:

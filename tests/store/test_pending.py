@@ -63,11 +63,27 @@ def test_a_frame_of_fewer_trades_than_an_answer_puts_the_candle_in_doubt_once_it
 def test_a_frame_that_an_answer_may_have_overtaken_puts_the_candle_in_doubt_where_none_follows_it() -> None:
     known = row(9, MIDNIGHT + 1_000)
     candles = pending(known)
-    assert not candles.contradict(known, frame(5, MIDNIGHT + 1_500)), "nobody need ask"
+    assert candles.contradict(known, frame(5, MIDNIGHT + 1_500))
     assert candles.doubted_from() == MIDNIGHT + 1_500 + REORDERED_WITHIN
     candles.candles[MIDNIGHT] = frame(10, MIDNIGHT + 1_750)
     assert candles.doubted_from() == 0
     assert candles.contradiction is None, "reads go the short way again"
+
+
+@pytest.mark.parametrize(
+    ("event", "doubted"), [(999, False), (1_000, True), (1_000 + REORDERED_WITHIN, True), (2_500, False)]
+)
+def test_a_row_that_may_have_overtaken_a_frame_is_in_doubt_where_no_frame_comes_to_it(
+    event: int, doubted: bool
+) -> None:
+    """The candle may have been recomputed while the answer was under way."""
+    answer = row(9, MIDNIGHT + 1_000)
+    candles = pending(frame(5, MIDNIGHT + event))
+    candles.add_row(answer, streaming=False)
+    assert candles.candles[MIDNIGHT] is answer
+    assert candles.doubted_from() == (MIDNIGHT + event + REORDERED_WITHIN if doubted else 0)
+    candles.candles[MIDNIGHT] = frame(9, MIDNIGHT + 2_900)
+    assert candles.doubted_from() == 0
 
 
 def test_an_answer_settles_what_a_frame_that_may_have_been_overtaken_left_open() -> None:
