@@ -47,7 +47,9 @@ STRANGER_AGAIN_AFTER = 600.0
 
 class _Suspect(NamedTuple):
     since: int
-    """Exchange time (ms) of the first answer that said it is gone."""
+    """Exchange time (ms) of the first answer that said it is gone; minutes too early where the time was not known."""
+    answered: float
+    """When (steady) that answer came."""
     mark: str
     """Its mark price then, "" where it had none."""
     watched: bool
@@ -142,11 +144,11 @@ class Listings:
         for symbol in said_gone:
             suspect = self._suspects.get(symbol)
             if suspect is None or self._sees_more_than(suspect, symbol, info.as_of):
-                suspect = self._suspect(symbol, info.as_of)
+                suspect = self._suspect(symbol, info.as_of, at)
             if self._lives(symbol, suspect):
-                self._suspects[symbol] = self._suspect(symbol, info.as_of)
+                self._suspects[symbol] = self._suspect(symbol, info.as_of, at)
                 contradicted = True
-            elif self._agreed(symbol, at) or self._silent_for(suspect, info.as_of, confirm_after):
+            elif self._agreed(symbol, at) or self._silent_for(suspect, info.as_of, confirm_after, at):
                 self._suspects.pop(symbol, None)
                 found.gone.add(symbol)
             else:
@@ -174,9 +176,9 @@ class Listings:
         most = max(self._most_served, len(info.value.listed))
         return bool(said_gone) and most - served >= MASS_LEAST and served * 2 < most
 
-    def _suspect(self, symbol: str, since: int) -> _Suspect:
+    def _suspect(self, symbol: str, since: int, at: Moment) -> _Suspect:
         mark = self._store.marks.get(symbol)
-        return _Suspect(since, mark.mark_price if mark is not None else "", self._marks_come_in(since))
+        return _Suspect(since, at.steady, mark.mark_price if mark is not None else "", self._marks_come_in(since))
 
     def _sees_more_than(self, suspect: _Suspect, symbol: str, as_of: int) -> bool:
         """Return whether marks come in that did not when it was first said to be gone, as at the start: its silence
@@ -188,12 +190,12 @@ class Listings:
     def _marks_come_in(self, at: int) -> bool:
         return self._store.marks.event >= at - MARKS_WITHIN
 
-    def _silent_for(self, suspect: _Suspect, as_of: int, confirm_after: float) -> bool:
+    def _silent_for(self, suspect: _Suspect, as_of: int, confirm_after: float, at: Moment) -> bool:
         """Return whether it has been silent for long enough: where no marks came in, silence says little."""
-        enough = suspect.since + int(confirm_after * 900.0)
-        if not self._marks_come_in(enough):
-            enough = suspect.since + int(CONFIRM_MASS_AFTER * 900.0)
-        return as_of >= enough
+        enough = 0.9 * confirm_after
+        if not self._marks_come_in(suspect.since + int(enough * 1000)):
+            enough = 0.9 * CONFIRM_MASS_AFTER
+        return as_of >= suspect.since + int(enough * 1000) and at.steady - suspect.answered >= enough
 
     def _agreed(self, symbol: str, at: Moment) -> bool:
         """Return whether a second source says too that it is gone."""

@@ -77,6 +77,23 @@ def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:
     assert bench.store.phase("AUSDT") is Phase.TRADING
 
 
+def test_two_answers_at_once_bury_nothing_however_old_the_first_one_looks() -> None:
+    """As where the exchange's time became known between them."""
+    names = [f"{letter}USDT" for letter in "ABCDEF"]
+    bench = Bench([deep(name, 0) for name in names])
+    bench.warm()
+    bench.statuses = {"AUSDT": "SETTLING"}
+    bench.exchange_ahead = -900_000
+    ask(bench)
+    bench.run(0.2)
+    bench.exchange_ahead = 0
+    ask(bench)
+    bench.run(0.2)
+    assert bench.store.phase("AUSDT") is Phase.GONE
+    assert not bench.store.delisted
+    assert bench.run(10, until=lambda: "AUSDT" in bench.store.delisted), "the next answers agree, and nothing happens"
+
+
 def test_a_maintenance_is_known_by_the_whole_market_where_little_of_it_is_followed() -> None:
     names = [f"{letter}USDT" for letter in "ABCDEF"]
     bench = Bench([deep(name, 0) for name in names], follow=False)

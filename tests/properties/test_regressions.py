@@ -1291,3 +1291,30 @@ def test_a_full_book_at_rest_is_live_again_after_a_halt_of_a_moment() -> None:
     names, ticks = ("BTCUSDT", "DOGEUSDT"), (1500, 300)
     setting = Setting(656198, 1_795_413_584_000, names, ("1m", "1d"), 0.0015, False, book_ticks=ticks, script=script)
     run(Schedule(setting, 200595, (Halt(8_850, "BTCUSDT", 50), Refuse(15_550, 50)), full_book=True))
+
+
+def test_a_contract_listed_again_while_requests_failed_is_known_as_soon_as_rest_answers() -> None:
+    """The event that told of it was lost with a connection that lagged."""
+    moments = (7_400, 14_780, 40_060, 42_800, 44_300, 70_060, 75_040, 77_060)
+    trades = tuple((at, "trade", "DOGEUSDT") for at in moments)
+    script = tuple(sorted([*trades, (3_340, "halt", "BTCUSDT"), (17_580, "resume", "BTCUSDT")]))
+    names, ticks = ("BTCUSDT", "ETHUSDT", "DOGEUSDT"), (300, 300, 700)
+    setting = Setting(768720, 1_794_333_587_000, names, ("1m", "1h"), 0.02, False, book_ticks=ticks, script=script)
+    faults = (Relist(7_900, "BTCUSDT", 50), Rest(7_350, 12_350, "shape"), Lag(7_150, "market", 5_000))
+    run(Schedule(setting, 784173, faults))
+
+
+def test_an_open_candle_that_was_recomputed_while_its_first_answer_was_under_way_is_confirmed() -> None:
+    """Its next trade came five seconds later."""
+    script = ((26_580, "trade", "BTCDOMUSDT"), (32_440, "trade", "BTCDOMUSDT"))
+    names, ticks = ("BTCUSDT", "SOLUSDT", "BTCDOMUSDT"), (1500, 300, 1500)
+    setting = Setting(620767, 1_794_787_185_000, names, ("1m", "1h"), 0.006, False, book_ticks=ticks, script=script)
+    run(Schedule(setting, 46692, (Recompute(450, "SOLUSDT", 5_000), Rest(0, 600, "503"))))
+
+
+def test_two_answers_of_a_maintenance_window_bury_nothing_where_the_time_became_known_between_them() -> None:
+    """The first one counted as of a quarter of an hour ago, so that the second looked like one of much later."""
+    script = ((24_760, "trade", "BTCUSDT"), (56_460, "trade", "BTCUSDT"))
+    names, ticks = ("币安人生USDT", "1000PEPEUSDT", "BTCUSDT"), (300, 700, 300)
+    setting = Setting(390883, 1_795_103_996_000, names, ("1m", "1h"), 0.02, True, book_ticks=ticks, script=script)
+    run(Schedule(setting, 917639, (Maintenance(5_850, 400), Rest(0, 5_750, "-1000")), wall_error=-600.0))
