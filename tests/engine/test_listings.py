@@ -79,14 +79,15 @@ def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:
 
 def test_two_answers_at_once_bury_nothing_however_old_the_first_one_looks() -> None:
     """As where the exchange's time became known between them."""
-    names = [f"{letter}USDT" for letter in "ABCDEF"]
-    bench = Bench([deep(name, 0) for name in names])
-    bench.warm()
+    bench = Bench([deep(f"{letter}USDT", 0) for letter in "ABCDEF"], follow=False)
+    bench.dropped = lambda stream, frame: stream == "!bookTicker"
     bench.statuses = {"AUSDT": "SETTLING"}
-    bench.exchange_ahead = -900_000
-    ask(bench)
-    bench.run(0.2)
-    bench.exchange_ahead = 0
+    bench.holds = lambda fetch: fetch.key == LISTINGS
+    bench.follow(*bench.symbols)
+    bench.run(3)
+    (fetch,) = bench.held
+    bench.receive(fetch, bench.answer(fetch, bench.exchange()), bench.exchange() - 900_000)
+    bench.holds = lambda fetch: False
     ask(bench)
     bench.run(0.2)
     assert bench.store.phase("AUSDT") is Phase.GONE
