@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from inspect import signature
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +23,8 @@ from ats_sync import (
     StaleDataError,
 )
 from ats_sync.simulator import SimulatedExchange, before_midnight
+from ats_sync.store.klines import USUAL_ROWS
+from ats_sync.store.trades import USUAL_TRADES
 from ats_sync.venue.ratios import RATIOS
 
 from .support import all_live, closed_equal, from_memory, reads, requests_by_cause, until
@@ -466,3 +469,11 @@ class TestCandleClose:
                 assert requests_by_cause(dm)["repair"] >= 1
                 until(lambda: dm.status().state is Overall.LIVE)
                 assert closed_equal(dm, ex, "BTCUSDT", "1h")
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead"),
+    [("get_klines", USUAL_ROWS), ("get_klines_array", USUAL_ROWS), ("get_agg_trades", USUAL_TRADES)],
+)
+def test_what_is_decoded_ahead_is_what_reads_take_by_default(name: str, ahead: int) -> None:
+    assert signature(getattr(DataManager, name)).parameters["limit"].default == ahead

@@ -36,13 +36,15 @@ def run(options: Namespace) -> int:
 def _serve(options: Namespace, stack: ExitStack) -> None:
     token = options.token or os.environ.get(TOKEN_VARIABLE) or None
     Admission(options.host, token)  # before anything is started
-    kept: dict[str, Any] = {} if options.state_dir is None else {"state_dir": options.state_dir}
+    settings: dict[str, Any] = {"decode_ahead": False}  # it answers with the text of rows
+    if options.state_dir is not None:
+        settings["state_dir"] = options.state_dir
     symbols: Sequence[str]
     if options.simulate:
         exchange = stack.enter_context(SimulatedExchange(options.top, seed=SEED))
-        config, symbols = exchange.config(**kept, decode_ahead=False), options.symbols or exchange.symbols
+        config, symbols = exchange.config(**settings), options.symbols or exchange.symbols
     else:
-        config = Config.from_env(**kept, decode_ahead=False)  # it answers with the text of rows
+        config = Config.from_env(**settings)
         symbols = options.symbols or ()
     # The port first: where it is taken, nothing has been requested yet.
     manager = DataManager(symbols, options.intervals, config=config)

@@ -13,7 +13,7 @@ from ..errors import AtsSyncError, ConnectionFailed, NotRunning, RateLimited, Re
 from ..feeds import FEEDS, Key, Kind, route_of, stream_of
 from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.order import LAGS_AT_MOST
+from ..store.order import LAGS_AT_MOST, dated_back
 from ..store.series import StoreEvent
 from ..venue.endpoints import UNKNOWN_SYMBOL, Host
 from .connection import Action, Ended, HandedOver
@@ -247,7 +247,7 @@ class Engine(Guarded):
                 self._lateness.clock_confirmed(at)
                 now = at.exchange - at.uncertain
                 self.store.date_back(now)
-                self._recounted = {symbol: min(since, now) for symbol, since in self._recounted.items()}
+                self._recounted = dated_back(self._recounted, now)
             elif fetch.key == LISTINGS:
                 self._compare_listings(found := self.listings.answered(at), at)
                 self._confirm_recounted(found)

@@ -24,6 +24,7 @@ from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
 from .periods import OpenInterestSeries, RatioSeries
+from .order import dated_back
 from .remembered import RowBudget
 from .series import Board, Change, Origin, Series, StoreEvent
 from .stream_router import NAME_AT, Reply, Sink, StreamRouter
@@ -189,8 +190,8 @@ class MarketStore:
         """Count what was begun again at a time to come as begun at ``now`` (exchange ms, at the earliest): the clock
         was ahead, and until that time no answer would count."""
         with self._lock:
-            self._counts_from = _dated_back(self._counts_from, now)
-            self.renewed = _dated_back(self.renewed, now)
+            self._counts_from = dated_back(self._counts_from, now)
+            self.renewed = dated_back(self.renewed, now)
 
     def _replace(self, gone: Iterable[Key], added: Iterable[Series]) -> None:
         """Exchange some series for others. The caller holds the lock."""
@@ -420,7 +421,3 @@ def keys_of(symbols: Iterable[str], intervals: Iterable[str], periods: Iterable[
         for feed in FEEDS.values()
         for interval in of_scope.get(feed.scope, ())
     ]
-
-
-def _dated_back(known: dict[str, int], now: int) -> dict[str, int]:
-    return {symbol: min(since, now) for symbol, since in known.items()}

@@ -9,6 +9,8 @@ the matching engine, ``T`` of trades and books, need none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 REORDERED_WITHIN = 1000
 """Connections and their clocks may differ by so much (ms); what is later than that did happen later."""
 
@@ -29,6 +31,11 @@ AHEAD = 2000
 def is_to_come(event: int, now: int) -> bool:
     """Return whether an event bears a time that cannot be, since the exchange is at ``now`` (ms)."""
     return event > now + AHEAD
+
+
+def dated_back(times: Mapping[str, int], now: int) -> dict[str, int]:
+    """Return ``times`` (exchange ms), those to come as ``now``: they were set by a clock that was ahead."""
+    return {symbol: min(since, now) for symbol, since in times.items()}
 
 
 LAGS_AT_MOST = 10_000
