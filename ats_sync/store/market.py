@@ -23,8 +23,8 @@ from .derived import DerivedKlines
 from .klines import KlineSeries, no_time
 from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
-from .periods import OpenInterestSeries, RatioSeries
 from .order import dated_back
+from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
 from .series import Board, Change, Origin, Series, StoreEvent
 from .stream_router import NAME_AT, Reply, Sink, StreamRouter
