@@ -5,7 +5,7 @@ from __future__ import annotations
 from ats_sync.engine.connection import Phase, Progress
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
-from ats_sync.feeds import Key, stream_of
+from ats_sync.feeds import Cause, Key, stream_of
 from ats_sync.store.depth import DepthSeries
 
 from .process import Process
@@ -37,6 +37,10 @@ def forgotten(process: Process) -> dict[Key, str]:
             found[key] = f"it is not live and nothing is due: {state}"
         elif state.due is not None and not _is_queued(process, state):
             found[key] = f"what is due is not queued: {state}"
+        elif state.fetching is None and (state.due is None or state.cause is Cause.AUDIT) and series is not None:
+            doubt = series.unsettled(process.clock.exchange_ms())
+            if doubt and key not in engine.reconciler._closes._doubts:
+                found[key] = f"it is in doubt ({doubt}) and no repair is due: {state}"
     return found
 
 
