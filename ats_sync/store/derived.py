@@ -360,7 +360,7 @@ class DerivedKlines(KlineSeries):
         if source is None:
             return not (self.unaudited and self.apart) and super().resume(link, now)
         state, seen = self.state(now), self._seen
-        if self._is_short() or self._short or state.doubt or not state.rows:
+        if self._is_short() or self._short or self.unsettled(now) or not state.rows:
             return False
         if source.link is not link or not source.streaming() or seen.doubt or seen.suspected:
             return False

@@ -328,7 +328,7 @@ class KlineSeries(Series):
             return 0 < self._first_frame.place <= self._closed.following and bool(self._closed)
 
     def resume(self, link: Link, now: int) -> bool:
-        if self.link is link or not self.is_contiguous() or self._is_short() or self.state(now).doubt:
+        if self.link is link or not self.is_contiguous() or self._is_short() or self.unsettled(now):
             return False
         self.go_live(link)
         return True
