@@ -249,6 +249,12 @@ class Connections:
         connection.replace_at = at.steady
         self.tick(at)
 
+    def date_back(self, at: Moment) -> None:
+        """Count what connections are said to have brought in a time to come as brought by now."""
+        for connection in self.connections.values():
+            if connection.link is not None:
+                connection.link.date_back(at.exchange / 1000.0)
+
     def network_recovered(self, at: Moment) -> None:
         """Cut back-offs short, since the network works again."""
         for connection in self.connections.values():

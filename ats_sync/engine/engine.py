@@ -247,6 +247,7 @@ class Engine(Guarded):
                 self._lateness.clock_confirmed(at)
                 now = at.exchange - at.uncertain
                 self.store.date_back(now)
+                self.connections.date_back(at)
                 self._recounted = dated_back(self._recounted, now)
             elif fetch.key == LISTINGS:
                 self._compare_listings(found := self.listings.answered(at), at)

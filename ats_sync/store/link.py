@@ -33,9 +33,15 @@ class Link:
         return self.up and -AHEAD <= exchange_now - self.watermark <= silence
 
     def advance(self, exchange_time: float, exchange_now: float) -> None:
-        """Note at ``exchange_now`` that everything up to ``exchange_time`` has arrived (both in seconds)."""
-        if exchange_time > self.watermark or self.watermark > exchange_now + AHEAD:
+        """Note at ``exchange_now`` that everything up to ``exchange_time`` has arrived (both in seconds). A watermark to
+        come stems from a clock that has been corrected since."""
+        if exchange_time > self.watermark or self.watermark > exchange_now:
             self.watermark = exchange_time
+
+    def date_back(self, exchange_now: float) -> None:
+        """Count a watermark to come as of now: the clock has been corrected (both in seconds)."""
+        if self.watermark > exchange_now:
+            self.watermark = exchange_now
 
     def __repr__(self) -> str:
         return f"Link({self.connection}, {self.route!r}, {'up' if self.up else 'down'})"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from ats_sync.engine.schedule import CLOCK
 from ats_sync.errors import ExchangeFailure, RequestRejected
 from ats_sync.feeds import FEEDS, Cause, Key, Kind
 from ats_sync.store.klines import KlineSeries
@@ -183,6 +184,17 @@ def test_every_kind_that_is_followed_has_its_policy() -> None:
             assert feed.poll.every < feed.poll.max_age, "or every poll would come too late"
     every = {kind: feed.poll.every for kind, feed in FEEDS.items() if feed.poll is not None}
     assert (every[Kind.OPEN_INTEREST], every[Kind.SPOT], every[Kind.MARK]) == (240, 48, HOUR / 1000 * 0.8)
+
+
+def test_connections_are_not_alive_in_a_time_to_come_once_the_time_is_known() -> None:
+    bench = Bench([deep("AUSDT", 20)])
+    bench.warm()
+    link = bench.link_of("!markPrice@arr@1s")
+    assert link is not None
+    link.watermark += 3.0  # as a pong proves by a clock that is ahead
+    bench.engine.reconciler.polls.again(CLOCK, bench.at(), 0.0)
+    bench.run(0.15)
+    assert link.watermark <= bench.exchange() / 1000.0
 
 
 def test_a_connection_that_lags_for_good_is_made_anew() -> None:

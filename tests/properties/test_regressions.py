@@ -1318,3 +1318,12 @@ def test_two_answers_of_a_maintenance_window_bury_nothing_where_the_time_became_
     names, ticks = ("币安人生USDT", "1000PEPEUSDT", "BTCUSDT"), (300, 700, 300)
     setting = Setting(390883, 1_795_103_996_000, names, ("1m", "1h"), 0.02, True, book_ticks=ticks, script=script)
     run(Schedule(setting, 917639, (Maintenance(5_850, 400), Rest(0, 5_750, "-1000")), wall_error=-600.0))
+
+
+def test_connections_do_not_seem_alive_by_as_much_longer_as_the_clock_was_ahead() -> None:
+    """A pong had proved them alive at a time to come, three seconds ahead."""
+    script, ticks = ((77_600, "trade", "XRPUSDT"),), (700, 1500)
+    setting = Setting(
+        210107, 1_795_305_587_000, ("BTCUSDT", "XRPUSDT"), ("1m", "1d"), 0.0015, True, book_ticks=ticks, script=script
+    )
+    run(Schedule(setting, 93939, (Dark(12_250, 50), Rest(0, 11_000, "-1000")), wall_error=3.0))

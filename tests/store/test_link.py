@@ -30,6 +30,20 @@ def test_a_watermark_from_a_clock_that_was_ahead_is_worth_nothing_and_replaced()
     assert link.alive(100.0, 3.0)
 
 
+def test_a_watermark_of_a_moment_to_come_gives_way_to_the_next_proof_of_life() -> None:
+    link = Link(3, "market", 101.5)
+    link.advance(99.9, 100.0)
+    assert link.watermark == 99.9
+
+
+def test_a_watermark_to_come_counts_as_of_now_where_the_clock_is_corrected() -> None:
+    link = Link(3, "market", 101.5)
+    link.date_back(102.0)
+    assert link.watermark == 101.5
+    link.date_back(100.0)
+    assert link.watermark == 100.0
+
+
 def test_it_says_which_it_is() -> None:
     link = Link(3, "market", 0.0)
     assert repr(link) == "Link(3, 'market', up)"
