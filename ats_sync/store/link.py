@@ -33,8 +33,10 @@ class Link:
         return self.up and -AHEAD <= exchange_now - self.watermark <= silence
 
     def advance(self, exchange_time: float, exchange_now: float) -> None:
-        """Note at ``exchange_now`` that everything up to ``exchange_time`` has arrived (both in seconds). A watermark to
-        come stems from a clock that has been corrected since."""
+        """Note at ``exchange_now`` that everything up to ``exchange_time`` has arrived (both in seconds).
+
+        A watermark to come stems from a clock that has been corrected since.
+        """
         if exchange_time > self.watermark or self.watermark > exchange_now:
             self.watermark = exchange_time
 
