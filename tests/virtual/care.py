@@ -33,15 +33,20 @@ def forgotten(process: Process) -> dict[Key, str]:
                 found[key] = "its stream is acknowledged and the engine does not know"
         elif state.fetching is not None and not _is_carried(process, state.fetching):
             found[key] = f"it waits for a request that nobody carries: {state}"
-        elif state.due is None and state.fetching is None and not engine.reconciler.ready(key):
-            found[key] = f"it is not live and nothing is due: {state}"
+        elif _is_left_alone(state) and not engine.reconciler.ready(key):
+            found[key] = f"it is not live and no repair is due: {state}"
         elif state.due is not None and not _is_queued(process, state):
             found[key] = f"what is due is not queued: {state}"
-        elif state.fetching is None and (state.due is None or state.cause is Cause.AUDIT) and series is not None:
+        elif _is_left_alone(state) and series is not None:
             doubt = series.unsettled(process.clock.exchange_ms())
             if doubt and key not in engine.reconciler._closes._doubts:
                 found[key] = f"it is in doubt ({doubt}) and no repair is due: {state}"
     return found
+
+
+def _is_left_alone(state: State) -> bool:
+    """Whether nothing is requested, or an audit only, which may be minutes away."""
+    return state.fetching is None and (state.due is None or state.cause is Cause.AUDIT)
 
 
 def _is_streamed(process: Process, key: Key) -> bool:
