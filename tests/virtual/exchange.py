@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -241,8 +241,8 @@ class Exchange:
         self.retry_after = True
         """Whether refusals bear the header of that name; the end of a ban stands in its text all the same."""
         self._announced: dict[str, list[int]] = {FAPI: [], SPOT: []}
-        self.asked: dict[str, list[int]] = {symbol: [] for symbol in tape.setting.symbols}
-        """When (true ms) something was asked for a symbol."""
+        self.asked: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        """When (true ms) something was asked for: by path, symbol, and interval or period."""
         self.counts = {"frames": 0, "requests": 0, "connects": 0}
         self._next_group()
 
@@ -413,7 +413,8 @@ class Exchange:
         """Take one request from the client; ``reply`` is called when the answer arrives, perhaps never."""
         line, now = self.line, self.line.now
         self.counts["requests"] += 1
-        self.asked.get(params.get("symbol", ""), []).append(now)
+        series = params.get("symbol", ""), params.get("interval", ""), params.get("period", "")
+        self.asked[path, *series].append(now)
         endpoint = ENDPOINTS[host].get(path)
         weight = endpoint.weight(params) if endpoint is not None else 1
         self._check_budget(host, path, weight, now)

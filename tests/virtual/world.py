@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -57,6 +57,8 @@ SHOWN_WITHIN = 25_000
 """What rests is compared with REST so soon (ms) after the last fault ..."""
 SCARCE = 120_000
 """... and by so much later where there is little weight."""
+MOST_ALIKE = 15
+"""So many requests for one series within ten seconds are a storm, unless readers make them."""
 MANY = 8
 """What more symbols weigh is much of a minute's share."""
 CLOSED_WITHIN = 10_000
@@ -230,6 +232,7 @@ class World:
         line.run_until(max(line.now, line.now // MINUTE * MINUTE + CLOSED_WITHIN))
         self._check_converged()
         self._check_growth()
+        self._check_pauses()
         return self
 
     def _await_beginnings(self) -> None:
@@ -582,6 +585,13 @@ class World:
         """Whole books that are left to REST for some minutes, since their streams have left out too much."""
         books = self.process.store.of(DepthSeries)
         return {book.key for book in books if book.suspended and self._is_damaged(stream_of(book.key) or "?")}
+
+    def _check_pauses(self) -> None:
+        """Nothing is asked for again and again at once, whatever fails."""
+        for what, times in self.exchange.asked.items():
+            most = max(index + 1 - bisect_left(times, at - 10_000) for index, at in enumerate(times))
+            if most > MOST_ALIKE + len(self.schedule.reads):
+                raise BrokenPromise(f"{what} was asked for {most} times within ten seconds")
 
     def _check_growth(self) -> None:
         engine, process = self.process.engine, self.process
