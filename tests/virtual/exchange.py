@@ -413,8 +413,8 @@ class Exchange:
         """Take one request from the client; ``reply`` is called when the answer arrives, perhaps never."""
         line, now = self.line, self.line.now
         self.counts["requests"] += 1
-        series = params.get("symbol", ""), params.get("interval", ""), params.get("period", "")
-        self.asked[path, *series].append(now)
+        series = path, params.get("symbol", ""), params.get("interval", ""), params.get("period", "")
+        self.asked[series].append(now)
         endpoint = ENDPOINTS[host].get(path)
         weight = endpoint.weight(params) if endpoint is not None else 1
         self._check_budget(host, path, weight, now)
