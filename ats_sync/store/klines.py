@@ -119,7 +119,8 @@ class KlineSeries(Series):
         self._ahead = self._pending.candles
         self._stream_event = 0
         self._last_frame = b""
-        self._answered = 0
+        self._answered = 0  # up to when (exchange ms) the newest answer has shown the candles
+        self._requested = 0  # when (exchange ms) it was requested: later, where it lacks some
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
         self._distrusted = False  # of what was loaded, something differed from REST
         # By when (exchange ms) trade ids had begun again, until REST has shown the history of since then; and whether
@@ -218,6 +219,7 @@ class KlineSeries(Series):
             # What closed before it was followed did not close here.
             begins = self.unaudited and not self._answered and self.link is None
             self._answered = max(self._answered, min(at, after_newest - 1))
+            self._requested = max(self._requested, at)
             if shown_until(at) >= self._recounted and (whole or origin.rows >= self._first_rows()):
                 self._recounted, self._may_be_other = 0, False
             self._sequencer.replace(rows, at, whole=whole, begins=begins, streaming=self.streaming())
@@ -230,7 +232,7 @@ class KlineSeries(Series):
         """Note that the exchange has no candle at all: the contract has not traded yet."""
         with self._lock:
             if not self.feed.spot and self._sequencer.note_untraded():
-                self._answered = max(self._answered, at)
+                self._answered = self._requested = max(self._requested, at)
 
     def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         if self.following() or not (self.feed.spot or may_be_new()):
@@ -391,7 +393,7 @@ class KlineSeries(Series):
         return max(now, next_open(self.interval, following) + FINAL_IN_REST_AFTER + 50)
 
     def last_heard(self, now: int | None = None) -> tuple[int, int, int]:
-        """``(id of the last trade its stream has shown, that event's time, time of the newest answer merged)``, ms.
+        """``(id of the last trade its stream has shown, that event's time, when the newest answer was requested)``, ms.
 
         The id is -1 where no frame came yet, or where the candle has no trade. An event that bears a time to come at
         ``now`` (exchange ms) counts as of now, so that what comes next is newer.
@@ -399,8 +401,8 @@ class KlineSeries(Series):
         with self._lock:
             if now is not None and is_to_come(max(self._stream_event, self._recounted), now):
                 self._date_back(now)
-            frame, event, answered = self._last_frame, self._stream_event, self._answered
-        return (scan_kline_last_trade(frame) if frame else -1), event, answered
+            frame, event, requested = self._last_frame, self._stream_event, self._requested
+        return (scan_kline_last_trade(frame) if frame else -1), event, requested
 
     def _date_back(self, now: int) -> None:
         """Count what bears a time to come at ``now`` (exchange ms) as of now. The caller holds the lock."""

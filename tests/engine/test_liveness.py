@@ -536,7 +536,7 @@ def test_an_answer_of_rest_is_no_excuse_for_a_stream_that_should_have_told(court
     court.tickers(100)
     court.second += 1.0
     court.tickers(103)
-    court.store.klines(SYMBOL, "1h")._answered = court.ms() + 1
+    court.store.klines(SYMBOL, "1h")._requested = court.ms() + 1
     assert HOURS in court.suspects(3.0)
 
 
@@ -554,7 +554,7 @@ def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspe
         unsure.update(court.witnesses.unsure)
     assert unsure == {MINUTES, HOURS}
     for series in court.store.of(KlineSeries):
-        series._answered = court.ms()
+        series._requested = court.ms()
     court.suspects(1.0)
     assert court.witnesses.unsure == []
 
@@ -571,7 +571,7 @@ def test_what_came_just_after_a_new_subscription_is_confirmed_unless_rest_has_sh
     court.tickers(103)
     court.trade(103)
     for series in court.store.of(KlineSeries):
-        series._answered = court.ms() + answered
+        series._requested = court.ms() + answered
     unsure: set[Key] = set()
     for _ in range(30):
         assert court.suspects(0.1) == set()
@@ -630,7 +630,7 @@ def test_candles_that_were_asked_for_within_the_lag_of_a_replica_are_asked_for_a
     court.second += KLINE_THROTTLE / 1000.0
     court.trade(103)
     for series in court.store.of(KlineSeries):
-        series._answered = traded + answered
+        series._requested = traded + answered
     unsure: dict[Key, int] = {}
     for _ in range(130):
         assert court.suspects(0.1) == set()
@@ -910,7 +910,7 @@ def test_an_answer_older_than_the_evidence_does_not_confirm_candles_whatever_tra
     ring.link = None
     court.tickers(100)
     for series in court.store.of(KlineSeries):
-        series._answered = court.ms() + 1
+        series._requested = court.ms() + 1
     court.second += 3.0
     for key in (MINUTES, HOURS):
         court.states[key].subscribed = court.ms()
