@@ -36,6 +36,7 @@ from ..virtual.faults import (
     Stall,
     WallClock,
 )
+from ..virtual.restart import Killed
 from ..virtual.script import Setting
 from ..virtual.world import Read, Schedule, run
 
@@ -1327,3 +1328,42 @@ def test_connections_do_not_seem_alive_by_as_much_longer_as_the_clock_was_ahead(
         210107, 1_795_305_587_000, ("BTCUSDT", "XRPUSDT"), ("1m", "1d"), 0.0015, True, book_ticks=ticks, script=script
     )
     run(Schedule(setting, 93939, (Dark(12_250, 50), Rest(0, 11_000, "-1000")), wall_error=3.0))
+
+
+def test_candles_of_a_halt_are_not_requested_at_every_look_after_a_restart() -> None:
+    """What their answers showed counted only up to the last candle, and never as late as the last trade's evidence."""
+    trades = ((85_020, "trade", "ETHUSDT"), (152_740, "trade", "ETHUSDT"), (175_040, "trade", "ETHUSDT"))
+    names, ticks = ("BTCUSDT", "ETHUSDT"), (300, 300)
+    setting = Setting(774453, 1_794_891_570_000, names, ("1m", "4h"), 0.006, True, book_ticks=ticks, script=trades)
+    run(Schedule(setting, 93440, (Halt(21_300, "BTCUSDT", 49_000), Killed(56_892, 50))))
+
+
+def test_a_doubt_that_a_reader_s_answer_raises_in_derived_candles_is_repaired() -> None:
+    moments = ((1_060, "trade", "XRPUSDT"), (40_200, "trade", "XRPUSDT"), (96_380, "trade", "XRPUSDT"))
+    script = tuple(sorted([*moments, (23_920, "halt", "BTCUSDT")]))
+    names, ticks = ("BTCUSDT", "XRPUSDT"), (700, 700)
+    setting = Setting(77254, 1_796_083_184_000, names, ("1m", "3m"), 0.02, True, book_ticks=ticks, script=script)
+    reads = (Read(6_500, "klines", 1, 1, 3),)
+    run(Schedule(setting, 437075, (Recompute(5_350, "XRPUSDT", 5_000),), reads, derive=True))
+
+
+def test_a_full_book_that_a_reader_s_answer_has_contradicted_is_repaired() -> None:
+    """Its ids had begun again while the process stood still and trading was halted."""
+    trades = ((178_080, "trade", "SOLUSDT"), (224_480, "trade", "SOLUSDT"))
+    script = ((22_100, "halt", "BTCUSDT"), (130_020, "resume", "BTCUSDT"), *trades)
+    names, ticks = ("BTCUSDT", "SOLUSDT"), (700, 1500)
+    setting = Setting(589669, 1_794_787_186_000, names, ("1m", "3m"), 0.006, True, book_ticks=ticks, script=script)
+    stopped = (Pause(57_100, 250, asleep=True), Pause(13_050, 48_650, asleep=False))
+    restarted = (Restart(50_600, "SOLUSDT"), Restart(55_900, "BTCUSDT"))
+    reads = (Read(41_400, "klines", 1, 0, 3), Read(34_200, "book", 0, 1, 90))
+    faults = (*stopped, Rest(26_600, 4_400, "reset", 0.2), *restarted)
+    options = {"connection_max_age": 25.0, "wall_error": 600.0, "full_book": True, "counting": "sliding"}
+    run(Schedule(setting, 318758, faults, reads, derive=True, **options))
+
+
+def test_derived_candles_that_have_begun_again_are_requested_though_their_source_lacks_nothing() -> None:
+    trades = (1_420, 33_860, 58_360, 129_500, 161_820, 163_020, 189_660, 233_760)
+    script = tuple((at, "trade", "ETHUSDT") for at in trades)
+    names, ticks = ("BTCUSDT", "ETHUSDT"), (1500, 1500)
+    setting = Setting(818029, 1_794_679_189_000, names, ("1m", "3m"), 0.02, False, book_ticks=ticks, script=script)
+    run(Schedule(setting, 122383, (Recount(15_550, "ETHUSDT"), Killed(61_536, 50))))

@@ -144,6 +144,8 @@ class Consumers:
             for symbol in turn.late:
                 if given.get((symbol, turn.open_time), at) < at - 200:
                     raise BrokenPromise(f"{symbol} had closed at {given[symbol, turn.open_time]} and is late in {turn}")
-        expected = expected or open_time("1m", world.line.start)
+        # The first turn is that in which the first history has come.
+        begun = max(world.line.start, world.exchange.waits_until(), world.unanswered_until)
+        expected = expected or open_time("1m", begun)
         if world.line.now - expected > 60_000 + GRACE + 200:
             raise BrokenPromise(f"no turn since {expected}, it is {world.line.now}")
