@@ -115,6 +115,22 @@ def test_an_answer_asked_on_a_connection_that_has_gone_since_makes_nothing_live(
     assert bench.run(20, until=bench.all_live)
 
 
+def test_what_a_reader_s_answer_has_put_in_doubt_is_repaired() -> None:
+    bench = Bench([deep("AUSDT", 60)])
+    bench.warm()
+    bench.run(20)
+    series = bench.series()
+    row = series.rows(1, None, exact=True)[0]
+    row[8] -= 1  # The exchange has recomputed the candle, says REST.
+    read = Fetch(series.key, request_for(series.key, 1), Cause.READ)
+    asked = len(bench.of(Kind.KLINES))
+    bench.receive(read, compact([row]), bench.exchange() + 1_500)
+    assert series.state(bench.exchange()).doubt
+    bench.run(4)
+    assert bench.of(Kind.KLINES)[asked][1].cause is Cause.REPAIR
+    assert not series.state(bench.exchange()).doubt
+
+
 def test_mark_prices_that_failed_at_first_come_in_spite_of_a_reconnect() -> None:
     bench = Bench([deep("AUSDT", 10)], follow=False)
     bench.fails = failing(Kind.MARK, ExchangeFailure("x"), times=1)

@@ -214,6 +214,15 @@ def test_a_late_duplicate_is_no_sign_of_life() -> None:
     assert series.suspected
 
 
+def test_it_tells_when_an_answer_was_requested_that_shows_no_candle_of_then() -> None:
+    """As in a halt: what had happened long before it would be shown all the same."""
+    truth = Truth("1m", MIDNIGHT, [3, 9])
+    series = warmed(truth, 1)
+    later = truth.end + 1_200_000
+    series.replace(truth.texts(truth.end), Origin(later, 9))
+    assert series.last_heard() == (-1, 0, later)
+
+
 def test_it_tells_the_last_trade_it_has_heard_of() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
