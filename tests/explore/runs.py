@@ -16,11 +16,14 @@ from typing import NamedTuple
 from ats_sync.store import trades
 
 from ..virtual import tape as tapes
+from ..virtual.consumers import Consume
 from ..virtual.exchange import BrokenPromise
 from ..virtual.restart import killed
 from ..virtual.schedules import (
+    CONSUMED_SHARE,
     DENSE_SHARE,
     DERIVE_SHARE,
+    FAULT_KINDS,
     LONG_SHARE,
     MEETING_SHARE,
     RESTART_KINDS,
@@ -86,6 +89,9 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
             schedule = a_schedule(rng, setting, meet=True)
         elif not (long or wide) and rng.random() < RESTART_SHARE:
             schedule = killed(a_schedule(rng, setting, kinds=RESTART_KINDS), rng)
+        elif not (long or wide) and "1m" in setting.intervals and rng.random() < CONSUMED_SHARE:
+            schedule = a_schedule(rng, setting, kinds=FAULT_KINDS)
+            schedule = replace(schedule, faults=(Consume(1, rng.getrandbits(32)), *schedule.faults))
         else:
             schedule = a_schedule(rng, setting, long=long)
         schedule = replace(schedule, derive=derives)

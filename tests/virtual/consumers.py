@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ats_sync.events.queues import CandleQueue, EventQueue, Selection, TurnQueue
@@ -13,7 +14,7 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.venue.intervals import next_open, open_time
 
 from .exchange import BrokenPromise
-from .faults import Maintenance
+from .faults import Fault, Maintenance
 from .world import World
 
 GRACE = 3_000
@@ -149,3 +150,13 @@ class Consumers:
         expected = expected or open_time("1m", begun)
         if world.line.now - expected > 60_000 + GRACE + 200:
             raise BrokenPromise(f"no turn since {expected}, it is {world.line.now}")
+
+
+@dataclass(frozen=True)
+class Consume(Fault):
+    """No fault: from then on there are consumers, and in the end they must have been given what they were promised."""
+
+    seed: int
+
+    def begin(self, world: World) -> None:
+        world.checks.append(Consumers(world, random.Random(self.seed)).check)

@@ -30,6 +30,8 @@ MEETING_SHARE = 0.25
 """In how many of the rest something happens to the market and other faults come at about the same time."""
 RESTART_SHARE = 0.1
 """In how many of the rest the process is killed."""
+CONSUMED_SHARE = 0.1
+"""In how many of the rest there are consumers of events."""
 FULL_BOOK_SHARE = 0.25
 """In how many somebody reads a whole book."""
 DERIVE_SHARE = 0.1

@@ -147,6 +147,8 @@ class World:
     delisted: dict[str, int] = field(default_factory=dict)
     not_fresh: list[tuple[int, str]] = field(default_factory=list)
     """When (ms after the beginning) memory could not answer, and what."""
+    checks: list[Callable[[], None]] = field(default_factory=list)
+    """What else has to hold in the end."""
     loaded: list[int] = field(default_factory=list)
     """How many series each process that was started later began with something."""
     served: dict[str, int] = field(
@@ -233,6 +235,8 @@ class World:
         self._check_converged()
         self._check_growth()
         self._check_pauses()
+        for check in self.checks:
+            check()
         return self
 
     def _await_beginnings(self) -> None:
