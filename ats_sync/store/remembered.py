@@ -54,18 +54,21 @@ class Memo(Protocol[T]):
         """Return what was remembered as rows of the caller's own."""
 
 
-_alike: dict[tuple[int, bytes], tuple[bytes, list[Any]]] = {}
+Alike: TypeAlias = tuple[bytes, ...]
+_alike: dict[tuple[int, bytes], tuple[Alike, tuple[list[Any], ...]]] = {}
 
 
-def _shared(code: str, packed: bytes) -> tuple[bytes, list[Any]]:
-    """Return a column's bytes and numbers, which many series have alike, as the same objects for all of them. To make
-    the numbers again for each read takes longer than all the rest."""
-    place = (len(packed), packed[:ITEM])
+def _shared(packed: Alike) -> tuple[Alike, tuple[list[Any], ...]]:
+    """Return the columns :data:`ALIKE` as bytes and as numbers, which many series have alike, as the same objects for
+    all of them. To make the numbers again for each read takes longer than all the rest."""
+    opened = packed[0]
+    place = (len(opened), opened[:ITEM])
     known = _alike.get(place)
     if known is None or known[0] != packed:
         if len(_alike) >= MOST_ALIKE:
             _alike.clear()
-        known = _alike[place] = packed, array(code, packed).tolist()
+        numbers = [array(CODES[each], column).tolist() for each, column in zip(ALIKE, packed, strict=True)]
+        known = _alike[place] = packed, tuple(numbers)
     return known
 
 
@@ -107,8 +110,8 @@ class FloatColumns:
         self._count = len(packed[0])
 
     def _keep(self, columns: list[bytes]) -> None:
-        for place in ALIKE:
-            columns[place] = _shared(CODES[place], columns[place])[0]
+        for place, column in zip(ALIKE, _shared(tuple([columns[each] for each in ALIKE]))[0], strict=True):
+            columns[place] = column
         self._columns = tuple(columns)
 
     def closed(self, text: bytes) -> None:
@@ -143,9 +146,7 @@ class FloatColumns:
         t, o, h, low, c, v, end, q, n, tb, tq, zero = picked
         if not t:
             return []
-        opened = _shared("q", t.tobytes())[1]
-        closed = _shared("q", end.tobytes())[1]
-        ignored = _shared("d", zero.tobytes())[1]
+        opened, closed, ignored = _shared((t.tobytes(), end.tobytes(), zero.tobytes()))[1]
         return list(map(list, zip(opened, o, h, low, c, v, closed, q, n, tb, tq, ignored, strict=True)))
 
 
