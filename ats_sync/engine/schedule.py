@@ -157,8 +157,8 @@ class CandleCloses:
                 self.confirm(state, at)
 
     def await_frames(self, state: State, at: Moment) -> bool:
-        """Return whether the open candle will be in doubt unless the next frames agree with what is known, which is
-        then looked at."""
+        """If the open candle will be in doubt unless the next frames agree with it, look at it then. Return whether
+        that is so."""
         series = self._store.candles(state.key)
         doubted_from = series.doubted_from() if series is not None else 0
         if doubted_from <= at.exchange:
