@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import Config
 from ..logs import RateLimitedLogger
-from ..store.link import Link
+from ..store.link import Link, new_number
 from ..venue.endpoints import Route
 from ..venue.subscriptions import (
     announces_shutdown,
@@ -342,7 +342,7 @@ class Connections:
         connection.phase = Phase.CONNECTING
         connection.since = at.steady
         connection.due = at.steady + CONNECT_WITHIN
-        connection.link = Link(connection.number, connection.route.value, at.exchange / 1000.0)
+        connection.link = Link(new_number(), connection.route.value, at.exchange / 1000.0)
         connection.answered.clear()
         self.actions.append(Connect(connection.number, connection.route, connection.link))
 

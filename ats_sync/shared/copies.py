@@ -164,7 +164,7 @@ class Copies:
             took = (done := self._now()) - began
             self._boards_due = done + min(BOARDS_LATEST, max(BOARDS_EVERY, took / BOARDS_SHARE))
         if self._turn % ROUND == 0:
-            self.links = {link.connection: link for each in self._list if (link := each.copied_link) is not None}
+            self.links = {link.number: link for each in self._list if (link := each.copied_link) is not None}
         self._turn += 1
         return found
 
@@ -254,7 +254,7 @@ class Copies:
             each.copied_link, each.suspected = link, suspected
             each.lead = lead_text(link, suspected, each.parts)
             if link is not None:
-                self.links[link.connection] = link
+                self.links[link.number] = link
         facts, texts = facts_text(copied), copied.texts
         text = texts[0] if len(texts) == 1 else texts
         each.form = copied.form if not suspected else None

@@ -118,7 +118,7 @@ class Head(NamedTuple):
 
 def lead_text(link: Link | None, suspected: str, parts: bytes) -> bytes:
     """Return how a series' head begins: as long as that stays the same, only what follows has to be written."""
-    return b"%b|[%b,%b," % (parts, orjson.dumps(link and link.connection), orjson.dumps(suspected))
+    return b"%b|[%b,%b," % (parts, orjson.dumps(link and link.number), orjson.dumps(suspected))
 
 
 def facts_text(copied: Copied) -> bytes:

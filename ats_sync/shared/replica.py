@@ -386,7 +386,7 @@ class Replica(MarketStore):
             if board is not None:
                 board.confirm_entry(key.symbol)
             elif series.link is not None:
-                series.follow_link(links.get(series.link.connection))
+                series.follow_link(links.get(series.link.number))
             return
         head = head_in(text)
         known, numbers = joined(had, head, bodies)

@@ -193,6 +193,7 @@ class BookSeries(Series):
         at the latest: what follows is later."""
         if is_to_come(self._event, now):
             with self._lock:
+                self.answers += 1
                 self._event = min(self._changed(), now)
 
     def suspect(self, reason: str) -> None:

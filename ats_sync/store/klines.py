@@ -408,6 +408,7 @@ class KlineSeries(Series):
         """Count what bears a time to come at ``now`` (exchange ms) as of now. The caller holds the lock."""
         assert self._lock.locked()
         if is_to_come(self._stream_event, now):
+            self.answers += 1
             self._stream_event = now
         if is_to_come(self._recounted, now):
             self._recounted = now
@@ -499,12 +500,14 @@ class KlineSeries(Series):
     def note_paused(self, since: int) -> None:
         """Note that the contract is said not to trade since exchange time ``since`` (ms) at most."""
         with self._lock:
+            self.answers += 1
             self._halt.note_paused(since)
 
     def note_trading(self, since: int) -> bool:
         """Note that the contract is said to trade since exchange time ``since`` (ms); return whether an answer from
         before then showed that it has no candles any more, so that another answer is needed."""
         with self._lock:
+            self.answers += 1
             self._halt.note_trading(since)
             return self._halt.is_over(self._stream_event)
 
@@ -512,11 +515,13 @@ class KlineSeries(Series):
         """Note that trade ids had begun again by exchange time ``now`` (ms): the name may belong to another contract,
         and REST is to show its history."""
         with self._lock:
+            self.answers += 1
             self._recounted, self._may_be_other = now, True
 
     def note_listed(self) -> None:
         """Note that exchangeInfo has shown the same contract as before since then."""
         with self._lock:
+            self.answers += 1
             self._may_be_other = False
 
     def _evidence(self, chain: list[Candle]) -> Evidence:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+
 AHEAD = 2.0
 """A watermark further than this (seconds) in the future stems from a clock that has been corrected since."""
 DOWN = "its connection is down"
 
 
+_numbers = itertools.count(1)
+
+
+def new_number() -> int:
+    """Return the number of a connection's life, which no other in this process has had: one that is made again is
+    another, and what has not been subscribed to on it yet still hangs on the one before."""
+    return next(_numbers)
+
+
 class Link:
-    """One connection's life. The thread that owns the connection writes, readers read.
+    """One connection's life, by its number. The thread that owns the connection writes, readers read.
 
     ``watermark`` is an exchange time in seconds: everything the exchange had sent by then has been received. A frame
     advances it to its own event time, a pong to the moment at which its ping was sent; the time of receiving proves
     nothing, since what arrives may have waited in a queue.
     """
 
-    __slots__ = ("connection", "frames", "route", "up", "watermark")
+    __slots__ = ("frames", "number", "route", "up", "watermark")
 
-    def __init__(self, connection: int, route: str, watermark: float) -> None:
-        self.connection = connection
+    def __init__(self, number: int, route: str, watermark: float) -> None:
+        self.number = number
         self.route = route
         self.up = True
         self.watermark = watermark
@@ -46,7 +57,7 @@ class Link:
             self.watermark = exchange_now
 
     def __repr__(self) -> str:
-        return f"Link({self.connection}, {self.route!r}, {'up' if self.up else 'down'})"
+        return f"Link({self.number}, {self.route!r}, {'up' if self.up else 'down'})"
 
 
 class FirstFrame:

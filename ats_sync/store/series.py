@@ -136,7 +136,7 @@ class Series(ABC):
         self.received = 0
         """Frames."""
         self.answers = 0
-        """Answers of REST."""
+        """Answers of REST, and whatever else was noted that no frame shows: what looks at changes looks at this."""
         self.expecting = False
         """Whether rows that were written down may still come: what it lacks is not requested yet."""
         self.unaudited = False

@@ -385,3 +385,14 @@ def test_after_any_trouble_every_stream_is_delivered(story: list[tuple[str, int,
         until=lambda: wire.delivered() >= set(wanted) and where_they_are_thought_to_be() and wire.settled(),
     )
     assert all(isinstance(action, Connect) is False for action in wire.connections.actions)
+
+
+def test_a_connection_that_is_made_again_is_another_link() -> None:
+    """What other processes know by the number of the one before is not alive because the new one is."""
+    wire = wire_of(names(3))
+    settle(wire)
+    (number,) = wire.open
+    before = wire.open[number]
+    wire.cut(number)
+    settle(wire)
+    assert wire.open[number].number != before.number

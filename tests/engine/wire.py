@@ -113,7 +113,7 @@ class Wire:
             link = self.open[action.connection]
             if reply is not None:
                 if reply == {"result": None}:
-                    self.later(self.latency / 2, lambda: self._obey(link, message["method"], names))
+                    self.later(self.latency / 2, lambda: self._obey(action.connection, link, message["method"], names))
                 self.later(self.latency, lambda: self._reply(action.connection, link, reply | {"id": message["id"]}))
         else:
             assert isinstance(action, Disconnect)
@@ -134,9 +134,9 @@ class Wire:
         self.most_open = max(self.most_open, len(self.open))
         self.connections.opened(action.connection, action.link, self.at())
 
-    def _obey(self, link: Link, method: str, names: list[str]) -> None:
-        if self.open.get(link.connection) is link:
-            held = self.subscribed[link.connection]
+    def _obey(self, number: int, link: Link, method: str, names: list[str]) -> None:
+        if self.open.get(number) is link:
+            held = self.subscribed[number]
             held.difference_update(names) if method == "UNSUBSCRIBE" else held.update(names)
 
     def _reply(self, number: int, link: Link, message: dict[str, Any]) -> None:

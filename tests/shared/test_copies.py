@@ -18,7 +18,6 @@ from ats_sync.shared.copies import LINKS_EVERY, LOOK_EVERY, ROUND, Changes, Copi
 from ats_sync.shared.layout import (
     Feed,
     MalformedFeed,
-    board_of,
     facts_text,
     feed_in,
     feed_text,
@@ -36,7 +35,6 @@ from ats_sync.shared.layout import (
 from ats_sync.shared.protocol import pack
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
-from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
 from ats_sync.store.series import Board, Copied, Series
 from ats_sync.store.tickers import TickerReplica
@@ -46,6 +44,7 @@ from ats_sync.venue.payload import DecodeError
 from ..store import exchanges
 from ..store.contract import LINK, OTHER, deliver, deliveries, few, latest
 from ..venue import samples
+from .written import Written, heads_of
 
 COPIED = (
     exchanges.Candles,
@@ -77,69 +76,15 @@ def touch(copies: Copies, series: Series) -> None:
     touched.add(series.apply)
 
 
-def heads_of(changes: Changes) -> dict[bytes, bytes]:
-    """Return the heads among changes by their fields."""
-    found: dict[bytes, bytes] = {}
-    for begin, end in itertools.pairwise((0, *changes.ends)):
-        both = b"".join(changes.heads[begin:end])
-        arguments = []
-        while both:
-            length, _, both = both[1:].partition(b"\r\n")
-            arguments.append(both[: int(length)])
-            both = both[int(length) + 2 :]
-        field, head = arguments
-        found[field] = head
-    assert len(found) == len(changes.ends)
-    return found
-
-
-class Written:
-    """What stands in the store after some changes, and a reader that takes it over as it comes."""
-
-    def __init__(self, copy: Series) -> None:
-        self.copy = copy
-        self.heads: dict[bytes, bytes] = {}
-        self.parts: dict[bytes, bytes] = {}
-        self._numbers: dict[bytes, bytes] = {}
-
-    def write(self, changes: Changes) -> None:
-        self.parts.update(zip(changes.parts[::2], changes.parts[1::2], strict=True))
-        self.heads.update(heads_of(changes))
-        for field in changes.gone_heads:
-            del self.heads[field]
-        for field in changes.gone_parts:
-            del self.parts[field]
-
-    def write_all(self, copies: Copies) -> None:
-        """Write until the next look for what is no frame."""
-        for _ in range(LOOK_EVERY):
-            self.write(copies.changes())
-
-    def read(self, links: dict[int, Link]) -> None:
-        for field, text in self.heads.items():
-            head = head_in(text)
-            link = links[head.link] if head.link is not None else None
-            changed = self._numbers.get(field) != head.parts
-            self._numbers[field] = head.parts
-            body = [self.parts[part_of(field, number)] for number in numbers_in(head.parts)] if changed else None
-            copied = Copied(link, head.suspected, head.facts, head.texts, body)
-            key = key_of(field)
-            if board_of(key) is None:
-                assert self.copy.take_copy(copied)
-            else:
-                assert isinstance(self.copy, Board)
-                self.copy.take_entry(key.symbol, copied)
-
-
 @pytest.mark.parametrize("kind", COPIED, ids=lambda kind: kind.__name__)
 @few
 @given(data=st.data())
 def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) -> None:
     exchange = kind(data.draw)
     series = exchange.series()
-    written = Written(exchange.series())
-    copies = copies_of(series)
-    links = {link.connection: link for link in (LINK, OTHER)}
+    copy = exchange.series()
+    written, copies = Written.of(copy), copies_of(series)
+    links = {link.number: link for link in (LINK, OTHER)}
     events = deliveries(data.draw, exchange) + list(latest(exchange))
     for event in events:
         try:
@@ -151,11 +96,11 @@ def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) ->
             continue  # several at once
         written.write_all(copies)
         written.read(links)
-        assert exchange.shown(written.copy) == exchange.shown(series)
-        assert written.copy.state(exchange.now) == series.state(exchange.now)
+        assert exchange.shown(copy) == exchange.shown(series)
+        assert copy.state(exchange.now) == series.state(exchange.now)
     written.write_all(copies)
     written.read(links)
-    assert exchange.shown(written.copy) == exchange.shown(series)
+    assert exchange.shown(copy) == exchange.shown(series)
     assert (copies.heads, copies.parts) == (len(written.heads), len(written.parts))
 
 
@@ -192,7 +137,7 @@ class _Bodies(TradeSeries):
 def test_parts_that_are_one_object_are_written_and_removed_each_for_itself() -> None:
     series = _Bodies("BTCUSDT", 10)
     copies = copies_of(series)
-    written = Written(series)
+    written = Written.of(series)
     for body in ((b"", b""), (b"", b"a", b""), (b"",), (b"", b"", b""), (b"a", b""), ()):
         series.body = body
         series.answers += 1
@@ -223,7 +168,7 @@ def test_a_suspicion_is_written_though_no_frame_has_come() -> None:
     series.go_live(LINK)
     copies = copies_of(series)
     (head,) = heads_of(copies.changes()).values()
-    assert head_in(head).link == LINK.connection
+    assert head_in(head).link == LINK.number
     series.suspect("it is silent")
     (head,) = (head for _ in range(LINKS_EVERY) for head in heads_of(copies.changes()).values())
     assert head_in(head)[1:3] == (None, "it is silent")
@@ -266,7 +211,7 @@ def test_of_what_a_frame_says_alone_the_frame_is_written_and_nothing_is_copied(
     series, other = made(), made()
     series.apply(frame(1), LINK)
     series.go_live(LINK)
-    copies, written = copies_of(series), Written(other)
+    copies, written = copies_of(series), Written.of(other)
     written.write(copies.changes())
     with monkeypatch.context() as patch:
         patch.setattr(series, "copied", lambda mark: pytest.fail("it was copied"))
@@ -276,7 +221,7 @@ def test_of_what_a_frame_says_alone_the_frame_is_written_and_nothing_is_copied(
             changes = copies.changes()
             assert len(changes.ends) == 1
             written.write(changes)
-            written.read({LINK.connection: LINK})
+            written.read({LINK.number: LINK})
             assert other.state(0) == series.state(0)
     series.suspect("it is silent")
     written.write_all(copies)
@@ -288,15 +233,14 @@ def test_of_what_a_frame_says_alone_the_frame_is_written_and_nothing_is_copied(
 def test_a_book_that_was_dated_back_is_not_what_its_frame_says() -> None:
     series, other = BookSeries("BTCUSDT"), BookSeries("BTCUSDT")
     series.apply(samples.book_frame(1), LINK)
-    copies, written = copies_of(series), Written(other)
+    copies, written = copies_of(series), Written.of(other)
     written.write(copies.changes())
-    written.read({LINK.connection: LINK})
+    written.read({LINK.number: LINK})
     event = series.state(0).event
     series.date_back(event - 1_000_000)
     assert series.state(0).event == event - 1_000_000
-    series.answers += 1
     written.write_all(copies)
-    written.read({LINK.connection: LINK})
+    written.read({LINK.number: LINK})
     assert other.state(0) == series.state(0)
 
 
@@ -305,7 +249,7 @@ def test_a_book_that_was_dated_back_is_not_what_its_frame_says() -> None:
 def test_tickers_are_copied_one_by_one_and_dated_by_the_frames_that_were_there(data: st.DataObject) -> None:
     exchange = exchanges.Tickers(data.draw)
     board, replica = exchange.series(), TickerReplica()
-    written = Written(replica)
+    written = Written.of(replica)
     copies = copies_of(board)
     for event in deliveries(data.draw, exchange) + list(latest(exchange)):
         deliver(board, event)
@@ -355,7 +299,7 @@ def test_a_head_is_read_as_it_was_written_and_not_when_it_is_cut(
     pieces = head_pieces(pack(b"name"), lead_text(LINK, suspected, parts), facts_text(copied), texts)
     (text,) = heads_of(Changes(list(pieces), [len(pieces)], [], [], [], [])).values()
     head = head_in(text)
-    assert head == (parts, LINK.connection, suspected, facts, texts)
+    assert head == (parts, LINK.number, suspected, facts, texts)
     with pytest.raises(MalformedFeed):
         head_in(text[:-cut])
     with pytest.raises(MalformedFeed):

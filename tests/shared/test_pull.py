@@ -70,4 +70,4 @@ def test_parts_that_were_known_and_those_that_came_are_joined_in_order() -> None
 
 def test_a_connection_is_as_the_collector_has_it() -> None:
     link = link_of(7, *FEED.links[7])
-    assert (link.connection, link.route, link.up, link.watermark) == (7, "market", True, 4.0)
+    assert (link.number, link.route, link.up, link.watermark) == (7, "market", True, 4.0)

@@ -49,7 +49,7 @@ def test_a_book_whose_update_ids_restart_is_replaced() -> None:
     assert book is not None
     assert book.update_id == 1_010
     assert series.state(0).link is not None
-    assert series.state(0).link.connection == 2
+    assert series.state(0).link.number == 2
 
 
 def test_a_quiet_book_whose_update_ids_restart_is_replaced_by_the_first_frame() -> None:
