@@ -78,7 +78,7 @@ class PendingCandles:
         """
         if candle.event > next_open(self.interval, known.opened) + MOST_LATE:
             return False
-        before = self.contradiction if self.is_contradicted() else None
+        before = self._of_fewer(self.contradiction if self.is_contradicted() else None)
         agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
         if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
             self._was_right(candle if before is None else before[1])
@@ -91,6 +91,13 @@ class PendingCandles:
             return False
         self._doubt(known, candle)
         return True
+
+    @staticmethod
+    def _of_fewer(contradiction: tuple[Candle, Candle] | None) -> tuple[Candle, Candle] | None:
+        """Return a contradiction unless it is an answer that showed more trades: what shows fewer says no less."""
+        if contradiction is None or contradiction[1].trades > contradiction[0].trades:
+            return None
+        return contradiction
 
     def note_recomputed(self, opened: int, event: int) -> None:
         """Note that the trades of a candle had become fewer by ``event`` (exchange ms)."""
@@ -150,6 +157,7 @@ class PendingCandles:
             if known is not None and self._may_have_overtaken(candle, known):
                 self._doubt(candle, known)
         elif candle.trades < known.trades and known.rank == candle.rank == OPEN:
+            before = self._of_fewer(before)
             if before is None:
                 if is_new_count(candle.event, known.event) or (candle.event > known.event and not streaming):
                     self._doubt(known, candle)

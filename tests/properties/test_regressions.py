@@ -1367,3 +1367,16 @@ def test_derived_candles_that_have_begun_again_are_requested_though_their_source
     names, ticks = ("BTCUSDT", "ETHUSDT"), (1500, 1500)
     setting = Setting(818029, 1_794_679_189_000, names, ("1m", "3m"), 0.02, False, book_ticks=ticks, script=script)
     run(Schedule(setting, 122383, (Recount(15_550, "ETHUSDT"), Killed(61_536, 50))))
+
+
+def test_a_candle_that_is_recomputed_again_while_an_answer_shows_more_is_settled_though_the_market_rests() -> None:
+    moments = (27_940, 39_660, 67_680, 78_280, 114_520, 135_760, 146_220, 185_800, 211_240, 221_100, 222_660, 223_860)
+    script = tuple((at, "trade", "1000PEPEUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "BTCDOMUSDT", "1000PEPEUSDT"), (700, 700, 300)
+    setting = Setting(27070, 1_795_517_988_000, names, ("1m", "1w"), 0.0015, True, book_ticks=ticks, script=script)
+    recomputed = tuple(
+        Recompute(at, "BTCDOMUSDT", quiet) for at, quiet in ((6_250, 5_000), (2_300, 600), (6_500, 1_500))
+    )
+    lost = (Mute(5_700, 2_700, "btcusdt@depth20@100ms", "ever"), Ban(4_750, 800))
+    reads = (Read(6_000, "klines", 1, 1, 1), Read(5_050, "klines", 1, 1, 90))
+    run(Schedule(setting, 295856, (Halt(6_550, "BTCDOMUSDT", 8_550), *recomputed, *lost), reads))

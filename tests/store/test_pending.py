@@ -97,6 +97,24 @@ def test_an_answer_settles_what_a_frame_that_may_have_been_overtaken_left_open()
         assert candles.doubted_from() == 0
 
 
+@pytest.mark.parametrize("by_stream", [True, False])
+def test_what_shows_fewer_trades_counts_also_where_an_answer_has_just_shown_more(by_stream: bool) -> None:
+    """It was recomputed twice, and then the market rests."""
+    known = frame(30, MIDNIGHT + 6_200)
+    candles = pending(known)
+    candles.note_recomputed(MIDNIGHT, MIDNIGHT + 2_500)
+    candles.add_row(row(31, MIDNIGHT + 6_150), streaming=True)
+    assert candles.contradiction is not None
+    assert candles.candles[MIDNIGHT] is known
+    if by_stream:
+        assert candles.contradict(known, frame(10, MIDNIGHT + 6_700))
+    for requested in (7_500, 18_500):
+        answer = row(10, MIDNIGHT + requested)
+        candles.add_row(answer, streaming=True)
+    assert candles.candles[MIDNIGHT] is answer
+    assert candles.doubted_from() == 0
+
+
 def test_where_stream_and_rest_agree_the_later_of_the_two_counts() -> None:
     """The frame that came between the first one of fewer trades and the answer was dropped."""
     known, last = frame(20, MIDNIGHT + 1_000), frame(4, MIDNIGHT + 1_650)
