@@ -17,10 +17,12 @@ from ats_sync.store import trades
 
 from ..virtual import tape as tapes
 from ..virtual.consumers import Consume
+from ..virtual.copies import Copy
 from ..virtual.exchange import BrokenPromise
 from ..virtual.restart import killed
 from ..virtual.schedules import (
     CONSUMED_SHARE,
+    COPIED_SHARE,
     DENSE_SHARE,
     DERIVE_SHARE,
     FAULT_KINDS,
@@ -94,6 +96,8 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
             schedule = replace(schedule, faults=(Consume(1, rng.getrandbits(32)), *schedule.faults))
         else:
             schedule = a_schedule(rng, setting, long=long)
+        if not (long or wide or derives) and rng.random() < COPIED_SHARE:
+            schedule = replace(schedule, faults=(Copy(300), *schedule.faults))
         schedule = replace(schedule, derive=derives)
         took, why = played(schedule)
         count += 1

@@ -32,6 +32,8 @@ RESTART_SHARE = 0.1
 """In how many of the rest the process is killed."""
 CONSUMED_SHARE = 0.1
 """In how many of the rest there are consumers of events."""
+COPIED_SHARE = 0.1
+"""In how many another process copies what is known."""
 FULL_BOOK_SHARE = 0.25
 """In how many somebody reads a whole book."""
 DERIVE_SHARE = 0.1
