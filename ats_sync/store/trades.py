@@ -69,7 +69,9 @@ class TradeSeries(Series):
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[Segment] = []
         self._columns: TradeColumns | None = None
-        self._copied_pages: list[bytes] = []  # those of the series that this one is a copy of
+        # Those of the series that this one is a copy of: its full pages, and the rest.
+        self._copied_pages: list[bytes] = []
+        self._copied_loose = b""
         self._copied_entries: Pages | None = None  # what the newest copy brought, as long as nobody rewrites it
         self._event = 0
         self._first_frame = FirstFrame()  # in order by id
@@ -269,16 +271,31 @@ class TradeSeries(Series):
             if counted_since != self.counted_since:
                 self.counted_since, self._columns, self._copied_entries = counted_since, None, None
             before = self._segments[-1] if self._segments else None
+            if not self._goes_on(copied):
+                self._columns = self._copied_entries = None
+            same = before is not None and before.entries is self._copied_entries
             if copied.body is not None:
                 self._copied_pages = copied.body
+            self._copied_loose = copied.texts[0]
             newest = self._segment(first, ())
             newest.entries.restore_joined(self._copied_pages, skipped, copied.texts[0])
             newest.check(*checked)
-            if before is not None and before.entries is self._copied_entries:
+            if before is not None and same:
                 newest.check(*before.checked)  # none of them had to be written in another way
             self._copied_entries = newest.entries
             self._segments = [newest] if len(newest.entries) else []
         return True
+
+    def _goes_on(self, copied: Copied) -> bool:
+        """Return whether a copy has the trades of the one before it and newer ones. The ids alone do not show that:
+        they may have begun again, or belong to another contract. The caller holds the lock."""
+        assert self._lock.locked()
+        known, pages = self._copied_pages, copied.body
+        if pages is None:
+            pages = known
+        if pages:
+            return bool(known) and (pages is known or known[-1] in pages)
+        return not known and bool(copied.texts[0].startswith(self._copied_loose))
 
     # --- liveness and what it needs -------------------------------------------------------------
 
