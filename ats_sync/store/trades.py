@@ -444,7 +444,7 @@ class TradeSeries(Series):
         """As :meth:`read`, as columns of numbers, the caller's own; only what came since the last call is decoded."""
         while True:
             with self._lock:
-                count = self._count(limit)
+                count = whole = self._count(limit)
                 known = before = self._columns
                 segments = self._segments
                 after = segments[-1].after if segments else 0
@@ -463,7 +463,7 @@ class TradeSeries(Series):
             if known is not None:
                 found = known.joined(found)
         elif known is not None:
-            return known.last(limit)
+            return known.last(whole)
         else:
             return TradeColumns.of(after, b"", 0)
         if len(found) > self.capacity + SPARE:
@@ -472,7 +472,7 @@ class TradeSeries(Series):
             # Meanwhile everything may have been forgotten, and what was decoded with it.
             if self._columns is before and self._segments is segments:
                 self._columns = found
-        return found.last(limit)
+        return found.last(whole)
 
     def decode_ahead(self) -> None:
         with suppress(DecodeError):  # what is unusable is cut off, and requested again

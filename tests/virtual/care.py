@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ats_sync.engine.connection import Phase, Progress
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
 from ats_sync.feeds import Cause, Key, stream_of
 from ats_sync.store.depth import DepthSeries
+from ats_sync.store.klines import KlineSeries
 
 from .process import Process
 
@@ -33,6 +36,8 @@ def forgotten(process: Process) -> dict[Key, str]:
                 found[key] = "its stream is acknowledged and the engine does not know"
         elif state.fetching is not None and not _is_carried(process, state.fetching):
             found[key] = f"it waits for a request that nobody carries: {state}"
+        elif isinstance(series, KlineSeries) and _waits_for_source(series, engine.reconciler.states):
+            continue
         elif _is_left_alone(state) and not engine.reconciler.ready(key):
             found[key] = f"it is not live and no repair is due: {state}"
         elif state.due is not None and not _is_queued(process, state):
@@ -47,6 +52,11 @@ def forgotten(process: Process) -> dict[Key, str]:
 def _is_left_alone(state: State) -> bool:
     """Whether nothing is requested, or an audit only, which may be minutes away."""
     return state.fetching is None and (state.due is None or state.cause is Cause.AUDIT)
+
+
+def _waits_for_source(series: KlineSeries, states: Mapping[Key, State]) -> bool:
+    """Whether something is under way for what it is derived from, which it follows."""
+    return series.source is not None and not _is_left_alone(states[series.source.key])
 
 
 def _is_streamed(process: Process, key: Key) -> bool:
