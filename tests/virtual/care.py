@@ -56,7 +56,8 @@ def _is_left_alone(state: State) -> bool:
 
 def _waits_for_source(series: KlineSeries, states: Mapping[Key, State]) -> bool:
     """Whether something is under way for what it is derived from, which it follows."""
-    return series.source is not None and not _is_left_alone(states[series.source.key])
+    source = series.source
+    return source is not None and (not _is_left_alone(states[source.key]) or _waits_for_source(source, states))
 
 
 def _is_streamed(process: Process, key: Key) -> bool:
