@@ -244,6 +244,22 @@ def test_a_book_that_was_dated_back_is_not_what_its_frame_says() -> None:
     assert other.state(0) == series.state(0)
 
 
+@pytest.mark.parametrize(("before", "after"), [(5, 5), (5, 2), (2, 5), (200, 200), (200, 70)])
+def test_trades_of_another_contract_are_not_taken_for_those_that_bore_their_ids(before: int, after: int) -> None:
+    old, new, copy = (TradeSeries("BTCUSDT", 500) for _ in range(3))
+    for series, count, price in ((old, before, "7.6110"), (new, after, "0.0123")):
+        series.go_live(LINK)
+        for number in range(1, count + 1):
+            series.apply(samples.trade_frame(number, price=price), LINK)
+    copies, written = copies_of(old), Written.of(copy)
+    for series in (old, new):
+        copies._store.series = {series.key: series}  # type: ignore[misc]
+        written.write_all(copies)
+        written.read({LINK.number: LINK})
+        assert copy.read(500) == series.read(500)
+        assert copy.columns(500).prices == series.columns(500).prices
+
+
 @few
 @given(data=st.data())
 def test_tickers_are_copied_one_by_one_and_dated_by_the_frames_that_were_there(data: st.DataObject) -> None:
