@@ -161,6 +161,10 @@ class PendingCandles:
             if before is None:
                 if is_new_count(candle.event, known.event) or (candle.event > known.event and not streaming):
                     self._doubt(known, candle)
+            elif is_new_count(candle.event, self._newest_of(before) + ANSWERED_WITHIN):
+                # No replica lags by so much. Perhaps it was recomputed once more.
+                self._was_right(before[1])
+                self.candles[candle.opened] = candle
             elif before[1].is_frame:
                 later = candle.event > before[1].event and candle.trades >= before[1].trades
                 if later and not self._may_lag(candle, before):
@@ -173,7 +177,12 @@ class PendingCandles:
                 candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
             ):
                 self._was_right(before[1])
-                self.candles[candle.opened] = candle  # No replica lags by so much.
+                self.candles[candle.opened] = candle
+
+    def _newest_of(self, contradiction: tuple[Candle, Candle]) -> int:
+        """Return when (exchange ms) the newest version of a candle that is contradicted happened, or was requested."""
+        versions = *contradiction, self.follower or contradiction[1]
+        return max([each.event for each in versions])
 
     def _leaves_out(self, candle: Candle, known: Candle, before: tuple[Candle, Candle] | None) -> bool:
         """Leave out a row of no fewer trades than the ``known`` open candle if it may be of before that was recomputed,

@@ -1380,3 +1380,13 @@ def test_a_candle_that_is_recomputed_again_while_an_answer_shows_more_is_settled
     lost = (Mute(5_700, 2_700, "btcusdt@depth20@100ms", "ever"), Ban(4_750, 800))
     reads = (Read(6_000, "klines", 1, 1, 1), Read(5_050, "klines", 1, 1, 90))
     run(Schedule(setting, 295856, (Halt(6_550, "BTCDOMUSDT", 8_550), *recomputed, *lost), reads))
+
+
+def test_a_candle_that_is_recomputed_twice_before_a_connection_is_lost_is_settled_though_the_market_rests() -> None:
+    """Answers show fewer trades than the frames that had contradicted what was known."""
+    moments = (1_380, 6_280, 12_800, 21_100, 31_780, 63_920, 77_960)
+    script = tuple((at, "trade", "ETHUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "ETHUSDT"), (1500, 1500)
+    setting = Setting(770431, 1_794_481_183_000, names, ("1m", "1w"), 0.0015, True, book_ticks=ticks, script=script)
+    recomputed = (Recompute(16_300, "BTCUSDT", 200), Recompute(15_350, "BTCUSDT", 600))
+    run(Schedule(setting, 283583, (*recomputed, Refuse(16_500, 50))))

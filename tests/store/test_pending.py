@@ -98,6 +98,24 @@ def test_an_answer_settles_what_a_frame_that_may_have_been_overtaken_left_open()
 
 
 @pytest.mark.parametrize("by_stream", [True, False])
+def test_a_candle_that_is_recomputed_once_more_after_what_contradicted_it_is_settled(by_stream: bool) -> None:
+    """Answers show fewer trades than that; the market rests, and no frame comes."""
+    known = frame(30, MIDNIGHT + 1_000)
+    candles = pending(known)
+    if by_stream:
+        candles.contradict(known, frame(10, MIDNIGHT + 1_300))
+        assert not candles.contradict(known, frame(14, MIDNIGHT + 1_800))
+    else:
+        candles.add_row(row(10, MIDNIGHT + 2_500), streaming=True)
+    candles.add_row(row(8, MIDNIGHT + 4_000), streaming=True)
+    assert candles.doubted_from()
+    settled = row(8, MIDNIGHT + 2_500 + ANSWERED_WITHIN + LATER)
+    candles.add_row(settled, streaming=True)
+    assert candles.candles[MIDNIGHT] is settled
+    assert candles.doubted_from() == 0
+
+
+@pytest.mark.parametrize("by_stream", [True, False])
 def test_what_shows_fewer_trades_counts_also_where_an_answer_has_just_shown_more(by_stream: bool) -> None:
     """It was recomputed twice, and then the market rests."""
     known = frame(30, MIDNIGHT + 6_200)
