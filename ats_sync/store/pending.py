@@ -79,6 +79,8 @@ class PendingCandles:
         if candle.event > next_open(self.interval, known.opened) + MOST_LATE:
             return False
         before = self._of_fewer(self.contradiction if self.is_contradicted() else None)
+        if before is not None and before[0].opened < known.opened:
+            before = None  # It is of a candle that is over.
         agrees = before is not None and not before[1].is_frame and candle.trades >= before[1].trades
         if agrees or is_new_count(candle.event, known.event if known.is_frame else known.event + ANSWERED_WITHIN):
             self._was_right(candle if before is None else before[1])

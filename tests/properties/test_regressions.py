@@ -1390,3 +1390,13 @@ def test_a_candle_that_is_recomputed_twice_before_a_connection_is_lost_is_settle
     setting = Setting(770431, 1_794_481_183_000, names, ("1m", "1w"), 0.0015, True, book_ticks=ticks, script=script)
     recomputed = (Recompute(16_300, "BTCUSDT", 200), Recompute(15_350, "BTCUSDT", 600))
     run(Schedule(setting, 283583, (*recomputed, Refuse(16_500, 50))))
+
+
+def test_a_doubt_about_the_candle_before_does_not_hide_that_the_open_one_was_recomputed() -> None:
+    moments = (1_540, 3_640, 10_720, 21_420, 66_520, 72_280, 78_380, 132_960, 147_000, 202_460, 204_920, 236_020)
+    script = tuple((at, "trade", "XRPUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "XRPUSDT"), (700, 300)
+    setting = Setting(993686, 1_794_787_188_000, names, ("1m", "15m"), 0.0015, True, book_ticks=ticks, script=script)
+    recomputed = tuple(Recompute(at, "BTCUSDT", 600) for at in (16_350, 700, 7_750))
+    faults = (*recomputed[:2], Deaf(1_750, 11_450), Deaf(10_350, 50), recomputed[2])
+    run(Schedule(setting, 517502, faults, (Read(600, "book", 0, 1, 50),), wall_error=-600.0))

@@ -115,6 +115,15 @@ def test_a_candle_that_is_recomputed_once_more_after_what_contradicted_it_is_set
     assert candles.doubted_from() == 0
 
 
+def test_the_doubt_about_a_candle_that_is_over_does_not_hide_that_the_next_one_was_recomputed() -> None:
+    over, known = frame(90, MIDNIGHT + 1_000), frame(15, MIDNIGHT + 64_000, opened=MIDNIGHT + 60_000)
+    candles = pending(over)
+    candles.add_row(row(70, MIDNIGHT + 59_000), streaming=True)
+    candles.candles[known.opened] = known
+    assert candles.contradict(known, frame(2, MIDNIGHT + 64_300, opened=MIDNIGHT + 60_000))
+    assert candles.doubted_from() == AT_ONCE
+
+
 @pytest.mark.parametrize("by_stream", [True, False])
 def test_what_shows_fewer_trades_counts_also_where_an_answer_has_just_shown_more(by_stream: bool) -> None:
     """It was recomputed twice, and then the market rests."""
