@@ -245,10 +245,7 @@ class Engine(Guarded):
                 self.connections.network_recovered(at)
             if fetch.key == CLOCK:
                 self._lateness.clock_confirmed(at)
-                now = at.exchange - at.uncertain
-                self.store.date_back(now)
-                self.connections.date_back(at)
-                self._recounted = dated_back(self._recounted, now)
+                self._date_back(at)
             elif fetch.key == LISTINGS:
                 self._compare_listings(found := self.listings.answered(at), at)
                 self._confirm_recounted(found)
@@ -257,6 +254,13 @@ class Engine(Guarded):
             elif (feed := FEEDS.get(fetch.key.kind)) is not None and feed.derivable:
                 self._separate(at)
         self._spread(at)
+
+    def _date_back(self, at: Moment) -> None:
+        """Now that the time is known: count as of now what a clock that was ahead has dated in a time to come."""
+        now = at.exchange - at.uncertain
+        self.store.date_back(now)
+        self.connections.date_back(at)
+        self._recounted = dated_back(self._recounted, now)
 
     def _confirm_recounted(self, found: Findings) -> None:
         """Where ids have begun again and the listings show no other contract, the candles are those of the same one."""

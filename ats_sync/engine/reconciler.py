@@ -310,8 +310,7 @@ class Reconciler:
     def _look_at_doubt(self, state: State, at: Moment) -> None:
         """After an answer to a reader: request what it has put in doubt, unless that is due anyway."""
         series = self._store.get(state.key)
-        due_anyway = state.fetching is not None or (state.due is not None and state.cause is not Cause.AUDIT)
-        if series is None or state.link is None or state.delisted or due_anyway:
+        if series is None or state.link is None or state.delisted or not state.left_alone:
             return
         if not self._closes.await_frames(state, at) and series.unsettled(at.exchange):
             self._queue.schedule(state, self._closes.jittered(series, at), state.repair_cause)

@@ -113,7 +113,7 @@ OVERDUE_SPREAD = 3.0
 
 
 class CandleCloses:
-    """The next close of every interval that is followed."""
+    """The next close of every interval that is followed, and the open candles that frames are to confirm."""
 
     def __init__(self, store: MarketStore, states: Mapping[Key, State], queue: DueQueue, rng: random.Random) -> None:
         self._store = store
@@ -138,11 +138,7 @@ class CandleCloses:
 
     def check(self, at: Moment) -> None:
         """Schedule a confirmation of every candle that is over and not closed here, or is in doubt."""
-        for key in [key for key, due in self._doubts.items() if due <= at.steady]:
-            del self._doubts[key]
-            state, series = self._states.get(key), self._store.candles(key)
-            if state is not None and state.link is not None and series is not None and series.unsettled(at.exchange):
-                self._queue.schedule(state, at.steady, state.repair_cause)
+        self._check_doubts(at)
         for interval, due in self._closes.items():
             if due > at.exchange + nominal_length(interval) * NEARLY:
                 # Perhaps it was computed while the clock was ahead: a close that has just passed may be still to come.
@@ -155,6 +151,13 @@ class CandleCloses:
                 if not state.feed.closes or key.interval != interval or state.link is None:
                     continue
                 self.confirm(state, at)
+
+    def _check_doubts(self, at: Moment) -> None:
+        for key in [key for key, due in self._doubts.items() if due <= at.steady]:
+            del self._doubts[key]
+            state, series = self._states.get(key), self._store.candles(key)
+            if state is not None and state.link is not None and series is not None and series.unsettled(at.exchange):
+                self._queue.schedule(state, at.steady, state.repair_cause)
 
     def await_frames(self, state: State, at: Moment) -> bool:
         """If the open candle will be in doubt unless the next frames agree with it, look at it then. Return whether

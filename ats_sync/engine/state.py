@@ -49,6 +49,11 @@ class State:
         return self.feed.poll.cause if self.feed.poll is not None else Cause.POLL
 
     @property
+    def left_alone(self) -> bool:
+        """Whether nothing is requested and nothing is due but an audit, which may be minutes away."""
+        return self.fetching is None and (self.due is None or self.cause is Cause.AUDIT)
+
+    @property
     def repair_cause(self) -> Cause:
         """Why it is requested when something is missing: a repair, once it was live; a poll, where it has no stream of
         its own."""

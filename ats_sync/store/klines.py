@@ -232,7 +232,7 @@ class KlineSeries(Series):
         """Note that the exchange has no candle at all: the contract has not traded yet."""
         with self._lock:
             if not self.feed.spot and self._sequencer.note_untraded():
-                self._answered = self._requested = max(self._requested, at)
+                self._answered, self._requested = max(self._answered, at), max(self._requested, at)
 
     def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         if self.following() or not (self.feed.spot or may_be_new()):

@@ -163,8 +163,7 @@ class PendingCandles:
             if before is None:
                 if is_new_count(candle.event, known.event) or (candle.event > known.event and not streaming):
                     self._doubt(known, candle)
-            elif is_new_count(candle.event, self._newest_of(before) + ANSWERED_WITHIN):
-                # No replica lags by so much. Perhaps it was recomputed once more.
+            elif self._is_surely_later(candle, before):
                 self._was_right(before[1])
                 self.candles[candle.opened] = candle
             elif before[1].is_frame:
@@ -175,16 +174,16 @@ class PendingCandles:
                     self.candles[candle.opened] = self.follower or candle
                     if self.follower is not None:
                         self.add_row(candle, streaming=streaming)
-            elif before[1].trades <= candle.trades and is_new_count(
-                candle.event, max(before[1].event, known.event + ANSWERED_WITHIN)
-            ):
-                self._was_right(before[1])
-                self.candles[candle.opened] = candle
 
-    def _newest_of(self, contradiction: tuple[Candle, Candle]) -> int:
-        """Return when (exchange ms) the newest version of a candle that is contradicted happened, or was requested."""
-        versions = *contradiction, self.follower or contradiction[1]
-        return max([each.event for each in versions])
+    def _is_surely_later(self, candle: Candle, before: tuple[Candle, Candle]) -> bool:
+        """Return whether a row of fewer trades than a candle that is contradicted is from later than it, since no
+        replica lags by so much: than what contradicts it too, or than the candle where another answer has as few."""
+        known, first = before
+        newest = max([each.event for each in (known, first, self.follower or first)])
+        if is_new_count(candle.event, newest + ANSWERED_WITHIN):
+            return True
+        agrees = not first.is_frame and first.trades <= candle.trades
+        return agrees and is_new_count(candle.event, max(first.event, known.event + ANSWERED_WITHIN))
 
     def _leaves_out(self, candle: Candle, known: Candle, before: tuple[Candle, Candle] | None) -> bool:
         """Leave out a row of no fewer trades than the ``known`` open candle if it may be of before that was recomputed,

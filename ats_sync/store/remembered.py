@@ -110,7 +110,8 @@ class FloatColumns:
         self._count = len(packed[0])
 
     def _keep(self, columns: list[bytes]) -> None:
-        for place, column in zip(ALIKE, _shared(tuple([columns[each] for each in ALIKE]))[0], strict=True):
+        alike, _ = _shared(tuple([columns[place] for place in ALIKE]))
+        for place, column in zip(ALIKE, alike, strict=True):
             columns[place] = column
         self._columns = tuple(columns)
 

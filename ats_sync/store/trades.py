@@ -268,19 +268,17 @@ class TradeSeries(Series):
         with self._lock:
             self.link, self.suspected = copied.link, copied.suspected
             self._event, self._answered, self.complete = event, answered, complete
-            if counted_since != self.counted_since:
-                self.counted_since, self._columns, self._copied_entries = counted_since, None, None
+            self.counted_since = counted_since
             before = self._segments[-1] if self._segments else None
             if not self._goes_on(copied):
                 self._columns = self._copied_entries = None
-            same = before is not None and before.entries is self._copied_entries
             if copied.body is not None:
                 self._copied_pages = copied.body
             self._copied_loose = copied.texts[0]
             newest = self._segment(first, ())
             newest.entries.restore_joined(self._copied_pages, skipped, copied.texts[0])
             newest.check(*checked)
-            if before is not None and same:
+            if before is not None and before.entries is self._copied_entries:
                 newest.check(*before.checked)  # none of them had to be written in another way
             self._copied_entries = newest.entries
             self._segments = [newest] if len(newest.entries) else []

@@ -14,6 +14,7 @@ from ats_sync.config import Config
 from ats_sync.engine.connection import Connect, Phase
 from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN, CONNECT_WITHIN, Connections
 from ats_sync.engine.refusals import LONGEST_PAUSE
+from ats_sync.store.link import Link
 from ats_sync.venue.endpoints import MESSAGES_PER_SECOND, NAMES_PER_SUBSCRIBE, Route
 
 from .wire import Wire, names, settle, wire_of
@@ -251,13 +252,18 @@ def test_a_connection_that_never_shakes_hands_is_given_up() -> None:
     assert len(wire.attempts) == 2
 
 
-def test_news_of_an_attempt_given_up_before_are_ignored() -> None:
+def made_again() -> tuple[Wire, int, Link]:
+    """A connection that was lost and is open again: its number, and its link of before."""
     wire = wire_of(names(1))
     settle(wire)
-    (number,) = wire.open
-    old = wire.open[number]
+    ((number, old),) = wire.open.items()
     wire.cut(number)
     settle(wire)
+    return wire, number, old
+
+
+def test_news_of_an_attempt_given_up_before_are_ignored() -> None:
+    wire, number, old = made_again()
     state = wire.connections.connections[number]
     wire.connections.lost(number, old, "late news", wire.at())
     wire.connections.opened(number, old, wire.at())
@@ -389,10 +395,5 @@ def test_after_any_trouble_every_stream_is_delivered(story: list[tuple[str, int,
 
 def test_a_connection_that_is_made_again_is_another_link() -> None:
     """What other processes know by the number of the one before is not alive because the new one is."""
-    wire = wire_of(names(3))
-    settle(wire)
-    (number,) = wire.open
-    before = wire.open[number]
-    wire.cut(number)
-    settle(wire)
-    assert wire.open[number].number != before.number
+    wire, number, old = made_again()
+    assert wire.open[number].number != old.number

@@ -11,7 +11,7 @@ from dataclasses import replace
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ..virtual.consumers import Consume
+from ..virtual.consumers import Consume, Consumers
 from ..virtual.faults import Cut, HalfOpen
 from ..virtual.schedules import FAULT_KINDS, a_schedule
 from ..virtual.tape import SETTINGS
@@ -21,8 +21,10 @@ NO_SHRINKING = (Phase.explicit, Phase.generate)
 """A smaller seed is no simpler schedule."""
 
 
-def played(schedule: Schedule, seed: int) -> None:
-    run(replace(schedule, faults=(Consume(1, seed), *schedule.faults)))
+def played(schedule: Schedule, seed: int) -> Consumers:
+    (consumers,) = run(replace(schedule, faults=(Consume(1, seed), *schedule.faults))).checks
+    assert isinstance(consumers, Consumers)
+    return consumers
 
 
 @settings(max_examples=6, phases=NO_SHRINKING)
@@ -46,4 +48,5 @@ def test_connections_that_end_at_the_very_turn_cost_no_candle(setting: int, off:
     turn = 60_000 - SETTINGS[setting].start % 60_000
     turn += 60_000 if turn < 30_000 else 0
     fault = Cut(turn + off, "", abrupt) if abrupt else HalfOpen(turn + off, "")
-    played(Schedule(setting, seed=off & 0xFFFF, faults=(fault,)), off)
+    consumers = played(Schedule(setting, seed=off & 0xFFFF, faults=(fault,)), off)
+    assert len(consumers.turns.got) >= 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ats_sync.engine.connection import Phase, Progress
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
-from ats_sync.feeds import Cause, Key, stream_of
+from ats_sync.feeds import Key, stream_of
 from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
 
@@ -38,26 +38,21 @@ def forgotten(process: Process) -> dict[Key, str]:
             found[key] = f"it waits for a request that nobody carries: {state}"
         elif isinstance(series, KlineSeries) and _waits_for_source(series, engine.reconciler.states):
             continue
-        elif _is_left_alone(state) and not engine.reconciler.ready(key):
+        elif state.left_alone and not engine.reconciler.ready(key):
             found[key] = f"it is not live and no repair is due: {state}"
         elif state.due is not None and not _is_queued(process, state):
             found[key] = f"what is due is not queued: {state}"
-        elif _is_left_alone(state) and series is not None:
+        elif state.left_alone and series is not None:
             doubt = series.unsettled(process.clock.exchange_ms())
             if doubt and key not in engine.reconciler._closes._doubts:
                 found[key] = f"it is in doubt ({doubt}) and no repair is due: {state}"
     return found
 
 
-def _is_left_alone(state: State) -> bool:
-    """Whether nothing is requested, or an audit only, which may be minutes away."""
-    return state.fetching is None and (state.due is None or state.cause is Cause.AUDIT)
-
-
 def _waits_for_source(series: KlineSeries, states: Mapping[Key, State]) -> bool:
     """Whether something is under way for what it is derived from, which it follows."""
     source = series.source
-    return source is not None and (not _is_left_alone(states[source.key]) or _waits_for_source(source, states))
+    return source is not None and (not states[source.key].left_alone or _waits_for_source(source, states))
 
 
 def _is_streamed(process: Process, key: Key) -> bool:

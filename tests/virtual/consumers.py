@@ -159,4 +159,4 @@ class Consume(Fault):
     seed: int
 
     def begin(self, world: World) -> None:
-        world.checks.append(Consumers(world, random.Random(self.seed)).check)
+        world.checks.append(Consumers(world, random.Random(self.seed)))

@@ -6,7 +6,7 @@ import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ats_sync.config import Config
 from ats_sync.errors import AtsSyncError, DataError, InvalidSymbol, NotInMemory, RequestError
@@ -122,6 +122,11 @@ class Schedule:
         return max([20_000, *(fault.ends for fault in self.faults), *(read.at for read in self.reads)])
 
 
+class Check(Protocol):
+    def check(self) -> None:
+        """Raise :class:`BrokenPromise` where it does not hold."""
+
+
 @dataclass
 class World:
     schedule: Schedule
@@ -147,7 +152,7 @@ class World:
     delisted: dict[str, int] = field(default_factory=dict)
     not_fresh: list[tuple[int, str]] = field(default_factory=list)
     """When (ms after the beginning) memory could not answer, and what."""
-    checks: list[Callable[[], None]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
     """What else has to hold in the end."""
     loaded: list[int] = field(default_factory=list)
     """How many series each process that was started later began with something."""
@@ -235,8 +240,8 @@ class World:
         self._check_converged()
         self._check_growth()
         self._check_pauses()
-        for check in self.checks:
-            check()
+        for each in self.checks:
+            each.check()
         return self
 
     def _await_beginnings(self) -> None:
