@@ -45,13 +45,15 @@ class DueQueue:
         return len(self._heap) + len(self._on_hold)
 
     def schedule(self, state: State, due: float, cause: Cause) -> None:
-        """Make a series due at ``due`` (steady), unless it is due before anyway."""
+        """Make a series due at ``due`` (steady), unless it is due before anyway. What is due for another cause than an
+        audit stays so, and does not go as the last of all."""
         if state.due is not None and state.due <= due:
             if state.cause is Cause.AUDIT:
-                state.cause = cause  # it goes then, and no longer as the last of all
+                state.cause = cause
             return
+        if state.due is None or cause is not Cause.AUDIT:
+            state.cause = cause
         state.due = due
-        state.cause = cause
         self._push(due, state.key)
 
     def schedule_audit(self, state: State, at: Moment) -> None:

@@ -51,6 +51,13 @@ def test_an_audit_that_comes_first_goes_as_what_is_wanted_after_it() -> None:
     assert (a.due, a.cause) == (10.0, Cause.REPAIR)
 
 
+def test_a_repair_that_is_due_is_not_put_off_by_an_audit_before_it() -> None:
+    agenda, a, _ = made()
+    agenda.schedule(a, 12.0, Cause.REPAIR)
+    agenda.schedule(a, 11.0, Cause.AUDIT)
+    assert (a.due, a.cause) == (11.0, Cause.REPAIR), "an audit that has failed is tried again, and goes as the last"
+
+
 def test_what_is_dead_or_gone_does_not_come() -> None:
     a, b = State(A, FEEDS[A.kind]), State(B, FEEDS[B.kind])
     states = {A: a, B: b}

@@ -1400,3 +1400,17 @@ def test_a_doubt_about_the_candle_before_does_not_hide_that_the_open_one_was_rec
     recomputed = tuple(Recompute(at, "BTCUSDT", 600) for at in (16_350, 700, 7_750))
     faults = (*recomputed[:2], Deaf(1_750, 11_450), Deaf(10_350, 50), recomputed[2])
     run(Schedule(setting, 517502, faults, (Read(600, "book", 0, 1, 50),), wall_error=-600.0))
+
+
+def test_a_repair_that_is_due_is_not_forgotten_for_an_audit_that_failed() -> None:
+    moments = (37_840, 40_400, 55_800, 77_600, 85_560, 119_720, 157_760, 165_280, 224_160, 230_180)
+    script = tuple((at, "trade", "BTCDOMUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "SOLUSDT", "BTCDOMUSDT"), (700, 1500, 700)
+    setting = Setting(240070, 1_795_600_778_000, names, ("1m", "30m"), 0.0015, True, book_ticks=ticks, script=script)
+    faults = (
+        RefuseName(8_500, 11_500, "btcusdt@depth20@100ms"),
+        Rest(12_250, 14_350, "502"),
+        Recompute(19_200, "BTCDOMUSDT", 600),
+    )
+    reads = (Read(300, "book", 1, 0, 20), Read(18_100, "spot", 1, 1, 1), Read(18_500, "trades", 1, 0, 20))
+    run(Schedule(setting, 34977, faults, reads, audit_every=12.0))
