@@ -173,7 +173,7 @@ class Reconciler:
         state.link = link
         state.subscribed = at.exchange
         state.epoch += 1
-        state.attempts = 0
+        state.attempts, state.backfilled_to = 0, None
         if state.feed.own_stream:
             # What is under way proves nothing for this subscription, and may wait long in line or never be sent.
             state.fetching = None
@@ -340,7 +340,7 @@ class Reconciler:
             # The subscription came while this was under way: it proves nothing about what fell in between.
             self._await_frame(state, series, at)
             return
-        state.attempts = 0
+        state.attempts, state.backfilled_to = 0, None
         self._wake_derived(state.key, at)
         if state.link is not None:
             self._closes.await_frames(state, at)
@@ -373,7 +373,7 @@ class Reconciler:
     def _next_try(self, state: State, series: Series, at: Moment) -> float:
         """Return when (steady) to ask again for what the last answer did not bring; at once where it brought a part."""
         reached = series.reached()
-        if reached is not None and (state.backfilled_to < 0 or reached < state.backfilled_to):
+        if reached is not None and (state.backfilled_to is None or reached < state.backfilled_to):
             state.attempts, state.backfilled_to = 0, reached
             return at.steady
         state.attempts += 1

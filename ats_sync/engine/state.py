@@ -26,8 +26,8 @@ class State:
     """Exchange time (ms) of its acknowledgement: what happens later is delivered."""
     unstreamed_since: float = 0.0
     """Since when (steady) it has no acknowledged subscription, where it has none."""
-    backfilled_to: int = -1
-    """The oldest trade that the last backfill reached."""
+    backfilled_to: int | None = None
+    """How far back the backfill under way has reached (:meth:`~ats_sync.store.series.Series.reached`)."""
     fetching: Fetch | None = None
     due: float | None = None
     cause: Cause = Cause.WARM_UP

@@ -234,7 +234,7 @@ class Series(ABC):
 
     def reached(self) -> int | None:
         """Return how far back its rows reach (a number that falls as they grow), None where that does not measure
-        progress."""
+        progress, or nothing is known."""
         return None
 
     def answerable_from(self, now: int) -> int:

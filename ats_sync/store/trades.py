@@ -361,8 +361,8 @@ class TradeSeries(Series):
     def unsettled(self, now: int) -> str:
         return f"the newest {len(self)} are here, older ones are to come" if self.lacks_older() else ""
 
-    def reached(self) -> int:
-        return self.first_id()
+    def reached(self) -> int | None:
+        return self.first_id() if len(self) else None
 
     def is_down(self, exchange: float) -> bool:
         return False  # That trades are complete is promised by no time, and their warm-up is long.

@@ -1414,3 +1414,15 @@ def test_a_repair_that_is_due_is_not_forgotten_for_an_audit_that_failed() -> Non
     )
     reads = (Read(300, "book", 1, 0, 20), Read(18_100, "spot", 1, 1, 1), Read(18_500, "trades", 1, 0, 20))
     run(Schedule(setting, 34977, faults, reads, audit_every=12.0))
+
+
+def test_trades_whose_answers_do_not_count_yet_are_requested_with_growing_pauses() -> None:
+    """They are requested at earlier times than the contract may have been listed, since the clock is uncertain."""
+    btc = (35_940, 75_340, 92_300, 92_820, 203_680, 221_460, 236_400)
+    other = "币安人生USDT"
+    script = (*((at, "trade", "BTCUSDT") for at in btc), (49_720, "halt", other), (136_600, "resume", other))
+    names, ticks = (other, "BTCUSDT"), (700, 300)
+    setting = Setting(
+        749697, 1_794_250_773_000, names, ("1m", "1M"), 0.0015, True, book_ticks=ticks, script=tuple(sorted(script))
+    )
+    run(Schedule(setting, 443235, (Relist(8_150, "BTCUSDT", 50), WallClock(17_350, -3.0), WallClock(16_950, 600.0))))

@@ -182,6 +182,10 @@ def test_it_is_unsettled_as_long_as_older_ones_are_to_come() -> None:
     assert (ring.lacks_older(), ring.unsettled(AT), ring.reached()) == (False, "", 0)
 
 
+def test_where_nothing_is_known_an_answer_that_does_not_count_is_no_progress() -> None:
+    assert TradeSeries(SYMBOL, 100).reached() is None
+
+
 def test_it_lacks_nothing_once_it_has_as_many_as_it_keeps_or_as_one_answer_brings() -> None:
     assert ring_with(1_000, 1_098).lacks_older()
     assert not ring_with(1_000, 1_099).lacks_older()
