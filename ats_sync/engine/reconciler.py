@@ -125,7 +125,7 @@ class Reconciler:
         """Ask at once for whatever of a symbol was refused or empty: it has begun to trade."""
         for key, state in self.states.items():
             if key.symbol == symbol and not state.feed.spot and not state.delisted:
-                state.attempts = 0
+                state.count_from_zero()
                 self._queue.schedule(state, at.steady, state.repair_cause)
 
     def note_paused(self, paused: Mapping[str, int]) -> None:
@@ -173,7 +173,7 @@ class Reconciler:
         state.link = link
         state.subscribed = at.exchange
         state.epoch += 1
-        state.attempts, state.backfilled_to = 0, None
+        state.count_from_zero()
         if state.feed.own_stream:
             # What is under way proves nothing for this subscription, and may wait long in line or never be sent.
             state.fetching = None
@@ -264,7 +264,7 @@ class Reconciler:
             if self._closes.await_frames(state, at):
                 continue
             due = max(at.steady + GAP_REQUESTED_AFTER, self._closes.jittered(series, at))
-            self._queue.schedule(state, due, state.repair_cause)
+            self._queue.need(state, due, state.repair_cause)
 
     def _resume(self, state: State, series: Series, at: Moment) -> bool:
         """Make a series live where its frames have shown that it may be; return whether no answer is needed. Trades
@@ -313,7 +313,7 @@ class Reconciler:
         if series is None or state.link is None or state.delisted or not state.left_alone:
             return
         if not self._closes.await_frames(state, at) and series.unsettled(at.exchange):
-            self._queue.schedule(state, self._closes.jittered(series, at), state.repair_cause)
+            self._queue.need(state, self._closes.jittered(series, at), state.repair_cause)
 
     def _settle(self, state: State, fetch: Fetch, at: Moment) -> None:
         """After a merge: is the series live, and what is still missing?"""
@@ -340,7 +340,7 @@ class Reconciler:
             # The subscription came while this was under way: it proves nothing about what fell in between.
             self._await_frame(state, series, at)
             return
-        state.attempts, state.backfilled_to = 0, None
+        state.count_from_zero()
         self._wake_derived(state.key, at)
         if state.link is not None:
             self._closes.await_frames(state, at)
@@ -391,7 +391,7 @@ class Reconciler:
             for key in self.remedies.unsure:
                 state = self.states.get(key)
                 if state is not None and state.fetching is None and not state.delisted:
-                    self._queue.schedule(state, at.steady, Cause.REPAIR)
+                    self._queue.need(state, at.steady, Cause.REPAIR)
             self.remedies.unsure.clear()
             for key in self.remedies.lacking:
                 self._refetch(key, at)
@@ -417,6 +417,7 @@ class Reconciler:
             return
         series.end_patience()
         if state.cause is not Cause.AUDIT and self._resume(state, series, at):
+            state.count_from_zero()
             if state.feed.audit_every is not None:
                 self._queue.schedule_audit(state, at)
             if state.link is not None:
@@ -443,7 +444,7 @@ class Reconciler:
         for series in self._store.of(DepthSeries):
             state = self.states.get(series.key)
             if series.needs_refresh(at.steady) and state is not None and state.link is not None and not state.delisted:
-                self._queue.schedule(state, at.steady, Cause.REPAIR)
+                self._queue.need(state, at.steady, Cause.REPAIR)
 
     def next_due(self, at: Moment) -> float | None:
         """Return when :meth:`tick` has something to do next (steady)."""

@@ -56,6 +56,12 @@ class DueQueue:
         state.due = due
         self._push(due, state.key)
 
+    def need(self, state: State, due: float, cause: Cause) -> None:
+        """As :meth:`schedule`, but what has just failed is tried again after its pause and no sooner."""
+        if state.due is not None and state.attempts:
+            due = max(due, state.due)
+        self.schedule(state, due, cause)
+
     def schedule_audit(self, state: State, at: Moment) -> None:
         """Compare a series with REST when its turn has come, or as soon as that is over already."""
         if at.steady >= state.audit_at:
@@ -159,7 +165,7 @@ class CandleCloses:
             del self._doubts[key]
             state, series = self._states.get(key), self._store.candles(key)
             if state is not None and state.link is not None and series is not None and series.unsettled(at.exchange):
-                self._queue.schedule(state, at.steady, state.repair_cause)
+                self._queue.need(state, at.steady, state.repair_cause)
 
     def await_frames(self, state: State, at: Moment) -> bool:
         """If the open candle will be in doubt unless the next frames agree with it, look at it then. Return whether

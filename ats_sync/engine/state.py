@@ -43,6 +43,11 @@ class State:
     """When it was last (steady)."""
     frames_at_quarantine: int = 0
 
+    def count_from_zero(self) -> None:
+        """Forget the attempts that failed, and how far a backfill has reached: nothing is missing, or it has begun
+        again."""
+        self.attempts, self.backfilled_to = 0, None
+
     @property
     def poll_cause(self) -> Cause:
         """Why it is polled."""

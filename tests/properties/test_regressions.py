@@ -1426,3 +1426,13 @@ def test_trades_whose_answers_do_not_count_yet_are_requested_with_growing_pauses
         749697, 1_794_250_773_000, names, ("1m", "1M"), 0.0015, True, book_ticks=ticks, script=tuple(sorted(script))
     )
     run(Schedule(setting, 443235, (Relist(8_150, "BTCUSDT", 50), WallClock(17_350, -3.0), WallClock(16_950, 600.0))))
+
+
+def test_what_may_lack_a_trade_is_requested_with_growing_pauses_where_rest_fails() -> None:
+    other = "币安人生USDT"
+    moments = (10_120, 14_380, 30_800, 34_800, 38_640, 106_780, 137_680, 157_120, 191_420, 210_040, 226_700, 227_980)
+    script, names = tuple((at, "trade", other) for at in moments), ("BTCUSDT", other)
+    setting = Setting(
+        285589, 1_795_046_363_000, names, ("1m", "30m"), 0.006, True, book_ticks=(300, 700), script=script
+    )
+    run(Schedule(setting, 758373, (Rest(3_700, 7_200, "502"),)))
