@@ -270,6 +270,7 @@ class KlineSeries(Series):
         with self._lock:
             if self._closed.following:
                 return
+            self.answers += 1
             self._loaded_until = found.until
             self.unaudited = True
             self._sequencer.restore(found)

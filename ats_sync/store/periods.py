@@ -140,6 +140,7 @@ class PeriodSeries(Series):
         with self._lock:
             if self._requested_at:
                 return
+            self.answers += 1
             self.complete = complete and len(merged) <= self._depth
             self._known_as_of = as_of
             self.unaudited = True

@@ -244,6 +244,7 @@ class TradeSeries(Series):
                 self.complete = complete
             elif found[-1].id >= self._segments[0].first:
                 return  # the ids have begun again since
+            self.answers += 1
             self._event = max(self._event, found[-1].time)
             self._insert(self._segment(found[0].id, map(trade_text, found), checked=True))
             self._trim()

@@ -19,7 +19,7 @@ from ..virtual import tape as tapes
 from ..virtual.consumers import Consume
 from ..virtual.copies import Copy
 from ..virtual.exchange import BrokenPromise
-from ..virtual.restart import Killed, killed
+from ..virtual.restart import killed
 from ..virtual.schedules import (
     CONSUMED_SHARE,
     COPIED_SHARE,
@@ -96,8 +96,7 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
             schedule = replace(schedule, faults=(Consume(1, rng.getrandbits(32)), *schedule.faults))
         else:
             schedule = a_schedule(rng, setting, long=long)
-        restarted = any(isinstance(fault, Killed) for fault in schedule.faults)  # what is loaded is copied in time
-        if not (long or wide or derives or restarted) and rng.random() < COPIED_SHARE:
+        if not (long or wide or derives) and rng.random() < COPIED_SHARE:
             schedule = replace(schedule, faults=(Copy(300), *schedule.faults))
         schedule = replace(schedule, derive=derives)
         took, why = played(schedule)

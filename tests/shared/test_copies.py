@@ -104,6 +104,27 @@ def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) ->
     assert (copies.heads, copies.parts) == (len(written.heads), len(written.parts))
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [exchanges.Candles, exchanges.Trades, exchanges.OpenInterests],
+    ids=lambda kind: kind.__name__,
+)
+@few
+@given(data=st.data())
+def test_what_is_loaded_is_written_with_the_next_look(kind: Any, data: st.DataObject) -> None:
+    exchange = kind(data.draw)
+    before, series, copy = exchange.series(), exchange.series(), exchange.series()
+    for event in latest(exchange):
+        deliver(before, event)
+    written, copies = Written.of(copy), copies_of(series)
+    written.write_all(copies)
+    written.read({})
+    series.load(before.dump())
+    written.write_all(copies)
+    written.read({})
+    assert exchange.shown(copy) == exchange.shown(series)
+
+
 def test_only_what_is_new_of_many_trades_is_written() -> None:
     series = TradeSeries("BTCUSDT", 1000)
     copies = copies_of(series)
