@@ -216,7 +216,7 @@ class Recorder:
                 if heartbeat.lost(now):
                     raise ConnectionFailed(f"{url} has been silent for {config.silence_limit:g} s")
                 if heartbeat.ping_due(now):
-                    heartbeat.pinged(now)
+                    heartbeat.pinged(clock.exchange(), now)
                     stream.ping()
                 if not stream.wait(heartbeat.next_check(now)):
                     continue

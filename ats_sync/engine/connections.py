@@ -250,10 +250,10 @@ class Connections:
         self.tick(at)
 
     def date_back(self, at: Moment) -> None:
-        """Count what connections are said to have brought in a time to come as brought by now."""
+        """Count what connections are said to have proved in a time to come as proved when it was."""
         for connection in self.connections.values():
             if connection.link is not None:
-                connection.link.date_back(at.exchange / 1000.0)
+                connection.link.date_back(at.exchange / 1000.0, at.steady)
 
     def network_recovered(self, at: Moment) -> None:
         """Cut back-offs short, since the network works again."""
@@ -342,7 +342,7 @@ class Connections:
         connection.phase = Phase.CONNECTING
         connection.since = at.steady
         connection.due = at.steady + CONNECT_WITHIN
-        connection.link = Link(new_number(), connection.route.value, at.exchange / 1000.0)
+        connection.link = Link(new_number(), connection.route.value, at.exchange / 1000.0, at.steady)
         connection.answered.clear()
         self.actions.append(Connect(connection.number, connection.route, connection.link))
 

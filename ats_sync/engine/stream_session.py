@@ -28,18 +28,19 @@ class Heartbeat:
         self.ping_interval = ping_interval
         self.silence_limit = silence_limit
         self._heard = now
-        self._pinged: float | None = None  # the exchange time (seconds) at which the unanswered ping was sent
+        self._pinged: tuple[float, float] | None = None  # when the unanswered ping was sent: exchange time, steady (s)
 
     def heard(self, now: float) -> None:
         """Something arrived."""
         self._heard = now
 
-    def pinged(self, exchange: float) -> None:
-        """A ping was sent at this exchange time (seconds)."""
-        self._pinged = exchange
+    def pinged(self, exchange: float, now: float) -> None:
+        """Note that a ping was sent at this exchange time, at ``now`` by the steady clock (seconds)."""
+        self._pinged = exchange, now
 
-    def ponged(self, now: float) -> float | None:
-        """A pong arrived; return the exchange time (seconds) up to which everything has been received."""
+    def ponged(self, now: float) -> tuple[float, float] | None:
+        """Note that a pong arrived; return when its ping was sent (exchange time and steady, seconds): everything up to
+        then has been received."""
         self._heard = now
         proved, self._pinged = self._pinged, None
         return proved
@@ -122,7 +123,7 @@ class StreamSession:
             self.end(self.over or f"silent for {self._silence:g} s")
             return 0.0
         if heartbeat.ping_due(now):
-            heartbeat.pinged(clock.exchange())
+            heartbeat.pinged(clock.exchange(), now)
             sender.ping()
         return heartbeat.next_check(now)
 
@@ -158,5 +159,5 @@ class StreamSession:
             self._pong = pong
             proved = self._heartbeat.ponged(now)
             if proved is not None:
-                link.advance(proved, clock.exchange())
+                link.ponged(*proved, clock.exchange())
         return notices, replies

@@ -26,14 +26,19 @@ class Link:
     nothing, since what arrives may have waited in a queue.
     """
 
-    __slots__ = ("frames", "number", "route", "up", "watermark")
+    __slots__ = ("event", "frames", "number", "proved_at", "route", "up", "watermark")
 
-    def __init__(self, number: int, route: str, watermark: float) -> None:
+    def __init__(self, number: int, route: str, watermark: float, proved_at: float | None = None) -> None:
         self.number = number
         self.route = route
         self.up = True
         self.watermark = watermark
         self.frames = 0
+        self.event = 0.0
+        """The newest frame's event time: unlike that of a ping it is right whatever this machine's clock says."""
+        self.proved_at = proved_at
+        """When (steady) the newest ping was sent that was answered, or the connection made; None where that is not
+        known."""
 
     def age(self, exchange_now: float) -> float:
         """Return the seconds since the watermark."""
@@ -44,17 +49,29 @@ class Link:
         return self.up and -AHEAD <= exchange_now - self.watermark <= silence
 
     def advance(self, exchange_time: float, exchange_now: float) -> None:
-        """Note at ``exchange_now`` that everything up to ``exchange_time`` has arrived (both in seconds).
+        """Note at ``exchange_now`` that a frame of ``exchange_time`` has arrived (both in seconds), and so everything
+        up to then.
 
         A watermark to come stems from a clock that has been corrected since.
         """
+        self.event = exchange_time
+        self._advance(exchange_time, exchange_now)
+
+    def ponged(self, pinged: float, pinged_at: float, exchange_now: float) -> None:
+        """Note at ``exchange_now`` that a ping was answered that was sent at exchange time ``pinged`` (both in
+        seconds), at ``pinged_at`` by the steady clock."""
+        self.proved_at = pinged_at
+        self._advance(pinged, exchange_now)
+
+    def _advance(self, exchange_time: float, exchange_now: float) -> None:
         if exchange_time > self.watermark or self.watermark > exchange_now:
             self.watermark = exchange_time
 
-    def date_back(self, exchange_now: float) -> None:
-        """Count a watermark to come as of now: the clock has been corrected (both in seconds)."""
-        if self.watermark > exchange_now:
-            self.watermark = exchange_now
+    def date_back(self, exchange_now: float, now: float) -> None:
+        """Count what a clock that was ahead has proved as of when that was by the steady clock, which is at ``now``
+        (``exchange_now``: the exchange's time by the corrected clock; both in seconds)."""
+        proved = exchange_now if self.proved_at is None else exchange_now - (now - self.proved_at)
+        self.watermark = min(self.watermark, max(self.event, proved))
 
     def __repr__(self) -> str:
         return f"Link({self.number}, {self.route!r}, {'up' if self.up else 'down'})"

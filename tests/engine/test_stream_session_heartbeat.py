@@ -20,7 +20,7 @@ def test_silence_is_pinged_once_and_then_given_up() -> None:
     heartbeat = Heartbeat(1.0, 6.0, now=100.0)
     assert not heartbeat.ping_due(100.9)
     assert heartbeat.ping_due(101.0)
-    heartbeat.pinged(5_000.0)
+    heartbeat.pinged(5_000.0, 101.0)
     assert not heartbeat.ping_due(105.0)
     assert heartbeat.next_check(101.0) == 5.0
     assert not heartbeat.lost(105.9)
@@ -29,8 +29,8 @@ def test_silence_is_pinged_once_and_then_given_up() -> None:
 
 def test_a_pong_proves_the_moment_its_ping_was_sent() -> None:
     heartbeat = Heartbeat(1.0, 6.0, now=100.0)
-    heartbeat.pinged(5_001.0)
-    assert heartbeat.ponged(103.0) == 5_001.0
+    heartbeat.pinged(5_001.0, 101.5)
+    assert heartbeat.ponged(103.0) == (5_001.0, 101.5)
     assert heartbeat.ponged(103.1) is None, "a pong nobody asked for proves nothing"
     assert not heartbeat.lost(108.0)
     assert heartbeat.ping_due(104.1)
@@ -38,10 +38,10 @@ def test_a_pong_proves_the_moment_its_ping_was_sent() -> None:
 
 def test_a_late_pong_proves_the_old_moment_only() -> None:
     heartbeat = Heartbeat(1.0, 6.0, now=100.0)
-    heartbeat.pinged(5_001.0)
+    heartbeat.pinged(5_001.0, 101.5)
     heartbeat.heard(103.0)
     assert not heartbeat.ping_due(104.5), "at most one is unanswered at a time"
-    assert heartbeat.ponged(105.0) == 5_001.0
+    assert heartbeat.ponged(105.0) == (5_001.0, 101.5)
 
 
 @settings(deadline=None, max_examples=50)
@@ -60,6 +60,6 @@ def test_between_checks_nothing_falls_due(events: list[tuple[float, str]]) -> No
         if event == "h":
             heartbeat.heard(now)
         elif event == "p" and heartbeat.ping_due(now):
-            heartbeat.pinged(now)
+            heartbeat.pinged(now, now)
         elif event == "o":
             heartbeat.ponged(now)

@@ -1436,3 +1436,11 @@ def test_what_may_lack_a_trade_is_requested_with_growing_pauses_where_rest_fails
         285589, 1_795_046_363_000, names, ("1m", "30m"), 0.006, True, book_ticks=(300, 700), script=script
     )
     run(Schedule(setting, 758373, (Rest(3_700, 7_200, "502"),)))
+
+
+def test_a_connection_that_died_while_the_clock_was_ahead_seems_no_younger_once_that_is_put_right() -> None:
+    script = ((29_220, "trade", "DOGEUSDT"), (63_180, "trade", "DOGEUSDT"))
+    names, ticks = ("BTCUSDT", "DOGEUSDT"), (1500, 300)
+    setting = Setting(644658, 1_794_751_190_000, names, ("1m", "1w"), 0.006, True, book_ticks=ticks, script=script)
+    faults = (HalfOpen(7_500, "public"), Sluggish(11_000, 1_250, 300), Rest(0, 10_450, "-1000"))
+    run(Schedule(setting, 984432, faults, wall_error=600.0))

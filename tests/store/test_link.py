@@ -38,10 +38,23 @@ def test_a_watermark_of_a_moment_to_come_gives_way_to_the_next_proof_of_life() -
 
 def test_a_watermark_to_come_counts_as_of_now_where_the_clock_is_corrected() -> None:
     link = Link(3, "market", 101.5)
-    link.date_back(102.0)
+    link.date_back(102.0, now=7.0)
     assert link.watermark == 101.5
-    link.date_back(100.0)
-    assert link.watermark == 100.0
+    link.date_back(100.0, now=7.0)
+    assert link.watermark == 100.0, "when it was made is not known"
+
+
+def test_what_a_clock_that_was_ahead_has_proved_counts_as_of_when_it_was() -> None:
+    link = Link(3, "market", 700.0, proved_at=5.0)
+    link.date_back(102.0, now=7.0)
+    assert link.watermark == 100.0, "it was made two seconds ago, and nothing has come since"
+    link.ponged(706.0, 11.0, 707.0)
+    link.date_back(110.0, now=15.0)
+    assert link.watermark == 106.0, "its ping was sent four seconds ago"
+    link.ponged(714.0, 18.0, 715.0)
+    link.advance(114.5, 716.0)
+    link.date_back(121.0, now=26.0)
+    assert link.watermark == 114.5, "a frame has come since"
 
 
 def test_it_says_which_it_is() -> None:
