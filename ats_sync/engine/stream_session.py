@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Generator
+from typing import Any, NamedTuple, Protocol
 
 from ..clock import Clock
 from ..config import Config
@@ -73,12 +74,34 @@ class Sender(Protocol):
     def ping(self) -> None: ...
 
 
+class Stream(Sender, Protocol):
+    """One connection. ``last_pong`` is when (steady) its newest pong arrived."""
+
+    last_pong: float | None
+
+    def receive(self) -> list[bytes]:
+        """Return the messages that have arrived, without blocking; raise once it is over and they have been taken."""
+
+
+class Receiver(Protocol):
+    """Learns what else a connection has brought, on the thread that owns it."""
+
+    def replied(self, message: dict[str, Any]) -> None: ...
+
+    def noticed(self, notices: list[StoreEvent]) -> None: ...
+
+
+class Wait(NamedTuple):
+    """What a session waits for, for at most so many seconds: that something arrives, or, while frames ``gather``, that
+    :meth:`StreamSession.end` is called."""
+
+    seconds: float
+    gather: bool
+
+
 class StreamSession:
     """One connection from its handshake to its end. Belongs to the thread that owns the connection; others may call
-    :meth:`send` and :meth:`end` only.
-
-    The owner calls :meth:`before_wait`, waits for the socket and, if something arrived, for :meth:`pause`, calls
-    :meth:`received`, and so on until :attr:`over`.
+    :meth:`send` and :meth:`end` only. The owner drives :meth:`run`, and waits where that says so.
     """
 
     def __init__(self, config: Config, clock: Clock, store: MarketStore, link: Link) -> None:
@@ -111,6 +134,25 @@ class StreamSession:
     def opened(self) -> None:
         """The handshake succeeded; silence counts from now on."""
         self._heartbeat.heard(self._clock.now())
+
+    def run(self, stream: Stream, receiver: Receiver) -> Generator[Wait, bool, str]:
+        """Serve the connection until it is over; return why it is. Each value is to be waited for, and what is sent
+        back is whether it came. What :meth:`Stream.receive` raises ends it, too."""
+        while self.over is None:
+            wait = self.before_wait(stream)
+            if self.over is not None:
+                break
+            if not (yield Wait(wait, gather=False)):
+                continue
+            pause = self.pause()
+            if pause and (yield Wait(pause, gather=True)):
+                break
+            notices, replies = self.received(stream.receive(), stream.last_pong)
+            for reply in replies:
+                receiver.replied(reply)
+            if notices:
+                receiver.noticed(notices)
+        return self.over or ""
 
     def before_wait(self, sender: Sender) -> float:
         """Send the queued messages; return the most seconds to wait for the socket, if not :attr:`over` by then."""

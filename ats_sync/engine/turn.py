@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import AtsSyncError
+from ..feeds import FEEDS, Key
 from ..store.link import Link
-from ..store.series import StoreEvent
+from ..store.market import MarketStore
+from ..store.series import Change, StoreEvent
 from .connection import Connect, Disconnect, Send
 from .engine import Engine, Submit
 from .jobs import Fetch
@@ -153,17 +155,40 @@ def receive(engine: Engine, event: EngineEvent, at: Moment) -> None:
             pass
 
 
-def take_turn(
+class Turn(NamedTuple):
+    """What has come of a turn."""
+
+    actions: list[Action]
+    """To execute, in order."""
+    candles: tuple[int, int] | None
+    """As :meth:`CandleCount.take` returns it."""
+    failures: list[tuple[Exception, EngineEvent | None]]
+    """Each with its event, None where something was due. A failure costs no other event and no action."""
+
+
+def take_turn(engine: Engine, now: Callable[[], Moment], events: Sequence[EngineEvent], count: CandleCount) -> Turn:
+    """Pass on events in their order, then do what is due."""
+    assert engine.guarded()
+    failures: list[tuple[Exception, EngineEvent | None]] = []
+    _pass_on(engine, now, events, failures)
+    try:
+        engine.tick(now())
+    except Exception as failure:  # noqa: BLE001 - reported
+        failures.append((failure, None))
+    actions, candles = engine.take(), None
+    try:
+        candles = count.take(engine, now().steady, quiet=not events and not actions)
+    except Exception as failure:  # noqa: BLE001 - reported
+        failures.append((failure, None))
+    return Turn(actions, candles, failures)
+
+
+def _pass_on(
     engine: Engine,
     now: Callable[[], Moment],
     events: Iterable[EngineEvent],
-    failed: Callable[[Exception, EngineEvent | None], None],
-) -> list[Action]:
-    """Pass on events in their order, then do what is due; return the actions to execute, in order.
-
-    An exception is passed to ``failed`` with its event (None: it was due) and costs no other event and no action.
-    """
-    assert engine.guarded()
+    failures: list[tuple[Exception, EngineEvent | None]],
+) -> None:
     for is_notice, group in groupby(events, lambda event: isinstance(event, Noticed)):
         if is_notice:
             # One gap in a connection shows in many series at once.
@@ -171,15 +196,55 @@ def take_turn(
             try:
                 engine.noticed([event.notice for event in together], now())
             except Exception as failure:  # noqa: BLE001 - reported
-                failed(failure, together[0])
+                failures.append((failure, together[0]))
             continue
         for event in group:
             try:
                 receive(engine, event, now())
             except Exception as failure:  # noqa: BLE001 - reported
-                failed(failure, event)
-    try:
-        engine.tick(now())
-    except Exception as failure:  # noqa: BLE001 - reported
-        failed(failure, None)
-    return engine.take()
+                failures.append((failure, event))
+
+
+class Carrier(Protocol):
+    """Executes the actions of an engine."""
+
+    def submit(self, fetch: Fetch) -> None: ...
+
+    def connect(self, action: Connect) -> None: ...
+
+    def send(self, action: Send) -> None: ...
+
+    def disconnect(self, action: Disconnect) -> None: ...
+
+
+def carry_out(action: Action, carrier: Carrier) -> None:
+    """Execute an action."""
+    match action:
+        case Submit(fetch):
+            carrier.submit(fetch)
+        case Connect():
+            carrier.connect(action)
+        case Send():
+            carrier.send(action)
+        case Disconnect():
+            carrier.disconnect(action)
+
+
+def sort(notices: Iterable[StoreEvent]) -> tuple[list[EngineEvent], list[Key]]:
+    """Return what of the store's notices concerns the engine, and the series of which a candle has closed."""
+    events: list[EngineEvent] = []
+    closed: list[Key] = []
+    for notice in notices:
+        if notice.change is Change.CLOSED:
+            closed.append(notice.key)
+        else:
+            events.append(Noticed(notice))
+    return events, closed
+
+
+def closed_by(fetch: Fetch, error: AtsSyncError | None, store: MarketStore) -> tuple[Key, ...]:
+    """Return the series of which a fetch may have closed candles."""
+    feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
+    if error is not None or feed is None or not feed.closes:
+        return ()
+    return (fetch.key, *store.derivations.derived_from(fetch.key))

@@ -11,7 +11,7 @@ from ..clock import Clock
 from ..conditions import Condition
 from ..config import Config
 from ..engine.budget import Budget
-from ..engine.connection import Connect, Send
+from ..engine.connection import Connect, Disconnect, Send
 from ..engine.engine import Engine, Submit
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment, moment
@@ -24,17 +24,18 @@ from ..engine.turn import (
     Fetched,
     Inbox,
     Lost,
-    Noticed,
     Opened,
     Replied,
+    carry_out,
+    closed_by,
+    sort,
     take_turn,
 )
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, ThreadUnavailable
 from ..feeds import FEEDS, Key
 from ..logs import RateLimitedLogger
-from ..store.link import Link
 from ..store.market import MarketStore
-from ..store.series import Change, StoreEvent
+from ..store.series import StoreEvent
 from ..venue.endpoints import stream_url
 from .counters import Counters, Traffic
 from .executor import Grants
@@ -263,13 +264,12 @@ class Runtime:
         self._post(Replied(number, message))
 
     def store_noticed(self, notices: list[StoreEvent]) -> None:
-        gaps = [Noticed(notice) for notice in notices if notice.change is not Change.CLOSED]
-        if gaps:
-            self._post(*gaps)
-        if len(gaps) < len(notices):
+        events, closed = sort(notices)
+        if events:
+            self._post(*events)
+        if closed:
             with self.closed_candle:
                 self.closed_candle.notify_all()
-            closed = (notice.key for notice in notices if notice.change is Change.CLOSED)
             if self._notices is not None and self._notices.closed(closed):
                 # While frames come, who is to call back may have to wait 5 ms for the interpreter's lock.
                 self._clock.wait(self._stop, HAND_OVER)
@@ -280,9 +280,8 @@ class Runtime:
             self.log.warning(f"failed {fetch.key.kind}", "could not get %s: %s", fetch.key, error)
         with self.closed_candle:
             self.closed_candle.notify_all()
-        feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
-        if self._notices is not None and error is None and feed is not None and feed.closes:
-            self._notices.closed((fetch.key, *self._store.derivations.derived_from(fetch.key)))
+        if self._notices is not None and (closed := closed_by(fetch, error, self._store)):
+            self._notices.closed(closed)
         self._post(Fetched(fetch, error))
 
     def _post(self, *events: EngineEvent) -> None:
@@ -305,23 +304,16 @@ class Runtime:
     def _turn(self) -> None:
         """Receive events, and execute the actions that follow."""
         events = self._next_events()
-        failures: list[tuple[Exception, EngineEvent | None]] = []
-
-        def turn(engine: Engine, _: Moment) -> tuple[list[Action], tuple[int, int] | None]:
-            actions = take_turn(
-                engine, lambda: moment(self._clock), events, lambda failure, event: failures.append((failure, event))
-            )
-            quiet = not events and not actions
-            return actions, self._candle_count.take(engine, self._clock.now(), quiet=quiet)
-
-        actions, candles = self.query(turn)
+        actions, candles, failures = self.query(
+            lambda engine, _: take_turn(engine, lambda: moment(self._clock), events, self._candle_count)
+        )
         if candles is not None:
             self.requests.candles(*candles)
         for failure, event in failures:
             self.log.failure("engine event", failure, "the engine failed on %s; it goes on", event)
         for action in actions:
             try:
-                self._execute(action)
+                carry_out(action, self)
             except Exception as failure:
                 self.log.exception("engine action", "an action of the engine failed: %s", action)
                 self._undone(action, failure)
@@ -353,33 +345,32 @@ class Runtime:
             self._post(Fetched(action.fetch, error))
             return
         number = action.connection
-        with self._streams_lock:
-            thread = self._streams.get(number)
-        if thread is not None:
+        if (thread := self._stream(number)) is not None:
             thread.stop(f"{type(action).__name__} failed: {failure!r}")
         elif isinstance(action, Connect):
             action.link.up = False
             self._post(Lost(number, action.link, f"not started: {failure}"))
 
-    def _execute(self, action: Action) -> None:
-        if isinstance(action, Submit):
-            self.requests.submit(action.fetch)
-        elif isinstance(action, Connect):
-            self._start_stream(action.connection, stream_url(self._config, action.route), action.link)
-        else:
-            with self._streams_lock:
-                thread = self._streams.get(action.connection)
-            if thread is None:
-                return
-            if isinstance(action, Send):
-                thread.send(action.text)
-            else:
-                thread.stop(action.reason, planned=action.planned)
+    def submit(self, fetch: Fetch) -> None:
+        self.requests.submit(fetch)
 
-    def _start_stream(self, number: int, url: str, link: Link) -> None:
-        thread = StreamThread(number, url, link, self._config, self._clock, self._store, self)
+    def connect(self, action: Connect) -> None:
+        url = stream_url(self._config, action.route)
+        thread = StreamThread(action.connection, url, action.link, self._config, self._clock, self._store, self)
         with self._streams_lock:
             if self._stop.is_set():
                 return
             thread.start()
-            self._streams[number] = thread
+            self._streams[action.connection] = thread
+
+    def send(self, action: Send) -> None:
+        if (thread := self._stream(action.connection)) is not None:
+            thread.send(action.text)
+
+    def disconnect(self, action: Disconnect) -> None:
+        if (thread := self._stream(action.connection)) is not None:
+            thread.stop(action.reason, planned=action.planned)
+
+    def _stream(self, number: int) -> StreamThread | None:
+        with self._streams_lock:
+            return self._streams.get(number)

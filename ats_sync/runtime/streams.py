@@ -122,21 +122,21 @@ class StreamThread(threading.Thread):
         self._stream = WebSocketStream.connect(self._url, self._config, self._clock, self._scope, timeout=timeout)
 
     def _pump(self) -> str:
-        stream, session, events = self._stream, self._session, self._events
+        stream = self._stream
         assert stream is not None
-        while session.over is None:
-            wait = session.before_wait(stream)
-            if session.over is not None:
-                break
-            if not stream.wait(wait):
-                continue
-            pause = session.pause()
-            if pause and self._clock.wait(self._ending, pause):
-                break
-            frames = stream.receive()
-            notices, replies = session.received(frames, stream.last_pong)
-            for reply in replies:
-                events.stream_replied(self.number, reply)
-            if notices:
-                events.store_noticed(notices)
-        return session.over or ""
+        session = self._session.run(stream, self)
+        try:
+            seconds, gather = next(session)
+            while True:
+                came = self._clock.wait(self._ending, seconds) if gather else stream.wait(seconds)
+                seconds, gather = session.send(came)
+        except StopIteration as over:
+            return str(over.value)
+
+    def replied(self, message: dict[str, Any]) -> None:
+        """Pass on a reply to one of our messages."""
+        self._events.stream_replied(self.number, message)
+
+    def noticed(self, notices: list[StoreEvent]) -> None:
+        """Pass on what the store has found."""
+        self._events.store_noticed(notices)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ats_sync.clock import Clock
 from ats_sync.config import Config
-from ats_sync.engine.stream_session import FUTURE_EVENT, MAX_UNSENT, StreamSession
+from ats_sync.engine.stream_session import FUTURE_EVENT, MAX_UNSENT, StreamSession, Wait
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Change
+from ats_sync.store.series import Change, StoreEvent
 
 from ..venue.samples import MIDNIGHT, compact, trade_frame
 
@@ -33,6 +35,28 @@ class Line:
 
     def ping(self) -> None:
         self.sent.append((self.passed, "ping"))
+
+
+class Wire(Line):
+    """A connection that brings these messages, one at a time, and then fails."""
+
+    def __init__(self, *brings: bytes) -> None:
+        super().__init__()
+        self.last_pong: float | None = None
+        self.brings = list(brings)
+        self.replies: list[dict[str, Any]] = []
+        self.notices: list[StoreEvent] = []
+
+    def receive(self) -> list[bytes]:
+        if not self.brings:
+            raise ConnectionResetError
+        return [self.brings.pop(0)]
+
+    def replied(self, message: dict[str, Any]) -> None:
+        self.replies.append(message)
+
+    def noticed(self, notices: list[StoreEvent]) -> None:
+        self.notices += notices
 
 
 class Stream:
@@ -197,6 +221,40 @@ def test_what_comes_to_a_quiet_connection_is_received_at_once_and_on_a_busy_one_
     assert stream.session.pause() == pytest.approx(DRAIN - 0.005)
     stream.line.passed += 0.5
     assert stream.session.pause() == 0.0
+
+
+def test_it_waits_for_the_socket_and_then_for_more_passes_on_what_came_and_ends_with_the_connection() -> None:
+    stream = Stream()
+    reply = {"result": None, "id": 1}
+    wire = Wire(trade_frame(5), trade_frame(9), compact(reply))
+    run = stream.session.run(wire, wire)
+    assert next(run) == Wait(PING, gather=False)
+    assert run.send(False) == Wait(PING, gather=False), "it was woken"
+    assert run.send(True) == Wait(PING, gather=False)
+    assert stream.link.frames == 1
+    assert run.send(True) == Wait(pytest.approx(DRAIN), gather=True), "frames gather"
+    assert run.send(False) == Wait(PING, gather=False)
+    assert [notice.change for notice in wire.notices] == [Change.GAP]
+    stream.line.passed += DRAIN
+    assert run.send(True) == Wait(PING, gather=False)
+    assert wire.replies == [reply]
+    stream.line.passed += DRAIN
+    with pytest.raises(ConnectionResetError):
+        run.send(True)
+
+
+def test_it_ends_at_its_next_wait_and_does_not_gather_then() -> None:
+    stream = Stream()
+    wire = Wire(trade_frame(5), trade_frame(6))
+    run = stream.session.run(wire, wire)
+    next(run)
+    run.send(True)
+    assert run.send(True).gather
+    stream.session.end("replaced")
+    with pytest.raises(StopIteration) as over:
+        run.send(True)
+    assert over.value.value == "replaced"
+    assert len(wire.brings) == 1
 
 
 def test_nothing_gathers_where_the_interval_is_zero() -> None:

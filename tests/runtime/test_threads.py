@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,14 +78,17 @@ def test_a_read_that_gets_no_thread_raises_and_the_next_one_works(
 
 def test_an_action_that_fails_costs_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = iter(range(3))
-    execute = Runtime._execute
 
-    def failing(runtime: Runtime, action: Any) -> None:
-        if next(failures, None) is not None:
-            raise ValueError("planted")
-        execute(runtime, action)
+    def failing(execute: Callable[[Runtime, Any], None]) -> Callable[[Runtime, Any], None]:
+        def fails(runtime: Runtime, what: Any) -> None:
+            if next(failures, None) is not None:
+                raise ValueError("planted")
+            execute(runtime, what)
 
-    monkeypatch.setattr(Runtime, "_execute", failing)
+        return fails
+
+    for name in ("submit", "connect", "send"):
+        monkeypatch.setattr(Runtime, name, failing(getattr(Runtime, name)))
     with (
         SimulatedExchange(symbols=3, seed=7) as exchange,
         DataManager(list(exchange.symbols[:2]), ["1h"], config=exchange.config()).start(timeout=25) as manager,

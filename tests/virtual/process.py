@@ -1,7 +1,8 @@
-"""The client as one process on virtual time: what ``ats_sync.runtime`` does, step for step, without threads.
+"""The client as one process on virtual time: ``ats_sync.runtime`` without its threads.
 
-Everything that decides or remembers is the library's own: engine and its turn, dispatcher, stream sessions, stores,
-clock, reads. Only what waits and what carries is written here: threads as tasks, and a network to the virtual exchange.
+Everything that decides or remembers is the library's own: engine, its turn and who executes what of it, dispatcher,
+stream sessions, stores, clock, reads. Only what waits is written here (threads as tasks), and a network to the virtual
+exchange.
 """
 
 from __future__ import annotations
@@ -9,17 +10,29 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.connection import Connect, Disconnect, Send
-from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
+from ats_sync.engine.engine import SHARED, WITNESSES, Engine
+from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import moment
-from ats_sync.engine.stream_session import StreamSession
-from ats_sync.engine.turn import CandleCount, Changed, EngineEvent, Inbox, Lost, Noticed, Opened, Replied, take_turn
+from ats_sync.engine.stream_session import StreamSession, Wait
+from ats_sync.engine.turn import (
+    CandleCount,
+    Changed,
+    EngineEvent,
+    Inbox,
+    Lost,
+    Opened,
+    Replied,
+    carry_out,
+    sort,
+    take_turn,
+)
 from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.events.queues import EventQueue
 from ats_sync.feeds import Key
@@ -27,7 +40,8 @@ from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Change, StoreEvent
+from ats_sync.store.series import StoreEvent
+from ats_sync.transport.frames import StreamClosed
 
 from .exchange import BrokenPromise, Closed, Exchange, Item, Pong, Session
 from .requests import VirtualRequests
@@ -113,7 +127,7 @@ class Process:
                 del deferred[thread]
             self.do(thread, task)
 
-    # --- runtime.py -----------------------------------------------------------------------------------
+    # --- as the runtime ---------------------------------------------------------------------------------
 
     def start(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
         keys = self.store.follow(keys_of(symbols, intervals, self.config.open_interest_periods))
@@ -131,12 +145,12 @@ class Process:
         self.post(Replied(number, message))
 
     def store_noticed(self, notices: list[StoreEvent]) -> None:
-        for notice in notices:
-            if notice.change is not Change.CLOSED:
-                self.post(Noticed(notice))
-        self.closed([notice.key for notice in notices if notice.change is Change.CLOSED])
+        events, closed = sort(notices)
+        for event in events:
+            self.post(event)
+        self.closed(closed)
 
-    def closed(self, keys: list[Key]) -> None:
+    def closed(self, keys: Sequence[Key]) -> None:
         """publisher.py: candles of these series may have closed."""
         for queue in self.queues:
             queue.mark(keys)
@@ -157,20 +171,20 @@ class Process:
         self._awake = False
         self._count_turn()
         engine, clock = self.engine, self.clock
-        events = self._inbox.take()
-        actions = take_turn(engine, lambda: moment(clock), events, _raise)
-        quiet = not events and not actions
-        if (counted := self._candle_count.take(engine, moment(clock).steady, quiet=quiet)) is not None:
-            self.requests.candles(*counted)
+        actions, candles, failures = take_turn(engine, lambda: moment(clock), self._inbox.take(), self._candle_count)
+        if failures:
+            raise failures[0][0]  # the engine's thread reports it and goes on
+        if candles is not None:
+            self.requests.candles(*candles)
         for action in actions:
-            self._carry_out(action)
+            carry_out(action, self)
         due = engine.next_due(moment(clock))
         if due is not None:
             time = self.clocks.moment_of(due)
             if self._timer <= self.line.now or time < self._timer:
                 self._timer = time
                 self.line.at(time, lambda: self._alarm(time))
-        self._look()
+        self.look()
 
     def _alarm(self, at: int) -> None:
         if at == self._timer:
@@ -183,23 +197,23 @@ class Process:
         if turns > MOST_TURNS_AN_INSTANT:
             raise BrokenPromise("the engine spins: it is due again and again at the same instant")
 
-    def _carry_out(self, action: Connect | Send | Disconnect | Submit) -> None:
-        if isinstance(action, Submit):
-            self.requests.submit(action.fetch)
-        elif isinstance(action, Connect):
-            stream = VirtualStream(self, action.connection, action.link)
-            self._streams[action.connection] = stream
-            self.exchange.connect(action.route.value, stream)
-        else:
-            known = self._streams.get(action.connection)
-            if known is None:
-                return
-            if isinstance(action, Send):
-                known.send(action.text)
-            else:
-                known.stop(action.reason)
+    def submit(self, fetch: Fetch) -> None:
+        self.requests.submit(fetch)
 
-    def _look(self) -> None:
+    def connect(self, action: Connect) -> None:
+        stream = VirtualStream(self, action.connection, action.link)
+        self._streams[action.connection] = stream
+        self.exchange.connect(action.route.value, stream)
+
+    def send(self, action: Send) -> None:
+        if (stream := self._streams.get(action.connection)) is not None:
+            stream.send(action.text)
+
+    def disconnect(self, action: Disconnect) -> None:
+        if (stream := self._streams.get(action.connection)) is not None:
+            stream.stop(action.reason)
+
+    def look(self) -> None:
         for look in self.looked:
             look()
 
@@ -207,12 +221,8 @@ class Process:
         return len(self._streams)
 
 
-def _raise(failure: Exception, event: EngineEvent | None) -> None:
-    raise failure
-
-
 class VirtualStream:
-    """streams.py: one connection's thread."""
+    """One connection, and the task that serves it as a stream thread does."""
 
     def __init__(self, process: Process, number: int, link: Link) -> None:
         self.number = number
@@ -223,8 +233,11 @@ class VirtualStream:
         self._wire: Session | None = None
         self._inbox: list[Item] = []
         self._closed: Closed | None = None
-        self._last_pong: float | None = None
-        self._opened = False
+        self.last_pong: float | None = None
+        self._run: Generator[Wait, bool, str] | None = None
+        self._wait = Wait(0.0, gather=False)
+        self._until = 0
+        self._received = False
         self._over = False
         self._pending = False
         self._timer = 0
@@ -266,61 +279,15 @@ class VirtualStream:
 
     # --- on its own thread --------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        """The wait for the socket ends."""
-        if not self._pending and self._opened and not self._over:
-            self._pending = True
-            self._process.do(self._thread, self._turn)
+    def send_text(self, text: str) -> None:
+        self._on_wire.send_text(text)
 
-    def _begin(self) -> None:
-        if self._over:
-            return
-        self._opened = True
-        self._session.opened()
-        self._process.post(Opened(self.number, self.link))
-        self._go_on()
+    def ping(self) -> None:
+        self._on_wire.ping()
 
-    def _turn(self) -> None:
-        self._pending = False
-        if self._over or (self._readable() and self._gathers()):
-            return
-        if not self._readable() or self._receive():
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Up to the next wait for the socket, or to the end."""
-        session, line, wire = self._session, self._process.line, self._wire
-        assert wire is not None
-        while session.over is None:
-            wait = session.before_wait(wire)
-            if session.over is None and not self._readable():
-                self._wake_at(line.now + max(1, int(wait * 1000) + 1))
-                return
-            if self._gathers() or (session.over is None and not self._receive()):
-                return
-        self._finish(session.over)
-
-    def _gathers(self) -> bool:
-        """Whether it waits a moment for more frames, unless it is to end."""
-        pause = self._session.pause() if self._session.over is None else 0.0
-        if pause:
-            self._wake_at(self._process.line.now + math.ceil(pause * 1000))
-        return pause > 0
-
-    def _wake_at(self, at: int) -> None:
-        if self._timer <= self._process.line.now or at < self._timer:
-            self._timer = at
-            self._process.line.at(at, self._wake)
-
-    def _readable(self) -> bool:
-        return bool(self._inbox) or self._closed is not None
-
-    def _receive(self) -> bool:
-        """Take what is there; whether the connection goes on."""
-        process = self._process
+    def receive(self) -> list[bytes]:
         if self._closed is not None:
-            self._finish(self._closed.reason)
-            return False
+            raise StreamClosed(None, self._closed.reason)
         items, self._inbox = self._inbox, []
         frames: list[bytes] = []
         for item in items:
@@ -328,16 +295,81 @@ class VirtualStream:
                 self._closed = item
                 break
             if isinstance(item, Pong):
-                self._last_pong = process.clock.now()
+                self.last_pong = self._process.clock.now()
             else:
                 frames.append(item)
-        notices, replies = self._session.received(frames, self._last_pong)
-        for reply in replies:
-            process.stream_replied(self.number, reply)
-        if notices:
-            process.store_noticed(notices)
-        process._look()
-        return True
+        self._received = True
+        return frames
+
+    def replied(self, message: dict[str, Any]) -> None:
+        self._process.stream_replied(self.number, message)
+
+    def noticed(self, notices: list[StoreEvent]) -> None:
+        self._process.store_noticed(notices)
+
+    @property
+    def _on_wire(self) -> Session:
+        assert self._wire is not None
+        return self._wire
+
+    def _begin(self) -> None:
+        if self._over:
+            return
+        self._session.opened()
+        self._process.post(Opened(self.number, self.link))
+        self._run = self._session.run(self, self)
+        self._go_on(next, self._run)
+
+    def _wake(self) -> None:
+        """A wait may be over."""
+        if not self._pending and self._run is not None and not self._over:
+            self._pending = True
+            self._process.do(self._thread, self._turn)
+
+    def _turn(self) -> None:
+        self._pending = False
+        if self._over or self._run is None:
+            return
+        came = self._has_come()
+        if self._wait.gather and not came and self._process.line.now < self._until:
+            self._wake_at(self._until)
+            return
+        self._go_on(self._run.send, came)
+
+    def _go_on(self, resume: Callable[[Any], Wait], value: Any) -> None:
+        """Let the session go on up to its next wait, or to its end."""
+        assert self._run is not None
+        now = self._process.line.now
+        while True:
+            try:
+                self._wait = resume(value)
+            except StopIteration as over:
+                self._finish(over.value)
+                return
+            except StreamClosed as closed:
+                self._finish(closed.reason)
+                return
+            finally:
+                if self._received:
+                    self._received = False
+                    self._process.look()
+            if not self._has_come():
+                seconds, gather = self._wait
+                self._until = now + (math.ceil(seconds * 1000) if gather else max(1, int(seconds * 1000) + 1))
+                self._wake_at(self._until)
+                return
+            resume, value = self._run.send, True
+
+    def _has_come(self) -> bool:
+        """Whether what it waits for has."""
+        if self._wait.gather:
+            return self._session.over is not None
+        return bool(self._inbox) or self._closed is not None
+
+    def _wake_at(self, at: int) -> None:
+        if self._timer <= self._process.line.now or at < self._timer:
+            self._timer = at
+            self._process.line.at(at, self._wake)
 
     def _finish(self, reason: str, error: AtsSyncError | None = None) -> None:
         if self._over:

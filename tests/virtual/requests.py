@@ -11,9 +11,8 @@ from ats_sync.engine.budget import Usage
 from ats_sync.engine.dispatch import Dispatcher, Done, Send
 from ats_sync.engine.jobs import Fetch, JobQueue, PendingRead
 from ats_sync.engine.moment import moment
-from ats_sync.engine.turn import Fetched
+from ats_sync.engine.turn import Fetched, closed_by
 from ats_sync.errors import AtsSyncError, ConnectionFailed, RateLimited, RequestError, RequestTimeout
-from ats_sync.feeds import FEEDS
 from ats_sync.runtime.executor import RequestExecutor
 from ats_sync.transport.answer import Answer
 from ats_sync.venue.endpoints import Bucket, Host
@@ -111,10 +110,9 @@ class VirtualRequests:
         if isinstance(done, Done):
             if type(done.error) is RequestError:
                 raise done.error  # a fault of ours, which a request thread survives
-            if done.error is None and FEEDS[done.fetch.key.kind].closes:
-                process.closed([done.fetch.key, *process.store.derivations.derived_from(done.fetch.key)])
+            process.closed(closed_by(done.fetch, done.error, process.store))
             process.post(Fetched(done.fetch, done.error))
-            process._look()
+            process.look()
         self._ensure_worker()
 
     def _told_to_wait(self, host: Host) -> None:
