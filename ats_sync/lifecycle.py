@@ -325,6 +325,7 @@ class Lifecycle:
 
     def watch(self, keys: list[Key]) -> None:
         """Follow these series from now on. The caller holds the lock."""
+        assert self.lock.locked()
         snapshotter = self._snapshotter
         self.living().watch(keys, snapshotter.expect if snapshotter is not None else None)
         if snapshotter is not None:
@@ -332,6 +333,7 @@ class Lifecycle:
 
     def unwatch(self, symbols: Collection[str]) -> None:
         """Follow nothing of these symbols any more. The caller holds the lock."""
+        assert self.lock.locked()
         gone = self.store.unfollow(key for key in self.store.followed_keys() if key.symbol in symbols)
         self.living().unfollow(gone)
 

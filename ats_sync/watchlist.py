@@ -100,6 +100,7 @@ class Watchlist:
         """Return whether the polls of one more series fit into what open interest and the ratios share.
 
         The caller holds the lock."""
+        assert self._life.lock.locked()
         requests, window = OPEN_INTEREST_LIMIT
         feeds = [*(FEEDS[key.kind] for key in self._life.store.followed_keys()), feed]
         polls = sum(window / each.poll.every for each in feeds if each.poll is not None and each.poll.shares_limit)

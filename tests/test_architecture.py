@@ -239,6 +239,58 @@ def test_the_lock_of_the_engine_is_taken_in_one_place() -> None:
     assert taken == ["ats_sync.runtime.runtime"]
 
 
+LOCK_RULE = re.compile(r"caller\s+holds\s+(?:the|\w+'s|the\s+\w+'s)\s+lock(?!,\s+or)")
+"""What a helper says of itself that needs a lock; one that may also do without says when."""
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)]
+
+
+def looks_at_a_lock(function: ast.FunctionDef) -> bool:
+    """Whether a function asserts that a lock is taken, or, as one of the standard library's, raises where it is not."""
+    checks = [node.test for node in ast.walk(function) if isinstance(node, (ast.Assert, ast.If))]
+    return any(re.search(r"\.(locked|guarded|_is_owned)\(\)", ast.unparse(check)) for check in checks)
+
+
+def test_a_helper_that_needs_a_lock_asserts_it() -> None:
+    """Itself, or in what it calls of its own module; a hook that does nothing needs none."""
+    said, wrong = 0, []
+    for path in LIBRARY_MODULES:
+        looking = {each.name for each in functions(path) if looks_at_a_lock(each)}
+        for function in functions(path):
+            if not LOCK_RULE.search(ast.get_docstring(function) or "") or len(function.body) == 1:
+                continue
+            said += 1
+            calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+            called = {ast.unparse(call).removeprefix("self.") for call in calls}
+            if not looking & {function.name, *called}:
+                wrong.append(f"{name_of(path)}:{function.lineno} {function.name}")
+    assert said > 30
+    assert not wrong
+
+
+def test_the_page_on_the_architecture_names_every_thread() -> None:
+    """Of the library; a program has threads of its own."""
+    page = (ROOT / ".github" / "ARCHITECTURE.md").read_text("utf-8")
+    table = page.split("\n## Threads\n")[1].split("\n## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {re.sub(r"-(<.*|N)$", "", name) for cell in cells for name in re.findall(r"`(ats-[^`]+)`", cell)}
+    started: set[str] = set()
+    for path in LIBRARY_MODULES:
+        if part_of(name_of(path)) == "cli":
+            continue
+        tree = parsed(path)
+        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+        started |= {
+            text.value.rstrip("-")
+            for text in texts
+            if isinstance(text.value, str) and re.fullmatch(r"ats-[a-z-]+", text.value)
+        }
+    assert named == started - {"ats-sync"}  # the name under which it is installed
+
+
 def test_the_simulator_stands_alone_but_for_the_settings_it_hands_out() -> None:
     """Its literals are its own: a mistake shared by client and simulator would hide the worst bugs."""
     for path in modules(LIBRARY / "simulator"):

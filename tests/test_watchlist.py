@@ -42,11 +42,12 @@ def test_ratios_are_followed_as_long_as_their_polls_fit_beside_those_of_open_int
     life.store.follow(Key(Kind.OPEN_INTEREST, symbol, "1h") for symbol in symbols)
     ratios = [Key(kind, symbol, "1h") for kind in RATIOS for symbol in symbols]
     life.store.follow(ratios[:359])
-    assert watchlist._affords(FEEDS[Kind.BASIS])
-    life.store.follow(ratios[359:360])
-    assert not watchlist._affords(FEEDS[Kind.BASIS])
-    life.store.unfollow(ratios[:1])
-    assert watchlist._affords(FEEDS[Kind.BASIS])
+    with life.lock:
+        assert watchlist._affords(FEEDS[Kind.BASIS])
+        life.store.follow(ratios[359:360])
+        assert not watchlist._affords(FEEDS[Kind.BASIS])
+        life.store.unfollow(ratios[:1])
+        assert watchlist._affords(FEEDS[Kind.BASIS])
 
 
 def test_what_does_not_fit_is_one_request_for_each_read(

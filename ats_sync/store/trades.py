@@ -195,6 +195,7 @@ class TradeSeries(Series):
 
     def _trim(self) -> None:
         """Drop the oldest beyond the capacity. The caller holds the lock."""
+        assert self._lock.locked()
         self._segments, cut = trimmed(self._segments, self.capacity)
         if cut:
             self.complete = False
