@@ -170,6 +170,11 @@ class Feed:
         return Host.SPOT if self.spot else Host.FUTURES
 
     @property
+    def shares_limit(self) -> bool:
+        """Whether its polls count in the limit that some kinds share."""
+        return self.poll is not None and self.poll.shares_limit
+
+    @property
     def stream_only(self) -> bool:
         """Whether no request serves it."""
         return self.shared and self.poll is None

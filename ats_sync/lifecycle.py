@@ -84,6 +84,9 @@ class Lifecycle:
     Neither this nor anything that its threads refer to may refer to the manager, which is closed when it is collected.
     """
 
+    polls = True
+    """Whether this process polls what it follows."""
+
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
