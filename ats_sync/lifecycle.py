@@ -117,10 +117,12 @@ class Lifecycle:
         self.publisher = Publisher(self._clock)
         self.begun = self._clock.wall()
         self.ready = False
-        self.reset()
+        with self.lock:
+            self.reset()
 
     def reset(self) -> None:
-        """An empty store, read directly. The caller holds the lock, or nobody else knows this object yet."""
+        """Begin with an empty store, read directly. The caller holds the lock."""
+        assert self.lock.locked()
         self.store = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
         self._read_by(self._direct, streams=False, touch=_nothing)
@@ -328,6 +330,7 @@ class Lifecycle:
 
     def watch(self, keys: list[Key]) -> None:
         """Follow these series from now on. The caller holds the lock."""
+        assert self.lock.locked()
         snapshotter = self._snapshotter
         self.living().watch(keys, snapshotter.expect if snapshotter is not None else None)
         if snapshotter is not None:
@@ -335,6 +338,7 @@ class Lifecycle:
 
     def unwatch(self, symbols: Collection[str]) -> None:
         """Follow nothing of these symbols any more. The caller holds the lock."""
+        assert self.lock.locked()
         gone = self.store.unfollow(key for key in self.store.followed_keys() if key.symbol in symbols)
         self.living().unfollow(gone)
 

@@ -233,6 +233,7 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
 
 def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[FeedStatus, ...]:
     """Return the state of every series the engine keeps; the caller holds the engine's lock."""
+    assert engine.guarded()
     return tuple(_look(engine, store, clock).feeds())
 
 
@@ -241,6 +242,7 @@ def feeds_summary(
 ) -> tuple[tuple[KindSummary, ...], tuple[FeedStatus, ...]]:
     """Return a summary of each kind, and the state of every series that is neither live nor polled; the caller holds
     the engine's lock."""
+    assert engine.guarded()
     return _look(engine, store, clock).summary()
 
 
@@ -405,7 +407,6 @@ class _Look(NamedTuple):
 
 
 def _look(engine: Engine, store: MarketStore, clock: Clock) -> _Look:
-    assert engine.guarded()
     exchange, proven = clock.exchange(), clock.proven()
     untrusted = TIME_IN_DOUBT if not proven else UNWATCHED if exchange - store.watched_until > WATCHED_WITHIN else ""
     return _Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted)

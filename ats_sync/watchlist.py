@@ -43,7 +43,7 @@ class Watchlist:
         self._surplus: set[Key] = set()
 
     def keys(self) -> list[Key]:
-        """Return what is followed from the start. The caller holds the lock, or nothing is polled here."""
+        """Return what is followed from the start."""
         return self._watched(self.symbols, self.intervals)
 
     def _watched(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> list[Key]:
@@ -132,7 +132,7 @@ class Watchlist:
 
     def _fitting(self, keys: Sequence[Key]) -> list[Key]:
         """Return those of ``keys`` that may be followed beside what is followed: all but the new ones whose polls would
-        exceed what open interest and the ratios share. The caller holds the lock, or nothing is polled here.
+        exceed what open interest and the ratios share. Where anything is polled here, the caller holds the lock.
 
         Whatever is followed keeps its place. Of what is new, the first period of each symbol goes before the second of
         any.

@@ -239,6 +239,25 @@ def test_the_lock_of_the_engine_is_taken_in_one_place() -> None:
     assert taken == ["ats_sync.runtime.runtime"]
 
 
+def needs_lock(function: ast.AST) -> bool:
+    """Return whether a function says that its caller holds a lock, and does something."""
+    if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    said = " ".join((ast.get_docstring(function) or "").split())
+    return "caller holds" in said.lower() and len(function.body) > 1  # a hook has a docstring alone
+
+
+def asserts_lock(function: ast.AST) -> bool:
+    conditions = [ast.unparse(each.test) for each in ast.walk(function) if isinstance(each, ast.Assert)]
+    return any(condition.endswith((".locked()", ".guarded()")) for condition in conditions)
+
+
+def test_who_says_that_the_caller_holds_a_lock_asserts_it() -> None:
+    functions = [(path, each) for path in modules(LIBRARY, SHIM) for each in ast.walk(parsed(path)) if needs_lock(each)]
+    assert len(functions) > 30
+    assert not [f"{name_of(path)}:{each.lineno}" for path, each in functions if not asserts_lock(each)]  # type: ignore[attr-defined]
+
+
 def test_the_simulator_stands_alone_but_for_the_settings_it_hands_out() -> None:
     """Its literals are its own: a mistake shared by client and simulator would hide the worst bugs."""
     for path in modules(LIBRARY / "simulator"):
