@@ -403,8 +403,18 @@ class Lifecycle:
         )
         state, _ = overall(feeds, ready=self.ready)
         waiting = runtime.requests.waiting()
-        contracts, snapshot, shared = contract_statuses(store), self.snapshot_status(), self.shared_status()
-        status = Status(state, self.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
+        status = Status(
+            state,
+            self.begun,
+            connections,
+            feeds,
+            waiting,
+            blocked,
+            contracts=contract_statuses(store),
+            snapshot=self.snapshot_status(),
+            shared=self.shared_status(),
+            dropped=store.dropped(),
+        )
         return Summary(status, kinds)
 
     def shared_status(self) -> SharedStatus | None:

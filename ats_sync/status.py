@@ -142,6 +142,8 @@ class Status:
     """What is kept on disk, None where nothing is."""
     shared: SharedStatus | None = None
     """What this process is in the shared store, None where none is set."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Frames that could not be used, by reason."""
 
     def ready(self, kind: str) -> tuple[int, int]:
         """Return how many series of a kind are live (or polled), and how many there are."""
@@ -161,6 +163,7 @@ class Status:
         if self.waiting_requests:
             lines.append(f"  {self.waiting_requests} requests in line")
         lines += [f"  the {host} host said to wait until {_clock(until)}" for host, until in self.blocked.items()]
+        lines += [f"  {count} frames dropped: {reason}" for reason, count in self.dropped.items()]
         if self.snapshot is not None:
             lines.append(f"  {self.snapshot}")
         if self.shared is not None:
