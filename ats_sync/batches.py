@@ -58,8 +58,7 @@ class KlineBatch:
         numpy, pandas = load("numpy", "arrays"), load("pandas", "frames")
         there = ~numpy.isnan(self.array[:, :, 0])
         of, _ = numpy.nonzero(there)
-        values = self.array[there]
-        frame = frame_of({name: values[:, index] for index, name in enumerate(COLUMNS)})
+        frame = frame_of(dict(zip(COLUMNS, self.array.transpose(2, 0, 1)[:, there], strict=True)))
         names = pandas.Categorical.from_codes(of, categories=list(self.symbols))
         frame.index = pandas.MultiIndex.from_arrays([names, frame.index], names=["symbol", "open_time"])
         return frame

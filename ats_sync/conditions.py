@@ -16,7 +16,8 @@ class Condition(threading.Condition):
     """A condition that goes on working in a program that is patched while somebody waits."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a notification, at most ``timeout`` seconds; return whether it came. The caller holds the lock."""
+        """Wait for a notification, at most ``timeout`` seconds; return whether it came. Raises
+        RuntimeError where the caller does not own the lock."""
         inner: Any = self
         if not inner._is_owned():
             raise RuntimeError("only who holds the lock may wait")

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from .venue import endpoints
-from .venue.endpoints import Route
+from .venue.endpoints import Host, Route
 
 
 class Kind(str, Enum):
@@ -163,6 +163,16 @@ class Feed:
         object.__setattr__(self, "shared", self.scope is Scope.EVERYTHING)
         object.__setattr__(self, "own_stream", stream is not None and not self.shared)
         object.__setattr__(self, "stream_timeout", (stream.timeout or 0.0) if stream is not None else 0.0)
+
+    @property
+    def host(self) -> Host:
+        """The host that serves it by REST."""
+        return Host.SPOT if self.spot else Host.FUTURES
+
+    @property
+    def shares_limit(self) -> bool:
+        """Whether its polls count in the limit that some kinds share."""
+        return self.poll is not None and self.poll.shares_limit
 
     @property
     def stream_only(self) -> bool:

@@ -84,6 +84,9 @@ class Lifecycle:
     Neither this nor anything that its threads refer to may refer to the manager, which is closed when it is collected.
     """
 
+    polls = True
+    """Whether this process polls what it follows."""
+
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
@@ -114,10 +117,12 @@ class Lifecycle:
         self.publisher = Publisher(self._clock)
         self.begun = self._clock.wall()
         self.ready = False
-        self.reset()
+        with self.lock:
+            self.reset()
 
     def reset(self) -> None:
-        """An empty store, read directly. The caller holds the lock, or nobody else knows this object yet."""
+        """Begin with an empty store, read directly. The caller holds the lock."""
+        assert self.lock.locked()
         self.store = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
         self._read_by(self._direct, streams=False, touch=_nothing)
@@ -398,8 +403,18 @@ class Lifecycle:
         )
         state, _ = overall(feeds, ready=self.ready)
         waiting = runtime.requests.waiting()
-        contracts, snapshot, shared = contract_statuses(store), self.snapshot_status(), self.shared_status()
-        status = Status(state, self.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
+        status = Status(
+            state,
+            self.begun,
+            connections,
+            feeds,
+            waiting,
+            blocked,
+            contracts=contract_statuses(store),
+            snapshot=self.snapshot_status(),
+            shared=self.shared_status(),
+            dropped=store.dropped(),
+        )
         return Summary(status, kinds)
 
     def shared_status(self) -> SharedStatus | None:

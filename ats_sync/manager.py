@@ -165,9 +165,11 @@ class DataManager:
 
     def _launch(self) -> tuple[Runtime | None, bool]:
         watchlist = self._watchlist
-        return self._life.launch(
+        launched = self._life.launch(
             watchlist.keys, watchlist.touch, streams=self.enable_websocket, demand=watchlist.demand
         )
+        watchlist.warn_of_surplus()
+        return launched
 
     def close(self) -> None:
         """End every thread and connection, within ``config.close_timeout`` seconds. May be called again, and

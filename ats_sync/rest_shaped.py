@@ -6,12 +6,8 @@ everything while no manager runs, is one budgeted REST request.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar, cast
-from urllib.parse import urlencode
 
 import orjson
 
@@ -269,14 +265,14 @@ class RestShaped:
         return [
             {
                 "symbol": each.symbol,
-                "price": each.order.get("p", "0"),
-                "origQty": each.order.get("q", "0"),
-                "executedQty": each.order.get("z", "0"),
-                "averagePrice": each.order.get("ap", "0"),
-                "status": each.order.get("X", ""),
-                "timeInForce": each.order.get("f", ""),
-                "type": each.order.get("o", ""),
-                "side": each.order["S"],
+                "price": each.price,
+                "origQty": each.quantity,
+                "executedQty": each.filled,
+                "averagePrice": each.average_price,
+                "status": each.status,
+                "timeInForce": each.time_in_force,
+                "type": each.order_type,
+                "side": each.side,
                 "time": each.time,
             }
             for each in orders[-limit:]
@@ -302,10 +298,8 @@ class RestShaped:
         timeout: float,
     ) -> Any:
         """Return what :meth:`get` returns, signed with HMAC-SHA256; ``now`` is the exchange's time in ms."""
-        signed = {**(params or {}), "timestamp": now}
-        signature = hmac.new(secret.encode(), urlencode(signed).encode(), hashlib.sha256).hexdigest()
-        request = endpoints.any_request(path, {**signed, "signature": signature}, self._config)
-        return self._ask_json("", replace(request, headers=(("X-MBX-APIKEY", key),)), timeout)
+        request = endpoints.signed_request(path, params or {}, self._config, key=key, secret=secret, now=now)
+        return self._ask_json("", request, timeout)
 
     def usage(self) -> Usage:
         """Return the request weight of the futures host in the last minute, and how much of it this process may use."""

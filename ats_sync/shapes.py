@@ -98,12 +98,12 @@ def shape_liquidations(orders: Iterable[Liquidation]) -> list[ForcedOrder]:
     return [
         {
             "symbol": each.symbol,
-            "side": each.order["S"],
-            "price": float(each.order.get("p", 0)),
-            "averagePrice": float(each.order.get("ap", 0)),
-            "qty": float(each.order.get("q", 0)),
-            "filledQty": float(each.order.get("z", 0)),
-            "status": each.order.get("X", ""),
+            "side": each.side,
+            "price": float(each.price),
+            "averagePrice": float(each.average_price),
+            "qty": float(each.quantity),
+            "filledQty": float(each.filled),
+            "status": each.status,
             "time": each.time,
         }
         for each in orders

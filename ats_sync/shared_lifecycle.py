@@ -56,6 +56,12 @@ NO_CALLBACKS = (
 )
 
 
+def _left_to_rest(keys: Sequence[Key]) -> tuple[list[Key], list[Key]]:
+    """Return which of these a collector serves sooner or later, and for which it may have no room among its polls."""
+    limited = {key for key in keys if FEEDS[key.kind].shares_limit}
+    return [key for key in keys if key not in limited], [key for key in keys if key in limited]
+
+
 class _ReaderEvents(Publisher):
     """Of a reader: iterators listen for themselves, and nobody else is notified of anything."""
 
@@ -92,7 +98,7 @@ class SharedLifecycle(Lifecycle):
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._shared = SharedStore.of(config, label="ats_sync")
-        self._collects = config.role == "collector"
+        self.polls = self._collects = config.role == "collector"
         self._shard = Shard.parse(config.shard)
         self._open = False
         self._closing = threading.Event()
@@ -202,6 +208,12 @@ class SharedLifecycle(Lifecycle):
             if not self._open:
                 raise NotRunning("the manager was closed while it was starting")
             missing = self._replica.lacking(waits_for, self.reads)
+            if self._replica.feed is not None and clock.now() >= patience:
+                missing, by_rest = _left_to_rest(missing)
+                if by_rest and not missing:
+                    log.warning(
+                        "%d series, such as %s, are served by REST: the collector does not", len(by_rest), by_rest[0]
+                    )
             if not missing and self._replica.feed is not None:
                 return
             if not checked and self._replica.feed is not None and self.store.listings.get() is not None:
@@ -254,7 +266,8 @@ class SharedLifecycle(Lifecycle):
     def after_fork(self) -> None:
         """A child reads what its parent collects or reads."""
         ran = self._open or self.runtime is not None
-        self._collects, self._open = False, ran
+        self.polls = self._collects = False
+        self._open = ran
         self._keeper = self._feed = None
         self._closing = threading.Event()
         super().after_fork()

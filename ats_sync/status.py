@@ -142,6 +142,8 @@ class Status:
     """What is kept on disk, None where nothing is."""
     shared: SharedStatus | None = None
     """What this process is in the shared store, None where none is set."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Frames that could not be used, by reason."""
 
     def ready(self, kind: str) -> tuple[int, int]:
         """Return how many series of a kind are live (or polled), and how many there are."""
@@ -161,6 +163,7 @@ class Status:
         if self.waiting_requests:
             lines.append(f"  {self.waiting_requests} requests in line")
         lines += [f"  the {host} host said to wait until {_clock(until)}" for host, until in self.blocked.items()]
+        lines += [f"  {count} frames dropped: {reason}" for reason, count in self.dropped.items()]
         if self.snapshot is not None:
             lines.append(f"  {self.snapshot}")
         if self.shared is not None:
@@ -233,6 +236,7 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
 
 def feed_statuses(engine: Engine, store: MarketStore, clock: Clock) -> tuple[FeedStatus, ...]:
     """Return the state of every series the engine keeps; the caller holds the engine's lock."""
+    assert engine.guarded()
     return tuple(_look(engine, store, clock).feeds())
 
 
@@ -241,6 +245,7 @@ def feeds_summary(
 ) -> tuple[tuple[KindSummary, ...], tuple[FeedStatus, ...]]:
     """Return a summary of each kind, and the state of every series that is neither live nor polled; the caller holds
     the engine's lock."""
+    assert engine.guarded()
     return _look(engine, store, clock).summary()
 
 
@@ -405,7 +410,6 @@ class _Look(NamedTuple):
 
 
 def _look(engine: Engine, store: MarketStore, clock: Clock) -> _Look:
-    assert engine.guarded()
     exchange, proven = clock.exchange(), clock.proven()
     untrusted = TIME_IN_DOUBT if not proven else UNWATCHED if exchange - store.watched_until > WATCHED_WITHIN else ""
     return _Look(engine, store, exchange, int(exchange * 1000), clock.now(), untrusted)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from operator import itemgetter
+
 from .clock import Clock
 from .config import Config
 from .errors import InvalidInterval, InvalidSymbol
-from .feeds import FEEDS, Feed, Key, Kind, Scope
+from .feeds import FEEDS, Key, Kind, Scope
 from .lifecycle import Lifecycle
 from .store.market import keys_of
 from .venue.endpoints import OPEN_INTEREST_LIMIT
 
+log = logging.getLogger(__name__)
+
 LEAST_ROWS = 2
+POLLS = {
+    feed.kind: OPEN_INTEREST_LIMIT[1] / feed.poll.every
+    for feed in FEEDS.values()
+    if feed.poll is not None and feed.shares_limit
+}
+"""How many requests one series of a kind causes in the window of the limit that open interest and the ratios share."""
 
 
 class Watchlist:
@@ -27,10 +40,30 @@ class Watchlist:
         self._life = life
         self.symbols = symbols
         self.intervals = intervals
+        self._surplus: set[Key] = set()
 
     def keys(self) -> list[Key]:
         """Return what is followed from the start."""
-        return keys_of(self.symbols, self.intervals, self._config.open_interest_periods)
+        return self._watched(self.symbols, self.intervals)
+
+    def _watched(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> list[Key]:
+        """Return what is followed of symbols that are watched."""
+        keys = keys_of(symbols, intervals, self._config.open_interest_periods)
+        fitting = self._fitting(keys)
+        self._surplus = set(keys).difference(fitting)
+        return fitting
+
+    def warn_of_surplus(self) -> None:
+        """Say which of the series that were to be watched are not polled. The caller does not hold the lock."""
+        surplus, self._surplus = self._surplus, set()
+        if surplus:
+            log.warning(
+                "%d series, such as %s, are not polled: of the %d requests in %d s that open interest and the ratios "
+                "share, nothing is left for them; each read of one is a request",
+                len(surplus),
+                min(surplus),
+                *OPEN_INTEREST_LIMIT,
+            )
 
     def prepare(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
         """Add these symbols, and replace the intervals, from the next start on."""
@@ -50,8 +83,8 @@ class Watchlist:
         life.check_listed(symbols)
         with life.lock:
             self._add(symbols)
-            watched = keys_of(symbols, intervals, self._config.open_interest_periods)
-            life.watch(watched)
+            life.watch(self._watched(symbols, intervals))
+        self.warn_of_surplus()
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:
         """Stop following these symbols, now or from the next start on."""
@@ -83,7 +116,8 @@ class Watchlist:
     def touch(self, key: Key) -> None:
         """Note the read of a watched symbol's series that is not followed from the start.
 
-        A further period of open interest is followed from now on, a full order book as long as it is read.
+        A further period of open interest is followed from now on where its polls fit; a full order book, as long as it
+        is read.
         """
         feed = FEEDS[key.kind]
         if key.symbol not in self.symbols or feed.spot:
@@ -94,17 +128,34 @@ class Watchlist:
             life = self._life
             with life.lock:
                 if life.runtime is not None and key.symbol in self.symbols:
-                    life.runtime.follow(life.store.follow([key]))
+                    life.runtime.follow(life.store.follow(self._fitting([key])))
 
-    def _affords(self, feed: Feed) -> bool:
-        """Return whether the polls of one more series fit into what open interest and the ratios share.
+    def _fitting(self, keys: Sequence[Key]) -> list[Key]:
+        """Return those of ``keys`` that may be followed beside what is followed: all but the new ones whose polls would
+        exceed what open interest and the ratios share. Where anything is polled here, the caller holds the lock.
 
-        The caller holds the lock."""
-        assert self._life.lock.locked()
-        requests, window = OPEN_INTEREST_LIMIT
-        feeds = [*(FEEDS[key.kind] for key in self._life.store.followed_keys()), feed]
-        polls = sum(window / each.poll.every for each in feeds if each.poll is not None and each.poll.shares_limit)
-        return polls <= requests * (self._config.weight_share - self._config.repair_share)
+        Whatever is followed keeps its place. Of what is new, the first period of each symbol goes before the second of
+        any.
+        """
+        life = self._life
+        if not life.polls:
+            return list(keys)
+        assert life.lock.locked()
+        known = life.store.series
+        new = [key for key in keys if key.kind in POLLS and key not in known]
+        if not new:
+            return list(keys)
+        polled = Counter(map(itemgetter(0), known))
+        room = OPEN_INTEREST_LIMIT[0] * (self._config.weight_share - self._config.repair_share)
+        room -= sum(polled[kind] * polls for kind, polls in POLLS.items())
+        order = {period: place for place, period in enumerate(dict.fromkeys(key.interval for key in new))}
+        surplus = set()
+        for key in sorted(new, key=lambda key: order[key.interval]):
+            if POLLS[key.kind] <= room:
+                room -= POLLS[key.kind]
+            else:
+                surplus.add(key)
+        return [key for key in keys if key not in surplus]
 
     def demand(self, key: Key, rows: int) -> None:
         """Follow a series that is read through the shim, as deep as that read, until it is no longer read."""
@@ -119,7 +170,7 @@ class Watchlist:
             if not feed.spot and life.store.is_gone(key.symbol):
                 return
             with life.lock:
-                if life.runtime is not runtime or (on_demand and not feed.own_stream and not self._affords(feed)):
+                if life.runtime is not runtime or not self._fitting([key]):
                     return
                 added = life.store.follow([key], rows)
                 if added:

@@ -145,19 +145,26 @@ def test_the_engine_does_not_know_the_transport() -> None:
             assert {part_of(imported), part_of(name_of(path))} != {"engine", "transport"}
 
 
-VENUE_FACTS = ("X-MBX-USED-WEIGHT", "SUBSCRIBE", "banned until", "serverShutdown")
+VENUE_FACTS = ("X-MBX-", "SUBSCRIBE", "banned until", "serverShutdown", "/fapi/", "/api/v3")
 """What only ``venue`` may know how to write; as parts of strings."""
-ERROR_CODES = frozenset({"-1000", "-1001", "-1003", "-1007", "-1121"})
+PATHS_ELSEWHERE = frozenset({"ats_sync.endpoint.routes"})
+"""Which paths other programs may ask for, and what of memory answers each, is the endpoint's own business."""
+ERROR_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1120, 1121, 4021})
+"""Below zero."""
+SHAPING = ("shapes", "rest_shaped", "rest_text")
 
 
-@pytest.mark.parametrize("part", ["transport", "runtime", "engine"])
+@pytest.mark.parametrize("part", ["transport", "runtime", "engine", "reads", "queries", "endpoint", *SHAPING])
 def test_what_the_exchange_writes_is_known_in_venue_alone(part: str) -> None:
-    for path in modules(LIBRARY / part):
+    single = LIBRARY / f"{part}.py"
+    for path in [single] if single.exists() else modules(LIBRARY / part):
         tree = parsed(path)
         prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)) and id(node) not in prose:
                 for fact in VENUE_FACTS:
+                    if fact.startswith("/") and name_of(path) in PATHS_ELSEWHERE:
+                        continue
                     assert fact not in str(node.value), f"{name_of(path)}:{node.lineno} knows {fact!r}"
             if (
                 isinstance(node, ast.UnaryOp)
@@ -165,6 +172,27 @@ def test_what_the_exchange_writes_is_known_in_venue_alone(part: str) -> None:
                 and isinstance(node.operand, ast.Constant)
             ):
                 assert node.operand.value not in ERROR_CODES, f"{name_of(path)}:{node.lineno} knows an error code"
+            assert not fields_of_frames(node), f"{name_of(path)}:{node.lineno} knows a field of a frame"
+
+
+def fields_of_frames(node: ast.AST) -> list[str]:
+    """Return the fields of one or two letters, which frames alone have, that a subscript or a ``get`` reads."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        keys: list[ast.AST] = [node.slice]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+        keys = [*node.args[:1]]
+    else:
+        return []
+    names = [each.value for each in keys if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return [name for name in names if re.fullmatch("[A-Za-z]{1,2}", name) and name != "id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [("a['S']", ["S"]), ("a.get('ap', 0)", ["ap"]), ("{'E': 1}", []), ("a['symbol']", []), ("a[0]", [])],
+)
+def test_reading_a_field_of_a_frame_is_noticed(text: str, known: list[str]) -> None:
+    assert [name for node in ast.walk(ast.parse(text)) for name in fields_of_frames(node)] == known
 
 
 def test_nobody_above_the_store_asks_which_class_a_series_is_of() -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import orjson
 import pytest
 
-from ats_sync import Config
+import ats_sync
+from ats_sync import Config, DataManager
 from ats_sync.engine.liveness import SilentStreamDetector
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Key
+from ats_sync.simulator import SimulatedExchange
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
@@ -21,9 +25,11 @@ from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.series import Origin
 from ats_sync.venue.klines import kline_texts, string_rows
 
+from .support import reads, until
 from .venue import samples
 from .venue.samples import HOUR, MIDNIGHT, MINUTE
 
+OURS = Path(ats_sync.__file__).parent
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 LINK = Link(1, "market", 0.0)
 
@@ -197,6 +203,65 @@ def test_a_read_of_a_book_takes_one_lock() -> None:
     assert book is not None
     series.floats(book)
     assert series._lock.taken == 1
+
+
+class Calls:
+    """What a read calls on its own thread: ``(module, module of the caller)`` of each function in Python."""
+
+    def __init__(self, read: Callable[[], object]) -> None:
+        self.made: list[tuple[str, str]] = []
+        sys.setprofile(self._note)
+        try:
+            read()
+        finally:
+            sys.setprofile(None)
+        del self.made[0]  # of ``read`` itself
+
+    def _note(self, frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_back is not None:
+            self.made.append((frame.f_code.co_filename, frame.f_back.f_code.co_filename))
+
+    def modules(self) -> set[str]:
+        """Return the modules of the library that are called."""
+        return {module for module, _ in self.made if OURS in Path(module).parents}
+
+    def moves(self) -> int:
+        """Return how many calls lead from one module to another."""
+        return sum(module != caller for module, caller in self.made)
+
+
+@pytest.fixture(scope="module")
+def manager() -> Iterator[DataManager]:
+    with (
+        SimulatedExchange(["BTCUSDT"], seed=7) as exchange,
+        DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm,
+    ):
+        yield dm
+
+
+@pytest.mark.shared_threads
+def test_a_warm_read_of_candles_makes_few_calls_in_few_modules(manager: DataManager) -> None:
+    found: list[Calls] = []
+
+    def from_memory() -> bool:
+        before = reads(manager)
+        calls = Calls(lambda: manager.get_klines("BTCUSDT", "1h", 300))
+        if reads(manager) == before:
+            found.append(calls)
+        return len(found) == 10
+
+    until(from_memory, what="reads that cause no request")
+    calls = min(found, key=lambda each: len(each.made))  # the first ones remember, and decode the open candle
+    assert len(calls.made) <= 28
+    assert len(calls.modules()) <= 12, sorted(calls.modules())
+    assert any(module.endswith("manager.py") for module in calls.modules())
+
+
+@pytest.mark.shared_threads
+def test_a_read_from_rest_moves_little_between_modules(manager: DataManager) -> None:
+    found = [Calls(lambda: manager.get_klines("BTCUSDT", "1h", 300, max_age=0)) for _ in range(5)]
+    assert all("requests.py" in {Path(module).name for module in calls.modules()} for calls in found)
+    assert min(calls.moves() for calls in found) <= 685 // 2  # of the read as it once was
 
 
 @pytest.mark.parametrize("quiet", [5, 50])

@@ -27,7 +27,9 @@ from ats_sync import (
     RequestRejected,
     StartTimeout,
 )
+from ats_sync.engine.obstacles import ATTEMPTS
 from ats_sync.simulator import SimulatedExchange
+from ats_sync.venue.endpoints import Host
 
 from .support import PATIENCE, from_memory, until
 
@@ -41,6 +43,14 @@ def exchange() -> Iterator[SimulatedExchange]:
 def config_at(url: str) -> Config:
     stream = url.replace("http", "ws", 1)
     return Config(fapi_base=url, spot_base=url, fstream_base=stream, spot_stream_base=stream)
+
+
+SPOT_PRICES = "/api/v3/ticker/price"
+
+
+def hopeless(dm: DataManager, host: Host) -> bool:
+    """Return whether whoever waits for this host now has no reason to."""
+    return dm._life.living().query(lambda engine, at: engine.obstacles.hopeless({host})) is not None
 
 
 def name_server(monkeypatch: pytest.MonkeyPatch, answer: int, times: int | None = None) -> list[object]:
@@ -194,6 +204,15 @@ class TestWhatCanNeverWork:
         config = replace(exchange.config(), proxies={"all": "socks5://127.0.0.1:7890"})
         self.hopeless(config, ConfigError, "socks5")
 
+    def test_an_unusable_proxy_of_the_environment(
+        self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+        monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:7890")
+        self.hopeless(replace(exchange.config(), proxies=None), ConfigError, "socks5")
+
     def test_a_missing_file_of_authorities(self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/corporate.pem")
         self.hopeless(exchange.config(), ConfigError, r"corporate\.pem")
@@ -253,6 +272,53 @@ class TestOneVerbOneMeaning:
             else:
                 with pytest.raises(RequestRejected):
                     dm.rest_shaped.get("/fapi/v1/nothing", timeout=10.0)
+            dm.initialize([exchange.symbols[5]], ["1h"], timeout=PATIENCE)
+            assert dm.running
+
+    def test_a_host_that_is_not_waited_for_does_not_count(self, exchange: SimulatedExchange) -> None:
+        with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm:
+            exchange.fail_rest("403", SPOT_PRICES)
+            try:
+                for _ in range(ATTEMPTS):
+                    with pytest.raises(DataError):
+                        dm.get_spot_price("BTCUSDT", max_age=0)
+                until(lambda: hopeless(dm, Host.SPOT))
+                dm.initialize([exchange.symbols[5]], ["1h"], timeout=PATIENCE)
+                assert dm.running
+                assert dm.get_klines(exchange.symbols[5], "1h", 10)
+            finally:
+                exchange.clear_faults()
+
+    def test_a_host_that_is_waited_for_counts(self, exchange: SimulatedExchange) -> None:
+        exchange.fail_rest("403", SPOT_PRICES)
+        dm = DataManager(["BTCUSDT"], ["1h"], config=exchange.config())
+        try:
+            dm.autostart()
+            with pytest.raises(AccessDenied, match="firewall"):
+                dm.initialize([exchange.symbols[5]], ["1h"], timeout=PATIENCE)
+            assert dm.running, "this call did not launch it"
+        finally:
+            exchange.clear_faults()
+            dm.close()
+
+    def test_look_ups_that_failed_before_do_not_count(
+        self, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm:
+
+            def failed() -> bool:
+                with pytest.raises(DataError):
+                    dm.get_klines("BTCUSDT", "1h", 10, max_age=0)
+                return hopeless(dm, Host.FUTURES)
+
+            exchange.fail_rest("reset", host="fapi")  # each of its connections ends, and a new one needs a look-up
+            try:
+                with monkeypatch.context() as patch:
+                    name_server(patch, socket.EAI_NONAME)
+                    until(failed)
+            finally:
+                exchange.clear_faults()
+            assert hopeless(dm, Host.FUTURES), "nothing has been answered since"
             dm.initialize([exchange.symbols[5]], ["1h"], timeout=PATIENCE)
             assert dm.running
 

@@ -99,6 +99,30 @@ def test_a_pending_symbol_can_be_watched_and_goes_live_with_its_first_trade(exch
         until(lambda: not dm.status().contracts, 10)
 
 
+def test_a_pending_symbol_that_is_watched_while_it_runs_goes_live_with_its_first_trade(
+    exchange: SimulatedExchange, manager: DataManager
+) -> None:
+    exchange.list_symbol("NEWUSDT", pending=True)
+
+    def watched() -> bool:
+        try:
+            manager.watch(["NEWUSDT"])
+        except InvalidSymbol:
+            return False
+        return True
+
+    until(watched, 10)
+    assert manager.wait_ready(timeout=30.0) is manager, "it is not waited for"
+    until(lambda: manager.status().contracts == {"NEWUSDT": "PENDING_TRADING"}, 10)
+    assert from_memory(manager, lambda: manager.get_klines("NEWUSDT", "1h", 10)) == []
+    exchange.set_status("NEWUSDT", "TRADING")
+    exchange.trade("NEWUSDT")
+    until(lambda: manager.get_agg_trades("NEWUSDT"), 10)
+    until(lambda: all_live(manager, "klines", "orderbook", "trades"), 30)
+    assert from_memory(manager, lambda: manager.get_klines("NEWUSDT", "1h", 10))
+    assert manager.status().contracts == {}
+
+
 def test_other_markets_and_contracts_without_funding(exchange: SimulatedExchange, manager: DataManager) -> None:
     with pytest.raises(InvalidSymbol):
         manager.get_mark_price("BTCUSD_PERP")

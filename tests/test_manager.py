@@ -412,6 +412,9 @@ class TestDegrading:
                 for selector in ("kline", "aggTrade", "depth", "markPrice"):
                     ex.malformed(kind, selector, next_n=2)
             until(lambda: sum(dm.get_stats()["ws_dropped"].values()) > 10)
+            dropped = dm.status().dropped
+            assert sum(dropped.values()) > 10
+            assert all(f"frames dropped: {reason}" in str(dm.status()) for reason in dropped)
             until(lambda: ex.fault_counts().get("malformed", 0) >= 2 * len(kinds))
             until(lambda: dm.status().state is Overall.LIVE and all_live(dm, "trades"))
             assert closed_equal(dm, ex, "BTCUSDT", "1m")

@@ -66,6 +66,25 @@ def test_a_frame_is_indexed_by_open_time() -> None:
     assert frame.resample("2min").agg({"high": "max"}).shape == (2, 1)
 
 
+@pytest.mark.parametrize("form", [list, columns_of], ids=["rows", "columns"])
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_a_frame_is_what_pandas_itself_makes_of_the_rows(form: Any, count: int) -> None:
+    rows = [
+        [FIRST + i * 60_000, 0.1 * i, 2.5, 0.5, 2.0, 7.5 * i, FIRST + i * 60_000 + 59_999, 20.5, i, 5.0, 1e-9 * i, 0.0]
+        for i in range(count)
+    ]
+    kinds = {name: "int64" if name in WHOLE else "float64" for name in COLUMNS}
+    plain = pandas.DataFrame(rows, columns=list(COLUMNS)).astype(kinds)
+    for name in ("open_time", "close_time"):
+        plain[name] = pandas.to_datetime(plain[name].astype("int64"), unit="ms", utc=True)
+    expected = plain.set_index("open_time").drop(columns="ignore")
+    expected.columns = pandas.Index(list(expected.columns))
+    frame = klines_frame(form(rows))
+    pandas.testing.assert_frame_equal(frame, expected, check_exact=True, check_column_type="equiv")
+    assert frame.index.dtype == expected.index.dtype
+    assert frame.index.name == "open_time"
+
+
 @pytest.mark.shared_threads
 @pytest.mark.parametrize("limit", [1, 2, 300])
 def test_the_manager_gives_what_get_klines_gives(dm: DataManager, limit: int) -> None:
@@ -88,7 +107,10 @@ def test_a_table_belongs_to_the_caller(dm: DataManager) -> None:
     table = dm.get_klines_array("BTCUSDT", "1h", 50)
     frame = dm.get_klines_frame("BTCUSDT", "1h", 50)
     table["close"] = -1.0
-    frame["close"] = -1.0
+    frame.loc[:, "close"] = -1.0
+    frame.iloc[:, 0] = -1.0
+    assert (frame["open"] == -1.0).all()
+    assert (dm.get_klines_frame("BTCUSDT", "1h", 50)[["open", "close"]] > 0).all(axis=None)
     assert all(row[4] > 0 for row in dm.get_klines("BTCUSDT", "1h", 50))
 
 

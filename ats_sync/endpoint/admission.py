@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from ..errors import ConfigError
+from ..venue.endpoints import API_KEY_HEADER, MILLISECONDS, TIME_UNIT_HEADER
 from .replies import Reply, refused
 
 METHODS = ("GET", "HEAD")
@@ -66,10 +67,10 @@ class Admission:
         elif _host_name(headers.get("Host", "")) not in self._names:
             # A page of a browser that reaches us by a name of its own (DNS rebinding) would read everything.
             return refused(403, "the Host header must name this machine: 127.0.0.1 or localhost")
-        if headers.get("X-MBX-APIKEY", ""):  # the official SDK sends an empty one where it has no key
+        if headers.get(API_KEY_HEADER, ""):  # the official SDK sends an empty one where it has no key
             return refused(403, "an API key must not be sent here: this endpoint answers public market data only")
-        if headers.get("X-MBX-TIME-UNIT", "").upper() not in ("", "MILLISECOND"):
-            return refused(400, "times are in milliseconds here: leave X-MBX-TIME-UNIT out")
+        if headers.get(TIME_UNIT_HEADER, "").upper() not in ("", MILLISECONDS):
+            return refused(400, f"times are in milliseconds here: leave {TIME_UNIT_HEADER} out")
         return None
 
     def _is_known(self, authorization: str) -> bool:

@@ -15,13 +15,12 @@ from ..errors import (
     RequestError,
     RequestRejected,
 )
-from ..venue.endpoints import UNKNOWN_SYMBOL
+from ..venue.endpoints import UNKNOWN_INTERVAL, UNKNOWN_SYMBOL
 from ..venue.responses import DISCONNECTED, TOO_MANY_REQUESTS, UNAUTHORIZED, UNKNOWN, error_body
 
 JSON = "application/json"
 HTML = "text/html"
 MEMORY, REST = "memory", "rest"
-_UNKNOWN_INTERVAL = -1120
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def failed(error: Exception, now: float) -> Reply:
     if isinstance(error, InvalidSymbol):
         return Reply(400, error_body(UNKNOWN_SYMBOL, "Invalid symbol."))
     if isinstance(error, InvalidInterval):
-        return Reply(400, error_body(_UNKNOWN_INTERVAL, "Invalid interval."))
+        return Reply(400, error_body(UNKNOWN_INTERVAL, "Invalid interval."))
     if isinstance(cause, ExchangeFailure) and cause.code is not None and cause.status is not None:
         came = _as_it_came(cause, cause.status if cause.status >= 400 else 503)
         if came is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST, dated_back
 from ..store.series import StoreEvent
-from ..venue.endpoints import UNKNOWN_SYMBOL, Host
-from .connection import Action, Ended, HandedOver
+from ..venue.endpoints import UNKNOWN_SYMBOL, Host, Route
+from .connection import Action, Ended, HandedOver, Phase
 from .connections import Connections
 from .demand import Demand
 from .guarded import Guarded
@@ -382,6 +382,29 @@ class Engine(Guarded):
         if state is None or self.reconciler.ready(key) or key.symbol in self.listings.pending:
             return False
         return not (state.known and self.refusal(key)) and not self.reconciler.left_to_rest(key, at.steady)
+
+    def hopeless(self, at: Moment) -> AtsSyncError | None:
+        """Return the error that makes waiting for what is missing hopeless, None if waiting may help.
+
+        A host or route counts where the newest attempt there for something that is missing has failed: neither what
+        nobody waits for counts, nor what failed before it was followed.
+        """
+        assert self.guarded()
+        if self.obstacles.hopeless() is None:
+            return None  # which is cheap, and nearly always so
+        return self.obstacles.hopeless({place for key in self.missing(at) for place in self._failing(key)})
+
+    def _failing(self, key: Key) -> Iterator[Host | Route]:
+        """Yield where the newest attempt to get what a series needs has failed."""
+        states = self.reconciler.states
+        first = CLOCK if self.reconciler.polls.waits_for_clock() else key
+        if states[first].error is not None:
+            yield states[first].feed.host
+        if self.streams and states[key].feed.own_stream and states[key].link is None:
+            name = stream_of(self.store.derivations.root_of(key))
+            connection = self.connections.connections.get(self.connections.assigned_to.get(name or "", -1))
+            if connection is not None and connection.failures and connection.phase is not Phase.OPEN:
+                yield connection.route
 
     def without_stream(self, at: Moment) -> tuple[list[Key], AtsSyncError | None]:
         """Return what ``start()`` has left to REST for want of its stream, and what stands in the way of the first."""

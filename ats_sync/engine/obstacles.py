@@ -6,6 +6,7 @@ and only failures of followed series count, never those of a path that a user re
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..errors import (
@@ -58,13 +59,16 @@ class Obstacles:
         trouble = self._troubles.get(where)
         return trouble.error if trouble is not None else None
 
-    def hopeless(self) -> AtsSyncError | None:
-        """Return the error that makes waiting hopeless, None if waiting may help.
+    def hopeless(self, places: Collection[Host | Route] | None = None) -> AtsSyncError | None:
+        """Return the error that makes waiting for something from these places (None: from any) hopeless, None if
+        waiting may help.
 
         A REST host that denies access (403, 451) from the first request on is hopeless at once; where the streams deny
         it, REST still serves.
         """
         for where, trouble in self._troubles.items():
+            if places is not None and where not in places:
+                continue
             at_once = _barred(where, trouble.error) and where not in self._answered
             if at_once or trouble.hopeless >= ATTEMPTS:
                 return trouble.error

@@ -260,7 +260,7 @@ class Polls:
         """Poll at once what concerns every symbol and failed: the host answers again. The rest comes by itself, spread
         as it is."""
         for state in self._states.values():
-            if state.feed.shared and state.error is not None and state.feed.spot is (host is Host.SPOT):
+            if state.feed.shared and state.error is not None and state.feed.host is host:
                 self._queue.schedule(state, at.steady, state.poll_cause)
 
     def put_off(self, state: State) -> None:

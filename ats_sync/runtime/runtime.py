@@ -234,7 +234,7 @@ class Runtime:
 
     def hopeless(self) -> AtsSyncError | None:
         """Return the error that makes waiting for readiness hopeless, None if waiting may help."""
-        return self.query(lambda engine, at: engine.obstacles.hopeless())
+        return self.query(lambda engine, at: engine.hopeless(at))
 
     def without_stream(self) -> tuple[list[Key], AtsSyncError | None]:
         """Return the series that REST serves for lack of their streams, and the obstacle of the first."""

@@ -237,11 +237,6 @@ class SharedStore:
 
         return self.run(call)
 
-    def time_ms(self) -> int:
-        """Return the server's time, epoch ms: the one clock that all who share it have in common."""
-        seconds, micros = self.run(lambda redis: redis.time())
-        return int(seconds) * 1000 + int(micros) // 1000
-
     def connect(self, *, writes: bool, insist: bool = True) -> ServerInfo:
         """Return what the server says of itself, after checking that it will do; ``writes``: the caller will write, and
         its format counts as in use from now on; ``insist`` as in :meth:`run`.

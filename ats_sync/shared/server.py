@@ -27,10 +27,6 @@ class ServerInfo(NamedTuple):
     """Another one after each start of the server."""
     policy: str
     """``maxmemory-policy``: anything but ``noeviction`` may silently delete what was written."""
-    used_memory: int
-    """Bytes."""
-    max_memory: int
-    """Bytes; 0 where there is no limit."""
 
     @property
     def evicts(self) -> bool:
@@ -57,8 +53,6 @@ def checked(info: Mapping[str, Any], where: str) -> ServerInfo:
         version,
         str(info.get("run_id", "")),
         str(info.get("maxmemory_policy", "")),
-        int(info.get("used_memory", 0)),
-        int(info.get("maxmemory", 0)),
     )
 
 

@@ -95,7 +95,7 @@ class Snapshotter:
         self._loaded: frozenset[Key] = frozenset()
         self._names: set[str] = set()
         self._marks: dict[Key, tuple[Series, object]] = {}
-        self._failed = self._has_loaded = False
+        self._failed = False
         try:
             self._directory = Directory(self._path)
             self._names = self._directory.names()
@@ -162,10 +162,6 @@ class Snapshotter:
             if thread.is_alive():
                 log.warning("the disk is slow: %s still writes after close()", thread.name)
 
-    def has_loaded(self) -> bool:
-        """Return whether all has been loaded that will be."""
-        return self._has_loaded
-
     def status(self) -> SnapshotStatus:
         """Return where the rows are kept and how far that is."""
         loaded, series = self._loaded, self._store.series
@@ -175,7 +171,6 @@ class Snapshotter:
     def _run(self, directory: Directory) -> None:
         try:
             self._load(directory)
-            self._has_loaded = True
             schedule = WriteSchedule(self._clock.now())
             while not self._stop.is_set():
                 self._clock.wait(self._wake, LOOK_EVERY)

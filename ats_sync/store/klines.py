@@ -457,6 +457,7 @@ class KlineSeries(Series):
     def _plain_state(self, now: int) -> SeriesState | None:
         """Return the state where there is no more to it than :meth:`_plain_event` looks at. The caller holds the
         lock."""
+        assert self._lock.locked()
         event = self._plain_event(now)
         if event < 0:
             return None

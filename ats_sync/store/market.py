@@ -399,10 +399,6 @@ class MarketStore:
         link.frames += count - len(replies)
         return events, replies
 
-    def candle_bytes(self) -> int:
-        """Memory that the closed candles take, with all that is remembered of them."""
-        return sum(series.size() for series in self.of(KlineSeries))
-
     def count_dropped(self, reason: str) -> None:
         """Count something that was merged and turned out to be unusable as a dropped frame."""
         self._router.count_dropped(reason)

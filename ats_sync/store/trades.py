@@ -354,6 +354,7 @@ class TradeSeries(Series):
 
     def _is_short(self) -> bool:
         """Return whether there are fewer than one answer brings, and older ones. The caller holds the lock."""
+        assert self._lock.locked()
         rows, complete = self._extent()
         return not complete and rows < min(self.capacity, AGG_TRADES_MOST)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache, partial
 from typing import Any, Generic, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from ..config import Config
 from .books import Book, book_snapshot
@@ -57,6 +59,11 @@ NAMES_PER_SUBSCRIBE = 100
 BYTES_PER_MESSAGE = 4088
 """What a client message may be long; a longer one is dropped in silence or closes the connection."""
 
+API_KEY_HEADER = "X-MBX-APIKEY"
+TIME_UNIT_HEADER = "X-MBX-TIME-UNIT"
+"""Of a request: the unit of times in the answer."""
+MILLISECONDS = "MILLISECOND"
+UNKNOWN_INTERVAL = -1120
 UNKNOWN_SYMBOL = -1121
 """The exchange's number for a symbol that it does not have."""
 
@@ -317,6 +324,16 @@ def any_request(path_or_url: str, params: Mapping[str, str | int], config: Confi
             weight, bucket = _weight_of(host, path, {**dict(parse_qsl(query)), **params})
             return Request(host, url[len(base) :], sent, weight, bucket, path not in _WRONG_WEIGHT_PATHS)
     return Request(Host.OTHER, url, sent, 1, Bucket.OTHER)
+
+
+def signed_request(
+    path: str, params: Mapping[str, str | int], config: Config, *, key: str, secret: str, now: int
+) -> Request[Any]:
+    """A request as by :func:`any_request`, signed with HMAC-SHA256; ``now`` is the exchange's time in ms."""
+    signed = {**params, "timestamp": now}
+    signature = hmac.new(secret.encode(), urlencode(signed).encode(), hashlib.sha256).hexdigest()
+    request = any_request(path, {**signed, "signature": signature}, config)
+    return replace(request, headers=((API_KEY_HEADER, key),))
 
 
 def _weight_of(host: Host, path: str, params: Mapping[str, str | int]) -> tuple[int, Bucket]:

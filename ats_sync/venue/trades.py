@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ..errors import MalformedAnswer
-from .envelope import frame_data
 from .payload import DECIMAL, QUOTED, DecodeError, decimal, field, json_answer, number_after, whole
 
 _WHOLE: Final = rb"(?:0|[1-9]\d{0,17})"
@@ -112,11 +111,6 @@ def _trade_by_field(values: dict[str, Any]) -> Trade:
         maker,
         None if normal is None else decimal(normal),
     )
-
-
-def stream_trade(frame: bytes) -> Trade:
-    """Return the trade of an aggTrade frame."""
-    return _trade(frame_data(frame))
 
 
 def trade_text(found: Trade) -> bytes:

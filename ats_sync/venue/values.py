@@ -145,6 +145,41 @@ class Liquidation:
     symbol: str
     time: int
     order: dict[str, Any]
+    """As it came: what is optional may be missing."""
+
+    @property
+    def side(self) -> str:
+        """``BUY`` or ``SELL``."""
+        return str(self.order["S"])
+
+    @property
+    def price(self) -> str:
+        return str(self.order.get("p", "0"))
+
+    @property
+    def average_price(self) -> str:
+        return str(self.order.get("ap", "0"))
+
+    @property
+    def quantity(self) -> str:
+        return str(self.order.get("q", "0"))
+
+    @property
+    def filled(self) -> str:
+        """The quantity of all its fills."""
+        return str(self.order.get("z", "0"))
+
+    @property
+    def status(self) -> str:
+        return str(self.order.get("X", ""))
+
+    @property
+    def time_in_force(self) -> str:
+        return str(self.order.get("f", ""))
+
+    @property
+    def order_type(self) -> str:
+        return str(self.order.get("o", ""))
 
 
 def stream_liquidation(frame: bytes) -> Liquidation | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ats_sync import Config, DataManager, NoSpotPair
+from ats_sync.store.klines import KlineSeries
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.envelope import scan_event_time
 
@@ -313,7 +314,7 @@ class Ours:
         found["after exact reads"] = machine.memory_mb()
         found["collection"] = machine.collection_ms()
         found["objects"] = float(len(gc.get_objects()))
-        found["candles"] = self.dm._life.store.candle_bytes() / 1e6
+        found["candles"] = sum(each.size() for each in self.dm._life.store.of(KlineSeries)) / 1e6
         return found
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": (["--symbols", "6", "--seconds", "60"], "requests caused by the scan: 0"),
     "simulate": (["--symbols", "5"], "Ctrl-C"),
     "compare": (["--symbols", "40", "--latency", "2"], "40 symbols"),
+    "probe": ([], "facts on"),
     "stress": (["--symbols", "3", "--intervals", "1m", "--seconds", "600"], "3 symbols"),
 }
 """For each command, arguments with which it keeps running, and a line it shows while it works."""
@@ -34,6 +35,8 @@ COMMANDS = {
         ("demo", signal.SIGTERM),
         ("simulate", signal.SIGTERM),
         ("compare", signal.SIGINT),
+        ("compare", signal.SIGTERM),
+        ("probe", signal.SIGTERM),
         ("stress", signal.SIGTERM),
     ],
     ids=lambda value: value.name if isinstance(value, signal.Signals) else value,
@@ -49,7 +52,8 @@ def test_a_signal_ends_a_command_and_its_exchange(command: str, number: signal.S
         until(lambda: not any(map(runs, started)), what="the exchange's process ends")
 
 
-def test_a_signal_ends_a_recording_with_whole_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_a_recording_with_whole_lines(number: signal.Signals, tmp_path: Path) -> None:
     stream = tmp_path / "a" / "stream.txt"
     with SimulatedExchange(["BTCUSDT", "ETHUSDT"], seed=7) as exchange:
         arguments = ["record", str(stream.parent), "--seconds", "600"]
@@ -60,8 +64,8 @@ def test_a_signal_ends_a_recording_with_whole_lines(tmp_path: Path) -> None:
                 return stream.exists() and stream.stat().st_size > 20_000
 
             until(records, 60.0)
-            process.send_signal(signal.SIGINT)
-            assert finish(process) == (128 + signal.SIGINT, "", "")
+            process.send_signal(number)
+            assert finish(process) == (128 + number, "", "")
     assert frames(stream.parent)
 
 

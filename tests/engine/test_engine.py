@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from ats_sync.engine.obstacles import ATTEMPTS
 from ats_sync.engine.schedule import CLOCK
-from ats_sync.errors import ExchangeFailure, RequestRejected
+from ats_sync.errors import AccessDenied, ExchangeFailure, RequestRejected
 from ats_sync.feeds import FEEDS, Cause, Key, Kind
 from ats_sync.store.klines import KlineSeries
+from ats_sync.venue.endpoints import Host, Route
 from ats_sync.venue.intervals import HOUR
 
 from .bench import TURN, Bench, deep, failing
@@ -69,6 +71,47 @@ def test_a_connection_of_which_much_is_dead_is_made_anew() -> None:
     assert bench.run(20, until=bench.all_live)
     bench.run(70)
     assert all(map(bench.agrees, bench.symbols))
+
+
+# --- what makes waiting hopeless -------------------------------------------------------------------
+
+
+def test_a_host_counts_for_what_is_missing_and_failed_there_itself() -> None:
+    bench = Bench([deep("AUSDT", 20)])
+    bench.warm()
+    barred = AccessDenied("firewall", status=403)
+    for host in (Host.SPOT, Host.FUTURES):
+        for _ in range(ATTEMPTS):
+            bench.engine.obstacles.failed(host, barred)
+    assert bench.engine.hopeless(bench.at()) is None, "nothing is missing"
+    bench.symbols["BUSDT"] = deep("BUSDT", 20)
+    bench.fails = lambda fetch: barred if fetch.request.host is Host.FUTURES else None
+    bench.follow("BUSDT")
+    assert bench.engine.missing(bench.at())
+    assert bench.engine.hopeless(bench.at()) is None, "what is missing has not been tried yet"
+    assert bench.run(10, until=lambda: bench.engine.hopeless(bench.at()) is barred)
+
+
+def test_a_host_counts_at_the_start_though_only_the_time_was_requested() -> None:
+    bench = Bench([deep("AUSDT", 20)])
+    barred = AccessDenied("firewall", status=403)
+    bench.fails = failing(Kind.CLOCK, barred)
+    assert bench.run(10, until=lambda: bench.engine.hopeless(bench.at()) is barred)
+    assert not bench.of(Kind.KLINES)
+
+
+def test_a_route_counts_for_the_streams_of_a_connection_that_failed_there_itself() -> None:
+    bench = Bench([deep("AUSDT", 20)])
+    bench.refuses = True
+    error = RequestRejected("no such path", status=404)
+    for _ in range(ATTEMPTS):
+        bench.engine.obstacles.failed(Route.MARKET, error)
+    assert bench.engine.missing(bench.at())
+    assert bench.engine.hopeless(bench.at()) is None, "no connection that is waited for was tried yet"
+    assert bench.run(5, until=lambda: bench.engine.hopeless(bench.at()) is error)
+    bench.refuses = False
+    bench.warm()
+    assert bench.engine.hopeless(bench.at()) is None
 
 
 # --- coming and going -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ats_sync.engine.guarded import Guarded
 from ats_sync.engine.jobs import Fetch, JobQueue
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Cause, Key, Kind
-from ats_sync.status import connection_statuses, feed_statuses
+from ats_sync.status import connection_statuses, feed_statuses, feeds_summary
 from ats_sync.store.market import MarketStore
 from ats_sync.venue import endpoints
 
@@ -34,6 +34,7 @@ def uses(guarded: Guarded) -> list[Callable[[], object]]:
             lambda: guarded.next_due(AT),
             lambda: connection_statuses(guarded, clock),
             lambda: feed_statuses(guarded, guarded.store, clock),
+            lambda: feeds_summary(guarded, guarded.store, clock),
         ]
     assert isinstance(guarded, Budget)
     queue = JobQueue(guarded)

@@ -98,3 +98,11 @@ def test_one_refusal_of_a_host_that_has_answered_before_is_not_hopeless() -> Non
         assert obstacles.hopeless() is None
     obstacles.failed(Host.FUTURES, barred)
     assert obstacles.hopeless() is barred
+
+
+def test_only_the_places_that_are_waited_for_count() -> None:
+    obstacles = Obstacles()
+    for _ in range(ATTEMPTS):
+        obstacles.failed(Host.SPOT, NEVER[0])
+    assert obstacles.hopeless({Host.FUTURES, Route.MARKET}) is None
+    assert obstacles.hopeless({Host.FUTURES, Host.SPOT}) is NEVER[0]

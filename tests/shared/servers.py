@@ -20,10 +20,18 @@ from typing import Any
 
 import redis
 
+from ats_sync.shared.client import SharedStore
+
 from ..support import until
 
 KINDS = ("valkey", "redis")
 STARTED_WITHIN = 20.0
+
+
+def time_ms(store: SharedStore) -> int:
+    """Return the server's time, epoch ms."""
+    seconds, micros = store.run(lambda redis: redis.time())
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 class NoServer(Exception):

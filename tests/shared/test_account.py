@@ -12,7 +12,7 @@ from ats_sync.shared.account import CAUTION, WINDOWS, Account, Count, Taken, Use
 from ats_sync.shared.client import SharedStore
 from ats_sync.venue.endpoints import Bucket, Host
 
-from .servers import StoreServer
+from .servers import StoreServer, time_ms
 
 MINUTE = 60_000_000
 START = 1_795_000_000 * 1_000_000 // MINUTE * MINUTE
@@ -288,7 +288,7 @@ def test_without_a_time_of_the_test_it_is_the_servers(store: SharedStore) -> Non
     process.granted(100)
     assert process.look() == (0, 100, 0, 0.0)
     expires = store.run(lambda redis: redis.zrange("ats:1:account:default:futures:open", 0, -1, withscores=True))
-    assert abs(expires[0][1] / 1e6 - 40 - store.time_ms() / 1000) < 10
+    assert abs(expires[0][1] / 1e6 - 40 - time_ms(store) / 1000) < 10
     left = store.run(lambda redis: redis.ttl("ats:1:account:default:futures"))
     assert 100 < left <= 180
 

@@ -374,6 +374,21 @@ def test_without_a_collector_reads_go_to_rest_and_say_so(exchange: SimulatedExch
     reader.close()
 
 
+def test_a_reader_does_not_wait_for_what_the_collector_has_no_room_to_poll(
+    exchange: SimulatedExchange, valkey: StoreServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    symbol, config = exchange.symbols[0], config_of(exchange, valkey.url, read_timeout=2.0)
+    monkeypatch.setattr("ats_sync.watchlist.OPEN_INTEREST_LIMIT", (0, 300.0))
+    with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
+        assert collector.status().ready("oi") == (0, 0)
+        assert "1 series, such as BTCUSDT oi 1h, are not polled" in caplog.text
+        assert "1 series, such as BTCUSDT oi 1h, are served by REST: the collector does not" in caplog.text
+        served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+        before = requests(reader)
+        assert len(reader.get_oi_history(symbol)) == 100
+        assert requests(reader) == before + 1
+
+
 def test_without_a_store_reads_go_to_rest(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     symbol = exchange.symbols[0]
     url = valkey.url

@@ -26,7 +26,7 @@ from ats_sync.simulator import SimulatedExchange, before_turn
 from ats_sync.venue.endpoints import Bucket, Host
 
 from ..support import until
-from .servers import StoreServer
+from .servers import StoreServer, time_ms
 
 ROOT = Path(__file__).parents[2]
 KLINES = "/fapi/v1/klines"
@@ -228,7 +228,7 @@ def test_a_forked_child_is_counted_too(desk: Desk) -> None:
 
 
 def test_a_store_that_will_not_do_is_refused_at_the_start(desk: Desk) -> None:
-    desk.store.run(lambda redis: redis.hset(FORMATS_KEY, "2", desk.store.time_ms()))
+    desk.store.run(lambda redis: redis.hset(FORMATS_KEY, "2", time_ms(desk.store)))
     with pytest.raises(ConfigError, match="format 2"):
         desk.manager().start()
     # Reads without a start go on alone.

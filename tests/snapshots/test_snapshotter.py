@@ -15,6 +15,7 @@ import pytest
 from ats_sync import Clock, Config
 from ats_sync.feeds import Key, Kind
 from ats_sync.snapshots import records
+from ats_sync.snapshots.directory import Directory
 from ats_sync.snapshots.records import file_name, folder_of
 from ats_sync.snapshots.snapshotter import Snapshotter
 from ats_sync.store.klines import KlineSeries
@@ -88,6 +89,16 @@ class StubRuntime:
             self.changed.notify_all()
 
 
+class WatchedSnapshotter(Snapshotter):
+    """Says when it has loaded all that it will load before it begins to write."""
+
+    has_loaded = False
+
+    def _load(self, directory: Directory) -> None:
+        super()._load(directory)
+        self.has_loaded = True
+
+
 class Launch:
     """One start on a directory, at exchange time ``now``, which its ``/time`` has confirmed."""
 
@@ -103,7 +114,7 @@ class Launch:
         self.store.follow(keys)
         self.demanded: dict[Key, int] = {}
         self.runtime = StubRuntime(self.store)
-        self.snapshotter = Snapshotter(self.config, self.clock, self.store, self.demand)
+        self.snapshotter = WatchedSnapshotter(self.config, self.clock, self.store, self.demand)
         self.snapshotter.expect(keys)
 
     def demand(self, key: Key, rows: int) -> None:
@@ -249,7 +260,7 @@ def test_what_was_read_is_not_added_to_what_is_followed_from_the_start_nor_follo
     for keys, now in ((KEYS[:1], NOW + MINUTE), ((), NOW + DAY)):
         with launched(directory, now, keys=keys) as launch:
             launch.list()
-            until(launch.snapshotter.has_loaded)
+            until(lambda launch=launch: launch.snapshotter.has_loaded)
         assert launch.demanded == {}
 
 
@@ -258,7 +269,7 @@ def test_a_contract_that_has_left_is_not_followed_again(directory: Path) -> None
     body = compact(samples.exchange_info({SYMBOL: "SETTLING"}, onboarded={SYMBOL: LISTED}))
     launch.store.listings.replace(exchange_info(body), Origin(NOW + MINUTE))
     launch.start()
-    until(launch.snapshotter.has_loaded)
+    until(lambda: launch.snapshotter.has_loaded)
     launch.close()
     assert launch.demanded == {}
 

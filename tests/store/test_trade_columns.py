@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from ats_sync.store.trade_columns import TradeColumns
-from ats_sync.venue.trades import Trade, stream_trade, trades_text
+from ats_sync.venue.trades import Trade, trades_text
 
 from ..venue import samples
+from ..venue.everything import stream_trade
 
 
 def trades(first: int, count: int) -> list[Trade]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from ats_sync.venue.envelope import normalised, scan_event_time, stream_name
 from ats_sync.venue.klines import kline_text, kline_texts, scan_kline, scan_kline_last_trade
 from ats_sync.venue.listings import exchange_info, server_time, stream_contract
 from ats_sync.venue.tickers import best_quotes, scan_quotes, stream_tickers
-from ats_sync.venue.trades import rest_trades, scan_trade, scan_trade_end, stream_trade
+from ats_sync.venue.trades import Trade, rest_trades, scan_trade, scan_trade_end
 from ats_sync.venue.values import rest_marks, rest_open_interest, rest_spot_prices, stream_liquidation, stream_marks
 
 from . import samples
@@ -61,7 +62,6 @@ SCANS: list[Callable[[bytes], Any]] = [
     scan_event_time,
     scan_quotes,
     kline_text,
-    stream_trade,
     partial_book,
     stream_marks,
     stream_liquidation,
@@ -69,6 +69,11 @@ SCANS: list[Callable[[bytes], Any]] = [
     best_quotes,
     stream_contract,
 ]
+
+
+def stream_trade(message: bytes) -> Trade:
+    """Return the trade of an aggTrade frame, as REST would show it."""
+    return rest_trades(compact([json.loads(message)["data"]]))[0]
 
 
 def scanned(message: bytes, scan: Callable[[bytes], Any]) -> Any:

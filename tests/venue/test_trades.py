@@ -18,7 +18,6 @@ from ats_sync.venue.trades import (
     rest_trades,
     scan_trade,
     scan_trade_end,
-    stream_trade,
     trade_numbers,
     trade_of,
     trade_text,
@@ -29,7 +28,7 @@ from ats_sync.venue.trades import (
 
 from . import recording as real
 from . import samples
-from .everything import scanned, shuffled
+from .everything import scanned, shuffled, stream_trade
 from .samples import MIDNIGHT, compact
 
 
@@ -40,7 +39,7 @@ def test_a_trade_is_read_by_name_in_any_order(order: random.Random, indent: int 
     message = json.dumps(shuffled({"stream": "btcusdt@aggTrade", "data": data}, order), indent=indent).encode()
     assert scanned(message, scan_trade) == (77, MIDNIGHT + 3)
     assert scanned(message, scan_trade_end) == (155, MIDNIGHT)
-    assert scanned(message, stream_trade) == Trade(77, "7.6110", "3", 154, 155, MIDNIGHT, False, "3")
+    assert stream_trade(message) == Trade(77, "7.6110", "3", 154, 155, MIDNIGHT, False, "3")
 
 
 @pytest.mark.parametrize("value", [b'"5"', b"-5", b"5.0", b"5e3", b"null", b"true", b"", b" 5", b"[5]", b"{}", b"5x"])
