@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,10 +17,11 @@ from ..errors import ConfigError, ConnectionFailed, InvalidArgument, MissingExtr
 from ..manager import DataManager
 from ..shared.client import SharedStore
 from ..shared.lease import Lease
+from ..shared.lease_state import TTL
 from ..shared.shards import Shard
 from ..simulator import SimulatedExchange
 from .busiest import busiest
-from .embedded_store import EmbeddedStore
+from .embedded_store import embedded
 from .exits import OK, USAGE, CommandFailed
 
 SEED = 7
@@ -40,16 +42,19 @@ def run(options: Namespace) -> int:
 
 def _collect(options: Namespace, stack: ExitStack) -> None:
     symbols: Sequence[str] | None = options.symbols
+    settings = {"state_dir": options.state_dir} if options.state_dir is not None else {}
     if options.simulate:
         exchange = stack.enter_context(SimulatedExchange(options.top, seed=SEED))
-        config, symbols = exchange.config(), symbols or exchange.symbols
+        config, symbols = exchange.config(**settings), symbols or exchange.symbols
         for name, value in exchange.environment().items():
             _say(f"export {name}={value}")
     else:
-        config = Config.from_env()
+        config = Config.from_env(**settings)
     url = options.shared or os.environ.get("ATS_SYNC_SHARED")
-    if not url:
-        url = stack.enter_context(EmbeddedStore(os.environ.get("ATS_SYNC_STATE_DIR") or None)).url
+    if (server := embedded(url, config, simulated=options.simulate)) is not None:
+        stack.enter_context(server)
+        url = url or server.url
+    assert url
     config = replace(
         config,
         shared=url,
@@ -82,13 +87,23 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
 
 
 def _wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
-    """Return when nobody leads."""
+    """Return when nobody leads. Whoever led has some time to go on with it after the store was away, or was emptied."""
     lease, pause = Lease(store, "", name=shard.lease), threading.Event()
-    shown = False
-    while (view := lease.view()).left > 0:
-        if not shown:
-            shown = True
-            _say(f"stands by, cold: {view.label} leads")
+    generation, unsure_until, shown = None, 0.0, False
+    while True:
+        try:
+            view = lease.view()
+        except SharedStoreUnavailable:
+            view = None
+        if view is None or generation not in (None, view.generation):
+            unsure_until = time.monotonic() + TTL
+        if view is not None:
+            generation = view.generation
+            if view.left > 0 and not shown:
+                shown = True
+                _say(f"stands by, cold: {view.label} leads")
+            if view.left <= 0 and time.monotonic() >= unsure_until:
+                return
         pause.wait(LOOK_EVERY)
 
 
