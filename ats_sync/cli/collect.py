@@ -17,7 +17,6 @@ from ..errors import ConfigError, ConnectionFailed, InvalidArgument, MissingExtr
 from ..manager import DataManager
 from ..shared.client import SharedStore
 from ..shared.lease import Lease
-from ..shared.lease_state import TTL
 from ..shared.shards import Shard
 from ..simulator import SimulatedExchange
 from .busiest import busiest
@@ -26,6 +25,8 @@ from .exits import OK, USAGE, CommandFailed
 
 SEED = 7
 LOOK_EVERY = 0.2
+FREE_FOR = 1.0
+"""Seconds after which a cold one takes a lease that nobody has; a hot one requests it 20 times a second."""
 
 
 def run(options: Namespace) -> int:
@@ -87,22 +88,24 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
 
 
 def _wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
-    """Return when nobody leads. Whoever led has some time to go on with it after the store was away, or was emptied."""
+    """Return when nobody leads, and nobody has come to who would need no warm-up: a hot one, an heir, or whoever led
+    before the store was emptied."""
     lease, pause = Lease(store, "", name=shard.lease), threading.Event()
-    generation, unsure_until, shown = None, 0.0, False
+    free_since, shown = None, False
     while True:
         try:
             view = lease.view()
         except SharedStoreUnavailable:
-            view = None
-        if view is None or generation not in (None, view.generation):
-            unsure_until = time.monotonic() + TTL
-        if view is not None:
-            generation = view.generation
-            if view.left > 0 and not shown:
+            free_since = None
+        else:
+            if view.left > 0:
+                free_since = None
+                if not shown:
+                    _say(f"stands by, cold: {view.label} leads")
                 shown = True
-                _say(f"stands by, cold: {view.label} leads")
-            if view.left <= 0 and time.monotonic() >= unsure_until:
+            elif free_since is None:
+                free_since = time.monotonic()
+            elif time.monotonic() - free_since >= FREE_FOR:
                 return
         pause.wait(LOOK_EVERY)
 

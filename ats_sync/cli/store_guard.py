@@ -37,9 +37,9 @@ def main(folder: str, lock: int, command: list[str]) -> None:
     and is closed."""
     os.chdir("/")
     os.umask(0o077)
-    made, path = os.path.join(folder, f"{os.getpid()}.sock"), os.path.join(folder, SOCKET)
+    made, path = os.path.join(folder, f"shared-{os.getpid()}.sock"), os.path.join(folder, SOCKET)
     for name in os.listdir(folder):
-        if name.endswith(".sock") and name[: -len(".sock")].isdigit():  # of a start that was killed
+        if name.startswith("shared-") and name.endswith(".sock"):  # of a start that was killed
             os.unlink(os.path.join(folder, name))
     server = subprocess.Popen(
         ["/bin/sh", "-c", TIED, *command, "--unixsocket", made],
@@ -49,15 +49,22 @@ def main(folder: str, lock: int, command: list[str]) -> None:
         start_new_session=True,
     )
     users = os.open(folder, os.O_RDONLY)
-    unused, reaping = threading.Event(), threading.Lock()  # reaping: until then the group is the server's
+
+    def end() -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
+            os.killpg(server.pid, signal.SIGKILL)  # (there is nothing to save)
 
     def end_with_the_last_user() -> None:
         fcntl.flock(users, fcntl.LOCK_EX)
-        unused.set()
-        with reaping:
-            if server.returncode is None:
-                os.killpg(server.pid, signal.SIGKILL)  # (it has nothing to save)
+        remove(path)
+        end()
 
+    def end_with_the_shell() -> None:
+        server.wait()
+        end()
+
+    shell = threading.Thread(target=end_with_the_shell, daemon=True)
+    shell.start()
     threading.Thread(target=end_with_the_last_user, daemon=True).start()
     assert server.stdout is not None
     listens, last = False, b""
@@ -68,16 +75,19 @@ def main(folder: str, lock: int, command: list[str]) -> None:
             os.rename(made, path)
             say(READY)
             os.close(lock)
-    with reaping:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-    # Without the exclusive lock there are users, one of which may have started another server there.
-    for name in (made, path) if unused.is_set() else (made,):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+    end()
+    shell.join()
+    remove(made)
+    with contextlib.suppress(BlockingIOError):  # there are users: one of them may have started another server there
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove(path)
     if not listens:
         say(last)
+
+
+def remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def is_listening(path: str) -> bool:
