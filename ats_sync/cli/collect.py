@@ -51,20 +51,19 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
             _say(f"export {name}={value}")
     else:
         config = Config.from_env(**settings)
-    url = options.shared or os.environ.get("ATS_SYNC_SHARED")
-    if (server := embedded(url, config, simulated=options.simulate)) is not None:
-        stack.enter_context(server)
-        url = url or server.url
-    assert url
     config = replace(
         config,
-        shared=url,
         role="collector",
         flush=options.flush,
         take_over=options.take_over,
         shard=options.shard,
         decode_ahead=False,  # nobody reads here
     )
+    url = options.shared or os.environ.get("ATS_SYNC_SHARED") or ""
+    if (server := embedded(url, config, simulated=options.simulate)) is not None:
+        stack.enter_context(server)
+        url = url or server.url
+    config = replace(config, shared=url)
     shard = Shard.parse(config.shard)
     store = SharedStore.of(config, label="ats_sync")
     stack.callback(store.close)

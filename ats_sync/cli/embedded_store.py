@@ -57,7 +57,7 @@ SETTINGS = {
 }
 
 
-def embedded(url: str | None, config: Config, *, simulated: bool) -> EmbeddedStore | None:
+def embedded(url: str, config: Config, *, simulated: bool) -> EmbeddedStore | None:
     """Return the embedded store that is meant: without a URL that of ``state_dir``, else that of the user; with one the
     store that shows this URL, None where that is another server."""
     if not url:

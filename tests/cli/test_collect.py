@@ -181,18 +181,40 @@ def test_where_the_line_it_prints_was_pasted_the_next_one_uses_the_server_too(ho
     until_clean(host.folder)
 
 
-def test_with_a_state_dir_server_and_rows_are_there(host: Host) -> None:
+def test_with_a_state_dir_server_and_rows_are_there_and_the_successor_keeps_both(host: Host) -> None:
     folder = Path(tempfile.mkdtemp(prefix="ats-state-"))
     try:
-        with host.collector("--state-dir", str(folder), line="following") as process:
-            assert run_id(folder)
-            process.send_signal(signal.SIGTERM)
-            assert finish(process)[::2] == (0, "")
+        with (
+            host.collector("--state-dir", str(folder), line="leads") as first,
+            host.collector("--state-dir", str(folder)) as second,
+        ):
+            began = run_id(folder)
+            (lock,) = folder.glob("*/lock")
+            assert is_locked(lock)
+            first.kill()
+            until(lambda: not is_locked(lock), what="the end of the first one")
+            assert "leads" in until_line(second, "leads")
+            until(lambda: is_locked(lock), what="rows are kept by the second one")
+            assert run_id(folder) == began
+            second.send_signal(signal.SIGTERM)
+            status, _, err = finish(second)
+            assert status == 0
+            assert "until it is free" in err
         assert not (folder / "shared.sock").exists()
         assert len(list(folder.glob("*/*.klines.1m.rows"))) == 2
     finally:
         until(lambda: not servers(folder))
         shutil.rmtree(folder)
+
+
+def is_locked(file: Path) -> bool:
+    """Return whether another process has a lock on a file."""
+    with file.open("ab") as opened:
+        try:
+            os.lockf(opened.fileno(), os.F_TEST, 0)
+        except OSError:
+            return True
+        return False
 
 
 def test_a_folder_that_belongs_to_others_is_one_sentence(

@@ -309,7 +309,7 @@ def temporary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_a_folder_it_is_in_one_of_the_user_alone(temporary: Path) -> None:
     urls = set()
     for _ in range(2):
-        store = embedded(None, Config(), simulated=False)
+        store = embedded("", Config(), simulated=False)
         assert store is not None
         with store:
             urls.add(store.url)
