@@ -1,6 +1,6 @@
 """A Valkey of our own for the programs of one host: on a Unix socket, in memory, and gone with its last collector.
 
-Each ``collect`` that uses the server has a shared lock on its folder, and a guard (:mod:`.store_guard`) ends the server
+Each ``collect`` that uses the server has a shared lock in its folder, and a guard (:mod:`.store_guard`) ends the server
 once nobody has one. So the server outlives the collector that has started it, even where that one is killed, and none
 is left behind. Where the server or its guard is killed, each of its users sees a connection closed, and one of them
 starts it again: a second lock lets in one at a time, and who comes later finds it running.
@@ -120,7 +120,7 @@ class EmbeddedStore:
         self._stop = threading.Event()
         self._lock = threading.Lock()  # guards _connection
         self._connection: socket.socket | None = None
-        self._users = -1
+        self._users = self._locked = -1
         self._thread: threading.Thread | None = None
 
     @property
@@ -135,7 +135,10 @@ class EmbeddedStore:
                 _make_private(self.folder)
             else:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            self._users = os.open(self.folder, os.O_RDONLY)
+            self._locked = os.open(self.folder, os.O_RDONLY)
+            with contextlib.suppress(BlockingIOError):  # whoever cleans temporary folders leaves alone what is locked
+                fcntl.flock(self._locked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            self._users = os.open(self.folder / store_guard.USERS, os.O_RDONLY | os.O_CREAT, 0o600)
             # (A guard that ends its server has the lock for as long as that takes.)
             fcntl.flock(self._users, fcntl.LOCK_SH)
             connection = self._connection = self._connected()
@@ -254,6 +257,9 @@ class EmbeddedStore:
             self._thread.join(ENDS_WITHIN)
         if self._connection is not None:
             self._connection.close()
+        locked, self._locked = self._locked, -1
+        if locked >= 0:
+            os.close(locked)
 
     def _leave(self) -> bool:
         """Give the lock of the users back; return whether there are no others."""

@@ -2,10 +2,10 @@
 
     python -I -S store_guard.py FOLDER LOCK SERVER…
 
-Each user has a shared lock (flock) on the folder, which the system takes back however the user ends. The guard waits
-for the exclusive lock. When it gets it, no user is left, and none can come before server, socket and guard are gone:
+Each user has a shared lock (flock) on one file, which the system takes back however the user ends. The guard waits for
+the exclusive lock. When it gets it, no user is left, and none can come before server, socket and guard are gone:
 whoever requests a shared lock meanwhile gets it then, finds no server, and starts one. Nobody counts users, and nothing
-polls. (Those who clean temporary folders leave one alone that is locked.)
+polls.
 
 LOCK is the descriptor of the lock under which servers are started, one at a time; it is kept until the server listens.
 The socket bears its name from that moment on: it is made under another one, so a server that ends late removes nothing
@@ -25,7 +25,7 @@ import threading
 if sys.platform != "win32":
     import fcntl
 
-SOCKET = "shared.sock"
+SOCKET, USERS = "shared.sock", "shared.users"
 READY = b"ready\n"
 # The server must not outlive a guard that is killed: then the pipe on the standard input of this shell is closed. The
 # shell keeps the server's output open no longer than it must, so that its end is that of the server.
@@ -48,7 +48,7 @@ def main(folder: str, lock: int, command: list[str]) -> None:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    users = os.open(folder, os.O_RDONLY)
+    users = os.open(os.path.join(folder, USERS), os.O_RDONLY)
 
     def end() -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended

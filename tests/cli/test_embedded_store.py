@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ from ats_sync import Config
 from ats_sync.cli import embedded_store
 from ats_sync.cli.embedded_store import LOCK, EmbeddedStore, embedded, folder_of_user
 from ats_sync.cli.exits import CommandFailed
+from ats_sync.cli.store_guard import USERS
 
 from ..leftovers import PROC
 from ..support import until
@@ -77,8 +79,9 @@ def the_server(folder: Path) -> int:
 
 
 def until_clean(folder: Path) -> None:
-    """Wait until nothing runs there, and nothing is left but the file of the lock."""
-    until(lambda: not servers(folder) and [path.name for path in folder.iterdir()] == [LOCK], what="the end of it all")
+    """Wait until nothing runs there, and nothing is left but the files of the locks."""
+    locks = {LOCK, USERS}
+    until(lambda: not servers(folder) and {path.name for path in folder.iterdir()} == locks, what="the end of it all")
 
 
 USE = """
@@ -235,7 +238,7 @@ def test_one_that_is_stopped_ends_with_the_last_all_the_same(folder: Path) -> No
 
 
 def test_those_who_start_at_the_same_moment_have_one_server(folder: Path) -> None:
-    users = [User(folder) for _ in range(8)]
+    users = [User(folder) for _ in range(5)]
     for user in users:
         user.ready()
     assert len(servers(folder)) == 3
@@ -272,7 +275,7 @@ def test_those_who_come_while_the_last_one_goes_always_find_it(folder: Path) -> 
     seed = random.randrange(1 << 30)
     with ExitStack() as stack:
         processes = [
-            stack.enter_context(start("-c", COME_AND_GO, str(folder), "12", str(seed + number))) for number in range(4)
+            stack.enter_context(start("-c", COME_AND_GO, str(folder), "8", str(seed + number))) for number in range(4)
         ]
         for process in processes:
             assert finish(process) == (0, "always there\n", ""), f"seed {seed}"
@@ -284,7 +287,7 @@ def test_those_who_are_killed_at_any_moment_leave_nothing(folder: Path) -> None:
     chance = random.Random(seed := random.randrange(1 << 30))
     with EmbeddedStore(folder) as stays:
         stays.close()
-    for _ in range(12):
+    for _ in range(7):
         users = [User(folder) for _ in range(2)]
         time.sleep(0.15 + chance.random() * 0.35)  # the moment is what is tested
         for user in users:
@@ -374,6 +377,20 @@ def test_whose_url_it_is_uses_the_store_too(temporary: Path) -> None:
     assert embedded(f"unix://{temporary}/a%20b/other.sock", Config(), simulated=False) is None
     for elsewhere in ("redis://127.0.0.1:6379/0", "unix:///run/valkey/valkey.sock"):
         assert embedded(elsewhere, Config(), simulated=False) is None
+
+
+def test_a_folder_is_locked_while_it_is_used_and_one_that_another_has_locked_can_be(folder: Path) -> None:
+    """Whoever cleans temporary folders leaves alone what is locked; and this one may have been started by ``flock``."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with EmbeddedStore(folder), pytest.raises(BlockingIOError):
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with EmbeddedStore(folder):
+            assert answers(folder)
+    finally:
+        os.close(opened)
+    until_clean(folder)
 
 
 def test_a_folder_that_is_given_is_made(folder: Path) -> None:
