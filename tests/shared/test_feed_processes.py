@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -190,7 +191,10 @@ def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedE
 
 def test_the_command_starts_a_store_of_its_own_and_ends_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     command = ("-m", "ats_sync", "collect", "--simulate", "--top", "2", "--intervals", "1m")
-    with start(*command, env={"ATS_SYNC_SHARED": "", "ATS_SYNC_STATE_DIR": ""}) as process:
+    with (
+        tempfile.TemporaryDirectory(prefix="ats-one-") as temporary,
+        start(*command, env={"ATS_SYNC_SHARED": "", "ATS_SYNC_STATE_DIR": "", "TMPDIR": temporary}) as process,
+    ):
         lines = until_line(process, "following").splitlines()
         url = next(line for line in lines if "ATS_SYNC_SHARED" in line).partition("=")[2]
 

@@ -17,7 +17,7 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.snapshots import records
 from ats_sync.snapshots.directory import Directory
 from ats_sync.snapshots.records import file_name, folder_of
-from ats_sync.snapshots.snapshotter import Snapshotter
+from ats_sync.snapshots.snapshotter import TRY_EVERY, Snapshotter
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import MarketStore
 from ats_sync.store.series import Origin
@@ -28,6 +28,7 @@ from ..store.candles import Truth
 from ..support import until
 from ..venue import samples
 from ..venue.samples import DAY, MIDNIGHT, MINUTE, compact
+from .test_directory import another_process
 
 SYMBOL = "BTCUSDT"
 CANDLES, TRADES = Key(Kind.KLINES, SYMBOL, "1m"), Key(Kind.TRADES, SYMBOL)
@@ -448,6 +449,80 @@ def test_the_second_manager_on_a_directory_says_so_and_runs_without(
         assert "another manager of this process" in second.snapshotter.status().problem
         second.close()
     assert caplog.text.count("another manager of this process") == 1
+
+
+def until_taken(launch: Launch) -> None:
+    """Let time pass until the directory is tried again, and is free."""
+
+    def taken() -> bool:
+        launch.time.at += 1.0
+        return not launch.snapshotter.status().problem
+
+    until(taken)
+
+
+def test_whoever_found_the_directory_in_use_keeps_rows_once_it_is_free(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ats_sync.snapshots")
+    with launched(tmp_path) as first:
+        second = Launch(tmp_path)
+        second.start()
+        second.list()
+        second.fill()
+        for _ in range(3):  # it is still in use
+            due = second.snapshotter._try_again_at
+            second.time.at += TRY_EVERY
+            until(lambda due=due: second.snapshotter._try_again_at != due)  # type: ignore[misc]
+        assert "another manager" in second.snapshotter.status().problem
+        second.snapshotter.load([CANDLES])
+        until(lambda: not second.snapshotter._later)  # what is followed meanwhile is not waited for
+    assert not list(first.folder.glob("*.rows"))
+    until_taken(second)
+
+    def written() -> bool:
+        second.time.at += 10.0
+        return (second.folder / file_name(CANDLES)).exists()
+
+    until(written)
+    second.close()
+    assert [record.getMessage().partition(" in ")[0] for record in caplog.records] == [
+        "nothing is kept",
+        "rows are kept",
+    ]
+    with launched(tmp_path, second.clock.exchange_ms()) as third:
+        third.list()
+        until(lambda: third.loaded() == len(KEYS))
+
+
+def test_it_keeps_rows_once_the_process_that_did_was_killed(tmp_path: Path) -> None:
+    with another_process(tmp_path / folder_of(Config())) as (process, _):
+        successor = Launch(tmp_path)
+        assert "another process" in successor.snapshotter.status().problem
+        successor.start()
+        successor.list()
+        successor.fill()
+        process.kill()
+        process.wait()
+        until_taken(successor)
+    successor.close()
+    assert len(list(successor.folder.glob("*.rows"))) == len(KEYS) + 1
+
+
+def test_a_directory_that_is_free_but_of_no_use_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with launched(tmp_path) as first:
+        second = Launch(tmp_path)
+        second.start()
+    shutil.rmtree(first.folder)
+    first.folder.write_bytes(b"a file is in the way")
+
+    def given_up() -> bool:
+        second.time.at += 1.0
+        return "exists" in second.snapshotter.status().problem
+
+    until(given_up)
+    second.close()
+    assert len(caplog.records) == 2
 
 
 @pytest.mark.parametrize("what", ["folder", "lock"])
