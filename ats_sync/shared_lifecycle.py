@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+ENDS_WITHIN = 1.0
+"""Seconds of the time for closing that are left for the rest when another process takes the lease over."""
 LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
 NO_CALLBACKS = (
@@ -169,7 +171,7 @@ class SharedLifecycle(Lifecycle):
         runtime, launched = super().launch(keys, touch, streams=streams, demand=demand)
         if launched:
             assert runtime is not None
-            keeper = LeaseKeeper(self._shared, self._clock, name=self._shard.lease)
+            keeper = LeaseKeeper(self._shared, self._clock, name=self._shard.lease, prepares=True)
             feed = FeedPublisher(
                 self._shared,
                 keeper,
@@ -224,8 +226,11 @@ class SharedLifecycle(Lifecycle):
         self._closing.set()
         deadline = self._clock.now() + self._config.close_timeout
         keeper, feed, self._keeper, self._feed = self._keeper, self._feed, None, None
+        if keeper is not None:
+            # The longer this may take, the more series a process that stands by can write before it leads.
+            keeper.leave(max(self._config.close_timeout - ENDS_WITHIN, self._config.close_timeout / 2))
         if feed is not None:
-            feed.close(self._config.close_timeout / 2)
+            feed.close(max(0.1, (deadline - self._clock.now()) / 2))
         if keeper is not None:
             keeper.close(max(0.1, deadline - self._clock.now()))
         super()._close()

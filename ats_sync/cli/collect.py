@@ -24,6 +24,8 @@ from .exits import OK, USAGE, CommandFailed
 
 SEED = 7
 LOOK_EVERY = 0.2
+HANDS_OVER_WITHIN = 8.0
+"""Seconds that the end may take where another collector prepares to lead; it takes no longer than that collector."""
 
 
 def run(options: Namespace) -> int:
@@ -57,6 +59,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
         flush=options.flush,
         take_over=options.take_over,
         shard=options.shard,
+        close_timeout=max(config.close_timeout, HANDS_OVER_WITHIN),
         decode_ahead=False,  # nobody reads here
     )
     shard = Shard.parse(config.shard)
@@ -73,7 +76,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
     symbols = [symbol for symbol in symbols if shard.has_symbol(symbol)]
     _show_roles(stack)
     if options.standby == "cold":
-        _wait_for_the_lease(store, shard)
+        wait_for_the_lease(store, shard)
     manager = DataManager(symbols, options.intervals, config=config)
     stack.callback(manager.close)
     manager.start()
@@ -81,7 +84,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
     threading.Event().wait()
 
 
-def _wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
+def wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
     """Return when nobody leads."""
     lease, pause = Lease(store, "", name=shard.lease), threading.Event()
     shown = False

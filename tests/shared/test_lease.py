@@ -31,12 +31,12 @@ ROOT = Path(__file__).parents[2]
 
 def test_one_has_it_and_the_others_learn_who(store: SharedStore) -> None:
     first, second = Lease(store, "1", label="host:1"), Lease(store, "2", label="host:2")
-    mine, epoch, generation = first.acquire(0)
+    mine, epoch, generation, *_ = first.acquire(0)
     assert mine
     assert abs(epoch - store.time_ms() * 1000) < 60_000_000
-    assert second.acquire(0) == (False, epoch, generation)
-    assert first.renew(epoch) == (True, False)
-    assert second.renew(epoch + 1) == (False, False)
+    assert second.acquire(0)[:3] == (False, epoch, generation)
+    assert first.renew(epoch) == (True, False, False)
+    assert second.renew(epoch + 1) == (False, False, False)
     view = second.view()
     assert (view.epoch, view.holder, view.label, view.generation) == (epoch, "1", "host:1", generation)
     assert 0 < view.left <= TTL
@@ -53,7 +53,7 @@ def test_a_lease_that_ran_out_is_gone_even_if_nobody_took_it(store: SharedStore)
     lease = Lease(store, "1")
     epoch = lease.acquire(0, ttl=0.05).epoch
     until(lambda: lease.view().left == 0)
-    assert lease.renew(epoch) == (False, False)
+    assert lease.renew(epoch) == (False, False, False)
     assert lease.write(epoch, [("SET", store.key("a"), 1)]) is None
     assert store.run(lambda redis: redis.exists(store.key("a"))) == 0
     assert lease.acquire(epoch).epoch > epoch
@@ -112,7 +112,7 @@ def test_a_store_that_lost_its_data_is_noticed_at_the_next_write(server: StoreSe
         assert store.run(lambda redis: redis.get("a"), insist=True) == (b"1" if how == "restored" else None)
     assert lease.view().left == 0
     assert lease.write(epoch, [("SET", "a", 3)]) is None
-    assert lease.renew(epoch) == (False, False)
+    assert lease.renew(epoch) == (False, False, False)
     assert not lease.release(epoch)
     again = lease.acquire(epoch)
     assert again.mine
@@ -126,7 +126,7 @@ def test_a_released_lease_waits_for_who_asked_for_it(store: SharedStore) -> None
     epoch = first.acquire(0).epoch
     assert not second.acquire(0, take_over=True).mine
     assert not third.acquire(0, take_over=True).mine  # second came first
-    assert first.renew(epoch) == (True, True)
+    assert first.renew(epoch) == (True, True, False)
     assert first.release(epoch)
     assert not third.acquire(0).mine
     assert second.acquire(0, take_over=True).mine
