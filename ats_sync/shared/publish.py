@@ -126,7 +126,7 @@ class FeedPublisher:
         self._whole = False  # ... and whether it has been written whole
         self._epoch: int | None = None
         self._lives = 0
-        self._refused = False  # whether the server has refused the last write, as it does when its memory is full
+        self._refused = False  # whether the server has refused to write a life, as it does when its memory is full
         self._offset = 0.0, 0.0  # the exchange's time minus the store's (s), at the least and at the most
         self._state = Condition("starting", "")
         self._assessed = -1  # how often series had changed their connections by then
@@ -164,11 +164,13 @@ class FeedPublisher:
             began, pause = clock.now(), self._flush
             try:
                 self._turn()
-                self._refused = False
             except SharedStoreUnavailable as error:
                 self._log.warning("away", "the feed is not written: %s", error)
                 self._names, self._whole, pause = None, False, AFTER_FAILURE
-                self._refused = not self._shared.away
+                if not self._shared.away:
+                    self._refused = True
+                    with contextlib.suppress(SharedStoreUnavailable):
+                        self._discard()
             except Exception as failure:  # noqa: BLE001 - a dead thread would publish nothing any more
                 self._log.failure("publish", failure, "the feed could not be written; it is written again")
                 self._names, self._whole, pause = None, False, AFTER_FAILURE
@@ -207,9 +209,10 @@ class FeedPublisher:
         try:
             if not (self._able and self._keeper.should_prepare()):
                 self._discard()
+                self._refused = False
+            elif self._refused:
+                prepared = True  # There is no memory for two lives: a hand-over with a gap is better than none.
             elif self._unread is None or not self._whole:
-                # Where the server has refused it, a hand-over has a gap: two lives are too much for its memory.
-                prepared = self._refused
                 self._write_whole(self._keeper.prepare)
                 prepared = True
             else:
@@ -247,7 +250,7 @@ class FeedPublisher:
             commands.append(old.unlinked())
         self._unread = None  # its names are those of the life now, or it expires
         if self._finish(names, commands):
-            self._names, self._epoch = names, epoch
+            self._names, self._epoch, self._refused = names, epoch, False
             self._log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
 
     def _write_whole(self, write: Write) -> None:

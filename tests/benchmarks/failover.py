@@ -35,10 +35,12 @@ PAUSE = 0.005
 BOUND = 3.5
 """Seconds after which what the exchange has must be part of what counts as fresh: the bound of its stream, and what it
 takes to look the truth up."""
-TRUTH_EVERY = 20
-"""Every so many reads the newest trade is looked up before."""
+TRUTH_EVERY = 0.1
+"""Seconds between two looks at the exchange's own newest trade of a symbol."""
 QUIET = 3.0
 AWAY = 10.0
+SETTLED = 2.0
+"""Seconds after which a collector that has just got ready is taken for one that has stood by for a while."""
 MOST = {"planned": 0.2, "hot": 4.0, "cold": 10.0, "healed": 10.0}
 
 
@@ -74,13 +76,13 @@ class Reader:
         self._seen = Seen(time.monotonic())
         self._lock = threading.Lock()  # guards _seen
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_on, daemon=True)
-        self._truth = web.Session()
-        self._truth.trust_env = False
+        self._truth: tuple[str, float] = self._dm.symbols[0], 0.0  # a symbol, and when it was traded last
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._look_up, self._read_on)]
 
     def start(self) -> None:
         self._dm.start(timeout=170)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def frames(self) -> int:
         return 0
@@ -90,7 +92,8 @@ class Reader:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        for thread in self._threads:
+            thread.join(30)
         self._dm.close()
 
     def begin(self) -> None:
@@ -107,11 +110,10 @@ class Reader:
         dm, generator, turn = self._dm, random.Random(3), 0
         while not self._stop.wait(PAUSE):
             turn += 1
-            symbol = generator.choice(dm.symbols)
-            newest = self._newest_trade(symbol) if turn % TRUTH_EVERY == 0 else 0.0
+            symbol, newest = self._truth if turn % 3 == 0 else (generator.choice(dm.symbols), 0.0)
             before, stale, failed = self._requests(), "", False
             try:
-                if newest or turn % 3 == 0:
+                if turn % 3 == 0:
                     end = dm.get_agg_trades(symbol, 50)[-1]["time"] / 1e3
                     if end < newest - BOUND:
                         stale = f"{symbol}: trades end {newest - end:.1f} s before the truth"
@@ -120,7 +122,7 @@ class Reader:
                     if age > BOUND:
                         stale = f"{symbol}: a book of {age:.1f} s"
                 else:
-                    begins = dm.get_klines(symbol, generator.choice(INTERVALS[:1]), 100)[-1][0] / 1e3
+                    begins = dm.get_klines(symbol, INTERVALS[0], 100)[-1][0] / 1e3
                     if time.time() - begins > 60.0 + BOUND:
                         stale = f"{symbol}: candles end {time.time() - begins:.1f} s ago"
             except DataError:
@@ -145,10 +147,14 @@ class Reader:
     def _requests(self) -> int:
         return int(self._dm.get_stats()["rest_calls"])
 
-    def _newest_trade(self, symbol: str) -> float:
-        base = self._dm.config.fapi_base
-        answer = self._truth.get(f"{base}/fapi/v1/aggTrades", params={"symbol": symbol, "limit": 1}, timeout=30)
-        return float(answer.json()[0]["T"]) / 1e3
+    def _look_up(self) -> None:
+        url, generator = f"{self._dm.config.fapi_base}/fapi/v1/aggTrades", random.Random(4)
+        with web.Session() as session:
+            session.trust_env = False
+            while not self._stop.wait(TRUTH_EVERY):
+                symbol = generator.choice(self._dm.symbols)
+                answer = session.get(url, params={"symbol": symbol, "limit": 1}, timeout=60)
+                self._truth = symbol, float(answer.json()[0]["T"]) / 1e3
 
 
 # --- collectors ----------------------------------------------------------------------------------------
@@ -189,16 +195,17 @@ class Collectors:
         process = context.Process(target=_collect, args=arguments, kwargs={"cold": cold}, daemon=True)
         process.start()
         theirs.close()
-        self._running.append(process)
+        self._running.append((process, ours))
         if not ours.poll(170) or not ours.recv():
             raise RuntimeError("a collector did not get ready")
+        threading.Event().wait(SETTLED)
         return process
 
     def close(self) -> None:
-        for each in self._running:
-            each.kill()
-        for each in self._running:
-            each.join()
+        for process, _ in self._running:
+            process.kill()
+        for process, _ in self._running:
+            process.join()
 
 
 # --- the cases -----------------------------------------------------------------------------------------
@@ -230,7 +237,7 @@ class Scene:
         add(self._section, name, f"{OURS}: last one by REST after", healed, "s", bound, note=note)
         add(self._section, name, f"{OURS}: requests by REST", seen.requests, "", 0.0 if target == "planned" else None)
         add(self._section, name, f"{OURS}: stale values", len(seen.stale), "", 0.0, note="; ".join(seen.stale[:2]))
-        add(self._section, name, "Valkey: most memory meanwhile", most[0], "MB")
+        add(self._section, name, f"{OURS}: most memory of Valkey meanwhile", most[0], "MB")
 
     def _until_quiet(self, since: float, patience: float = 120.0) -> Seen:
         pause, deadline = threading.Event(), time.monotonic() + patience
