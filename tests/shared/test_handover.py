@@ -29,7 +29,7 @@ SYMBOLS = 3
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[SimulatedExchange]:
-    with SimulatedExchange(SYMBOLS, seed=5) as exchange:
+    with SimulatedExchange(SYMBOLS, seed=5, weight_limit=10**6) as exchange:
         yield exchange
 
 
@@ -41,7 +41,7 @@ class Scene:
         self.store = SharedStore(server.url)
         stack.callback(self.store.close)
         self._stack = stack
-        self._config = config_of(exchange, server.url, close_timeout=60.0)
+        self._config = config_of(exchange, server.url, close_timeout=60.0, futures_weight_limit=10**6)
         self._symbols = list(exchange.symbols)
         self._lease = Lease(self.store, "")
         self.leader = self.collector()
@@ -200,9 +200,8 @@ def test_a_store_without_memory_for_two_lives_has_one_after_the_other(scene: Sce
     scene.store.run(lambda redis: redis.config_set("maxmemory", used + sum(sizes) // 2))
     scene.leader.close()
     until(lambda: scene.leads(second))
-    for symbol in scene.reader.symbols:
-        served(scene.reader, lambda dm, symbol=symbol: dm.rest_shaped.klines(symbol, "1m", 50))  # type: ignore[misc]
-    assert scene.reader._life.store.epoch == scene.epoch()  # type: ignore[attr-defined]
+    symbol = scene.reader.symbols[0]
+    until(lambda: scene.reader.get_orderbook(symbol) and scene.reader._life.store.epoch == scene.epoch())  # type: ignore[attr-defined]
 
 
 # --- what readers take -----------------------------------------------------------------------------------
