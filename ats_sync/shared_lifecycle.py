@@ -117,8 +117,12 @@ class SharedLifecycle(Lifecycle):
             return
         self.store = self._replica = Replica(self._config, self._clock, self._shared)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
+        assert self.grants is not None
+        show = self.grants.show
         self.reads, self.patient_reads = (
-            SharedReads(self._config, self._clock, self._replica, self._direct, self.counters, patience=patience)
+            SharedReads(
+                self._config, self._clock, self._replica, self._direct, self.counters, patience=patience, show=show
+            )
             for patience in (self._config.read_timeout, self._config.shim_timeout)
         )
 
