@@ -18,10 +18,11 @@ from .scripts import GENERATION, GENERATION_KEY, TIME
 from .server import FORMAT, FORMATS_KEY
 
 RESERVED = 0.5
-"""Seconds for which a lease that was released waits for the process that has requested it."""
+"""Seconds for which a lease that was released waits for the process that has requested it, and one that has run out for
+the process that has prepared to take it."""
 SEEN_FOR = 2.0
 """Seconds for which a process that stands by is shown after its last attempt."""
-ABLE_FOR = 0.5
+ABLE_FOR = 2.0
 """Seconds after its last attempt for which a process that could prepare to lead counts as one that will."""
 PREPARES_FOR = 2.0
 """Seconds after its last write for which only the process that prepares to lead may do so."""
@@ -68,6 +69,10 @@ local standbys_key, formats_key = KEYS[3], KEYS[4]
 -- (An end further away than a lease lasts was written before the clock was set back.)
 local taken = valid() and ends <= now + ttl and stored[4] ~= me
 local wanted_by = heir()
+local prepares = redis.call('HMGET', lease_key, 'preparer', 'preparer_until')
+if prepares[1] and tonumber(prepares[2]) > now and epoch > 0 and now < ends + tonumber(ARGV[6]) then
+  wanted_by = prepares[1] -- the leader is gone without a word
+end
 if taken or (wanted_by ~= '' and wanted_by ~= me) then
   redis.call('HSET', standbys_key, me, whole(now) .. ' ' .. label)
   redis.call('PEXPIRE', standbys_key, 10000)
@@ -83,7 +88,7 @@ end
 local given = math.max(now, epoch + 1, above + 1)
 redis.call('HSET', lease_key, 'epoch', whole(given), 'until', whole(now + ttl), 'generation', gen, 'holder', me,
   'label', label, 'since', whole(now))
-redis.call('HDEL', lease_key, 'heir', 'heir_until')
+redis.call('HDEL', lease_key, 'heir', 'heir_until', 'preparer', 'preparer_until')
 redis.call('HDEL', standbys_key, me)
 redis.call('HSET', formats_key, ARGV[7], whole(math.floor(now / 1000)))
 return {1, whole(given), gen, 0, whole(ttl)}
