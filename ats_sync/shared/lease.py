@@ -175,7 +175,7 @@ class Renewed(NamedTuple):
 
     mine: bool
     """Whether it still was this process's own."""
-    wanted: bool
+    requested: bool
     """Whether another process asks for it."""
     able: bool
     """Whether another process stands by that could prepare to lead."""

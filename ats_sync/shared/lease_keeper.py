@@ -208,7 +208,7 @@ class LeaseKeeper:
                         self._state.renewed(sent, leaving=leaving)
                     else:
                         self._state.denied(self._clock.now())
-                if renewed.mine and renewed.wanted:
+                if renewed.mine and renewed.requested:
                     self._hand_over()
                 elif leaving and not renewed.able:
                     self._left.set()
