@@ -131,8 +131,10 @@ class FeedPublisher:
         self._state = Condition("starting", "")
         self._assessed = -1  # how often series had changed their connections by then
         self._able = False
-        self._state_due = self._able_due = self._wishes_due = self._renew_due = 0.0
-        self._wished_until = 0.0  # the server's time (s) up to which wishes were read
+        self._state_due = self._able_due = self._wishes_due = self._trim_due = self._renew_due = 0.0
+        self._looked_at = self._wished_until = (
+            0.0  # the server's time (s) of the last look, and of the newest wish then
+        )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.flushes = 0
@@ -194,14 +196,14 @@ class FeedPublisher:
         except _Refused:
             self._whole = False
             return
-        if now >= self._wishes_due:
-            self._wishes_due = now + WISHES_EVERY
-            self._grant()
+        self._grant_due(now)
+        self._trim_wishes(now)
 
     # --- writing -----------------------------------------------------------------------------------
 
     def _stand_by(self, now: float) -> None:
         """Write everything before this process leads, where it should; remove what was written where it need not."""
+        self._grant_due(now)  # what it would have to follow the moment it leads
         if now >= self._able_due:
             self._able_due = now + ABLE_EVERY
             self._able = self._able or self._condition().state != "starting"
@@ -248,8 +250,9 @@ class FeedPublisher:
         ]
         if old is not None:
             commands.append(old.unlinked())
-        self._unread = None  # its names are those of the life now, or it expires
-        if self._finish(names, commands):
+        whole = self._finish(names, commands)
+        self._unread = None  # its keys have the life's name now
+        if whole:
             self._names, self._epoch, self._refused = names, epoch, False
             self._log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
 
@@ -376,8 +379,11 @@ class FeedPublisher:
 
     # --- wishes ------------------------------------------------------------------------------------
 
-    def _grant(self) -> None:
-        """Follow what readers have wished for since the last look."""
+    def _grant_due(self, now: float) -> None:
+        """Follow what readers have wished for since the last look, if one is due."""
+        if now < self._wishes_due:
+            return
+        self._wishes_due = now + WISHES_EVERY
 
         def look(redis: Any) -> list[Any]:
             with redis.pipeline(transaction=False) as pipeline:
@@ -397,9 +403,16 @@ class FeedPublisher:
                 self._log.warning("wish", "a wish of a reader is left out: %s", error)
             except AtsSyncError as error:
                 self._log.warning("wish", "what a reader wants cannot be followed: %s", error)
-        self._wished_until = min(self._wished_until, float(seconds) + 1.0)
+        self._looked_at = float(seconds)
+        self._wished_until = min(self._wished_until, self._looked_at + 1.0)
+
+    def _trim_wishes(self, now: float) -> None:
+        """Remove wishes that nobody has renewed, and those that are too many."""
+        if now < self._trim_due:
+            return
+        self._trim_due = now + WISHES_EVERY
         commands: list[Command] = [
-            ("ZREMRANGEBYSCORE", WISHES_KEY, "-inf", f"({float(seconds) - WISHES_KEPT}"),
+            ("ZREMRANGEBYSCORE", WISHES_KEY, "-inf", f"({self._looked_at - WISHES_KEPT}"),
             ("ZREMRANGEBYRANK", WISHES_KEY, 0, -MOST_WISHES - 1),
         ]
         self._keeper.write(commands)

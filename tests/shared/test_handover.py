@@ -18,6 +18,7 @@ from ats_sync.shared.lease import Lease
 from ats_sync.shared.pull import HANDED_OVER_FOR, PULL, Pulled, Source
 from ats_sync.shared.shards import WHOLE
 from ats_sync.simulator import SimulatedExchange
+from ats_sync.status import FeedState
 
 from ..support import until
 from .feed import config_of, managed, served
@@ -123,6 +124,17 @@ def test_who_takes_over_has_written_everything_before(scene: Scene) -> None:
         until(lambda: not scene.leads(scene.leader))
     assert why == []
     assert scene.unread() == set()
+
+
+def test_what_only_readers_want_is_followed_by_those_that_stand_by(scene: Scene) -> None:
+    symbol = scene.reader.symbols[0]
+    second = scene.collector()
+    served(scene.reader, lambda dm: dm.get_klines(symbol, "15m", 20))
+    until(
+        lambda: any(feed[:4] == ("klines", symbol, "15m", FeedState.LIVE) for feed in second.status().feeds),
+        what="that the second one follows it, too",
+    )
+    assert scene.leads(scene.leader)
 
 
 def test_a_leader_without_a_successor_is_closed_at_once(scene: Scene) -> None:
