@@ -91,7 +91,7 @@ class Config:
     flush: float = 0.05
     """How often a collector writes what has changed: a smaller value adds CPU and saves lag."""
     take_over: bool = False
-    """Whether a collector, once it is ready, has the one that leads hand over to it."""
+    """Whether a collector, once all of its series are fresh, has the one that leads hand over to it."""
     shard: str = "1/1"
     """Which part of all symbols a collector has, such as ``2/3``: with several shards, each has its own leader."""
     egress: str = "default"

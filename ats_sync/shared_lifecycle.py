@@ -36,6 +36,7 @@ from .status import (
     SharedStatus,
     Status,
     Summary,
+    feeds_summary,
     summary_of,
 )
 from .store.market import MarketStore, keys_of
@@ -183,6 +184,8 @@ class SharedLifecycle(Lifecycle):
                 self.store,
                 condition=lambda: self._condition(runtime),
                 demand=demand,
+                complete=lambda: self._is_complete(runtime),
+                take_over=self._config.take_over,
                 flush=self._config.flush,
                 shard=self._shard,
             )
@@ -195,11 +198,14 @@ class SharedLifecycle(Lifecycle):
         state, reason = self._assess(runtime)
         return Condition(state.value, reason)
 
+    def _is_complete(self, runtime: Runtime) -> bool:
+        """Return whether every series is fresh, those that ``start()`` does not wait for included."""
+        _, others = runtime.query(lambda engine, at: feeds_summary(engine, engine.store, self._clock))
+        return all(feed.state is FeedState.GONE for feed in others)
+
     def wait_until_ready(self, runtime: Runtime | None, symbols: Iterable[str], deadline: float | None) -> None:
         if runtime is not None:
             super().wait_until_ready(runtime, symbols, deadline)
-            if self._config.take_over and (keeper := self._keeper) is not None:
-                keeper.take_over()
             return
         clock, symbols, checked = self._clock, tuple(symbols), False
         patience = clock.now() + self._config.read_timeout

@@ -44,6 +44,8 @@ STILL_EVERY = 10.0
 """... and while it is live and no series has changed its connection."""
 ABLE_EVERY = 0.5
 """Seconds between two looks of a process that stands by whether it is still starting."""
+COMPLETE_WITHIN = 300.0
+"""Seconds after which a process takes over though not every series of its own is fresh."""
 WISHES_EVERY = 0.5
 WISHES_KEPT = 120.0
 """Seconds for which a wish stands in the store; readers renew it while they read."""
@@ -94,7 +96,8 @@ class FeedPublisher:
     new life as soon as it leads; until then it keeps what it has written up to date.
 
     ``condition()`` says how the manager is, ``demand(key, rows)`` follows a series that readers want. Both run on the
-    thread ``ats-publish``, without any lock.
+    thread ``ats-publish``, without any lock, and so does ``complete()``, which says whether every series is fresh: then
+    this process takes the lease over from the one that leads, if it is to (``take_over``).
     """
 
     def __init__(
@@ -106,6 +109,8 @@ class FeedPublisher:
         *,
         condition: Callable[[], Condition],
         demand: Callable[[Key, int], None],
+        complete: Callable[[], bool] = lambda: True,
+        take_over: bool = False,
         flush: float = FLUSH,
         shard: Shard = WHOLE,
     ) -> None:
@@ -116,6 +121,8 @@ class FeedPublisher:
         self._store = store
         self._condition = condition
         self._demand = demand
+        self._complete = complete
+        self._take_over = take_over
         self._flush = flush
         self._shard = shard
         self._feed_key = shard.feed_key
@@ -131,6 +138,7 @@ class FeedPublisher:
         self._state = Condition("starting", "")
         self._assessed = -1  # how often series had changed their connections by then
         self._able = False
+        self._patient_until = math.inf  # for every series to be fresh
         self._state_due = self._able_due = self._wishes_due = self._trim_due = self._renew_due = 0.0
         self._looked_at = self._wished_until = (
             0.0  # the server's time (s) of the last look, and of the newest wish then
@@ -204,9 +212,7 @@ class FeedPublisher:
     def _stand_by(self, now: float) -> None:
         """Write everything before this process leads, where it should; remove what was written where it need not."""
         self._grant_due(now)  # what it would have to follow the moment it leads
-        if now >= self._able_due:
-            self._able_due = now + ABLE_EVERY
-            self._able = self._able or self._condition().state != "starting"
+        self._look_whether_able(now)
         prepared = False
         try:
             if not (self._able and self._keeper.should_prepare()):
@@ -221,6 +227,17 @@ class FeedPublisher:
                 prepared = self._keep_prepared(self._unread)
         finally:
             self._keeper.note_prepared(able=self._able, prepared=prepared)
+
+    def _look_whether_able(self, now: float) -> None:
+        """Note whether this process has started, and take over where it is to and every series is fresh."""
+        if now < self._able_due or (self._able and not self._take_over):
+            return
+        self._able_due = now + ABLE_EVERY
+        if not self._able and self._condition().state != "starting":
+            self._able, self._patient_until = True, now + COMPLETE_WITHIN
+        if self._take_over and self._able and (self._complete() or now >= self._patient_until):
+            self._take_over = False
+            self._keeper.take_over()
 
     def _begin(self, epoch: int) -> None:
         """Let readers see everything, once it is written whole."""
