@@ -91,15 +91,15 @@ class Config:
     flush: float = 0.05
     """How often a collector writes what has changed: a smaller value adds CPU and saves lag."""
     take_over: bool = False
-    """Whether a collector, once it is ready, has the one that leads hand over to it."""
+    """Whether a collector, once all of its series are fresh, has the one that leads hand over to it."""
     shard: str = "1/1"
     """Which part of all symbols a collector has, such as ``2/3``: with several shards, each has its own leader."""
     egress: str = "default"
     """The address of this host that its requests come from: processes of one shared store and one ``egress`` count
     their requests together. To be set where a host, or two hosts of one store, have several addresses."""
     shared_fraction: float = 0.2
-    """The part of ``weight_share`` that this process uses alone while the shared store cannot be reached; with N
-    processes on one address, at most 1/N keeps them inside the limit together."""
+    """The part of ``weight_share`` that this process uses at most while the shared store cannot be reached. Where more
+    processes of its ``egress`` were seen in the store lately than that allows for, it is one part in their number."""
 
     max_streams_per_connection: int = 1024
     reconnect_min: float = 1.0

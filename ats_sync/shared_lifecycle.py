@@ -36,6 +36,7 @@ from .status import (
     SharedStatus,
     Status,
     Summary,
+    feeds_summary,
     summary_of,
 )
 from .store.market import MarketStore, keys_of
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+ENDS_WITHIN = 1.0
+"""Seconds of the time for closing that are left for the rest when another process takes the lease over."""
 LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
 NO_CALLBACKS = (
@@ -121,8 +124,12 @@ class SharedLifecycle(Lifecycle):
             return
         self.store = self._replica = Replica(self._config, self._clock, self._shared)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
+        assert self.grants is not None
+        show = self.grants.show
         self.reads, self.patient_reads = (
-            SharedReads(self._config, self._clock, self._replica, self._direct, self.counters, patience=patience)
+            SharedReads(
+                self._config, self._clock, self._replica, self._direct, self.counters, patience=patience, show=show
+            )
             for patience in (self._config.read_timeout, self._config.shim_timeout)
         )
 
@@ -175,7 +182,7 @@ class SharedLifecycle(Lifecycle):
         runtime, launched = super().launch(keys, touch, streams=streams, demand=demand)
         if launched:
             assert runtime is not None
-            keeper = LeaseKeeper(self._shared, self._clock, name=self._shard.lease)
+            keeper = LeaseKeeper(self._shared, self._clock, name=self._shard.lease, prepares=True)
             feed = FeedPublisher(
                 self._shared,
                 keeper,
@@ -183,6 +190,8 @@ class SharedLifecycle(Lifecycle):
                 self.store,
                 condition=lambda: self._condition(runtime),
                 demand=demand,
+                complete=lambda: self._is_complete(runtime),
+                take_over=self._config.take_over,
                 flush=self._config.flush,
                 shard=self._shard,
             )
@@ -195,11 +204,14 @@ class SharedLifecycle(Lifecycle):
         state, reason = self._assess(runtime)
         return Condition(state.value, reason)
 
+    def _is_complete(self, runtime: Runtime) -> bool:
+        """Return whether every series is fresh, those that ``start()`` does not wait for included."""
+        _, others = runtime.query(lambda engine, at: feeds_summary(engine, engine.store, self._clock))
+        return all(feed.state is FeedState.GONE for feed in others)
+
     def wait_until_ready(self, runtime: Runtime | None, symbols: Iterable[str], deadline: float | None) -> None:
         if runtime is not None:
             super().wait_until_ready(runtime, symbols, deadline)
-            if self._config.take_over and (keeper := self._keeper) is not None:
-                keeper.take_over()
             return
         clock, symbols, checked = self._clock, tuple(symbols), False
         patience = clock.now() + self._config.read_timeout
@@ -236,8 +248,11 @@ class SharedLifecycle(Lifecycle):
         self._closing.set()
         deadline = self._clock.now() + self._config.close_timeout
         keeper, feed, self._keeper, self._feed = self._keeper, self._feed, None, None
+        if keeper is not None:
+            # The longer this may take, the more series a process that stands by can write before it leads.
+            keeper.leave(max(self._config.close_timeout - ENDS_WITHIN, self._config.close_timeout / 2))
         if feed is not None:
-            feed.close(self._config.close_timeout / 2)
+            feed.close(max(0.1, (deadline - self._clock.now()) / 2))
         if keeper is not None:
             keeper.close(max(0.1, deadline - self._clock.now()))
         super()._close()

@@ -27,6 +27,8 @@ SEED = 7
 LOOK_EVERY = 0.2
 FREE_FOR = 1.0
 """Seconds after which a cold one takes a lease that nobody has; a hot one requests it 20 times a second."""
+HANDS_OVER_WITHIN = 8.0
+"""Seconds that the end may take where another collector prepares to lead; it takes no longer than that collector."""
 
 
 def run(options: Namespace) -> int:
@@ -57,6 +59,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
         flush=options.flush,
         take_over=options.take_over,
         shard=options.shard,
+        close_timeout=max(config.close_timeout, HANDS_OVER_WITHIN),
         decode_ahead=False,  # nobody reads here
     )
     url = options.shared or os.environ.get("ATS_SYNC_SHARED") or ""
@@ -78,7 +81,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
     symbols = [symbol for symbol in symbols if shard.has_symbol(symbol)]
     _show_roles(stack)
     if options.standby == "cold":
-        _wait_for_the_lease(store, shard)
+        wait_for_the_lease(store, shard)
     manager = DataManager(symbols, options.intervals, config=config)
     stack.callback(manager.close)
     manager.start()
@@ -86,7 +89,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
     threading.Event().wait()
 
 
-def _wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
+def wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
     """Return when nobody leads, and nobody has come to who would need no warm-up: a hot one, an heir, or whoever led
     before the store was emptied."""
     lease, pause = Lease(store, "", name=shard.lease), threading.Event()

@@ -21,7 +21,7 @@ from ..venue.endpoints import (
     Bucket,
     Host,
 )
-from .account_scripts import END, LOOK, TAKE
+from .account_scripts import END, LOOK, SHOW, TAKE
 from .client import Redis, Script, SharedStore
 from .scripts import GENERATION_KEY
 from .server import FORMAT, FORMATS_KEY
@@ -32,6 +32,8 @@ KEPT_FOR = 0.5
 """Seconds for which room that has come free is kept for a request of a better tier that was refused before."""
 CAUTION = 0.25
 """Seconds to wait for the first answer that says what the exchange has counted."""
+SEEN_FOR = 120.0
+"""Seconds for which a process that was seen counts as one of the address."""
 
 WINDOWS: dict[Bucket, float] = {
     Bucket.FUTURES: WEIGHT_WINDOW,
@@ -80,6 +82,8 @@ class Taken(NamedTuple):
     generation: str
     wait: float
     """Seconds after which another attempt makes sense."""
+    processes: int = 1
+    """How many processes of the address were seen lately, this one included."""
 
 
 class Count(NamedTuple):
@@ -126,6 +130,7 @@ class Account:
                 store.key("account", egress, "blocks"),
                 store.key(GENERATION_KEY),
                 FORMATS_KEY,
+                store.key("account", egress, "processes"),
             )
             for bucket, name in NAMES.items()
         }
@@ -147,7 +152,7 @@ class Account:
         the host to be blocked.
         ``owed`` is what it has used without the account since the last call.
         """
-        verdict, current, wait = self._evaluate(
+        verdict, current, wait, processes = self._evaluate(
             TAKE,
             wish.bucket,
             wish.host,
@@ -165,8 +170,13 @@ class Account:
             _micros(wish.patience),
             _micros(CAUTION),
             _micros(KEPT_FOR),
+            _micros(SEEN_FOR),
         )
-        return Taken(verdict.decode(), current.decode(), int(wait) / 1e6)
+        return Taken(verdict.decode(), current.decode(), int(wait) / 1e6, int(processes))
+
+    def show(self) -> int:
+        """Have this process seen, though it requests nothing; return how many were seen lately."""
+        return int(self._evaluate(SHOW, Bucket.FUTURES, Host.FUTURES, _micros(SEEN_FOR)))
 
     def end(
         self,

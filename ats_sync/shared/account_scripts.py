@@ -3,7 +3,8 @@
 A bucket is a hash and a sorted set. The hash has a field ``s<number>`` for each slot of the window in which requests
 ended, ``open`` for what is under way, ``foreign`` for what others have used of the exchange's own minute, ``w<rank>:…``
 for the room that a refused request comes back for, and what the account knows of itself. The set has each request
-under way, by when it must have ended. So neither grows with the number of requests.
+under way, by when it must have ended. So neither grows with the number of requests. One more set, of all buckets
+together, has the processes of the address by when they were seen last.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ _COMMON = (
     + GENERATION
     + """
 local bucket_key, open_key, blocks_key, generation_key, formats_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local processes_key = KEYS[6]
 local now = ARGV[1] ~= '' and tonumber(ARGV[1]) or micros()
 local window, slots = tonumber(ARGV[2]), tonumber(ARGV[3])
 local process, host = ARGV[4], ARGV[5]
@@ -43,6 +45,14 @@ local function block_until(at)
 end
 local function blocked_for()
   return math.max(0, tonumber(redis.call('HGET', blocks_key, host) or '0') - now)
+end
+-- This process is seen, and how many are by now.
+local function seen(lasts)
+  redis.call('ZADD', processes_key, whole(now), process)
+  redis.call('ZREMRANGEBYSCORE', processes_key, '-inf', '(' .. whole(now - lasts))
+  redis.call('ZREMRANGEBYSCORE', processes_key, '(' .. whole(now + lasts), '+inf') -- the clock was set back
+  redis.call('PEXPIRE', processes_key, math.ceil(lasts / 1000))
+  return redis.call('ZCARD', processes_key)
 end
 -- What has no answer until its time is assumed to have ended then.
 local function expire()
@@ -108,8 +118,9 @@ if not known then
 end
 keep()
 redis.call('HSET', formats_key, ARGV[16], whole(math.floor(now / 1000)))
+local processes = seen(tonumber(ARGV[20]))
 if known_by_process ~= gen then
-  return {'seed', gen, '0'}
+  return {'seed', gen, '0', processes}
 end
 if seed ~= '' then
   if redis.call('HSETNX', bucket_key, 'p' .. process, '1') == 1 and tonumber(seed) > 0 then
@@ -124,7 +135,7 @@ if owed > 0 then
 end
 local blocked = blocked_for()
 if blocked > 0 then
-  return {'blocked', gen, whole(blocked)}
+  return {'blocked', gen, whole(blocked), processes}
 end
 expire()
 local found = load(rank)
@@ -132,7 +143,7 @@ local wish = 'w' .. rank .. ':' .. process
 local surplus = found.used + found.open + found.foreign + found.awaited + cost - allowed
 local ignorant = cautious >= 0 and not found.corrected and found.born + window > now
 if surplus <= 0 and ignorant and found.granted + cost > cautious and found.open > 0 then
-  return {'refused', gen, ARGV[18]}
+  return {'refused', gen, ARGV[18], processes}
 end
 if surplus <= 0 then
   if ignorant then
@@ -142,7 +153,7 @@ if surplus <= 0 then
   redis.call('HINCRBY', bucket_key, 'open', whole(cost))
   redis.call('HDEL', bucket_key, wish)
   keep()
-  return {'granted', gen, '0'}
+  return {'granted', gen, '0', processes}
 end
 local ended = found.ended
 if found.foreign > 0 then
@@ -160,7 +171,7 @@ end
 if at - now <= tonumber(ARGV[17]) then
   redis.call('HSET', bucket_key, wish, whole(cost) .. ' ' .. whole(at + tonumber(ARGV[19])))
 end
-return {'refused', gen, whole(at - now)}
+return {'refused', gen, whole(at - now), processes}
 """
 )
 
@@ -202,6 +213,13 @@ if used >= 0 then
   end
 end
 return gen
+"""
+)
+
+SHOW = Script(
+    _COMMON
+    + """
+return seen(tonumber(ARGV[6]))
 """
 )
 

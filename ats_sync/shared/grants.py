@@ -6,6 +6,7 @@ the store is back; a store that came back empty learns from each process what it
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -23,11 +24,13 @@ from ..logs import RateLimitedLogger
 from ..transport.answer import Answer
 from ..venue.endpoints import Bucket, Host
 from ..venue.responses import used_weight
-from .account import WINDOWS, Account, Count, Wish
+from .account import SEEN_FOR, WINDOWS, Account, Count, Wish
 from .client import LONGEST_PAUSE, SharedStore
 
 ANSWER_TIMEOUT = 0.5
 """Seconds; a request waits no longer for the account."""
+SHOWN_EVERY = SEEN_FOR / 4
+"""Seconds after which a process that requests nothing is to be seen again."""
 LEAST_WAIT = 0.05
 """Seconds before a refused request asks again."""
 _WEIGHED = (Bucket.FUTURES, Bucket.SPOT)
@@ -54,6 +57,8 @@ class SharedGrants:
         self._lock = threading.Lock()  # guards everything below
         self._checked = False
         self._alone = False
+        self._processes, self._counted_at = 0, float("-inf")  # the most that were seen lately; 0 before an answer
+        self._show_due = float("-inf")
         self._generations: dict[Bucket, str] = {}
         self._owed: dict[Bucket, deque[tuple[float, int]]] = {bucket: deque() for bucket in WINDOWS}
 
@@ -114,6 +119,7 @@ class SharedGrants:
         except AtsSyncError:
             self._owe(bucket, owed)
             raise
+        self._note_processes(taken.processes)
         with self._lock:
             self._generations[bucket] = taken.generation
             returned, self._alone = self._alone, False
@@ -173,13 +179,37 @@ class SharedGrants:
         since = (at.exchange - began) / 1000.0
         return Count(used, began, since, _MINUTE - since + at.uncertain / 1000.0)
 
+    # --- others ----------------------------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Have this process seen in the account now and then, though it requests nothing: when the store dies it will,
+        beside all others."""
+        now = self._clock.now()
+        if now < self._show_due:
+            return
+        self._show_due = now + SHOWN_EVERY
+        with contextlib.suppress(SharedStoreUnavailable, ConfigError):  # what reads the store will say so
+            self._note_processes(self.account.show())
+
+    def _note_processes(self, count: int) -> None:
+        """Note how many processes were seen: one that has died counts for a while, and so does one that a store which
+        has lost its data has not seen yet."""
+        now = self._clock.now()
+        with self._lock:
+            if count >= self._processes or now - self._counted_at > SEEN_FOR:
+                self._processes, self._counted_at = count, now
+
+    def fraction(self) -> float:
+        """Return the part of the share that this process may use alone."""
+        return min(self._fraction, 1.0 / max(1, self._processes))
+
     # --- without the store -----------------------------------------------------------------------------
 
     def _take_alone(self, send: Send) -> float | None:
         request, cause = send.request, send.job.charged_to
         with self._budget_lock:
             now = self._clock.now()
-            until = self._budget.alone_at(request, cause, now, self._fraction)
+            until = self._budget.alone_at(request, cause, now, self.fraction())
         if until > now:
             # (The store may be back long before.)
             return min(max(until, now + LEAST_WAIT), now + LONGEST_PAUSE)
@@ -194,9 +224,10 @@ class SharedGrants:
             self._log.warning(
                 "alone",
                 "%s; until it is back, this process sends requests by itself, with %.0f %% of its share of the limit "
-                "(Config.shared_fraction)",
+                "(the smaller of Config.shared_fraction and 1/N for the %d processes seen lately)",
                 error,
-                self._fraction * 100,
+                self.fraction() * 100,
+                self._processes,
             )
 
     def _owe(self, bucket: Bucket, cost: int) -> None:

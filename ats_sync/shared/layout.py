@@ -1,12 +1,14 @@
 """How the feed is written into the shared store: the names of keys and fields, and what stands in them.
 
 One *life* of the feed begins when a collector becomes the leader, or finds that the store has lost something. Its keys
-bear the life's random name, so that nothing of two lives is ever mixed::
+bear the life's name, so that nothing of two lives is ever mixed; they get it when the life is whole, and ``feed`` names
+it in the same step::
 
     ats:1:feed                      hash: ``life``, the ``epoch`` of its lease
     ats:1:feed:<life>:meta          hash: ``feed`` (a :class:`Feed` as JSON)
     ats:1:feed:<life>:heads         hash: of each series, and of each symbol of a board, its *head*
     ats:1:feed:<life>:parts         hash: ``<field>#<number>``: what heads refer to, written once and never changed
+    ats:1:feed:unread-…             a life that is not whole, or whose collector does not lead yet; it expires soon
     ats:1:feed:2of3…                the same of the second of three shards, each of which has a life of its own
     ats:1:feed:shards               how many shards there are, absent where there is one
     ats:1:feed:notices              stream: in which series candles have closed; a hint for those who wait for them

@@ -18,9 +18,14 @@ from .scripts import GENERATION, GENERATION_KEY, TIME
 from .server import FORMAT, FORMATS_KEY
 
 RESERVED = 0.5
-"""Seconds for which a lease that was released waits for the process that has requested it."""
+"""Seconds for which a lease that was released waits for the process that has requested it, and one that has run out for
+the process that has prepared to take it."""
 SEEN_FOR = 2.0
 """Seconds for which a process that stands by is shown after its last attempt."""
+ABLE_FOR = 2.0
+"""Seconds after its last attempt for which a process that could prepare to lead counts as one that will."""
+PREPARES_FOR = 2.0
+"""Seconds after its last write for which only the process that prepares to lead may do so."""
 
 _COMMON = (
     TIME
@@ -43,6 +48,19 @@ end
 """
 )
 
+_RUN = """
+local function run(at)
+  local answers, last = {1}, #ARGV
+  while at <= last do
+    local stop = at + tonumber(ARGV[at])
+    answers[#answers + 1] = redis.call(unpack(ARGV, at + 1, stop))
+    at = stop + 1
+  end
+  return answers
+end
+"""
+"""``run(at)``: the commands that stand in the arguments from there on, each after the number of its own."""
+
 _ACQUIRE = Script(
     _COMMON
     + """
@@ -51,21 +69,29 @@ local standbys_key, formats_key = KEYS[3], KEYS[4]
 -- (An end further away than a lease lasts was written before the clock was set back.)
 local taken = valid() and ends <= now + ttl and stored[4] ~= me
 local wanted_by = heir()
+local prepares = redis.call('HMGET', lease_key, 'preparer', 'preparer_until')
+if prepares[1] and tonumber(prepares[2]) > now and epoch > 0 and now < ends + tonumber(ARGV[6]) then
+  wanted_by = prepares[1] -- the leader is gone without a word
+end
 if taken or (wanted_by ~= '' and wanted_by ~= me) then
   redis.call('HSET', standbys_key, me, whole(now) .. ' ' .. label)
   redis.call('PEXPIRE', standbys_key, 10000)
   if wants and (wanted_by == '' or wanted_by == me) then
     redis.call('HSET', lease_key, 'heir', me, 'heir_until', whole(now + tonumber(ARGV[6])))
   end
-  return {0, whole(epoch), gen}
+  if ARGV[8] == '1' then
+    redis.call('HSET', lease_key, 'able_until', whole(now + tonumber(ARGV[9])))
+  end
+  local leaving = taken and redis.call('HGET', lease_key, 'leaving') == whole(epoch)
+  return {0, whole(epoch), gen, leaving and 1 or 0, whole(taken and ends - now or ttl)}
 end
 local given = math.max(now, epoch + 1, above + 1)
 redis.call('HSET', lease_key, 'epoch', whole(given), 'until', whole(now + ttl), 'generation', gen, 'holder', me,
   'label', label, 'since', whole(now))
-redis.call('HDEL', lease_key, 'heir', 'heir_until')
+redis.call('HDEL', lease_key, 'heir', 'heir_until', 'preparer', 'preparer_until')
 redis.call('HDEL', standbys_key, me)
 redis.call('HSET', formats_key, ARGV[7], whole(math.floor(now / 1000)))
-return {1, whole(given), gen}
+return {1, whole(given), gen, 0, whole(ttl)}
 """
 )
 
@@ -73,11 +99,15 @@ _RENEW = Script(
     _COMMON
     + """
 if not valid() or whole(epoch) ~= ARGV[1] then
-  return {0, ''}
+  return {0, '', 0}
 end
 redis.call('HSET', lease_key, 'until', whole(now + tonumber(ARGV[2])))
 redis.call('HSET', KEYS[3], ARGV[3], whole(math.floor(now / 1000)))
-return {1, heir()}
+if ARGV[4] == '1' then
+  redis.call('HSET', lease_key, 'leaving', ARGV[1])
+end
+local able = tonumber(redis.call('HGET', lease_key, 'able_until') or '0') > now
+return {1, heir(), able and 1 or 0}
 """
 )
 
@@ -90,6 +120,7 @@ end
 redis.call('HSET', lease_key, 'until', '0')
 if heir() ~= '' then
   redis.call('HSET', lease_key, 'heir_until', whole(now + tonumber(ARGV[2])))
+  redis.call('HSET', lease_key, 'handed', ARGV[1], 'handed_at', whole(now))
 end
 return 1
 """
@@ -97,18 +128,27 @@ return 1
 
 _WRITE = Script(
     _COMMON
+    + _RUN
     + """
 if not valid() or whole(epoch) ~= ARGV[1] then
   return {0}
 end
-local answer = {1}
-local at, last = 2, #ARGV
-while at <= last do
-  local stop = at + tonumber(ARGV[at])
-  answer[#answer + 1] = redis.call(unpack(ARGV, at + 1, stop))
-  at = stop + 1
+return run(2)
+"""
+)
+
+_PREPARE = Script(
+    _COMMON
+    + _RUN
+    + """
+local me, lasts = ARGV[1], tonumber(ARGV[2])
+local other = redis.call('HMGET', lease_key, 'preparer', 'preparer_until')
+local ends = tonumber(other[2] or '0')
+if other[1] and other[1] ~= me and ends > now and ends <= now + lasts then
+  return {0}
 end
-return answer
+redis.call('HSET', lease_key, 'preparer', me, 'preparer_until', whole(now + lasts))
+return run(3)
 """
 )
 
@@ -124,6 +164,21 @@ class Acquired(NamedTuple):
     """This process's own, or that of the one who has it."""
     generation: str
     """Of what the store contains; see :mod:`ats_sync.shared.scripts`."""
+    leaving: bool = False
+    """Whether the process that has it will release it once another one has prepared to lead."""
+    left: float = TTL
+    """Seconds until the lease of another process ends unless it is renewed."""
+
+
+class Renewed(NamedTuple):
+    """How an extension of the lease ended."""
+
+    mine: bool
+    """Whether it still was this process's own."""
+    requested: bool
+    """Whether another process asks for it."""
+    able: bool
+    """Whether another process stands by that could prepare to lead."""
 
 
 class LeaseView(NamedTuple):
@@ -155,24 +210,30 @@ class Lease:
         self._standbys = store.key("lease", name, "standbys")
         self._keys = (self.key, store.key(GENERATION_KEY))
 
-    def acquire(self, above: int, *, ttl: float = TTL, take_over: bool = False) -> Acquired:
-        """Request the lease, with an epoch greater than ``above``; ``take_over``: where another process has it, that
-        one is to release it for this one."""
-        mine, epoch, generation = self.store.evaluate(
+    def acquire(self, above: int, *, ttl: float = TTL, take_over: bool = False, able: bool = False) -> Acquired:
+        """Request the lease, with an epoch greater than ``above``.
+
+        Where another process has it: ``take_over``: that one is to release it for this one; ``able``: this one would
+        prepare to lead if that one wants to leave.
+        """
+        limits = _micros(RESERVED), FORMAT, int(able), _micros(ABLE_FOR)
+        mine, epoch, generation, leaving, left = self.store.evaluate(
             _ACQUIRE,
             (*self._keys, self._standbys, FORMATS_KEY),
-            (self.holder, _micros(ttl), above, self.label, int(take_over), _micros(RESERVED), FORMAT),
+            (self.holder, _micros(ttl), above, self.label, int(take_over), *limits),
             insist=True,
         )
-        return Acquired(bool(mine), int(epoch), generation.decode())
+        return Acquired(bool(mine), int(epoch), generation.decode(), bool(leaving), int(left) / 1e6)
 
-    def renew(self, epoch: int, *, ttl: float = TTL) -> tuple[bool, bool]:
-        """Extend the lease; return whether it still was this process's own, and whether another one asks for it."""
-        mine, heir = self.store.evaluate(_RENEW, (*self._keys, FORMATS_KEY), (epoch, _micros(ttl), FORMAT), insist=True)
-        return bool(mine), bool(heir)
+    def renew(self, epoch: int, *, ttl: float = TTL, leaving: bool = False) -> Renewed:
+        """Extend the lease; ``leaving``: say that this process will release it once another one has prepared."""
+        arguments = epoch, _micros(ttl), FORMAT, int(leaving)
+        mine, heir, able = self.store.evaluate(_RENEW, (*self._keys, FORMATS_KEY), arguments, insist=True)
+        return Renewed(bool(mine), bool(heir), bool(able))
 
     def release(self, epoch: int) -> bool:
-        """Give the lease back; return whether it still was this process's own."""
+        """Give the lease back; return whether it still was this process's own. Where another process has requested it,
+        what was written under it may be read a little longer: see :data:`~ats_sync.shared.pull.PULL`."""
         return bool(self.store.evaluate(_RELEASE, self._keys, (epoch, _micros(RESERVED)), insist=True))
 
     def write(self, epoch: int, commands: Iterable[Command]) -> list[object] | None:
@@ -182,13 +243,15 @@ class Lease:
         A command has at most :data:`MOST_ARGUMENTS` arguments. Where the server refuses one of them (its memory is
         full), those before it are done and those after it are not.
         """
-        flat: list[Argument] = [epoch]
-        for command in commands:
-            arguments = count(command)
-            assert arguments <= MOST_ARGUMENTS
-            flat.append(arguments)
-            flat.extend(command)
-        done, *answers = self.store.evaluate(_WRITE, self._keys, flat)
+        done, *answers = self.store.evaluate(_WRITE, self._keys, [epoch, *_flat(commands)])
+        return answers if done else None
+
+    def prepare(self, commands: Iterable[Command]) -> list[object] | None:
+        """Send commands in one round trip and one step as a process that does not lead yet, about keys that only it
+        writes; return as :meth:`write`: None where another process prepares to lead, since two of them at once would
+        need the store's memory twice."""
+        arguments = [self.holder, _micros(PREPARES_FOR), *_flat(commands)]
+        done, *answers = self.store.evaluate(_PREPARE, self._keys, arguments)
         return answers if done else None
 
     def view(self) -> LeaseView:
@@ -230,3 +293,14 @@ def lease_view(
 
 def _micros(seconds: float) -> int:
     return round(seconds * 1e6)
+
+
+def _flat(commands: Iterable[Command]) -> list[Argument]:
+    """Return commands as arguments of a script, each after the number of its own."""
+    flat: list[Argument] = []
+    for command in commands:
+        arguments = count(command)
+        assert arguments <= MOST_ARGUMENTS
+        flat.append(arguments)
+        flat.extend(command)
+    return flat

@@ -15,8 +15,11 @@ from ..errors import AtsSyncError, ConfigError, SharedStoreUnavailable, ThreadUn
 from ..logs import RateLimitedLogger
 from .client import SharedStore
 from .lease import RESERVED, Lease
-from .lease_state import LeaseState, Role
+from .lease_state import RENEW_EVERY, LeaseState, Role
 from .protocol import Command
+
+LATE = 2 * RENEW_EVERY
+"""Seconds without a renewal after which a process that stands by begins to prepare, since the leader may be gone."""
 
 
 def process_label() -> str:
@@ -31,6 +34,10 @@ class LeaseKeeper:
     when it has lost the lease, and when it stands by again; it must return soon, since the lease is not renewed
     meanwhile. ``before_release()`` is called there before a planned hand-over, for what is still to be written.
     A child process of a fork leads nothing.
+
+    ``prepares``: somebody has work to do before this process should lead. Where :meth:`should_prepare`, it does that
+    work (:meth:`prepare`), and says so (:meth:`note_prepared`); until then this process does not ask for the lease of
+    another one, and takes only one that nobody has.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class LeaseKeeper:
         label: str = "",
         changed: Callable[[Role, int], None] = lambda role, epoch: None,
         before_release: Callable[[], None] = lambda: None,
+        prepares: bool = False,
         state: LeaseState | None = None,
     ) -> None:
         self.lease = Lease(store, uuid.uuid4().hex, name=name, label=label or process_label())
@@ -49,10 +57,14 @@ class LeaseKeeper:
         self._clock = clock
         self._changed = changed
         self._before_release = before_release
-        self._lock = threading.Lock()  # guards _state, _take_over and _shown
+        self._lock = threading.Lock()  # guards everything up to _leaving
         self._state = state if state is not None else LeaseState()
         self._shown = (Role.STANDBY, 0)
         self._take_over = False
+        self._able = self._prepared = not prepares
+        self._called = self._late = False  # the leader wants to leave, or has not renewed the lease for a while
+        self._leaving = False
+        self._left = threading.Event()  # this process does not lead, or nobody prepares to
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,6 +90,39 @@ class LeaseKeeper:
         """Ask whoever has the lease to hand it over to this process, from now on."""
         with self._lock:
             self._take_over = True
+
+    def should_prepare(self) -> bool:
+        """Return whether this process should prepare to lead, or keep what it has prepared."""
+        with self._lock:
+            return self._take_over or self._called or self._late or self._state.role is Role.LEADER
+
+    def prepare(self, commands: Iterable[Command]) -> list[object] | None:
+        """Send commands in one round trip and one step, whether this process leads or not; see :meth:`Lease.prepare`.
+
+        Raises :class:`~ats_sync.errors.SharedStoreUnavailable`; then it is unknown what was written.
+        """
+        return self.lease.prepare(commands)
+
+    def note_prepared(self, *, able: bool, prepared: bool) -> None:
+        """Note whether this process could prepare to lead, and whether it is prepared."""
+        with self._lock:
+            asks = prepared and not self._prepared
+            self._able, self._prepared = able, prepared
+        if asks:
+            self._wake.set()
+
+    def leave(self, timeout: float) -> None:
+        """Have another process take the lease over, if this one has it and another one is able to: return when that
+        one has it, or can take it at once, or nobody prepares to, within ``timeout`` seconds.
+
+        Until then this process leads and goes on writing. :meth:`close` ends it."""
+        with self._lock:
+            if self._thread is None or not self._state.leave(self._clock.now()):
+                return
+            self._left.clear()
+            self._leaving = True
+        self._wake.set()
+        self._clock.wait(self._left, timeout)
 
     def epoch(self) -> int | None:
         """Return the epoch under which this process leads now, None where it does not or cannot be sure."""
@@ -136,6 +181,8 @@ class LeaseKeeper:
             self._show()
             with self._lock:
                 due = self._state.due()
+                if self._state.role is not Role.LEADER:
+                    self._left.set()
             self._clock.wait(self._wake, max(0.0, due - self._clock.now()))
             self._wake.clear()
             self._show()
@@ -147,23 +194,26 @@ class LeaseKeeper:
         with self._lock:
             sent = self._clock.now()
             role, epoch = self._state.look(sent), self._state.epoch
-            take_over = self._take_over
+            leaving, able = self._leaving, self._able
+            take_over = self._prepared and (self._take_over or self._called)
             if sent < self._state.due():
                 return
         if role is Role.LOST:
             self._show()  # before the next epoch begins
         try:
             if role is Role.LEADER:
-                mine, heir = self.lease.renew(epoch, ttl=self._state.ttl)
+                renewed = self.lease.renew(epoch, ttl=self._state.ttl, leaving=leaving)
                 with self._lock:
-                    if mine:
-                        self._state.renewed(sent)
+                    if renewed.mine:
+                        self._state.renewed(sent, leaving=leaving)
                     else:
                         self._state.denied(self._clock.now())
-                if mine and heir:
+                if renewed.mine and renewed.requested:
                     self._hand_over()
+                elif leaving and not renewed.able:
+                    self._left.set()
                 return
-            acquired = self.lease.acquire(epoch, ttl=self._state.ttl, take_over=take_over)
+            acquired = self.lease.acquire(epoch, ttl=self._state.ttl, take_over=take_over, able=able)
         except (SharedStoreUnavailable, ConfigError) as error:
             self._log.warning("unanswered", "the lease could not be %s: %s", "renewed" if epoch else "requested", error)
             with self._lock:
@@ -172,9 +222,10 @@ class LeaseKeeper:
         with self._lock:
             if acquired.mine:
                 self._state.acquired(acquired.epoch, sent)
-                self._take_over = False
+                self._take_over = self._called = self._late = False
             else:
                 self._state.refused(acquired.epoch, self._clock.now())
+                self._called, self._late = acquired.leaving, acquired.left < self._state.ttl - LATE
 
     def _hand_over(self) -> None:
         """Release the lease, after what is still to be written."""

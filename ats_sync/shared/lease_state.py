@@ -62,10 +62,19 @@ class LeaseState:
         self.epoch = epoch
         self._runs_from(sent)
 
-    def renewed(self, sent: float) -> None:
-        """The lease of this process was extended."""
+    def renewed(self, sent: float, *, leaving: bool = False) -> None:
+        """The lease of this process was extended; ``leaving``: it looks often whether another one is prepared."""
         if self.role is Role.LEADER:
             self._runs_from(sent)
+            if leaving:
+                self._due = sent + self._ask_every
+
+    def leave(self, now: float) -> bool:
+        """This process wants to hand the lease over; return whether it leads. Its next attempt is due now."""
+        if self.look(now) is not Role.LEADER:
+            return False
+        self._due = now
+        return True
 
     def _runs_from(self, sent: float) -> None:
         self._ends = sent + self.ttl

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 from ..clock import Clock
@@ -24,6 +25,8 @@ from .protocol import Command, Packed
 from .shards import SHARDS_KEY, WHOLE, Shard
 
 T = TypeVar("T")
+Write = Callable[[Sequence[Command]], "list[Any] | None"]
+"""Sends commands in one step; returns their answers, None where this process may not write."""
 
 FLUSH = 0.05
 """Seconds between two writes."""
@@ -32,11 +35,17 @@ BATCH = 1024 * 1024
 """Parts are written so many bytes at once: a script that takes long makes every reader wait."""
 KEPT = 600
 """Seconds for which the feed stays in the store when nobody writes any more."""
+UNREAD_KEPT = 10
+"""The same for a life that no reader has seen yet, so that one whose collector has died does not stay."""
 RENEWED_EVERY = 60.0
 STATE_EVERY = 2.0
 """Seconds between two looks at the state of the manager, which goes through every series, ..."""
 STILL_EVERY = 10.0
 """... and while it is live and no series has changed its connection."""
+ABLE_EVERY = 0.5
+"""Seconds between two looks of a process that stands by whether it is still starting."""
+COMPLETE_WITHIN = 300.0
+"""Seconds after which a process takes over though not every series of its own is fresh."""
 WISHES_EVERY = 0.5
 WISHES_KEPT = 120.0
 """Seconds for which a wish stands in the store; readers renew it while they read."""
@@ -51,12 +60,23 @@ class Condition(NamedTuple):
     reason: str
 
 
+class _Refused(Exception):
+    """This process may not write: it does not lead, or another one prepares to."""
+
+
 class Names:
     """The keys of one life of a feed."""
 
     def __init__(self, life: str, shard: Shard = WHOLE) -> None:
         self.life = life
         self.meta, self.heads, self.parts = (f"{shard.feed_key}:{life}:{name}" for name in ("meta", "heads", "parts"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.meta, self.heads, self.parts))
+
+    def unlinked(self) -> Command:
+        """Return the command that removes them."""
+        return "UNLINK", *self
 
 
 FEED_KEY = WHOLE.feed_key
@@ -71,8 +91,13 @@ MOST_NOTICES = 4096
 class FeedPublisher:
     """Writes one market store into the shared one, while this process leads.
 
+    A new life is written whole under names that no reader knows, and renamed when it is. A process that stands by does
+    the first before it takes the lease, where the leader wants to leave or seems to be gone, so that readers have the
+    new life as soon as it leads; until then it keeps what it has written up to date.
+
     ``condition()`` says how the manager is, ``demand(key, rows)`` follows a series that readers want. Both run on the
-    thread ``ats-publish``, without any lock.
+    thread ``ats-publish``, without any lock, and so does ``complete()``, which says whether every series is fresh: then
+    this process takes the lease over from the one that leads, if it is to (``take_over``).
     """
 
     def __init__(
@@ -84,6 +109,8 @@ class FeedPublisher:
         *,
         condition: Callable[[], Condition],
         demand: Callable[[Key, int], None],
+        complete: Callable[[], bool] = lambda: True,
+        take_over: bool = False,
         flush: float = FLUSH,
         shard: Shard = WHOLE,
     ) -> None:
@@ -94,20 +121,28 @@ class FeedPublisher:
         self._store = store
         self._condition = condition
         self._demand = demand
+        self._complete = complete
+        self._take_over = take_over
         self._flush = flush
         self._shard = shard
         self._feed_key = shard.feed_key
         self._shards = str(shard.count).encode() if shard.count > 1 else None
         self._copies = Copies(store, clock.now)
         self._names: Names | None = None
-        self._unfinished: Names | None = None  # a life that could not be written whole
+        self._unread: Names | None = None  # a life that no reader knows, ...
+        self._whole = False  # ... and whether it has been written whole
         self._epoch: int | None = None
         self._lives = 0
+        self._refused = False  # whether the server has refused to write a life, as it does when its memory is full
         self._offset = 0.0, 0.0  # the exchange's time minus the store's (s), at the least and at the most
         self._state = Condition("starting", "")
         self._assessed = -1  # how often series had changed their connections by then
-        self._state_due = self._wishes_due = self._renew_due = 0.0
-        self._wished_until = 0.0  # the server's time (s) up to which wishes were read
+        self._able = False
+        self._patient_until = math.inf  # for every series to be fresh
+        self._state_due = self._able_due = self._wishes_due = self._trim_due = self._renew_due = 0.0
+        self._looked_at = self._wished_until = (
+            0.0  # the server's time (s) of the last look, and of the newest wish then
+        )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.flushes = 0
@@ -141,86 +176,165 @@ class FeedPublisher:
                 self._turn()
             except SharedStoreUnavailable as error:
                 self._log.warning("away", "the feed is not written: %s", error)
-                self._names, pause = None, AFTER_FAILURE
+                self._names, self._whole, pause = None, False, AFTER_FAILURE
+                if not self._shared.away:
+                    self._refused = True
+                    with contextlib.suppress(SharedStoreUnavailable):
+                        self._discard()
             except Exception as failure:  # noqa: BLE001 - a dead thread would publish nothing any more
                 self._log.failure("publish", failure, "the feed could not be written; it is written again")
-                self._names, pause = None, AFTER_FAILURE
+                self._names, self._whole, pause = None, False, AFTER_FAILURE
             clock.wait(self._stop, max(0.001, began + pause - clock.now()))
+        with contextlib.suppress(SharedStoreUnavailable):
+            self._discard()
 
     def _turn(self) -> None:
-        """Write what has changed, if this process leads."""
+        """Write what has changed, if this process leads, and prepare to lead where it should."""
         epoch = self._keeper.epoch()
-        if epoch is None:
-            self._names = None
-            return
         now = self._clock.now()
-        if self._names is None or epoch != self._epoch:
-            self._begin(epoch)
-        else:
-            self._go_on(self._names)
-        if now >= self._wishes_due:
-            self._wishes_due = now + WISHES_EVERY
-            self._grant()
+        try:
+            if epoch is None:
+                self._names = None
+                self._stand_by(now)
+                return
+            if self._names is None or epoch != self._epoch:
+                self._begin(epoch)
+            else:
+                self._go_on(self._names)
+        except _Refused:
+            self._whole = False
+            return
+        self._grant_due(now)
+        self._trim_wishes(now)
 
     # --- writing -----------------------------------------------------------------------------------
 
-    def _begin(self, epoch: int) -> None:
-        """Write everything, and let readers see it once it is whole."""
-        commands: list[Command] = [("TIME",)]
-        if (unfinished := self._unfinished) is not None:
-            commands.append(("UNLINK", unfinished.meta, unfinished.heads, unfinished.parts))
-        self._lives += 1
-        names = self._unfinished = Names(f"{epoch}-{self._lives}", self._shard)
-        self._copies.restart()
-        if self._write(commands) is None:
+    def _stand_by(self, now: float) -> None:
+        """Write everything before this process leads, where it should; remove what was written where it need not."""
+        self._grant_due(now)  # what it would have to follow the moment it leads
+        self._look_whether_able(now)
+        prepared = False
+        try:
+            if not (self._able and self._keeper.should_prepare()):
+                self._discard()
+                self._refused = False
+            elif self._refused:
+                prepared = True  # There is no memory for two lives: a hand-over with a gap is better than none.
+            elif self._unread is None or not self._whole:
+                self._write_whole(self._keeper.prepare)
+                prepared = True
+            else:
+                prepared = self._keep_prepared(self._unread)
+        finally:
+            self._keeper.note_prepared(able=self._able, prepared=prepared)
+
+    def _look_whether_able(self, now: float) -> None:
+        """Note whether this process has started, and take over where it is to and every series is fresh."""
+        if now < self._able_due or (self._able and not self._take_over):
             return
-        feed = self._feed()
-        changes = self._copies.changes()
-        for batch in _batches(changes.parts):
-            if self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, KEPT * 1000)]) is None:
-                return
+        self._able_due = now + ABLE_EVERY
+        if not self._able and self._condition().state != "starting":
+            self._able, self._patient_until = True, now + COMPLETE_WITHIN
+        if self._take_over and self._able and (self._complete() or now >= self._patient_until):
+            self._take_over = False
+            self._keeper.take_over()
+
+    def _begin(self, epoch: int) -> None:
+        """Let readers see everything, once it is written whole."""
         before = self._shared.run(lambda redis: redis.hget(self._feed_key, "life"))
-        heads = changes._replace(parts=[], closed=[])  # a series that changed meanwhile was copied twice
-        commands = [
-            *self._commands(names, feed, heads),
+        old = Names(before.decode(), self._shard) if before is not None else None
+        if self._unread is None or not self._whole:
+            if old is not None and self._refused:
+                self._write([old.unlinked()], self._keeper.write)  # there is no memory for both
+                old = None
+            self._write_whole(self._keeper.write)
+        assert self._unread is not None
+        unread, self._whole = self._unread, False
+        names = Names(f"{epoch}-{self._lives}", self._shard)
+        had = [self._copies.heads, self._copies.parts]
+        commands: list[Command] = [("TIME",), *_sizes(unread), *_kept(unread, UNREAD_KEPT)]
+        if self._write(commands, self._keeper.write)[1:3] != had:
+            self._log.warning("lost", "the shared store has lost what was prepared; it is written again")
+            return
+        commands = self._changes(unread, self._keeper.write)
+        sizes = 1, self._copies.heads, self._copies.parts  # a hash without fields is no key
+        commands += [
+            *(("RENAME", here, there) for here, there, size in zip(unread, names, sizes, strict=True) if size),
             ("HSET", self._feed_key, "life", names.life, "epoch", epoch),
             ("SET", SHARDS_KEY, self._shards) if self._shards is not None else ("UNLINK", SHARDS_KEY),
             _notice(EVERYTHING),
             *self._renewals(names),
         ]
-        if before is not None:
-            old = Names(before.decode(), self._shard)
-            commands += [("UNLINK", old.meta, old.heads, old.parts)]
-        if self._write(commands) is None:
-            return
-        self._names, self._epoch, self._unfinished = names, epoch, None
-        self._log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
+        if old is not None:
+            commands.append(old.unlinked())
+        whole = self._finish(names, commands)
+        self._unread = None  # its keys have the life's name now
+        if whole:
+            self._names, self._epoch, self._refused = names, epoch, False
+            self._log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
+
+    def _write_whole(self, write: Write) -> None:
+        """Write everything under names that no reader knows."""
+        commands: list[Command] = [("TIME",)]
+        if self._unread is not None:
+            commands.append(self._unread.unlinked())
+        self._write(commands, write)
+        self._lives += 1
+        names = self._unread = Names(f"unread-{self._keeper.lease.holder}-{self._lives}", self._shard)
+        self._whole = False
+        self._copies.restart()
+        feed = self._feed()
+        changes = self._copies.changes()
+        for batch in _batches(changes.parts):
+            self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, UNREAD_KEPT * 1000)], write)
+        commands = self._commands(names, feed, changes._replace(closed=[]))
+        self._write([*commands, *_kept(names, UNREAD_KEPT)], write)
+        self._whole = True
+
+    def _keep_prepared(self, unread: Names) -> bool:
+        """Write what has changed before anybody reads it; return whether all of it is there."""
+        self._whole = False  # unless it is written
+        commands = [*self._changes(unread, self._keeper.prepare), *_kept(unread, UNREAD_KEPT), *_sizes(unread)]
+        answers = self._write(commands, self._keeper.prepare)
+        self._whole = answers[-2:] == [self._copies.heads, self._copies.parts]
+        return self._whole
 
     def _go_on(self, names: Names) -> None:
         """Write what has changed, and look whether all that was written is still there."""
+        self._names = None  # unless it is written: then what was copied counts as written
+        commands = self._changes(names, self._keeper.write, notify=True)
+        if self._clock.now() >= self._renew_due:
+            commands += self._renewals(names)
+        if self._finish(names, commands):
+            self._names = names
+            self.flushes += 1
+
+    def _finish(self, names: Names, commands: list[Command]) -> bool:
+        """Write to the life that readers know; return whether all of it is there."""
+        checks: list[Command] = [*_sizes(names), ("HGET", self._feed_key, "life"), ("GET", SHARDS_KEY)]
+        answers = self._write([*commands, *checks], self._keeper.write)
+        if answers[-4:] == [self._copies.heads, self._copies.parts, names.life.encode(), self._shards]:
+            return True
+        self._log.warning("lost", "the shared store has lost a part of the feed; it is written again")
+        return False
+
+    def _discard(self) -> None:
+        """Remove what was prepared."""
+        if (unread := self._unread) is not None:
+            self._shared.run(lambda redis: redis.execute_command(*unread.unlinked()))
+            self._unread, self._whole = None, False
+
+    def _changes(self, names: Names, write: Write, *, notify: bool = False) -> list[Command]:
+        """Write most of the parts that are new, and return the commands that write the rest and make it true."""
         feed = self._feed()
         changes = self._copies.changes()
-        self._names = None  # unless it is written: then what was copied counts as written
         *large, rest = [*_batches(changes.parts, BATCH)] or [[]]
         for batch in large:
-            if self._write([("HSET", names.parts, *batch)]) is None:
-                return
-        commands = self._commands(names, feed, changes)
+            self._write([("HSET", names.parts, *batch)], write)
+        commands = self._commands(names, feed, changes if notify else changes._replace(closed=[]))
         if rest:
             commands.insert(1, ("HSET", names.parts, *rest))
-        now = self._clock.now()
-        if now >= self._renew_due:
-            commands += self._renewals(names)
-        checks: list[Command] = [("HLEN", names.heads), ("HLEN", names.parts)]
-        checks += [("HGET", self._feed_key, "life"), ("GET", SHARDS_KEY)]
-        answers = self._write([*commands, *checks])
-        if answers is None:
-            return
-        if answers[-4:] != [self._copies.heads, self._copies.parts, names.life.encode(), self._shards]:
-            self._log.warning("lost", "the shared store has lost a part of the feed; it is written again")
-            return
-        self._names = names
-        self.flushes += 1
+        return commands
 
     def _commands(self, names: Names, feed: Feed, changes: Changes) -> list[Command]:
         """Return what makes the changes true: the heads, and after them what vouches for them."""
@@ -238,16 +352,16 @@ class FeedPublisher:
 
     def _renewals(self, names: Names) -> list[Command]:
         self._renew_due = self._clock.now() + RENEWED_EVERY
-        keys = (names.meta, names.heads, names.parts, self._feed_key, NOTICES_KEY)
-        return [("PEXPIRE", key, KEPT * 1000) for key in keys]
+        return _kept((*names, self._feed_key, NOTICES_KEY), KEPT)
 
-    def _write(self, commands: Sequence[Command]) -> list[Any] | None:
-        """Write if this process still leads; learn from the answer how far the store's clock is from the exchange's."""
+    def _write(self, commands: Sequence[Command], write: Write) -> list[Any]:
+        """Write, and learn from the answer how far the store's clock is from the exchange's. Raises
+        :class:`_Refused`."""
         clock = self._clock
         earliest = clock.earliest_ms() / 1000.0
-        answers = self._keeper.write(commands)
+        answers = write(commands)
         if answers is None:
-            return None
+            raise _Refused
         if commands[0] == ("TIME",):
             seconds, micros = cast(list[bytes], answers[0])
             server = int(seconds) + int(micros) / 1e6
@@ -282,8 +396,11 @@ class FeedPublisher:
 
     # --- wishes ------------------------------------------------------------------------------------
 
-    def _grant(self) -> None:
-        """Follow what readers have wished for since the last look."""
+    def _grant_due(self, now: float) -> None:
+        """Follow what readers have wished for since the last look, if one is due."""
+        if now < self._wishes_due:
+            return
+        self._wishes_due = now + WISHES_EVERY
 
         def look(redis: Any) -> list[Any]:
             with redis.pipeline(transaction=False) as pipeline:
@@ -303,9 +420,16 @@ class FeedPublisher:
                 self._log.warning("wish", "a wish of a reader is left out: %s", error)
             except AtsSyncError as error:
                 self._log.warning("wish", "what a reader wants cannot be followed: %s", error)
-        self._wished_until = min(self._wished_until, float(seconds) + 1.0)
+        self._looked_at = float(seconds)
+        self._wished_until = min(self._wished_until, self._looked_at + 1.0)
+
+    def _trim_wishes(self, now: float) -> None:
+        """Remove wishes that nobody has renewed, and those that are too many."""
+        if now < self._trim_due:
+            return
+        self._trim_due = now + WISHES_EVERY
         commands: list[Command] = [
-            ("ZREMRANGEBYSCORE", WISHES_KEY, "-inf", f"({float(seconds) - WISHES_KEPT}"),
+            ("ZREMRANGEBYSCORE", WISHES_KEY, "-inf", f"({self._looked_at - WISHES_KEPT}"),
             ("ZREMRANGEBYRANK", WISHES_KEY, 0, -MOST_WISHES - 1),
         ]
         self._keeper.write(commands)
@@ -313,6 +437,14 @@ class FeedPublisher:
 
 def _notice(fields: bytes) -> Command:
     return ("XADD", NOTICES_KEY, "MAXLEN", "~", MOST_NOTICES, "*", "closed", fields)
+
+
+def _sizes(names: Names) -> list[Command]:
+    return [("HLEN", names.heads), ("HLEN", names.parts)]
+
+
+def _kept(keys: Iterable[str], seconds: int) -> list[Command]:
+    return [("PEXPIRE", key, seconds * 1000) for key in keys]
 
 
 def _checked(key: Key, rows: int) -> tuple[Key, int]:

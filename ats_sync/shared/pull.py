@@ -16,7 +16,13 @@ from .layout import Feed, Head, MalformedFeed, feed_in, field_of, numbers_in
 from .publish import WISHES_KEY
 from .shards import SHARDS_KEY, Shard
 
-PULL = Script("""
+HANDED_OVER_FOR = 1.0
+"""Seconds for which a feed is read whose collector has handed its lease over, until its successor's can be. Nobody can
+write it any more, and it says itself how old it is: by its values, its connections' watermarks, and up to when somebody
+has looked out for silent streams."""
+
+PULL = Script(
+    """
 local now = redis.call('TIME')
 local out = {now[1], now[2]}
 local wishes = tonumber(ARGV[2])
@@ -28,10 +34,17 @@ if count ~= ARGV[3] then
   out[3] = count
   return out
 end
-local lease = redis.call('HMGET', KEYS[1], 'epoch', 'until')
+local micros = now[1] * 1000000 + now[2]
+local lease = redis.call('HMGET', KEYS[1], 'epoch', 'until', 'handed', 'handed_at')
 local feed = redis.call('HMGET', KEYS[2], 'life', 'epoch')
-if not feed[1] or feed[2] ~= lease[1] or tonumber(lease[2] or '0') <= now[1] * 1000000 + now[2] then
+if not feed[1] then
   return out
+end
+if feed[2] ~= lease[1] or tonumber(lease[2] or '0') <= micros then
+  local since = micros - tonumber(lease[4] or '0')
+  if feed[2] ~= lease[3] or since < 0 or since >= HANDED_OVER then
+    return out
+  end
 end
 local base = KEYS[2] .. ':' .. feed[1] .. ':'
 local same = feed[1] == ARGV[1]
@@ -73,7 +86,8 @@ for i = 1, #fields do
   out[#out + 1] = parts
 end
 return out
-""")
+""".replace("HANDED_OVER", f"{HANDED_OVER_FOR * 1e6:.0f}")
+)
 
 
 class Resharded(Exception):

@@ -30,9 +30,12 @@ class SharedReads(Reads):
         counters: Counters,
         *,
         patience: float | None = None,
+        show: Callable[[], None] = lambda: None,
     ) -> None:
+        """``show()`` has this process seen by others; it may wait for the store."""
         super().__init__(config, clock, replica, requests, counters, streams=True, patience=patience)
         self._replica = replica
+        self._show = show
 
     def read(self, query: Query[T], shape: Callable[[T], U]) -> U:
         key = query.shown()
@@ -49,6 +52,7 @@ class SharedReads(Reads):
             return False
         if reads_memory_only():
             return replica.has_prefetched([key])  # a round trip is a wait
+        self._show()
         if kind is Kind.QUOTES:
             return replica.pull([key, Key(Kind.BOOK, symbol)])  # a look that follows nothing
         if kind is Kind.TICKERS:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import derived, endpoint, events, ingest, minutes, page, reading, restart, shared, warmup
+from . import derived, endpoint, events, failover, ingest, minutes, page, reading, restart, shared, warmup
 from .machine import description
 from .report import Report
 
@@ -33,6 +33,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "shared": shared.measure,
     "readers": shared.measure_readers,
     "shards": shared.measure_shards,
+    "failover": failover.measure,
     "growth": warmup.measure_growth,
 }
 

@@ -11,9 +11,9 @@ from ats_sync.shared.client import SharedStore
 from .servers import KINDS, NoServer, StoreServer
 
 
-def started(kind: str) -> StoreServer:
+def started(kind: str, port: int = 0) -> StoreServer:
     try:
-        return StoreServer(kind)
+        return StoreServer(kind, port=port)
     except NoServer as reason:
         pytest.skip(str(reason))
 

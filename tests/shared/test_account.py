@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ats_sync.shared.account import CAUTION, WINDOWS, Account, Count, Taken, Use, Wish
+from ats_sync.shared.account import CAUTION, SEEN_FOR, WINDOWS, Account, Count, Taken, Use, Wish
 from ats_sync.shared.client import SharedStore
 from ats_sync.venue.endpoints import Bucket, Host
 
@@ -240,6 +240,19 @@ def test_it_knows_after_a_window_without_being_told(two: tuple[Process, Process]
     a.granted(100, cautious=20)
 
 
+def test_processes_are_counted_while_they_are_seen(two: tuple[Process, Process], time: Time) -> None:
+    a, b = two
+    assert a.take(a.wish())[0].processes == 1
+    assert b.account.show() == 2
+    assert a.take(a.wish(1000))[0].processes == 2  # also where it is refused
+    time.go(SEEN_FOR - 1.0)
+    assert a.account.show() == 2
+    time.go(1.1)
+    assert a.account.show() == 1
+    time.go(-3600.0)  # the server's clock is set back
+    assert b.account.show() == 1
+
+
 def test_an_account_that_was_lost_learns_from_each_process_what_it_used(
     server: StoreServer, two: tuple[Process, Process], time: Time
 ) -> None:
@@ -251,7 +264,7 @@ def test_an_account_that_was_lost_learns_from_each_process_what_it_used(
     a.end(open_one, 30)  # nobody knows this grant any more
     assert a.look() == (0, 0, 0, 0.0)
     assert a.take(a.wish(1), seed=30, block=0.0)[0].verdict == "granted"
-    assert b.take(b.wish(1), seed=20, block=7.0)[0] == Taken("blocked", b.generation, pytest.approx(7.0))
+    assert b.take(b.wish(1), seed=20, block=7.0)[0] == Taken("blocked", b.generation, pytest.approx(7.0), 2)
     assert a.look()[:2] == (50, 1)
     time.go(7.1)
     assert b.take(b.wish(1), seed=20)[0].verdict == "granted"

@@ -33,7 +33,8 @@ from ats_sync.simulator import SimulatedExchange, before_turn
 from ..support import until
 from .conftest import started
 from .feed import INTERVALS, config_of, managed, requests, same, served
-from .servers import StoreServer
+from .proxy import Proxy
+from .servers import StoreServer, free_port
 
 SYMBOLS = 4
 
@@ -460,6 +461,27 @@ def test_a_store_that_comes_back_empty_is_filled_again(exchange: SimulatedExchan
         assert requests(reader) == before + 1
         valkey.start()
         same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
+
+
+def test_a_network_that_swallows_everything_is_got_round_and_heals(exchange: SimulatedExchange) -> None:
+    symbol = exchange.symbols[0]
+    with (
+        started("valkey", free_port()) as server,
+        Proxy(server.port) as proxy,
+        managed(config_of(exchange, server.url), [symbol], role="collector"),
+        managed(config_of(exchange, proxy.url), [symbol]) as reader,
+    ):
+        served(reader, lambda dm: dm.get_orderbook(symbol))
+        for _ in range(2):
+            proxy.cut()
+            before = requests(reader)
+            for _ in range(3):  # nobody has told it that nothing comes any more
+                assert exchange.now() - reader.get_orderbook(symbol)["timestamp"] < 3_000
+                assert len(reader.get_klines(symbol, "1m", 20)) == 20
+            assert requests(reader) > before
+            proxy.mend()
+            served(reader, lambda dm: dm.get_orderbook(symbol))
+            served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
 
 
 def test_a_silent_stream_is_suspected_in_every_reader(scene: Scene) -> None:

@@ -193,6 +193,36 @@ def test_without_the_store_each_goes_on_with_its_fraction(desk: Desk, caplog: py
     assert desk.look().used >= 11
 
 
+def test_without_the_store_all_that_were_seen_lately_together_stay_inside_the_share(desk: Desk) -> None:
+    count, share, earlier = 12, 0.8 * 480, len(weighed(desk.ex))
+    managers = [desk.manager(futures_weight_limit=480, read_timeout=0.5, shim_timeout=0.5) for _ in range(count)]
+    for manager in [*managers, *managers]:  # those that come first learn of the others
+        read(manager)
+    before = desk.requests()
+    desk.server.kill()
+    alone = []
+    for manager in managers:
+        with contextlib.suppress(RateLimited):
+            while read(manager, 500):
+                alone.append(manager)
+    assert len(set(alone)) == count
+    assert desk.requests() - before == len(alone)
+    assert share * 0.9 < sum(each.weight for each in weighed(desk.ex)[earlier:]) <= share
+
+
+def test_who_only_reads_from_the_store_counts_as_one_of_those_that_would_go_on_without_it(desk: Desk) -> None:
+    first, second = desk.manager(), desk.manager()
+    read(first)
+    second._life.grants.show()
+    assert first._life.grants.fraction() == 0.2
+    for _ in range(9):
+        third = desk.manager()
+        third._life.grants.show()
+    assert third._life.grants.fraction() == pytest.approx(1 / 11)
+    read(first)
+    assert first._life.grants.fraction() == pytest.approx(1 / 11)
+
+
 def test_each_manager_says_that_it_goes_alone_whatever_another_has_said(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:

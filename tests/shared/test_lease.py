@@ -14,6 +14,7 @@ import pytest
 
 from ats_sync.clock import Clock
 from ats_sync.errors import SharedStoreUnavailable
+from ats_sync.shared import lease
 from ats_sync.shared.client import SharedStore
 from ats_sync.shared.lease import Lease
 from ats_sync.shared.lease_keeper import LeaseKeeper
@@ -31,12 +32,12 @@ ROOT = Path(__file__).parents[2]
 
 def test_one_has_it_and_the_others_learn_who(store: SharedStore) -> None:
     first, second = Lease(store, "1", label="host:1"), Lease(store, "2", label="host:2")
-    mine, epoch, generation = first.acquire(0)
+    mine, epoch, generation, *_ = first.acquire(0)
     assert mine
     assert abs(epoch - time_ms(store) * 1000) < 60_000_000
-    assert second.acquire(0) == (False, epoch, generation)
-    assert first.renew(epoch) == (True, False)
-    assert second.renew(epoch + 1) == (False, False)
+    assert second.acquire(0)[:3] == (False, epoch, generation)
+    assert first.renew(epoch) == (True, False, False)
+    assert second.renew(epoch + 1) == (False, False, False)
     view = second.view()
     assert (view.epoch, view.holder, view.label, view.generation) == (epoch, "1", "host:1", generation)
     assert 0 < view.left <= TTL
@@ -53,7 +54,7 @@ def test_a_lease_that_ran_out_is_gone_even_if_nobody_took_it(store: SharedStore)
     lease = Lease(store, "1")
     epoch = lease.acquire(0, ttl=0.05).epoch
     until(lambda: lease.view().left == 0)
-    assert lease.renew(epoch) == (False, False)
+    assert lease.renew(epoch) == (False, False, False)
     assert lease.write(epoch, [("SET", store.key("a"), 1)]) is None
     assert store.run(lambda redis: redis.exists(store.key("a"))) == 0
     assert lease.acquire(epoch).epoch > epoch
@@ -112,7 +113,7 @@ def test_a_store_that_lost_its_data_is_noticed_at_the_next_write(server: StoreSe
         assert store.run(lambda redis: redis.get("a"), insist=True) == (b"1" if how == "restored" else None)
     assert lease.view().left == 0
     assert lease.write(epoch, [("SET", "a", 3)]) is None
-    assert lease.renew(epoch) == (False, False)
+    assert lease.renew(epoch) == (False, False, False)
     assert not lease.release(epoch)
     again = lease.acquire(epoch)
     assert again.mine
@@ -126,11 +127,54 @@ def test_a_released_lease_waits_for_who_asked_for_it(store: SharedStore) -> None
     epoch = first.acquire(0).epoch
     assert not second.acquire(0, take_over=True).mine
     assert not third.acquire(0, take_over=True).mine  # second came first
-    assert first.renew(epoch) == (True, True)
+    assert first.renew(epoch) == (True, True, False)
     assert first.release(epoch)
     assert not third.acquire(0).mine
     assert second.acquire(0, take_over=True).mine
     assert not third.acquire(0).mine
+
+
+def test_who_leaves_learns_whether_another_one_is_able_which_learns_that_it_leaves(store: SharedStore) -> None:
+    first, second = Lease(store, "1"), Lease(store, "2")
+    epoch = first.acquire(0).epoch
+    assert not first.renew(epoch, leaving=True).able
+    assert second.acquire(0).leaving
+    assert not first.renew(epoch).able
+    assert second.acquire(0, able=True).leaving
+    assert first.renew(epoch) == (True, False, True)
+    until(lambda: not first.renew(epoch).able)  # it has not been there for a while
+    first.release(epoch)
+    then = second.acquire(epoch)
+    assert then.mine
+    # Nor does who leads now leave, whoever did.
+    assert first.acquire(then.epoch) == (False, then.epoch, then.generation, False, pytest.approx(TTL, abs=1.0))
+
+
+def test_one_process_at_a_time_prepares_to_lead(store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "PREPARES_FOR", 0.5)
+    first, second = Lease(store, "1"), Lease(store, "2")
+    key = store.key("a")
+    assert first.prepare([("SET", key, 1), ("GET", key)]) == [b"OK", b"1"]
+    assert second.prepare([("SET", key, 2)]) is None
+    assert first.prepare([("GET", key)]) == [b"1"]
+    until(lambda: second.prepare([("SET", key, 3)]))
+    assert first.prepare([("SET", key, 4)]) is None
+    assert store.run(lambda redis: redis.get(key)) == b"3"
+
+
+def test_a_lease_that_ran_out_waits_for_who_has_prepared(store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = (Lease(store, name) for name in "123")
+    for reserved in (60.0, 0.0):
+        monkeypatch.setattr(lease, "RESERVED", reserved)
+        epoch = first.acquire(0, ttl=0.05).epoch
+        assert third.prepare([]) == []
+        until(lambda: first.view().left == 0)
+        if reserved:
+            assert not second.acquire(0).mine
+            assert third.acquire(0, ttl=0.05).mine
+            until(lambda: first.view().left == 0)
+        else:
+            assert second.acquire(0).epoch > epoch
 
 
 # --- the thread ----------------------------------------------------------------------------------------
@@ -139,11 +183,13 @@ def test_a_released_lease_waits_for_who_asked_for_it(store: SharedStore) -> None
 class Seen:
     """What a keeper reported."""
 
-    def __init__(self, store: SharedStore, name: str) -> None:
+    def __init__(self, store: SharedStore, name: str, *, prepares: bool = False) -> None:
         self.roles: list[Role] = []
         self.epochs: list[int] = []
         self.last_words = 0
-        self.keeper = LeaseKeeper(store, Clock(), label=name, changed=self._changed, before_release=self._last)
+        self.keeper = LeaseKeeper(
+            store, Clock(), label=name, changed=self._changed, before_release=self._last, prepares=prepares
+        )
 
     def _changed(self, role: Role, epoch: int) -> None:
         self.roles.append(role)
@@ -188,6 +234,45 @@ def test_the_second_one_may_ask_for_it(pair: tuple[Seen, Seen]) -> None:
     # It does not ask for it again.
     until(lambda: second.keeper.lease.view().standbys == ("first",))
     assert second.epochs == [second.keeper.epoch()]
+
+
+def test_who_leaves_leads_until_another_one_is_prepared(valkey: StoreServer) -> None:
+    store = SharedStore(valkey.url)
+    first, second = Seen(store, "first", prepares=True), Seen(store, "second", prepares=True)
+    first.keeper.start()
+    until(first.keeper.epoch)
+    second.keeper.start()
+    until(lambda: second.keeper.lease.view().standbys)
+    first.keeper.leave(600.0)  # returns, since nobody is able to prepare
+    assert first.keeper.epoch() is not None
+
+    second.keeper.note_prepared(able=True, prepared=False)
+    until(lambda: store.run(lambda redis: redis.hget(first.keeper.lease.key, "able_until")))
+    leaves = threading.Thread(target=first.keeper.leave, args=(600.0,))
+    leaves.start()
+    until(second.keeper.should_prepare)
+    assert first.keeper.epoch() is not None
+    assert second.keeper.prepare([("SET", "prepared", 1)]) == [b"OK"]
+    second.keeper.note_prepared(able=True, prepared=True)
+    until(second.keeper.epoch)
+    leaves.join(60)
+    assert not leaves.is_alive()
+    assert first.last_words == 1
+    for each in (first, second):
+        each.keeper.close()
+    store.close()
+
+
+def test_who_stands_by_prepares_where_the_leader_seems_to_be_gone(valkey: StoreServer) -> None:
+    store = SharedStore(valkey.url)
+    other, seen = Lease(store, "other"), Seen(store, "first", prepares=True)
+    epoch = other.acquire(0, ttl=TTL).epoch
+    seen.keeper.start()
+    until(seen.keeper.should_prepare)
+    assert other.renew(epoch).mine  # it was not
+    until(lambda: not seen.keeper.should_prepare())
+    seen.keeper.close()
+    store.close()
 
 
 def test_an_empty_store_makes_a_new_epoch(server: StoreServer, pair: tuple[Seen, Seen]) -> None:
