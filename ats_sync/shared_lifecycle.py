@@ -91,7 +91,7 @@ class SharedLifecycle(Lifecycle):
     as every manager does, and publishes what it knows while it leads. A child of either is a reader."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        self._shared = SharedStore.of(config, label="ats_sync")
+        self._shared = SharedStore.of(config)
         self._collects = config.role == "collector"
         self._shard = Shard.parse(config.shard)
         self._open = False
@@ -255,6 +255,7 @@ class SharedLifecycle(Lifecycle):
         """A child reads what its parent collects or reads."""
         ran = self._open or self.runtime is not None
         self._collects, self._open = False, ran
+        self._shared.serve_as(READER)
         self._keeper = self._feed = None
         self._closing = threading.Event()
         super().after_fork()

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import uuid
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from dataclasses import replace
 from ..config import Config
 from ..errors import ConfigError, ConnectionFailed, InvalidArgument, MissingExtra, SharedStoreUnavailable
 from ..manager import DataManager
-from ..shared.client import SharedStore
+from ..shared.client import SharedStore, process_label
 from ..shared.lease import Lease
 from ..shared.shards import Shard
 from ..simulator import SimulatedExchange
@@ -60,7 +61,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
         decode_ahead=False,  # nobody reads here
     )
     shard = Shard.parse(config.shard)
-    store = SharedStore.of(config, label="ats_sync")
+    store = SharedStore.of(config)
     stack.callback(store.close)
     store.connect(writes=True)
     _say(f"export ATS_SYNC_SHARED={url}" if "@" not in url else f"the shared store is {store.url}")
@@ -82,13 +83,21 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
 
 
 def _wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
-    """Return when nobody leads."""
-    lease, pause = Lease(store, "", name=shard.lease), threading.Event()
-    shown = False
-    while (view := lease.view()).left > 0:
-        if not shown:
-            shown = True
-            _say(f"stands by, cold: {view.label} leads")
+    """Stand by until nobody leads. While the store is away nobody can, and this process would not either."""
+    lease = Lease(store, uuid.uuid4().hex, name=shard.lease, label=f"{process_label()} (cold)")
+    pause, shown = threading.Event(), ""
+    while True:
+        try:
+            leader = lease.stand_by()
+        except SharedStoreUnavailable as error:
+            said = f"stands by, cold: {error}"
+        else:
+            if leader is None:
+                return
+            said = f"stands by, cold: {leader} leads"
+        if said != shown:
+            shown = said
+            _say(said)
         pause.wait(LOOK_EVERY)
 
 
