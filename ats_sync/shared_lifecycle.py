@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import Clock
@@ -19,6 +20,7 @@ from .publisher.publisher import CallbackHandle, Publisher
 from .reads import Reads
 from .reentry import refuse_reentry, take_left_over
 from .runtime.direct import DirectRequests
+from .shared.census import Census, Observer
 from .shared.client import SharedStore
 from .shared.lease_keeper import LeaseKeeper
 from .shared.lease_state import Role
@@ -30,12 +32,13 @@ from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
 from .status import (
     READER,
     ConnectionStatus,
-    FeedState,
-    FeedStatus,
+    LeaseSigns,
     Overall,
     SharedStatus,
+    SharedTotals,
     Status,
     Summary,
+    copied_feed,
     summary_of,
 )
 from .store.market import MarketStore, keys_of
@@ -50,6 +53,8 @@ T = TypeVar("T")
 
 LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
+BOARDS = tuple(Key(kind) for kind, feed in FEEDS.items() if feed.shared and feed.copied and feed.shown)
+"""What a collector has of all symbols and a status shows."""
 NO_CALLBACKS = (
     "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
     "register callbacks in the collector"
@@ -106,6 +111,7 @@ class SharedLifecycle(Lifecycle):
 
     def _begin_afresh(self) -> None:
         super()._begin_afresh()
+        self._observer = Observer(self._shared, self._clock.now)
         if self._reads_shared:
             self.publisher = _ReaderEvents(self._clock, lambda: self._replica)
 
@@ -312,7 +318,27 @@ class SharedLifecycle(Lifecycle):
 
     # --- what it reports ---------------------------------------------------------------------------------
 
+    def _census(self) -> Census | None:
+        """Return who uses the store, None where nothing is started or the store does not say."""
+        with contextlib.suppress(SharedStoreUnavailable, ConfigError):
+            return self._observer.look() if self.running else None
+        return None
+
     def shared_status(self) -> SharedStatus:
+        found, grants = self._shared_role(), self.grants
+        assert grants is not None
+        users = self._census()
+        if users is None:
+            return replace(found, alone=grants.alone)
+        return replace(
+            found,
+            standbys=users.standbys,
+            readers=users.processes[READER] if users.processes is not None else None,
+            memory=users.memory,
+            alone=grants.alone,
+        )
+
+    def _shared_role(self) -> SharedStatus:
         keeper = self._keeper
         if keeper is not None:
             role, epoch = keeper.known()
@@ -328,6 +354,28 @@ class SharedLifecycle(Lifecycle):
             READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.why or worst.reason
         )
 
+    def shared_totals(self) -> SharedTotals | None:
+        totals, users, feed = super().shared_totals(), self._census(), self._feed
+        assert totals is not None
+        totals = totals._replace(
+            role=self._shared_role().role,
+            calls={"feed": self._shared.calls(), **totals.calls},
+            answers=totals.answers and not self._shared.away,
+            leases=tuple(
+                LeaseSigns(str(shard), view.epoch, view.left > 0, view.silent_for, len(view.standbys))
+                for shard, view in (users.leases if users is not None else ())
+            )
+            or (LeaseSigns(str(self._shard), 0, False, None, None),),
+            written=feed.written if feed is not None else None,
+        )
+        if self._reads_shared:
+            totals = totals._replace(feed_ages=self._replica.ages())
+        if users is None:
+            return totals
+        return totals._replace(
+            readers=users.processes[READER] if users.processes is not None else None, memory=users.memory
+        )
+
     def summary(self) -> Summary:
         return summary_of(self.status()) if self._reads_shared and self._open else super().summary()
 
@@ -335,28 +383,24 @@ class SharedLifecycle(Lifecycle):
         if not (self._reads_shared and self._open):
             return super().status()
         replica = self._replica
-        replica.pull([])
-        feeds = [feed for feed in replica.feeds() if feed is not None]
-        if not feeds:
-            return Status(Overall.DEGRADED, self.begun, (), (), 0, {}, shared=self.shared_status())
-        whole = len(feeds) == len(replica.feeds())
-        state = next((feed.state for feed in feeds if feed.state != Overall.LIVE.value), Overall.LIVE.value)
+        keys = [*replica.followed(), *BOARDS]
+        seen = replica.look(keys, self.reads)
+        known = replica.feeds()
+        feeds = [feed for feed in known if feed is not None]
         connections = tuple(
             ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
             for feed in feeds
             for number, (route, up, watermark) in feed.links.items()
         )
-        lacking = set(replica.lacking(replica.followed(), self.reads))
+        exchange = self._clock.exchange()
         followed = tuple(
-            FeedStatus(
-                key.kind.value,
-                key.symbol,
-                key.interval,
-                FeedState.DEGRADED if key in lacking else FeedState.LIVE,
-                None,
-                "the collector does not serve it" if key in lacking else "",
-            )
-            for key in replica.followed()
+            copied_feed(key, one.event, one.doubt, exchange)
+            if (one := seen.get(key)) is not None
+            else copied_feed(key, None, "" if feeds else replica.why, exchange)
+            for key in keys
         )
-        overall = Overall(state) if whole else Overall.DEGRADED
-        return Status(overall, self.begun, connections, followed, 0, {}, shared=self.shared_status())
+        state = next((feed.state for feed in feeds if feed.state != Overall.LIVE.value), Overall.LIVE.value)
+        overall = Overall(state) if feeds and len(feeds) == len(known) else Overall.DEGRADED
+        if not self.ready and overall is not Overall.LIVE:
+            overall = Overall.STARTING
+        return Status(overall, self.begun, connections, followed, 0, self.blocked(), shared=self.shared_status())

@@ -112,6 +112,9 @@ class FeedPublisher:
         self._thread: threading.Thread | None = None
         self.flushes = 0
         """Writes that have succeeded."""
+        self.written: tuple[float, float] | None = None
+        """When (epoch seconds) the last of them was answered, and how long (seconds) after the look at what had
+        changed; None before. Replaced whole."""
 
     # --- life --------------------------------------------------------------------------------------
 
@@ -198,6 +201,7 @@ class FeedPublisher:
 
     def _go_on(self, names: Names) -> None:
         """Write what has changed, and look whether all that was written is still there."""
+        began = self._clock.now()
         feed = self._feed()
         changes = self._copies.changes()
         self._names = None  # unless it is written: then what was copied counts as written
@@ -221,6 +225,7 @@ class FeedPublisher:
             return
         self._names = names
         self.flushes += 1
+        self.written = self._clock.wall(), self._clock.now() - began
 
     def _commands(self, names: Names, feed: Feed, changes: Changes) -> list[Command]:
         """Return what makes the changes true: the heads, and after them what vouches for them."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,6 +17,7 @@ from ats_sync import (
     Config,
     DataManager,
     DataUnavailableError,
+    FeedStatus,
     InvalidSymbol,
     NotRunning,
     SharedStoreUnavailable,
@@ -248,11 +249,61 @@ def test_the_status_of_a_reader_is_that_of_the_collector(scene: Scene) -> None:
     ready, count = status.ready("klines")
     assert ready == count >= 6
     assert {connection.state for connection in status.connections} == {"open"}
+    of_collector = scene.collector.status().shared
     assert status.shared is not None
-    assert status.shared == replace(scene.collector.status().shared, role="reader", reason="every series is fresh")  # type: ignore[type-var]
+    assert of_collector is not None
+    assert status.shared.reason == "every series is fresh"
+    assert (status.shared.leader, status.shared.epoch) == (of_collector.leader, of_collector.epoch)
+    assert status.shared.standbys == of_collector.standbys == ()
+    assert status.shared.readers == of_collector.readers == 1
+    assert min(status.shared.memory or 0, of_collector.memory or 0) > 100_000
     assert status.shared.epoch > 0
     assert f"reader of {status.shared.leader}, epoch {status.shared.epoch}" in str(status)
     assert f"shared store: leader, epoch {status.shared.epoch}" in str(scene.collector.status())
+    assert re.search(r"; standbys: none; readers: 1; \d+\.\d MB$", str(status))
+
+
+def test_the_status_of_a_reader_has_the_ages_that_the_collector_has_in_one_round_trip(scene: Scene) -> None:
+    with managed(scene.config, scene.symbols) as reader:
+        until(lambda: scene.collector.status().state.value == reader.status().state.value == "live")
+        until(lambda: {each.age for each in scene.collector.status().feeds if each.kind == "tickers"} != {None})
+
+        def alike() -> bool:
+            """The state of each series is the collector's, and its age up to what both take to be looked up."""
+            theirs = {each[:3]: each for each in scene.collector.status().feeds}
+            ours = reader.status().feeds
+            assert {"klines", "orderbook", "trades", "oi", "mark", "spot", "tickers"} <= {each.kind for each in ours}
+            return all(
+                theirs[each[:3]].state is each.state
+                and (theirs[each[:3]].age is None) == (each.age is None)
+                and abs((theirs[each[:3]].age or 0.0) - (each.age or 0.0)) < 2.0
+                for each in ours
+            )
+
+        until(alike, what="the same from both")
+        trips = reader._life._shared.calls()[0]  # type: ignore[attr-defined]
+        reader.status()
+        reader.status()
+        assert reader._life._shared.calls()[0] - trips <= 3  # type: ignore[attr-defined] # one of them is the census
+        assert requests(reader) == 0
+        assert reader._life.store.klines(scene.symbols[0], "1m") is None, "nothing was read"
+
+
+def test_what_the_collector_does_not_serve_fresh_is_degraded_in_a_reader_and_says_why(scene: Scene) -> None:
+    symbol, stream = scene.symbols[2], f"{scene.symbols[2].lower()}@depth20@100ms"
+    with managed(scene.config, scene.symbols) as reader:
+        until(lambda: reader.status().ready("orderbook") == (3, 3))
+        reader.watch([scene.exchange.symbols[3]], ["3d"])
+
+        def of(kind: str) -> dict[str, FeedStatus]:
+            return {each.symbol: each for each in reader.status().feeds if each.kind == kind}
+
+        until(lambda: of("klines")[scene.exchange.symbols[3]].state.value == "live", what="what only this reader wants")
+        scene.exchange.drop_stream(stream, everywhere=True)
+        try:
+            until(lambda: of("orderbook")[symbol].state.value == "degraded" and of("orderbook")[symbol].reason)
+        finally:
+            scene.exchange.restore_stream(stream)
 
 
 def test_the_page_of_a_reader_says_who_writes_and_when_nobody_does(
@@ -276,8 +327,13 @@ def test_the_page_of_a_reader_says_who_writes_and_when_nobody_does(
             collector.close()
             alone = next(each for each in messages if each["state"] == "degraded")
             assert alone["reason"].startswith("no collector leads")
-            assert alone["shared"] == {"role": "reader", "epoch": 0, "leader": "", "reason": alone["reason"]}
-            assert web.get(endpoint.url + "/status", timeout=10).json()["shared"] == alone["shared"]
+            for shared in (alone["shared"], web.get(endpoint.url + "/status", timeout=10).json()["shared"]):
+                assert (shared["role"], shared["epoch"], shared["leader"]) == ("reader", 0, "")
+                assert shared["reason"] == alone["reason"]
+                assert (shared["standbys"], shared["alone"]) == ([], False)
+                assert shared["memory"] > 0
+            ready = web.get(endpoint.url + "/readyz", timeout=10)
+            assert (ready.status_code, ready.json()) == (503, {"state": "degraded", "reason": alone["reason"]})
             stream.close()
 
 
