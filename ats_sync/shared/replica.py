@@ -226,8 +226,8 @@ class Replica(MarketStore):
 
     def _look(self, keys: Sequence[Key], reads: Reads) -> dict[Key, Seen]:
         batches = self._batches(keys)
-        asked = {id(source) for source, _ in batches}
-        batches += [(source, ()) for source in self._sources if id(source) not in asked]
+        with_keys = {id(source) for source, _ in batches}
+        batches += [(source, ()) for source in self._sources if id(source) not in with_keys]
         calls = [(source.keys, source.look(batch)) for source, batch in batches]
         now = self._clock.now()
         found: dict[Key, Seen] = {}
