@@ -86,6 +86,9 @@ class Lifecycle:
     Neither this nor anything that its threads refer to may refer to the manager, which is closed when it is collected.
     """
 
+    needs_symbols = True
+    """Whether there is nothing to start without a symbol to follow."""
+
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock

@@ -55,6 +55,9 @@ LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
 BOARDS = tuple(Key(kind) for kind, feed in FEEDS.items() if feed.shared and feed.copied and feed.shown)
 """What a collector has of all symbols and a status shows."""
+ANYWAY = [Key(Kind.TICKERS), Key(Kind.LISTINGS)]
+"""What a reader without symbols waits for: by that it can choose some."""
+WARMS_UP = "the collector is warming up"
 NO_CALLBACKS = (
     "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
     "register callbacks in the collector"
@@ -108,6 +111,10 @@ class SharedLifecycle(Lifecycle):
     @property
     def _reads_shared(self) -> bool:
         return not self._collects
+
+    @property
+    def needs_symbols(self) -> bool:  # type: ignore[override]
+        return self._collects
 
     def _begin_afresh(self) -> None:
         super()._begin_afresh()
@@ -203,12 +210,14 @@ class SharedLifecycle(Lifecycle):
             return
         clock, symbols, checked = self._clock, tuple(symbols), False
         patience = clock.now() + self._config.read_timeout
-        waits_for = [key for key in self._replica.followed() if FEEDS[key.kind].gates_start]
+        waits_for = [key for key in self._replica.followed() if FEEDS[key.kind].gates_start] if symbols else ANYWAY
         while True:
             if not self._open:
                 raise NotRunning("the manager was closed while it was starting")
             missing = self._replica.lacking(waits_for, self.reads)
-            if not missing and self._replica.feed is not None:
+            feed = self._replica.feed
+            begins = not symbols and feed is not None and feed.state == Overall.STARTING.value
+            if not missing and not begins and feed is not None:
                 return
             if not checked and self._replica.feed is not None and self.store.listings.get() is not None:
                 checked = True
@@ -219,7 +228,7 @@ class SharedLifecycle(Lifecycle):
             if left is not None and left <= 0:
                 names = [str(key) for key in missing]
                 shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-                why = f"missing: {shown}" if leads else self._replica.why
+                why = (f"missing: {shown}" if missing else WARMS_UP) if leads else self._replica.why
                 raise StartTimeout(f"not ready in time; {why}; until then REST answers, inside the budget", names)
             clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
 

@@ -99,11 +99,12 @@ class Observer:
         self._newest: tuple[float, Census] | None = None
 
     def look(self) -> Census:
-        """Return a census that is ``KEPT`` seconds old at most. Errors as of :func:`census`."""
+        """Return a census that is ``KEPT`` seconds old at most, and of before no failure. Errors as of
+        :func:`census`."""
         now = self._now()
         with self._lock:
             newest = self._newest
-        if newest is not None and now - newest[0] <= KEPT:
+        if newest is not None and now - newest[0] <= KEPT and not self._store.away:
             return newest[1]
         found = census(self._store, len(newest[1].leases) if newest is not None else 1)
         with self._lock:

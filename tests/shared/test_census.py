@@ -138,7 +138,8 @@ def test_one_look_serves_all_for_a_while_and_none_is_believed_when_the_store_is_
         now += KEPT + 0.1
         assert observer.look() is not found
         valkey.kill()
-        now += KEPT + 0.1
+        with pytest.raises(SharedStoreUnavailable):
+            store.time_ms()
         with pytest.raises(SharedStoreUnavailable):
             observer.look()
         assert store.calls()[1] == 1

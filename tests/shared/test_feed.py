@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,8 +27,10 @@ from ats_sync import (
 )
 from ats_sync.cli.main import main
 from ats_sync.endpoint import Endpoint
+from ats_sync.endpoint.views import Views
 from ats_sync.errors import ConfigError, RequestRejected
 from ats_sync.shared.client import SharedStore
+from ats_sync.shared.lease_state import TTL
 from ats_sync.shared.publish import FEED_KEY, WISHES_KEY
 from ats_sync.simulator import SimulatedExchange, before_turn
 
@@ -323,7 +326,9 @@ def test_the_page_of_a_reader_says_who_writes_and_when_nobody_does(
             assert live["reason"] == "every series is fresh"
             assert {each["state"] for each in live["connections"]} == {"open"}
             assert main(["top", "--url", endpoint.url]) == 0
-            assert f"reader of {live['shared']['leader']}, epoch" in capsys.readouterr().out
+            shown = capsys.readouterr().out
+            assert f"reader of {live['shared']['leader']}, epoch" in shown
+            assert "; standbys: none; readers: 1; " in shown
             collector.close()
             alone = next(each for each in messages if each["state"] == "degraded")
             assert alone["reason"].startswith("no collector leads")
@@ -349,6 +354,54 @@ def test_the_status_of_a_reader_without_a_store_says_so(exchange: SimulatedExcha
             assert status.shared is not None
             assert (status.shared.leader, status.shared.epoch) == ("", 0)
             assert "does not answer" in status.shared.reason
+
+
+def scraped(manager: DataManager) -> dict[tuple[str, str], float]:
+    """Return the metrics of the shared store by name and label."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    with closing(Views(manager)) as views:
+        text = views.metrics().body.decode()
+    return {
+        (sample.name.removeprefix("ats_sync_shared_"), "".join(sample.labels.values())): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("ats_sync_shared_")
+    }
+
+
+@pytest.mark.shared_threads  # the collector notifies the metrics of closed candles until it is closed
+def test_metrics_show_who_leads_how_old_that_is_and_what_it_costs(scene: Scene) -> None:
+    until(lambda: scraped(scene.collector).get(("write_lag_seconds", ""), 9.0) < 5.0)
+    leader, reader = scraped(scene.collector), scraped(scene.reader)
+    assert (leader["role", "leader"], reader["role", "reader"], reader["role", "leader"]) == (1, 1, 0)
+    for found in (leader, reader):
+        assert (found["leader_seen", "1/1"], found["answers", ""], found["alone", ""]) == (1, 1, 0)
+        assert 0 <= found["leader_age_seconds", "1/1"] < TTL
+        assert found["epoch", "1/1"] == scene.reader.status().shared.epoch  # type: ignore[union-attr]
+        assert (found["standbys", "1/1"], found["readers", ""]) == (0, 1)
+        assert found["memory_bytes", ""] > 100_000
+    assert abs(leader["written_timestamp_seconds", ""] - time.time()) < 10
+    assert ("written_timestamp_seconds", "") not in reader
+    assert 0 <= reader["feed_age_seconds", "1/1"] < 5
+    before = reader["round_trips_total", "feed"]
+    scene.reader.get_klines(scene.symbols[0], "1m", 5, max_age=3)
+    assert scraped(scene.reader)["round_trips_total", "feed"] > before
+
+
+def test_metrics_of_a_reader_whose_store_has_gone(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url)
+    with managed(config, symbols, role="collector") as collector, managed(config, symbols) as reader:
+        until(lambda: scraped(reader)["leader_seen", "1/1"] == 1)
+        valkey.kill()
+        assert len(reader.get_klines(symbols[0], "1m", 5, max_age=0)) == 5
+        found = scraped(reader)
+        assert (found["leader_seen", "1/1"], found["answers", ""], found["alone", ""]) == (0, 0, 1)
+        assert found["errors_total", "feed"] + found["errors_total", "account"] > 0
+        assert not {"readers", "memory_bytes", "leader_age_seconds"} & {name for name, _ in found}
+        assert reader.status().shared.alone  # type: ignore[union-attr]
+        assert "requests are counted without it" in str(reader.status())
+        until(lambda: scraped(collector)["role", "lost"] == 1)
+        assert scraped(collector)["leader_seen", "1/1"] == 0
 
 
 def test_who_shares_only_the_account_says_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
