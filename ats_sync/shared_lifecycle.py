@@ -339,8 +339,10 @@ class SharedLifecycle(Lifecycle):
         users = self._census()
         if users is None:
             return replace(found, alone=grants.alone)
+        leaders = ", ".join(view.label for _, view in users.leases if view.left > 0)
         return replace(
             found,
+            leader=leaders if found.role == Role.STANDBY.value else found.leader,
             standbys=users.standbys,
             readers=users.processes[READER] if users.processes is not None else None,
             memory=users.memory,
@@ -360,7 +362,7 @@ class SharedLifecycle(Lifecycle):
             return SharedStatus(READER, reason=replica.why)
         worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
         return SharedStatus(
-            READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.why or worst.reason
+            READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.unled() or worst.reason
         )
 
     def shared_totals(self) -> SharedTotals | None:
@@ -374,7 +376,9 @@ class SharedLifecycle(Lifecycle):
                 LeaseSigns(str(shard), view.epoch, view.left > 0, view.silent_for, len(view.standbys))
                 for shard, view in (users.leases if users is not None else ())
             )
-            or (LeaseSigns(str(self._shard), 0, False, None, None),),
+            or tuple(
+                LeaseSigns(str(shard), 0, False, None, None) for shard in self._observer.shards() or (self._shard,)
+            ),
             written=feed.written if feed is not None else None,
         )
         if self._reads_shared:
@@ -393,7 +397,7 @@ class SharedLifecycle(Lifecycle):
             return super().status()
         replica = self._replica
         keys = [*replica.followed(), *BOARDS]
-        seen = replica.look(keys, self.reads)
+        seen = replica.look(keys, self.reads, whole=True)
         known = replica.feeds()
         feeds = [feed for feed in known if feed is not None]
         connections = tuple(

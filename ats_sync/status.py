@@ -129,7 +129,8 @@ class SharedStatus:
     def __str__(self) -> str:
         reign = f", epoch {self.epoch}" if self.epoch else ""
         if self.role != READER:
-            line = f"shared store: {self.role}{reign}"
+            behind = f" behind {self.leader}" if self.leader and self.role == "standby" else ""
+            line = f"shared store: {self.role}{behind}{reign}"
         else:
             line = f"shared store: reader of {self.leader}{reign}" if self.leader else f"shared store: {self.reason}"
         return "; ".join((line, *self.users()))

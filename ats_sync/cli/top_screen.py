@@ -177,7 +177,8 @@ def _shared(shared: Mapping[str, Any]) -> str:
     reign = f", epoch {shared['epoch']}" if shared["epoch"] else ""
     if shared["role"] == "reader":
         return f"reader of {shared['leader']}{reign}" if shared["leader"] else f"reader; {shared['reason']}"
-    return f"{shared['role']}{reign}"
+    behind = f" behind {shared['leader']}" if shared["leader"] and shared["role"] == "standby" else ""
+    return f"{shared['role']}{behind}{reign}"
 
 
 def _connection(each: Mapping[str, Any]) -> str:

@@ -98,6 +98,12 @@ class Observer:
         self._lock = threading.Lock()  # guards the newest census, not the taking of one
         self._newest: tuple[float, Census] | None = None
 
+    def shards(self) -> tuple[Shard, ...]:
+        """Return the shards that the newest census has found, whether the store answers now or not."""
+        with self._lock:
+            newest = self._newest
+        return tuple(shard for shard, _ in newest[1].leases) if newest is not None else ()
+
     def look(self) -> Census:
         """Return a census that is ``KEPT`` seconds old at most, and of before no failure. Errors as of
         :func:`census`."""

@@ -122,6 +122,10 @@ class Replica(MarketStore):
         away."""
         return [source.feed for source in self._sources]
 
+    def unled(self) -> str:
+        """Return why a shard had no feed when it was last looked at, "" where each had one."""
+        return next((source.unled() for source in self._sources if source.feed is None), "")
+
     def ages(self) -> dict[str, float]:
         """Return by shard how long ago (seconds), by what was read last, a connection of the collector that leads last
         proved that it delivers."""
@@ -205,29 +209,30 @@ class Replica(MarketStore):
         found = self.look(keys, reads)
         return [key for key in keys if key not in found or found[key].doubt]
 
-    def look(self, keys: Sequence[Key], reads: Reads) -> dict[Key, Seen]:
+    def look(self, keys: Sequence[Key], reads: Reads, *, whole: bool = False) -> dict[Key, Seen]:
         """Return how the collector has these at this moment, without those that it has not: none where nobody leads.
 
-        It costs one round trip, in which the heads come and none of the rows, and shows how the feed is, too.
+        It costs one round trip, in which the heads come and none of the rows, and shows how the feed is, too; where it
+        is to be ``whole``, also that of shards which have none of these.
         """
         if later := self._wishes.take_failed():
             self.wish(later)
         try:
             try:
-                return self._look(keys, reads)
+                return self._look(keys, reads, whole)
             except Resharded as other:
                 self._share_out(other.count)
-                return self._look(keys, reads)
+                return self._look(keys, reads, whole)
         except Resharded as other:
             self._lost(f"the number of shards changes again and again; {other}")
         except UNREADABLE as error:
             self._lost(str(error))
         return {}
 
-    def _look(self, keys: Sequence[Key], reads: Reads) -> dict[Key, Seen]:
+    def _look(self, keys: Sequence[Key], reads: Reads, whole: bool) -> dict[Key, Seen]:
         batches = self._batches(keys)
-        with_keys = {id(source) for source, _ in batches}
-        batches += [(source, ()) for source in self._sources if id(source) not in with_keys]
+        if whole:
+            batches = [*self._batches(()), *batches]
         calls = [(source.keys, source.look(batch)) for source, batch in batches]
         now = self._clock.now()
         found: dict[Key, Seen] = {}

@@ -9,16 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import requests as web
 
 from ats_sync import (
+    AtsSyncError,
     Config,
     DataManager,
     DataUnavailableError,
     FeedStatus,
+    InvalidArgument,
     InvalidSymbol,
     NotRunning,
     SharedStoreUnavailable,
@@ -481,6 +484,47 @@ def test_without_a_collector_reads_go_to_rest_and_say_so(exchange: SimulatedExch
         reader.start(30)
         served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
     reader.close()
+
+
+def test_a_reader_without_symbols_is_ready_when_a_collector_has_the_tickers(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    config = config_of(exchange, valkey.url)
+    with pytest.raises(InvalidArgument, match="empty"):
+        DataManager(config=replace(config, role="collector")).start(5)
+    reader = DataManager(config=config)
+    with pytest.raises(StartTimeout, match="no collector leads"):
+        reader.start(0.3)
+    assert (reader.status().state.value, reader.initialized) == ("starting", False)
+    with managed(config, exchange.symbols[:2], role="collector"):
+        reader.start(30)
+        assert (reader.status().state.value, reader.initialized) == ("live", True)
+        assert served(reader, lambda dm: dm.top(2))
+    reader.close()
+
+
+def test_the_status_of_a_reader_names_a_host_that_is_to_be_left_alone(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url)
+    with managed(config, symbols, role="collector"), managed(config, symbols, read_timeout=1.0) as reader:
+        assert reader.status().blocked == {}
+        exchange.ban(30.0)
+        with pytest.raises(AtsSyncError):
+            reader.get_klines(symbols[0], "1m", 5, max_age=0)
+        assert reader.status().blocked.keys() == {"futures"}
+
+
+def test_a_standby_knows_who_leads(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url, role="collector")
+    with managed(config, symbols) as first, managed(config, symbols) as second:
+        until(lambda: first.status().shared.role == "leader")  # type: ignore[union-attr]
+        until(lambda: second.status().shared.standbys)  # type: ignore[union-attr]
+        leads, waits = first.status().shared, second.status().shared
+        assert leads is not None
+        assert waits is not None
+        assert (waits.role, waits.leader) == ("standby", leads.leader)
+        assert f"shared store: standby behind {leads.leader}" in str(second.status())
 
 
 def test_without_a_store_reads_go_to_rest(exchange: SimulatedExchange, valkey: StoreServer) -> None:
