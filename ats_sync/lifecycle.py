@@ -28,10 +28,12 @@ from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
 from .snapshots.snapshotter import Snapshotter
 from .status import (
+    ALONE,
     FeedStatus,
     KindSummary,
     Overall,
     SharedStatus,
+    SharedTotals,
     SnapshotStatus,
     Status,
     Summary,
@@ -86,6 +88,8 @@ class Lifecycle:
 
     polls = True
     """Whether this process polls what it follows."""
+    needs_symbols = True
+    """Whether there is nothing to start without a symbol to follow."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
@@ -389,13 +393,7 @@ class Lifecycle:
     def _look(self, look: Callable[[Engine], tuple[tuple[KindSummary, ...], tuple[FeedStatus, ...]]]) -> Summary:
         """Return the state with the kinds and feeds that a look at the engine shows (of those that are degraded,
         all)."""
-        runtime, store, clock = self.runtime, self.store, self._clock
-        now = clock.now()
-        blocked = {
-            host.value: clock.to_wall(until)
-            for host in Host
-            if (until := self.budget.blocked_until(host, now)) is not None
-        }
+        runtime, store, clock, blocked = self.runtime, self.store, self._clock, self.blocked()
         if runtime is None or runtime.stopped:
             return Summary(Status(Overall.STOPPED, self.begun, (), (), 0, blocked, shared=self.shared_status()), ())
         connections, (kinds, feeds) = runtime.query(
@@ -417,9 +415,25 @@ class Lifecycle:
         )
         return Summary(status, kinds)
 
+    def blocked(self) -> dict[str, float]:
+        """Return the hosts that said to wait, with the epoch second from which requests are allowed again."""
+        clock, now = self._clock, self._clock.now()
+        return {
+            host.value: clock.to_wall(until)
+            for host in Host
+            if (until := self.budget.blocked_until(host, now)) is not None
+        }
+
     def shared_status(self) -> SharedStatus | None:
         """Return what this process is in the shared store, None where none is set."""
-        return SharedStatus("alone") if self._config.shared is not None else None
+        return SharedStatus(ALONE, alone=self.grants.alone) if self.grants is not None else None
+
+    def shared_totals(self) -> SharedTotals | None:
+        """Return what was counted of the shared store, None where none is set."""
+        grants = self.grants
+        if grants is None:
+            return None
+        return SharedTotals(ALONE, grants.alone, {"account": grants.store.calls()}, not grants.store.away)
 
     def expects(self, key: Key) -> bool:
         """Return whether a series that is to be followed may begin with what was written down of it."""

@@ -124,12 +124,13 @@ class DataManager:
     def start(self, timeout: float | None = None) -> DataManager:
         """Launch the threads where they do not run yet, then :meth:`wait_ready`.
 
+        A reader of a shared store needs no symbols: without any, it is ready when a collector has tickers and listings.
         Where that raises anything but :class:`~ats_sync.errors.StartTimeout`, what this call launched is closed
         again; a manager that ran before goes on. Raises :class:`~ats_sync.errors.ConfigError` at once for a proxy or a
         file of certificate authorities that cannot be used, and where gevent or eventlet has replaced threads or
         sockets.
         """
-        if not self.symbols:
+        if not self.symbols and self._life.needs_symbols:
             check_symbols(())
         timeout = check_timeout(timeout)
         self._life.forked = False

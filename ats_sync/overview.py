@@ -18,7 +18,7 @@ from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
 from .reads import WATCHED_WITHIN
 from .runtime.counters import Traffic
-from .status import ConnectionStatus, Summary, connection_statuses
+from .status import ConnectionStatus, SharedTotals, Summary, connection_statuses
 from .store.klines import KlineSeries
 from .store.series import Series
 from .venue.endpoints import Bucket, Host, Route
@@ -183,6 +183,10 @@ class Overview:
             repairs=counters.repairs()[0],
             missed=life.publisher.missed.value,
         )
+
+    def shared(self) -> SharedTotals | None:
+        """Return what is counted and measured of the shared store, None where none is set."""
+        return self._life.shared_totals()
 
     def summary(self) -> Summary:
         """Return the manager's status without the feeds that are well."""

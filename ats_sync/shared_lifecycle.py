@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import Clock
@@ -19,6 +20,7 @@ from .publisher.publisher import CallbackHandle, Publisher
 from .reads import Reads
 from .reentry import refuse_reentry, take_left_over
 from .runtime.direct import DirectRequests
+from .shared.census import Census, Observer
 from .shared.client import SharedStore
 from .shared.lease_keeper import LeaseKeeper
 from .shared.lease_state import Role
@@ -31,11 +33,13 @@ from .status import (
     READER,
     ConnectionStatus,
     FeedState,
-    FeedStatus,
+    LeaseSigns,
     Overall,
     SharedStatus,
+    SharedTotals,
     Status,
     Summary,
+    copied_feed,
     feeds_summary,
     summary_of,
 )
@@ -53,6 +57,11 @@ ENDS_WITHIN = 1.0
 """Seconds of the time for closing that are left for the rest when another process takes the lease over."""
 LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
+BOARDS = tuple(Key(kind) for kind, feed in FEEDS.items() if feed.shared and feed.copied and feed.shown)
+"""What a collector has of all symbols and a status shows."""
+ANYWAY = [Key(Kind.TICKERS), Key(Kind.LISTINGS)]
+"""What a reader without symbols waits for: by that it can choose some."""
+WARMS_UP = "the collector is warming up"
 NO_CALLBACKS = (
     "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
     "register callbacks in the collector"
@@ -100,7 +109,7 @@ class SharedLifecycle(Lifecycle):
     as every manager does, and publishes what it knows while it leads. A child of either is a reader."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        self._shared = SharedStore.of(config, label="ats_sync")
+        self._shared = SharedStore.of(config)
         self.polls = self._collects = config.role == "collector"
         self._shard = Shard.parse(config.shard)
         self._open = False
@@ -113,8 +122,13 @@ class SharedLifecycle(Lifecycle):
     def _reads_shared(self) -> bool:
         return not self._collects
 
+    @property
+    def needs_symbols(self) -> bool:  # type: ignore[override]
+        return self._collects
+
     def _begin_afresh(self) -> None:
         super()._begin_afresh()
+        self._observer = Observer(self._shared, self._clock.now)
         if self._reads_shared:
             self.publisher = _ReaderEvents(self._clock, lambda: self._replica)
 
@@ -215,18 +229,20 @@ class SharedLifecycle(Lifecycle):
             return
         clock, symbols, checked = self._clock, tuple(symbols), False
         patience = clock.now() + self._config.read_timeout
-        waits_for = [key for key in self._replica.followed() if FEEDS[key.kind].gates_start]
+        waits_for = [key for key in self._replica.followed() if FEEDS[key.kind].gates_start] if symbols else ANYWAY
         while True:
             if not self._open:
                 raise NotRunning("the manager was closed while it was starting")
             missing = self._replica.lacking(waits_for, self.reads)
-            if self._replica.feed is not None and clock.now() >= patience:
+            feed = self._replica.feed
+            if feed is not None and clock.now() >= patience:
                 missing, by_rest = _left_to_rest(missing)
                 if by_rest and not missing:
                     log.warning(
                         "%d series, such as %s, are served by REST: the collector does not", len(by_rest), by_rest[0]
                     )
-            if not missing and self._replica.feed is not None:
+            begins = not symbols and feed is not None and feed.state == Overall.STARTING.value
+            if not missing and not begins and feed is not None:
                 return
             if not checked and self._replica.feed is not None and self.store.listings.get() is not None:
                 checked = True
@@ -237,7 +253,7 @@ class SharedLifecycle(Lifecycle):
             if left is not None and left <= 0:
                 names = [str(key) for key in missing]
                 shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-                why = f"missing: {shown}" if leads else self._replica.why
+                why = (f"missing: {shown}" if missing else WARMS_UP) if leads else self._replica.why
                 raise StartTimeout(f"not ready in time; {why}; until then REST answers, inside the budget", names)
             clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
 
@@ -283,6 +299,7 @@ class SharedLifecycle(Lifecycle):
         ran = self._open or self.runtime is not None
         self.polls = self._collects = False
         self._open = ran
+        self._shared.serve_as(READER)
         self._keeper = self._feed = None
         self._closing = threading.Event()
         super().after_fork()
@@ -339,7 +356,29 @@ class SharedLifecycle(Lifecycle):
 
     # --- what it reports ---------------------------------------------------------------------------------
 
+    def _census(self) -> Census | None:
+        """Return who uses the store, None where nothing is started or the store does not say."""
+        with contextlib.suppress(SharedStoreUnavailable, ConfigError):
+            return self._observer.look() if self.running else None
+        return None
+
     def shared_status(self) -> SharedStatus:
+        found, grants = self._shared_role(), self.grants
+        assert grants is not None
+        users = self._census()
+        if users is None:
+            return replace(found, alone=grants.alone)
+        leaders = ", ".join(view.label for _, view in users.leases if view.left > 0)
+        return replace(
+            found,
+            leader=leaders if found.role == Role.STANDBY.value else found.leader,
+            standbys=users.standbys,
+            readers=users.processes[READER] if users.processes is not None else None,
+            memory=users.memory,
+            alone=grants.alone,
+        )
+
+    def _shared_role(self) -> SharedStatus:
         keeper = self._keeper
         if keeper is not None:
             role, epoch = keeper.known()
@@ -352,7 +391,31 @@ class SharedLifecycle(Lifecycle):
             return SharedStatus(READER, reason=replica.why)
         worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
         return SharedStatus(
-            READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.why or worst.reason
+            READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.unled() or worst.reason
+        )
+
+    def shared_totals(self) -> SharedTotals | None:
+        totals, users, feed = super().shared_totals(), self._census(), self._feed
+        assert totals is not None
+        totals = totals._replace(
+            role=self._shared_role().role,
+            calls={"feed": self._shared.calls(), **totals.calls},
+            answers=totals.answers and not self._shared.away,
+            leases=tuple(
+                LeaseSigns(str(shard), view.epoch, view.left > 0, view.silent_for, len(view.standbys))
+                for shard, view in (users.leases if users is not None else ())
+            )
+            or tuple(
+                LeaseSigns(str(shard), 0, False, None, None) for shard in self._observer.shards() or (self._shard,)
+            ),
+            written=feed.written if feed is not None else None,
+        )
+        if self._reads_shared:
+            totals = totals._replace(feed_ages=self._replica.ages())
+        if users is None:
+            return totals
+        return totals._replace(
+            readers=users.processes[READER] if users.processes is not None else None, memory=users.memory
         )
 
     def summary(self) -> Summary:
@@ -362,28 +425,24 @@ class SharedLifecycle(Lifecycle):
         if not (self._reads_shared and self._open):
             return super().status()
         replica = self._replica
-        replica.pull([])
-        feeds = [feed for feed in replica.feeds() if feed is not None]
-        if not feeds:
-            return Status(Overall.DEGRADED, self.begun, (), (), 0, {}, shared=self.shared_status())
-        whole = len(feeds) == len(replica.feeds())
-        state = next((feed.state for feed in feeds if feed.state != Overall.LIVE.value), Overall.LIVE.value)
+        keys = [*replica.followed(), *BOARDS]
+        seen = replica.look(keys, self.reads, whole=True)
+        known = replica.feeds()
+        feeds = [feed for feed in known if feed is not None]
         connections = tuple(
             ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
             for feed in feeds
             for number, (route, up, watermark) in feed.links.items()
         )
-        lacking = set(replica.lacking(replica.followed(), self.reads))
+        exchange = self._clock.exchange()
         followed = tuple(
-            FeedStatus(
-                key.kind.value,
-                key.symbol,
-                key.interval,
-                FeedState.DEGRADED if key in lacking else FeedState.LIVE,
-                None,
-                "the collector does not serve it" if key in lacking else "",
-            )
-            for key in replica.followed()
+            copied_feed(key, one.event, one.doubt, exchange)
+            if (one := seen.get(key)) is not None
+            else copied_feed(key, None, "" if feeds else replica.why, exchange)
+            for key in keys
         )
-        overall = Overall(state) if whole else Overall.DEGRADED
-        return Status(overall, self.begun, connections, followed, 0, {}, shared=self.shared_status())
+        state = next((feed.state for feed in feeds if feed.state != Overall.LIVE.value), Overall.LIVE.value)
+        overall = Overall(state) if feeds and len(feeds) == len(known) else Overall.DEGRADED
+        if not self.ready and overall is not Overall.LIVE:
+            overall = Overall.STARTING
+        return Status(overall, self.begun, connections, followed, 0, self.blocked(), shared=self.shared_status())

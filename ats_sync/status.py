@@ -4,10 +4,10 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .clock import Clock
 from .engine.connection import Connection, Progress
@@ -21,7 +21,8 @@ from .store.series import Series, SeriesState
 from .store.trades import TradeSeries
 
 TRADING = "TRADING"
-READER = "reader"
+READER, ALONE = "reader", "alone"
+NOT_SERVED = "the collector does not serve it"
 
 
 class Overall(str, Enum):
@@ -116,12 +117,73 @@ class SharedStatus:
     """The name of the collector that leads, "" where nobody is known to; one for each shard."""
     reason: str = ""
     """Of a reader: why the state is what it is, in the collector's words, or why there are no data."""
+    standbys: tuple[str, ...] = ()
+    """The names of the collectors that stand by, those of the last seconds."""
+    readers: int | None = None
+    """How many processes read from the store, None where that is not known. (They are known by their connections.)"""
+    memory: int | None = None
+    """Bytes that the store uses, None where that is not known."""
+    alone: bool = False
+    """Whether this process counts its requests by itself, with its part of the limit, since the store is away."""
 
     def __str__(self) -> str:
         reign = f", epoch {self.epoch}" if self.epoch else ""
         if self.role != READER:
-            return f"shared store: {self.role}{reign}"
-        return f"shared store: reader of {self.leader}{reign}" if self.leader else f"shared store: {self.reason}"
+            behind = f" behind {self.leader}" if self.leader and self.role == "standby" else ""
+            line = f"shared store: {self.role}{behind}{reign}"
+        else:
+            line = f"shared store: reader of {self.leader}{reign}" if self.leader else f"shared store: {self.reason}"
+        return "; ".join((line, *self.users()))
+
+    def users(self) -> tuple[str, ...]:
+        """Return what is known of others in the store, in words."""
+        return users(asdict(self))
+
+
+def users(shared: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return in words who else uses a store; ``shared`` has the fields of :class:`SharedStatus`."""
+    words = []
+    if shared["memory"] is not None:
+        words.append(f"standbys: {', '.join(shared['standbys']) or 'none'}")
+        words.append("readers: unknown" if shared["readers"] is None else f"readers: {shared['readers']}")
+        words.append(f"{shared['memory'] / 1e6:.1f} MB")
+    if shared["alone"]:
+        words.append("requests are counted without it")
+    return tuple(words)
+
+
+class LeaseSigns(NamedTuple):
+    """What is seen of who leads one shard."""
+
+    shard: str
+    """Such as ``1/1``."""
+    epoch: int
+    led: bool
+    """Whether somebody leads."""
+    silent_for: float | None
+    """Seconds since the last sign of whoever led last, None where that is not known or the lease was given back."""
+    standbys: int | None
+    """How many stand by, None where that is not known."""
+
+
+class SharedTotals(NamedTuple):
+    """What is counted and measured of the shared store."""
+
+    role: str
+    """As in :class:`SharedStatus`."""
+    alone: bool
+    """Whether requests are counted without it."""
+    calls: Mapping[str, tuple[int, int]]
+    """Of the feed and of the account of requests: calls that went to the server, and how many of them failed."""
+    answers: bool
+    """Whether the last call had an answer."""
+    leases: tuple[LeaseSigns, ...] = ()
+    readers: int | None = None
+    memory: int | None = None
+    written: tuple[float, float] | None = None
+    """Of a collector: when (epoch seconds) it last wrote, and how long (seconds) that took."""
+    feed_ages: Mapping[str, float] = {}
+    """Of a reader, by shard: seconds since the newest sign of life of the collector's connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +332,19 @@ def contract_statuses(store: MarketStore) -> dict[str, str]:
 def _age(exchange: float, event: int) -> float | None:
     age = exchange - event / 1000.0
     return None if not event else age if age > 0.0 else 0.0
+
+
+def copied_feed(key: Key, event: int | None, doubt: str, exchange: float) -> FeedStatus:
+    """Return the state of a series that another process follows: ``event`` is that of its newest event or answer
+    (exchange ms), None where that process has nothing of it; ``exchange`` is the exchange's time (seconds)."""
+    feed = FEEDS[key.kind]
+    if event is None:
+        return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.DEGRADED, None, doubt or NOT_SERVED)
+    age, shown = _age(exchange, event), _LIVE if feed.stream is not None else _POLLED
+    bound = None if feed.own_stream else feed.stream_timeout or feed.max_age(streams=True)
+    if not doubt and bound is not None and (age is None or age > bound):
+        doubt = "no recent event" if feed.stream is not None else "the last poll is too long ago"
+    return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.DEGRADED if doubt else shown, age, doubt)
 
 
 class _Look(NamedTuple):

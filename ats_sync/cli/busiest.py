@@ -5,9 +5,29 @@ from __future__ import annotations
 from contextlib import closing
 
 from ..config import Config
+from ..errors import InvalidSymbol
 from ..manager import DataManager
 from ..venue.listings import is_perpetual
 from .exits import CommandFailed, asking
+
+MOST = 100_000
+
+
+def busiest_in_memory(manager: DataManager, count: int) -> list[str]:
+    """Return the same by what a running manager has in memory, where that is fresh."""
+    found: list[str] = []
+    for ticker in manager.top(MOST):
+        try:
+            info = manager.symbol_info(ticker["symbol"])
+        except InvalidSymbol:
+            continue  # it has a ticker and is not listed, or not yet
+        if info.status == "TRADING" and is_perpetual(info.contract_type) and info.quote_asset == "USDT":
+            found.append(info.symbol)
+            if len(found) == count:
+                break
+    if not found:
+        raise CommandFailed(f"no USDT perpetual that trades is known, by {manager.config.fapi_base}")
+    return found
 
 
 def busiest(config: Config, count: int) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import uuid
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from dataclasses import replace
 from ..config import Config
 from ..errors import ConfigError, ConnectionFailed, InvalidArgument, MissingExtra, SharedStoreUnavailable
 from ..manager import DataManager
-from ..shared.client import SharedStore
+from ..shared.client import SharedStore, process_label
 from ..shared.lease import Lease
 from ..shared.shards import Shard
 from ..simulator import SimulatedExchange
@@ -68,7 +69,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
         url = url or server.url
     config = replace(config, shared=url)
     shard = Shard.parse(config.shard)
-    store = SharedStore.of(config, label="ats_sync")
+    store = SharedStore.of(config)
     stack.callback(store.close)
     store.connect(writes=True)
     _say(f"export ATS_SYNC_SHARED={url}" if "@" not in url else f"the shared store is {store.url}")
@@ -90,25 +91,26 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
 
 
 def wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
-    """Return when nobody leads, and nobody has come to who would need no warm-up: a hot one, an heir, or whoever led
-    before the store was emptied."""
-    lease, pause = Lease(store, "", name=shard.lease), threading.Event()
-    free_since, shown = None, False
+    """Stand by until nobody leads, and nobody has come to who would need no warm-up: a hot one, an heir, or whoever led
+    before the store was emptied. While the store is away nobody can lead, and this process would not either."""
+    lease = Lease(store, uuid.uuid4().hex, name=shard.lease, label=f"{process_label()} (cold)")
+    pause, free_since, shown = threading.Event(), None, ""
     while True:
+        said = shown
         try:
-            view = lease.view()
-        except SharedStoreUnavailable:
-            free_since = None
+            leader = lease.stand_by()
+        except SharedStoreUnavailable as error:
+            free_since, said = None, f"stands by, cold: {error}"
         else:
-            if view.left > 0:
-                free_since = None
-                if not shown:
-                    _say(f"stands by, cold: {view.label} leads")
-                shown = True
+            if leader is not None:
+                free_since, said = None, f"stands by, cold: {leader} leads"
             elif free_since is None:
                 free_since = time.monotonic()
             elif time.monotonic() - free_since >= FREE_FOR:
                 return
+        if said != shown:
+            shown = said
+            _say(said)
         pause.wait(LOOK_EVERY)
 
 

@@ -200,7 +200,7 @@ def _parser() -> ArgumentParser:
 
     command = commands.add_parser("shared-status", help="who leads and stands by in a shared store, ages and memory")
     command.set_defaults(run=_shared_status)
-    command.add_argument("url", metavar="URL", help="of the store")
+    command.add_argument("url", metavar="URL", nargs="?", help="of the store (ATS_SYNC_SHARED)")
 
     command = commands.add_parser("top", help="the state of a running endpoint on the terminal; piped, once")
     command.set_defaults(run=_top)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from ..config import Config
 from ..endpoint import Endpoint
 from ..endpoint.admission import TOKEN_VARIABLE, Admission
-from ..errors import ConfigError, ConnectionFailed, InvalidArgument
+from ..errors import ConfigError, ConnectionFailed, DataError, InvalidArgument, RequestError, StartTimeout
 from ..manager import DataManager
 from ..simulator import SimulatedExchange
-from .busiest import busiest
+from .busiest import busiest, busiest_in_memory
 from .exits import OK, USAGE, CommandFailed
 
 SEED = 7
+AGAIN_AFTER = 2.0
+"""Seconds."""
 
 
 def run(options: Namespace) -> int:
@@ -57,16 +60,50 @@ def _serve(options: Namespace, stack: ExitStack) -> None:
         ) from error
     stack.callback(manager.close)  # before the endpoint: it wakes the reads that wait
     _say(f"answering at {endpoint.url} (a browser shows the state there); Ctrl-C ends it")
-    if not symbols:
-        try:
-            symbols = busiest(config, options.top)
-        except CommandFailed as failure:
-            unreachable = isinstance(failure.__cause__, ConnectionFailed)
-            raise CommandFailed(str(failure), USAGE if unreachable else failure.status) from failure
-    manager.initialize(symbols, options.intervals)
-    _say(f"following {len(symbols)} symbols × {len(options.intervals)} intervals from memory")
+    if config.shared is not None:
+        symbols = _read_shared(manager, symbols, options)
+        _say(f"reading {len(symbols)} symbols × {len(options.intervals)} intervals from the shared store")
+    else:
+        if not symbols:
+            try:
+                symbols = busiest(config, options.top)
+            except CommandFailed as failure:
+                unreachable = isinstance(failure.__cause__, ConnectionFailed)
+                raise CommandFailed(str(failure), USAGE if unreachable else failure.status) from failure
+        manager.initialize(symbols, options.intervals)
+        _say(f"following {len(symbols)} symbols × {len(options.intervals)} intervals from memory")
     endpoint.wait()
     raise CommandFailed("the endpoint has ended by itself; its log says why")
+
+
+def _read_shared(manager: DataManager, symbols: Sequence[str], options: Namespace) -> Sequence[str]:
+    """Return the symbols once a collector serves them, those of --top by the tickers that it has written."""
+    pause = threading.Event()
+    while not symbols:
+        _start(manager, manager.start)
+        try:
+            symbols = busiest_in_memory(manager, options.top)
+        except (DataError, RequestError) as error:  # the leader has gone, and REST does not answer either
+            _say(f"not ready: {error}")
+            pause.wait(AGAIN_AFTER)
+    _start(manager, lambda timeout: manager.initialize(symbols, options.intervals, timeout=timeout))
+    return symbols
+
+
+def _start(manager: DataManager, start: Callable[[float | None], object]) -> None:
+    """Return when a reader has started, however long nobody leads. Meanwhile it answers by REST, and its status says
+    why it is not ready."""
+    said = ""
+    timeout: float | None = 0.0  # what it waits for is said at once
+    while True:
+        try:
+            start(timeout)
+            return
+        except StartTimeout as late:
+            timeout = None
+            if str(late) != said:
+                said = str(late)
+                _say(said)
 
 
 def _say(line: str) -> None:

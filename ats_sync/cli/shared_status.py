@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
-from typing import Any
 
 from ..errors import ConfigError, MissingExtra, SharedStoreUnavailable
 from ..shared.account import Account, egresses
+from ..shared.census import Census, census
 from ..shared.client import SharedStore
 from ..shared.layout import MalformedFeed, feed_in
 from ..shared.publish import WISHES_KEY, Names
-from ..shared.shards import Shard, count_in, leaders
+from ..shared.shards import Shard
 from ..venue.endpoints import Bucket, Host
 from .exits import FAILED, OK, USAGE, CommandFailed
 
+WHOLE_MACHINE = "what the machine has"
 _SHOWN = ((Bucket.FUTURES, Host.FUTURES), (Bucket.SPOT, Host.SPOT))
 
 
 def run(options: Namespace) -> int:
     """Show it once; the exit status says whether collectors lead."""
+    url = options.url or os.environ.get("ATS_SYNC_SHARED")
+    if not url:
+        raise CommandFailed("which store? Give its URL, or set ATS_SYNC_SHARED", USAGE)
     try:
-        store = SharedStore(options.url)
+        store = SharedStore(url)
         try:
             lines, leads = _lines(store)
         finally:
@@ -35,16 +40,9 @@ def run(options: Namespace) -> int:
 
 
 def _lines(store: SharedStore) -> tuple[list[str], bool]:
-    views = leaders(store, count_in(store))
-
-    def look(redis: Any) -> list[Any]:
-        with redis.pipeline(transaction=False) as pipeline:
-            pipeline.time().info("memory").client_list().zcard(WISHES_KEY)
-            return list(pipeline.execute())
-
-    (seconds, micros), memory, clients, wishes = store.run(look)
+    users = census(store)
     lines = []
-    for shard, view in views:
+    for shard, view in users.leases:
         part = f"{shard}  " if shard.count > 1 else ""
         option = f" --shard {shard}" if shard.count > 1 else ""
         lines += [
@@ -53,15 +51,23 @@ def _lines(store: SharedStore) -> tuple[list[str], bool]:
             else f"leader    {part}nobody; start one with: python -m ats_sync collect{option}",
             f"standbys  {part}{', '.join(view.standbys) or 'none'}",
         ]
+    wishes = store.run(lambda redis: redis.zcard(WISHES_KEY))
     lines += [
-        f"clients   {len(clients)} connections, {wishes} series wished for in the last minutes",
+        f"readers   {_readers(users)}; {wishes} series wished for in the last minutes",
         *_accounts(store),
-        f"memory    {int(memory['used_memory']) / 1e6:.1f} MB of {_limit(memory)}",
+        f"memory    {users.memory / 1e6:.1f} MB of {f'{users.limit / 1e6:.0f} MB' if users.limit else WHOLE_MACHINE}",
     ]
-    now = int(seconds) + int(micros) / 1e6
-    for shard, _ in views:
-        lines += _feed(store, shard, now)
-    return lines, all(view.left > 0 for _, view in views)
+    for shard, _ in users.leases:
+        lines += _feed(store, shard, users.time)
+    return lines, all(view.left > 0 for _, view in users.leases)
+
+
+def _readers(users: Census) -> str:
+    """Return how many processes read at this moment, and how many share the account of requests alone."""
+    if users.processes is None:
+        return f"unknown, since this user may not list clients; {users.clients} connections"
+    alone = f", {users.processes['alone']} that share the account of requests alone" if users.processes["alone"] else ""
+    return f"{users.processes['reader'] or 'none'}{alone}"
 
 
 def _feed(store: SharedStore, shard: Shard, now: float) -> list[str]:
@@ -104,8 +110,3 @@ def _accounts(store: SharedStore) -> list[str]:
         )
         lines.append(f"weight    {egress}: {text}")
     return lines
-
-
-def _limit(memory: dict[str, Any]) -> str:
-    most = int(memory.get("maxmemory", 0))
-    return f"{most / 1e6:.0f} MB" if most else "what the machine has"

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..status import users
 from .top_model import GOOD, Choice, Model
 
 VERDICTS = {
@@ -46,7 +47,7 @@ def plain(model: Model) -> Iterator[str]:
         oldest = "" if found["oldest"] is None else f", oldest {found['oldest']:.1f} s"
         yield f"  {kind:<12} {parts}{oldest}"
     if shared := state.get("shared"):
-        yield f"  {'shared store':<12} {_shared(shared)}"
+        yield f"  {'shared store':<12} {'; '.join((_shared(shared), *users(shared)))}"
     for host, used in state["budget"].items():
         yield f"  {host + ' weight':<12} {_weight(used)}"
     causes = ", ".join(f"{count} {cause}" for cause, count in state["requests"].items() if count)
@@ -115,6 +116,8 @@ def _facts(model: Model) -> Iterator[Text]:
     if shared := state.get("shared"):
         bad = shared["role"] == "lost" or (shared["role"] == "reader" and not shared["leader"])
         yield Text(f"shared store: {_shared(shared)}", style="red" if bad else "", no_wrap=True)
+        if others := users(shared):
+            yield Text("  " + ", ".join(others), style="yellow" if shared["alone"] else "dim", no_wrap=True)
     if model.frames_a_second is not None:
         yield Text(f"{model.frames_a_second:,.0f} frames/s", style="dim")
     for host, used in state["budget"].items():
@@ -174,7 +177,8 @@ def _shared(shared: Mapping[str, Any]) -> str:
     reign = f", epoch {shared['epoch']}" if shared["epoch"] else ""
     if shared["role"] == "reader":
         return f"reader of {shared['leader']}{reign}" if shared["leader"] else f"reader; {shared['reason']}"
-    return f"{shared['role']}{reign}"
+    behind = f" behind {shared['leader']}" if shared["leader"] and shared["role"] == "standby" else ""
+    return f"{shared['role']}{behind}{reign}"
 
 
 def _connection(each: Mapping[str, Any]) -> str:

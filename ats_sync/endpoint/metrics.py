@@ -29,7 +29,17 @@ from ..manager import DataManager
 from ..overview import Totals
 from ..publisher.publisher import CallbackHandle
 from ..runtime.counters import ENDINGS, STALE, UNAVAILABLE
-from ..status import FeedState, KindSummary, Overall, Status
+from ..shared.lease_state import Role
+from ..status import (
+    ALONE,
+    READER,
+    FeedState,
+    KindSummary,
+    LeaseSigns,
+    Overall,
+    SharedTotals,
+    Status,
+)
 from ..store.closed import SOURCES
 from ..venue.endpoints import Bucket, Host
 from .replies import Reply
@@ -136,6 +146,8 @@ class Metrics:
         yield from self._quality()
         yield from self._store()
         yield from _snapshot(status)
+        if (shared := self._manager.overview.shared()) is not None:
+            yield from _shared(shared)
         build = GaugeMetricFamily("ats_sync_build_info", "The versions that run.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
@@ -232,6 +244,83 @@ def _snapshot(status: Status) -> Iterator[Metric]:
     series.add_metric(["yes"], kept.loaded - kept.unaudited)
     series.add_metric(["no"], kept.unaudited)
     yield series
+
+
+def _shared(totals: SharedTotals) -> Iterator[Metric]:
+    """Yield what this process knows of the shared store."""
+    role = GaugeMetricFamily(
+        "ats_sync_shared_role", "1 for what this process is in the shared store, else 0.", labels=["role"]
+    )
+    for each in (*Role, READER, ALONE):
+        role.add_metric([name := each.value if isinstance(each, Role) else each], float(totals.role == name))
+    yield role
+    yield from _leases(totals.leases)
+    calls = CounterMetricFamily(
+        "ats_sync_shared_round_trips", "Calls that went to the shared store, by what for.", labels=["of"]
+    )
+    errors = CounterMetricFamily("ats_sync_shared_errors", "Those of them that failed.", labels=["of"])
+    for of, (sent, failed) in totals.calls.items():
+        calls.add_metric([of], sent)
+        errors.add_metric([of], failed)
+    yield from (calls, errors)
+    yield GaugeMetricFamily(
+        "ats_sync_shared_answers", "1 while the shared store answers this process, else 0.", value=totals.answers
+    )
+    yield GaugeMetricFamily(
+        "ats_sync_shared_alone",
+        "1 while this process counts its requests by itself, with its part of the limit, else 0.",
+        value=totals.alone,
+    )
+    users = (
+        ("ats_sync_shared_readers", "Processes that read from the shared store at this moment.", totals.readers),
+        ("ats_sync_shared_memory_bytes", "Memory that the shared store uses.", totals.memory),
+    )
+    written, lag = totals.written or (None, None)
+    writes = (
+        ("ats_sync_shared_written_timestamp_seconds", "When this collector last wrote, while it led.", written),
+        (
+            "ats_sync_shared_write_lag_seconds",
+            "From the look at what had changed to the shared store's answer, in this collector's last write.",
+            lag,
+        ),
+    )
+    for metric, explained, known in (*users, *writes):
+        family = GaugeMetricFamily(metric, explained, labels=[])
+        if known is not None:
+            family.add_metric([], known)
+        yield family
+    age = GaugeMetricFamily(
+        "ats_sync_shared_feed_age_seconds",
+        "Of what this reader read last: how long ago a connection of the collector had proved that it delivers.",
+        labels=["shard"],
+    )
+    for shard, seconds in totals.feed_ages.items():
+        age.add_metric([shard], seconds)
+    yield age
+
+
+def _leases(leases: Iterable[LeaseSigns]) -> Iterator[Metric]:
+    led = GaugeMetricFamily(
+        "ats_sync_shared_leader_seen", "1 while a collector is seen to lead, else 0.", labels=["shard"]
+    )
+    silent = GaugeMetricFamily(
+        "ats_sync_shared_leader_age_seconds",
+        "Since the last sign of the collector that led last, unless it has handed over.",
+        labels=["shard"],
+    )
+    epoch = GaugeMetricFamily(
+        "ats_sync_shared_epoch", "The number of the reign: another one with each new leader.", labels=["shard"]
+    )
+    standbys = GaugeMetricFamily("ats_sync_shared_standbys", "Collectors that stand by.", labels=["shard"])
+    for each in leases:
+        led.add_metric([each.shard], each.led)
+        if each.epoch:
+            epoch.add_metric([each.shard], each.epoch)
+        if each.silent_for is not None:
+            silent.add_metric([each.shard], each.silent_for)
+        if each.standbys is not None:
+            standbys.add_metric([each.shard], each.standbys)
+    yield from (led, silent, epoch, standbys)
 
 
 def _overall(status: Status) -> Iterator[Metric]:

@@ -63,9 +63,15 @@ class Views:
         return Reply(200, b'{"status":"ok"}')
 
     def readyz(self) -> Reply:
-        """200 while everything that is followed is live, else 503."""
-        state = self.look().status.state
-        return Reply(200 if state is Overall.LIVE else 503, orjson.dumps({"state": state.value}))
+        """200 while everything that is followed is live, else 503 and why."""
+        status = self.look().status
+        if status.state is Overall.LIVE:
+            return Reply(200, orjson.dumps({"state": status.state.value}))
+        shared, reasons = status.shared, why(status)
+        reason = shared.reason if shared is not None else ""
+        if not reason and reasons:
+            reason = reasons[0]["reason"]
+        return Reply(503, orjson.dumps({"state": status.state.value, "reason": reason}))
 
     def status(self) -> Reply:
         """Return all of it as JSON; its fields are those of :class:`~ats_sync.Status`."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,11 +37,28 @@ def redis_module(name: str = "redis") -> Any:
         raise MissingExtra("redis is not installed; pip install 'ats-sync[shared]'") from error
 
 
+def process_label() -> str:
+    """Return a name of this process for people: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def client_name(role: str) -> str:
+    """Return what this process is called in the server's ``CLIENT LIST``, such as ``ats_sync:reader:host:4711``."""
+    return re.sub("[^!-~]", "-", f"{PROGRAM}:{role}:{process_label()}")  # the server takes nothing else
+
+
+def role_in(name: str) -> str | None:
+    """Return the role in what :func:`client_name` has returned, None for a client of another program."""
+    program, _, rest = name.partition(":")
+    role, _, process = rest.partition(":")
+    return role if program == PROGRAM and process else None
+
+
 class Connections:
     """The connections of one process to one shared store; made without any I/O."""
 
     def __init__(
-        self, url: StoreUrl, *, ca_file: str | None, connect_timeout: float, answer_timeout: float, label: str | None
+        self, url: StoreUrl, *, ca_file: str | None, connect_timeout: float, answer_timeout: float, role: str | None
     ) -> None:
         redis = redis_module()
         self._sentinels: list[Redis] = []
@@ -54,7 +74,7 @@ class Connections:
             "db": url.database,
             "username": url.username,
             "password": url.password,
-            "client_name": label,
+            "client_name": client_name(role) if role is not None else None,
         }
         tls: dict[str, Any] = {}
         if url.tls:
@@ -95,6 +115,7 @@ CONNECT_TIMEOUT, ANSWER_TIMEOUT = 1.0, 1.0
 PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds for which nothing is sent after a failure, doubled at each further one up to the second value."""
 PREFIX = f"ats:{FORMAT}:"
+PROGRAM = "ats_sync"
 
 
 MANY_ARGUMENTS = 64
@@ -139,9 +160,10 @@ class SharedStore:
         ca_file: str | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         answer_timeout: float = ANSWER_TIMEOUT,
-        label: str | None = None,
+        role: str | None = None,
     ) -> None:
-        """Check the URL; nothing is sent. ``label`` shows in the server's ``CLIENT LIST``.
+        """Check the URL; nothing is sent. ``role`` is what this process is to those who look at the server's clients
+        (see :func:`client_name`); None: it does not say.
 
         Raises :class:`~ats_sync.errors.ConfigError` and :class:`~ats_sync.errors.MissingExtra`."""
         self.url = StoreUrl.parse(url)
@@ -149,23 +171,24 @@ class SharedStore:
             "ca_file": ca_file,
             "connect_timeout": connect_timeout,
             "answer_timeout": answer_timeout,
-            "label": label,
+            "role": role,
         }
         self._lock = threading.Lock()  # guards everything below
         self._pause = 0.0
         self._away_until = 0.0
         self._why = ""
         self._warned = False
+        self._round_trips = self._failures = 0
         self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._connections = Connections(self.url, **self._options)
         forks.register(self)
 
     @classmethod
-    def of(cls, config: Config, *, label: str | None = None, answer_timeout: float = ANSWER_TIMEOUT) -> SharedStore:
+    def of(cls, config: Config, *, answer_timeout: float = ANSWER_TIMEOUT) -> SharedStore:
         """Return the store that the settings name, which they must."""
         if config.shared is None:
             raise ConfigError("no shared store is set: give Config(shared=…) or ATS_SYNC_SHARED its URL")
-        return cls(config.shared, ca_file=config.ca_file, answer_timeout=answer_timeout, label=label)
+        return cls(config.shared, ca_file=config.ca_file, answer_timeout=answer_timeout, role=config.role)
 
     def __repr__(self) -> str:
         return f"SharedStore({str(self.url)!r})"
@@ -190,11 +213,15 @@ class SharedStore:
         pool = self._connections
         if self._away_until:
             self._check_pause(insist)
+        with self._lock:
+            self._round_trips += 1
         try:
             value = call(pool.redis)
         except AtsSyncError:
             raise
         except Exception as error:
+            with self._lock:
+                self._failures += 1
             raise self._failed(error) from error
         if self._away_until:
             self._returned()
@@ -319,7 +346,17 @@ class SharedStore:
         """Whether the last call failed for want of an answer."""
         return bool(self._away_until)
 
+    def calls(self) -> tuple[int, int]:
+        """Return how many calls went to the server since this object was made, and how many of them failed."""
+        with self._lock:
+            return self._round_trips, self._failures
+
     # --- life ------------------------------------------------------------------------------------------
+
+    def serve_as(self, role: str) -> None:
+        """Go on as a process of this role, on connections of its own: a forked child of another one."""
+        self._options["role"] = role
+        self._connections = Connections(self.url, **self._options)
 
     def after_fork(self) -> None:
         # The sockets belong to the parent, and another of its threads may have had the lock.

@@ -126,6 +126,19 @@ return 1
 """
 )
 
+_STAND_BY = Script(
+    _COMMON
+    + """
+if valid() or heir() ~= '' then
+  redis.call('HSET', KEYS[3], ARGV[1], whole(now) .. ' ' .. ARGV[2])
+  redis.call('PEXPIRE', KEYS[3], 10000)
+  return {1, redis.call('HGET', lease_key, 'label') or ''}
+end
+redis.call('HDEL', KEYS[3], ARGV[1])
+return {0, ''}
+"""
+)
+
 _WRITE = Script(
     _COMMON
     + _RUN
@@ -196,6 +209,9 @@ class LeaseView(NamedTuple):
     generation: str
     standbys: tuple[str, ...]
     """The labels of the processes that stand by."""
+    silent_for: float | None = None
+    """Seconds since the last sign of whoever led last: since the lease was given or renewed; None where that one gave
+    it back, or nobody ever led."""
 
 
 class Lease:
@@ -231,6 +247,12 @@ class Lease:
         mine, heir, able = self.store.evaluate(_RENEW, (*self._keys, FORMATS_KEY), arguments, insist=True)
         return Renewed(bool(mine), bool(heir), bool(able))
 
+    def stand_by(self) -> str | None:
+        """Be shown as one that stands by, without asking for the lease; return the label of the process that has it or
+        is about to, None where there is none: then this one stands by no longer."""
+        taken, label = self.store.evaluate(_STAND_BY, (*self._keys, self._standbys), (self.holder, self.label))
+        return label.decode() if taken else None
+
     def release(self, epoch: int) -> bool:
         """Give the lease back; return whether it still was this process's own. Where another process has requested it,
         what was written under it may be read a little longer: see :data:`~ats_sync.shared.pull.PULL`."""
@@ -264,6 +286,11 @@ class Lease:
 
         return lease_view(*self.store.run(look))
 
+    def look_along(self, pipeline: Any) -> None:
+        """Add to a pipeline the two commands whose answers are the second and the fourth that :func:`lease_view`
+        takes."""
+        pipeline.hgetall(self.key).hgetall(self._standbys)
+
 
 def lease_view(
     server: Mapping[str, Any],
@@ -278,7 +305,8 @@ def lease_view(
     current = generation.get(b"id", b"")
     if generation.get(b"server", b"").decode() != server.get("run_id"):
         current = b""  # The server has started again, and nobody has written since.
-    left = max(0, int(lease.get(b"until", 0)) - now) if lease.get(b"generation") == current else 0
+    ends = int(lease.get(b"until", 0))
+    left = max(0, ends - now) if lease.get(b"generation") == current else 0
     waiting = (value.decode().partition(" ") for value in standbys.values())
     return LeaseView(
         int(lease.get(b"epoch", 0)),
@@ -288,6 +316,7 @@ def lease_view(
         max(0, now - int(lease.get(b"since", now))) / 1e6,
         current.decode(),
         tuple(sorted(label for seen, _, label in waiting if now - int(seen) < SEEN_FOR * 1e6)),
+        max(0.0, (now - ends) / 1e6 + TTL) if ends else None,
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterable
@@ -13,18 +11,13 @@ from .. import forks
 from ..clock import Clock
 from ..errors import AtsSyncError, ConfigError, SharedStoreUnavailable, ThreadUnavailable
 from ..logs import RateLimitedLogger
-from .client import SharedStore
+from .client import SharedStore, process_label
 from .lease import RESERVED, Lease
 from .lease_state import RENEW_EVERY, LeaseState, Role
 from .protocol import Command
 
 LATE = 2 * RENEW_EVERY
 """Seconds without a renewal after which a process that stands by begins to prepare, since the leader may be gone."""
-
-
-def process_label() -> str:
-    """Return a name of this process for people: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class LeaseKeeper:

@@ -147,6 +147,9 @@ class FeedPublisher:
         self._thread: threading.Thread | None = None
         self.flushes = 0
         """Writes that have succeeded."""
+        self.written: tuple[float, float] | None = None
+        """When (epoch seconds) the last of them was answered, and how long (seconds) after the look at what had
+        changed; None before. Replaced whole."""
 
     # --- life --------------------------------------------------------------------------------------
 
@@ -301,6 +304,7 @@ class FeedPublisher:
 
     def _go_on(self, names: Names) -> None:
         """Write what has changed, and look whether all that was written is still there."""
+        began = self._clock.now()
         self._names = None  # unless it is written: then what was copied counts as written
         commands = self._changes(names, self._keeper.write, notify=True)
         if self._clock.now() >= self._renew_due:
@@ -308,6 +312,7 @@ class FeedPublisher:
         if self._finish(names, commands):
             self._names = names
             self.flushes += 1
+            self.written = self._clock.wall(), self._clock.now() - began
 
     def _finish(self, names: Names, commands: list[Command]) -> bool:
         """Write to the life that readers know; return whether all of it is there."""

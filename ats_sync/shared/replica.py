@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..clock import Clock, Reading
 from ..config import Config
@@ -43,6 +43,15 @@ PREFETCHED_FOR = 1.0
 NOTHING: Mapping[Key, int] = {}
 UNREADABLE = (SharedStoreUnavailable, ConfigError, MalformedFeed)
 """Errors of a store that cannot be read, after which reads go to REST."""
+
+
+class Seen(NamedTuple):
+    """How the collector has a series at this moment."""
+
+    event: int
+    """Exchange time (ms) of its newest event or answer, 0 where there is none."""
+    doubt: str
+    """Why it is not served from there, "" where it is."""
 
 
 class Replica(MarketStore):
@@ -113,6 +122,21 @@ class Replica(MarketStore):
         away."""
         return [source.feed for source in self._sources]
 
+    def unled(self) -> str:
+        """Return why a shard had no feed when it was last looked at, "" where each had one."""
+        return next((source.unled() for source in self._sources if source.feed is None), "")
+
+    def ages(self) -> dict[str, float]:
+        """Return by shard how long ago (seconds), by what was read last, a connection of the collector that leads last
+        proved that it delivers."""
+        now = self._clock.exchange()
+        newest = {
+            str(source.shard): max((watermark for _, _, watermark in feed.links.values()), default=0.0)
+            for source in self._sources
+            if (feed := source.feed) is not None
+        }
+        return {shard: max(0.0, now - watermark) for shard, watermark in newest.items() if watermark}
+
     def newest_notice(self) -> bytes:
         """Return the id of the newest notice. Raises :class:`~ats_sync.errors.SharedStoreUnavailable`."""
         found: list[tuple[bytes, Any]] = self._shared.run(lambda redis: redis.xrevrange(NOTICES_KEY, count=1))
@@ -182,47 +206,63 @@ class Replica(MarketStore):
 
     def lacking(self, keys: Sequence[Key], reads: Reads) -> list[Key]:
         """Return which of these the collector does not serve fresh at this moment; all of them where nobody leads."""
+        found = self.look(keys, reads)
+        return [key for key in keys if key not in found or found[key].doubt]
+
+    def look(self, keys: Sequence[Key], reads: Reads, *, whole: bool = False) -> dict[Key, Seen]:
+        """Return how the collector has these at this moment, without those that it has not: none where nobody leads.
+
+        It costs one round trip, in which the heads come and none of the rows, and shows how the feed is, too; where it
+        is to be ``whole``, also that of shards which have none of these.
+        """
         if later := self._wishes.take_failed():
             self.wish(later)
         try:
             try:
-                return self._lacking(keys, reads)
+                return self._look(keys, reads, whole)
             except Resharded as other:
                 self._share_out(other.count)
-                return self._lacking(keys, reads)
-        except Resharded:
-            return list(keys)
+                return self._look(keys, reads, whole)
+        except Resharded as other:
+            self._lost(f"the number of shards changes again and again; {other}")
         except UNREADABLE as error:
             self._lost(str(error))
-            return list(keys)
+        return {}
 
-    def _lacking(self, keys: Sequence[Key], reads: Reads) -> list[Key]:
+    def _look(self, keys: Sequence[Key], reads: Reads, whole: bool) -> dict[Key, Seen]:
         batches = self._batches(keys)
+        if whole:
+            batches = [*self._batches(()), *batches]
         calls = [(source.keys, source.look(batch)) for source, batch in batches]
         now = self._clock.now()
-        lacking: list[Key] = []
+        found: dict[Key, Seen] = {}
         for (source, batch), answer in zip(batches, self._shared.evaluate_all(PULL, calls), strict=True):
             why = self._take(source, (), (), answer[:4], self._clock.now() - now)
             self._note(source, why)
             feed = source.feed  # another thread may lose it meanwhile
             if why or feed is None:
-                return list(keys)
+                continue
             time, links = self._clock.reading(), feed.links
             for key, text in zip(batch, answer[4::2], strict=True):
-                if text is None or self._is_doubtful(key, head_in(text), links, reads, time):
-                    lacking.append(key)
-        return lacking
+                if text is not None:
+                    head = head_in(text)
+                    found[key] = Seen(self._event_in(key, head), self._doubt(key, head, links, reads, time))
+        return found
+
+    def _event_in(self, key: Key, head: Head) -> int:
+        try:
+            return self.event_in(key, Copied(None, head.suspected, head.facts, head.texts))
+        except (ValueError, TypeError, LookupError, DecodeError) as error:
+            raise MalformedFeed(f"what the shared store has of {key} cannot be used: {error!r}") from error
 
     @staticmethod
-    def _is_doubtful(
-        key: Key, head: Head, links: Mapping[int, tuple[str, bool, float]], reads: Reads, time: Reading
-    ) -> bool:
+    def _doubt(key: Key, head: Head, links: Mapping[int, tuple[str, bool, float]], reads: Reads, time: Reading) -> str:
         feed = FEEDS[key.kind]
         if not feed.own_stream:
-            return False
+            return ""
         known = links.get(head.link) if head.link is not None else None
         link = link_of(head.link or 0, *known) if known is not None else None
-        return bool(reads.stream_doubt(SeriesState(link, head.suspected), time, feed.stream_timeout))
+        return reads.stream_doubt(SeriesState(link, head.suspected), time, feed.stream_timeout)
 
     def _lost(self, why: str) -> None:
         """Nothing in memory may be judged."""

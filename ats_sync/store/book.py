@@ -163,6 +163,11 @@ class BookSeries(Series):
             self._frame, self._book = (copied.texts[0] if copied.texts else None), book
         return True
 
+    @staticmethod
+    def event_in(copied: Copied) -> int:
+        update_id, event, _ = copied.facts
+        return scan.scan_book(copied.texts[0])[1] if update_id is None else int(event)
+
     # --- liveness and what it needs -------------------------------------------------------------
 
     def patience(self, *, live_once: bool) -> float:

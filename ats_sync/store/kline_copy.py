@@ -106,6 +106,14 @@ def take_copy(copied: Copied, sequencer: KlineSequencer) -> Known:
     return Known(heard, answered, loaded_until, may_be_other)
 
 
+def event_in(copied: Copied) -> int:
+    """Return up to when (exchange ms) the candles of a copy are known."""
+    made, _, heard, answered, loaded_until, *_ = copied.facts
+    if made is None:
+        heard = scan_kline(copied.texts[0])[3]
+    return int(max(heard, answered, loaded_until))
+
+
 def _take_pending(sequencer: KlineSequencer, candles: list[Candle], contradiction: int | None) -> None:
     """Have these candles beyond the closed ones; ``contradiction``: of which (open time, ms) the last of them is what
     contradicts it."""

@@ -30,7 +30,7 @@ from ..venue.payload import DecodeError
 from . import dump
 from .assess import OTHER_CONTRACT, Evidence, assess
 from .closed import ClosedCandles, Closing, Dumped
-from .kline_copy import Known, copy_of, form_of, only_frame, take_copy
+from .kline_copy import Known, copy_of, event_in, form_of, only_frame, take_copy
 from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
 from .order import LAGS_AT_MOST, is_to_come, shown_until
@@ -308,6 +308,8 @@ class KlineSeries(Series):
             known = take_copy(copied, self._sequencer)
             self._stream_event, self._answered, self._loaded_until, self._may_be_other = known
         return True
+
+    event_in = staticmethod(event_in)
 
     def _known(self) -> Known:
         """The caller holds the lock."""

@@ -26,7 +26,7 @@ from .listings import ContractBoard, ListingBoard, status_of
 from .order import dated_back
 from .periods import OpenInterestSeries, RatioSeries
 from .remembered import RowBudget
-from .series import Board, Change, Origin, Series, StoreEvent
+from .series import Board, Change, Copied, Origin, Series, StoreEvent
 from .stream_router import NAME_AT, Reply, Sink, StreamRouter
 from .tickers import QuoteBoard, TickerBoard
 from .trades import TradeSeries
@@ -160,6 +160,16 @@ class MarketStore:
         Kind.DEPTH: lambda store, key, depth: DepthSeries(key.symbol),
     }
     """How a series of each kind is made; the depth (rows) is the least that it keeps."""
+    _CLASS: ClassVar[Mapping[Kind, type[Series]]] = {
+        Kind.KLINES: KlineSeries,
+        Kind.SPOT_KLINES: KlineSeries,
+        Kind.OPEN_INTEREST: OpenInterestSeries,
+        **dict.fromkeys(RATIOS, RatioSeries),
+        Kind.TRADES: TradeSeries,
+        Kind.BOOK: BookSeries,
+        Kind.DEPTH: DepthSeries,
+    }
+    """What is made."""
 
     def unfollow(self, keys: Iterable[Key]) -> list[Key]:
         """Drop these series; return the keys of those there were."""
@@ -236,6 +246,12 @@ class MarketStore:
     def spot_candles(self, symbol: str) -> list[KlineSeries]:
         """Return the candles of the spot pair of a symbol's name, of every interval that is followed."""
         return [each for each in self._spot if each.key.symbol == symbol]
+
+    def event_in(self, key: Key, copied: Copied) -> int:
+        """Return the exchange time (ms) of the newest event or answer that a copy of a series shows, be it followed or
+        not. Errors as of :meth:`~ats_sync.store.series.Series.take_copy`."""
+        board = self.boards.get(key)
+        return board.event_in(copied) if board is not None else self._CLASS[key.kind].event_in(copied)
 
     def _one(self, key: Key, kind: type[S]) -> S | None:
         found = self.series.get(key)

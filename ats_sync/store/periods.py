@@ -166,6 +166,10 @@ class PeriodSeries(Series):
                 self._kept(rows)
         return True
 
+    @staticmethod
+    def event_in(copied: Copied) -> int:
+        return int(copied.facts[1])
+
     # --- what it needs ---------------------------------------------------------------------------
 
     @abstractmethod

@@ -215,6 +215,12 @@ class Series(ABC):
         that has none; one that was not made by :meth:`copied` raises any error, and leaves the series unusable."""
         raise DecodeError("bad copy", f"{self.key} is not copied")
 
+    @staticmethod
+    def event_in(copied: Copied) -> int:
+        """Return the exchange time (ms) of the newest event or answer that a copy shows, which need not be whole: of
+        its body nothing is needed. Errors as of :meth:`take_copy`."""
+        raise DecodeError("bad copy", "nothing of that kind is copied")
+
     def follow_link(self, link: Link | None) -> None:
         """Go on as copied, with what is known by now of the connection."""
         self.link = link
@@ -377,6 +383,10 @@ class Board(Series):
     def take_copy(self, copied: Copied) -> bool:
         self.event = max(self.event, copied.facts[0])
         return True
+
+    @staticmethod
+    def event_in(copied: Copied) -> int:
+        return int(copied.facts[0])
 
     def entries(self) -> Mapping[str, Any]:
         """Return what is copied of each symbol, another object as soon as it changes. (Of most boards nothing.)"""

@@ -286,6 +286,10 @@ class TradeSeries(Series):
             self._segments = [newest] if len(newest.entries) else []
         return True
 
+    @staticmethod
+    def event_in(copied: Copied) -> int:
+        return int(copied.facts[0])
+
     def _goes_on(self, copied: Copied) -> bool:
         """Return whether a copy has the trades of the one before it and newer ones. The ids alone do not show that:
         they may have begun again, or belong to another contract. The caller holds the lock."""

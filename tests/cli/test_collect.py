@@ -141,7 +141,7 @@ def test_a_cold_one_leaves_the_lease_to_those_who_need_no_warm_up(
             assert waiting.is_alive()
 
         epoch = holders[0].acquire(0, ttl=600.0).epoch
-        waiting = threading.Thread(target=collect._wait_for_the_lease, args=(store, Shard.parse("1/1")))
+        waiting = threading.Thread(target=collect.wait_for_the_lease, args=(store, Shard.parse("1/1")))
         waiting.start()
         goes_on_waiting()
         at[0] += 60.0

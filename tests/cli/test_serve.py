@@ -6,13 +6,18 @@ import re
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
+from ats_sync import DataManager
 from ats_sync.cli import main
+from ats_sync.simulator import SimulatedExchange
 
+from ..shared.conftest import started
+from ..shared.servers import StoreServer
 from ..support import until
 from .command import finish, start, until_line
 
@@ -35,6 +40,62 @@ def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_path: Pat
         assert (status, err) == (0, "")
         assert time.monotonic() - began < 30
     assert len(list(tmp_path.glob("*/*.klines.1h.rows"))) == 2
+
+
+@pytest.fixture
+def store() -> Iterator[StoreServer]:
+    with started("valkey") as server:
+        yield server
+
+
+def test_a_reader_waits_for_a_collector_and_says_so_meanwhile(store: StoreServer) -> None:
+    command = ("-m", "ats_sync", "serve", "--top", "2", "--intervals", "1h", "--port", "0")
+    with SimulatedExchange(4, seed=7) as exchange:
+        environment = {**exchange.environment(), "ATS_SYNC_SHARED": store.url}
+        config = exchange.config(shared=store.url, role="collector")
+        with start(*command, env=environment) as process:
+            found = re.search(r"http://127\.0\.0\.1:\d+", until_line(process, "no collector leads"))
+            assert found is not None
+            url = found[0]
+
+            def get(path: str) -> requests.Response:
+                return requests.get(url + path, timeout=10)
+
+            assert get("/healthz").status_code == 200
+            ready = get("/readyz")
+            assert (ready.status_code, ready.json()["state"]) == (503, "starting")
+            assert ready.json()["reason"].startswith("no collector leads")
+            status = get("/status").json()
+            assert status["shared"]["reason"] == ready.json()["reason"] == status["why"][0]["reason"]
+            klines = get("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=5")
+            assert (klines.headers["X-Ats-Source"], len(klines.json())) == ("rest", 5)
+            with DataManager(exchange.symbols, ["1h"], config=config) as collector:
+                busiest = [row["symbol"] for row in collector.top(2)]
+                until_line(process, "reading 2 symbols")
+                until(lambda: get("/readyz").status_code == 200, what="ready")
+                status = get("/status").json()
+                assert status["requests_by_cause"]["read"] == 1, "that of the candles: the tickers are in the store"
+                assert status["kinds"]["klines"]["series"] == {"live": 2}
+                assert status["shared"]["readers"] == 1
+                for symbol in busiest:
+                    answer = get(f"/fapi/v1/klines?symbol={symbol}&interval=1h&limit=5")
+                    assert (answer.headers["X-Ats-Source"], len(answer.json())) == ("memory", 5)
+            until(lambda: get("/readyz").json().get("reason", "").startswith("no collector leads"))
+            process.send_signal(signal.SIGTERM)
+            status_code, _, err = finish(process)
+            assert (status_code, err) == (0, "")
+
+
+def test_a_reader_that_waits_ends_when_it_is_told_to(store: StoreServer) -> None:
+    store.kill()
+    command = ("-m", "ats_sync", "serve", "--symbols", "BTCUSDT", "--intervals", "1h", "--port", "0")
+    environment = {"ATS_SYNC_SHARED": store.url, "BINANCE_FAPI_BASE": "http://127.0.0.1:9"}
+    with start(*command, env=environment) as process:
+        until_line(process, "does not answer")
+        process.send_signal(signal.SIGTERM)
+        status, _, err = finish(process)
+        assert status == 0
+        assert "Traceback" not in err
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

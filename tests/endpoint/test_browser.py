@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from ats_sync import DataManager
 from ats_sync.endpoint import Endpoint
 from ats_sync.simulator import SimulatedExchange
 
+from ..shared.conftest import started
 from ..support import until
 from .test_reasons import shown_reasons
 
@@ -317,6 +320,33 @@ def test_the_token_is_asked_for_and_stays_out_of_addresses(page: Browser, manage
         assert not [each for each in page.requests() if "secret" in each]
         page.open("about:blank")
     assert [each for each in page.errors() if "401" not in each] == []
+
+
+def test_a_reader_shows_who_writes_who_stands_by_and_how_many_read(page: Browser, exchange: SimulatedExchange) -> None:
+    with started("valkey") as store:
+        config, symbols = exchange.config(shared=store.url), exchange.symbols[:2]
+        collects = replace(config, role="collector")
+        with (
+            DataManager(symbols, ["1h"], config=collects),
+            DataManager(symbols, ["1h"], config=collects),
+            DataManager(symbols, ["1h"], config=config) as reader,
+            Endpoint(reader, port=0) as endpoint,
+        ):
+            standby = f"{socket.gethostname()}:{os.getpid()}"
+            for language, users in (
+                ("en-US", f"Standbys: {standby} · readers: 1 · memory: "),
+                ("zh-CN", f"备用：{standby} · 读取进程：1 · 内存："),
+            ):
+                page.language(language)
+                page.open(endpoint.url + "/")
+                until(lambda users=users: page.text("#users").startswith(users), what=f"{users} in the page")  # type: ignore[misc]
+                assert standby in page.text("#shared")
+            store.kill()
+            until(lambda: "REST" in page.text("#shared"), what="the store has gone")
+            reader.get_klines(symbols[0], "1h", 5)
+            until(lambda: "单独计算" in page.text("#users"), what="alone with its requests")
+    page.language("en-US")
+    page.errors()  # of the connection that has gone
 
 
 def test_nothing_was_asked_of_another_host(page: Browser) -> None:

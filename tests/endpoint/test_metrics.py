@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ats_sync import DataManager
+from ats_sync import Config, DataManager
 from ats_sync.endpoint.views import Views
 from ats_sync.errors import DataUnavailableError, StaleDataError
 from ats_sync.events.values import CandleEvent, Missed
@@ -46,9 +46,14 @@ def scraped(views: Views) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 def test_every_metric_is_named_explained_and_without_symbols(manager: DataManager) -> None:
+    check_names(manager, 12)
+    check_names(DataManager(["BTCUSDT"], config=Config(shared="unix:///nowhere/store.sock")), 28)
+
+
+def check_names(manager: DataManager, more_than: int) -> None:
     text = Views(manager).metrics().body.decode()
     families = list(parser.text_string_to_metric_families(text))
-    assert len(families) > 12
+    assert len(families) > more_than
     for family in families:
         assert family.name.startswith("ats_sync_")
         assert family.documentation.endswith(".")

@@ -46,7 +46,9 @@ OTHERS = {
     *("move to another connection", "warming up", "not connected", "given up"),
     # forms of what is written elsewhere, and parts of it
     *("%H:%M:%S UTC", "GET {}", "WebSocket {}://{}{}", "{}: {}", "{} {}", "{} {}: {}", "User-Agent: ats-sync"),
-    *("missing: {}", "Tunnel connection failed: (407|403|405|501)\\b"),
+    *("missing: {}", "the collector is warming up", "Tunnel connection failed: (407|403|405|501)\\b"),
+    # who else uses a shared store: the page has words of its own
+    *("standbys: {}", "readers: {}", "readers: unknown", "{} MB", "requests are counted without it"),
     # the page's own headers
     *("default-src 'none'", "style-src {}", "script-src {}", "connect-src 'self'", "img-src data:"),
     *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "text/html; charset=utf-8"),

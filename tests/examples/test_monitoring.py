@@ -11,17 +11,19 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from ats_sync import AtsSyncError, DataManager, Missed
+from ats_sync import AtsSyncError, Config, DataManager, Missed
 from ats_sync.endpoint import Endpoint
 from ats_sync.endpoint.views import Views
 from ats_sync.simulator import SimulatedExchange, before_turn
 
+from ..shared.conftest import started
 from ..support import until
 from .running import EXAMPLES
 
@@ -37,7 +39,7 @@ SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_s
 
 def shown() -> dict[str, set[str]]:
     """Return the labels of each metric by its name in Prometheus."""
-    manager = DataManager(["BTCUSDT"])
+    manager = DataManager(["BTCUSDT"], config=Config(shared="unix:///nowhere/store.sock"))
     found: dict[str, set[str]] = {}
     for family in metrics.Metrics(manager, Views(manager)).collect():
         for suffix in SUFFIXES[family.type]:
@@ -127,6 +129,7 @@ LASTING: dict[str, tuple[int, dict[str, str]]] = {
     # A rate takes two samples.
     "AtsSyncScansCauseRequests": (EVERY, {'ats_sync_requests_total{cause="read",code="200"}': "0+9000x200"}),
     "AtsSyncOpenGaps": (0, {'ats_sync_open_gaps{kind="trades"}': "1x200"}),
+    "AtsSyncNoCollector": (0, {'ats_sync_shared_leader_seen{shard="1/1"}': "0x200"}),
     "AtsSyncQualityLow": (0, {'ats_sync_quality_symbols{verdict="stop"}': "2x200"}),
 }
 """What makes an alert with a ``for`` true, and from when on (seconds)."""
@@ -235,7 +238,13 @@ def test_every_alert_fires_by_a_fault(exchange: SimulatedExchange, tmp_path: Pat
     binary = program("prometheus")
     config = exchange.config(read_timeout=1.0, request_timeout=1.0)
     fired: dict[str, str] = {}
-    with DataManager(exchange.symbols, ["1m", "1h"], config=config) as manager, Endpoint(manager, port=0) as endpoint:
+    with (
+        started("valkey") as store,
+        DataManager(
+            exchange.symbols, ["1m", "1h"], config=replace(config, shared=store.url, role="collector")
+        ) as manager,
+        Endpoint(manager, port=0) as endpoint,
+    ):
         prometheus = Prometheus(binary, endpoint.url.removeprefix("http://"), tmp_path)
 
         def read(count: int, **more: float) -> None:
@@ -295,6 +304,8 @@ def test_every_alert_fires_by_a_fault(exchange: SimulatedExchange, tmp_path: Pat
             exchange.ban(5.0)
             fires("AtsSyncBlocked", "a ban", lambda: read(1, max_age=0))
             fires("AtsSyncWeightNearLimit", "another program on this address", spend)
+            store.kill()
+            fires("AtsSyncNoCollector", "a shared store that has gone")
             endpoint.close()
             fires("AtsSyncDown", "an endpoint that has gone")
             assert fired.keys() == ALERTS.keys()

@@ -98,6 +98,9 @@ def test_a_copy_shows_what_the_original_shows(kind: Any, data: st.DataObject) ->
         written.read(links)
         assert exchange.shown(copy) == exchange.shown(series)
         assert copy.state(exchange.now) == series.state(exchange.now)
+        head = head_in(written.heads[field_of(series.key)])
+        shown = Copied(None, head.suspected, head.facts, head.texts)
+        assert MarketStore(Config(), lambda: 0.0).event_in(series.key, shown) == series.state(exchange.now).event
     written.write_all(copies)
     written.read(links)
     assert exchange.shown(copy) == exchange.shown(series)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,9 +16,12 @@ import pytest
 import requests as web
 
 from ats_sync import (
+    AtsSyncError,
     Config,
     DataManager,
     DataUnavailableError,
+    FeedStatus,
+    InvalidArgument,
     InvalidSymbol,
     NotRunning,
     SharedStoreUnavailable,
@@ -25,8 +30,10 @@ from ats_sync import (
 )
 from ats_sync.cli.main import main
 from ats_sync.endpoint import Endpoint
+from ats_sync.endpoint.views import Views
 from ats_sync.errors import ConfigError, RequestRejected
 from ats_sync.shared.client import SharedStore
+from ats_sync.shared.lease_state import TTL
 from ats_sync.shared.publish import FEED_KEY, WISHES_KEY
 from ats_sync.simulator import SimulatedExchange, before_turn
 
@@ -249,11 +256,61 @@ def test_the_status_of_a_reader_is_that_of_the_collector(scene: Scene) -> None:
     ready, count = status.ready("klines")
     assert ready == count >= 6
     assert {connection.state for connection in status.connections} == {"open"}
+    of_collector = scene.collector.status().shared
     assert status.shared is not None
-    assert status.shared == replace(scene.collector.status().shared, role="reader", reason="every series is fresh")  # type: ignore[type-var]
+    assert of_collector is not None
+    assert status.shared.reason == "every series is fresh"
+    assert (status.shared.leader, status.shared.epoch) == (of_collector.leader, of_collector.epoch)
+    assert status.shared.standbys == of_collector.standbys == ()
+    assert status.shared.readers == of_collector.readers == 1
+    assert min(status.shared.memory or 0, of_collector.memory or 0) > 100_000
     assert status.shared.epoch > 0
     assert f"reader of {status.shared.leader}, epoch {status.shared.epoch}" in str(status)
     assert f"shared store: leader, epoch {status.shared.epoch}" in str(scene.collector.status())
+    assert re.search(r"; standbys: none; readers: 1; \d+\.\d MB$", str(status))
+
+
+def test_the_status_of_a_reader_has_the_ages_that_the_collector_has_in_one_round_trip(scene: Scene) -> None:
+    with managed(scene.config, scene.symbols) as reader:
+        until(lambda: scene.collector.status().state.value == reader.status().state.value == "live")
+        until(lambda: {each.age for each in scene.collector.status().feeds if each.kind == "tickers"} != {None})
+
+        def alike() -> bool:
+            """The state of each series is the collector's, and its age up to what both take to be looked up."""
+            theirs = {each[:3]: each for each in scene.collector.status().feeds}
+            ours = reader.status().feeds
+            assert {"klines", "orderbook", "trades", "oi", "mark", "spot", "tickers"} <= {each.kind for each in ours}
+            return all(
+                theirs[each[:3]].state is each.state
+                and (theirs[each[:3]].age is None) == (each.age is None)
+                and abs((theirs[each[:3]].age or 0.0) - (each.age or 0.0)) < 2.0
+                for each in ours
+            )
+
+        until(alike, what="the same from both")
+        trips = reader._life._shared.calls()[0]  # type: ignore[attr-defined]
+        reader.status()
+        reader.status()
+        assert reader._life._shared.calls()[0] - trips <= 3  # type: ignore[attr-defined] # one of them is the census
+        assert requests(reader) == 0
+        assert reader._life.store.klines(scene.symbols[0], "1m") is None, "nothing was read"
+
+
+def test_what_the_collector_does_not_serve_fresh_is_degraded_in_a_reader_and_says_why(scene: Scene) -> None:
+    symbol, stream = scene.symbols[2], f"{scene.symbols[2].lower()}@depth20@100ms"
+    with managed(scene.config, scene.symbols) as reader:
+        until(lambda: reader.status().ready("orderbook") == (3, 3))
+        reader.watch([scene.exchange.symbols[3]], ["3d"])
+
+        def of(kind: str) -> dict[str, FeedStatus]:
+            return {each.symbol: each for each in reader.status().feeds if each.kind == kind}
+
+        until(lambda: of("klines")[scene.exchange.symbols[3]].state.value == "live", what="what only this reader wants")
+        scene.exchange.drop_stream(stream, everywhere=True)
+        try:
+            until(lambda: of("orderbook")[symbol].state.value == "degraded" and of("orderbook")[symbol].reason)
+        finally:
+            scene.exchange.restore_stream(stream)
 
 
 def test_the_page_of_a_reader_says_who_writes_and_when_nobody_does(
@@ -273,12 +330,19 @@ def test_the_page_of_a_reader_says_who_writes_and_when_nobody_does(
             assert live["reason"] == "every series is fresh"
             assert {each["state"] for each in live["connections"]} == {"open"}
             assert main(["top", "--url", endpoint.url]) == 0
-            assert f"reader of {live['shared']['leader']}, epoch" in capsys.readouterr().out
+            shown = capsys.readouterr().out
+            assert f"reader of {live['shared']['leader']}, epoch" in shown
+            assert "; standbys: none; readers: 1; " in shown
             collector.close()
             alone = next(each for each in messages if each["state"] == "degraded")
             assert alone["reason"].startswith("no collector leads")
-            assert alone["shared"] == {"role": "reader", "epoch": 0, "leader": "", "reason": alone["reason"]}
-            assert web.get(endpoint.url + "/status", timeout=10).json()["shared"] == alone["shared"]
+            for shared in (alone["shared"], web.get(endpoint.url + "/status", timeout=10).json()["shared"]):
+                assert (shared["role"], shared["epoch"], shared["leader"]) == ("reader", 0, "")
+                assert shared["reason"] == alone["reason"]
+                assert (shared["standbys"], shared["alone"]) == ([], False)
+                assert shared["memory"] > 0
+            ready = web.get(endpoint.url + "/readyz", timeout=10)
+            assert (ready.status_code, ready.json()) == (503, {"state": "degraded", "reason": alone["reason"]})
             stream.close()
 
 
@@ -294,6 +358,54 @@ def test_the_status_of_a_reader_without_a_store_says_so(exchange: SimulatedExcha
             assert status.shared is not None
             assert (status.shared.leader, status.shared.epoch) == ("", 0)
             assert "does not answer" in status.shared.reason
+
+
+def scraped(manager: DataManager) -> dict[tuple[str, str], float]:
+    """Return the metrics of the shared store by name and label."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    with closing(Views(manager)) as views:
+        text = views.metrics().body.decode()
+    return {
+        (sample.name.removeprefix("ats_sync_shared_"), "".join(sample.labels.values())): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("ats_sync_shared_")
+    }
+
+
+@pytest.mark.shared_threads  # the collector notifies the metrics of closed candles until it is closed
+def test_metrics_show_who_leads_how_old_that_is_and_what_it_costs(scene: Scene) -> None:
+    until(lambda: scraped(scene.collector).get(("write_lag_seconds", ""), 9.0) < 5.0)
+    leader, reader = scraped(scene.collector), scraped(scene.reader)
+    assert (leader["role", "leader"], reader["role", "reader"], reader["role", "leader"]) == (1, 1, 0)
+    for found in (leader, reader):
+        assert (found["leader_seen", "1/1"], found["answers", ""], found["alone", ""]) == (1, 1, 0)
+        assert 0 <= found["leader_age_seconds", "1/1"] < TTL
+        assert found["epoch", "1/1"] == scene.reader.status().shared.epoch  # type: ignore[union-attr]
+        assert (found["standbys", "1/1"], found["readers", ""]) == (0, 1)
+        assert found["memory_bytes", ""] > 100_000
+    assert abs(leader["written_timestamp_seconds", ""] - time.time()) < 10
+    assert ("written_timestamp_seconds", "") not in reader
+    assert 0 <= reader["feed_age_seconds", "1/1"] < 5
+    before = reader["round_trips_total", "feed"]
+    scene.reader.get_klines(scene.symbols[0], "1m", 5, max_age=3)
+    assert scraped(scene.reader)["round_trips_total", "feed"] > before
+
+
+def test_metrics_of_a_reader_whose_store_has_gone(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url)
+    with managed(config, symbols, role="collector") as collector, managed(config, symbols) as reader:
+        until(lambda: scraped(reader)["leader_seen", "1/1"] == 1)
+        valkey.kill()
+        assert len(reader.get_klines(symbols[0], "1m", 5, max_age=0)) == 5
+        found = scraped(reader)
+        assert (found["leader_seen", "1/1"], found["answers", ""], found["alone", ""]) == (0, 0, 1)
+        assert found["errors_total", "feed"] + found["errors_total", "account"] > 0
+        assert not {"readers", "memory_bytes", "leader_age_seconds"} & {name for name, _ in found}
+        assert reader.status().shared.alone  # type: ignore[union-attr]
+        assert "requests are counted without it" in str(reader.status())
+        until(lambda: scraped(collector)["role", "lost"] == 1)
+        assert scraped(collector)["leader_seen", "1/1"] == 0
 
 
 def test_who_shares_only_the_account_says_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
@@ -388,6 +500,47 @@ def test_a_reader_does_not_wait_for_what_the_collector_has_no_room_to_poll(
         before = requests(reader)
         assert len(reader.get_oi_history(symbol)) == 100
         assert requests(reader) == before + 1
+
+
+def test_a_reader_without_symbols_is_ready_when_a_collector_has_the_tickers(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    config = config_of(exchange, valkey.url)
+    with pytest.raises(InvalidArgument, match="empty"):
+        DataManager(config=replace(config, role="collector")).start(5)
+    reader = DataManager(config=config)
+    with pytest.raises(StartTimeout, match="no collector leads"):
+        reader.start(0.3)
+    assert (reader.status().state.value, reader.initialized) == ("starting", False)
+    with managed(config, exchange.symbols[:2], role="collector"):
+        reader.start(30)
+        assert (reader.status().state.value, reader.initialized) == ("live", True)
+        assert served(reader, lambda dm: dm.top(2))
+    reader.close()
+
+
+def test_the_status_of_a_reader_names_a_host_that_is_to_be_left_alone(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url)
+    with managed(config, symbols, role="collector"), managed(config, symbols, read_timeout=1.0) as reader:
+        assert reader.status().blocked == {}
+        exchange.ban(30.0)
+        with pytest.raises(AtsSyncError):
+            reader.get_klines(symbols[0], "1m", 5, max_age=0)
+        assert reader.status().blocked.keys() == {"futures"}
+
+
+def test_a_standby_knows_who_leads(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url, role="collector")
+    with managed(config, symbols) as first, managed(config, symbols) as second:
+        until(lambda: first.status().shared.role == "leader")  # type: ignore[union-attr]
+        until(lambda: second.status().shared.standbys)  # type: ignore[union-attr]
+        leads, waits = first.status().shared, second.status().shared
+        assert leads is not None
+        assert waits is not None
+        assert (waits.role, waits.leader) == ("standby", leads.leader)
+        assert f"shared store: standby behind {leads.leader}" in str(second.status())
 
 
 def test_without_a_store_reads_go_to_rest(exchange: SimulatedExchange, valkey: StoreServer) -> None:

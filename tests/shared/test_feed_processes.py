@@ -168,6 +168,7 @@ def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedE
         assert finish(first)[0] == 0
 
         third = stack.enter_context(collector(exchange, valkey.url, "--standby", "cold", line="stands by"))
+        assert any(label.endswith("(cold)") for label in lease.view().standbys)
         epoch, began = lease.view().epoch, time.monotonic()
         second.send_signal(signal.SIGSTOP)
         assert "leads" in until_line(third, "following")
@@ -187,6 +188,39 @@ def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedE
 
 
 # --- the command --------------------------------------------------------------------------------------
+
+
+def test_a_cold_standby_is_seen_and_outlives_a_store_that_is_started_again(
+    exchange: SimulatedExchange, valkey: StoreServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = SharedStore(valkey.url)
+    leader = Lease(store, "somebody", label="elsewhere:1")
+    assert leader.acquire(0, ttl=600).mine
+    with collector(exchange, valkey.url, "--standby", "cold", line="elsewhere:1 leads") as cold:
+
+        def shown() -> str:
+            assert main(["shared-status", valkey.url]) == 0
+            return capsys.readouterr().out
+
+        assert f":{cold.pid} (cold)" in next(line for line in shown().splitlines() if line.startswith("standbys"))
+        valkey.kill()
+        until_line(cold, "does not answer")
+        valkey.start()
+        assert "leads" in until_line(cold, "following")
+        assert f":{cold.pid}, epoch" in shown()
+        assert "standbys  none" in shown()
+    store.close()
+
+
+def test_without_a_url_the_environment_names_the_store(
+    valkey: StoreServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ATS_SYNC_SHARED", valkey.url)
+    assert main(["shared-status"]) == 1
+    assert "readers   none" in capsys.readouterr().out
+    monkeypatch.delenv("ATS_SYNC_SHARED")
+    assert main(["shared-status"]) == 2
+    assert "ATS_SYNC_SHARED" in capsys.readouterr().err
 
 
 def test_the_command_starts_a_store_of_its_own_and_ends_with_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,6 +104,13 @@ def test_two_collectors_share_the_symbols_and_a_reader_knows_nothing_of_it(
                 before = requests(reader)
                 assert len(reader.get_klines(ours[1][0], "1m", 20)) == 20
                 assert requests(reader) == before + 1
+                status = reader.status()
+                assert status.shared is not None
+                assert (status.state.value, status.ready("klines")) == ("degraded", (2 * len(ours[0]),) * 2)
+                assert status.shared.reason.startswith("no collector leads shard 2/2")
+                totals = reader.overview.shared()
+                assert totals is not None
+                assert [(each.shard, each.led) for each in totals.leases] == [("1/2", True), ("2/2", False)]
                 assert main(["shared-status", valkey.url]) == 1
                 assert "nobody; start one with: python -m ats_sync collect --shard 2/2" in capsys.readouterr().out
             with pytest.raises(ConfigError, match="leads shard 1/2"), managed(config, symbols, role="collector"):
