@@ -31,7 +31,7 @@ MINUTE = 60_000
 ONE_WAY = 100
 THREADS = Config().max_rest_threads
 INTERVALS = ("15m", "1h", "4h", "1d")
-SECONDS = (0, 10, 20, 30, 40, 50, 55, 58)
+SECONDS = (0, 10, 20, 30, 40, 50, 54, 55, 56, 57, 58)
 """Of the minute at which a start is looked at."""
 LATEST = 900_000
 
