@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 CONSUMER, PRODUCER = 0, 1
-_PATIENCE = 180.0
+_PATIENCE = 600.0
 
 
 def pin(pid: int, core: int) -> bool:
@@ -54,6 +54,11 @@ def description() -> str:
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, "
         f"{os.cpu_count()} cores, {processor()}"
     )
+
+
+def load() -> float:
+    """How many threads of this machine ran or waited for a core in the last minute, on average (0 where unknown)."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def memory_mb() -> float:

@@ -44,7 +44,7 @@ class Ours:
 
     def start(self) -> None:
         begun, cpu = time.perf_counter(), time.process_time()
-        self.dm.start(timeout=170)
+        self.dm.start(timeout=400)
         self.started_in = time.perf_counter() - begun
         self.start_cpu = time.process_time() - cpu
         if self._deep_books:
@@ -68,7 +68,7 @@ class Ours:
         return int(self.dm.get_stats()["rest_calls_by_cause"][cause])
 
     @staticmethod
-    def _until(condition: Callable[[], bool], patience: float = 150.0) -> None:
+    def _until(condition: Callable[[], bool], patience: float = 180.0) -> None:
         pause = threading.Event()
         deadline = time.monotonic() + patience
         while not condition():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
-from .machine import description
+from .machine import description, load
 
 OURS = "ats_sync"
 
@@ -36,6 +36,9 @@ class Report:
         self.figures: list[Figure] = []
         self.notes: list[str] = []
         self.begun = datetime.now(timezone.utc)
+        self.loads = {"begin": load()}
+        """Of the machine, at the beginning and at the end of each section: where it is above 2 or 3, other programs
+        took part in what was measured."""
 
     def add(
         self,
@@ -84,7 +87,8 @@ class Report:
         own = [figure for figure in self.figures if figure.section == section]
         if not own:
             return
-        print(f"\n{section}\n" + "-" * len(section))
+        self.loads[section] = load()
+        print(f"\n{section}\n{'-' * len(section)}\n  (load of the machine {self.loads[section]:.1f})")
         for case in dict.fromkeys(figure.case for figure in own):
             figures = [figure for figure in own if figure.case == case]
             ours = next((figure.value for figure in figures if figure.subject.startswith(OURS)), None)
@@ -98,6 +102,7 @@ class Report:
             {
                 "date": self.begun.isoformat(timespec="seconds"),
                 "machine": description(),
+                "loads": self.loads,
                 "figures": [{**asdict(figure), "met": figure.met} for figure in self.figures],
                 "notes": self.notes,
             },

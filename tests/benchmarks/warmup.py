@@ -85,6 +85,8 @@ def _one_after_another(report: Report, section: str, symbols: int) -> None:
 
 
 FLAT, MOST_SCANS = 1.15, 4.5
+GENTLE: dict[str, Any] = {"max_rest_threads": 16}
+"""The exchange answers thousands of requests of a start on one core, on which its market goes on, too."""
 STAYS_LIVE = 120.0
 
 
@@ -125,7 +127,7 @@ def _grown_to(report: Report, section: str, count: int, usual: int, seconds: flo
     # The market makes as many frames at each size, so that the exchange is no busier with the larger ones.
     with (
         prepared(count, activity=min(1.0, usual / count), **UNLIMITED) as ex,
-        child(Ours, config=settings(ex, **GENEROUS), symbols=ex.symbols, wait_for_trades=True) as ours,
+        child(Ours, config=settings(ex, **GENTLE, **GENEROUS), symbols=ex.symbols, wait_for_trades=True) as ours,
     ):
         started = ours.call("started")
         if count > usual:
