@@ -43,6 +43,7 @@ BENCH = [
     *SIMULATOR,
     *TLS,
     "picows>=1.0",
+    'websocket-rs>=0.7; python_version >= "3.12"',
     "websockets>=13",
     "python-binance>=1.0.19",
     "unicorn-binance-websocket-api>=2.8",

@@ -330,6 +330,7 @@ class Flood:
 
     def _forget(self) -> None:
         self._by_kind: Counter[str] = Counter()
+        self._extra = 0
         self._by_connection = [0] * len(self._connections)
         self._bytes = 0
 
@@ -359,6 +360,7 @@ class Flood:
             "by_kind": dict(self._by_kind),
             "by_connection": dict(zip(numbers, self._by_connection, strict=True)),
             "held_back": held_back,
+            "extra": self._extra,
         }
 
     @property
@@ -417,6 +419,7 @@ class Flood:
 
     def _send_one(self, source: Source) -> None:
         wire = wire_of(source.frame)
+        self._extra += 1
         self._connections[source.target].transport.send([wire.combined if source.combined else wire.bare])
 
     def _write(self, number: int, part: Part, begin: int, end: int, now: int) -> None:
@@ -449,6 +452,9 @@ class FloodResult:
     """Frames by the number of the connection."""
     held_back: int
     """Frames due but not sent because the client's side was full (only at a given rate)."""
+    extra: int
+    """Sent beyond ``frames``: the trades that bring streams as far as their candles at the beginning, and the last
+    events of candles that were over."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FloodResult:

@@ -6,19 +6,23 @@ Only processes that a benchmark has started itself are pinned.
 from __future__ import annotations
 
 import gc
+import importlib
+import json
 import multiprocessing
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 CONSUMER, PRODUCER = 0, 1
-_PATIENCE = 180.0
+_PATIENCE = 600.0
 
 
 def pin(pid: int, core: int) -> bool:
@@ -52,6 +56,11 @@ def description() -> str:
     )
 
 
+def load() -> float:
+    """How many threads of this machine ran or waited for a core in the last minute, on average (0 where unknown)."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
 def memory_mb() -> float:
     """Resident memory of this process, MB (the most it ever had where the system tells no more)."""
     try:
@@ -80,15 +89,48 @@ def waited() -> float | None:
     return total / 1e9
 
 
-def collection_ms(times: int = 5) -> float:
-    """How long a full garbage collection takes, ms: the median."""
+def collected(times: int = 5) -> dict[str, float]:
+    """What a full garbage collection of this process takes (``ms`` of CPU, the median), and how many ``objects`` it
+    looks at."""
     gc.collect()
     taken = []
     for _ in range(times):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         gc.collect()
-        taken.append((time.perf_counter() - begun) * 1e3)
-    return sorted(taken)[times // 2]
+        taken.append((time.thread_time() - begun) * 1e3)
+    return {"ms": sorted(taken)[times // 2], "objects": float(len(gc.get_objects()))}
+
+
+OURS = ("ats_sync", "compat", "tests", "__main__", "__mp_main__")
+
+
+def others(modules: Iterable[str]) -> list[str]:
+    """Of the names of modules those that are neither the library's nor the benchmark's own."""
+    return sorted(name for name in modules if name.partition(".")[0] not in OURS)
+
+
+def collected_without(modules: Sequence[str]) -> dict[str, float]:
+    """What :func:`collected` finds in a new process that has imported these modules and nothing of ours."""
+    root = Path(__file__).parents[2]
+    code = f"from {__name__} import import_and_collect; import_and_collect()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(list(modules)), cwd=root, timeout=_PATIENCE,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"a process that only imports failed: {done.stderr[-300:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def import_and_collect() -> None:
+    """The other side of :func:`collected_without`."""
+    for name in json.load(sys.stdin):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue  # a name that another module has put there for itself
+    print(json.dumps(collected()))
 
 
 class Client(Protocol):

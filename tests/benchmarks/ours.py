@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import random
 import statistics
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ats_sync import Config, DataManager, NoSpotPair
+from ats_sync.status import GOOD
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.trades import TradeSeries
 from ats_sync.venue.envelope import scan_event_time
 
 from . import machine
+from .distribution import Distribution
 
 INTERVALS = ("1h", "4h", "15m", "1d")
 
@@ -41,7 +45,7 @@ class Ours:
 
     def start(self) -> None:
         begun, cpu = time.perf_counter(), time.process_time()
-        self.dm.start(timeout=170)
+        self.dm.start(timeout=400)
         self.started_in = time.perf_counter() - begun
         self.start_cpu = time.process_time() - cpu
         if self._deep_books:
@@ -65,7 +69,7 @@ class Ours:
         return int(self.dm.get_stats()["rest_calls_by_cause"][cause])
 
     @staticmethod
-    def _until(condition: Callable[[], bool], patience: float = 150.0) -> None:
+    def _until(condition: Callable[[], bool], patience: float = 180.0) -> None:
         pause = threading.Event()
         deadline = time.monotonic() + patience
         while not condition():
@@ -104,6 +108,7 @@ class Ours:
         reads: dict[str, Callable[[str, str], object]] = {
             "get_klines 300": lambda symbol, interval: dm.get_klines(symbol, interval, 300),
             "rest_shaped.klines 300": lambda symbol, interval: shaped.klines(symbol, interval, 300),
+            "get_klines_frame 300": lambda symbol, interval: dm.get_klines_frame(symbol, interval, 300),
             "get_orderbook 20": lambda symbol, interval: dm.get_orderbook(symbol),
             "get_mark_price": lambda symbol, interval: dm.get_mark_price(symbol),
             "get_funding_rate": lambda symbol, interval: dm.get_funding_rate(symbol),
@@ -152,6 +157,7 @@ class Ours:
         dm = self.dm
         ways: dict[str, Callable[[], object]] = {
             "get_klines of each": lambda: [dm.get_klines(symbol, "1h", 300) for symbol in dm.symbols],
+            "get_klines_array of each": lambda: [dm.get_klines_array(symbol, "1h", 300) for symbol in dm.symbols],
             "read_klines": lambda: dm.read_klines(None, "1h", 300),
             "get_klines_frame of each": lambda: [dm.get_klines_frame(symbol, "1h", 300) for symbol in dm.symbols],
             "read_klines(…).frame()": lambda: dm.read_klines(None, "1h", 300).frame(),
@@ -180,9 +186,10 @@ class Ours:
         return lags
 
     def scan(self, times: int, prefetch: bool = False) -> dict[str, float]:
-        """Everything a scan reads of every symbol: best ms of ``times`` scans, by part and in all. ``prefetch``: a
-        reader of a shared store brings all of it at once."""
+        """Everything a scan reads of every symbol: best ms of ``times`` scans, by part and in all, and the median in
+        all. ``prefetch``: a reader of a shared store brings all of it at once."""
         best: dict[str, float] = {}
+        each = []
         requests = self._requests("read")
         least = float("inf")
         for _ in range(times):
@@ -193,8 +200,10 @@ class Ours:
             took = self._scan()
             took["all"] += fetched
             least = min(least, (time.thread_time() - cpu) * 1e3)
+            each.append(took["all"])
             if not best or took["all"] < best["all"]:
                 best = took
+        best["all, median"] = statistics.median(each)
         best["CPU"] = least
         best["requests caused"] = float(self._requests("read") - requests)
         return best
@@ -232,29 +241,91 @@ class Ours:
         The exchange runs on this machine's clock. ``busy``: another thread scans meanwhile; how fast that goes is
         told in loops a second.
         """
+        lags: list[float] = []
+        computing = _Computing(self.dm)
+        if busy:
+            computing.start()
+        with self._lags_go_to(lags.append):
+            loops, cpu, begun = computing.loops, time.process_time(), time.perf_counter()
+            threading.Event().wait(seconds)
+            took = time.perf_counter() - begun
+            used = (time.process_time() - cpu) / took
+            rate = (computing.loops - loops) / took
+        if busy:
+            computing.stop()
+        return {"lags": lags, "loops": rate, "cpu": used}
+
+    @contextmanager
+    def _lags_go_to(self, add: Callable[[float], object]) -> Iterator[None]:
+        """Meanwhile ``add`` gets the lag (ms) of the first and the last frame of each batch, once they can be read."""
         store: Any = self.dm._life.store
         honest = store.ingest
-        lags: list[float] = []
 
         def ingest(frames: Sequence[bytes], link: Any) -> Any:
             found = honest(frames, link)
             now = time.time() * 1e3
-            lags.extend(now - scan_event_time(frame) for frame in (frames[0], frames[-1]) if b'"E":' in frame)
+            for frame in (frames[0], frames[-1]):
+                if b'"E":' in frame:
+                    add(now - scan_event_time(frame))
             return found
 
-        computing = _Computing(self.dm)
-        if busy:
-            computing.start()
         store.ingest = ingest
-        loops, cpu, begun = computing.loops, time.process_time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            del store.ingest
+
+    def endure(self, seconds: float, pace: float) -> dict[str, Any]:
+        """For ``seconds``, a scan of everything each ``pace`` seconds: lags (ms), the scans (ms) and the requests they
+        have caused, reconnects, memory (MB) after each scan, and the cores that were used, scans included."""
+        lags = Distribution(0.1, 10_000.0)
+        scans: list[float] = []
+        memory: list[float] = []
+        stats = self.dm.get_stats()
+        cpu, begun = time.process_time(), time.monotonic()
+        pause = threading.Event()
+        with self._lags_go_to(lags.add):
+            for number in itertools.count(1):
+                pause.wait(max(0.0, begun + number * pace - 0.5 * pace - time.monotonic()))
+                scans.append(self._scan()["all"])
+                memory.append(machine.memory_mb())
+                if (number + 0.5) * pace > seconds:
+                    break
+            pause.wait(max(0.0, begun + seconds - time.monotonic()))
+            took = time.monotonic() - begun
+        after = self.dm.get_stats()
+        return {
+            "lags": float(lags.total),
+            **{f"lag p{100 * share:g}": lags.percentile(share) for share in (0.5, 0.99, 0.999)},
+            "scans": scans,
+            "memory": memory,
+            "requests": float(after["rest_calls_by_cause"]["read"] - stats["rest_calls_by_cause"]["read"]),
+            "reconnects": float(after["ws_reconnects"] - stats["ws_reconnects"]),
+            "cpu": (time.process_time() - cpu) / took,
+        }
+
+    def stays_live(self, seconds: float) -> dict[str, Any]:
+        """What shows after ``seconds`` in which nobody reads, and the requests that a scan causes then."""
+        before = self.dm.get_stats()
         threading.Event().wait(seconds)
-        took = time.perf_counter() - begun
-        used = (time.process_time() - cpu) / took
-        rate = (computing.loops - loops) / took
-        del store.ingest
-        if busy:
-            computing.stop()
-        return {"lags": lags, "loops": rate, "cpu": used}
+        status = self.dm.status()
+        reads = self._requests("read")
+        self._scan()
+        bad = [feed for feed in status.feeds if feed.state not in GOOD]
+        return {
+            "connections": float(len(status.connections)),
+            "series": float(len(status.feeds)),
+            "not live": float(len(bad)),
+            "why": "; ".join(
+                f"{count} × {why}" for why, count in Counter(f"{x.kind}: {x.reason}" for x in bad).items()
+            ),
+            "reconnects": float(self.dm.get_stats()["ws_reconnects"] - before["ws_reconnects"]),
+            "requests": float(self._requests("read") - reads),
+        }
+
+    def lost(self) -> dict[str, Any]:
+        """Frames that were dropped since the start, by cause."""
+        return {"dropped": dict(self.dm.get_stats()["ws_dropped"])}
 
     def compute(self, seconds: float) -> float:
         """Loops a second of a thread that computes while nobody reads."""
@@ -303,7 +374,7 @@ class Ours:
         return machine.memory_mb()
 
     def memory(self) -> dict[str, float]:
-        """MB of this process, before the manager was made, now, and after everything was read; gc in ms."""
+        """MB of this process, before the manager was made, now, and after everything was read."""
         found = {"before": self._before, "warm": machine.memory_mb()}
         self._scan()
         found["after a scan"] = machine.memory_mb()
@@ -312,10 +383,12 @@ class Ours:
             for interval in INTERVALS:
                 shaped.klines(symbol, interval, 300)
         found["after exact reads"] = machine.memory_mb()
-        found["collection"] = machine.collection_ms()
-        found["objects"] = float(len(gc.get_objects()))
         found["candles"] = sum(each.size() for each in self.dm._life.store.of(KlineSeries)) / 1e6
         return found
+
+    def collection(self) -> dict[str, Any]:
+        """A full garbage collection of this process, and the modules in it that are not ours."""
+        return {"all": machine.collected(), "modules": machine.others(sys.modules)}
 
 
 class _Computing:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
-from .machine import description
+from .machine import description, load
 
 OURS = "ats_sync"
 
@@ -36,6 +36,9 @@ class Report:
         self.figures: list[Figure] = []
         self.notes: list[str] = []
         self.begun = datetime.now(timezone.utc)
+        self.loads = {"begin": load()}
+        """Of the machine, at the beginning and at the end of each section: where it is above 2 or 3, other programs
+        took part in what was measured."""
 
     def add(
         self,
@@ -48,6 +51,24 @@ class Report:
         note: str = "",
     ) -> None:
         self.figures.append(Figure(section, case, subject, value, unit, target, note))
+
+    def ratio(
+        self, section: str, case: str, over: str, under: str, target: float | None = None, note: str = ""
+    ) -> float | None:
+        """Add how many times the figure of ``under`` that of ``over`` is, and return it; None where one is missing."""
+        values = [self.value(section, case, subject) for subject in (over, under)]
+        if values[0] is None or not values[1]:
+            return None
+        self.add(section, case, f"{over} ÷ {under}", values[0] / values[1], "×", target, note)
+        return values[0] / values[1]
+
+    def spread(self, section: str, case: str, subjects: Sequence[str], target: float | None = None) -> float | None:
+        """Add the greatest of some figures ÷ the least of them, and return it; None where fewer than two are there."""
+        values = [value for subject in subjects if (value := self.value(section, case, subject)) is not None]
+        if len(values) < 2 or not min(values):
+            return None
+        self.add(section, case, "greatest ÷ least", max(values) / min(values), "×", target)
+        return max(values) / min(values)
 
     def note(self, text: str) -> None:
         """Something that was left out, and why."""
@@ -66,7 +87,8 @@ class Report:
         own = [figure for figure in self.figures if figure.section == section]
         if not own:
             return
-        print(f"\n{section}\n" + "-" * len(section))
+        self.loads[section] = load()
+        print(f"\n{section}\n{'-' * len(section)}\n  (load of the machine {self.loads[section]:.1f})")
         for case in dict.fromkeys(figure.case for figure in own):
             figures = [figure for figure in own if figure.case == case]
             ours = next((figure.value for figure in figures if figure.subject.startswith(OURS)), None)
@@ -80,6 +102,7 @@ class Report:
             {
                 "date": self.begun.isoformat(timespec="seconds"),
                 "machine": description(),
+                "loads": self.loads,
                 "figures": [{**asdict(figure), "met": figure.met} for figure in self.figures],
                 "notes": self.notes,
             },
@@ -104,7 +127,7 @@ def _line(figure: Figure, ours: float | None, figures: Sequence[Figure]) -> str:
     text = f"{figure.subject:44} {_number(figure.value):>9} {figure.unit:9}"
     if figure.target is not None:
         text += f" target {_number(figure.target):>7}  {'met' if figure.met else 'NOT MET'}"
-    elif ours and len(figures) > 1 and not figure.subject.startswith(OURS):
+    elif ours and figure.unit != "×" and len(figures) > 1 and not figure.subject.startswith(OURS):
         text += f" {figure.value / ours:6.1f} × ours"
     return f"{text}  {figure.note}".rstrip()
 

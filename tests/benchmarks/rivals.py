@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import socket
 import ssl
 import threading
@@ -132,6 +133,26 @@ class RecvDataFrame(Rival):
             opcode, frame = connection.recv_data_frame(True)
             if opcode == websocket.ABNF.OPCODE_TEXT:
                 self.take(route, loads(frame.data))
+
+
+class WebsocketRs(Rival):
+    """websocket-rs' synchronous client in a loop, decoded by orjson: a protocol in Rust behind a blocking ``recv``."""
+
+    def start(self) -> None:
+        self._connect = importlib.import_module("websocket_rs.sync.client").connect
+        if self.ca_file:
+            # This process is the benchmark's own, and the client takes no authority as an argument.
+            os.environ["SSL_CERT_FILE"] = self.ca_file
+        super().start()
+
+    def run(self, route: str, url: str, subscribe: Sequence[str]) -> None:
+        loads = quickest_loads()
+        connection = self._connect(url, receive_timeout=2 * PATIENCE)
+        for message in subscribe:
+            connection.send(message)
+            time.sleep(PAUSE)
+        while True:
+            self.take(route, loads(connection.recv()))
 
 
 class Floor(Rival):
@@ -288,6 +309,7 @@ class Websockets(_Looped):
 RIVALS: dict[str, type[Rival]] = {
     "WebSocketApp + json.loads": Naive,
     "recv_data_frame + orjson": RecvDataFrame,
+    "websocket-rs + orjson": WebsocketRs,
     "websockets + orjson": Websockets,
     "aiohttp + orjson": Aiohttp,
     "picows + orjson": Picows,

@@ -138,7 +138,8 @@ def test_candles_that_turn_in_a_flood_are_closed_before_the_next_begin() -> None
         waiting = set(names)
         while waiting:
             waiting.discard(market.receive()["stream"])
-        flooding = threading.Thread(target=lambda: flood(ex, "market", 500, 6.0))
+        results: list[Any] = []
+        flooding = threading.Thread(target=lambda: results.append(flood(ex, "market", 500, 6.0)))
         flooding.start()
         turn = int(datetime(2026, 11, 3, 10, 15, tzinfo=timezone.utc).timestamp() * 1000)
         seen: dict[str, list[Any]] = {name: [] for name in names}
@@ -155,3 +156,11 @@ def test_candles_that_turn_in_a_flood_are_closed_before_the_next_begin() -> None
             before = seen[name][-3]["k"]
             assert last["k"]["L"] - before["L"] == last["k"]["n"] - before["n"] >= 0
         assert not any(event["k"]["x"] for event in seen[names[2]])
+        # What has come is what it says it has sent, the last events of the two candles included.
+        count = sum(map(len, seen.values()))
+        [result] = results
+        while count < result.frames + result.extra:
+            market.receive()
+            count += 1
+        assert market.is_silent(0.3)
+        assert result.extra >= 2

@@ -1,4 +1,4 @@
-"""Warm-up at 200 ms a request, and what grows with the number of symbols."""
+"""Warm-up at 200 ms a request, and what grows with the number of symbols (ratios between 50, 200 and 800 of them)."""
 
 from __future__ import annotations
 
@@ -84,25 +84,83 @@ def _one_after_another(report: Report, section: str, symbols: int) -> None:
     )
 
 
+FLAT, MOST_SCANS = 1.15, 4.5
+GENTLE: dict[str, Any] = {"max_rest_threads": 16}
+"""The exchange answers thousands of requests of a start on one core, on which its market goes on, too."""
+STAYS_LIVE = 120.0
+
+
 def measure_growth(report: Report, *, quick: bool, symbols: int) -> None:
-    """A quarter of the symbols, all, and two and a half times as many, with a limit that is not an obstacle."""
+    """A quarter of the symbols, all, and four times as many, with limits that are no obstacle."""
     section = "Growth with the number of symbols"
-    seconds = 2.0 if quick else 4.0
-    for count in (symbols // 4, symbols) if quick else (symbols // 4, symbols, 5 * symbols // 2):
-        with prepared(count, **UNLIMITED) as ex:
-            config = settings(ex, drain_interval=0.02, max_trades=100, **GENEROUS)
-            with child(Ours, config=config, symbols=ex.symbols, wait_for_trades=True) as ours:
-                started = ours.call("started")
-                resident = ours.call("resident")
-                ours.call("scan", times=1)
-                names = ["get_klines 300", "get_orderbook 20"]
-                read = partial(ours.call, "read_times", seconds=seconds, names=names)
-                taken = under_flood(ex, seconds + 1.0, read)
-                value, _ = cost(ex, ours, "depth20", RATE, seconds)
-        who = f"{OURS}: {count} symbols"
-        report.add(section, "CPU a frame at 5,000 frames/s, drained every 20 ms: µs", who, value, "µs")
-        for name, times in taken.items():
-            report.add(section, f"{name}, p50: µs", who, statistics.median(times), "µs")
-        report.add(section, "resident, warm: MB", who, resident, "MB")
-        report.add(section, "start() without latency: CPU seconds", who, started["cpu"], "s")
+    seconds = 2.0 if quick else 6.0
+    sizes = (symbols // 4, symbols, 4 * symbols)
+    for count in sizes:
+        _grown_to(report, section, count, symbols, seconds, stays=20.0 if quick else STAYS_LIVE)
+    who = [_size(count) for count in sizes]
+    for case in (COST, *(p50_of(name) for name in READS)):
+        report.spread(section, case, who, FLAT)
+    for case in (SCAN_TIME, SCAN_CPU):
+        report.ratio(section, case, who[2], who[1], MOST_SCANS)
+    report.spread(section, A_SYMBOL, who[1:], FLAT)
     report.show(section)
+
+
+COST = "CPU a frame at 5,000 frames/s, default settings: µs"
+SCAN_TIME, SCAN_CPU = "a scan of everything, quiet: ms", "the same, ms of CPU"
+A_SYMBOL = "resident, for each symbol more than with the size before: kB"
+READS = ("get_klines 300", "get_orderbook 20")
+
+
+def p50_of(read: str) -> str:
+    """Return the case of a read's figures."""
+    return f"{read} at 5,000 frames/s, p50: µs"
+
+
+def _size(count: int) -> str:
+    return f"{OURS}: {count} symbols"
+
+
+def _grown_to(report: Report, section: str, count: int, usual: int, seconds: float, stays: float) -> None:
+    """The figures of one size; ``stays``: how long the largest is watched without a flood."""
+    who = _size(count)
+    # The market makes as many frames at each size, so that the exchange is no busier with the larger ones.
+    with (
+        prepared(count, activity=min(1.0, usual / count), **UNLIMITED) as ex,
+        child(Ours, config=settings(ex, **GENTLE, **GENEROUS), symbols=ex.symbols, wait_for_trades=True) as ours,
+    ):
+        started = ours.call("started")
+        if count > usual:
+            _stays_live(report, section, who, ours.call("stays_live", seconds=stays), stays)
+        resident = ours.call("resident")
+        scan = ours.call("scan", times=4)
+        taken = under_flood(ex, seconds + 1.0, partial(ours.call, "read_times", seconds=seconds, names=READS))
+        value, _ = cost(ex, ours, "depth20", RATE, seconds)
+    report.add(section, COST, who, value, "µs")
+    for name, times in taken.items():
+        report.add(section, p50_of(name), who, statistics.median(times), "µs")
+    report.add(section, SCAN_TIME, who, scan["all, median"], "ms")
+    report.add(section, SCAN_CPU, who, scan["CPU"], "ms")
+    report.add(section, RESIDENT, who, resident, "MB")
+    sizes = [(figure.value, _count(figure.subject)) for figure in report.figures if figure.case == RESIDENT]
+    if len(sizes) > 1:
+        (before, fewer), (after, more) = sizes[-2:]
+        report.add(section, A_SYMBOL, who, (after - before) * 1e3 / (more - fewer), "kB")
+    report.add(section, "start() without latency: CPU seconds", who, started["cpu"], "s")
+    report.add(section, "start() without latency: seconds", who, started["seconds"], "s")
+
+
+RESIDENT = "resident, warm: MB"
+
+
+def _count(subject: str) -> int:
+    return int(subject.split()[1])
+
+
+def _stays_live(report: Report, section: str, who: str, found: dict[str, Any], seconds: float) -> None:
+    case = f"the market's own frames for {seconds:.0f} s"
+    report.add(section, case, f"{who}: connections", found["connections"], "")
+    report.add(section, case, f"{who}: series", found["series"], "")
+    report.add(section, case, f"{who}: of these not live at its end", found["not live"], "", 0.0, found["why"])
+    report.add(section, case, f"{who}: reconnects", found["reconnects"], "", 0.0)
+    report.add(section, case, f"{who}: requests caused by a scan", found["requests"], "", 0.0)

@@ -1,0 +1,48 @@
+"""Percentiles of many values in memory that does not grow, and whether a row of samples does."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+
+class Distribution:
+    """How often each value came, in steps; what is below 0 counts as 0, what is above ``most`` as ``most``."""
+
+    def __init__(self, step: float, most: float) -> None:
+        self._step = step
+        self._counts = [0] * (int(most / step) + 1)
+
+    def add(self, value: float) -> None:
+        at = int(value / self._step)
+        self._counts[min(max(at, 0), len(self._counts) - 1)] += 1
+
+    @property
+    def total(self) -> int:
+        """How many values there are."""
+        return sum(self._counts)
+
+    def percentile(self, share: float) -> float:
+        """The least value (to within one step above it) that ``share`` of all do not exceed; 0 where there is none."""
+        due = share * self.total
+        passed = 0
+        for at, count in enumerate(self._counts):
+            passed += count
+            if passed and passed >= due:
+                return (at + 1) * self._step
+        return 0.0
+
+    @classmethod
+    def of(cls, step: float, most: float, values: Iterable[float]) -> Distribution:
+        found = cls(step, most)
+        for value in values:
+            found.add(value)
+        return found
+
+
+def grown(samples: Sequence[float]) -> float | None:
+    """By how much the last third of the samples exceeds the middle third (their medians); None for fewer than six."""
+    third = len(samples) // 3
+    if third < 2:
+        return None
+    return statistics.median(samples[-third:]) - statistics.median(samples[-2 * third : -third])
