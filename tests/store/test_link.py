@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ats_sync.store.link import AHEAD, FirstFrame, Link, stream_doubt, within
@@ -42,6 +44,52 @@ def test_a_watermark_to_come_counts_as_of_now_where_the_clock_is_corrected() -> 
     assert link.watermark == 101.5
     link.date_back(100.0)
     assert link.watermark == 100.0
+
+
+class Overtaken(Link):
+    """A link whose watermark another thread writes just before this one does."""
+
+    __slots__ = ("_before", "_watermark")
+
+    def __init__(self, watermark: float, before: Callable[[Link], None]) -> None:
+        self._before: Callable[[Link], None] | None = None
+        super().__init__(3, "market", watermark)
+        self._before = before
+
+    @property
+    def watermark(self) -> float:  # type: ignore[override]
+        return self._watermark
+
+    @watermark.setter
+    def watermark(self, value: float) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before(self)
+        self._watermark = value
+
+
+def advanced(link: Link) -> None:
+    link.advance(97.0, 100.0)
+
+
+def dated_back(link: Link) -> None:
+    link.date_back(100.0)
+
+
+@pytest.mark.parametrize(("first", "then"), [(advanced, dated_back), (dated_back, advanced)])
+def test_two_threads_that_write_the_watermark_at_once_leave_what_one_of_them_wrote(
+    first: Callable[[Link], None], then: Callable[[Link], None]
+) -> None:
+    link = Overtaken(700.0, first)
+    then(link)
+    in_order = []
+    for one, other in ((first, then), (then, first)):
+        plain = Link(3, "market", 700.0)
+        one(plain)
+        other(plain)
+        in_order.append(plain.watermark)
+    assert link.watermark in (97.0, 100.0)
+    assert link.watermark <= max(in_order)
 
 
 def test_it_says_which_it_is() -> None:
