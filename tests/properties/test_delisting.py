@@ -10,6 +10,7 @@ from ats_sync.queries.candles import Klines
 from ats_sync.reads import memory_only
 
 from ..virtual.faults import Cut, Delist
+from ..virtual.schedules import MEETING_KINDS, fixed
 from ..virtual.world import Read, Schedule, run
 
 
@@ -31,3 +32,8 @@ def test_a_delisted_symbol_is_found_out_and_left_alone(setting: int, symbol: int
         world.process.reads.read(Klines(Key(Kind.KLINES, names[symbol], "1m"), 5, None, exact=True), len)
     requests = world.exchange.asked[names[symbol]]
     assert [at for at in requests if at > world.line.start + 200_000] == []
+
+
+@pytest.mark.parametrize("number", [3, 6, 12, 27, 31, 71])
+def test_the_promises_hold_whatever_else_happens_to_the_market(number: int) -> None:
+    run(fixed("delisting", number, MEETING_KINDS))

@@ -136,6 +136,17 @@ class Session:
         if self.open and not self.dead:
             self.peer.arrived(items)
 
+    def announce_shutdown(self, before: int) -> None:
+        """The exchange says that it will end it, and does so ``before`` ms later, where the client has not left."""
+        line = self.exchange.line
+        self.push([json.dumps({"e": "serverShutdown", "E": line.now}, separators=(",", ":")).encode()])
+        line.after(before, self._shut_down)
+
+    def _shut_down(self) -> None:
+        if self in self.exchange.sessions():
+            self.exchange.counts["shutdowns"] += 1
+            self.cut(reset=False)
+
     def cut(self, *, reset: bool) -> None:
         """The exchange ends it; with a reset also what is under way is lost."""
         if not self.open:
@@ -243,7 +254,7 @@ class Exchange:
         self._announced: dict[str, list[int]] = {FAPI: [], SPOT: []}
         self.asked: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         """When (true ms) something was asked for: by path, symbol, and interval or period."""
-        self.counts = {"frames": 0, "requests": 0, "connects": 0}
+        self.counts = {"frames": 0, "requests": 0, "connects": 0, "shutdowns": 0}
         self._next_group()
 
     # --- the tape --------------------------------------------------------------------------------------
