@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ats_sync.store import trades
 
-from ..virtual import tape as tapes
+from ..virtual import recording as recordings
 from ..virtual.consumers import Consume
 from ..virtual.copies import Copy
 from ..virtual.exchange import BrokenPromise
@@ -103,7 +103,7 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
         if why:
             small = shrunk(schedule, lambda each: bool(played(each)[1]), most=200 if took < 0.2 else 20)
             found.append(Found(small, played(small)[1] or why))
-    tapes.tape.cache_clear()
+    recordings.recording.cache_clear()
     gc.collect()
     return Batch(count, hours, found)
 
@@ -134,9 +134,9 @@ def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator
 
 
 def _begin() -> None:
-    """Leave interrupts to the parent, and say nothing of what the exchange is made to do. Tapes are many objects that
-    live long: looking through them for garbage all the time would cost a twelfth of the schedules. They are freed after
-    each batch. A schedule sees the end of the time for which trades are left to the stream after a restart."""
+    """Leave interrupts to the parent, and say nothing of what the exchange is made to do. Recordings are many objects
+    that live long: looking through them for garbage all the time would cost a twelfth of the schedules. They are freed
+    after each batch. A schedule sees the end of the time for which trades are left to the stream after a restart."""
     gc.set_threshold(50_000, 20, 100)
     trades.LEFT_TO_STREAM_FOR = 10.0
     logging.getLogger("ats_sync").addHandler(logging.NullHandler())

@@ -12,6 +12,7 @@ from ats_sync.store.link import Link
 
 from ..cli.command import run
 from ..virtual.faults import Cut, HalfOpen, Rest
+from ..virtual.recording import SETTINGS
 from ..virtual.schedules import (
     KINDS,
     LONG_A_SETTING,
@@ -23,7 +24,6 @@ from ..virtual.schedules import (
     a_setting,
     batch_size,
 )
-from ..virtual.tape import SETTINGS
 from ..virtual.world import Read, Schedule
 from . import runs
 from .runs import batch, played

@@ -130,7 +130,7 @@ def test_a_proof_out_of_the_future_is_none() -> None:
         (-3.0, 5.0, None, False),
     ],
 )
-def test_an_age_is_held_against_both_bounds(
+def test_an_age_is_compared_with_both_bounds(
     age: float, bound: float | None, max_age: float | None, fresh: bool
 ) -> None:
     assert within(age, bound, max_age) is fresh

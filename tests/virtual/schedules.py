@@ -14,8 +14,8 @@ from datetime import datetime, timedelta, timezone
 from . import faults as f
 from .exchange import REST_KINDS
 from .faults import Fault
+from .recording import SETTINGS
 from .script import STEP, Setting
-from .tape import SETTINGS
 from .world import Read, Schedule
 
 SHORT, LONG, DENSE = 60_000, 3 * 3_600_000, 25_000
@@ -50,7 +50,7 @@ CHAINS = (
 WIDE = 50
 COUNTINGS = ("clock", "clock", "clock", "sliding", "silent")
 SCHEDULES_A_SETTING, WIDE_A_SETTING, LONG_A_SETTING = 40, 3, 1
-"""How many schedules of one size share a setting, and so the making of its tape."""
+"""How many schedules of one size share a setting, and so the making of its recording."""
 LAGS = 2
 """Connections lag for good at most so often: each time the next one is replaced after a pause twice as long."""
 INTERVALS = ("3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d", "3d", "1w", "1M")
