@@ -17,7 +17,7 @@ from ats_sync.simulator.endpoints import ENDPOINTS, FAPI, LIVE_PATHS, SPOT
 from ats_sync.simulator.limits import HostLimits, Refusal
 from ats_sync.simulator.rest import compute, error_body
 
-from .recording import Recording
+from .recording import QUOTES, Recording, quotes_of_another
 from .script import ScriptedMarket
 from .timeline import Timeline
 
@@ -274,7 +274,7 @@ class Exchange:
             sessions = self._subscribers.get(stream)
             if not sessions or stream in self.mute or self._silent(stream):
                 continue
-            if self.delisted and stream.startswith("!") and (left := self._without_delisted(frame)) != frame:
+            if self.delisted and stream.startswith("!") and (left := self._without_delisted(stream, frame)) != frame:
                 if not left:
                     continue
                 frame = left
@@ -318,12 +318,17 @@ class Exchange:
     def _silent(self, stream: str) -> bool:
         return bool(self.delisted) and stream.partition("@")[0].upper() in self.delisted
 
-    def _without_delisted(self, frame: bytes) -> bytes:
+    def _without_delisted(self, stream: str, frame: bytes) -> bytes:
         """An all-market frame without what it tells of symbols that have left; nothing where nothing is left."""
         message = json.loads(frame)
         data = message["data"]
         if not isinstance(data, list):
-            return b"" if data.get("s", data.get("o", {}).get("s")) in self.delisted else frame
+            if data.get("s", data.get("o", {}).get("s")) not in self.delisted:
+                return frame
+            if stream != QUOTES or self.recording.setting.alone:
+                return b""
+            # Where its quotes were all that had come, those of a symbol that nobody follows still do.
+            return f'{{"stream":"{stream}","data":{quotes_of_another(self.line.now)}}}'.encode()
         message["data"] = [row for row in data if row["s"] not in self.delisted]
         return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() if message["data"] else b""
 

@@ -110,7 +110,7 @@ class Recording:
             for frame in frames:
                 self._note_frame(frame.stream, frame.event_time, frame.payload, lower)
             if quoted and not (self.setting.alone or any(each.stream == QUOTES for each in frames)):
-                self._note_frame(QUOTES, now, _quotes_of_another(now), lower)
+                self._note_frame(QUOTES, now, quotes_of_another(now), lower)
         self.end = end
 
     def _note_all(self, *, turned: bool = False) -> None:
@@ -220,7 +220,8 @@ def _levels(bids: list[list[str]], asks: list[list[str]]) -> Levels:
     return [*map(tuple, bids)], [*map(tuple, asks)]
 
 
-def _quotes_of_another(now: int) -> str:
+def quotes_of_another(now: int) -> str:
+    """The quotes of a symbol that nobody follows."""
     data = {"e": "bookTicker", "u": now, "s": OTHER, "b": "7.6", "B": "1", "a": "7.7", "A": str(now % 89 + 1)}
     return json.dumps(data | {"T": now - 20, "E": now, "st": 1, "ps": OTHER}, separators=(",", ":"))
 

@@ -242,18 +242,14 @@ def fixed(name: str, number: int, kinds: Sequence[str]) -> Schedule:
     return a_schedule(rng, SETTINGS[number % len(SETTINGS)], kinds=kinds)
 
 
-STAY = 2
-"""So many contracts are not delisted, since one of them may be halted: a market without any that trades says nothing of
-anything, not even that its streams live."""
-
-
 def _impossible(faults: Sequence[Fault], setting: Setting) -> list[Fault]:
-    """Return the delistings of symbols that have left before or are listed again, and those that leave too few."""
+    """Return the delistings of symbols that have left before or are listed again, and that of the last one: a market
+    without contracts says nothing of anything."""
     left: set[str] = set()
     found: list[Fault] = []
     back = {fault.symbol for fault in faults if isinstance(fault, f.Relist)}
     for fault in sorted((each for each in faults if isinstance(each, f.Delist)), key=lambda each: each.at):
-        if fault.symbol in left or fault.symbol in back or len(left) >= len(setting.symbols) - STAY:
+        if fault.symbol in left or fault.symbol in back or len(left) == len(setting.symbols) - 1:
             found.append(fault)
         else:
             left.add(fault.symbol)
