@@ -91,9 +91,11 @@ def no_process_is_left() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def no_orphan_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail the last test of a file that leaves a process running whose own parent has ended."""
+def no_orphan_and_no_garbage_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the last test of a file that leaves a process running whose own parent has ended, or garbage that holds a
+    socket or a file."""
     yield
+    gc.collect()  # What its finalizers warn of counts for this test, not for one of another file.
     leftovers.check_orphans(f"{request.node.nodeid}::")
 
 

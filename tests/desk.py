@@ -15,7 +15,7 @@ from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore
 from ats_sync.venue.endpoints import Bucket
 
-from .asking import request_for
+from .requesting import request_for
 from .venue.samples import MIDNIGHT, compact
 
 SYMBOL = "BTCUSDT"

@@ -240,7 +240,7 @@ KINDS_TOLD_APART = {
 }
 
 
-def test_kinds_are_told_apart_in_rows_and_nowhere_else() -> None:
+def test_kinds_are_distinguished_in_rows_and_nowhere_else() -> None:
     """Comparisons with one kind, or a choice between two; programs, and the store's own, aside."""
     found: Counter[str] = Counter()
     for path in LIBRARY_MODULES:

@@ -47,7 +47,7 @@ def test_any_real_number_is_an_age_and_a_timeout(half: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.bool_(True), np.float32("nan"), np.float64(3)])
-def test_what_numpy_has_besides_is_no_limit(wrong: object) -> None:
+def test_what_else_numpy_has_is_no_limit(wrong: object) -> None:
     with pytest.raises(InvalidArgument, match="limit"):
         check_limit(wrong)
 

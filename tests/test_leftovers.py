@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from . import leftovers
+from .cli.command import ROOT, run
 from .support import until
 
 FOREVER = "import threading; threading.Event().wait()"
@@ -17,6 +19,21 @@ PARENT = f"""
 import subprocess, sys
 print(subprocess.Popen([sys.executable, "-c", {FOREVER!r}], stdout=subprocess.DEVNULL).pid)
 """
+
+LEAKS = {
+    "socket": ("import socket; socket.socket()", "ResourceWarning"),
+    "file": ("open(__file__)", "ResourceWarning"),
+    "socket in a cycle": (
+        "import gc, socket; s = type('S', (socket.socket,), {})(); s.itself = s; del s; gc.collect()",
+        "ResourceWarning",
+    ),
+    "exception of a finalizer": ("type('Bad', (), {'__del__': lambda self: 1 / 0})()", "PytestUnraisableException"),
+    "exception of a thread": (
+        "import threading; t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()",
+        "PytestUnhandledThreadException",
+    ),
+}
+"""What a test does of which no line of its own raises anything, and what it is told."""
 
 
 def this_test() -> str:
@@ -94,3 +111,15 @@ def test_threads_may_end_while_the_processes_are_counted() -> None:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_what_only_a_finalizer_or_a_thread_sees_fails_the_test(leak: str, tmp_path: Path) -> None:
+    statements, named = LEAKS[leak]
+    planted = tmp_path / "test_planted.py"
+    planted.write_text(f"def test_leak():\n    {statements}\n")
+    settings = str(ROOT / "pyproject.toml")
+    code, out, err = run("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-c", settings, str(planted))
+    assert code == 1, out + err
+    assert "1 failed" in out, out + err
+    assert named in out, out + err

@@ -83,7 +83,7 @@ def test_derived_candles_close_with_the_one_stream_there_is() -> None:
             assert requests_by_cause(dm)["read"] == 0
 
 
-def test_a_turn_causes_no_request_a_listing_is_told_and_bad_input_is_refused() -> None:
+def test_a_turn_causes_no_request_a_listing_is_announced_and_bad_input_is_refused() -> None:
     with (
         SimulatedExchange(symbols=4, seed=5, start=before_turn(INTERVAL, seconds=9)) as ex,
         DataManager(ex.symbols, [INTERVAL], config=ex.config()) as dm,

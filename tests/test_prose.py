@@ -22,7 +22,9 @@ OWN_WORDS = {
     r"held": "kept, known; of a lock: the caller holds it",
     r"besides": "as well, apart from",
 }
-"""Of the library, not of its tests: a noun says better what each thing is."""
+"""Of the library, and of the names of tests and of their modules: a noun says better what each thing is."""
+NAMED_FOR_GOOD = "test_regressions.py"
+"""Whose tests others refer to by their names."""
 WRITTEN = (".py", ".md", ".toml", ".yml", ".yaml", ".cfg")
 NOT_OURS = {".venv", ".git", "recordings", "build", "dist", "__pycache__", ".hypothesis"}
 
@@ -65,6 +67,17 @@ def test_the_library_says_it_in_the_words_of_the_field(pattern: str) -> None:
     ]
     assert len(library) > 200
     assert places == [], f"write instead: {OWN_WORDS[pattern]}"
+
+
+@pytest.mark.parametrize("pattern", OWN_WORDS)
+def test_tests_and_their_modules_are_named_in_the_words_of_the_field(pattern: str) -> None:
+    modules = [path for path in ours() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == "tests"]
+    names = [path.stem for path in modules]
+    for path in modules:
+        if path.name != NAMED_FOR_GOOD:
+            names += re.findall(r"^\s*def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    assert len(names) > 2_000
+    assert [name for name in names if found(name.replace("_", " "), f"(?:un)?{pattern}")] == []
 
 
 @pytest.mark.parametrize("pattern", BANNED)

@@ -14,7 +14,7 @@ from ats_sync.venue.trades import Trade
 from ats_sync.venue.values import Liquidation, Mark
 
 
-def test_a_book_has_at_most_the_levels_asked_for() -> None:
+def test_a_book_has_at_most_the_levels_requested() -> None:
     book = Book(7, 1_000, 999, [["3.5", "1"], ["3.4", "2"], ["3.3", "3"]], [["3.6", "4", []]])
     assert shape_book(ShownBook(book, float_levels(book.bids), float_levels(book.asks)), 2) == {
         "bids": [[3.5, 1.0], [3.4, 2.0]],

@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -20,6 +20,7 @@ from ..simulator import SimulatedExchange
 from ..transport.rest import RestClient
 from ..transport.sockets import CancelScope
 from ..transport.stream import StreamClosed, WebSocketStream
+from ..venue.listings import PHASES
 from ..venue.responses import USED_WEIGHT_HEADER
 from .exits import FAILED, OK, CommandFailed
 from .screen import Screen
@@ -35,7 +36,10 @@ SYMBOL = "btcusdt"
 MARKET = (
     f"{SYMBOL}@kline_1m", f"{SYMBOL}@aggTrade", f"{SYMBOL}@markPrice@1s", "!markPrice@arr@1s", "!ticker@arr",
 )  # fmt: skip
-PUBLIC = (f"{SYMBOL}@depth20@100ms", f"{SYMBOL}@depth@100ms", f"{SYMBOL}@bookTicker")
+PUBLIC = (f"{SYMBOL}@depth20@100ms", f"{SYMBOL}@depth@100ms", f"{SYMBOL}@bookTicker", "!bookTicker")
+SPOT_KLINES = f"{SYMBOL}@kline_1m"
+RARE = ("!contractInfo", "!forceOrder@arr")
+"""Streams of which nothing need come while they are listened to."""
 SILENT = (NONSENSE, "BTCUSDT@aggTrade", f"{SYMBOL}@depth20@250ms")
 ROUTES = {"market": "/market/stream", "public": "/public/stream", "unrouted": "/stream", "spot": "/stream"}
 REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
@@ -51,8 +55,15 @@ REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
     "aggTrades of no symbol": ("/fapi/v1/aggTrades", {"symbol": "NOSUCHUSDT"}, 20),
     "klines 1s": ("/fapi/v1/klines", {"symbol": "BTCUSDT", "interval": "1s", "limit": 1}, 1),
     "depth 7": ("/fapi/v1/depth", {"symbol": "BTCUSDT", "limit": 7}, 2),
+    "exchangeInfo": ("/fapi/v1/exchangeInfo", {}, 1),
+    "openInterestHist": ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "5m", "limit": 3}, 0),
+    "fundingRate": ("/fapi/v1/fundingRate", {"symbol": "BTCUSDT", "limit": 3}, 0),
 }
-"""The requests: path, parameters, and the weight that the client counts."""
+"""The requests: path, parameters, and the weight that the client counts. What weighs nothing has a limit of its own."""
+SPOT_REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
+    "spot ticker/price": ("/api/v3/ticker/price", {"symbol": "BTCUSDT"}, 2),
+    "spot klines": ("/api/v3/klines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 3}, 2),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +97,23 @@ class Seen:
 class _Rest:
     def __init__(self, config: Config, clock: Clock, seen: Seen) -> None:
         self.client = RestClient(config, clock)
-        self._base = config.fapi_base
+        self._base, self._spot_base = config.fapi_base, config.spot_base
         self._seen = seen
 
-    def used(self, path: str, params: dict[str, str | int], weight: int) -> tuple[Any, int | None, int | None]:
+    def used(
+        self, path: str, params: dict[str, str | int], weight: int, base: str = ""
+    ) -> tuple[Any, int | None, int | None]:
         """Send one request; return the body, a refusal's code, the used weight."""
         self._seen.spent += weight
         assert self._seen.spent <= MOST_WEIGHT
         try:
-            answer = self.client.get(self._base + path, params, timeout=TIMEOUT)
+            answer = self.client.get((base or self._base) + path, params, timeout=TIMEOUT)
         except RequestRejected as error:
             return None, error.code, None
         reported = answer.headers.get(USED_WEIGHT_HEADER)
         used = int(reported) if reported is not None and reported.isdigit() else None
-        self._seen.used.append(used)
+        if weight:
+            self._seen.used.append(used)
         return json.loads(answer.body), None, used
 
     def time(self) -> tuple[float, int | None]:
@@ -116,6 +130,13 @@ class _Rest:
         grew = after - before - 1 if before is not None and after is not None and after > before else None
         return Reply(body, code, grew)
 
+    def ask_spot(self, name: str) -> Reply:
+        """Send one of :data:`SPOT_REQUESTS` twice, so that the header shows its weight."""
+        path, params, weight = SPOT_REQUESTS[name]
+        _, _, before = self.used(path, params, weight, self._spot_base)
+        body, code, after = self.used(path, params, weight, self._spot_base)
+        return Reply(body, code, after - before if before is not None and after is not None else None)
+
 
 def look(config: Config) -> Seen:
     """Send the requests and listen for about a minute.
@@ -123,8 +144,14 @@ def look(config: Config) -> Seen:
     Raises a RequestError where the exchange cannot be reached or says to wait.
     """
     seen, clock = Seen(), Clock()
-    pause = threading.Event()  # never set: only Ctrl-C ends a wait for it
     rest = _Rest(config, clock, seen)
+    with closing(rest.client):
+        _look(config, clock, seen, rest)
+    return seen
+
+
+def _look(config: Config, clock: Clock, seen: Seen, rest: _Rest) -> None:
+    pause = threading.Event()  # never set: only Ctrl-C ends a wait for it
     now, _ = rest.time()
     if MINUTE - now % MINUTE < AFTER_TURN:
         pause.wait(AFTER_TURN)  # a count that falls in between proves nothing
@@ -134,6 +161,9 @@ def look(config: Config) -> Seen:
         if reply.grew != weight and seen.spent + weight + 2 < MOST_WEIGHT // 2:
             reply = rest.ask(name)  # somebody else on this address, or the turn of a minute
         seen.answers[name] = reply
+    for name in SPOT_REQUESTS:
+        reply = rest.ask_spot(name)
+        seen.answers[name] = reply if reply.grew == SPOT_REQUESTS[name][2] else rest.ask_spot(name)
     begun, seen.before_turn = rest.time()
     for route in ROUTES:
         _listen(config, clock, route, seen, rest)
@@ -141,17 +171,18 @@ def look(config: Config) -> Seen:
     if now // MINUTE == begun // MINUTE:
         pause.wait(MINUTE - now % MINUTE + AFTER_TURN)
         _, seen.after_turn = rest.time()
-    return seen
 
 
 def _listen(config: Config, clock: Clock, route: str, seen: Seen, rest: _Rest) -> None:
     base = config.spot_stream_base if route == "spot" else config.fstream_base
-    names = [f"{SYMBOL}@kline_1m"] if route == "spot" else [*MARKET, *PUBLIC, *SILENT]
+    names = [SPOT_KLINES] if route == "spot" else [*MARKET, *PUBLIC, *SILENT]
     replies = seen.replies[route] = []
     stream = WebSocketStream.connect(base + ROUTES[route], config, clock, CancelScope(clock), timeout=TIMEOUT)
     with closing(stream):
         stream.send_text(json.dumps({"method": "SUBSCRIBE", "params": names, "id": 1}))
         stream.send_text(json.dumps({"method": "UNSUBSCRIBE", "params": [NONSENSE], "id": 2}))
+        if route == "market":
+            stream.send_text(json.dumps({"method": "SUBSCRIBE", "params": RARE, "id": 3}))
         pong = stream.last_pong
         stream.ping()
         end = clock.now() + LISTEN
@@ -193,7 +224,7 @@ RECORDED = "recorded 2021-07-22"
 def _weighs(name: str) -> Callable[[Seen], Verdict]:
     def check(seen: Seen) -> Verdict:
         grew = seen.answers[name].grew
-        return grew == REQUESTS[name][2], "no header showed it" if grew is None else f"the header grew by {grew}"
+        return grew == WEIGHTS[name], "no header showed it" if grew is None else f"the header grew by {grew}"
 
     return check
 
@@ -222,25 +253,89 @@ def _silent(route: str, *streams: str) -> Callable[[Seen], Verdict]:
     return check
 
 
-def _fields(route: str, stream: str, fields: str) -> Callable[[Seen], Verdict]:
+def _lacking(rows: Iterable[Any], fields: str) -> Verdict:
+    """Return whether each of the rows, of which there is one at least, has all of these fields."""
+    rows = list(rows)
+    lacking = {name for row in rows for name in fields.split() if not isinstance(row, dict) or name not in row}
+    if not rows:
+        return False, "none came"
+    return not lacking, f"lacking: {' '.join(sorted(lacking))}" if lacking else f"all there in {len(rows)}"
+
+
+def _rows_of(frame: Any) -> list[Any]:
+    return frame if isinstance(frame, list) else [frame]
+
+
+def _fields(route: str, stream: str, fields: str, inside: str = "") -> Callable[[Seen], Verdict]:
+    """``inside``: the field that has an object with these fields."""
+
     def check(seen: Seen) -> Verdict:
-        frames = seen.frames.get((route, stream), [])
-        if not frames:
-            return False, "no frame came"
-        data = frames[-1][0] if isinstance(frames[-1], list) else frames[-1]
-        data = data.get("k", data)
-        lacking = [name for name in fields.split() if name not in data]
-        return not lacking, f"lacking: {' '.join(lacking)}" if lacking else "all there"
+        rows = [row for frame in seen.frames.get((route, stream), []) for row in _rows_of(frame)]
+        return _lacking([row.get(inside) for row in rows] if inside else rows, fields)
 
     return check
 
 
-def _acknowledged(identity: int) -> Callable[[Seen], Verdict]:
+def _fields_if_any(route: str, stream: str, fields: str, inside: str = "") -> Callable[[Seen], Verdict]:
     def check(seen: Seen) -> Verdict:
-        bad = [route for route, replies in seen.replies.items() if {"result": None, "id": identity} not in replies]
-        return not bad, f"not on {', '.join(bad)}" if bad else "on every route"
+        if not seen.frames.get((route, stream)):
+            return True, "none came"
+        return _fields(route, stream, fields, inside)(seen)
 
     return check
+
+
+def _answer_fields(name: str, fields: str) -> Callable[[Seen], Verdict]:
+    def check(seen: Seen) -> Verdict:
+        return _lacking(_rows_of(seen.answers[name].body or []), fields)
+
+    return check
+
+
+def _acknowledged(identity: int, *routes: str) -> Callable[[Seen], Verdict]:
+    """Without ``routes``: on each of them."""
+
+    def check(seen: Seen) -> Verdict:
+        expected = {"result": None, "id": identity}
+        bad = [route for route in routes or seen.replies if expected not in seen.replies.get(route, [])]
+        return not bad, f"not on {', '.join(bad)}" if bad else f"on {', '.join(routes) or 'every route'}"
+
+    return check
+
+
+def _contracts(seen: Seen) -> list[Any]:
+    body = seen.answers["exchangeInfo"].body
+    return list(body.get("symbols", [])) if isinstance(body, dict) else []
+
+
+def _contract_fields(seen: Seen) -> Verdict:
+    return _lacking(_contracts(seen), CONTRACT)
+
+
+def _filters(seen: Seen) -> Verdict:
+    """Return whether every contract has the filters of which the trading rules are made."""
+    lacking: set[str] = set()
+    contracts = _contracts(seen)
+    for contract in contracts:
+        filters = {each.get("filterType"): each for each in contract.get("filters", ())}
+        lacking |= {f"{kind}.{name}" for kind, name in FILTERS if name not in filters.get(kind, {})}
+    kept = bool(contracts) and not lacking
+    return kept, f"lacking: {' '.join(sorted(lacking))}" if lacking else f"all there in {len(contracts)}"
+
+
+def _statuses(seen: Seen) -> Verdict:
+    statuses = {str(contract.get("status", contract.get("contractStatus"))) for contract in _contracts(seen)}
+    unknown = sorted(statuses - PHASES.keys())
+    return bool(statuses) and not unknown, f"unknown: {', '.join(unknown)}" if unknown else ", ".join(sorted(statuses))
+
+
+def _weight_limit(seen: Seen) -> Verdict:
+    body = seen.answers["exchangeInfo"].body or {}
+    for rule in body.get("rateLimits", ()):
+        if (rule.get("rateLimitType"), rule.get("interval"), rule.get("intervalNum")) == WEIGHT_A_MINUTE:
+            limit = rule.get("limit")
+            return limit == FUTURES_LIMIT, f"{limit} a minute"
+    return False, "no such limit"
 
 
 def _header(seen: Seen) -> Verdict:
@@ -254,9 +349,12 @@ def _minute(seen: Seen) -> Verdict:
     return before is not None and after is not None and after < before, found
 
 
-def _rows(seen: Seen) -> Verdict:
-    rows = seen.answers["klines 500"].body or [[]]
-    return len(rows[-1]) == 12, f"{len(rows)} rows of {len(rows[-1])}"
+def _kline_rows(name: str) -> Callable[[Seen], Verdict]:
+    def check(seen: Seen) -> Verdict:
+        rows = seen.answers[name].body or [[]]
+        return len(rows[-1]) == 12, f"{len(rows)} rows of {len(rows[-1])}"
+
+    return check
 
 
 def _without_limit(seen: Seen) -> Verdict:
@@ -294,13 +392,41 @@ def _pongs(seen: Seen) -> Verdict:
 _WEIGHTS = {
     **dict.fromkeys(("klines 100", "klines 500", "klines 1000", "klines 1001"), MEASURED),
     **dict.fromkeys(("depth", "aggTrades of no symbol"), MEASURED),
-    **dict.fromkeys(("depth 20", "depth 100", "aggTrades", "premiumIndex"), DOCUMENTED),
+    **dict.fromkeys(("depth 20", "depth 100", "aggTrades", "premiumIndex", "exchangeInfo"), DOCUMENTED),
+    **dict.fromkeys(("openInterestHist", "fundingRate", *SPOT_REQUESTS), DOCUMENTED),
 }
+WEIGHTS = {name: weight for name, (_, _, weight) in (*REQUESTS.items(), *SPOT_REQUESTS.items())}
+FUTURES_LIMIT = 2400
+WEIGHT_A_MINUTE = ("REQUEST_WEIGHT", "MINUTE", 1)
+CONTRACT = "symbol status contractType underlyingType baseAsset quoteAsset onboardDate filters"
+FILTERS = (
+    *(("PRICE_FILTER", "tickSize"), ("LOT_SIZE", "stepSize"), ("LOT_SIZE", "minQty"), ("LOT_SIZE", "maxQty")),
+    *(("MARKET_LOT_SIZE", "maxQty"), ("MIN_NOTIONAL", "notional")),
+)
+KLINE = "t T s i f L o c h l v n x q V Q"
+MARK = "E s p i P r T"
+TICKER = "E s p P w c Q o h l v q O C F L n"
 FACTS = (
     Fact("each answer tells the used weight", DOCUMENTED, _header),
     Fact("the weight falls at the UTC minute", MEASURED, _minute),
-    *(Fact(f"{name} weighs {REQUESTS[name][2]}", source, _weighs(name)) for name, source in _WEIGHTS.items()),
-    Fact("a kline row has 12 fields", DOCUMENTED, _rows),
+    *(Fact(f"{name} weighs {WEIGHTS[name]}", source, _weighs(name)) for name, source in _WEIGHTS.items()),
+    Fact("a kline row has 12 fields", DOCUMENTED, _kline_rows("klines 500")),
+    Fact("a spot kline row has 12 fields", DOCUMENTED, _kline_rows("spot klines")),
+    Fact("fields of a spot price", DOCUMENTED, _answer_fields("spot ticker/price", "symbol price")),
+    Fact(
+        "fields of openInterestHist",
+        DOCUMENTED,
+        _answer_fields("openInterestHist", "symbol sumOpenInterest sumOpenInterestValue timestamp"),
+    ),
+    Fact(
+        "fields of fundingRate, rateType among them",
+        MEASURED,
+        _answer_fields("fundingRate", "symbol fundingTime fundingRate markPrice rateType"),
+    ),
+    Fact("fields of each contract in exchangeInfo", MEASURED, _contract_fields),
+    Fact("filters of each contract in exchangeInfo", MEASURED, _filters),
+    Fact("every status in exchangeInfo is a known one", DOCUMENTED, _statuses),
+    Fact(f"exchangeInfo allows {FUTURES_LIMIT} of weight a minute", DOCUMENTED, _weight_limit),
     Fact("depth without limit has up to 500 levels", MEASURED, _without_limit),
     Fact("an unknown symbol is -1121", DOCUMENTED, _refused("aggTrades of no symbol", -1121)),
     Fact("klines of 1s are -1120", DOCUMENTED, _refused("klines 1s", -1120)),
@@ -311,16 +437,28 @@ FACTS = (
     Fact("/public is silent on the rest", DOCUMENTED, _silent("public", *MARKET)),
     Fact("without a route books come", DOCUMENTED, _delivers("unrouted", *PUBLIC)),
     Fact("without a route the rest is silent", DOCUMENTED, _silent("unrouted", *MARKET)),
-    Fact("spot delivers candles", DOCUMENTED, _delivers("spot", f"{SYMBOL}@kline_1m")),
+    Fact("spot delivers candles", DOCUMENTED, _delivers("spot", SPOT_KLINES)),
     Fact("nonsense, upper case and @250ms are silent on /market", MEASURED, _silent("market", *SILENT)),
     Fact("nonsense, upper case and @250ms are silent on /public", MEASURED, _silent("public", *SILENT)),
     Fact("SUBSCRIBE is acknowledged, nonsense included", MEASURED, _acknowledged(1)),
     Fact("UNSUBSCRIBE of nonsense is acknowledged", MEASURED, _acknowledged(2)),
-    Fact("fields of a kline", DOCUMENTED, _fields("market", MARKET[0], "t T s i f L o c h l v n x q V Q")),
+    Fact("!contractInfo and !forceOrder@arr are acknowledged", DOCUMENTED, _acknowledged(3, "market")),
+    Fact("fields of a kline", DOCUMENTED, _fields("market", MARKET[0], KLINE, "k")),
+    Fact("fields of a spot kline", DOCUMENTED, _fields("spot", SPOT_KLINES, KLINE, "k")),
     Fact("fields of aggTrade", DOCUMENTED, _fields("market", MARKET[1], "E a p q f l T m")),
-    Fact("fields of markPrice", DOCUMENTED, _fields("market", MARKET[2], "E s p i P r T")),
+    Fact("fields of markPrice", DOCUMENTED, _fields("market", MARKET[2], MARK)),
+    Fact("fields of each row of !markPrice@arr@1s", MEASURED, _fields("market", MARKET[3], MARK)),
+    Fact("fields of each row of !ticker@arr", MEASURED, _fields("market", MARKET[4], TICKER)),
+    Fact("fields of !contractInfo, where one comes", DOCUMENTED, _fields_if_any("market", RARE[0], "E s cs ot")),
+    Fact(
+        "fields of !forceOrder@arr, where one comes",
+        DOCUMENTED,
+        _fields_if_any("market", RARE[1], "s S p q ap z T", "o"),
+    ),
+    Fact("fields of depth20", MEASURED, _fields("public", PUBLIC[0], "E T s u b a")),
     Fact("fields of a depth diff", DOCUMENTED, _fields("public", PUBLIC[1], "E T U u pu b a")),
-    Fact("fields of bookTicker", DOCUMENTED, _fields("public", PUBLIC[2], "u b B a A")),
+    Fact("fields of bookTicker", DOCUMENTED, _fields("public", PUBLIC[2], "E T s u b B a A")),
+    Fact("fields of !bookTicker", DOCUMENTED, _fields("public", PUBLIC[3], "E T s u b B a A")),
     Fact("ids of aggregated trades are consecutive", DOCUMENTED, _trade_ids),
     Fact("each diff begins where the last one ended", DOCUMENTED, _diffs),
     Fact("a book's T lies between those of the diffs before and after it", RECORDED, _snapshot_time),

@@ -50,7 +50,11 @@ REGAIN = GRACE + LOOK_EVERY + 0.5
 
 
 class _Watched:
-    """The series of one symbol that are looked at."""
+    """The series of one symbol that are looked at.
+
+    Their counts are read without their locks. They only grow: what comes while a sum is made and is not in it makes
+    the next sum greater, and is looked at then.
+    """
 
     __slots__ = ("_books", "_traded", "book", "depth", "klines", "trades")
 

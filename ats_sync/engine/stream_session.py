@@ -114,12 +114,16 @@ class StreamSession:
         self._gathers = config.gathers
         self._received = clock.now() - self._gathers
         self._outgoing: deque[str] = deque(maxlen=MAX_UNSENT)
+        """Messages to send. Without a lock: others only append, only the owner takes, and a deque does either whole."""
         self._heartbeat = Heartbeat(config.ping_interval, config.silence_limit, clock.now())
         self._pong: float | None = None
         self.silent = False
         """Whether it is over because nothing has come for too long."""
         self.lags = [0] * (len(LAG_BOUNDS) + 1)
-        """How many receives had a newest frame of an age within each of the bounds, and beyond the last."""
+        """How many receives had a newest frame of an age within each of the bounds, and beyond the last.
+
+        Only the owner counts here and in :attr:`lag_sum`, without a lock. Whoever copies them meanwhile may find the
+        newest receive in one of the two only: they are for statistics."""
         self.lag_sum = 0.0
 
     def send(self, text: str) -> None:

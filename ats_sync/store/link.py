@@ -19,11 +19,8 @@ def new_number() -> int:
 
 
 class Link:
-    """One connection's life, by its number. The thread that owns the connection writes, readers read.
-
-    ``watermark`` is an exchange time in seconds: everything the exchange had sent by then has been received. A frame
-    advances it to its own event time, a pong to the moment at which its ping was sent; the time of receiving proves
-    nothing, since what arrives may have waited in a queue.
+    """One connection's life, by its number. It has no lock: each field is replaced whole, and readers take what they
+    find.
     """
 
     __slots__ = ("event", "frames", "number", "proved_at", "route", "up", "watermark")
@@ -32,8 +29,18 @@ class Link:
         self.number = number
         self.route = route
         self.up = True
+        """Whether it may deliver. Any thread that learns of its end makes it False (the one that owns the connection,
+        the engine's, whoever stops it), and nothing makes it True again, so their order does not matter."""
         self.watermark = watermark
+        """An exchange time in seconds: everything the exchange had sent by then has been received. A frame advances it
+        to its own event time, a pong to the moment at which its ping was sent; the time of receiving proves nothing,
+        since what arrives may have waited in a queue.
+
+        The thread that owns the connection advances it, and the engine's dates it back when the clock is corrected.
+        Where the two meet, what is left is what one of them wrote, and never more than they would leave one after the
+        other."""
         self.frames = 0
+        """How many frames have come; only the thread that owns the connection counts them."""
         self.event = 0.0
         """The newest frame's event time: unlike that of a ping it is right whatever this machine's clock says."""
         self.proved_at = proved_at

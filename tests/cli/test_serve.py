@@ -23,7 +23,7 @@ from .command import finish, start, until_line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_path: Path) -> None:
+def test_it_serves_until_it_is_signalled_to_end(number: signal.Signals, tmp_path: Path) -> None:
     command = ("-m", "ats_sync", "serve", "--simulate", "--top", "2", "--intervals", "1h", "--port", "0")
     with start(*command, "--state-dir", str(tmp_path)) as process:
         line = until_line(process, "following")

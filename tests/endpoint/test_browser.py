@@ -304,7 +304,7 @@ def test_an_endpoint_that_has_stopped_is_shown_as_old_data_and_comes_back(
     assert [each for each in page.errors() if "ERR_" not in each] == []
 
 
-def test_the_token_is_asked_for_and_stays_out_of_addresses(page: Browser, manager: DataManager) -> None:
+def test_the_token_is_prompted_for_and_stays_out_of_addresses(page: Browser, manager: DataManager) -> None:
     with Endpoint(manager, port=0, token="a long secret") as guarded:
         page.open(guarded.url + "/")
         until(lambda: page.find("#ask").is_displayed(), what="the question")
@@ -349,7 +349,7 @@ def test_a_reader_shows_who_writes_who_stands_by_and_how_many_read(page: Browser
     page.errors()  # of the connection that has gone
 
 
-def test_nothing_was_asked_of_another_host(page: Browser) -> None:
+def test_nothing_was_requested_of_another_host(page: Browser) -> None:
     asked = [urlsplit(each) for each in page.requests()]
     hosts = {each.hostname for each in asked if each.scheme in ("http", "https", "ws", "wss")}
     assert hosts == {"127.0.0.1"}

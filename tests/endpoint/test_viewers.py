@@ -70,7 +70,7 @@ def test_a_viewer_begins_with_a_whole_and_goes_on_with_changes() -> None:
     run(body)
 
 
-def test_where_nothing_can_be_told_as_a_change_everybody_begins_again() -> None:
+def test_where_nothing_can_be_sent_as_a_change_everybody_begins_again() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         taker = Taker()
         task = asyncio.create_task(follow(viewers, taker))

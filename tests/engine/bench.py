@@ -180,9 +180,9 @@ class Bench:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._tape = sorted(
-            itertools.chain.from_iterable(symbol.tape() for symbol in symbols), key=lambda told: told[0]
+            itertools.chain.from_iterable(symbol.tape() for symbol in symbols), key=lambda each: each[0]
         )
-        self._tape_at = bisect.bisect_left(self._tape, BEGAN, key=lambda told: told[0])
+        self._tape_at = bisect.bisect_left(self._tape, BEGAN, key=lambda each: each[0])
         self._next_second = BEGAN
         if follow:
             self.follow(*self.symbols)

@@ -24,7 +24,7 @@ def begun_by_a_read(bench: Bench, key: Key, request: Request, limit: int, *, pau
 
 
 @pytest.mark.parametrize("pause", [0.01, 2.0])
-def test_trades_begun_by_a_read_are_not_asked_again_where_the_stream_goes_on(pause: float) -> None:
+def test_trades_begun_by_a_read_are_not_requested_again_where_the_stream_goes_on(pause: float) -> None:
     bench = Bench([deep("AUSDT", 50)], follow=False)
     bench.holds = lambda fetch: fetch.key.kind is Kind.TRADES  # where the read is under way it joins that
     key = Key(Kind.TRADES, "AUSDT")
@@ -38,7 +38,7 @@ def test_trades_begun_by_a_read_are_not_asked_again_where_the_stream_goes_on(pau
     assert ids[-1] >= bench.symbols["AUSDT"].last_trade(bench.exchange()) - 1
 
 
-def test_trades_that_fell_between_a_read_and_its_stream_are_asked_for() -> None:
+def test_trades_that_fell_between_a_read_and_its_stream_are_requested() -> None:
     bench = Bench([deep("AUSDT", 50)], follow=False)
     bench.dropped = lambda stream, frame: stream.endswith("@aggTrade")
     begun_by_a_read(bench, Key(Kind.TRADES, "AUSDT"), endpoints.agg_trades("AUSDT", 1_000), 1_000, pause=0.01)
@@ -51,7 +51,7 @@ def test_trades_that_fell_between_a_read_and_its_stream_are_asked_for() -> None:
     assert ids == list(range(ids[0], ids[0] + 1_000))
 
 
-def test_candles_begun_by_a_read_are_not_asked_again_where_they_trade() -> None:
+def test_candles_begun_by_a_read_are_not_requested_again_where_they_trade() -> None:
     bench = Bench([deep("AUSDT", 120), deep("QUIET", 0)], follow=False, warmup_klines=HISTORY)
     for symbol in ("AUSDT", "QUIET"):
         read_klines(bench, symbol)
@@ -62,7 +62,7 @@ def test_candles_begun_by_a_read_are_not_asked_again_where_they_trade() -> None:
     assert bench.agrees("AUSDT")
 
 
-def test_a_candle_that_ended_between_a_read_and_its_stream_is_asked_for() -> None:
+def test_a_candle_that_ended_between_a_read_and_its_stream_is_requested() -> None:
     bench = Bench([deep("AUSDT", 120)], follow=False, warmup_klines=HISTORY)
     bench.run(TURN - 4)
     bench.dropped = lambda stream, frame: bench.seconds < TURN + 1 and "kline" in stream

@@ -133,7 +133,9 @@ def live(desk: Desk) -> Desk:
 @pytest.mark.parametrize(
     ("asked", "limit", "weight"), [(21, 500, 10), (100, 500, 10), (101, 1000, 20), (1000, 1000, 20)]
 )
-def test_a_snapshot_of_the_size_that_is_asked_follows_the_acknowledgement(asked: int, limit: int, weight: int) -> None:
+def test_a_snapshot_of_the_size_that_is_requested_follows_the_acknowledgement(
+    asked: int, limit: int, weight: int
+) -> None:
     desk = Desk(asked=asked)
     desk.run(30)
     assert desk.requests() == [], "without its stream a snapshot is of no use"
@@ -160,7 +162,7 @@ def test_a_snapshot_that_is_older_than_the_first_event_is_followed_by_another() 
     assert desk.book.live()
 
 
-def test_a_replica_that_stays_behind_is_asked_ever_less_often() -> None:
+def test_a_replica_that_stays_behind_is_requested_from_ever_less_often() -> None:
     desk = Desk()
     old = desk.market.rest(500)
     desk.event(lost=True)
@@ -196,7 +198,7 @@ def test_a_hole_is_repaired_at_once() -> None:
     assert desk.reconciler.states[KEY].live_once
 
 
-def test_a_failed_snapshot_is_asked_for_again() -> None:
+def test_a_failed_snapshot_is_requested_again() -> None:
     desk = Desk()
     desk.acknowledge()
     (_, fetch), *_ = desk.sent

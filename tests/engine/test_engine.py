@@ -152,7 +152,7 @@ def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_o
     assert bench.agrees("BACK")
 
 
-def test_what_is_followed_no_longer_is_asked_no_more() -> None:
+def test_what_is_followed_no_longer_is_requested_no_more() -> None:
     bench = Bench([deep("AUSDT", 20), deep("BUSDT", 0)])
     bench.warm()
     keys = [key for key in bench.store.followed_keys() if key.symbol == "BUSDT"]
@@ -180,7 +180,7 @@ def test_followed_later_it_is_warmed_like_the_first() -> None:
 # --- the clock ------------------------------------------------------------------------------------
 
 
-def test_an_unproven_clock_is_asked_for_at_once_but_not_hammered() -> None:
+def test_an_unproven_clock_is_requested_at_once_but_not_hammered() -> None:
     bench = Bench([deep("AUSDT", 20)])
     bench.warm()
     begun = bench.seconds

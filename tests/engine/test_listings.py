@@ -336,7 +336,7 @@ def test_where_the_listings_show_the_same_contract_its_candles_are_read_from_mem
     assert series.unsettled(bench.exchange()) == ""
 
 
-def test_what_was_asked_of_the_old_contract_is_not_merged_into_the_new_one() -> None:
+def test_what_was_requested_of_the_old_contract_is_not_merged_into_the_new_one() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     asked = bench.exchange()
@@ -389,7 +389,7 @@ def test_listings_that_were_requested_before_an_event_are_requested_again_after_
     assert len(bench.held) == 2
 
 
-def test_listings_are_asked_for_again_where_events_may_have_been_missed() -> None:
+def test_listings_are_requested_again_where_events_may_have_been_missed() -> None:
     bench = Bench([deep("AUSDT", 30)])
     bench.warm()
     since = bench.seconds

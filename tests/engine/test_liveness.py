@@ -145,7 +145,7 @@ def test_all_have_heard_and_nobody_is_suspected(court: Court) -> None:
     assert court.suspects(10.0) == set()
 
 
-def test_siblings_need_not_be_told_at_the_same_instant(court: Court) -> None:
+def test_siblings_need_not_be_reported_at_the_same_instant(court: Court) -> None:
     for trade in range(101, 120):
         court.kline("1m", trade)
         assert court.suspects(0.2) == set()
@@ -155,7 +155,7 @@ def test_siblings_need_not_be_told_at_the_same_instant(court: Court) -> None:
         assert court.suspects(0.4) == set()
 
 
-def test_a_trade_within_the_throttle_of_a_kline_event_may_rightly_stay_untold(court: Court) -> None:
+def test_a_trade_within_the_throttle_of_a_kline_event_may_rightly_stay_unreported(court: Court) -> None:
     court.kline("1m", 100)
     court.kline("1h", 100)
     court.second += 0.2
@@ -360,7 +360,7 @@ def test_streams_that_lag_are_not_suspected_when_tickers_tell_of_a_new_count(cou
     assert court.suspects(1.0 + GRACE, current=False) == set()
 
 
-def test_what_tickers_have_told_is_no_evidence_once_they_tell_that_ids_have_begun_again(court: Court) -> None:
+def test_what_tickers_have_reported_is_no_evidence_once_they_report_that_ids_have_begun_again(court: Court) -> None:
     court.tickers(100)
     court.suspects(1.0)
     court.second += 5.0
@@ -529,7 +529,7 @@ def test_regular_looks_keep_the_streams_watched(court: Court) -> None:
         assert court.ms() / 1000 - court.store.watched_until < PAUSE
 
 
-def test_an_answer_of_rest_is_no_excuse_for_a_stream_that_should_have_told(court: Court) -> None:
+def test_an_answer_of_rest_is_no_excuse_for_a_stream_that_should_have_reported(court: Court) -> None:
     """A trade after the subscription and long after its last event: the stream is dead, whatever REST has shown."""
     court.tickers(100)
     court.second += 5.0
@@ -620,7 +620,7 @@ def test_an_answer_that_is_the_first_to_tell_of_a_trade_convicts_no_stream(court
 
 
 @pytest.mark.parametrize("answered", [0, LAGS_AT_MOST])
-def test_candles_that_were_asked_for_within_the_lag_of_a_replica_are_asked_for_again(
+def test_candles_that_were_requested_within_the_lag_of_a_replica_are_requested_again(
     court: Court, answered: int
 ) -> None:
     court.second += 6.0
@@ -773,7 +773,7 @@ def test_while_the_time_is_in_doubt_no_stream_is_convicted_and_afterwards_the_de
 # --- what is looked at ------------------------------------------------------------------------------
 
 
-def test_of_a_symbol_only_that_is_looked_at_of_which_something_has_come_or_that_is_asked_for(
+def test_of_a_symbol_only_that_is_looked_at_of_which_something_has_come_or_that_is_requested(
     court: Court, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     court.tell_all(101)

@@ -6,7 +6,7 @@ from ats_sync.errors import ExchangeFailure, RequestRejected
 from ats_sync.feeds import FEEDS, Cause, Key, Kind
 from ats_sync.store.link import Link
 
-from ..asking import request_for
+from ..requesting import request_for
 from ..venue.samples import compact
 from .bench import Bench, deep, failing
 
@@ -85,7 +85,7 @@ def test_an_early_read_of_few_rows_does_not_shorten_the_warm_up() -> None:
 # --- reconnecting ---------------------------------------------------------------------------------
 
 
-def test_nothing_is_live_before_an_answer_that_was_asked_after_the_acknowledgement() -> None:
+def test_nothing_is_live_before_an_answer_that_was_requested_after_the_acknowledgement() -> None:
     bench = Bench([deep("AUSDT", 10)])
     bench.warm()
     bench.holds = lambda fetch: fetch.key.kind is Kind.KLINES
@@ -97,7 +97,7 @@ def test_nothing_is_live_before_an_answer_that_was_asked_after_the_acknowledgeme
     assert fetch.link is bench.link_of("ausdt@kline_1m")
 
 
-def test_an_answer_asked_on_a_connection_that_has_gone_since_makes_nothing_live() -> None:
+def test_an_answer_requested_on_a_connection_that_has_gone_since_makes_nothing_live() -> None:
     bench = Bench([deep("AUSDT", 10)])
     bench.warm()
     held: list[Fetch] = []
@@ -194,7 +194,7 @@ def test_a_new_subscription_does_not_wait_for_an_audit_in_line() -> None:
     assert bench.agrees()
 
 
-def test_what_waits_for_a_connection_that_is_lost_later_is_asked_for_on_the_new_one() -> None:
+def test_what_waits_for_a_connection_that_is_lost_later_is_requested_on_the_new_one() -> None:
     bench = with_an_audit_in_line()
     state = bench.engine.reconciler.states[KLINES]
     old, new = state.link, Link(99, "market", bench.exchange() / 1000.0)
@@ -206,7 +206,7 @@ def test_what_waits_for_a_connection_that_is_lost_later_is_asked_for_on_the_new_
     assert bench.run(5, until=lambda: bench.series().link is new)
 
 
-def test_what_is_asked_for_all_symbols_at_once_depends_on_no_connection() -> None:
+def test_what_is_requested_for_all_symbols_at_once_depends_on_no_connection() -> None:
     bench = Bench([deep("AUSDT", 20)])
     bench.warm()
     bench.holds = lambda fetch: fetch.key.kind is Kind.TICKERS

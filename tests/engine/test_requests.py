@@ -57,7 +57,7 @@ def test_trades_lost_in_a_long_gap_are_fetched_page_by_page() -> None:
 
 @pytest.mark.parametrize("first_trade", [0, 1, FIRST_TRADE])
 @pytest.mark.parametrize("busy", [0, 2])
-def test_a_symbol_with_few_trades_is_not_asked_for_more_again_and_again(first_trade: int, busy: int) -> None:
+def test_a_symbol_with_few_trades_is_not_requested_for_more_again_and_again(first_trade: int, busy: int) -> None:
     young = TinySymbol("AUSDT", [4] * 3 + [busy] * (HISTORY + 17), first_trade=first_trade)
     bench = Bench([young])
     bench.run(120)
@@ -66,7 +66,7 @@ def test_a_symbol_with_few_trades_is_not_asked_for_more_again_and_again(first_tr
     assert ids == list(range(first_trade, young.last_trade(bench.exchange() - 50) + 1))
 
 
-def test_a_symbol_that_never_traded_is_not_asked_again_and_again() -> None:
+def test_a_symbol_that_never_traded_is_not_requested_again_and_again() -> None:
     bench = Bench({"AUSDT": 0})
     bench.run(120)
     assert len(bench.of(Kind.TRADES)) <= 4
@@ -154,14 +154,14 @@ def test_trades_that_go_on_where_they_had_been_need_no_request() -> None:
     assert ids == list(range(ids[0], ids[0] + 1_000))
 
 
-def test_candles_are_asked_for_where_they_are_traded() -> None:
+def test_candles_are_requested_where_they_are_traded() -> None:
     assert KlineSeries("BTCUSDT", "1h", 500).newest_rows(9).path == "/fapi/v1/klines"
     spot = KlineSeries("BTCUSDT", "1h", 500, kind=Kind.SPOT_KLINES).newest_rows(9)
     assert spot.path == "/api/v3/klines"
     assert dict(spot.params) == {"symbol": "BTCUSDT", "interval": "1h", "limit": 9}
 
 
-def test_trades_that_lack_the_newest_one_are_asked_for_though_they_follow_one_another(
+def test_trades_that_lack_the_newest_one_are_requested_though_they_follow_one_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Bench([deep("AUSDT", 4)])

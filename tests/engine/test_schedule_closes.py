@@ -97,7 +97,7 @@ def test_a_halt_of_which_there_are_no_candles_costs_one_request_an_interval_and_
 
 
 @pytest.mark.parametrize("told_by", ["an event", "exchangeInfo"])
-def test_the_end_of_a_halt_without_a_trade_is_asked_about_at_once(told_by: str) -> None:
+def test_the_end_of_a_halt_without_a_trade_is_looked_into_at_once(told_by: str) -> None:
     bench = Bench([TinySymbol("AUSDT", [5] * (HISTORY + 20)), TinySymbol("HALTED", [5] * (HISTORY + 2))])
     bench.warm()
     bench.run(275)

@@ -32,7 +32,7 @@ KLINES = Key(Kind.KLINES, "AUSDT", "1m")
 # --- in the engine --------------------------------------------------------------------------------
 
 
-def test_the_clock_is_asked_first_and_alone() -> None:
+def test_the_clock_is_requested_first_and_alone() -> None:
     bench = Bench({"AUSDT": 12})
     bench.run(0.09)
     assert [fetch.key.kind for _, fetch in bench.asked] == [Kind.CLOCK]
@@ -58,7 +58,7 @@ def test_the_backstop_goes_on_after_a_reconnect() -> None:
     assert len(bench.of(Kind.TICKERS)) >= 3
 
 
-def test_what_concerns_every_symbol_is_asked_again_once_the_host_answers() -> None:
+def test_what_concerns_every_symbol_is_requested_again_once_the_host_answers() -> None:
     bench = Bench([deep("AUSDT", 10)])
     bench.warm()
     broken = True

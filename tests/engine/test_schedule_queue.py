@@ -42,7 +42,7 @@ def test_the_earliest_moment_counts_and_each_comes_once() -> None:
     assert len(agenda) == 0
 
 
-def test_an_audit_that_comes_first_goes_as_what_is_wanted_after_it() -> None:
+def test_an_audit_that_comes_first_goes_as_what_is_due_after_it() -> None:
     agenda, a, _ = made()
     agenda.schedule(a, 10.0, Cause.AUDIT)
     agenda.schedule(a, 11.0, Cause.REPAIR)
@@ -81,7 +81,7 @@ def test_what_is_dead_or_gone_does_not_come() -> None:
     assert agenda.pop(5.0) is None
 
 
-def test_what_is_held_comes_after_its_release() -> None:
+def test_what_is_paused_comes_after_its_release() -> None:
     agenda, a, _ = made()
     agenda.schedule(a, 1.0, Cause.WARM_UP)
     assert agenda.pop(2.0) is a

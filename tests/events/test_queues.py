@@ -64,7 +64,7 @@ class TestCandles:
         assert missed == Missed("BTCUSDT", "1m", OPEN, OPEN + 14 * MINUTE)
         assert shown(candles) == [("BTCUSDT", number) for number in range(15, 25)]
 
-    def test_rest_and_flat_are_told_apart(self) -> None:
+    def test_rest_and_flat_are_distinguished(self) -> None:
         market = Market()
         market.truth.trades[ROWS + 1] = 0  # nothing trades in the second candle
         queue = market.candles()

@@ -16,7 +16,7 @@ import time
 
 from .runs import batches
 
-TELL_EVERY = 60.0
+SHOW_EVERY = 60.0
 
 
 def _end(*_: object) -> None:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
-    began = told = time.time()
+    began = shown = time.time()
     print(f"seed {seed}", flush=True)
     schedules, hours, broken = 0, 0.0, 0
     try:
@@ -45,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
             broken += len(result.found)
             for schedule, why in result.found:
                 print(f"BROKEN {why}\n    {schedule!r}", flush=True)
-            if time.time() - told >= TELL_EVERY:
-                told = time.time()
-                print(f"{told - began:.0f} s: {schedules} schedules, {broken} broken", flush=True)
+            if time.time() - shown >= SHOW_EVERY:
+                shown = time.time()
+                print(f"{shown - began:.0f} s: {schedules} schedules, {broken} broken", flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     print(f"{schedules} schedules, {hours:.1f} simulated hours, {broken} broken", flush=True)

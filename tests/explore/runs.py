@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ats_sync.store import trades
 
-from ..virtual import tape as tapes
+from ..virtual import recording as recordings
 from ..virtual.consumers import Consume
 from ..virtual.copies import Copy
 from ..virtual.exchange import BrokenPromise
@@ -26,14 +26,13 @@ from ..virtual.schedules import (
     DENSE_SHARE,
     DERIVE_SHARE,
     FAULT_KINDS,
-    LONG_SHARE,
     MEETING_SHARE,
     RESTART_KINDS,
     RESTART_SHARE,
     SCHEDULES_A_SETTING,
-    WIDE_SHARE,
     a_schedule,
     a_setting,
+    batch_size,
     derived,
 )
 from ..virtual.world import Schedule, World
@@ -74,15 +73,14 @@ def played(schedule: Schedule) -> tuple[float, str]:
 def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
     """Play at most ``most`` schedules of one setting, all drawn from ``seed``, until the wall clock is at ``until``."""
     rng = random.Random(seed)
-    kind = rng.random()
-    long, wide = kind < LONG_SHARE, LONG_SHARE <= kind < LONG_SHARE + WIDE_SHARE
+    long, wide, size = batch_size(rng)
     setting = a_setting(rng, wide=wide, long=long)
     derives = not (long or wide) and rng.random() < DERIVE_SHARE
     if derives:
         setting = derived(rng, setting)
     count, hours = 0, 0.0
     found: list[Found] = []
-    for _ in range(min(most, 1 if long else 3 if wide else SCHEDULES_A_SETTING)):
+    for _ in range(min(most, size)):
         if time.time() >= until:
             break
         if not (long or wide) and rng.random() < DENSE_SHARE:
@@ -90,9 +88,9 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
         elif not (long or wide) and rng.random() < MEETING_SHARE:
             schedule = a_schedule(rng, setting, meet=True)
         elif not (long or wide) and rng.random() < RESTART_SHARE:
-            schedule = killed(a_schedule(rng, setting, kinds=RESTART_KINDS), rng)
+            schedule = killed(a_schedule(rng, setting, kinds=(*RESTART_KINDS, "shutdown")), rng)
         elif not (long or wide) and "1m" in setting.intervals and rng.random() < CONSUMED_SHARE:
-            schedule = a_schedule(rng, setting, kinds=FAULT_KINDS)
+            schedule = a_schedule(rng, setting, kinds=(*FAULT_KINDS, "shutdown"))
             schedule = replace(schedule, faults=(Consume(1, rng.getrandbits(32)), *schedule.faults))
         else:
             schedule = a_schedule(rng, setting, long=long)
@@ -105,7 +103,7 @@ def batch(seed: int, until: float, most: int = SCHEDULES_A_SETTING) -> Batch:
         if why:
             small = shrunk(schedule, lambda each: bool(played(each)[1]), most=200 if took < 0.2 else 20)
             found.append(Found(small, played(small)[1] or why))
-    tapes.tape.cache_clear()
+    recordings.recording.cache_clear()
     gc.collect()
     return Batch(count, hours, found)
 
@@ -136,9 +134,9 @@ def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator
 
 
 def _begin() -> None:
-    """Leave interrupts to the parent, and say nothing of what the exchange is made to do. Tapes are many objects that
-    live long: looking through them for garbage all the time would cost a twelfth of the schedules. They are freed after
-    each batch. A schedule sees the end of the time for which trades are left to the stream after a restart."""
+    """Leave interrupts to the parent, and say nothing of what the exchange is made to do. Recordings are many objects
+    that live long: looking through them for garbage all the time would cost a twelfth of the schedules. They are freed
+    after each batch. A schedule sees the end of the time for which trades are left to the stream after a restart."""
     gc.set_threshold(50_000, 20, 100)
     trades.LEFT_TO_STREAM_FOR = 10.0
     logging.getLogger("ats_sync").addHandler(logging.NullHandler())

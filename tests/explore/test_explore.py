@@ -12,13 +12,25 @@ from ats_sync.store.link import Link
 
 from ..cli.command import run
 from ..virtual.faults import Cut, HalfOpen, Rest
-from ..virtual.schedules import KINDS, a_schedule, a_setting
-from ..virtual.tape import SETTINGS
+from ..virtual.recording import SETTINGS
+from ..virtual.schedules import (
+    KINDS,
+    LONG_A_SETTING,
+    LONG_SHARE,
+    WIDE,
+    WIDE_A_SETTING,
+    WIDE_SHARE,
+    a_schedule,
+    a_setting,
+    batch_size,
+)
 from ..virtual.world import Read, Schedule
+from . import runs
 from .runs import batch, played
 from .shrink import shrunk
 
 FOREVER = 4e9
+HOUR = 3_600_000
 
 
 def believe_the_dead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,11 +71,34 @@ def test_a_batch_is_repeated_by_its_seed_and_keeps_the_promises() -> None:
 
 def test_schedules_leave_kinds_of_fault_out_and_have_all_of_them_together() -> None:
     rng = random.Random(1)
-    setting = a_setting(rng)
-    schedules = [a_schedule(rng, setting) for _ in range(300)]
+    schedules = [a_schedule(rng, a_setting(rng)) for _ in range(300)]
     sizes = {len({type(fault) for fault in schedule.faults}) for schedule in schedules}
     assert sizes >= {1, 2, 3, 4}
     assert len({type(fault) for schedule in schedules for fault in schedule.faults}) == len(KINDS)
+
+
+def test_the_shares_of_sizes_are_those_of_schedules() -> None:
+    rng = random.Random(3)
+    drawn = [batch_size(rng) for _ in range(100_000)]
+    schedules = sum(count for _, _, count in drawn)
+    assert sum(count for long, _, count in drawn if long) / schedules == pytest.approx(LONG_SHARE, rel=0.05)
+    assert sum(count for _, wide, count in drawn if wide) / schedules == pytest.approx(WIDE_SHARE, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [(True, False, LONG_A_SETTING), (False, True, WIDE_A_SETTING), (False, False, 40)])
+def test_a_batch_has_schedules_of_the_size_that_was_drawn(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[bool, bool, int]
+) -> None:
+    found: list[tuple[bool, bool]] = []
+
+    def look(schedule: Schedule) -> tuple[float, str]:
+        found.append((schedule.ends > HOUR, len(schedule.whole_setting.symbols) == WIDE))
+        return 0.0, ""
+
+    monkeypatch.setattr(runs, "played", look)
+    monkeypatch.setattr(runs, "batch_size", lambda rng: size)
+    assert batch(3, FOREVER).schedules == size[2]
+    assert found == [size[:2]] * size[2]
 
 
 def test_settings_are_of_all_sizes() -> None:

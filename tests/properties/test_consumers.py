@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ..virtual.consumers import Consume, Consumers
 from ..virtual.faults import Cut, HalfOpen
+from ..virtual.recording import SETTINGS
 from ..virtual.schedules import FAULT_KINDS, a_schedule
-from ..virtual.tape import SETTINGS
 from ..virtual.world import Schedule, run
 
 NO_SHRINKING = (Phase.explicit, Phase.generate)

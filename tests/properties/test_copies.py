@@ -12,8 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ..virtual.copies import Copy
+from ..virtual.recording import SETTINGS
 from ..virtual.schedules import a_schedule
-from ..virtual.tape import SETTINGS
 from ..virtual.world import run
 
 

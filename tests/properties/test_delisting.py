@@ -9,7 +9,9 @@ from ats_sync.feeds import Key, Kind
 from ats_sync.queries.candles import Klines
 from ats_sync.reads import memory_only
 
-from ..virtual.faults import Cut, Delist
+from ..virtual.faults import Cut, Delist, Rest, Shutdown
+from ..virtual.schedules import MEETING_KINDS, fixed
+from ..virtual.script import Setting
 from ..virtual.world import Read, Schedule, run
 
 
@@ -31,3 +33,28 @@ def test_a_delisted_symbol_is_found_out_and_left_alone(setting: int, symbol: int
         world.process.reads.read(Klines(Key(Kind.KLINES, names[symbol], "1m"), 5, None, exact=True), len)
     requests = world.exchange.asked[names[symbol]]
     assert [at for at in requests if at > world.line.start + 200_000] == []
+
+
+def test_the_last_one_is_live_again_after_a_cut_though_it_is_halted() -> None:
+    """What nobody follows goes on to be quoted, which shows that the streams live."""
+    setting = Setting(
+        511109,
+        1_795_391_997_000,
+        ("BTCUSDT", "1000PEPEUSDT"),
+        ("1m", "1M"),
+        0.0015,
+        script=((960, "halt", "BTCUSDT"),),
+        book_ticks=(1500, 1500),
+    )
+    faults = (
+        Rest(23_750, 18_100, "shape"),
+        Shutdown(15_400, 10_000, "market"),
+        Delist(10_850, "1000PEPEUSDT"),
+        Cut(22_250, "public"),
+    )
+    run(Schedule(setting, 474912, faults, connection_max_age=25.0))
+
+
+@pytest.mark.parametrize("number", [3, 6, 12, 27, 31, 71])
+def test_the_promises_hold_whatever_else_happens_to_the_market(number: int) -> None:
+    run(fixed("delisting", number, MEETING_KINDS))

@@ -24,9 +24,9 @@ from ats_sync.store.derived import DIFFERED, ORPHANED
 from ats_sync.store.market import MarketStore, keys_of
 
 from ..virtual.faults import Cut, Delist, Fault, Halt, Mute, Recompute, Relist
+from ..virtual.recording import SETTINGS
 from ..virtual.schedules import CHAINS, FAULT_KINDS, MARKET_KINDS, fixed
 from ..virtual.script import MINUTE, Setting
-from ..virtual.tape import SETTINGS
 from ..virtual.world import Read, Schedule, World, run
 
 QUARTERS = ("1m", "15m", "1h")

@@ -40,7 +40,7 @@ def test_a_start_without_other_faults_begins_with_every_series() -> None:
     assert not any(series.expecting for series in world.process.store.series.values())
 
 
-def test_ids_that_have_begun_again_twice_are_told_from_those_that_were_written_down() -> None:
+def test_ids_that_have_begun_again_twice_are_distinguished_from_those_that_were_written_down() -> None:
     """The answer had other trades under the same ids, and those of before were served."""
     moments = (32_280, 55_700, 75_940, 92_440, 103_360, 105_300, 110_260)
     script = tuple((at, "trade", "BTCDOMUSDT") for at in moments)

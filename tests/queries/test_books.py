@@ -31,7 +31,7 @@ def test_a_young_book_comes_from_memory_even_after_its_connection() -> None:
     assert desk.asked == []
 
 
-def test_an_old_one_is_asked_for() -> None:
+def test_an_old_one_is_requested() -> None:
     desk = followed()
     desk.link.up = False
     desk.later(60.0)
@@ -41,7 +41,7 @@ def test_an_old_one_is_asked_for() -> None:
     assert [fetch.request.rows for fetch in desk.asked] == [20, 20]
 
 
-def test_more_levels_are_asked_for_and_wanted() -> None:
+def test_more_levels_are_requested_and_demanded() -> None:
     desk = followed()
     desk.answers = [ASKED, ASKED]
     desk.read(book_of(SYMBOL, 60, None))

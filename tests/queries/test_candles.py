@@ -33,7 +33,7 @@ def test_fresh_candles_come_from_memory() -> None:
     assert desk.counters.hits == 2
 
 
-def test_what_is_not_followed_is_asked_for() -> None:
+def test_what_is_not_followed_is_requested() -> None:
     desk = warm()
     texts = [samples.row_text(row) for row in ROWS]
     desk.answers = [texts, texts]
@@ -44,7 +44,7 @@ def test_what_is_not_followed_is_asked_for() -> None:
     assert [fetch.request.rows for fetch in desk.asked] == [4, 4]
 
 
-def test_what_is_in_doubt_is_asked_for_from_the_open_candle_on() -> None:
+def test_what_is_in_doubt_is_requested_from_the_open_candle_on() -> None:
     desk = warm()
     desk.link.up = False
     desk.answers = [Body(samples.compact(ROWS[-2:]))]
@@ -87,7 +87,7 @@ def test_an_answer_that_does_not_count_refreshes_nothing() -> None:
     assert desk.read(Klines(KEY, 3, None, exact=True)) == newer
 
 
-def test_more_than_memory_has_is_asked_for_whole() -> None:
+def test_more_than_memory_has_is_requested_whole() -> None:
     desk = Desk(KEY)
     desk.later(30.0)
     desk.merge(KEY, ROWS, limit=10)

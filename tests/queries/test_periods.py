@@ -27,7 +27,7 @@ class TestOpenInterest:
         assert list(columns[0]) == [row["timestamp"] for row in ROWS[-3:]]
         assert desk.asked == []
 
-    def test_beyond_it_it_is_asked_for(self) -> None:
+    def test_beyond_it_it_is_requested(self) -> None:
         desk = Desk(INTEREST)
         desk.merge(INTEREST, ROWS, limit=10)
         desk.later((FEEDS[Kind.OPEN_INTEREST].max_age(streams=True) or 0.0) + 1.0)
@@ -37,7 +37,7 @@ class TestOpenInterest:
             desk.read(OpenInterest(SYMBOL, "1h", 3, None))
         assert caught.value.data == ROWS[-3:]
 
-    def test_another_period_of_a_watched_symbol_is_wanted(self) -> None:
+    def test_another_period_of_a_watched_symbol_is_demanded(self) -> None:
         desk = Desk(INTEREST)
         desk.answers = [ROWS]
         desk.read(OpenInterest(SYMBOL, "4h", 3, None))
@@ -49,7 +49,7 @@ def rows(kind: Kind) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("kind", RATIOS)
-def test_within_its_bound_it_comes_from_memory_and_beyond_it_is_asked_for(kind: Kind) -> None:
+def test_within_its_bound_it_comes_from_memory_and_beyond_it_is_requested(kind: Kind) -> None:
     key, wanted = Key(kind, SYMBOL, "1h"), rows(kind)
     desk = Desk(key)
     desk.merge(key, wanted, limit=10)

@@ -26,7 +26,7 @@ def test_the_rules_of_every_contract_come_from_the_kept_answer() -> None:
     assert desk.asked == []
 
 
-def test_an_old_answer_is_asked_for_again_and_shown_where_rest_fails() -> None:
+def test_an_old_answer_is_requested_again_and_shown_where_rest_fails() -> None:
     desk = listed()
     desk.later(3601.0)
     desk.answers = [exchange_info(compact({"symbols": [contract_row(SYMBOL, tick="0.50")]})), RequestTimeout("x")]

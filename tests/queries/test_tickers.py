@@ -91,7 +91,7 @@ def test_a_tighter_age_is_kept() -> None:
     assert len(desk.asked) == 2
 
 
-def test_without_streams_one_symbol_is_asked_for_by_itself() -> None:
+def test_without_streams_one_symbol_is_requested_by_itself() -> None:
     desk = Desk(streams=False)
     desk.answers = [{SYMBOL: ROWS[SYMBOL]}, ROWS]
     assert desk.read(DayTicker(SYMBOL, None)) == ROWS[SYMBOL]
@@ -108,7 +108,7 @@ def test_a_symbol_without_a_ticker_is_unknown_and_a_bad_ticker_an_error() -> Non
         desk.read(DayTicker("XRPUSDT", None))
 
 
-def test_a_streamed_ticker_that_cannot_be_read_is_asked_for() -> None:
+def test_a_streamed_ticker_that_cannot_be_read_is_requested() -> None:
     desk = streamed(11)
     bad = samples.ticker_data(SYMBOL, 200, event=MIDNIGHT + 11_500) | {"c": None}
     desk.deliver(samples.frame("!ticker@arr", [bad]))

@@ -13,7 +13,7 @@ from ..venue.samples import MIDNIGHT
 
 
 class TestMarks:
-    def test_a_young_one_comes_from_memory_and_an_old_one_is_asked_for(self) -> None:
+    def test_a_young_one_comes_from_memory_and_an_old_one_is_requested(self) -> None:
         desk = Desk()
         desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT))
         assert desk.read(MarkPrice(SYMBOL, None)).mark_price == "7.6115"
@@ -56,7 +56,7 @@ class TestSpot:
                 read()
         assert desk.asked == []
 
-    def test_while_nothing_is_known_it_is_asked_for(self) -> None:
+    def test_while_nothing_is_known_it_is_requested(self) -> None:
         desk = Desk()
         check_spot_pair(desk.reads, "ETHUSDT")
         desk.answers = [{SYMBOL: "8"}]

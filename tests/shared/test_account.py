@@ -233,7 +233,7 @@ def test_what_a_process_used_before_is_no_reason_for_caution(two: tuple[Process,
     a.refused(10, cautious=20)
 
 
-def test_it_knows_after_a_window_without_being_told(two: tuple[Process, Process], time: Time) -> None:
+def test_it_knows_after_a_window_without_being_notified(two: tuple[Process, Process], time: Time) -> None:
     a, _ = two
     a.end(a.granted(20, cautious=20), 20)
     time.go(61)

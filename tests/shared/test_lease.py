@@ -122,7 +122,7 @@ def test_a_store_that_lost_its_data_is_noticed_at_the_next_write(server: StoreSe
     store.close()
 
 
-def test_a_released_lease_waits_for_who_asked_for_it(store: SharedStore) -> None:
+def test_a_released_lease_waits_for_who_requested_it(store: SharedStore) -> None:
     first, second, third = (Lease(store, name) for name in "123")
     epoch = first.acquire(0).epoch
     assert not second.acquire(0, take_over=True).mine

@@ -16,7 +16,7 @@ def test_it_stands_by_and_asks_often() -> None:
     assert (lease.role, lease.due()) == (Role.STANDBY, 11.0 + ASK_EVERY)
 
 
-def test_it_leads_from_when_it_asked_and_not_longer_than_the_lease() -> None:
+def test_it_leads_from_when_it_requested_and_not_longer_than_the_lease() -> None:
     lease = LeaseState()
     lease.acquired(5, sent=10.0)
     assert (lease.look(10.3), lease.epoch, lease.due()) == (Role.LEADER, 5, 10.0 + RENEW_EVERY)

@@ -18,7 +18,7 @@ def test_what_every_collector_follows_is_never_wished_for() -> None:
     assert not Wishes().due(Key(Kind.MARK), 5.0)
 
 
-def test_what_is_followed_is_wanted_until_it_is_forgotten() -> None:
+def test_what_is_followed_is_demanded_until_it_is_forgotten() -> None:
     wishes = Wishes()
     assert wishes.follow([BTC, ETH], 5.0) == [BTC, ETH]
     assert wishes.follow([ETH], 6.0) == []

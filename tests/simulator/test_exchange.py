@@ -160,7 +160,7 @@ def test_bad_arguments_are_refused_before_anything_starts() -> None:
         SimulatedExchange(3, start=-5)
 
 
-def test_its_clock_starts_where_it_is_told() -> None:
+def test_its_clock_starts_where_it_is_set() -> None:
     midnight = before_midnight(0.5) + 500
     with SimulatedExchange(["BTCUSDT"], start=midnight - 500, in_thread=True) as ex:
         assert midnight - 500 <= ex.now() < midnight + 60_000
@@ -181,7 +181,7 @@ def test_the_same_seed_is_the_same_market() -> None:
     assert rows[0] == rows[1]
 
 
-def test_clients_are_told_where_it_is(ex: SimulatedExchange) -> None:
+def test_clients_are_given_its_addresses(ex: SimulatedExchange) -> None:
     config = ex.config(max_klines=77)
     assert (config.fapi_base, config.spot_base) == (ex.fapi_url, ex.spot_url)
     assert (config.fstream_base, config.spot_stream_base) == (ex.fstream_url, ex.spot_stream_url)

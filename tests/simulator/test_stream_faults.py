@@ -92,7 +92,7 @@ def test_a_probability_is_about_that_and_repeatable() -> None:
     assert 600 < len(outcomes[0]) < 800
 
 
-def test_clearing_lets_go_what_was_held() -> None:
+def test_clearing_releases_what_was_kept_back() -> None:
     faults = StreamFaults(1)
     faults.add("delay", "*", delay=60, next_n=2)
     faults.add("reorder", "*", next_n=1)

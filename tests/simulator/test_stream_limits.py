@@ -105,7 +105,7 @@ def test_no_pong_no_connection(ex: SimulatedExchange) -> None:
         assert deaf.is_closed() in ("close 1008", "reset", "eof")
 
 
-def test_a_pong_nobody_asked_for_keeps_nothing_open(ex: SimulatedExchange) -> None:
+def test_a_pong_without_a_ping_keeps_nothing_open(ex: SimulatedExchange) -> None:
     ex.ping_every(0.1, 0.3)
     with stream(ex, "/market/stream") as client:
         [number] = [item.number for item in ex.stats().connections if item.open]

@@ -167,7 +167,7 @@ def test_properties(ex: SimulatedExchange) -> None:
         '{"method":"SUBSCRIBE","params":[],"id":{}}',
     ],
 )
-def test_bad_requests_are_told_so(ex: SimulatedExchange, text: str) -> None:
+def test_bad_requests_are_answered_so(ex: SimulatedExchange, text: str) -> None:
     with stream(ex, "/market/stream") as client:
         client.socket.send(text)
         answer = client.receive()

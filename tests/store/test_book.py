@@ -124,7 +124,7 @@ def test_the_last_frames_of_a_replaced_connection_do_not_take_the_book_back() ->
     assert series.state(0).link is new
 
 
-def test_an_unusable_frame_is_told_and_the_last_usable_book_remains_but_is_not_live() -> None:
+def test_an_unusable_frame_is_reported_and_the_last_usable_book_remains_but_is_not_live() -> None:
     here, series = link(), BookSeries("BTCUSDT")
     series.apply(samples.book_frame(7, event=MIDNIGHT + 7), here)
     series.read()
@@ -175,7 +175,7 @@ def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert series.read() is first
 
 
-def test_floats_are_those_of_the_book_they_are_asked_for() -> None:
+def test_floats_are_those_of_the_book_they_are_read_of() -> None:
     series = BookSeries("BTCUSDT")
     one, other = rest(1), rest(2, count=3)
     bids, asks = series.floats(one)

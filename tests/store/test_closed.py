@@ -102,7 +102,7 @@ def test_after_a_gap_longer_than_the_depth_they_begin_anew() -> None:
     assert minutes(candles) == [20, 21, 22, 23, 24]
 
 
-def test_a_row_told_otherwise_is_replaced_and_counted() -> None:
+def test_a_row_reported_otherwise_is_replaced_and_counted() -> None:
     candles = closed()
     candles.begin(MIDNIGHT)
     for each in (text(0), text(1, wrong=True), text(2)):

@@ -120,7 +120,7 @@ class TestTheRules:
         assert shown(book).bids[0] == ("99.9", "120")
         assert (book.counts().out_of_order, book.holes) == (1, 0)
 
-    def test_what_was_left_out_is_told_by_a_snapshot(self) -> None:
+    def test_what_was_left_out_is_shown_by_a_snapshot(self) -> None:
         book, source = begun(100)
         book.apply(diff(110, 100), source)
         book.replace(snapshot(125, BIDS, ASKS), Origin(BEGAN, 500))
@@ -354,7 +354,7 @@ class TestRange:
         assert shown(book, 4).update_id == newest.update_id
         assert (book.counts().audited, book.counts().mismatches) == (1, 0)
 
-    def test_what_is_asked_decides_how_large_the_snapshot_is(self) -> None:
+    def test_what_is_requested_decides_how_large_the_snapshot_is(self) -> None:
         book = DepthSeries("BTCUSDT")
         sizes = []
         for limit, now in ((50, 0.0), (100, 1.0), (101, 2.0), (100, REMEMBERED), (100, REMEMBERED + 3), (1000, 400.0)):
@@ -593,7 +593,7 @@ class TestConnections:
         assert book.live()
         assert shown(book).update_id == 130
 
-    def test_a_snapshot_asked_for_before_the_suspicion_does_not_end_it(self) -> None:
+    def test_a_snapshot_requested_before_the_suspicion_does_not_end_it(self) -> None:
         book, source = begun(100)
         book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500, link=source))
         book.suspect("its stream is silent")

@@ -75,7 +75,7 @@ def test_bounds() -> None:
     assert len(chain._ahead) == MOST_AHEAD
 
 
-def test_the_connection_that_ends_has_not_told_what_the_other_began_with() -> None:
+def test_the_connection_that_ends_has_not_reported_what_the_other_began_with() -> None:
     old, new = link(), link(2)
     chain = chain_of(10, 12, old)
     assert chain.add(diff(20), new)

@@ -239,7 +239,7 @@ def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
     assert not series.state(now).doubt
 
 
-def test_a_candle_that_an_answer_told_of_before_its_stream_is_no_gap_until_the_stream_does() -> None:
+def test_a_candle_that_an_answer_reported_before_its_stream_is_no_gap_until_the_stream_does() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 4), LINK)
@@ -448,7 +448,7 @@ def test_rows_that_wait_join_as_soon_as_those_before_them_come() -> None:
     assert [closing.source for closing in closings if closing is not None] == [Source.REST, Source.REST]
 
 
-def test_rows_older_than_all_that_is_held_are_of_no_use() -> None:
+def test_rows_older_than_all_that_is_kept_are_of_no_use() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     now = asked(truth, 55)
     series = series_of(truth)

@@ -141,7 +141,7 @@ def test_what_is_returned_is_the_callers_own(exact: bool) -> None:
     assert series.rows(4, now, exact=exact) == kept
 
 
-def test_an_unusable_open_candle_is_told_once_and_never_made_up() -> None:
+def test_an_unusable_open_candle_is_reported_once_and_never_made_up() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 50])
     series = warmed(truth, 2)
     series.apply(truth.frame(2, 7), LINK)

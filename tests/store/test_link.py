@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ats_sync.store.link import AHEAD, FirstFrame, Link, stream_doubt, within
@@ -57,6 +59,52 @@ def test_what_a_clock_that_was_ahead_has_proved_counts_as_of_when_it_was() -> No
     assert link.watermark == 114.5, "a frame has come since"
 
 
+class Overtaken(Link):
+    """A link whose watermark another thread writes just before this one does."""
+
+    __slots__ = ("_before", "_watermark")
+
+    def __init__(self, watermark: float, before: Callable[[Link], None]) -> None:
+        self._before: Callable[[Link], None] | None = None
+        super().__init__(3, "market", watermark)
+        self._before = before
+
+    @property
+    def watermark(self) -> float:  # type: ignore[override]
+        return self._watermark
+
+    @watermark.setter
+    def watermark(self, value: float) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before(self)
+        self._watermark = value
+
+
+def advanced(link: Link) -> None:
+    link.advance(97.0, 100.0)
+
+
+def dated_back(link: Link) -> None:
+    link.date_back(100.0)
+
+
+@pytest.mark.parametrize(("first", "then"), [(advanced, dated_back), (dated_back, advanced)])
+def test_two_threads_that_write_the_watermark_at_once_leave_what_one_of_them_wrote(
+    first: Callable[[Link], None], then: Callable[[Link], None]
+) -> None:
+    link = Overtaken(700.0, first)
+    then(link)
+    in_order = []
+    for one, other in ((first, then), (then, first)):
+        plain = Link(3, "market", 700.0)
+        one(plain)
+        other(plain)
+        in_order.append(plain.watermark)
+    assert link.watermark in (97.0, 100.0)
+    assert link.watermark <= max(in_order)
+
+
 def test_it_says_which_it_is() -> None:
     link = Link(3, "market", 0.0)
     assert repr(link) == "Link(3, 'market', up)"
@@ -95,7 +143,7 @@ def test_a_proof_out_of_the_future_is_none() -> None:
         (-3.0, 5.0, None, False),
     ],
 )
-def test_an_age_is_held_against_both_bounds(
+def test_an_age_is_compared_with_both_bounds(
     age: float, bound: float | None, max_age: float | None, fresh: bool
 ) -> None:
     assert within(age, bound, max_age) is fresh

@@ -44,7 +44,7 @@ def test_each_frame_reaches_its_series() -> None:
     assert store.quotes.get(SYMBOL) is not None
 
 
-def test_gaps_and_closed_candles_are_told_in_order() -> None:
+def test_gaps_and_closed_candles_are_reported_in_order() -> None:
     store, link = store_of(), market()
     texts = [samples.row_text(samples.row(MIDNIGHT - MINUTE)), samples.row_text(samples.row(MIDNIGHT, trades=0))]
     store.klines(SYMBOL, "1m").replace(texts, Origin(MIDNIGHT + 6_000, 2))

@@ -13,7 +13,7 @@ from ats_sync.store.order import LAGS_AT_MOST
 from ats_sync.store.series import Change
 from ats_sync.venue.klines import string_rows
 
-from ..asking import request_for
+from ..requesting import request_for
 from ..venue import samples
 from ..venue.samples import DAY, HOUR, MIDNIGHT, MINUTE, compact
 

@@ -209,7 +209,7 @@ def kline(trades: int, event: int) -> bytes:
     return kline_frame(row(MIDNIGHT, length=60 * MINUTE, trades=trades), interval="1h", event=event)
 
 
-def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_told() -> None:
+def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_reported() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
     series.replace(truth.texts(MIDNIGHT + 6_000), Origin(MIDNIGHT + 6_000, 499))
@@ -322,7 +322,7 @@ def test_an_answer_of_fewer_trades_and_a_later_frame_that_agrees_replace_an_open
     assert series.rows(1, None, exact=True)[0][8] == 12
 
 
-def test_a_frame_that_was_under_way_while_rest_was_asked_is_no_doubt() -> None:
+def test_a_frame_that_was_under_way_while_rest_was_requested_is_no_doubt() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
     asked = MIDNIGHT + 6_000

@@ -204,7 +204,7 @@ def test_an_answer_of_ratios_that_does_not_reach_what_is_known_leaves_no_hole() 
     assert hours(series) == [9, 10]
 
 
-def test_a_quarterly_is_asked_for_by_the_type_it_has_now() -> None:
+def test_a_quarterly_is_requested_by_the_type_it_has_now() -> None:
     kinds = iter(["NEXT_QUARTER", "CURRENT_QUARTER"])
     series = RatioSeries(Key(Kind.BASIS, "BTCUSDT_261225", "1h"), 50, lambda: next(kinds))
     for kind in ("NEXT_QUARTER", "CURRENT_QUARTER"):

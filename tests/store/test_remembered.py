@@ -146,7 +146,7 @@ def test_a_scan_round_more_than_fits_finds_the_same_ones_each_time() -> None:
     assert rounds[1:] == [[0, 1, 2]] * 19
 
 
-def test_what_is_wanted_more_than_a_scan_wants_it_finds_room() -> None:
+def test_what_is_needed_more_than_a_scan_needs_it_finds_room() -> None:
     budget = RowBudget(35 * ROW_BYTES)
     scanned = [ExactRows(budget) for _ in range(10)]
     hot = ExactRows(budget)
@@ -166,7 +166,7 @@ def test_released_room_is_for_others() -> None:
     assert filled(budget).take(10) is not None
 
 
-def test_growing_counts_what_was_held_before() -> None:
+def test_growing_counts_what_was_kept_before() -> None:
     budget = RowBudget(10 * ROW_BYTES)
     rows = filled(budget, 4)
     remember(rows, texts(10))

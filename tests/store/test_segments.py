@@ -119,7 +119,7 @@ def test_trades_whose_ids_restart_begin_a_new_ring() -> None:
     assert ring.complete
 
 
-def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_is_told() -> None:
+def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_is_reported() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     ring.replace(trade_answer(5_000, 5_020, 1_000_000), Origin(1_000_000, 21))
     notice = ring.apply(samples.trade_frame(10), LINK)

@@ -82,7 +82,7 @@ def test_it_goes_on_from_the_first_trade_of_a_link_whatever_is_missing_before() 
     assert ring.patience(live_once=False) > 0
 
 
-def test_the_first_trade_of_a_link_is_told_also_where_it_follows_on_what_is_known() -> None:
+def test_the_first_trade_of_a_link_is_reported_also_where_it_follows_on_what_is_known() -> None:
     ring = ring_of()
     answer(ring, 1, 5)
     ring.subscribed_on(LINK)
@@ -101,7 +101,7 @@ def test_a_trade_is_read_as_it_was_written() -> None:
     ]
 
 
-def test_a_hole_cuts_the_ring_and_is_told() -> None:
+def test_a_hole_cuts_the_ring_and_is_reported() -> None:
     ring = ring_of()
     stream(ring, 5, 6)
     (notice,) = stream(ring, 9)

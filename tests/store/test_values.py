@@ -129,7 +129,7 @@ def test_forced_orders_are_kept_by_symbol_and_in_all() -> None:
     assert board.event == MIDNIGHT + 4
 
 
-def test_a_forced_order_told_twice_is_one() -> None:
+def test_a_forced_order_reported_twice_is_one() -> None:
     board = LiquidationBoard(10)
     board.apply(samples.liquidation_frame("A"), LINK)
     board.apply(samples.liquidation_frame("A"), LINK)

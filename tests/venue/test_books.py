@@ -118,7 +118,7 @@ def test_the_last_of_one_price_counts_whatever_its_text() -> None:
     assert diff_levels(changed(b=[["99.9", "1"], ["99.90", "2"]]))[0] == {99.9: ("99.90", "2")}
 
 
-def test_what_a_level_has_besides_is_left_out() -> None:
+def test_what_else_a_level_has_is_left_out() -> None:
     assert diff_levels(changed(b=[["99.90", "1.5", "more"], ["99.8", "0", 7]])) == (BIDS, ASKS)
 
 

@@ -44,7 +44,7 @@ def test_every_interval_of_the_exchange_is_there() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(every_interval, moments)
-def test_a_candle_covers_the_moment_it_was_asked_for(interval: str, at: int) -> None:
+def test_a_candle_covers_the_moment_it_was_computed_for(interval: str, at: int) -> None:
     opened = open_time(interval, at)
     assert opened <= at < next_open(interval, opened)
 

@@ -38,7 +38,7 @@ def test_only_the_yearly_rate_of_a_perpetual_may_be_empty() -> None:
 
 
 @pytest.mark.parametrize("kind", RATIOS)
-def test_each_is_asked_for_by_its_own_parameters_in_the_bucket_of_open_interest(kind: str) -> None:
+def test_each_is_requested_by_its_own_parameters_in_the_bucket_of_open_interest(kind: str) -> None:
     request = endpoints.ratio(kind, "BTCUSDT_261225", "1h", 30, contract_type="CURRENT_QUARTER")
     names: dict[str, Any] = {"symbol": "BTCUSDT_261225"}
     if kind == "basis":

@@ -95,7 +95,7 @@ class Consumers:
         candles = consumer.candles(key)
         if consumer is self.early:
             return candles
-        truth = self.world.tape.klines[key.symbol, key.interval]
+        truth = self.world.recording.klines[key.symbol, key.interval]
         expected = candles[0].open_time if candles else end
         for candle in candles:
             if candle.open_time != expected:

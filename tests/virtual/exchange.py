@@ -17,8 +17,8 @@ from ats_sync.simulator.endpoints import ENDPOINTS, FAPI, LIVE_PATHS, SPOT
 from ats_sync.simulator.limits import HostLimits, Refusal
 from ats_sync.simulator.rest import compute, error_body
 
+from .recording import QUOTES, Recording, quotes_of_another
 from .script import ScriptedMarket
-from .tape import Tape
 from .timeline import Timeline
 
 MESSAGES_PER_SECOND = 10
@@ -30,7 +30,7 @@ BAN_SECONDS = 40.0
 FIRST_ANEW = 1_000
 """Where update ids begin again."""
 PUNCTUAL = 1_500
-"""By so much (ms) a pause until a told moment may be measured too short: a Date header has whole seconds."""
+"""By so much (ms) a pause until a stated moment may be measured too short: a Date header has whole seconds."""
 
 
 class BrokenPromise(AssertionError):
@@ -136,6 +136,17 @@ class Session:
         if self.open and not self.dead:
             self.peer.arrived(items)
 
+    def announce_shutdown(self, before: int) -> None:
+        """The exchange says that it will end it, and does so ``before`` ms later, where the client has not left."""
+        line = self.exchange.line
+        self.push([json.dumps({"e": "serverShutdown", "E": line.now}, separators=(",", ":")).encode()])
+        line.after(before, self._shut_down)
+
+    def _shut_down(self) -> None:
+        if self in self.exchange.sessions():
+            self.exchange.counts["shutdowns"] += 1
+            self.cut(reset=False)
+
     def cut(self, *, reset: bool) -> None:
         """The exchange ends it; with a reset also what is under way is lost."""
         if not self.open:
@@ -176,12 +187,12 @@ Reply = Callable[[int, bytes, dict[str, str]], None]
 
 
 class Exchange:
-    """Plays a tape to whoever is subscribed and answers requests."""
+    """Plays a recording to whoever is subscribed and answers requests."""
 
     def __init__(
         self,
         line: Timeline,
-        tape: Tape,
+        recording: Recording,
         rng: random.Random,
         *,
         weight_limit: int,
@@ -190,8 +201,8 @@ class Exchange:
         report_lag: int = 0,
     ) -> None:
         self.line = line
-        self.tape = tape
-        self.market: ScriptedMarket = tape.market()
+        self.recording = recording
+        self.market: ScriptedMarket = recording.market()
         self.limits = {
             host: HostLimits(
                 limit,
@@ -243,19 +254,19 @@ class Exchange:
         self._announced: dict[str, list[int]] = {FAPI: [], SPOT: []}
         self.asked: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         """When (true ms) something was asked for: by path, symbol, and interval or period."""
-        self.counts = {"frames": 0, "requests": 0, "connects": 0}
+        self.counts = {"frames": 0, "requests": 0, "connects": 0, "shutdowns": 0}
         self._next_group()
 
-    # --- the tape --------------------------------------------------------------------------------------
+    # --- the recording --------------------------------------------------------------------------------------
 
     def _next_group(self) -> None:
-        groups = self.tape.groups
+        groups = self.recording.groups
         while self._group >= len(groups):
-            self.tape.record_until(self.tape.end + 1)
+            self.recording.record_until(self.recording.end + 1)
         self.line.at(groups[self._group][0], self._play)
 
     def _play(self) -> None:
-        _, frames = self.tape.groups[self._group]
+        _, frames = self.recording.groups[self._group]
         self._group += 1
         self._next_group()
         sent: dict[Session, list[Item]] = {}
@@ -263,7 +274,7 @@ class Exchange:
             sessions = self._subscribers.get(stream)
             if not sessions or stream in self.mute or self._silent(stream):
                 continue
-            if self.delisted and stream.startswith("!") and (left := self._without_delisted(frame)) != frame:
+            if self.delisted and stream.startswith("!") and (left := self._without_delisted(stream, frame)) != frame:
                 if not left:
                     continue
                 frame = left
@@ -280,14 +291,14 @@ class Exchange:
 
     def restart_books(self, symbol: str) -> None:
         """From now on the update ids of a symbol begin again, far below what they were."""
-        if self.tape.counts_anew(symbol) or symbol in self.restarted:
+        if self.recording.counts_anew(symbol) or symbol in self.restarted:
             return
-        newest = self.tape.books[symbol].last_told(self.line.now)[1]
+        newest = self.recording.books[symbol].last_reported(self.line.now)[1]
         if newest > FIRST_ANEW * 1000:
             self.restarted[symbol] = newest
 
     def true_update_id(self, symbol: str, update_id: int) -> int:
-        """The tape's update id of a book that was served."""
+        """The recording's update id of a book that was served."""
         began = self.restarted.get(symbol)
         return update_id if began is None or update_id >= began // 2 else update_id + began - FIRST_ANEW
 
@@ -307,12 +318,17 @@ class Exchange:
     def _silent(self, stream: str) -> bool:
         return bool(self.delisted) and stream.partition("@")[0].upper() in self.delisted
 
-    def _without_delisted(self, frame: bytes) -> bytes:
+    def _without_delisted(self, stream: str, frame: bytes) -> bytes:
         """An all-market frame without what it tells of symbols that have left; nothing where nothing is left."""
         message = json.loads(frame)
         data = message["data"]
         if not isinstance(data, list):
-            return b"" if data.get("s", data.get("o", {}).get("s")) in self.delisted else frame
+            if data.get("s", data.get("o", {}).get("s")) not in self.delisted:
+                return frame
+            if stream != QUOTES or self.recording.setting.alone:
+                return b""
+            # Where its quotes were all that had come, those of a symbol that nobody follows still do.
+            return f'{{"stream":"{stream}","data":{quotes_of_another(self.line.now)}}}'.encode()
         message["data"] = [row for row in data if row["s"] not in self.delisted]
         return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() if message["data"] else b""
 
@@ -330,7 +346,7 @@ class Exchange:
     # --- stream connections -----------------------------------------------------------------------------
 
     def connect(self, route: str, peer: Peer) -> None:
-        """Shake hands, or fail; the peer is told some time later."""
+        """Shake hands, or fail; the peer learns it some time later."""
         line = self.line
         self.counts["connects"] += 1
         self._attempts.append(line.now)
@@ -399,7 +415,7 @@ class Exchange:
 
     # --- REST ---------------------------------------------------------------------------------------------
 
-    def told_to_wait(self, host: str, until: int) -> None:
+    def must_wait(self, host: str, until: int) -> None:
         """The client has received a 429 or 418: nothing may be sent before ``until`` (true ms)."""
         announced = self._announced[host] = [each for each in self._announced[host] if each > self.line.now]
         if announced and until < min(announced) - PUNCTUAL:
@@ -507,7 +523,7 @@ class Exchange:
         if kind in simple:
             return simple[kind]
         now = self.line.now
-        self.tape.record_until(now + 1)
+        self.recording.record_until(now + 1)
         market = self.market
         if kind == "lag" and fault is not None and path not in LIVE_PATHS:
             market, now = self._lagging(fault.lag), now - fault.lag
@@ -528,7 +544,7 @@ class Exchange:
 
     def _lagging(self, lag: int) -> ScriptedMarket:
         if self._replica is None:
-            self._replica = self.tape.market()
+            self._replica = self.recording.market()
         return self._replica
 
     def _exchange_info(self, body: bytes) -> bytes:

@@ -64,6 +64,21 @@ class Cut(Fault):
 
 
 @dataclass(frozen=True)
+class Shutdown(Fault):
+    """The connections there are will be closed, which is announced so many ms before.
+
+    The exchange does so on spot connections, of which there is none here; the client heeds it on all.
+    """
+
+    lasts: int
+    route: str = ""
+
+    def begin(self, world: World) -> None:
+        for session in world.exchange.sessions(self.route):
+            session.announce_shutdown(self.lasts)
+
+
+@dataclass(frozen=True)
 class HalfOpen(Fault):
     """Bytes stop on the connections there are; new ones work."""
 
@@ -380,7 +395,7 @@ class Delist(Fault):
 
     def begin(self, world: World) -> None:
         world.exchange.delisted.add(self.symbol)
-        world.delisted[self.symbol] = world.line.now
+        world.delisted[self.symbol] = world.line.now - 1  # What was due in this very ms may not have been sent.
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class VirtualRequests:
         process = self._process
         done = self._executor.delivered(self._dispatcher, send, outcome)
         if isinstance(outcome, RateLimited):
-            self._told_to_wait(send.request.host)
+            self._must_wait(send.request.host)
         if isinstance(done, Done):
             if type(done.error) is RequestError:
                 raise done.error  # a fault of ours, which a request thread survives
@@ -115,12 +115,12 @@ class VirtualRequests:
             process.look()
         self._ensure_worker()
 
-    def _told_to_wait(self, host: Host) -> None:
+    def _must_wait(self, host: Host) -> None:
         process = self._process
         now = process.clock.now()
         until = process.budget.blocked_until(host, now)
         if until is not None:
-            process.exchange.told_to_wait(HOST[host], process.line.now + int((until - now) * 1000))
+            process.exchange.must_wait(HOST[host], process.line.now + int((until - now) * 1000))
 
     # --- the network ----------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class Killed(Fault):
         keys = process.store.follow(keys_of(world.symbols, world.intervals, world.config.open_interest_periods))
         for key in keys:
             process.store.series[key].expecting = bool(written.get(key))
-        books = process.store.follow(Key(Kind.DEPTH, each) for each in world.tape.full_books)
+        books = process.store.follow(Key(Kind.DEPTH, each) for each in world.recording.full_books)
         process.follow([*SHARED, *WITNESSES, *keys, *books])
         world.line.after(LOADED_AFTER, lambda: self.load(world, process, written))
 

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta, timezone
 from . import faults as f
 from .exchange import REST_KINDS
 from .faults import Fault
+from .recording import SETTINGS
 from .script import STEP, Setting
-from .tape import SETTINGS
 from .world import Read, Schedule
 
 SHORT, LONG, DENSE = 60_000, 3 * 3_600_000, 25_000
@@ -23,17 +23,19 @@ SHORT, LONG, DENSE = 60_000, 3 * 3_600_000, 25_000
 MEETING = 20_000
 """Faults that meet do so before this (ms)."""
 LONG_SHARE, WIDE_SHARE = 0.004, 0.01
-"""How many of the schedules last hours, and how many have 50 symbols."""
+"""How many of the explorer's schedules last hours, and how many have 50 symbols: of 20,000 about 80 and 200. One that
+lasts hours costs as much as 30 of the usual ones, one with 50 symbols as much as 6: together a seventh of the time."""
 DENSE_SHARE = 0.4
-"""How many of the others have more faults of fewer kinds in a shorter time, and more reads: each meets the next."""
+"""How many of the schedules of the usual size have more faults of fewer kinds in a shorter time, and more reads: each
+meets the next."""
 MEETING_SHARE = 0.25
 """In how many of the rest something happens to the market and other faults come at about the same time."""
 RESTART_SHARE = 0.1
 """In how many of the rest the process is killed."""
 CONSUMED_SHARE = 0.1
-"""In how many of the rest there are consumers of events."""
+"""In how many of the rest with candles of a minute there are consumers of events."""
 COPIED_SHARE = 0.1
-"""In how many another process copies what is known."""
+"""In how many of the usual size, where nothing is derived, another process copies what is known."""
 FULL_BOOK_SHARE = 0.25
 """In how many somebody reads a whole book."""
 DERIVE_SHARE = 0.1
@@ -47,7 +49,8 @@ CHAINS = (
 )
 WIDE = 50
 COUNTINGS = ("clock", "clock", "clock", "sliding", "silent")
-SCHEDULES_A_SETTING = 40
+SCHEDULES_A_SETTING, WIDE_A_SETTING, LONG_A_SETTING = 40, 3, 1
+"""How many schedules of one size share a setting, and so the making of its recording."""
 LAGS = 2
 """Connections lag for good at most so often: each time the next one is replaced after a pause twice as long."""
 INTERVALS = ("3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d", "3d", "1w", "1M")
@@ -112,6 +115,7 @@ def _rest(rng: random.Random, draw: Draw) -> Fault:
 
 KINDS: dict[str, Make] = {
     "cut": lambda rng, draw: f.Cut(draw.at(), draw.route(), rng.random() < 0.5),
+    "shutdown": lambda rng, draw: f.Shutdown(draw.at(), rng.choice((1_000, 10_000, 30_000)), draw.route()),
     "half open": lambda rng, draw: f.HalfOpen(draw.at(), draw.route()),
     "stall": lambda rng, draw: f.Stall(draw.at(), draw.lasts(20_000), draw.route()),
     "lag": lambda rng, draw: f.Lag(draw.at(), draw.route(), rng.randrange(3, 9) * 1000),
@@ -141,6 +145,7 @@ KINDS: dict[str, Make] = {
     "recompute": lambda rng, draw: f.Recompute(
         draw.at(), draw.symbol(), rng.choice((0, 200, 600, 1500, 5_000, 20_000))
     ),
+    "delist": lambda rng, draw: f.Delist(draw.at(), draw.symbol()),
     "halt": lambda rng, draw: f.Halt(draw.at(), draw.symbol(), draw.lasts(max(240_000, draw.horizon // 2))),
     "old halt": lambda rng, draw: f.OldHalt(
         0, draw.symbol(), round(rng.uniform(0.1, 6.0), 2), round(rng.uniform(0.02, 3.0), 2)
@@ -157,11 +162,30 @@ EVENT_KINDS = ("events", "mute", "restart")
 REQUEST_KINDS = ("rest", "ban", "no retry-after", "maintenance", "others")
 PROCESS_KINDS = ("pause", "sluggish", "wall clock")
 MARKET_KINDS = ("recount", "relist", "recompute", "halt", "old halt", "newcomer")
+MEETING_KINDS = (*MARKET_KINDS, "delist")
+"""What happens to the market where faults meet."""
 RESTART_KINDS = (*CONNECTION_KINDS, *EVENT_KINDS, *PROCESS_KINDS, "rest", "recount", "recompute", "halt", "old halt")
 """What may break where the process is killed too. What a process knows of a ban ends with it, and that a listing is
 another one is seen by what reads the files."""
 FAULT_KINDS = (*CONNECTION_KINDS, *EVENT_KINDS, *REQUEST_KINDS, *PROCESS_KINDS)
-"""What breaks while the market goes on as it does."""
+"""What breaks while the market goes on as it does. A kind that is added to these groups, from which the ordinary tests
+draw, changes all of the schedules that they play."""
+
+
+def batch_size(rng: random.Random) -> tuple[bool, bool, int]:
+    """Return whether the schedules of a setting last hours, whether they have 50 symbols, and how many they are.
+
+    The fewer schedules a setting of one size has, the more of the settings are of that size, so that the shares are
+    those of all schedules.
+    """
+    usual = 1.0 - LONG_SHARE - WIDE_SHARE
+    sizes = (
+        (True, False, LONG_A_SETTING, LONG_SHARE),
+        (False, True, WIDE_A_SETTING, WIDE_SHARE),
+        (False, False, SCHEDULES_A_SETTING, usual),
+    )
+    [(long, wide, count, _)] = rng.choices(sizes, [share / count for _, _, count, share in sizes])
+    return long, wide, count
 
 
 def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> Setting:
@@ -218,6 +242,20 @@ def fixed(name: str, number: int, kinds: Sequence[str]) -> Schedule:
     return a_schedule(rng, SETTINGS[number % len(SETTINGS)], kinds=kinds)
 
 
+def _impossible(faults: Sequence[Fault], setting: Setting) -> list[Fault]:
+    """Return the delistings of symbols that have left before or are listed again, and that of the last one: a market
+    without contracts says nothing of anything."""
+    left: set[str] = set()
+    found: list[Fault] = []
+    back = {fault.symbol for fault in faults if isinstance(fault, f.Relist)}
+    for fault in sorted((each for each in faults if isinstance(each, f.Delist)), key=lambda each: each.at):
+        if fault.symbol in left or fault.symbol in back or len(left) == len(setting.symbols) - 1:
+            found.append(fault)
+        else:
+            left.add(fault.symbol)
+    return found
+
+
 def a_schedule(
     rng: random.Random,
     setting: Setting,
@@ -231,15 +269,13 @@ def a_schedule(
     ``meet``, of what happens to the market and few other kinds."""
     kinds = rng.sample(sorted(kinds), rng.randrange(2, 7) if dense else rng.randrange(1, len(kinds) + 1))
     if meet:
-        kinds = [*rng.sample(MARKET_KINDS, rng.randrange(1, 3)), *kinds[: rng.randrange(1, 5)]]
+        kinds = [*rng.sample(MEETING_KINDS, rng.randrange(1, 3)), *kinds[: rng.randrange(1, 5)]]
     full_book = rng.random() < FULL_BOOK_SHARE
     draw = Draw(rng, setting, LONG if long else DENSE if dense else SHORT, full_book=full_book, meet=meet)
     count = rng.randrange(10, 40) if long else rng.randrange(2, 13) if dense or meet else rng.randrange(1, 9)
     faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
     lags = [fault for fault in faults if isinstance(fault, f.Lag)]
-    faults = [fault for fault in faults if fault not in lags[LAGS:]]
-    if long and rng.random() < 0.5:
-        faults.append(f.Delist(draw.at(), setting.symbols[-1]))
+    faults = [fault for fault in faults if fault not in (*lags[LAGS:], *_impossible(faults, setting))]
     reads = tuple(
         Read(
             draw.at(),

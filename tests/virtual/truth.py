@@ -1,6 +1,6 @@
 """Comparing what a reader was given with what was true: every function raises :class:`BrokenPromise`.
 
-``since`` and ``until`` (ms): the answer must hold all that the exchange had told by ``since``, and nothing that it
+``since`` and ``until`` (ms): the answer must hold all that the exchange had reported by ``since``, and nothing that it
 had not made by ``until``.
 """
 
@@ -16,10 +16,10 @@ from ats_sync.venue.trades import Trade
 from ats_sync.venue.values import Mark
 
 from .exchange import BrokenPromise
-from .told import BookTruth, KlineTruth, Position, TradeTruth
+from .reported import BookTruth, KlineTruth, Position, TradeTruth
 
 FINAL_TOLD_AFTER = 2_100
-"""A candle's last change is told at most this long (ms) after its close."""
+"""A candle's last change is reported at most this long (ms) after its close."""
 AHEAD = 400
 """By so much (ms) our idea of the exchange's time may be ahead."""
 FLAT_FOR = 65_000
@@ -53,10 +53,10 @@ def check_klines(
     *,
     since: int,
     until: int,
-    last_told: tuple[int, Position] | None,
+    last_reported: tuple[int, Position] | None,
     closed: int | None = None,
 ) -> None:
-    """``last_told``: open time and position that the newest candle must have got to at least; ``closed``: candles
+    """``last_reported``: open time and position that the newest candle must have got to at least; ``closed``: candles
     that ended before that time must be final (default: ``since``)."""
     first = truth.first_at(until)
     if not rows:
@@ -74,14 +74,14 @@ def check_klines(
         if truth.first_at(since) is not None and not truth.hidden(lacking, since) and not truth.hidden(lacking, until):
             raise BrokenPromise(f"the newest row opened at {newest}, the exchange is at {since} or later")
         lacking = next_open(interval, lacking)
-    if last_told is not None:
-        opened, told = last_told
+    if last_reported is not None:
+        opened, reported = last_reported
         held = next((row for row in reversed(rows) if row[0] == opened), None)
         if held is None:
             if opened > newest:
-                raise BrokenPromise(f"the candle of {opened}, told of before {since}, is not there yet")
-        elif (truth.position(held) or (0, held[8])) < told:
-            raise BrokenPromise(f"{told} of {opened} was told before {since}, {held} is older; now {until}")
+                raise BrokenPromise(f"the candle of {opened}, reported before {since}, is not there yet")
+        elif (truth.position(held) or (0, held[8])) < reported:
+            raise BrokenPromise(f"{reported} of {opened} was reported before {since}, {held} is older; now {until}")
     previous: Row | None = None
     for row in rows:
         _check_row(row, previous, interval, truth, since if closed is None else closed, until)
@@ -113,8 +113,8 @@ def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth,
         raise BrokenPromise(f"never was: {row}; known: {same or versions[-3:]}")
 
 
-def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: Position, until: int) -> None:
-    """Consecutive, true, and up to ``last_told`` at least; none where a new contract has been without trades."""
+def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_reported: Position, until: int) -> None:
+    """Consecutive, true, and up to ``last_reported`` at least; none where a new contract has been without trades."""
     for before, after in pairwise(trades):
         if after.id != before.id + 1:
             raise BrokenPromise(f"a hole or a duplicate: trade {before.id} is followed by {after.id}")
@@ -126,22 +126,22 @@ def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_told: Posit
         if position is None:
             raise BrokenPromise(f"never was: {trade}; the truth is {truth.known.get((trade.id, trade.time))}")
         newest = position
-    if newest < last_told:
-        raise BrokenPromise(f"trades up to {last_told} were told, the newest served is {newest}")
+    if newest < last_reported:
+        raise BrokenPromise(f"trades up to {last_reported} were reported, the newest served is {newest}")
 
 
-def check_book(book: Book, truth: BookTruth, *, last_told: Position, limit: int = 20) -> None:
+def check_book(book: Book, truth: BookTruth, *, last_reported: Position, limit: int = 20) -> None:
     position = truth.position(book.update_id, book.time)
-    if position < last_told:
-        raise BrokenPromise(f"the book stands at {position}, {last_told} was told")
+    if position < last_reported:
+        raise BrokenPromise(f"the book stands at {position}, {last_reported} was reported")
     levels = truth.levels.get(position)
     if levels is not None and (book.bids[:limit], book.asks[:limit]) != levels():
         raise BrokenPromise(f"a book that never was: {book}")
 
 
-def same_touch(book: Book, truth: BookTruth, told: Position) -> bool:
-    """Whether the best prices and quantities are those of the state ``told``."""
-    levels = truth.levels.get(told)
+def same_touch(book: Book, truth: BookTruth, reported: Position) -> bool:
+    """Whether the best prices and quantities are those of the state ``reported``."""
+    levels = truth.levels.get(reported)
     bids, asks = levels() if levels is not None else ([], [])
     return book.bids[:1] == bids[:1] and book.asks[:1] == asks[:1]
 

@@ -28,10 +28,10 @@ from .care import forgotten
 from .exchange import BrokenPromise, Exchange
 from .faults import Fault, MarketFault
 from .process import Process
+from .recording import FULL_LEVELS, SETTINGS, recording
+from .reported import NOTHING, DerivedTruth, KlineTruth, Position
 from .script import MINUTE, Setting
-from .tape import FULL_LEVELS, SETTINGS, tape
 from .timeline import MachineClocks, Timeline
-from .told import NOTHING, DerivedTruth, KlineTruth, Position
 
 CONVERGED_WITHIN = 30_000
 LOOK_EVERY = 1_000
@@ -52,7 +52,7 @@ THROTTLE = 450
 JOINED = 1_500
 """A reader may be given the answer of a request that was sent so long before it asked."""
 LAGGING = 8_000
-"""By so much more than REST lags (ms) may a series be behind that nothing was told of since."""
+"""By so much more than REST lags (ms) may a series be behind that nothing was reported since."""
 SHOWN_WITHIN = 25_000
 """What rests is compared with REST so soon (ms) after the last fault ..."""
 SCARCE = 120_000
@@ -99,7 +99,7 @@ class Schedule:
     wall_error: float = 0.0
     audit_every: float = 300.0
     skip: int = 0
-    """Where the tape is entered (ms after its start)."""
+    """Where the recording is entered (ms after its start)."""
     full_book: bool = False
     """Whether somebody reads the first symbol's whole book."""
     counting: str = "clock"
@@ -162,11 +162,11 @@ class World:
 
     def __post_init__(self) -> None:
         schedule = self.schedule
-        self.tape = tape(schedule.whole_setting, schedule.full_book)
-        self.symbols = self.tape.setting.symbols
-        self.intervals = self.tape.setting.intervals
+        self.recording = recording(schedule.whole_setting, schedule.full_book)
+        self.symbols = self.recording.setting.symbols
+        self.intervals = self.recording.setting.intervals
         self.rng = random.Random(schedule.seed)
-        self.line = Timeline(self.tape.start)
+        self.line = Timeline(self.recording.start)
         self.clocks = MachineClocks(self.line, wall_error=schedule.wall_error)
         self.config = Config(
             futures_weight_limit=schedule.weight_limit,
@@ -180,7 +180,7 @@ class World:
         )
         self.exchange = Exchange(
             self.line,
-            self.tape,
+            self.recording,
             self.rng,
             weight_limit=schedule.weight_limit,
             share=self.config.weight_share,
@@ -197,7 +197,7 @@ class World:
             *(self._peek_trades(s) for s in self.symbols),
             *(self._peek_book(s) for s in self.symbols),
             *(self._peek_mark(s) for s in self.symbols),
-            *(self._peek_full_book(s) for s in self.tape.full_books),
+            *(self._peek_full_book(s) for s in self.recording.full_books),
         ]
 
     # --- the run --------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ class World:
     def run(self) -> World:
         schedule, line = self.schedule, self.line
         self.process.start(self.symbols, self.intervals)
-        if self.tape.full_books:
-            self.process.follow(self.process.store.follow(Key(Kind.DEPTH, each) for each in self.tape.full_books))
+        if self.recording.full_books:
+            self.process.follow(self.process.store.follow(Key(Kind.DEPTH, each) for each in self.recording.full_books))
         for fault in schedule.faults:
             fault.arm(self)
         line.after(LOOK_EVERY, self._look_at_all)
@@ -218,7 +218,7 @@ class World:
         converged = max(line.now, self.others_until, self.exchange.waits_until()) + CONVERGED_WITHIN
         while line.now < converged:
             line.run_until(converged)
-            if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._told_lately():
+            if self.exchange.waits_until() + CONVERGED_WITHIN > converged and not self._may_send():
                 converged = self.exchange.waits_until() + CONVERGED_WITHIN
         line.run_until(line.now + self.patience)
         if len(self.symbols) > MANY:
@@ -251,7 +251,7 @@ class World:
         while line.now < (known_by := max((each.begun_at(line.now) for each in klines), default=0) + within):
             line.run_until(known_by)
 
-    def _told_lately(self) -> bool:
+    def _may_send(self) -> bool:
         return self.exchange.waits_until() < self.line.now
 
     def damaged(self, what: str) -> None:
@@ -280,7 +280,7 @@ class World:
             return  # Nothing shows that they live.
         now = self.line.now
         for symbol in self.process.store.delisted.keys() - self.delisted.keys():
-            if self.tape.away_since(symbol, now) or now - self.tape.back_since(symbol, now) < BACK_WITHIN:
+            if self.recording.away_since(symbol, now) or now - self.recording.back_since(symbol, now) < BACK_WITHIN:
                 continue
             raise BrokenPromise(f"{symbol} lives and is taken for delisted")
 
@@ -335,57 +335,59 @@ class World:
         return stream_of(self._root(key)) or ""
 
     def _known(self, key: Key) -> KlineTruth:
-        known, root = self.tape.klines[key.symbol, key.interval], self._root(key)
-        return known if root == key else DerivedTruth(known, self.tape.klines[key.symbol, root.interval])
+        known, root = self.recording.klines[key.symbol, key.interval], self._root(key)
+        return known if root == key else DerivedTruth(known, self.recording.klines[key.symbol, root.interval])
 
     def _check_klines(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], known: KlineTruth, since: int
     ) -> None:
         if symbol in self.delisted or self._left(symbol, since) is not None:
-            # The tape goes on with trades that were never told, or another contract has or will have the name: for a
-            # while there is no truth to compare with.
+            # The recording goes on with trades that were never reported, or another contract has or will have the name:
+            # for a while there is no truth to compare with.
             truth.check_invariants(rows, interval, known, (since, self.line.now))
             return
         if self._seems_untraded(rows, since):
             return
-        told = self._told(symbol, interval, stream, rows, since)
+        reported = self._reported(symbol, interval, stream, rows, since)
         closed = since - CONFIRMED_WITHIN if self.lag_until else since
-        truth.check_klines(rows, interval, known, since=since, until=self.line.now, last_told=told, closed=closed)
+        truth.check_klines(
+            rows, interval, known, since=since, until=self.line.now, last_reported=reported, closed=closed
+        )
 
     def _seems_untraded(self, found: Sequence[object], since: int) -> bool:
         """Whether a contract may seem never to have traded, since REST showed nothing of anything: only what is sent
         from then on shows that it has."""
         return not found and since < self.empty_until
 
-    def _told(
+    def _reported(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], since: int
     ) -> tuple[int, Position] | None:
         """What the newest candle must have got to."""
         key = Key(Kind.KLINES, symbol, interval)
         known_klines = self._known(key)
-        told = known_klines.last_told(self._until_delisting(symbol, since))
-        if self._is_resting(symbol, known_klines.told_at, STALE_KLINES) or self._unwitnessed(stream):
+        reported = known_klines.last_reported(self._until_delisting(symbol, since))
+        if self._is_resting(symbol, known_klines.reported_at, STALE_KLINES) or self._unwitnessed(stream):
             return None
-        if told is None or not self._is_damaged(stream):
-            return told
+        if reported is None or not self._is_damaged(stream):
+            return reported
         series = self.process.store.klines(symbol, self._root(key).interval)
         _, event, answered = series.last_heard()
-        untold_until = max(event, answered) + THROTTLE
-        known = self.tape.trades[symbol]
-        first = known_klines.versions[told[0]][0]
-        if told[1][0] != first.generation:
+        unreported_until = max(event, answered) + THROTTLE
+        known = self.recording.trades[symbol]
+        first = known_klines.versions[reported[0]][0]
+        if reported[1][0] != first.generation:
             return None  # Where it was recomputed meanwhile, trades do not add up.
-        held = next((row[8] for row in rows if row[0] == told[0]), 0)
+        held = next((row[8] for row in rows if row[0] == reported[0]), 0)
         counted = first.trades
         for at, count in zip(known.times, known.counts, strict=True):
-            if at >= told[0] and at <= since:
+            if at >= reported[0] and at <= since:
                 counted += count
-                if counted > held and at > untold_until:
-                    return told
+                if counted > held and at > unreported_until:
+                    return reported
         # What is missing was traded so soon after the last event that its absence is no evidence.
         return None
 
-    def _is_resting(self, symbol: str, told_at: list[int], stale: int) -> bool:
+    def _is_resting(self, symbol: str, reported_at: list[int], stale: int) -> bool:
         """Whether a series has rested since before REST lagged or while it did: what an answer of then lacked nobody
         tells, until REST is asked once more, when no replica is so far behind."""
         line, scarce = self.line, SCARCE if self.schedule.weight_limit < 1000 else 0
@@ -394,7 +396,7 @@ class World:
             return False
         since = self._until_delisting(symbol, line.now - stale)
         rests_since = max(since - LAGGING - self.lag, min(since, self.lag_until))
-        return bisect_right(told_at, rests_since) == bisect_right(told_at, since)
+        return bisect_right(reported_at, rests_since) == bisect_right(reported_at, since)
 
     def _until_delisting(self, symbol: str, since: int) -> int:
         left = self._left(symbol, since)
@@ -403,7 +405,7 @@ class World:
     def _left(self, symbol: str, since: int) -> int | None:
         """When the symbol left, where it was not back by ``since`` for long enough to find out."""
         now = self.line.now
-        for left, back in self.tape.away[symbol]:
+        for left, back in self.recording.away[symbol]:
             # While the process stands, has no weight or is to wait after a 429, or requests fail, it cannot find out.
             waited = max(self.others_until, self.exchange.waits_until(), self.unanswered_until)
             known = max(back, self.went_on if self.stopped_at <= back else 0, waited)
@@ -412,50 +414,52 @@ class World:
         return None
 
     def _peek_trades(self, symbol: str) -> Callable[[], None]:
-        known = self.tape.trades[symbol]
+        known = self.recording.trades[symbol]
         stream = stream_of(Key(Kind.TRADES, symbol)) or ""
 
         def peek() -> None:
             trades = _read_trades(self.process.reads, symbol, self.rng.randrange(1, 30))
             since = self._until_delisting(symbol, self._since(STALE_TRADES))
-            excused = self._is_resting(symbol, known.told_at, STALE_TRADES) or self._unwitnessed(stream)
+            excused = self._is_resting(symbol, known.reported_at, STALE_TRADES) or self._unwitnessed(stream)
             excused |= self._seems_untraded(trades, since)
-            told = NOTHING if excused else known.last_told(since)
-            truth.check_trades(trades, known, last_told=told, until=self.line.now)
+            reported = NOTHING if excused else known.last_reported(since)
+            truth.check_trades(trades, known, last_reported=reported, until=self.line.now)
 
         return peek
 
     def _peek_book(self, symbol: str) -> Callable[[], None]:
-        known = self.tape.books[symbol]
+        known = self.recording.books[symbol]
         stream = stream_of(Key(Kind.BOOK, symbol)) or ""
 
         def peek() -> None:
             book = _read(self.process.reads, book_of(symbol, 20, None))
             damaged = self._is_damaged(stream)
             since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
-            told = NOTHING if self._unwitnessed(stream) else known.last_told(since)
-            book = self._as_on_tape(symbol, book)
-            if damaged and told != NOTHING and truth.same_touch(book, known, told):
-                told = NOTHING  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
-            truth.check_book(book, known, last_told=told)
+            reported = NOTHING if self._unwitnessed(stream) else known.last_reported(since)
+            book = self._as_recorded(symbol, book)
+            if damaged and reported != NOTHING and truth.same_touch(book, known, reported):
+                reported = (
+                    NOTHING  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
+                )
+            truth.check_book(book, known, last_reported=reported)
 
         return peek
 
-    def _as_on_tape(self, symbol: str, book: Book) -> Book:
+    def _as_recorded(self, symbol: str, book: Book) -> Book:
         return replace(book, update_id=self.exchange.true_update_id(symbol, book.update_id))
 
     def _peek_full_book(self, symbol: str) -> Callable[[], None]:
-        known = self.tape.full_books[symbol]
+        known = self.recording.full_books[symbol]
         stream = stream_of(Key(Kind.DEPTH, symbol)) or ""
 
         def peek() -> None:
-            book = self._as_on_tape(symbol, _read(self.process.reads, book_of(symbol, FULL_LEVELS, None)))
+            book = self._as_recorded(symbol, _read(self.process.reads, book_of(symbol, FULL_LEVELS, None)))
             damaged = self._is_damaged(stream)
             since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
-            told = NOTHING if self._unwitnessed(stream) else known.last_told(since)
-            if damaged and told != NOTHING and truth.same_touch(book, known, told):
-                told = NOTHING
-            truth.check_book(book, known, last_told=told, limit=FULL_LEVELS)
+            reported = NOTHING if self._unwitnessed(stream) else known.last_reported(since)
+            if damaged and reported != NOTHING and truth.same_touch(book, known, reported):
+                reported = NOTHING
+            truth.check_book(book, known, last_reported=reported, limit=FULL_LEVELS)
 
         return peek
 
@@ -468,8 +472,8 @@ class World:
 
     def _marks(self, symbol: str, time: int) -> dict[tuple[str, int], str]:
         """The marks to compare with: none of a second in which another contract got the name, since both bear it."""
-        relisted = any(time <= back < time + 1_000 for _, back in self.tape.away[symbol])
-        return {} if relisted else self.tape.marks
+        relisted = any(time <= back < time + 1_000 for _, back in self.recording.away[symbol])
+        return {} if relisted else self.recording.marks
 
     # --- what a reader gets who may wait --------------------------------------------------------------------------
 
@@ -506,18 +510,20 @@ class World:
         left = self._left(symbol, since)
         since = self._until_delisting(symbol, since)
         if read.kind == "klines":
-            known = self.tape.klines[symbol, interval]
+            known = self.recording.klines[symbol, interval]
             if left is not None:
                 truth.check_invariants(value, interval, known, (since, self.line.now))
                 return
-            told = self._known(Key(Kind.KLINES, symbol, interval)).last_told(since)
-            truth.check_klines(value, interval, known, since=since, until=self.line.now, last_told=told)
+            reported = self._known(Key(Kind.KLINES, symbol, interval)).last_reported(since)
+            truth.check_klines(value, interval, known, since=since, until=self.line.now, last_reported=reported)
         elif read.kind == "trades":
-            told_trade = self.tape.trades[symbol].last_told(since)
-            truth.check_trades(value, self.tape.trades[symbol], last_told=told_trade, until=self.line.now)
+            reported_trade = self.recording.trades[symbol].last_reported(since)
+            truth.check_trades(value, self.recording.trades[symbol], last_reported=reported_trade, until=self.line.now)
         elif read.kind == "book":
-            value = self._as_on_tape(symbol, value)
-            truth.check_book(value, self.tape.books[symbol], last_told=self.tape.books[symbol].last_told(since))
+            value = self._as_recorded(symbol, value)
+            truth.check_book(
+                value, self.recording.books[symbol], last_reported=self.recording.books[symbol].last_reported(since)
+            )
         elif read.kind == "mark":
             truth.check_mark(value, self._marks(symbol, value.time), since=since - 1100)
 
@@ -535,26 +541,29 @@ class World:
                     raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
                 continue
             if (
-                left := self.tape.away_since(status.symbol, now) if status.symbol in self.symbols else None
+                left := self.recording.away_since(status.symbol, now) if status.symbol in self.symbols else None
             ) is not None:
                 if now - left > DELISTED_WITHIN and status.state is not FeedState.GONE:
                     raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
                 continue
-            if key.kind is Kind.TRADES and now - self.tape.trades[key.symbol].epoch_told(now) < CONVERGED_WITHIN:
+            if (
+                key.kind is Kind.TRADES
+                and now - self.recording.trades[key.symbol].epoch_reported(now) < CONVERGED_WITHIN
+            ):
                 continue  # Only the first trade shows that ids have begun again.
             if status.state not in (FeedState.LIVE, FeedState.POLLED):
                 state = process.engine.reconciler.states[key]
                 raise BrokenPromise(f"not live again: {status}; {state}")
         since = now - STALE_KLINES
         for symbol in self.symbols:
-            if symbol in self.delisted or self.tape.away_since(symbol, now):
+            if symbol in self.delisted or self.recording.away_since(symbol, now):
                 continue
             for interval in self.intervals:
                 key = Key(Kind.KLINES, symbol, interval)
                 if key not in left_alone:
                     self._check_history(symbol, interval, since)
             ring = process.store.trades(symbol)
-            whole = min(MAX_TRADES, self.tape.trades[symbol].available(since))
+            whole = min(MAX_TRADES, self.recording.trades[symbol].available(since))
             if Key(Kind.TRADES, symbol) not in left_alone and ring.state(0).rows < whole:
                 raise BrokenPromise(f"{ring.key} holds {ring.state(0)}, it should be whole")
         for peek in self._peeks:
@@ -565,7 +574,7 @@ class World:
         series = process.store.klines(symbol, interval)
         known = self._known(series.key)
         limit = series.state(process.clock.exchange_ms()).rows
-        if limit < (least := self.tape.klines[symbol, interval].shown(since, min(60, self.config.max_klines))):
+        if limit < (least := self.recording.klines[symbol, interval].shown(since, min(60, self.config.max_klines))):
             raise BrokenPromise(f"{series.key} has only {limit} rows, REST has {least}")
         with memory_only():
             rows = _read(process.reads, Klines(Key(Kind.KLINES, symbol, interval), max(1, limit), None, exact=True))

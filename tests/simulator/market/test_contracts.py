@@ -138,7 +138,7 @@ def test_in_a_maintenance_only_exchange_info_differs(market: Market) -> None:
     assert set(statuses(market).values()) == {"TRADING"}
 
 
-def test_a_session_without_trading_is_quiet_and_told(market: Market) -> None:
+def test_a_session_without_trading_is_quiet_and_announced(market: Market) -> None:
     market.set_session("commodity", "NO_TRADING")
     before = market.agg_trades("XAUUSDT", limit=1)
     events = told(market.advance(START + 2_500), SESSIONS)

@@ -46,7 +46,7 @@ def test_klines_over_a_turn_of_all_intervals(seed: int) -> None:
     assert finals > 20
 
 
-def test_open_candles_are_told_after_250_ms() -> None:
+def test_open_candles_are_sent_after_250_ms() -> None:
     market = Market(["BTCUSDT"], start=START)
     market.subscribed = {"btcusdt@kline_1m", "btcusdt@kline_4h"}
     frames = run(market, START + 20_000, 50)
@@ -93,7 +93,7 @@ def test_finals_come_with_the_next_trade_or_after_two_seconds() -> None:
     assert all((r[5], r[7], r[8], r[9], r[10]) == ("0", "0", 0, "0", "0") for r in flat)
 
 
-def test_a_burst_may_stay_untold_as_in_the_recordings() -> None:
+def test_a_burst_may_stay_unreported_as_in_the_recordings() -> None:
     market = Market(["BTCUSDT"], start=START, activity=0, trailing_klines=False)
     market.subscribed = {"btcusdt@kline_1m"}
     assert len(market.trade("BTCUSDT")) == 1

@@ -18,11 +18,11 @@ from ats_sync.simulator.market import Market
 from ats_sync.simulator.market.book import BookState
 from ats_sync.simulator.market.instrument import Instrument
 
+from .reported import BookTruth, KlineTruth, Levels, Row, TradeTruth
 from .script import NEW_COUNTS, STEP, ScriptedMarket, Setting, market_of
-from .told import BookTruth, KlineTruth, Levels, Row, TradeTruth
 
 CHUNK = 60_000
-"""The tape is recorded so much (ms) at a time, as far as somebody plays it."""
+"""It is made so much (ms) at a time, as far as somebody plays it."""
 ALL_MARKET = ("!markPrice@arr@1s", "!forceOrder@arr", "!ticker@arr", "!bookTicker", "!contractInfo")
 KNOWN_ROWS = 150
 QUOTES, QUOTES_EVERY = "!bookTicker", 5_000
@@ -32,10 +32,10 @@ ENDLESS = 1 << 62
 FULL_LEVELS = 100
 """How deep the full book is compared."""
 KEPT = 12
-"""So many tapes are remembered."""
+"""So many recordings are remembered."""
 
 
-class Tape:
+class Recording:
     """The recording of one setting, made as it is played; ``full_book``: the changes of one symbol's whole book too."""
 
     def __init__(self, setting: Setting, full_book: bool) -> None:
@@ -110,7 +110,7 @@ class Tape:
             for frame in frames:
                 self._note_frame(frame.stream, frame.event_time, frame.payload, lower)
             if quoted and not (self.setting.alone or any(each.stream == QUOTES for each in frames)):
-                self._note_frame(QUOTES, now, _quotes_of_another(now), lower)
+                self._note_frame(QUOTES, now, quotes_of_another(now), lower)
         self.end = end
 
     def _note_all(self, *, turned: bool = False) -> None:
@@ -192,13 +192,13 @@ class Tape:
         if kind.startswith("kline_"):
             k = data["k"]
             row: Row = [k["t"], *(k[x] for x in "ohlcv"), k["T"], k["q"], k["n"], k["V"], k["Q"], "0"]
-            self.klines[symbol, kind[6:]].tell(row, at)
+            self.klines[symbol, kind[6:]].report(row, at)
         elif kind == "aggTrade":
-            self.trades[symbol].tell(data, at)
+            self.trades[symbol].report(data, at)
         elif kind == "depth20@100ms":
-            self.books[symbol].tell(data["u"], at, partial(_levels, data["b"], data["a"]))
+            self.books[symbol].report(data["u"], at, partial(_levels, data["b"], data["a"]))
         elif kind == "depth@100ms":
-            self.full_books[symbol].tell(data["u"], at, self._full_levels(symbol, data["u"]))
+            self.full_books[symbol].report(data["u"], at, self._full_levels(symbol, data["u"]))
 
     def _full_levels(self, symbol: str, update_id: int) -> Callable[[], Levels] | None:
         """How to write the whole book at an update id, None where the market has gone on meanwhile."""
@@ -220,14 +220,15 @@ def _levels(bids: list[list[str]], asks: list[list[str]]) -> Levels:
     return [*map(tuple, bids)], [*map(tuple, asks)]
 
 
-def _quotes_of_another(now: int) -> str:
+def quotes_of_another(now: int) -> str:
+    """The quotes of a symbol that nobody follows."""
     data = {"e": "bookTicker", "u": now, "s": OTHER, "b": "7.6", "B": "1", "a": "7.7", "A": str(now % 89 + 1)}
     return json.dumps(data | {"T": now - 20, "E": now, "st": 1, "ps": OTHER}, separators=(",", ":"))
 
 
 @lru_cache(maxsize=KEPT)
-def tape(setting: Setting, full_book: bool = False) -> Tape:
-    return Tape(setting, full_book)
+def recording(setting: Setting, full_book: bool = False) -> Recording:
+    return Recording(setting, full_book)
 
 
 def _quiet(*seconds: float) -> tuple[tuple[int, str, str], ...]:

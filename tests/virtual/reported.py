@@ -1,4 +1,4 @@
-"""What was true of one symbol when, and what of it frames had told by then.
+"""What was true of one symbol when, and what of it frames had reported by then.
 
 A *generation* of candles ends where the exchange recomputes an open one or lists another contract under the name; an
 *epoch* of ids where they begin again. Within one of them more trades and greater ids are later; of two the later one
@@ -32,13 +32,13 @@ class Version(NamedTuple):
 
 @dataclass
 class KlineTruth:
-    """``versions`` of each candle by its open time; ``told``: what frames said."""
+    """``versions`` of each candle by its open time; ``reported``: what frames said."""
 
     interval: str
     versions: dict[int, list[Version]] = field(default_factory=dict)
-    told_at: list[int] = field(default_factory=list)
-    told: list[tuple[int, Position]] = field(default_factory=list)
-    """``(open time, position)`` of each frame, at the times of ``told_at``."""
+    reported_at: list[int] = field(default_factory=list)
+    reported: list[tuple[int, Position]] = field(default_factory=list)
+    """``(open time, position)`` of each frame, at the times of ``reported_at``."""
     generation: int = 0
     halts: list[tuple[int, int, int]] = field(default_factory=list)
     """``(known from, start, stop)``: REST has no candles that lie within."""
@@ -53,12 +53,12 @@ class KlineTruth:
             return
         known.append(Version(now, row[8], row, self.generation))
 
-    def tell(self, row: Row, at: int) -> None:
-        """A frame tells of a candle."""
+    def report(self, row: Row, at: int) -> None:
+        """A frame reports a candle."""
         if self.position(row) is None:
             self.note(row, at)
-        self.told_at.append(at)
-        self.told.append((row[0], self.position(row) or (self.generation, row[8])))
+        self.reported_at.append(at)
+        self.reported.append((row[0], self.position(row) or (self.generation, row[8])))
 
     def position(self, row: Row) -> Position | None:
         """The newest state that a row shows, None where it shows none."""
@@ -68,9 +68,9 @@ class KlineTruth:
     def final(self, opened: int) -> Row:
         return self.versions[opened][-1].row
 
-    def last_told(self, at: int) -> tuple[int, Position] | None:
-        index = bisect_right(self.told_at, at)
-        return self.told[index - 1] if index else None
+    def last_reported(self, at: int) -> tuple[int, Position] | None:
+        index = bisect_right(self.reported_at, at)
+        return self.reported[index - 1] if index else None
 
     # --- contracts and halts -----------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class DerivedTruth(KlineTruth):
     """What the frames of a smaller interval tell of larger candles."""
 
     def __init__(self, larger: KlineTruth, source: KlineTruth) -> None:
-        super().__init__(larger.interval, larger.versions, source.told_at)
+        super().__init__(larger.interval, larger.versions, source.reported_at)
         self._larger, self._source = larger, source
 
     def first_at(self, now: int) -> int | None:
@@ -126,11 +126,11 @@ class DerivedTruth(KlineTruth):
     def hidden(self, opened: int, now: int) -> bool:
         return self._larger.hidden(opened, now)
 
-    def last_told(self, at: int) -> tuple[int, Position] | None:
-        told = self._source.last_told(at)
-        if told is None:
+    def last_reported(self, at: int) -> tuple[int, Position] | None:
+        reported = self._source.last_reported(at)
+        if reported is None:
             return None
-        newest, (generation, trades) = told
+        newest, (generation, trades) = reported
         first = open_time(self.interval, newest)
         begins, source = max(first, self._source.first_at(at) or 0), self._source
         trades += sum(source.final(opened)[8] for opened in source.versions if begins <= opened < newest)
@@ -139,12 +139,12 @@ class DerivedTruth(KlineTruth):
 
 @dataclass
 class TradeTruth:
-    """All trades by id and time, and which had been told by aggTrade frames when."""
+    """All trades by id and time, and which had been reported by aggTrade frames when."""
 
     known: dict[tuple[int, int], list[tuple[Position, dict[str, Any]]]] = field(default_factory=dict)
     """By id and time. (Where ids begin again twice, two trades of the same millisecond may have the same id.)"""
-    told_at: list[int] = field(default_factory=list)
-    told: list[Position] = field(default_factory=list)
+    reported_at: list[int] = field(default_factory=list)
+    reported: list[Position] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     """Times of all trades since the start, in order."""
     counts: list[int] = field(default_factory=list)
@@ -173,23 +173,23 @@ class TradeTruth:
         same = [at for at, trade in self.known.get((id, time), ()) if trade.items() >= fields.items()]
         return max(same, default=None)
 
-    def tell(self, data: dict[str, Any], at: int) -> None:
+    def report(self, data: dict[str, Any], at: int) -> None:
         position = self.position(data["a"], data["T"], p=data["p"], q=data["q"], l=data["l"], m=data["m"])
         assert position is not None
-        self.told_at.append(at)
-        self.told.append(max(position, self.told[-1]) if self.told else position)
+        self.reported_at.append(at)
+        self.reported.append(max(position, self.reported[-1]) if self.reported else position)
 
-    def last_told(self, at: int) -> Position:
-        index = bisect_right(self.told_at, at)
-        return self.told[index - 1] if index else NOTHING
+    def last_reported(self, at: int) -> Position:
+        index = bisect_right(self.reported_at, at)
+        return self.reported[index - 1] if index else NOTHING
 
     def epoch(self, now: int) -> int:
         return bisect_right(self.epochs, now)
 
-    def epoch_told(self, now: int) -> int:
-        """When the first trade of the newest epoch was told, 0 where ids never began again."""
-        newest = self.last_told(now)[0]
-        return self.told_at[bisect_left(self.told, (newest, 0))] if newest > 0 else 0
+    def epoch_reported(self, now: int) -> int:
+        """When the first trade of the newest epoch was reported, 0 where ids never began again."""
+        newest = self.last_reported(now)[0]
+        return self.reported_at[bisect_left(self.reported, (newest, 0))] if newest > 0 else 0
 
     def available(self, now: int) -> int:
         """How many trades REST has."""
@@ -198,10 +198,10 @@ class TradeTruth:
 
 @dataclass
 class BookTruth:
-    """The states that depth frames told."""
+    """The states that depth frames reported."""
 
-    told_at: list[int] = field(default_factory=list)
-    told: list[Position] = field(default_factory=list)
+    reported_at: list[int] = field(default_factory=list)
+    reported: list[Position] = field(default_factory=list)
     levels: dict[Position, Callable[[], Levels]] = field(default_factory=dict)
     """How to write what was there, since few of the states are ever looked at."""
     epochs: list[int] = field(default_factory=list)
@@ -212,18 +212,18 @@ class BookTruth:
     def position(self, update_id: int, time: int) -> Position:
         """Where a book stands that was true at ``time``."""
         epoch = bisect_left(self.epochs, time)
-        if time in self.epochs and (epoch, update_id) < self.last_told(time):
+        if time in self.epochs and (epoch, update_id) < self.last_reported(time):
             epoch += 1  # of the same ms, and after it
         return epoch, update_id
 
-    def tell(self, update_id: int, at: int, levels: Callable[[], Levels] | None) -> None:
-        """A frame tells of a state; ``levels``: None where they are not known."""
+    def report(self, update_id: int, at: int, levels: Callable[[], Levels] | None) -> None:
+        """A frame reports a state; ``levels``: None where they are not known."""
         position = self.position(update_id, at)
-        self.told_at.append(at)
-        self.told.append(position)
+        self.reported_at.append(at)
+        self.reported.append(position)
         if levels is not None:
             self.levels[position] = levels
 
-    def last_told(self, at: int) -> Position:
-        index = bisect_right(self.told_at, at)
-        return self.told[index - 1] if index else NOTHING
+    def last_reported(self, at: int) -> Position:
+        index = bisect_right(self.reported_at, at)
+        return self.reported[index - 1] if index else NOTHING
