@@ -258,8 +258,8 @@ class Overview:
         runtime = self._life.runtime
         if runtime is None or runtime.stopped:
             return {}
-        sampled = runtime.query(lambda engine, at: engine.quality.samples())
-        return {symbol: judged(samples) for symbol, samples in sampled.items()}
+        rounds = runtime.query(lambda engine, at: engine.quality.rounds())
+        return {symbol: judged(rounds.of(symbol)) for symbol in rounds.symbols()}
 
 
 _ORDER = {interval: place for place, interval in enumerate(INTERVALS)}

@@ -289,7 +289,7 @@ def _connection(connection: Connection, clock: Clock) -> ConnectionStatus:
         connection.route.value,
         state,
         len(connection.streams),
-        list(connection.streams.values()).count(Progress.ACKNOWLEDGED),
+        len(connection.streams.at(Progress.ACKNOWLEDGED)),
         clock.to_wall(connection.since),
         link.frames if link is not None else 0,
         connection.last_error,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ import pytest
 
 import ats_sync
 from ats_sync import Config, DataManager
+from ats_sync.engine import connections
 from ats_sync.engine.liveness import SilentStreamDetector
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Key
@@ -25,6 +27,7 @@ from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.series import Origin
 from ats_sync.venue.klines import kline_texts, string_rows
 
+from .engine.bench import TURN, Bench
 from .support import reads, until
 from .venue import samples
 from .venue.samples import HOUR, MIDNIGHT, MINUTE
@@ -285,6 +288,49 @@ def test_a_look_for_dead_streams_scans_what_has_changed(quiet: int, monkeypatch:
         assert list(detector.look(Moment(1.0 + number, MIDNIGHT + number))) == []
     assert {key.symbol for key in scanned} == {SYMBOLS[0]}
     assert len(scanned) == 2
+
+
+def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each function is called in the engine's ticks of a second and between them, a sample of the quality
+    and a count of the candles among them."""
+    monkeypatch.setattr(connections, "SPREAD_FROM", 0)  # as many connections, however many symbols
+    bench = Bench({f"Q{number}USDT": 1 for number in range(symbols)}, minutes=1)
+    bench.warm()
+    assert bench.run(TURN + 50 - bench.seconds) is False
+    engine, at = bench.engine, bench.at()
+    engine.reconciler._queue._heap.clear()  # polls and audits: each costs what it costs
+    engine.reconciler.candles()
+    engine.quality._due = at.steady + 0.5
+    calls: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, function: Any) -> None:
+        if event == "call":
+            calls[f"{frame.f_code.co_filename}:{frame.f_code.co_name}"] += 1
+        elif event == "c_call":
+            calls[function.__qualname__] += 1
+
+    sys.setprofile(count)
+    try:
+        for tenths in range(10):
+            later = at._replace(steady=at.steady + tenths / 10.0, exchange=at.exchange + tenths * 100)
+            engine.tick(later)
+            engine.next_due(later)
+            engine.reconciler.candles()
+    finally:
+        sys.setprofile(None)
+    assert engine.take() == []
+    assert len(engine.quality.rounds()) > 0
+    return calls
+
+
+def test_what_the_engine_does_while_nothing_happens_is_the_same_for_fifty_symbols_and_for_eight_hundred(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = calls_while_nothing_happens(50, monkeypatch)
+    many = calls_while_nothing_happens(800, monkeypatch)
+    assert few.total() > 100
+    assert many - few == Counter()
+    assert few - many == Counter()
 
 
 def test_a_hundred_thousand_frames_leave_no_more_behind_than_a_few(store: MarketStore) -> None:

@@ -1,7 +1,9 @@
 """One connection: its state, its next message, and the actions on it; and how often connections may be attempted.
 
 Its phases: WAITING (until its back-off is over) → CONNECTING → OPEN → lost → WAITING …
-The progress of a stream on it: pending → sent (in a SUBSCRIBE) → acknowledged, or refused.
+The progress of a stream on it: pending → sent (in a SUBSCRIBE) → acknowledged, or refused. It is written in one place
+(:class:`Streams`), which keeps the names of each progress apart: most streams are acknowledged and rest, and what is
+due is found without a look at them.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -73,6 +75,39 @@ class Progress(Enum):
     def on_reconnect(self) -> Progress:
         """Return the progress on a new connection."""
         return self if self is Progress.REFUSED else Progress.PENDING
+
+
+class Streams(MutableMapping[str, Progress]):
+    """The progress of each stream of one connection."""
+
+    def __init__(self, progress: Mapping[str, Progress] | None = None) -> None:
+        self._progress: dict[str, Progress] = {}
+        self._names: dict[Progress, dict[str, None]] = {each: {} for each in Progress}
+        self.update(progress or {})
+
+    def at(self, progress: Progress) -> KeysView[str]:
+        """Return the names of the streams that have come so far and no farther, in the order in which they did."""
+        return self._names[progress].keys()
+
+    def __getitem__(self, name: str) -> Progress:
+        return self._progress[name]
+
+    def __setitem__(self, name: str, progress: Progress) -> None:
+        before = self._progress.get(name)
+        if before is not progress:
+            if before is not None:
+                del self._names[before][name]
+            self._progress[name] = progress
+            self._names[progress][name] = None
+
+    def __delitem__(self, name: str) -> None:
+        del self._names[self._progress.pop(name)][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._progress)
+
+    def __len__(self) -> int:
+        return len(self._progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +176,7 @@ class Connection:
     replace_at: float = 0.0
     """When (steady) it is replaced, before the exchange closes it for its age."""
     last_error: str = ""
-    streams: dict[str, Progress] = field(default_factory=dict)
+    streams: Streams = field(default_factory=Streams)
     requests: dict[int, tuple[tuple[str, ...], float, bool]] = field(default_factory=dict)
     """Unanswered messages by id: names, sent at, whether it subscribes."""
     unsubscribing: list[str] = field(default_factory=list)
@@ -163,11 +198,11 @@ class Connection:
 
     def acknowledged(self) -> bool:
         """Return whether every stream here is acknowledged, save those that the exchange refuses."""
-        return all(progress in (Progress.ACKNOWLEDGED, Progress.REFUSED) for progress in self.streams.values())
+        return not self.streams.at(Progress.PENDING) and not self.streams.at(Progress.SENT)
 
-    def refused(self) -> Iterator[str]:
-        """Yield the streams here that the exchange refuses."""
-        return (name for name, progress in self.streams.items() if progress is Progress.REFUSED)
+    def refused(self) -> KeysView[str]:
+        """Return the streams here that the exchange refuses."""
+        return self.streams.at(Progress.REFUSED)
 
     def queue_halves(self, names: tuple[str, ...], subscribes: bool) -> None:
         """Send the names of one message in two."""
@@ -190,7 +225,7 @@ class Connection:
                 batch = tuple(name for name in batch if name not in streams)
             if batch:
                 return batch, subscribes
-        names = names_that_fit(name for name, progress in streams.items() if progress is Progress.PENDING)
+        names = names_that_fit(streams.at(Progress.PENDING))
         if not names and (name := refusals.first_due(self.refused(), now)) is not None:
             names = (name,)
         return names, True

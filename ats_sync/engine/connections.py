@@ -41,6 +41,7 @@ from .connection import (
     Progress,
     Send,
     StreamChange,
+    Streams,
 )
 from .moment import Moment
 from .refusals import Refusals
@@ -51,6 +52,7 @@ ACKNOWLEDGED_WITHIN = 5.0
 OVERLAP = 2.0
 CONNECT_WITHIN = 15.0
 SPREAD_FROM = 256  # Streams of a route from which on they are spread over at least two connections.
+FEW = 5  # Connections in all, beyond which books are not spread unless they have to be.
 AFTER_REFUSALS = 10.0  # Seconds without a message on a connection after MOST_REFUSALS in a row.
 MOST_REFUSALS = 8  # More in a row are a fault of the exchange, not of a name: halving finds good names sooner.
 
@@ -85,7 +87,8 @@ class Connections:
         for name, route in names:
             if name not in self.assigned_to:
                 by_route.setdefault(route, []).append(name)
-        for route, fresh in by_route.items():
+        # Whether books are spread depends on how many connections the others need.
+        for route, fresh in sorted(by_route.items(), key=lambda each: each[0] is Route.PUBLIC):
             self._make_room(route, len(fresh), at)
             for name in fresh:
                 connection = min(self._of(route), key=lambda each: len(each.streams))
@@ -117,7 +120,9 @@ class Connections:
         existing = self._of(route)
         total = sum(len(each.streams) for each in existing) + more
         most = self._config.max_streams_per_connection
-        needed = max(-(-total // most), 2 if total >= SPREAD_FROM and route is Route.MARKET else 1)
+        others = sum(each.route is not route and each.replaces is None for each in self.connections.values())
+        spread = total >= SPREAD_FROM and (route is Route.MARKET or (route is Route.PUBLIC and others + 2 <= FEW))
+        needed = max(-(-total // most), 2 if spread else 1)
         for _ in range(needed - len(existing)):
             number = next(self._numbers)
             self.connections[number] = Connection(number, route, Phase.WAITING, at.steady, at.steady)
@@ -175,9 +180,9 @@ class Connections:
         self.reconnects += 1
         self.tick(at)
 
-    def _progress_on_reconnect(self, names: Iterable[str]) -> dict[str, Progress]:
+    def _progress_on_reconnect(self, names: Iterable[str]) -> Streams:
         """Return the progress of streams on a connection that has subscribed to none of them."""
-        return {name: Progress.REFUSED if name in self.refusals else Progress.PENDING for name in names}
+        return Streams({name: Progress.REFUSED if name in self.refusals else Progress.PENDING for name in names})
 
     def replied(self, number: int, message: dict[str, Any], at: Moment) -> None:
         """A message other than a stream frame arrived: an acknowledgement, an error, or an announcement."""
@@ -324,7 +329,7 @@ class Connections:
         moments: list[float] = []
         for connection in self.connections.values():
             if connection.phase is Phase.OPEN:
-                if connection.unsubscribing or connection.batches or Progress.PENDING in connection.streams.values():
+                if connection.unsubscribing or connection.batches or connection.streams.at(Progress.PENDING):
                     moments.append(connection.may_send_at(now))
                 if (again := self.refusals.due(connection.refused())) is not None:
                     moments.append(max(again, connection.may_send_at(now)))

@@ -27,6 +27,7 @@ from ..venue.books import Level
 from ..venue.envelope import scan_event_time
 from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
+from .marks import Marks
 from .moment import Moment
 from .sightings import GRACE, TICKER_LATE, Sighting, SymbolSightings
 from .state import State
@@ -56,22 +57,20 @@ class _Watched:
     the next sum greater, and is looked at then.
     """
 
-    __slots__ = ("_books", "_traded", "book", "depth", "klines", "trades")
+    __slots__ = ("book", "depth", "klines", "trades")
 
     def __init__(self, store: MarketStore, symbol: str, klines: list[KlineSeries]) -> None:
         self.klines = klines
         """Those that have streams of their own."""
         self.trades, self.book, self.depth = store.trades(symbol), store.book(symbol), store.depth(symbol)
-        self._traded: list[Series] = [each for each in (*klines, self.trades) if each is not None]
-        self._books: list[Series] = [each for each in (self.book, self.depth) if each is not None]
 
-    def trades_mark(self) -> int:
-        """Return what grows with each frame and answer of those that show trades."""
-        return sum([each.received + each.answers for each in self._traded])
+    def showing_trades(self) -> list[Series]:
+        """Return those that show trades."""
+        return [each for each in (*self.klines, self.trades) if each is not None]
 
-    def books_mark(self) -> int:
-        """Return what grows with each frame and answer of the books."""
-        return sum([each.received + each.answers for each in self._books])
+    def books(self) -> list[Series]:
+        """Return the books."""
+        return [each for each in (self.book, self.depth) if each is not None]
 
 
 class SilentStreamDetector:
@@ -87,6 +86,8 @@ class SilentStreamDetector:
         self._symbols: dict[str, SymbolSightings] = {}
         self._series: Mapping[Key, Series] | None = None  # those of the store, of which the next are
         self._by_symbol: dict[str, _Watched] = {}
+        self._trades, self._books = Marks(), Marks()
+        self._quotes: Mapping[str, tuple[int, bytes]] = {}
         self._due = 0.0
         self._tickers_as_of = 0
         self._lower: dict[str, Sighting] = {}  # tickers of a lower trade than the one before them, until the next
@@ -125,33 +126,45 @@ class SilentStreamDetector:
             # When a trade happened and when a stream was subscribed cannot be compared. Nothing is passed off as fresh
             # meanwhile, and if it lasts it counts as a pause.
             return
-        for gone in self._symbols.keys() - store.symbols:
-            del self._symbols[gone]
-        for symbol, watched in self._watched().items():
-            known = self._symbols.get(symbol)
-            if known is None:
-                known = self._symbols[symbol] = SymbolSightings()
-            # First: what comes meanwhile is for the next look.
-            trades, books = watched.trades_mark(), (watched.books_mark(), store.quotes.get(symbol))
-            if trades != known.seen_trades:
-                yield from self._look_at_trades(symbol, known, watched, at)
-                known.seen_trades = None if known.is_open() else trades
-            if books != known.seen_books:
-                yield from self._look_at_books(symbol, known, watched, at)
-                known.seen_books = None if known.lacks_books() else books
+        watched = self._watched()
+        self._note_changes()
+        for symbol, known in list(self._symbols.items()):
+            if known.trades_due:
+                yield from self._look_at_trades(symbol, known, watched[symbol], at)
+                known.trades_due = known.is_open()
+            if known.books_due:
+                yield from self._look_at_books(symbol, known, watched[symbol], at)
+                known.books_due = known.lacks_books()
+
+    def _note_changes(self) -> None:
+        """Look at the symbols of which something has changed. (What comes meanwhile is for the next look.)"""
+        known = self._symbols
+        for symbol in self._trades.changed():
+            known[symbol].trades_due = True
+        for symbol in self._books.changed():
+            known[symbol].books_due = True
+        before, self._quotes = self._quotes, self._store.quotes.entries()
+        if self._quotes != before:
+            for symbol, _ in self._quotes.items() ^ before.items():
+                if symbol in known:
+                    known[symbol].books_due = True
 
     def _watched(self) -> dict[str, _Watched]:
-        """Return what is looked at, by symbol."""
+        """Return what is looked at, by symbol; of each there are sightings."""
         store = self._store
-        if self._series is not store.series:
+        if self._series is not store.series or len(self._symbols) < len(self._by_symbol):
             self._series = store.series
             klines: dict[str, list[KlineSeries]] = {}
             for series in store.of(KlineSeries):
                 if not series.feed.spot and series.source is None:
                     klines.setdefault(series.key.symbol, []).append(series)
             self._by_symbol = {symbol: _Watched(store, symbol, klines.get(symbol, [])) for symbol in store.symbols}
+            # A mark would be that of other series now: all are looked at.
+            self._trades = Marks(each for watched in self._by_symbol.values() for each in watched.showing_trades())
+            self._books = Marks(each for watched in self._by_symbol.values() for each in watched.books())
+            self._symbols = {symbol: self._symbols.get(symbol) or SymbolSightings() for symbol in self._by_symbol}
             for known in self._symbols.values():
-                known.look_again()  # a mark is that of other series now
+                known.look_again()
         return self._by_symbol
 
     def _look_at_trades(
@@ -211,10 +224,9 @@ class SilentStreamDetector:
             settled = as_of - REORDERED_WITHIN
             rests = {symbol: lower.trade for symbol, lower in self._lower.items() if lower.happened <= settled}
             last_trades = rests | last_trades
-        for symbol in self._store.symbols:
-            trade = last_trades.get(symbol)
+        for symbol, trade in last_trades.items():
             known = self._symbols.get(symbol)
-            if trade is None or known is None or as_of <= known.ticker[0]:
+            if known is None or as_of <= known.ticker[0]:
                 continue
             # (Of 24 hours without a trade a ticker may name none.)
             if trade < known.base[1] and (trade <= 0 or not self._begins_count(symbol, known, trade, as_of, at)):
@@ -223,7 +235,7 @@ class SilentStreamDetector:
             complete = streamed or known.ticker[0] >= subscribed
             if known.note_ticker(as_of, trade, unchanged_until if complete else 0, streamed=streamed):
                 known.learn([known.ticked], at.steady)
-                known.seen_trades = None
+                known.trades_due = True
 
     def _begins_count(self, symbol: str, known: SymbolSightings, trade: int, as_of: int, at: Moment) -> bool:
         """Return whether a ticker with a lower trade than the one before it shows that ids have begun again; where it

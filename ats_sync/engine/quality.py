@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..feeds import Key
+from ..store.book import DOWN_AFTER
 from ..store.market import MarketStore
-from ..store.series import Counts
+from ..store.series import Counts, Series
+from .marks import Marks
 from .moment import Moment
 
 WINDOW = 300.0
@@ -74,13 +77,54 @@ def judged(samples: Sequence[Sample]) -> Quality:
     return Quality(1.0 - badness, missing, out_of_order, drift, mismatch, seconds=times[-1] - times[0])
 
 
+class Round(NamedTuple):
+    """One sample of every symbol."""
+
+    at: float
+    counts: Mapping[str, Counts]
+    """Of every symbol."""
+    down: Container[str]
+    """Symbols of which something was not live."""
+    drifted: Container[str]
+    """Symbols of which something was late."""
+    proven: bool
+    """Whether the exchange's time was not in doubt."""
+
+    def of(self, symbol: str) -> Sample:
+        """Return the sample of one symbol."""
+        drifted = not self.proven or symbol in self.drifted
+        return Sample(self.at, self.counts[symbol], live=symbol not in self.down, drifted=drifted)
+
+
+class Rounds(tuple[Round, ...]):
+    """What was sampled, oldest first. It never changes."""
+
+    __slots__ = ()
+
+    def symbols(self) -> Iterable[str]:
+        """Return the symbols that were followed at the last sample."""
+        return self[-1].counts if self else ()
+
+    def of(self, symbol: str) -> list[Sample]:
+        """Return the samples of one symbol, oldest first; :func:`judged` says what they are worth."""
+        return [each.of(symbol) for each in self if symbol in each.counts]
+
+
 class QualityMeter:
-    """Samples every followed symbol and judges the difference between the first and the last sample."""
+    """Samples every followed symbol and judges the difference between the first and the last sample.
+
+    Of what rests and lives nothing is computed: its counts are those of the sample before.
+    """
 
     def __init__(self, store: MarketStore) -> None:
         self._store = store
-        self._samples: dict[str, deque[Sample]] = {}
+        self._rounds: deque[Round] = deque(maxlen=int(WINDOW / SAMPLE_EVERY) + 1)
         self._due = 0.0
+        self._series: Mapping[Key, Series] | None = None  # those of the store, of which the next are
+        self._by_symbol: dict[str, list[Series]] = {}
+        self._flat: list[Series] = []
+        self._marks = Marks()
+        self._counts: dict[str, Counts] = {}
 
     def due(self) -> float:
         return self._due
@@ -90,46 +134,60 @@ class QualityMeter:
         if at.steady < self._due:
             return
         self._due = at.steady + SAMPLE_EVERY
-        for gone in self._samples.keys() - self._store.symbols:
-            del self._samples[gone]
-        taken = self._take(at)
-        for symbol, sample in taken.items():
-            samples = self._samples.setdefault(symbol, deque(maxlen=int(WINDOW / SAMPLE_EVERY) + 1))
-            samples.append(sample)
+        self._watch()
+        if self._rounds:
+            self.forget(self._rounds[-1].counts.keys() - self._by_symbol.keys())
+        for symbol in self._marks.changed():
+            self._counts[symbol] = _total(self._by_symbol[symbol])
+        exchange = at.exchange / 1000.0
+        links = {each.link for each in self._flat}
+        links.discard(None)
+        sound = frozenset(link for link in links if link is not None and link.alive(exchange, DOWN_AFTER))
+        late = frozenset(link for link in links if link is not None and link.age(exchange) > DRIFT)
+        doubtful = [each for each in self._flat if each.suspected or each.link not in sound or each.dies_alone]
+        down = {each.key.symbol for each in doubtful if each.feed.own_stream and each.is_down(exchange)}
+        drifted = {each.key.symbol for each in self._flat if each.link in late} if late else ()
+        self._rounds.append(Round(at.steady, self._counts.copy(), down, drifted, at.proven))
 
-    def forget(self, symbols: Iterable[str]) -> None:
+    def forget(self, symbols: Collection[str]) -> None:
         """Count these symbols from zero."""
-        for symbol in symbols:
-            self._samples.pop(symbol, None)
+        if symbols:
+            gone = set(symbols)
+            for index, each in enumerate(self._rounds):
+                left = {symbol: counts for symbol, counts in each.counts.items() if symbol not in gone}
+                self._rounds[index] = each._replace(counts=left)
 
     def judge(self, symbol: str, at: Moment) -> Quality:
         """Return the quality of a followed symbol up to now (KeyError for others)."""
-        now = self._take(at, only=symbol)[symbol]
-        return judged([*self._samples.get(symbol, ()), now])
+        self._watch()
+        exchange, every = at.exchange / 1000.0, self._by_symbol[symbol]
+        now = Sample(
+            at.steady,
+            _total(every),
+            live=not any(each.feed.own_stream and each.is_down(exchange) for each in every),
+            drifted=not at.proven or any(each.link is not None and each.link.age(exchange) > DRIFT for each in every),
+        )
+        return judged([*self.rounds().of(symbol), now])
 
-    def samples(self) -> dict[str, tuple[Sample, ...]]:
-        """Return the samples of every followed symbol, oldest first; :func:`judged` says what they are worth."""
-        return {symbol: tuple(samples) for symbol, samples in self._samples.items() if samples}
+    def rounds(self) -> Rounds:
+        """Return what was sampled so far."""
+        return Rounds(self._rounds)
 
-    def _take(self, at: Moment, only: str | None = None) -> dict[str, Sample]:
-        store, exchange = self._store, at.exchange / 1000.0
-        symbols = store.symbols if only is None else store.symbols & {only}
-        totals = {symbol: [0] * len(Counts._fields) for symbol in symbols}
-        down: set[str] = set()
-        drifted: set[str] = set()
-        for key, series in store.series.items():
-            total = totals.get(key.symbol)
-            if total is None or series.feed.spot:
-                continue
-            for index, count in enumerate(series.counts()):
-                total[index] += count
-            if series.feed.own_stream and series.is_down(exchange):
-                down.add(key.symbol)
-            if series.link is not None and series.link.age(exchange) > DRIFT:
-                drifted.add(key.symbol)
-        return {
-            symbol: Sample(
-                at.steady, Counts(*total), live=symbol not in down, drifted=not at.proven or symbol in drifted
-            )
-            for symbol, total in totals.items()
-        }
+    def _watch(self) -> None:
+        """Begin with other series where those of the store were exchanged."""
+        store = self._store
+        if self._series is store.series:
+            return
+        self._series = store.series
+        by_symbol: dict[str, list[Series]] = {symbol: [] for symbol in store.symbols}
+        for key, series in self._series.items():
+            if key.symbol in by_symbol and not series.feed.spot:
+                by_symbol[key.symbol].append(series)
+        self._by_symbol = by_symbol
+        self._flat = [each for every in by_symbol.values() for each in every]
+        self._marks = Marks(self._flat)
+        self._counts = {symbol: _total(every) for symbol, every in by_symbol.items()}
+
+
+def _total(every: Iterable[Series]) -> Counts:
+    return Counts(*map(sum, zip(*(each.counts() for each in every), strict=True)))

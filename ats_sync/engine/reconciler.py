@@ -20,6 +20,7 @@ from ..store.order import LAGS_AT_MOST
 from ..store.series import Change, Series, StoreEvent
 from ..venue.endpoints import UNKNOWN_SYMBOL
 from .jobs import Fetch
+from .lacking import LackingCandles
 from .moment import Moment
 from .remedies import Remedies
 from .schedule import CandleCloses, DueQueue, Polls
@@ -47,15 +48,17 @@ class Reconciler:
         self._streams = streams
         self.states: dict[Key, State] = {}
         self.fetches: list[Fetch] = []
-        self.remedies = Remedies(store, self.states)
+        self._lacking = LackingCandles(store, self.states)
+        self.remedies = Remedies(store, self.states, self._lacking.note)
         self._refresh_due = 0.0
-        self._queue = DueQueue(self.states, rng)
+        self._queue = DueQueue(self.states, rng, self._lacking.note)
         self.polls = Polls(self.states, self._queue, rng, streams=streams)
         self._closes = CandleCloses(store, self.states, self._queue, rng)
 
     # --- what is followed ------------------------------------------------------------------------
 
     def follow(self, keys: Iterable[Key], at: Moment) -> None:
+        self._lacking.recount()
         for key in keys:
             if key in self.states:
                 continue
@@ -74,6 +77,7 @@ class Reconciler:
                 self._closes.add(key.interval, at)
 
     def unfollow(self, keys: Iterable[Key]) -> None:
+        self._lacking.recount()
         for key in keys:
             self.states.pop(key, None)
             self.remedies.forget(key)
@@ -84,6 +88,7 @@ class Reconciler:
         state = self.states.get(key)
         if state is not None:
             state.delisted = reason
+            self._lacking.recount()
             state.due = state.link = None
             self.remedies.forget(key)
             series = self._store.get(key)
@@ -212,6 +217,7 @@ class Reconciler:
 
     def lost(self, link: Link, at: Moment) -> None:
         """Note that a connection has ended: what it fed waits for a new subscription."""
+        self._lacking.note_all()
         for state in self.states.values():
             if state.fetching is not None and state.fetching.link is link:
                 state.fetching = None  # it is dropped where it waits in line
@@ -227,6 +233,7 @@ class Reconciler:
         if state is None or series is None:
             return
         state.link = series.link = None
+        self._lacking.note(state)
         state.epoch += 1
         state.unstreamed_since = at.steady
         state.due = None
@@ -461,18 +468,7 @@ class Reconciler:
 
     def candles(self) -> tuple[int, int]:
         """Return how many kline series are followed by stream, and how many of those that were live need a repair."""
-        if not self._streams:
-            return 0, 0
-        count = lacking = 0
-        for series in self._store.of(KlineSeries):
-            state = self.states.get(series.key)
-            if state is None or state.delisted or state.feed.spot:
-                continue
-            count += 1
-            if state.live_once:
-                broken = series.link is None or not series.link.up
-                lacking += broken or (state.cause is Cause.REPAIR and (state.due or state.fetching) is not None)
-        return count, lacking
+        return self._lacking.count() if self._streams else (0, 0)
 
     def ready(self, key: Key) -> bool:
         """Return whether a read of this series would be answered from memory, its stream permitting."""

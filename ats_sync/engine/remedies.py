@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from ..feeds import Key
@@ -34,9 +34,12 @@ IN_TURN = (Remedy.RESUBSCRIBE, Remedy.MOVE)
 class Remedies:
     """Suspects the streams that the detector names. ``pending`` collects what is to be done about them."""
 
-    def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
+    def __init__(
+        self, store: MarketStore, states: Mapping[Key, State], suspected: Callable[[State], None] = lambda state: None
+    ) -> None:
         self._store = store
         self._states = states
+        self._suspected = suspected  # called with each series that is not trusted any longer
         self._detector = SilentStreamDetector(store, states)
         self.pending: list[tuple[Key, Remedy]] = []
         """Dead streams and what to do about them, since last taken."""
@@ -109,11 +112,13 @@ class Remedies:
         if state is None or series is None or state.link is None or state.delisted:
             return
         series.suspect(reason)
+        self._suspected(state)
         for each in self._store.derivations.derived_from(key):
             derived, waiting = self._store.get(each), self._states.get(each)
             if derived is not None and waiting is not None:
                 derived.suspect(reason)
                 waiting.link = waiting.due = None
+                self._suspected(waiting)
         if at.steady - state.remedied > FORGIVEN_AFTER:
             state.remedies = 0
         state.remedied = at.steady

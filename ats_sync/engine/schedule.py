@@ -10,7 +10,7 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..errors import AccessDenied, AtsSyncError
 from ..feeds import FEEDS, Cause, Feed, Key, Kind
@@ -32,9 +32,12 @@ class DueQueue:
     """At most one moment a series, in ``State.due``: the earliest it was scheduled for. The heap may hold others,
     which are passed over when they come up."""
 
-    def __init__(self, states: Mapping[Key, State], rng: random.Random) -> None:
+    def __init__(
+        self, states: Mapping[Key, State], rng: random.Random, repair_due: Callable[[State], None] = lambda state: None
+    ) -> None:
         self._states = states
         self._rng = rng
+        self._repair_due = repair_due  # called with each series for which a repair was scheduled
         self._heap: list[tuple[float, int, Key]] = []
         self._on_hold: list[tuple[float, Key]] = []
         self._numbers = itertools.count()
@@ -50,11 +53,13 @@ class DueQueue:
         if state.due is not None and state.due <= due:
             if state.cause is Cause.AUDIT:
                 state.cause = cause
-            return
-        if state.due is None or cause is not Cause.AUDIT:
-            state.cause = cause
-        state.due = due
-        self._push(due, state.key)
+        else:
+            if state.due is None or cause is not Cause.AUDIT:
+                state.cause = cause
+            state.due = due
+            self._push(due, state.key)
+        if state.cause is Cause.REPAIR:
+            self._repair_due(state)
 
     def need(self, state: State, due: float, cause: Cause) -> None:
         """As :meth:`schedule`, but what has just failed is tried again after its pause and no sooner."""

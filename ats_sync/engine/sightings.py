@@ -37,14 +37,25 @@ class SymbolSightings:
 
     __slots__ = (
         *("_best", "_ripening", "announced", "base", "counted_since", "counts_again", "depth"),
-        *("behind", "lowered", "quote", "recounted", "refuted", "seen_books", "seen_trades", "ticked", "ticker"),
+        *(
+            "behind",
+            "books_due",
+            "lowered",
+            "quote",
+            "recounted",
+            "refuted",
+            "seen_quotes",
+            "ticked",
+            "ticker",
+            "trades_due",
+        ),
     )
 
     def __init__(self) -> None:
-        self.seen_trades: int | None = None
-        """The mark of the last look at trades, where it has left nothing open; None where it has."""
-        self.seen_books: tuple[int, object] | None = None
-        """The mark and the quotes of the last look at the books, likewise."""
+        self.trades_due = True
+        """Whether to look at the trades: something has changed, or the last look has left something open."""
+        self.books_due = True
+        """Whether to look at the books, likewise."""
         self.behind = False
         """Whether a series has not got to the newest trade that is known."""
         self._best = NEVER  # the newest one that is old enough to count
@@ -76,7 +87,7 @@ class SymbolSightings:
         self.counts_again = True
         self.announced, self.lowered = lowered.trade, lowered
         self.ticker = self.ticker[0], -1
-        self.seen_trades = None
+        self.trades_due = True
 
     def note_ticker(self, as_of: int, trade: int, unchanged_until: int, *, streamed: bool) -> bool:
         """Take the last trade of a newer ticker; return whether it shows another one, which happened after the ticker
@@ -150,7 +161,7 @@ class SymbolSightings:
 
     def look_again(self) -> None:
         """Let the next look leave out nothing."""
-        self.seen_trades = self.seen_books = None
+        self.trades_due = self.books_due = True
 
     def is_open(self) -> bool:
         """Return whether time alone may show something of the trades that are known by now."""

@@ -120,8 +120,8 @@ Action = Connect | Send | Disconnect | Submit
 
 
 class CandleCount:
-    """When the candle series are counted for which the budget keeps room. To look at all of them takes time, so that is
-    done rarely where the turns of the engine received nothing and did nothing."""
+    """When the candle series are counted for which the budget keeps room. That wakes a thread which waits for room, so
+    it is done rarely where the turns of the engine received nothing and did nothing."""
 
     def __init__(self) -> None:
         self._due = self._due_when_quiet = 0.0

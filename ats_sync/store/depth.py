@@ -72,6 +72,8 @@ class HoleLimit:
 class DepthSeries(Series):
     """The order book of a symbol as far as its snapshot reached, up to date with every event that has come."""
 
+    dies_alone = True
+
     def __init__(self, symbol: str) -> None:
         super().__init__(Key(Kind.DEPTH, symbol))
         self.first_read: float | None = None

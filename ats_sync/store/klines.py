@@ -119,6 +119,7 @@ class KlineSeries(Series):
         self._ahead = self._pending.candles
         self._stream_event = 0
         self._last_frame = b""
+        self._scanned: tuple[bytes, int] = b"", -1  # the frame that was scanned last for its newest trade, and that
         self._answered = 0  # up to when (exchange ms) the newest answer has shown the candles
         self._requested = 0  # when (exchange ms) it was requested: later, where it lacks some
         self._loaded_until = 0  # when (exchange ms) the newest candle closed that was loaded
@@ -405,7 +406,9 @@ class KlineSeries(Series):
             if now is not None and is_to_come(max(self._stream_event, self._recounted), now):
                 self._date_back(now)
             frame, event, requested = self._last_frame, self._stream_event, self._requested
-        return (scan_kline_last_trade(frame) if frame else -1), event, requested
+            if frame is not self._scanned[0]:
+                self._scanned = frame, (scan_kline_last_trade(frame) if frame else -1)
+            return self._scanned[1], event, requested
 
     def _date_back(self, now: int) -> None:
         """Count what bears a time to come at ``now`` (exchange ms) as of now. The caller holds the lock."""

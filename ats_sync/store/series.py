@@ -127,6 +127,9 @@ class Series(ABC):
     source: Series | None = None
     """The series it is derived from, None where it has a stream of its own or is polled."""
 
+    dies_alone = False
+    """Whether it may be down although its connection lives and nothing is suspected."""
+
     def __init__(self, key: Key) -> None:
         self.key = key
         self.feed = FEEDS[key.kind]

@@ -359,7 +359,7 @@ class Bench:
             last = symbol.last_trade(now)
             first = max(symbol.first_trade, int(params["fromId"]) if "fromId" in params else last - limit + 1)
             return compact([symbol.rest_trade(number) for number in range(first, min(last, first + limit - 1) + 1)])
-        if key.kind is Kind.BOOK:
+        if key.kind in (Kind.BOOK, Kind.DEPTH):
             assert symbol is not None
             return compact(symbol.rest_book(now))
         if key.kind is Kind.OPEN_INTEREST:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.config import Config
-from ats_sync.engine.connection import Connect, Phase
+from ats_sync.engine.connection import Connect, Phase, Progress, Streams
 from ats_sync.engine.connections import ACKNOWLEDGED_WITHIN, CONNECT_WITHIN, Connections
 from ats_sync.engine.refusals import LONGEST_PAUSE
 from ats_sync.store.link import Link
@@ -45,6 +45,30 @@ def test_two_hundred_symbols_need_three_connections_and_market_is_spread_over_tw
 
 
 @pytest.mark.parametrize(
+    ("symbols", "market", "public"),
+    [(255, 2, 1), (256, 2, 2), (500, 3, 2), (800, 4, 1), (1100, 6, 2)],
+    ids=["few books", "many", "five in all", "six would not be few", "more than one carries"],
+)
+@pytest.mark.parametrize("books_first", [False, True])
+def test_books_are_spread_while_few_connections_suffice(
+    symbols: int, market: int, public: int, books_first: bool
+) -> None:
+    wanted = [*names(5 * symbols), *names(symbols, Route.PUBLIC, "b")]
+    wire = wire_of(wanted[::-1] if books_first else wanted)
+    settle(wire)
+    by_route = Counter(each.route for each in wire.connections.connections.values())
+    assert by_route == {Route.MARKET: market, Route.PUBLIC: public}
+    sizes = [len(each.streams) for each in wire.connections.connections.values() if each.route is Route.PUBLIC]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_connections_of_spot_candles_are_counted_before_books_are_spread() -> None:
+    wire = wire_of([*names(1, Route.SPOT, "spot"), *names(2500), *names(500, Route.PUBLIC, "b")])
+    settle(wire)
+    assert Counter(each.route for each in wire.connections.connections.values())[Route.PUBLIC] == 1
+
+
+@pytest.mark.parametrize(
     ("count", "most", "needed"), [(1, 1024, 1), (255, 1024, 1), (256, 1024, 2), (2049, 1024, 3), (11, 5, 3)]
 )
 def test_more_streams_take_more_connections(count: int, most: int, needed: int) -> None:
@@ -52,6 +76,20 @@ def test_more_streams_take_more_connections(count: int, most: int, needed: int) 
     settle(wire)
     assert len(wire.open) == needed
     assert all(len(held) <= most for held in wire.subscribed.values())
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([*Progress, None])), max_size=40))
+def test_the_names_of_each_progress_are_kept_apart(changes: list[tuple[str, Progress | None]]) -> None:
+    streams, plain = Streams({"a": Progress.SENT}), {"a": Progress.SENT}
+    for name, progress in changes:
+        if progress is None:
+            assert streams.pop(name, None) is plain.pop(name, None)
+        else:
+            streams[name] = plain[name] = progress
+        assert dict(streams) == plain
+        assert len(streams) == len(plain)
+        for each in Progress:
+            assert set(streams.at(each)) == {name for name, known in plain.items() if known is each}
 
 
 def test_later_streams_fill_up_existing_connections() -> None:

@@ -4,14 +4,15 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.quality import SAMPLE_EVERY, WEIGHTS, WINDOW, Quality, QualityMeter
+from ats_sync.engine.quality import DRIFT, SAMPLE_EVERY, WEIGHTS, WINDOW, Quality, QualityMeter, Sample
 from ats_sync.feeds import Key, Kind
 from ats_sync.store.link import Link
 from ats_sync.store.market import MarketStore, keys_of
-from ats_sync.store.series import Origin
+from ats_sync.store.series import Counts, Origin
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT
+from .bench import Bench
 
 SYMBOL = "AUSDT"
 
@@ -136,10 +137,11 @@ def test_only_what_is_followed_has_a_quality() -> None:
 def test_samples_do_not_grow_and_go_with_their_symbol() -> None:
     meter = Meter()
     meter.passes(1_000)
-    assert len(meter.meter._samples[SYMBOL]) <= WINDOW / SAMPLE_EVERY + 1
+    assert len(meter.meter.rounds().of(SYMBOL)) == WINDOW / SAMPLE_EVERY + 1
     meter.store.unfollow(meter.store.followed_keys())
     meter.passes(20)
-    assert not meter.meter._samples
+    assert not list(meter.meter.rounds().symbols())
+    assert not meter.meter.rounds().of(SYMBOL)
 
 
 def test_a_symbol_of_which_only_some_is_followed_has_a_quality_too() -> None:
@@ -147,3 +149,44 @@ def test_a_symbol_of_which_only_some_is_followed_has_a_quality_too() -> None:
     store.follow([Key(Kind.TRADES, SYMBOL)])
     meter = QualityMeter(store)
     assert meter.judge(SYMBOL, Moment(1.0, MIDNIGHT)).score == 1.0
+
+
+def test_a_sample_that_looks_at_what_has_changed_is_one_that_looks_at_everything() -> None:
+    bench = Bench({"AUSDT": 12, "BUSDT": 5, "CUSDT": 0})
+    bench.follow("CUSDT", intervals=("1h",))
+    depth = Key(Kind.DEPTH, "BUSDT")
+    bench.engine.follow(bench.store.follow([depth]), bench.at())
+    meter = QualityMeter(bench.store)
+    seen = set()
+
+    def whole(symbol: str) -> Sample:
+        exchange = bench.exchange() / 1000.0
+        every = [each for key, each in bench.store.series.items() if key.symbol == symbol and not each.feed.spot]
+        counts = Counts(*map(sum, zip(*(each.counts() for each in every), strict=True)))
+        down = any(each.feed.own_stream and each.is_down(exchange) for each in every)
+        late = any(each.link is not None and each.link.age(exchange) > DRIFT for each in every)
+        return Sample(bench.now, counts, live=not down, drifted=late)
+
+    def check() -> None:
+        meter._due = 0.0
+        meter.sample(bench.at())
+        for symbol in bench.store.symbols:
+            sample = meter.rounds()[-1].of(symbol)
+            assert sample == whole(symbol)
+            seen.add((sample.live, sample.drifted))
+
+    def passes(seconds: float) -> None:
+        for _ in range(int(seconds / 0.5)):
+            check()
+            bench.run(0.5)
+
+    passes(30)
+    bench.cut_route()
+    passes(10)
+    bench.dropped = lambda stream, frame: stream == "ausdt@kline_1m"
+    passes(10)
+    bench.dropped = lambda stream, frame: False
+    for link in bench.links.values():
+        link.watermark -= 5.0
+    check()
+    assert seen >= {(True, False), (False, False), (False, True)}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.config import Config
-from ats_sync.engine.connection import Connection, Phase, Progress
+from ats_sync.engine.connection import Connection, Phase, Progress, Streams
 from ats_sync.engine.moment import Moment
 from ats_sync.engine.silence import LONGEST, STEADY_STREAMS, Silence
 from ats_sync.store.link import Link
@@ -28,7 +28,7 @@ class Road:
 
     def _connect(self) -> None:
         self.link = Link(1, "public", self.exchange() / 1000.0)
-        streams = {self.stream: Progress.ACKNOWLEDGED}
+        streams = Streams({self.stream: Progress.ACKNOWLEDGED})
         self.connection = Connection(1, Route.PUBLIC, Phase.OPEN, self.steady, self.steady, streams=streams)
 
     def exchange(self) -> int:

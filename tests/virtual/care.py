@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from ats_sync.engine.connection import Phase, Progress
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.state import State
-from ats_sync.feeds import Key, stream_of
+from ats_sync.feeds import Cause, Key, stream_of
 from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.series import Series
 
 from .process import Process
 
@@ -31,6 +32,8 @@ def forgotten(process: Process) -> dict[Key, str]:
                 and ((state.feed.poll is not None and state.feed.poll.beside_stream) or not state.known)
             ):
                 found[key] = f"it is polled and will not be asked for again: {state}"
+        elif needs_repair(state, series) and key not in engine.reconciler._lacking._noted:
+            found[key] = f"no room is kept for its repair: {state}"
         elif state.link is None:
             if _is_streamed(process, key):
                 found[key] = "its stream is acknowledged and the engine does not know"
@@ -47,6 +50,14 @@ def forgotten(process: Process) -> dict[Key, str]:
             if doubt and key not in engine.reconciler._closes._doubts:
                 found[key] = f"it is in doubt ({doubt}) and no repair is due: {state}"
     return found
+
+
+def needs_repair(state: State, series: Series | None) -> bool:
+    """Whether a candle series that was live is so no longer, or a repair of it is due or under way."""
+    if not isinstance(series, KlineSeries) or state.delisted or state.feed.spot or not state.live_once:
+        return False
+    broken = series.link is None or not series.link.up
+    return broken or (state.cause is Cause.REPAIR and (state.due or state.fetching) is not None)
 
 
 def _waits_for_source(series: KlineSeries, states: Mapping[Key, State]) -> bool:
