@@ -15,7 +15,7 @@ import pytest
 
 import ats_sync
 from ats_sync import Config, DataManager
-from ats_sync.engine import connections
+from ats_sync.engine import connections, silence
 from ats_sync.engine.liveness import SilentStreamDetector
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Key
@@ -294,6 +294,8 @@ def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -
     """How often each function is called in the engine's ticks of a second and between them, a sample of the quality
     and a count of the candles among them."""
     monkeypatch.setattr(connections, "SPREAD_FROM", 0)  # as many connections, however many symbols
+    # (Where a connection brings no quotes, as this one, the newest trades are looked at once.)
+    monkeypatch.setattr(silence.Silence, "_look_at_trades", lambda *_: None)
     bench = Bench({f"Q{number}USDT": 1 for number in range(symbols)}, minutes=1)
     bench.warm()
     assert bench.run(TURN + 50 - bench.seconds) is False

@@ -86,7 +86,7 @@ def test_a_reader_waits_for_a_collector_and_says_so_meanwhile(store: StoreServer
             assert (status_code, err) == (0, "")
 
 
-def test_a_reader_that_waits_ends_when_it_is_told_to(store: StoreServer) -> None:
+def test_a_reader_that_waits_ends_on_a_signal(store: StoreServer) -> None:
     store.kill()
     command = ("-m", "ats_sync", "serve", "--symbols", "BTCUSDT", "--intervals", "1h", "--port", "0")
     environment = {"ATS_SYNC_SHARED": store.url, "BINANCE_FAPI_BASE": "http://127.0.0.1:9"}

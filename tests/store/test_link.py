@@ -86,7 +86,7 @@ def advanced(link: Link) -> None:
 
 
 def dated_back(link: Link) -> None:
-    link.date_back(100.0)
+    link.date_back(100.0, now=7.0)
 
 
 @pytest.mark.parametrize(("first", "then"), [(advanced, dated_back), (dated_back, advanced)])
