@@ -295,7 +295,7 @@ def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -
     and a count of the candles among them."""
     monkeypatch.setattr(connections, "SPREAD_FROM", 0)  # as many connections, however many symbols
     # (Where a connection brings no quotes, as this one, the newest trades are looked at once.)
-    monkeypatch.setattr(silence.Silence, "_look_at_trades", lambda *_: None)
+    monkeypatch.setattr(silence, "RESTING_STREAMS", frozenset())
     bench = Bench({f"Q{number}USDT": 1 for number in range(symbols)}, minutes=1)
     bench.warm()
     assert bench.run(TURN + 50 - bench.seconds) is False
