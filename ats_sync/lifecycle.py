@@ -397,7 +397,8 @@ class Lifecycle:
         state, _ = overall(feeds, ready=self.ready)
         waiting = runtime.requests.waiting()
         contracts, snapshot, shared = contract_statuses(store), self.snapshot_status(), self.shared_status()
-        status = Status(state, self.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared)
+        audits = runtime.requests.audit_every() if runtime.streams else None
+        status = Status(state, self.begun, connections, feeds, waiting, blocked, contracts, snapshot, shared, audits)
         return Summary(status, kinds)
 
     def shared_status(self) -> SharedStatus | None:
