@@ -143,6 +143,12 @@ class Feed:
     """The pause before the second request, where it is shorter than usual."""
     sets_clock: bool = False
     """Whether it is the exchange's time, which is requested before everything else."""
+    lists_contracts: bool = False
+    """Whether its answers say which contracts the exchange has, and with what limits."""
+    shows_contracts: bool = False
+    """Whether its answers show contracts that trade, so that the listings may turn out to be old."""
+    announces_contracts: bool = False
+    """Whether its stream says how the listings change: what it left out only they show."""
     shown: bool = True
     """Whether a status shows it."""
     write_order: int | None = None
@@ -150,6 +156,8 @@ class Feed:
     (Whether there is anything to write a series says itself.)"""
     copied: bool = True
     """Whether other processes are given copies of it."""
+    pulled: Callable[[Key], tuple[Key, ...]] = lambda key: (key,)
+    """Returns what such a process pulls for a read of a series: that, and what the read looks at beside it."""
 
     shared: bool = field(init=False)
     """Whether one stream or one request serves every symbol."""
@@ -205,6 +213,8 @@ def _fixed(name: str) -> Callable[[Key], str]:
 
 RATIOS = (Kind.GLOBAL_ACCOUNTS, Kind.TOP_ACCOUNTS, Kind.TOP_POSITIONS, Kind.TAKER_VOLUMES, Kind.BASIS)
 """The series that share their requests with open interest; each bears the name of its path."""
+CANDLES_AUDITED_EVERY = 300.0
+"""How often (seconds) each series of candles is compared with REST, where the requests that audits may use allow it."""
 FEEDS: dict[Kind, Feed] = {
     feed.kind: feed
     for feed in (
@@ -216,7 +226,7 @@ FEEDS: dict[Kind, Feed] = {
             ),
             warm_up_order=0,
             gates_start=True,
-            audit_every=300.0,
+            audit_every=CANDLES_AUDITED_EVERY,
             final_within=3500,
             notifies=True,
             derivable=True,
@@ -231,7 +241,7 @@ FEEDS: dict[Kind, Feed] = {
                 timeout=3.0,
             ),
             warm_up_order=1,
-            audit_every=300.0,
+            audit_every=CANDLES_AUDITED_EVERY,
             spot=True,
             final_within=5500,  # its events come only every 2 s
         ),
@@ -310,6 +320,8 @@ FEEDS: dict[Kind, Feed] = {
             stream=Stream(name=_fixed(endpoints.TICKERS_STREAM), route=Route.MARKET, max_age=5.0),
             poll=Poll(every=120.0, cause=Cause.AUDIT),
             warm_up_order=8,
+            shows_contracts=True,
+            pulled=lambda key: (Key(key.kind), key) if key.symbol else (key,),
         ),
         Feed(
             kind=Kind.QUOTES,
@@ -320,19 +332,23 @@ FEEDS: dict[Kind, Feed] = {
                 timeout=11.0,  # it is pushed every 5 s
                 max_age=5.0,
             ),
+            pulled=lambda key: (key, Key(Kind.BOOK, key.symbol)),
         ),
         Feed(
             kind=Kind.CONTRACTS,
             scope=Scope.EVERYTHING,
             stream=Stream(name=_fixed(endpoints.CONTRACTS_STREAM), route=Route.MARKET),
+            announces_contracts=True,
         ),
         Feed(
             kind=Kind.LISTINGS,
             scope=Scope.EVERYTHING,
             poll=Poll(every=3000.0, max_age=3600.0, retention=86400.0, cause=Cause.PROBE),
             warm_up_order=0,
+            lists_contracts=True,
             shown=False,
             write_order=0,
+            pulled=lambda key: (Key(key.kind),),
         ),
         Feed(
             kind=Kind.CLOCK,

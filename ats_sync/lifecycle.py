@@ -411,6 +411,7 @@ class Lifecycle:
             contracts=contract_statuses(store),
             snapshot=self.snapshot_status(),
             shared=self.shared_status(),
+            audit_every=runtime.requests.audit_every() if runtime.streams else None,
             dropped=store.dropped(),
         )
         return Summary(status, kinds)

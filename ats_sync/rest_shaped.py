@@ -166,8 +166,9 @@ class RestShaped:
         symbol = check_symbol(symbol)
         limit = plain_number(limit)
         if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
-            self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
-            return self._read(book_of(symbol, limit, None), lambda book: rest_book(book, limit))
+            query = book_of(symbol, limit, None)
+            self._want(query.key, limit)
+            return self._read(query, lambda book: rest_book(book, limit))
         return rest_book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
     def mark_price(self, symbol: str) -> float:

@@ -180,8 +180,9 @@ class RestText:
 
     def depth(self, symbol: str, limit: int) -> Text:
         """Return the order book: ``/fapi/v1/depth``."""
-        self._want(Key(Kind.BOOK if limit <= STREAMED_LEVELS else Kind.DEPTH, symbol), limit)
-        return self._read(book_of(symbol, limit, None), lambda book: orjson.dumps(rest_book(book, limit)))
+        query = book_of(symbol, limit, None)
+        self._want(query.key, limit)
+        return self._read(query, lambda book: orjson.dumps(rest_book(book, limit)))
 
     def agg_trades(self, symbol: str, limit: int) -> Text:
         """Return the newest trades: ``/fapi/v1/aggTrades``."""

@@ -13,7 +13,7 @@ from .clock import Clock
 from .engine.connection import Connection, Progress
 from .engine.engine import Engine
 from .engine.state import State
-from .feeds import FEEDS, Key, Kind, Scope
+from .feeds import CANDLES_AUDITED_EVERY, FEEDS, Key, Kind, Scope
 from .reads import TIME_IN_DOUBT, UNWATCHED, WATCHED_WITHIN
 from .store.link import DOWN, Link, stream_doubt
 from .store.market import MarketStore
@@ -206,6 +206,9 @@ class Status:
     """What this process is in the shared store, None where none is set."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Frames that could not be used, by reason."""
+    audit_every: float | None = None
+    """How often (seconds) each series of candles is compared with REST, None where nothing is streamed. (With so many
+    series that 300 s take more than a tenth of the requests, less often.)"""
 
     def ready(self, kind: str) -> tuple[int, int]:
         """Return how many series of a kind are live (or polled), and how many there are."""
@@ -226,6 +229,8 @@ class Status:
             lines.append(f"  {self.waiting_requests} requests in line")
         lines += [f"  the {host} host said to wait until {_clock(until)}" for host, until in self.blocked.items()]
         lines += [f"  {count} frames dropped: {reason}" for reason, count in self.dropped.items()]
+        if self.audit_every is not None and self.audit_every > CANDLES_AUDITED_EVERY:
+            lines.append(f"  each series of candles is compared with REST every {self.audit_every / 60.0:.0f} minutes")
         if self.snapshot is not None:
             lines.append(f"  {self.snapshot}")
         if self.shared is not None:

@@ -197,12 +197,7 @@ def test_reading_a_field_of_a_frame_is_noticed(text: str, known: list[str]) -> N
 
 def test_nobody_above_the_store_asks_which_class_a_series_is_of() -> None:
     """What differs is a row in ``feeds`` or a method of ``Series``."""
-    classes = {
-        node.name
-        for path in modules(LIBRARY / "store")
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.ClassDef) and node.name.endswith(("Series", "Board", "Klines"))
-    }
+    classes = series_classes()
     assert {"Series", "KlineSeries", "DerivedKlines", "MarkBoard"} <= classes
     asking = [
         f"{name_of(path)}:{node.lineno}"
@@ -234,27 +229,89 @@ def test_nobody_reaches_into_the_private_parts_of_another_object(part: str) -> N
 
 
 KINDS_TOLD_APART = {
-    "ats_sync.rest_shaped": 1,  # the book that a limit needs
-    "ats_sync.rest_text": 2,  # the same, and candles of the spot exchange
-    "ats_sync.shared.reading": 3,  # what is pulled from a shared store for a read of quotes, tickers, rules
+    "ats_sync.cli.demo": 2,  # what it waits for without streams, and what it calls live
+    "ats_sync.cli.scanner": 1,  # whose trades are in memory
+    "ats_sync.endpoint.routes": 1,  # the ratios among the paths of statistics
+    "ats_sync.rest_text": 1,  # candles of the spot exchange
+    "ats_sync.shared.reading": 1,  # tickers of all symbols, which are pulled one by one
+    "ats_sync.store.derivations": 1,  # what is derived
+    "ats_sync.store.market": 1,  # what candles are derived from
+    "ats_sync.venue.ratios": 1,  # whether a name is that of a ratio
 }
+"""How often each module does something else for one kind than for another; a new kind has to be known there."""
+REGISTRY = "ats_sync.store.market._MAKE"
+"""Which class a series of a kind is of."""
 
 
 def test_kinds_are_distinguished_in_rows_and_nowhere_else() -> None:
-    """Comparisons with one kind, or a choice between two; programs, and the store's own, aside."""
+    """Comparisons with one kind, a key or a class of it, choices between two, and tables by kind."""
     found: Counter[str] = Counter()
+    classes, constants = series_classes(), kind_constants()
     for path in LIBRARY_MODULES:
-        if part_of(name_of(path)) in ("store", "cli"):
-            continue
         for node in ast.walk(parsed(path)):
-            compared = isinstance(node, ast.Compare) and any(map(names_a_kind, (node.left, *node.comparators)))
+            compared = isinstance(node, ast.Compare) and any(
+                is_of_one_kind(each, constants) for each in (node.left, *node.comparators)
+            )
             chosen = isinstance(node, ast.IfExp) and names_a_kind(node.body) and names_a_kind(node.orelse)
-            found[name_of(path)] += compared or chosen
+            asked = (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) in ("isinstance", "issubclass")
+                and bool(classes & {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)})
+            )
+            matched = isinstance(node, ast.match_case) and names_a_kind(node.pattern)
+            found[name_of(path)] += compared or chosen or asked or matched
+        found[name_of(path)] += len(set(tables_by_kind(path)) - {REGISTRY})
     assert +found == KINDS_TOLD_APART
+    assert found.total() <= 10
 
 
 def names_a_kind(node: ast.AST) -> bool:
     return any(isinstance(each, ast.Attribute) and ast.unparse(each.value) == "Kind" for each in ast.walk(node))
+
+
+def is_of_one_kind(node: ast.AST, constants: frozenset[str]) -> bool:
+    """Whether it is a kind, or a constant that names some, or the key of a board."""
+    last = ast.unparse(node).rpartition(".")[2] if isinstance(node, (ast.Name, ast.Attribute)) else ""
+    board = isinstance(node, ast.Attribute) and node.attr == "key" and ast.unparse(node.value).endswith(BOARDS)
+    return names_a_kind(node) or last in constants or board
+
+
+BOARDS = (".marks", ".liquidations", ".tickers", ".quotes", ".contracts", ".spot", ".listings")
+
+
+def kind_constants() -> frozenset[str]:
+    """The names of constants that are a kind or a key of one, or several."""
+    found: set[str] = set()
+    for path in LIBRARY_MODULES:
+        for node in parsed(path).body:
+            if isinstance(node, ast.Assign) and names_a_kind(node.value) and not isinstance(node.value, ast.Dict):
+                found |= {each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+    assert {"CLOCK", "LISTINGS", "SHARED", "RATIOS"} <= found
+    return frozenset(found)
+
+
+def series_classes() -> set[str]:
+    return {
+        node.name
+        for path in modules(LIBRARY / "store")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Series", "Board", "Klines"))
+    }
+
+
+def tables_by_kind(path: Path) -> Iterator[str]:
+    """Yield the tables that have something to do for each of some kinds; of names or numbers there may be as many as
+    there are."""
+    for node in ast.walk(parsed(path)):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        table = getattr(node, "value", None)
+        if not targets or not isinstance(table, ast.Dict):
+            continue
+        by_kind = any(key is not None and names_a_kind(key) for key in table.keys)
+        if by_kind and not all(isinstance(value, ast.Constant) for value in table.values):
+            yield f"{name_of(path)}.{ast.unparse(targets[0])}"
 
 
 def test_the_lock_of_the_engine_is_taken_in_one_place() -> None:

@@ -315,6 +315,8 @@ def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -
     try:
         for tenths in range(10):
             later = at._replace(steady=at.steady + tenths / 10.0, exchange=at.exchange + tenths * 100)
+            for link in bench.links.values():
+                link.frames += 1  # of what comes whatever is followed
             engine.tick(later)
             engine.next_due(later)
             engine.reconciler.candles()

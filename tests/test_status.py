@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ats_sync.feeds import Kind
-from ats_sync.status import GOOD, FeedState, FeedStatus, _Look, by_kind, feed_statuses, feeds_summary
+from ats_sync.status import GOOD, FeedState, FeedStatus, Overall, Status, _Look, by_kind, feed_statuses, feeds_summary
 from ats_sync.store.link import DOWN
 
 from .virtual.faults import Dark, Delist, Refuse
@@ -90,3 +90,9 @@ def test_the_quick_way_says_what_the_plain_one_does() -> None:
         world.run()
         counts += compared.counts
     assert min(counts[state] for state in FeedState) > 50, counts
+
+
+def test_how_often_candles_are_audited_is_said_where_that_is_less_often_than_is_meant() -> None:
+    status = Status(Overall.LIVE, 0.0, (), (), 0, {}, audit_every=300.0)
+    assert "compared with REST" not in str(status)
+    assert "compared with REST every 17 minutes" in str(replace(status, audit_every=1_000.0))

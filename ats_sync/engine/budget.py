@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from ..config import Config
-from ..feeds import Cause
+from ..feeds import CANDLES_AUDITED_EVERY, Cause
 from ..venue.endpoints import (
     AGG_TRADES_PATH,
     DEPTH_PATH,
@@ -64,7 +64,9 @@ _LEAST_WAIT = 0.05
 _URGENT = frozenset({Tier.FIRST, Tier.READ})
 _LEAVING_ROOM = frozenset({Tier.AUDIT, Tier.PATIENT})
 AUDIT_SHARE = 0.1
-"""The most that audits of candles may use, as a share of our share."""
+"""The most that audits of candles may use, as a share of our share: where there are many series, each is audited less
+often."""
+AUDIT_WEIGHT = 1
 PARTIAL_BOOK = 2
 """The weight of the 20-level snapshot that ``start()`` awaits; deeper books are fetched on demand."""
 
@@ -108,8 +110,7 @@ class Budget(Guarded):
             # More of what is kept is let go with every moment, so it may fit sooner.
             free = min(free, now + max(_LEAST_WAIT, missing / shrinks))
         if tier is Tier.AUDIT:
-            share = int(self._audits.limit * self.share * AUDIT_SHARE)
-            free = max(free, self._audits.free_at(at, weight, share))
+            free = max(free, self._audits.free_at(at, weight, self._audit_share()))
         if self._refused:
             until, least = self._refused.get((request.bucket, tier), (now, 0))
             if request.weight >= least:
@@ -173,6 +174,16 @@ class Budget(Guarded):
         """Set how many kline series are followed, and how many of them need a repair now, each by one request."""
         assert self.guarded()
         self._candles, self._lacking = count, lacking
+
+    def audit_every(self) -> float:
+        """Return how often (seconds) each kline series is compared with REST: as often as is meant, or as the share of
+        audits allows."""
+        assert self.guarded()
+        return max(CANDLES_AUDITED_EVERY, WEIGHT_WINDOW * self._candles * AUDIT_WEIGHT / max(1, self._audit_share()))
+
+    def _audit_share(self) -> int:
+        """Return how much audits of candles may use of a minute's limit."""
+        return int(self._audits.limit * self.share * AUDIT_SHARE)
 
     @property
     def lacking(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, RateLimited, RequestRejected
-from ..feeds import FEEDS, Key, Kind, route_of, stream_of
+from ..feeds import FEEDS, Feed, Key, Kind, route_of, stream_of
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST, dated_back
@@ -41,8 +41,7 @@ SHARED = (
     Key(Kind.CLOCK),
 )
 """What is followed once for all symbols."""
-TICKERS, CONTRACTS = Key(Kind.TICKERS), Key(Kind.CONTRACTS)
-WITNESSES = (TICKERS, Key(Kind.QUOTES), CONTRACTS)
+WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES), Key(Kind.CONTRACTS))
 """What is followed as well where there are streams: to find the dead ones by, and to learn of listings at once."""
 KNOWN_EVERYWHERE_AFTER = LAGS_AT_MOST / 1000.0 + 0.1
 """How long (seconds) a replica may not know a new contract, with a margin for clocks that drift."""
@@ -243,17 +242,23 @@ class Engine(Guarded):
             if self._network_failed:
                 self._network_failed = False
                 self.connections.network_recovered(at)
-            if fetch.key == CLOCK:
-                self._lateness.clock_confirmed(at)
-                self._date_back(at)
-            elif fetch.key == LISTINGS:
-                self._compare_listings(found := self.listings.answered(at), at)
-                self._confirm_recounted(found)
-            elif fetch.key == TICKERS and self._listings_differ(self.store.tickers.listed):
-                self.reconciler.polls.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
-            elif (feed := FEEDS.get(fetch.key.kind)) is not None and feed.derivable:
-                self._separate(at)
+            if (feed := FEEDS.get(fetch.key.kind)) is not None:  # else it belongs to no series
+                self._answered(feed, at)
         self._spread(at)
+
+    def _answered(self, feed: Feed, at: Moment) -> None:
+        """Learn what an answer says of more than its own series."""
+        if feed.sets_clock:
+            self._lateness.clock_confirmed(at)
+            self._date_back(at)
+        elif feed.lists_contracts:
+            self._compare_listings(found := self.listings.answered(at), at)
+            self._confirm_recounted(found)
+        elif feed.shows_contracts:
+            if self._listings_differ(self.store.tickers.listed):
+                self.reconciler.polls.again(LISTINGS, at, LISTINGS_AGAIN_AFTER)
+        elif feed.derivable:
+            self._separate(at)
 
     def _date_back(self, at: Moment) -> None:
         """Now that the time is known: count as of now what a clock that was ahead has dated in a time to come."""
@@ -439,7 +444,7 @@ class Engine(Guarded):
             else:
                 for each in (key, *self.store.derivations.derived_from(key)):
                     reconciler.acknowledged(each, change.link, at)
-                if key == CONTRACTS:
+                if FEEDS[key.kind].announces_contracts:
                     self._contracts_acknowledged(at)
         reconciler.tick(at)
         if reconciler.remedies.pending:

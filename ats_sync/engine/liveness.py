@@ -129,9 +129,11 @@ class SilentStreamDetector:
         watched = self._watched()
         self._note_changes()
         for symbol, known in list(self._symbols.items()):
-            if known.trades_due:
-                yield from self._look_at_trades(symbol, known, watched[symbol], at)
-                known.trades_due = known.is_open()
+            if known.trades_due or known.open:
+                if known.trades_due or known.shows_more(at.steady):
+                    yield from self._look_at_trades(symbol, known, watched[symbol], at)
+                    known.trades_due = False
+                known.open = known.is_open()
             if known.books_due:
                 yield from self._look_at_books(symbol, known, watched[symbol], at)
                 known.books_due = known.lacks_books()
@@ -269,6 +271,7 @@ class SilentStreamDetector:
         furthest_behind = min([each[0] for each in heard], default=best.trade)
         if ring is not None and ring_trade < furthest_behind:
             furthest_behind = ring_trade
+        known.furthest_behind = furthest_behind
         known.behind = furthest_behind < best.trade
         if not known.behind and not known.recounted.seen:
             return  # as nearly always

@@ -271,7 +271,7 @@ class Polls:
     def put_off(self, state: State) -> None:
         """Poll the listings once more after the answer that is under way: it may not show what has happened since it
         was requested."""
-        self._once_more = self._once_more or state.key == LISTINGS
+        self._once_more = self._once_more or state.feed.lists_contracts
 
     def answered(self, state: State, at: Moment) -> None:
         """Note that an answer was merged, before the series counts as known."""
@@ -292,7 +292,7 @@ class Polls:
         first = fetch.cause is Cause.WARM_UP and not state.feed.shared
         pause = state.feed.poll.every * (self._rng.uniform(0.3, 1.0) if first else 1.0)
         pause = min(pause, _still_fresh_for(state.feed, series, at))
-        if state.key == LISTINGS and self._once_more:
+        if state.feed.lists_contracts and self._once_more:
             self._once_more, pause = False, 0.0
         self._queue.schedule(state, at.steady + pause, state.poll_cause)
 

@@ -36,26 +36,19 @@ class SymbolSightings:
     """What is known of the trades and the book of one symbol. Not thread-safe: the engine's."""
 
     __slots__ = (
-        *("_best", "_ripening", "announced", "base", "counted_since", "counts_again", "depth"),
-        *(
-            "behind",
-            "books_due",
-            "lowered",
-            "quote",
-            "recounted",
-            "refuted",
-            "seen_quotes",
-            "ticked",
-            "ticker",
-            "trades_due",
-        ),
+        *("_best", "_ripening", "announced", "base", "behind", "books_due", "counted_since", "counts_again", "depth"),
+        *("furthest_behind", "lowered", "open", "quote", "recounted", "refuted", "ticked", "ticker", "trades_due"),
     )
 
     def __init__(self) -> None:
         self.trades_due = True
-        """Whether to look at the trades: something has changed, or the last look has left something open."""
+        """Whether to look at the trades, since something has changed."""
+        self.open = False
+        """Whether the last look at them has left something open, so that time alone may show something."""
         self.books_due = True
-        """Whether to look at the books, likewise."""
+        """Whether to look at the books: something has changed, or the last look has left something open."""
+        self.furthest_behind = -1
+        """The newest trade of the series that was furthest behind at the last look."""
         self.behind = False
         """Whether a series has not got to the newest trade that is known."""
         self._best = NEVER  # the newest one that is old enough to count
@@ -167,6 +160,13 @@ class SymbolSightings:
         """Return whether time alone may show something of the trades that are known by now."""
         return bool(self._ripening) or self.behind or self.recounted.seen > 0 or self.lowered.seen > 0
 
+    def shows_more(self, now: float) -> bool:
+        """Return whether a look may find something though nothing has changed: what is known by now has become old
+        enough to count and a series lacks it, or more is open than that."""
+        if self.behind or self.recounted.seen > 0 or self.lowered.seen > 0:
+            return True
+        return self.furthest_behind < self.ripe(now).trade
+
     def lacks_books(self) -> bool:
         """Return whether time alone may show that a book is silent."""
         return self.quote[0] >= 0 or self.depth[0] >= 0
@@ -175,6 +175,7 @@ class SymbolSightings:
         """Forget every sighting of a trade."""
         self._best = NEVER
         self._ripening.clear()
+        self.trades_due = True
 
     def refute_trades(self, by: float) -> None:
         """Forget every sighting of a trade: REST has none of those that are said to have happened by ``by`` (exchange

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
 from ..config import Config
@@ -12,7 +11,7 @@ from ..engine.budget import Budget
 from ..engine.dispatch import Dispatcher, Done, Retry, Send
 from ..engine.moment import moment
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
-from ..feeds import Cause, Kind
+from ..feeds import FEEDS, Cause
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
 from ..transport.answer import Answer
@@ -132,8 +131,11 @@ class RequestExecutor:
             series = self._store.series.get(fetch.key)
             if series is not None:
                 series.decode_ahead()
-        if (learn := self._LEARN.get(fetch.key.kind)) is not None:
-            learn(self, send, value, answer)
+        feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
+        if feed is not None and feed.sets_clock:
+            self._learn_time(send, value, answer)
+        elif feed is not None and feed.lists_contracts:
+            self._learn_limit(send, value)
         return value
 
     def _learn_time(self, send: Send, server_ms: int, answer: Answer) -> None:
@@ -142,13 +144,7 @@ class RequestExecutor:
         slept = max(0.0, self._clock.lead() - send.lead)
         self._clock.set_exchange(server_time + now - answer.received_at, server_time + now - answer.sent_at + slept)
 
-    def _learn_limit(self, send: Send, info: ExchangeInfo, answer: Answer) -> None:
+    def _learn_limit(self, send: Send, info: ExchangeInfo) -> None:
         if info.weight_limit is not None:
             with self._lock:
                 self._budget.set_limit(send.request.host, info.weight_limit)
-
-    _LEARN: ClassVar[Mapping[Kind, Callable[[RequestExecutor, Send, Any, Answer], None]]] = {
-        Kind.CLOCK: _learn_time,
-        Kind.LISTINGS: _learn_limit,
-    }
-    """What the process itself learns from the answers of a kind."""

@@ -198,6 +198,11 @@ class RequestThreads:
                 self._ensure_worker()
             self._changed.notify()
 
+    def audit_every(self) -> float:
+        """Return how often (seconds) each kline series is compared with REST."""
+        with self._lock:
+            return self._budget.audit_every()
+
     def usage(self, bucket: Bucket) -> Usage:
         """Return what a bucket has used in its window."""
         with self._lock:

@@ -45,21 +45,19 @@ class SharedReads(Reads):
 
     def _bring(self, key: Key, rows: int, *, exactly: bool) -> bool:
         """Bring what a read looks at up to date; return whether it may be judged. ``exactly``: to this moment."""
-        kind, symbol, _ = key
         replica = self._replica
-        feed = FEEDS.get(kind)
+        feed = FEEDS.get(key.kind)
         if feed is None or not feed.copied:
             return False
         if reads_memory_only():
             return replica.has_prefetched([key])  # a round trip is a wait
         self._show()
-        if kind is Kind.QUOTES:
-            return replica.pull([key, Key(Kind.BOOK, symbol)])  # a look that follows nothing
-        if kind is Kind.TICKERS:
-            return replica.pull_tickers([symbol] if symbol else None)
-        if kind is Kind.LISTINGS:
-            key = Key(kind)
-        return replica.pull([key], rows) if exactly else replica.bring(key, rows)
+        if key == replica.tickers.key:
+            return replica.pull_tickers()
+        keys = feed.pulled(key)
+        if len(keys) > 1:
+            return replica.pull(keys)  # a look that follows nothing
+        return replica.pull(keys, rows) if exactly else replica.bring(keys[0], rows)
 
     def disbelief(self, feed: Feed, state: SeriesState) -> str:
         return self._replica.why or super().disbelief(feed, state)

@@ -167,14 +167,12 @@ class Replica(MarketStore):
         self._prefetched = self._clock.now() + PREFETCHED_FOR, frozenset(came)
         return len(came) == len(needed)
 
-    def pull_tickers(self, symbols: Sequence[str] | None) -> bool:
-        """Bring the tickers of these symbols up to date, or of all that the collector has; return as :meth:`pull`."""
+    def pull_tickers(self) -> bool:
+        """Bring the tickers of all symbols up to date that the collector has; return as :meth:`pull`."""
         own = self.tickers.key
-        if symbols is None:
-            if not self.pull([own]):
-                return False
-            symbols = self._ticker_replica.order
-        entries = [Key(own.kind, symbol) for symbol in symbols]
+        if not self.pull([own]):
+            return False
+        entries = [Key(own.kind, symbol) for symbol in self._ticker_replica.order]
         # Each script's own head dates the entries that come with it.
         batches = [entries[start : start + AT_ONCE - 1] for start in range(0, len(entries), AT_ONCE - 1)]
         return self.pull([key for batch in batches for key in (own, *batch)])

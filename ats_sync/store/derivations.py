@@ -93,20 +93,21 @@ class Derivations:
         """Let what is derived from a series close with it; return what may have closed, and what lacks something that
         only REST can show."""
         events: list[StoreEvent] = []
-        for each in self.derived_from(key):
-            series = self._series.get(each)
-            if isinstance(series, DerivedKlines):
-                if series.advance():
-                    events.append(StoreEvent(Change.CLOSED, each))
-                if series.apart:
-                    events.append(StoreEvent(Change.GAP, each))
+        for series in self._all_derived_from(key):
+            if series.advance():
+                events.append(StoreEvent(Change.CLOSED, series.key))
+            if series.apart:
+                events.append(StoreEvent(Change.GAP, series.key))
         return events
 
     def derived_from(self, key: Key) -> list[Key]:
         """Return the series that are derived from one, directly or not, each after its source."""
-        found: list[Key] = []
+        return [each.key for each in self._all_derived_from(key)]
+
+    def _all_derived_from(self, key: Key) -> list[DerivedKlines]:
+        found: list[DerivedKlines] = []
         for each in self._derived.get(key, ()):
-            found += [each.key, *self.derived_from(each.key)]
+            found += [each, *self._all_derived_from(each.key)]
         return found
 
     def root_of(self, key: Key) -> Key:

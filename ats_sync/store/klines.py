@@ -403,8 +403,8 @@ class KlineSeries(Series):
         ``now`` (exchange ms) counts as of now, so that what comes next is newer.
         """
         with self._lock:
-            if now is not None and is_to_come(max(self._stream_event, self._recounted), now):
-                self._date_back(now)
+            if now is not None and (self._stream_event > now or self._recounted > now):
+                self._date_back(now)  # (rarely: a comparison costs less than the call)
             frame, event, requested = self._last_frame, self._stream_event, self._requested
             if frame is not self._scanned[0]:
                 self._scanned = frame, (scan_kline_last_trade(frame) if frame else -1)

@@ -214,7 +214,7 @@ class MarketStore:
         self.series, self._of = series, {}
         streamed = [each for each in added if each.source is None]
         self._router.replace(gone, [*streamed, *orphaned])
-        self._spot = [each for each in series.values() if isinstance(each, KlineSeries) and each.feed.spot]
+        self._spot = [each for each in self.of(KlineSeries) if each.feed.spot]
         self.symbols = frozenset(key.symbol for key in self.followed_keys() if not FEEDS[key.kind].spot)
 
     def take_separated(self) -> list[Key]:

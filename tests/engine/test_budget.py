@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.config import Config
-from ats_sync.engine.budget import Budget, Usage
+from ats_sync.engine.budget import AUDIT_SHARE, Budget, Usage
 from ats_sync.engine.moment import Moment
 from ats_sync.engine.window import Window, minute_of_count
 from ats_sync.feeds import Cause
@@ -468,3 +468,24 @@ def test_what_can_wait_is_not_sent_in_numbers_around_a_turn() -> None:
     assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=1) == at(61).steady, "all of it fits in"
     assert budget.free_at(weighing(2), Cause.REPAIR, at(61), waiting=100) == at(61).steady
     assert budget.free_at(weighing(2), Cause.POLL, at(62), waiting=100) == at(62).steady
+
+
+def test_each_series_of_candles_is_audited_as_often_as_is_meant_or_as_the_share_of_audits_allows() -> None:
+    budget = Budget(Config())
+    budget.candles(800, 0)
+    assert budget.audit_every() == 300.0
+    budget.candles(3_200, 0)
+    share = int(2_400 * Config().weight_share * AUDIT_SHARE)
+    assert budget.audit_every() == pytest.approx(60.0 * 3_200 / share)
+    sent, now = 0, at(0)
+    while now.steady < at(budget.audit_every()).steady:
+        free = budget.free_at(audit(), Cause.AUDIT, now)
+        if free > now.steady:
+            now = at(free - at(0).steady + 0.001)
+            continue
+        budget.spend(audit(), now, Cause.AUDIT)
+        budget.ended(audit(), now)
+        sent += 1
+    assert 3_200 <= sent <= 3_200 + share, "every series once"
+    budget.set_limit(Host.FUTURES, 9_600)
+    assert budget.audit_every() == 300.0

@@ -21,6 +21,20 @@ def test_a_trade_counts_once_it_is_old_enough() -> None:
     assert not known.is_open()
 
 
+def test_while_nothing_changes_a_look_shows_more_once_a_trade_counts_that_some_series_lacks() -> None:
+    known = SymbolSightings()
+    known.learn([(7, NOON)], 100.0)
+    known.furthest_behind = 7
+    assert not known.shows_more(100.0 + GRACE), "all have it"
+    known.learn([(8, NOON)], 103.0)
+    assert not known.shows_more(103.0 + GRACE - 0.01), "it does not count yet"
+    assert known.shows_more(103.0 + GRACE)
+    known.furthest_behind = 8
+    assert not known.shows_more(110.0)
+    known.behind = True
+    assert known.shows_more(110.0), "until it has come"
+
+
 def test_what_happened_no_earlier_than_one_trade_nor_did_those_after_it() -> None:
     known = SymbolSightings()
     known.learn([(7, NOON)], 100.0)

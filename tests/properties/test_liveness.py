@@ -16,7 +16,7 @@ from ..virtual.world import run
 
 
 def everything(detector: SilentStreamDetector, known: Any) -> list[Any]:
-    left_to_look = ("trades_due", "books_due", "_ripening")
+    left_to_look = ("trades_due", "open", "books_due", "_ripening")
     fields = [getattr(known, name) for name in known.__slots__ if name not in left_to_look]
     return [*fields, list(known._ripening), *map(list, (detector.unsure, detector.lacking, detector.counting_again))]
 
