@@ -128,6 +128,8 @@ class Ours:
             for name in names
         }
         taken: dict[str, list[float]] = {name: [] for name in names}
+        for name in names:
+            reads[name](*targets[name][-1])  # what it imports when it is first called is not part of a read
         clock = time.perf_counter
         end = clock() + seconds
         turn = 0
