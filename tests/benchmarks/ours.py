@@ -16,6 +16,7 @@ from typing import Any
 from ats_sync import Config, DataManager, NoSpotPair
 from ats_sync.status import GOOD
 from ats_sync.store.trades import TradeSeries
+from ats_sync.venue.endpoints import Bucket
 from ats_sync.venue.envelope import scan_event_time
 
 from . import machine
@@ -33,10 +34,15 @@ class Ours:
         symbols: Sequence[str],
         deep_books: bool = False,
         wait_for_trades: bool = False,
+        lift_limits: bool = False,
     ) -> None:
         self._before = machine.memory_mb()
         self.config = Config(**config)
         self.dm = DataManager(symbols, INTERVALS, config=self.config)
+        if lift_limits:
+            # No setting lifts these: of the real exchange's requests for open interest no more can be had.
+            for bucket in (Bucket.OPEN_INTEREST, Bucket.FUNDING):
+                self.dm._life.budget.windows[bucket].limit = 10**6
         self._deep_books = deep_books
         self._wait_for_trades = wait_for_trades
         self.started_in = 0.0
