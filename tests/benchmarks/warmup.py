@@ -127,7 +127,13 @@ def _grown_to(report: Report, section: str, count: int, usual: int, seconds: flo
     # The market makes as many frames at each size, so that the exchange is no busier with the larger ones.
     with (
         prepared(count, activity=min(1.0, usual / count), **UNLIMITED) as ex,
-        child(Ours, config=settings(ex, **GENTLE, **GENEROUS), symbols=ex.symbols, wait_for_trades=True) as ours,
+        child(
+            Ours,
+            config=settings(ex, **GENTLE, **GENEROUS),
+            symbols=ex.symbols,
+            wait_for_trades=True,
+            lift_limits=True,
+        ) as ours,
     ):
         started = ours.call("started")
         if count > usual:
