@@ -56,6 +56,8 @@ class Seen:
     requests: int = 0
     raised: int = 0
     stale: list[str] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+    """Of answers by REST: then it is the exchange that is behind."""
     answered: float = 0.0
     """When the last answer came, by whatever way, ..."""
     served: float = 0.0
@@ -135,7 +137,9 @@ class Reader:
             seen.reads += 1
             seen.requests += requests
             seen.raised += failed
-            if stale:
+            if stale and requests:
+                seen.behind.append(stale)
+            elif stale:
                 seen.stale.append(stale)
             if failed or requests:
                 seen.unserved = now
@@ -214,14 +218,16 @@ class Collectors:
 class Scene:
     """A store, an exchange, and a reader that reads all the time."""
 
-    def __init__(self, report: Report, section: str, server: StoreServer, reader: Child) -> None:
-        self._report, self._section, self._server, self._reader = report, section, server, reader
+    def __init__(self, report: Report, section: str, server: StoreServer, ex: SimulatedExchange, reader: Child) -> None:
+        self._report, self._section, self._server, self._ex, self._reader = report, section, server, ex, reader
+        self._behind = 0.0
 
     def case(self, name: str, disturb: Callable[[], float | None], target: str) -> None:
         """Disturb something and wait until the store serves all reads; ``disturb`` returns from when on it can, where
         that is not when it began."""
         with _memory(self._server) as most:
             self._reader.call("begin")
+            self._behind = 0.0
             began = time.monotonic()
             since = disturb() or began
             seen = self._until_quiet(since)
@@ -237,12 +243,15 @@ class Scene:
         add(self._section, name, f"{OURS}: last one by REST after", healed, "s", bound, note=note)
         add(self._section, name, f"{OURS}: requests by REST", seen.requests, "", 0.0 if target == "planned" else None)
         add(self._section, name, f"{OURS}: stale values", len(seen.stale), "", 0.0, note="; ".join(seen.stale[:2]))
+        late = "; ".join(seen.behind[:1])
+        add(self._section, name, f"{OURS}: the exchange behind its own clock, at most", self._behind, "s", note=late)
         add(self._section, name, f"{OURS}: most memory of Valkey meanwhile", most[0], "MB")
 
     def _until_quiet(self, since: float, patience: float = 120.0) -> Seen:
         pause, deadline = threading.Event(), time.monotonic() + patience
         while True:
             seen: Seen = self._reader.call("seen")
+            self._behind = max(self._behind, self._ex.stats().behind_ms / 1e3)
             now = time.monotonic()
             if now - max(seen.unserved, since) > QUIET and seen.served > since and now - seen.answered < QUIET:
                 return seen
@@ -294,7 +303,7 @@ def _measure_leaders(report: Report, section: str, server: StoreServer, ex: Simu
         stack.callback(collectors.close)
         first = collectors.start()
         reader = stack.enter_context(child(Reader, core=None, config=config, symbols=ex.symbols))
-        scene = Scene(report, section, server, reader)
+        scene = Scene(report, section, server, ex, reader)
         scene.case("nothing happens", lambda: None, "planned")
 
         second = collectors.start()
@@ -327,7 +336,7 @@ def _measure_network(report: Report, section: str, server: StoreServer, ex: Simu
         stack.callback(collectors.close)
         collectors.start()
         reader = stack.enter_context(child(Reader, core=None, config=config, symbols=ex.symbols))
-        scene = Scene(report, section, server, reader)
+        scene = Scene(report, section, server, ex, reader)
         scene.case("the network to the store is cut for 10 s", lambda: _away(proxy.cut, proxy.mend), "healed")
 
 
