@@ -36,7 +36,8 @@ BOUND = 3.5
 """Seconds after which what the exchange has must be part of what counts as fresh: the bound of its stream, and what it
 takes to look the truth up."""
 TRUTH_EVERY = 0.1
-"""Seconds between two looks at the exchange's own newest trade of a symbol."""
+"""Seconds between two looks at what the exchange itself has of a symbol."""
+WHAT = ("trades end", "a book of", "candles end")
 QUIET = 3.0
 AWAY = 10.0
 SETTLED = 2.0
@@ -76,7 +77,9 @@ class Reader:
         self._seen = Seen(time.monotonic())
         self._lock = threading.Lock()  # guards _seen
         self._stop = threading.Event()
-        self._truth: tuple[str, float] = self._dm.symbols[0], 0.0  # a symbol, and when it was traded last
+        # Of symbols by what time they had been traded, their book had changed, and their candle had begun.
+        self._truth: dict[str, tuple[float, float, float]] = {}
+        self._looked_up = self._dm.symbols[0]
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._look_up, self._read_on)]
 
     def start(self) -> None:
@@ -110,23 +113,21 @@ class Reader:
         dm, generator, turn = self._dm, random.Random(3), 0
         while not self._stop.wait(PAUSE):
             turn += 1
-            symbol, newest = self._truth if turn % 3 == 0 else (generator.choice(dm.symbols), 0.0)
-            before, stale, failed = self._requests(), "", False
+            symbol = self._looked_up if turn % 2 else generator.choice(dm.symbols)
+            truth = self._truth.get(symbol, (0.0, 0.0, 0.0))
+            before, found, failed = self._requests(), [0.0, 0.0, 0.0], False
+            kind = turn // 2 % 3
             try:
-                if turn % 3 == 0:
-                    end = dm.get_agg_trades(symbol, 50)[-1]["time"] / 1e3
-                    if end < newest - BOUND:
-                        stale = f"{symbol}: trades end {newest - end:.1f} s before the truth"
-                elif turn % 3 == 1:
-                    age = time.time() - dm.get_orderbook(symbol)["timestamp"] / 1e3
-                    if age > BOUND:
-                        stale = f"{symbol}: a book of {age:.1f} s"
+                if kind == 0:
+                    found[kind] = dm.get_agg_trades(symbol, 50)[-1]["time"] / 1e3
+                elif kind == 1:
+                    found[kind] = dm.get_orderbook(symbol)["timestamp"] / 1e3
                 else:
-                    begins = dm.get_klines(symbol, INTERVALS[0], 100)[-1][0] / 1e3
-                    if time.time() - begins > 60.0 + BOUND:
-                        stale = f"{symbol}: candles end {time.time() - begins:.1f} s ago"
+                    found[kind] = dm.get_klines(symbol, INTERVALS[0], 100)[-1][0] / 1e3
             except DataError:
                 failed = True
+            late = truth[kind] - found[kind]
+            stale = f"{symbol}: {WHAT[kind]} {late:.1f} s before the truth" if late > BOUND and not failed else ""
             self._note(time.monotonic(), self._requests() - before, stale, failed=failed)
 
     def _note(self, now: float, requests: int, stale: str, *, failed: bool) -> None:
@@ -148,13 +149,22 @@ class Reader:
         return int(self._dm.get_stats()["rest_calls"])
 
     def _look_up(self) -> None:
-        url, generator = f"{self._dm.config.fapi_base}/fapi/v1/aggTrades", random.Random(4)
+        """Ask the exchange itself; it may be behind its own clock, so nothing can be said of ages."""
+        base, generator = f"{self._dm.config.fapi_base}/fapi/v1", random.Random(4)
         with web.Session() as session:
             session.trust_env = False
+
+            def get(path: str, **params: Any) -> Any:
+                return session.get(f"{base}/{path}", params=params, timeout=60).json()
+
             while not self._stop.wait(TRUTH_EVERY):
                 symbol = generator.choice(self._dm.symbols)
-                answer = session.get(url, params={"symbol": symbol, "limit": 1}, timeout=60)
-                self._truth = symbol, float(answer.json()[0]["T"]) / 1e3
+                self._truth[symbol] = (
+                    float(get("aggTrades", symbol=symbol, limit=1)[0]["T"]) / 1e3,
+                    float(get("depth", symbol=symbol, limit=5)["E"]) / 1e3,
+                    float(get("klines", symbol=symbol, interval=INTERVALS[0], limit=1)[0][0]) / 1e3,
+                )
+                self._looked_up = symbol
 
 
 # --- collectors ----------------------------------------------------------------------------------------
@@ -214,14 +224,16 @@ class Collectors:
 class Scene:
     """A store, an exchange, and a reader that reads all the time."""
 
-    def __init__(self, report: Report, section: str, server: StoreServer, reader: Child) -> None:
-        self._report, self._section, self._server, self._reader = report, section, server, reader
+    def __init__(self, report: Report, section: str, server: StoreServer, ex: SimulatedExchange, reader: Child) -> None:
+        self._report, self._section, self._server, self._ex, self._reader = report, section, server, ex, reader
+        self._behind = 0.0
 
     def case(self, name: str, disturb: Callable[[], float | None], target: str) -> None:
         """Disturb something and wait until the store serves all reads; ``disturb`` returns from when on it can, where
         that is not when it began."""
         with _memory(self._server) as most:
             self._reader.call("begin")
+            self._behind = 0.0
             began = time.monotonic()
             since = disturb() or began
             seen = self._until_quiet(since)
@@ -237,12 +249,14 @@ class Scene:
         add(self._section, name, f"{OURS}: last one by REST after", healed, "s", bound, note=note)
         add(self._section, name, f"{OURS}: requests by REST", seen.requests, "", 0.0 if target == "planned" else None)
         add(self._section, name, f"{OURS}: stale values", len(seen.stale), "", 0.0, note="; ".join(seen.stale[:2]))
+        add(self._section, name, f"{OURS}: the exchange behind its own clock, at most", self._behind, "s")
         add(self._section, name, f"{OURS}: most memory of Valkey meanwhile", most[0], "MB")
 
     def _until_quiet(self, since: float, patience: float = 120.0) -> Seen:
         pause, deadline = threading.Event(), time.monotonic() + patience
         while True:
             seen: Seen = self._reader.call("seen")
+            self._behind = max(self._behind, self._ex.stats().behind_ms / 1e3)
             now = time.monotonic()
             if now - max(seen.unserved, since) > QUIET and seen.served > since and now - seen.answered < QUIET:
                 return seen
@@ -294,7 +308,7 @@ def _measure_leaders(report: Report, section: str, server: StoreServer, ex: Simu
         stack.callback(collectors.close)
         first = collectors.start()
         reader = stack.enter_context(child(Reader, core=None, config=config, symbols=ex.symbols))
-        scene = Scene(report, section, server, reader)
+        scene = Scene(report, section, server, ex, reader)
         scene.case("nothing happens", lambda: None, "planned")
 
         second = collectors.start()
@@ -327,7 +341,7 @@ def _measure_network(report: Report, section: str, server: StoreServer, ex: Simu
         stack.callback(collectors.close)
         collectors.start()
         reader = stack.enter_context(child(Reader, core=None, config=config, symbols=ex.symbols))
-        scene = Scene(report, section, server, reader)
+        scene = Scene(report, section, server, ex, reader)
         scene.case("the network to the store is cut for 10 s", lambda: _away(proxy.cut, proxy.mend), "healed")
 
 
