@@ -13,7 +13,7 @@ from .batches import Errors, KlineBatch, read_batch
 from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
-from .errors import InvalidArgument, InvalidSymbol, NotRunning, StartTimeout
+from .errors import InvalidArgument, NotRunning, StartTimeout
 from .events.queues import CandleQueue, EventQueue, Selection, TurnQueue
 from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .lifecycle import Lifecycle
@@ -666,11 +666,7 @@ class DataManager:
 
     def quality(self, symbol: str) -> Quality:
         """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts."""
-        symbol = check_symbol(symbol)
-        runtime = self._life.living()
-        if symbol not in self._life.store.symbols:
-            raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
-        return runtime.quality(symbol)
+        return self._life.quality(check_symbol(symbol))
 
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped"

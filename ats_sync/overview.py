@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .clock import Clock
 from .engine.budget import Usage
 from .engine.engine import Engine
-from .engine.quality import Quality, judged
+from .engine.quality import Quality
 from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
 from .reads import WATCHED_WITHIN
@@ -254,8 +254,7 @@ class Overview:
         runtime = self._life.runtime
         if runtime is None or runtime.stopped:
             return {}
-        sampled = runtime.query(lambda engine, at: engine.quality.samples())
-        return {symbol: judged(samples) for symbol, samples in sampled.items()}
+        return runtime.qualities()
 
 
 _ORDER = {interval: place for place, interval in enumerate(INTERVALS)}

@@ -6,16 +6,13 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from .clock import Clock
 from .config import Config
 from .errors import ConfigError, NotRunning, SharedStoreUnavailable, StartTimeout
-from .events.queues import EventQueue
 from .feeds import FEEDS, Key, Kind
-from .lifecycle import Lifecycle, refuse_unfollowed
-from .publisher.iterator import EventIterator
-from .publisher.publisher import CallbackHandle, Publisher
+from .lifecycle import Lifecycle, join_events, refuse_unfollowed
 from .reads import Reads
 from .reentry import refuse_reentry, take_left_over
 from .runtime.direct import DirectRequests
@@ -26,7 +23,7 @@ from .shared.publish import Condition, FeedPublisher
 from .shared.reading import SharedReads
 from .shared.replica import Replica
 from .shared.shards import Shard, check_count
-from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
+from .shared_events import AWAY, BLOCKED, Listener, ReaderPublisher
 from .status import (
     READER,
     ConnectionStatus,
@@ -38,52 +35,17 @@ from .status import (
     Summary,
     summary_of,
 )
-from .store.market import MarketStore, keys_of
+from .store.market import keys_of
 from .transport.green_threads import check_unpatched
 
 if TYPE_CHECKING:
+    from .engine.quality import Quality
     from .runtime.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
-NO_CALLBACKS = (
-    "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
-    "register callbacks in the collector"
-)
-
-
-class _ReaderEvents(Publisher):
-    """Of a reader: iterators listen for themselves, and nobody else is notified of anything."""
-
-    def __init__(self, clock: Clock, replica: Callable[[], Replica]) -> None:
-        super().__init__(clock)
-        self._replica = replica
-
-    def iterate(
-        self, make: Callable[[MarketStore, int], EventQueue[T]], timeout: float | None, keeps: object
-    ) -> EventIterator[T] | None:
-        replica, clock = self._replica(), self._clock
-        takes = make(replica, clock.exchange_ms()).selection.takes
-        listener = Listener(replica, clock, lambda: [key for key in replica.followed() if takes(key)])
-        with contextlib.suppress(SharedStoreUnavailable):
-            listener.look()  # what has closed before is not news
-        iterator = SharedIterator(listener, make(replica, clock.exchange_ms()), clock, timeout, keeps, self.missed)
-        with self._condition:
-            self._iterators.add(iterator)
-        return iterator
-
-    def on_closed(self, *arguments: Any) -> CallbackHandle:
-        raise NotRunning(NO_CALLBACKS)
-
-    def on_state(self, *arguments: Any) -> CallbackHandle:
-        raise NotRunning(NO_CALLBACKS)
-
-    def on_contract(self, *arguments: Any, listed: bool) -> CallbackHandle:
-        raise NotRunning(NO_CALLBACKS)
 
 
 class SharedLifecycle(Lifecycle):
@@ -107,7 +69,7 @@ class SharedLifecycle(Lifecycle):
     def _begin_afresh(self) -> None:
         super()._begin_afresh()
         if self._reads_shared:
-            self.publisher = _ReaderEvents(self._clock, lambda: self._replica)
+            self.publisher = ReaderPublisher(self._clock)
 
     def reset(self) -> None:
         if not self._reads_shared:
@@ -142,11 +104,34 @@ class SharedLifecycle(Lifecycle):
                 self.reset()
                 self.begun = self._clock.wall()
                 self.ready = False
+                self._closing.clear()
+                self._attach(keys())
             self._open, self.closed = True, False
-            self._closing.clear()
         self._connect(writes=False)
         self._replica.wish(keys())
         return None, launched
+
+    def _attach(self, keys: Iterable[Key]) -> None:
+        """Let events come of these series, in a reader. Causes no I/O on this thread."""
+        self._replica.intend(keys)
+        try:
+            self.publisher.attach(self._replica, self._assess_feeds)
+        except BaseException:
+            self.publisher.detach()
+            raise
+
+    def _assess_feeds(self) -> tuple[Overall, str]:
+        self._replica.pull([])
+        return self._overall()
+
+    def _overall(self) -> tuple[Overall, str]:
+        """Return the state as a reader has last seen it, and the reason for it."""
+        unled = self._replica.unled()
+        feeds = [feed for feed in self._replica.feeds() if feed is not None]
+        if unled or not feeds:
+            return Overall.DEGRADED, unled
+        worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
+        return Overall(worst.state), worst.reason
 
     def _connect(self, *, writes: bool) -> None:
         try:
@@ -176,6 +161,7 @@ class SharedLifecycle(Lifecycle):
                 self._clock,
                 self.store,
                 condition=lambda: self._condition(runtime),
+                qualities=runtime.qualities,
                 demand=demand,
                 flush=self._config.flush,
                 shard=self._shard,
@@ -218,11 +204,11 @@ class SharedLifecycle(Lifecycle):
             clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
 
     def _close(self) -> None:
-        if self._reads_shared:
-            self.publisher.detach()
-        self._open = False
-        self._closing.set()
         deadline = self._clock.now() + self._config.close_timeout
+        with self.lock:
+            events = self.publisher.detach() if self._reads_shared else None
+            self._open = False
+            self._closing.set()
         keeper, feed, self._keeper, self._feed = self._keeper, self._feed, None, None
         if feed is not None:
             feed.close(self._config.close_timeout / 2)
@@ -230,16 +216,13 @@ class SharedLifecycle(Lifecycle):
             keeper.close(max(0.1, deadline - self._clock.now()))
         super()._close()
         self._shared.close()
+        if events is not None:
+            join_events(events, max(0.0, deadline - self._clock.now()))
+            self._shared.close()  # what it was in the middle of may have connected again
 
     @property
     def running(self) -> bool:
         return self._open if self._reads_shared else super().running
-
-    def living(self) -> Runtime:
-        if self._reads_shared and self._open:
-            refuse_reentry()
-            raise NotRunning("this process reads from the shared store; how good the data was, the collector knows")
-        return super().living()
 
     def launched(self) -> Runtime | None:
         if self._reads_shared and self._open:
@@ -254,23 +237,34 @@ class SharedLifecycle(Lifecycle):
     def after_fork(self) -> None:
         """A child reads what its parent collects or reads."""
         ran = self._open or self.runtime is not None
+        followed = self.followed_keys() if ran else []
         self._collects, self._open = False, ran
         self._keeper = self._feed = None
         self._closing = threading.Event()
         super().after_fork()
         self.forked, self.ready = False, ran
+        if ran:
+            self._attach(followed)
 
     # --- what is followed ------------------------------------------------------------------------------
 
     def watch(self, keys: list[Key]) -> None:
         if self._reads_shared:
-            self._replica.wish(keys)
+            self._replica.intend(keys)
         else:
             super().watch(keys)
 
+    def bring_watched(self, keys: list[Key]) -> None:
+        if self._reads_shared:
+            self._replica.wish(keys)
+            self._replica.pull_each(keys)  # what has closed before is not news
+            self.publisher.followed(keys)
+
     def unwatch(self, symbols: Collection[str]) -> None:
         if self._reads_shared:
+            gone = [key for key in self._replica.followed() if key.symbol in symbols]
             self._replica.forget_wishes(symbols)
+            self.publisher.unfollowed(gone)
         else:
             super().unwatch(symbols)
 
@@ -311,6 +305,12 @@ class SharedLifecycle(Lifecycle):
 
     # --- what it reports ---------------------------------------------------------------------------------
 
+    def quality(self, symbol: str) -> Quality:
+        if not (self._reads_shared and self._open):
+            return super().quality(symbol)
+        refuse_reentry()
+        return self._replica.quality(symbol)
+
     def shared_status(self) -> SharedStatus:
         keeper = self._keeper
         if keeper is not None:
@@ -320,12 +320,10 @@ class SharedLifecycle(Lifecycle):
             return SharedStatus(Role.STANDBY.value)  # not started
         replica = self._replica
         feeds = [feed for feed in replica.feeds() if feed is not None]
+        reason = self._overall()[1]
         if not feeds:
-            return SharedStatus(READER, reason=replica.why)
-        worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
-        return SharedStatus(
-            READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.why or worst.reason
-        )
+            return SharedStatus(READER, reason=reason)
+        return SharedStatus(READER, replica.epoch, ", ".join(feed.leader for feed in feeds), reason)
 
     def summary(self) -> Summary:
         return summary_of(self.status()) if self._reads_shared and self._open else super().summary()
@@ -338,8 +336,7 @@ class SharedLifecycle(Lifecycle):
         feeds = [feed for feed in replica.feeds() if feed is not None]
         if not feeds:
             return Status(Overall.DEGRADED, self.begun, (), (), 0, {}, shared=self.shared_status())
-        whole = len(feeds) == len(replica.feeds())
-        state = next((feed.state for feed in feeds if feed.state != Overall.LIVE.value), Overall.LIVE.value)
+        overall = self._overall()[0]
         connections = tuple(
             ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
             for feed in feeds
@@ -357,5 +354,4 @@ class SharedLifecycle(Lifecycle):
             )
             for key in replica.followed()
         )
-        overall = Overall(state) if whole else Overall.DEGRADED
         return Status(overall, self.begun, connections, followed, 0, {}, shared=self.shared_status())

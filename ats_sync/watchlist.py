@@ -52,6 +52,7 @@ class Watchlist:
             self._add(symbols)
             watched = keys_of(symbols, intervals, self._config.open_interest_periods)
             life.watch(watched)
+        life.bring_watched(watched)
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:
         """Stop following these symbols, now or from the next start on."""

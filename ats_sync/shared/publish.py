@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 from ..clock import Clock
+from ..engine.quality import SAMPLE_EVERY, Quality
 from ..errors import AtsSyncError, InvalidArgument, SharedStoreUnavailable, ThreadUnavailable
 from ..feeds import FEEDS, Key
 from ..logs import RateLimitedLogger
@@ -17,7 +18,7 @@ from ..venue.intervals import check_interval, check_period
 from ..venue.symbols import check_symbol
 from .client import SharedStore
 from .copies import Changes, Copies
-from .layout import Feed, MalformedFeed, board_of, feed_text, wish_in
+from .layout import Feed, MalformedFeed, board_of, feed_text, quality_field, quality_text, wish_in
 from .lease import MOST_ARGUMENTS
 from .lease_keeper import LeaseKeeper
 from .protocol import Command, Packed
@@ -37,6 +38,8 @@ STATE_EVERY = 2.0
 """Seconds between two looks at the state of the manager, which goes through every series, ..."""
 STILL_EVERY = 10.0
 """... and while it is live and no series has changed its connection."""
+QUALITY_EVERY = SAMPLE_EVERY
+"""Seconds between two writes of how good the data of each symbol is."""
 WISHES_EVERY = 0.5
 WISHES_KEPT = 120.0
 """Seconds for which a wish stands in the store; readers renew it while they read."""
@@ -71,8 +74,8 @@ MOST_NOTICES = 4096
 class FeedPublisher:
     """Writes one market store into the shared one, while this process leads.
 
-    ``condition()`` says how the manager is, ``demand(key, rows)`` follows a series that readers want. Both run on the
-    thread ``ats-publish``, without any lock.
+    ``condition()`` says how the manager is, ``qualities()`` how good the data of each symbol was, ``demand(key, rows)``
+    follows a series that readers want. All run on the thread ``ats-publish``, without any lock.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class FeedPublisher:
         *,
         condition: Callable[[], Condition],
         demand: Callable[[Key, int], None],
+        qualities: Callable[[], Mapping[str, Quality]] = dict,
         flush: float = FLUSH,
         shard: Shard = WHOLE,
     ) -> None:
@@ -94,6 +98,7 @@ class FeedPublisher:
         self._store = store
         self._condition = condition
         self._demand = demand
+        self._qualities = qualities
         self._flush = flush
         self._shard = shard
         self._feed_key = shard.feed_key
@@ -106,7 +111,8 @@ class FeedPublisher:
         self._offset = 0.0, 0.0  # the exchange's time minus the store's (s), at the least and at the most
         self._state = Condition("starting", "")
         self._assessed = -1  # how often series had changed their connections by then
-        self._state_due = self._wishes_due = self._renew_due = 0.0
+        self._state_due = self._wishes_due = self._renew_due = self._quality_due = 0.0
+        self._measured: set[str] = set()  # symbols whose quality is written in this life
         self._wished_until = 0.0  # the server's time (s) up to which wishes were read
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -194,6 +200,7 @@ class FeedPublisher:
         if self._write(commands) is None:
             return
         self._names, self._epoch, self._unfinished = names, epoch, None
+        self._quality_due, self._measured = 0.0, set()
         self._log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
 
     def _go_on(self, names: Names) -> None:
@@ -211,6 +218,8 @@ class FeedPublisher:
         now = self._clock.now()
         if now >= self._renew_due:
             commands += self._renewals(names)
+        if now >= self._quality_due:
+            commands += self._measurements(names)
         checks: list[Command] = [("HLEN", names.heads), ("HLEN", names.parts)]
         checks += [("HGET", self._feed_key, "life"), ("GET", SHARDS_KEY)]
         answers = self._write([*commands, *checks])
@@ -240,6 +249,18 @@ class FeedPublisher:
         self._renew_due = self._clock.now() + RENEWED_EVERY
         keys = (names.meta, names.heads, names.parts, self._feed_key, NOTICES_KEY)
         return [("PEXPIRE", key, KEPT * 1000) for key in keys]
+
+    def _measurements(self, names: Names) -> list[Command]:
+        """Return what writes the quality of each symbol."""
+        self._quality_due = self._clock.now() + QUALITY_EVERY
+        at, qualities = self._clock.exchange_ms(), self._qualities()
+        fields = [(quality_field(symbol), quality_text(each, at)) for symbol, each in qualities.items()]
+        gone = [quality_field(symbol) for symbol in self._measured - qualities.keys()]
+        self._measured = set(qualities)
+        commands: list[Command] = [
+            ("HSET", names.meta, *(text for field in batch for text in field)) for batch in _batched(fields, 2)
+        ]
+        return commands + [("HDEL", names.meta, *batch) for batch in _batched(gone)]
 
     def _write(self, commands: Sequence[Command]) -> list[Any] | None:
         """Write if this process still leads; learn from the answer how far the store's clock is from the exchange's."""
@@ -278,6 +299,7 @@ class FeedPublisher:
             self._keeper.lease.label,
             *self._state,
             len(store.series),
+            store.renewed,
         )
 
     # --- wishes ------------------------------------------------------------------------------------

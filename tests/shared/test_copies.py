@@ -360,6 +360,6 @@ def test_what_is_no_wish_is_refused(wrong: bytes) -> None:
 def test_a_feed_is_read_as_it_was_written() -> None:
     feed = Feed(
         -0.01, 0.02, True, 17.5, {1: ("market", True, 16.25), 3: ("public", False, 2.0)}, True, {"X": "gone"}, ["Y"],
-        12, "host:7", "live", "every series is fresh", 800,
+        12, "host:7", "live", "every series is fresh", 800, {"Z": 5},
     )  # fmt: skip
     assert feed_in(feed_text(feed)) == feed
