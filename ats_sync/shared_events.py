@@ -149,12 +149,7 @@ class _Listening:
 
     def _listen(self, seconds: float) -> None:
         began = self._clock.now()
-        try:
-            keys = self._listener.listen(seconds)
-        except Exception:
-            if self._is_over():
-                return  # its connection was closed under it
-            raise
+        keys = self._listener.listen(seconds)
         if keys:
             self._note(keys)
         elif self._listener.away and not self._is_over():
