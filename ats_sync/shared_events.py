@@ -41,7 +41,7 @@ AWAY = 0.2
 LOOK_AGAIN = 5.0
 """After so many seconds (since the last answer) everything is looked at again, ..."""
 LOOK_ANYWAY = WISHED_EVERY
-"""... and every so many seconds in any case: what is listened for is wanted, which has to be said."""
+"""... and every so many seconds in any case: the collector follows what readers say they follow."""
 MOST = 1000
 """Notices of one answer; where there may be more, everything is looked at."""
 _never = threading.Event()  # a wait for it ends by its timeout
@@ -234,7 +234,7 @@ class ReaderPublisher(_Listening, Publisher):
     def attach(self, store: MarketStore, assess: Callable[[], tuple[Overall, str]]) -> None:
         assert isinstance(store, Replica)
         self._replica = store
-        self._listener = Listener(store, self._clock, self._wanted)
+        self._listener = Listener(store, self._clock, self._called_for)
         self._series = self._looked_for = None
         super().attach(store, assess)
 
@@ -247,7 +247,7 @@ class ReaderPublisher(_Listening, Publisher):
         assert self._lock.locked()
         return [each.queue for each in self._candles if each.queue is not None]
 
-    def _wanted(self) -> list[Key]:
+    def _called_for(self) -> list[Key]:
         """Return the candles that callbacks are to be called for."""
         with self._condition:
             selections = [each.selection for each in self._candles]

@@ -105,7 +105,7 @@ def test_the_candles_of_many_symbols_are_one_round_trip(scene: Scene) -> None:
         return requests(reader) == before and replica.pulls == pulls + 1
 
     until(whole)
-    found = same(reader, scene.collector, lambda dm: dm.read_klines(scene.symbols, "1h", 100).values.tolist())
+    found = same(reader, scene.collector, lambda dm: dm.read_klines(scene.symbols, "1h", 100).array.tolist())
     assert [len(rows) for rows in found] == [100] * len(scene.symbols)
 
 
