@@ -104,9 +104,11 @@ class Consumers:
             assert not thread.is_alive()
 
 
-def open_candle(reader: DataManager, symbol: str) -> int:
-    opened: int = served(reader, lambda dm: dm.get_klines(symbol, "1m", 1))[0][0]
-    return opened
+def open_candle(exchange: SimulatedExchange) -> int:
+    """Return the open time of the candle of a minute that is open, long enough before its close for what is to be
+    prepared, however slow the machine."""
+    until(lambda: 3_000 < exchange.now() % 60_000 < 48_000)
+    return exchange.now() // 60_000 * 60_000
 
 
 # --- callbacks ----------------------------------------------------------------------------------------
@@ -115,10 +117,11 @@ def open_candle(reader: DataManager, symbol: str) -> int:
 def test_callbacks_of_a_reader_are_called_as_in_a_collector_until_it_is_closed(
     valkey: StoreServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with SimulatedExchange(4, seed=5, start=before_turn("1m", 14)) as exchange:
+    with SimulatedExchange(4, seed=5, start=before_turn("1m", 25)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector") as collector:
             until(lambda: collector.status().state is Overall.LIVE)
+            opened = open_candle(exchange)
             theirs: list[Any] = []
             collector.on_closed(theirs.append, symbols[:2], ["1m"])
             reader = DataManager(symbols, INTERVALS, config=config)
@@ -138,7 +141,6 @@ def test_callbacks_of_a_reader_are_called_as_in_a_collector_until_it_is_closed(
             reader.on_closed(closed.append, symbols[:2], ["1m"])
             reader.on_closed(silent.append, symbols, ["1m"]).close()
             reader.on_delisted(delisted.append)
-            opened = open_candle(reader, symbols[0])
 
             exchange.list_symbol("SIM1USDT")
             exchange.delist(symbols[3])
@@ -246,7 +248,7 @@ def test_a_child_of_a_fork_has_none_of_its_parent_s_callbacks(scene: Scene) -> N
 
 
 def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valkey: StoreServer) -> None:
-    with SimulatedExchange(3, seed=3, start=before_turn("1m", 25)) as exchange, ExitStack() as stack:
+    with SimulatedExchange(3, seed=3, start=before_turn("1m", 35)) as exchange, ExitStack() as stack:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         leader = stack.enter_context(collector_process(exchange, valkey.url))
         hot = stack.enter_context(managed(config, symbols, role="collector"))
@@ -254,8 +256,8 @@ def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valk
         reader = stack.enter_context(managed(config, symbols))
         states: list[tuple[Any, ...]] = []
         reader.on_state(lambda *change: states.append(change))
+        opened = open_candle(exchange)
         consumers = Consumers(reader)
-        opened = open_candle(reader, symbols[0])
         until(lambda: exchange.now() >= opened + 59_900)
         leader.send_signal(signal.SIGKILL)
         until(lambda: consumers.have(opened, symbols))
@@ -271,12 +273,12 @@ def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valk
 
 
 def test_no_candle_is_lost_or_doubled_by_a_store_that_comes_back_empty(valkey: StoreServer) -> None:
-    with SimulatedExchange(3, seed=3, start=before_turn("1m", 14)) as exchange:
+    with SimulatedExchange(3, seed=3, start=before_turn("1m", 25)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector") as collector, managed(config, symbols) as reader:
             until(lambda: collector.status().state is Overall.LIVE)
+            opened = open_candle(exchange)
             consumers = Consumers(reader)
-            opened = open_candle(reader, symbols[0])
             until(lambda: exchange.now() >= opened + 59_500)
             valkey.kill()
             until(lambda: exchange.now() >= opened + 61_000)
@@ -289,7 +291,7 @@ def test_no_candle_is_lost_or_doubled_by_a_store_that_comes_back_empty(valkey: S
 
 
 def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer) -> None:
-    with SimulatedExchange(6, seed=7, start=before_turn("1m", 20)) as exchange:
+    with SimulatedExchange(6, seed=7, start=before_turn("1m", 25)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         ours = [[each for each in symbols if part.has_symbol(each)] for part in shards(2)]
         with (
@@ -301,10 +303,10 @@ def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer)
             listed: list[Any] = []
             reader.on_state(lambda *change: states.append(change))
             reader.on_listed(listed.append)
-            consumers = Consumers(reader)
-            opened = open_candle(reader, ours[0][0])
             for symbol in symbols:
                 served(reader, lambda dm, s=symbol: dm.get_klines(s, "1m", 1))  # type: ignore[misc]
+            opened = open_candle(exchange)
+            consumers = Consumers(reader)
             until(lambda: exchange.now() >= opened + 55_000)
             second.close()
             until(lambda: consumers.have(opened, ours[0]), 30, what="the candles of the shard that is led")
@@ -342,13 +344,13 @@ def test_a_delisting_while_nobody_leads_is_found_by_the_successor_s_readers(valk
 
 
 def test_what_a_reader_watches_later_closes_too_and_what_it_unwatches_no_longer(valkey: StoreServer) -> None:
-    with SimulatedExchange(3, seed=3, start=before_turn("1m", 14)) as exchange:
+    with SimulatedExchange(3, seed=3, start=before_turn("1m", 25)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector"), managed(config, symbols[:2]) as reader:
             called: list[Any] = []
+            opened = open_candle(exchange)
             reader.on_closed(called.append, intervals=["1m"])
-            looped = reader.closed(intervals=["1m"], timeout=60.0)
-            opened = open_candle(reader, symbols[0])
+            looped = reader.closed(intervals=["1m"], timeout=90.0)
             reader.watch(symbols[2:], ["1m"])
             reader.unwatch(symbols[:1])
             expected = {(each, "1m", opened): 1 for each in symbols[1:]}
