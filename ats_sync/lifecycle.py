@@ -48,6 +48,7 @@ from .transport.green_threads import check_unpatched
 from .venue.endpoints import Host
 
 if TYPE_CHECKING:
+    from .engine.quality import Quality
     from .runtime.runtime import Runtime
     from .shared.grants import SharedGrants
 
@@ -78,6 +79,15 @@ def refuse_unfollowed(key: Key) -> NoReturn:
     """Raise the error of whoever waits for candles that nobody follows."""
     symbol, interval = key.symbol, key.interval
     raise InvalidSymbol(f"{symbol} {interval} is not followed; watch(['{symbol}'], ['{interval}']) first")
+
+
+def join_events(thread: threading.Thread, timeout: float) -> None:
+    """Wait for the end of the thread of events, unless this is it."""
+    if thread is threading.current_thread():
+        return
+    thread.join(timeout)
+    if thread.is_alive():
+        log.warning("a callback still runs after close(); %s ends with it", thread.name)
 
 
 class Lifecycle:
@@ -323,10 +333,8 @@ class Lifecycle:
             runtime.close(self._config.close_timeout)
             if snapshotter is not None:
                 snapshotter.join(deadline)
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - self._clock.now()))
-                if thread.is_alive():
-                    log.warning("a callback still runs after close(); %s ends with it", thread.name)
+            if thread is not None:
+                join_events(thread, max(0.0, deadline - self._clock.now()))
         if self.grants is not None:
             self.grants.close()
 
@@ -339,6 +347,9 @@ class Lifecycle:
         self.living().watch(keys, snapshotter.expect if snapshotter is not None else None)
         if snapshotter is not None:
             snapshotter.load(keys)
+
+    def bring_watched(self, keys: list[Key]) -> None:
+        """Do what :meth:`watch` leaves to be done without the lock."""
 
     def unwatch(self, symbols: Collection[str]) -> None:
         """Follow nothing of these symbols any more. The caller holds the lock."""
@@ -424,6 +435,13 @@ class Lifecycle:
             for host in Host
             if (until := self.budget.blocked_until(host, now)) is not None
         }
+
+    def quality(self, symbol: str) -> Quality:
+        """Return how good a followed symbol's data was. Raises :class:`~ats_sync.errors.InvalidSymbol` for others."""
+        runtime = self.living()
+        if symbol not in self.store.symbols:
+            raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
+        return runtime.quality(symbol)
 
     def shared_status(self) -> SharedStatus | None:
         """Return what this process is in the shared store, None where none is set."""

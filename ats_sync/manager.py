@@ -13,7 +13,7 @@ from .batches import Errors, KlineBatch, read_batch
 from .clock import Clock
 from .config import Config
 from .engine.quality import Quality
-from .errors import InvalidArgument, InvalidSymbol, NotRunning, StartTimeout
+from .errors import InvalidArgument, NotRunning, StartTimeout
 from .events.queues import CandleQueue, EventQueue, Selection, TurnQueue
 from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .lifecycle import Lifecycle
@@ -588,8 +588,9 @@ class DataManager:
 
         All callbacks run on the one thread ``ats-events``, one after the other: what takes long belongs on a thread of
         yours. An exception is logged and stops nothing. Callbacks stay registered when the manager is closed and
-        started again, may be registered before it starts, and keep alive what they refer to. Errors as of
-        :meth:`closed`; :class:`~ats_sync.errors.InvalidArgument` for what cannot be called.
+        started again, may be registered before it starts, and keep alive what they refer to. A child of ``os.fork()``
+        has none of them. Errors as of :meth:`closed`; :class:`~ats_sync.errors.InvalidArgument` for what cannot be
+        called.
         """
         check_callback(fn)
         selection = self._selection(symbols, intervals)
@@ -600,7 +601,8 @@ class DataManager:
         """Call ``fn(old, new, since, reason)`` when the overall state changes, until the returned handle is closed.
 
         ``old`` and ``new`` as in :meth:`status`, ``since`` in epoch seconds, ``reason`` in words. It is looked at after
-        turns of the engine, at most every 0.5 s. Threads and errors as of :meth:`on_closed`.
+        turns of the engine, at most every 0.5 s. In a reader of a shared store it is the collector's, or degraded while
+        nobody leads, and looked at every 0.5 s. Threads and errors as of :meth:`on_closed`.
         """
         refuse_reentry()
         check_callback(fn)
@@ -668,12 +670,12 @@ class DataManager:
         return self._life.status()
 
     def quality(self, symbol: str) -> Quality:
-        """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts."""
-        symbol = check_symbol(symbol)
-        runtime = self._life.living()
-        if symbol not in self._life.store.symbols:
-            raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
-        return runtime.quality(symbol)
+        """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts.
+
+        Of a reader of a shared store it is what the collector writes every 10 s;
+        :class:`~ats_sync.errors.DataUnavailableError` before that and while nobody leads.
+        """
+        return self._life.quality(check_symbol(symbol))
 
     def __repr__(self) -> str:
         state = "running" if self.running else "stopped"

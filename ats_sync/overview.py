@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .clock import Clock
 from .engine.budget import Usage
 from .engine.engine import Engine
-from .engine.quality import Quality, judged
+from .engine.quality import Quality
 from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
 from .reads import WATCHED_WITHIN
@@ -258,8 +258,7 @@ class Overview:
         runtime = self._life.runtime
         if runtime is None or runtime.stopped:
             return {}
-        rounds = runtime.query(lambda engine, at: engine.quality.rounds())
-        return {symbol: judged(rounds.of(symbol)) for symbol in rounds.symbols()}
+        return runtime.qualities()
 
 
 _ORDER = {interval: place for place, interval in enumerate(INTERVALS)}

@@ -1,25 +1,36 @@
 """Events in a reader: the collector's notices say where to look, and what has closed is read from the shared store.
 
 A notice is a hint and no more: one that is lost, or a stream of notices that was cut meanwhile, makes a consumer look
-at everything it follows. So nothing that has closed is left out in silence.
+at everything it follows. So nothing that has closed is left out in silence. Iterators listen on the threads that wait
+for them; only for callbacks there is a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from .clock import Clock
-from .errors import SharedStoreUnavailable
-from .events.queues import EventQueue
-from .feeds import Key
-from .publisher.iterator import EventIterator, MissedCount
+from .conditions import Condition
+from .errors import ConfigError, SharedStoreUnavailable
+from .events.queues import EventQueue, Selection
+from .feeds import Key, Kind
+from .logs import RateLimitedLogger
+from .publisher.iterator import LONGEST_WAIT, EventIterator, MissedCount
+from .publisher.publisher import Call, CallbackHandle, EventThread, OnClosed, OnContract, Publisher
 from .reentry import refuse_reentry
 from .shared.layout import MalformedFeed, key_of
 from .shared.publish import EVERYTHING
 from .shared.replica import Replica
+from .shared.wishes import WISHED_EVERY
+from .status import Overall
+from .store.market import MarketStore
+from .venue.listings import Phase
+
+log = RateLimitedLogger(logging.getLogger(__name__))
 
 T = TypeVar("T")
 
@@ -28,61 +39,77 @@ BLOCKED = 0.5
 AWAY = 0.2
 """The pause after a store that does not answer."""
 LOOK_AGAIN = 5.0
-"""After so many seconds (since the last answer) everything is looked at again."""
+"""After so many seconds (since the last answer) everything is looked at again, ..."""
+LOOK_ANYWAY = WISHED_EVERY
+"""... and every so many seconds in any case: the collector follows what readers say they follow."""
 MOST = 1000
 """Notices of one answer; where there may be more, everything is looked at."""
 _never = threading.Event()  # a wait for it ends by its timeout
 
 
 class Listener:
-    """Brings what the collector has closed to one queue, on the threads of those who wait for it."""
+    """Brings what the collector has closed to those who wait for it, on their threads: one at a time."""
 
     def __init__(self, replica: Replica, clock: Clock, keys: Callable[[], Sequence[Key]]) -> None:
-        """``keys()`` is what the queue follows by now."""
+        """``keys()`` is what they follow by now."""
         self._replica = replica
         self._clock = clock
         self._keys = keys
         self._after = b"0"  # the newest notice that was read
-        self._heard = float("-inf")
+        self._heard = self._looked = float("-inf")
+        self._owed: set[Key] = set()  # may have news, and could not be brought yet
+        self._again = False
 
     @property
     def away(self) -> bool:
-        """Whether the store did not answer the last time."""
-        return self._replica.feed is None
+        """Whether nothing could be brought the last time: the store did not answer, or nobody led."""
+        return not any(self._replica.feeds())
 
     @property
     def series(self) -> object:
         """Another object whenever the replica has other series."""
         return self._replica.series
 
-    def look(self) -> list[Key]:
-        """Bring everything that is followed up to date, and return it."""
-        self._after = self._replica.newest_notice()
-        keys = list(self._keys())
-        if not self._replica.pull(keys):
-            return []
-        self._heard = self._clock.now()
-        return keys
+    def known(self) -> list[Key]:
+        """Return what is followed and has been brought before."""
+        series = self._replica.series
+        return [key for key in self._keys() if key in series]
 
-    def listen(self, seconds: float) -> list[Key]:
+    def look_again(self) -> None:
+        """Let the next :meth:`listen` look at everything. Any thread may call it."""
+        self._again = True
+
+    def look(self) -> Sequence[Key]:
+        """Bring everything that is followed up to date, and return what of it could be. Raises
+        :class:`~ats_sync.errors.SharedStoreUnavailable`."""
+        self._again = False
+        self._after = self._replica.newest_notice()
+        came = self._bring(self._keys())
+        self._heard = self._looked = self._clock.now()
+        return came
+
+    def listen(self, seconds: float) -> Sequence[Key]:
         """Wait at most so long for notices; return the series that may have news, brought up to date."""
+        now = self._clock.now()
         try:
-            if self._clock.now() - self._heard > LOOK_AGAIN:
+            if self._again or now - self._heard > LOOK_AGAIN or now - self._looked > LOOK_ANYWAY:
                 return self.look()
             notices = self._replica.notices(self._after, min(seconds, BLOCKED), MOST)
-        except SharedStoreUnavailable:
+            self._heard = self._clock.now()
+            if notices:
+                self._after = notices[-1][0]
+                if len(notices) >= MOST or any(fields == EVERYTHING for _, fields in notices):
+                    return self.look()
+        except (SharedStoreUnavailable, ConfigError):
             self._heard = float("-inf")
-            return []
-        self._heard = self._clock.now()
-        if not notices:
-            return []
-        self._after = notices[-1][0]
-        if len(notices) >= MOST or any(fields == EVERYTHING for _, fields in notices):
-            return self.look()
-        followed = set(self._keys())
-        named = {key for _, fields in notices for key in _keys_in(fields)}
-        keys = [key for key in named if key in followed]
-        return keys if not keys or self._replica.pull(keys) else []
+            return ()
+        named = {key for _, fields in notices for key in _keys_in(fields)} | self._owed
+        return self._bring([key for key in self._keys() if key in named]) if named else ()
+
+    def _bring(self, keys: Sequence[Key]) -> Sequence[Key]:
+        came = self._replica.pull_each(keys, 0) if keys else ()
+        self._owed = set(keys).difference(came)
+        return came
 
 
 def _keys_in(fields: bytes) -> list[Key]:
@@ -93,7 +120,53 @@ def _keys_in(fields: bytes) -> list[Key]:
         return []
 
 
-class SharedIterator(EventIterator[T]):
+class _Listening:
+    """Of whoever has queues: what comes for them is brought by the thread that waits for it."""
+
+    _clock: Clock
+    _condition: Condition
+    _listener: Listener
+    _series: object = None  # those that the replica had when the queues were last notified of them
+    _looked_for: int | None = None  # what was due when everything was last looked at
+
+    def _queues(self) -> Sequence[EventQueue[Any]]:
+        """The caller holds the lock."""
+        raise NotImplementedError
+
+    def _is_over(self) -> bool:
+        """Return whether nobody waits any more."""
+        raise NotImplementedError
+
+    def _look_where_due(self) -> None:
+        """Before time alone brings an event: whatever has closed by then is brought here first."""
+        with self._condition:
+            due = min((at for queue in self._queues() if (at := queue.due()) is not None), default=None)
+            if due is None or due == self._looked_for or self._clock.exchange_ms() < due:
+                return
+            self._looked_for = due
+        with contextlib.suppress(SharedStoreUnavailable, ConfigError):
+            self._note(self._listener.look())
+
+    def _listen(self, seconds: float) -> None:
+        began = self._clock.now()
+        keys = self._listener.listen(seconds)
+        if keys:
+            self._note(keys)
+        elif self._listener.away and not self._is_over():
+            self._clock.wait(_never, min(seconds, AWAY, max(0.0, began + AWAY - self._clock.now())))
+
+    def _note(self, keys: Collection[Key]) -> None:
+        known: Sequence[Key] | None = None
+        if self._listener.series is not self._series:
+            self._series, known = self._listener.series, self._listener.known()
+        with self._condition:
+            for queue in self._queues():
+                if known is not None:
+                    queue.followed(known, self._clock.exchange_ms())
+                queue.mark(keys)
+
+
+class SharedIterator(_Listening, EventIterator[T]):
     """As in a collector. Whoever waits for an event listens for it: there is no thread."""
 
     def __init__(
@@ -107,8 +180,12 @@ class SharedIterator(EventIterator[T]):
     ) -> None:
         super().__init__(queue, clock, timeout, keeps, missed)
         self._listener = listener
-        self._series: object = None  # those that the replica had when the queue was last notified of them
-        self._looked_for: int | None = None  # what was due when everything was last looked at
+
+    def _queues(self) -> Sequence[EventQueue[T]]:
+        return (self._queue,)
+
+    def _is_over(self) -> bool:
+        return self._closed
 
     def __next__(self) -> T:
         """Block for the next event and return it."""
@@ -149,28 +226,119 @@ class SharedIterator(EventIterator[T]):
             until_due = self._until_due()
         return None, until_due if deadline is None else min(until_due, deadline - self._clock.now())
 
-    def _look_where_due(self) -> None:
-        """Before time alone brings an event: whatever has closed by then is brought here first."""
-        with self._condition:
-            due = self._queue.due()
-            if due is None or due == self._looked_for or self._clock.exchange_ms() < due:
-                return
-            self._looked_for = due
-        with contextlib.suppress(SharedStoreUnavailable):
-            self._note(self._listener.look())
 
-    def _listen(self, seconds: float) -> None:
-        began = self._clock.now()
-        keys = self._listener.listen(seconds)
-        if keys:
-            self._note(keys)
-        elif self._listener.away and not self._closed:
-            self._clock.wait(_never, min(seconds, AWAY, max(0.0, began + AWAY - self._clock.now())))
+class ReaderPublisher(_Listening, Publisher):
+    """As in a collector, of what a replica has. Iterators listen for themselves; where a callback is registered, the
+    thread ``ats-events`` listens for it."""
 
-    def _note(self, keys: Sequence[Key]) -> None:
+    def attach(self, store: MarketStore, assess: Callable[[], tuple[Overall, str]]) -> None:
+        assert isinstance(store, Replica)
+        self._replica = store
+        self._listener = Listener(store, self._clock, self._called_for)
+        self._series = self._looked_for = None
+        super().attach(store, assess)
+
+    def _reads(self) -> Replica | None:
+        """Return what it reads, None where the reader was not started."""
         with self._condition:
-            series = self._listener.series
-            if series is not self._series:
-                self._series = series
-                self._queue.followed(keys, self._clock.exchange_ms())
-            self._queue.mark(keys)
+            return None if self._store is None else self._replica
+
+    def _queues(self) -> Sequence[EventQueue[Any]]:
+        assert self._lock.locked()
+        return [each.queue for each in self._candles if each.queue is not None]
+
+    def _called_for(self) -> list[Key]:
+        """Return the candles that callbacks are to be called for."""
+        with self._condition:
+            selections = [each.selection for each in self._candles]
+        return [key for key in self._replica.followed() if any(each.takes(key) for each in selections)]
+
+    def _is_over(self) -> bool:
+        return self._thread is not threading.current_thread()
+
+    # --- who waits ---------------------------------------------------------------------------------
+
+    def iterate(
+        self, make: Callable[[MarketStore, int], EventQueue[T]], timeout: float | None, keeps: object
+    ) -> EventIterator[T] | None:
+        replica, clock = self._reads(), self._clock
+        if replica is None:
+            return None
+        takes = make(replica, clock.exchange_ms()).selection.takes
+        listener = Listener(replica, clock, lambda: [key for key in replica.followed() if takes(key)])
+        with contextlib.suppress(SharedStoreUnavailable, ConfigError):
+            listener.look()  # what has closed before is not news
+        iterator = SharedIterator(listener, make(replica, clock.exchange_ms()), clock, timeout, keeps, self.missed)
+        with self._condition:
+            if self._store is not replica:
+                return None
+            self._iterators.add(iterator)
+        return iterator
+
+    def on_closed(self, fn: OnClosed, selection: Selection, provisional: int | None) -> CallbackHandle:
+        replica = self._reads()
+        if replica is not None:
+            # What has closed before is not news.
+            replica.pull_each([key for key in replica.followed() if selection.takes(key)], 0)
+        handle = super().on_closed(fn, selection, provisional)
+        if replica is not None:
+            self._listener.look_again()  # its notices may have been read already, and passed over
+        return handle
+
+    def on_contract(self, fn: OnContract, *, listed: bool) -> CallbackHandle:
+        replica = self._reads()
+        if replica is not None:
+            self._bring_contracts(replica)
+        return super().on_contract(fn, listed=listed)
+
+    # --- the thread of events ----------------------------------------------------------------------
+
+    def _until_look(self) -> float:
+        assert self._lock.locked()
+        return self._look_due - self._clock.now() if self._states or self._contracts else LONGEST_WAIT
+
+    def _next_calls(self, thread: EventThread, at_once: int) -> list[Call] | None:
+        while True:
+            try:
+                self._look_where_due()
+                with self._condition:
+                    if thread.stopping:
+                        return None
+                    calls, wait = self._taken(at_once)
+                    until_look = self._until_look()
+                if until_look <= 0:
+                    return calls + self._looked(thread)
+                if calls:
+                    return calls
+                self._listen(min(wait, until_look))
+            except Exception as failure:  # noqa: BLE001 - a dead thread would call nothing any more
+                if not thread.stopping:
+                    log.failure("events", failure, "events could not be brought; they are looked for again")
+                    self._clock.wait(_never, AWAY)
+
+    def _knows_contracts(self) -> bool:
+        replica = self._reads()
+        if replica is None or not self._bring_contracts(replica):
+            return False
+        with self._condition:
+            if not self._watch.begun:
+                self._watch.begin(replica)  # what has changed before is not news
+        return True
+
+    @staticmethod
+    def _bring_contracts(replica: Replica) -> bool:
+        """Bring what is known of all contracts up to date; return whether that could be done.
+
+        Whether a contract has left is weighed by the collector where it follows that, which shows by its series.
+        """
+        if not replica.pull([replica.listings.key, Key(Kind.CONTRACTS)]):
+            return False
+        delisted = replica.delisted
+        ended = {
+            symbol
+            for symbol in {key.symbol for key in replica.followed()} - delisted.keys()
+            if replica.phase(symbol) is Phase.GONE
+        }
+        return not ended or replica.pull(
+            [key for key in {*replica.followed(), *replica.followed_keys()} if key.symbol in ended]
+        )

@@ -7,16 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from .clock import Clock
 from .config import Config
 from .errors import ConfigError, NotRunning, SharedStoreUnavailable, StartTimeout
-from .events.queues import EventQueue
 from .feeds import FEEDS, Key, Kind
-from .lifecycle import Lifecycle, refuse_unfollowed
-from .publisher.iterator import EventIterator
-from .publisher.publisher import CallbackHandle, Publisher
+from .lifecycle import Lifecycle, join_events, refuse_unfollowed
 from .reads import Reads
 from .reentry import refuse_reentry, take_left_over
 from .runtime.direct import DirectRequests
@@ -28,7 +25,7 @@ from .shared.publish import Condition, FeedPublisher
 from .shared.reading import SharedReads
 from .shared.replica import Replica
 from .shared.shards import Shard, check_count
-from .shared_events import AWAY, BLOCKED, Listener, SharedIterator
+from .shared_events import AWAY, BLOCKED, Listener, ReaderPublisher
 from .status import (
     READER,
     ConnectionStatus,
@@ -43,15 +40,14 @@ from .status import (
     feeds_summary,
     summary_of,
 )
-from .store.market import MarketStore, keys_of
+from .store.market import keys_of
 from .transport.green_threads import check_unpatched
 
 if TYPE_CHECKING:
+    from .engine.quality import Quality
     from .runtime.runtime import Runtime
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 ENDS_WITHIN = 1.0
 """Seconds of the time for closing that are left for the rest when another process takes the lease over."""
@@ -62,46 +58,12 @@ BOARDS = tuple(Key(kind) for kind, feed in FEEDS.items() if feed.shared and feed
 ANYWAY = [Key(Kind.TICKERS), Key(Kind.LISTINGS)]
 """What a reader without symbols waits for: by that it can choose some."""
 WARMS_UP = "the collector is warming up"
-NO_CALLBACKS = (
-    "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
-    "register callbacks in the collector"
-)
 
 
 def _left_to_rest(keys: Sequence[Key]) -> tuple[list[Key], list[Key]]:
     """Return which of these a collector serves sooner or later, and for which it may have no room among its polls."""
     limited = {key for key in keys if FEEDS[key.kind].shares_limit}
     return [key for key in keys if key not in limited], [key for key in keys if key in limited]
-
-
-class _ReaderEvents(Publisher):
-    """Of a reader: iterators listen for themselves, and nobody else is notified of anything."""
-
-    def __init__(self, clock: Clock, replica: Callable[[], Replica]) -> None:
-        super().__init__(clock)
-        self._replica = replica
-
-    def iterate(
-        self, make: Callable[[MarketStore, int], EventQueue[T]], timeout: float | None, keeps: object
-    ) -> EventIterator[T] | None:
-        replica, clock = self._replica(), self._clock
-        takes = make(replica, clock.exchange_ms()).selection.takes
-        listener = Listener(replica, clock, lambda: [key for key in replica.followed() if takes(key)])
-        with contextlib.suppress(SharedStoreUnavailable):
-            listener.look()  # what has closed before is not news
-        iterator = SharedIterator(listener, make(replica, clock.exchange_ms()), clock, timeout, keeps, self.missed)
-        with self._condition:
-            self._iterators.add(iterator)
-        return iterator
-
-    def on_closed(self, *arguments: Any) -> CallbackHandle:
-        raise NotRunning(NO_CALLBACKS)
-
-    def on_state(self, *arguments: Any) -> CallbackHandle:
-        raise NotRunning(NO_CALLBACKS)
-
-    def on_contract(self, *arguments: Any, listed: bool) -> CallbackHandle:
-        raise NotRunning(NO_CALLBACKS)
 
 
 class SharedLifecycle(Lifecycle):
@@ -130,7 +92,7 @@ class SharedLifecycle(Lifecycle):
         super()._begin_afresh()
         self._observer = Observer(self._shared, self._clock.now)
         if self._reads_shared:
-            self.publisher = _ReaderEvents(self._clock, lambda: self._replica)
+            self.publisher = ReaderPublisher(self._clock)
 
     def reset(self) -> None:
         if not self._reads_shared:
@@ -169,11 +131,34 @@ class SharedLifecycle(Lifecycle):
                 self.reset()
                 self.begun = self._clock.wall()
                 self.ready = False
+                self._closing.clear()
+                self._attach(keys())
             self._open, self.closed = True, False
-            self._closing.clear()
         self._connect(writes=False)
         self._replica.wish(keys())
         return None, launched
+
+    def _attach(self, keys: Iterable[Key]) -> None:
+        """Let events come of these series, in a reader. Causes no I/O on this thread."""
+        self._replica.intend(keys)
+        try:
+            self.publisher.attach(self._replica, self._assess_feeds)
+        except BaseException:
+            self.publisher.detach()
+            raise
+
+    def _assess_feeds(self) -> tuple[Overall, str]:
+        self._replica.pull([])
+        return self._overall()
+
+    def _overall(self) -> tuple[Overall, str]:
+        """Return the state as a reader has last seen it, and the reason for it."""
+        unled = self._replica.unled()
+        feeds = [feed for feed in self._replica.feeds() if feed is not None]
+        if unled or not feeds:
+            return Overall.DEGRADED, unled
+        worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
+        return Overall(worst.state), worst.reason
 
     def _connect(self, *, writes: bool) -> None:
         try:
@@ -203,6 +188,7 @@ class SharedLifecycle(Lifecycle):
                 self._clock,
                 self.store,
                 condition=lambda: self._condition(runtime),
+                qualities=runtime.qualities,
                 demand=demand,
                 complete=lambda: self._is_complete(runtime),
                 take_over=self._config.take_over,
@@ -258,11 +244,11 @@ class SharedLifecycle(Lifecycle):
             clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
 
     def _close(self) -> None:
-        if self._reads_shared:
-            self.publisher.detach()
-        self._open = False
-        self._closing.set()
         deadline = self._clock.now() + self._config.close_timeout
+        with self.lock:
+            events = self.publisher.detach() if self._reads_shared else None
+            self._open = False
+            self._closing.set()
         keeper, feed, self._keeper, self._feed = self._keeper, self._feed, None, None
         if keeper is not None:
             # The longer this may take, the more series a process that stands by can write before it leads.
@@ -273,16 +259,13 @@ class SharedLifecycle(Lifecycle):
             keeper.close(max(0.1, deadline - self._clock.now()))
         super()._close()
         self._shared.close()
+        if events is not None:
+            join_events(events, max(0.0, deadline - self._clock.now()))
+            self._shared.close()  # what it was in the middle of may have connected again
 
     @property
     def running(self) -> bool:
         return self._open if self._reads_shared else super().running
-
-    def living(self) -> Runtime:
-        if self._reads_shared and self._open:
-            refuse_reentry()
-            raise NotRunning("this process reads from the shared store; how good the data was, the collector knows")
-        return super().living()
 
     def launched(self) -> Runtime | None:
         if self._reads_shared and self._open:
@@ -297,6 +280,7 @@ class SharedLifecycle(Lifecycle):
     def after_fork(self) -> None:
         """A child reads what its parent collects or reads."""
         ran = self._open or self.runtime is not None
+        followed = self.followed_keys() if ran else []
         self.polls = self._collects = False
         self._open = ran
         self._shared.serve_as(READER)
@@ -304,18 +288,28 @@ class SharedLifecycle(Lifecycle):
         self._closing = threading.Event()
         super().after_fork()
         self.forked, self.ready = False, ran
+        if ran:
+            self._attach(followed)
 
     # --- what is followed ------------------------------------------------------------------------------
 
     def watch(self, keys: list[Key]) -> None:
         if self._reads_shared:
-            self._replica.wish(keys)
+            self._replica.intend(keys)
         else:
             super().watch(keys)
 
+    def bring_watched(self, keys: list[Key]) -> None:
+        if self._reads_shared:
+            self._replica.wish(keys)
+            self._replica.pull_each(keys)  # what has closed before is not news
+            self.publisher.followed(keys)
+
     def unwatch(self, symbols: Collection[str]) -> None:
         if self._reads_shared:
+            gone = [key for key in self._replica.followed() if key.symbol in symbols]
             self._replica.forget_wishes(symbols)
+            self.publisher.unfollowed(gone)
         else:
             super().unwatch(symbols)
 
@@ -362,6 +356,12 @@ class SharedLifecycle(Lifecycle):
             return self._observer.look() if self.running else None
         return None
 
+    def quality(self, symbol: str) -> Quality:
+        if not (self._reads_shared and self._open):
+            return super().quality(symbol)
+        refuse_reentry()
+        return self._replica.quality(symbol)
+
     def shared_status(self) -> SharedStatus:
         found, grants = self._shared_role(), self.grants
         assert grants is not None
@@ -387,12 +387,10 @@ class SharedLifecycle(Lifecycle):
             return SharedStatus(Role.STANDBY.value)  # not started
         replica = self._replica
         feeds = [feed for feed in replica.feeds() if feed is not None]
+        reason = self._overall()[1]
         if not feeds:
-            return SharedStatus(READER, reason=replica.why)
-        worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
-        return SharedStatus(
-            READER, replica.epoch, ", ".join(feed.leader for feed in feeds), replica.unled() or worst.reason
-        )
+            return SharedStatus(READER, reason=reason)
+        return SharedStatus(READER, replica.epoch, ", ".join(feed.leader for feed in feeds), reason)
 
     def shared_totals(self) -> SharedTotals | None:
         totals, users, feed = super().shared_totals(), self._census(), self._feed
@@ -427,8 +425,7 @@ class SharedLifecycle(Lifecycle):
         replica = self._replica
         keys = [*replica.followed(), *BOARDS]
         seen = replica.look(keys, self.reads, whole=True)
-        known = replica.feeds()
-        feeds = [feed for feed in known if feed is not None]
+        feeds = [feed for feed in replica.feeds() if feed is not None]
         connections = tuple(
             ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
             for feed in feeds
@@ -441,8 +438,7 @@ class SharedLifecycle(Lifecycle):
             else copied_feed(key, None, "" if feeds else replica.why, exchange)
             for key in keys
         )
-        state = next((feed.state for feed in feeds if feed.state != Overall.LIVE.value), Overall.LIVE.value)
-        overall = Overall(state) if feeds and len(feeds) == len(known) else Overall.DEGRADED
+        overall = self._overall()[0]
         if not self.ready and overall is not Overall.LIVE:
             overall = Overall.STARTING
         return Status(overall, self.begun, connections, followed, 0, self.blocked(), shared=self.shared_status())

@@ -83,7 +83,9 @@ class Watchlist:
         life.check_listed(symbols)
         with life.lock:
             self._add(symbols)
-            life.watch(self._watched(symbols, intervals))
+            watched = self._watched(symbols, intervals)
+            life.watch(watched)
+        life.bring_watched(watched)
         self.warn_of_surplus()
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:

@@ -25,6 +25,11 @@ class ContractWatch:
         self._renewed: dict[str, int] = {}
         self._seen: tuple[object, ...] = ()
 
+    @property
+    def begun(self) -> bool:
+        """Whether it has seen which contracts there are."""
+        return bool(self._served)
+
     def begin(self, store: MarketStore) -> None:
         """Take for known what has changed so far."""
         self.look(store)
@@ -32,7 +37,8 @@ class ContractWatch:
     def look(self, store: MarketStore) -> list[tuple[bool, ContractChange]]:
         """Return ``(listed, change)`` of each."""
         info = store.listings.get()
-        seen = (info.as_of if info is not None else 0, store.contracts.received, store.delisted, store.renewed)
+        as_of = info.as_of if info is not None else 0
+        seen = (as_of, store.contracts.received, store.delisted, store.renewed, store.symbols)
         if info is None or seen == self._seen or info.value.is_mostly_gone():
             return []
         if not self._served:

@@ -101,7 +101,7 @@ class Publisher:
         self._contracts: list[_Contracts] = []
         self._store: MarketStore | None = None  # of the runtime that runs
         self._assess: Callable[[], tuple[Overall, str]] = _stopped
-        self._thread: _EventThread | None = None
+        self._thread: EventThread | None = None
         self._state = Overall.STOPPED  # as the callbacks know it
         self._watch = ContractWatch()
         self._look = False
@@ -138,7 +138,12 @@ class Publisher:
         return thread
 
     def after_fork(self) -> None:
-        """In a child process: nothing comes to the iterators of the parent any more."""
+        """In a child process: nothing comes to iterators and callbacks of the parent any more."""
+        # Another thread of the parent may have had the lock.
+        self._lock = threading.Lock()
+        self._condition = Condition(self._lock)
+        self._store, self._thread = None, None
+        self._candles, self._states, self._contracts = [], [], []
         for iterator in list(self._iterators):
             iterator._after_fork()
 
@@ -148,7 +153,7 @@ class Publisher:
             return
         if not (self._candles or self._states or self._contracts):
             return
-        thread = _EventThread(self)
+        thread = EventThread(self)
         try:
             thread.start()
         except RuntimeError as failure:
@@ -255,7 +260,7 @@ class Publisher:
 
     # --- the thread of events ----------------------------------------------------------------------
 
-    def run(self, thread: "_EventThread") -> None:
+    def run(self, thread: "EventThread") -> None:
         """Call callbacks until the thread is to stop."""
         at_once = 1
         while (calls := self._next_calls(thread, at_once)) is not None:
@@ -273,30 +278,51 @@ class Publisher:
             except Exception as failure:  # noqa: BLE001 - the user's; logged
                 log.failure(f"callback {id(handle)}", failure, "a callback failed; it will be called again")
 
-    def _next_calls(self, thread: "_EventThread", at_once: int) -> list[Call] | None:
+    def _next_calls(self, thread: "EventThread", at_once: int) -> list[Call] | None:
         """Wait for something to call and return it, at most ``at_once`` events a callback; None when the thread is to
         stop."""
-        calls: list[Call] = []
         with self._condition:
             while True:
                 if thread.stopping:
                     return None
-                now, wait = self._clock.exchange_ms(), LONGEST_WAIT
-                for each in self._candles:
-                    if (queue := each.queue) is None:
-                        continue
-                    taken = islice(iter(partial(queue.take, now), None), at_once)
-                    calls += [(each, partial(self._give, each.fn, found)) for found in taken]
-                    wait = min(wait, until(queue.due(), self._clock))
-                until_look = self._look_due - self._clock.now() if self._look else LONGEST_WAIT
+                calls, wait = self._taken(at_once)
+                until_look = self._until_look()
                 if calls or until_look <= 0:
                     break
                 self._condition.wait(min(wait, until_look))
-            if until_look > 0:
-                return calls
+        return calls if until_look > 0 else calls + self._looked(thread)
+
+    def _taken(self, at_once: int) -> tuple[list[Call], float]:
+        """Take at most so many events a callback out of the queues; return their calls, and how long (seconds) until
+        time alone brings another one. The caller holds the lock."""
+        assert self._lock.locked()
+        calls: list[Call] = []
+        now, wait = self._clock.exchange_ms(), LONGEST_WAIT
+        for each in self._candles:
+            if (queue := each.queue) is None:
+                continue
+            taken = islice(iter(partial(queue.take, now), None), at_once)
+            calls += [(each, partial(self._give, each.fn, found)) for found in taken]
+            wait = min(wait, until(queue.due(), self._clock))
+        return calls, wait
+
+    def _until_look(self) -> float:
+        """Return how long (seconds) until the state and the listings are to be looked at. The caller holds the lock."""
+        assert self._lock.locked()
+        return self._look_due - self._clock.now() if self._look else LONGEST_WAIT
+
+    def _knows_contracts(self) -> bool:
+        """Return whether what is known of all contracts is up to date. Called without the lock."""
+        return True
+
+    def _looked(self, thread: "EventThread") -> list[Call]:
+        """Look at the state and the listings; return the calls that their changes bring."""
+        calls: list[Call] = []
+        at_contracts = bool(self._contracts) and self._knows_contracts()
+        with self._condition:
             self._look, self._look_due = False, self._clock.now() + LOOK_EVERY
             assess = self._assess if self._states else None
-            if self._store is not None and self._contracts:
+            if at_contracts and self._store is not None and self._contracts:
                 calls += [
                     (each, partial(each.fn, change))
                     for listed, change in self._watch.look(self._store)
@@ -329,7 +355,7 @@ def _stopped() -> tuple[Overall, str]:
     return Overall.STOPPED, "the manager does not run"
 
 
-class _EventThread(threading.Thread):
+class EventThread(threading.Thread):
     """The one thread on which callbacks run."""
 
     def __init__(self, publisher: Publisher) -> None:

@@ -15,7 +15,7 @@ from ..engine.connection import Connect, Disconnect, Send
 from ..engine.engine import Engine, Submit
 from ..engine.jobs import Fetch
 from ..engine.moment import Moment, moment
-from ..engine.quality import Quality
+from ..engine.quality import Quality, judged
 from ..engine.turn import (
     Action,
     CandleCount,
@@ -217,6 +217,11 @@ class Runtime:
     def quality(self, symbol: str) -> Quality:
         """Return the quality of a symbol's data."""
         return self.query(lambda engine, at: engine.quality.judge(symbol, at))
+
+    def qualities(self) -> dict[str, Quality]:
+        """Return that of every followed symbol, as it was sampled (every 10 s)."""
+        rounds = self.query(lambda engine, at: engine.quality.rounds())
+        return {symbol: judged(rounds.of(symbol)) for symbol in rounds.symbols()}
 
     def still_missing(self, keys: list[Key] | None) -> list[Key]:
         """Return which of ``keys`` (None: of all series that ``start()`` awaits) are incomplete.

@@ -179,6 +179,7 @@ class SharedStore:
         self._why = ""
         self._warned = False
         self._round_trips = self._failures = 0
+        self._closes = 0  # how often it was closed
         self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._connections = Connections(self.url, **self._options)
         forks.register(self)
@@ -210,7 +211,7 @@ class SharedStore:
         :class:`~ats_sync.errors.SharedStoreUnavailable` where the store does not answer in time or refuses, and
         :class:`~ats_sync.errors.ConfigError` where it never will as things are set.
         """
-        pool = self._connections
+        pool, closes = self._connections, self._closes
         if self._away_until:
             self._check_pause(insist)
         with self._lock:
@@ -220,6 +221,8 @@ class SharedStore:
         except AtsSyncError:
             raise
         except Exception as error:
+            if closes != self._closes:  # whatever comes of a connection that is closed while another thread reads
+                raise SharedStoreUnavailable(f"{self} was left while it was to answer") from error
             with self._lock:
                 self._failures += 1
             raise self._failed(error) from error
@@ -365,5 +368,7 @@ class SharedStore:
         self._connections = Connections(self.url, **self._options)
 
     def close(self) -> None:
-        """Close the connections. A later call opens one again."""
+        """Close the connections, under those who wait for an answer, too. A later call opens one again."""
+        with self._lock:
+            self._closes += 1
         self._connections.close()

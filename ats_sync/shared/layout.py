@@ -5,7 +5,7 @@ bear the life's name, so that nothing of two lives is ever mixed; they get it wh
 it in the same step::
 
     ats:1:feed                      hash: ``life``, the ``epoch`` of its lease
-    ats:1:feed:<life>:meta          hash: ``feed`` (a :class:`Feed` as JSON)
+    ats:1:feed:<life>:meta          hash: ``feed`` (a :class:`Feed` as JSON), and ``quality|<symbol>`` of each symbol
     ats:1:feed:<life>:heads         hash: of each series, and of each symbol of a board, its *head*
     ats:1:feed:<life>:parts         hash: ``<field>#<number>``: what heads refer to, written once and never changed
     ats:1:feed:unread-…             a life that is not whole, or whose collector does not lead yet; it expires soon
@@ -21,10 +21,12 @@ stands in numbered parts, and the head begins with the numbers it needs: whoever
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import orjson
 
+from ..engine.quality import Quality
 from ..feeds import FEEDS, Key, Kind
 from ..store.link import Link
 from ..store.series import Copied
@@ -186,6 +188,8 @@ class Feed(NamedTuple):
     """Why, in words."""
     followed: int
     """How many series it follows."""
+    renewed: dict[str, int]
+    """Since when (exchange ms) a name belongs to a new contract, where the collector has seen that."""
 
 
 def feed_text(feed: Feed) -> bytes:
@@ -203,3 +207,25 @@ def feed_in(text: bytes) -> Feed:
     except (ValueError, TypeError):
         raise MalformedFeed(f"the feed's state is malformed: {text[:80]!r}") from None
     return feed._replace(links=links)
+
+
+# --- quality ---------------------------------------------------------------------------------------------
+
+
+def quality_field(symbol: str) -> bytes:
+    """Return the field of a symbol's quality."""
+    return f"quality{FIELD_SEPARATOR}{symbol}".encode()
+
+
+def quality_text(quality: Quality, at: int) -> bytes:
+    """Return a quality, and the exchange's time (ms) up to which it was measured, as JSON."""
+    return orjson.dumps((at, *astuple(quality)))
+
+
+def quality_in(text: bytes) -> tuple[Quality, int]:
+    """Return what :func:`quality_text` wrote. Raises :class:`MalformedFeed`."""
+    try:
+        at, *values = orjson.loads(text)
+        return Quality(*values), int(at)
+    except (ValueError, TypeError):
+        raise MalformedFeed(f"a quality is malformed: {text[:80]!r}") from None

@@ -6,10 +6,11 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 from ..clock import Clock
+from ..engine.quality import SAMPLE_EVERY, Quality
 from ..errors import AtsSyncError, InvalidArgument, SharedStoreUnavailable, ThreadUnavailable
 from ..feeds import FEEDS, Key
 from ..logs import RateLimitedLogger
@@ -18,7 +19,7 @@ from ..venue.intervals import check_interval, check_period
 from ..venue.symbols import check_symbol
 from .client import SharedStore
 from .copies import Changes, Copies
-from .layout import Feed, MalformedFeed, board_of, feed_text, wish_in
+from .layout import Feed, MalformedFeed, board_of, feed_text, quality_field, quality_text, wish_in
 from .lease import MOST_ARGUMENTS
 from .lease_keeper import LeaseKeeper
 from .protocol import Command, Packed
@@ -46,6 +47,8 @@ ABLE_EVERY = 0.5
 """Seconds between two looks of a process that stands by whether it is still starting."""
 COMPLETE_WITHIN = 300.0
 """Seconds after which a process takes over though not every series of its own is fresh."""
+QUALITY_EVERY = SAMPLE_EVERY
+"""Seconds between two writes of how good the data of each symbol is."""
 WISHES_EVERY = 0.5
 WISHES_KEPT = 120.0
 """Seconds for which a wish stands in the store; readers renew it while they read."""
@@ -95,9 +98,10 @@ class FeedPublisher:
     the first before it takes the lease, where the leader wants to leave or seems to be gone, so that readers have the
     new life as soon as it leads; until then it keeps what it has written up to date.
 
-    ``condition()`` says how the manager is, ``demand(key, rows)`` follows a series that readers want. Both run on the
-    thread ``ats-publish``, without any lock, and so does ``complete()``, which says whether every series is fresh: then
-    this process takes the lease over from the one that leads, if it is to (``take_over``).
+    ``condition()`` says how the manager is, ``qualities()`` how good the data of each symbol was, ``demand(key, rows)``
+    follows a series that readers want. All run on the thread ``ats-publish``, without any lock, and so does
+    ``complete()``, which says whether every series is fresh: then this process takes the lease over from the one that
+    leads, if it is to (``take_over``).
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class FeedPublisher:
         *,
         condition: Callable[[], Condition],
         demand: Callable[[Key, int], None],
+        qualities: Callable[[], Mapping[str, Quality]] = dict,
         complete: Callable[[], bool] = lambda: True,
         take_over: bool = False,
         flush: float = FLUSH,
@@ -123,6 +128,7 @@ class FeedPublisher:
         self._demand = demand
         self._complete = complete
         self._take_over = take_over
+        self._qualities = qualities
         self._flush = flush
         self._shard = shard
         self._feed_key = shard.feed_key
@@ -140,6 +146,8 @@ class FeedPublisher:
         self._able = False
         self._patient_until = math.inf  # for every series to be fresh
         self._state_due = self._able_due = self._wishes_due = self._trim_due = self._renew_due = 0.0
+        self._quality_due = 0.0
+        self._measured: set[str] = set()  # symbols whose quality is written in this life
         self._looked_at = self._wished_until = (
             0.0  # the server's time (s) of the last look, and of the newest wish then
         )
@@ -274,6 +282,7 @@ class FeedPublisher:
         self._unread = None  # its keys have the life's name now
         if whole:
             self._names, self._epoch, self._refused = names, epoch, False
+            self._quality_due, self._measured = 0.0, set()
             self._log.info(f"life {names.life}", "the feed is written: %d series and symbols", self._copies.heads)
 
     def _write_whole(self, write: Write) -> None:
@@ -307,8 +316,11 @@ class FeedPublisher:
         began = self._clock.now()
         self._names = None  # unless it is written: then what was copied counts as written
         commands = self._changes(names, self._keeper.write, notify=True)
-        if self._clock.now() >= self._renew_due:
+        now = self._clock.now()
+        if now >= self._renew_due:
             commands += self._renewals(names)
+        if now >= self._quality_due:
+            commands += self._measurements(names)
         if self._finish(names, commands):
             self._names = names
             self.flushes += 1
@@ -359,6 +371,18 @@ class FeedPublisher:
         self._renew_due = self._clock.now() + RENEWED_EVERY
         return _kept((*names, self._feed_key, NOTICES_KEY), KEPT)
 
+    def _measurements(self, names: Names) -> list[Command]:
+        """Return what writes the quality of each symbol."""
+        self._quality_due = self._clock.now() + QUALITY_EVERY
+        at, qualities = self._clock.exchange_ms(), self._qualities()
+        fields = [(quality_field(symbol), quality_text(each, at)) for symbol, each in qualities.items()]
+        gone = [quality_field(symbol) for symbol in self._measured - qualities.keys()]
+        self._measured = set(qualities)
+        commands: list[Command] = [
+            ("HSET", names.meta, *(text for field in batch for text in field)) for batch in _batched(fields, 2)
+        ]
+        return commands + [("HDEL", names.meta, *batch) for batch in _batched(gone)]
+
     def _write(self, commands: Sequence[Command], write: Write) -> list[Any]:
         """Write, and learn from the answer how far the store's clock is from the exchange's. Raises
         :class:`_Refused`."""
@@ -397,6 +421,7 @@ class FeedPublisher:
             self._keeper.lease.label,
             *self._state,
             len(store.series),
+            store.renewed,
         )
 
     # --- wishes ------------------------------------------------------------------------------------

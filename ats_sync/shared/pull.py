@@ -123,6 +123,8 @@ class Source:
         self.life = b""
         self.known: dict[Key, Known] = {}
         self.feed: Feed | None = None
+        self.renewed: Mapping[str, int] = {}
+        """The renewals of names that had been seen when the life began for this process: they are not news."""
         self.watched: tuple[float, float] = (0.0, float("-inf"))
         """Up to when it has looked out for silent streams, and when (steady) it said so."""
 

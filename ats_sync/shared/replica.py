@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from ..clock import Clock, Reading
 from ..config import Config
-from ..errors import ConfigError, DataUnavailableError, SharedStoreUnavailable
+from ..engine.quality import Quality
+from ..errors import ConfigError, DataUnavailableError, InvalidSymbol, SharedStoreUnavailable, StaleDataError
 from ..feeds import FEEDS, Key, Kind
 from ..logs import RateLimitedLogger
 from ..reads import Reads, reads_memory_only
@@ -29,8 +30,8 @@ from ..venue.payload import DecodeError
 from ..venue.values import Liquidation
 from .ahead import ReadAhead
 from .client import SharedStore
-from .layout import Feed, Head, MalformedFeed, board_of, head_in, wish_of
-from .publish import EVERYTHING, NOTICES_KEY
+from .layout import Feed, Head, MalformedFeed, board_of, head_in, quality_field, quality_in, wish_of
+from .publish import EVERYTHING, NOTICES_KEY, QUALITY_EVERY, Names
 from .pull import PULL, Known, Pulled, Resharded, Source, joined, link_of
 from .shards import home, shards
 from .wishes import Wishes
@@ -41,6 +42,10 @@ WISHES_AT_ONCE = 1000
 PREFETCHED_FOR = 1.0
 """Seconds for which reads take what :meth:`Replica.prefetch` has brought."""
 NOTHING: Mapping[Key, int] = {}
+QUALITY_FOR = 3 * QUALITY_EVERY
+"""Seconds for which what the collector wrote of a symbol's quality is believed."""
+ATTEMPTS = 2
+"""Looks for a symbol's quality: another collector may become the leader between two round trips."""
 UNREADABLE = (SharedStoreUnavailable, ConfigError, MalformedFeed)
 """Errors of a store that cannot be read, after which reads go to REST."""
 
@@ -122,10 +127,6 @@ class Replica(MarketStore):
         away."""
         return [source.feed for source in self._sources]
 
-    def unled(self) -> str:
-        """Return why a shard had no feed when it was last looked at, "" where each had one."""
-        return next((source.unled() for source in self._sources if source.feed is None), "")
-
     def ages(self) -> dict[str, float]:
         """Return by shard how long ago (seconds), by what was read last, a connection of the collector that leads last
         proved that it delivers."""
@@ -150,6 +151,55 @@ class Replica(MarketStore):
         block = max(1, int(seconds * 1000))
         answer = self._shared.run(lambda redis: redis.xread({NOTICES_KEY: after}, count=most, block=block))
         return [(number, fields.get(b"closed", EVERYTHING)) for _, found in answer or () for number, fields in found]
+
+    def pull_each(self, keys: Sequence[Key], rows: int | None = None) -> Sequence[Key]:
+        """Bring these series up to date as :meth:`pull` does; return those of which that could be done."""
+        return self._pull(keys, rows, self._clock.now()) or ()
+
+    def unled(self) -> str:
+        """Return why some symbols, or all, are not served now, as far as it was last looked at; "" where all are."""
+        unled = next((source for source in self._sources if source.feed is None), None)
+        return "" if unled is None else self.why or unled.unled()
+
+    def quality(self, symbol: str) -> Quality:
+        """Return how good a symbol's data was, as its collector wrote it at most a moment ago.
+
+        Raises :class:`~ats_sync.errors.DataUnavailableError` where nobody leads and where it was not measured yet,
+        :class:`~ats_sync.errors.StaleDataError` where it was not written for a while,
+        :class:`~ats_sync.errors.InvalidSymbol` for what nobody follows.
+        """
+        for _ in range(ATTEMPTS):
+            self._pull([], None, self._clock.now())
+            source = next(each for each in self._sources if each.shard.has_symbol(symbol))
+            life = source.life
+            if source.feed is None:
+                raise DataUnavailableError(
+                    f"how good the data of {symbol} is, its collector knows alone, and {self.why or source.unled()}"
+                )
+            text = self._quality_text(Names(life.decode(), source.shard).meta, symbol)
+            if text is not None:
+                break
+        else:
+            if all(key.symbol != symbol for key in self.followed()):
+                raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
+            raise DataUnavailableError(f"the collector has not measured {symbol} yet; it does so every 10 s")
+        try:
+            quality, at = quality_in(text)
+        except MalformedFeed as error:
+            raise DataUnavailableError(f"what the shared store has of {symbol} cannot be used: {error}") from error
+        age = self._clock.exchange() - at / 1000.0
+        if age > QUALITY_FOR:
+            raise StaleDataError(
+                f"the collector has written no quality of {symbol} for {age:.0f} s",
+                age=age,
+                bound=QUALITY_FOR,
+                data=quality,
+            )
+        return quality
+
+    def _quality_text(self, meta: str, symbol: str) -> bytes | None:
+        text: bytes | None = self._shared.run(lambda redis: redis.hget(meta, quality_field(symbol)))
+        return text
 
     def has_prefetched(self, keys: Iterable[Key]) -> bool:
         """Return whether :meth:`prefetch` has brought all of these a moment ago."""
@@ -193,6 +243,10 @@ class Replica(MarketStore):
         except UNREADABLE as error:
             self._wishes.failed(needed)
             self._lost(str(error))
+
+    def intend(self, keys: Iterable[Key]) -> None:
+        """As :meth:`wish`, but without I/O: it is said when these are looked at."""
+        self._wishes.failed(self._wishes.follow(list(keys), self._clock.now()))
 
     def followed(self) -> list[Key]:
         """Return what :meth:`wish` was called with: what this process wants whether it reads it or not."""
@@ -366,7 +420,7 @@ class Replica(MarketStore):
         links = {number: link_of(number, *known) for number, known in feed.links.items()}
         with self._applying:
             if life != source.life:
-                source.life, source.known = life, {}
+                source.life, source.known, source.renewed = life, {}, feed.renewed
             self._clock.follow(server + feed.earliest, server + feed.latest + took, proven=feed.proven)
             source.feed = feed
             self._watched(source, feed)
@@ -379,6 +433,8 @@ class Replica(MarketStore):
     def _watched(self, source: Source, feed: Feed) -> None:
         """Note what counts for all series. The caller holds the lock."""
         assert self._applying.locked()
+        if renewed := {symbol: at for symbol, at in feed.renewed.items() if at != source.renewed.get(symbol)}:
+            self.renewed = {**self.renewed, **renewed}
         if source.shard.count == 1:
             self.watched_until, self.delisted = feed.watched_until, feed.delisted
             return

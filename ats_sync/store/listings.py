@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+import orjson
+
 from ..errors import MalformedAnswer
 from ..feeds import Cause, Key, Kind
 from ..venue import endpoints
@@ -121,6 +123,7 @@ class ContractBoard(Board):
         self._newest: dict[str, ContractEvent] = {}
         self._unseen: deque[ContractEvent] = deque(maxlen=MOST_PENDING)
         self._undated: set[str] = set()  # of which there were events while the time was not sure
+        self._text: tuple[object, bytes] = None, b""  # how far the events had come, and all of them written down
 
     def apply(self, frame: bytes, link: Link) -> None:
         """Take one ``!contractInfo`` frame."""
@@ -153,6 +156,27 @@ class ContractBoard(Board):
         with self._lock:
             self._newest[symbol] = ContractEvent(symbol, status, time, onboarded)
 
+    def copied(self, mark: object = None) -> Copied:
+        """All events in one text, for those who follow what becomes of every contract."""
+        with self._lock:
+            version = self.received, self.answers
+            if self._text[0] != version:
+                newest = self._newest.values()
+                rows = [(event.symbol, event.status, event.time, event.onboarded) for event in newest]
+                self._text = version, orjson.dumps(rows)
+            return Copied(None, "", [self.event], [], [self._text[1]])
+
+    def take_copy(self, copied: Copied) -> bool:
+        """Nothing older wins: another process may have missed the newest event."""
+        if copied.body is not None:
+            with self._lock:
+                for symbol, status, time, onboarded in orjson.loads(copied.body[0]):
+                    known = self._newest.get(symbol)
+                    if known is None or known.status == status or known.time <= time:
+                        self._newest[symbol] = ContractEvent(symbol, status, time, onboarded)
+                self.received += 1
+        return super().take_copy(copied)
+
     def symbols(self) -> list[str]:
         """Return the symbols of which there was an event."""
         with self._lock:
@@ -174,6 +198,7 @@ class ContractBoard(Board):
                 event = self._newest.get(symbol)
                 if event is not None and is_to_come(event.time, now):
                     self._newest[symbol] = replace(event, time=now)
+                    self.answers += 1
                     if event not in events:
                         events.append(event)
             self._undated.clear()

@@ -244,3 +244,19 @@ class TestStates:
         ]
         assert got[0][3] == "because"
         assert got[0][2] == pytest.approx(stage.clock.wall(), abs=PATIENCE)
+
+
+def test_in_a_child_no_callback_of_the_parent_is_left_and_nothing_waits_for_its_locks(stage: Stage) -> None:
+    handle = stage.on_closed(lambda event: None)
+    thread = stage.publisher._thread
+    assert thread is not None
+    condition = stage.publisher._condition
+    with condition:  # as if another thread had it when the process was copied
+        stage.publisher.after_fork()
+        handle.close()
+        assert stage.publisher.iterate(lambda store, now: CandleQueue(store, Selection(), now), 1.0, None) is None
+        assert stage.publisher.detach() is None
+        thread.stopping = True
+        condition.notify_all()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()

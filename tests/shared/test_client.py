@@ -152,6 +152,30 @@ def test_a_store_that_stands_still_costs_one_time_out(valkey: StoreServer) -> No
     store.close()
 
 
+def test_whoever_waits_while_it_is_closed_gets_the_one_error_and_others_go_on(valkey: StoreServer) -> None:
+    store, failures = SharedStore(valkey.url), []
+
+    def wait() -> None:
+        try:
+            store.run(lambda redis: redis.xread({"nothing": "0"}, block=900))
+        except BaseException as failure:  # noqa: BLE001 - looked at below
+            failures.append(failure)
+
+    for _ in range(20):
+        threads = [threading.Thread(target=wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        with valkey.client() as client:
+            until(lambda client=client: client.info("clients")["blocked_clients"] == 3)  # type: ignore[misc]
+        store.close()
+        for thread in threads:
+            thread.join(10.0)
+        assert {type(failure) for failure in failures} == {SharedStoreUnavailable}, failures
+        assert not store.away
+        assert ping(store)
+    store.close()
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none", "redis+sentinel://127.0.0.1:1/feed"):
         store = SharedStore(url)

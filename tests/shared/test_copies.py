@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync import Config
+from ats_sync.engine.quality import Quality
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Key, Kind
 from ats_sync.shared.copies import LINKS_EVERY, LOOK_EVERY, ROUND, Changes, Copies
@@ -28,6 +29,8 @@ from ats_sync.shared.layout import (
     lead_text,
     numbers_in,
     part_of,
+    quality_in,
+    quality_text,
     ranges,
     wish_in,
     wish_of,
@@ -363,6 +366,17 @@ def test_what_is_no_wish_is_refused(wrong: bytes) -> None:
 def test_a_feed_is_read_as_it_was_written() -> None:
     feed = Feed(
         -0.01, 0.02, True, 17.5, {1: ("market", True, 16.25), 3: ("public", False, 2.0)}, True, {"X": "gone"}, ["Y"],
-        12, "host:7", "live", "every series is fresh", 800,
+        12, "host:7", "live", "every series is fresh", 800, {"Z": 5},
     )  # fmt: skip
     assert feed_in(feed_text(feed)) == feed
+
+
+def test_a_quality_is_read_as_it_was_written() -> None:
+    quality = Quality(0.9321, 0.125, 0.0, 0.25, 0.0, 300.0)
+    assert quality_in(quality_text(quality, 12)) == (quality, 12)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"[]", b"[1,2]", b"{}", b"5", b'["x",1,2,3,4,5,6]'])
+def test_what_is_no_quality_is_refused(wrong: bytes) -> None:
+    with pytest.raises(MalformedFeed):
+        quality_in(wrong)

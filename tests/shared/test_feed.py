@@ -102,6 +102,37 @@ def test_a_reader_returns_what_the_collector_returns(scene: Scene, name: str) ->
         assert found or name.startswith("liquidations")
 
 
+def test_the_candles_of_many_symbols_are_one_round_trip(scene: Scene) -> None:
+    reader = scene.reader
+    replica: Any = reader._life.store
+
+    def whole() -> bool:
+        before, pulls = requests(reader), replica.pulls
+        batch = reader.read_klines(scene.symbols, "1m", 50)
+        assert batch.symbols == tuple(scene.symbols)
+        return requests(reader) == before and replica.pulls == pulls + 1
+
+    until(whole)
+    found = same(reader, scene.collector, lambda dm: dm.read_klines(scene.symbols, "1h", 100).array.tolist())
+    assert [len(rows) for rows in found] == [100] * len(scene.symbols)
+
+
+@pytest.mark.parametrize("kind", ["globalLongShortAccountRatio", "takerlongshortRatio", "basis"])
+def test_a_ratio_is_requested_once_and_comes_from_the_store_from_then_on(scene: Scene, kind: str) -> None:
+    symbol, reader = scene.symbols[0], scene.reader
+    first = reader.get_ratio(symbol, kind, "1h", 30)
+    assert len(first) == 30
+    assert len(served(reader, lambda dm: dm.get_ratio(symbol, kind, "1h", 30))) == 30
+    same(reader, scene.collector, lambda dm: dm.get_ratio(symbol, kind, "1h", 30))
+
+
+def test_what_a_symbol_was_updated_at_last_is_known_of_what_was_read(scene: Scene) -> None:
+    symbol = scene.symbols[0]
+    served(scene.reader, lambda dm: dm.get_klines(symbol, "1h", 5))
+    at = scene.reader.last_update[f"{symbol}_klines_1h"]
+    assert abs(at - scene.exchange.now() / 1000.0) < 60
+
+
 def test_the_best_quote_comes_from_the_book_and_of_another_symbol_from_all_quotes(scene: Scene) -> None:
     quote = served(scene.reader, lambda dm: dm.get_quote(scene.symbols[0]))
     assert quote["source"] == "book"
@@ -222,19 +253,6 @@ def test_a_symbol_that_does_not_exist_is_refused_as_everywhere(scene: Scene) -> 
         scene.reader.get_klines("NOSUCHUSDT", "1m", 5)
     with pytest.raises(RequestRejected):
         scene.reader.rest_shaped.klines("NOSUCHUSDT", "1m", 5)
-
-
-def test_callbacks_are_refused_with_a_reason_instead_of_silence(scene: Scene) -> None:
-    reader = scene.reader
-    for wait in (
-        lambda: reader.on_closed(print),
-        lambda: reader.on_state(print),
-        lambda: reader.on_listed(print),
-        lambda: reader.on_delisted(print),
-        lambda: reader.quality(scene.symbols[0]),
-    ):
-        with pytest.raises(NotRunning, match="shared store"):
-            wait()
 
 
 def test_the_endpoint_of_a_reader_answers_from_the_store(scene: Scene) -> None:

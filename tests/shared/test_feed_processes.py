@@ -139,6 +139,55 @@ print("parent", *found)
 """
 
 
+FORKS = """
+import os, sys, threading
+from dataclasses import replace
+from ats_sync import Config, DataManager
+config = Config.from_env()
+dm = DataManager(sys.argv[1:], ["1m"], config=replace(config, role="collector")).start(60)
+calls = []
+dm.on_state(lambda *change: calls.append(change))
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    leads = dm.status().shared.role == "leader"
+    dm.close()
+    print("parent", leads, len(calls) > 0)
+else:
+    threads = [thread.name for thread in threading.enumerate()]
+    requests, wait = -1, threading.Event()
+    while requests != (requests := dm.get_stats()["rest_calls"]):
+        rows = {symbol: dm.get_klines(symbol, "1m", 50) for symbol in dm.symbols}
+        trades = {symbol: dm.get_agg_trades(symbol, 50) for symbol in dm.symbols}
+        wait.wait(0.05)
+    symbol = dm.symbols[0]
+    with dm.closed([symbol], ["1m"], since=rows[symbol][-3][0], timeout=30) as candles:
+        first = next(candles).row == rows[symbol][-3]
+    live = threading.Event()
+    dm.on_state(lambda old, new, since, reason: live.set() if new.value == "live" else None)
+    silent = dm.get_stats()["rest_calls"] == requests
+    print("child", dm.status().shared.role, len(rows), first, silent, threads, flush=True)
+    assert live.wait(60) and not calls
+    while True:
+        try:
+            quality = dm.quality(symbol)
+            break
+        except OSError:
+            wait.wait(0.1)
+    dm.close()
+    print("child", 0 < quality.score <= 1, threading.active_count(), flush=True)
+    os._exit(0)
+"""
+
+
+def test_the_child_of_a_running_collector_is_a_reader(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+    environment = {**exchange.environment(), "ATS_SYNC_SHARED": valkey.url}
+    assert run("-c", FORKS, *exchange.symbols, env=environment)[1:] == (
+        "child reader 2 True True ['MainThread']\nchild True 1\nparent True True\n",
+        "",
+    )
+
+
 def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     """One leader is started in a store, reads of a script and its child cost no request; the store is paused, and comes
     back empty; the leader hands over, is stopped, goes on, and its successor is killed."""

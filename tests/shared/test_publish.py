@@ -27,6 +27,7 @@ class Collector:
             listings=SimpleNamespace(get=lambda: None),
             boards={},
             delisted={},
+            renewed={},
         )
         clock: Any = SimpleNamespace(now=lambda: self.now, synchronised=True, proven=lambda: True)
         self.takes_over = 0

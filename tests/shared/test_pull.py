@@ -9,7 +9,7 @@ from ats_sync.shared.shards import Shard
 from ats_sync.store.klines import KlineSeries
 
 BTC, ETH = Key(Kind.KLINES, "BTCUSDT", "1m"), Key(Kind.KLINES, "ETHUSDT", "1m")
-FEED = Feed(-0.1, 0.1, True, 5.0, {7: ("market", True, 4.0)}, True, {}, [], 0, "host", "live", "", 2)
+FEED = Feed(-0.1, 0.1, True, 5.0, {7: ("market", True, 4.0)}, True, {}, [], 0, "host", "live", "", 2, {})
 TIME = [b"100", b"250000"]
 
 
