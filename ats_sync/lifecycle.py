@@ -86,9 +86,6 @@ class Lifecycle:
     Neither this nor anything that its threads refer to may refer to the manager, which is closed when it is collected.
     """
 
-    needs_symbols = True
-    """Whether there is nothing to start without a symbol to follow."""
-
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
@@ -428,6 +425,11 @@ class Lifecycle:
         """Return what is kept on disk, None where nothing is."""
         snapshotter = self._snapshotter
         return snapshotter.status() if snapshotter is not None else None
+
+    @property
+    def needs_symbols(self) -> bool:
+        """Whether there is nothing to start without a symbol to follow."""
+        return True
 
     @property
     def running(self) -> bool:
