@@ -98,8 +98,6 @@ class Lifecycle:
 
     polls = True
     """Whether this process polls what it follows."""
-    needs_symbols = True
-    """Whether there is nothing to start without a symbol to follow."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
@@ -463,6 +461,11 @@ class Lifecycle:
         """Return what is kept on disk, None where nothing is."""
         snapshotter = self._snapshotter
         return snapshotter.status() if snapshotter is not None else None
+
+    @property
+    def needs_symbols(self) -> bool:
+        """Whether there is nothing to start without a symbol to follow."""
+        return True
 
     @property
     def running(self) -> bool:

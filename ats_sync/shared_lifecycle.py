@@ -85,7 +85,7 @@ class SharedLifecycle(Lifecycle):
         return not self._collects
 
     @property
-    def needs_symbols(self) -> bool:  # type: ignore[override]
+    def needs_symbols(self) -> bool:
         return self._collects
 
     def _begin_afresh(self) -> None:

@@ -13,9 +13,10 @@ from .scripts import GENERATION_KEY
 from .shards import SHARDS_KEY, Shard, shards
 
 KEPT = 2.0
-"""Seconds for which one look serves everybody who asks: the server goes through all of its clients for it."""
-CLIENTS = 6
-"""The place of the list of clients among the answers."""
+"""Seconds for which one look serves everybody who asks."""
+LIST_SHARE = 0.005
+"""For the list of clients the server goes through all of them: it is fetched less often where there are so many that it
+would take more than this part of the time."""
 
 
 class Census(NamedTuple):
@@ -41,17 +42,18 @@ class Census(NamedTuple):
         return tuple(label for _, view in self.leases for label in view.standbys)
 
 
-def census(store: SharedStore, count: int = 1) -> Census:
-    """Return who uses a store, in one round trip where it has ``count`` shards, else in two.
+def census(store: SharedStore, count: int = 1, *, lists: bool = True) -> Census:
+    """Return who uses a store, in one round trip where it has ``count`` shards, else in two. Unless it ``lists`` the
+    clients, their processes are None.
 
     Raises :class:`~ats_sync.errors.SharedStoreUnavailable` and :class:`~ats_sync.errors.ConfigError`.
     """
-    while not isinstance(found := _look(store, count), Census):
+    while not isinstance(found := _look(store, count, lists), Census):
         count = found
     return found
 
 
-def _look(store: SharedStore, count: int) -> Census | int:
+def _look(store: SharedStore, count: int, lists: bool) -> Census | int:
     """Return the census, or how many shards there are where that is another number."""
     refused = redis_module("redis.exceptions").ResponseError
     leases = [(shard, Lease(store, "", name=shard.lease)) for shard in shards(count)]
@@ -59,23 +61,28 @@ def _look(store: SharedStore, count: int) -> Census | int:
     def look(redis: Redis) -> list[Any]:
         with redis.pipeline(transaction=False) as pipeline:
             pipeline.get(SHARDS_KEY).time().info("server").info("memory").info("clients")
-            pipeline.hgetall(store.key(GENERATION_KEY)).client_list()
+            pipeline.hgetall(store.key(GENERATION_KEY))
             for _, lease in leases:
                 lease.look_along(pipeline)
+            if lists:
+                pipeline.client_list()
             answers = list(pipeline.execute(raise_on_error=False))
-        for place, answer in enumerate(answers):
-            if isinstance(answer, Exception) and not (place == CLIENTS and isinstance(answer, refused)):
+        clients = answers.pop() if lists else None
+        for answer in answers:
+            if isinstance(answer, Exception):
                 raise answer
-        return answers
+        if isinstance(clients, Exception) and not isinstance(clients, refused):
+            raise clients
+        return [clients, *answers]
 
-    number, time, server, memory, connected, generation, clients, *found = store.run(look)
+    clients, number, time, server, memory, connected, generation, *found = store.run(look)
     if int(number or 1) != count:
         return int(number or 1)
     views = [lease_view(server, found[2 * at], generation, found[2 * at + 1], time) for at in range(count)]
     return Census(
         int(time[0]) + int(time[1]) / 1e6,
         tuple(zip((shard for shard, _ in leases), views, strict=True)),
-        None if isinstance(clients, Exception) else _processes(clients),
+        _processes(clients) if isinstance(clients, list) else None,
         int(connected.get("connected_clients", 0)),
         int(memory.get("used_memory", 0)),
         int(memory.get("maxmemory", 0)),
@@ -95,8 +102,9 @@ class Observer:
         """``now()`` is the steady clock (seconds)."""
         self._store = store
         self._now = now
-        self._lock = threading.Lock()  # guards the newest census, not the taking of one
+        self._lock = threading.Lock()  # guards the two below, not the taking of a census
         self._newest: tuple[float, Census] | None = None
+        self._list_due = 0.0
 
     def shards(self) -> tuple[Shard, ...]:
         """Return the shards that the newest census has found, whether the store answers now or not."""
@@ -109,10 +117,14 @@ class Observer:
         :func:`census`."""
         now = self._now()
         with self._lock:
-            newest = self._newest
+            newest, lists = self._newest, self._newest is None or now >= self._list_due
         if newest is not None and now - newest[0] <= KEPT and not self._store.away:
             return newest[1]
-        found = census(self._store, len(newest[1].leases) if newest is not None else 1)
+        found = census(self._store, len(newest[1].leases) if newest is not None else 1, lists=lists)
+        if newest is not None and not lists:
+            found = found._replace(processes=newest[1].processes)
         with self._lock:
             self._newest = now, found
+            if lists:
+                self._list_due = now + (self._now() - now) / LIST_SHARE
         return found

@@ -127,6 +127,24 @@ def test_the_last_sign_of_a_leader_ages_until_another_leads(store: SharedStore) 
     assert census(store).leases[0][1].silent_for is None
 
 
+def test_the_clients_of_a_store_that_has_many_are_listed_less_often(valkey: StoreServer) -> None:
+    times = iter((100.0, 100.1, 103.0, 106.0, 117.0, 120.1, 120.1))  # the first list takes 0.1 s
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(SharedStore(valkey.url)))
+        observer = Observer(store, lambda: next(times))
+        assert observer.look().processes == {}
+        reader = stack.enter_context(closing(SharedStore(valkey.url, role="reader")))
+        reader.time_ms()
+        lease = Lease(store, "1", label="host:1")
+        assert lease.acquire(0, ttl=600).mine
+        found = observer.look()
+        assert (found.processes, found.leases[0][1].label) == ({}, "host:1")
+        assert lease.release(found.leases[0][1].epoch)
+        assert observer.look().leases[0][1].left == 0
+        assert observer.look().processes == {}
+        assert observer.look().processes == {"reader": 1}
+
+
 def test_one_look_serves_all_for_a_while_and_none_is_believed_when_the_store_is_away(valkey: StoreServer) -> None:
     now = 100.0
     with closing(SharedStore(valkey.url)) as store:
