@@ -66,7 +66,8 @@ class Config:
     warmup_klines: int = 500
     """Candles requested at the start: 500 weigh 2, 501 weigh 5."""
     open_interest_periods: tuple[str, ...] = ("1h",)
-    """Periods polled from the start; others are followed from their first read on."""
+    """Periods polled from the start; others are followed from their first read on. Both as far as their polls
+    fit into the limit that open interest and the ratios share; each read of what does not fit is a request."""
     decode_ahead: bool = True
     """Whether rows are decoded while they are warmed up, so that a first scan is as fast as later ones. Of use to those
     who call ``get_klines`` and ``get_agg_trades`` in this process."""

@@ -152,6 +152,18 @@ def test_the_wrong_header_is_not_believed_with_a_query_either() -> None:
     assert not request.used_weight_is_true
 
 
+def test_a_signed_request_signs_its_query_as_it_is_sent() -> None:
+    request = endpoints.signed_request(
+        "/fapi/v1/allForceOrders", {"symbol": "A", "limit": 5}, CONFIG, key="mine", secret="quiet", now=7
+    )
+    *query, (last, signature) = request.params
+    assert (query, last) == ([("symbol", "A"), ("limit", 5), ("timestamp", 7)], "signature")
+    # Of symbol=A&limit=5&timestamp=7, by openssl.
+    assert signature == "e550c8cf3aa76a8208ec15dcd06cdea4fd0a45e71962045f6a9f3098bef349aa"
+    assert request.headers == (("X-MBX-APIKEY", "mine"),)
+    assert request.weight == 20
+
+
 def test_a_request_shows_what_it_asks_and_no_signature() -> None:
     request = Request(Host.FUTURES, "/x", (("symbol", "A"), ("signature", "secret")), headers=(("X-KEY", "secret"),))
     assert str(request) == "/x?symbol=A"
