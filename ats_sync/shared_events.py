@@ -333,6 +333,8 @@ class ReaderPublisher(_Listening, Publisher):
         """
         if not replica.pull([replica.listings.key, Key(Kind.CONTRACTS)]):
             return False
+        if not replica.has_listings():
+            return False  # what has been delisted is written sooner than the listings that say so
         delisted = replica.delisted
         ended = {
             symbol

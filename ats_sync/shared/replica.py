@@ -156,6 +156,11 @@ class Replica(MarketStore):
         """Bring these series up to date as :meth:`pull` does; return those of which that could be done."""
         return self._pull(keys, rows, self._clock.now()) or ()
 
+    def has_listings(self) -> bool:
+        """Return whether the listings are those by which the collector went when its feed was last looked at."""
+        first, listings = self._sources[0].feed, self.listings.get()
+        return first is None or first.listed_as_of <= (listings.as_of if listings is not None else 0)
+
     def unled(self) -> str:
         """Return why some symbols, or all, are not served now, as far as it was last looked at; "" where all are."""
         unled = next((source for source in self._sources if source.feed is None), None)
@@ -374,9 +379,7 @@ class Replica(MarketStore):
 
     def _request(self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int]) -> Sequence[Key]:
         sources, needed = self._sources, keys
-        first = sources[0].feed
-        listings = self.listings.get()
-        if first is not None and first.listed_as_of > (listings.as_of if listings is not None else 0):
+        if not self.has_listings():
             keys = [*keys, self.listings.key]  # at the end: batches are cut from the beginning
         wishes: list[bytes] = []
         if rows is not None:

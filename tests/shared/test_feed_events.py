@@ -156,7 +156,8 @@ def test_callbacks_of_a_reader_are_called_as_in_a_collector_until_it_is_closed(
             reader.close()
             assert not thread.is_alive()
             assert reader.running is False
-        assert ([each.symbol for each in listed], [each.symbol for each in delisted]) == (["SIM1USDT"], [symbols[3]])
+        assert [(each.symbol, each.status) for each in listed] == [("SIM1USDT", "TRADING")]
+        assert [(each.symbol, each.status) for each in delisted] == [(symbols[3], "SETTLING")]
         assert silent == []
         assert [new for _, new, *_ in states][-1] is Overall.STOPPED
         assert [old for old, *_ in states[1:]] == [new for _, new, *_ in states[:-1]]
@@ -326,7 +327,7 @@ def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer)
             consumers.check(opened, symbols)
 
 
-def test_a_delisting_while_nobody_leads_is_found_by_the_successor_s_readers(valkey: StoreServer) -> None:
+def test_a_delisting_while_nobody_leads_is_found_with_the_successor(valkey: StoreServer) -> None:
     with SimulatedExchange(4, seed=5) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector") as first, managed(config, symbols) as reader:
@@ -335,9 +336,9 @@ def test_a_delisting_while_nobody_leads_is_found_by_the_successor_s_readers(valk
             reader.on_delisted(delisted.append)
             first.close()
             exchange.delist(symbols[3])
-            with managed(config, symbols[:3], role="collector"):
+            with managed(config, symbols, role="collector"):
                 until(lambda: delisted)
-                assert [each.symbol for each in delisted] == [symbols[3]]
+                assert [(each.symbol, each.status) for each in delisted] == [(symbols[3], "SETTLING")]
 
 
 # --- what is followed -----------------------------------------------------------------------------------
