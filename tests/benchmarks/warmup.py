@@ -124,9 +124,10 @@ def _size(count: int) -> str:
 def _grown_to(report: Report, section: str, count: int, usual: int, seconds: float, stays: float) -> None:
     """The figures of one size; ``stays``: how long the largest is watched without a flood."""
     who = _size(count)
-    # The market makes as many frames at each size, so that the exchange is no busier with the larger ones.
+    # With more symbols each trades less, and less than in proportion, since fewer trades then share a frame: the
+    # exchange must not be busier with them, or its own lag is measured.
     with (
-        prepared(count, activity=min(1.0, usual / count), **UNLIMITED) as ex,
+        prepared(count, activity=1.0 if count <= usual else 0.4 * usual / count, **UNLIMITED) as ex,
         child(
             Ours,
             config=settings(ex, **GENTLE, **GENEROUS),
