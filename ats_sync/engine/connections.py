@@ -51,8 +51,8 @@ log = RateLimitedLogger(logging.getLogger(__name__))
 ACKNOWLEDGED_WITHIN = 5.0
 OVERLAP = 2.0
 CONNECT_WITHIN = 15.0
-SPREAD_FROM = 256  # Streams of a route from which on they are spread over at least two connections.
-FEW = 5  # Connections in all, beyond which books are not spread unless they have to be.
+SPREAD_FROM = 256  # Market streams from which on they are spread over at least two connections. (Books are not: with
+# spot candles and a replacement, two connections more would be six in all.)
 AFTER_REFUSALS = 10.0  # Seconds without a message on a connection after MOST_REFUSALS in a row.
 MOST_REFUSALS = 8  # More in a row are a fault of the exchange, not of a name: halving finds good names sooner.
 
@@ -87,8 +87,7 @@ class Connections:
         for name, route in names:
             if name not in self.assigned_to:
                 by_route.setdefault(route, []).append(name)
-        # Whether books are spread depends on how many connections the others need.
-        for route, fresh in sorted(by_route.items(), key=lambda each: each[0] is Route.PUBLIC):
+        for route, fresh in by_route.items():
             self._make_room(route, len(fresh), at)
             for name in fresh:
                 connection = min(self._of(route), key=lambda each: len(each.streams))
@@ -120,8 +119,7 @@ class Connections:
         existing = self._of(route)
         total = sum(len(each.streams) for each in existing) + more
         most = self._config.max_streams_per_connection
-        others = sum(each.route is not route and each.replaces is None for each in self.connections.values())
-        spread = total >= SPREAD_FROM and (route is Route.MARKET or (route is Route.PUBLIC and others + 2 <= FEW))
+        spread = route is Route.MARKET and total >= SPREAD_FROM
         needed = max(-(-total // most), 2 if spread else 1)
         for _ in range(needed - len(existing)):
             number = next(self._numbers)

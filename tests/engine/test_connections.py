@@ -44,28 +44,10 @@ def test_two_hundred_symbols_need_three_connections_and_market_is_spread_over_tw
     assert max(sizes) - min(sizes) <= 1
 
 
-@pytest.mark.parametrize(
-    ("symbols", "market", "public"),
-    [(255, 2, 1), (256, 2, 2), (500, 3, 2), (800, 4, 1), (1100, 6, 2)],
-    ids=["few books", "many", "five in all", "six would not be few", "more than one carries"],
-)
-@pytest.mark.parametrize("books_first", [False, True])
-def test_books_are_spread_while_few_connections_suffice(
-    symbols: int, market: int, public: int, books_first: bool
-) -> None:
-    wanted = [*names(5 * symbols), *names(symbols, Route.PUBLIC, "b")]
-    wire = wire_of(wanted[::-1] if books_first else wanted)
+def test_books_stay_on_one_connection_so_that_there_are_five_with_spot_candles_and_a_replacement() -> None:
+    wire = wire_of([*names(1002), *names(401, Route.PUBLIC, "b"), *names(9, Route.SPOT, "spot")])
     settle(wire)
-    by_route = Counter(each.route for each in wire.connections.connections.values())
-    assert by_route == {Route.MARKET: market, Route.PUBLIC: public}
-    sizes = [len(each.streams) for each in wire.connections.connections.values() if each.route is Route.PUBLIC]
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_connections_of_spot_candles_are_counted_before_books_are_spread() -> None:
-    wire = wire_of([*names(1, Route.SPOT, "spot"), *names(2500), *names(500, Route.PUBLIC, "b")])
-    settle(wire)
-    assert Counter(each.route for each in wire.connections.connections.values())[Route.PUBLIC] == 1
+    assert len(wire.connections.connections) == 4
 
 
 @pytest.mark.parametrize(
