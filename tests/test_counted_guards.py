@@ -294,8 +294,9 @@ def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -
     """How often each function is called in the engine's ticks of a second and between them, a sample of the quality
     and a count of the candles among them."""
     monkeypatch.setattr(connections, "SPREAD_FROM", 0)  # as many connections, however many symbols
-    # (Where a connection brings no quotes, as this one, the newest trades are looked at once.)
-    monkeypatch.setattr(silence, "RESTING_STREAMS", frozenset())
+    monkeypatch.setattr(
+        silence.Silence, "judge", lambda *_: ""
+    )  # nothing is quoted here: books' connection seems silent
     bench = Bench({f"Q{number}USDT": 1 for number in range(symbols)}, minutes=1)
     bench.warm()
     assert bench.run(TURN + 50 - bench.seconds) is False
