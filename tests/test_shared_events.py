@@ -128,7 +128,7 @@ class TestListener:
         stage.replica.failure = None
         assert stage.listen() == {BTC, ETH}
 
-    def test_everything_is_looked_at_after_a_silence_and_wanted_again_in_any_case(self, stage: Stage) -> None:
+    def test_everything_is_looked_at_after_a_silence_and_wished_for_again_in_any_case(self, stage: Stage) -> None:
         stage.clock.at += LOOK_AGAIN + 0.1
         assert stage.listen() == {BTC, ETH}
         stage.replica.wished.clear()

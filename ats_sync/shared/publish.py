@@ -48,7 +48,9 @@ ABLE_EVERY = 0.5
 COMPLETE_WITHIN = 300.0
 """Seconds after which a process takes over though not every series of its own is fresh."""
 QUALITY_EVERY = SAMPLE_EVERY
-"""Seconds between two writes of how good the data of each symbol is."""
+"""Seconds between two writes of how good the data of each symbol is, ..."""
+FIRST_QUALITY_EVERY = 1.0
+"""... and while that of one is not known yet."""
 WISHES_EVERY = 0.5
 WISHES_KEPT = 120.0
 """Seconds for which a wish stands in the store; readers renew it while they read."""
@@ -373,8 +375,9 @@ class FeedPublisher:
 
     def _measurements(self, names: Names) -> list[Command]:
         """Return what writes the quality of each symbol."""
-        self._quality_due = self._clock.now() + QUALITY_EVERY
         at, qualities = self._clock.exchange_ms(), self._qualities()
+        whole = self._store.symbols <= qualities.keys()
+        self._quality_due = self._clock.now() + (QUALITY_EVERY if whole else FIRST_QUALITY_EVERY)
         fields = [(quality_field(symbol), quality_text(each, at)) for symbol, each in qualities.items()]
         gone = [quality_field(symbol) for symbol in self._measured - qualities.keys()]
         self._measured = set(qualities)

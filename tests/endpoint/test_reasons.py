@@ -52,9 +52,8 @@ OTHERS = {
     # the page's own headers
     *("default-src 'none'", "style-src {}", "script-src {}", "connect-src 'self'", "img-src data:"),
     *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "text/html; charset=utf-8"),
-    # a refusal, raised where callbacks are registered
-    "this process reads from the shared store and has no thread to call anything on; loop over closed() or turns(), or "
-    "register callbacks in the collector",
+    # of a call of its own
+    "a quality is malformed: {}",
 }
 FILLED = ("", "7", "GET /fapi/v1/klines", "the shared store redis://127.0.0.1:6379/0")
 """What may stand where a reason has something of the moment."""

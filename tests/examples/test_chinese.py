@@ -80,8 +80,8 @@ def test_what_it_serves_is_what_it_asks_for() -> None:
 
 
 def test_every_command_and_setting_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    named = set(re.findall(r"python -m ats_sync (\w+)", GUIDE))
-    assert named == {"demo", "serve", "compare", "probe"}
+    named = set(re.findall(r"python -m ats_sync ([\w-]+)", GUIDE))
+    assert named == {"demo", "serve", "compare", "probe", "collect", "shared-status"}
     for command in named:
         with pytest.raises(SystemExit) as ended:
             main([command, "--help"])

@@ -9,7 +9,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -210,6 +209,25 @@ def test_callbacks_stay_registered_through_a_restart(scene: Scene) -> None:
     assert states.count(Overall.LIVE) == 2
 
 
+def test_an_unforeseen_failure_is_logged_and_the_thread_goes_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with managed(scene.config, scene.symbols) as reader:
+        replica: Any = reader._life.store
+        listen, calls = replica.notices, []
+
+        def notices(*arguments: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) < 3:
+                raise RuntimeError("unforeseen")
+            return listen(*arguments)
+
+        monkeypatch.setattr(replica, "notices", notices)
+        reader.on_closed(lambda event: None)
+        until(lambda: len(calls) > 4)
+        assert [record.message for record in caplog.records if "could not be brought" in record.message]
+
+
 def test_loops_on_other_threads_end_with_the_reader_without_an_error(scene: Scene) -> None:
     for _ in range(20):
         failures: list[BaseException] = []
@@ -233,6 +251,7 @@ def test_loops_on_other_threads_end_with_the_reader_without_an_error(scene: Scen
 
 def test_a_child_of_a_fork_has_none_of_its_parent_s_callbacks(scene: Scene) -> None:
     with managed(scene.config, scene.symbols) as reader:
+        until(lambda: quality_or_none(reader, scene.symbols[0]))
         handle = reader.on_state(lambda *change: None)
         child = os.fork()
         if not child:
@@ -265,7 +284,10 @@ def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valk
         until(lambda: consumers.turns)
         led = hot.status().shared
         assert led is not None
-        until(lambda: reader.status().shared == replace(led, role="reader", reason="every series is fresh"))
+        until(lambda: reader.status().shared.reason == "every series is fresh")  # type: ignore[union-attr]
+        seen = reader.status().shared
+        assert seen is not None
+        assert (seen.role, seen.epoch, seen.leader) == ("reader", led.epoch, led.leader)
         until(lambda: states and states[-1][1] is Overall.LIVE)
         reader.close()
         consumers.end()
@@ -370,7 +392,7 @@ def test_the_quality_of_a_symbol_is_that_of_its_collector(scene: Scene) -> None:
         mine, theirs = scene.reader.quality(symbol), scene.collector.quality(symbol)
         return abs(mine.seconds - theirs.seconds) <= 2 * QUALITY_EVERY and mine.verdict == theirs.verdict
 
-    until(lambda: scene.reader.quality(symbol).seconds > 0)
+    until(lambda: (found := quality_or_none(scene.reader, symbol)) and found.seconds > 0)
     assert isinstance(scene.reader.quality(symbol), Quality)
     until(alike)
     with pytest.raises(InvalidSymbol, match="not watched"):
