@@ -125,7 +125,8 @@ class MarketStore:
     def _begin(self, key: Key, depth: int, source: Series | None = None) -> Series:
         if isinstance(source, KlineSeries):
             return self._make_klines(key, depth, source)
-        return self._MAKE[key.kind](self, key, depth)
+        _, make = self._MAKE[key.kind]
+        return make(self, key, depth)
 
     def _make_klines(self, key: Key, depth: int, source: KlineSeries | None = None) -> Series:
         begin = (
@@ -150,26 +151,16 @@ class MarketStore:
     def _make_trades(self, key: Key, depth: int) -> Series:
         return TradeSeries(key.symbol, self._config.max_trades)
 
-    _MAKE: ClassVar[Mapping[Kind, Callable[[MarketStore, Key, int], Series]]] = {
-        Kind.KLINES: _make_klines,
-        Kind.SPOT_KLINES: _make_klines,
-        Kind.OPEN_INTEREST: _make_open_interest,
-        **dict.fromkeys(RATIOS, _make_ratio),
-        Kind.TRADES: _make_trades,
-        Kind.BOOK: lambda store, key, depth: BookSeries(key.symbol),
-        Kind.DEPTH: lambda store, key, depth: DepthSeries(key.symbol),
+    _MAKE: ClassVar[Mapping[Kind, tuple[type[Series], Callable[[MarketStore, Key, int], Series]]]] = {
+        Kind.KLINES: (KlineSeries, _make_klines),
+        Kind.SPOT_KLINES: (KlineSeries, _make_klines),
+        Kind.OPEN_INTEREST: (OpenInterestSeries, _make_open_interest),
+        **dict.fromkeys(RATIOS, (RatioSeries, _make_ratio)),
+        Kind.TRADES: (TradeSeries, _make_trades),
+        Kind.BOOK: (BookSeries, lambda store, key, depth: BookSeries(key.symbol)),
+        Kind.DEPTH: (DepthSeries, lambda store, key, depth: DepthSeries(key.symbol)),
     }
-    """How a series of each kind is made; the depth (rows) is the least that it keeps."""
-    _CLASS: ClassVar[Mapping[Kind, type[Series]]] = {
-        Kind.KLINES: KlineSeries,
-        Kind.SPOT_KLINES: KlineSeries,
-        Kind.OPEN_INTEREST: OpenInterestSeries,
-        **dict.fromkeys(RATIOS, RatioSeries),
-        Kind.TRADES: TradeSeries,
-        Kind.BOOK: BookSeries,
-        Kind.DEPTH: DepthSeries,
-    }
-    """What is made."""
+    """Of which class a series of each kind is, and how it is made; the depth (rows) is the least that it keeps."""
 
     def unfollow(self, keys: Iterable[Key]) -> list[Key]:
         """Drop these series; return the keys of those there were."""
@@ -251,7 +242,7 @@ class MarketStore:
         """Return the exchange time (ms) of the newest event or answer that a copy of a series shows, be it followed or
         not. Errors as of :meth:`~ats_sync.store.series.Series.take_copy`."""
         board = self.boards.get(key)
-        return board.event_in(copied) if board is not None else self._CLASS[key.kind].event_in(copied)
+        return board.event_in(copied) if board is not None else self._MAKE[key.kind][0].event_in(copied)
 
     def _one(self, key: Key, kind: type[S]) -> S | None:
         found = self.series.get(key)
