@@ -63,7 +63,7 @@ class DueQueue:
 
     def need(self, state: State, due: float, cause: Cause) -> None:
         """As :meth:`schedule`, but what has just failed is tried again after its pause and no sooner."""
-        if state.due is not None and state.attempts:
+        if state.due is not None and state.error is not None:
             due = max(due, state.due)
         self.schedule(state, due, cause)
 

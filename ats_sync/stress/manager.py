@@ -74,4 +74,5 @@ class MeasuredManager(DataManager):
     def __init__(self, symbols: Iterable[str], intervals: Iterable[str], config: Config, time: DisturbedTime) -> None:
         super().__init__(symbols, intervals, config=config, clock=Clock(time))
         self.sources = self._life.counters = ReadSources()
-        self._life.reset()
+        with self._life.lock:
+            self._life.reset()

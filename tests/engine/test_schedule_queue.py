@@ -60,11 +60,11 @@ def test_a_repair_that_is_due_is_not_put_off_by_an_audit_before_it() -> None:
 
 def test_what_has_failed_is_needed_no_sooner_than_after_its_pause() -> None:
     agenda, a, b = made()
-    a.attempts = b.attempts = 1
+    a.error = b.error = ExchangeFailure("502", status=502)
     agenda.schedule(a, 12.0, Cause.AUDIT)
     agenda.need(a, 10.0, Cause.REPAIR)
     assert (a.due, a.cause) == (12.0, Cause.REPAIR)
-    a.count_from_zero()
+    a.error = None
     agenda.need(a, 10.0, Cause.REPAIR)
     agenda.need(b, 10.0, Cause.REPAIR)
     assert (a.due, b.due) == (10.0, 10.0), "nothing has failed, or nothing is to be tried again"
