@@ -93,9 +93,10 @@ def no_process_is_left() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def no_orphan_and_no_garbage_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the last test of a file that leaves a process running whose own parent has ended, or garbage that holds a
-    socket or a file."""
+    socket or a file. (Tests that compute have neither, and memory through which it takes long to look.)"""
     yield
-    gc.collect()  # What its finalizers warn of counts for this test, not for one of another file.
+    if not sharing.computes(request.node.nodeid):
+        gc.collect()  # What its finalizers warn of counts for this test, not for one of another file.
     leftovers.check_orphans(f"{request.node.nodeid}::")
 
 
