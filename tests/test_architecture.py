@@ -255,7 +255,8 @@ def test_kinds_are_distinguished_in_rows_and_nowhere_else() -> None:
             chosen = isinstance(node, ast.IfExp) and names_a_kind(node.body) and names_a_kind(node.orelse)
             asked = (
                 isinstance(node, ast.Call)
-                and ast.unparse(node.func) in ("isinstance", "issubclass")
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("isinstance", "issubclass")
                 and bool(classes & {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)})
             )
             matched = isinstance(node, ast.match_case) and names_a_kind(node.pattern)
@@ -266,12 +267,13 @@ def test_kinds_are_distinguished_in_rows_and_nowhere_else() -> None:
 
 
 def names_a_kind(node: ast.AST) -> bool:
-    return any(isinstance(each, ast.Attribute) and ast.unparse(each.value) == "Kind" for each in ast.walk(node))
+    attributes = (each.value for each in ast.walk(node) if isinstance(each, ast.Attribute))
+    return any(isinstance(each, ast.Name) and each.id == "Kind" for each in attributes)
 
 
 def is_of_one_kind(node: ast.AST, constants: frozenset[str]) -> bool:
     """Whether it is a kind, or a constant that names some, or the key of a board."""
-    last = ast.unparse(node).rpartition(".")[2] if isinstance(node, (ast.Name, ast.Attribute)) else ""
+    last = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
     board = isinstance(node, ast.Attribute) and node.attr == "key" and ast.unparse(node.value).endswith(BOARDS)
     return names_a_kind(node) or last in constants or board
 

@@ -328,11 +328,11 @@ def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -
     return calls
 
 
-def test_what_the_engine_does_while_nothing_happens_is_the_same_for_fifty_symbols_and_for_eight_hundred(
+def test_what_the_engine_does_while_nothing_happens_is_the_same_for_forty_symbols_and_for_three_hundred(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    few = calls_while_nothing_happens(50, monkeypatch)
-    many = calls_while_nothing_happens(800, monkeypatch)
+    few = calls_while_nothing_happens(40, monkeypatch)
+    many = calls_while_nothing_happens(300, monkeypatch)
     assert few.total() > 100
     assert many - few == Counter()
     assert few - many == Counter()
