@@ -215,17 +215,19 @@ class Connections:
         self.tick(at)
 
     def _acknowledge(self, connection: Connection, link: Link, names: Iterable[str]) -> None:
-        passed = False
+        passed: list[str] = []
         for name in names:
             if connection.streams.get(name) is Progress.SENT:
                 connection.streams[name] = Progress.ACKNOWLEDGED
-                passed = self.refusals.forget(name) or passed
+                if self.refusals.forget(name):
+                    passed.append(name)
                 self._suspected.discard(name)
                 if connection.replaces is None:
                     self.changes.append(Acknowledged(name, link))
         if passed:
-            # A refused stream was accepted, so the others need not wait out their pauses.
-            for name in self.refusals.release():
+            # A refused stream was accepted, so the others need not wait out their pauses. (A replacement, where it was
+            # refused as well, has it still to subscribe to.)
+            for name in (*passed, *self.refusals.release()):
                 for each in self.connections.values():
                     if each.streams.get(name) is Progress.REFUSED:
                         each.streams[name] = Progress.PENDING

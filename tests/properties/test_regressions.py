@@ -32,6 +32,7 @@ from ..virtual.faults import (
     Relist,
     Rest,
     Restart,
+    Shutdown,
     Sluggish,
     Stall,
     WallClock,
@@ -1444,3 +1445,12 @@ def test_a_connection_that_died_while_the_clock_was_ahead_seems_no_younger_once_
     setting = Setting(644658, 1_794_751_190_000, names, ("1m", "1w"), 0.006, True, book_ticks=ticks, script=script)
     faults = (HalfOpen(7_500, "public"), Sluggish(11_000, 1_250, 300), Rest(0, 10_450, "-1000"))
     run(Schedule(setting, 984432, faults, wall_error=600.0))
+
+
+def test_a_stream_that_is_accepted_after_a_refusal_while_its_connection_is_replaced_goes_on_on_the_new_one() -> None:
+    moments = (11_840, 39_420, 59_040, 85_100, 90_600, 97_560, 195_920, 214_140)
+    script = ((940, "halt", "BTCUSDT"), *((at, "trade", "SOLUSDT") for at in moments))
+    names, ticks = ("BTCUSDT", "XRPUSDT", "SOLUSDT"), (700, 300, 1500)
+    setting = Setting(39035, 1_795_543_192_000, names, ("1m", "1d"), 0.02, False, book_ticks=ticks, script=script)
+    faults = (Recount(7_650, "XRPUSDT"), RefuseName(9_600, 3_700, "solusdt@kline_1d"), Shutdown(22_300, 50, "market"))
+    run(Schedule(setting, 620855, faults, wall_error=-600.0, audit_every=12.0))
