@@ -289,7 +289,17 @@ class ReaderPublisher(_Listening, Publisher):
         replica = self._reads()
         if replica is not None:
             self._bring_contracts(replica)
-        return super().on_contract(fn, listed=listed)
+        handle = super().on_contract(fn, listed=listed)
+        self.started()
+        return handle
+
+    def started(self) -> None:
+        """Note that the reader is ready, or another callback registered: what happens to contracts from now on is
+        news."""
+        with self._condition:
+            unknown = bool(self._contracts) and not self._watch.begun
+        if unknown:
+            self._knows_contracts()
 
     # --- the thread of events ----------------------------------------------------------------------
 

@@ -229,6 +229,7 @@ class SharedLifecycle(Lifecycle):
                     )
             begins = not symbols and feed is not None and feed.state == Overall.STARTING.value
             if not missing and not begins and feed is not None:
+                self.publisher.started()
                 return
             if not checked and self._replica.feed is not None and self.store.listings.get() is not None:
                 checked = True

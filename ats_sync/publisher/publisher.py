@@ -121,6 +121,9 @@ class Publisher:
                 each.follow(store, self._clock.exchange_ms())
             self._ensure_thread()
 
+    def started(self) -> None:
+        """Note that whoever attached is ready."""
+
     def detach(self) -> "threading.Thread | None":
         """End every iterator, and the thread once it has reported the stop; return the thread to join."""
         with self._condition:
