@@ -303,10 +303,9 @@ class Reconciler:
             if unknown and state.feed.spot and fetch.key.symbol:
                 self.delist(fetch.key, "the spot exchange does not list it (any more)")
             elif mine:
-                state.attempts += 1
-                self._queue.schedule(state, at.steady + self._queue.back_off(state, error), cause)
+                self._queue.retry(state, at, error, cause)
             return
-        state.error = None
+        state.error = state.retry_at = None
         self.polls.answered(state, at)
         state.known = True
         if mine or fetch.link is not None:

@@ -63,9 +63,15 @@ class DueQueue:
 
     def need(self, state: State, due: float, cause: Cause) -> None:
         """As :meth:`schedule`, but what has just failed is tried again after its pause and no sooner."""
-        if state.due is not None and state.error is not None:
+        if state.due is not None and state.due == state.retry_at:
             due = max(due, state.due)
         self.schedule(state, due, cause)
+
+    def retry(self, state: State, at: Moment, error: AtsSyncError, cause: Cause) -> None:
+        """Try again what has failed, after a pause that grows."""
+        state.attempts += 1
+        state.retry_at = at.steady + self.back_off(state, error)
+        self.schedule(state, state.retry_at, cause)
 
     def schedule_audit(self, state: State, at: Moment) -> None:
         """Compare a series with REST when its turn has come, or as soon as that is over already."""

@@ -33,6 +33,8 @@ class State:
     cause: Cause = Cause.WARM_UP
     attempts: int = 0
     error: AtsSyncError | None = None
+    retry_at: float | None = None
+    """When (steady) what failed last is tried again, None where the last answer was good."""
     delisted: str = ""
     epoch: int = 0
     """Counts its subscriptions: what was requested before one proves nothing for it."""

@@ -59,15 +59,24 @@ def test_a_repair_that_is_due_is_not_put_off_by_an_audit_before_it() -> None:
 
 
 def test_what_has_failed_is_needed_no_sooner_than_after_its_pause() -> None:
-    agenda, a, b = made()
-    a.error = b.error = ExchangeFailure("502", status=502)
-    agenda.schedule(a, 12.0, Cause.AUDIT)
+    agenda, a, _ = made()
+    agenda.retry(a, Moment(9.0, TURN), ExchangeFailure("502", status=502), Cause.AUDIT)
+    again = a.due
+    assert again is not None
+    assert again > 9.5
+    agenda.need(a, 9.5, Cause.REPAIR)
+    assert (a.due, a.cause) == (again, Cause.REPAIR)
+    a.retry_at = None
+    agenda.need(a, 9.5, Cause.REPAIR)
+    assert a.due == 9.5, "it has been answered since"
+
+
+def test_what_a_reader_could_not_get_does_not_wait_for_an_audit_to_be_repaired() -> None:
+    agenda, a, _ = made()
+    agenda.schedule(a, 300.0, Cause.AUDIT)
+    a.error = ExchangeFailure("418", status=418)
     agenda.need(a, 10.0, Cause.REPAIR)
-    assert (a.due, a.cause) == (12.0, Cause.REPAIR)
-    a.error = None
-    agenda.need(a, 10.0, Cause.REPAIR)
-    agenda.need(b, 10.0, Cause.REPAIR)
-    assert (a.due, b.due) == (10.0, 10.0), "nothing has failed, or nothing is to be tried again"
+    assert (a.due, a.cause) == (10.0, Cause.REPAIR)
 
 
 def test_what_is_dead_or_gone_does_not_come() -> None:

@@ -1454,3 +1454,15 @@ def test_a_stream_that_is_accepted_after_a_refusal_while_its_connection_is_repla
     setting = Setting(39035, 1_795_543_192_000, names, ("1m", "1d"), 0.02, False, book_ticks=ticks, script=script)
     faults = (Recount(7_650, "XRPUSDT"), RefuseName(9_600, 3_700, "solusdt@kline_1d"), Shutdown(22_300, 50, "market"))
     run(Schedule(setting, 620855, faults, wall_error=-600.0, audit_every=12.0))
+
+
+def test_a_repair_does_not_wait_for_the_audit_where_a_reader_s_request_has_failed() -> None:
+    moments = (
+        *(30_600, 50_360, 80_140, 99_940, 106_420, 106_680, 112_000),
+        *(155_980, 161_020, 161_800, 189_100, 192_980, 233_580),
+    )
+    script = tuple((at, "trade", "SOLUSDT") for at in moments)
+    names, ticks = ("BTCUSDT", "币安人生USDT", "SOLUSDT"), (700, 300, 700)
+    setting = Setting(889521, 1_794_182_343_000, names, ("1m", "1M"), 0.0015, True, book_ticks=ticks, script=script)
+    faults = (Newcomer(12_850, "SOLUSDT", False), Ban(9_100, 11_600), Pause(9_400, 1_050, True))
+    run(Schedule(setting, 579436, faults, (Read(10_150, "klines", 2, 0, 1),)))
