@@ -122,6 +122,9 @@ class NotInMemory(DataError):
 class SharedStoreUnavailable(DataError, ConnectionError):
     """The shared store (Valkey or Redis) does not answer in time, or refuses; the text names it without a password."""
 
+    refused = False
+    """Whether it has answered, and refused: its memory may be full."""
+
 
 class RequestError(AtsSyncError, OSError):
     """One REST request failed.

@@ -221,8 +221,10 @@ class Lifecycle:
         """Return the state of the whole and the reason for it."""
         if runtime.stopped or self.runtime is not runtime:
             return Overall.STOPPED, "the manager was closed"
+        if not self.ready:
+            return overall((), ready=False)  # whatever its series are
         feeds = runtime.query(lambda engine, at: feed_statuses(engine, engine.store, self._clock))
-        return overall(feeds, ready=self.ready)
+        return overall(feeds, ready=True)
 
     def wait_until_ready(self, runtime: Runtime | None, symbols: Iterable[str], deadline: float | None) -> None:
         """Return when nothing that start() waits for is missing; ``deadline`` is on the steady clock.

@@ -314,10 +314,13 @@ class ReaderPublisher(_Listening, Publisher):
                 with self._condition:
                     if thread.stopping:
                         return None
-                    calls, wait = self._taken(at_once)
                     until_look = self._until_look()
+                # A look that fails costs no candle: those are taken after it.
+                looked = self._looked(thread) if until_look <= 0 else []
+                with self._condition:
+                    calls, wait = self._taken(at_once)
                 if until_look <= 0:
-                    return calls + self._looked(thread)
+                    return calls + looked
                 if calls:
                     return calls
                 self._listen(min(wait, until_look))

@@ -44,26 +44,21 @@ class Watchlist:
 
     def keys(self) -> list[Key]:
         """Return what is followed from the start."""
-        return self._watched(self.symbols, self.intervals)
+        followed, self._surplus = self._watched(self.symbols, self.intervals)
+        return followed
 
-    def _watched(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> list[Key]:
-        """Return what is followed of symbols that are watched."""
+    def _watched(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> tuple[list[Key], set[Key]]:
+        """Return what is followed of symbols that are watched, and what is not since its polls would exceed the
+        limit."""
         keys = keys_of(symbols, intervals, self._config.open_interest_periods)
         fitting = self._fitting(keys)
-        self._surplus = set(keys).difference(fitting)
-        return fitting
+        return fitting, set(keys).difference(fitting)
 
     def warn_of_surplus(self) -> None:
-        """Say which of the series that were to be watched are not polled. The caller does not hold the lock."""
-        surplus, self._surplus = self._surplus, set()
-        if surplus:
-            log.warning(
-                "%d series, such as %s, are not polled: of the %d requests in %d s that open interest and the ratios "
-                "share, nothing is left for them; each read of one is a request",
-                len(surplus),
-                min(surplus),
-                *OPEN_INTEREST_LIMIT,
-            )
+        """Say which of the series that the start was to follow are not polled."""
+        with self._life.lock:
+            surplus, self._surplus = self._surplus, set()
+        _warn_of(surplus)
 
     def prepare(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
         """Add these symbols, and replace the intervals, from the next start on."""
@@ -83,10 +78,10 @@ class Watchlist:
         life.check_listed(symbols)
         with life.lock:
             self._add(symbols)
-            watched = self._watched(symbols, intervals)
+            watched, surplus = self._watched(symbols, intervals)
             life.watch(watched)
         life.bring_watched(watched)
-        self.warn_of_surplus()
+        _warn_of(surplus)
 
     def unwatch(self, symbols: tuple[str, ...]) -> None:
         """Stop following these symbols, now or from the next start on."""
@@ -184,3 +179,14 @@ class Watchlist:
         series.deepen(rows)
         if key in demand:
             demand.touch(key, self._clock.now())
+
+
+def _warn_of(surplus: set[Key]) -> None:
+    if surplus:
+        log.warning(
+            "%d series, such as %s, are not polled: of the %d requests in %d s that open interest and the ratios "
+            "share, nothing is left for them; each read of one is a request",
+            len(surplus),
+            min(surplus),
+            *OPEN_INTEREST_LIMIT,
+        )

@@ -5,7 +5,6 @@ Needs the extra ``metrics`` (prometheus-client). There are no labels for symbols
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import platform
 import threading
@@ -22,7 +21,6 @@ from prometheus_client.samples import Sample
 from .. import __version__
 from ..engine.quality import SAMPLE_EVERY, Quality
 from ..engine.stream_session import LAG_BOUNDS
-from ..errors import NotRunning
 from ..events.values import CandleEvent, Missed
 from ..feeds import FEEDS, Cause, Kind
 from ..manager import DataManager
@@ -103,7 +101,8 @@ class Metrics:
         self._written: dict[str, tuple[list[Sample], bytes]] = {}
         self._delays = _Delays()
         self._handle: CallbackHandle | None = None
-        with contextlib.suppress(NotRunning):  # a reader of a shared store has no events
+        config = manager.config
+        if config.shared is None or config.role != "reader":  # which would have to bring each candle for it
             self._handle = manager.on_closed(self._delays.note)
 
     def close(self) -> None:

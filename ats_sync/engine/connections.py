@@ -91,14 +91,17 @@ class Connections:
             self._make_room(route, len(fresh), at)
             for name in fresh:
                 connection = min(self._of(route), key=lambda each: len(each.streams))
-                connection.streams[name] = Progress.PENDING
                 if name in connection.unsubscribing:
                     connection.unsubscribing.remove(name)
-                self.assigned_to[name] = connection.number
-                for replacement in self.connections.values():
-                    if replacement.replaces == connection.number:
-                        replacement.streams[name] = Progress.PENDING
+                self._carry(name, connection)
         self.tick(at)
+
+    def _carry(self, name: str, connection: Connection) -> None:
+        """Have a stream subscribed to on a connection, and on what is about to replace that."""
+        self.assigned_to[name] = connection.number
+        for each in self.connections.values():
+            if each is connection or each.replaces == connection.number:
+                each.streams[name] = Progress.PENDING
 
     def unsubscribe(self, names: Iterable[str], at: Moment) -> None:
         """Stop carrying these streams."""
@@ -294,8 +297,7 @@ class Connections:
         target = min(others, key=lambda each: len(each.streams))
         if current.streams.pop(name, Progress.PENDING).may_deliver and current.phase is Phase.OPEN:
             current.unsubscribing.append(name)
-        target.streams[name] = Progress.PENDING
-        self.assigned_to[name] = target.number
+        self._carry(name, target)
         self.tick(at)
         return True
 

@@ -155,12 +155,13 @@ class SilentStreamDetector:
         """Return what is looked at, by symbol; of each there are sightings."""
         store = self._store
         if self._series is not store.series or len(self._symbols) < len(self._by_symbol):
-            self._series = store.series
+            series_of_all = self._series = store.series
+            symbols = {key.symbol: None for key, each in series_of_all.items() if key.symbol and not each.feed.spot}
             klines: dict[str, list[KlineSeries]] = {}
             for series in store.of(KlineSeries):
                 if not series.feed.spot and series.source is None:
                     klines.setdefault(series.key.symbol, []).append(series)
-            self._by_symbol = {symbol: _Watched(store, symbol, klines.get(symbol, [])) for symbol in store.symbols}
+            self._by_symbol = {symbol: _Watched(store, symbol, klines.get(symbol, [])) for symbol in symbols}
             # A mark would be that of other series now: all are looked at.
             self._trades = Marks(each for watched in self._by_symbol.values() for each in watched.showing_trades())
             self._books = Marks(each for watched in self._by_symbol.values() for each in watched.books())

@@ -139,15 +139,7 @@ class QualityMeter:
             self.forget(self._rounds[-1].counts.keys() - self._by_symbol.keys())
         for symbol in self._marks.changed():
             self._counts[symbol] = _total(self._by_symbol[symbol])
-        exchange = at.exchange / 1000.0
-        links = {each.link for each in self._flat}
-        links.discard(None)
-        sound = frozenset(link for link in links if link is not None and link.alive(exchange, DOWN_AFTER))
-        late = frozenset(link for link in links if link is not None and link.age(exchange) > DRIFT)
-        doubtful = [each for each in self._flat if each.suspected or each.link not in sound or each.dies_alone]
-        down = {each.key.symbol for each in doubtful if each.feed.own_stream and each.is_down(exchange)}
-        drifted = {each.key.symbol for each in self._flat if each.link in late} if late else ()
-        self._rounds.append(Round(at.steady, self._counts.copy(), down, drifted, at.proven))
+        self._rounds.append(_round(self._flat, self._counts.copy(), at))
 
     def forget(self, symbols: Collection[str]) -> None:
         """Count these symbols from zero."""
@@ -160,14 +152,8 @@ class QualityMeter:
     def judge(self, symbol: str, at: Moment) -> Quality:
         """Return the quality of a followed symbol up to now (KeyError for others)."""
         self._watch()
-        exchange, every = at.exchange / 1000.0, self._by_symbol[symbol]
-        now = Sample(
-            at.steady,
-            _total(every),
-            live=not any(each.feed.own_stream and each.is_down(exchange) for each in every),
-            drifted=not at.proven or any(each.link is not None and each.link.age(exchange) > DRIFT for each in every),
-        )
-        return judged([*self.rounds().of(symbol), now])
+        every = self._by_symbol[symbol]
+        return judged([*self.rounds().of(symbol), _round(every, {symbol: _total(every)}, at).of(symbol)])
 
     def rounds(self) -> Rounds:
         """Return what was sampled so far."""
@@ -175,18 +161,29 @@ class QualityMeter:
 
     def _watch(self) -> None:
         """Begin with other series where those of the store were exchanged."""
-        store = self._store
-        if self._series is store.series:
+        if self._series is self._store.series:
             return
-        self._series = store.series
-        by_symbol: dict[str, list[Series]] = {symbol: [] for symbol in store.symbols}
+        self._series = self._store.series
+        by_symbol: dict[str, list[Series]] = {}
         for key, series in self._series.items():
-            if key.symbol in by_symbol and not series.feed.spot:
-                by_symbol[key.symbol].append(series)
+            if key.symbol and not series.feed.spot:
+                by_symbol.setdefault(key.symbol, []).append(series)
         self._by_symbol = by_symbol
         self._flat = [each for every in by_symbol.values() for each in every]
         self._marks = Marks(self._flat)
-        self._counts = {symbol: _total(every) for symbol, every in by_symbol.items()}
+        self._counts = {}  # a first look at marks finds all of them changed
+
+
+def _round(every: Collection[Series], counts: Mapping[str, Counts], at: Moment) -> Round:
+    """Return how these series are at this moment."""
+    exchange = at.exchange / 1000.0
+    links = {each.link for each in every}
+    sound = frozenset(link for link in links if link is not None and link.alive(exchange, DOWN_AFTER))
+    late = frozenset(link for link in links if link is not None and link.age(exchange) > DRIFT)
+    doubtful = [each for each in every if each.suspected or each.link not in sound or each.dies_alone]
+    down = {each.key.symbol for each in doubtful if each.feed.own_stream and each.is_down(exchange)}
+    drifted = {each.key.symbol for each in every if each.link in late} if late else ()
+    return Round(at.steady, counts, down, drifted, at.proven)
 
 
 def _total(every: Iterable[Series]) -> Counts:

@@ -342,7 +342,9 @@ class SharedStore:
                     self._pause = min(LONGEST_PAUSE, max(PAUSE, self._pause * 2))
                     self._away_until = now + self._pause
                 self._why = text
-        return SharedStoreUnavailable(text)
+        unavailable = SharedStoreUnavailable(text)
+        unavailable.refused = refused
+        return unavailable
 
     @property
     def away(self) -> bool:

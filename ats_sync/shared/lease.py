@@ -70,7 +70,9 @@ local standbys_key, formats_key = KEYS[3], KEYS[4]
 local taken = valid() and ends <= now + ttl and stored[4] ~= me
 local wanted_by = heir()
 local prepares = redis.call('HMGET', lease_key, 'preparer', 'preparer_until')
-if prepares[1] and tonumber(prepares[2]) > now and epoch > 0 and now < ends + tonumber(ARGV[6]) then
+local until_prepared = tonumber(prepares[2] or '0')
+local prepared = prepares[1] and until_prepared > now and until_prepared <= now + tonumber(ARGV[10])
+if prepared and epoch > 0 and ends <= now + ttl and now < ends + tonumber(ARGV[6]) then
   wanted_by = prepares[1] -- the leader is gone without a word
 end
 if taken or (wanted_by ~= '' and wanted_by ~= me) then
@@ -88,7 +90,7 @@ end
 local given = math.max(now, epoch + 1, above + 1)
 redis.call('HSET', lease_key, 'epoch', whole(given), 'until', whole(now + ttl), 'generation', gen, 'holder', me,
   'label', label, 'since', whole(now))
-redis.call('HDEL', lease_key, 'heir', 'heir_until', 'preparer', 'preparer_until')
+redis.call('HDEL', lease_key, 'heir', 'heir_until', 'preparer', 'preparer_until', 'able_until')
 redis.call('HDEL', standbys_key, me)
 redis.call('HSET', formats_key, ARGV[7], whole(math.floor(now / 1000)))
 return {1, whole(given), gen, 0, whole(ttl)}
@@ -232,7 +234,7 @@ class Lease:
         Where another process has it: ``take_over``: that one is to release it for this one; ``able``: this one would
         prepare to lead if that one wants to leave.
         """
-        limits = _micros(RESERVED), FORMAT, int(able), _micros(ABLE_FOR)
+        limits = _micros(RESERVED), FORMAT, int(able), _micros(ABLE_FOR), _micros(PREPARES_FOR)
         mine, epoch, generation, leaving, left = self.store.evaluate(
             _ACQUIRE,
             (*self._keys, self._standbys, FORMATS_KEY),

@@ -190,15 +190,12 @@ class FeedPublisher:
             except SharedStoreUnavailable as error:
                 self._log.warning("away", "the feed is not written: %s", error)
                 self._names, self._whole, pause = None, False, AFTER_FAILURE
-                if not self._shared.away:
-                    self._refused = True
-                    with contextlib.suppress(SharedStoreUnavailable):
-                        self._discard()
+                self._refused = self._refused or error.refused
             except Exception as failure:  # noqa: BLE001 - a dead thread would publish nothing any more
                 self._log.failure("publish", failure, "the feed could not be written; it is written again")
                 self._names, self._whole, pause = None, False, AFTER_FAILURE
             clock.wait(self._stop, max(0.001, began + pause - clock.now()))
-        with contextlib.suppress(SharedStoreUnavailable):
+        with contextlib.suppress(AtsSyncError):
             self._discard()
 
     def _turn(self) -> None:
@@ -232,6 +229,7 @@ class FeedPublisher:
                 self._discard()
                 self._refused = False
             elif self._refused:
+                self._discard()
                 prepared = True  # There is no memory for two lives: a hand-over with a gap is better than none.
             elif self._unread is None or not self._whole:
                 self._write_whole(self._keeper.prepare)
@@ -316,13 +314,12 @@ class FeedPublisher:
     def _go_on(self, names: Names) -> None:
         """Write what has changed, and look whether all that was written is still there."""
         began = self._clock.now()
+        # Before anything is copied, which is not to wait for it.
+        measurements = self._measurements(names) if began >= self._quality_due else []
         self._names = None  # unless it is written: then what was copied counts as written
-        commands = self._changes(names, self._keeper.write, notify=True)
-        now = self._clock.now()
-        if now >= self._renew_due:
+        commands = self._changes(names, self._keeper.write, notify=True) + measurements
+        if self._clock.now() >= self._renew_due:
             commands += self._renewals(names)
-        if now >= self._quality_due:
-            commands += self._measurements(names)
         if self._finish(names, commands):
             self._names = names
             self.flushes += 1

@@ -181,13 +181,19 @@ class Replica(MarketStore):
                 raise DataUnavailableError(
                     f"how good the data of {symbol} is, its collector knows alone, and {self.why or source.unled()}"
                 )
-            text = self._quality_text(Names(life.decode(), source.shard).meta, symbol)
+            try:
+                text = self._quality_text(Names(life.decode(), source.shard).meta, symbol)
+            except UNREADABLE as error:
+                self._lost(str(error))
+                raise DataUnavailableError(f"how good the data of {symbol} is, cannot be read: {error}") from error
             if text is not None:
                 break
         else:
             if all(key.symbol != symbol for key in self.followed()):
                 raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
-            raise DataUnavailableError(f"the collector has not measured {symbol} yet; it does so every 10 s")
+            raise DataUnavailableError(
+                f"the collector has not measured {symbol} yet; it does so every {QUALITY_EVERY:g} s"
+            )
         try:
             quality, at = quality_in(text)
         except MalformedFeed as error:

@@ -33,6 +33,7 @@ class Wishes:
         """Want nothing of these symbols any more."""
         for key in [key for key in self._followed if key.symbol in symbols]:
             del self._followed[key]
+        self._failed = {key for key in self._failed if key.symbol not in symbols}
 
     def due(self, key: Key, now: float) -> bool:
         """Return whether to say that this process wants a series; it then counts as said."""

@@ -178,6 +178,22 @@ def test_a_stream_added_during_a_hand_over_survives_it() -> None:
     assert not replacing(wire)
 
 
+def test_a_stream_moved_during_a_hand_over_survives_it() -> None:
+    wire = wire_of(names(300), connection_max_age=100.0)
+    settle(wire)
+    assert wire.run(150, until=lambda: replacing(wire))
+    wire.run(0.5)
+    (old,) = {each.replaces for each in wire.connections.connections.values()} - {None}
+    name = next(each for each, number in wire.connections.assigned_to.items() if number != old)
+    assert wire.connections.move(name, wire.at())
+    assert wire.connections.assigned_to[name] == old
+    assert wire.run(5, until=lambda: name in wire.subscribed[old])
+    for _ in range(500):
+        wire.run(0.02)
+        assert name in wire.delivered()
+    assert wire.connections.assigned_to[name] != old
+
+
 def test_dropping_all_streams_during_a_hand_over_leaves_nothing_behind() -> None:
     wire = wire_of([*names(2), *names(2, Route.PUBLIC, "b")], connection_max_age=100.0)
     settle(wire)

@@ -27,6 +27,13 @@ def test_what_is_followed_is_demanded_until_it_is_forgotten() -> None:
     assert wishes.followed() == [ETH]
 
 
+def test_what_is_forgotten_is_not_said_again_though_the_store_did_not_take_it() -> None:
+    wishes = Wishes()
+    wishes.failed(wishes.follow([BTC, ETH], 5.0))
+    wishes.forget({"BTCUSDT"})
+    assert wishes.take_failed() == [ETH]
+
+
 def test_what_the_store_did_not_take_is_said_again_once() -> None:
     wishes = Wishes()
     wishes.failed(wishes.follow([BTC, ETH], 5.0))
