@@ -21,6 +21,8 @@ LONGEST = (
     *("tests/test_stress.py", "tests/compat/test_scan.py", "tests/compat/test_migration.py", "tests/test_depth.py"),
     *("tests/properties/test_rest.py", "tests/properties/test_events.py", "tests/examples/test_replay_recording.py"),
     *("tests/examples/test_migration.py", "tests/test_manager.py", "tests/cli/test_demo.py"),
+    *("tests/test_lifecycle.py", "tests/test_manager_events.py", "tests/test_stress_shared.py"),
+    *("tests/endpoint/test_browser.py", "tests/cli/test_probe.py", "tests/shared/test_handover.py"),
 )
 """The files that take longest, which start first so that all processes end together."""
 NICE = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ats_sync import DataManager
@@ -71,3 +72,13 @@ def closed_equal(dm: DataManager, ex: SimulatedExchange, symbol: str, interval: 
     known = {row[0]: row for row in truth}
     common = [row for row in held[:-1] if row[0] in known]
     return len(common) >= limit - 2 and all(row == known[row[0]] for row in common if row[6] < final)
+
+
+def accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    """Yield each connection that comes, until the socket is closed."""
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        yield client

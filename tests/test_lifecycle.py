@@ -31,7 +31,7 @@ from ats_sync.engine.obstacles import ATTEMPTS
 from ats_sync.simulator import SimulatedExchange
 from ats_sync.venue.endpoints import Host
 
-from .support import PATIENCE, from_memory, until
+from .support import PATIENCE, accepted, from_memory, until
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +227,7 @@ class Refusing(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
+        for client in accepted(self._server):
             with client:
                 client.recv(65536)
                 client.sendall(

@@ -468,7 +468,7 @@ FACTS = (
 
 
 UNREACHABLE = 2
-BEFORE_MINUTE = 25
+BEFORE_MINUTE = 23
 """Seconds before a full minute at which the embedded exchange starts, so that its turn need not be waited for."""
 
 

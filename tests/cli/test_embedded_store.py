@@ -88,6 +88,7 @@ USE = """
 import sys
 from pathlib import Path
 from ats_sync.cli.embedded_store import EmbeddedStore
+print("begins", flush=True)
 with EmbeddedStore(Path(sys.argv[1])) as store:
     print("in use", flush=True)
     sys.stdin.read()
@@ -106,7 +107,14 @@ class User:
             env=environment(),
         )
 
+    def begun(self) -> User:
+        """Wait until it is about to start, or to join, the server."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "begins\n"
+        return self
+
     def ready(self) -> User:
+        self.begun()
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "in use\n"
         return self
@@ -289,7 +297,9 @@ def test_those_who_are_killed_at_any_moment_leave_nothing(folder: Path) -> None:
         stays.close()
     for _ in range(7):
         users = [User(folder) for _ in range(2)]
-        time.sleep(0.15 + chance.random() * 0.35)  # the moment is what is tested
+        for user in users:
+            user.begun()
+        time.sleep(chance.random() * 0.35)  # the moment is what is tested
         for user in users:
             user.kill()
     last = User(folder).ready()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ats_sync.shared.client import SharedStore
+from ats_sync.simulator import SimulatedExchange
 
 from .servers import KINDS, NoServer, StoreServer
 
@@ -38,3 +39,10 @@ def store(server: StoreServer) -> Iterator[SharedStore]:
     store = SharedStore(server.url)
     yield store
     store.close()
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[SimulatedExchange]:
+    """An exchange of two symbols, for tests that need no certain moment of its time."""
+    with SimulatedExchange(2, seed=5) as exchange:
+        yield exchange

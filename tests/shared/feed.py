@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ats_sync import Config, DataManager
-from ats_sync.simulator import SimulatedExchange
+from ats_sync.simulator import SimulatedExchange, before_turn
 
 from ..support import until
+from .conftest import started
+from .servers import StoreServer
 
 INTERVALS = ("1m", "1h")
 
@@ -23,6 +25,28 @@ def managed(config: Config, symbols: Sequence[str], **changes: Any) -> Iterator[
         yield manager.start(60)
     finally:
         manager.close()
+
+
+class Scene(NamedTuple):
+    """A collector and a reader of the first three symbols of an exchange."""
+
+    exchange: SimulatedExchange
+    server: StoreServer
+    config: Config
+    collector: DataManager
+    reader: DataManager
+    symbols: list[str]
+
+
+@contextmanager
+def scene_of(count: int) -> Iterator[Scene]:
+    """Yield a scene on an exchange of so many symbols, half an hour before a turn: no candle of an hour closes while a
+    file of tests runs."""
+    half_past = before_turn("1h", 1_800.0)
+    with started("valkey") as server, SimulatedExchange(count, seed=7, start=half_past) as exchange:
+        config, symbols = config_of(exchange, server.url), list(exchange.symbols)[:3]
+        with managed(config, symbols, role="collector") as collector, managed(config, symbols) as reader:
+            yield Scene(exchange, server, config, collector, reader, symbols)
 
 
 def served(reader: DataManager, read: Callable[[DataManager], Any]) -> Any:

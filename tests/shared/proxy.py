@@ -7,6 +7,8 @@ import socket
 import threading
 from types import TracebackType
 
+from ..support import accepted
+
 
 class Proxy:
     """Passes on what comes to a port of 127.0.0.1, both ways, from the constructor on."""
@@ -46,11 +48,7 @@ class Proxy:
         thread.start()
 
     def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
+        for client in accepted(self._listener):
             server = socket.create_connection(("127.0.0.1", self._server_port))
             for each in (client, server):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

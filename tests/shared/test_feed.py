@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import requests as web
 
 from ats_sync import (
     AtsSyncError,
-    Config,
     DataManager,
     DataUnavailableError,
     FeedStatus,
@@ -39,35 +38,19 @@ from ats_sync.simulator import SimulatedExchange, before_turn
 
 from ..support import until
 from .conftest import started
-from .feed import INTERVALS, config_of, managed, requests, same, served
+from .feed import INTERVALS, Scene, config_of, managed, requests, same, scene_of, served
 from .proxy import Proxy
 from .servers import StoreServer, free_port
 
 SYMBOLS = 4
 
 
-class Scene(NamedTuple):
-    exchange: SimulatedExchange
-    server: StoreServer
-    config: Config
-    collector: DataManager
-    reader: DataManager
-    symbols: list[str]
-
-
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     """A collector and a reader that both live for the whole module; tests that stop something make their own."""
-    # Half an hour before a turn: while these tests run, no candle of an hour closes.
-    half_past = before_turn("1h", 1_800.0)
-    with started("valkey") as server, SimulatedExchange(SYMBOLS, seed=7, start=half_past) as exchange:
-        config, symbols = config_of(exchange, server.url), list(exchange.symbols)[:3]
-        with (
-            managed(config, symbols, role="collector") as collector,
-            managed(config, symbols) as reader,
-        ):
-            until(lambda: collector.status().ready("trades") == (3, 3))
-            yield Scene(exchange, server, config, collector, reader, symbols)
+    with scene_of(SYMBOLS) as scene:
+        until(lambda: scene.collector.status().ready("trades") == (3, 3))
+        yield scene
 
 
 READS: dict[str, Callable[[DataManager, str], Any]] = {

@@ -9,13 +9,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from ats_sync import (
     CandleEvent,
-    Config,
     DataManager,
     DataUnavailableError,
     InvalidSymbol,
@@ -29,28 +28,17 @@ from ats_sync.shared.shards import shards
 from ats_sync.simulator import SimulatedExchange, before_turn
 
 from ..support import until
-from .conftest import started
-from .feed import INTERVALS, config_of, managed, requests, served
+from .feed import INTERVALS, Scene, config_of, managed, requests, scene_of, served
 from .servers import StoreServer
 from .test_feed_processes import collector as collector_process
-
-
-class Scene(NamedTuple):
-    exchange: SimulatedExchange
-    config: Config
-    collector: DataManager
-    reader: DataManager
-    symbols: list[str]
 
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     """A collector and a reader that both live for the whole module."""
-    with started("valkey") as server, SimulatedExchange(5, seed=7, start=before_turn("1h", 1_800.0)) as exchange:
-        config, symbols = config_of(exchange, server.url), list(exchange.symbols)[:3]
-        with managed(config, symbols, role="collector") as collector, managed(config, symbols) as reader:
-            until(lambda: reader.status().state is Overall.LIVE)
-            yield Scene(exchange, config, collector, reader, symbols)
+    with scene_of(5) as scene:
+        until(lambda: scene.reader.status().state is Overall.LIVE)
+        yield scene
 
 
 def event_threads() -> list[threading.Thread]:
@@ -68,6 +56,7 @@ class Consumers:
     """Everything a reader has for candles: a callback, a loop over candles, and one over turns."""
 
     def __init__(self, reader: DataManager) -> None:
+        self._reader = reader
         self.called: list[Any] = []
         self.looped: list[Any] = []
         self.turns: list[Any] = []
@@ -85,8 +74,18 @@ class Consumers:
             {(each, "1m", opened) for each in symbols} <= candles(got).keys() for got in (self.called, self.looped)
         )
 
+    def until_come(self, opened: int, symbols: Iterable[str]) -> None:
+        """Wait until those have come, and a turn."""
+        until(lambda: self.have(opened, symbols))
+        until(lambda: self.turns)
+
     def check(self, opened: int, symbols: Iterable[str]) -> None:
-        """All candles of that turn and later ones have come once, and the turn was whole."""
+        """The reader is closed, and every loop ends without an error; all candles of that turn and later ones have come
+        once, and the turn was whole."""
+        self._reader.close()
+        for thread in self._threads:
+            thread.join(10.0)
+            assert not thread.is_alive()
         expected = {(each, "1m", opened) for each in symbols}
         for got in (self.called, self.looped):
             counts = candles(got)
@@ -95,12 +94,6 @@ class Consumers:
             assert min(each[2] for each in counts) == opened, "what had closed before is not news"
         turn = self.turns[0]
         assert (turn.open_time, set(turn.closed), turn.late, turn.missed) == (opened, set(symbols), (), None)
-
-    def end(self) -> None:
-        """The manager was closed: so every loop has ended, without an error."""
-        for thread in self._threads:
-            thread.join(10.0)
-            assert not thread.is_alive()
 
 
 def open_candle(exchange: SimulatedExchange) -> int:
@@ -116,13 +109,11 @@ def open_candle(exchange: SimulatedExchange) -> int:
 def test_callbacks_of_a_reader_are_called_as_in_a_collector_until_it_is_closed(
     valkey: StoreServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with SimulatedExchange(4, seed=5, start=before_turn("1m", 25)) as exchange:
+    with SimulatedExchange(4, seed=5, start=before_turn("1m", 18)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector") as collector:
             until(lambda: collector.status().state is Overall.LIVE)
-            opened = open_candle(exchange)
             theirs: list[Any] = []
-            collector.on_closed(theirs.append, symbols[:2], ["1m"])
             reader = DataManager(symbols, INTERVALS, config=config)
             states: list[tuple[Any, ...]] = []
             closed: list[Any] = []
@@ -136,6 +127,8 @@ def test_callbacks_of_a_reader_are_called_as_in_a_collector_until_it_is_closed(
             reader.start(60)
             (thread,) = set(event_threads()) - set(others)
             assert thread.daemon
+            opened = open_candle(exchange)
+            collector.on_closed(theirs.append, symbols[:2], ["1m"])
             reader.on_closed(lambda event: 1 // 0, symbols, ["1m"])
             reader.on_closed(closed.append, symbols[:2], ["1m"])
             reader.on_closed(silent.append, symbols, ["1m"]).close()
@@ -268,7 +261,7 @@ def test_a_child_of_a_fork_has_none_of_its_parent_s_callbacks(scene: Scene) -> N
 
 
 def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valkey: StoreServer) -> None:
-    with SimulatedExchange(3, seed=3, start=before_turn("1m", 35)) as exchange, ExitStack() as stack:
+    with SimulatedExchange(3, seed=3, start=before_turn("1m", 25)) as exchange, ExitStack() as stack:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         leader = stack.enter_context(collector_process(exchange, valkey.url))
         hot = stack.enter_context(managed(config, symbols, role="collector"))
@@ -280,8 +273,7 @@ def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valk
         consumers = Consumers(reader)
         until(lambda: exchange.now() >= opened + 59_900)
         leader.send_signal(signal.SIGKILL)
-        until(lambda: consumers.have(opened, symbols))
-        until(lambda: consumers.turns)
+        consumers.until_come(opened, symbols)
         led = hot.status().shared
         assert led is not None
         until(lambda: reader.status().shared.reason == "every series is fresh")  # type: ignore[union-attr]
@@ -289,14 +281,12 @@ def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valk
         assert seen is not None
         assert (seen.role, seen.epoch, seen.leader) == ("reader", led.epoch, led.leader)
         until(lambda: states and states[-1][1] is Overall.LIVE)
-        reader.close()
-        consumers.end()
         consumers.check(opened, symbols)
         assert [old for old, *_ in states[1:]] == [new for _, new, *_ in states[:-1]]
 
 
 def test_no_candle_is_lost_or_doubled_by_a_store_that_comes_back_empty(valkey: StoreServer) -> None:
-    with SimulatedExchange(3, seed=3, start=before_turn("1m", 25)) as exchange:
+    with SimulatedExchange(3, seed=3, start=before_turn("1m", 18)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector") as collector, managed(config, symbols) as reader:
             until(lambda: collector.status().state is Overall.LIVE)
@@ -306,15 +296,12 @@ def test_no_candle_is_lost_or_doubled_by_a_store_that_comes_back_empty(valkey: S
             valkey.kill()
             until(lambda: exchange.now() >= opened + 61_000)
             valkey.start()
-            until(lambda: consumers.have(opened, symbols))
-            until(lambda: consumers.turns)
-            reader.close()
-            consumers.end()
+            consumers.until_come(opened, symbols)
             consumers.check(opened, symbols)
 
 
 def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer) -> None:
-    with SimulatedExchange(6, seed=7, start=before_turn("1m", 25)) as exchange:
+    with SimulatedExchange(6, seed=7, start=before_turn("1m", 20)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         ours = [[each for each in symbols if part.has_symbol(each)] for part in shards(2)]
         with (
@@ -342,11 +329,8 @@ def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer)
             exchange.list_symbol("SIM1USDT")
             until(lambda: [each.symbol for each in listed] == ["SIM1USDT"])
             with managed(config, ours[1], role="collector", shard="2/2"):
-                until(lambda: consumers.have(opened, symbols))
-                until(lambda: consumers.turns)
-                reader.close()
-            consumers.end()
-            consumers.check(opened, symbols)
+                consumers.until_come(opened, symbols)
+                consumers.check(opened, symbols)
 
 
 def test_a_delisting_while_nobody_leads_is_found_with_the_successor(valkey: StoreServer) -> None:
@@ -367,7 +351,7 @@ def test_a_delisting_while_nobody_leads_is_found_with_the_successor(valkey: Stor
 
 
 def test_what_a_reader_watches_later_closes_too_and_what_it_unwatches_no_longer(valkey: StoreServer) -> None:
-    with SimulatedExchange(3, seed=3, start=before_turn("1m", 25)) as exchange:
+    with SimulatedExchange(3, seed=3, start=before_turn("1m", 18)) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector"), managed(config, symbols[:2]) as reader:
             called: list[Any] = []
@@ -404,7 +388,10 @@ def test_the_quality_of_a_symbol_is_that_of_its_collector(scene: Scene) -> None:
         until(lambda: scene.collector.status().ready("trades")[1] == 4)
 
 
-def test_without_a_collector_there_is_no_quality(valkey: StoreServer, scene: Scene) -> None:
+def test_without_a_collector_there_is_no_quality(
+    valkey: StoreServer, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ats_sync.engine.quality.SAMPLE_EVERY", 0.5)
     symbol, config = scene.symbols[0], config_of(scene.exchange, valkey.url)
     reader = DataManager([symbol], INTERVALS, config=config)
     with pytest.raises(NotRunning, match="start"):
@@ -433,6 +420,7 @@ def quality_or_none(reader: DataManager, symbol: str) -> Quality | None:
 def test_a_quality_that_was_not_written_for_a_while_is_refused_with_its_age(
     valkey: StoreServer, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ats_sync.engine.quality.SAMPLE_EVERY", 0.5)
     symbol, config = scene.symbols[0], config_of(scene.exchange, valkey.url)
     with managed(config, [symbol], role="collector"), managed(config, [symbol]) as reader:
         until(lambda: quality_or_none(reader, symbol))

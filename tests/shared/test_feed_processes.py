@@ -30,12 +30,6 @@ BOUND = 3.5
 stream, and what the truth takes to be looked up."""
 
 
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[SimulatedExchange]:
-    with SimulatedExchange(2, seed=5) as exchange:
-        yield exchange
-
-
 @contextmanager
 def collector(
     exchange: SimulatedExchange, url: str, *more: str, line: str = "following"
@@ -143,6 +137,8 @@ FORKS = """
 import os, sys, threading
 from dataclasses import replace
 from ats_sync import Config, DataManager
+from ats_sync.engine import quality as meter
+meter.SAMPLE_EVERY = 0.5  # a reader has a quality once there were two samples
 config = Config.from_env()
 dm = DataManager(sys.argv[1:], ["1m"], config=replace(config, role="collector")).start(60)
 calls = []

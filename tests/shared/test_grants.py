@@ -32,12 +32,6 @@ ROOT = Path(__file__).parents[2]
 KLINES = "/fapi/v1/klines"
 
 
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[SimulatedExchange]:
-    with SimulatedExchange(2, seed=5) as exchange:
-        yield exchange
-
-
 @pytest.fixture
 def ex(exchange: SimulatedExchange) -> Iterator[SimulatedExchange]:
     # Five seconds into a minute in which nothing was requested yet.

@@ -19,6 +19,8 @@ from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.transport.sockets import CancelScope
 
+from ..support import accepted
+
 PATIENCE = 60.0
 
 
@@ -49,11 +51,7 @@ class Server:
         assert not self.failures, self.failures
 
     def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
+        for client in accepted(self._listener):
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(client,))
             self._threads.append(thread)

@@ -275,7 +275,8 @@ def a_schedule(
     count = rng.randrange(10, 40) if long else rng.randrange(2, 13) if dense or meet else rng.randrange(1, 9)
     faults = [KINDS[rng.choice(kinds)](rng, draw) for _ in range(count)]
     lags = [fault for fault in faults if isinstance(fault, f.Lag)]
-    faults = [fault for fault in faults if fault not in (*lags[LAGS:], *_impossible(faults, setting))]
+    left_out = (*lags[LAGS:], *_impossible(faults, setting))
+    faults = [fault for fault in faults if fault not in left_out]
     reads = tuple(
         Read(
             draw.at(),
