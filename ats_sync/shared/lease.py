@@ -90,7 +90,13 @@ end
 local given = math.max(now, epoch + 1, above + 1)
 redis.call('HSET', lease_key, 'epoch', whole(given), 'until', whole(now + ttl), 'generation', gen, 'holder', me,
   'label', label, 'since', whole(now))
-redis.call('HDEL', lease_key, 'heir', 'heir_until', 'preparer', 'preparer_until', 'able_until')
+redis.call('HDEL', lease_key, 'heir', 'heir_until', 'able_until')
+if prepares[1] == me then
+  -- What it has prepared is in the store until its life has begun: nobody else prepares meanwhile.
+  redis.call('HSET', lease_key, 'preparer_until', whole(now + tonumber(ARGV[10])))
+else
+  redis.call('HDEL', lease_key, 'preparer', 'preparer_until')
+end
 redis.call('HDEL', standbys_key, me)
 redis.call('HSET', formats_key, ARGV[7], whole(math.floor(now / 1000)))
 return {1, whole(given), gen, 0, whole(ttl)}

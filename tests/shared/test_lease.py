@@ -162,6 +162,26 @@ def test_one_process_at_a_time_prepares_to_lead(store: SharedStore, monkeypatch:
     assert store.run(lambda redis: redis.get(key)) == b"3"
 
 
+def test_nobody_else_prepares_while_who_has_prepared_begins_to_lead(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Lease(store, "1"), Lease(store, "2")
+    assert first.prepare([]) == []
+    monkeypatch.setattr(lease, "PREPARES_FOR", 0.5)
+    assert first.acquire(0, ttl=60.0).mine
+    assert second.prepare([]) is None
+    until(lambda: second.prepare([]) == [])
+
+
+def test_after_a_clock_was_set_back_nobody_waits_for_who_had_prepared(store: SharedStore) -> None:
+    first, second = Lease(store, "1"), Lease(store, "2")
+    epoch = first.acquire(0, ttl=60.0).epoch
+    later = str(epoch + 3_600_000_000)
+    changed = {"until": later, "preparer": "3", "preparer_until": later}
+    store.run(lambda redis: redis.hset(first.key, mapping=changed))
+    assert second.acquire(0).mine
+
+
 def test_a_lease_that_ran_out_waits_for_who_has_prepared(store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third = (Lease(store, name) for name in "123")
     for reserved in (60.0, 0.0):
