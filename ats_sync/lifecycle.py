@@ -26,6 +26,7 @@ from .reentry import (
 from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
 from .runtime.requests import Requests
+from .snapshots.loader import Kept
 from .snapshots.snapshotter import Snapshotter
 from .status import (
     ALONE,
@@ -161,12 +162,14 @@ class Lifecycle:
         *,
         streams: bool,
         demand: Callable[[Key, int], None] = _unwanted,
+        left: Kept | None = None,
     ) -> tuple[Runtime | None, bool]:
         """Start the threads, unless they run already; do not wait. Return the runtime, and whether this call launched
         it.
 
         ``keys()`` is what to follow from the start; ``touch`` is called with what reads would have followed as well,
-        ``demand`` with what other processes want or what was read before this start, and how many rows.
+        ``demand`` with what other processes want or what was read before this start, and how many rows. ``left`` has
+        rows of another process, with which the series begin.
         Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
         refuse_reentry()
@@ -201,8 +204,8 @@ class Lifecycle:
             try:
                 runtime.start()
                 self.publisher.attach(self.store, lambda: self._assess(runtime))
-                if self._config.state_dir is not None:
-                    snapshotter = Snapshotter(self._config, self._clock, self.store, demand)
+                if self._config.state_dir is not None or left is not None:
+                    snapshotter = Snapshotter(self._config, self._clock, self.store, demand, left)
             except BaseException:
                 self.runtime = None
                 self.publisher.detach()
@@ -462,7 +465,7 @@ class Lifecycle:
     def snapshot_status(self) -> SnapshotStatus | None:
         """Return what is kept on disk, None where nothing is."""
         snapshotter = self._snapshotter
-        return snapshotter.status() if snapshotter is not None else None
+        return snapshotter.status() if snapshotter is not None and self._config.state_dir is not None else None
 
     @property
     def needs_symbols(self) -> bool:

@@ -26,6 +26,9 @@ from .shared.reading import SharedReads
 from .shared.replica import Replica
 from .shared.shards import Shard, check_count
 from .shared_events import AWAY, BLOCKED, Listener, ReaderPublisher
+from .snapshots.left import LeftFeed
+from .snapshots.loader import Kept
+from .snapshots.records import exchange_of
 from .status import (
     READER,
     ConnectionStatus,
@@ -118,6 +121,7 @@ class SharedLifecycle(Lifecycle):
         *,
         streams: bool,
         demand: Callable[[Key, int], None] = lambda key, rows: None,
+        left: Kept | None = None,
     ) -> tuple[Runtime | None, bool]:
         if self._collects:
             return self._launch_collector(keys, touch, streams, demand)
@@ -176,9 +180,12 @@ class SharedLifecycle(Lifecycle):
         if not streams:
             raise ConfigError("a collector serves others from its streams; give it enable_websocket=True")
         self._connect(writes=True)
+        left = None
         with contextlib.suppress(SharedStoreUnavailable):
             check_count(self._shared, self._shard)
-        runtime, launched = super().launch(keys, touch, streams=streams, demand=demand)
+            if not self.running:
+                left = LeftFeed.look(self._shared, self._config, self._clock, self._shard)
+        runtime, launched = super().launch(keys, touch, streams=streams, demand=demand, left=left)
         if launched:
             assert runtime is not None
             keeper = LeaseKeeper(self._shared, self._clock, name=self._shard.lease, prepares=True)
@@ -187,6 +194,7 @@ class SharedLifecycle(Lifecycle):
                 keeper,
                 self._clock,
                 self.store,
+                exchange=exchange_of(self._config),
                 condition=lambda: self._condition(runtime),
                 qualities=runtime.qualities,
                 demand=demand,
@@ -228,7 +236,8 @@ class SharedLifecycle(Lifecycle):
                         "%d series, such as %s, are served by REST: the collector does not", len(by_rest), by_rest[0]
                     )
             begins = not symbols and feed is not None and feed.state == Overall.STARTING.value
-            if not missing and not begins and feed is not None:
+            is_served = not missing and not begins and feed is not None
+            if is_served and (self._knows_listings() or clock.now() >= patience):
                 self.publisher.started()
                 return
             if not checked and self._replica.feed is not None and self.store.listings.get() is not None:
@@ -243,6 +252,12 @@ class SharedLifecycle(Lifecycle):
                 why = (f"missing: {shown}" if missing else WARMS_UP) if leads else self._replica.why
                 raise StartTimeout(f"not ready in time; {why}; until then REST answers, inside the budget", names)
             clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
+
+    def _knows_listings(self) -> bool:
+        """Return whether the listings are there, without which it is not known what happens to contracts later."""
+        return self.store.listings.get() is not None or (
+            self._replica.pull([Key(Kind.LISTINGS)]) and self.store.listings.get() is not None
+        )
 
     def _close(self) -> None:
         deadline = self._clock.now() + self._config.close_timeout

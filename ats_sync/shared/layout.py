@@ -5,7 +5,8 @@ bear the life's name, so that nothing of two lives is ever mixed; they get it wh
 it in the same step::
 
     ats:1:feed                      hash: ``life``, the ``epoch`` of its lease
-    ats:1:feed:<life>:meta          hash: ``feed`` (a :class:`Feed` as JSON), and ``quality|<symbol>`` of each symbol
+    ats:1:feed:<life>:meta          hash: ``feed`` (a :class:`Feed` as JSON), ``exchange`` (the base URLs that the rows
+                                    come from, as JSON), and ``quality|<symbol>`` of each symbol
     ats:1:feed:<life>:heads         hash: of each series, and of each symbol of a board, its *head*
     ats:1:feed:<life>:parts         hash: ``<field>#<number>``: what heads refer to, written once and never changed
     ats:1:feed:unread-…             a life that is not whole, or whose collector does not lead yet; it expires soon
@@ -207,6 +208,15 @@ def feed_in(text: bytes) -> Feed:
     except (ValueError, TypeError):
         raise MalformedFeed(f"the feed's state is malformed: {text[:80]!r}") from None
     return feed._replace(links=links)
+
+
+EXCHANGE = b"exchange"
+"""The field that says of which exchange a life is."""
+
+
+def exchange_text(bases: Sequence[str]) -> bytes:
+    """Return the base URLs of an exchange as JSON."""
+    return orjson.dumps(list(bases))
 
 
 # --- quality ---------------------------------------------------------------------------------------------

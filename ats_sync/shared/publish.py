@@ -19,7 +19,17 @@ from ..venue.intervals import check_interval, check_period
 from ..venue.symbols import check_symbol
 from .client import SharedStore
 from .copies import Changes, Copies
-from .layout import Feed, MalformedFeed, board_of, feed_text, quality_field, quality_text, wish_in
+from .layout import (
+    EXCHANGE,
+    Feed,
+    MalformedFeed,
+    board_of,
+    exchange_text,
+    feed_text,
+    quality_field,
+    quality_text,
+    wish_in,
+)
 from .lease import MOST_ARGUMENTS
 from .lease_keeper import LeaseKeeper
 from .protocol import Command, Packed
@@ -113,6 +123,7 @@ class FeedPublisher:
         clock: Clock,
         store: MarketStore,
         *,
+        exchange: Sequence[str],
         condition: Callable[[], Condition],
         demand: Callable[[Key, int], None],
         qualities: Callable[[], Mapping[str, Quality]] = dict,
@@ -121,9 +132,11 @@ class FeedPublisher:
         flush: float = FLUSH,
         shard: Shard = WHOLE,
     ) -> None:
+        """``exchange``: the base URLs that the rows come from."""
         self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._shared = shared
         self._keeper = keeper
+        self._exchange = exchange_text(exchange)
         self._clock = clock
         self._store = store
         self._condition = condition
@@ -300,6 +313,7 @@ class FeedPublisher:
         for batch in _batches(changes.parts):
             self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, UNREAD_KEPT * 1000)], write)
         commands = self._commands(names, feed, changes._replace(closed=[]))
+        commands.append(("HSET", names.meta, EXCHANGE, self._exchange))
         self._write([*commands, *_kept(names, UNREAD_KEPT)], write)
         self._whole = True
 

@@ -1,39 +1,26 @@
-"""The thread ``ats-snapshot``: loads what was written down, then writes what has changed.
+"""The thread ``ats-snapshot``: loads what was kept before, then writes what has changed.
 
 No other thread waits for it, and none of them tells it what changes: once a minute it compares a number of each series
-with that of its last write. What was loaded counts once exchangeInfo has shown that its name still belongs to the
-same contract; until then the series know nothing of it.
+with that of its last write.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..clock import Clock
 from ..config import Config
-from ..feeds import FEEDS, Key, Kind
+from ..feeds import FEEDS, Key
 from ..status import SnapshotStatus
 from ..store.market import MarketStore
-from ..store.series import Restored, Series
+from ..store.series import Series
 from ..venue.payload import DecodeError
 from .directory import Directory, InUse
-from .records import (
-    Record,
-    contract_refusal,
-    exchange_of,
-    file_name,
-    folder_of,
-    is_demanded,
-    is_kept,
-    key_of,
-    pack,
-    refusal,
-    unpack,
-)
+from .loader import Kept, Loader
+from .records import Record, exchange_of, file_name, folder_of, is_kept, pack, unpack
 from .schedule import WriteSchedule
 
 if TYPE_CHECKING:
@@ -42,75 +29,112 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
-LISTED_WITHIN = 10.0
-"""How long (seconds) what was written down waits for the listings."""
-READY_WITHIN = 10.0
-"""How long (seconds) what a start does not wait for is put off until the rest is ready."""
-AT_ONCE = 64
-"""Series that are begun together."""
 TRY_EVERY = 10.0
 """How often (seconds) a directory that another uses is tried again."""
 MARGIN = 0.2
 """Seconds of the time to close that are left for the last write to end."""
-LISTINGS = Key(Kind.LISTINGS)
 
 
 def _nothing(key: Key, rows: int) -> None:
     """Nothing is followed."""
 
 
-class _Read(NamedTuple):
-    """What was read of one series, and checked."""
+class _Files:
+    """What earlier starts have written into a directory, as long as that is taken."""
 
-    series: Series
-    record: Record
-    restored: Restored
+    waits_for_streams = True
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self.directory: Directory | None = None
+        self.names: set[str] = set()
+        """Of the files that are there."""
+
+    def has(self, key: Key) -> bool:
+        return self.directory is not None and file_name(key) in self.names
+
+    def records(self, keys: Iterable[Key]) -> Iterator[tuple[Key, Record | str]]:
+        directory = self.directory
+        for key in keys:
+            if directory is None:
+                return
+            try:
+                yield key, unpack(directory.read(file_name(key)))
+            except FileNotFoundError:
+                continue
+            except DecodeError as error:
+                yield key, str(error)
+            except OSError as error:
+                yield key, error.strerror or str(error)
+
+    def demanded(self) -> Iterator[Record]:
+        for name in sorted(self.names):
+            if (directory := self.directory) is None:
+                return
+            try:
+                record = unpack(directory.read(name))
+            except (OSError, DecodeError):
+                continue  # it is read again, and reported, if somebody follows it
+            if record.demanded > 0:
+                yield record
 
 
 class Snapshotter:
-    """Keeps the rows of one launch. Where the directory cannot be used, it says so once and keeps nothing; where
-    another manager uses it, until that one has ended: its successor goes on. (What it follows by then is not loaded.)
+    """Keeps the rows of one launch, and begins it with those of an earlier one.
+
+    Where the directory cannot be used, it says so once and keeps nothing; where another manager uses it, until that one
+    has ended: its successor goes on. (What it follows by then is not loaded.) Without a directory it only loads.
     """
 
     def __init__(
-        self, config: Config, clock: Clock, store: MarketStore, demand: Callable[[Key, int], None] = _nothing
+        self,
+        config: Config,
+        clock: Clock,
+        store: MarketStore,
+        demand: Callable[[Key, int], None] = _nothing,
+        left: Kept | None = None,
     ) -> None:
-        """``demand(key, rows)`` follows a series as if it were read."""
-        assert config.state_dir is not None
-        self._config = config
+        """``demand(key, rows)`` follows a series as if it were read; ``left`` has rows that are newer than those of
+        the directory."""
         self._clock = clock
         self._store = store
-        self._demand = demand
         self._exchange = exchange_of(config)
-        self._path = f"{config.state_dir}/{folder_of(config)}"
-        self._directory: Directory | None = None
+        self._path = f"{config.state_dir}/{folder_of(config)}" if config.state_dir is not None else ""
+        self._files = _Files(self._path)
         self._runtime: Runtime | None = None
-        self.resuming: Key | None = None
-        """What is being followed again: it expects what was written down."""
         self._stop = threading.Event()
         self._wake = threading.Event()  # set with _stop, and where something is followed later
-        self._later: deque[Sequence[Key]] = deque()
-        """Series that have been followed since the start; each entry is added before _wake is set."""
+        self._loads = left is not None
+        sources: list[Kept] = [left, self._files] if left is not None else [self._files]
+        self._loader = Loader(config, clock, store, sources, self._stop, demand)
         self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
         self._thread: threading.Thread | None = None
         # Written by the thread alone, each replaced whole; status() reads them.
         self._problem = ""
         self._written_at: float | None = None
-        self._loaded: frozenset[Key] = frozenset()
-        self._names: set[str] = set()
         self._marks: dict[Key, tuple[Series, object]] = {}
         self._failed = False
         self._try_again_at: float | None = None
         """When (steady) the directory is tried again; None where it is taken, or of no use."""
-        self._take()
+        if config.state_dir is not None:
+            self._take()
+
+    @property
+    def _directory(self) -> Directory | None:
+        return self._files.directory
+
+    @property
+    def resuming(self) -> Key | None:
+        """What is being followed again: it expects what was kept."""
+        return self._loader.resuming
 
     def _take(self) -> None:
         """Take the directory, or note why not."""
         directory = None
         try:
             directory = Directory(self._path)
-            self._names = directory.names()
-            self._directory, self._try_again_at = directory, None
+            self._files.names = directory.names()
+            self._files.directory, self._try_again_at = directory, None
         except InUse as error:
             if self._try_again_at is None:
                 self._problem = str(error)
@@ -127,7 +151,7 @@ class Snapshotter:
         self._try_again_at = None
         if self._directory is not None:
             self._directory.release()
-            self._directory = None
+            self._files.directory = None
 
     def _try_again(self) -> None:
         """Take the directory if that is due and others have left it."""
@@ -140,35 +164,32 @@ class Snapshotter:
     # --- life ------------------------------------------------------------------------------------
 
     def expect(self, keys: Sequence[Key]) -> None:
-        """Let the series of these keys wait for what was written down of them. Before they are followed."""
-        if self._directory is None or (self._thread is not None and not self._thread.is_alive()):
-            return
-        kept = {key for key in keys if is_kept(key) and file_name(key) in self._names}
-        symbols = {key.symbol for key in kept}
-        for key in keys:
-            series = self._store.get(key)
-            # What a start does not wait for is put off for every symbol of which there is something.
-            if series is not None and (key in kept or (key.symbol in symbols and not _gates_start(key))):
-                series.expecting = True
+        """Let the series of these keys wait for what was kept of them. Before they are followed."""
+        if self._thread is None or self._thread.is_alive():
+            self._loader.expect(keys)
 
     def start(self, runtime: Runtime) -> None:
-        """Start the thread, where the directory can be used, now or later."""
-        if self._directory is None and self._try_again_at is None:
+        """Start the thread, where there is something to load, or the directory can be used, now or later."""
+        if self._directory is None and self._try_again_at is None and not self._loads:
             return
         self._runtime = runtime
+        self._loader.begin(runtime)
         thread = threading.Thread(target=self._run, name="ats-snapshot", daemon=True)
         try:
             thread.start()
         except RuntimeError as failure:
-            self._give_up(OSError(f"its thread could not be started: {failure}"))
-            self._proceed(self._store.series)
+            if self._path:
+                self._give_up(OSError(f"its thread could not be started: {failure}"))
+            else:
+                log.warning("nothing is loaded: the thread for it could not be started: %s", failure)
+            self._loader.give_up()
             return
         self._thread = thread
 
     def load(self, keys: Sequence[Key]) -> None:
-        """Begin those of these series that expect it with what was written down. After they are followed."""
+        """Begin those of these series that expect it with what was kept. After they are followed."""
         if self._thread is not None and self._thread.is_alive():
-            self._later.append(keys)
+            self._loader.later.append(keys)
             self._wake.set()
 
     def stop(self, deadline: float) -> None:
@@ -192,197 +213,35 @@ class Snapshotter:
 
     def status(self) -> SnapshotStatus:
         """Return where the rows are kept and how far that is."""
-        loaded, series = self._loaded, self._store.series
+        loaded, series = self._loader.loaded, self._store.series
         unaudited = sum(series[key].unaudited for key in loaded if key in series)
         return SnapshotStatus(self._path, self._problem, self._written_at, len(loaded), unaudited)
 
     def _run(self) -> None:
         try:
-            if (directory := self._directory) is not None:
-                self._load(directory)
+            self._loader.load()
             schedule = WriteSchedule(self._clock.now())
             while not self._stop.is_set():
-                self._clock.wait(self._wake, LOOK_EVERY)
+                writes = self._directory is not None or self._try_again_at is not None
+                self._clock.wait(self._wake, LOOK_EVERY if writes else None)
                 self._wake.clear()
                 if self._stop.is_set():
                     break
                 self._try_again()
                 due = schedule.due(self._kept(), self._clock.now())
-                if (directory := self._directory) is None:
-                    self._later.clear()  # nothing expects it
-                    continue
-                if self._later:
-                    self._load_later(directory)
-                self._write(directory, due)
-            if directory is not None:
+                if self._loader.later:
+                    self._loader.load_later()
+                if (directory := self._directory) is not None:
+                    self._write(directory, due)
+            if (directory := self._directory) is not None:
                 self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
         except Exception:
-            log.exception("nothing more is kept in %s for the next start", self._path)
+            log.exception("nothing more is loaded, nor kept for the next start")
             self._problem = "an error of this library, which its log shows"
-            self._proceed(self._store.series)
+            self._loader.give_up()
         finally:
             if (directory := self._directory) is not None:
                 directory.release()
-
-    # --- loading ---------------------------------------------------------------------------------
-
-    def _load(self, directory: Directory) -> None:
-        """Begin the series that expect it with what was written down."""
-        self._load_listings(directory, {})
-        if not self._store.symbols:
-            self._follow_again(directory)
-        self._load_expecting(directory, self._store.series)
-
-    def _load_later(self, directory: Directory) -> None:
-        """Begin the series that were followed since the last time."""
-        later: list[Key] = []
-        while self._later:
-            later += self._later.popleft()
-        self._load_expecting(directory, later)
-
-    def _load_expecting(self, directory: Directory, keys: Iterable[Key]) -> None:
-        """Begin those of these series that expect it."""
-        expecting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
-        before = len(self._loaded)
-        first = sorted(filter(_gates_start, expecting), key=_warm_up_order)
-        rest = [key for key in expecting if not _gates_start(key)]
-        refused: dict[str, int] = {}
-        deadline = self._clock.now() + LISTED_WITHIN
-        read = []
-        for keys in _batches(first):
-            read.append((keys, self._read(directory, keys, refused)))
-            while read and self._is_listed():
-                self._begin(*read.pop(0), refused)
-        if self._wait_for(self._is_listed, deadline):
-            for keys, found in read:
-                self._begin(keys, found, refused)
-            if rest:  # no start waits for these
-                self._wait_until_ready(directory)
-            for keys in _batches(rest):
-                self._begin(keys, self._read(directory, keys, refused), refused)
-        self._proceed(expecting)
-        if refused:
-            log.warning(
-                "%d of %d series in %s are begun again, the first because %s",
-                sum(refused.values()),
-                len(expecting),
-                self._path,
-                next(iter(refused)),
-            )
-        if len(self._loaded) > before:
-            log.info("%d of %d series were loaded from %s", len(self._loaded) - before, len(expecting), self._path)
-
-    def _wait_until_ready(self, directory: Directory) -> None:
-        """Wait until nothing is missing that a start waits for; what is followed meanwhile is loaded at once."""
-        deadline = self._clock.now() + READY_WITHIN
-        while self._wait_for(lambda: bool(self._later) or self._nothing_missing(), deadline) and self._later:
-            self._load_later(directory)
-
-    def _follow_again(self, directory: Directory) -> None:
-        """Follow what was read before this start, where nothing is followed from the start."""
-        if not self._wait_for(self._is_listed, self._clock.now() + LISTED_WITHIN):
-            return
-        now = self._clock.exchange_ms()
-        for name in sorted(self._names):
-            try:
-                record = unpack(directory.read(name))
-            except (OSError, DecodeError):
-                continue  # it is read again, and reported, if somebody follows it
-            key = key_of(record)
-            if key is None or not is_kept(key) or not is_demanded(record, self._exchange, now):
-                continue
-            if self._stop.is_set() or self._store.is_gone(key.symbol):
-                continue
-            self.resuming = key
-            self._demand(key, record.demanded)
-        self.resuming = None
-
-    def _load_listings(self, directory: Directory, refused: dict[str, int]) -> None:
-        if file_name(LISTINGS) not in self._names:
-            return
-        read = self._read(directory, [LISTINGS], refused).get(LISTINGS)
-        if read is not None and not refusal(read.record, self._exchange, self._clock.exchange_ms()):
-            read.restored.begin()
-
-    def _read(self, directory: Directory, keys: Iterable[Key], refused: dict[str, int]) -> dict[Key, _Read]:
-        """Return what the files of these series say, as far as it is of use."""
-        found: dict[Key, _Read] = {}
-        for key in keys:
-            series = self._store.get(key)
-            if self._stop.is_set():
-                break
-            if series is None:
-                continue
-            try:
-                record = unpack(directory.read(file_name(key)))
-                # (What is of another exchange, or too old, is not worth decoding; of when it is, is looked at again.)
-                why = "" if record.exchange == self._exchange else refusal(record, self._exchange, record.written)
-                restored = series.prepare(record.parts) if not why else None
-            except FileNotFoundError:
-                continue
-            except DecodeError as error:
-                why, restored = str(error), None
-            except OSError as error:
-                why, restored = error.strerror or str(error), None
-            if restored is not None:
-                found[key] = _Read(series, record, restored)
-            elif why:
-                refused[why] = refused.get(why, 0) + 1
-        return found
-
-    def _is_listed(self) -> bool:
-        """Return whether the listings have come, and with them the exchange's time."""
-        return self._store.listings.get() is not None and self._clock.synchronised
-
-    def _nothing_missing(self) -> bool:
-        assert self._runtime is not None
-        return not self._runtime.still_missing(None)
-
-    def _wait_for(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Wait until the condition holds after a turn of the engine; return False where it does not until ``deadline``
-        (steady)."""
-        runtime = self._runtime
-        assert runtime is not None
-        with runtime.changed:
-            while not condition():
-                left = deadline - self._clock.now()
-                if left <= 0 or runtime.stopped or self._stop.is_set():
-                    return False
-                runtime.changed.wait(left)
-        return True
-
-    def _begin(self, keys: list[Key], found: dict[Key, _Read], refused: dict[str, int]) -> None:
-        """Begin these series with what was read of them, and have the engine go on with them."""
-        runtime = self._runtime
-        assert runtime is not None
-        begun = []
-        info = self._store.listings.get()
-        onboarded = info.value.onboarded if info is not None else {}
-        now = self._clock.exchange_ms()
-        for key, read in found.items():
-            event = self._store.contracts.get(key.symbol)
-            announced = event.onboarded if event is not None else 0
-            why = refusal(read.record, self._exchange, now)
-            why = why or contract_refusal(read.record, read.restored.until, onboarded.get(key.symbol, 0), announced)
-            if why:
-                refused[why] = refused.get(why, 0) + 1
-            elif self._store.get(key) is read.series:
-                read.restored.begin()
-                self._marks[key] = read.series, read.series.dump_mark()  # that is on disk
-                begun.append(key)
-        self._loaded = self._loaded.union(begun)
-        symbols = {key.symbol for key in self._loaded}
-        for key in keys:
-            series = self._store.get(key)
-            if series is not None and key.symbol in symbols:
-                series.leave_to_stream()
-        self._proceed(keys)
-
-    def _proceed(self, keys: Iterable[Key]) -> None:
-        """Have the engine go on with those of these series that still wait."""
-        waiting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
-        if waiting and self._runtime is not None:
-            self._runtime.restored(waiting)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -417,7 +276,7 @@ class Snapshotter:
     def _write_one(self, directory: Directory, series: Series, onboarded: int, *, demanded: bool) -> bool:
         """Write a series where it has changed; return whether it has."""
         key, mark = series.key, series.dump_mark()
-        if mark is None or self._marks.get(key) == (series, mark):
+        if mark is None or (self._marks.get(key) or self._as_loaded(key)) == (series, mark):
             return False
         if not (self._clock.synchronised and self._clock.proven()):
             return False  # of when it is would not be known
@@ -430,10 +289,15 @@ class Snapshotter:
         rows = max(1, series.state(now).rows) if demanded else 0
         record = Record(self._exchange, onboarded if key.symbol else 0, now, parts, rows)
         directory.write(file_name(key), pack(record))
-        self._names.add(file_name(key))
+        self._files.names.add(file_name(key))
         self._marks[key] = series, mark
         self._written_at = self._clock.wall()
         return True
+
+    def _as_loaded(self, key: Key) -> tuple[Series, object] | None:
+        """Return the series that was loaded from a file, and its mark then."""
+        loaded = self._loader.loaded.get(key)
+        return (loaded.series, loaded.mark) if loaded is not None and loaded.kept is self._files else None
 
     def _note(self, failure: OSError | None) -> None:
         """Say once that writing fails, and once that it works again."""
@@ -445,19 +309,6 @@ class Snapshotter:
             self._problem = ""
             log.info("rows are written to %s again", self._path)
         self._failed = failure is not None
-
-
-def _gates_start(key: Key) -> bool:
-    return FEEDS[key.kind].gates_start
-
-
-def _warm_up_order(key: Key) -> int:
-    return FEEDS[key.kind].warm_up_order
-
-
-def _batches(keys: list[Key]) -> Iterator[list[Key]]:
-    for begin in range(0, len(keys), AT_ONCE):
-        yield keys[begin : begin + AT_ONCE]
 
 
 def _write_order(key: Key) -> int:

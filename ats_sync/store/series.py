@@ -190,6 +190,7 @@ class Series(ABC):
         """
         if (restored := self.prepare(parts)) is not None:
             restored.begin()
+            self.leave_to_stream()
 
     def prepare(self, parts: Iterable[bytes]) -> Restored | None:
         """Return the checked rows of a dump, ready to begin with; None where there are none. Errors as of

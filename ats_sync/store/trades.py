@@ -243,13 +243,22 @@ class TradeSeries(Series):
                 return
             if not self._segments:
                 self.complete = complete
-            elif found[-1].id >= self._segments[0].first:
+            elif found[-1].id >= self._segments[0].first and not self._has_one_of(found):
                 return  # the ids have begun again since
             self.answers += 1
             self._event = max(self._event, found[-1].time)
             self._insert(self._segment(found[0].id, map(trade_text, found), checked=True))
             self._trim()
-        self.leave_to_stream()
+
+    def _has_one_of(self, found: Sequence[Trade]) -> bool:
+        """Return whether the oldest id that is here and among these bears the same trade. The caller holds the lock."""
+        assert self._lock.locked()
+        for segment in self._segments:
+            number = max(segment.first, found[0].id)
+            if number < segment.after and number <= found[-1].id:
+                with suppress(DecodeError):
+                    return trade_of(segment.entries.newest(segment.after - number)[0]) == found[number - found[0].id]
+        return False
 
     # --- for other processes ---------------------------------------------------------------------
 

@@ -188,15 +188,15 @@ class Child:
             self.close()
             raise error
 
-    def _receive(self) -> Any:
-        if not self._pipe.poll(_PATIENCE):
-            raise RuntimeError(f"a child did not answer within {_PATIENCE:.0f} s")
+    def _receive(self, patience: float = _PATIENCE) -> Any:
+        if not self._pipe.poll(patience):
+            raise RuntimeError(f"a child did not answer within {patience:.0f} s")
         return self._pipe.recv()
 
     def call(self, name: str, **options: Any) -> Any:
-        """What the client answers to a call."""
+        """What the client answers to a call; one that names its ``seconds`` may take so much longer."""
         self._pipe.send((name, options))
-        return self._receive()
+        return self._receive(_PATIENCE + float(options.get("seconds", 0.0)))
 
     def cpu(self) -> tuple[float, int]:
         """``(CPU seconds so far, frames so far)`` of the child."""

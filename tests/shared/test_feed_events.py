@@ -333,6 +333,15 @@ def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer)
                 consumers.check(opened, symbols)
 
 
+def test_who_has_started_knows_which_contracts_there_are(valkey: StoreServer) -> None:
+    with SimulatedExchange(2, seed=5) as exchange:
+        config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
+        with managed(config, symbols, role="collector"):
+            for _ in range(3):
+                with managed(config, symbols) as reader:
+                    assert reader._life.store.listings.get() is not None  # or else a delisting by now is no news
+
+
 def test_a_delisting_while_nobody_leads_is_found_with_the_successor(valkey: StoreServer) -> None:
     with SimulatedExchange(4, seed=5) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)

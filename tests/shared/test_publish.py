@@ -34,7 +34,14 @@ class Collector:
         keeper: Any = SimpleNamespace(lease=SimpleNamespace(label="host:1"), take_over=self._takes_over)
         unused: Any = None
         self.publisher = FeedPublisher(
-            unused, keeper, clock, store, condition=self._look, demand=lambda key, rows: None, **options
+            unused,
+            keeper,
+            clock,
+            store,
+            exchange=(),
+            condition=self._look,
+            demand=lambda key, rows: None,
+            **options,
         )
 
     def _look(self) -> Condition:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from ats_sync import Clock, Config
 from ats_sync.feeds import Key, Kind
-from ats_sync.snapshots import records
-from ats_sync.snapshots.directory import Directory
+from ats_sync.snapshots import records, snapshotter
+from ats_sync.snapshots.loader import Loader
 from ats_sync.snapshots.records import file_name, folder_of
 from ats_sync.snapshots.snapshotter import TRY_EVERY, Snapshotter
 from ats_sync.store.klines import KlineSeries
@@ -90,13 +91,13 @@ class StubRuntime:
             self.changed.notify_all()
 
 
-class WatchedSnapshotter(Snapshotter):
-    """Says when it has loaded all that it will load before it begins to write."""
+class WatchedLoader(Loader):
+    """Says when it has loaded all that it will load before anything is written."""
 
     has_loaded = False
 
-    def _load(self, directory: Directory) -> None:
-        super()._load(directory)
+    def load(self) -> None:
+        super().load()
         self.has_loaded = True
 
 
@@ -115,7 +116,9 @@ class Launch:
         self.store.follow(keys)
         self.demanded: dict[Key, int] = {}
         self.runtime = StubRuntime(self.store)
-        self.snapshotter = WatchedSnapshotter(self.config, self.clock, self.store, self.demand)
+        with mock.patch.object(snapshotter, "Loader", WatchedLoader):
+            self.snapshotter = Snapshotter(self.config, self.clock, self.store, self.demand)
+        self.loader: Any = self.snapshotter._loader
         self.snapshotter.expect(keys)
 
     def demand(self, key: Key, rows: int) -> None:
@@ -229,7 +232,7 @@ def test_nothing_is_expected_of_a_thread_that_has_ended(directory: Path) -> None
     launch.snapshotter.expect(later)
     launch.snapshotter.load(later)
     assert not launch.store.series[CANDLES].expecting
-    assert not launch.snapshotter._later, "nobody would ever take it"
+    assert not launch.loader.later, "nobody would ever take it"
 
 
 def test_what_was_written_is_loaded_once_its_contract_is_known(directory: Path) -> None:
@@ -261,7 +264,7 @@ def test_what_was_read_is_not_added_to_what_is_followed_from_the_start_nor_follo
     for keys, now in ((KEYS[:1], NOW + MINUTE), ((), NOW + DAY)):
         with launched(directory, now, keys=keys) as launch:
             launch.list()
-            until(lambda launch=launch: launch.snapshotter.has_loaded)
+            until(lambda launch=launch: launch.loader.has_loaded)
         assert launch.demanded == {}
 
 
@@ -270,7 +273,7 @@ def test_a_contract_that_has_left_is_not_followed_again(directory: Path) -> None
     body = compact(samples.exchange_info({SYMBOL: "SETTLING"}, onboarded={SYMBOL: LISTED}))
     launch.store.listings.replace(exchange_info(body), Origin(NOW + MINUTE))
     launch.start()
-    until(lambda: launch.snapshotter.has_loaded)
+    until(lambda: launch.loader.has_loaded)
     launch.close()
     assert launch.demanded == {}
 
@@ -430,7 +433,7 @@ def test_what_is_read_meanwhile_is_not_replaced(directory: Path) -> None:
 
 def test_before_the_time_and_the_contract_are_known_nothing_is_written(tmp_path: Path) -> None:
     launch = Launch(tmp_path)
-    launch.clock = launch.snapshotter._clock = Clock(launch.time)
+    launch.clock = launch.snapshotter._clock = launch.loader._clock = Clock(launch.time)
     launch.start()
     launch.fill()
     launch.close()
@@ -476,7 +479,7 @@ def test_whoever_found_the_directory_in_use_keeps_rows_once_it_is_free(
             until(lambda due=due: second.snapshotter._try_again_at != due)  # type: ignore[misc]
         assert "another manager" in second.snapshotter.status().problem
         second.snapshotter.load([CANDLES])
-        until(lambda: not second.snapshotter._later)  # what is followed meanwhile is not waited for
+        until(lambda: not second.loader.later)  # what is followed meanwhile is not waited for
     assert not list(first.folder.glob("*.rows"))
     until_taken(second)
 

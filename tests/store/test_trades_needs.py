@@ -380,15 +380,33 @@ def test_what_is_loaded_gives_way_to_an_answer_and_to_a_new_count() -> None:
     ring = ring_with(10, 12)
     ring.load(parts)
     assert ids(ring) == [10, 11, 12], "also where they would join it"
+    for other in ({"price": "7.7000"}, {"at": AT + 60_000}):
+        ring = TradeSeries(SYMBOL, 100)
+        ring.apply(samples.trade_frame(8, **other), LINK)  # type: ignore[arg-type]
+        ring.load(parts)
+        assert ids(ring) == [8], "the ids have begun again since"
     ring = TradeSeries(SYMBOL, 100)
-    stream(ring, 8)
+    stream(ring, 3, 4)
     ring.load(parts)
-    assert ids(ring) == [8], "the ids have begun again since"
+    assert ids(ring) == [3, 4], "none of them is among those"
     ring = TradeSeries(SYMBOL, 100)
     stream(ring, 10)
     ring.load(parts)
     assert (ids(ring), ring.state(0).event) == ([5, 6, 7, 8, 9, 10], MIDNIGHT + 13)
     assert ring.patience(live_once=False) >= LEFT_TO_STREAM_FOR
+
+
+def test_what_is_loaded_is_joined_with_what_has_streamed_meanwhile() -> None:
+    parts = tuple(ring_with(5, 9).dump())
+    for streamed, expected in (
+        ((8,), [5, 6, 7, 8, 9]),
+        ((8, 9, 10, 11), [5, 6, 7, 8, 9, 10, 11]),
+        ((4, 5), [4, *range(5, 10)]),
+    ):
+        ring = TradeSeries(SYMBOL, 100)
+        stream(ring, *streamed)
+        ring.load(parts)
+        assert ids(ring) == expected
 
 
 # --- for other processes ------------------------------------------------------------------------------

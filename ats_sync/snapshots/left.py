@@ -1,0 +1,145 @@
+"""The rows that a collector has left in the shared store, for the start of another one.
+
+They are read as readers do, series by series, and passed on as what was written to disk is: checked again, of the same
+contract, and compared with REST before they count as exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from ..clock import Clock
+from ..config import Config
+from ..errors import SharedStoreUnavailable
+from ..feeds import Key, Kind
+from ..shared.client import Redis, SharedStore
+from ..shared.layout import (
+    EXCHANGE,
+    Head,
+    MalformedFeed,
+    exchange_text,
+    feed_in,
+    field_of,
+    head_in,
+    numbers_in,
+    part_of,
+)
+from ..shared.publish import Names
+from ..shared.shards import Shard
+from ..store.market import MarketStore
+from ..store.series import Copied
+from ..venue.payload import DecodeError
+from .records import Record, exchange_of
+
+LISTINGS = Key(Kind.LISTINGS)
+
+
+class LeftFeed:
+    """The newest life of a feed, as it was when :meth:`look` found it. Its collector may still write it, or another one
+    remove it: what is no longer there is not found."""
+
+    name = "the shared store"
+    waits_for_streams = False  # its readers are there already
+
+    def __init__(
+        self, shared: SharedStore, config: Config, clock: Clock, names: Names, fields: Collection[bytes], known: int
+    ) -> None:
+        """``known``: up to when (exchange ms) its connections had proved that they deliver."""
+        self._shared = shared
+        self._config = config
+        self._clock = clock
+        self._names = names
+        self._fields = fields
+        self._known = known
+        self._onboarded: dict[str, int] | None = None
+
+    @classmethod
+    def look(cls, shared: SharedStore, config: Config, clock: Clock, shard: Shard) -> LeftFeed | None:
+        """Return what a collector of the same exchange has left, None where there is nothing of use.
+
+        Raises :class:`~ats_sync.errors.SharedStoreUnavailable`.
+        """
+        life: bytes | None = shared.run(lambda redis: redis.hget(shard.feed_key, "life"))
+        if life is None:
+            return None
+        names = Names(life.decode(), shard)
+
+        def look(redis: Redis) -> list[Any]:
+            with redis.pipeline(transaction=False) as pipeline:
+                pipeline.hmget(names.meta, "feed", EXCHANGE)
+                pipeline.hkeys(names.heads)
+                return list(pipeline.execute())
+
+        (text, exchange), fields = shared.run(look)
+        if text is None or exchange != exchange_text(exchange_of(config)):
+            return None
+        try:
+            feed = feed_in(text)
+        except MalformedFeed:
+            return None  # another version's
+        known = max((watermark for _, _, watermark in feed.links.values()), default=0.0)
+        return cls(shared, config, clock, names, frozenset(fields), int(known * 1000))
+
+    def has(self, key: Key) -> bool:
+        return field_of(key) in self._fields
+
+    def records(self, keys: Collection[Key]) -> Iterator[tuple[Key, Record | str]]:
+        onboarded = self._listed()
+        for key, copied in self._copies(list(keys)):
+            if isinstance(copied, str):
+                yield key, copied
+                continue
+            try:
+                record = self._record(key, copied, onboarded)
+                if record.parts:
+                    yield key, record
+            except (ValueError, TypeError, LookupError, DecodeError) as error:
+                yield key, f"what the shared store has of {key} cannot be used: {error!r}"
+
+    def demanded(self) -> Iterator[Record]:
+        # What readers want stands in the store as their wishes.
+        return iter(())
+
+    def _listed(self) -> dict[str, int]:
+        """Return when each contract was listed (exchange ms), by what the collector knew."""
+        if self._onboarded is None:
+            self._onboarded = {}
+            scratch = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
+            for _, copied in self._copies([LISTINGS]):
+                if not isinstance(copied, str):
+                    scratch.listings.take_copy(copied)
+            if (known := scratch.listings.get()) is not None:
+                self._onboarded = dict(known.value.onboarded)
+        return self._onboarded
+
+    def _record(self, key: Key, copied: Copied, onboarded: dict[str, int]) -> Record:
+        scratch = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
+        scratch.follow([key])
+        series = scratch.series[key]
+        series.take_copy(copied)
+        known = max(self._known, scratch.event_in(key, copied))
+        return Record(exchange_of(self._config), onboarded.get(key.symbol, 0), known, tuple(series.dump()))
+
+    def _copies(self, keys: Sequence[Key]) -> Iterator[tuple[Key, Copied | str]]:
+        """Yield what the store has of these series, in two round trips for all."""
+        names = self._names
+        if not keys:
+            return
+        try:
+            texts = self._shared.run(lambda redis: redis.hmget(names.heads, [field_of(key) for key in keys]))
+            heads = {key: head_in(text) for key, text in zip(keys, texts, strict=True) if text is not None}
+            needed = [part for key, head in heads.items() for part in _parts_of(key, head)]
+            bodies = iter(self._shared.run(lambda redis: redis.hmget(names.parts, needed)) if needed else ())
+        except (SharedStoreUnavailable, MalformedFeed) as error:
+            yield from ((key, str(error)) for key in keys)
+            return
+        for key, head in heads.items():
+            body = list(islice(bodies, len(_parts_of(key, head))))
+            if all(part is not None for part in body):  # or else its collector has written it anew meanwhile
+                yield key, Copied(None, "", head.facts, head.texts, body)
+
+
+def _parts_of(key: Key, head: Head) -> list[bytes]:
+    return [part_of(field_of(key), number) for number in numbers_in(head.parts)]
