@@ -242,7 +242,7 @@ class Engine(Guarded):
             if self._network_failed:
                 self._network_failed = False
                 self.connections.network_recovered(at)
-            if (feed := FEEDS.get(fetch.key.kind)) is not None:  # else it belongs to no series
+            if (feed := fetch.feed) is not None:
                 self._answered(feed, at)
         self._spread(at)
 

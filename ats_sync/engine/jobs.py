@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import AtsSyncError
-from ..feeds import PRIORITY, Cause, Key
+from ..feeds import FEEDS, PRIORITY, Cause, Feed, Key
 from ..store.link import Link
 from ..venue.endpoints import Bucket, Request
 from .budget import Budget, Tier
@@ -37,6 +37,11 @@ class Fetch:
     def identity(self) -> tuple[Key, Request[Any]]:
         """Return what is equal for fetches that one answer serves."""
         return self.key, self.request
+
+    @property
+    def feed(self) -> Feed | None:
+        """Return the policy of its kind, None where the answer belongs to no series."""
+        return FEEDS.get(self.key.kind)
 
 
 @dataclass(eq=False, slots=True)

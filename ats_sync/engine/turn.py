@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import AtsSyncError
-from ..feeds import FEEDS, Key
+from ..feeds import Key
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.series import Change, StoreEvent
@@ -244,7 +244,7 @@ def sort(notices: Iterable[StoreEvent]) -> tuple[list[EngineEvent], list[Key]]:
 
 def closed_by(fetch: Fetch, error: AtsSyncError | None, store: MarketStore) -> tuple[Key, ...]:
     """Return the series of which a fetch may have closed candles."""
-    feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
+    feed = fetch.feed
     if error is not None or feed is None or not feed.closes:
         return ()
     return (fetch.key, *store.derivations.derived_from(fetch.key))
