@@ -58,7 +58,7 @@ MOST_REFUSALS = 8  # More in a row are a fault of the exchange, not of a name: h
 
 
 class Connections:
-    """All connections. Decisions are appended to ``actions``, acknowledged streams to ``live``."""
+    """All connections. Decisions are appended to ``actions``, and what has become of streams to ``changes``."""
 
     def __init__(self, config: Config, rng: random.Random) -> None:
         self._config = config
@@ -114,6 +114,10 @@ class Connections:
                 if progress.may_deliver and connection.phase is Phase.OPEN:
                     connection.unsubscribing.append(name)
         self.tick(at)
+
+    def carrying(self, name: str) -> Connection | None:
+        """Return the connection to which a stream is assigned, None where there is none."""
+        return self.connections.get(self.assigned_to.get(name, -1))
 
     def _of(self, route: Route) -> list[Connection]:
         return [each for each in self.connections.values() if each.route is route and each.replaces is None]
@@ -272,7 +276,7 @@ class Connections:
 
     def resubscribe(self, name: str, at: Moment) -> bool:
         """Subscribe to a stream again on its connection; return False where that is not open."""
-        connection = self.connections.get(self.assigned_to.get(name, -1))
+        connection = self.carrying(name)
         if connection is None or connection.phase is not Phase.OPEN or name in self.refusals:
             return False
         connection.unsubscribing.append(name)
@@ -282,7 +286,7 @@ class Connections:
 
     def move(self, name: str, at: Moment) -> bool:
         """Carry a stream on another open connection of its route; return False without one."""
-        current = self.connections.get(self.assigned_to.get(name, -1))
+        current = self.carrying(name)
         if current is None or name in self.refusals:
             return False
         others = [

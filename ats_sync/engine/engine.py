@@ -342,9 +342,9 @@ class Engine(Guarded):
         by_connection: dict[int, list[tuple[str, Remedy]]] = {}
         for key, remedy in remedies:
             name = stream_of(key)
-            home = self.connections.assigned_to.get(name) if name is not None else None
-            if name is not None and home is not None:
-                by_connection.setdefault(home, []).append((name, remedy))
+            connection = self.connections.carrying(name) if name is not None else None
+            if name is not None and connection is not None:
+                by_connection.setdefault(connection.number, []).append((name, remedy))
         for number, mends in by_connection.items():
             carried = len(self.connections.connections[number].streams)
             if len(mends) > max(MASS_SUSPICION, carried * MASS_SHARE):
@@ -407,7 +407,7 @@ class Engine(Guarded):
             yield states[first].feed.host
         if self.streams and states[key].feed.own_stream and states[key].link is None:
             name = stream_of(self.store.derivations.root_of(key))
-            connection = self.connections.connections.get(self.connections.assigned_to.get(name or "", -1))
+            connection = self.connections.carrying(name) if name is not None else None
             if connection is not None and connection.failures and connection.phase is not Phase.OPEN:
                 yield connection.route
 

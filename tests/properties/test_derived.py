@@ -116,8 +116,7 @@ class Watched:
         self.world._check_converged()
 
     def carries(self, name: str) -> bool:
-        connections = self.engine.connections
-        home = connections.connections.get(connections.assigned_to.get(name, -1))
+        home = self.engine.connections.carrying(name)
         return home is not None and home.streams.get(name) is Progress.ACKNOWLEDGED
 
 
