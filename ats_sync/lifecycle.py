@@ -11,9 +11,9 @@ from . import forks
 from .clock import Clock
 from .config import Config
 from .engine.budget import Budget
-from .engine.engine import SHARED, WITNESSES, Engine
+from .engine.engine import Engine
 from .errors import InvalidSymbol, NotRunning, StartTimeout
-from .feeds import Key
+from .feeds import SHARED, WITNESSES, Key
 from .publisher.publisher import Publisher
 from .reads import Reads
 from .reentry import (

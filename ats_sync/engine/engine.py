@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import AtsSyncError, ConnectionFailed, NotRunning, RateLimited, RequestRejected
-from ..feeds import FEEDS, Feed, Key, Kind, route_of, stream_of
+from ..feeds import CLOCK, FEEDS, LISTINGS, Feed, Key, route_of, stream_of
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST, dated_back
@@ -28,21 +28,11 @@ from .obstacles import Obstacles
 from .quality import QualityMeter
 from .reconciler import Reconciler
 from .remedies import Remedy
-from .schedule import CLOCK, CLOCK_AGAIN_AFTER, LISTINGS, LISTINGS_AGAIN_AFTER
+from .schedule import CLOCK_AGAIN_AFTER, LISTINGS_AGAIN_AFTER
 from .silence import Silence
 
 log = logging.getLogger(__name__)
 
-SHARED = (
-    Key(Kind.MARK),
-    Key(Kind.SPOT),
-    Key(Kind.LIQUIDATIONS),
-    Key(Kind.LISTINGS),
-    Key(Kind.CLOCK),
-)
-"""What is followed once for all symbols."""
-WITNESSES = (Key(Kind.TICKERS), Key(Kind.QUOTES), Key(Kind.CONTRACTS))
-"""What is followed as well where there are streams: to find the dead ones by, and to learn of listings at once."""
 KNOWN_EVERYWHERE_AFTER = LAGS_AT_MOST / 1000.0 + 0.1
 """How long (seconds) a replica may not know a new contract, with a margin for clocks that drift."""
 OUTAGE = 3

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..feeds import Key, Kind
+from ..feeds import CLOCK, TICKERS, Key
 from ..store.book import BookSeries
 from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
@@ -45,7 +45,6 @@ LINK_CURRENT = 1.2
 """A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
 PAUSE = 1.5
 """Two looks farther apart than this (seconds): the process was stopped, or the machine slept."""
-CLOCK, TICKERS = Key(Kind.CLOCK), Key(Kind.TICKERS)
 REGAIN = GRACE + LOOK_EVERY + 0.5
 """How long (seconds) after a pause the evidence in the backlog takes to arrive and to count."""
 

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..errors import AccessDenied, AtsSyncError
-from ..feeds import FEEDS, Cause, Feed, Key, Kind
+from ..feeds import CLOCK, FEEDS, Cause, Feed, Key, Kind
 from ..store.derived import CONFIRMED_LATER
 from ..store.market import MarketStore
 from ..store.series import Series
@@ -230,7 +230,6 @@ def _next_close(interval: str, exchange: int) -> int:
     return next_open(interval, open_time(interval, exchange - ALL_FINAL)) + ALL_FINAL
 
 
-CLOCK, LISTINGS = Key(Kind.CLOCK), Key(Kind.LISTINGS)
 CLOCK_AGAIN_AFTER = 5.0
 LISTINGS_AGAIN_AFTER = 20.0
 UNCERTAIN, UNCERTAIN_AGAIN_AFTER = 500, 15.0

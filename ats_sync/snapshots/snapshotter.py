@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..clock import Clock
 from ..config import Config
-from ..feeds import FEEDS, Key, Kind
+from ..feeds import FEEDS, LISTINGS, Key
 from ..status import SnapshotStatus
 from ..store.market import MarketStore
 from ..store.series import Restored, Series
@@ -52,7 +52,6 @@ TRY_EVERY = 10.0
 """How often (seconds) a directory that another uses is tried again."""
 MARGIN = 0.2
 """Seconds of the time to close that are left for the last write to end."""
-LISTINGS = Key(Kind.LISTINGS)
 
 
 def _nothing(key: Key, rows: int) -> None:

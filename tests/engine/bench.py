@@ -13,11 +13,11 @@ from typing import Any
 
 from ats_sync.config import Config
 from ats_sync.engine.connection import Connect, Send
-from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
+from ats_sync.engine.engine import Engine, Submit
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import AtsSyncError
-from ats_sync.feeds import FEEDS, Cause, Key, Kind
+from ats_sync.feeds import FEEDS, SHARED, WITNESSES, Cause, Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 from ats_sync.engine.obstacles import ATTEMPTS
-from ats_sync.engine.schedule import CLOCK
 from ats_sync.errors import AccessDenied, ExchangeFailure, RequestRejected
-from ats_sync.feeds import FEEDS, Cause, Key, Kind
+from ats_sync.feeds import CLOCK, FEEDS, Cause, Key, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.endpoints import Host, Route
 from ats_sync.venue.intervals import HOUR

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ats_sync.engine.listings import CONFIRM_AFTER
-from ats_sync.engine.schedule import LISTINGS
 from ats_sync.errors import AtsSyncError, RequestRejected
-from ats_sync.feeds import Kind
+from ats_sync.feeds import LISTINGS, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.listings import Phase
 

@@ -14,10 +14,10 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.connection import Progress
-from ats_sync.engine.engine import SHARED, WITNESSES, Engine
+from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment, moment
-from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.feeds import SHARED, WITNESSES, Cause, Key, Kind
 from ats_sync.simulator.market import Market
 from ats_sync.status import FeedState, FeedStatus, Overall, Status, feed_statuses
 from ats_sync.store.derived import DIFFERED, ORPHANED
