@@ -52,8 +52,8 @@ class Signs(NamedTuple):
     reconnects: int
     frames: int
     usage: dict[Host, Usage]
-    blocked: dict[Host, float]
-    """Hosts that are to be left alone, and until when."""
+    blocked: dict[str, float]
+    """Hosts that said to wait, and from when requests are allowed again."""
     limits: dict[Host, str]
     """What each host said when it last refused requests for their rate."""
     waiting: int
@@ -130,7 +130,7 @@ class Overview:
         running = runtime is not None and not runtime.stopped
         connections: tuple[ConnectionStatus, ...] = ()
         quiet: frozenset[str] = frozenset()
-        exchange, now = clock.exchange(), clock.now()
+        exchange = clock.exchange()
         reconnects, frames, waiting, doubtful = life.reconnects_before, life.frames_before, 0, 0
         if runtime is not None and running:
             connections, quiet, lost = runtime.query(lambda engine, at: _connections(engine, clock, exchange))
@@ -153,11 +153,7 @@ class Overview:
             reconnects=reconnects,
             frames=frames,
             usage={host: life.reads.usage(bucket) for host, bucket in BUCKET.items()},
-            blocked={
-                host: clock.to_wall(until)
-                for host in Host
-                if (until := life.budget.blocked_until(host, now)) is not None
-            },
+            blocked=life.blocked(),
             limits=counters.limits(),
             waiting=waiting,
             requests=counters.requests(),

@@ -187,11 +187,7 @@ class Page:
         journal.connections(at, self._connections or signs.connections)
         newest = str(signs.repaired) if signs.repaired is not None else ""
         journal.repairs(at, signs.repairs, newest, self._doubt)
-        journal.limited(
-            at,
-            {host.value: until for host, until in signs.blocked.items()},
-            {host.value: reason for host, reason in signs.limits.items()},
-        )
+        journal.limited(at, signs.blocked, {host.value: reason for host, reason in signs.limits.items()})
 
     def _update(self) -> tuple[list[list[Any]] | None, list[list[Any]]]:
         """Return the rows that have changed and the sparklines, each with its place; None where the symbols have."""
@@ -229,7 +225,7 @@ class Page:
             "reason": self._reason,
             **self._of_status,
             "connections": [{**as_json(each), "quiet": each.name in signs.quiet} for each in connections],
-            "budget": budget(signs.usage, {host.value: until for host, until in signs.blocked.items()}),
+            "budget": budget(signs.usage, signs.blocked),
             "waiting": signs.waiting,
             "requests": signs.requests,
             "reads": {"memory": signs.hits, "rest": signs.misses},
