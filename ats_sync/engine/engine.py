@@ -25,10 +25,10 @@ from .lateness import Lateness
 from .listings import AT_ONCE, Findings, Listings
 from .moment import Moment
 from .obstacles import Obstacles
+from .polls import CLOCK_AGAIN_AFTER, LISTINGS_AGAIN_AFTER
 from .quality import QualityMeter
 from .reconciler import Reconciler
 from .remedies import Remedy
-from .schedule import CLOCK_AGAIN_AFTER, LISTINGS_AGAIN_AFTER
 from .silence import Silence
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,5 @@
 """What every series needs next: its snapshot, what it missed, a confirmation. (For polls, see
-:mod:`~ats_sync.engine.schedule`.)
+:mod:`~ats_sync.engine.polls`.)
 
 A streamed series is *live* once a REST answer that was requested after its subscription was
 acknowledged has been merged (for an order book, a whole frame on that subscription does as well).
@@ -19,11 +19,13 @@ from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST
 from ..store.series import Change, Series, StoreEvent
 from ..venue.endpoints import UNKNOWN_SYMBOL
+from .candles import CandleCloses
 from .jobs import Fetch
 from .lacking import LackingCandles
 from .moment import Moment
+from .polls import Polls
 from .remedies import Remedies
-from .schedule import CandleCloses, DueQueue, Polls
+from .schedule import DueQueue
 from .state import State
 
 WITHOUT_STREAM_AFTER = 5.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.engine.schedule import CONFIRM_SPREAD
+from ats_sync.engine.candles import CONFIRM_SPREAD
 from ats_sync.feeds import LISTINGS, Cause, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.series import Origin
