@@ -139,6 +139,8 @@ class Feed:
     """Of candles: whether users are notified when one has closed."""
     derivable: bool = False
     """Of candles: whether larger ones may be derived from smaller ones."""
+    refreshed: bool = False
+    """Whether a series may need a new answer though nothing is missing."""
     second_try: float | None = None
     """The pause before the second request, where it is shorter than usual."""
     sets_clock: bool = False
@@ -263,6 +265,7 @@ FEEDS: dict[Kind, Feed] = {
             ),
             warm_up_order=4,
             audit_every=600.0,
+            refreshed=True,
             second_try=0.3,
             write_order=1,
             copied=False,

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Key
-from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
@@ -52,6 +51,7 @@ class Reconciler:
         self.fetches: list[Fetch] = []
         self._lacking = LackingCandles(store, self.states)
         self.remedies = Remedies(store, self.states, self._lacking.note)
+        self._refreshed: dict[Key, State] = {}  # what may need a new answer though nothing is missing
         self._refresh_due = 0.0
         self._queue = DueQueue(self.states, rng, self._lacking.note)
         self.polls = Polls(self.states, self._queue, rng, streams=streams)
@@ -66,6 +66,8 @@ class Reconciler:
                 continue
             feed = FEEDS[key.kind]
             state = self.states[key] = State(key, feed, unstreamed_since=at.steady)
+            if feed.refreshed:
+                self._refreshed[key] = state
             if feed.stream_only:
                 continue
             series = self._store.get(key)
@@ -82,6 +84,7 @@ class Reconciler:
         self._lacking.recount()
         for key in keys:
             self.states.pop(key, None)
+            self._refreshed.pop(key, None)
             self.remedies.forget(key)
         self._closes.keep({key.interval for key, state in self.states.items() if state.feed.closes})
 
@@ -244,7 +247,7 @@ class Reconciler:
 
     def lengthen(self, key: Key, at: Moment) -> None:
         """Ask for older rows of candles, where something derived from them needs more than there are."""
-        state, series = self.states.get(key), self._store.candles(key)
+        state, series = self.states.get(key), self._store.get(key)
         if state is not None and series is not None and state.known and series.reach_back(0):
             self._queue.schedule(state, at.steady, state.repair_cause)
 
@@ -449,9 +452,11 @@ class Reconciler:
         if at.steady < self._refresh_due:
             return
         self._refresh_due = at.steady + REFRESH_LOOK_EVERY
-        for series in self._store.of(DepthSeries):
-            state = self.states.get(series.key)
-            if series.needs_refresh(at.steady) and state is not None and state.link is not None and not state.delisted:
+        for key, state in self._refreshed.items():
+            series = self._store.get(key)
+            if series is None or not series.needs_refresh(at.steady):
+                continue
+            if state.link is not None and not state.delisted:
                 self._queue.need(state, at.steady, Cause.REPAIR)
 
     def next_due(self, at: Moment) -> float | None:
@@ -459,7 +464,7 @@ class Reconciler:
         moments = self._closes.due(at)
         if self._streams:
             moments.append(self.remedies.due())
-            if self._store.of(DepthSeries):
+            if self._refreshed:
                 moments.append(self._refresh_due)
         if (due := self._queue.next_due()) is not None:
             moments.append(due)

@@ -4,6 +4,8 @@ from ats_sync.engine.obstacles import ATTEMPTS
 from ats_sync.errors import AccessDenied, ExchangeFailure, RequestRejected
 from ats_sync.feeds import CLOCK, FEEDS, Cause, Key, Kind
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.market import MarketStore
+from ats_sync.store.series import Series
 from ats_sync.venue.endpoints import Host, Route
 from ats_sync.venue.intervals import HOUR
 
@@ -226,6 +228,11 @@ def test_every_kind_that_is_followed_has_its_policy() -> None:
             assert feed.poll.every < feed.poll.max_age, "or every poll would come too late"
     every = {kind: feed.poll.every for kind, feed in FEEDS.items() if feed.poll is not None}
     assert (every[Kind.OPEN_INTEREST], every[Kind.SPOT], every[Kind.MARK]) == (240, 48, HOUR / 1000 * 0.8)
+
+
+def test_which_series_may_need_a_new_answer_though_nothing_is_missing_is_policy() -> None:
+    for kind, (made, _) in MarketStore._MAKE.items():
+        assert FEEDS[kind].refreshed == (made.needs_refresh is not Series.needs_refresh)
 
 
 def test_connections_are_not_alive_in_a_time_to_come_once_the_time_is_known() -> None:
