@@ -8,11 +8,10 @@ acknowledged has been merged (for an order book, a whole frame on that subscript
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Key
-from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST
@@ -131,47 +130,18 @@ class Reconciler:
                 state.due = None
                 self._queue.schedule(state, at.steady + series.patience(live_once=False), state.repair_cause)
 
+    def repair(self, key: Key, at: Moment, wait: float = 0.0) -> None:
+        """Request in ``wait`` seconds what a series lacks, unless it is delisted."""
+        state = self.states.get(key)
+        if state is not None and not state.delisted:
+            self._queue.schedule(state, at.steady + wait, state.repair_cause)
+
     def begin_trading(self, symbol: str, at: Moment) -> None:
         """Ask at once for whatever of a symbol was refused or empty: it has begun to trade."""
         for key, state in self.states.items():
             if key.symbol == symbol and not state.feed.spot and not state.delisted:
                 state.count_from_zero()
                 self._queue.schedule(state, at.steady, state.repair_cause)
-
-    def note_paused(self, paused: Mapping[str, int]) -> None:
-        """These symbols are said not to trade for a while, since when (exchange ms) at most: the exchange may have no
-        candles of then."""
-        for series in self._candles_of(paused):
-            series.note_paused(paused[series.key.symbol])
-
-    def note_trading(self, trading: Mapping[str, int], at: Moment) -> None:
-        """These symbols are said to trade, since when (exchange ms) at least: candles that had stopped in a halt are
-        requested at once."""
-        for series in self._candles_of(trading):
-            lacking = series.note_trading(trading[series.key.symbol])
-            if lacking and (state := self.states.get(series.key)) is not None and not state.delisted:
-                self._queue.schedule(state, at.steady, state.repair_cause)
-
-    def note_recounted(self, symbols: Collection[str], at: Moment) -> None:
-        """The trade ids of these symbols have begun again, perhaps since the names belong to other contracts: the whole
-        history of their candles is requested as soon as every replica knows it."""
-        for series in self._candles_of(symbols):
-            series.note_recounted(at.exchange)
-            state = self.states.get(series.key)
-            if state is not None and not state.delisted and (state.link is not None or not self._streams):
-                wait = (LAGS_AT_MOST + at.uncertain) / 1000.0 + DRIFTS  # (the time may still be corrected)
-                self._queue.schedule(state, at.steady + wait, state.repair_cause)
-
-    def note_listed(self, symbols: Collection[str]) -> None:
-        """exchangeInfo has shown since then that these names belong to the same contracts as before."""
-        for series in self._candles_of(symbols):
-            series.note_listed()
-
-    def _candles_of(self, symbols: Collection[str]) -> Iterator[KlineSeries]:
-        """Yield the candles of these contracts."""
-        for series in self._store.of(KlineSeries) if symbols else ():
-            if series.key.symbol in symbols and not series.feed.spot:
-                yield series
 
     # --- what happened ---------------------------------------------------------------------------
 
