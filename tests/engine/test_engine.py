@@ -118,41 +118,6 @@ def test_a_route_counts_for_the_streams_of_a_connection_that_failed_there_itself
 # --- coming and going -----------------------------------------------------------------------------
 
 
-def test_a_symbol_that_leaves_costs_nothing_more_and_harms_nobody() -> None:
-    bench = Bench([deep("AUSDT", 20), deep("GONE", 20)])
-    bench.warm()
-    bench.unlisted = {"GONE"}
-    bench.dropped = lambda stream, frame: b'"GONE"' in frame
-    bench.fails = lambda fetch: RequestRejected("x", status=400, code=-1121) if fetch.key.symbol == "GONE" else None
-    assert bench.run(180, until=lambda: "GONE" in bench.store.delisted), "it was not noticed in three minutes"
-    bench.run(1)
-    assert not [name for held in bench.subscribed.values() for name in held if name.startswith("gone@")]
-    gone = bench.seconds
-    bench.run(400)
-    assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "GONE" and when > gone]
-    assert bench.agrees()
-    assert not bench.engine.missing(bench.at())
-
-
-def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_off_as_fresh() -> None:
-    bench = Bench([deep("AUSDT", 20, minutes=30), deep("BACK", 20, minutes=30)])
-    bench.warm()
-    bench.unlisted = {"BACK"}
-    bench.dropped = lambda stream, frame: b'"BACK"' in frame
-    assert bench.run(200, until=lambda: "BACK" in bench.store.delisted)
-    bench.run(300)
-    for series in (bench.store.book("BACK").state(0), bench.series("BACK").state(bench.exchange())):
-        assert series.link is None or not series.link.up, "nothing keeps it fresh any more"
-    bench.unlisted.clear()
-    bench.dropped = lambda stream, frame: False
-    bench.engine.reconciler.polls.again(Key(Kind.LISTINGS), bench.at(), 0.0)
-    bench.run(1)
-    assert not bench.store.delisted
-    assert bench.run(30, until=bench.all_live)
-    bench.run(70)
-    assert bench.agrees("BACK")
-
-
 def test_what_is_followed_no_longer_is_requested_no_more() -> None:
     bench = Bench([deep("AUSDT", 20), deep("BUSDT", 0)])
     bench.warm()
