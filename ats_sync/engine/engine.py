@@ -151,12 +151,7 @@ class Engine(Guarded):
             self._note_obstacle(fetch.request.host, error, at)
         if isinstance(error, ConnectionFailed):
             self._network_failed = True
-        elif (
-            isinstance(error, RequestRejected)
-            and error.code == UNKNOWN_SYMBOL
-            and fetch.key.symbol
-            and not FEEDS[fetch.key.kind].spot
-        ):
+        elif isinstance(error, RequestRejected) and error.code == UNKNOWN_SYMBOL and fetch.request.host is Host.FUTURES:
             self._contracts.refused(fetch.key.symbol, at)
         if error is None:
             if self._network_failed:

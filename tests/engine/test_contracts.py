@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from ats_sync.engine.jobs import Fetch
 from ats_sync.errors import RequestRejected
-from ats_sync.feeds import Kind
+from ats_sync.feeds import Cause, Key, Kind
 from ats_sync.store.klines import KlineSeries
+from ats_sync.venue import endpoints
+from ats_sync.venue.endpoints import Request
 
 from ..venue import samples
 from ..venue.samples import MINUTE
@@ -230,3 +234,24 @@ def test_listings_are_requested_again_where_events_may_have_been_missed() -> Non
     assert bench.run(20, until=bench.all_live)
     bench.run(2)
     assert len(bench.of(Kind.LISTINGS, since=since)) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "sent", "asked"),
+    [
+        (Key(Kind.KLINES, "AUSDT", "1m"), endpoints.klines("AUSDT", "1m", 5), True),
+        (Key(Kind.ANSWER, "AUSDT"), endpoints.funding_rate("AUSDT", 5), True),
+        (Key(Kind.SPOT, "AUSDT"), endpoints.spot_price("AUSDT"), False),
+    ],
+)
+def test_a_refusal_of_a_symbol_by_the_futures_host_is_a_reason_to_ask(
+    key: Key, sent: Request[Any], asked: bool
+) -> None:
+    """Also where the answer would have belonged to no series."""
+    bench = Bench([deep("AUSDT", 30)])
+    bench.warm()
+    since = bench.seconds
+    bench.engine.fetched(Fetch(key, sent, Cause.READ), UNKNOWN, bench.at())
+    bench.run(3)
+    assert bool(bench.of(Kind.LISTINGS, since=since)) is asked
+    assert bench.store.delisted == {}
