@@ -339,6 +339,14 @@ def _age(exchange: float, event: int) -> float | None:
     return None if not event else age if age > 0.0 else 0.0
 
 
+def _overdue(age: float | None, bound: float | None, *, streamed: bool) -> str:
+    """Return why a series is doubted of which the newest event or answer is so old, "" where that is within the bound
+    (both in seconds; no bound: it may be any age)."""
+    if bound is None or (age is not None and age <= bound):
+        return ""
+    return "no recent event" if streamed else "the last poll is too long ago"
+
+
 def copied_feed(key: Key, event: int | None, doubt: str, exchange: float) -> FeedStatus:
     """Return the state of a series that another process follows: ``event`` is that of its newest event or answer
     (exchange ms), None where that process has nothing of it; ``exchange`` is the exchange's time (seconds)."""
@@ -347,8 +355,7 @@ def copied_feed(key: Key, event: int | None, doubt: str, exchange: float) -> Fee
         return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.DEGRADED, None, doubt or NOT_SERVED)
     age, shown = _age(exchange, event), _LIVE if feed.stream is not None else _POLLED
     bound = None if feed.own_stream else feed.stream_timeout or feed.max_age(streams=True)
-    if not doubt and bound is not None and (age is None or age > bound):
-        doubt = "no recent event" if feed.stream is not None else "the last poll is too long ago"
+    doubt = doubt or _overdue(age, bound, streamed=feed.stream is not None)
     return FeedStatus(key.kind.value, key.symbol, key.interval, FeedState.DEGRADED if doubt else shown, age, doubt)
 
 
@@ -463,10 +470,9 @@ class _Look(NamedTuple):
         if feed.stream is None or not streams:
             if not state.known:
                 return FeedState.WARMING_UP, "the first answer is to come"
-            requested_at, max_age = series_state.answered, feed.max_age(streams=streams)
-            if feed.poll is None or max_age is None or (requested_at and exchange - requested_at / 1000.0 <= max_age):
-                return FeedState.POLLED, ""
-            return FeedState.DEGRADED, "the last poll is too long ago"
+            max_age = feed.max_age(streams=streams) if feed.poll is not None else None
+            doubt = _overdue(_age(exchange, series_state.answered), max_age, streamed=False)
+            return (FeedState.DEGRADED if doubt else FeedState.POLLED), doubt
         if feed.shared:
             silence = feed.stream_timeout or feed.max_age(streams=streams)
             doubt = stream_doubt(state.link, "", exchange, silence or 5.0)
@@ -474,9 +480,7 @@ class _Look(NamedTuple):
                 doubt = DOWN
             # No answer makes them live: their stream does, by its frames or, where it may be silent, by being there.
             begun = bool(state.subscribed) and (silence is None or (series is not None and series.received > 0))
-            event = series_state.event
-            if not doubt and silence is not None and (not event or exchange - event / 1000.0 > silence):
-                doubt = "no recent event"
+            doubt = doubt or _overdue(_age(exchange, series_state.event), silence, streamed=True)
         else:
             doubt = stream_doubt(series_state.link, series_state.suspected, exchange, feed.stream_timeout)
             doubt = doubt or series_state.doubt
