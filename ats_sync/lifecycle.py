@@ -14,6 +14,7 @@ from .engine.budget import Budget
 from .engine.engine import Engine
 from .errors import InvalidSymbol, NotRunning, StartTimeout
 from .feeds import SHARED, WITNESSES, Key
+from .look import connection_statuses, contract_statuses, feed_statuses, feeds_summary
 from .publisher.publisher import Publisher
 from .reads import Reads
 from .reentry import (
@@ -37,10 +38,6 @@ from .status import (
     SnapshotStatus,
     Status,
     Summary,
-    connection_statuses,
-    contract_statuses,
-    feed_statuses,
-    feeds_summary,
     overall,
 )
 from .store.market import MarketStore

@@ -17,6 +17,7 @@ from .errors import InvalidArgument, NotRunning, StartTimeout
 from .events.queues import CandleQueue, EventQueue, Selection, TurnQueue
 from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .lifecycle import Lifecycle
+from .look import last_updates
 from .overview import Overview
 from .publisher.iterator import EventIterator
 from .publisher.publisher import CallbackHandle
@@ -57,7 +58,7 @@ from .shapes import (
 )
 from .shared_lifecycle import SharedLifecycle
 from .stats import statistics
-from .status import Overall, Status, last_updates
+from .status import Overall, Status
 from .store.market import MarketStore
 from .tables import Candles, klines_array, klines_frame
 from .venue.contracts import SymbolInfo

@@ -16,9 +16,10 @@ from .engine.engine import Engine
 from .engine.quality import Quality
 from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
+from .look import connection_statuses
 from .reads import WATCHED_WITHIN
 from .runtime.counters import Traffic
-from .status import ConnectionStatus, SharedTotals, Summary, connection_statuses
+from .status import ConnectionStatus, SharedTotals, Summary
 from .store.klines import KlineSeries
 from .store.series import Series
 from .venue.endpoints import Bucket, Host, Route

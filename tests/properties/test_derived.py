@@ -18,8 +18,9 @@ from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment, moment
 from ats_sync.feeds import SHARED, WITNESSES, Cause, Key, Kind
+from ats_sync.look import feed_statuses
 from ats_sync.simulator.market import Market
-from ats_sync.status import FeedState, FeedStatus, Overall, Status, feed_statuses
+from ats_sync.status import FeedState, FeedStatus, Overall, Status
 from ats_sync.store.derived import DIFFERED, ORPHANED
 from ats_sync.store.market import MarketStore, keys_of
 
