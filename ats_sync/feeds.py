@@ -1,4 +1,4 @@
-"""The data table: one row a kind of data, policy only.
+"""The data table: one row per kind of data, policy only.
 
 A new kind is a new row here, a decoder in ``venue/`` and a class in ``store/``. ``Key`` names one series of a kind.
 """

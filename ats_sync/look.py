@@ -96,7 +96,7 @@ def copied_feed(key: Key, event: int | None, doubt: str, exchange: float) -> Fee
 
 
 class _Look(NamedTuple):
-    """One look at every series: there are thousands, so that what they have in common is found out once."""
+    """One look at every series. There are thousands, so what they have in common is determined once."""
 
     engine: Engine
     store: MarketStore
@@ -162,8 +162,8 @@ class _Look(NamedTuple):
             yield key, event, shown, self.feed(key, state) if event < 0 else None
 
     def _alive(self) -> dict[Kind, frozenset[Link]]:
-        """Return for each kind whose series have streams of their own the connections that live by its policy; none
-        where nothing that is streamed is trusted."""
+        """Return, for each kind whose series have streams of their own, the connections that are alive by its policy;
+        nothing where streams are not trusted."""
         if self.untrusted or not self.engine.streams:
             return {}
         links = [each.link for each in self.engine.connections.connections.values() if each.link is not None]
@@ -174,8 +174,8 @@ class _Look(NamedTuple):
         }
 
     def _polled_since(self) -> dict[Kind, int]:
-        """Return for each kind that is polled whatever is streamed since when (exchange ms) it must have been requested
-        to be surely fresh."""
+        """Return, for each kind that is polled even while streams are used, since when (exchange ms) an answer must
+        have been requested to be surely fresh."""
         bounds = {kind: feed.max_age(streams=False) for kind, feed in FEEDS.items() if feed.stream is None}
         return {
             kind: math.ceil((self.exchange - bound) * 1000) + 1 for kind, bound in bounds.items() if bound is not None
@@ -214,7 +214,7 @@ class _Look(NamedTuple):
             doubt = stream_doubt(state.link, "", exchange, silence or 5.0)
             if state.link is None and state.subscribed:
                 doubt = DOWN
-            # No answer makes them live: their stream does, by its frames or, where it may be silent, by being there.
+            # No answer makes them live: their stream does, by its frames or, where it may be silent, by its existence.
             begun = bool(state.subscribed) and (silence is None or (series is not None and series.received > 0))
             doubt = doubt or _overdue(_age(exchange, series_state.event), silence, streamed=True)
         else:

@@ -112,7 +112,7 @@ class Overview:
         self._clock = clock
         self._symbols = symbols
         self._keeps = keeps
-        # What was last found among the series, and among which: they are replaced whole, never changed in place.
+        # All series and what was last found among them: both are replaced whole, never changed in place.
         self._streams: tuple[object, list[Series]] = None, []
         self._shortest: tuple[object, dict[str, KlineSeries]] = None, {}
 
@@ -251,7 +251,7 @@ class Overview:
         return {symbol: quality.score for symbol, quality in self.judged().items()}
 
     def judged(self) -> dict[str, Quality]:
-        """Return the quality of every followed symbol, likewise."""
+        """Return the quality of every followed symbol, sampled likewise."""
         runtime = self._life.runtime
         if runtime is None or runtime.stopped:
             return {}

@@ -35,7 +35,7 @@ class FeedState(str, Enum):
 
 
 GOOD = FeedState.LIVE, FeedState.POLLED
-"""What a series is called that is served from memory, or as often polled as is meant."""
+"""The states of a series that is served from memory, or polled as often as intended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class SnapshotStatus:
     loaded: int
     """How many series were begun with what was on disk."""
     unaudited: int
-    """Of them, those of which the newest closed rows have not been compared with REST yet."""
+    """How many of those have newest closed rows that have not been compared with REST yet."""
 
     def __str__(self) -> str:
         written = f"written {_clock(self.written)}" if self.written is not None else "not written yet"
@@ -246,7 +246,7 @@ def by_kind(feeds: Iterable[FeedStatus]) -> Iterator[KindSummary]:
 
 
 class Summary(NamedTuple):
-    """The state of the manager without what is said of each series that is well."""
+    """The state of the manager without the series that are well."""
 
     status: Status
     """Its feeds are only those that are neither live nor polled."""

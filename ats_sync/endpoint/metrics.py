@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus: the manager's state at the moment of the scrape, and nothing on the way of data.
+"""``/metrics`` for Prometheus: the manager's state at the moment of the scrape, and nothing on the path of the data.
 
 Needs the extra ``metrics`` (prometheus-client). There are no labels for symbols: their number would be that of series.
 """
@@ -52,7 +52,7 @@ M = TypeVar("M", GaugeMetricFamily, CounterMetricFamily)
 
 
 class _Found(Collector):
-    """Metrics that were collected beforehand: no code of others stands between us and the manager."""
+    """Metrics that were collected beforehand, so that no foreign code runs between us and the manager."""
 
     def __init__(self, found: list[Metric]) -> None:
         self._found = found
@@ -62,8 +62,8 @@ class _Found(Collector):
 
 
 class _Delays:
-    """How long after their close candles were final, by what made them final. It refers to nothing: a callback is kept
-    by the manager."""
+    """Counts how long after their close candles were final, by what made them final. It refers to nothing, since the
+    manager keeps its callbacks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards everything below
@@ -103,11 +103,11 @@ class Metrics:
         self._delays = _Delays()
         self._handle: CallbackHandle | None = None
         config = manager.config
-        if config.shared is None or config.role != "reader":  # which would have to bring each candle for it
+        if config.shared is None or config.role != "reader":  # a reader would have to fetch each candle for it
             self._handle = manager.on_closed(self._delays.note)
 
     def close(self) -> None:
-        """Listen to closed candles no longer."""
+        """Stop listening to closed candles."""
         # Never by a finalizer: it would run on any thread, also on one that has the publisher's lock.
         if self._handle is not None:
             self._handle.close()
@@ -117,8 +117,8 @@ class Metrics:
         return Reply(200, b"".join(map(self._text, self.collect())), CONTENT_TYPE)
 
     def _text(self, metric: Metric) -> bytes:
-        """Return the text of a metric, that of the last scrape where its samples are the same: of most they are, and
-        writing them is most of a scrape's cost beside the look at every series."""
+        """Return the text of a metric, that of the last scrape where its samples are the same. Most are, and to write
+        them is most of a scrape's cost apart from the look at every series."""
         with self._lock:
             known = self._written.get(metric.name)
         if known is not None and known[0] == metric.samples:
@@ -171,7 +171,7 @@ class Metrics:
     def _quality(self) -> Iterator[Metric]:
         with self._lock:
             now = time.monotonic()
-            if now - self._judged_at > SAMPLE_EVERY:  # no sooner is there another sample
+            if now - self._judged_at > SAMPLE_EVERY:  # there is no newer sample before that
                 self._qualities, self._judged_at = self._manager.overview.judged(), now
             qualities = list(self._qualities.values())
         score = GaugeMetricFamily(
@@ -333,7 +333,7 @@ def _feeds(summaries: Iterable[KindSummary], *, streams: bool) -> Iterator[Metri
     yield from (feeds, oldest, bound)
 
 
-# A counter is there from the start: Prometheus sees no increase where one appears with its first event.
+# A counter exists from the start: Prometheus sees no increase where one appears with its first event.
 
 
 def _traffic(totals: Totals) -> Iterator[Metric]:

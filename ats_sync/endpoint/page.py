@@ -124,7 +124,7 @@ class Page:
         state = self._state(signs, at)
         change = None
         if changed is None:
-            whole = True  # other symbols than before: everybody begins again
+            whole = True  # other symbols than before: all viewers start over
         else:
             change = _message(state | {"rows": changed, "closes": closes, "events": [_event(each) for each in new]})
         text = None

@@ -1,4 +1,4 @@
-"""The closes of candles: when a candle is over, and when REST is asked to confirm it."""
+"""The closes of candles: when a candle is over, and when a request is to confirm it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIRM_SPREAD = 1.2
 """Confirmations of quiet candles are spread over this long (seconds): a close is to be known within 7 s, and a hundred
 requests of weight 1 are a twentieth of a minute's limit."""
 NEARLY = 0.9
-"""Months differ in length by less than that."""
+"""Months differ in length by less than this factor."""
 OVERDUE_SPREAD = 3.0
 
 

@@ -34,7 +34,7 @@ from .silence import Silence
 log = logging.getLogger(__name__)
 
 OUTAGE = 3
-"""After so many failures in a row a host that answers again was out of order."""
+"""A host that answers again after so many failures in a row had been out of order."""
 MASS_SUSPICION = 20
 MASS_SHARE = 0.25
 
@@ -48,7 +48,7 @@ class Submit:
 
 class Engine(Guarded):
     """Takes events and returns actions. Not thread-safe: the driver holds its lock (:attr:`guard`), except for
-    :attr:`demand`, which has a lock of its own, since readers mark there what they read."""
+    :attr:`demand`, which has a lock of its own, since readers note in it what they read."""
 
     def __init__(
         self, config: Config, store: MarketStore, *, streams: bool = True, rng: random.Random | None = None
@@ -73,7 +73,7 @@ class Engine(Guarded):
     # --- events ------------------------------------------------------------------------------------
 
     def follow(self, keys: Iterable[Key], at: Moment) -> None:
-        """Keep these series from now on."""
+        """Follow these series from now on."""
         keys = list(keys)
         self.reconciler.follow(keys, at)
         if self.streams:
@@ -93,7 +93,7 @@ class Engine(Guarded):
         self.connections.subscribe(names, at)
 
     def _join(self, key: Key, at: Moment) -> None:
-        """Let a series that is derived from one which is streamed already live by that stream."""
+        """Attach a derived series to the stream of its root, where that is acknowledged already."""
         sources = self.store.derivations.sources_of(key)
         for source in sources:
             self.reconciler.lengthen(source, at)
@@ -102,7 +102,7 @@ class Engine(Guarded):
             self.reconciler.acknowledged(key, root.link, at)
 
     def _separate(self, at: Moment) -> None:
-        """Subscribe to the streams of series that are derived no longer."""
+        """Subscribe to the streams of series that are no longer derived."""
         separated = [key for key in self.store.take_separated() if key in self.reconciler.states]
         for key in separated:
             log.warning("%s: %s", key, self.store.derivations.derivation(key))
@@ -111,7 +111,7 @@ class Engine(Guarded):
             self._subscribe(separated, at)
 
     def unfollow(self, keys: Iterable[Key], at: Moment) -> None:
-        """Keep these series no longer."""
+        """Stop following these series."""
         keys = list(keys)
         self.reconciler.unfollow(keys)
         self._contracts.forget({key.symbol for key in keys})
@@ -130,7 +130,7 @@ class Engine(Guarded):
         self._spread(at)
 
     def lost(self, connection: int, link: Link, reason: str, at: Moment, error: AtsSyncError | None = None) -> None:
-        """A connection ended, or could not be made for the sake of ``error``."""
+        """Note that a connection ended, or could not be made because of ``error``."""
         if error is not None and (ended := self.connections.connections.get(connection)) is not None:
             self.obstacles.failed(ended.route, error)
         self.connections.lost(connection, link, reason, at)
@@ -141,7 +141,7 @@ class Engine(Guarded):
         self._spread(at)
 
     def noticed(self, events: Iterable[StoreEvent], at: Moment) -> None:
-        """Series of the store have changed in a way that matters."""
+        """Act on what the store has noticed about its series."""
         self.reconciler.changed(events, at)
         self._spread(at)
 
@@ -162,7 +162,7 @@ class Engine(Guarded):
         self._spread(at)
 
     def _answered(self, feed: Feed, at: Moment) -> None:
-        """Learn what an answer says of more than its own series."""
+        """Act on what an answer says about more than its own series."""
         if feed.sets_clock:
             self._lateness.clock_confirmed(at)
             self._date_back(at)
@@ -174,7 +174,7 @@ class Engine(Guarded):
             self._separate(at)
 
     def _date_back(self, at: Moment) -> None:
-        """Count as of now, since the time is known now, what a clock that was ahead has dated in the future."""
+        """Date back to now what a clock that was ahead has dated in the future: the time is known now."""
         now = at.exchange - at.uncertain
         self.store.date_back(now)
         self.connections.date_back(at)
@@ -200,9 +200,9 @@ class Engine(Guarded):
             self.unfollow(self.store.unfollow(gone), at)
 
     def _check_lateness(self, at: Moment) -> None:
-        """Frames that arrive and are old: a backlog, or our idea of the exchange's time is wrong; where the exchange
-        confirms the time and the lag stays, a connection that will not catch up. And pongs without any frame where one
-        is due every second: a connection that lives and delivers nothing."""
+        """Give up connections that will not catch up, or that answer pings and deliver nothing where a frame is due
+        every second. Frames that arrive old may also mean that our idea of the exchange's time is wrong, so the time is
+        requested first."""
         links: list[Link] = []
         for connection in list(self.connections.connections.values()):
             link = connection.link
@@ -220,7 +220,7 @@ class Engine(Guarded):
         self._lateness.keep(links)
 
     def _mend(self, at: Moment) -> None:
-        """Carry the remedies for dead streams over to the connections."""
+        """Apply the remedies for dead streams to the connections."""
         remedies = self.reconciler.remedies.pending[:]
         self.reconciler.remedies.pending.clear()
         by_connection: dict[int, list[tuple[str, Remedy]]] = {}
@@ -242,7 +242,7 @@ class Engine(Guarded):
     # --- results -----------------------------------------------------------------------------------
 
     def take(self) -> list[Action | Submit]:
-        """Return what is to be done, in order; each action once."""
+        """Return the actions that are due, in order; each is returned once."""
         assert self.guarded()
         actions: list[Action | Submit] = [*self.connections.actions, *map(Submit, self.reconciler.fetches)]
         self.connections.actions.clear()
@@ -272,12 +272,12 @@ class Engine(Guarded):
     def hopeless(self, at: Moment) -> AtsSyncError | None:
         """Return the error that makes waiting for what is missing hopeless, None if waiting may help.
 
-        A host or route counts where the newest attempt there for something that is missing has failed: neither what
-        nobody waits for counts, nor what failed before it was followed.
+        A host or route counts where the newest attempt there for something that is missing has failed. Series that
+        ``start()`` does not wait for do not count, nor do failures from before a series was followed.
         """
         assert self.guarded()
         if self.obstacles.hopeless() is None:
-            return None  # which is cheap, and nearly always so
+            return None  # cheap, and nearly always the case
         return self.obstacles.hopeless({place for key in self.missing(at) for place in self._failing(key)})
 
     def _failing(self, key: Key) -> Iterator[Host | Route]:
@@ -293,7 +293,7 @@ class Engine(Guarded):
                 yield connection.route
 
     def without_stream(self, at: Moment) -> tuple[list[Key], AtsSyncError | None]:
-        """Return what ``start()`` has left to REST for want of its stream, and what stands in the way of the first."""
+        """Return what ``start()`` has left to REST for lack of its stream, and what stands in the way of the first."""
         assert self.guarded()
         states, left_to_rest = self.reconciler.states, self.reconciler.left_to_rest
         keys = [key for key, state in states.items() if state.feed.gates_start and left_to_rest(key, at.steady)]

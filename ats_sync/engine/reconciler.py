@@ -29,7 +29,7 @@ from .state import State
 WITHOUT_STREAM_AFTER = 5.0
 """A series whose stream is not acknowledged this soon is fetched all the same."""
 EXPECTED_WITHIN = 30.0
-"""For so long (seconds) nothing is requested for a series that may begin with what was written down of it."""
+"""How long (seconds) nothing is requested for a series that may begin with rows from disk."""
 STREAMS_MISSED_FOR = 15.0
 """``start()`` does not wait longer (seconds) for a stream where REST serves its series."""
 GAP_REQUESTED_AFTER = 0.1
@@ -88,7 +88,7 @@ class Reconciler:
         self._closes.keep({key.interval for key, state in self.states.items() if state.feed.closes})
 
     def delist(self, key: Key, reason: str) -> None:
-        """Ask nothing more for a series that the exchange no longer has."""
+        """Request nothing more for a series that the exchange no longer has."""
         state = self.states.get(key)
         if state is not None:
             state.delisted = reason
@@ -100,7 +100,7 @@ class Reconciler:
                 series.suspect(reason)  # should it come back, what is known is not to be trusted
 
     def renew(self, keys: Iterable[Key], at: Moment) -> None:
-        """Begin again with series whose names belong to new contracts."""
+        """Start over with series whose names belong to new contracts."""
         for key in keys:
             epoch = self.states.pop(key).epoch
             self.remedies.renew(key)
@@ -108,7 +108,7 @@ class Reconciler:
             self.states[key].epoch = epoch + 1  # what is under way is about the old contract
 
     def restored(self, keys: Iterable[Key], at: Moment) -> None:
-        """Ask for what these series lack, now that whatever was written down of them has been loaded."""
+        """Request what these series lack, now that their rows from disk have been loaded."""
         for key in keys:
             state, series = self.states.get(key), self._store.get(key)
             self.remedies.look_again(key)
@@ -137,7 +137,7 @@ class Reconciler:
             self._queue.schedule(state, at.steady + wait, state.repair_cause)
 
     def begin_trading(self, symbol: str, at: Moment) -> None:
-        """Ask at once for whatever of a symbol was refused or empty: it has begun to trade."""
+        """Request at once whatever was refused or empty for a symbol, since it has begun to trade."""
         for key, state in self.states.items():
             if key.symbol == symbol and not state.feed.spot and not state.delisted:
                 state.count_from_zero()
@@ -167,7 +167,7 @@ class Reconciler:
             self.polls.within(key, at, at.wait(at.exchange + LAGS_AT_MOST))
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
-        """Ask once a first frame is no longer worth waiting for."""
+        """Schedule a request for when a first frame is no longer worth waiting for."""
         wait = EXPECTED_WITHIN if series.expecting else series.patience(live_once=state.live_once)
         self._queue.schedule(state, at.steady + wait, state.repair_cause)
 
@@ -177,7 +177,7 @@ class Reconciler:
         if state is None or state.delisted:
             return
         if state.link is None:
-            # It was suspected, or not acknowledged there: the new connection begins it again.
+            # It was suspected, or not acknowledged there: it starts over on the new connection.
             self.acknowledged(key, link, at)
             return
         old, state.link = state.link, link
@@ -203,7 +203,8 @@ class Reconciler:
                     state.due = None  # the next acknowledgement schedules it again
 
     def unstreamed(self, key: Key, at: Moment) -> None:
-        """Note that a series waits for a subscription of its own: what fed it so far is another's."""
+        """Note that a series waits for a subscription of its own: the stream that fed it so far is that of another
+        series."""
         state, series = self.states.get(key), self._store.get(key)
         if state is None or series is None:
             return
@@ -216,13 +217,13 @@ class Reconciler:
             self._queue.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
 
     def lengthen(self, key: Key, at: Moment) -> None:
-        """Ask for older rows of candles, where something derived from them needs more than there are."""
+        """Request older rows of candles where something derived from them needs more than memory has."""
         state, series = self.states.get(key), self._store.get(key)
         if state is not None and series is not None and state.known and series.reach_back(0):
             self._queue.schedule(state, at.steady, state.repair_cause)
 
     def _wake_derived(self, key: Key, at: Moment) -> None:
-        """Look at what is derived from candles that lack nothing any more: it may lack nothing either."""
+        """Check what is derived from candles that are complete now: it may be complete, too."""
         for each in self._store.derivations.derived_from(key):
             state, series = self.states.get(each), self._store.get(each)
             if state is None or series is None or state.link is None or state.delisted or state.fetching is not None:
@@ -289,7 +290,7 @@ class Reconciler:
             self._look_at_doubt(state, at)
 
     def _look_at_doubt(self, state: State, at: Moment) -> None:
-        """After an answer to a reader: request what it has put in doubt, unless that is due anyway."""
+        """Request what an answer to a reader has put in doubt, unless that is due anyway."""
         series = self._store.get(state.key)
         if series is None or state.link is None or state.delisted or not state.left_alone:
             return
@@ -297,7 +298,7 @@ class Reconciler:
             self._queue.need(state, self._closes.jittered(series, at), state.repair_cause)
 
     def _settle(self, state: State, fetch: Fetch, at: Moment) -> None:
-        """After a merge: is the series live, and what is still missing?"""
+        """Decide after a merge whether a series is live, and schedule what is still missing."""
         link, series = fetch.link, self._store.get(state.key)
         if series is None:
             return
@@ -331,7 +332,7 @@ class Reconciler:
         self.polls.settled(state, series, fetch, at)
 
     def _refetch(self, key: Key, at: Moment) -> None:
-        """Ask for what a series lacks, and trust it no longer until then."""
+        """Request what a series lacks, and do not trust it until that has come."""
         state, series = self.states.get(key), self._store.get(key)
         if state is not None and series is not None and not state.delisted:
             series.suspect("it lacks what happened before its subscription")
@@ -352,7 +353,7 @@ class Reconciler:
         return True
 
     def _next_try(self, state: State, series: Series, at: Moment) -> float:
-        """Return when (steady) to ask again for what the last answer did not bring; at once where it brought a part."""
+        """Return when (steady) to request again what the last answer did not bring; at once where it brought a part."""
         reached = series.reached()
         if reached is not None and (state.backfilled_to is None or reached < state.backfilled_to):
             state.attempts, state.backfilled_to = 0, reached
@@ -392,7 +393,7 @@ class Reconciler:
             self._ask(state, at)
 
     def _ask(self, state: State, at: Moment) -> None:
-        """Ask for what a series lacks; nothing where its stream has closed the gap by itself."""
+        """Request what a series lacks; nothing where its stream has closed the gap by itself."""
         series = self._store.get(state.key)
         if series is None:
             return
@@ -413,12 +414,12 @@ class Reconciler:
 
     @staticmethod
     def _outranked(state: State) -> bool:
-        """Return whether what is due may not wait for what is under way: an audit goes last and may be minutes in
-        line."""
+        """Return whether what is due cannot wait for what is under way: an audit, which goes last and may be in line
+        for minutes."""
         return state.fetching is not None and state.fetching.cause is Cause.AUDIT and state.cause is not Cause.AUDIT
 
     def _refresh(self, at: Moment) -> None:
-        """Ask for those that need a new answer though nothing is missing."""
+        """Request the series that need a new answer though nothing is missing."""
         if at.steady < self._refresh_due:
             return
         self._refresh_due = at.steady + REFRESH_LOOK_EVERY
@@ -457,8 +458,8 @@ class Reconciler:
         return series is None or (series.live() and not series.lacks_older())
 
     def left_to_rest(self, key: Key, now: float) -> bool:
-        """Return whether REST serves a streamed series while its stream has not come for so long, at ``now`` (steady),
-        that nobody should wait for it any longer."""
+        """Return whether REST serves a streamed series whose stream has been missing for so long, at ``now`` (steady),
+        that a start no longer waits for it."""
         state = self.states.get(key)
         return (
             state is not None

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 LISTED_WITHIN = 10.0
-"""How long (seconds) what was written down waits for the listings."""
+"""How long (seconds) rows from disk wait for the listings."""
 READY_WITHIN = 10.0
 """How long (seconds) what a start does not wait for is put off until the rest is ready."""
 AT_ONCE = 64
@@ -55,7 +55,7 @@ MARGIN = 0.2
 
 
 def _nothing(key: Key, rows: int) -> None:
-    """Nothing is followed."""
+    """Follow nothing."""
 
 
 class _Read(NamedTuple):
@@ -85,7 +85,7 @@ class Snapshotter:
         self._directory: Directory | None = None
         self._runtime: Runtime | None = None
         self.resuming: Key | None = None
-        """What is being followed again: it expects what was written down."""
+        """The series that is just being followed again: it expects its rows from disk."""
         self._stop = threading.Event()
         self._wake = threading.Event()  # set with _stop, and where something is followed later
         self._later: deque[Sequence[Key]] = deque()
@@ -129,7 +129,7 @@ class Snapshotter:
             self._directory = None
 
     def _try_again(self) -> None:
-        """Take the directory if that is due and others have left it."""
+        """Take the directory if an attempt is due and others have left it."""
         if self._try_again_at is not None and self._clock.now() >= self._try_again_at:
             self._take()
             if self._directory is not None:
