@@ -399,7 +399,7 @@ class DataManager:
     def get_ratio(
         self, symbol: str, kind: str, period: str = "1h", limit: int = 100, *, max_age: float | None = None
     ) -> list[Ratio]:
-        """Rows of a ratio, oldest first, in numbers; ``timestamp`` in ms.
+        """Return rows of a ratio, oldest first, in numbers; ``timestamp`` in ms.
 
         ``kind`` is the exchange's name: ``globalLongShortAccountRatio``, ``topLongShortAccountRatio`` or
         ``topLongShortPositionRatio`` with ``{"timestamp", "longShortRatio", "longAccount", "shortAccount"}``;
@@ -442,7 +442,7 @@ class DataManager:
         return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
 
     def get_quote(self, symbol: str, *, max_age: float | None = None) -> Quote:
-        """``{"bid", "bidQty", "ask", "askQty", "timestamp": ms, "age": seconds, "source"}``: the best bid and ask.
+        """Return the best bid and ask: ``{"bid", "bidQty", "ask", "askQty", "timestamp": ms, "age": seconds, "source"}``.
 
         Prices and quantities are floats. Source: the order book of a followed symbol while that is fresh
         (``source`` is "book"); else ``!bookTicker``, which is pushed every 5 s, where its event is at most 5 s old
@@ -483,7 +483,7 @@ class DataManager:
         )
 
     def symbol_info(self, symbol: str, *, max_age: float | None = None) -> SymbolInfo:
-        """Tick and step size, least quantity and value, contract and underlying type of a contract.
+        """Return tick and step size, least quantity and value, contract and underlying type of a contract.
 
         Prices and quantities are :class:`decimal.Decimal`; ``round_price`` and ``round_quantity`` of the result give
         exact multiples. Any contract of the exchange, watched or not. Source: ``/fapi/v1/exchangeInfo``, kept and

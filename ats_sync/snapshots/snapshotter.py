@@ -1,4 +1,4 @@
-"""The thread ``ats-snapshot``: loads what was written down, then writes what has changed.
+"""The thread ``ats-snapshot``: loads the rows of the last start from disk, then writes what has changed.
 
 No other thread waits for it, and none of them tells it what changes: once a minute it compares a number of each series
 with that of its last write. What was loaded counts once exchangeInfo has shown that its name still belongs to the
@@ -30,11 +30,11 @@ from .records import (
     is_demanded,
     is_kept,
     key_of,
-    pack,
     refusal,
     unpack,
 )
 from .schedule import WriteSchedule
+from .writer import Writer, reason_of
 
 if TYPE_CHECKING:
     from ..runtime.runtime import Runtime
@@ -94,11 +94,10 @@ class Snapshotter:
         self._thread: threading.Thread | None = None
         # Written by the thread alone, each replaced whole; status() reads them.
         self._problem = ""
-        self._written_at: float | None = None
         self._loaded: frozenset[Key] = frozenset()
         self._names: set[str] = set()
-        self._marks: dict[Key, tuple[Series, object]] = {}
-        self._failed = False
+        """The names of all files."""
+        self._writer = Writer(self._exchange, self._path, clock, store, self._names)
         self._try_again_at: float | None = None
         """When (steady) the directory is tried again; None where it is taken, or of no use."""
         self._take()
@@ -108,7 +107,7 @@ class Snapshotter:
         directory = None
         try:
             directory = Directory(self._path)
-            self._names = directory.names()
+            self._names.update(directory.names())
             self._directory, self._try_again_at = directory, None
         except InUse as error:
             if self._try_again_at is None:
@@ -121,7 +120,7 @@ class Snapshotter:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self._problem = error.strerror or str(error)
+        self._problem = reason_of(error)
         log.warning("nothing is kept in %s for the next start: %s", self._path, self._problem)
         self._try_again_at = None
         if self._directory is not None:
@@ -193,9 +192,12 @@ class Snapshotter:
         """Return where the rows are kept and how far that is."""
         loaded, series = self._loaded, self._store.series
         unaudited = sum(series[key].unaudited for key in loaded if key in series)
-        return SnapshotStatus(self._path, self._problem, self._written_at, len(loaded), unaudited)
+        problem, written_at = self._problem or self._writer.problem, self._writer.written_at
+        return SnapshotStatus(self._path, problem, written_at, len(loaded), unaudited)
 
     def _run(self) -> None:
+        runtime = self._runtime
+        assert runtime is not None
         try:
             if (directory := self._directory) is not None:
                 self._load(directory)
@@ -212,9 +214,10 @@ class Snapshotter:
                     continue
                 if self._later:
                     self._load_later(directory)
-                self._write(directory, due)
+                self._writer.write(runtime, directory, due)
             if directory is not None:
-                self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
+                last = sorted(self._kept(), key=_write_order)
+                self._writer.write(runtime, directory, last, until=self._deadline - MARGIN)
         except Exception:
             log.exception("nothing more is kept in %s for the next start", self._path)
             self._problem = "an error of this library, which its log shows"
@@ -322,7 +325,7 @@ class Snapshotter:
             except DecodeError as error:
                 why, restored = str(error), None
             except OSError as error:
-                why, restored = error.strerror or str(error), None
+                why, restored = reason_of(error), None
             if restored is not None:
                 found[key] = _Read(series, record, restored)
             elif why:
@@ -367,7 +370,7 @@ class Snapshotter:
                 refused[why] = refused.get(why, 0) + 1
             elif self._store.get(key) is read.series:
                 read.restored.begin()
-                self._marks[key] = read.series, read.series.dump_mark()  # that is on disk
+                self._writer.note_loaded(read.series)
                 begun.append(key)
         self._loaded = self._loaded.union(begun)
         symbols = {key.symbol for key in self._loaded}
@@ -383,67 +386,8 @@ class Snapshotter:
         if waiting and self._runtime is not None:
             self._runtime.restored(waiting)
 
-    # --- writing ---------------------------------------------------------------------------------
-
     def _kept(self) -> list[Key]:
         return [key for key in self._store.series if is_kept(key)]
-
-    def _write(self, directory: Directory, keys: Iterable[Key], until: float | None = None) -> None:
-        """Write those of these series that have changed; none is begun after ``until`` (steady)."""
-        runtime, store = self._runtime, self._store
-        assert runtime is not None
-        # In one turn of the engine: what it knows of a contract is of the very series that are in the store then.
-        kept = runtime.query(
-            lambda engine, at: [
-                (series, engine.listings.onboarded(key.symbol), key in engine.demand)
-                for key in keys
-                if (series := store.get(key)) is not None
-            ]
-        )
-        if len(self._marks) > len(store.series):
-            self._marks = {key: mark for key, mark in self._marks.items() if key in store.series}
-        for series, onboarded, demanded in kept:
-            if until is not None and self._clock.now() >= until:
-                break
-            try:
-                written = self._write_one(directory, series, onboarded, demanded=demanded)
-            except OSError as error:
-                self._note(error)
-                return
-            if written:
-                self._note(None)
-
-    def _write_one(self, directory: Directory, series: Series, onboarded: int, *, demanded: bool) -> bool:
-        """Write a series where it has changed; return whether it has."""
-        key, mark = series.key, series.dump_mark()
-        if mark is None or self._marks.get(key) == (series, mark):
-            return False
-        if not (self._clock.synchronised and self._clock.proven()):
-            return False  # of when it is would not be known
-        if key.symbol and not onboarded:
-            return False  # of which contract it is would not be known
-        parts = tuple(series.dump())
-        if not parts:
-            return False
-        now = self._clock.exchange_ms()
-        rows = max(1, series.state(now).rows) if demanded else 0
-        record = Record(self._exchange, onboarded if key.symbol else 0, now, parts, rows)
-        directory.write(file_name(key), pack(record))
-        self._names.add(file_name(key))
-        self._marks[key] = series, mark
-        self._written_at = self._clock.wall()
-        return True
-
-    def _note(self, failure: OSError | None) -> None:
-        """Say once that writing fails, and once that it works again."""
-        if failure is not None:
-            self._problem = failure.strerror or str(failure)
-            if not self._failed:
-                log.warning("rows cannot be written to %s for the next start: %s", self._path, self._problem)
-        elif self._failed:
-            self._problem = ""
-            log.info("rows are written to %s again", self._path)
-        self._failed = failure is not None
 
 
 def _gates_start(key: Key) -> bool:
