@@ -442,11 +442,12 @@ class DataManager:
         return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
 
     def get_quote(self, symbol: str, *, max_age: float | None = None) -> Quote:
-        """Return the best bid and ask: ``{"bid", "bidQty", "ask", "askQty", "timestamp": ms, "age": seconds, "source"}``.
+        """Return the best bid and ask.
 
-        Prices and quantities are floats. Source: the order book of a followed symbol while that is fresh
-        (``source`` is "book"); else ``!bookTicker``, which is pushed every 5 s, where its event is at most 5 s old
-        ("bookTicker"); else ``/fapi/v1/ticker/bookTicker`` ("rest"). ``age`` is how long ago they surely were the best.
+        It is ``{"bid", "bidQty", "ask", "askQty", "timestamp": ms, "age": seconds, "source"}``; prices and quantities
+        are floats. Source: the order book of a followed symbol while that is fresh (``source`` is "book"); else
+        ``!bookTicker``, which is pushed every 5 s, where its event is at most 5 s old ("bookTicker"); else
+        ``/fapi/v1/ticker/bookTicker`` ("rest"). ``age`` is how long ago they surely were the best.
         """
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
         return self._life.alive().read(BestQuotes(symbol, max_age), shape_quote)

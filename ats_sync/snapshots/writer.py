@@ -70,9 +70,9 @@ class Writer:
         if mark is None or self._marks.get(key) == (series, mark):
             return False
         if not (self._clock.synchronised and self._clock.proven()):
-            return False  # nobody would know from when it is
+            return False  # the time of its rows would not be known
         if key.symbol and not onboarded:
-            return False  # nobody would know of which contract it is
+            return False  # the contract of its rows would not be known
         parts = tuple(series.dump())
         if not parts:
             return False
