@@ -159,7 +159,7 @@ class Feed:
     copied: bool = True
     """Whether other processes are given copies of it."""
     pulled: Callable[[Key], tuple[Key, ...]] = lambda key: (key,)
-    """Returns what such a process pulls for a read of a series: that, and what the read looks at beside it."""
+    """Returns what such a process pulls for a read of a series: that, and what else the read looks at."""
 
     shared: bool = field(init=False)
     """Whether one stream or one request serves every symbol."""

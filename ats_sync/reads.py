@@ -46,7 +46,7 @@ U = TypeVar("U")
 TIME_IN_DOUBT = "the exchange's time is in doubt"
 UNWATCHED = "nobody has looked out for silent streams lately: the process was stopped, or the machine slept"
 WATCHED_WITHIN = 1.5
-"""How long ago (seconds) somebody must have looked out for silent streams."""
+"""How long ago (seconds) silent streams must have been looked for."""
 LISTINGS_RECENT = 3.0
 """Listings that were requested no longer ago (seconds) are not requested again because of one unknown symbol."""
 ANSWERS_KEPT = 3600.0
@@ -193,7 +193,7 @@ class Reads:
 
     def stream_doubt(self, state: SeriesState, time: Reading, silence: float) -> str:
         """Return why a streamed series cannot be trusted, as :func:`~ats_sync.store.link.stream_doubt` does. Everything
-        is in doubt while the time is, and while nobody looks out for streams that died in silence."""
+        is in doubt while the time is, and while nothing looks for streams that died in silence."""
         if not time.proven:
             return TIME_IN_DOUBT
         if time.exchange - self.store.watched_until > WATCHED_WITHIN:

@@ -34,7 +34,7 @@ WHOLE_WATCHED, WHOLE_UNWATCHED = 15.0, 30.0
 READER_WATCHED, READER_UNWATCHED = 2.0, 10.0
 """The same in a reader of a shared store, where no sign shows what has become of the collector."""
 WHOLE_IN_TROUBLE, LEAST_BETWEEN = 2.0, 5.0
-"""While not everything is live and somebody looks; and the least, whatever the signs say, while nobody does."""
+"""The same with viewers while not everything is live; and the least without viewers, whatever the signs say."""
 QUALITY_EVERY, CLOSES_EVERY = 10.0, 5.0
 CLOSES = 32
 """Closes of a sparkline."""

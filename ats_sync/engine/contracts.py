@@ -87,7 +87,7 @@ class Contracts:
 
     def recounted(self, symbols: Collection[str], at: Moment) -> None:
         """Request the listings and the whole history of these symbols' candles as soon as every replica knows it: their
-        trade ids have begun again, perhaps since the names belong to other contracts now."""
+        trade ids have restarted, perhaps since the names belong to other contracts now."""
         self._ask_for_listings(AT_ONCE, at)
         states = self._reconciler.states
         for series in self._candles_of(symbols):

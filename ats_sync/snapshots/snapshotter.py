@@ -265,7 +265,7 @@ class Snapshotter:
         self._proceed(expecting)
         if refused:
             log.warning(
-                "%d of %d series in %s are begun again, the first because %s",
+                "%d of %d series in %s start from nothing, the first because %s",
                 sum(refused.values()),
                 len(expecting),
                 self._path,
