@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 KNOWN_EVERYWHERE_AFTER = LAGS_AT_MOST / 1000.0 + 0.1
 """How long (seconds) a replica may not know a new contract, with a margin for clocks that drift."""
-GONE = "it no longer trades on the exchange"
 
 
 class Contracts:
@@ -136,11 +135,11 @@ class Contracts:
         if not found.gone and not found.back and not found.renewed:
             return
         kept = {symbol: why for symbol, why in store.delisted.items() if symbol not in found.back}
-        store.delisted = {**kept, **dict.fromkeys(found.gone, f"{GONE}; unwatch it")}
+        store.delisted = {**kept, **dict.fromkeys(found.gone, "it no longer trades on the exchange; unwatch it")}
         for symbol in found.gone:
             self._new.pop(symbol, None)
         for key in self._keys_of(found.gone):
-            reconciler.delist(key, GONE)
+            reconciler.delist(key, "it no longer trades on the exchange")
             name = stream_of(key) if self._streams else None
             if name is not None:
                 self._connections.unsubscribe([name], at)
