@@ -7,7 +7,7 @@ learn of halts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from ..feeds import LISTINGS, Key, route_of, stream_of
 from ..store.klines import KlineSeries
@@ -168,7 +168,7 @@ class Contracts:
             for symbol in symbols:
                 del self._new[symbol]
 
-    def _forget_series(self, keys: Iterable[Key], symbols: Collection[str], at: Moment) -> None:
+    def _forget_series(self, keys: Collection[Key], symbols: Collection[str], at: Moment) -> None:
         """Have the other parts forget what they know of series that have just been emptied in the store."""
         self._reconciler.renew(keys, at)
         self._quality.forget(symbols)
