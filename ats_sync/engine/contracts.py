@@ -1,6 +1,6 @@
 """What the engine does as contracts come and go.
 
-One that has left the exchange is delisted. One that is back, or bears the name of another, begins from nothing. Candles
+One that has left the exchange is delisted. One that is back, or bears the name of another, starts from nothing. Candles
 learn of halts.
 """
 
@@ -120,8 +120,8 @@ class Contracts:
     # --- what follows ------------------------------------------------------------------------------
 
     def _act(self, found: Findings, at: Moment) -> None:
-        """Delist contracts that have left the exchange, so that they cost nothing more; begin with those that are back
-        from nothing."""
+        """Delist contracts that have left the exchange, so that they cost nothing more; start over with those that are
+        back."""
         store, reconciler = self._store, self._reconciler
         if found.ask is not None:
             self._ask_for_listings(found.ask, at)
