@@ -229,10 +229,8 @@ class Reads:
 
     def remembered(self, key: Key, request: Request[Any], lifetime: float) -> Any:
         """Return parsed JSON as :meth:`ask` does, the caller's own; an answer is reused for ``lifetime`` seconds."""
-        kept = self._answers.get((key, request))
         now = self.clock.exchange_ms()
-        if kept is not None and now - kept.as_of <= lifetime * 1000:
-            self.counters.hit(key.kind)
+        if (kept := self._reusable(key, request, lifetime, now)) is not None:
             return marshal.loads(kept.value)
         text = marshal.dumps(self.ask(key, request))
         self._answers.put((key, request), text, now)
@@ -240,14 +238,20 @@ class Reads:
 
     def dated(self, key: Key, request: Request[bytes], lifetime: float) -> tuple[Dated[bytes], bool]:
         """Return an answer and when it was requested, and whether it was kept; otherwise as :meth:`remembered`."""
-        kept = self._answers.get((key, request))
         now = self.clock.exchange_ms()
-        if kept is not None and now - kept.as_of <= lifetime * 1000:
-            self.counters.hit(key.kind)
+        if (kept := self._reusable(key, request, lifetime, now)) is not None:
             return kept, True
         body = self.ask(key, request)
         self._answers.put((key, request), body, now)
         return Dated(body, now), False
+
+    def _reusable(self, key: Key, request: Request[Any], lifetime: float, now: int) -> Dated[bytes] | None:
+        """Return the kept answer where it is at most ``lifetime`` seconds old at ``now`` (exchange ms), else None."""
+        kept = self._answers.get((key, request))
+        if kept is None or now - kept.as_of > lifetime * 1000:
+            return None
+        self.counters.hit(key.kind)
+        return kept
 
     def usage(self, bucket: Bucket) -> Usage:
         """Return what a bucket has used in its window."""
