@@ -22,7 +22,7 @@ from .overview import Overview
 from .publisher.iterator import EventIterator
 from .publisher.publisher import CallbackHandle
 from .queries.books import BestQuotes, InFloats, book_of
-from .queries.candles import KlineColumns, Klines, klines_key
+from .queries.candles import KlineColumns, Klines, klines_key, newest_in_floats
 from .queries.periods import OpenInterestInColumns, RatioRows
 from .queries.tickers import DayTicker, DayTickers
 from .queries.trades import TradesInColumns
@@ -294,10 +294,11 @@ class DataManager:
         ``/fapi/v1/klines``. Between a candle's close and the first event of the next, the last row is the one that
         REST shows: flat at the last close, without trades.
         """
-        limit = check_limit(limit, KLINES_MOST)
-        if max_age is not None:
-            max_age = check_max_age(max_age)
-        query = Klines(klines_key(symbol, interval), limit, max_age, exact=False)
+        if max_age is None and type(limit) is int:
+            query = newest_in_floats(symbol, interval, limit)
+        else:
+            limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
+            query = Klines(klines_key(symbol, interval), limit, max_age, exact=False)
         return self._life.alive().read(query, as_read)
 
     def get_klines_array(
@@ -526,8 +527,8 @@ class DataManager:
 
         A :class:`Turn` comes when every followed symbol (or of ``symbols``) has closed, or ``grace`` seconds after the
         close; ``late`` then names the missing ones. Symbols that trade close within about 2 s, quiet ones within 7 s.
-        Contracts that have left the exchange or do not trade yet are not waited for. Turns that passed while nobody
-        came for them follow at once, in order, from memory; ``since`` (ms) begins with the first turn whose candle
+        Contracts that have left the exchange or do not trade yet are not waited for. Turns that passed while the
+        consumer was busy follow at once, in order, from memory; ``since`` (ms) begins with the first turn whose candle
         opened then or later. Neither causes a request. The loop ends when the manager or the iterator is closed, or
         when no turn has come for ``timeout`` seconds.
 
@@ -603,8 +604,8 @@ class DataManager:
         """Call ``fn(old, new, since, reason)`` when the overall state changes, until the returned handle is closed.
 
         ``old`` and ``new`` as in :meth:`status`, ``since`` in epoch seconds, ``reason`` in words. It is looked at after
-        turns of the engine, at most every 0.5 s. In a reader of a shared store it is the collector's, or degraded while
-        nobody leads, and looked at every 0.5 s. Threads and errors as of :meth:`on_closed`.
+        turns of the engine, at most every 0.5 s. In a reader of a shared store it is the collector's, or degraded
+        while no collector leads, and looked at every 0.5 s. Threads and errors as of :meth:`on_closed`.
         """
         refuse_reentry()
         check_callback(fn)
@@ -621,7 +622,7 @@ class DataManager:
         return self._life.publisher.on_contract(fn, listed=True)
 
     def on_delisted(self, fn: Callable[[ContractChange], object]) -> CallbackHandle:
-        """Call ``fn`` with each contract that has left the exchange, likewise.
+        """Call ``fn`` with each contract that has left the exchange, as :meth:`on_listed` does with new ones.
 
         Of a followed contract once a second source agrees; of another by its event, or by two answers.
         """
@@ -675,7 +676,7 @@ class DataManager:
         """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts.
 
         Of a reader of a shared store it is what the collector writes every 10 s;
-        :class:`~ats_sync.errors.DataUnavailableError` before that and while nobody leads.
+        :class:`~ats_sync.errors.DataUnavailableError` before that and while no collector leads.
         """
         return self._life.quality(check_symbol(symbol))
 
