@@ -87,7 +87,7 @@ def check_seconds(seconds: object, name: str) -> float:
 
 
 def check_callback(fn: object) -> None:
-    """Refuse what cannot be called."""
+    """Raise :class:`~ats_sync.errors.InvalidArgument` for what cannot be called."""
     if not callable(fn):
         raise InvalidArgument(f"a callback is a function, not {fn!r}")
 

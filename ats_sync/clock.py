@@ -86,7 +86,7 @@ class Clock:
         return latest + (by_wall if by_wall > by_steady else by_steady)
 
     def reading(self) -> Reading:
-        """Return all that a read wants to know of the exchange's time, of one moment."""
+        """Return what a read needs to know about the exchange's time, all of one moment."""
         latest, wall, steady, earliest = self._anchor
         by_wall = self.wall() - wall
         by_steady = self.now() - steady

@@ -1,4 +1,4 @@
-"""The data table: one row a kind of data, policy only.
+"""The data table: one row per kind of data, policy only.
 
 A new kind is a new row here, a decoder in ``venue/`` and a class in ``store/``. ``Key`` names one series of a kind.
 """
@@ -139,6 +139,8 @@ class Feed:
     """Of candles: whether users are notified when one has closed."""
     derivable: bool = False
     """Of candles: whether larger ones may be derived from smaller ones."""
+    refreshed: bool = False
+    """Whether a series may need a new answer though nothing is missing."""
     second_try: float | None = None
     """The pause before the second request, where it is shorter than usual."""
     sets_clock: bool = False
@@ -157,7 +159,7 @@ class Feed:
     copied: bool = True
     """Whether other processes are given copies of it."""
     pulled: Callable[[Key], tuple[Key, ...]] = lambda key: (key,)
-    """Returns what such a process pulls for a read of a series: that, and what the read looks at beside it."""
+    """Returns what such a process pulls for a read of a series: that, and what else the read looks at."""
 
     shared: bool = field(init=False)
     """Whether one stream or one request serves every symbol."""
@@ -263,6 +265,7 @@ FEEDS: dict[Kind, Feed] = {
             ),
             warm_up_order=4,
             audit_every=600.0,
+            refreshed=True,
             second_try=0.3,
             write_order=1,
             copied=False,
@@ -362,6 +365,12 @@ FEEDS: dict[Kind, Feed] = {
     )
 }
 """Every kind that is followed."""
+CLOCK, LISTINGS, TICKERS = Key(Kind.CLOCK), Key(Kind.LISTINGS), Key(Kind.TICKERS)
+SHARED = (Key(Kind.MARK), Key(Kind.SPOT), Key(Kind.LIQUIDATIONS), LISTINGS, CLOCK)
+"""What is followed once for all symbols."""
+WITNESSES = (TICKERS, Key(Kind.QUOTES), Key(Kind.CONTRACTS))
+"""What is followed as well where there are streams: it shows which streams are dead, and changes of the listings at
+once."""
 
 
 def stream_of(key: Key) -> str | None:

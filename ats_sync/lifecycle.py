@@ -11,9 +11,10 @@ from . import forks
 from .clock import Clock
 from .config import Config
 from .engine.budget import Budget
-from .engine.engine import SHARED, WITNESSES, Engine
+from .engine.engine import Engine
 from .errors import InvalidSymbol, NotRunning, StartTimeout
-from .feeds import Key
+from .feeds import SHARED, WITNESSES, Key
+from .look import connection_statuses, contract_statuses, feed_statuses, feeds_summary
 from .publisher.publisher import Publisher
 from .reads import Reads
 from .reentry import (
@@ -38,10 +39,6 @@ from .status import (
     SnapshotStatus,
     Status,
     Summary,
-    connection_statuses,
-    contract_statuses,
-    feed_statuses,
-    feeds_summary,
     overall,
 )
 from .store.market import MarketStore
@@ -69,21 +66,21 @@ def check_reachable(config: Config) -> None:
 
 
 def _nothing(key: Key) -> None:
-    """Nobody follows anything."""
+    """Follow nothing."""
 
 
 def _unwanted(key: Key, rows: int) -> None:
-    """Nobody else wants anything."""
+    """Follow nothing for others."""
 
 
 def refuse_unfollowed(key: Key) -> NoReturn:
-    """Raise the error of whoever waits for candles that nobody follows."""
+    """Raise the error of a wait for candles that are not followed."""
     symbol, interval = key.symbol, key.interval
     raise InvalidSymbol(f"{symbol} {interval} is not followed; watch(['{symbol}'], ['{interval}']) first")
 
 
 def join_events(thread: threading.Thread, timeout: float) -> None:
-    """Wait for the end of the thread of events, unless this is it."""
+    """Join the thread of events, unless this is that thread."""
     if thread is threading.current_thread():
         return
     thread.join(timeout)
@@ -92,7 +89,7 @@ def join_events(thread: threading.Thread, timeout: float) -> None:
 
 
 class Lifecycle:
-    """At most one runtime at a time, each launch with an empty store; without one, reads ask REST directly.
+    """Has at most one runtime at a time, each launch with an empty store; without one, reads go to REST directly.
 
     Neither this nor anything that its threads refer to may refer to the manager, which is closed when it is collected.
     """
@@ -114,7 +111,7 @@ class Lifecycle:
         forks.register(self)
 
     def _begin_afresh(self) -> None:
-        """No runtime, nothing known, fresh locks."""
+        """Start without a runtime and without data, with new locks."""
         self.lock = threading.Lock()
         """Guards everything below and what is followed; released while waiting."""
         self.counters = Counters()
@@ -134,7 +131,7 @@ class Lifecycle:
             self.reset()
 
     def reset(self) -> None:
-        """Begin with an empty store, read directly. The caller holds the lock."""
+        """Begin with an empty store, whose reads go to REST directly. The caller holds the lock."""
         assert self.lock.locked()
         self.store = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
         self._direct = DirectRequests(self._config, self._clock, self.store, self.budget, self.counters, self.grants)
@@ -221,7 +218,7 @@ class Lifecycle:
             return runtime, True
 
     def _assess(self, runtime: Runtime) -> tuple[Overall, str]:
-        """Return the state of the whole and the reason for it."""
+        """Return the overall state and the reason for it."""
         if runtime.stopped or self.runtime is not runtime:
             return Overall.STOPPED, "the manager was closed"
         if not self.ready:
@@ -232,8 +229,8 @@ class Lifecycle:
     def wait_until_ready(self, runtime: Runtime | None, symbols: Iterable[str], deadline: float | None) -> None:
         """Return when nothing that start() waits for is missing; ``deadline`` is on the steady clock.
 
-        A stream that has not come for a while, though REST serves its series, is not waited for. What can never work
-        by waiting is raised once it has failed a few times; what failed before and works now is not.
+        A stream that has not come for a while, though REST serves its series, is not waited for. An obstacle that
+        waiting cannot mend is raised once it has failed a few times, unless it has worked since.
         """
         assert runtime is not None
         checked = False
@@ -270,8 +267,8 @@ class Lifecycle:
             )
 
     def _check_started(self, symbols: tuple[str, ...]) -> None:
-        """:class:`~ats_sync.errors.InvalidSymbol` for a name that the exchange never had, or where none is left that
-        trades. One that has left the exchange does not cost the others: a warning names it."""
+        """Raise :class:`~ats_sync.errors.InvalidSymbol` for a name that the exchange never had, or where none is left
+        that trades. One that has left the exchange does not stop the others: a warning names it."""
         listings = self.store.listings.get()
         if listings is None:
             return
@@ -284,7 +281,7 @@ class Lifecycle:
         self._accepted.update(symbols)
 
     def check_listed(self, symbols: Iterable[str]) -> None:
-        """:class:`~ats_sync.errors.InvalidSymbol` where the exchange is known not to trade one of them."""
+        """Raise :class:`~ats_sync.errors.InvalidSymbol` where the exchange is known not to trade one of them."""
         listings = self.store.listings.get()
         gone = [symbol for symbol in symbols if self.store.is_gone(symbol)]
         if listings is None or not gone:
@@ -306,8 +303,8 @@ class Lifecycle:
             self._close()
 
     def abandon(self) -> None:
-        """Close soon, on a thread of its own: nobody refers to the manager any more. Called by its finalizer, on any
-        thread and with any lock taken, so it takes none and does not wait."""
+        """Close soon, on a separate thread, since nothing refers to the manager any more. Its finalizer calls this on
+        any thread and with any lock taken, so it takes none and does not wait."""
         if self.running or self._direct.connected:
             hand_over_from_finalizer(self._close_collected)
 
@@ -355,7 +352,7 @@ class Lifecycle:
         """Do what :meth:`watch` leaves to be done without the lock."""
 
     def unwatch(self, symbols: Collection[str]) -> None:
-        """Follow nothing of these symbols any more. The caller holds the lock."""
+        """Stop following these symbols. The caller holds the lock."""
         assert self.lock.locked()
         gone = self.store.unfollow(key for key in self.store.followed_keys() if key.symbol in symbols)
         self.living().unfollow(gone)
@@ -364,10 +361,10 @@ class Lifecycle:
         """Bring what a scan of these reads into this process, where it is elsewhere."""
 
     def bring(self, keys: Sequence[Key]) -> None:
-        """The same for these series."""
+        """Bring these series into this process, where they are elsewhere."""
 
     def followed_keys(self) -> list[Key]:
-        """Return what is followed by symbol."""
+        """Return the keys of the series that are followed by symbol."""
         return self.store.followed_keys()
 
     def wait_closed(self, key: Key, after: int, deadline: float | None) -> bytes | None:
@@ -400,7 +397,7 @@ class Lifecycle:
         return self._look(lambda engine: ((), feed_statuses(engine, store, clock))).status
 
     def summary(self) -> Summary:
-        """Return the same without the feeds that are well, which costs less."""
+        """Return the status without the feeds that are well, which costs less."""
         store, clock = self.store, self._clock
         return self._look(lambda engine: feeds_summary(engine, store, clock))
 
@@ -469,7 +466,7 @@ class Lifecycle:
 
     @property
     def needs_symbols(self) -> bool:
-        """Whether there is nothing to start without a symbol to follow."""
+        """Whether it cannot start without a symbol to follow."""
         return True
 
     @property
@@ -497,7 +494,7 @@ class Lifecycle:
     # --- forks -------------------------------------------------------------------------------------
 
     def after_fork(self) -> None:
-        """In a child process: the parent's threads, sockets, locks and data are not here."""
+        """Start over in a child process, which has none of its parent's threads, sockets, locks and data."""
         ran = self.runtime is not None
         self._clock.after_fork()
         self.publisher.after_fork()

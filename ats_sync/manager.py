@@ -17,11 +17,12 @@ from .errors import InvalidArgument, NotRunning, StartTimeout
 from .events.queues import CandleQueue, EventQueue, Selection, TurnQueue
 from .events.values import CandleEvent, ContractChange, Missed, Turn
 from .lifecycle import Lifecycle
+from .look import last_updates
 from .overview import Overview
 from .publisher.iterator import EventIterator
 from .publisher.publisher import CallbackHandle
 from .queries.books import BestQuotes, InFloats, book_of
-from .queries.candles import KlineColumns, Klines, klines_key
+from .queries.candles import KlineColumns, Klines, klines_key, newest_in_floats
 from .queries.periods import OpenInterestInColumns, RatioRows
 from .queries.tickers import DayTicker, DayTickers
 from .queries.trades import TradesInColumns
@@ -57,7 +58,7 @@ from .shapes import (
 )
 from .shared_lifecycle import SharedLifecycle
 from .stats import statistics
-from .status import Overall, Status, last_updates
+from .status import Overall, Status
 from .store.market import MarketStore
 from .tables import Candles, klines_array, klines_frame
 from .venue.contracts import SymbolInfo
@@ -293,10 +294,11 @@ class DataManager:
         ``/fapi/v1/klines``. Between a candle's close and the first event of the next, the last row is the one that
         REST shows: flat at the last close, without trades.
         """
-        limit = check_limit(limit, KLINES_MOST)
-        if max_age is not None:
-            max_age = check_max_age(max_age)
-        query = Klines(klines_key(symbol, interval), limit, max_age, exact=False)
+        if max_age is None and type(limit) is int:
+            query = newest_in_floats(symbol, interval, limit)
+        else:
+            limit, max_age = check_limit(limit, KLINES_MOST), check_max_age(max_age)
+            query = Klines(klines_key(symbol, interval), limit, max_age, exact=False)
         return self._life.alive().read(query, as_read)
 
     def get_klines_array(
@@ -398,7 +400,7 @@ class DataManager:
     def get_ratio(
         self, symbol: str, kind: str, period: str = "1h", limit: int = 100, *, max_age: float | None = None
     ) -> list[Ratio]:
-        """Rows of a ratio, oldest first, in numbers; ``timestamp`` in ms.
+        """Return rows of a ratio, oldest first, in numbers; ``timestamp`` in ms.
 
         ``kind`` is the exchange's name: ``globalLongShortAccountRatio``, ``topLongShortAccountRatio`` or
         ``topLongShortPositionRatio`` with ``{"timestamp", "longShortRatio", "longAccount", "shortAccount"}``;
@@ -441,11 +443,12 @@ class DataManager:
         return shape_liquidations(self._life.alive().store.liquidations.read(checked, check_limit(limit)))
 
     def get_quote(self, symbol: str, *, max_age: float | None = None) -> Quote:
-        """``{"bid", "bidQty", "ask", "askQty", "timestamp": ms, "age": seconds, "source"}``: the best bid and ask.
+        """Return the best bid and ask.
 
-        Prices and quantities are floats. Source: the order book of a followed symbol while that is fresh
-        (``source`` is "book"); else ``!bookTicker``, which is pushed every 5 s, where its event is at most 5 s old
-        ("bookTicker"); else ``/fapi/v1/ticker/bookTicker`` ("rest"). ``age`` is how long ago they surely were the best.
+        It is ``{"bid", "bidQty", "ask", "askQty", "timestamp": ms, "age": seconds, "source"}``; prices and quantities
+        are floats. Source: the order book of a followed symbol while that is fresh (``source`` is "book"); else
+        ``!bookTicker``, which is pushed every 5 s, where its event is at most 5 s old ("bookTicker"); else
+        ``/fapi/v1/ticker/bookTicker`` ("rest"). ``age`` is how long ago they surely were the best.
         """
         symbol, max_age = check_symbol(symbol), check_max_age(max_age)
         return self._life.alive().read(BestQuotes(symbol, max_age), shape_quote)
@@ -482,7 +485,7 @@ class DataManager:
         )
 
     def symbol_info(self, symbol: str, *, max_age: float | None = None) -> SymbolInfo:
-        """Tick and step size, least quantity and value, contract and underlying type of a contract.
+        """Return tick and step size, least quantity and value, contract and underlying type of a contract.
 
         Prices and quantities are :class:`decimal.Decimal`; ``round_price`` and ``round_quantity`` of the result give
         exact multiples. Any contract of the exchange, watched or not. Source: ``/fapi/v1/exchangeInfo``, kept and
@@ -524,8 +527,8 @@ class DataManager:
 
         A :class:`Turn` comes when every followed symbol (or of ``symbols``) has closed, or ``grace`` seconds after the
         close; ``late`` then names the missing ones. Symbols that trade close within about 2 s, quiet ones within 7 s.
-        Contracts that have left the exchange or do not trade yet are not waited for. Turns that passed while nobody
-        came for them follow at once, in order, from memory; ``since`` (ms) begins with the first turn whose candle
+        Contracts that have left the exchange or do not trade yet are not waited for. Turns that passed while the
+        consumer was busy follow at once, in order, from memory; ``since`` (ms) begins with the first turn whose candle
         opened then or later. Neither causes a request. The loop ends when the manager or the iterator is closed, or
         when no turn has come for ``timeout`` seconds.
 
@@ -601,8 +604,8 @@ class DataManager:
         """Call ``fn(old, new, since, reason)`` when the overall state changes, until the returned handle is closed.
 
         ``old`` and ``new`` as in :meth:`status`, ``since`` in epoch seconds, ``reason`` in words. It is looked at after
-        turns of the engine, at most every 0.5 s. In a reader of a shared store it is the collector's, or degraded while
-        nobody leads, and looked at every 0.5 s. Threads and errors as of :meth:`on_closed`.
+        turns of the engine, at most every 0.5 s. In a reader of a shared store it is the collector's, or degraded
+        while no collector leads, and looked at every 0.5 s. Threads and errors as of :meth:`on_closed`.
         """
         refuse_reentry()
         check_callback(fn)
@@ -619,7 +622,7 @@ class DataManager:
         return self._life.publisher.on_contract(fn, listed=True)
 
     def on_delisted(self, fn: Callable[[ContractChange], object]) -> CallbackHandle:
-        """Call ``fn`` with each contract that has left the exchange, likewise.
+        """Call ``fn`` with each contract that has left the exchange, as :meth:`on_listed` does with new ones.
 
         Of a followed contract once a second source agrees; of another by its event, or by two answers.
         """
@@ -673,7 +676,7 @@ class DataManager:
         """Return how good a watched symbol's data was over the last 5 minutes: a score (0 to 1) and its parts.
 
         Of a reader of a shared store it is what the collector writes every 10 s;
-        :class:`~ats_sync.errors.DataUnavailableError` before that and while nobody leads.
+        :class:`~ats_sync.errors.DataUnavailableError` before that and while no collector leads.
         """
         return self._life.quality(check_symbol(symbol))
 

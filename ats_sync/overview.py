@@ -16,9 +16,10 @@ from .engine.engine import Engine
 from .engine.quality import Quality
 from .feeds import FEEDS, Cause, Key, Kind
 from .lifecycle import Lifecycle
+from .look import connection_statuses
 from .reads import WATCHED_WITHIN
 from .runtime.counters import Traffic
-from .status import ConnectionStatus, SharedTotals, Summary, connection_statuses
+from .status import ConnectionStatus, SharedTotals, Summary
 from .store.klines import KlineSeries
 from .store.series import Series
 from .venue.endpoints import Bucket, Host, Route
@@ -52,8 +53,8 @@ class Signs(NamedTuple):
     reconnects: int
     frames: int
     usage: dict[Host, Usage]
-    blocked: dict[Host, float]
-    """Hosts that are to be left alone, and until when."""
+    blocked: dict[str, float]
+    """Hosts that said to wait, and from when requests are allowed again."""
     limits: dict[Host, str]
     """What each host said when it last refused requests for their rate."""
     waiting: int
@@ -111,7 +112,7 @@ class Overview:
         self._clock = clock
         self._symbols = symbols
         self._keeps = keeps
-        # What was last found among the series, and among which: they are replaced whole, never changed in place.
+        # All series and what was last found among them: both are replaced whole, never changed in place.
         self._streams: tuple[object, list[Series]] = None, []
         self._shortest: tuple[object, dict[str, KlineSeries]] = None, {}
 
@@ -130,7 +131,7 @@ class Overview:
         running = runtime is not None and not runtime.stopped
         connections: tuple[ConnectionStatus, ...] = ()
         quiet: frozenset[str] = frozenset()
-        exchange, now = clock.exchange(), clock.now()
+        exchange = clock.exchange()
         reconnects, frames, waiting, doubtful = life.reconnects_before, life.frames_before, 0, 0
         if runtime is not None and running:
             connections, quiet, lost = runtime.query(lambda engine, at: _connections(engine, clock, exchange))
@@ -153,11 +154,7 @@ class Overview:
             reconnects=reconnects,
             frames=frames,
             usage={host: life.reads.usage(bucket) for host, bucket in BUCKET.items()},
-            blocked={
-                host: clock.to_wall(until)
-                for host in Host
-                if (until := life.budget.blocked_until(host, now)) is not None
-            },
+            blocked=life.blocked(),
             limits=counters.limits(),
             waiting=waiting,
             requests=counters.requests(),
@@ -254,7 +251,7 @@ class Overview:
         return {symbol: quality.score for symbol, quality in self.judged().items()}
 
     def judged(self) -> dict[str, Quality]:
-        """Return the quality of every followed symbol, likewise."""
+        """Return the quality of every followed symbol, sampled likewise."""
         runtime = self._life.runtime
         if runtime is None or runtime.stopped:
             return {}

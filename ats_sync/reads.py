@@ -46,7 +46,7 @@ U = TypeVar("U")
 TIME_IN_DOUBT = "the exchange's time is in doubt"
 UNWATCHED = "nobody has looked out for silent streams lately: the process was stopped, or the machine slept"
 WATCHED_WITHIN = 1.5
-"""How long ago (seconds) that may have been."""
+"""How long ago (seconds) silent streams must have been looked for."""
 LISTINGS_RECENT = 3.0
 """Listings that were requested no longer ago (seconds) are not requested again because of one unknown symbol."""
 ANSWERS_KEPT = 3600.0
@@ -61,7 +61,7 @@ _mode = _Mode()
 
 @contextmanager
 def memory_only() -> Iterator[None]:
-    """Inside it, a read on this thread never waits.
+    """Return a context inside which no read on this thread waits.
 
     What is not fresh in memory raises :class:`~ats_sync.errors.NotInMemory` and sends nothing. For the
     thread of an event loop, which can then repeat the read on another; leave it before an ``await``.
@@ -146,7 +146,7 @@ class Reads:
         self._answers: AnswerCache[bytes] = AnswerCache(ANSWERS_KEPT, now=clock.now)
 
     def read(self, query: Query[T], shape: Callable[[T], U]) -> U:
-        """Answer a query, shaped for the caller."""
+        """Return the answer to a query, shaped for the caller."""
         key, store = query.key, self.store
         feed = FEEDS[key.kind]
         if store.delisted and not feed.spot:
@@ -176,12 +176,12 @@ class Reads:
     # --- freshness -----------------------------------------------------------------------------------
 
     def is_fresh(self, feed: Feed, state: SeriesState, time: Reading, max_age: float | None) -> bool:
-        """Return whether what is in memory may be passed off as fresh."""
+        """Return whether what is in memory may be served as fresh."""
         if state.doubt:
             return False
         bound, by_event = self._bounds[feed.kind]
         if bound is not None and not state.suspected:
-            # Young by its own time is fresh even where the connection has just gone down.
+            # What is young by its own time is fresh even where the connection has just gone down.
             since = state.event if by_event else state.answered
             believed = since > 0 and (not by_event or time.proven)
             if believed and within(time.exchange - since / 1000.0, bound, max_age):
@@ -192,8 +192,8 @@ class Reads:
         return not self.stream_doubt(state, time, silence if max_age is None else min(silence, max_age))
 
     def stream_doubt(self, state: SeriesState, time: Reading, silence: float) -> str:
-        """As :func:`~ats_sync.store.link.stream_doubt`; everything is in doubt while the time is, and while
-        nobody looks out for streams that died in silence."""
+        """Return why a streamed series cannot be trusted, as :func:`~ats_sync.store.link.stream_doubt` does. Everything
+        is in doubt while the time is, and while nothing looks for streams that died in silence."""
         if not time.proven:
             return TIME_IN_DOUBT
         if time.exchange - self.store.watched_until > WATCHED_WITHIN:
@@ -228,11 +228,9 @@ class Reads:
             _fail(error, key)
 
     def remembered(self, key: Key, request: Request[Any], lifetime: float) -> Any:
-        """As :meth:`ask`, of parsed JSON; an answer is given again for ``lifetime`` seconds. The caller's own."""
-        kept = self._answers.get((key, request))
+        """Return parsed JSON as :meth:`ask` does, the caller's own; an answer is reused for ``lifetime`` seconds."""
         now = self.clock.exchange_ms()
-        if kept is not None and now - kept.as_of <= lifetime * 1000:
-            self.counters.hit(key.kind)
+        if (kept := self._reusable(key, request, lifetime, now)) is not None:
             return marshal.loads(kept.value)
         text = marshal.dumps(self.ask(key, request))
         self._answers.put((key, request), text, now)
@@ -240,14 +238,20 @@ class Reads:
 
     def dated(self, key: Key, request: Request[bytes], lifetime: float) -> tuple[Dated[bytes], bool]:
         """Return an answer and when it was requested, and whether it was kept; otherwise as :meth:`remembered`."""
-        kept = self._answers.get((key, request))
         now = self.clock.exchange_ms()
-        if kept is not None and now - kept.as_of <= lifetime * 1000:
-            self.counters.hit(key.kind)
+        if (kept := self._reusable(key, request, lifetime, now)) is not None:
             return kept, True
         body = self.ask(key, request)
         self._answers.put((key, request), body, now)
         return Dated(body, now), False
+
+    def _reusable(self, key: Key, request: Request[Any], lifetime: float, now: int) -> Dated[bytes] | None:
+        """Return the kept answer where it is at most ``lifetime`` seconds old at ``now`` (exchange ms), else None."""
+        kept = self._answers.get((key, request))
+        if kept is None or now - kept.as_of > lifetime * 1000:
+            return None
+        self.counters.hit(key.kind)
+        return kept
 
     def usage(self, bucket: Bucket) -> Usage:
         """Return what a bucket has used in its window."""
@@ -262,7 +266,7 @@ class Reads:
             raise InvalidSymbol(f"{symbol}: {reason}")
 
     def check_listed(self, symbol: str) -> None:
-        """The same, and for one that the exchange is known not to have."""
+        """Raise the error of :meth:`check_delisted`, also for a symbol that the exchange is known not to have."""
         self.check_delisted(symbol)
         if not self._is_unlisted(symbol):
             return
@@ -275,7 +279,7 @@ class Reads:
         return info is not None and symbol not in info.value.listed and self.store.is_gone(symbol)
 
     def refresh_listings(self) -> None:
-        """Ask which contracts there are, unless that was done a moment ago; where it fails, what is known stands."""
+        """Request the listings, unless that was done a moment ago; where it fails, what is known stands."""
         listings = self.store.listings
         info = listings.get()
         if info is not None and self.clock.exchange() - info.as_of / 1000.0 < LISTINGS_RECENT:

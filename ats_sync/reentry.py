@@ -19,7 +19,7 @@ from .errors import ReentrantCall
 
 ROOT = os.path.dirname(os.path.abspath(__file__)) + os.sep
 APART = tuple(ROOT + part for part in ("cli", "simulator", "stress", "__main__"))
-"""Programs beside the library, which call it like any other program."""
+"""Programs that come with the library and call it like any other program."""
 MOST_KNOWN = 4096
 _known: dict[str, bool] = {}
 """Whether a file belongs to the library, remembered since every read looks at the whole stack. Only the main thread

@@ -95,9 +95,9 @@ class RestShaped:
         """Return 12-item lists (items 0, 6, 8 int, the rest str), oldest first; ``/fapi/v1/klines``."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
-        if self._live and start is None and end is None and interval in INTERVALS:
-            self._want(Key(Kind.KLINES, symbol, interval), limit)
-            return self._read(Klines(Key(Kind.KLINES, symbol, interval), limit, None, exact=True), as_read)
+        if self._newest(start, end) and interval in INTERVALS:
+            query = Klines(Key(Kind.KLINES, symbol, interval), limit, None, exact=True)
+            return self._read_followed(query, limit, as_read)
         request = endpoints.klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.KLINES, symbol, request))
 
@@ -107,10 +107,10 @@ class RestShaped:
         """Return what :meth:`klines` returns, for the spot pair; ``/api/v3/klines``."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
-        if self._live and start is None and end is None and interval in INTERVALS:
+        if self._newest(start, end) and interval in INTERVALS:
             as_refused(lambda: check_spot_pair(self._reads, symbol))
-            self._want(Key(Kind.SPOT_KLINES, symbol, interval), limit)
-            return self._read(Klines(Key(Kind.SPOT_KLINES, symbol, interval), limit, None, exact=True), as_read)
+            query = Klines(Key(Kind.SPOT_KLINES, symbol, interval), limit, None, exact=True)
+            return self._read_followed(query, limit, as_read)
         request = endpoints.spot_klines(symbol, interval, limit, start=start, end=end)
         return string_rows(self._ask(Kind.SPOT_KLINES, symbol, request))
 
@@ -120,10 +120,9 @@ class RestShaped:
         """Return rows as ``/futures/data/openInterestHist`` writes them, oldest first."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
-        if self._live and start is None and end is None and period in PERIODS:
-            self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
+        if self._newest(start, end) and period in PERIODS:
             query = OpenInterest(symbol, period, limit, None)
-            return self._read(query, lambda rows: cast(list[RestOpenInterest], rows))
+            return self._read_followed(query, limit, lambda rows: cast(list[RestOpenInterest], rows))
         request = endpoints.open_interest_hist(symbol, period, limit, start=start, end=end)
         rows: list[RestOpenInterest] = _own(self._ask(Kind.OPEN_INTEREST, symbol, request))
         return rows
@@ -135,9 +134,9 @@ class RestShaped:
         such as ``topLongShortPositionRatio``."""
         symbol, kind = check_symbol(symbol), check_ratio(kind)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
-        if self._live and start is None and end is None and period in PERIODS:
-            self._want(Key(Kind(kind), symbol, period), limit)
-            return self._read(RatioRows(kind, symbol, period, limit, None), lambda rows: cast(list[RestRatio], rows))
+        if self._newest(start, end) and period in PERIODS:
+            query = RatioRows(kind, symbol, period, limit, None)
+            return self._read_followed(query, limit, lambda rows: cast(list[RestRatio], rows))
         contract_type = self._reads.store.contract_type(symbol)
         request = endpoints.ratio(kind, symbol, period, limit, contract_type=contract_type, start=start, end=end)
         rows: list[RestRatio] = _own(self._ask(Kind(kind), symbol, request))
@@ -155,7 +154,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
         request = endpoints.funding_rate(symbol, limit, start=start, end=end)
-        if self._live and start is None and end is None:
+        if self._newest(start, end):
             rows = self._remembered(symbol, request, endpoints.funding_lifetime(self._reads.clock.exchange()))
         else:
             rows = self._ask_json(symbol, request)
@@ -166,9 +165,7 @@ class RestShaped:
         symbol = check_symbol(symbol)
         limit = plain_number(limit)
         if self._live and (limit <= STREAMED_LEVELS or limit in DEPTH_LIMITS):
-            query = book_of(symbol, limit, None)
-            self._want(query.key, limit)
-            return self._read(query, lambda book: rest_book(book, limit))
+            return self._read_followed(book_of(symbol, limit, None), limit, lambda book: rest_book(book, limit))
         return rest_book(self._ask(Kind.BOOK, symbol, endpoints.depth(symbol, limit)), limit)
 
     def mark_price(self, symbol: str) -> float:
@@ -222,9 +219,8 @@ class RestShaped:
         """Return rows as ``/fapi/v1/aggTrades`` writes them, oldest first."""
         symbol = check_symbol(symbol)
         limit, start, end = plain_number(limit), plain_number(start), plain_number(end)
-        if self._live and start is None and end is None:
-            self._want(Key(Kind.TRADES, symbol), limit)
-            return self._read(TradesText(symbol, limit, None), _rows)
+        if self._newest(start, end):
+            return self._read_followed(TradesText(symbol, limit, None), limit, _rows)
         request = endpoints.agg_trades(symbol, limit, start=start, end=end)
         return _rows(trades_text(self._ask(Kind.TRADES, symbol, request)))
 
@@ -306,6 +302,15 @@ class RestShaped:
         """Return the request weight of the futures host in the last minute, and how much of it this process may use."""
         return self._reads.usage(Bucket.FUTURES)
 
+    def _newest(self, start: object, end: object) -> bool:
+        """Return whether the newest rows are read, which the running manager may have in memory."""
+        return self._live and start is None and end is None
+
+    def _read_followed(self, query: Query[S], rows: int, shape: Callable[[S], T]) -> T:
+        """Return what is read of a series, which is followed from now on, so many rows deep."""
+        self._want(query.key, rows)
+        return self._read(query, shape)
+
     def _read(self, query: Query[S], shape: Callable[[S], T]) -> T:
         return as_refused(lambda: self._reads.read(query, shape))
 
@@ -332,7 +337,8 @@ def _refused_beforehand(error: NoSpotPair | InvalidSymbol) -> RequestRejected:
 
 
 def as_refused(read: Callable[[], T]) -> T:
-    """As :func:`_unwrapped`; a symbol or pair that is refused without a request is refused as the exchange would."""
+    """Return what ``read()`` returns, with the errors of :func:`_unwrapped`. A symbol or pair that is refused without a
+    request raises the error of the exchange's own refusal."""
     try:
         return _unwrapped(read)
     except (InvalidSymbol, NoSpotPair) as error:
@@ -340,9 +346,9 @@ def as_refused(read: Callable[[], T]) -> T:
 
 
 def _unwrapped(read: Callable[[], T]) -> T:
-    """Read, and raise the error that code written for the old module can read.
+    """Return what ``read()`` returns; raise the errors that code written for the old module can handle.
 
-    It looks for the HTTP status in the text of an OSError, so where there is nothing to show but that a request failed,
+    That code looks for the HTTP status in the text of an OSError, so where nothing is known but that a request failed,
     that request's own error is raised.
     """
     try:

@@ -175,29 +175,24 @@ class RestText:
         key = Key(Kind.SPOT_KLINES if spot else Kind.KLINES, symbol, interval)
         if spot:
             self._check_spot_pair(symbol)
-        self._want(key, limit)
-        return self._read(_KlineText(key, limit), as_read)
+        return self._read_followed(_KlineText(key, limit), limit, as_read)
 
     def depth(self, symbol: str, limit: int) -> Text:
         """Return the order book: ``/fapi/v1/depth``."""
         query = book_of(symbol, limit, None)
-        self._want(query.key, limit)
-        return self._read(query, lambda book: orjson.dumps(rest_book(book, limit)))
+        return self._read_followed(query, limit, lambda book: orjson.dumps(rest_book(book, limit)))
 
     def agg_trades(self, symbol: str, limit: int) -> Text:
         """Return the newest trades: ``/fapi/v1/aggTrades``."""
-        self._want(Key(Kind.TRADES, symbol), limit)
-        return self._read(TradesText(symbol, limit, None), as_read)
+        return self._read_followed(TradesText(symbol, limit, None), limit, as_read)
 
     def open_interest_hist(self, symbol: str, period: str, limit: int) -> Text:
         """Return the newest rows: ``/futures/data/openInterestHist``."""
-        self._want(Key(Kind.OPEN_INTEREST, symbol, period), limit)
-        return self._read(OpenInterest(symbol, period, limit, None), orjson.dumps)
+        return self._read_followed(OpenInterest(symbol, period, limit, None), limit, orjson.dumps)
 
     def ratio(self, kind: str, symbol: str, period: str, limit: int) -> Text:
         """Return the newest rows of a ratio: ``/futures/data/<kind>``."""
-        self._want(Key(Kind(kind), symbol, period), limit)
-        return self._read(RatioRows(kind, symbol, period, limit, None), orjson.dumps)
+        return self._read_followed(RatioRows(kind, symbol, period, limit, None), limit, orjson.dumps)
 
     def ticker_24h(self, symbol: str | None) -> Text | None:
         """Return 24-hour statistics, of all symbols for None: ``/fapi/v1/ticker/24hr``.
@@ -273,6 +268,11 @@ class RestText:
     def exchange_time(self) -> float:
         """Return the exchange's time, epoch seconds."""
         return self._reads.clock.exchange()
+
+    def _read_followed(self, query: Query[T], rows: int, shape: Callable[[T], bytes]) -> Text:
+        """Return what is read of a series, which is followed from now on, so many rows deep."""
+        self._want(query.key, rows)
+        return self._read(query, shape)
 
     def _read(self, query: Query[T], shape: Callable[[T], bytes]) -> Text:
         noting = _Noting(query)

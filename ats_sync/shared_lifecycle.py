@@ -14,6 +14,7 @@ from .config import Config
 from .errors import ConfigError, NotRunning, SharedStoreUnavailable, StartTimeout
 from .feeds import FEEDS, Key, Kind
 from .lifecycle import Lifecycle, join_events, refuse_unfollowed
+from .look import copied_feed, feeds_summary
 from .reads import Reads
 from .reentry import refuse_reentry, take_left_over
 from .runtime.direct import DirectRequests
@@ -39,8 +40,6 @@ from .status import (
     SharedTotals,
     Status,
     Summary,
-    copied_feed,
-    feeds_summary,
     summary_of,
 )
 from .store.market import keys_of

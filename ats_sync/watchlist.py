@@ -48,8 +48,7 @@ class Watchlist:
         return followed
 
     def _watched(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> tuple[list[Key], set[Key]]:
-        """Return what is followed of symbols that are watched, and what is not since its polls would exceed the
-        limit."""
+        """Return what is followed for watched symbols, and what is not, since its polls would exceed the limit."""
         keys = keys_of(symbols, intervals, self._config.open_interest_periods)
         fitting = self._fitting(keys)
         return fitting, set(keys).difference(fitting)
@@ -128,8 +127,9 @@ class Watchlist:
                     life.runtime.follow(life.store.follow(self._fitting([key])))
 
     def _fitting(self, keys: Sequence[Key]) -> list[Key]:
-        """Return those of ``keys`` that may be followed beside what is followed: all but the new ones whose polls would
-        exceed what open interest and the ratios share. Where anything is polled here, the caller holds the lock.
+        """Return those of ``keys`` that may be followed in addition to what is followed already: all but the new ones
+        whose polls would exceed what open interest and the ratios share. Where anything is polled here, the caller
+        holds the lock.
 
         Whatever is followed keeps its place. Of what is new, the first period of each symbol goes before the second of
         any.

@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"queries"}),
     frozenset({"shared"}),
     frozenset({"rest_shaped", "shapes", "status", "tables"}),
-    frozenset({"publisher", "snapshots"}),
+    frozenset({"look", "publisher", "snapshots"}),
     frozenset({"rest_text", "batches"}),
     frozenset({"lifecycle"}),
     frozenset({"shared_events"}),

@@ -255,8 +255,8 @@ def test_a_warm_read_of_candles_makes_few_calls_in_few_modules(manager: DataMana
 
     until(from_memory, what="reads that cause no request")
     calls = min(found, key=lambda each: len(each.made))  # the first ones remember, and decode the open candle
-    assert len(calls.made) <= 28
-    assert len(calls.modules()) <= 12, sorted(calls.modules())
+    assert len(calls.made) <= 26
+    assert len(calls.modules()) <= 11, sorted(calls.modules())
     assert any(module.endswith("manager.py") for module in calls.modules())
 
 

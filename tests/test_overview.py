@@ -108,5 +108,5 @@ def test_repairs_and_limits_are_remembered(exchange: SimulatedExchange) -> None:
         with pytest.raises(Exception, match=r"429|limit"):
             manager.get_orderbook("BTCUSDT", 1000, max_age=0.0)
         signs = manager.overview.signs()
-        assert signs.blocked.keys() == {Host.FUTURES}
+        assert signs.blocked.keys() == {"futures"}
         assert signs.limits[Host.FUTURES]

@@ -70,13 +70,13 @@ class Journal:
         return found
 
     def state(self, at: float, state: Overall, reason: str) -> None:
-        """The overall state and its reason."""
+        """Note the overall state and its reason."""
         before, self._state = self._state, state
         if state is not before and not (before is None and state is Overall.STOPPED):
             self._add(at, What(state.value), "", reason)
 
     def connections(self, at: float, connections: Iterable[ConnectionStatus]) -> None:
-        """All connections there are."""
+        """Note all connections that exist."""
         found = {each.name: each for each in connections}
         for name, now in found.items():
             before = self._connections.get(name)
@@ -92,7 +92,7 @@ class Journal:
         self._lost = {name: at for name, at in self._lost.items() if name in found}
 
     def repairs(self, at: float, count: int, newest: str, reason: str) -> None:
-        """The number of repairs so far; ``newest`` was the last one, ``reason`` why series were not live."""
+        """Note the number of repairs so far; ``newest`` was the last one, ``reason`` why series were not live."""
         more, self._repairs = count - self._repairs, count
         if more <= 0:
             return
@@ -106,14 +106,14 @@ class Journal:
             self._add(at, What.REPAIRED, newest, reason, more)
 
     def limited(self, at: float, blocked: Mapping[str, float], reasons: Mapping[str, str]) -> None:
-        """Hosts that are to be left alone, until when, and what they said."""
+        """Note the hosts that said to wait, until when, and what they said."""
         for host, until in blocked.items():
             if until > self._blocked.get(host, 0.0) + 1.0:
                 self._add(at, What.LIMITED, host, reasons.get(host, ""))
         self._blocked = dict(blocked)
 
     def contracts(self, at: float, contracts: Mapping[str, str]) -> None:
-        """Followed symbols that do not trade normally, in the exchange's own words."""
+        """Note the followed symbols that do not trade normally, in the exchange's own words."""
         for symbol, status in contracts.items():
             if self._contracts.get(symbol) != status:
                 self._add(at, What.CONTRACT, symbol, status)

@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus: the manager's state at the moment of the scrape, and nothing on the way of data.
+"""``/metrics`` for Prometheus: the manager's state at the moment of the scrape, and nothing on the path of the data.
 
 Needs the extra ``metrics`` (prometheus-client). There are no labels for symbols: their number would be that of series.
 """
@@ -12,6 +12,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,7 +25,7 @@ from ..engine.stream_session import LAG_BOUNDS
 from ..events.values import CandleEvent, Missed
 from ..feeds import FEEDS, Cause, Kind
 from ..manager import DataManager
-from ..overview import Totals
+from ..overview import BUCKET, Totals
 from ..publisher.publisher import CallbackHandle
 from ..runtime.counters import ENDINGS, STALE, UNAVAILABLE
 from ..shared.lease_state import Role
@@ -39,7 +40,7 @@ from ..status import (
     Status,
 )
 from ..store.closed import SOURCES
-from ..venue.endpoints import Bucket, Host
+from ..venue.endpoints import Host
 from .replies import Reply
 from .views import Views
 
@@ -47,11 +48,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DELAY_BOUNDS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 7.5, 10.0, 30.0, 60.0)
 """Seconds."""
 VERDICTS = ("publish", "degrade", "stop")
-_WEIGHED = {"futures": Bucket.FUTURES, "spot": Bucket.SPOT}
+M = TypeVar("M", GaugeMetricFamily, CounterMetricFamily)
 
 
 class _Found(Collector):
-    """Metrics that were collected beforehand: no code of others stands between us and the manager."""
+    """Metrics that were collected beforehand, so that no foreign code runs between us and the manager."""
 
     def __init__(self, found: list[Metric]) -> None:
         self._found = found
@@ -61,8 +62,8 @@ class _Found(Collector):
 
 
 class _Delays:
-    """How long after their close candles were final, by what made them final. It refers to nothing: a callback is kept
-    by the manager."""
+    """Counts how long after their close candles were final, by what made them final. It refers to nothing, since the
+    manager keeps its callbacks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards everything below
@@ -102,11 +103,11 @@ class Metrics:
         self._delays = _Delays()
         self._handle: CallbackHandle | None = None
         config = manager.config
-        if config.shared is None or config.role != "reader":  # which would have to bring each candle for it
+        if config.shared is None or config.role != "reader":  # a reader would have to fetch each candle for it
             self._handle = manager.on_closed(self._delays.note)
 
     def close(self) -> None:
-        """Listen to closed candles no longer."""
+        """Stop listening to closed candles."""
         # Never by a finalizer: it would run on any thread, also on one that has the publisher's lock.
         if self._handle is not None:
             self._handle.close()
@@ -116,8 +117,8 @@ class Metrics:
         return Reply(200, b"".join(map(self._text, self.collect())), CONTENT_TYPE)
 
     def _text(self, metric: Metric) -> bytes:
-        """Return the text of a metric, that of the last scrape where its samples are the same: of most they are, and
-        writing them is most of a scrape's cost beside the look at every series."""
+        """Return the text of a metric, that of the last scrape where its samples are the same. Most are, and to write
+        them is most of a scrape's cost apart from the look at every series."""
         with self._lock:
             known = self._written.get(metric.name)
         if known is not None and known[0] == metric.samples:
@@ -165,14 +166,12 @@ class Metrics:
             "How long the oldest connection has been as it is.",
             labels=["route"],
         )
-        for route, seconds in sorted(oldest.items()):
-            age.add_metric([route], seconds)
-        yield age
+        yield _by(age, dict(sorted(oldest.items())))
 
     def _quality(self) -> Iterator[Metric]:
         with self._lock:
             now = time.monotonic()
-            if now - self._judged_at > SAMPLE_EVERY:  # no sooner is there another sample
+            if now - self._judged_at > SAMPLE_EVERY:  # there is no newer sample before that
                 self._qualities, self._judged_at = self._manager.overview.judged(), now
             qualities = list(self._qualities.values())
         score = GaugeMetricFamily(
@@ -185,17 +184,17 @@ class Metrics:
             "ats_sync_quality_symbols", "Symbols by what their quality allows to do.", labels=["verdict"]
         )
         found = Counter([each.verdict for each in qualities])
-        for verdict in VERDICTS:
-            verdicts.add_metric([verdict], found[verdict])
-        yield from (score, verdicts)
+        yield from (score, _by(verdicts, {verdict: found[verdict] for verdict in VERDICTS}))
 
     def _store(self) -> Iterator[Metric]:
         stats = self._manager.get_stats()
         kept = GaugeMetricFamily("ats_sync_store_rows", "Rows in memory.", labels=["kind"])
-        kept.add_metric(["klines"], stats["klines_cached"])
-        kept.add_metric(["open interest"], stats["oi_cached"])
-        kept.add_metric(["trades"], stats["trades_cached"])
-        yield kept
+        rows = {
+            "klines": stats["klines_cached"],
+            "open interest": stats["oi_cached"],
+            "trades": stats["trades_cached"],
+        }
+        yield _by(kept, rows)
 
     def _budget(self, status: Status) -> Iterator[Metric]:
         text = self._manager.rest_text
@@ -213,15 +212,14 @@ class Metrics:
             "When the host may be sent requests again after a limit or a ban; 0 where it may be now.",
             labels=["host"],
         )
-        for host, bucket in _WEIGHED.items():
-            usage = text.usage(bucket)
-            used.add_metric([host], usage.cost)
-            limit.add_metric([host], usage.limit)
-            allowed.add_metric([host], usage.allowed)
-            blocked.add_metric([host], status.blocked.get(host, 0.0))
+        usage = {host.value: text.usage(bucket) for host, bucket in BUCKET.items()}
+        yield _by(used, {host: each.cost for host, each in usage.items()})
+        yield _by(allowed, {host: each.allowed for host, each in usage.items()})
+        yield _by(limit, {host: each.limit for host, each in usage.items()})
+        yield _by(blocked, {host: status.blocked.get(host, 0.0) for host in usage})
         waiting = GaugeMetricFamily("ats_sync_requests_waiting", "REST requests in line or under way.")
         waiting.add_metric([], status.waiting_requests)
-        yield from (used, allowed, limit, blocked, waiting)
+        yield waiting
 
 
 def _snapshot(status: Status) -> Iterator[Metric]:
@@ -240,9 +238,7 @@ def _snapshot(status: Status) -> Iterator[Metric]:
     series = GaugeMetricFamily(
         "ats_sync_snapshot_loaded_series", "Series that were begun with rows from disk.", labels=["compared"]
     )
-    series.add_metric(["yes"], kept.loaded - kept.unaudited)
-    series.add_metric(["no"], kept.unaudited)
-    yield series
+    yield _by(series, {"yes": kept.loaded - kept.unaudited, "no": kept.unaudited})
 
 
 def _shared(totals: SharedTotals) -> Iterator[Metric]:
@@ -250,18 +246,15 @@ def _shared(totals: SharedTotals) -> Iterator[Metric]:
     role = GaugeMetricFamily(
         "ats_sync_shared_role", "1 for what this process is in the shared store, else 0.", labels=["role"]
     )
-    for each in (*Role, READER, ALONE):
-        role.add_metric([name := each.value if isinstance(each, Role) else each], float(totals.role == name))
-    yield role
+    roles = (*(each.value for each in Role), READER, ALONE)
+    yield _by(role, {each: float(totals.role == each) for each in roles})
     yield from _leases(totals.leases)
     calls = CounterMetricFamily(
         "ats_sync_shared_round_trips", "Calls that went to the shared store, by what for.", labels=["of"]
     )
     errors = CounterMetricFamily("ats_sync_shared_errors", "Those of them that failed.", labels=["of"])
-    for of, (sent, failed) in totals.calls.items():
-        calls.add_metric([of], sent)
-        errors.add_metric([of], failed)
-    yield from (calls, errors)
+    yield _by(calls, {of: sent for of, (sent, _) in totals.calls.items()})
+    yield _by(errors, {of: failed for of, (_, failed) in totals.calls.items()})
     yield GaugeMetricFamily(
         "ats_sync_shared_answers", "1 while the shared store answers this process, else 0.", value=totals.answers
     )
@@ -293,12 +286,10 @@ def _shared(totals: SharedTotals) -> Iterator[Metric]:
         "Of what this reader read last: how long ago a connection of the collector had proved that it delivers.",
         labels=["shard"],
     )
-    for shard, seconds in totals.feed_ages.items():
-        age.add_metric([shard], seconds)
-    yield age
+    yield _by(age, totals.feed_ages)
 
 
-def _leases(leases: Iterable[LeaseSigns]) -> Iterator[Metric]:
+def _leases(leases: Sequence[LeaseSigns]) -> Iterator[Metric]:
     led = GaugeMetricFamily(
         "ats_sync_shared_leader_seen", "1 while a collector is seen to lead, else 0.", labels=["shard"]
     )
@@ -311,22 +302,15 @@ def _leases(leases: Iterable[LeaseSigns]) -> Iterator[Metric]:
         "ats_sync_shared_epoch", "The number of the reign: another one with each new leader.", labels=["shard"]
     )
     standbys = GaugeMetricFamily("ats_sync_shared_standbys", "Collectors that stand by.", labels=["shard"])
-    for each in leases:
-        led.add_metric([each.shard], each.led)
-        if each.epoch:
-            epoch.add_metric([each.shard], each.epoch)
-        if each.silent_for is not None:
-            silent.add_metric([each.shard], each.silent_for)
-        if each.standbys is not None:
-            standbys.add_metric([each.shard], each.standbys)
-    yield from (led, silent, epoch, standbys)
+    yield _by(led, {each.shard: each.led for each in leases})
+    yield _by(silent, {each.shard: each.silent_for for each in leases if each.silent_for is not None})
+    yield _by(epoch, {each.shard: each.epoch for each in leases if each.epoch})
+    yield _by(standbys, {each.shard: each.standbys for each in leases if each.standbys is not None})
 
 
 def _overall(status: Status) -> Iterator[Metric]:
     state = GaugeMetricFamily("ats_sync_state", "1 for the state the manager is in, else 0.", labels=["state"])
-    for each in Overall:
-        state.add_metric([each.value], float(status.state is each))
-    yield state
+    yield _by(state, {each.value: float(status.state is each) for each in Overall})
 
 
 def _feeds(summaries: Iterable[KindSummary], *, streams: bool) -> Iterator[Metric]:
@@ -349,7 +333,7 @@ def _feeds(summaries: Iterable[KindSummary], *, streams: bool) -> Iterator[Metri
     yield from (feeds, oldest, bound)
 
 
-# A counter is there from the start: Prometheus sees no increase where one appears with its first event.
+# A counter exists from the start: Prometheus sees no increase where one appears with its first event.
 
 
 def _traffic(totals: Totals) -> Iterator[Metric]:
@@ -360,17 +344,18 @@ def _traffic(totals: Totals) -> Iterator[Metric]:
     lag = HistogramMetricFamily(
         "ats_sync_event_lag_seconds", "Age of the newest event of each receive, when it came.", labels=["route"]
     )
-    for route, traffic in sorted(totals.traffic.items()):
-        frames.add_metric([route], traffic.frames)
-        received.add_metric([route], traffic.received_bytes)
+    by_route = dict(sorted(totals.traffic.items()))
+    for route, traffic in by_route.items():
         if traffic.lags:
             lag.add_metric([route], _buckets(LAG_BOUNDS, traffic.lags), traffic.lag_sum)
     reconnects = CounterMetricFamily(
         "ats_sync_reconnects", "Connections that have ended, or could not be made, by why.", labels=["route", "reason"]
     )
-    for route, reason in itertools.product(sorted(totals.traffic), ENDINGS):
+    for route, reason in itertools.product(by_route, ENDINGS):
         reconnects.add_metric([route, reason], totals.endings.get((route, reason), 0))
-    yield from (frames, received, lag, reconnects)
+    yield _by(frames, {route: traffic.frames for route, traffic in by_route.items()})
+    yield _by(received, {route: traffic.received_bytes for route, traffic in by_route.items()})
+    yield from (lag, reconnects)
 
 
 def _reads(totals: Totals) -> Iterator[Metric]:
@@ -402,13 +387,18 @@ def _gaps(totals: Totals, open_gaps: Mapping[str, int]) -> Iterator[Metric]:
     repairs = CounterMetricFamily("ats_sync_repairs", "Repairs that REST has answered.")
     repairs.add_metric([], totals.repairs)
     gaps = GaugeMetricFamily("ats_sync_open_gaps", "Series that lack something by now.", labels=["kind"])
-    for kind, number in sorted(open_gaps.items()):
-        gaps.add_metric([kind], number)
     missed = CounterMetricFamily(
         "ats_sync_events_missed", "Times that a consumer of events missed candles, since memory no longer had them."
     )
     missed.add_metric([], totals.missed)
-    yield from (repairs, gaps, missed)
+    yield from (repairs, _by(gaps, dict(sorted(open_gaps.items()))), missed)
+
+
+def _by(metric: M, values: Mapping[str, float]) -> M:
+    """Return a metric of one label, with its value for each value of the label."""
+    for label, value in values.items():
+        metric.add_metric([label], value)
+    return metric
 
 
 def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

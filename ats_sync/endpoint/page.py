@@ -34,7 +34,7 @@ WHOLE_WATCHED, WHOLE_UNWATCHED = 15.0, 30.0
 READER_WATCHED, READER_UNWATCHED = 2.0, 10.0
 """The same in a reader of a shared store, where no sign shows what has become of the collector."""
 WHOLE_IN_TROUBLE, LEAST_BETWEEN = 2.0, 5.0
-"""While not everything is live and somebody looks; and the least, whatever the signs say, while nobody does."""
+"""The same with viewers while not everything is live; and the least without viewers, whatever the signs say."""
 QUALITY_EVERY, CLOSES_EVERY = 10.0, 5.0
 CLOSES = 32
 """Closes of a sparkline."""
@@ -124,7 +124,7 @@ class Page:
         state = self._state(signs, at)
         change = None
         if changed is None:
-            whole = True  # other symbols than before: everybody begins again
+            whole = True  # other symbols than before: all viewers start over
         else:
             change = _message(state | {"rows": changed, "closes": closes, "events": [_event(each) for each in new]})
         text = None
@@ -187,11 +187,7 @@ class Page:
         journal.connections(at, self._connections or signs.connections)
         newest = str(signs.repaired) if signs.repaired is not None else ""
         journal.repairs(at, signs.repairs, newest, self._doubt)
-        journal.limited(
-            at,
-            {host.value: until for host, until in signs.blocked.items()},
-            {host.value: reason for host, reason in signs.limits.items()},
-        )
+        journal.limited(at, signs.blocked, {host.value: reason for host, reason in signs.limits.items()})
 
     def _update(self) -> tuple[list[list[Any]] | None, list[list[Any]]]:
         """Return the rows that have changed and the sparklines, each with its place; None where the symbols have."""
@@ -229,7 +225,7 @@ class Page:
             "reason": self._reason,
             **self._of_status,
             "connections": [{**as_json(each), "quiet": each.name in signs.quiet} for each in connections],
-            "budget": budget(signs.usage, {host.value: until for host, until in signs.blocked.items()}),
+            "budget": budget(signs.usage, signs.blocked),
             "waiting": signs.waiting,
             "requests": signs.requests,
             "reads": {"memory": signs.hits, "rest": signs.misses},

@@ -95,7 +95,8 @@ class Route:
 
 
 _known: dict[tuple[str, str], Route] = {}
-"""Routes of before: programs ask the same again and again, and to take a query apart takes a sixth of answering it."""
+"""Routes that were found before: programs send the same requests again and again, and parsing a query is a sixth of the
+cost of answering it."""
 
 
 def route(path: str, query: str) -> Route | Reply:

@@ -59,11 +59,11 @@ class Views:
             return self._summary
 
     def healthz(self) -> Reply:
-        """The process answers."""
+        """Return 200, since the process answers."""
         return Reply(200, b'{"status":"ok"}')
 
     def readyz(self) -> Reply:
-        """200 while everything that is followed is live, else 503 and why."""
+        """Return 200 while everything that is followed is live, else 503 and why."""
         status = self.look().status
         if status.state is Overall.LIVE:
             return Reply(200, orjson.dumps({"state": status.state.value}))
@@ -74,11 +74,11 @@ class Views:
         return Reply(503, orjson.dumps({"state": status.state.value, "reason": reason}))
 
     def status(self) -> Reply:
-        """Return all of it as JSON; its fields are those of :class:`~ats_sync.Status`."""
+        """Return the whole state as JSON; its fields are those of :class:`~ats_sync.Status`."""
         return Reply(200, orjson.dumps(self._as_json()))
 
     def metrics(self) -> Reply:
-        """Return the same for Prometheus, where the extra is installed."""
+        """Return the metrics for Prometheus, where the extra is installed."""
         if self._metrics is None:
             try:
                 from .metrics import Metrics

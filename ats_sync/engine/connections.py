@@ -1,4 +1,4 @@
-"""The connections: which streams each carries, and when each connects, subscribes, is replaced, is given up.
+"""The connections: which streams each carries, and when each connects, subscribes, is replaced or given up.
 
 A replacement takes over the streams of a connection while the old one goes on delivering. The old one is closed only
 when every stream has been acknowledged and the two have overlapped for a while.
@@ -51,14 +51,14 @@ log = RateLimitedLogger(logging.getLogger(__name__))
 ACKNOWLEDGED_WITHIN = 5.0
 OVERLAP = 2.0
 CONNECT_WITHIN = 15.0
-SPREAD_FROM = 256  # Market streams from which on they are spread over at least two connections. (Books are not: with
-# spot candles and a replacement, two connections more would be six in all.)
+SPREAD_FROM = 256  # From so many market streams on, they are spread over at least two connections. (Books are not: with
+# spot candles and a replacement, two more connections would be six in all.)
 AFTER_REFUSALS = 10.0  # Seconds without a message on a connection after MOST_REFUSALS in a row.
 MOST_REFUSALS = 8  # More in a row are a fault of the exchange, not of a name: halving finds good names sooner.
 
 
 class Connections:
-    """All connections. Decisions are appended to ``actions``, acknowledged streams to ``live``."""
+    """All connections. Decisions are appended to ``actions``, and what has become of streams to ``changes``."""
 
     def __init__(self, config: Config, rng: random.Random) -> None:
         self._config = config
@@ -82,7 +82,7 @@ class Connections:
     # --- the set of streams --------------------------------------------------------------------
 
     def subscribe(self, names: Iterable[tuple[str, Route]], at: Moment) -> None:
-        """Carry these streams."""
+        """Subscribe to these streams, each on one connection."""
         by_route: dict[Route, list[str]] = {}
         for name, route in names:
             if name not in self.assigned_to:
@@ -97,14 +97,14 @@ class Connections:
         self.tick(at)
 
     def _carry(self, name: str, connection: Connection) -> None:
-        """Have a stream subscribed to on a connection, and on what is about to replace that."""
+        """Have a connection subscribe to a stream, and so whatever is about to replace it."""
         self.assigned_to[name] = connection.number
         for each in self.connections.values():
             if each is connection or each.replaces == connection.number:
                 each.streams[name] = Progress.PENDING
 
     def unsubscribe(self, names: Iterable[str], at: Moment) -> None:
-        """Stop carrying these streams."""
+        """Unsubscribe from these streams."""
         for name in names:
             self.assigned_to.pop(name, None)
             self.refusals.forget(name)
@@ -114,6 +114,10 @@ class Connections:
                 if progress.may_deliver and connection.phase is Phase.OPEN:
                     connection.unsubscribing.append(name)
         self.tick(at)
+
+    def carrying(self, name: str) -> Connection | None:
+        """Return the connection to which a stream is assigned, None where there is none."""
+        return self.connections.get(self.assigned_to.get(name, -1))
 
     def _of(self, route: Route) -> list[Connection]:
         return [each for each in self.connections.values() if each.route is route and each.replaces is None]
@@ -131,7 +135,7 @@ class Connections:
     # --- events ----------------------------------------------------------------------------------
 
     def opened(self, number: int, link: Link, at: Moment) -> None:
-        """The handshake of a connection succeeded."""
+        """Note that the handshake of a connection succeeded."""
         connection = self.connections.get(number)
         if connection is None or connection.link is not link:
             return
@@ -143,7 +147,7 @@ class Connections:
         self.tick(at)
 
     def lost(self, number: int, link: Link, reason: str, at: Moment) -> None:
-        """A connection ended, or could not be made."""
+        """Note that a connection ended, or could not be made."""
         link.up = False
         connection = self.connections.get(number)
         if connection is None or connection.link is not link:
@@ -186,7 +190,7 @@ class Connections:
         return Streams({name: Progress.REFUSED if name in self.refusals else Progress.PENDING for name in names})
 
     def replied(self, number: int, message: dict[str, Any], at: Moment) -> None:
-        """A message other than a stream frame arrived: an acknowledgement, an error, or an announcement."""
+        """Act on a message other than a stream frame: an acknowledgement, an error, or an announcement."""
         connection = self.connections.get(number)
         if connection is None:
             return
@@ -258,7 +262,7 @@ class Connections:
         self.tick(at)
 
     def date_back(self, at: Moment) -> None:
-        """Count what connections are said to have proved in a time to come as proved when it was."""
+        """Correct the watermarks that a clock which was ahead has set in the future."""
         for connection in self.connections.values():
             if connection.link is not None:
                 connection.link.date_back(at.exchange / 1000.0, at.steady)
@@ -272,7 +276,7 @@ class Connections:
 
     def resubscribe(self, name: str, at: Moment) -> bool:
         """Subscribe to a stream again on its connection; return False where that is not open."""
-        connection = self.connections.get(self.assigned_to.get(name, -1))
+        connection = self.carrying(name)
         if connection is None or connection.phase is not Phase.OPEN or name in self.refusals:
             return False
         connection.unsubscribing.append(name)
@@ -282,7 +286,7 @@ class Connections:
 
     def move(self, name: str, at: Moment) -> bool:
         """Carry a stream on another open connection of its route; return False without one."""
-        current = self.connections.get(self.assigned_to.get(name, -1))
+        current = self.carrying(name)
         if current is None or name in self.refusals:
             return False
         others = [

@@ -23,7 +23,7 @@ from .moment import Moment
 READ_ATTEMPTS, OTHER_ATTEMPTS = 3, 2
 MOST_AT_ONCE = 32
 """So many requests are under way at once where the limit has no room for all that waits: more would use a minute up
-before the first answers show that the exchange's count has begun again with it."""
+before the first answers show that the exchange's count has restarted with it."""
 LEAST_TIMEOUT = 0.05
 BACK_OFF, LONGEST_BACK_OFF, JITTER = 0.2, 2.0, 0.2
 """Seconds before the second attempt, doubled before each further one up to the second value, and the most jitter."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import AtsSyncError
-from ..feeds import PRIORITY, Cause, Key
+from ..feeds import FEEDS, PRIORITY, Cause, Feed, Key
 from ..store.link import Link
 from ..venue.endpoints import Bucket, Request
 from .budget import Budget, Tier
@@ -38,6 +38,11 @@ class Fetch:
         """Return what is equal for fetches that one answer serves."""
         return self.key, self.request
 
+    @property
+    def feed(self) -> Feed | None:
+        """Return the policy of its kind, None where the answer belongs to no series."""
+        return FEEDS.get(self.key.kind)
+
 
 @dataclass(eq=False, slots=True)
 class Job:
@@ -49,7 +54,7 @@ class Job:
     """The cause whose part of the limit pays for it: of all that joined it, the one with the best tier."""
     cancelled: bool = False
     running: bool = False
-    """Whether it left the queue, to be sent or to pause."""
+    """Whether it has left the queue, to be sent or to pause."""
     for_engine: bool = False
     """Whether it is sent even if no reader waits for it."""
     deadline: float | None = None
@@ -98,9 +103,10 @@ _Entry = tuple[tuple[int, int], int, Job, int]
 
 
 class JobQueue:
-    """Jobs by priority, one an identity: a second fetch joins the first and may raise its priority.
+    """Keeps jobs by priority, one per identity: a second fetch joins the first and may raise its priority.
 
-    Not thread-safe: used under the lock of its budget."""
+    Not thread-safe: used under the lock of its budget.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -108,7 +114,7 @@ class JobQueue:
         self._heaps: dict[tuple[Bucket, Tier], list[_Entry]] = {
             (bucket, tier): [] for bucket in Bucket for tier in Tier
         }
-        self._costs = dict.fromkeys(Bucket, 0)  # of all that is in the heaps
+        self._costs = dict.fromkeys(Bucket, 0)  # of everything in the heaps
         self._jobs: dict[object, Job] = {}
         self._count = itertools.count()
 
@@ -157,7 +163,7 @@ class JobQueue:
         return job
 
     def fits(self, at: Moment) -> bool:
-        """Return whether the budget has room for all that waits, so that it may be sent as soon as can be."""
+        """Return whether the budget has room for everything that waits, so that all of it may be sent now."""
         return all(not cost or self.budget.has_room(bucket, cost, at) for bucket, cost in self._costs.items())
 
     def pop(self, at: Moment, *, crowded: bool = False) -> Job | float | None:

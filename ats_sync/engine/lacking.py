@@ -1,7 +1,7 @@
 """How many candle series are followed, and how many of those that were live need a repair, for which room is kept.
 
-Most of them lack nothing, so they are not gone through: whatever may take one away from what it was is noted, and only
-what was noted is looked at, until it lacks nothing again.
+Most of them lack nothing, so they are not all examined: a series to which something may have happened is noted, and
+only noted ones are examined, until they lack nothing again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .state import State
 
 
 class LackingCandles:
-    """Those of the series in ``states``."""
+    """Counts the candle series in ``states``."""
 
     def __init__(self, store: MarketStore, states: Mapping[Key, State]) -> None:
         self._store = store
@@ -23,17 +23,17 @@ class LackingCandles:
         self._followed: int | None = None  # None: to be counted again
 
     def note(self, state: State) -> None:
-        """Look at a series: a repair was scheduled for it, or it lives no longer."""
+        """Examine a series at the next counts: a repair was scheduled for it, or it is no longer live."""
         if _counts(state):
             self._noted[state.key] = state
 
     def note_all(self) -> None:
-        """Look at every series, since a connection has ended: many have lost their stream at once."""
+        """Examine every series at the next count, since a connection has ended: many have lost their stream at once."""
         for state in self._states.values():
             self.note(state)
 
     def recount(self) -> None:
-        """Count the series again: some are followed, or delisted, that were not before, or no longer."""
+        """Count the followed series again: some were added, dropped or delisted."""
         self._followed = None
 
     def count(self) -> tuple[int, int]:

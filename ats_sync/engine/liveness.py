@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..feeds import Key, Kind
+from ..feeds import CLOCK, TICKERS, Key
 from ..store.book import BookSeries
 from ..store.depth import DepthSeries
 from ..store.klines import KlineSeries
@@ -45,7 +45,6 @@ LINK_CURRENT = 1.2
 """A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
 PAUSE = 1.5
 """Two looks farther apart than this (seconds): the process was stopped, or the machine slept."""
-CLOCK, TICKERS = Key(Kind.CLOCK), Key(Kind.TICKERS)
 REGAIN = GRACE + LOOK_EVERY + 0.5
 """How long (seconds) after a pause the evidence in the backlog takes to arrive and to count."""
 
@@ -97,7 +96,7 @@ class SilentStreamDetector:
         self.lacking: list[Key] = []
         """Trades that surely lack one, since the last look: it may have come before their subscription."""
         self.counting_again: list[str] = []
-        """Symbols whose ids have begun again, until somebody takes them."""
+        """Symbols whose ids have restarted, until somebody takes them."""
         self._unseen = False  # whether frames had come before the exchange's time was known
         self._looked = 0  # exchange time (ms) of the last look
         self._regained = 0.0  # when (steady) the streams count as watched again after a pause
@@ -241,7 +240,7 @@ class SilentStreamDetector:
                 known.trades_due = True
 
     def _begins_count(self, symbol: str, known: SymbolSightings, trade: int, as_of: int, at: Moment) -> bool:
-        """Return whether a ticker with a lower trade than the one before it shows that ids have begun again; where it
+        """Return whether a ticker with a lower trade than the one before it shows that ids have restarted; where it
         may come from a replica that lags, the next one shows which."""
         lower = self._lower.setdefault(symbol, Sighting(trade, as_of, at.steady))
         if not is_new_count(as_of, known.base[0]):

@@ -1,5 +1,5 @@
 """What every series needs next: its snapshot, what it missed, a confirmation. (For polls, see
-:mod:`~ats_sync.engine.schedule`.)
+:mod:`~ats_sync.engine.polls`.)
 
 A streamed series is *live* once a REST answer that was requested after its subscription was
 acknowledged has been merged (for an order book, a whole frame on that subscription does as well).
@@ -8,28 +8,28 @@ acknowledged has been merged (for an order book, a whole frame on that subscript
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Key
-from ..store.depth import DepthSeries
-from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.order import LAGS_AT_MOST
 from ..store.series import Change, Series, StoreEvent
 from ..venue.endpoints import UNKNOWN_SYMBOL
+from .candles import CandleCloses
 from .jobs import Fetch
 from .lacking import LackingCandles
 from .moment import Moment
+from .polls import Polls
 from .remedies import Remedies
-from .schedule import CandleCloses, DueQueue, Polls
+from .schedule import DueQueue
 from .state import State
 
 WITHOUT_STREAM_AFTER = 5.0
 """A series whose stream is not acknowledged this soon is fetched all the same."""
 EXPECTED_WITHIN = 30.0
-"""For so long (seconds) nothing is requested for a series that may begin with what was written down of it."""
+"""How long (seconds) nothing is requested for a series that may begin with rows from disk."""
 STREAMS_MISSED_FOR = 15.0
 """``start()`` does not wait longer (seconds) for a stream where REST serves its series."""
 GAP_REQUESTED_AFTER = 0.1
@@ -50,6 +50,7 @@ class Reconciler:
         self.fetches: list[Fetch] = []
         self._lacking = LackingCandles(store, self.states)
         self.remedies = Remedies(store, self.states, self._lacking.note)
+        self._refreshed: dict[Key, State] = {}  # what may need a new answer though nothing is missing
         self._refresh_due = 0.0
         self._queue = DueQueue(self.states, rng, self._lacking.note)
         self.polls = Polls(self.states, self._queue, rng, streams=streams)
@@ -64,6 +65,8 @@ class Reconciler:
                 continue
             feed = FEEDS[key.kind]
             state = self.states[key] = State(key, feed, unstreamed_since=at.steady)
+            if feed.refreshed:
+                self._refreshed[key] = state
             if feed.stream_only:
                 continue
             series = self._store.get(key)
@@ -80,11 +83,12 @@ class Reconciler:
         self._lacking.recount()
         for key in keys:
             self.states.pop(key, None)
+            self._refreshed.pop(key, None)
             self.remedies.forget(key)
         self._closes.keep({key.interval for key, state in self.states.items() if state.feed.closes})
 
     def delist(self, key: Key, reason: str) -> None:
-        """Ask nothing more for a series that the exchange no longer has."""
+        """Request nothing more for a series that the exchange no longer has."""
         state = self.states.get(key)
         if state is not None:
             state.delisted = reason
@@ -96,7 +100,7 @@ class Reconciler:
                 series.suspect(reason)  # should it come back, what is known is not to be trusted
 
     def renew(self, keys: Iterable[Key], at: Moment) -> None:
-        """Begin again with series whose names belong to new contracts."""
+        """Start over with series whose names belong to new contracts."""
         for key in keys:
             epoch = self.states.pop(key).epoch
             self.remedies.renew(key)
@@ -104,7 +108,7 @@ class Reconciler:
             self.states[key].epoch = epoch + 1  # what is under way is about the old contract
 
     def restored(self, keys: Iterable[Key], at: Moment) -> None:
-        """Ask for what these series lack, now that whatever was written down of them has been loaded."""
+        """Request what these series lack, now that their rows from disk have been loaded."""
         for key in keys:
             state, series = self.states.get(key), self._store.get(key)
             self.remedies.look_again(key)
@@ -126,47 +130,18 @@ class Reconciler:
                 state.due = None
                 self._queue.schedule(state, at.steady + series.patience(live_once=False), state.repair_cause)
 
+    def repair(self, key: Key, at: Moment, wait: float = 0.0) -> None:
+        """Request in ``wait`` seconds what a series lacks, unless it is delisted."""
+        state = self.states.get(key)
+        if state is not None and not state.delisted:
+            self._queue.schedule(state, at.steady + wait, state.repair_cause)
+
     def begin_trading(self, symbol: str, at: Moment) -> None:
-        """Ask at once for whatever of a symbol was refused or empty: it has begun to trade."""
+        """Request at once whatever was refused or empty for a symbol, since it has begun to trade."""
         for key, state in self.states.items():
             if key.symbol == symbol and not state.feed.spot and not state.delisted:
                 state.count_from_zero()
                 self._queue.schedule(state, at.steady, state.repair_cause)
-
-    def note_paused(self, paused: Mapping[str, int]) -> None:
-        """These symbols are said not to trade for a while, since when (exchange ms) at most: the exchange may have no
-        candles of then."""
-        for series in self._candles_of(paused):
-            series.note_paused(paused[series.key.symbol])
-
-    def note_trading(self, trading: Mapping[str, int], at: Moment) -> None:
-        """These symbols are said to trade, since when (exchange ms) at least: candles that had stopped in a halt are
-        requested at once."""
-        for series in self._candles_of(trading):
-            lacking = series.note_trading(trading[series.key.symbol])
-            if lacking and (state := self.states.get(series.key)) is not None and not state.delisted:
-                self._queue.schedule(state, at.steady, state.repair_cause)
-
-    def note_recounted(self, symbols: Collection[str], at: Moment) -> None:
-        """The trade ids of these symbols have begun again, perhaps since the names belong to other contracts: the whole
-        history of their candles is requested as soon as every replica knows it."""
-        for series in self._candles_of(symbols):
-            series.note_recounted(at.exchange)
-            state = self.states.get(series.key)
-            if state is not None and not state.delisted and (state.link is not None or not self._streams):
-                wait = (LAGS_AT_MOST + at.uncertain) / 1000.0 + DRIFTS  # (the time may still be corrected)
-                self._queue.schedule(state, at.steady + wait, state.repair_cause)
-
-    def note_listed(self, symbols: Collection[str]) -> None:
-        """exchangeInfo has shown since then that these names belong to the same contracts as before."""
-        for series in self._candles_of(symbols):
-            series.note_listed()
-
-    def _candles_of(self, symbols: Collection[str]) -> Iterator[KlineSeries]:
-        """Yield the candles of these contracts."""
-        for series in self._store.of(KlineSeries) if symbols else ():
-            if series.key.symbol in symbols and not series.feed.spot:
-                yield series
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -192,7 +167,7 @@ class Reconciler:
             self.polls.within(key, at, at.wait(at.exchange + LAGS_AT_MOST))
 
     def _await_frame(self, state: State, series: Series, at: Moment) -> None:
-        """Ask once a first frame is no longer worth waiting for."""
+        """Schedule a request for when a first frame is no longer worth waiting for."""
         wait = EXPECTED_WITHIN if series.expecting else series.patience(live_once=state.live_once)
         self._queue.schedule(state, at.steady + wait, state.repair_cause)
 
@@ -202,7 +177,7 @@ class Reconciler:
         if state is None or state.delisted:
             return
         if state.link is None:
-            # It was suspected, or not acknowledged there: the new connection begins it again.
+            # It was suspected, or not acknowledged there: it starts over on the new connection.
             self.acknowledged(key, link, at)
             return
         old, state.link = state.link, link
@@ -228,7 +203,8 @@ class Reconciler:
                     state.due = None  # the next acknowledgement schedules it again
 
     def unstreamed(self, key: Key, at: Moment) -> None:
-        """Note that a series waits for a subscription of its own: what fed it so far is another's."""
+        """Note that a series waits for a subscription of its own: the stream that fed it so far is that of another
+        series."""
         state, series = self.states.get(key), self._store.get(key)
         if state is None or series is None:
             return
@@ -241,13 +217,13 @@ class Reconciler:
             self._queue.schedule(state, at.steady + WITHOUT_STREAM_AFTER, Cause.WARM_UP)
 
     def lengthen(self, key: Key, at: Moment) -> None:
-        """Ask for older rows of candles, where something derived from them needs more than there are."""
-        state, series = self.states.get(key), self._store.candles(key)
+        """Request older rows of candles where something derived from them needs more than memory has."""
+        state, series = self.states.get(key), self._store.get(key)
         if state is not None and series is not None and state.known and series.reach_back(0):
             self._queue.schedule(state, at.steady, state.repair_cause)
 
     def _wake_derived(self, key: Key, at: Moment) -> None:
-        """Look at what is derived from candles that lack nothing any more: it may lack nothing either."""
+        """Check what is derived from candles that are complete now: it may be complete, too."""
         for each in self._store.derivations.derived_from(key):
             state, series = self.states.get(each), self._store.get(each)
             if state is None or series is None or state.link is None or state.delisted or state.fetching is not None:
@@ -314,7 +290,7 @@ class Reconciler:
             self._look_at_doubt(state, at)
 
     def _look_at_doubt(self, state: State, at: Moment) -> None:
-        """After an answer to a reader: request what it has put in doubt, unless that is due anyway."""
+        """Request what an answer to a reader has put in doubt, unless that is due anyway."""
         series = self._store.get(state.key)
         if series is None or state.link is None or state.delisted or not state.left_alone:
             return
@@ -322,7 +298,7 @@ class Reconciler:
             self._queue.need(state, self._closes.jittered(series, at), state.repair_cause)
 
     def _settle(self, state: State, fetch: Fetch, at: Moment) -> None:
-        """After a merge: is the series live, and what is still missing?"""
+        """Decide after a merge whether a series is live, and schedule what is still missing."""
         link, series = fetch.link, self._store.get(state.key)
         if series is None:
             return
@@ -356,7 +332,7 @@ class Reconciler:
         self.polls.settled(state, series, fetch, at)
 
     def _refetch(self, key: Key, at: Moment) -> None:
-        """Ask for what a series lacks, and trust it no longer until then."""
+        """Request what a series lacks, and do not trust it until that has come."""
         state, series = self.states.get(key), self._store.get(key)
         if state is not None and series is not None and not state.delisted:
             series.suspect("it lacks what happened before its subscription")
@@ -377,7 +353,7 @@ class Reconciler:
         return True
 
     def _next_try(self, state: State, series: Series, at: Moment) -> float:
-        """Return when (steady) to ask again for what the last answer did not bring; at once where it brought a part."""
+        """Return when (steady) to request again what the last answer did not bring; at once where it brought a part."""
         reached = series.reached()
         if reached is not None and (state.backfilled_to is None or reached < state.backfilled_to):
             state.attempts, state.backfilled_to = 0, reached
@@ -417,7 +393,7 @@ class Reconciler:
             self._ask(state, at)
 
     def _ask(self, state: State, at: Moment) -> None:
-        """Ask for what a series lacks; nothing where its stream has closed the gap by itself."""
+        """Request what a series lacks; nothing where its stream has closed the gap by itself."""
         series = self._store.get(state.key)
         if series is None:
             return
@@ -438,18 +414,20 @@ class Reconciler:
 
     @staticmethod
     def _outranked(state: State) -> bool:
-        """Return whether what is due may not wait for what is under way: an audit goes last and may be minutes in
-        line."""
+        """Return whether what is due cannot wait for what is under way: an audit, which goes last and may be in line
+        for minutes."""
         return state.fetching is not None and state.fetching.cause is Cause.AUDIT and state.cause is not Cause.AUDIT
 
     def _refresh(self, at: Moment) -> None:
-        """Ask for those that need a new answer though nothing is missing."""
+        """Request the series that need a new answer though nothing is missing."""
         if at.steady < self._refresh_due:
             return
         self._refresh_due = at.steady + REFRESH_LOOK_EVERY
-        for series in self._store.of(DepthSeries):
-            state = self.states.get(series.key)
-            if series.needs_refresh(at.steady) and state is not None and state.link is not None and not state.delisted:
+        for key, state in self._refreshed.items():
+            series = self._store.get(key)
+            if series is None or not series.needs_refresh(at.steady):
+                continue
+            if state.link is not None and not state.delisted:
                 self._queue.need(state, at.steady, Cause.REPAIR)
 
     def next_due(self, at: Moment) -> float | None:
@@ -457,7 +435,7 @@ class Reconciler:
         moments = self._closes.due(at)
         if self._streams:
             moments.append(self.remedies.due())
-            if self._store.of(DepthSeries):
+            if self._refreshed:
                 moments.append(self._refresh_due)
         if (due := self._queue.next_due()) is not None:
             moments.append(due)
@@ -480,8 +458,8 @@ class Reconciler:
         return series is None or (series.live() and not series.lacks_older())
 
     def left_to_rest(self, key: Key, now: float) -> bool:
-        """Return whether REST serves a streamed series while its stream has not come for so long, at ``now`` (steady),
-        that nobody should wait for it any longer."""
+        """Return whether REST serves a streamed series whose stream has been missing for so long, at ``now`` (steady),
+        that a start no longer waits for it."""
         state = self.states.get(key)
         return (
             state is not None

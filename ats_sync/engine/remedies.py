@@ -57,7 +57,7 @@ class Remedies:
         return self._detector.lacking
 
     def take_counting_again(self) -> list[str]:
-        """Return the symbols whose ids have begun again since the last call."""
+        """Return the symbols whose ids have restarted since the last call."""
         symbols = list(self._detector.counting_again)
         self._detector.counting_again.clear()
         return symbols

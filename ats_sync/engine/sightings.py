@@ -1,7 +1,7 @@
-"""What was seen of one symbol: which trades are known to have happened, and whether trade ids have begun again.
+"""What was seen of one symbol: which trades are known to have happened, and whether trade ids have restarted.
 
-A trade that was reported counts once it is old enough: siblings do not deliver at the same instant. Where ids begin
-again, lower, nothing that was seen before counts any longer.
+A trade that was reported counts once it is old enough: siblings do not deliver at the same instant. Where ids restart
+at lower numbers, nothing that was seen before counts any more.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class SymbolSightings:
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
         self.base = (0, -1)  # (true by then at the latest, last trade) of the ticker with which the next is compared
         self.ticked = (-1, 0)  # (trade, happened at the earliest) of the newest ticker that showed a later trade
-        self.recounted = NEVER  # of a count that has begun again, while some series are still at the old one
+        self.recounted = NEVER  # of a count that has restarted, while some series are still at the old one
         self.refuted = (-1, 0.0)  # (the highest trade, by when) of those that REST has shown not to be
         self.lowered = NEVER  # of a ticker that showed a lower trade than the one before it, until that was acted on
         self.quote = (-1, 0.0)  # (update id, first seen) of the newest quotes that the book lacks
         self.depth = (-1, 0.0)  # (update id, first seen) of what the full book lacks
 
     def follow_count(self, ring: TradeSeries | None) -> None:
-        """Forget every sighting of a trade where ids have begun again since: they bear the ids of the old count."""
+        """Forget every sighting of a trade where ids have restarted since: they bear the ids of the old count."""
         if ring is not None and ring.counted_since > self.counted_since:
             self.counted_since = ring.counted_since
             self.forget_trades()
@@ -113,7 +113,7 @@ class SymbolSightings:
                 ripening[index] = _placed(each, reported)
 
     def note_count(self, reported: Sequence[tuple[int, int]], highest: tuple[int, int], now: float) -> None:
-        """Take from what was reported whether ids have begun again since the ``highest`` one (and when that had come at
+        """Take from what was reported whether ids have restarted since the ``highest`` one (and when that had come at
         the latest)."""
         trade, traded = highest
         lower = [each for each in (*reported, self.ticked) if 0 <= each[0] < trade and is_new_count(each[1], traded)]
@@ -140,7 +140,7 @@ class SymbolSightings:
         return lowered
 
     def of_new_count(self, reported: Sequence[tuple[int, int]], now: float) -> Sequence[tuple[int, int]]:
-        """Return what was reported after ids have begun again, and forget what was seen of the old ones; all of it
+        """Return what was reported after ids have restarted, and forget what was seen of the old ones; all of it
         where they have not."""
         if not self.has_begun_again(now):
             return reported

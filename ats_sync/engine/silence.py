@@ -20,7 +20,7 @@ from .connection import Connection, Progress
 from .moment import Moment
 
 STEADY_STREAMS = {MARK_PRICES_STREAM: 4.0, TICKERS_STREAM: 4.0, BOOK_TICKERS_STREAM: 11.0}
-"""Streams that come whatever is followed, and how long (seconds) nothing at all may come beside them."""
+"""Streams that come whatever is followed, and how long (seconds) nothing else may come."""
 RESTING_STREAMS = frozenset({TICKERS_STREAM, BOOK_TICKERS_STREAM})
 """Those that rest while the whole market does."""
 LONGEST = 180.0

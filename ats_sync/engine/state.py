@@ -1,4 +1,4 @@
-"""Where one series stands in the eyes of the engine."""
+"""What the engine knows about one series."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class State:
     frames_at_quarantine: int = 0
 
     def count_from_zero(self) -> None:
-        """Forget the attempts that failed, and how far a backfill has reached: nothing is missing, or it has begun
-        again."""
+        """Forget the attempts that failed, and how far a backfill has reached: nothing is missing, or the series starts
+        over."""
         self.attempts, self.backfilled_to = 0, None
 
     @property

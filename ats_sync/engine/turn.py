@@ -1,6 +1,6 @@
 """One turn of the engine: it receives events, which are values in one inbox, and returns the actions that follow.
 
-Driven by the engine's thread, and by the tests on virtual time.
+The engine's thread takes turns, and so do the tests, on virtual time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import AtsSyncError
-from ..feeds import FEEDS, Key
+from ..feeds import Key
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.series import Change, StoreEvent
@@ -82,8 +82,8 @@ class Inbox:
     """Waiting events in order of arrival. Not thread-safe.
 
     It is bounded: a notice that waits already is not added again, and beyond ``MAX_REPLIES`` the oldest reply is
-    dropped (``dropped`` counts them). Of the others there is one a fetch in flight, two a connection, and one a call
-    of a user.
+    dropped (``dropped`` counts them). The others are at most one per fetch in flight, two per connection, and one per
+    call of a user.
     """
 
     def __init__(self) -> None:
@@ -120,8 +120,8 @@ Action = Connect | Send | Disconnect | Submit
 
 
 class CandleCount:
-    """When the candle series are counted for which the budget keeps room. That wakes a thread which waits for room, so
-    it is done rarely where the turns of the engine received nothing and did nothing."""
+    """Decides when to count the candle series for which the budget keeps room. A count wakes a thread that waits for
+    room, so counts are rare while the turns of the engine receive nothing and do nothing."""
 
     def __init__(self) -> None:
         self._due = self._due_when_quiet = 0.0
@@ -156,14 +156,14 @@ def receive(engine: Engine, event: EngineEvent, at: Moment) -> None:
 
 
 class Turn(NamedTuple):
-    """What has come of a turn."""
+    """The outcome of a turn."""
 
     actions: list[Action]
     """To execute, in order."""
     candles: tuple[int, int] | None
     """As :meth:`CandleCount.take` returns it."""
     failures: list[tuple[Exception, EngineEvent | None]]
-    """Each with its event, None where something was due. A failure costs no other event and no action."""
+    """Each with its event, None where it was not due to one. A failure costs no other event and no action."""
 
 
 def take_turn(engine: Engine, now: Callable[[], Moment], events: Sequence[EngineEvent], count: CandleCount) -> Turn:
@@ -231,7 +231,7 @@ def carry_out(action: Action, carrier: Carrier) -> None:
 
 
 def sort(notices: Iterable[StoreEvent]) -> tuple[list[EngineEvent], list[Key]]:
-    """Return what of the store's notices concerns the engine, and the series of which a candle has closed."""
+    """Return those of the store's notices that concern the engine, and the series of which a candle has closed."""
     events: list[EngineEvent] = []
     closed: list[Key] = []
     for notice in notices:
@@ -244,7 +244,7 @@ def sort(notices: Iterable[StoreEvent]) -> tuple[list[EngineEvent], list[Key]]:
 
 def closed_by(fetch: Fetch, error: AtsSyncError | None, store: MarketStore) -> tuple[Key, ...]:
     """Return the series of which a fetch may have closed candles."""
-    feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
+    feed = fetch.feed
     if error is not None or feed is None or not feed.closes:
         return ()
     return (fetch.key, *store.derivations.derived_from(fetch.key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from ..arguments import check_limit
 from ..clock import Reading
 from ..feeds import Key, Kind
 from ..reads import Query, Reads
@@ -12,6 +13,7 @@ from ..store.klines import KlineSeries, newest_klines
 from ..store.remembered import Column
 from ..store.series import SeriesState
 from ..store.snapshot import KlineSnapshot
+from ..venue.endpoints import KLINES_MOST
 from ..venue.intervals import check_interval
 from ..venue.klines import Row, float_rows, string_rows, text_open_time
 from ..venue.payload import DecodeError
@@ -31,8 +33,8 @@ class Klines(Query[list[Row]]):
     __slots__ = ("exact",)
 
     def __init__(self, key: Key, limit: int, max_age: float | None, *, exact: bool) -> None:
-        # Without the base class: a warm read is made of few calls.
-        self.key, self.limit, self.max_age, self.exact = key, limit, max_age, exact
+        super().__init__(key, limit, max_age)
+        self.exact = exact
 
     def look(self, series: KlineSeries, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], list[Row]]]:
         # No row is made up before its time has surely come.
@@ -81,6 +83,15 @@ class Klines(Query[list[Row]]):
             return series.rows(self.limit, None, exact=self.exact) or None
         except DecodeError:
             return None
+
+
+@lru_cache(maxsize=8192)
+def newest_in_floats(symbol: str, interval: str, limit: int) -> Klines:
+    """Return the query for the newest candles of a contract in floats, its arguments checked. (Remembered, so that a
+    warm read is made of few calls: nothing changes a query.) Errors as of :func:`klines_key`, and
+    :class:`~ats_sync.errors.InvalidArgument`."""
+    limit = check_limit(limit, KLINES_MOST)
+    return Klines(klines_key(symbol, interval), limit, None, exact=False)
 
 
 class KlineColumns(Query[list[Column] | list[Row]]):

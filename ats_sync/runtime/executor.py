@@ -11,7 +11,7 @@ from ..engine.budget import Budget
 from ..engine.dispatch import Dispatcher, Done, Retry, Send
 from ..engine.moment import moment
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
-from ..feeds import FEEDS, Cause
+from ..feeds import Cause
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
 from ..transport.answer import Answer
@@ -131,7 +131,7 @@ class RequestExecutor:
             series = self._store.series.get(fetch.key)
             if series is not None:
                 series.decode_ahead()
-        feed = FEEDS.get(fetch.key.kind)  # None for an answer that belongs to no series
+        feed = fetch.feed
         if feed is not None and feed.sets_clock:
             self._learn_time(send, value, answer)
         elif feed is not None and feed.lists_contracts:

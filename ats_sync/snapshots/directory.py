@@ -26,7 +26,7 @@ class Directory:
     """A directory that is taken until :meth:`release`, or until the process ends, however it ends."""
 
     def __init__(self, path: str) -> None:
-        """Make it where it is not there, and take it. Raises :class:`InUse` and OSError."""
+        """Make it where it does not exist, and take it. Raises :class:`InUse` and OSError."""
         os.makedirs(path, mode=0o700, exist_ok=True)
         self.path = Path(os.path.realpath(path))
         self._taken_as = str(self.path), os.getpid()

@@ -29,7 +29,7 @@ from ..shared.layout import (
 from ..shared.publish import Names
 from ..shared.shards import Shard
 from ..store.market import MarketStore
-from ..store.series import Copied
+from ..store.series import Copied, Series
 from ..venue.payload import DecodeError
 from .records import Record, exchange_of
 
@@ -97,6 +97,9 @@ class LeftFeed:
                     yield key, record
             except (ValueError, TypeError, LookupError, DecodeError) as error:
                 yield key, f"what the shared store has of {key} cannot be used: {error!r}"
+
+    def begun(self, series: Series) -> None:
+        """Nothing: it is to be written to disk as well."""
 
     def demanded(self) -> Iterator[Record]:
         # What readers want stands in the store as their wishes.

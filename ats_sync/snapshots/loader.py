@@ -48,6 +48,9 @@ class Kept(Protocol):
     def records(self, keys: Collection[Key]) -> Iterator[tuple[Key, Record | str]]:
         """Yield what it has of each of these series, or why that is of no use; nothing for those it lacks."""
 
+    def begun(self, series: Series) -> None:
+        """Note that a series has just begun with what it has of that."""
+
     def demanded(self) -> Iterator[Record]:
         """Yield what it has of series that were followed because they were read."""
 
@@ -59,15 +62,6 @@ class _Read(NamedTuple):
     series: Series
     record: Record
     restored: Restored
-
-
-class Loaded(NamedTuple):
-    """A series that was begun with what was kept."""
-
-    kept: Kept
-    series: Series
-    mark: object
-    """What its :meth:`~ats_sync.store.series.Series.dump_mark` was then."""
 
 
 class Loader:
@@ -99,8 +93,8 @@ class Loader:
         """What is being followed again: it expects what was kept."""
         self.later: deque[Sequence[Key]] = deque()
         """Series that have been followed since the start; other threads only append."""
-        self.loaded: Mapping[Key, Loaded] = {}
-        """Replaced whole."""
+        self.loaded: Mapping[Key, Kept] = {}
+        """Where the rows had been kept with which each series has begun. Replaced whole."""
 
     def expect(self, keys: Sequence[Key]) -> None:
         """Let the series of these keys wait for what was kept of them. Before they are followed."""
@@ -161,7 +155,7 @@ class Loader:
                 self._names(self._sources),
                 next(iter(refused)),
             )
-        if new := [loaded.kept for key, loaded in self.loaded.items() if key not in before]:
+        if new := [kept for key, kept in self.loaded.items() if key not in before]:
             log.info("%d of %d series were loaded from %s", len(new), len(expecting), self._names(new))
 
     @staticmethod
@@ -244,7 +238,7 @@ class Loader:
 
     def _begin(self, keys: Sequence[Key], found: Mapping[Key, _Read], refused: dict[str, int]) -> None:
         """Begin these series with what was read of them, and have the engine go on with them."""
-        begun: dict[Key, Loaded] = {}
+        begun: dict[Key, Kept] = {}
         info = self._store.listings.get()
         onboarded = info.value.onboarded if info is not None else {}
         now = self._clock.exchange_ms()
@@ -257,9 +251,10 @@ class Loader:
                 refused[why] = refused.get(why, 0) + 1
             elif self._store.get(key) is read.series:
                 read.restored.begin()
-                begun[key] = Loaded(read.kept, read.series, read.series.dump_mark())
+                read.kept.begun(read.series)
+                begun[key] = read.kept
         self.loaded = {**self.loaded, **begun}
-        symbols = {key.symbol for key, loaded in self.loaded.items() if loaded.kept.waits_for_streams}
+        symbols = {key.symbol for key, kept in self.loaded.items() if kept.waits_for_streams}
         for key in keys:
             series = self._store.get(key)
             if series is not None and key.symbol in symbols:

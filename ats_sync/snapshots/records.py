@@ -49,7 +49,7 @@ def exchange_of(config: Config) -> tuple[str, ...]:
 
 
 def folder_of(config: Config) -> str:
-    """Return the name of the folder for the rows of one exchange: those of a test exchange lie beside it."""
+    """Return the name of the folder for the rows of one exchange: those of a test exchange are in another one."""
     exchange = exchange_of(config)
     host = exchange[0].partition("://")[2]
     return f"{quote(host, safe='')[:100]}-{zlib.crc32(json.dumps(exchange).encode()):08x}"

@@ -20,8 +20,9 @@ from ..store.series import Series
 from ..venue.payload import DecodeError
 from .directory import Directory, InUse
 from .loader import Kept, Loader
-from .records import Record, exchange_of, file_name, folder_of, is_kept, pack, unpack
+from .records import Record, exchange_of, file_name, folder_of, is_kept, unpack
 from .schedule import WriteSchedule
+from .writer import Writer, reason_of
 
 if TYPE_CHECKING:
     from ..runtime.runtime import Runtime
@@ -44,14 +45,13 @@ class _Files:
 
     waits_for_streams = True
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, writer: Writer) -> None:
         self.name = path
         self.directory: Directory | None = None
-        self.names: set[str] = set()
-        """Of the files that are there."""
+        self._writer = writer
 
     def has(self, key: Key) -> bool:
-        return self.directory is not None and file_name(key) in self.names
+        return self.directory is not None and file_name(key) in self._writer.names
 
     def records(self, keys: Iterable[Key]) -> Iterator[tuple[Key, Record | str]]:
         directory = self.directory
@@ -65,10 +65,13 @@ class _Files:
             except DecodeError as error:
                 yield key, str(error)
             except OSError as error:
-                yield key, error.strerror or str(error)
+                yield key, reason_of(error)
+
+    def begun(self, series: Series) -> None:
+        self._writer.note_loaded(series)
 
     def demanded(self) -> Iterator[Record]:
-        for name in sorted(self.names):
+        for name in sorted(self._writer.names):
             if (directory := self.directory) is None:
                 return
             try:
@@ -98,9 +101,9 @@ class Snapshotter:
         the directory."""
         self._clock = clock
         self._store = store
-        self._exchange = exchange_of(config)
         self._path = f"{config.state_dir}/{folder_of(config)}" if config.state_dir is not None else ""
-        self._files = _Files(self._path)
+        self._writer = Writer(exchange_of(config), self._path, clock, store)
+        self._files = _Files(self._path, self._writer)
         self._runtime: Runtime | None = None
         self._stop = threading.Event()
         self._wake = threading.Event()  # set with _stop, and where something is followed later
@@ -109,11 +112,8 @@ class Snapshotter:
         self._loader = Loader(config, clock, store, sources, self._stop, demand)
         self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
         self._thread: threading.Thread | None = None
-        # Written by the thread alone, each replaced whole; status() reads them.
+        # Written by the thread alone, replaced whole; status() reads it.
         self._problem = ""
-        self._written_at: float | None = None
-        self._marks: dict[Key, tuple[Series, object]] = {}
-        self._failed = False
         self._try_again_at: float | None = None
         """When (steady) the directory is tried again; None where it is taken, or of no use."""
         if config.state_dir is not None:
@@ -133,7 +133,7 @@ class Snapshotter:
         directory = None
         try:
             directory = Directory(self._path)
-            self._files.names = directory.names()
+            self._writer.names = directory.names()
             self._files.directory, self._try_again_at = directory, None
         except InUse as error:
             if self._try_again_at is None:
@@ -146,7 +146,7 @@ class Snapshotter:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self._problem = error.strerror or str(error)
+        self._problem = reason_of(error)
         log.warning("nothing is kept in %s for the next start: %s", self._path, self._problem)
         self._try_again_at = None
         if self._directory is not None:
@@ -215,9 +215,12 @@ class Snapshotter:
         """Return where the rows are kept and how far that is."""
         loaded, series = self._loader.loaded, self._store.series
         unaudited = sum(series[key].unaudited for key in loaded if key in series)
-        return SnapshotStatus(self._path, self._problem, self._written_at, len(loaded), unaudited)
+        problem, written_at = self._problem or self._writer.problem, self._writer.written_at
+        return SnapshotStatus(self._path, problem, written_at, len(loaded), unaudited)
 
     def _run(self) -> None:
+        runtime = self._runtime
+        assert runtime is not None
         try:
             self._loader.load()
             schedule = WriteSchedule(self._clock.now())
@@ -232,9 +235,10 @@ class Snapshotter:
                 if self._loader.later:
                     self._loader.load_later()
                 if (directory := self._directory) is not None:
-                    self._write(directory, due)
+                    self._writer.write(runtime, directory, due)
             if (directory := self._directory) is not None:
-                self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
+                last = sorted(self._kept(), key=_write_order)
+                self._writer.write(runtime, directory, last, until=self._deadline - MARGIN)
         except Exception:
             log.exception("nothing more is loaded, nor kept for the next start")
             self._problem = "an error of this library, which its log shows"
@@ -243,72 +247,8 @@ class Snapshotter:
             if (directory := self._directory) is not None:
                 directory.release()
 
-    # --- writing ---------------------------------------------------------------------------------
-
     def _kept(self) -> list[Key]:
         return [key for key in self._store.series if is_kept(key)]
-
-    def _write(self, directory: Directory, keys: Iterable[Key], until: float | None = None) -> None:
-        """Write those of these series that have changed; none is begun after ``until`` (steady)."""
-        runtime, store = self._runtime, self._store
-        assert runtime is not None
-        # In one turn of the engine: what it knows of a contract is of the very series that are in the store then.
-        kept = runtime.query(
-            lambda engine, at: [
-                (series, engine.listings.onboarded(key.symbol), key in engine.demand)
-                for key in keys
-                if (series := store.get(key)) is not None
-            ]
-        )
-        if len(self._marks) > len(store.series):
-            self._marks = {key: mark for key, mark in self._marks.items() if key in store.series}
-        for series, onboarded, demanded in kept:
-            if until is not None and self._clock.now() >= until:
-                break
-            try:
-                written = self._write_one(directory, series, onboarded, demanded=demanded)
-            except OSError as error:
-                self._note(error)
-                return
-            if written:
-                self._note(None)
-
-    def _write_one(self, directory: Directory, series: Series, onboarded: int, *, demanded: bool) -> bool:
-        """Write a series where it has changed; return whether it has."""
-        key, mark = series.key, series.dump_mark()
-        if mark is None or (self._marks.get(key) or self._as_loaded(key)) == (series, mark):
-            return False
-        if not (self._clock.synchronised and self._clock.proven()):
-            return False  # of when it is would not be known
-        if key.symbol and not onboarded:
-            return False  # of which contract it is would not be known
-        parts = tuple(series.dump())
-        if not parts:
-            return False
-        now = self._clock.exchange_ms()
-        rows = max(1, series.state(now).rows) if demanded else 0
-        record = Record(self._exchange, onboarded if key.symbol else 0, now, parts, rows)
-        directory.write(file_name(key), pack(record))
-        self._files.names.add(file_name(key))
-        self._marks[key] = series, mark
-        self._written_at = self._clock.wall()
-        return True
-
-    def _as_loaded(self, key: Key) -> tuple[Series, object] | None:
-        """Return the series that was loaded from a file, and its mark then."""
-        loaded = self._loader.loaded.get(key)
-        return (loaded.series, loaded.mark) if loaded is not None and loaded.kept is self._files else None
-
-    def _note(self, failure: OSError | None) -> None:
-        """Say once that writing fails, and once that it works again."""
-        if failure is not None:
-            self._problem = failure.strerror or str(failure)
-            if not self._failed:
-                log.warning("rows cannot be written to %s for the next start: %s", self._path, self._problem)
-        elif self._failed:
-            self._problem = ""
-            log.info("rows are written to %s again", self._path)
-        self._failed = failure is not None
 
 
 def _write_order(key: Key) -> int:

@@ -494,8 +494,6 @@ class KlineSeries(Series):
         return event if event > answered else answered
 
     def doubted_from(self) -> int:
-        """Return from which exchange time (ms) on the open candle is in doubt if nothing more comes, 0 where it is
-        not."""
         with self._lock:
             return self._pending.doubted_from()
 
@@ -670,7 +668,6 @@ class KlineSeries(Series):
             return self._sequencer.closings.get(opened)
 
     def reach_back(self, rows: int) -> bool:
-        """Keep at least so many rows, and fetch as many at first; return whether some of them are still lacking."""
         with self._lock:
             self._closed.depth = max(self._closed.depth, rows)
             self._warm_up = max(self._warm_up, rows)

@@ -247,9 +247,19 @@ class Series(ABC):
         progress, or nothing is known."""
         return None
 
+    def doubted_from(self) -> int:
+        """Return the exchange time (ms) from which on it is in doubt unless frames agree with what is known, 0 where it
+        is not."""
+        return 0
+
     def answerable_from(self, now: int) -> int:
         """Return the exchange time (ms) from which on an answer can close what is missing; ``now`` at the earliest."""
         return now
+
+    def needs_refresh(self, now: float) -> bool:
+        """Return whether it needs a new answer by ``now`` (steady) though nothing is missing, where its feed says that
+        it may."""
+        return False
 
     def gap_found(self, now: float) -> bool:
         """Note at ``now`` (steady) that something is missing; return whether to request it."""
@@ -351,6 +361,10 @@ class Series(ABC):
 
     def deepen(self, rows: int) -> None:
         """Keep at least so many rows from now on."""
+
+    def reach_back(self, rows: int) -> bool:
+        """Keep at least so many rows, and fetch as many at first; return whether some of them are still lacking."""
+        return False
 
     def begin_with(self, rows: int) -> None:
         """Fetch so many rows at first, in place of the usual number."""

@@ -20,7 +20,8 @@ from ats_sync.venue.responses import classify
 
 ROOT = Path(ats_sync.__file__).parent
 GIVING = (
-    *("store/*.py", "engine/*.py", "status.py", "shared_lifecycle.py", "endpoint/page.py", "endpoint/journal.py"),
+    *("store/*.py", "engine/*.py", "look.py", "status.py", "shared_lifecycle.py"),
+    *("endpoint/page.py", "endpoint/journal.py"),
     *(
         "runtime/streams.py",
         "runtime/runtime.py",

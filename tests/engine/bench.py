@@ -13,11 +13,11 @@ from typing import Any
 
 from ats_sync.config import Config
 from ats_sync.engine.connection import Connect, Send
-from ats_sync.engine.engine import SHARED, WITNESSES, Engine, Submit
+from ats_sync.engine.engine import Engine, Submit
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import AtsSyncError
-from ats_sync.feeds import FEEDS, Cause, Key, Kind
+from ats_sync.feeds import FEEDS, LISTINGS, SHARED, WITNESSES, Cause, Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
@@ -422,3 +422,13 @@ class Bench:
 
     def trade_ids(self, symbol: str = "AUSDT") -> list[int]:
         return [trade.id for trade in self.store.trades(symbol).read(1_000)]
+
+
+def ask_for_listings(bench: Bench) -> None:
+    """Have exchangeInfo requested now."""
+    bench.engine.reconciler.polls.again(LISTINGS, bench.at(), 0.0)
+
+
+def announce(bench: Bench, symbol: str, status: str) -> None:
+    """Deliver an event of ``!contractInfo``."""
+    bench.deliver("!contractInfo", samples.contract_frame(symbol, status, event=bench.exchange()))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.engine.demand import KEPT_PERIODS, LEAST_KEPT, REMEMBERED, SWEEP_EVERY, Demand
-from ats_sync.engine.engine import SHARED, WITNESSES
-from ats_sync.feeds import Key, Kind
+from ats_sync.feeds import SHARED, WITNESSES, Key, Kind
 
 from .bench import Bench, deep
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from ats_sync.engine.obstacles import ATTEMPTS
-from ats_sync.engine.schedule import CLOCK
 from ats_sync.errors import AccessDenied, ExchangeFailure, RequestRejected
-from ats_sync.feeds import FEEDS, Cause, Key, Kind
+from ats_sync.feeds import CLOCK, FEEDS, Cause, Key, Kind
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.market import MarketStore
+from ats_sync.store.series import Series
 from ats_sync.venue.endpoints import Host, Route
 from ats_sync.venue.intervals import HOUR
 
@@ -117,41 +118,6 @@ def test_a_route_counts_for_the_streams_of_a_connection_that_failed_there_itself
 # --- coming and going -----------------------------------------------------------------------------
 
 
-def test_a_symbol_that_leaves_costs_nothing_more_and_harms_nobody() -> None:
-    bench = Bench([deep("AUSDT", 20), deep("GONE", 20)])
-    bench.warm()
-    bench.unlisted = {"GONE"}
-    bench.dropped = lambda stream, frame: b'"GONE"' in frame
-    bench.fails = lambda fetch: RequestRejected("x", status=400, code=-1121) if fetch.key.symbol == "GONE" else None
-    assert bench.run(180, until=lambda: "GONE" in bench.store.delisted), "it was not noticed in three minutes"
-    bench.run(1)
-    assert not [name for held in bench.subscribed.values() for name in held if name.startswith("gone@")]
-    gone = bench.seconds
-    bench.run(400)
-    assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "GONE" and when > gone]
-    assert bench.agrees()
-    assert not bench.engine.missing(bench.at())
-
-
-def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_off_as_fresh() -> None:
-    bench = Bench([deep("AUSDT", 20, minutes=30), deep("BACK", 20, minutes=30)])
-    bench.warm()
-    bench.unlisted = {"BACK"}
-    bench.dropped = lambda stream, frame: b'"BACK"' in frame
-    assert bench.run(200, until=lambda: "BACK" in bench.store.delisted)
-    bench.run(300)
-    for series in (bench.store.book("BACK").state(0), bench.series("BACK").state(bench.exchange())):
-        assert series.link is None or not series.link.up, "nothing keeps it fresh any more"
-    bench.unlisted.clear()
-    bench.dropped = lambda stream, frame: False
-    bench.engine.reconciler.polls.again(Key(Kind.LISTINGS), bench.at(), 0.0)
-    bench.run(1)
-    assert not bench.store.delisted
-    assert bench.run(30, until=bench.all_live)
-    bench.run(70)
-    assert bench.agrees("BACK")
-
-
 def test_what_is_followed_no_longer_is_requested_no_more() -> None:
     bench = Bench([deep("AUSDT", 20), deep("BUSDT", 0)])
     bench.warm()
@@ -227,6 +193,11 @@ def test_every_kind_that_is_followed_has_its_policy() -> None:
             assert feed.poll.every < feed.poll.max_age, "or every poll would come too late"
     every = {kind: feed.poll.every for kind, feed in FEEDS.items() if feed.poll is not None}
     assert (every[Kind.OPEN_INTEREST], every[Kind.SPOT], every[Kind.MARK]) == (240, 48, HOUR / 1000 * 0.8)
+
+
+def test_which_series_may_need_a_new_answer_though_nothing_is_missing_is_policy() -> None:
+    for kind, (made, _) in MarketStore._MAKE.items():
+        assert FEEDS[kind].refreshed == (made.needs_refresh is not Series.needs_refresh)
 
 
 def test_connections_are_not_alive_in_a_time_to_come_once_the_time_is_known() -> None:

@@ -14,7 +14,7 @@ from ats_sync.engine.guarded import Guarded
 from ats_sync.engine.jobs import Fetch, JobQueue
 from ats_sync.engine.moment import Moment
 from ats_sync.feeds import Cause, Key, Kind
-from ats_sync.status import connection_statuses, feed_statuses, feeds_summary
+from ats_sync.look import connection_statuses, feed_statuses, feeds_summary
 from ats_sync.store.market import MarketStore
 from ats_sync.venue import endpoints
 

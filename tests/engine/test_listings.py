@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ats_sync.engine.listings import CONFIRM_AFTER
-from ats_sync.engine.schedule import LISTINGS
 from ats_sync.errors import AtsSyncError, RequestRejected
-from ats_sync.feeds import Kind
-from ats_sync.store.klines import KlineSeries
+from ats_sync.feeds import LISTINGS, Kind
 from ats_sync.venue.listings import Phase
 
 from ..venue import samples
-from ..venue.samples import MINUTE
-from .bench import BEGAN, FIRST_TRADE, Bench, TinySymbol, deep, failing
+from .bench import Bench, announce, ask_for_listings, deep, failing
 
 UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
-
-
-def ask(bench: Bench) -> None:
-    """Have exchangeInfo asked for now."""
-    bench.engine.reconciler.polls.again(LISTINGS, bench.at(), 0.0)
-
-
-def tell(bench: Bench, symbol: str, status: str) -> None:
-    """An event of ``!contractInfo``."""
-    bench.deliver("!contractInfo", samples.contract_frame(symbol, status, event=bench.exchange()))
 
 
 @pytest.mark.parametrize("status", ["TRADING_HALT", "TRADING_CANCEL_ONLY", "PRE_SETTLE", "A_STATUS_OF_NEXT_YEAR"])
@@ -42,31 +27,12 @@ def test_a_halted_contract_is_served_and_holds_nobody_up(status: str) -> None:
     assert bench.agrees("HALTED")
 
 
-@pytest.mark.parametrize("by", ["events", "answers"])
-def test_candles_know_when_their_contract_did_not_trade(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    noted: list[str] = []
-    monkeypatch.setattr(KlineSeries, "note_paused", lambda self, since: noted.append("paused"))
-    monkeypatch.setattr(KlineSeries, "note_trading", lambda self, since: noted.append("trading"))
-    bench = Bench([deep("AUSDT", 30)])
-    bench.warm()
-    noted.clear()
-    for status in ("TRADING_HALT", "TRADING"):
-        bench.statuses = {"AUSDT": status}
-        if by == "events":
-            tell(bench, "AUSDT", status)
-        else:
-            ask(bench)
-        bench.run(2)
-    assert noted[0] == "paused"
-    assert noted[-1] == "trading"
-
-
 def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:
     names = [f"{letter}USDT" for letter in "ABCDEF"]
     bench = Bench([deep(name, 30) for name in names])
     bench.warm()
     bench.statuses = dict.fromkeys(names, "CLOSE")
-    ask(bench)
+    ask_for_listings(bench)
     bench.run(1)
     assert bench.store.phase("AUSDT") is Phase.GONE
     since = bench.seconds
@@ -88,7 +54,7 @@ def test_two_answers_at_once_bury_nothing_however_old_the_first_one_looks() -> N
     (fetch,) = bench.held
     bench.receive(fetch, bench.answer(fetch, bench.exchange()), bench.exchange() - 900_000)
     bench.holds = lambda fetch: False
-    ask(bench)
+    ask_for_listings(bench)
     bench.run(0.2)
     assert bench.store.phase("AUSDT") is Phase.GONE
     assert not bench.store.delisted
@@ -101,7 +67,7 @@ def test_a_maintenance_is_known_by_the_whole_market_where_little_of_it_is_follow
     bench.follow("AUSDT", "BUSDT")
     bench.warm()
     bench.statuses = dict.fromkeys(names, "CLOSE")
-    ask(bench)
+    ask_for_listings(bench)
     assert not bench.run(60, until=lambda: bool(bench.store.delisted))
     bench.statuses = {}
     bench.run(10)
@@ -112,7 +78,7 @@ def test_what_trades_is_not_delisted_by_any_number_of_answers() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     bench.statuses = {"AUSDT": "SETTLING"}
-    ask(bench)
+    ask_for_listings(bench)
     since = bench.seconds
     assert not bench.run(300, until=lambda: bool(bench.store.delisted))
     assert 4 <= len(bench.of(Kind.LISTINGS, since=since)) <= 12, "each time after a longer pause"
@@ -122,7 +88,7 @@ def test_a_quiet_contract_is_not_delisted_by_one_answer() -> None:
     bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
     bench.warm()
     bench.statuses = {"QUIET": "SETTLING"}
-    ask(bench)
+    ask_for_listings(bench)
     bench.run(1)
     bench.statuses = {}
     assert not bench.run(30, until=lambda: bool(bench.store.delisted))
@@ -132,7 +98,7 @@ def test_a_mark_that_moves_tells_that_a_quiet_contract_lives() -> None:
     bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
     bench.warm()
     bench.statuses = {"QUIET": "SETTLING"}
-    ask(bench)
+    ask_for_listings(bench)
     link = bench.link_of("!markPrice@arr@1s")
     assert link is not None
     bench.dropped = lambda stream, frame: stream.startswith("!markPrice")
@@ -162,7 +128,7 @@ def test_a_contract_that_has_left_is_delisted_after_two_answers() -> None:
     bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
     bench.warm()
     bench.unlisted = {"GONE"}
-    ask(bench)
+    ask_for_listings(bench)
     assert bench.run(CONFIRM_AFTER + 2, until=lambda: "GONE" in bench.store.delisted)
     assert set(bench.store.delisted) == {"GONE"}
 
@@ -171,7 +137,7 @@ def test_an_event_and_an_answer_that_agree_bury_at_once() -> None:
     bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
     bench.warm()
     bench.unlisted = {"GONE"}
-    tell(bench, "GONE", "SETTLING")
+    announce(bench, "GONE", "SETTLING")
     assert bench.run(2, until=lambda: "GONE" in bench.store.delisted)
 
 
@@ -198,7 +164,7 @@ def test_what_was_delisted_by_mistake_is_back_with_its_next_trades() -> None:
     bench.warm()
     bench.statuses = {"BUSDT": "SETTLING"}
     bench.dropped = lambda stream, frame: b"BUSDT" in frame  # nothing is heard of it, nor any mark
-    ask(bench)
+    ask_for_listings(bench)
     assert bench.run(140, until=lambda: "BUSDT" in bench.store.delisted)
     bench.dropped = lambda stream, frame: False
     assert bench.run(5, until=lambda: not bench.store.delisted)
@@ -210,11 +176,11 @@ def test_an_event_brings_a_contract_back_at_once() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 0)])
     bench.warm()
     bench.unlisted = {"BUSDT"}
-    ask(bench)
+    ask_for_listings(bench)
     assert bench.run(20, until=lambda: "BUSDT" in bench.store.delisted)
     bench.unlisted = set()
     bench.run(1)
-    tell(bench, "BUSDT", "TRADING")
+    announce(bench, "BUSDT", "TRADING")
     assert bench.run(2, until=lambda: not bench.store.delisted)
 
 
@@ -233,167 +199,6 @@ def test_a_pending_contract_holds_nobody_up_and_goes_live_with_its_first_trade()
     assert bench.store.delisted == {}
     pending = False
     bench.statuses = {}
-    tell(bench, "NEWUSDT", "TRADING")
+    announce(bench, "NEWUSDT", "TRADING")
     assert bench.run(10, until=bench.all_live), bench.lacking()
     assert bench.agrees("NEWUSDT")
-
-
-def relist(bench: Bench, name: str) -> TinySymbol:
-    """Another contract with the name of one of the bench begins to trade now, with ids and candles of its own."""
-    bench.run(60 - bench.exchange() % MINUTE / 1000 + 0.5)
-    began = bench.exchange() - bench.exchange() % MINUTE
-    young = TinySymbol(name, [7] * 20, first_trade=77, began=began)
-    bench.replace(young)
-    return young
-
-
-def held_of_old(bench: Bench, name: str, young: TinySymbol) -> bool:
-    """Whether anything that is held is older than the new contract."""
-    series = bench.store.klines(name, "1m")
-    rows = series.rows(100, None, exact=True)
-    trades = bench.store.trades(name).read(100)
-    interest = bench.store.open_interest(name, "1h")
-    return (
-        any(row[0] < young.truth.opens[0] for row in rows)
-        or any(trade.id >= FIRST_TRADE for trade in trades)
-        or 0 < interest.state(0).answered < young.truth.opens[0]
-    )
-
-
-@pytest.mark.parametrize("how", ["an end and a beginning", "another onboard date", "only exchangeInfo", "delisted"])
-def test_a_contract_that_is_listed_under_the_name_of_another_begins_again(how: str) -> None:
-    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
-    bench.onboarded = {"BUSDT": BEGAN}
-    bench.warm()
-    if how == "delisted":
-        bench.unlisted = {"BUSDT"}
-        tell(bench, "BUSDT", "SETTLING")
-        bench.dropped = lambda stream, frame: b"BUSDT" in frame
-        assert bench.run(10, until=lambda: "BUSDT" in bench.store.delisted)
-        bench.unlisted, bench.dropped = set(), lambda stream, frame: False
-    young = relist(bench, "BUSDT")
-    if how != "an end and a beginning":
-        bench.onboarded = {"BUSDT": bench.exchange()}
-    if how == "only exchangeInfo":
-        ask(bench)
-    elif how == "another onboard date":
-        frame = samples.contract_frame("BUSDT", "TRADING", event=bench.exchange(), onboarded=bench.exchange())
-        bench.deliver("!contractInfo", frame)
-    else:
-        tell(bench, "BUSDT", "SETTLING")
-        tell(bench, "BUSDT", "TRADING")
-    assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
-    assert not held_of_old(bench, "BUSDT", young)
-    assert bench.store.trades("BUSDT").state(0).complete
-    assert bench.store.open_interest("BUSDT", "1h").state(0).answered >= bench.store.renewed["BUSDT"]
-    assert "AUSDT" not in bench.store.renewed
-
-
-def test_what_was_answered_before_exchange_info_may_be_of_the_contract_that_had_the_name() -> None:
-    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
-    bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
-    assert bench.run(10, until=lambda: bench.store.open_interest("BUSDT", "1h").state(0).answered > 0)
-    young = relist(bench, "BUSDT")
-    bench.onboarded = {"AUSDT": BEGAN, "BUSDT": bench.exchange()}
-    [fetch] = bench.held
-    bench.holds = lambda fetch: False
-    bench.receive(fetch, bench.answer(fetch, bench.exchange()), bench.exchange())
-    assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
-    assert not held_of_old(bench, "BUSDT", young)
-    assert bench.store.open_interest("BUSDT", "1h").state(0).answered >= bench.store.renewed["BUSDT"]
-    assert "AUSDT" not in bench.store.renewed
-
-
-def test_where_exchange_info_cannot_be_had_the_trade_ids_tell_that_it_may_be_another_contract() -> None:
-    """Its candles follow on those of the contract that had the name, and nobody has announced it."""
-    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
-    bench.warm()
-    bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
-    young = relist(bench, "BUSDT")
-    series = bench.store.klines("BUSDT", "1m")
-    assert bench.run(8, until=lambda: bench.store.trades("BUSDT").last_heard()[0] < FIRST_TRADE)
-    assert bench.run(2, until=lambda: "ids" in series.state(bench.exchange()).doubt)
-    assert "ids" not in bench.store.klines("AUSDT", "1m").state(bench.exchange()).doubt
-    since = bench.seconds
-    assert bench.run(30, until=lambda: not series.state(bench.exchange()).doubt)
-    assert bench.run(5, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
-    assert series.rows(100, None, exact=True)[0][0] == young.truth.opens[0]
-    assert len(bench.of(Kind.KLINES, symbol="BUSDT", since=since)) <= 4
-
-
-def test_where_the_listings_show_the_same_contract_its_candles_are_read_from_memory_at_once() -> None:
-    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
-    bench.warm()
-    relist(bench, "BUSDT")
-    series = bench.store.klines("BUSDT", "1m")
-    assert bench.run(8, until=lambda: bench.store.trades("BUSDT").last_heard()[0] < FIRST_TRADE)
-    since = bench.seconds
-    assert bench.run(2, until=lambda: "ids" in series.state(bench.exchange()).doubt)
-    assert bench.run(2, until=lambda: "ids" not in series.state(bench.exchange()).doubt)
-    bench.run(12)
-    whole = [fetch for _, fetch in bench.of(Kind.KLINES, symbol="BUSDT", since=since) if fetch.request.rows > 100]
-    assert 1 <= len(whole) <= 2
-    assert series.unsettled(bench.exchange()) == ""
-
-
-def test_what_was_requested_of_the_old_contract_is_not_merged_into_the_new_one() -> None:
-    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
-    bench.warm()
-    asked = bench.exchange()
-    (_, fetch), *_ = bench.of(Kind.KLINES, symbol="BUSDT")
-    old = bench.answer(fetch, asked)
-    young = relist(bench, "BUSDT")
-    tell(bench, "BUSDT", "SETTLING")
-    tell(bench, "BUSDT", "TRADING")
-    bench.run(1)
-    bench.receive(fetch, old, asked)
-    assert bench.run(10, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
-    assert not held_of_old(bench, "BUSDT", young)
-
-
-def test_what_a_replica_that_lags_said_of_it_is_forgotten_as_soon_as_every_replica_knows_it() -> None:
-    """It was requested of the new contract, and had the candles and trades of the old one for minutes."""
-    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
-    bench.warm()
-    fetches = [bench.of(kind, symbol="BUSDT")[0][1] for kind in (Kind.KLINES, Kind.TRADES)]
-    old = [bench.answer(fetch, bench.exchange()) for fetch in fetches]
-    young = relist(bench, "BUSDT")
-    tell(bench, "BUSDT", "SETTLING")
-    tell(bench, "BUSDT", "TRADING")
-    bench.run(9)
-    for fetch, body in zip(fetches, old, strict=True):
-        state = bench.engine.reconciler.states[fetch.key]
-        bench.receive(replace(fetch, link=state.link, epoch=state.epoch), body, bench.exchange())
-    assert held_of_old(bench, "BUSDT", young)
-    assert bench.run(5, until=lambda: not held_of_old(bench, "BUSDT", young))
-    assert bench.run(5, until=lambda: bench.agrees("BUSDT") and bench.all_live()), bench.lacking()
-    assert not held_of_old(bench, "BUSDT", young)
-
-
-def test_listings_that_were_requested_before_an_event_are_requested_again_after_it() -> None:
-    bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
-    bench.warm()
-    bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
-    ask(bench)
-    bench.run(0.5)
-    [fetch] = bench.held
-    before = bench.answer(fetch, bench.exchange())
-    tell(bench, "BUSDT", "TRADING")
-    bench.run(3)
-    assert bench.held == [fetch], "one at a time"
-    bench.receive(fetch, before, bench.exchange() - 3_500)
-    bench.run(0.5)
-    assert len(bench.held) == 2
-    bench.receive(bench.held[1], before, bench.exchange())
-    bench.run(60)
-    assert len(bench.held) == 2
-
-
-def test_listings_are_requested_again_where_events_may_have_been_missed() -> None:
-    bench = Bench([deep("AUSDT", 30)])
-    bench.warm()
-    since = bench.seconds
-    bench.cut_route()
-    assert bench.run(20, until=bench.all_live)
-    bench.run(2)
-    assert len(bench.of(Kind.LISTINGS, since=since)) == 1

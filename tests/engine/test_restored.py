@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.engine.engine import SHARED, WITNESSES
 from ats_sync.engine.reconciler import EXPECTED_WITHIN
-from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.feeds import SHARED, WITNESSES, Cause, Key, Kind
 from ats_sync.store.klines import AUDIT_ROWS, KlineSeries
 from ats_sync.store.market import keys_of
 from ats_sync.store.series import Origin

@@ -14,12 +14,13 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.engine.connection import Progress
-from ats_sync.engine.engine import SHARED, WITNESSES, Engine
+from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment, moment
-from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.feeds import SHARED, WITNESSES, Cause, Key, Kind
+from ats_sync.look import feed_statuses
 from ats_sync.simulator.market import Market
-from ats_sync.status import FeedState, FeedStatus, Overall, Status, feed_statuses
+from ats_sync.status import FeedState, FeedStatus, Overall, Status
 from ats_sync.store.derived import DIFFERED, ORPHANED
 from ats_sync.store.market import MarketStore, keys_of
 
@@ -116,8 +117,7 @@ class Watched:
         self.world._check_converged()
 
     def carries(self, name: str) -> bool:
-        connections = self.engine.connections
-        home = connections.connections.get(connections.assigned_to.get(name, -1))
+        home = self.engine.connections.carrying(name)
         return home is not None and home.streams.get(name) is Progress.ACKNOWLEDGED
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ats_sync.engine.engine import Engine
+from ats_sync.engine.contracts import Contracts
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import MarketStore
@@ -56,7 +56,7 @@ def test_books_that_count_again_are_taken_for_late_ones(monkeypatch: pytest.Monk
 
 
 def test_a_relisting_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "_begin_again", nothing)
+    monkeypatch.setattr(Contracts, "_begin_again", nothing)
     notice(*spread(Relist, 5_000))
 
 

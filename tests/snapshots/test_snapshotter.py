@@ -1,191 +1,28 @@
-"""What the thread loads and writes, without sockets: the engine is a stub that notes what it is given."""
+"""What the thread loads, and which directory it takes."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from ats_sync import Clock, Config
-from ats_sync.feeds import Key, Kind
-from ats_sync.snapshots import records, snapshotter
-from ats_sync.snapshots.loader import Loader
+from ats_sync import Config
+from ats_sync.feeds import Key
+from ats_sync.snapshots import records
 from ats_sync.snapshots.records import file_name, folder_of
-from ats_sync.snapshots.snapshotter import TRY_EVERY, Snapshotter
-from ats_sync.store.klines import KlineSeries
-from ats_sync.store.market import MarketStore
+from ats_sync.snapshots.snapshotter import TRY_EVERY
 from ats_sync.store.series import Origin
 from ats_sync.venue.listings import exchange_info
-from ats_sync.venue.trades import rest_trades
 
-from ..store.candles import Truth
 from ..support import until
 from ..venue import samples
 from ..venue.samples import DAY, MIDNIGHT, MINUTE, compact
+from .launches import CANDLES, INTEREST, KEYS, LISTED, NOW, SYMBOL, TRADES, TRUTH, Launch, launched
 from .test_directory import another_process
-
-SYMBOL = "BTCUSDT"
-CANDLES, TRADES = Key(Kind.KLINES, SYMBOL, "1m"), Key(Kind.TRADES, SYMBOL)
-LISTINGS = Key(Kind.LISTINGS)
-INTEREST = Key(Kind.OPEN_INTEREST, SYMBOL, "1h")
-KEYS = (CANDLES, TRADES, INTEREST)
-LISTED = MIDNIGHT - 100 * DAY
-TRUTH = Truth("1m", MIDNIGHT, [3, 1, 0, 2, 4, 2, 1, 3, 2, 2, 3])
-NOW = MIDNIGHT + 5 * MINUTE + 20_000
-
-
-class HandTime:
-    """Stands until it is set."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at / 1000.0
-
-    def wall(self) -> float:
-        return self.at
-
-    def steady(self) -> float:
-        return self.at
-
-
-class Listings:
-    def onboarded(self, symbol: str) -> int:
-        return LISTED
-
-
-class Engine:
-    listings = Listings()
-    demand = frozenset(KEYS)
-
-
-class StubRuntime:
-    """Stands in for the threads: turns come when :meth:`turn` is called."""
-
-    stopped = False
-
-    def __init__(self, store: MarketStore) -> None:
-        self._store = store
-        self.changed = threading.Condition(threading.Lock())
-        self.gone_on: list[Key] = []
-        self.missing: list[Key] = []
-
-    def query(self, question: Callable[[Any, Any], Any]) -> Any:
-        return question(Engine(), None)
-
-    def still_missing(self, keys: list[Key] | None) -> list[Key]:
-        return self.missing
-
-    def restored(self, keys: list[Key]) -> None:
-        for key in keys:
-            self._store.series[key].expecting = False
-        self.gone_on += keys
-
-    def turn(self) -> None:
-        with self.changed:
-            self.changed.notify_all()
-
-
-class WatchedLoader(Loader):
-    """Says when it has loaded all that it will load before anything is written."""
-
-    has_loaded = False
-
-    def load(self) -> None:
-        super().load()
-        self.has_loaded = True
-
-
-class Launch:
-    """One start on a directory, at exchange time ``now``, which its ``/time`` has confirmed."""
-
-    def __init__(
-        self, directory: Path, now: int = NOW, config: Config | None = None, keys: tuple[Key, ...] = KEYS
-    ) -> None:
-        self.config = config if config is not None else Config(state_dir=directory)
-        self.folder = directory / folder_of(self.config)
-        self.time = HandTime(now)
-        self.clock = Clock(self.time)
-        self.clock.set_exchange(now / 1000.0)
-        self.store = MarketStore(self.config, self.clock.now, self.clock.exchange_ms)
-        self.store.follow(keys)
-        self.demanded: dict[Key, int] = {}
-        self.runtime = StubRuntime(self.store)
-        with mock.patch.object(snapshotter, "Loader", WatchedLoader):
-            self.snapshotter = Snapshotter(self.config, self.clock, self.store, self.demand)
-        self.loader: Any = self.snapshotter._loader
-        self.snapshotter.expect(keys)
-
-    def demand(self, key: Key, rows: int) -> None:
-        self.demanded[key] = rows
-        self.store.follow([key], rows)
-        self.store.series[key].expecting = self.snapshotter.resuming == key
-
-    def start(self) -> None:
-        self.snapshotter.start(self.runtime)  # type: ignore[arg-type]
-
-    def list(self, onboarded: int = LISTED) -> None:
-        """Answer exchangeInfo."""
-        body = compact(samples.exchange_info({SYMBOL: "TRADING"}, onboarded={SYMBOL: onboarded}))
-        self.store.listings.replace(exchange_info(body), Origin(self.clock.exchange_ms()))
-        self.runtime.turn()
-
-    def fill(self) -> None:
-        """Answer for every series."""
-        now = self.clock.exchange_ms()
-        self.store.series[CANDLES].replace(TRUTH.texts(now, 100), Origin(now, 100))
-        trades = rest_trades(compact([samples.rest_trade(number) for number in range(100, 140)]))
-        self.store.series[TRADES].replace(trades, Origin(now, 40))
-        rows = [samples.open_interest_row(MIDNIGHT - hour * 60 * MINUTE) for hour in (2, 1, 0)]
-        self.store.series[INTEREST].replace(rows, Origin(now, 300))
-
-    def close(self) -> None:
-        self.snapshotter.stop(self.clock.now() + 60.0)
-        self.snapshotter.join(self.clock.now() + 60.0)
-
-    def rows(self) -> list[bytes]:
-        series = self.store.series[CANDLES]
-        assert isinstance(series, KlineSeries)
-        return series.closed_rows()
-
-    def loaded(self) -> int:
-        return self.snapshotter.status().loaded
-
-    def cold(self) -> bool:
-        """Whether it has begun with nothing, and goes on as if nothing had been there."""
-        nothing = not any(len(self.store.series[key]) for key in KEYS)  # type: ignore[arg-type]
-        return nothing and not self.loaded() and not any(self.store.series[key].expecting for key in KEYS)
-
-
-@contextmanager
-def launched(directory: Path, now: int = NOW, keys: tuple[Key, ...] = KEYS) -> Iterator[Launch]:
-    launch = Launch(directory, now, keys=keys)
-    launch.start()
-    try:
-        yield launch
-    finally:
-        launch.close()
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory as a launch has left it that had everything."""
-    directory = tmp_path_factory.mktemp("written")
-    with launched(directory) as launch:
-        launch.list()
-        launch.fill()
-    return directory
-
-
-@pytest.fixture
-def directory(written: Path, tmp_path: Path) -> Path:
-    shutil.copytree(written, tmp_path / "kept")
-    return tmp_path / "kept"
 
 
 def test_what_is_followed_after_the_start_is_loaded_too(directory: Path) -> None:
@@ -276,21 +113,6 @@ def test_a_contract_that_has_left_is_not_followed_again(directory: Path) -> None
     until(lambda: launch.loader.has_loaded)
     launch.close()
     assert launch.demanded == {}
-
-
-def test_what_has_not_changed_is_not_written_again(directory: Path) -> None:
-    with launched(directory, NOW + MINUTE) as launch:
-        launch.list()
-        until(lambda: launch.loaded() == 3)
-        before = {path.name: path.stat().st_mtime_ns for path in launch.folder.glob("*.rows")}
-    assert len(before) == 4
-    with launched(directory, NOW + 2 * MINUTE) as launch:
-        launch.list()
-        until(lambda: launch.loaded() == 3)
-        launch.store.series[CANDLES].replace(TRUTH.texts(NOW + 2 * MINUTE, 100), Origin(NOW + 2 * MINUTE, 100))
-    after = {path.name: path.stat().st_mtime_ns for path in launch.folder.glob("*.rows")}
-    assert {name for name in after if after[name] != before[name]} == {file_name(CANDLES), file_name(LISTINGS)}
-    assert after.keys() == before.keys()
 
 
 def changed(launch: Launch, key: Key, **facts: Any) -> None:
@@ -431,15 +253,6 @@ def test_what_is_read_meanwhile_is_not_replaced(directory: Path) -> None:
     launch.close()
 
 
-def test_before_the_time_and_the_contract_are_known_nothing_is_written(tmp_path: Path) -> None:
-    launch = Launch(tmp_path)
-    launch.clock = launch.snapshotter._clock = launch.loader._clock = Clock(launch.time)
-    launch.start()
-    launch.fill()
-    launch.close()
-    assert not list(launch.folder.glob("*.rows"))
-
-
 def test_the_second_manager_on_a_directory_says_so_and_runs_without(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -546,50 +359,3 @@ def test_a_directory_that_cannot_be_used_is_one_warning(
     assert launch.snapshotter.status().problem
     assert len(caplog.records) == 1
     assert launch.snapshotter._thread is None
-
-
-def test_where_writing_fails_it_says_so_once_and_goes_on_when_it_works_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "ats_sync.snapshots")
-    launch = Launch(tmp_path)
-    launch.start()
-    launch.list()
-    launch.fill()
-    in_the_way = launch.folder / file_name(CANDLES)
-    in_the_way.mkdir()
-    (in_the_way / "file").touch()
-
-    def pass_a_minute() -> None:
-        launch.time.at += 61.0
-
-    def failed() -> bool:
-        pass_a_minute()
-        return bool(launch.snapshotter.status().problem)
-
-    until(failed)
-    until(lambda: pass_a_minute() or launch.store.series[CANDLES].dump_mark())
-    shutil.rmtree(in_the_way)
-
-    def written() -> bool:
-        pass_a_minute()
-        return in_the_way.is_file() and not launch.snapshotter.status().problem
-
-    until(written)
-    launch.close()
-    assert caplog.text.count("cannot be written") == 1
-    assert caplog.text.count("written to") == 2
-    assert launch.snapshotter.status().written is not None
-
-
-def test_nothing_is_begun_after_the_deadline_of_close(tmp_path: Path) -> None:
-    launch = Launch(tmp_path)
-    launch.start()
-    launch.list()
-    launch.fill()
-    launch.snapshotter.stop(launch.clock.now())
-    launch.snapshotter.join(launch.clock.now() + 60.0)
-    assert not list(launch.folder.glob("*.rows"))
-    other = Launch(tmp_path)
-    other.close()
-    assert not other.snapshotter.status().problem

@@ -67,8 +67,8 @@ def _waits_for_source(series: KlineSeries, states: Mapping[Key, State]) -> bool:
 
 
 def _is_streamed(process: Process, key: Key) -> bool:
-    connections, name = process.engine.connections, stream_of(key) or ""
-    home = connections.connections.get(connections.assigned_to.get(name, -1))
+    name = stream_of(key) or ""
+    home = process.engine.connections.carrying(name)
     return home is not None and home.phase is Phase.OPEN and home.streams.get(name) is Progress.ACKNOWLEDGED
 
 

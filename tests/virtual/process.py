@@ -17,7 +17,7 @@ from ats_sync.clock import Clock
 from ats_sync.config import Config
 from ats_sync.engine.budget import Budget
 from ats_sync.engine.connection import Connect, Disconnect, Send
-from ats_sync.engine.engine import SHARED, WITNESSES, Engine
+from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import moment
 from ats_sync.engine.stream_session import StreamSession, Wait
@@ -35,7 +35,7 @@ from ats_sync.engine.turn import (
 )
 from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.events.queues import EventQueue
-from ats_sync.feeds import Key
+from ats_sync.feeds import SHARED, WITNESSES, Key
 from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.store.link import Link

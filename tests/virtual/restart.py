@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from ats_sync.engine.engine import SHARED, WITNESSES
 from ats_sync.engine.moment import moment
 from ats_sync.engine.turn import Changed
-from ats_sync.feeds import Key, Kind
+from ats_sync.feeds import SHARED, WITNESSES, Key, Kind
 from ats_sync.snapshots.records import is_kept
 from ats_sync.store.market import keys_of
 

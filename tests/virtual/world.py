@@ -11,13 +11,14 @@ from typing import Any, Protocol, TypeVar
 from ats_sync.config import Config
 from ats_sync.errors import AtsSyncError, DataError, InvalidSymbol, NotInMemory, RequestError
 from ats_sync.feeds import FEEDS, Key, Kind, stream_of
+from ats_sync.look import feed_statuses
 from ats_sync.queries.books import book_of
 from ats_sync.queries.candles import Klines
 from ats_sync.queries.periods import OpenInterest
 from ats_sync.queries.trades import TradesText
 from ats_sync.queries.values import MarkPrice, spot_price
 from ats_sync.reads import Query, Reads, memory_only
-from ats_sync.status import FeedState, feed_statuses
+from ats_sync.status import FeedState
 from ats_sync.store.depth import DepthSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.venue.books import Book

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.engine.schedule import CONFIRM_SPREAD, LISTINGS
+from ats_sync.engine.candles import CONFIRM_SPREAD
 from ats_sync.feeds import Cause, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.series import Origin
 
 from ..venue import samples
 from ..venue.samples import compact
-from .bench import HISTORY, TURN, Bench, TinySymbol, deep
+from .bench import HISTORY, TURN, Bench, TinySymbol, ask_for_listings, deep
 
 
 def test_candles_that_trade_need_no_request_at_the_turn() -> None:
@@ -105,7 +105,7 @@ def test_the_end_of_a_halt_without_a_trade_is_looked_into_at_once(told_by: str) 
     if told_by == "an event":
         bench.deliver("!contractInfo", samples.contract_frame("HALTED", "TRADING", event=bench.exchange()))
     else:
-        bench.engine.reconciler.polls.again(LISTINGS, bench.at(), 0.0)
+        ask_for_listings(bench)
     bench.run(2)
     assert len(bench.of(Kind.KLINES, since=since, symbol="HALTED")) == 1
     assert bench.series("HALTED").state(bench.exchange()).doubt, "a replica that lags goes on to show the halt"

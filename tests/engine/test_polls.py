@@ -7,19 +7,11 @@ import pytest
 
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.schedule import (
-    CLOCK,
-    CLOCK_AGAIN_AFTER,
-    LISTINGS,
-    SLEPT,
-    UNCERTAIN,
-    UNCERTAIN_AGAIN_AFTER,
-    DueQueue,
-    Polls,
-)
+from ats_sync.engine.polls import CLOCK_AGAIN_AFTER, SLEPT, UNCERTAIN, UNCERTAIN_AGAIN_AFTER, Polls
+from ats_sync.engine.schedule import DueQueue
 from ats_sync.engine.state import State
 from ats_sync.errors import ExchangeFailure
-from ats_sync.feeds import FEEDS, Cause, Key, Kind
+from ats_sync.feeds import CLOCK, FEEDS, LISTINGS, Cause, Key, Kind
 from ats_sync.store.periods import OpenInterestSeries
 from ats_sync.venue.endpoints import open_interest_hist
 
