@@ -13,7 +13,7 @@ from typing import Any
 from ..clock import Clock
 from ..config import Config
 from ..errors import SharedStoreUnavailable
-from ..feeds import Key, Kind
+from ..feeds import LISTINGS, Key
 from ..shared.client import Redis, SharedStore
 from ..shared.layout import (
     EXCHANGE,
@@ -32,8 +32,6 @@ from ..store.market import MarketStore
 from ..store.series import Copied, Series
 from ..venue.payload import DecodeError
 from .records import Record, exchange_of
-
-LISTINGS = Key(Kind.LISTINGS)
 
 
 class LeftFeed:
@@ -140,7 +138,7 @@ class LeftFeed:
             return
         for key, head in heads.items():
             body = list(islice(bodies, len(_parts_of(key, head))))
-            if all(part is not None for part in body):  # or else its collector has written it anew meanwhile
+            if all(part is not None for part in body):  # its collector may have replaced some since
                 yield key, Copied(None, "", head.facts, head.texts, body)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..clock import Clock
 from ..config import Config
-from ..feeds import FEEDS, Key, Kind
+from ..feeds import FEEDS, LISTINGS, Key
 from ..store.market import MarketStore
 from ..store.series import Restored, Series
 from ..venue.payload import DecodeError
@@ -31,7 +31,6 @@ READY_WITHIN = 10.0
 """How long (seconds) what a start does not wait for is put off until the rest is ready."""
 AT_ONCE = 64
 """Series that are begun together."""
-LISTINGS = Key(Kind.LISTINGS)
 
 
 class Kept(Protocol):
