@@ -168,7 +168,7 @@ def _parser() -> ArgumentParser:
     )
     _add_followed(command)
     _add_state_dir(command)
-    command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
+    command.add_argument("--simulate", action="store_true", help="follow a simulated exchange of --top symbols")
 
     command = commands.add_parser("collect", help="follow the market for all processes that share a Valkey or Redis")
     command.set_defaults(run=_collect)
@@ -196,7 +196,7 @@ def _parser() -> ArgumentParser:
         metavar="I/N",
         help="follow this part of the symbols; each part has its own leader (1/1)",
     )
-    command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
+    command.add_argument("--simulate", action="store_true", help="follow a simulated exchange of --top symbols")
 
     command = commands.add_parser("shared-status", help="who leads and stands by in a shared store, ages and memory")
     command.set_defaults(run=_shared_status)
@@ -233,7 +233,7 @@ def _parser() -> ArgumentParser:
     )
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=40, metavar="N", help="how many (40)")
     command.add_argument(
-        "--latency", type=_delay, default=0.2, metavar="S", help="seconds the embedded exchange takes a request (0.2)"
+        "--latency", type=_delay, default=0.2, metavar="S", help="seconds the simulated exchange takes a request (0.2)"
     )
     command.add_argument("--threads", type=_whole(1, 64), default=5, metavar="N", help="of the scanner (5)")
     command.add_argument("--scans", type=_whole(1, 100), default=3, metavar="N", help="of each of the two (3)")
@@ -248,7 +248,7 @@ def _parser() -> ArgumentParser:
         help="the real exchange (or that of the BINANCE_… environment), in about a minute",
     )
 
-    command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C or SIGTERM")
+    command = commands.add_parser("simulate", help="run the simulated exchange until Ctrl-C or SIGTERM")
     command.set_defaults(run=simulate.run)
     command.add_argument(
         "--port",

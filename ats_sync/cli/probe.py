@@ -469,7 +469,7 @@ FACTS = (
 
 UNREACHABLE = 2
 BEFORE_MINUTE = 23
-"""Seconds before a full minute at which the embedded exchange starts, so that its turn need not be waited for."""
+"""Seconds before a full minute at which the simulated exchange starts, so that its turn need not be waited for."""
 
 
 def run(options: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``stress``: the manager on the embedded exchange under faults, every promise watched."""
+"""``stress``: the manager on the simulated exchange under faults, every promise watched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong: every fault that the embedded exchange can make, and those of this machine."""
+"""What can go wrong: every fault that the simulated exchange can make, and those of this machine."""
 
 from __future__ import annotations
 

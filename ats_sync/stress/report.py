@@ -36,7 +36,7 @@ class Report:
     recovery: dict[str, float] = field(default_factory=dict)
     """The slowest, by fault; seconds."""
     exchange_behind: float = 0.0
-    """Seconds that the embedded exchange was behind its own clock at most; above one the machine was too slow."""
+    """Seconds that the simulated exchange was behind its own clock at most; above one the machine was too slow."""
     delayed: int = 0
     """How many recoveries had to wait for budget that had been used before the fault's end."""
     trades_recovery: float = 0.0

@@ -1,4 +1,4 @@
-"""Schedules, one after the other: each a store, collectors and readers on an embedded exchange, faults for some
+"""Schedules, one after the other: each a store, collectors and readers on a simulated exchange, faults for some
 seconds, then the truth."""
 
 from __future__ import annotations
