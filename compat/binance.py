@@ -249,7 +249,9 @@ def get_liquidations(
 def get_agg_trades(
     symbol: str, limit: Whole = 500, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestAggTrade]:
-    """Return ``{"a", "p", "q", "nq", "f", "l", "T", "m"}``, oldest first; at most 1000. Source: ``/fapi/v1/aggTrades``.
+    """Return ``{"a", "p", "q", "nq", "f", "l", "T", "m"}``, oldest first; at most 1000.
+
+    Source: ``/fapi/v1/aggTrades``.
     """
     return _rest().agg_trades(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
 

@@ -76,8 +76,7 @@ class UnifiedDataManager:
 
     @property
     def last_update(self) -> Mapping[str, float]:
-        """Times (epoch seconds) by ``{symbol}_klines_{interval}``, ``_oi``, ``_orderbook``, ``_funding``, ``_spot``, ….
-        """
+        """Epoch seconds by ``{symbol}_klines_{interval}``, ``_oi``, ``_orderbook``, ``_funding``, ``_spot``, …."""
         return self._manager.last_update
 
     @property

@@ -86,4 +86,4 @@ def test_a_lost_trade_is_found(
 def test_a_directory_without_a_recording_is_2(tmp_path: Path) -> None:
     code, out, err = run(str(EXAMPLES / "replay_recording.py"), str(tmp_path))
     assert (code, out) == (2, "")
-    assert "is no recording" in err
+    assert "is not a recording" in err

@@ -22,14 +22,14 @@ def momentum(symbol: str) -> float:
 
 
 def spread(symbol: str) -> float:
-    """Return the distance between the best bid and the best ask, relative to the price."""
+    """Return the distance between the best bid and the best ask, relative to the bid."""
     book = get_orderbook_snapshot(symbol, limit=20)
     bid, ask = float(book["bids"][0][0]), float(book["asks"][0][0])
     return (ask - bid) / bid
 
 
 async def scan(symbols: list[str]) -> list[tuple[str, float, float, float]]:
-    """Return symbol, momentum, spread and change of the open interest, for each symbol that can be read."""
+    """Return symbol, momentum, spread and change of the open interest of each symbol."""
     loop = asyncio.get_running_loop()
     interest = await batch_get_open_interest_hist(symbols, "1h", 25)
     found = []
