@@ -198,7 +198,7 @@ class TestWhatCanNeverWork:
             Refusing(server)
             proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
             config = replace(exchange.config(), proxies={"http": proxy, "https": proxy})
-            self.hopeless(config, ProxyRefused, "user and a password")
+            self.hopeless(config, ProxyRefused, "user name and password")
 
     def test_an_unusable_proxy(self, exchange: SimulatedExchange) -> None:
         config = replace(exchange.config(), proxies={"all": "socks5://127.0.0.1:7890"})

@@ -1,8 +1,8 @@
-"""The thread ``ats-snapshot``: loads what was written down, then writes what has changed.
+"""The thread ``ats-snapshot``: loads what was written by the last run, then writes what has changed.
 
-No other thread waits for it, and none of them tells it what changes: once a minute it compares a number of each series
-with that of its last write. What was loaded counts once exchangeInfo has shown that its name still belongs to the
-same contract; until then the series know nothing of it.
+No other thread waits for it, and none notifies it of changes: once a minute it compares a change mark of each series
+with that of its last write. Loaded rows are used once exchangeInfo has shown that the symbol still names the same
+contract; until then the series do not get them.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 LISTED_WITHIN = 10.0
-"""How long (seconds) what was written down waits for the listings."""
+"""How long (seconds) loading waits for the listings."""
 READY_WITHIN = 10.0
-"""How long (seconds) what a start does not wait for is put off until the rest is ready."""
+"""How long (seconds) the loading of series that a start does not wait for is delayed until the others are ready."""
 AT_ONCE = 64
-"""Series that are begun together."""
+"""How many series are loaded together."""
 TRY_EVERY = 10.0
-"""How often (seconds) a directory that another uses is tried again."""
+"""How often (seconds) a directory that is in use is tried again."""
 MARGIN = 0.2
-"""Seconds of the time to close that are left for the last write to end."""
+"""Seconds reserved at the end of close() for the last write to finish."""
 LISTINGS = Key(Kind.LISTINGS)
 
 
 def _nothing(key: Key, rows: int) -> None:
-    """Nothing is followed."""
+    """Follow nothing."""
 
 
 class _Read(NamedTuple):
@@ -68,8 +68,8 @@ class _Read(NamedTuple):
 
 
 class Snapshotter:
-    """Keeps the rows of one launch. Where the directory cannot be used, it says so once and keeps nothing; where
-    another manager uses it, until that one has ended: its successor goes on. (What it follows by then is not loaded.)
+    """Keeps the rows of one launch. If the directory cannot be used, it logs this once and keeps nothing; if another
+    manager uses it, this one takes over when that one has ended. (What is followed by then is not loaded.)
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Snapshotter:
         self._directory: Directory | None = None
         self._runtime: Runtime | None = None
         self.resuming: Key | None = None
-        """What is being followed again: it expects what was written down."""
+        """The series that is being followed again: it expects its rows from the snapshot."""
         self._stop = threading.Event()
-        self._wake = threading.Event()  # set with _stop, and where something is followed later
+        self._wake = threading.Event()  # set with _stop, and when something is followed later
         self._later: deque[Sequence[Key]] = deque()
         """Series that have been followed since the start; each entry is added before _wake is set."""
-        self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
+        self._deadline = 0.0  # until when (monotonic) the last rows may be written; set before _stop
         self._thread: threading.Thread | None = None
-        # Written by the thread alone, each replaced whole; status() reads them.
+        # Written only by the thread, each replaced as a whole; status() reads them.
         self._problem = ""
         self._written_at: float | None = None
         self._loaded: frozenset[Key] = frozenset()
@@ -101,11 +101,11 @@ class Snapshotter:
         self._marks: dict[Key, tuple[Series, object]] = {}
         self._failed = False
         self._try_again_at: float | None = None
-        """When (steady) the directory is tried again; None where it is taken, or of no use."""
+        """When (monotonic) the directory is tried again; None if it is locked here or cannot be used."""
         self._take()
 
     def _take(self) -> None:
-        """Take the directory, or note why not."""
+        """Lock the directory, or note why that is impossible."""
         directory = None
         try:
             directory = Directory(self._path)
@@ -130,7 +130,7 @@ class Snapshotter:
             self._directory = None
 
     def _try_again(self) -> None:
-        """Take the directory if that is due and others have left it."""
+        """Lock the directory if a retry is due and the others have released it."""
         if self._try_again_at is not None and self._clock.now() >= self._try_again_at:
             self._take()
             if self._directory is not None:
@@ -140,19 +140,19 @@ class Snapshotter:
     # --- life ------------------------------------------------------------------------------------
 
     def expect(self, keys: Sequence[Key]) -> None:
-        """Let the series of these keys wait for what was written down of them. Before they are followed."""
+        """Make the series of these keys wait for their rows from the snapshot. Call it before they are followed."""
         if self._directory is None or (self._thread is not None and not self._thread.is_alive()):
             return
         kept = {key for key in keys if is_kept(key) and file_name(key) in self._names}
         symbols = {key.symbol for key in kept}
         for key in keys:
             series = self._store.get(key)
-            # What a start does not wait for is put off for every symbol of which there is something.
+            # Series that a start does not wait for are delayed for every symbol that has anything in the snapshot.
             if series is not None and (key in kept or (key.symbol in symbols and not _gates_start(key))):
                 series.expecting = True
 
     def start(self, runtime: Runtime) -> None:
-        """Start the thread, where the directory can be used, now or later."""
+        """Start the thread if the directory can be used, now or later."""
         if self._directory is None and self._try_again_at is None:
             return
         self._runtime = runtime
@@ -166,13 +166,13 @@ class Snapshotter:
         self._thread = thread
 
     def load(self, keys: Sequence[Key]) -> None:
-        """Begin those of these series that expect it with what was written down. After they are followed."""
+        """Load those of these series that expect it from the snapshot. Call it after they are followed."""
         if self._thread is not None and self._thread.is_alive():
             self._later.append(keys)
             self._wake.set()
 
     def stop(self, deadline: float) -> None:
-        """Have what has changed written, until ``deadline`` (steady), and the thread ended; do not wait for it."""
+        """Make the thread write what has changed, until ``deadline`` (monotonic), and end; do not wait for it."""
         self._deadline = deadline
         self._stop.set()
         self._wake.set()
@@ -183,7 +183,7 @@ class Snapshotter:
                 self._runtime.changed.notify_all()
 
     def join(self, deadline: float) -> None:
-        """Wait for the thread until ``deadline`` (steady)."""
+        """Wait for the thread until ``deadline`` (monotonic)."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, deadline - self._clock.now()))
@@ -191,7 +191,7 @@ class Snapshotter:
                 log.warning("the disk is slow: %s still writes after close()", thread.name)
 
     def status(self) -> SnapshotStatus:
-        """Return where the rows are kept and how far that is."""
+        """Return where the rows are kept, how many were loaded, and when the last were written."""
         loaded, series = self._loaded, self._store.series
         unaudited = sum(series[key].unaudited for key in loaded if key in series)
         return SnapshotStatus(self._path, self._problem, self._written_at, len(loaded), unaudited)
@@ -218,7 +218,7 @@ class Snapshotter:
                 self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
         except Exception:
             log.exception("nothing more is kept in %s for the next start", self._path)
-            self._problem = "an error of this library, which its log shows"
+            self._problem = "an error in this library; its log has the details"
             self._proceed(self._store.series)
         finally:
             if (directory := self._directory) is not None:
@@ -227,21 +227,21 @@ class Snapshotter:
     # --- loading ---------------------------------------------------------------------------------
 
     def _load(self, directory: Directory) -> None:
-        """Begin the series that expect it with what was written down."""
+        """Load the series that expect it from the snapshot."""
         self._load_listings(directory, {})
         if not self._store.symbols:
             self._follow_again(directory)
         self._load_expecting(directory, self._store.series)
 
     def _load_later(self, directory: Directory) -> None:
-        """Begin the series that were followed since the last time."""
+        """Load the series that have been followed since the last call."""
         later: list[Key] = []
         while self._later:
             later += self._later.popleft()
         self._load_expecting(directory, later)
 
     def _load_expecting(self, directory: Directory, keys: Iterable[Key]) -> None:
-        """Begin those of these series that expect it."""
+        """Load those of these series that expect it."""
         expecting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
         before = len(self._loaded)
         first = sorted(filter(_gates_start, expecting), key=_warm_up_order)
@@ -256,14 +256,14 @@ class Snapshotter:
         if self._wait_for(self._is_listed, deadline):
             for keys, found in read:
                 self._begin(keys, found, refused)
-            if rest:  # no start waits for these
+            if rest:  # a start does not wait for these
                 self._wait_until_ready(directory)
             for keys in _batches(rest):
                 self._begin(keys, self._read(directory, keys, refused), refused)
         self._proceed(expecting)
         if refused:
             log.warning(
-                "%d of %d series in %s are begun again, the first because %s",
+                "%d of %d series in %s are fetched again, the first because %s",
                 sum(refused.values()),
                 len(expecting),
                 self._path,
@@ -273,13 +273,13 @@ class Snapshotter:
             log.info("%d of %d series were loaded from %s", len(self._loaded) - before, len(expecting), self._path)
 
     def _wait_until_ready(self, directory: Directory) -> None:
-        """Wait until nothing is missing that a start waits for; what is followed meanwhile is loaded at once."""
+        """Wait until nothing is missing that a start waits for; series followed in the meantime are loaded at once."""
         deadline = self._clock.now() + READY_WITHIN
         while self._wait_for(lambda: bool(self._later) or self._nothing_missing(), deadline) and self._later:
             self._load_later(directory)
 
     def _follow_again(self, directory: Directory) -> None:
-        """Follow what was read before this start, where nothing is followed from the start."""
+        """Follow what was read before this start, if nothing is followed from the start."""
         if not self._wait_for(self._is_listed, self._clock.now() + LISTED_WITHIN):
             return
         now = self._clock.exchange_ms()
@@ -287,7 +287,7 @@ class Snapshotter:
             try:
                 record = unpack(directory.read(name))
             except (OSError, DecodeError):
-                continue  # it is read again, and reported, if somebody follows it
+                continue  # it is read again, and reported, if it is followed
             key = key_of(record)
             if key is None or not is_kept(key) or not is_demanded(record, self._exchange, now):
                 continue
@@ -305,7 +305,7 @@ class Snapshotter:
             read.restored.begin()
 
     def _read(self, directory: Directory, keys: Iterable[Key], refused: dict[str, int]) -> dict[Key, _Read]:
-        """Return what the files of these series say, as far as it is of use."""
+        """Return what the files of these series contain, as far as it can be used."""
         found: dict[Key, _Read] = {}
         for key in keys:
             series = self._store.get(key)
@@ -315,7 +315,7 @@ class Snapshotter:
                 continue
             try:
                 record = unpack(directory.read(file_name(key)))
-                # (What is of another exchange, or too old, is not worth decoding; of when it is, is looked at again.)
+                # (Records of another exchange, or too old, are not worth decoding; their age is checked again later.)
                 why = "" if record.exchange == self._exchange else refusal(record, self._exchange, record.written)
                 restored = series.prepare(record.parts) if not why else None
             except FileNotFoundError:
@@ -331,7 +331,7 @@ class Snapshotter:
         return found
 
     def _is_listed(self) -> bool:
-        """Return whether the listings have come, and with them the exchange's time."""
+        """Return whether the listings have arrived, and with them the exchange's time."""
         return self._store.listings.get() is not None and self._clock.synchronised
 
     def _nothing_missing(self) -> bool:
@@ -339,8 +339,8 @@ class Snapshotter:
         return not self._runtime.still_missing(None)
 
     def _wait_for(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Wait until the condition holds after a turn of the engine; return False where it does not until ``deadline``
-        (steady)."""
+        """Wait until the condition holds after a turn of the engine; return False if it does not by ``deadline``
+        (monotonic)."""
         runtime = self._runtime
         assert runtime is not None
         with runtime.changed:
@@ -352,7 +352,7 @@ class Snapshotter:
         return True
 
     def _begin(self, keys: list[Key], found: dict[Key, _Read], refused: dict[str, int]) -> None:
-        """Begin these series with what was read of them, and have the engine go on with them."""
+        """Begin these series with the rows that were read, and let the engine continue with them."""
         runtime = self._runtime
         assert runtime is not None
         begun = []
@@ -368,7 +368,7 @@ class Snapshotter:
                 refused[why] = refused.get(why, 0) + 1
             elif self._store.get(key) is read.series:
                 read.restored.begin()
-                self._marks[key] = read.series, read.series.dump_mark()  # that is on disk
+                self._marks[key] = read.series, read.series.dump_mark()  # this state is on disk
                 begun.append(key)
         self._loaded = self._loaded.union(begun)
         symbols = {key.symbol for key in self._loaded}
@@ -379,7 +379,7 @@ class Snapshotter:
         self._proceed(keys)
 
     def _proceed(self, keys: Iterable[Key]) -> None:
-        """Have the engine go on with those of these series that still wait."""
+        """Let the engine continue with those of these series that still wait."""
         waiting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
         if waiting and self._runtime is not None:
             self._runtime.restored(waiting)
@@ -390,10 +390,10 @@ class Snapshotter:
         return [key for key in self._store.series if is_kept(key)]
 
     def _write(self, directory: Directory, keys: Iterable[Key], until: float | None = None) -> None:
-        """Write those of these series that have changed; none is begun after ``until`` (steady)."""
+        """Write those of these series that have changed; no write starts after ``until`` (monotonic)."""
         runtime, store = self._runtime, self._store
         assert runtime is not None
-        # In one turn of the engine: what it knows of a contract is of the very series that are in the store then.
+        # In one turn of the engine, so that what it knows of a contract belongs to the series that are in the store.
         kept = runtime.query(
             lambda engine, at: [
                 (series, engine.listings.onboarded(key.symbol), key in engine.demand)
@@ -415,14 +415,14 @@ class Snapshotter:
                 self._note(None)
 
     def _write_one(self, directory: Directory, series: Series, onboarded: int, *, demanded: bool) -> bool:
-        """Write a series where it has changed; return whether it has."""
+        """Write a series if it has changed; return whether it was written."""
         key, mark = series.key, series.dump_mark()
         if mark is None or self._marks.get(key) == (series, mark):
             return False
         if not (self._clock.synchronised and self._clock.proven()):
-            return False  # of when it is would not be known
+            return False  # its time would not be certain
         if key.symbol and not onboarded:
-            return False  # of which contract it is would not be known
+            return False  # its contract would not be certain
         parts = tuple(series.dump())
         if not parts:
             return False
@@ -436,7 +436,7 @@ class Snapshotter:
         return True
 
     def _note(self, failure: OSError | None) -> None:
-        """Say once that writing fails, and once that it works again."""
+        """Log once that writing fails, and once that it works again."""
         if failure is not None:
             self._problem = failure.strerror or str(failure)
             if not self._failed:

@@ -352,7 +352,7 @@ def folders(launch: Launch) -> None:
         (of_another_exchange, "testnet.example"),
         (of_another_contract, "another contract"),
         (of_later, "clock was set back"),
-        (with_rows_of_later, "later than it was written"),
+        (with_rows_of_later, "newer than the time it was written"),
         (cut, "bytes of rows"),
         (empty, "first line"),
         (newer, "newer version"),
