@@ -1,1 +1,2 @@
-"""What is particular to Binance: paths, stream names, weights, limits, calendars, payloads. Nothing else knows them."""
+"""Everything specific to Binance: paths, stream names, weights, limits, calendars, payloads. No other part knows
+them."""
