@@ -31,7 +31,7 @@ class Directory:
         self.path = Path(os.path.realpath(path))
         self._taken_as = str(self.path), os.getpid()
         if _taken.setdefault(self._taken_as, self) is not self:
-            raise InUse("another manager of this process keeps its rows there")
+            raise InUse("another manager of this process is using it")
         try:
             self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
             try:
@@ -97,7 +97,7 @@ if sys.platform == "win32":
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         except OSError as error:
-            raise InUse("another process keeps its rows there") from error
+            raise InUse("another process is using it") from error
 
 else:
     import fcntl
@@ -107,4 +107,4 @@ else:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise InUse("another process keeps its rows there") from error
+            raise InUse("another process is using it") from error

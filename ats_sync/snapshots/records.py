@@ -112,7 +112,7 @@ def unpack(text: bytes) -> Record:
     except (ValueError, RecursionError):
         raise DecodeError("bad snapshot", "its first line is not JSON") from None
     if not isinstance(head, dict) or head.get("magic") != MAGIC or type(head.get("format")) is not int:
-        raise DecodeError("bad snapshot", "it is something else")
+        raise DecodeError("bad snapshot", "it is not a snapshot")
     if head["format"] > FORMAT:
         raise DecodeError("newer snapshot", f"it was written by a newer version (format {head['format']})")
     head.pop("checksum", None)

@@ -114,7 +114,7 @@ class Snapshotter:
         except InUse as error:
             if self._try_again_at is None:
                 self._problem = str(error)
-                log.warning("nothing is kept in %s for the next start until it is free: %s", self._path, error)
+                log.warning("keeping no rows in %s until it is free: %s", self._path, error)
             self._try_again_at = self._clock.now() + TRY_EVERY
         except OSError as error:
             if directory is not None:
@@ -123,7 +123,7 @@ class Snapshotter:
 
     def _give_up(self, error: OSError) -> None:
         self._problem = error.strerror or str(error)
-        log.warning("nothing is kept in %s for the next start: %s", self._path, self._problem)
+        log.warning("keeping no rows in %s for the next start: %s", self._path, self._problem)
         self._try_again_at = None
         if self._directory is not None:
             self._directory.release()
@@ -135,7 +135,7 @@ class Snapshotter:
             self._take()
             if self._directory is not None:
                 self._problem = ""
-                log.info("rows are kept in %s from now on: it is free", self._path)
+                log.info("keeping rows in %s from now on: it is free", self._path)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ class Snapshotter:
             if directory is not None:
                 self._write(directory, sorted(self._kept(), key=_write_order), until=self._deadline - MARGIN)
         except Exception:
-            log.exception("nothing more is kept in %s for the next start", self._path)
+            log.exception("keeping no more rows in %s for the next start", self._path)
             self._problem = "an error in this library; its log has the details"
             self._proceed(self._store.series)
         finally:
@@ -443,7 +443,7 @@ class Snapshotter:
                 log.warning("rows cannot be written to %s for the next start: %s", self._path, self._problem)
         elif self._failed:
             self._problem = ""
-            log.info("rows are written to %s again", self._path)
+            log.info("writing rows to %s again", self._path)
         self._failed = failure is not None
 
 

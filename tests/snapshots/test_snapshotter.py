@@ -487,8 +487,8 @@ def test_whoever_found_the_directory_in_use_keeps_rows_once_it_is_free(
     until(written)
     second.close()
     assert [record.getMessage().partition(" in ")[0] for record in caplog.records] == [
-        "nothing is kept",
-        "rows are kept",
+        "keeping no rows",
+        "keeping rows",
     ]
     with launched(tmp_path, second.clock.exchange_ms()) as third:
         third.list()
