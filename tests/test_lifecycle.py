@@ -155,7 +155,7 @@ class TestStartErrors:
         finally:
             exchange.clear_faults()
 
-    def test_the_timeout_does_not_name_what_is_there(self, exchange: SimulatedExchange) -> None:
+    def test_the_timeout_does_not_name_what_has_arrived(self, exchange: SimulatedExchange) -> None:
         exchange.refuse(what="streams")
         dm = DataManager(["BTCUSDT"], ["1h"], config=exchange.config())
         try:

@@ -31,7 +31,7 @@ def probed() -> tuple[int, str, Seen]:
     return status, out.getvalue(), seen[0]
 
 
-def test_the_embedded_exchange_keeps_every_fact(probed: tuple[int, str, Seen]) -> None:
+def test_the_simulated_exchange_keeps_every_fact(probed: tuple[int, str, Seen]) -> None:
     status, out, seen = probed
     assert status == 0, out
     assert sum(line.lstrip().startswith("kept ") for line in out.splitlines()) == len(FACTS)

@@ -52,7 +52,7 @@ def test_the_real_recording_all_at_once(recording: Path) -> None:
     assert "4 final candles are final, 91 trades are in order" in out
 
 
-def test_a_recording_of_the_embedded_exchange(tmp_path: Path) -> None:
+def test_a_recording_of_the_simulated_exchange(tmp_path: Path) -> None:
     with SimulatedExchange(["BTCUSDT", "ETHUSDT", "币安人生USDT"], start=before_turn("1m", 4)) as ex:
         asked = ["--symbols", ",".join(ex.symbols), "--streams", "aggTrade,kline_1m,depth20@100ms,!markPrice@arr@1s"]
         code, _, err = run(
