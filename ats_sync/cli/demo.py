@@ -73,7 +73,7 @@ def run(options: Namespace) -> int:
             config = replace(exchange.config(), repair_share=REPAIR_SHARE)
             symbols = exchange.symbols
             screen.heading(f"A simulated exchange on this machine: {_size(symbols, options.intervals)}")
-            screen.line(f"(It allows a weight of {WEIGHT_LIMIT} a minute, the real one 2400, to keep the demo short.)")
+            screen.line(f"(It allows a weight of {WEIGHT_LIMIT}/min, the real one 2400, to keep the demo short.)")
         manager = DataManager(symbols, options.intervals, config=config, enable_websocket=not options.no_websocket)
         stack.callback(manager.close)
         if importlib.util.find_spec("aiohttp") is not None:

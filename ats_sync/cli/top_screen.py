@@ -190,7 +190,7 @@ def _connection(each: Mapping[str, Any]) -> str:
 
 def _weight(used: Mapping[str, Any]) -> str:
     blocked = f", nothing is sent until {_clock(used['blocked_until'])}" if used["blocked_until"] else ""
-    return f"{used['used']} of {used['allowed']} a minute{blocked}"
+    return f"{used['used']} of {used['allowed']} per minute{blocked}"
 
 
 def _clock(epoch: float) -> str:
