@@ -18,7 +18,7 @@ from .world import World
 
 LOOK_EVERY = 0.25
 STEADY_FOR = 4.0
-"""Seconds without a problem that also count as recovered: a stream that has just died is not noticed at once."""
+"""Seconds without a problem before everything counts as recovered: a dead stream is not noticed at once."""
 GIVEN_UP_AFTER = 150.0
 SOUND = (FeedState.LIVE, FeedState.POLLED, FeedState.GONE)
 AWAITED = tuple(kind.value for kind in (Kind.KLINES, Kind.BOOK, Kind.MARK, Kind.OPEN_INTEREST, Kind.SPOT))
@@ -48,7 +48,7 @@ def wait_for_recovery(world: World, ended: float, accountant: Accountant, grace:
     recovery = Recovery()
     config = world.manager.config
     allowed = int(config.futures_weight_limit * config.weight_share)
-    # All candles may have to be requested; weight used before the fault's end is not held against the recovery.
+    # All candles may have to be requested; weight used before the fault's end does not count against the recovery.
     recovery.delayed = accountant.room_in(len(all_series(world)), allowed)
     bound = CONVERGED_WITHIN + grace + recovery.delayed
     differing: set[Series] | None = None

@@ -1,4 +1,4 @@
-"""The five series of ``/futures/data`` besides open interest: long and short positions, taker volumes, the basis.
+"""The five series of ``/futures/data`` other than open interest: long and short positions, taker volumes, the basis.
 
 All follow from the symbol, the period and its trades, so that every page of them agrees.
 """
