@@ -131,10 +131,10 @@ def get_open_interest_hist(
 def get_global_long_short_account_ratio(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """Return ``{"symbol", "longAccount", "longShortRatio", "shortAccount", "timestamp"}`` of all accounts, oldest
-    first.
+    """Return ``{"symbol", "longAccount", "longShortRatio", "shortAccount", "timestamp"}`` of all accounts.
 
-    Numbers are str, the timestamp int (ms); at most 500. Source: ``/futures/data/globalLongShortAccountRatio``.
+    Oldest first, at most 500. Numbers are str, the timestamp int (ms). Source:
+    ``/futures/data/globalLongShortAccountRatio``.
     """
     return _ratio("globalLongShortAccountRatio", symbol, period, limit, start_time, end_time)
 

@@ -93,8 +93,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
 
 def wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
     """Stand by until no collector leads and none that needs no warm-up has taken over: a hot standby, an heir, or
-    whichever led before the store was emptied. While the store is unreachable nobody can lead, so this process
-    waits."""
+    whichever led before the store was emptied. No collector can lead while the store is unreachable."""
     lease = Lease(store, uuid.uuid4().hex, name=shard.lease, label=f"{process_label()} (cold)")
     pause, free_since, shown = threading.Event(), None, ""
     while True:

@@ -295,8 +295,7 @@ def _tell_equality(screen: Screen, alone: Side, managed: Side) -> int:
 def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
     """Return how many rows and other results were compared, and what differs.
 
-    The two scans were made one after the other, so prices and open candles cannot be equal: only their shape is
-    compared."""
+    The two scans were made one after the other, so only the shape of prices and open candles is compared."""
     counts: Counter[str] = Counter()
     differences = [
         f"{symbol} {name}: {one.failures.get((symbol, name), 'a result')}, but "

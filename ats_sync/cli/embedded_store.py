@@ -58,9 +58,8 @@ SETTINGS = {
 
 
 def embedded(url: str, config: Config, *, simulated: bool) -> EmbeddedStore | None:
-    """Return the embedded store to use. Without a URL this is the one in ``state_dir``, otherwise the user's; with a
-    URL
-    it is the store that has this URL, or None if the URL is that of another server."""
+    """Return the embedded store to use. Without a URL this is the one in ``state_dir``, otherwise the user's; with
+    a URL it is the store that has this URL, or None if the URL is that of another server."""
     if not url:
         if config.state_dir is not None:
             return EmbeddedStore(Path(config.state_dir))

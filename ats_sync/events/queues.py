@@ -64,8 +64,7 @@ class EventQueue(Generic[T]):
         """Note that these series are no longer followed."""
 
     def take(self, now: int) -> Callable[[], T] | None:
-        """Remove the next event and return a function that decodes it; None if there is none at ``now`` (exchange
-        ms)."""
+        """Remove the next event and return a function that decodes it; None if none is due at ``now`` (exchange ms)."""
         raise NotImplementedError
 
     def due(self) -> int | None:

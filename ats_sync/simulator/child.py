@@ -85,8 +85,7 @@ class ChildHost:
         return self._errors.read().decode("utf-8", "replace").strip()
 
     def failure(self, patience: float = 0.0) -> str | None:
-        """Return the child's last output if it has ended by itself, None if it still runs after ``patience``
-        seconds."""
+        """Return the child's last output if it has ended, None if it still runs after ``patience`` seconds."""
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:

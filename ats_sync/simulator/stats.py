@@ -21,8 +21,7 @@ class RequestRecord(NamedTuple):
     used_weight: int
     """The minute's used weight of the host, this request included."""
     waited: int | None
-    """If the Retry-After of a 429 or 418 still applied: how many ms before its arrival that was sent; otherwise
-    None."""
+    """How many ms before its arrival a 429 or 418 was sent whose Retry-After still applied, or None."""
     number: int = 0
     """Its index among the requests of all hosts, from 0 on."""
 

@@ -1,2 +1,1 @@
-"""The snapshot on disk for the next start: what is written, what is accepted when loading, the files, and the
-thread."""
+"""The snapshot on disk for the next start: the records, the checks when loading, the files, and the thread."""

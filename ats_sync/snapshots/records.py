@@ -24,8 +24,7 @@ MOST_HEADER = 16_384
 MOST_AGE = 7 * 86_400_000
 """A record written longer ago (ms) is not loaded."""
 DEMANDED_FOR = 1_800_000
-"""A series that was read within this time (ms) is followed again by a start, as it would have been without a
-restart."""
+"""A start follows series again that were read within this time (ms), as they would have been without a restart."""
 SLACK = 5_000
 """Two starts may differ by this much (ms) in what they take for the exchange's time."""
 

@@ -47,8 +47,7 @@ def klines(
     *,
     bounded: bool = True,
 ) -> list[Finding]:
-    """Check ``read`` against ``before``, the truth as long ago as an answer may be behind, and ``after``, the truth
-    since.
+    """Check ``read`` against ``before``, the truth as long ago as it may be behind, and ``after``, the truth since.
 
     All are rows of strings; ``after`` has at least as many as were requested. ``now`` is exchange time (ms) after
     the read. ``bounded`` is False if the answer may be older than ``before`` because REST itself was.

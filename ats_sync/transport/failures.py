@@ -82,8 +82,7 @@ def _why(error: ssl.SSLCertVerificationError) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, the errors it wraps (requests and urllib3 keep them in ``args`` or ``reason``), and its
-    causes."""
+    """Yield the error, what it wraps (requests and urllib3 keep that in ``args`` or ``reason``), and its causes."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

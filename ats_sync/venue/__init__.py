@@ -1,2 +1,1 @@
-"""Everything specific to Binance: paths, stream names, weights, limits, calendars, payloads. No other part knows
-them."""
+"""Everything specific to Binance, kept out of all other parts: paths, stream names, weights, limits, payloads."""

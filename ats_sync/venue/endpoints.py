@@ -96,8 +96,7 @@ class Request(Generic[T_co]):
     from_id: int | None = field(default=None, compare=False)
     """The id of the first trade it requests, None if it does not say."""
     cheaper: Request[T_co] | None = field(default=None, compare=False, repr=False)
-    """A request with the same answer at an undocumented price, used while the exchange's own count confirms the
-    price."""
+    """A request with the same answer at an undocumented price, used while the exchange's count confirms it."""
 
     def url(self, config: Config) -> str:
         base = {Host.FUTURES: config.fapi_base, Host.SPOT: config.spot_base, Host.OTHER: ""}[self.host]

@@ -66,8 +66,7 @@ class Book:
         return self.top(state, self._width)
 
     def top_texts(self, state: BookState, limit: int, write: Callable[[int, int], str]) -> tuple[str, str]:
-        """Return :meth:`top` as two JSON arrays, each level written by ``write``; unchanged levels are not
-        rewritten."""
+        """Return :meth:`top` as two JSON arrays of levels written by ``write``; unchanged levels are reused."""
         return (
             self._best_text(state, -1, state.bid, limit, write),
             self._best_text(state, 1, state.ask, limit, write),

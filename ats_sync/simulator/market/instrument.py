@@ -97,8 +97,7 @@ class Instrument:
         return at + 1 + (self.phase - at - 1) % SLOT + slots * SLOT
 
     def moment(self, now: int) -> None:
-        """Make the taker orders that arrive at ``now``: one, sometimes walking up the book, sometimes one against
-        it."""
+        """Make the taker orders that arrive at ``now``: one, which may walk up the book, and maybe one against it."""
         random = self._random
         spec = self.spec
         at = now - 1 - int(random() * 12)
