@@ -276,7 +276,7 @@ def _shake_hands(url: str, transport: SocketTransport, what: str, clock: Clock) 
 
 def _connect_failure(error: Exception, what: str, host: str, scope: CancelScope, timeout: float) -> RequestError:
     if scope.stopped:
-        return ConnectionFailed(f"{what}: ended because this program shut it down")
+        return ConnectionFailed(f"{what}: shut down by this program")
     if scope.expired or isinstance(error, WebSocketTimeoutException):
         return RequestTimeout(f"{what}: not connected within {timeout:g} s")
     if isinstance(error, WebSocketConnectionClosedException):

@@ -41,7 +41,7 @@ def test_the_real_recording(recording: Path) -> None:
     out = replayed(recording)
     assert "4 symbols (AKROUSDT, CTKUSDT, KEEPUSDT, SUSHIUSDT)" in out
     assert (
-        "the last candles equal the last of 67 kline frames, 4 final candles are final, 91 trades are in order"
+        "the last candles equal the last of the 67 kline frames, 4 final candles are final, 91 trades are in order"
     ) in out
 
 
