@@ -2,31 +2,31 @@
 
 Every error raised on purpose by this library is an :class:`AtsSyncError`. Each says what to do and
 carries ``retryable``: whether the same call may succeed later without a change by the caller.
-Network trouble also is an :class:`OSError` and bad input also a :class:`ValueError`, so code written
+Network errors are also :class:`OSError` and bad input is also :class:`ValueError`, so code written
 for ``urllib`` keeps working::
 
     AtsSyncError
     ├── ConfigError (ValueError)              a setting is wrong
-    ├── InvalidArgument (ValueError)          a call is wrong: limit, type, empty list
+    ├── InvalidArgument (ValueError)          an argument is wrong: limit, type, empty list
     │   ├── InvalidSymbol                     malformed, or not listed by the exchange
     │   └── InvalidInterval
     ├── NotRunning (RuntimeError)             the manager is closed
     ├── ReentrantCall (RuntimeError)
     ├── NoSpotPair (LookupError)              a perpetual without a spot market of the same name
-    ├── MissingExtra (ImportError)            a read needs a package that is not installed; says which extra
+    ├── MissingExtra (ImportError)            a read needs a package that is not installed; names the extra
     ├── DataError (OSError)
     │   ├── StartTimeout (TimeoutError)       start() ran out of time; names what is missing
     │   ├── StaleDataError                    too old and could not be refreshed; carries age, bound, data
-    │   ├── DataUnavailableError              nothing known and could not be fetched
+    │   ├── DataUnavailableError              nothing is known and nothing could be fetched
     │   ├── NotInMemory                       not fresh in memory, and the read must not wait
     │   └── SharedStoreUnavailable (ConnectionError)  Valkey or Redis does not answer
     └── RequestError (OSError)                one REST request failed
         ├── RequestRejected                   4xx: the request is wrong
         ├── RateLimited                       429, 418, or our own budget; carries retry_at
-        ├── AccessDenied                      403, 451: the exchange bars this address
+        ├── AccessDenied                      403, 451: the exchange blocks this address
         ├── ExchangeFailure                   5xx and the codes that mean the same
         ├── ThreadUnavailable (RuntimeError)
-        ├── MalformedAnswer (ValueError)      not the JSON that was promised
+        ├── MalformedAnswer (ValueError)      not the expected JSON
         └── ConnectionFailed (ConnectionError)
             ├── HostNotFound
             ├── CertificateRejected           the server's certificate does not verify
@@ -41,7 +41,7 @@ from typing import Any
 
 
 class AtsSyncError(Exception):
-    """Root of the tree. ``retryable`` tells whether trying again later can help."""
+    """Root of the tree. ``retryable`` says whether trying again later can help."""
 
     retryable: bool = False
 
@@ -55,35 +55,35 @@ class InvalidArgument(AtsSyncError, ValueError):
 
 
 class InvalidSymbol(InvalidArgument):
-    """A symbol that is malformed or that the exchange does not list (any more)."""
+    """A symbol is malformed, or the exchange does not list it (any more)."""
 
 
 class InvalidInterval(InvalidArgument):
-    """A kline interval or open interest period that the exchange does not have."""
+    """A kline interval or open interest period does not exist on the exchange."""
 
 
 class NotRunning(AtsSyncError, RuntimeError):
-    """The manager was closed (or never started) and this call needs it running."""
+    """The manager was closed (or never started), and this call needs it running."""
 
 
 class ReentrantCall(AtsSyncError, RuntimeError):
-    """Called from a signal handler that interrupted another call of this library; it works after that has ended."""
+    """A signal handler called the library while it had interrupted another call of it; that call must end first."""
 
     retryable = True
 
 
 class NoSpotPair(AtsSyncError, LookupError):
-    """This perpetual has no spot market under the same name (remembered: the next call sends nothing)."""
+    """This perpetual has no spot market of the same name (remembered: the next call sends nothing)."""
 
 
 class MissingExtra(AtsSyncError, ImportError):
-    """A read needs a package that is not installed; the text names the extra that brings it."""
+    """A read needs a package that is not installed; the text names the extra that includes it."""
 
 
 class DataError(AtsSyncError, OSError):
-    """No answer inside its freshness bound could be given.
+    """No answer within its freshness bound was available.
 
-    ``retry_at`` is the epoch time in seconds from which requests are allowed again, where the exchange said to wait.
+    ``retry_at`` is the epoch time in seconds from which requests are allowed again, if the exchange said to wait.
     """
 
     retryable = True
@@ -91,7 +91,7 @@ class DataError(AtsSyncError, OSError):
 
 
 class StartTimeout(DataError, TimeoutError):
-    """``start(timeout=…)`` ran out of time. The manager keeps warming up; ``missing`` names what it lacks."""
+    """``start(timeout=…)`` ran out of time. The manager keeps warming up; ``missing`` names what is not ready."""
 
     def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -116,21 +116,21 @@ class DataUnavailableError(DataError):
 
 
 class NotInMemory(DataError):
-    """Memory had no fresh answer, and inside ``memory_only()`` reads send no request."""
+    """Memory had no fresh answer, and reads inside ``memory_only()`` send no requests."""
 
 
 class SharedStoreUnavailable(DataError, ConnectionError):
     """The shared store (Valkey or Redis) does not answer in time, or refuses; the text names it without a password."""
 
     refused = False
-    """Whether it has answered, and refused: its memory may be full."""
+    """Whether the store answered with a refusal; its memory may be full."""
 
 
 class RequestError(AtsSyncError, OSError):
     """One REST request failed.
 
-    ``status`` is the HTTP status (None when there was no answer), ``code`` the exchange's own error
-    number (such as -1121), both also in the text. ``body`` is the answer as it came, empty where there was none.
+    ``status`` is the HTTP status (None if there was no answer), ``code`` the exchange's own error number (such as
+    -1121), both also in the text. ``body`` is the answer as received, empty if there was none.
     """
 
     body: bytes = b""
@@ -161,7 +161,7 @@ class RateLimited(RequestError):
 
 
 class AccessDenied(RequestError):
-    """A firewall (403) or a barred country (451): nothing this program sends can change it."""
+    """Access is blocked by a firewall (403) or for this country (451): nothing this program sends can change it."""
 
 
 class ExchangeFailure(RequestError):
@@ -171,13 +171,13 @@ class ExchangeFailure(RequestError):
 
 
 class MalformedAnswer(RequestError, ValueError):
-    """The body is not what was promised: HTML, empty, cut short, or of another shape."""
+    """The body is not as expected: HTML, empty, truncated, or of another shape."""
 
     retryable = True
 
 
 class ConnectionFailed(RequestError, ConnectionError):
-    """No connection, or it broke before the answer was complete."""
+    """No connection was made, or it broke before the answer was complete."""
 
     retryable = True
     unsent: bool = False
@@ -185,20 +185,20 @@ class ConnectionFailed(RequestError, ConnectionError):
 
 
 class HostNotFound(ConnectionFailed):
-    """The host name does not resolve; ``temporary`` where the name server could not be reached just now."""
+    """The host name does not resolve; ``temporary`` if the name server could not be reached just now."""
 
     temporary: bool = False
 
 
 class CertificateRejected(ConnectionFailed):
-    """The server's certificate does not verify: a proxy that opens TLS (set ``ca_file`` to its authority), or a
-    wrong clock or host."""
+    """The server's certificate does not verify: a proxy intercepts TLS (set ``ca_file`` to its authority), or the
+    clock or host name is wrong."""
 
     retryable = False
 
 
 class ProxyRefused(ConnectionFailed):
-    """The proxy refuses the connection, for example with 407 where it needs a user and a password."""
+    """The proxy refuses the connection, for example with 407 if it needs a user name and password."""
 
     retryable = False
 
@@ -213,4 +213,4 @@ class ThreadUnavailable(RequestError, RuntimeError):
 
 
 class RequestTimeout(ConnectionFailed, TimeoutError):
-    """The answer was not complete when its time was up."""
+    """The answer was not complete when its deadline passed."""

@@ -1,4 +1,4 @@
-"""Reads on the thread of an event loop: from memory at once, anything slower on another thread."""
+"""Reads on the thread of an event loop: at once from memory; anything slower runs on another thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def read_without_blocking(read: Callable[[], T], executor: Executor | None = None) -> T:
-    """Return what ``read()`` returns. Where memory cannot answer, it runs in ``executor`` (None: the loop's own)."""
+    """Return what ``read()`` returns. If memory cannot answer, it runs in ``executor`` (None: the loop's default)."""
     try:
         with memory_only():
             return read()

@@ -1,6 +1,6 @@
 """The old ``sources.binance``: market data of Binance USDⓈ-M futures and spot in the exact shape of REST.
 
-What the shared manager follows and has fresh is answered from memory, anything else by one REST request within the
+Data that the shared manager follows and has fresh is returned from memory; anything else is one REST request within the
 request-weight budget. While no manager runs, each call is exactly one request on the calling thread and starts no
 thread::
 
@@ -44,7 +44,7 @@ API_SECRET = os.environ.get("BINANCE_API_SECRET", "")
 Row = KlineRow
 """A candle: items 0, 6 and 8 int, the rest str."""
 Whole = int | float | str
-"""Anything that ``int()`` takes."""
+"""Anything that ``int()`` accepts."""
 Params = Mapping[str, Any]
 
 _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
@@ -63,7 +63,7 @@ def _ms(time: Whole | None) -> int | None:
 
 
 def _sent(params: Params | None) -> dict[str, str | int]:
-    """Return the parameters as the query has them, without those that are None."""
+    """Return the parameters as they appear in the query, without those that are None."""
     return {
         name: value if isinstance(value, (str, int)) else str(value)
         for name, value in (params or {}).items()
@@ -75,13 +75,13 @@ def _get(path_or_url: str, params: Params | None = None, *, timeout: float = 8.0
     """Return the parsed JSON of a path on the futures host, or of a full URL.
 
     ``timeout`` (seconds) covers waiting for budget, the request and its retries. ``retries`` is accepted and ignored:
-    while the manager runs, failures that a retry can help are retried; otherwise exactly one request is sent.
+    while the manager runs, failures that a retry can cure are retried; otherwise exactly one request is sent.
     """
     return _rest().get(path_or_url, _sent(params), timeout=timeout)
 
 
 def _get_signed(path: str, params: Params | None = None, *, timeout: float = 8.0, retries: int = 2) -> Any:
-    """As :func:`_get`, but signed. RuntimeError unless ``BINANCE_API_KEY`` and ``BINANCE_API_SECRET`` are set."""
+    """Like :func:`_get`, but signed. RuntimeError unless ``BINANCE_API_KEY`` and ``BINANCE_API_SECRET`` are set."""
     if not API_KEY or not API_SECRET:
         raise RuntimeError("BINANCE_API_KEY and BINANCE_API_SECRET must be set for signed requests")
     now = get_data_manager().clock.exchange_ms()
@@ -106,7 +106,7 @@ def get_spot_klines(
     start_time: Whole | None = None,
     end_time: Whole | None = None,
 ) -> list[Row]:
-    """Return candles of the spot pair, as :func:`get_klines`; at most 1000. Source: spot ``/api/v3/klines``."""
+    """Return candles of the spot pair, like :func:`get_klines`; at most 1000. Source: spot ``/api/v3/klines``."""
     return _rest().spot_klines(
         symbol.upper(), interval, _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time)
     )
@@ -119,7 +119,7 @@ def get_open_interest_hist(
     start_time: Whole | None = None,
     end_time: Whole | None = None,
 ) -> list[RestOpenInterest]:
-    """``{"symbol", "sumOpenInterest", "sumOpenInterestValue", …, "timestamp"}``, oldest first; at most 500.
+    """Return ``{"symbol", "sumOpenInterest", "sumOpenInterestValue", …, "timestamp"}``, oldest first; at most 500.
 
     Numbers are str, the timestamp int (ms). Source: ``/futures/data/openInterestHist``.
     """
@@ -131,9 +131,10 @@ def get_open_interest_hist(
 def get_global_long_short_account_ratio(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """``{"symbol", "longAccount", "longShortRatio", "shortAccount", "timestamp"}`` of all accounts, oldest first.
+    """Return ``{"symbol", "longAccount", "longShortRatio", "shortAccount", "timestamp"}`` of all accounts.
 
-    Numbers are str, the timestamp int (ms); at most 500. Source: ``/futures/data/globalLongShortAccountRatio``.
+    Oldest first, at most 500. Numbers are str, the timestamp int (ms). Source:
+    ``/futures/data/globalLongShortAccountRatio``.
     """
     return _ratio("globalLongShortAccountRatio", symbol, period, limit, start_time, end_time)
 
@@ -141,21 +142,21 @@ def get_global_long_short_account_ratio(
 def get_top_long_short_account_ratio(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """Return the same of the top traders' accounts. Source: ``/futures/data/topLongShortAccountRatio``."""
+    """Return the same for the top traders' accounts. Source: ``/futures/data/topLongShortAccountRatio``."""
     return _ratio("topLongShortAccountRatio", symbol, period, limit, start_time, end_time)
 
 
 def get_top_long_short_position_ratio(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """Return the same of the top traders' positions. Source: ``/futures/data/topLongShortPositionRatio``."""
+    """Return the same for the top traders' positions. Source: ``/futures/data/topLongShortPositionRatio``."""
     return _ratio("topLongShortPositionRatio", symbol, period, limit, start_time, end_time)
 
 
 def get_taker_long_short_ratio(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """``{"buySellRatio", "sellVol", "buyVol", "timestamp"}``, oldest first. Source:
+    """Return ``{"buySellRatio", "sellVol", "buyVol", "timestamp"}``, oldest first. Source:
     ``/futures/data/takerlongshortRatio``."""
     return _ratio("takerlongshortRatio", symbol, period, limit, start_time, end_time)
 
@@ -163,7 +164,7 @@ def get_taker_long_short_ratio(
 def get_basis(
     symbol: str, period: str = "1h", limit: Whole = 100, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestRatio]:
-    """``{"indexPrice", "contractType", "basisRate", "futuresPrice", "annualizedBasisRate", "basis", "pair",
+    """Return ``{"indexPrice", "contractType", "basisRate", "futuresPrice", "annualizedBasisRate", "basis", "pair",
     "timestamp"}``, oldest first. Source: ``/futures/data/basis``."""
     return _ratio("basis", symbol, period, limit, start_time, end_time)
 
@@ -177,15 +178,15 @@ def _ratio(
 def get_funding_hist(
     symbol: str, limit: Whole = 120, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestFunding]:
-    """``{"symbol", "fundingRate", "fundingTime", "markPrice"}``, oldest first; at most 1000.
+    """Return ``{"symbol", "fundingRate", "fundingTime", "markPrice"}``, oldest first; at most 1000.
 
-    ``[]`` for an answer that is not a list. Source: ``/fapi/v1/fundingRate``.
+    Return ``[]`` if the answer is not a list. Source: ``/fapi/v1/fundingRate``.
     """
     return _rest().funding_hist(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
 
 
 def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> RestDepth:
-    """``{"lastUpdateId", "E", "T", "bids": [[price, quantity], …], "asks"}``, prices and quantities str, best first.
+    """Return ``{"lastUpdateId", "E", "T", "bids": [[price, quantity], …], "asks"}``, best first, values str.
 
     ``limit`` is rounded to the nearest of 5, 10, 20, 50, 100, 500, 1000 (a tie goes down). Source:
     ``/fapi/v1/depth``; up to 20 levels the stream, whose ``E`` is the time of its event.
@@ -195,12 +196,12 @@ def get_orderbook_snapshot(symbol: str, limit: Whole = 100) -> RestDepth:
 
 
 def get_mark_price(symbol: str) -> float:
-    """Return the mark price, 0 where it is missing. Source: ``/fapi/v1/premiumIndex`` and the mark price stream."""
+    """Return the mark price, 0 if it is missing. Source: ``/fapi/v1/premiumIndex`` and the mark price stream."""
     return _rest().mark_price(symbol.upper())
 
 
 def get_funding_rate(symbol: str) -> float:
-    """Return the last funding rate, 0 where it is missing. Source: as :func:`get_mark_price`."""
+    """Return the last funding rate, 0 if it is missing. Source: as :func:`get_mark_price`."""
     return _rest().last_funding_rate(symbol.upper())
 
 
@@ -229,9 +230,9 @@ def get_liquidations(
     """Return liquidation orders, oldest first; at most 1000. ``interval`` is accepted and was never used.
 
     The exchange has closed its endpoint, so the list is partial: what the running manager has seen since its start
-    (the stream reports at most one per second and symbol). While none runs, the request goes to
-    ``/fapi/v1/forceOrders``; where that answers 401 and keys are set, a signed one follows to
-    ``/fapi/v1/allForceOrders``. Their refusal is the error.
+    (the stream reports at most one per second and symbol). While no manager runs, the request goes to
+    ``/fapi/v1/forceOrders``; if that answers 401 and keys are set, a signed one to ``/fapi/v1/allForceOrders``
+    follows. If they are refused, the refusal is raised.
     """
     symbol, most = symbol.upper(), _clamped(limit, 1000)
     start, end = _ms(start_time), _ms(end_time)
@@ -248,12 +249,15 @@ def get_liquidations(
 def get_agg_trades(
     symbol: str, limit: Whole = 500, start_time: Whole | None = None, end_time: Whole | None = None
 ) -> list[RestAggTrade]:
-    """``{"a", "p", "q", "nq", "f", "l", "T", "m"}``, oldest first; at most 1000. Source: ``/fapi/v1/aggTrades``."""
+    """Return ``{"a", "p", "q", "nq", "f", "l", "T", "m"}``, oldest first; at most 1000.
+
+    Source: ``/fapi/v1/aggTrades``.
+    """
     return _rest().agg_trades(symbol.upper(), _clamped(limit, 1000), start=_ms(start_time), end=_ms(end_time))
 
 
 def get_ticker_24h(symbol: str | None = None) -> Any:
-    """Return the statistics of the last 24 hours: a dict for a symbol, a list without.
+    """Return the statistics of the last 24 hours: a dict for one symbol, a list without a symbol.
 
     Source: the stream ``!ticker@arr`` completed by ``/fapi/v1/ticker/24hr``.
     """

@@ -1,4 +1,4 @@
-"""The old ``sources.binance_safe``: reads within a request budget. All reads here are, so most are the same."""
+"""The old ``sources.binance_safe``: reads within a request budget. All reads here are, so most functions are shared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class RateLimiterStatus(TypedDict):
-    """Of the futures host over the last minute."""
+    """Usage of the futures host over the last minute."""
 
     requests: int
     weight: int
@@ -40,7 +40,7 @@ async def batch_get_open_interest_hist(
 ) -> dict[str, list[RestOpenInterest]]:
     """Return ``{symbol: rows}`` of :func:`get_open_interest_hist`, in the order of ``symbols``.
 
-    A failure is logged and gives ``[]``. The loop is not blocked: what memory cannot answer is requested by at most
+    A failure is logged and yields ``[]``. The loop is not blocked: what memory cannot answer is requested by at most
     ``batch_size`` threads, which end with the call.
     """
     symbols = list(dict.fromkeys(symbols))
@@ -54,7 +54,7 @@ async def batch_get_open_interest_hist(
             return_exceptions=True,
         )
     finally:
-        # Not waited for: on a cancelled call that would block the loop until the last request is answered.
+        # Not joined: on a cancelled call that would block the loop until the last request is answered.
         executor.shutdown(wait=False, cancel_futures=True)
     answers: dict[str, list[RestOpenInterest]] = {}
     for symbol, rows in zip(symbols, found, strict=True):
@@ -69,7 +69,7 @@ async def batch_get_open_interest_hist(
 
 
 def get_rate_limiter_status() -> RateLimiterStatus:
-    """Return what the futures host was sent in the last minute, and the limits.
+    """Return what was sent to the futures host in the last minute, and the limits.
 
     ``weight`` includes what other programs on this address are known to have used. The exchange limits only weight;
     since no request weighs less than 1, the same number limits the requests.

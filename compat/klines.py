@@ -1,4 +1,4 @@
-"""The old ``klines``: candles by the name of their interval, and the columns of any candles."""
+"""The old ``klines``: functions named after their interval, and the columns of any candles."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class _Newest(Protocol):
 
 
 def _newest(interval: str, *, usually: int) -> _Newest:
-    """Return a function that reads one interval, for the three below."""
+    """Return a function that reads one interval, for the three functions below."""
 
     def read(symbol: str, limit: Whole = usually) -> list[Row]:
         return get_klines(symbol, limit=limit, interval=interval)
 
     read.__name__ = read.__qualname__ = f"klines_{interval}"
-    read.__doc__ = f"The newest {interval} candles of a perpetual, in the shape of :func:`compat.binance.get_klines`."
+    read.__doc__ = f"Return the newest {interval} candles of a perpetual, as :func:`compat.binance.get_klines` does."
     return read
 
 

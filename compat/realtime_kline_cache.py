@@ -14,7 +14,7 @@ _INFIX = "_klines_"
 
 
 class KlineStatistics(Statistics):
-    """The counts of the manager, and the old names for some of them."""
+    """The counts of the manager, some also under their old names."""
 
     total_symbols: int
     initialized_symbols: int
@@ -24,7 +24,7 @@ class KlineStatistics(Statistics):
 
 
 class RealtimeKlineCache:
-    """Candles of the symbols that ``ats_sync.get_data_manager()`` follows. Symbols may be lower case."""
+    """The candles of the symbols that ``ats_sync.get_data_manager()`` follows. Symbols may be lower case."""
 
     async def initialize_batch(
         self, symbols: Iterable[str], intervals: Iterable[str] = ("1h", "5m", "15m"), client: object = None
@@ -35,7 +35,7 @@ class RealtimeKlineCache:
     def get_klines(self, symbol: str, interval: str, limit: Whole = 300) -> list[Row]:
         """Return candles as :func:`compat.binance.get_klines` does, oldest first, the last one open.
 
-        On the thread of a running event loop it does not wait for REST: where memory is not fresh, it raises
+        On the thread of a running event loop it does not wait for REST: if memory is not fresh, it raises
         :class:`~ats_sync.NotInMemory`.
         """
         try:
@@ -47,7 +47,7 @@ class RealtimeKlineCache:
 
     @property
     def last_update(self) -> dict[str, float]:
-        """Epoch seconds of the newest candle event or answer of each symbol."""
+        """The time (epoch seconds) of the newest candle event or answer of each symbol."""
         newest: dict[str, float] = {}
         for name, moment in get_data_manager().last_update.items():
             symbol, infix, _ = name.rpartition(_INFIX)
@@ -82,5 +82,5 @@ _cache = RealtimeKlineCache()
 
 
 def get_kline_cache() -> RealtimeKlineCache:
-    """Return the one view of the process's shared manager."""
+    """Return the process's one view of its shared manager."""
     return _cache

@@ -1,4 +1,4 @@
-"""The old ``tickers``: what was traded in the last 24 hours, of all contracts or of one."""
+"""The old ``tickers``: statistics of the last 24 hours, of all contracts or of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .binance import get_ticker_24h
 
 
 def all_24h() -> list[RestTicker24h]:
-    """Return one object a contract, in the exchange's order; ``[]`` for an answer that is not a list.
+    """Return one object per contract, in the exchange's order; ``[]`` if the answer is not a list.
 
     Source: :func:`compat.binance.get_ticker_24h`.
     """
@@ -19,6 +19,6 @@ def all_24h() -> list[RestTicker24h]:
 
 
 def one_24h(symbol: str) -> RestTicker24h:
-    """Return that of a single contract; ``{}`` for an answer that is not an object. Source: as :func:`all_24h`."""
+    """Return the object of a single contract; ``{}`` if the answer is not an object. Source: as :func:`all_24h`."""
     found = get_ticker_24h(symbol)
     return cast(RestTicker24h, found) if isinstance(found, dict) else {}

@@ -38,8 +38,8 @@ class LiquidationTrade(TypedDict):
 class UnifiedDataManager:
     """A view of ``ats_sync.get_data_manager()`` for code that runs in an event loop.
 
-    A read never blocks the loop: what is fresh in memory is returned at once, anything else is read on a thread of the
-    loop's default executor. Shapes, sources and errors are those of :class:`ats_sync.DataManager`; reads raise
+    A read never blocks the loop: data that is fresh in memory is returned at once, anything else is read on a thread of
+    the loop's default executor. Shapes, sources and errors are those of :class:`ats_sync.DataManager`; reads raise
     :class:`~ats_sync.NotRunning` before :meth:`initialize`. Symbols may be lower case.
     """
 
@@ -47,7 +47,7 @@ class UnifiedDataManager:
     def config(self) -> Mapping[str, int | float]:
         """Depths and intervals (seconds) under their old names, read-only; set them by :class:`ats_sync.Config`.
 
-        The update intervals are the ages up to which each kind counts as fresh.
+        The update intervals are the maximum ages at which each kind counts as fresh.
         """
         config = self._manager.config
         return MappingProxyType(
@@ -66,7 +66,7 @@ class UnifiedDataManager:
 
     @property
     def initialized(self) -> bool:
-        """Whether :meth:`initialize` has succeeded and :meth:`close` was not called since."""
+        """Whether :meth:`initialize` has succeeded and :meth:`close` has not been called since."""
         return self._manager.initialized
 
     @property
@@ -94,7 +94,7 @@ class UnifiedDataManager:
         intervals: Iterable[str] = ("1h", "4h", "15m", "1d"),
         enable_websocket: bool = True,
     ) -> None:
-        """Follow these symbols and wait until they are warm. Where it is cancelled, it closes what it started."""
+        """Follow these symbols and wait until they are warm. If cancelled, it closes what it started."""
         manager = self._manager
         was_running = manager.running
         try:
@@ -179,5 +179,5 @@ _unified = UnifiedDataManager()
 
 
 def get_data_manager() -> UnifiedDataManager:
-    """Return the one view of the process's shared manager."""
+    """Return the process's one view of its shared manager."""
     return _unified

@@ -1,9 +1,9 @@
-"""One symbol by the old functions: code written for ``sources.binance``, with nothing changed but its import.
+"""Analyse one symbol with the old functions: code written for ``sources.binance``, with only its import changed.
 
     python examples/analyze_symbol.py ETHUSDT
     python examples/analyze_symbol.py --simulate
 
-The two lines of ``main()`` that start the shared manager are what turns a dozen requests a symbol into none.
+The two lines of ``main()`` that start the shared manager turn a dozen requests per symbol into none.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ats_sync.simulator import SimulatedExchange
 
 
 def analyze_symbol(symbol: str) -> dict[str, Any]:
-    """Return what the scanner's first version computed, in the way it did."""
-    # Not at the top of the file, only because of --simulate: the shim reads the environment when it is imported.
+    """Return what the first version of the scanner computed, computed the same way."""
+    # Imported here only because of --simulate: the shim reads the environment when it is imported.
     from compat.binance import (
         get_agg_trades,
         get_funding_rate,
@@ -65,14 +65,14 @@ def analyze_symbol(symbol: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Analyse one symbol by the old functions.")
+    parser = argparse.ArgumentParser(description="Analyse one symbol with the old functions.")
     parser.add_argument("symbol", nargs="?", default="ETHUSDT")
-    parser.add_argument("--simulate", action="store_true", help="run on the embedded exchange")
+    parser.add_argument("--simulate", action="store_true", help="run on the simulated exchange")
     options = parser.parse_args()
 
     with ExitStack() as stack:
         if options.simulate:
-            # The old module, and so the shim, finds its exchange in the environment.
+            # The old module, and therefore the shim, finds its exchange in the environment.
             os.environ.update(stack.enter_context(SimulatedExchange(symbols=12)).environment())
         stack.callback(reset_data_manager)
         manager = get_data_manager()

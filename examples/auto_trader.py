@@ -1,4 +1,4 @@
-"""React to closed candles: a crossing of two averages, on paper. It places no orders.
+"""React to closed candles: a crossover of two averages, paper trading only. It places no orders.
 
 python examples/auto_trader.py BTCUSDT --interval 5m
 python examples/auto_trader.py --simulate --candles 2
@@ -18,7 +18,7 @@ FAST, SLOW = 10, 30
 
 
 class PaperTrader:
-    """Is long while the fast average of the closes is above the slow one, else flat."""
+    """Is long while the fast average of the closes is above the slow one, otherwise flat."""
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
@@ -26,7 +26,7 @@ class PaperTrader:
         self.profit = 0.0
 
     def on_closed(self, closes: list[float], price: float) -> str:
-        """Decide on the closes of final candles; ``price`` is what an order would get now."""
+        """Decide from the closes of final candles; ``price`` is what an order would get now."""
         long = fmean(closes[-FAST:]) > fmean(closes[-SLOW:])
         if long and self.entry is None:
             self.entry = price
@@ -42,9 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Trade on closed candles, on paper.")
     parser.add_argument("symbol", nargs="?", default="BTCUSDT")
     parser.add_argument("--interval", default="1m")
-    parser.add_argument("--candles", type=int, default=0, help="end after so many (0: go on until Ctrl-C)")
+    parser.add_argument("--candles", type=int, default=0, help="stop after this many (0: run until Ctrl-C)")
     parser.add_argument(
-        "--simulate", action="store_true", help="run on the embedded exchange, just before a candle closes"
+        "--simulate", action="store_true", help="run on the simulated exchange, just before a candle closes"
     )
     options = parser.parse_args()
 
@@ -69,7 +69,7 @@ def main() -> None:
             except KeyError:
                 print(f"{closed:%H:%M:%S}  no decision: the candle is late")
             except DataError as error:
-                # Better no decision than one on old data.
+                # No decision is better than one based on old data.
                 print(f"{closed:%H:%M:%S}  no decision: {error}")
             else:
                 print(f"{closed:%H:%M:%S}  closed at {row[4]:g}: {trader.on_closed(closes[:-1], price)}")

@@ -1,4 +1,4 @@
-"""Scan many symbols from a pool of 20 threads, again and again, from memory.
+"""Scan many symbols repeatedly from a pool of 20 threads, from memory.
 
 python examples/batch_scan.py BTCUSDT ETHUSDT SOLUSDT
 python examples/batch_scan.py --simulate --scans 3
@@ -20,7 +20,7 @@ PAUSE = 2.0
 
 
 def look_at(dm: DataManager, symbol: str) -> tuple[str, float, float]:
-    """The symbol, its momentum over a day of hourly candles, and which way its book leans (-1 to 1)."""
+    """Return the symbol, its momentum over a day of hourly candles, and which way its book leans (-1 to 1)."""
     candles = dm.get_klines(symbol, "1h", limit=25)
     book = dm.get_orderbook(symbol, limit=20)
     bids, asks = (sum(price * quantity for price, quantity in book[side]) for side in ("bids", "asks"))
@@ -28,10 +28,10 @@ def look_at(dm: DataManager, symbol: str) -> tuple[str, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Scan symbols from a pool of threads.")
+    parser = argparse.ArgumentParser(description="Scan symbols with a pool of threads.")
     parser.add_argument("symbols", nargs="*", default=["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"])
     parser.add_argument("--scans", type=int, default=5)
-    parser.add_argument("--simulate", action="store_true", help="run on the embedded exchange, all its 30 symbols")
+    parser.add_argument("--simulate", action="store_true", help="run on the simulated exchange, all its 30 symbols")
     options = parser.parse_args()
 
     with ExitStack() as stack:
@@ -49,7 +49,7 @@ def main() -> None:
             for future in [pool.submit(look_at, dm, symbol) for symbol in symbols]:
                 try:
                     results.append(future.result())
-                except DataError as error:  # not fresh, and REST could not help: never a stale value
+                except DataError as error:  # not fresh, and REST failed as well: never a stale value
                     print(f"  left out: {error}")
             took = time.perf_counter() - began
             caused = dm.get_stats()["rest_calls_by_cause"]["read"] - before

@@ -1,7 +1,7 @@
-"""The first steps: follow two symbols, read everything there is, see that it causes no request.
+"""First steps: follow two symbols, read every kind of data, and see that the reads cause no requests.
 
-python examples/quick_start.py                       # the real exchange, or that of the BINANCE_… environment
-python examples/quick_start.py --simulate            # the embedded exchange
+python examples/quick_start.py                       # the real exchange, or the one that BINANCE_… variables name
+python examples/quick_start.py --simulate            # the simulated exchange
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ats_sync.simulator import SimulatedExchange
 def main() -> None:
     parser = argparse.ArgumentParser(description="Follow some symbols and read them.")
     parser.add_argument("symbols", nargs="*", default=["BTCUSDT", "ETHUSDT"])
-    parser.add_argument("--simulate", action="store_true", help="run on the embedded exchange")
+    parser.add_argument("--simulate", action="store_true", help="run on the simulated exchange")
     options = parser.parse_args()
 
     with ExitStack() as stack:

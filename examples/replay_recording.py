@@ -4,9 +4,9 @@
     python examples/replay_recording.py my_recording --speed 10
 
 A recording is what ``python -m ats_sync record`` writes. Its beginning (until every symbol has a candle and a
-trade) is told by REST, the rest by streams, at the recorded pace times ``--speed``; the exchange's clock is the
-recording's. Afterwards the last candles in memory must equal the last frames, final candles must be final, and no
-trade may be missing.
+trade) is served by REST and the rest by streams, at the recorded pace times ``--speed``; the exchange's clock is that
+of the recording. Afterwards the last candles in memory must equal the last frames, final candles must be final, and
+no trade may be missing.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from ats_sync import Config, DataManager, NotInMemory, memory_only
 ANSWER = re.compile(r"(\S+) -> ([\d.]+): (.*)")
 MARKS = "!markPrice@arr@1s"
 PATIENCE = 40.0
-"""Seconds for the manager to process the last frames; its clock no longer runs fast then."""
+"""Seconds that the manager has to process the last frames; its clock runs at normal speed by then."""
 SETTLED_AFTER = 10.0
-"""Seconds after which a difference counts, once memory has answered everything."""
+"""Seconds after which a difference counts, once every read has been answered from memory."""
 
 Series = tuple[str, str]
 
@@ -51,13 +51,13 @@ class Item:
 
     @property
     def event(self) -> str:
-        """Return the kind of event in a frame of one symbol, else ""."""
+        """Return the event type of a frame of one symbol, otherwise ""."""
         return str(self.value.get("e", "")) if isinstance(self.value, dict) else ""
 
 
 @dataclass
 class Recording:
-    """Everything in a directory's files, in order of arrival."""
+    """Everything in the files of a directory, in order of arrival."""
 
     frames: list[Item] = field(default_factory=list)
     answers: list[Item] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Recording:
 
     @classmethod
     def read(cls, directory: Path) -> Recording:
-        """Raises OSError or ValueError where there is no recording."""
+        """Read a recording. Raises OSError or ValueError if there is none."""
         recording = cls()
         with (directory / "stream.txt").open(encoding="utf-8") as lines:
             if " <-> " not in next(lines, ""):
@@ -98,7 +98,7 @@ class Recording:
         return dict(found)
 
     def trades(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the trades of the aggTrade frames of each symbol, as REST would write them."""
+        """Return the trades of the aggTrade frames of each symbol, as REST would return them."""
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for frame in self.frames:
             if frame.event == "aggTrade":
@@ -107,17 +107,17 @@ class Recording:
 
 
 def kline_row(candle: dict[str, Any]) -> list[Any]:
-    """Return a kline frame's candle as REST writes it."""
+    """Return a kline frame's candle as REST returns it."""
     return [candle[key] for key in ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")]
 
 
 def trade_row(trade: dict[str, Any]) -> dict[str, Any]:
-    """Return an aggTrade frame as REST writes it."""
+    """Return an aggTrade frame as REST returns it."""
     return {key: trade[key] for key in ("a", "p", "q", "nq", "f", "l", "T", "m") if key in trade}
 
 
 class Market:
-    """What the exchange would answer by REST, as far as the recording has been played."""
+    """What the exchange would answer by REST, given what has been played so far."""
 
     def __init__(self, recording: Recording) -> None:
         self._info = recording.exchange_info
@@ -126,7 +126,7 @@ class Market:
         self._others: dict[str, dict[str, Any]] = defaultdict(dict)
         for answer in recording.answers:
             if not answer.name.partition("?")[0].endswith(("klines", "aggTrades")):
-                # For anything without frames there is one answer, whenever it was recorded.
+                # Data without frames has one answer, no matter when it was recorded.
                 self.learn(answer)
 
     def learn(self, item: Item) -> None:
@@ -154,15 +154,15 @@ class Market:
             known[row[0]] = row
 
     def knows(self, series: Series) -> bool:
-        """Return whether there is a candle of this symbol and interval."""
+        """Return whether it knows a candle of this symbol and interval."""
         return bool(self._klines[series])
 
     def knows_a_trade(self, symbol: str) -> bool:
-        """Return whether there is a trade of this symbol."""
+        """Return whether it knows a trade of this symbol."""
         return bool(self._trades[symbol])
 
     def answer(self, path: str, query: dict[str, str], now: int) -> Any:
-        """Return the value of a REST answer; an empty list for what the recording does not contain."""
+        """Return the value of a REST answer; an empty list if the recording does not contain it."""
         symbol, limit = query.get("symbol", ""), int(query.get("limit", 500))
         if path == "/fapi/v1/time":
             return {"serverTime": now}
@@ -190,19 +190,20 @@ class Market:
         return self._others[path].get(symbol, [])
 
     def marks(self, now: int) -> list[dict[str, Any]]:
-        """Return the events of an array of mark prices, made from the last prices."""
+        """Return the events of a mark price array, made from the last prices."""
         return [
             {"e": "markPriceUpdate", "E": now, "s": each, "p": price, "i": price, "P": price, "r": "0", "T": 0}
             for each, price in self._last_prices().items()
         ]
 
     def _last_prices(self) -> dict[str, str]:
-        """Replaces mark and spot prices where none were recorded: no manager is ready without them."""
+        """Return the last prices, which replace mark and spot prices if none were recorded: otherwise no manager
+        would become ready."""
         return {symbol: rows[max(rows)][4] for (symbol, _), rows in self._klines.items() if rows}
 
 
 class Replay:
-    """The exchange of a recording, on a port of its own, in a thread."""
+    """The exchange of a recording, on its own port, in a thread."""
 
     def __init__(self, recording: Recording, *, speed: float) -> None:
         self._market = Market(recording)
@@ -220,8 +221,8 @@ class Replay:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="replay")
 
     def _tell_history(self, series: set[Series], traded: set[str]) -> float:
-        """Tell the market what came until it knew a candle of each series and a trade of each symbol that has any; the
-        time of the last of it."""
+        """Apply what came until the market knew a candle of each series and a trade of each symbol that has any;
+        return the time of the last item."""
         begins = self._items[0].time
         knows = self._market.knows
         while self._items and not (all(map(knows, series)) and all(map(self._market.knows_a_trade, traded))):
@@ -239,17 +240,17 @@ class Replay:
         self._thread.join()
 
     def config(self) -> Config:
-        """Points a manager at this."""
+        """Return settings that point a manager at this exchange."""
         http, ws = f"http://{self.address}", f"ws://{self.address}"
         return Config(fapi_base=http, spot_base=http, fstream_base=ws, spot_stream_base=ws, proxies={})
 
     def play(self) -> None:
-        """Let the streams begin. ``over`` is set after the last frame."""
+        """Start the streams. ``over`` is set after the last frame."""
         self._loop.call_soon_threadsafe(self._go.set)
 
     def now(self) -> int:
-        """The exchange's time, ms: the recording's, at the replay's speed until its end, at the usual one before and
-        after it."""
+        """Return the exchange's time, ms: that of the recording, at the replay's speed until its end, at normal speed
+        before and after it."""
         begins = self._begins + self._offset
         if self._playing_since is None:
             return int((begins + time.monotonic() - self._opened) * 1000)
@@ -291,7 +292,7 @@ class Replay:
 
     async def _play(self) -> None:
         await self._go.wait()
-        # Whatever would have been sent meanwhile comes at once.
+        # Whatever would have been sent in the meantime is sent at once.
         self._playing_since = began = time.monotonic()
         self._passed = began - self._opened
         for item in self._items:
@@ -302,7 +303,7 @@ class Replay:
         self.over.set()
 
     async def _tell_marks(self) -> None:
-        """Send the stream that is never silent on the exchange: without it a connection would be closed as dead."""
+        """Send the stream that is never silent on the exchange: without it, connections would be closed as dead."""
         while True:
             await asyncio.sleep(1.0)
             await self._send(MARKS, json.dumps({"stream": MARKS, "data": self._market.marks(self.now())}))
@@ -315,7 +316,7 @@ class Replay:
 
 
 def settled(dm: DataManager, recording: Recording) -> list[str]:
-    """What is not as the frames say after the manager has had the time to take in the last of them; best nothing."""
+    """Return how memory differs from the frames once the manager has had time to process the last of them."""
     pause, deadline = threading.Event(), time.monotonic() + PATIENCE
     found, compared = ["nothing could be compared"], False
     while found and time.monotonic() < deadline:
@@ -333,7 +334,7 @@ def settled(dm: DataManager, recording: Recording) -> list[str]:
 
 
 def differences(dm: DataManager, recording: Recording) -> list[str]:
-    """Return what in memory differs from the frames; NotInMemory where a read would go to REST."""
+    """Return how memory differs from the frames; raises NotInMemory if a read would go to REST."""
     found = []
     for (symbol, interval), candles in recording.candles().items():
         last = {candle["t"]: kline_row(candle) for candle in candles}
@@ -357,16 +358,16 @@ def differences(dm: DataManager, recording: Recording) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the manager on a recording and check what it knows at the end.")
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--speed", type=float, default=10.0, help="times as fast as recorded (10)")
+    parser.add_argument("--speed", type=float, default=10.0, help="replay this many times as fast as recorded (10)")
     options = parser.parse_args()
     try:
         recording = Recording.read(options.directory)
     except (OSError, ValueError, LookupError) as error:
-        parser.error(f"{options.directory} is no recording: {error}")
+        parser.error(f"{options.directory} is not a recording: {error}")
     candles, trades = recording.candles(), recording.trades()
     symbols = sorted({symbol for symbol, _ in candles} | set(trades))
     if not candles:
-        parser.error(f"{options.directory} holds no kline frames")
+        parser.error(f"{options.directory} contains no kline frames")
 
     with ExitStack() as stack:
         replay = stack.enter_context(Replay(recording, speed=options.speed))
@@ -384,7 +385,7 @@ def main() -> int:
         print(f"wrong: {text}")
     if not wrong:
         print(
-            f"the last candles equal the last of {sum(map(len, candles.values()))} kline frames, "
+            f"the last candles equal the last of the {sum(map(len, candles.values()))} kline frames, "
             f"{finals} final candles are final, {sum(map(len, trades.values()))} trades are in order"
         )
     return 1 if wrong else 0

@@ -155,7 +155,7 @@ class TestStartErrors:
         finally:
             exchange.clear_faults()
 
-    def test_the_timeout_does_not_name_what_is_there(self, exchange: SimulatedExchange) -> None:
+    def test_the_timeout_does_not_name_what_has_arrived(self, exchange: SimulatedExchange) -> None:
         exchange.refuse(what="streams")
         dm = DataManager(["BTCUSDT"], ["1h"], config=exchange.config())
         try:
@@ -198,7 +198,7 @@ class TestWhatCanNeverWork:
             Refusing(server)
             proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
             config = replace(exchange.config(), proxies={"http": proxy, "https": proxy})
-            self.hopeless(config, ProxyRefused, "user and a password")
+            self.hopeless(config, ProxyRefused, "user name and password")
 
     def test_an_unusable_proxy(self, exchange: SimulatedExchange) -> None:
         config = replace(exchange.config(), proxies={"all": "socks5://127.0.0.1:7890"})

@@ -21,6 +21,12 @@ OWN_WORDS = {
     r"wanted": "required, demand",
     r"held": "kept, known; of a lock: the caller holds it",
     r"besides": "as well, apart from",
+    r"what is there": "what exists, what it contains",
+    r"of theirs": "of their own",
+    r"reckoned": "calculated, expected",
+    r"as ever": "as before, still",
+    r"embedded exchange": "simulated exchange",
+    r"(?:turn of (?:the|a) minute|minute's turn)": "the new minute",
 }
 """Of the library, and of the names of tests and of their modules: a noun says better what each thing is."""
 NAMED_FOR_GOOD = "test_regressions.py"

@@ -1,4 +1,4 @@
-"""The command: ``python -m ats_sync demo``, ``simulate``, ``record``, ``compare``, ``probe`` and ``stress``."""
+"""The commands of ``python -m ats_sync``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which contracts are traded most."""
+"""The most traded contracts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MOST = 100_000
 
 
 def busiest_in_memory(manager: DataManager, count: int) -> list[str]:
-    """Return the same by what a running manager has in memory, where that is fresh."""
+    """Return the most traded contracts according to a running manager, from memory if it is fresh there."""
     found: list[str] = []
     for ticker in manager.top(MOST):
         try:
             info = manager.symbol_info(ticker["symbol"])
         except InvalidSymbol:
-            continue  # it has a ticker and is not listed, or not yet
+            continue  # it has a ticker but is not listed, or not yet
         if info.status == "TRADING" and is_perpetual(info.contract_type) and info.quote_asset == "USDT":
             found.append(info.symbol)
             if len(found) == count:
                 break
     if not found:
-        raise CommandFailed(f"no USDT perpetual that trades is known, by {manager.config.fapi_base}")
+        raise CommandFailed(f"{manager.config.fapi_base} has no USDT perpetual that is trading")
     return found
 
 
@@ -47,5 +47,5 @@ def busiest(config: Config, count: int) -> list[str]:
             f"{config.fapi_base}: exchangeInfo or the 24 h tickers are not as expected: {error!r}"
         ) from error
     if not perpetuals:
-        raise CommandFailed(f"{config.fapi_base} lists no USDT perpetual that trades")
+        raise CommandFailed(f"{config.fapi_base} lists no USDT perpetual that is trading")
     return sorted(perpetuals, key=lambda symbol: turnover.get(symbol, 0.0), reverse=True)[:count]

@@ -1,4 +1,4 @@
-"""``collect``: one process that follows the market for all others, through a shared store."""
+"""``collect``: follows the market for all other processes, through a shared store."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from .exits import OK, USAGE, CommandFailed
 SEED = 7
 LOOK_EVERY = 0.2
 FREE_FOR = 1.0
-"""Seconds after which a cold one takes a lease that nobody has; a hot one requests it 20 times a second."""
+"""Seconds after which a cold standby takes a free lease; a hot one requests it 20 times a second."""
 HANDS_OVER_WITHIN = 8.0
-"""Seconds that the end may take where another collector prepares to lead; it takes no longer than that collector."""
+"""Longest time in seconds that shutting down may take while another collector prepares to lead; the usual wait is as
+long as that collector needs."""
 
 
 def run(options: Namespace) -> int:
-    """Collect until Ctrl-C or SIGTERM, which are the ordinary end."""
+    """Collect until Ctrl-C or SIGTERM, which are the normal way to end it."""
     try:
         with ExitStack() as stack:
             _collect(options, stack)
@@ -61,7 +62,7 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
         take_over=options.take_over,
         shard=options.shard,
         close_timeout=max(config.close_timeout, HANDS_OVER_WITHIN),
-        decode_ahead=False,  # nobody reads here
+        decode_ahead=False,  # this process does not read
     )
     url = options.shared or os.environ.get("ATS_SYNC_SHARED") or ""
     if (server := embedded(url, config, simulated=options.simulate)) is not None:
@@ -91,8 +92,8 @@ def _collect(options: Namespace, stack: ExitStack) -> None:
 
 
 def wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
-    """Stand by until nobody leads, and nobody has come to who would need no warm-up: a hot one, an heir, or whoever led
-    before the store was emptied. While the store is away nobody can lead, and this process would not either."""
+    """Stand by until no collector leads and none that needs no warm-up has taken over: a hot standby, an heir, or
+    whichever led before the store was emptied. No collector can lead while the store is unreachable."""
     lease = Lease(store, uuid.uuid4().hex, name=shard.lease, label=f"{process_label()} (cold)")
     pause, free_since, shown = threading.Event(), None, ""
     while True:
@@ -100,10 +101,10 @@ def wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
         try:
             leader = lease.stand_by()
         except SharedStoreUnavailable as error:
-            free_since, said = None, f"stands by, cold: {error}"
+            free_since, said = None, f"standing by, cold: {error}"
         else:
             if leader is not None:
-                free_since, said = None, f"stands by, cold: {leader} leads"
+                free_since, said = None, f"standing by, cold: {leader} leads"
             elif free_since is None:
                 free_since = time.monotonic()
             elif time.monotonic() - free_since >= FREE_FOR:
@@ -115,10 +116,10 @@ def wait_for_the_lease(store: SharedStore, shard: Shard) -> None:
 
 
 class _Roles(logging.Handler):
-    """Shows when this process begins and ceases to lead."""
+    """Shows when this process starts and stops leading."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno < logging.WARNING:  # the others go to stderr
+        if record.levelno < logging.WARNING:  # warnings and errors go to stderr
             _say(record.getMessage())
 
 

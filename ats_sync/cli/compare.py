@@ -1,4 +1,4 @@
-"""``compare``: the same scan by REST alone, as the old code made it, and through the manager, side by side."""
+"""``compare``: runs the same scan by REST alone, as the old code did, and through the manager, side by side."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .exits import FAILED, OK, CommandFailed
 from .screen import Meter, Screen, Table
 
 PATIENCE = 300.0
-"""Seconds until everything that was read once must be in memory."""
+"""Seconds within which everything that was read once must be in memory."""
 MINUTE = 60.0
 RATE_LIMITED = (429, 418)
 DIFFERENCES_SHOWN = 5
@@ -46,9 +46,9 @@ SCAN: Mapping[str, Call] = {
     "ETH": lambda rest, s: rest.klines("ETHUSDT", "1h", 48),
     "listings": lambda rest, s: rest.get("/fapi/v1/exchangeInfo", timeout=PATIENCE),
 }
-"""The calls of the old ``analyze_symbol`` for each symbol."""
+"""The calls that the old ``analyze_symbol`` makes for each symbol."""
 ROWS = {"klines 1h": 0, "klines 4h": 0, "klines 15m": 0, "spot klines": 0, "open interest": "timestamp"}
-"""Lists of rows, and the index of the time in a row. All but the newest row are settled and must be equal."""
+"""Calls that return rows, and the index of the time in a row. All but the newest row are settled and must be equal."""
 
 
 @dataclass
@@ -61,25 +61,25 @@ class Scan:
     reads: int = 0
     """The requests that its calls caused."""
     weight: int | None = None
-    """The weight on the futures host, as the exchange counted it; None where it does not report it."""
+    """The weight on the futures host, as the exchange counted it; None if it does not report it."""
     results: dict[tuple[str, str], Any] = field(default_factory=dict)
-    """By symbol and call."""
+    """Results by symbol and call."""
     failures: dict[tuple[str, str], AtsSyncError] = field(default_factory=dict)
 
 
 @dataclass
 class Side:
-    """One of the two that are compared."""
+    """One of the two sides of the comparison."""
 
     name: str
     scans: list[Scan] = field(default_factory=list)
     warm_after: float | None = None
     most_weight: int = 0
-    """Request weight of the futures host in a minute, at most."""
+    """The highest request weight of the futures host in one minute."""
 
     @property
     def rate_limited(self) -> int:
-        """Calls that failed because of a 429 or a ban."""
+        """How many calls failed because of a 429 or a ban."""
         failures = (error for scan in self.scans for error in scan.failures.values())
         return sum(getattr(error, "status", None) in RATE_LIMITED for error in failures)
 
@@ -96,7 +96,7 @@ def run(options: Namespace) -> int:
         else:
             exchange = stack.enter_context(SimulatedExchange(options.symbols, seed=SEED, latency=options.latency))
             config, symbols = exchange.config(), exchange.symbols
-            where = f"an exchange on this machine that takes {1000 * options.latency:g} ms a request"
+            where = f"a simulated exchange that takes {1000 * options.latency:g} ms per request"
         screen.heading(f"{len(symbols)} symbols, {len(SCAN)} calls each, {options.threads} threads, on {where}")
         comparison = _Comparison(screen, exchange, symbols, options.threads, options.scans)
         alone = comparison.by_rest(config)
@@ -112,7 +112,7 @@ def run(options: Namespace) -> int:
 
 
 class _Comparison:
-    """``exchange`` is None on the real one."""
+    """Runs the two sides. ``exchange`` is None for the real one."""
 
     def __init__(
         self, screen: Screen, exchange: SimulatedExchange | None, symbols: Sequence[str], threads: int, scans: int
@@ -125,7 +125,7 @@ class _Comparison:
         self._pause = threading.Event()  # never set: only Ctrl-C ends a wait for it
 
     def by_rest(self, config: Config) -> Side:
-        """Each call is one request, paced by the budget (the old code had none, and was banned)."""
+        """Run scans in which each call is one request, paced by the budget (the old code had none, and was banned)."""
         side = Side("REST alone")
         with closing(DataManager(config=config)) as manager:
             for number in range(self._scans):
@@ -134,7 +134,7 @@ class _Comparison:
         return side
 
     def by_manager(self, config: Config) -> Side:
-        """The first scan starts it; what was read once is followed."""
+        """Run scans through the manager. The first scan starts it; whatever is read once is followed."""
         side = Side("through the manager")
         with closing(DataManager(config=config).autostart()) as manager:
             if not manager.running:
@@ -147,11 +147,11 @@ class _Comparison:
         return side
 
     def let_a_minute_begin(self) -> None:
-        """The weight that one side has used must not slow down the other."""
+        """Wait, so that the weight that one side has used does not slow down the other."""
         if self._exchange is not None:
             self._exchange.jump_clock(round(1000 * MINUTE))
             return
-        self._screen.line(f"{MINUTE:g} s pause, so that the weight of one does not count against the other")
+        self._screen.line(f"pausing {MINUTE:g} s, so that the weight of one side does not count against the other")
         self._pause.wait(MINUTE)
 
     def _scan(self, name: str, number: int, manager: DataManager) -> Scan:
@@ -216,7 +216,7 @@ class _Comparison:
     def _until_warm(self, manager: DataManager) -> float:
         """Wait until everything that was read is in memory (an old scanner returns minutes later); return the time."""
         began = time.monotonic()
-        with self._screen.meter("filling the memory") as meter:
+        with self._screen.meter("filling memory") as meter:
             while True:
                 status = manager.status()
                 lacking = sum(feed.state in (FeedState.WARMING_UP, FeedState.DEGRADED) for feed in status.feeds)
@@ -262,11 +262,11 @@ def _rows(alone: Side, managed: Side, refused: int | None) -> Iterator[tuple[str
         yield row("repeated scan", lambda side: f"{median(scan.seconds for scan in side.scans[1:]):.2f} s")
         yield row("  requests", lambda side: "; ".join(map(_requests, side.scans[1:])))
         yield row("  weight", lambda side: "; ".join(map(_weight, side.scans[1:])))
-    yield row("most weight in a minute", lambda side: str(side.most_weight))
+    yield row("highest weight in a minute", lambda side: str(side.most_weight))
     yield row("calls answered with 429 or 418", lambda side: str(side.rate_limited))
     yield row("calls that failed", lambda side: str(len(side.scans[-1].failures)))
     if refused is not None:
-        yield "refused by the exchange, of both", str(refused), ""
+        yield "refused by the exchange, both sides", str(refused), ""
 
 
 def _requests(scan: Scan) -> str:
@@ -295,7 +295,7 @@ def _tell_equality(screen: Screen, alone: Side, managed: Side) -> int:
 def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
     """Return how many rows and other results were compared, and what differs.
 
-    The two scans were made one after the other, so prices and open candles cannot be the same: their shape is."""
+    The two scans were made one after the other, so only the shape of prices and open candles is compared."""
     counts: Counter[str] = Counter()
     differences = [
         f"{symbol} {name}: {one.failures.get((symbol, name), 'a result')}, but "
@@ -310,7 +310,7 @@ def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
         if at is None:
             counts["results"] += 1
             if _shape(result) != _shape(its):
-                differences.append(f"{symbol} {name}: of another shape")
+                differences.append(f"{symbol} {name}: of a different shape")
             continue
         known = {row[at]: row for row in result[:-1]}
         common = [row for row in its[:-1] if row[at] in known]
@@ -322,7 +322,7 @@ def _compared(one: Scan, other: Scan) -> tuple[Counter[str], list[str]]:
 
 
 def _shape(value: Any) -> Any:
-    """Return the types in a result, of lists those of their first item (nothing for an empty one)."""
+    """Return the types in a result; for a list, those of its first item (nothing for an empty list)."""
     if isinstance(value, dict):
         return {name: _shape(item) for name, item in value.items()}
     if isinstance(value, list):

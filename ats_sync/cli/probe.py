@@ -1,4 +1,4 @@
-"""``probe``: the exchange as it is, compared with each fact that the client rests on."""
+"""``probe``: checks each fact about the exchange that the client relies on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .screen import Screen
 
 MOST_WEIGHT = 300
 LISTEN = 6.0
-"""Seconds for which each connection is listened to."""
+"""Seconds of listening on each connection."""
 TIMEOUT = 10.0
 MINUTE = 60.0
 AFTER_TURN = 1.5
@@ -39,7 +39,7 @@ MARKET = (
 PUBLIC = (f"{SYMBOL}@depth20@100ms", f"{SYMBOL}@depth@100ms", f"{SYMBOL}@bookTicker", "!bookTicker")
 SPOT_KLINES = f"{SYMBOL}@kline_1m"
 RARE = ("!contractInfo", "!forceOrder@arr")
-"""Streams of which nothing need come while they are listened to."""
+"""Streams that may be silent while the probe listens."""
 SILENT = (NONSENSE, "BTCUSDT@aggTrade", f"{SYMBOL}@depth20@250ms")
 ROUTES = {"market": "/market/stream", "public": "/public/stream", "unrouted": "/stream", "spot": "/stream"}
 REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
@@ -59,7 +59,7 @@ REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
     "openInterestHist": ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "5m", "limit": 3}, 0),
     "fundingRate": ("/fapi/v1/fundingRate", {"symbol": "BTCUSDT", "limit": 3}, 0),
 }
-"""The requests: path, parameters, and the weight that the client counts. What weighs nothing has a limit of its own."""
+"""The requests: path, parameters, and the weight that the client counts. Paths of weight 0 have their own limit."""
 SPOT_REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
     "spot ticker/price": ("/api/v3/ticker/price", {"symbol": "BTCUSDT"}, 2),
     "spot klines": ("/api/v3/klines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 3}, 2),
@@ -68,7 +68,7 @@ SPOT_REQUESTS: Mapping[str, tuple[str, dict[str, str | int], int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One request: its answer (None where it was refused), the code of a refusal, and by how much the header grew."""
+    """One request: its answer (None if it was refused), the code of a refusal, and by how much the header grew."""
 
     body: Any
     code: int | None
@@ -77,7 +77,7 @@ class Reply:
 
 @dataclass
 class Seen:
-    """Everything that was seen."""
+    """Everything that the probe has received."""
 
     answers: dict[str, Reply] = field(default_factory=dict)
     frames: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Seen:
     used: list[int | None] = field(default_factory=list)
     """The used weight that each answer reported."""
     snapshot: dict[str, Any] = field(default_factory=dict)
-    """A book that REST showed while its diffs came."""
+    """A book from REST, requested while its diffs arrived."""
     before_turn: int | None = None
     after_turn: int | None = None
     spent: int = 0
@@ -139,9 +139,9 @@ class _Rest:
 
 
 def look(config: Config) -> Seen:
-    """Send the requests and listen for about a minute.
+    """Send the requests, listen for about a minute, and return everything received.
 
-    Raises a RequestError where the exchange cannot be reached or says to wait.
+    Raises a RequestError if the exchange cannot be reached or says to wait.
     """
     seen, clock = Seen(), Clock()
     rest = _Rest(config, clock, seen)
@@ -154,12 +154,12 @@ def _look(config: Config, clock: Clock, seen: Seen, rest: _Rest) -> None:
     pause = threading.Event()  # never set: only Ctrl-C ends a wait for it
     now, _ = rest.time()
     if MINUTE - now % MINUTE < AFTER_TURN:
-        pause.wait(AFTER_TURN)  # a count that falls in between proves nothing
+        pause.wait(AFTER_TURN)  # a count that straddles the minute proves nothing
     for name in REQUESTS:
         reply = rest.ask(name)
         weight = REQUESTS[name][2]
         if reply.grew != weight and seen.spent + weight + 2 < MOST_WEIGHT // 2:
-            reply = rest.ask(name)  # somebody else on this address, or the turn of a minute
+            reply = rest.ask(name)  # another program on this address, or a new minute, was counted
         seen.answers[name] = reply
     for name in SPOT_REQUESTS:
         reply = rest.ask_spot(name)
@@ -205,7 +205,7 @@ def _listen(config: Config, clock: Clock, route: str, seen: Seen, rest: _Rest) -
 
 
 Verdict = tuple[bool, str]
-"""Whether the fact is kept, and what was seen."""
+"""Whether the fact holds, and what was found."""
 
 
 class Fact(NamedTuple):
@@ -254,7 +254,7 @@ def _silent(route: str, *streams: str) -> Callable[[Seen], Verdict]:
 
 
 def _lacking(rows: Iterable[Any], fields: str) -> Verdict:
-    """Return whether each of the rows, of which there is one at least, has all of these fields."""
+    """Return whether there are rows and each of them has all of these fields."""
     rows = list(rows)
     lacking = {name for row in rows for name in fields.split() if not isinstance(row, dict) or name not in row}
     if not rows:
@@ -267,7 +267,7 @@ def _rows_of(frame: Any) -> list[Any]:
 
 
 def _fields(route: str, stream: str, fields: str, inside: str = "") -> Callable[[Seen], Verdict]:
-    """``inside``: the field that has an object with these fields."""
+    """Return a check of a stream's fields. ``inside``: the field whose object has them."""
 
     def check(seen: Seen) -> Verdict:
         rows = [row for frame in seen.frames.get((route, stream), []) for row in _rows_of(frame)]
@@ -293,7 +293,7 @@ def _answer_fields(name: str, fields: str) -> Callable[[Seen], Verdict]:
 
 
 def _acknowledged(identity: int, *routes: str) -> Callable[[Seen], Verdict]:
-    """Without ``routes``: on each of them."""
+    """Return a check that a message is acknowledged on ``routes``, or on every route."""
 
     def check(seen: Seen) -> Verdict:
         expected = {"result": None, "id": identity}
@@ -313,7 +313,7 @@ def _contract_fields(seen: Seen) -> Verdict:
 
 
 def _filters(seen: Seen) -> Verdict:
-    """Return whether every contract has the filters of which the trading rules are made."""
+    """Return whether every contract has the filters that the trading rules are made of."""
     lacking: set[str] = set()
     contracts = _contracts(seen)
     for contract in contracts:
@@ -334,7 +334,7 @@ def _weight_limit(seen: Seen) -> Verdict:
     for rule in body.get("rateLimits", ()):
         if (rule.get("rateLimitType"), rule.get("interval"), rule.get("intervalNum")) == WEIGHT_A_MINUTE:
             limit = rule.get("limit")
-            return limit == FUTURES_LIMIT, f"{limit} a minute"
+            return limit == FUTURES_LIMIT, f"{limit} per minute"
     return False, "no such limit"
 
 
@@ -345,7 +345,7 @@ def _header(seen: Seen) -> Verdict:
 
 def _minute(seen: Seen) -> Verdict:
     before, after = seen.before_turn, seen.after_turn
-    found = f"{before} before the turn of the minute, {after} after it"
+    found = f"{before} before the new minute, {after} after it began"
     return before is not None and after is not None and after < before, found
 
 
@@ -360,7 +360,7 @@ def _kline_rows(name: str) -> Callable[[Seen], Verdict]:
 def _without_limit(seen: Seen) -> Verdict:
     body = seen.answers["depth"].body or {}
     levels = max(len(body.get("bids", ())), len(body.get("asks", ())))
-    return 0 < levels <= 500 and "lastUpdateId" in body, f"{levels} levels at most on a side"
+    return 0 < levels <= 500 and "lastUpdateId" in body, f"at most {levels} levels per side"
 
 
 def _trade_ids(seen: Seen) -> Verdict:
@@ -380,7 +380,7 @@ def _snapshot_time(seen: Seen) -> Verdict:
     before = [data["T"] for data in diffs if shown and data["u"] <= shown["lastUpdateId"]]
     after = [data["T"] for data in diffs if shown and data["u"] > shown["lastUpdateId"]]
     if not before or not after:
-        return False, "no diff before it and after it came"
+        return False, "no diff came before and after it"
     return before[-1] <= shown["T"] <= after[0], f"{before[-1]}, {shown['T']}, {after[0]}"
 
 
@@ -407,8 +407,8 @@ KLINE = "t T s i f L o c h l v n x q V Q"
 MARK = "E s p i P r T"
 TICKER = "E s p P w c Q o h l v q O C F L n"
 FACTS = (
-    Fact("each answer tells the used weight", DOCUMENTED, _header),
-    Fact("the weight falls at the UTC minute", MEASURED, _minute),
+    Fact("each answer reports the used weight", DOCUMENTED, _header),
+    Fact("the weight resets at the UTC minute", MEASURED, _minute),
     *(Fact(f"{name} weighs {WEIGHTS[name]}", source, _weighs(name)) for name, source in _WEIGHTS.items()),
     Fact("a kline row has 12 fields", DOCUMENTED, _kline_rows("klines 500")),
     Fact("a spot kline row has 12 fields", DOCUMENTED, _kline_rows("spot klines")),
@@ -426,7 +426,7 @@ FACTS = (
     Fact("fields of each contract in exchangeInfo", MEASURED, _contract_fields),
     Fact("filters of each contract in exchangeInfo", MEASURED, _filters),
     Fact("every status in exchangeInfo is a known one", DOCUMENTED, _statuses),
-    Fact(f"exchangeInfo allows {FUTURES_LIMIT} of weight a minute", DOCUMENTED, _weight_limit),
+    Fact(f"exchangeInfo allows a weight of {FUTURES_LIMIT} per minute", DOCUMENTED, _weight_limit),
     Fact("depth without limit has up to 500 levels", MEASURED, _without_limit),
     Fact("an unknown symbol is -1121", DOCUMENTED, _refused("aggTrades of no symbol", -1121)),
     Fact("klines of 1s are -1120", DOCUMENTED, _refused("klines 1s", -1120)),
@@ -435,8 +435,8 @@ FACTS = (
     Fact("/market is silent on books", DOCUMENTED, _silent("market", *PUBLIC)),
     Fact("/public delivers books", DOCUMENTED, _delivers("public", *PUBLIC)),
     Fact("/public is silent on the rest", DOCUMENTED, _silent("public", *MARKET)),
-    Fact("without a route books come", DOCUMENTED, _delivers("unrouted", *PUBLIC)),
-    Fact("without a route the rest is silent", DOCUMENTED, _silent("unrouted", *MARKET)),
+    Fact("without a route, books are delivered", DOCUMENTED, _delivers("unrouted", *PUBLIC)),
+    Fact("without a route, the rest is silent", DOCUMENTED, _silent("unrouted", *MARKET)),
     Fact("spot delivers candles", DOCUMENTED, _delivers("spot", SPOT_KLINES)),
     Fact("nonsense, upper case and @250ms are silent on /market", MEASURED, _silent("market", *SILENT)),
     Fact("nonsense, upper case and @250ms are silent on /public", MEASURED, _silent("public", *SILENT)),
@@ -449,9 +449,9 @@ FACTS = (
     Fact("fields of markPrice", DOCUMENTED, _fields("market", MARKET[2], MARK)),
     Fact("fields of each row of !markPrice@arr@1s", MEASURED, _fields("market", MARKET[3], MARK)),
     Fact("fields of each row of !ticker@arr", MEASURED, _fields("market", MARKET[4], TICKER)),
-    Fact("fields of !contractInfo, where one comes", DOCUMENTED, _fields_if_any("market", RARE[0], "E s cs ot")),
+    Fact("fields of !contractInfo, if one comes", DOCUMENTED, _fields_if_any("market", RARE[0], "E s cs ot")),
     Fact(
-        "fields of !forceOrder@arr, where one comes",
+        "fields of !forceOrder@arr, if one comes",
         DOCUMENTED,
         _fields_if_any("market", RARE[1], "s S p q ap z T", "o"),
     ),
@@ -460,7 +460,7 @@ FACTS = (
     Fact("fields of bookTicker", DOCUMENTED, _fields("public", PUBLIC[2], "E T s u b B a A")),
     Fact("fields of !bookTicker", DOCUMENTED, _fields("public", PUBLIC[3], "E T s u b B a A")),
     Fact("ids of aggregated trades are consecutive", DOCUMENTED, _trade_ids),
-    Fact("each diff begins where the last one ended", DOCUMENTED, _diffs),
+    Fact("each diff continues from the one before", DOCUMENTED, _diffs),
     Fact("a book's T lies between those of the diffs before and after it", RECORDED, _snapshot_time),
     Fact("a ping is answered by a pong", DOCUMENTED, _pongs),
 )
@@ -469,11 +469,11 @@ FACTS = (
 
 UNREACHABLE = 2
 BEFORE_MINUTE = 23
-"""Seconds before a full minute at which the embedded exchange starts, so that its turn need not be waited for."""
+"""Seconds before a full minute at which the simulated exchange starts, so that the wait for the minute is short."""
 
 
 def run(options: Namespace) -> int:
-    """Print whether each fact was kept; return 1 when one has changed, 2 when the exchange could not be reached."""
+    """Print whether each fact still holds; return 1 if one has changed, 2 if the exchange could not be reached."""
     screen = Screen(sys.stdout)
     with ExitStack() as stack:
         if options.live:
@@ -495,5 +495,5 @@ def run(options: Namespace) -> int:
         kept, what = fact.check(seen)
         changed += not kept
         screen.line(f"{'kept' if kept else 'changed':<8} {fact.name} ({fact.source}): {what}")
-    screen.line(f"{len(FACTS) - changed} kept, {changed} changed; {seen.spent} of request weight")
+    screen.line(f"{len(FACTS) - changed} kept, {changed} changed; request weight {seen.spent}")
     return FAILED if changed else OK

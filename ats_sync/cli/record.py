@@ -1,9 +1,9 @@
-"""``record``: REST answers and raw stream frames of an exchange, in files.
+"""``record``: writes REST answers and raw stream frames of an exchange to files.
 
-``stream.txt``: the first line is the URL (or the URLs, with spaces between) and ``<->`` with the time it was opened;
-every other line is ``<receive time>: <frame>``. ``rest.txt`` and ``exchange_info.txt``: a line an answer,
+``stream.txt``: the first line is the URL (or the URLs, separated by spaces) and ``<->`` with the time it was opened;
+every other line is ``<receive time>: <frame>``. ``rest.txt`` and ``exchange_info.txt``: one line per answer,
 ``<URL> -> <receive time>: <body>``. Times are seconds since the epoch by this machine's clock; frames and bodies are
-as they came (line breaks in them, which JSON allows between values, become spaces).
+written as received (line breaks in them, which JSON allows between values, become spaces).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ STREAM, REST, EXCHANGE_INFO = "stream.txt", "rest.txt", "exchange_info.txt"
 DEFAULT_STREAMS = ("aggTrade", "kline_1m", "depth@100ms", "depth20@100ms", "bookTicker", "markPrice@1s")
 
 STREAMS_PER_CONNECTION = 200
-"""Fewer than the limit, since their names stand in the URL."""
+"""Fewer than the limit, since their names are part of the URL."""
 MOST_WAITING = 100_000
 KLINES, OPEN_INTEREST_ROWS, DEPTH, TRADES = 499, 30, 1000, 1000
 ATTEMPTS = 3
@@ -58,10 +58,10 @@ _MARKET = re.compile(
 
 
 def check_stream(kind: str) -> str:
-    """Return a kind of stream that exists: the exchange would accept a mistyped one and never send anything."""
+    """Return a stream kind if it exists: the exchange would accept a mistyped one and never send anything."""
     if _PUBLIC.fullmatch(kind) or _MARKET.fullmatch(kind):
         return kind
-    raise InvalidArgument(f"no stream {kind!r}; such as {', '.join(DEFAULT_STREAMS)}, !forceOrder@arr")
+    raise InvalidArgument(f"there is no stream {kind!r}; examples: {', '.join(DEFAULT_STREAMS)}, !forceOrder@arr")
 
 
 def run(options: Namespace) -> int:
@@ -69,7 +69,7 @@ def run(options: Namespace) -> int:
     directory = Path(options.directory)
     taken = [name for name in (STREAM, REST, EXCHANGE_INFO) if (directory / name).exists()]
     if taken:
-        raise CommandFailed(f"{directory} holds a recording already ({', '.join(taken)}); name another directory")
+        raise CommandFailed(f"{directory} already contains a recording ({', '.join(taken)}); name another directory")
     config = Config.from_env()
     recorder = Recorder(config, options.symbols, options.streams)
     info = recorder.check_symbols()
@@ -91,12 +91,12 @@ def run(options: Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A stream connection is open."""
+    """A stream connection has opened."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """Something to write."""
+    """A line to write."""
 
     file: str
     text: str
@@ -124,7 +124,7 @@ class Recorder:
         self.answers = 0
 
     def check_symbols(self) -> str:
-        """Return the line of exchangeInfo, once it is clear that it lists the symbols."""
+        """Return the line of exchangeInfo, after checking that it lists the symbols."""
         with asking(self._config.fapi_base):
             line, body = self._ask(endpoints.exchange_info())
         listed = exchange_info(body).listed
@@ -134,7 +134,7 @@ class Recorder:
         return line
 
     def record(self, directory: Path, seconds: float) -> None:
-        """Write what comes until ``seconds`` after all connections are open. Raises what ended it earlier."""
+        """Write what comes until ``seconds`` after all connections are open. Raises the error that ended it earlier."""
         threads: list[threading.Thread] = []
         ends: list[Callable[[], None]] = [self._client.scope.shutdown]
         with ExitStack() as stack:
@@ -186,14 +186,14 @@ class Recorder:
 
     def _put(self, line: _Line) -> None:
         if self._items.qsize() >= MOST_WAITING:
-            raise ConnectionFailed(f"{MOST_WAITING} lines wait to be written: the disk is too slow")
+            raise ConnectionFailed(f"{MOST_WAITING} lines are waiting to be written: the disk is too slow")
         self._items.put(line)
 
     def _tell_failures(self, work: Callable[[], None]) -> None:
         try:
             work()
         except StreamClosed as closed:
-            self._fail(ConnectionFailed(f"the stream was closed by the exchange: {closed}"))
+            self._fail(ConnectionFailed(f"the exchange closed the stream: {closed}"))
         except AtsSyncError as error:
             self._fail(error)
 
@@ -273,13 +273,13 @@ def _text(payload: bytes) -> str:
 
 
 def _kind(frame: bytes) -> str:
-    """Return the kind of stream of a frame: its name without the symbol."""
+    """Return the stream kind of a frame: the stream's name without the symbol."""
     name = (stream_name(frame) or b"other").decode("utf-8", "replace")
     return name if name.startswith("!") else name.partition("@")[2] or name
 
 
 def _stream_urls(config: Config, symbols: Sequence[str], streams: Sequence[str]) -> list[str]:
-    """Return the route of a stream: order books have their own, and a stream on the wrong one stays silent."""
+    """Return the URLs of the streams: order books have their own route, and a stream on the wrong one stays silent."""
     urls = []
     for route, kinds in (
         (Route.MARKET, [kind for kind in streams if _MARKET.fullmatch(kind)]),

@@ -1,4 +1,4 @@
-"""The example scanner of the demo: what one would compute for every symbol, from a manager's reads alone."""
+"""The demo's example scanner: computes typical figures for every symbol from a manager's reads alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..status import FeedState
 from ..venue.intervals import nominal_length
 
 CANDLES = 100
-"""Candles read of each interval."""
+"""Number of candles read for each interval."""
 MEAN = 20
 TRADES = 100
 OPEN_INTEREST_ROWS = 24
@@ -25,22 +25,22 @@ CLOSE, VOLUME = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One symbol as the scanner sees it. Percentages are in percent; None is what cannot be known (yet)."""
+    """The figures of one symbol. Percentages are in percent; None means not known (yet)."""
 
     symbol: str
     price: float
     trend: float
-    """How far the price is from the mean of the last 20 candles, shorter interval, percent."""
+    """Distance of the price from the mean of the last 20 candles, shorter interval, percent."""
     slow_trend: float | None
-    """The same for the longer interval; None where there is but one."""
+    """The same for the longer interval; None if there is only one."""
     volume: float
     """The last closed candle's volume as a multiple of the mean of the 20 before it."""
     open_interest: float | None
-    """Its change over the last day, percent."""
+    """Change of the open interest over the last day, percent."""
     funding: float
     """The funding rate, percent."""
     basis: float | None
-    """How far the mark price is from the spot price, percent; None without a spot pair."""
+    """Distance of the mark price from the spot price, percent; None without a spot pair."""
     imbalance: float
     """(bids - asks) / (bids + asks) over 20 levels by value: -1 to 1."""
     flow: float | None
@@ -48,7 +48,7 @@ class Finding:
 
     @property
     def score(self) -> float:
-        """An example of putting it together; nobody should trade on it."""
+        """An example score made of these figures; do not trade on it."""
         return self.trend + 0.5 * (self.slow_trend or 0.0) + self.imbalance + (self.flow or 0.0)
 
 
@@ -61,11 +61,11 @@ class Scan:
     requests: int
     """REST requests that its reads caused."""
     failures: dict[str, AtsSyncError] = field(default_factory=dict)
-    """Symbols that could not be read, and why."""
+    """Symbols that could not be read, with the reason."""
 
 
 class Scanner:
-    """Reads everything it needs of a symbol from ``manager``."""
+    """Reads everything it needs for a symbol from ``manager``."""
 
     def __init__(self, manager: DataManager) -> None:
         self._manager = manager
@@ -90,7 +90,7 @@ class Scanner:
         return Scan(findings, seconds, self._requests() - before, failures)
 
     def look_at(self, symbol: str, *, with_trades: bool) -> Finding:
-        """Return the finding for a symbol. Raises :class:`~ats_sync.errors.DataError` where it cannot be read fresh."""
+        """Return the finding for a symbol. Raises :class:`~ats_sync.errors.DataError` if it cannot be read fresh."""
         manager = self._manager
         candles = manager.get_klines(symbol, self.interval, CANDLES)
         slow = manager.get_klines(symbol, self.slow_interval, CANDLES) if self.slow_interval else []
@@ -149,7 +149,7 @@ def _balance(one: float, other: float) -> float:
 
 
 def _flow(trades: Sequence[AggTrade]) -> float:
-    # Where the buyer is the maker, the seller took.
+    # If the buyer is the maker, the seller was the taker.
     bought = sum(trade["price"] * trade["qty"] for trade in trades if not trade["isBuyerMaker"])
     sold = sum(trade["price"] * trade["qty"] for trade in trades if trade["isBuyerMaker"])
     return _balance(bought, sold)

@@ -1,4 +1,4 @@
-"""What the demo shows: with bars and tables on a terminal, in plain lines elsewhere."""
+"""The demo's output: bars and tables on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 PLAIN_EVERY = 2.0
-"""Seconds between two lines of a plain progress."""
+"""Seconds between two lines of plain progress."""
 
 Counts = Mapping[str, tuple[int, int]]
-"""What, and how many of how many are done."""
+"""What is counted, how many are done, and how many there are."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts in columns; the first is a name, the others are figures."""
+    """Texts in columns; the first column is a name, the others are figures."""
 
     title: str
     columns: Sequence[str]
@@ -31,13 +31,13 @@ class Table:
 
 
 class Meter(Protocol):
-    """Shows how far something is."""
+    """Shows progress."""
 
     def show(self, counts: Counts) -> None: ...
 
 
 class Screen:
-    """Where the demo writes."""
+    """Where the demo writes to."""
 
     def __init__(self, out: TextIO) -> None:
         self._console = Console(file=out, highlight=False)
@@ -48,12 +48,12 @@ class Screen:
         self._console.print(Text(text), soft_wrap=True)
 
     def heading(self, text: str) -> None:
-        """One line that begins a part."""
+        """Write a line that begins a part."""
         self.line()
         self._console.print(Text(text, style="bold"), soft_wrap=True)
 
     def table(self, table: Table) -> None:
-        """A table with its title above it."""
+        """Write a table with its title above it."""
         if not self.terminal:
             self.line(table.title)
             for row in _rows(table):
@@ -74,7 +74,7 @@ class Screen:
 
     @contextmanager
     def meter(self, what: str) -> Iterator[Meter]:
-        """Shows progress while it is open."""
+        """Show progress while the context is open."""
         if not self.terminal:
             plain = _PlainMeter(self, what)
             yield plain
@@ -105,7 +105,7 @@ class _Bars:
 
 
 class _PlainMeter:
-    """A line now and then."""
+    """Writes a line now and then."""
 
     def __init__(self, screen: Screen, what: str) -> None:
         self._screen = screen

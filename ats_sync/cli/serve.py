@@ -1,4 +1,4 @@
-"""``serve``: one process that follows the market and answers what the exchange's REST answers."""
+"""``serve``: follows the market and answers what the exchange's REST answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AGAIN_AFTER = 2.0
 
 
 def run(options: Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM, which are the ordinary end."""
+    """Serve until Ctrl-C or SIGTERM, which are the normal way to end it."""
     try:
         with ExitStack() as stack:
             _serve(options, stack)
@@ -49,7 +49,7 @@ def _serve(options: Namespace, stack: ExitStack) -> None:
     else:
         config = Config.from_env(**settings)
         symbols = options.symbols or ()
-    # The port first: where it is taken, nothing has been requested yet.
+    # The port first: if it is taken, nothing has been requested yet.
     manager = DataManager(symbols, options.intervals, config=config)
     endpoint = Endpoint(manager, options.host, options.port, token=token)
     try:
@@ -58,8 +58,8 @@ def _serve(options: Namespace, stack: ExitStack) -> None:
         raise CommandFailed(
             f"cannot listen on {options.host}:{options.port}: {error.strerror or error}", USAGE
         ) from error
-    stack.callback(manager.close)  # before the endpoint: it wakes the reads that wait
-    _say(f"answering at {endpoint.url} (a browser shows the state there); Ctrl-C ends it")
+    stack.callback(manager.close)  # closed before the endpoint: it wakes the waiting reads
+    _say(f"answering at {endpoint.url} (open it in a browser to see the state); Ctrl-C ends it")
     if config.shared is not None:
         symbols = _read_shared(manager, symbols, options)
         _say(f"reading {len(symbols)} symbols × {len(options.intervals)} intervals from the shared store")
@@ -73,11 +73,11 @@ def _serve(options: Namespace, stack: ExitStack) -> None:
         manager.initialize(symbols, options.intervals)
         _say(f"following {len(symbols)} symbols × {len(options.intervals)} intervals from memory")
     endpoint.wait()
-    raise CommandFailed("the endpoint has ended by itself; its log says why")
+    raise CommandFailed("the endpoint ended unexpectedly; its log says why")
 
 
 def _read_shared(manager: DataManager, symbols: Sequence[str], options: Namespace) -> Sequence[str]:
-    """Return the symbols once a collector serves them, those of --top by the tickers that it has written."""
+    """Return the symbols once a collector serves them; for --top, the busiest by the tickers that it has written."""
     pause = threading.Event()
     while not symbols:
         _start(manager, manager.start)
@@ -91,10 +91,10 @@ def _read_shared(manager: DataManager, symbols: Sequence[str], options: Namespac
 
 
 def _start(manager: DataManager, start: Callable[[float | None], object]) -> None:
-    """Return when a reader has started, however long nobody leads. Meanwhile it answers by REST, and its status says
-    why it is not ready."""
+    """Return once a reader has started, however long no collector leads. Until then it answers by REST, and its status
+    says why it is not ready."""
     said = ""
-    timeout: float | None = 0.0  # what it waits for is said at once
+    timeout: float | None = 0.0  # the first time, to show at once what it waits for
     while True:
         try:
             start(timeout)

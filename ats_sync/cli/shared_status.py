@@ -1,4 +1,4 @@
-"""``shared-status``: who writes into a shared store, who stands by, and how old the data are."""
+"""``shared-status``: shows who writes to a shared store, who stands by, and how old the data is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = ((Bucket.FUTURES, Host.FUTURES), (Bucket.SPOT, Host.SPOT))
 
 
 def run(options: Namespace) -> int:
-    """Show it once; the exit status says whether collectors lead."""
+    """Show the status once; the exit status says whether collectors lead."""
     url = options.url or os.environ.get("ATS_SYNC_SHARED")
     if not url:
         raise CommandFailed("which store? Give its URL, or set ATS_SYNC_SHARED", USAGE)
@@ -63,19 +63,19 @@ def _lines(store: SharedStore) -> tuple[list[str], bool]:
 
 
 def _readers(users: Census) -> str:
-    """Return how many processes read at this moment, and how many share the account of requests alone."""
+    """Return how many processes read at this moment, and how many share only the account of requests."""
     if users.processes is None:
         return f"unknown, since this user may not list clients; {users.clients} connections"
-    alone = f", {users.processes['alone']} that share the account of requests alone" if users.processes["alone"] else ""
+    alone = f", {users.processes['alone']} that share only the account of requests" if users.processes["alone"] else ""
     return f"{users.processes['reader'] or 'none'}{alone}"
 
 
 def _feed(store: SharedStore, shard: Shard, now: float) -> list[str]:
-    """Return how the feed of one shard is at a moment of the store's clock."""
+    """Return the state of the feed of one shard at a moment of the store's clock."""
     part = f"{shard}  " if shard.count > 1 else ""
     life = store.run(lambda redis: redis.hget(shard.feed_key, "life"))
     if life is None:
-        return [f"feed      {part}nothing was written yet"]
+        return [f"feed      {part}nothing has been written yet"]
     names = Names(life.decode(), shard)
     text, heads, parts = store.run(
         lambda redis: (
@@ -83,7 +83,7 @@ def _feed(store: SharedStore, shard: Shard, now: float) -> list[str]:
         )
     )
     if text is None:
-        return [f"feed      {part}nothing is there any more"]
+        return [f"feed      {part}nothing is left"]
     feed = feed_in(text)
     exchange = now + feed.latest
     lines = [
@@ -98,7 +98,7 @@ def _feed(store: SharedStore, shard: Shard, now: float) -> list[str]:
 
 
 def _accounts(store: SharedStore) -> list[str]:
-    """Return a line for each address: what all its processes have requested in the last minute."""
+    """Return a line for each address, with what all its processes have requested in the last minute."""
     lines = []
     for egress in egresses(store):
         account = Account(store, "", egress=egress)

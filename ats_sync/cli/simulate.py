@@ -1,4 +1,4 @@
-"""``simulate``: the embedded exchange in the foreground."""
+"""``simulate``: runs the simulated exchange in the foreground."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""The guard of an embedded server, a small program of its own: it starts the server, and ends it with its last user.
+"""The guard of an embedded server, a separate small program: it starts the server, and ends it with its last user.
 
     python -I -S store_guard.py FOLDER LOCK SERVER…
 
-Each user has a shared lock (flock) on one file, which the system takes back however the user ends. The guard waits for
-the exclusive lock. When it gets it, no user is left, and none can come before server, socket and guard are gone:
-whoever requests a shared lock meanwhile gets it then, finds no server, and starts one. Nobody counts users, and nothing
-polls.
+Each user has a shared lock (flock) on one file, which the system releases however the user ends. The guard waits for
+the exclusive lock. When it gets it, no user is left, and no new one can come before server, socket and guard are gone:
+a process that requests a shared lock in the meantime gets it only then, finds no server, and starts one. So no users
+are counted, and nothing polls.
 
 LOCK is the descriptor of the lock under which servers are started, one at a time; it is kept until the server listens.
-The socket bears its name from that moment on: it is made under another one, so a server that ends late removes nothing
-of its successor's.
+The socket gets its final name only then: it is created under another name, so a server that ends late removes nothing
+that belongs to its successor.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if sys.platform != "win32":
 
 SOCKET, USERS = "shared.sock", "shared.users"
 READY = b"ready\n"
-# The server must not outlive a guard that is killed: then the pipe on the standard input of this shell is closed. The
-# shell keeps the server's output open no longer than it must, so that its end is that of the server.
+# The server must not outlive a guard that is killed: if it is, the pipe on the standard input of this shell is closed.
+# The shell keeps the server's output open no longer than it must, so that the output ends when the server does.
 TIED = '"$0" "$@" </dev/null & server=$!; exec >/dev/null 2>&1; read -r nothing; kill -9 $server'
 
 
 def main(folder: str, lock: int, command: list[str]) -> None:
-    """Run the server until it ends or its last user has. Standard output says :data:`READY`, or why it did not start,
-    and is closed."""
+    """Run the server until it ends or its last user does. Write :data:`READY` to standard output, or why the server did
+    not start, and close it."""
     os.chdir("/")
     os.umask(0o077)
     made, path = os.path.join(folder, f"shared-{os.getpid()}.sock"), os.path.join(folder, SOCKET)
     for name in os.listdir(folder):
-        if name.startswith("shared-") and name.endswith(".sock"):  # of a start that was killed
+        if name.startswith("shared-") and name.endswith(".sock"):  # left by a start that was killed
             os.unlink(os.path.join(folder, name))
     server = subprocess.Popen(
         ["/bin/sh", "-c", TIED, *command, "--unixsocket", made],
@@ -51,7 +51,7 @@ def main(folder: str, lock: int, command: list[str]) -> None:
     users = os.open(os.path.join(folder, USERS), os.O_RDONLY)
 
     def end() -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended already
             os.killpg(server.pid, signal.SIGKILL)  # (there is nothing to save)
 
     def end_with_the_last_user() -> None:
@@ -99,7 +99,7 @@ def is_listening(path: str) -> bool:
 
 
 def say(text: bytes) -> None:
-    """Say the one thing that there is to say to whoever has started this."""
+    """Write the result to the process that started this one, and close the output."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, text)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -108,6 +108,6 @@ def say(text: bytes) -> None:
 
 
 if __name__ == "__main__":
-    if os.fork() == 0:  # so it is no child of a collector that may end before it
+    if os.fork() == 0:  # so that it is not a child of a collector that may end before it
         main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
     os._exit(0)  # its other thread may still wait for the lock

@@ -1,4 +1,4 @@
-"""``stress``: the manager on the embedded exchange under faults, every promise watched."""
+"""``stress``: runs the manager on the simulated exchange under faults, and checks every promise."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
 def _check_names(only: Iterable[str], faults: Sequence[str]) -> None:
     unknown = sorted(set(only).difference(faults))
     if unknown:
-        raise CommandFailed(f"no fault {unknown[0]!r}; choose from {', '.join(faults)}", USAGE)
+        raise CommandFailed(f"there is no fault {unknown[0]!r}; choose from {', '.join(faults)}", USAGE)
 
 
 def _run_shared(screen: Screen, options: Namespace) -> int:
@@ -73,12 +73,12 @@ def _run_shared(screen: Screen, options: Namespace) -> int:
     if report.kept:
         screen.line("Every promise was kept.")
         return OK
-    screen.line("Promises were broken. One schedule again: --shared --schedules 1 --seed N")
+    screen.line("Promises were broken. To run one schedule again: --shared --schedules 1 --seed N")
     return FAILED
 
 
 def _teller(screen: Screen) -> Callable[[str], None]:
-    """Progress is for people: elsewhere only the result counts."""
+    """Return a function that shows progress, on a terminal only: elsewhere only the result counts."""
     return screen.line if screen.terminal else lambda text: None
 
 
@@ -92,7 +92,7 @@ def _show(screen: Screen, report: Report) -> None:
         screen.line("Every promise was kept.")
     else:
         broken = ", ".join(f"{name} ({count})" for name, count in report.broken.items())
-        screen.line(f"Promises were broken: {broken}. The same again: --seed {report.options.seed}")
+        screen.line(f"Promises were broken: {broken}. To run the same again: --seed {report.options.seed}")
 
 
 def _write(report: Report | SharedReport, path: str) -> None:

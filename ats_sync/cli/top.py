@@ -1,4 +1,4 @@
-"""``top``: the page of a running endpoint on a terminal; piped, its state once."""
+"""``top``: shows the page of a running endpoint in the terminal; if piped, its state once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .top_screen import drawn, plain
 try:
     import termios
     import tty
-except ImportError:  # no terminal of that kind: shown without keys
+except ImportError:  # not a Unix terminal: shown without keys
     termios = None  # type: ignore[assignment]
 
 CONNECT_TIMEOUT, SILENT_TIMEOUT = 5.0, 10.0
@@ -37,7 +37,7 @@ _ESCAPES = {b"[A": "up", b"[B": "down", b"[5~": "page up", b"[6~": "page down", 
 
 
 def run(options: Namespace) -> int:
-    """Show the endpoint until q or Ctrl-C; where the output is no terminal, its state once."""
+    """Show the endpoint until q or Ctrl-C; if the output is not a terminal, show its state once."""
     url = options.url.rstrip("/")
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise CommandFailed(f"{options.url} is not the address of an endpoint, such as http://127.0.0.1:8787", USAGE)
@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
     try:
         model.take(next(messages), time.monotonic())
     except (StopIteration, requests.RequestException, ValueError) as error:
-        raise CommandFailed(f"{url} has closed before it showed anything", USAGE) from error
+        raise CommandFailed(f"{url} closed before it showed anything", USAGE) from error
     if not sys.stdout.isatty():
         source.close()
         for line in plain(model):
@@ -63,13 +63,13 @@ class Source:
     def __init__(self, url: str, token: str | None) -> None:
         self._url = url
         self._session = requests.Session()
-        self._session.trust_env = False  # neither a proxy nor .netrc stands between a machine and its own endpoint
+        self._session.trust_env = False  # no proxy and no .netrc between a machine and its own endpoint
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
         self._answer: requests.Response | None = None
 
     def open(self) -> Iterator[dict[str, Any]]:
-        """Return the messages from now on. Raises :class:`CommandFailed` where there are none."""
+        """Return the messages from now on. Raises :class:`CommandFailed` if there are none."""
         url = self._url
         try:
             answer = self._session.get(
@@ -79,9 +79,9 @@ class Source:
             raise CommandFailed(f"{url} cannot be reached; is `python -m ats_sync serve` running?", USAGE) from error
         self._answer = answer
         if answer.status_code == 401:
-            raise CommandFailed(f"{url} needs its token: --token, or {TOKEN_VARIABLE} in the environment", USAGE)
+            raise CommandFailed(f"{url} needs its token: use --token, or set {TOKEN_VARIABLE}", USAGE)
         if answer.status_code == 503:
-            raise CommandFailed(f"{url} has too many viewers already", USAGE)
+            raise CommandFailed(f"{url} already has too many viewers", USAGE)
         if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
             raise CommandFailed(f"{url} answers, but it is not an endpoint of ats_sync", USAGE)
         return self._messages(answer)
@@ -100,7 +100,7 @@ class Source:
 
 
 class _Top:
-    """One run on a terminal: a thread reads the messages, the main thread the keys."""
+    """One run on a terminal: a thread reads the messages, the main thread reads the keys."""
 
     def __init__(self, source: Source, messages: Iterator[dict[str, Any]], model: Model) -> None:
         self._source = source
@@ -139,7 +139,7 @@ class _Top:
             self._ended.set()  # (The thread may be inside a read, which closing its response would wait for.)
 
     def _wait(self, keys: int | None) -> None:
-        """Wait for a message or a key, and take it."""
+        """Wait for a message or a key, and process it."""
         ready, _, _ = select.select([self._wake_out, *([] if keys is None else [keys])], [], [], REDRAW_EVERY)
         if self._wake_out in ready:
             os.read(self._wake_out, 4096)
@@ -207,7 +207,7 @@ class _Top:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[int | None]:
-    """Give each key as it is pressed, and the terminal back as it was; None where there are no keys."""
+    """Yield the descriptor that keys are read from, or None if there are no keys; restore the terminal at the end."""
     if termios is None or not sys.stdin.isatty():
         yield None
         return

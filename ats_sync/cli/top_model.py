@@ -1,4 +1,4 @@
-"""What ``top`` knows of an endpoint: the messages of its page, put together. Pure."""
+"""What ``top`` knows of an endpoint: the messages of its page, merged. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OLD_AFTER = 3.0
-"""Seconds without a message after which what is known is old."""
+"""Seconds without a message after which the state counts as old."""
 MOST_EVENTS = 50
 COLUMNS = ("symbol", "price", "change", "age", "quality")
 GOOD = ("live", "polled")
@@ -16,7 +16,7 @@ GOOD = ("live", "polled")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One symbol. ``age`` is whole seconds, ``quality`` percent; None and "" where they are not known."""
+    """One symbol. ``age`` is whole seconds, ``quality`` percent; None and "" if they are not known."""
 
     symbol: str
     price: str = ""
@@ -28,16 +28,16 @@ class Row:
 
 @dataclass(slots=True)
 class Choice:
-    """How the symbols are shown: sorted by a column ("" is the endpoint's own order), and which."""
+    """How the symbols are shown: sorted by a column ("" is the endpoint's own order), and filtered."""
 
     by: str = ""
     down: bool = False
     find: str = ""
     first: int = 0
-    """The first row on the screen."""
+    """Index of the first row on the screen."""
 
     def next_column(self) -> None:
-        """Sort by the next column, first as one looks for it: names from A on, the worst quality, else the largest."""
+        """Sort by the next column, most useful order first: names from A on, worst quality, otherwise largest."""
         columns = ("", *COLUMNS)
         self.by = columns[(columns.index(self.by) + 1) % len(columns)]
         self.down = self.by in ("price", "change", "age")
@@ -45,7 +45,7 @@ class Choice:
 
 
 class Model:
-    """The newest message, the rows and the events. Times of ``take`` are steady seconds."""
+    """The newest message, the rows and the events. Times passed to ``take`` are monotonic seconds."""
 
     def __init__(self) -> None:
         self.state: Mapping[str, Any] = {}
@@ -55,7 +55,7 @@ class Model:
         self._heard = -math.inf
 
     def take(self, message: Mapping[str, Any], now: float) -> None:
-        """Merge a message. The first of a stream names every symbol."""
+        """Merge a message. The first message of a stream names every symbol."""
         before = self.state
         if "symbols" in message:
             self._rows = [Row(symbol) for symbol in message["symbols"]]
@@ -71,11 +71,11 @@ class Model:
         self.state, self._heard = message, now
 
     def age(self, now: float) -> float:
-        """Return how long ago (seconds) the newest message came."""
+        """Return how long ago (seconds) the newest message arrived."""
         return now - self._heard
 
     def is_old(self, now: float) -> bool:
-        """Return whether what is known may no longer be believed."""
+        """Return whether the state may no longer be trusted."""
         return self.age(now) > OLD_AFTER
 
     def events(self, count: int) -> list[list[Any]]:
@@ -83,7 +83,7 @@ class Model:
         return [self._events[number] for number in sorted(self._events, reverse=True)[:count]]
 
     def rows(self, choice: Choice) -> list[Row]:
-        """Return the rows of a choice, sorted; what is not known comes last."""
+        """Return the rows of a choice, sorted; unknown values come last."""
         find = choice.find.upper()
         rows = [row for row in self._rows if find in row.symbol]
         if choice.by == "symbol":

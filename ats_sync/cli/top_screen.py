@@ -1,4 +1,4 @@
-"""What ``top`` shows: the page of an endpoint on a terminal, and in plain lines elsewhere."""
+"""The screen of ``top``: the page of an endpoint in the terminal, and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEYS = "s sort  r reverse  / filter  ↑↓ PgUp PgDn scroll  q quit"
 
 
 def plain(model: Model) -> Iterator[str]:
-    """Yield the state as lines: for a pipe."""
+    """Yield the state as lines, for a pipe."""
     state = model.state
     name, verdict, _ = VERDICTS[state["state"]]
     yield f"{name} since {_clock(state['since'])}: {verdict}"
@@ -57,7 +57,7 @@ def plain(model: Model) -> Iterator[str]:
 
 
 def drawn(model: Model, choice: Choice, width: int, height: int, now: float, trouble: str, *, asks: bool) -> Group:
-    """Return the whole screen. ``trouble`` is why nothing comes; ``asks``: whether the filter is being typed."""
+    """Return the whole screen. ``trouble`` is why no messages come; ``asks``: whether the filter is being typed."""
     old = bool(trouble) or model.is_old(now)
     parts: list[RenderableType] = [_banner(model, width, now, trouble, old=old)]
     kinds = list(_kinds(model.state))
@@ -190,7 +190,7 @@ def _connection(each: Mapping[str, Any]) -> str:
 
 def _weight(used: Mapping[str, Any]) -> str:
     blocked = f", nothing is sent until {_clock(used['blocked_until'])}" if used["blocked_until"] else ""
-    return f"{used['used']} of {used['allowed']} a minute{blocked}"
+    return f"{used['used']} of {used['allowed']} per minute{blocked}"
 
 
 def _clock(epoch: float) -> str:

@@ -1,4 +1,4 @@
-"""Events: what users are notified of, and the queues that bring it in order.
+"""Events: what users are notified of, and the queues that deliver it in order.
 
-Events are notices, the store is the truth. Pure: no threads, no clocks.
+Events are notifications, the store is the truth. Pure: no threads, no clocks.
 """

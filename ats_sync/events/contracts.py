@@ -1,4 +1,4 @@
-"""Which contracts were listed or have left."""
+"""Which contracts were listed or delisted."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from .values import ContractChange
 
 SERVED = (Phase.TRADING, Phase.PAUSED)
 GONE_FOR = 4_000
-"""Two answers at least so far apart (ms) must say that a contract nobody follows is gone."""
+"""Two answers at least this far apart (ms) must show that a contract nobody follows is gone."""
 
 
 class ContractWatch:
-    """Which contracts of the whole exchange were listed or have left since the last look; at the first one, since the
+    """Which contracts of the whole exchange were listed or delisted since the last look; for the first look, since the
     store's first listings, or since :meth:`begin`.
 
-    Of followed contracts, one has left when the manager has buried it, for which a second source must agree. Of the
-    others, an event of ``!contractInfo`` counts at once, answers of exchangeInfo when two of them say so.
+    A followed contract is delisted once the engine has decided so, for which a second source must agree. For other
+    contracts, an event of ``!contractInfo`` counts at once, and exchangeInfo counts once two of its answers agree.
     """
 
     def __init__(self) -> None:
         self._served: dict[str, bool] = {}
-        self._missing: dict[str, int] = {}  # since which answer (exchange ms) a contract that nobody follows is gone
+        self._missing: dict[str, int] = {}  # the first answer (exchange ms) without a contract that nobody follows
         self._renewed: dict[str, int] = {}
         self._seen: tuple[object, ...] = ()
 
     @property
     def begun(self) -> bool:
-        """Whether it has seen which contracts there are."""
+        """Whether it has seen which contracts exist."""
         return bool(self._served)
 
     def begin(self, store: MarketStore) -> None:
-        """Take for known what has changed so far."""
+        """Treat all changes so far as known."""
         self.look(store)
 
     def look(self, store: MarketStore) -> list[tuple[bool, ContractChange]]:
-        """Return ``(listed, change)`` of each."""
+        """Return ``(listed, change)`` for each change."""
         info = store.listings.get()
         as_of = info.as_of if info is not None else 0
         seen = (as_of, store.contracts.received, store.delisted, store.renewed, store.symbols)
@@ -68,7 +68,7 @@ class ContractWatch:
             self._missing.pop(symbol, None)
             return phase in SERVED
         if symbol in store.symbols:
-            return before  # whether it has left is weighed by the engine
+            return before  # the engine decides whether it has been delisted
         if store.event_phase(symbol) is Phase.GONE:
             return False
         return before and as_of < self._missing.setdefault(symbol, as_of) + GONE_FOR

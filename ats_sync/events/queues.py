@@ -1,8 +1,8 @@
 """The queues of candles and turns, one for each consumer.
 
-A queue holds *series and range*: which series have news, and from which candle on. What closed is read from memory when
-the consumer comes for it, so a consumer that sleeps loses nothing that memory still has, and costs a few bytes a
-series. Whoever drives a queue holds its lock.
+A queue contains *series and range*: which series have news, and from which candle on. Closed candles are read from
+memory when the consumer asks for them, so a slow consumer loses nothing that memory still has, and costs a few bytes
+per series. A caller of a queue's methods holds its lock.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from .values import CandleEvent, Missed, Turn
 T = TypeVar("T")
 
 FIRST = -1
-"""In place of an open time: the first candle that closes once the history is in memory."""
+"""Stands for an open time: the first candle that closes once the history is in memory."""
 
 
 class Selection(NamedTuple):
-    """Which candles a consumer follows; None: all that are followed."""
+    """Which candles a consumer follows. None means all that are followed."""
 
     symbols: frozenset[str] | None = None
     intervals: frozenset[str] | None = None
 
     def takes(self, key: Key) -> bool:
-        """Return whether it has this series."""
+        """Return whether the selection includes this series."""
         return (
             FEEDS[key.kind].notifies
             and (self.symbols is None or key.symbol in self.symbols)
@@ -46,34 +46,34 @@ class Selection(NamedTuple):
 
 
 class EventQueue(Generic[T]):
-    """What one consumer has yet to be given. Not thread-safe: whoever drives it holds its lock."""
+    """What has not been delivered to one consumer yet. Not thread-safe: its callers hold its lock."""
 
     @property
     def selection(self) -> Selection:
-        """Which candles it follows."""
+        """Which candles the consumer follows."""
         raise NotImplementedError
 
     def mark(self, keys: Iterable[Key]) -> bool:
-        """Note that something may have closed in these series; return whether that concerns it."""
+        """Note that candles may have closed in these series; return whether the queue follows any of them."""
         raise NotImplementedError
 
     def followed(self, keys: Iterable[Key], now: int) -> None:
-        """Note that these series are followed from now (exchange ms) on."""
+        """Note that these series are followed from ``now`` (exchange ms) on."""
 
     def unfollowed(self, keys: Iterable[Key]) -> None:
-        """Note that these series are followed no longer."""
+        """Note that these series are no longer followed."""
 
     def take(self, now: int) -> Callable[[], T] | None:
-        """Remove the next event and return what decodes it, None where there is none at ``now`` (exchange ms)."""
+        """Remove the next event and return a function that decodes it; None if none is due at ``now`` (exchange ms)."""
         raise NotImplementedError
 
     def due(self) -> int | None:
-        """Return the exchange time (ms) at which time alone brings something, None where nothing will."""
+        """Return the exchange time (ms) at which an event becomes due without further data; None if none will."""
         return None
 
 
 class CandleQueue(EventQueue[CandleEvent | Missed]):
-    """The closed candles of some series from a time on: each once, without a hole, in order a series; where several
+    """The closed candles of some series from a time on: each once, without holes, in order within a series; if several
     series have news, the candle that closed first comes first."""
 
     def __init__(
@@ -89,12 +89,12 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
         self._selection = selection
         self._since = since
         self._provisional = provisional
-        self._next: dict[Key, int] = {}  # the open time of the candle that comes next
-        self._news: list[tuple[int, int, Key]] = []  # a heap by the close of that candle
+        self._next: dict[Key, int] = {}  # the open time of the next candle to deliver
+        self._news: list[tuple[int, int, Key]] = []  # a heap, by the close of that candle
         self._queued: set[Key] = set()
         self._numbers = itertools.count()
-        self._early: deque[Key] = deque()  # whose provisional candle may be due
-        self._shown: dict[Key, tuple[int, bytes]] = {}  # the provisional candle that was given
+        self._early: deque[Key] = deque()  # series whose provisional candle may be due
+        self._shown: dict[Key, tuple[int, bytes]] = {}  # the provisional candle that was delivered
         self._due: dict[str, int] = {}
         self.followed(store.series, now)
         self.mark(self._next)
@@ -110,19 +110,19 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
             series = self._store.candles(key)
             following = series.following() if series is not None else 0
             if self._since == 0:
-                self._next[key] = 0  # whatever memory has
+                self._next[key] = 0  # everything that memory has
             elif self._since is not None:
                 first = open_time(key.interval, self._since, known_open=following or None)
                 self._next[key] = first if first >= self._since else next_open(key.interval, first)
             else:
-                # What has ended and is not closed here yet will close.
+                # A candle that has ended and is not closed here yet will still close.
                 self._next[key] = following or FIRST
             if self._provisional is not None:
                 self._due.setdefault(key.interval, self._next_due(key.interval, now))
         self.mark(keys)
 
     def _next_due(self, interval: str, now: int) -> int:
-        """Return when the candle that is open ``provisional`` before now is due."""
+        """Return when the candle that was open ``provisional`` ms before ``now`` is due."""
         assert self._provisional is not None
         known = next((opened for key, opened in self._next.items() if opened > 0 and key.interval == interval), None)
         current = open_time(interval, now - self._provisional, known_open=known)
@@ -184,7 +184,7 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
             opened = text_open_time(text)
             self._next[key] = next_open(key.interval, opened)
             if self._shown.pop(key, None) == (opened, text):
-                continue  # it was given already, as it has turned out to be
+                continue  # delivered as provisional already, with this very text
             self._push(key, self._next[key])
             return partial(_candle, key, text, closing)
         return None
@@ -193,7 +193,7 @@ class CandleQueue(EventQueue[CandleEvent | Missed]):
         assert self._provisional is not None
         for interval, due in self._due.items():
             foreseen = self._next_due(interval, now)
-            if now >= due or due > foreseen:  # or it was foreseen while the clock was ahead
+            if now >= due or due > foreseen:  # the second: it was computed while the clock was ahead
                 self._due[interval] = foreseen
             if now >= due:
                 self._early.extend(key for key in self._next if key.interval == interval)
@@ -230,8 +230,8 @@ def _provisional_candle(key: Key, text: bytes, delay: int) -> CandleEvent:
 
 
 class TurnQueue(EventQueue[Turn]):
-    """One turn after the other of an interval: each when every followed symbol has closed, or ``grace`` ms after the
-    close. Which symbols are followed is looked up when a turn begins to be waited for, and when that changes."""
+    """The turns of an interval, one after the other: each is due when every followed symbol has closed, or ``grace`` ms
+    after the close. Which symbols are followed is looked up when the wait for a turn begins, and when that changes."""
 
     def __init__(
         self,
@@ -250,7 +250,7 @@ class TurnQueue(EventQueue[Turn]):
         self._since = since
         self._opened = 0  # the open time of the next turn's candles; 0 before any history is in memory
         self._begin(now)
-        self._waiting: set[str] | None = None  # symbols without their candle of this turn; None: to be looked up
+        self._waiting: set[str] | None = None  # symbols without their candle of this turn; None: not looked up yet
         self._marked: set[str] = set()
         self._missed: Missed | None = None
 
@@ -259,7 +259,7 @@ class TurnQueue(EventQueue[Turn]):
         return self._selection
 
     def _begin(self, now: int) -> None:
-        """Find the first turn. Before any answer has come, the time is not sure either."""
+        """Find the first turn. Before any answer has come, the exchange's time is not certain either."""
         known = next((opened for _, series in self._all() if (opened := series.following())), None)
         if known is None:
             return
@@ -314,7 +314,7 @@ class TurnQueue(EventQueue[Turn]):
                 self._waiting.discard(symbol)
         over = now >= next_open(self._interval, self._opened) + self._grace
         if not over and (self._waiting or not candidates):
-            return None  # (Where nothing is followed there is nothing to wait for but the time.)
+            return None  # (If nothing is followed, only the grace period is awaited.)
         if expected is None:
             expected = self._expected()
         if over and not self._missed:
@@ -331,7 +331,7 @@ class TurnQueue(EventQueue[Turn]):
         return text if text is not None and text_open_time(text) == self._opened else None
 
     def _skip_forgotten(self, expected: Mapping[str, KlineSeries]) -> None:
-        """Go on with the oldest turn that memory has of any symbol."""
+        """Continue with the oldest turn that memory has for any symbol."""
         begins, firsts = 0, []
         for series in expected.values():
             begin, text, _ = series.closed_from(0)

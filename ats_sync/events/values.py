@@ -1,4 +1,4 @@
-"""What users get: closed candles, turns, changes of listings."""
+"""What users receive: closed candles, turns, changes of listings."""
 
 # Without postponed annotations, so that typing.get_type_hints() works although the classes show as ats_sync.Turn, ….
 from collections.abc import Mapping
@@ -10,26 +10,27 @@ from ..venue.intervals import next_open
 
 @dataclass(frozen=True, slots=True)
 class CandleEvent:
-    """One candle that has closed. Prices and volumes are float, times Unix time in ms by the exchange's clock.
+    """A candle that has closed. Prices and volumes are float, times are Unix time in ms by the exchange's clock.
 
-    Where REST corrects a candle later on (an audit), no further event comes: read the store.
+    If REST corrects a candle later (an audit), no further event follows: read the store.
     """
 
     symbol: str
     interval: str
     row: KlineRow
-    """As from :meth:`DataManager.get_klines`."""
+    """The row as :meth:`DataManager.get_klines` returns it."""
     text: str
-    """The row as the JSON text that REST writes, exact decimals included."""
+    """The row as the JSON text that REST writes, with exact decimals."""
     final: bool
-    """False for a provisional one, of which the final event had not come yet."""
+    """False for a provisional candle, whose final event had not arrived yet."""
     source: str
-    """What made it final (of a provisional one: what showed it): ``stream``, the exchange's final event; ``rest``, an
-    answer that was requested at least 5 s after the close; ``flat``, no trade, as the trade ids of others prove."""
+    """What made it final (for a provisional candle: what showed it): ``stream``, the exchange's final event; ``rest``,
+    an answer that was requested at least 5 s after the close; ``flat``, no trades, as proved by the trade ids of other
+    candles."""
     final_at: int | None
-    """When it was final here. None for a provisional one, and where that was before the series was followed."""
+    """When it became final here. None for a provisional candle, or if that was before the series was followed."""
     delay: float | None
-    """Seconds from its close to ``final_at`` (of a provisional one: to now)."""
+    """Seconds from the candle's close to ``final_at`` (for a provisional one: to now)."""
 
     @property
     def open_time(self) -> int:
@@ -38,16 +39,16 @@ class CandleEvent:
 
     @property
     def close_time(self) -> int:
-        """Its last millisecond, as in the row."""
+        """The candle's last millisecond, as in the row."""
         closed: int = self.row[6]
         return closed
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Closed candles that memory no longer has, since the consumer was away for too long or began with older ones.
+    """Closed candles that memory no longer has, because the consumer was away for too long or began with older ones.
 
-    ``start`` and ``end`` are the open times (ms) of the first and the last of them; ``symbol`` is "" where a turn of
+    ``start`` and ``end`` are the open times (ms) of the first and the last of them; ``symbol`` is "" if a turn of
     all symbols was missed.
     """
 
@@ -63,11 +64,11 @@ class Turn:
 
     interval: str
     open_time: int
-    """Of the candles that have closed."""
+    """Open time of the candles that have closed."""
     closed: Mapping[str, KlineRow]
-    """The final candle of each symbol that has one, as from :meth:`DataManager.get_klines`."""
+    """The final candle of each symbol that has one, as :meth:`DataManager.get_klines` returns it."""
     late: tuple[str, ...]
-    """The symbols still missing when the grace was over."""
+    """The symbols whose candle was still missing when the grace period ended."""
     delay: float
     """Seconds from the close to this turn."""
     missed: Missed | None = None
@@ -81,7 +82,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ContractChange:
-    """A contract was listed or has left. ``status`` is the exchange's own word, ``time`` ms by its clock."""
+    """A contract was listed or delisted. ``status`` is the exchange's own word, ``time`` is ms by its clock."""
 
     symbol: str
     status: str

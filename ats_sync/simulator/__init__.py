@@ -1,7 +1,7 @@
-"""An exchange to run against: Binance USDⓈ-M futures and their spot market on loopback, with every fault on call.
+"""A simulated exchange: Binance USDⓈ-M futures and their spot market on loopback, with every fault on demand.
 
-Needs the extra ``simulator`` (aiohttp), and ``tls`` (trustme) for TLS. It uses nothing of the rest of the library, so
-that a mistake in one is not repeated in the other.
+It needs the extra ``simulator`` (aiohttp), and ``tls`` (trustme) for TLS. It uses nothing from the rest of the library,
+so that a mistake in one is not repeated in the other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The child process of :class:`SimulatedExchange`; people use ``python -m ats_sync simulate``.
 
-It is run by its path: to import the rest of the library, of which it needs nothing, would take as long as all it needs.
+It is run by its path: it needs nothing from the rest of the library, and importing that would take as long as
+everything it does need.
 """
 
 import gc
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 if __name__ == "__main__":
-    gc.disable()  # Nothing of what is imported is garbage; enabled again once it serves.
+    gc.disable()  # None of the imported objects is garbage; enabled again once it serves.
     here = Path(__file__).parent
     package = here.parent
     sys.path = [str(package.parent), *(each for each in sys.path if each != str(here))]

@@ -1,4 +1,4 @@
-"""Who gets which stream: the open connections, their subscriptions, and the fan-out."""
+"""Which client gets which stream: the open connections, their subscriptions, and the fan-out."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class Broadcaster:
         self.closed: deque[ConnectionInfo] = deque(maxlen=_CLOSED_RETENTION)
         self._tables: tuple[dict[str, list[StreamConnection]], dict[str, list[StreamConnection]]] = ({}, {})
         self.last_frames: dict[tuple[bool, str], Frame] = {}
-        """The newest frame of each stream that anybody was sent."""
+        """The newest frame of each stream that has been sent to any client."""
         self._numbers = 0
         self._frames_of_closed = 0
         self.silent_everywhere: set[str] = set()
         self.refused_streams: dict[str, Refusal] = {}
-        """Names for which a whole SUBSCRIBE is refused, and how: see the control ``refuse_stream``."""
+        """Names that cause a whole SUBSCRIBE to be refused, and how: see the control ``refuse_stream``."""
         self.handshake_fault: int | str | None = None
         self.handshake_left: int | None = None
         self.hanging = 0
@@ -87,7 +87,7 @@ class Broadcaster:
     # -- handshakes
 
     def admit(self) -> bool:
-        """Count one attempt to connect; return False where it must be reset."""
+        """Count one attempt to connect; return False if it must be reset."""
         now = self._now()
         used = self._attempts.add(now, 1)
         if used <= self._attempts.limit or now < self.banned_until:
@@ -141,14 +141,14 @@ class Broadcaster:
         return socket
 
     def set_handshake_fault(self, answer: int | str | None, count: int | None) -> None:
-        """Answer the next ``count`` handshakes (None: all) with a status, or never ("hang"); None: as usual."""
+        """Answer the next ``count`` handshakes (None: all) with a status, or never ("hang"); None: normally."""
         self.handshake_fault, self.handshake_left = answer, count
         if answer != "hang":
             self.unhang.set()
             self.unhang = asyncio.Event()
 
     def set_pings(self, interval: float | None, deadline: float | None) -> None:
-        """Set the pings of both hosts' connections (None: those of the settings)."""
+        """Set the pings of both hosts' connections (None: as in the settings)."""
         settings = self._settings
         self.pings = Pings(interval or settings.ping_interval, deadline or settings.ping_deadline)
         self.spot_pings = Pings(interval or settings.spot_ping_interval, deadline or settings.spot_ping_deadline)
@@ -211,7 +211,7 @@ class Broadcaster:
             self.last_frames.pop((connection.spot, stream), None)
 
     def refuses(self, streams: list[str]) -> tuple[str, Refusal] | None:
-        """Return the first of ``streams`` that is refused, and how, or None when a SUBSCRIBE of them is accepted."""
+        """Return the first of ``streams`` that is refused, and how, or None if a SUBSCRIBE of them is accepted."""
         refused = self.refused_streams
         return next(((name, refused[name]) for name in streams if name in refused), None)
 
@@ -239,7 +239,7 @@ class Broadcaster:
         ]
 
     def drop_stream(self, stream: str, *, spot: bool, sticky: bool, everywhere: bool) -> int:
-        """Silence one stream where it is delivered now; return on how many connections."""
+        """Silence one stream on the connections that get it now; return on how many."""
         if everywhere:
             self.silent_everywhere.add(stream)
         members = list(self._tables[spot].get(stream, ()))
@@ -251,7 +251,7 @@ class Broadcaster:
         return len(members)
 
     def restore_stream(self, stream: str | None) -> int:
-        """Undo :meth:`drop_stream` for one stream, or for all; return how many subscriptions speak again."""
+        """Undo :meth:`drop_stream` for one stream, or for all; return how many subscriptions deliver again."""
         if stream is None:
             self.silent_everywhere.clear()
         else:
@@ -270,7 +270,7 @@ class Broadcaster:
         return restored
 
     def clear_faults(self) -> None:
-        """End the faults of streams, handshakes, pings and ages."""
+        """End the faults of streams, handshakes, pings and connection ages."""
         self.restore_stream(None)
         self.refused_streams.clear()
         self.set_handshake_fault(None, None)
@@ -301,13 +301,13 @@ class Broadcaster:
                 connection.outbox.append(item.combined if connection.combined else item.bare)
 
     def flush(self) -> None:
-        """Write everything queued, one write a connection."""
+        """Write everything queued, with one write per connection."""
         for connection in list(self.connections.values()):
             if connection.outbox:
                 connection.flush()
 
     def check_time(self) -> None:
-        """Ping, and close connections for their age or a missing pong."""
+        """Ping, and close connections because of their age or a missing pong."""
         now = time.monotonic()
         for connection in list(self.connections.values()):
             connection.check_time(now, self.spot_pings if connection.spot else self.pings, self.max_age)
@@ -315,7 +315,7 @@ class Broadcaster:
     # -- cuts
 
     def chosen(self, route: str | None, number: int | None = None) -> list[StreamConnection]:
-        """Return the open connections on ``route`` (None: on any), or the one of that number."""
+        """Return the open connections on ``route`` (None: on any), or only the one with that number."""
         return [
             connection
             for connection in self.connections.values()
@@ -344,7 +344,7 @@ class Broadcaster:
         return len(chosen)
 
     def lag(self, seconds: float, route: str | None, number: int | None = None) -> int:
-        """Delay everything that open connections are sent by ``seconds``; return how many connections."""
+        """Delay everything sent to open connections by ``seconds``; return how many connections."""
         chosen = self.chosen(route, number)
         for connection in chosen:
             connection.flush()
@@ -353,5 +353,5 @@ class Broadcaster:
 
     @property
     def frames_sent(self) -> int:
-        """Data and control answers written so far."""
+        """Number of data frames and control answers written so far."""
         return self._frames_of_closed + sum(item.frames_sent for item in self.connections.values())

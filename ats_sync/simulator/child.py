@@ -1,4 +1,4 @@
-"""The child process that serves, seen from its parent."""
+"""The child process that serves, as seen from its parent."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class ChildHost:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             bufsize=0,
-            # It connects nowhere: aiohttp need not load the machine's authorities, a fifth of its start.
+            # It connects nowhere, so aiohttp need not load the system's authorities, a fifth of its start-up time.
             env={**os.environ, "SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull},
-            # Its own session: a Ctrl-C at the terminal is for the parent, which then closes this.
+            # Its own session: Ctrl-C in the terminal is meant for the parent, which then closes this process.
             start_new_session=True,
         )
         try:
@@ -85,7 +85,7 @@ class ChildHost:
         return self._errors.read().decode("utf-8", "replace").strip()
 
     def failure(self, patience: float = 0.0) -> str | None:
-        """Return the child's last words if it has ended by itself, None if it runs on after ``patience`` seconds."""
+        """Return the child's last output if it has ended, None if it still runs after ``patience`` seconds."""
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -97,7 +97,7 @@ class ChildHost:
         self._process.wait()
 
     def stop(self, ask: Callable[[], None]) -> None:
-        """End the child and reap it; a fork of the process that started it leaves it alone."""
+        """End the child and reap it; a fork of the process that started it does not touch it."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None

@@ -24,7 +24,7 @@ _BIG_MESSAGE_GRACE = 1.0
 
 
 class Subscriptions(Protocol):
-    """Whoever delivers streams to connections."""
+    """The object that delivers streams to connections."""
 
     def join(self, connection: StreamConnection, stream: str) -> None:
         """Deliver ``stream`` to ``connection`` from now on."""
@@ -33,7 +33,7 @@ class Subscriptions(Protocol):
         """Stop delivering ``stream`` to ``connection``."""
 
     def refuses(self, streams: list[str]) -> tuple[str, Refusal] | None:
-        """Return the first of ``streams`` that is refused, and how, or None when a SUBSCRIBE of them is accepted."""
+        """Return the first of ``streams`` that is refused, and how, or None if a SUBSCRIBE of them is accepted."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class StreamConnection:
     outbox: list[bytes] = field(default_factory=list)
     messages: int = 0
     busiest_second: int = 0
-    """The most messages in one second."""
+    """The maximum number of messages in one second."""
     frames_sent: int = 0
     bytes_sent: int = 0
     closed_why: str = ""
@@ -81,7 +81,7 @@ class StreamConnection:
 
     @property
     def spot(self) -> bool:
-        """Whether it is a connection of the spot exchange."""
+        """Whether it is a connection to the spot exchange."""
         return self.route == "spot"
 
     @property
@@ -90,7 +90,7 @@ class StreamConnection:
         return self.transport.alive and not self._close_sent and not self.transport.peer_gone
 
     def info(self) -> ConnectionInfo:
-        """Return its part of the statistics."""
+        """Return the connection's entry in the statistics."""
         return ConnectionInfo(
             number=self.number,
             route=self.route,
@@ -111,7 +111,7 @@ class StreamConnection:
         self.outbox.append(wire)
 
     def flush(self) -> None:
-        """Write the queued frames; a reader too slow for the send buffer is cut instead."""
+        """Write the queued frames; if the reader is too slow for the send buffer, cut the connection instead."""
         outbox = self.outbox
         if not outbox:
             return
@@ -126,7 +126,7 @@ class StreamConnection:
             return
         size = sum(map(len, outbox))
         if unsent <= bound < unsent + size:
-            # One message that outgrows the buffer is not the reader's fault: it has a while to take it.
+            # One message larger than the buffer is not the reader's fault: it gets some time to take it.
             self._big_until = time.monotonic() + _BIG_MESSAGE_GRACE
         self.frames_sent += len(outbox)
         self.bytes_sent += size
@@ -180,7 +180,7 @@ class StreamConnection:
                     self.flush()
                     self.transport.send([ws_frame(bytes(message.data), PONG)])
                 elif kind == WSMsgType.PONG:
-                    # A pong that answers no ping is allowed, and keeps nothing open.
+                    # A pong that answers no ping is allowed, but does not keep the connection open.
                     if bytes(message.data) in self._unanswered:
                         self._unanswered.clear()
                         self._pong_due = None
@@ -269,11 +269,11 @@ class StreamConnection:
             self.reply({"code": 2, "msg": "Invalid request: property value must be a boolean"})
 
     def add(self, name: str) -> bool:
-        """Subscribe to one stream; return False where that closed the connection."""
+        """Subscribe to one stream; return False if that closed the connection."""
         if name in self.names:
             return True
         if len(self.names) >= self.settings.max_streams:
-            # Measured: the 1025th stream is answered so, and all 1024 are lost.
+            # Measured: this is the answer to the 1025th stream, and all 1024 are lost.
             self.reply({"error": {"code": 4, "msg": "Too many subscriptions"}})
             self.close("Too many subscriptions")
             return False
@@ -283,7 +283,7 @@ class StreamConnection:
         return True
 
     def remove(self, name: str) -> bool:
-        """Unsubscribe from one stream; return True, also for an unknown one."""
+        """Unsubscribe from one stream; return True, even for an unknown one."""
         if name in self.names:
             del self.names[name]
             self.dropped.discard(name)

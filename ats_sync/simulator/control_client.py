@@ -1,7 +1,7 @@
 """The program's side of the controls over HTTP.
 
-Tests call controls by the thousand, often in a loop that waits for a condition: this speaks just the HTTP that the
-control server answers (one request, one answer with its length), at a fraction of the cost of a general client.
+Tests call controls thousands of times, often in a loop that waits for a condition. This client speaks only the HTTP
+that the control server answers (one request, one answer with its length), at a fraction of the cost of a general one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ControlClient:
         self._owner = os.getpid()
 
     def call(self, name: str, arguments: dict[str, Any], timeout: float = 60.0) -> Any:
-        """Return the result of one control, as JSON gave it.
+        """Return the result of one control, as decoded from JSON.
 
         ValueError and TypeError for bad arguments, :class:`ApiError` for the exchange's own errors,
         :class:`SimulatorError` for everything else.
@@ -73,7 +73,7 @@ class ControlClient:
                 sock.close()
 
     def close(self) -> None:
-        """Hang up; later calls raise."""
+        """Close all connections; later calls raise."""
         self._closed = True
         while self._idle:
             self._idle.pop().close()
@@ -86,7 +86,7 @@ def _body(sock: socket.socket) -> bytes:
         received += _more(sock)
     _, found, rest = received[:end].lower().partition(b"\r\ncontent-length:")
     if not found:
-        raise ConnectionError("an answer without its length")
+        raise ConnectionError("an answer without a length")
     left = int(rest.split(b"\r\n", 1)[0]) - (len(received) - end - 4)
     parts = [received[end + 4 :]]
     while left > 0:

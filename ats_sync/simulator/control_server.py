@@ -1,7 +1,7 @@
 """The controls over HTTP, for programs in any language: ``POST /control/<name>`` with a JSON object of arguments.
 
-``GET /control`` lists them and ``GET /control/<name>`` documents one. It has a port to itself, which no fault of the
-market's ports touches. Every request carries the token: ``Authorization: Bearer <token>``.
+``GET /control`` lists them and ``GET /control/<name>`` documents one. The controls have their own port, which no fault
+of the market's ports affects. Every request carries the token: ``Authorization: Bearer <token>``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHUTDOWN_PATIENCE = 0.2
 
 
 class ControlServer:
-    """Carries out controls for those who know the token."""
+    """Carries out controls for callers that know the token."""
 
     def __init__(self, server: ExchangeServer, controls: Mapping[str, Control[Any, Any]], token: str) -> None:
         self._exchange = server
@@ -44,7 +44,7 @@ class ControlServer:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{PATH}"
 
     async def close(self) -> None:
-        """Stop listening and hang up."""
+        """Stop listening and close all connections."""
         if self._server is not None:
             self._server.close()
         await self._web.shutdown(_SHUTDOWN_PATIENCE)

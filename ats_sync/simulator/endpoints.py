@@ -16,7 +16,7 @@ from .settings import Settings
 FAPI: Host = "fapi"
 SPOT: Host = "spot"
 DAPI: Host = "dapi"
-"""COIN-M futures, whose paths ("/dapi/…") the port of futures REST answers too."""
+"""COIN-M futures, whose paths ("/dapi/…") the port of futures REST also answers."""
 
 Weight = Callable[[Mapping[str, str]], int]
 Answer = Callable[[Market, Params], Any]
@@ -57,7 +57,7 @@ def _kline_weight(settings: Settings) -> Weight:
         limit = _sent_limit(params)
         if limit is None:
             return settings.kline_weight_without_limit
-        # A limit above the last band is refused, and costs that band's weight all the same.
+        # A limit above the last band is refused, but still costs that band's weight.
         return next((cost for most, cost in bands if limit <= most), bands[-1][1])
 
     return weight
@@ -233,10 +233,10 @@ def make_endpoints(settings: Settings) -> Endpoints:
 
 
 ENDPOINTS = make_endpoints(Settings())
-"""The endpoints of the exchange as it is documented and was measured."""
+"""The endpoints of the exchange, as documented and measured."""
 
 LIVE_PATHS = frozenset(path for each in ENDPOINTS.values() for path in each if path.endswith(("/ping", "/time")))
-"""Paths that no lagging replica answers."""
+"""Paths that a lagging replica never answers."""
 
 
 def host_of(path: str) -> Host:

@@ -1,4 +1,4 @@
-"""The embedded exchange as a program uses it."""
+"""The simulated exchange as a program uses it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class SimulatedExchange(Controls):
         with SimulatedExchange(symbols=200, seed=7) as ex:
             dm = DataManager(symbols=ex.symbols, config=ex.config())
 
-    It runs from construction to :meth:`close`, in a child process (or, ``in_thread``, in a thread of this one: only for
-    small tests, since it then competes for this interpreter). Its clock is its own, its trades follow from ``seed``.
+    It runs from construction to :meth:`close`, in a child process (or, with ``in_thread``, in a thread of this process:
+    only for small tests, since it then competes for this interpreter). It has its own clock; its trades follow from
+    ``seed``.
 
     ``symbols``: how many, or their names. ``start``: exchange time at the beginning: None is this machine's time, an
-    int ms since the epoch, a datetime (without a zone: UTC); see :func:`before_midnight`. ``tls``:
-    https and wss with a certificate of an authority in ``ca_file``. ``latency``: seconds added to each REST answer.
+    int is ms since the epoch, a datetime without a zone is UTC; see :func:`before_midnight`. ``tls``:
+    https and wss with a certificate of the authority in ``ca_file``. ``latency``: seconds added to each REST answer.
     ``activity`` scales the number of trades. ``limits``: any other field of :class:`Settings`.
 
-    Raises :class:`SimulatorError` when it does not start; ValueError and TypeError for bad settings.
+    Raises :class:`SimulatorError` if it does not start; ValueError and TypeError for bad settings.
     """
 
     fapi_url: str
@@ -51,13 +52,13 @@ class SimulatedExchange(Controls):
     fstream_url: str
     spot_stream_url: str
     control_url: str
-    """Where every control is served over HTTP: ``POST <control_url>/<name>``; ``GET <control_url>`` lists them."""
+    """The base URL of the controls: ``POST <control_url>/<name>`` runs one; ``GET <control_url>`` lists them."""
     control_token: str
-    """What the header ``Authorization: Bearer <token>`` of such a request must carry."""
+    """The token that requests to it must carry: ``Authorization: Bearer <token>``."""
     ca_file: str | None
     """PEM file of the authority to trust, with ``tls``."""
     symbols: tuple[str, ...]
-    """Those that traded at the beginning."""
+    """The symbols that traded at the beginning."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class SimulatedExchange(Controls):
         **limits: Any,
     ) -> None:
         if isinstance(symbols, str):
-            raise TypeError("symbols must be a number or a sequence of names, not one text")
+            raise TypeError("symbols must be a number or a sequence of names, not a single string")
         settings = Settings(
             symbols=symbols if isinstance(symbols, int) else tuple(symbols),
             seed=seed,
@@ -125,7 +126,7 @@ class SimulatedExchange(Controls):
 
     @property
     def pid(self) -> int:
-        """The process it runs in."""
+        """The id of the process it runs in."""
         return self._host.pid
 
     def wait(self) -> None:
@@ -135,7 +136,7 @@ class SimulatedExchange(Controls):
             raise SimulatorError(f"the simulated exchange has ended: {self._host.failure()}")
 
     def call(self, control: Control[Any, Any], arguments: dict[str, Any]) -> Any:
-        """Carry out a control in the server; return its result as JSON gave it."""
+        """Carry out a control in the server; return its result as decoded from JSON."""
         timeout = _CALL_TIMEOUT + (float(arguments.get("seconds") or 0.0) if control.blocks else 0.0)
         try:
             return self._control.call(control.name, arguments, timeout)
@@ -175,7 +176,7 @@ class SimulatedExchange(Controls):
     def rest(self, path: str, **params: Any) -> Any:
         """Return what REST would answer at this moment: the truth, without weight, fault, latency or log.
 
-        Raises :class:`ApiError` where the exchange would answer with an error body.
+        Raises :class:`ApiError` if the exchange would answer with an error body.
         """
         return answer_rest(self, path, params)
 
@@ -183,7 +184,7 @@ class SimulatedExchange(Controls):
 def _start(settings: Settings, in_thread: bool) -> ChildHost | ThreadHost:
     if not in_thread:
         return ChildHost(settings)
-    # The server's packages are loaded only into the process that serves.
+    # The server's packages are imported only in the process that serves.
     from .serving import ThreadHost
 
     return ThreadHost(settings)
@@ -194,8 +195,8 @@ def serve_forever(
 ) -> None:
     """Run an exchange until Ctrl-C; write its URLs and the environment to export to ``out`` (stdout).
 
-    ``port`` is that of futures REST; the four after it are spot REST, futures streams, spot streams and the controls.
-    0: any free ones. ``options`` as for :class:`SimulatedExchange`. Returns after Ctrl-C; :class:`SimulatorError` if
+    ``port`` is that of futures REST; the next four are spot REST, futures streams, spot streams and the controls.
+    0: any free ports. ``options`` as for :class:`SimulatedExchange`. Returns after Ctrl-C; :class:`SimulatorError` if
     it ends by itself.
     """
     out = sys.stdout if out is None else out

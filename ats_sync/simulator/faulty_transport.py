@@ -1,4 +1,4 @@
-"""The byte level of one accepted connection: where cuts, freezes and trickles really happen.
+"""The byte level of one accepted connection, where cuts, freezes and trickles actually happen.
 
 A faulty transport stands between the socket and the HTTP server's protocol, below TLS, so that a frozen or trickling
 connection stops in the middle of a record, as a real network does.
@@ -20,7 +20,7 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 def reset_socket(sock: socket.socket) -> None:
-    """Make the close of ``sock`` a TCP reset."""
+    """Make closing ``sock`` send a TCP reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
 
 
@@ -52,7 +52,7 @@ class FaultyTransport(asyncio.Transport, asyncio.Protocol):
         self.half_open = False
         self.peer_gone = False
         self.rate: float | None = None
-        """Bytes a second, or None without a bound."""
+        """Bytes per second, or None for no limit."""
         self.lag = 0.0
         """Everything that is sent arrives this many seconds later, in order."""
         self._lagging: deque[bytes] = deque()
@@ -127,11 +127,11 @@ class FaultyTransport(asyncio.Transport, asyncio.Protocol):
 
     @property
     def separate(self) -> bool:
-        """Whether each frame must be sent in TLS records of its own."""
+        """Whether each frame must be sent in its own TLS records."""
         return self._tls is not None
 
     def get_write_buffer_size(self) -> int:
-        """Return the number of bytes that the kernel has not taken yet."""
+        """Return the number of bytes that the kernel has not accepted yet."""
         return self._backlog_size + (self._raw.get_write_buffer_size() if self._raw is not None else 0)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -140,7 +140,7 @@ class FaultyTransport(asyncio.Transport, asyncio.Protocol):
         return self._raw.get_extra_info(name, default) if self._raw is not None else default
 
     def send(self, parts: list[bytes]) -> None:
-        """Write ``parts`` at once; under TLS each part has records of its own."""
+        """Write ``parts`` at once; under TLS each part has its own records."""
         if self._raw is None or self._closing:
             return
         if self._tls is None:
@@ -191,7 +191,7 @@ class FaultyTransport(asyncio.Transport, asyncio.Protocol):
         if self._raw is not None and not self._raw.is_closing() and not self.frozen:
             self._raw.resume_reading()
 
-    # -- bytes on their way
+    # -- bytes in transit
 
     def _emit(self, data: bytes) -> None:
         if self._raw is None or self.half_open:
@@ -200,7 +200,7 @@ class FaultyTransport(asyncio.Transport, asyncio.Protocol):
             self._write_now(data)
             return
         loop = asyncio.get_running_loop()
-        # Bytes sent after the end of a lag must not overtake bytes on their way.
+        # Bytes sent after the end of a lag must not overtake bytes in transit.
         self._lagging_until = max(self._lagging_until, loop.time() + self.lag)
         self._lagging.append(data)
         loop.call_at(self._lagging_until, self._arrive)
@@ -223,14 +223,14 @@ class FaultyTransport(asyncio.Transport, asyncio.Protocol):
     # -- faults
 
     def go_half_open(self) -> None:
-        """Read and send nothing from now on, while the TCP connection stays."""
+        """Read and send nothing from now on, while the TCP connection stays open."""
         self.half_open = True
         self._lagging.clear()
         self._backlog.clear()
         self._backlog_size = 0
 
     def freeze(self) -> None:
-        """Stop the bytes of both directions."""
+        """Stop the bytes in both directions."""
         self.frozen = True
         self.pause_reading()
 

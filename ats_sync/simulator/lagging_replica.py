@@ -1,8 +1,8 @@
-"""A lagging replica: REST answered from the market's state of some seconds ago.
+"""A lagging replica: REST answered from the state that the market had some seconds ago.
 
-It is a copy of the market that stops where it is, then follows at a distance. A forked process keeps the copy
-where the operating system can fork cheaply and safely, which is the simulator's own single-threaded process;
-elsewhere the market is copied in memory.
+The replica is a copy of the market that first stands still, then follows at a distance. A forked process keeps the copy
+if the operating system can fork cheaply and safely, which is true for the simulator's own single-threaded process;
+otherwise the market is copied in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .literals import Host
 from .market import Market
 from .rest import compute
 
-# The market moves in steps this long while the copy catches up, so that no step is long.
+# The market moves in steps of this length while the copy catches up, so that no step takes long.
 _STEP = 1000
 
 
@@ -32,7 +32,7 @@ Change = tuple[int, str, dict[str, Any]]
 
 
 class Follower:
-    """A market that follows another at a distance, changes included."""
+    """A market that follows another at a distance, including changes made to it."""
 
     def __init__(self, market: Market) -> None:
         self.market = market

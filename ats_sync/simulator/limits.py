@@ -1,4 +1,4 @@
-"""Request limits of one host: weight a minute, request buckets, 429, 418 and bans.
+"""Request limits of one host: weight per minute, request buckets, 429, 418 and bans.
 
 Pure: the caller passes the time.
 """
@@ -15,7 +15,7 @@ LONGEST_BAN = 3 * 24 * 3600.0
 
 
 class Bucket:
-    """A count that starts again with every window of exchange time (windows are aligned to the epoch)."""
+    """A count that restarts with every window of exchange time (windows are aligned to the epoch)."""
 
     def __init__(self, limit: int, window: int) -> None:
         self.limit = limit
@@ -38,7 +38,7 @@ class Bucket:
 
 
 class SlidingBucket:
-    """A count of the last ``window`` ms, as the real exchange does not count."""
+    """A count of the last ``window`` ms, which is not how the real exchange counts."""
 
     def __init__(self, limit: int, window: int) -> None:
         self.limit = limit
@@ -56,13 +56,13 @@ class SlidingBucket:
         return self.used
 
     def ends(self, now: int) -> int:
-        """Return when all that counts now has left the window, ms."""
+        """Return when everything that counts now has left the window, ms."""
         return now + self.window
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A request turned away: 429 (slow down) or 418 (banned) until ``until`` (exchange ms)."""
+    """A refused request: 429 (slow down) or 418 (banned) until ``until`` (exchange ms)."""
 
     status: int
     until: int
@@ -75,13 +75,13 @@ class Refusal:
 
 
 class HostLimits:
-    """What one address has used of one host, and how the host answers that.
+    """What one address has used of one host, and how the host reacts.
 
-    Going over the weight or a bucket is a 429 until that window ends. Requests sent all the same are forgiven
-    ``patience`` times, then the address is banned; every further ban, and every ``patience`` requests sent into a
-    ban, make the next one twice as long.
+    Exceeding the weight or a bucket is answered with 429 until that window ends. Requests that are sent nevertheless
+    are forgiven ``patience`` times, then the address is banned; every further ban, and every ``patience`` requests sent
+    during a ban, make the next one twice as long.
 
-    ``sliding``: the weight is that of the last 60 s. ``report_lag``: how old (ms) the count is that answers report.
+    ``sliding``: the weight is that of the last 60 s. ``report_lag``: how old (ms) the count in answers is.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class HostLimits:
         self._bans = 0
 
     def admit(self, now: int, weight: int, bucket: str | None = None) -> Refusal | None:
-        """Count one request; return its refusal, or None to let it pass."""
+        """Count one request; return its refusal, or None if it passes."""
         if now < self.banned_until:
             self.sent_while_banned += 1
             self._offences += 1
@@ -169,7 +169,7 @@ class HostLimits:
         return self.banned_until
 
     def pardon(self) -> None:
-        """Forget bans and offences; used weight stays used."""
+        """Forget bans and offences; used weight remains used."""
         self.banned_until = 0
         self._wait_until.clear()
         self._offences = self._bans = 0

@@ -1,4 +1,4 @@
-"""One loopback port, which accepts connections or refuses them."""
+"""One loopback port that accepts or refuses connections."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Listener:
         self._inner = inner
         self._context = context
         self._admit = admit
-        # Bound but never listening: this socket keeps the port while the listening one is closed.
+        # Bound but never listening: this socket reserves the port while the listening one is closed.
         self._holder = _bound(port)
         self.port: int = self._holder.getsockname()[1]
         self._sock: socket.socket | None = None
@@ -73,12 +73,12 @@ class Listener:
             sock.close()
 
     def accept_again(self) -> None:
-        """End a refusal or the resetting of new connections."""
+        """Stop refusing or resetting new connections."""
         self.resetting = False
         self.open()
 
     async def close(self) -> None:
-        """Stop listening, reset every connection and give the port back."""
+        """Stop listening, reset every connection and release the port."""
         self.refuse()
         self._holder.close()
         await asyncio.gather(*self._connecting, return_exceptions=True)
@@ -92,7 +92,7 @@ class Listener:
             (transport.freeze if on else transport.thaw)()
 
     def set_rate(self, rate: float | None) -> None:
-        """Let each connection send at most ``rate`` bytes a second (None: without a bound)."""
+        """Limit each connection to ``rate`` bytes per second (None: no limit)."""
         self.rate = rate
         for transport in list(self.transports):
             transport.rate = rate

@@ -1,11 +1,11 @@
-"""The words that arguments of the simulated exchange take."""
+"""The literal values that arguments of the simulated exchange accept."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
 Route = Literal["public", "market", "private", "unrouted", "spot"]
-"""A stream connection's route: the three of futures, the old path without one, and the spot host."""
+"""A stream connection's route: the three of futures, the old path without a route, and the spot host."""
 What = Literal["rest", "streams", "all", "fapi", "spot", "fstream", "spot_stream"]
 """Ports: both REST hosts, both stream hosts, all four, or one of the four."""
 Host = Literal["fapi", "spot", "dapi"]

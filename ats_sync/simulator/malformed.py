@@ -1,4 +1,4 @@
-"""Messages that a client must survive, made from a good one."""
+"""Malformed messages that a client must survive, made from a good one."""
 
 from __future__ import annotations
 
@@ -120,15 +120,15 @@ def _fragments(text: bytes) -> bytes:
 
 
 def fits(kind: str, frame: Frame) -> bool:
-    """Return whether ``frame`` can be made malformed in that way."""
+    """Return whether ``frame`` can be malformed in that way."""
     return kind != "bad_element" or frame.payload.startswith("[") or '"b":[' in frame.payload
 
 
 def malform(kind: str, frame: Frame, replace: bool) -> list[Frame | Wire]:
-    """Return the messages in place of ``frame``: the bad one, then the good one unless ``replace``.
+    """Return the messages to send for ``frame``: the bad one, then the good one unless ``replace``.
 
     "fragmented" is the good message in three fragments with a ping between them. "bad_element" has one bad element
-    in its array: beside the good ones, or with ``replace`` in place of one of them.
+    in its array: in addition to the good ones, or with ``replace`` instead of one of them.
     """
     if kind == "bad_element":
         return [Frame(frame.stream, frame.event_time, _bad_element(frame.payload, replace), frame.spot)]

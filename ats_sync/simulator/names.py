@@ -32,7 +32,7 @@ def kind_of(stream: str) -> str:
 
 
 def delivers(route: str, stream: str) -> bool:
-    """Return whether a connection on ``route`` is ever sent ``stream``; if not, it stays silent without an error."""
+    """Return whether a connection on ``route`` ever receives ``stream``; if not, it stays silent without an error."""
     kind = kind_of(stream)
     if not kind:
         return False
@@ -49,7 +49,7 @@ def matches(selector: str, stream: str) -> bool:
 
 
 def check_selector(selector: str) -> str:
-    """Return ``selector`` if it is a kind, a stream name or "*"; else raise ValueError."""
+    """Return ``selector`` if it is a kind, a stream name or "*"; otherwise raise ValueError."""
     if selector in ("*", *KINDS) or kind_of(selector):
         return selector
     raise ValueError(f"not a kind of stream ({', '.join(KINDS)}), a stream name or '*': {selector!r}")

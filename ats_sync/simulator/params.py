@@ -14,7 +14,7 @@ class Params:
         self._values = values
 
     def text(self, name: str) -> str | None:
-        """Return the value, or None when it was not sent; an empty value is an error."""
+        """Return the value, or None if it was not sent; an empty value is an error."""
         value = self._values.get(name)
         if value == "":
             raise self.missing(name)
@@ -28,7 +28,7 @@ class Params:
         return value
 
     def integer(self, name: str) -> int | None:
-        """Return a whole number that is not negative, or None when it was not sent."""
+        """Return a non-negative whole number, or None if it was not sent."""
         value = self.text(name)
         if value is None:
             return None
@@ -37,7 +37,7 @@ class Params:
         return int(value)
 
     def limit(self, default: int, most: int) -> int:
-        """Return ``limit``, which is 1 to ``most``."""
+        """Return ``limit``, which must be from 1 to ``most``."""
         value = self.integer("limit")
         if value is None:
             return default
@@ -54,10 +54,10 @@ class Params:
 
     @staticmethod
     def missing(name: str) -> ApiError:
-        """Return the error -1102 of ``name``."""
+        """Return the error -1102 for ``name``."""
         return ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
     @staticmethod
     def bad(name: str) -> ApiError:
-        """Return the error -1130 of ``name``."""
+        """Return the error -1130 for ``name``."""
         return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")

@@ -1,4 +1,4 @@
-"""The one loop that advances the market and sends its frames."""
+"""The loop that advances the market and sends its frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .listener import Listener
 from .market import Frame, Market
 from .stream_faults import StreamFaults
 
-# A late pump catches up in steps, so that answers and control frames are not kept waiting for all of it.
+# A late pump catches up in steps, so that answers and control frames do not have to wait for all of it.
 _LONGEST_STEP = 250
 _SKIP_STEP = 2_000
 

@@ -58,7 +58,7 @@ class HostRequests:
         self._refused_until = max(self._refused_until, until)
 
     def arrive(self, now: int, path: str) -> int | None:
-        """Count one request; return how many ms ago the Retry-After that still runs was sent, or None."""
+        """Count one request; return how long ago (ms) the Retry-After that still applies was sent, or None."""
         self.by_path[path] += 1
         if now >= self._refused_until:
             return None
@@ -66,11 +66,11 @@ class HostRequests:
         return now - self._refused_at
 
     def forget_refusals(self) -> None:
-        """End every Retry-After that still runs."""
+        """End every Retry-After that still applies."""
         self._refused_until = 0
 
     def stats(self, now: int) -> HostStats:
-        """Return this host's part of the statistics."""
+        """Return this host's entry in the statistics."""
         limits = self.limits
         return HostStats(
             requests=self.by_path.total(),

@@ -55,14 +55,14 @@ def error_body(code: int, msg: str) -> bytes:
 
 
 def html(title: str) -> bytes:
-    """Return the page of a proxy or firewall."""
+    """Return the page that a proxy or firewall would send."""
     return _HTML.format(title).encode()
 
 
 def compute(
     host: Host, path: str, params: Mapping[str, str], market: Market, now: int, endpoints: Endpoints = ENDPOINTS
 ) -> tuple[int, bytes]:
-    """Return status and body of one request at the market's present state; ``now`` is what the clock shows."""
+    """Return status and body of one request at the market's present state; ``now`` is the time of the clock."""
     if path.endswith("/time"):
         return 200, encode({"serverTime": now})
     try:
@@ -93,10 +93,10 @@ class RestService:
         self.replica_share = 1.0
         self._random = random.Random(settings.seed)
         self.release = asyncio.Event()
-        """Set, and replaced, to cut the requests that are never answered."""
+        """Set, and then replaced, to cut the requests that are never answered."""
 
     def let_go(self) -> None:
-        """Cut the requests that a fault keeps waiting."""
+        """Cut the requests that a fault leaves waiting."""
         self.release.set()
         self.release = asyncio.Event()
 

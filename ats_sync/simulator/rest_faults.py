@@ -1,4 +1,4 @@
-"""The ways in which REST fails on command."""
+"""REST failures on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODES = {
 
 @dataclass
 class RestFault:
-    """One rule; the first that fits a request decides."""
+    """One rule; the first one that matches a request decides."""
 
     kind: RestFaultKind
     path: str | None
@@ -31,7 +31,7 @@ class RestFault:
     status: int | None
 
     def fits(self, host: Host, path: str, now: float) -> bool:
-        """Return whether the rule decides a request that arrives at ``now``."""
+        """Return whether the rule applies to a request that arrives at ``now``."""
         if self.over(now):
             return False
         return (self.host is None or self.host == host) and (self.path is None or self.path == path)
@@ -60,7 +60,7 @@ class RestFaults:
         code: int,
         status: int | None,
     ) -> None:
-        """Add a rule behind those in force."""
+        """Add a rule after those in force."""
         if count is not None and count < 1:
             raise ValueError("count must be at least 1")
         until = None if seconds is None else time.monotonic() + seconds

@@ -43,12 +43,12 @@ Handler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class ExchangeServer:
-    """Everything that answers clients. :meth:`open` and :meth:`close` must run on the same event loop."""
+    """All parts that answer clients. :meth:`open` and :meth:`close` must run on the same event loop."""
 
     def __init__(self, settings: Settings, *, may_fork: bool, stop: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self.stop = stop
-        """Makes the owner of this server close it."""
+        """Called to make the owner of this server close it."""
         self._may_fork = may_fork
         self._folder = tempfile.TemporaryDirectory(prefix="exchange-")
         self.ca_file: str | None = None
@@ -109,7 +109,7 @@ class ExchangeServer:
     # -- life
 
     async def open(self) -> None:
-        """Take the ports, start the clock and answer."""
+        """Bind the ports, start the clock and answer."""
         handlers: dict[str, Handler] = {
             "fapi": lambda request: self.rest.handle(request, FAPI),
             "spot": lambda request: self.rest.handle(request, SPOT),
@@ -158,7 +158,7 @@ class ExchangeServer:
         self._folder.cleanup()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``work`` until it ends or the server does; its failure is the server's."""
+        """Run ``work`` until it or the server ends; if it fails, the server fails."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -173,7 +173,7 @@ class ExchangeServer:
             self.failure.set_exception(error)
 
     def after(self, name: str, seconds: float | None, action: Callable[[], None]) -> None:
-        """Do ``action`` in ``seconds`` (None: never), in place of the pending action of that name."""
+        """Call ``action`` in ``seconds`` (None: never), replacing the pending action of that name."""
         self.cancel(name)
         if seconds is not None:
             loop = asyncio.get_running_loop()
@@ -185,7 +185,7 @@ class ExchangeServer:
             self._timers[name] = loop.call_later(seconds, run)
 
     def cancel(self, name: str) -> None:
-        """Forget the pending action of that name, if there is one."""
+        """Drop the pending action of that name, if there is one."""
         pending = self._timers.pop(name, None)
         if pending is not None:
             pending.cancel()
@@ -193,11 +193,11 @@ class ExchangeServer:
     def _after_step(self) -> None:
         self.connections_max = max(self.connections_max, self.connections_now)
 
-    # -- what it is
+    # -- state
 
     @property
     def connections_now(self) -> int:
-        """TCP connections on the stream ports whose client is still there."""
+        """Number of TCP connections on the stream ports whose client is still there."""
         return sum(len(self.listeners[name].transports) for name in STREAM_LISTENERS)
 
     def urls(self) -> dict[str, str]:
@@ -267,7 +267,7 @@ class ExchangeServer:
             listener.accept_again()
 
     def trickle(self, bytes_per_second: float | None, what: What, seconds: float | None = None) -> None:
-        """Bound what each connection sends (None: no bound), for ``seconds`` (None: until further notice)."""
+        """Limit what each connection sends (None: no limit), for ``seconds`` (None: until further notice)."""
         for listener in self.aimed_at(what):
             listener.set_rate(bytes_per_second)
             self.cancel(f"flow {listener.name}")
@@ -289,7 +289,7 @@ class ExchangeServer:
             listener.sweep_half_open()
 
     def lag_replica(self, seconds: float | None, share: float = 1.0) -> None:
-        """Begin, change, or end (None) the lagging replica, which answers a ``share`` of the requests."""
+        """Start, change, or end (None) the lagging replica, which answers a ``share`` of the requests."""
         self.rest.replica_share = share
         old = self.lagging_replica
         lag = None if seconds is None else round(seconds * 1000)

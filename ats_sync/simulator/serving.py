@@ -75,7 +75,7 @@ async def _child() -> None:
                 stop.set()
 
         def ready(addresses: dict[str, Any]) -> None:
-            # This process is the exchange's own: every object of now stays, and the collector can skip it.
+            # This process belongs to the exchange: all objects so far stay, and the collector can skip them.
             gc.collect()
             gc.freeze()
             gc.enable()

@@ -1,4 +1,4 @@
-"""The settings of a simulated exchange; limits default to those of the real exchange, each with its source."""
+"""The settings of a simulated exchange. Limits default to those of the real exchange; each names its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POSITIVE = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Times are in seconds unless noted otherwise. The child process gets them as JSON."""
+    """Times are in seconds unless noted otherwise. The child process receives the settings as JSON."""
 
     symbols: int | tuple[str, ...] = 200
     seed: int = 7
@@ -23,81 +23,82 @@ class Settings:
     """Exchange time at the beginning, ms; None: this machine's time."""
     tls: bool = False
     latency: float = 0.0
-    """Added to every REST answer, half before it is computed and half after; requests wait side by side."""
+    """Added to every REST answer, half before it is computed and half after; requests wait in parallel."""
     activity: float = 1.0
-    """Scales the number of trades a second."""
+    """Scales the number of trades per second."""
     ports: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """Futures REST, spot REST, futures streams, spot streams; 0 lets the system choose."""
+    """Ports of futures REST, spot REST, futures streams, spot streams; 0 lets the system choose."""
     control_port: int = 0
-    """The controls over HTTP; 0 lets the system choose."""
+    """Port of the controls over HTTP; 0 lets the system choose."""
     extensions: tuple[str, ...] = ()
-    """Modules that the serving process imports, whose controls it serves too (see ``controls.control``)."""
+    """Modules that the serving process imports and whose controls it also serves (see ``controls.control``)."""
 
     coin_margined: int = 3
-    """COIN-M contracts whose rows the all-market streams of marks and tickers carry too, as since 2026-06-30."""
+    """Number of COIN-M contracts whose rows the all-market streams of marks and tickers also contain, as they have
+    since 2026-06-30."""
     resting_marks: bool = True
-    """Whether a contract that has left keeps its row, at rest, in the mark stream (130 did on 2026-10-07)."""
+    """Whether a delisted contract keeps its row, unchanged, in the mark stream (130 did on 2026-10-07)."""
 
     weight_limit: int = 2400
-    """Weight a minute. Source: exchangeInfo."""
+    """Weight per minute. Source: exchangeInfo."""
     spot_weight_limit: int = 6000
     """Source: spot exchangeInfo."""
     sliding_weight: bool = False
-    """Whether the weight of the last 60 s counts instead of that of the UTC clock minute, which was measured on
+    """Whether the weight of the last 60 s counts, instead of that of the UTC clock minute, which was measured on
     2026-10-07."""
     weight_header: bool = True
     """Whether answers report the used weight."""
     weight_header_lag: float = 0.0
-    """How old the count is that they report."""
+    """How old the reported count is."""
     coin_margined_shares_weight: bool = True
-    """Whether COIN-M requests (``/dapi/…``, on the port of futures REST) and the weight that a COIN-M program of this
-    address spends count in the futures' minute. Source: the exchange's notice of 2026-06-30."""
+    """Whether COIN-M requests (``/dapi/…``, on the port of futures REST), and the weight that a COIN-M program on this
+    address spends, count in the futures' minute. Source: the exchange's notice of 2026-06-30."""
     funding_limit: int = 500
     """Requests to fundingRate and fundingInfo together in 5 minutes. Source: documented."""
     oi_limit: int = 1000
     """Requests to openInterestHist and the other series of ``/futures/data`` in 5 minutes. Source: documented."""
     kline_weights: tuple[tuple[int, int], ...] = ((100, 1), (500, 2), (1000, 5), (1500, 10))
-    """Weight of ``/fapi/v1/klines`` up to and with each limit. Source: measured 2026-10-07 (the page puts 100 and 500
-    one band higher)."""
+    """Weight of ``/fapi/v1/klines`` up to and including each limit. Source: measured 2026-10-07 (the page puts 100 and
+    500 one band higher)."""
     kline_weight_without_limit: int = 5
     """Source: measured 2026-10-07."""
     depth_weights: tuple[tuple[int, int], ...] = ((5, 2), (10, 2), (20, 2), (50, 2), (100, 5), (500, 10), (1000, 20))
     """The limits of ``/fapi/v1/depth`` and their weights. Source: documented."""
     depth_weight_without_limit: int = 1
-    """For 500 levels. Source: measured 2026-10-07, undocumented."""
+    """Weight of a request for 500 levels without a limit. Source: measured 2026-10-07, undocumented."""
     agg_trades_weight: int = 20
     """Source: documented."""
     trading_schedule_weight: int = 5
     """Source: documented."""
     trade_history: float = 48 * 3600.0
-    """How far back a window of aggTrades may begin; older: -4166. Source: the exchange's error text."""
+    """How far back a window of aggTrades may begin; before that: -4166. Source: the exchange's error text."""
     data_history: float = 30 * 86_400.0
     """How far back the series of ``/futures/data`` go. Source: documented (one month)."""
     wrong_weight_header: bool = True
     """Whether bookTicker and ticker/price of v2 answer with a wrong used-weight header. Source: documented."""
     ban_seconds: float = 120.0
-    """The first ban; each further one is twice as long, up to 3 days."""
+    """Length of the first ban; each further one is twice as long, up to 3 days."""
     ban_patience: int = 5
     """Requests forgiven during the Retry-After of a 429; the next one is a 418."""
 
     max_streams: int = 1024
-    """Streams a connection; the next is an error, and the connection is closed. Source: measured 2026-10-07."""
+    """Streams per connection; one more is an error, and the connection is closed. Source: measured 2026-10-07."""
     messages_per_second: int = 15
-    """Messages of a client in a second, pings and pongs too; the next closes the connection. Source: measured
-    2026-10-07 (15 back to back are answered, 40 are not); the page allows 10, which clients should keep to: see
+    """Messages of a client per second, including pings and pongs; one more closes the connection. Source: measured
+    2026-10-07 (15 in a row are answered, 40 are not); the page allows 10, which clients should respect: see
     ``ConnectionInfo.busiest_second``."""
     spot_messages_per_second: int = 5
     """Source: documented."""
     oversized: str = "drop"
-    """A SUBSCRIBE of more than ``max_names`` names or ``max_message`` bytes: "drop" it silently, or "close"."""
+    """For a SUBSCRIBE of more than ``max_names`` names or ``max_message`` bytes: "drop" it silently, or "close"."""
     max_names: int = 400
     max_message: int = 4088
     """Bytes of a client message on a stream connection. Source: seen at the exchange."""
     connection_attempts: int = 300
-    """Stream connections opened in ``attempts_window`` seconds; more are reset as they are accepted."""
+    """Stream connections that may be opened in ``attempts_window`` seconds; more are reset when they are accepted."""
     attempts_window: float = 300.0
     attempts_patience: int = 20
-    """Attempts reset before the address is banned: 403 at the handshake for ``ban_seconds``."""
+    """Attempts that are reset before the address is banned: 403 at the handshake for ``ban_seconds``."""
     ping_interval: float = 180.0
     ping_deadline: float = 600.0
     """A futures stream connection without a pong for this long after a ping is closed."""
@@ -106,7 +107,7 @@ class Settings:
     max_age: float = 24 * 3600.0
     """Every stream connection is closed at this age."""
     send_buffer: int = 8 * 1024 * 1024
-    """Bytes a stream connection may have unsent before it is cut."""
+    """Unsent bytes that a stream connection may have before it is cut."""
     tick: float = 0.01
     """Real time between two runs of the market."""
 
@@ -135,7 +136,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
-        """Return the settings of :meth:`to_json`; an unknown name is a TypeError."""
+        """Return the settings that :meth:`to_json` wrote; an unknown name is a TypeError."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -144,5 +145,5 @@ class Settings:
 
 
 def _frozen(value: Any) -> Any:
-    """Return JSON's arrays as the tuples they were."""
+    """Return JSON's arrays as tuples."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

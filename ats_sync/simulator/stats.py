@@ -16,14 +16,14 @@ class RequestRecord(NamedTuple):
     path: str
     params: dict[str, str]
     status: int
-    """The status of the answer; 0 without one (never answered, cut, or still under way)."""
+    """The status of the answer; 0 without one (never answered, cut, or still in progress)."""
     weight: int
     used_weight: int
     """The minute's used weight of the host, this request included."""
     waited: int | None
-    """How many ms before its arrival a 429 or 418 was sent whose Retry-After still ran, or None."""
+    """How many ms before its arrival a 429 or 418 was sent whose Retry-After still applied, or None."""
     number: int = 0
-    """Its place among the requests of all hosts, from 0 on."""
+    """Its index among the requests of all hosts, from 0 on."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class ConnectionInfo:
     messages: int
     """Received from the client, control frames included."""
     busiest_second: int
-    """The most of them in one second."""
+    """The largest number of them in one second."""
     frames_sent: int
     bytes_sent: int
     closed_why: str
-    """Empty while it is open, or where the client left without a close frame."""
+    """Empty while it is open, or if the client left without a close frame."""
 
 
 @dataclass(frozen=True)
 class HostStats:
-    """REST of one host."""
+    """REST statistics of one host."""
 
     requests: int
     requests_by_path: dict[str, int]
@@ -61,7 +61,7 @@ class HostStats:
     refused_429: int
     refused_418: int
     during_retry_after: int
-    """Requests that arrived while the Retry-After of a 429 or 418 still ran."""
+    """Requests that arrived while the Retry-After of a 429 or 418 still applied."""
     while_banned: int
     """Those of them that arrived during a ban."""
     banned_until: int
@@ -76,13 +76,13 @@ class SimulatorStats:
     fapi: HostStats
     spot: HostStats
     dapi: HostStats
-    """COIN-M; its weight is that of ``fapi`` too, where both share a minute."""
+    """COIN-M; its weight is also that of ``fapi`` if both share a minute."""
     connections_now: int
     """Open stream connections, futures and spot."""
     connections_max: int
-    """The most at one instant."""
+    """The most at one moment."""
     connection_attempts: int
-    """Accepted by the stream ports, refused ones not counted."""
+    """Connections accepted by the stream ports, not counting refused ones."""
     attempts_refused: int
     """Reset because of too many attempts."""
     frames_sent: int
@@ -98,7 +98,7 @@ class SimulatorStats:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SimulatorStats:
-        """Return the statistics of :meth:`to_json`, also after a trip through JSON."""
+        """Return the statistics that :meth:`to_json` wrote, even after a round trip through JSON."""
         plain = dict(values)
         for host in ("fapi", "spot", "dapi"):
             inner = dict(plain[host])

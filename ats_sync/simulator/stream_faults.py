@@ -61,7 +61,7 @@ class StreamFaults:
         malformed: str = "",
         replace: bool = False,
     ) -> None:
-        """Add a rule; the first rule that fits a frame decides."""
+        """Add a rule; the first rule that matches a frame decides."""
         if not 0.0 < probability <= 1.0:
             raise ValueError(f"probability must be above 0 and at most 1, not {probability!r}")
         if next_n is not None and next_n < 1:
@@ -101,7 +101,7 @@ class StreamFaults:
         ]
 
     def apply(self, frames: list[Frame], now: int) -> list[Frame | Wire]:
-        """Return what is sent in place of ``frames`` at exchange time ``now``."""
+        """Return what is sent instead of ``frames`` at exchange time ``now``."""
         wall = time.monotonic()
         self._rules = [rule for rule in self._rules if not rule.over(wall)]
         out: list[Frame | Wire] = []

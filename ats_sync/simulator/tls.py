@@ -12,7 +12,7 @@ _CHUNK = 256 * 1024
 def make_context(folder: Path) -> tuple[ssl.SSLContext, str]:
     """Return a server context for localhost and 127.0.0.1, and the PEM file (in ``folder``) of the authority to trust.
 
-    ImportError without the package trustme.
+    Raises ImportError without the package trustme.
     """
     try:
         import trustme
@@ -60,7 +60,7 @@ class TlsSession:
         return b"".join(plain), self._outgoing.read(), closed
 
     def send(self, parts: Iterable[bytes]) -> bytes:
-        """Return the raw bytes of ``parts``, each in records of its own, as the real exchange sends frames."""
+        """Return the raw bytes of ``parts``, each in its own records, as the real exchange sends frames."""
         write = self._object.write
         for part in parts:
             view = memoryview(part)

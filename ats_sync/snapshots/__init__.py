@@ -1,1 +1,1 @@
-"""Rows that are kept on disk for the next start: what is written, what is accepted of it, the files, and the thread."""
+"""The snapshot on disk for the next start: the records, the checks when loading, the files, and the thread."""

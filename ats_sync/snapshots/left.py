@@ -1,7 +1,7 @@
-"""The rows that a collector has left in the shared store, for the start of another one.
+"""The rows that a collector left in the shared store, for the start of another collector.
 
-They are read as readers do, series by series, and passed on as what was written to disk is: checked again, of the same
-contract, and compared with REST before they count as exact.
+They are read as readers read them, and then treated as rows from disk: checked again, used only for the same contract,
+and compared with REST before they count as exact.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from .records import Record, exchange_of
 
 
 class LeftFeed:
-    """The newest life of a feed, as it was when :meth:`look` found it. Its collector may still write it, or another one
-    remove it: what is no longer there is not found."""
+    """The newest life of a feed. Its collector may still be writing it, and another one may remove it: rows that are no
+    longer in the store are not found."""
 
     name = "the shared store"
     waits_for_streams = False  # its readers are there already
@@ -44,7 +44,7 @@ class LeftFeed:
     def __init__(
         self, shared: SharedStore, config: Config, clock: Clock, names: Names, fields: Collection[bytes], known: int
     ) -> None:
-        """``known``: up to when (exchange ms) its connections had proved that they deliver."""
+        """``known`` is the exchange time (ms) up to which its connections had proved that they deliver."""
         self._shared = shared
         self._config = config
         self._clock = clock
@@ -55,7 +55,7 @@ class LeftFeed:
 
     @classmethod
     def look(cls, shared: SharedStore, config: Config, clock: Clock, shard: Shard) -> LeftFeed | None:
-        """Return what a collector of the same exchange has left, None where there is nothing of use.
+        """Return what a collector of the same exchange left, None if there is nothing that can be used.
 
         Raises :class:`~ats_sync.errors.SharedStoreUnavailable`.
         """
@@ -97,14 +97,14 @@ class LeftFeed:
                 yield key, f"what the shared store has of {key} cannot be used: {error!r}"
 
     def begun(self, series: Series) -> None:
-        """Nothing: it is to be written to disk as well."""
+        """Do nothing: the series is still to be written to disk."""
 
     def demanded(self) -> Iterator[Record]:
-        # What readers want stands in the store as their wishes.
+        # The wishes of readers are in the store.
         return iter(())
 
     def _listed(self) -> dict[str, int]:
-        """Return when each contract was listed (exchange ms), by what the collector knew."""
+        """Return when each contract was listed (exchange ms), as far as the collector knew."""
         if self._onboarded is None:
             self._onboarded = {}
             scratch = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
@@ -124,7 +124,7 @@ class LeftFeed:
         return Record(exchange_of(self._config), onboarded.get(key.symbol, 0), known, tuple(series.dump()))
 
     def _copies(self, keys: Sequence[Key]) -> Iterator[tuple[Key, Copied | str]]:
-        """Yield what the store has of these series, in two round trips for all."""
+        """Yield what the store has of these series, in two round trips for all of them."""
         names = self._names
         if not keys:
             return

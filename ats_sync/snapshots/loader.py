@@ -1,7 +1,7 @@
-"""Loads what was kept before a start into its series: on the thread ``ats-snapshot``, before it writes.
+"""Loads the rows that were kept before a start into its series.
 
-What was loaded counts once exchangeInfo has shown that its name still belongs to the same contract; until then the
-series know nothing of it.
+They are used once exchangeInfo has shown that the symbol still names the same contract; until then the series do not
+get them.
 """
 
 from __future__ import annotations
@@ -26,32 +26,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LISTED_WITHIN = 10.0
-"""How long (seconds) what was kept waits for the listings."""
+"""How long (seconds) loading waits for the listings."""
 READY_WITHIN = 10.0
-"""How long (seconds) what a start does not wait for is put off until the rest is ready."""
+"""How long (seconds) the loading of series that a start does not wait for is delayed until the others are ready."""
 AT_ONCE = 64
-"""Series that are begun together."""
+"""How many series are loaded together."""
 
 
 class Kept(Protocol):
-    """Rows that were kept before this start, wherever that is."""
+    """A place where rows were kept before this start."""
 
     name: str
-    """Where they are kept, for the log."""
+    """What the log calls it."""
     waits_for_streams: bool
-    """Whether what is missing after them is left to the streams for a while, since nobody reads it yet."""
+    """Whether trades that are missing after these rows are left to the streams for a while: a request for them is
+    expensive, and nothing reads them yet."""
 
     def has(self, key: Key) -> bool:
-        """Return whether it may have rows of a series. Does no I/O."""
+        """Return whether it may have rows of a series. Performs no I/O."""
 
     def records(self, keys: Collection[Key]) -> Iterator[tuple[Key, Record | str]]:
-        """Yield what it has of each of these series, or why that is of no use; nothing for those it lacks."""
+        """Yield its record of each of these series, or the reason why that cannot be used; nothing for those it
+        lacks."""
 
     def begun(self, series: Series) -> None:
-        """Note that a series has just begun with what it has of that."""
+        """Note that a series has just been loaded from here."""
 
     def demanded(self) -> Iterator[Record]:
-        """Yield what it has of series that were followed because they were read."""
+        """Yield its records of series that were followed because they were read."""
 
 
 class _Read(NamedTuple):
@@ -64,10 +66,10 @@ class _Read(NamedTuple):
 
 
 class Loader:
-    """Begins the series of one launch with what was kept.
+    """Loads the series of one launch.
 
-    The thread ``ats-snapshot`` calls it; others only call :meth:`expect`, before a series is followed, and append to
-    :attr:`later` after it is.
+    Used by the thread ``ats-snapshot``. Other threads only call :meth:`expect`, before a series is followed, and append
+    to :attr:`later`, after it is.
     """
 
     def __init__(
@@ -79,8 +81,8 @@ class Loader:
         stop: threading.Event,
         demand: Callable[[Key, int], None],
     ) -> None:
-        """Of several ``sources`` the first counts that has rows of a series. ``demand(key, rows)`` follows a series as
-        if it were read; ``stop`` ends every wait once it is set and the runtime is notified."""
+        """A series is loaded from the first of ``sources`` that has rows of it. ``demand(key, rows)`` follows a series
+        as if it were read; ``stop`` ends every wait once it is set and the runtime is notified."""
         self._clock = clock
         self._store = store
         self._sources = sources
@@ -89,42 +91,42 @@ class Loader:
         self._exchange = exchange_of(config)
         self._runtime: Runtime | None = None
         self.resuming: Key | None = None
-        """What is being followed again: it expects what was kept."""
+        """The series that is being followed again: it expects the rows that were kept of it."""
         self.later: deque[Sequence[Key]] = deque()
         """Series that have been followed since the start; other threads only append."""
         self.loaded: Mapping[Key, Kept] = {}
-        """Where the rows had been kept with which each series has begun. Replaced whole."""
+        """Where each series that was loaded had its rows from. Replaced as a whole."""
 
     def expect(self, keys: Sequence[Key]) -> None:
-        """Let the series of these keys wait for what was kept of them. Before they are followed."""
+        """Make the series of these keys wait for the rows that were kept of them. Call it before they are followed."""
         kept = {key for key in keys if is_kept(key) and any(source.has(key) for source in self._sources)}
         symbols = {key.symbol for key in kept}
         for key in keys:
             series = self._store.get(key)
-            # What a start does not wait for is put off for every symbol of which there is something.
+            # Series that a start does not wait for are delayed for every symbol of which anything was kept.
             if series is not None and (key in kept or (key.symbol in symbols and not _gates_start(key))):
                 series.expecting = True
 
     def begin(self, runtime: Runtime) -> None:
-        """The series belong to the launch of this runtime."""
+        """Load the series of this runtime from now on."""
         self._runtime = runtime
 
     def load(self) -> None:
-        """Begin the series that expect it with what was kept."""
+        """Load the series that expect it."""
         self._load_listings()
         if not self._store.symbols:
             self._follow_again()
         self._load_expecting(self._store.series)
 
     def load_later(self) -> None:
-        """Begin the series that were followed since the last time."""
+        """Load the series that have been followed since the last call."""
         keys: list[Key] = []
         while self.later:
             keys += self.later.popleft()
         self._load_expecting(keys)
 
     def _load_expecting(self, keys: Iterable[Key]) -> None:
-        """Begin those of these series that expect it."""
+        """Load those of these series that expect it."""
         expecting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
         if not expecting:
             return
@@ -141,14 +143,14 @@ class Loader:
         if self._wait_for(self._is_listed, deadline):
             for keys, found in read:
                 self._begin(keys, found, refused)
-            if rest:  # no start waits for these
+            if rest:  # a start does not wait for these
                 self._wait_until_ready()
             for keys in _batches(rest):
                 self._begin(keys, self._read(keys, refused), refused)
         self._proceed(expecting)
         if refused:
             log.warning(
-                "%d of %d series in %s are begun again, the first because %s",
+                "%d of %d series in %s are fetched again, the first because %s",
                 sum(refused.values()),
                 len(expecting),
                 self._names(self._sources),
@@ -162,13 +164,13 @@ class Loader:
         return " and ".join(dict.fromkeys(source.name for source in sources))
 
     def _wait_until_ready(self) -> None:
-        """Wait until nothing is missing that a start waits for; what is followed meanwhile is loaded at once."""
+        """Wait until nothing is missing that a start waits for; series followed in the meantime are loaded at once."""
         deadline = self._clock.now() + READY_WITHIN
         while self._wait_for(lambda: bool(self.later) or self._nothing_missing(), deadline) and self.later:
             self.load_later()
 
     def _follow_again(self) -> None:
-        """Follow what was read before this start, where nothing is followed from the start."""
+        """Follow what was read before this start, if nothing is followed from the start."""
         if not self._wait_for(self._is_listed, self._clock.now() + LISTED_WITHIN):
             return
         now = self._clock.exchange_ms()
@@ -188,7 +190,7 @@ class Loader:
             read.restored.begin()
 
     def _read(self, keys: Sequence[Key], refused: dict[str, int]) -> dict[Key, _Read]:
-        """Return what was kept of these series, as far as it is of use."""
+        """Return what was kept of these series, as far as it can be used."""
         found: dict[Key, _Read] = {}
         left = list(keys)
         for source in self._sources:
@@ -200,8 +202,8 @@ class Loader:
                     continue
                 restored, why = None, kept if isinstance(kept, str) else ""
                 if not isinstance(kept, str):
-                    # (What is of another exchange, or too old, is not worth decoding; of when it is, is looked at
-                    # again.)
+                    # (Records of another exchange, or too old, are not worth decoding; their age is checked again
+                    # later.)
                     why = "" if kept.exchange == self._exchange else refusal(kept, self._exchange, kept.written)
                     try:
                         restored = series.prepare(kept.parts) if not why else None
@@ -223,8 +225,8 @@ class Loader:
         return not self._runtime.still_missing(None)
 
     def _wait_for(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Wait until the condition holds after a turn of the engine; return False where it does not until ``deadline``
-        (steady)."""
+        """Wait until the condition holds after a turn of the engine; return False if it does not by ``deadline``
+        (monotonic)."""
         runtime = self._runtime
         assert runtime is not None
         with runtime.changed:
@@ -236,7 +238,7 @@ class Loader:
         return True
 
     def _begin(self, keys: Sequence[Key], found: Mapping[Key, _Read], refused: dict[str, int]) -> None:
-        """Begin these series with what was read of them, and have the engine go on with them."""
+        """Load these series with what was read of them, and let the engine continue with them."""
         begun: dict[Key, Kept] = {}
         info = self._store.listings.get()
         onboarded = info.value.onboarded if info is not None else {}
@@ -261,12 +263,12 @@ class Loader:
         self._proceed(keys)
 
     def give_up(self) -> None:
-        """Load nothing more: have the engine go on with all series."""
+        """Load nothing more, and let the engine continue with all series."""
         self._sources = ()
         self._proceed(self._store.series)
 
     def _proceed(self, keys: Iterable[Key]) -> None:
-        """Have the engine go on with those of these series that still wait."""
+        """Let the engine continue with those of these series that still wait."""
         waiting = [key for key in keys if (series := self._store.get(key)) is not None and series.expecting]
         if waiting and self._runtime is not None:
             self._runtime.restored(waiting)

@@ -1,7 +1,7 @@
-"""One file a series: a line of JSON, then the parts of the series' dump. Pure: bytes in, bytes out.
+"""One file per series: a line of JSON, then the parts of the series' dump. Pure: bytes in, bytes out.
 
-The line says of which exchange and which contract the rows are and when they were written, and bears a checksum of
-itself; the dump has a checksum of its own.
+The line contains the exchange and the contract of the rows, when they were written, and a checksum of itself; the dump
+has its own checksum.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ from ..feeds import FEEDS, Key, Kind
 from ..venue.payload import DecodeError
 
 FORMAT = 1
-"""A reader refuses a greater one."""
+"""A reader refuses greater numbers."""
 MAGIC = "ats-sync snapshot"
 MOST_HEADER = 16_384
 """Bytes."""
 MOST_AGE = 7 * 86_400_000
-"""What was written longer ago (ms) is not loaded."""
+"""A record written longer ago (ms) is not loaded."""
 DEMANDED_FOR = 1_800_000
-"""What was read is followed again by a start within so many ms, as it would have been kept without one."""
+"""A start follows series again that were read within this time (ms), as they would have been without a restart."""
 SLACK = 5_000
-"""By so many ms two starts may differ in what they take for the exchange's time."""
+"""Two starts may differ by this much (ms) in what they take for the exchange's time."""
 
 
 class Record(NamedTuple):
-    """What one file says. Times are exchange ms."""
+    """The content of one file. Times are exchange ms."""
 
     exchange: tuple[str, ...]
     """The base URLs that the rows come from."""
     onboarded: int
-    """When the contract was listed; 0 for what belongs to no contract."""
+    """When the contract was listed; 0 for data that belongs to no contract."""
     written: int
     parts: tuple[bytes, ...]
     """The series' dump."""
     demanded: int = 0
-    """How many rows were kept of it, where it was followed because it was read; 0 where it was followed anyway."""
+    """How many of its rows were kept, if it was followed because it was read; 0 if it was followed anyway."""
 
 
 def exchange_of(config: Config) -> tuple[str, ...]:
-    """Return what tells one exchange from another."""
+    """Return what identifies an exchange: its base URLs."""
     return config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base
 
 
 def folder_of(config: Config) -> str:
-    """Return the name of the folder for the rows of one exchange: those of a test exchange are in another one."""
+    """Return the name of the folder for the rows of one exchange; a simulated exchange gets another folder."""
     exchange = exchange_of(config)
     host = exchange[0].partition("://")[2]
     return f"{quote(host, safe='')[:100]}-{zlib.crc32(json.dumps(exchange).encode()):08x}"
 
 
 def is_kept(key: Key) -> bool:
-    """Return whether a series is written down: what is listed, and rows of a contract."""
+    """Return whether a series is written: the listings are, and so are rows of a contract."""
     feed = FEEDS.get(key.kind)
     return feed is not None and feed.write_order is not None and (feed.shared or bool(key.symbol))
 
 
 def key_of(record: Record) -> Key | None:
-    """Return the key of the series that a record is of, None where it does not say."""
+    """Return the key of a record's series, or None if the record does not name one."""
     try:
         kind, symbol, interval = json.loads(record.parts[0])["key"]
         return Key(Kind(kind), str(symbol), str(interval))
@@ -71,19 +71,19 @@ def key_of(record: Record) -> Key | None:
 
 
 def is_demanded(record: Record, exchange: Sequence[str], now: int) -> bool:
-    """Return whether a series was followed at exchange time ``now`` (ms), or shortly before, because it was read."""
+    """Return whether a series was followed because it was read, at exchange time ``now`` (ms) or shortly before."""
     return record.demanded > 0 and not refusal(record, exchange, now) and record.written >= now - DEMANDED_FOR
 
 
 def file_name(key: Key) -> str:
-    """Return the name of a series' file, which differs from every other one's in more than the case of letters."""
+    """Return the file name of a series, which differs from all others in more than upper and lower case."""
     interval = "1mo" if key.interval == "1M" else key.interval
     parts = (quote(part, safe="").replace(".", "%2E") for part in (key.symbol, key.kind.value, interval) if part)
     return ".".join(parts) + ".rows"
 
 
 def pack(record: Record) -> bytes:
-    """Return the bytes of a file."""
+    """Return the bytes of a record's file."""
     head = {
         "magic": MAGIC,
         "format": FORMAT,
@@ -97,29 +97,29 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(text: bytes) -> Record:
-    """Return what a file says.
+    """Return the record in a file.
 
-    Raises :class:`~ats_sync.venue.payload.DecodeError` for one that is cut, changed, or of a newer format. (That its
-    rows are whole is checked with the dump.)
+    Raises :class:`~ats_sync.venue.payload.DecodeError` if the file is truncated, changed, or of a newer format. (The
+    rows themselves are checked when the dump is loaded.)
     """
     line, newline, body = text[: MOST_HEADER + 1].partition(b"\n")
     if not newline:
-        raise DecodeError("bad snapshot", "its first line is not whole")
+        raise DecodeError("bad snapshot", "its first line is incomplete")
     body = text[len(line) + 1 :]
     try:
         head = json.loads(line)
     except (ValueError, RecursionError):
         raise DecodeError("bad snapshot", "its first line is not JSON") from None
     if not isinstance(head, dict) or head.get("magic") != MAGIC or type(head.get("format")) is not int:
-        raise DecodeError("bad snapshot", "it is something else")
+        raise DecodeError("bad snapshot", "it is not a snapshot")
     if head["format"] > FORMAT:
         raise DecodeError("newer snapshot", f"it was written by a newer version (format {head['format']})")
     head.pop("checksum", None)
     if line != _first_line(head):
-        raise DecodeError("bad snapshot", "its first line is not as it was written, or its checksum does not fit")
+        raise DecodeError("bad snapshot", "its first line was changed, or its checksum does not match")
     lengths = head["lengths"]
     if sum(lengths) != len(body):
-        raise DecodeError("bad snapshot", f"it has {len(body)} bytes of rows in place of {sum(lengths)}")
+        raise DecodeError("bad snapshot", f"it has {len(body)} bytes of rows instead of {sum(lengths)}")
     parts, begin = [], 0
     for length in lengths:
         parts.append(body[begin : begin + length])
@@ -133,26 +133,26 @@ def _first_line(head: dict[str, Any]) -> bytes:
 
 
 def refusal(record: Record, exchange: Sequence[str], now: int) -> str:
-    """Return why a record is of no use at exchange time ``now`` (ms), "" where it is."""
+    """Return why a record cannot be used at exchange time ``now`` (ms), "" if it can."""
     if record.exchange != tuple(exchange):
         return f"it was written for {record.exchange[0] if record.exchange else 'another exchange'}"
     if record.written > now + SLACK:
-        return "it was written later than it is now: a clock was set back"
+        return "it was written in the future: the clock was set back"
     if record.written < now - MOST_AGE:
         return f"it is older than {MOST_AGE // 86_400_000} days"
     return ""
 
 
 def contract_refusal(record: Record, until: int, listed: int, announced: int) -> str:
-    """Return why the rows of a contract are not loaded, "" where they are.
+    """Return why the rows of a contract are not loaded, "" if they are.
 
-    ``until`` is the time (ms) that had come when the newest of them was known, ``listed`` when the contract was listed
-    that has the name now (0: none has), ``announced`` the same by the newest event (0: there was none).
+    ``until`` is the time (ms) up to which the rows were known, ``listed`` the listing time of the contract that has the
+    name now (0: there is none), ``announced`` the same according to the newest event (0: there was none).
     """
     if until > record.written:
-        return "its rows are of later than it was written"
+        return "its rows are newer than the time it was written"
     if not listed or not record.onboarded:
         return "it is not known whether the contract is the same"
     if record.onboarded != listed or announced > listed:
-        return "the name belongs to another contract now"
+        return "the name now belongs to another contract"
     return ""

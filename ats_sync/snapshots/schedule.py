@@ -1,4 +1,4 @@
-"""Which series are due to be written: each once a minute at most, spread over the minute. Pure: time is an argument."""
+"""When each series is due to be written: at most once a minute, spread over the minute. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from ..feeds import Key
 
 EVERY = 60
-"""Seconds between two writes of one series, at least."""
+"""Minimum time in seconds between two writes of one series."""
 
 
 class WriteSchedule:
-    """Each series has its second of the minute."""
+    """Assigns each series a second of the minute."""
 
     def __init__(self, now: float) -> None:
         self._until = int(now)
 
     def due(self, keys: Iterable[Key], now: float) -> list[Key]:
-        """Return those whose second has come since the last call (``now`` in seconds, steady)."""
+        """Return the series whose second has come since the last call (``now``: monotonic seconds)."""
         before, self._until = self._until, max(self._until, int(now))
         passed = self._until - before
         if passed >= EVERY:

@@ -1,6 +1,6 @@
-"""The thread ``ats-snapshot``: loads what was kept before, then writes what has changed.
+"""The thread ``ats-snapshot``: loads what was kept before this start, then writes what has changed.
 
-No other thread waits for it, and none of them tells it what changes: once a minute it compares a number of each series
+No other thread waits for it, and none notifies it of changes: once a minute it compares a change mark of each series
 with that of its last write.
 """
 
@@ -31,17 +31,17 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 TRY_EVERY = 10.0
-"""How often (seconds) a directory that another uses is tried again."""
+"""How often (seconds) a directory that is in use is tried again."""
 MARGIN = 0.2
-"""Seconds of the time to close that are left for the last write to end."""
+"""Seconds reserved at the end of close() for the last write to finish."""
 
 
 def _nothing(key: Key, rows: int) -> None:
-    """Nothing is followed."""
+    """Follow nothing."""
 
 
 class _Files:
-    """What earlier starts have written into a directory, as long as that is taken."""
+    """Rows that earlier starts wrote to a directory, available while this process has it locked."""
 
     waits_for_streams = True
 
@@ -77,16 +77,16 @@ class _Files:
             try:
                 record = unpack(directory.read(name))
             except (OSError, DecodeError):
-                continue  # it is read again, and reported, if somebody follows it
+                continue  # it is read again, and reported, if it is followed
             if record.demanded > 0:
                 yield record
 
 
 class Snapshotter:
-    """Keeps the rows of one launch, and begins it with those of an earlier one.
+    """Loads the rows that earlier launches kept, and keeps those of this one.
 
-    Where the directory cannot be used, it says so once and keeps nothing; where another manager uses it, until that one
-    has ended: its successor goes on. (What it follows by then is not loaded.) Without a directory it only loads.
+    If the directory cannot be used, it logs this once and keeps nothing; if another manager uses it, this one takes over
+    when that one has ended. (What is followed by then is not loaded.) Without a directory it only loads.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class Snapshotter:
         demand: Callable[[Key, int], None] = _nothing,
         left: Kept | None = None,
     ) -> None:
-        """``demand(key, rows)`` follows a series as if it were read; ``left`` has rows that are newer than those of
-        the directory."""
+        """``demand(key, rows)`` follows a series as if it were read; rows from ``left`` are preferred to those in the
+        directory."""
         self._clock = clock
         self._store = store
         self._path = f"{config.state_dir}/{folder_of(config)}" if config.state_dir is not None else ""
@@ -106,16 +106,16 @@ class Snapshotter:
         self._files = _Files(self._path, self._writer)
         self._runtime: Runtime | None = None
         self._stop = threading.Event()
-        self._wake = threading.Event()  # set with _stop, and where something is followed later
+        self._wake = threading.Event()  # set with _stop, and when something is followed later
         self._loads = left is not None
         sources: list[Kept] = [left, self._files] if left is not None else [self._files]
         self._loader = Loader(config, clock, store, sources, self._stop, demand)
-        self._deadline = 0.0  # until when (steady) the last rows may be written, set before _stop
+        self._deadline = 0.0  # until when (monotonic) the last rows may be written; set before _stop
         self._thread: threading.Thread | None = None
-        # Written by the thread alone, replaced whole; status() reads it.
+        # Written only by the thread, replaced as a whole; status() reads it.
         self._problem = ""
         self._try_again_at: float | None = None
-        """When (steady) the directory is tried again; None where it is taken, or of no use."""
+        """When (monotonic) the directory is tried again; None if it is locked here or cannot be used."""
         if config.state_dir is not None:
             self._take()
 
@@ -125,11 +125,11 @@ class Snapshotter:
 
     @property
     def resuming(self) -> Key | None:
-        """What is being followed again: it expects what was kept."""
+        """The series that is being followed again: it expects the rows that were kept of it."""
         return self._loader.resuming
 
     def _take(self) -> None:
-        """Take the directory, or note why not."""
+        """Lock the directory, or note why that is impossible."""
         directory = None
         try:
             directory = Directory(self._path)
@@ -138,7 +138,7 @@ class Snapshotter:
         except InUse as error:
             if self._try_again_at is None:
                 self._problem = str(error)
-                log.warning("nothing is kept in %s for the next start until it is free: %s", self._path, error)
+                log.warning("keeping no rows in %s until it is free: %s", self._path, error)
             self._try_again_at = self._clock.now() + TRY_EVERY
         except OSError as error:
             if directory is not None:
@@ -147,29 +147,29 @@ class Snapshotter:
 
     def _give_up(self, error: OSError) -> None:
         self._problem = reason_of(error)
-        log.warning("nothing is kept in %s for the next start: %s", self._path, self._problem)
+        log.warning("keeping no rows in %s for the next start: %s", self._path, self._problem)
         self._try_again_at = None
         if self._directory is not None:
             self._directory.release()
             self._files.directory = None
 
     def _try_again(self) -> None:
-        """Take the directory if that is due and others have left it."""
+        """Lock the directory if a retry is due and the others have released it."""
         if self._try_again_at is not None and self._clock.now() >= self._try_again_at:
             self._take()
             if self._directory is not None:
                 self._problem = ""
-                log.info("rows are kept in %s from now on: it is free", self._path)
+                log.info("keeping rows in %s from now on: it is free", self._path)
 
     # --- life ------------------------------------------------------------------------------------
 
     def expect(self, keys: Sequence[Key]) -> None:
-        """Let the series of these keys wait for what was kept of them. Before they are followed."""
+        """Make the series of these keys wait for the rows that were kept of them. Call it before they are followed."""
         if self._thread is None or self._thread.is_alive():
             self._loader.expect(keys)
 
     def start(self, runtime: Runtime) -> None:
-        """Start the thread, where there is something to load, or the directory can be used, now or later."""
+        """Start the thread if there is something to load, or if the directory can be used, now or later."""
         if self._directory is None and self._try_again_at is None and not self._loads:
             return
         self._runtime = runtime
@@ -181,13 +181,13 @@ class Snapshotter:
             if self._path:
                 self._give_up(OSError(f"its thread could not be started: {failure}"))
             else:
-                log.warning("nothing is loaded: the thread for it could not be started: %s", failure)
+                log.warning("loading no rows: the thread could not be started: %s", failure)
             self._loader.give_up()
             return
         self._thread = thread
 
     def load(self, keys: Sequence[Key]) -> None:
-        """Begin those of these series that expect it with what was kept. After they are followed."""
+        """Load those of these series that expect it. Call it after they are followed."""
         if self._thread is not None and self._thread.is_alive():
             self._loader.later.append(keys)
             self._wake.set()
@@ -212,7 +212,7 @@ class Snapshotter:
                 log.warning("the disk is slow: %s still writes after close()", thread.name)
 
     def status(self) -> SnapshotStatus:
-        """Return where the rows are kept and how far that is."""
+        """Return where the rows are kept, how many were loaded, and when the last were written."""
         loaded, series = self._loader.loaded, self._store.series
         unaudited = sum(series[key].unaudited for key in loaded if key in series)
         problem, written_at = self._problem or self._writer.problem, self._writer.written_at
@@ -240,8 +240,8 @@ class Snapshotter:
                 last = sorted(self._kept(), key=_write_order)
                 self._writer.write(runtime, directory, last, until=self._deadline - MARGIN)
         except Exception:
-            log.exception("nothing more is loaded, nor kept for the next start")
-            self._problem = "an error of this library, which its log shows"
+            log.exception("loading and keeping no more rows")
+            self._problem = "an error in this library; its log has the details"
             self._loader.give_up()
         finally:
             if (directory := self._directory) is not None:

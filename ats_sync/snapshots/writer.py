@@ -96,7 +96,7 @@ class Writer:
         """Log once that writing works again."""
         if self.problem:
             self.problem = ""
-            log.info("rows are written to %s again", self._path)
+            log.info("writing rows to %s again", self._path)
 
 
 def reason_of(failure: OSError) -> str:

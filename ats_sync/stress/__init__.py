@@ -1,4 +1,4 @@
-"""The stress test: the manager on the embedded exchange, faults at random, every answer checked against the truth."""
+"""The stress test: the manager on the simulated exchange, with random faults and every answer checked."""
 
 from __future__ import annotations
 

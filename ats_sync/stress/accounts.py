@@ -1,4 +1,4 @@
-"""The exchange's own account of what was sent to it, and what this process holds."""
+"""The exchange's own account of what was sent to it, and the resources of this process."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .world import World
 MINUTE = 60_000
 LOOK_EVERY = 1.0
 MOST_SINCE = 500
-"""No more requests than this come between two questions to the exchange."""
+"""An upper bound for the number of requests between two looks at the log."""
 HOSTS = ("fapi", "spot")
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a process holds; None where the system does not tell."""
+    """What a process uses; None if the system does not say."""
 
     threads: int
-    """Of the library."""
+    """Those of the library."""
     sockets: int | None
     memory: float | None
     """Resident, MB."""
 
 
 def resources() -> Resources:
-    """Return what this process holds now."""
+    """Return what this process uses now."""
     threads = sum(thread.name.startswith("ats-") for thread in threading.enumerate())
     try:
         sockets = sum(_is_socket(each) for each in os.listdir("/proc/self/fd"))
@@ -52,19 +52,19 @@ def _is_socket(descriptor: str) -> bool:
 
 
 class Accountant(threading.Thread):
-    """Goes through the exchange's log of requests and its connections, every second."""
+    """Reads the exchange's log of requests and its connections, every second."""
 
     def __init__(self, world: World) -> None:
         super().__init__(name="stress-accountant", daemon=True)
         self._world = world
         self._seen = 0
         self.weight: dict[str, Counter[int]] = {host: Counter() for host in HOSTS}
-        """Ours, by host and minute (exchange ms)."""
-        self._recent: deque[tuple[int, str, int]] = deque()  # (exchange ms, path, weight), the last minute's
+        """Our weight, by host and minute (exchange ms)."""
+        self._recent: deque[tuple[int, str, int]] = deque()  # (exchange ms, path, weight) of the last minute
         self.waited_for_nothing = 0
         self.most_connections = 0
         self.most_behind = 0.0
-        """Seconds that the exchange was behind its own clock, while nothing delayed it: the machine is too slow."""
+        """Longest time in seconds that the exchange was behind its own clock while nothing delayed it."""
         self._lock = threading.Lock()  # guards everything above against the last look of another thread
 
     def run(self) -> None:
@@ -73,7 +73,7 @@ class Accountant(threading.Thread):
                 self.look()
 
     def look(self) -> None:
-        """Take in what is new."""
+        """Process what is new."""
         effects = self._world.effects()
         stats = self._world.exchange.stats()
         with self._lock:
@@ -84,7 +84,7 @@ class Accountant(threading.Thread):
         total = stats.fapi.requests + stats.spot.requests
         if total <= self._seen:
             return
-        # More have come since the count was taken; what was seen is recognised by its number.
+        # More may have come since the count was taken; the ones seen before are recognised by their number.
         for record in self._world.exchange.request_log(most=total - self._seen + MOST_SINCE):
             if record.number < self._seen:
                 continue
@@ -100,7 +100,7 @@ class Accountant(threading.Thread):
             self._recent.popleft()
 
     def last_minute(self) -> str:
-        """Return what the weight of the last 60 s went to."""
+        """Return how the weight of the last 60 s was spent."""
         with self._lock:
             used: Counter[str] = Counter()
             for _, path, weight in self._recent:
@@ -117,7 +117,7 @@ class Accountant(threading.Thread):
             self._world.tally.found(Finding(Promise.CONNECTIONS, f"{now} at once"))
 
     def room_in(self, needed: int, allowed: int) -> float:
-        """Return the seconds until so much weight fits into the minute's ``allowed``, if nothing else is sent until
+        """Return the seconds until this much weight fits into the minute's ``allowed``, if nothing else is sent before
         then."""
         self.look()
         now = self._world.exchange.now()
@@ -146,6 +146,6 @@ class Accountant(threading.Thread):
             ]
 
     def most_used(self, host: str) -> int:
-        """Return the most weight that we used in a minute."""
+        """Return the highest weight that we used in a minute."""
         with self._lock:
             return max(self.weight[host].values(), default=0)

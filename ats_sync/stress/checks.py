@@ -1,4 +1,4 @@
-"""Whether an answer can be true: pure comparisons of a read with what the exchange had before and after it."""
+"""Whether an answer can be true: pure comparisons of a read with the exchange's data before and after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .tally import Finding, Promise
 
 OPEN, HIGH, LOW, CLOSE, TRADES = 1, 2, 3, 4, 8
 AHEAD = 1000
-"""How far (ms) the library's idea of exchange time may be ahead of it, at a candle's turn."""
+"""How far (ms) the library's exchange time may be ahead of the real one at a candle's turn."""
 
 Row = Sequence[Any]
 
@@ -25,10 +25,10 @@ def _broken(text: str) -> list[Finding]:
 
 
 def candles_in_order(what: str, rows: Sequence[Row], interval: str) -> list[Finding]:
-    """Open times one interval apart, prices inside their candle. Strings or floats."""
+    """Check that open times are one interval apart and prices are within their candle. Strings or floats."""
     for older, newer in itertools.pairwise(rows):
         if next_open(interval, older[0]) != newer[0]:
-            return _broken(f"{what}: after the candle of {older[0]} comes {newer[0]}")
+            return _broken(f"{what}: the candle of {older[0]} is followed by {newer[0]}")
     for row in rows[-3:]:
         low, high = float(row[LOW]), float(row[HIGH])
         if not all(low <= float(row[item]) <= high for item in (OPEN, CLOSE)):
@@ -47,10 +47,10 @@ def klines(
     *,
     bounded: bool = True,
 ) -> list[Finding]:
-    """``read`` between ``before``, the truth as long ago as an answer may be behind, and ``after``, the truth since.
+    """Check ``read`` against ``before``, the truth as long ago as it may be behind, and ``after``, the truth since.
 
-    All are rows of strings; ``after`` holds at least as many as were requested. ``now`` is exchange time (ms) after
-    the read. ``bounded`` is False where the answer may be older than ``before`` because REST itself was.
+    All are rows of strings; ``after`` has at least as many as were requested. ``now`` is exchange time (ms) after
+    the read. ``bounded`` is False if the answer may be older than ``before`` because REST itself was.
     """
     found = candles_in_order(what, read, interval)
     if found:
@@ -73,7 +73,7 @@ def klines(
         if row[TRADES] > true[TRADES]:
             return _broken(f"{what}: more trades than there were, {list(row)} is {list(true)}")
         if row[TRADES] == true[TRADES]:
-            # A flat candle stands on the close of the one before, which may rightly be behind.
+            # A flat candle is derived from the close of the one before, which may rightly be behind.
             if list(row) != list(true) and not (row[TRADES] == 0 and behind):
                 return _broken(f"{what}: {list(row)} is {list(true)}")
             behind = False
@@ -89,7 +89,7 @@ def klines(
 
 
 def levels_in_order(what: str, read: Mapping[str, Any]) -> list[Finding]:
-    """Best first, and no bid at or above an ask."""
+    """Check that levels are sorted best first, with no bid at or above an ask."""
     bids = [float(level[0]) for level in read["bids"]]
     asks = [float(level[0]) for level in read["asks"]]
     if bids != sorted(bids, reverse=True) or asks != sorted(asks) or (bids and asks and bids[0] >= asks[0]):
@@ -100,7 +100,7 @@ def levels_in_order(what: str, read: Mapping[str, Any]) -> list[Finding]:
 def book(
     what: str, read: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any], *, bounded: bool = True
 ) -> list[Finding]:
-    """Return the best levels, between two states of the truth."""
+    """Check the best levels against two states of the truth."""
     found = levels_in_order(what, read)
     if found:
         return found
@@ -124,7 +124,7 @@ def same_levels(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def trades_in_order(what: str, numbers: Sequence[int]) -> list[Finding]:
-    """Ids without a hole or a duplicate."""
+    """Check that ids have no hole or duplicate."""
     if numbers and list(numbers) != list(range(numbers[0], numbers[0] + len(numbers))):
         return _broken(f"{what}: ids from {numbers[0]} to {numbers[-1]} with a hole, a duplicate or out of order")
     return []
@@ -138,8 +138,8 @@ def trades(
     *,
     bounded: bool = True,
 ) -> list[Finding]:
-    """``newest_before``: the newest id as long ago as an answer may be behind; ``same_after``: the truth from the
-    read's first id on."""
+    """Check trades. ``newest_before``: the newest id as long ago as an answer may be behind; ``same_after``: the truth
+    from the read's first id on."""
     found = trades_in_order(what, [row["a"] for row in read])
     if found or not read:
         return found

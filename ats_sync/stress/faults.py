@@ -1,4 +1,4 @@
-"""What can go wrong: every fault that the embedded exchange can make, and those of this machine."""
+"""Everything that can go wrong: all faults of the simulated exchange, and those of this machine."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ROUTES: tuple[Route | None, ...] = (None, None, "public", "market")
 MOST_DELISTED = 5
 LARGEST_JUMP = 600.0
 BARRED_GRACE = 80.0
-"""An address that is barred asks only once a minute."""
+"""Extra seconds: an address that is barred sends a request only once a minute."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong for a while. ``end`` undoes it; what ends by itself needs none."""
+    """A fault that lasts for a while. ``end`` undoes it; a fault that ends by itself has none."""
 
     name: str
     seconds: float
@@ -36,17 +36,17 @@ class Fault:
     end: Callable[[], object] = lambda: None
     effects: Effects = field(default_factory=Effects)
     grace: float = 0.0
-    """Seconds beyond the usual that the recovery may take."""
+    """Extra seconds that the recovery may take."""
 
 
 Maker = Callable[[World], Fault]
 
 FAULTS: Catalogue[Maker] = Catalogue()
-"""All of them."""
+"""All faults of this module."""
 
 
 def draw(world: World) -> list[Fault]:
-    """Return the faults of one episode: mostly one, sometimes two or three together."""
+    """Return the faults of one episode: usually one, sometimes two or three together."""
     without = () if world.options.pause else ("process_stopped",)
     count = world.rng.choices((1, 2, 3), (6, 3, 1))[0]
     picked = dict.fromkeys(FAULTS.draw(world.rng, world.options.only, without) for _ in range(count))
@@ -70,7 +70,7 @@ def cut(world: World) -> Fault:
 
 @FAULTS.add(3.0)
 def outage(world: World) -> Fault:
-    """Nobody can connect for a while, and those who were are cut."""
+    """Refuse all connections for a while, and cut the open ones."""
     ex, seconds = world.exchange, _seconds(world.rng, 1.0, 10.0)
     how = world.rng.choice(("refuse", "reset"))
 
@@ -150,7 +150,7 @@ def no_handshake(world: World) -> Fault:
 
 @FAULTS.add(5.0)
 def silent(world: World) -> Fault:
-    """Some streams die alone, without a word."""
+    """Silence some streams without an error."""
     ex, rng = world.exchange, world.rng
     seconds = _seconds(rng, 6.0, 15.0)
     how = rng.choice(("once", "once", "sticky", "everywhere"))
@@ -211,7 +211,7 @@ def events_disturbed(world: World) -> Fault:
 
 @FAULTS.add(2.0)
 def finals_lost(world: World) -> Fault:
-    """Over a candle's turn, so that there are some to lose."""
+    """Lose final events across a candle's turn, so that there are some to lose."""
     ex = world.exchange
     turn = (MINUTE - ex.now() % MINUTE) / 1000.0
     seconds = turn + 4.0 if turn < 20.0 else 8.0
@@ -241,7 +241,7 @@ def malformed(world: World) -> Fault:
 
 
 def _with_need(world: World, begin: Callable[[], object]) -> Callable[[], None]:
-    """Mostly the streams are cut too, so that REST is needed."""
+    """Return ``begin`` with, in most cases, a cut of the streams, so that REST is needed."""
     route = world.rng.choice(ROUTES)
     needed = world.rng.random() < 0.7
 
@@ -259,7 +259,7 @@ def rest_fails(world: World) -> Fault:
     kind = rng.choice([each for each in get_args(RestFaultKind) if each not in ("429", "418")])
     delay, code = rng.uniform(0.2, 2.0), rng.choice((-1000, -1001, -1007))
     begin = _with_need(world, lambda: ex.fail_rest(kind, seconds=seconds, delay=delay, code=code))
-    # Requests that are never answered are let go with everything else at the episode's end.
+    # Requests that are never answered are released with everything else at the end of the episode.
     return Fault(
         f"REST {kind}",
         seconds,
@@ -295,7 +295,7 @@ def slow(world: World) -> Fault:
 
 @FAULTS.add(1.0)
 def weight_spent(world: World) -> Fault:
-    """Another program on this address: until the minute's turn."""
+    """Let another program on this address spend the weight, until the end of the minute."""
     ex, weight = world.exchange, world.rng.randint(200, 1000)
 
     def begin() -> None:
@@ -336,7 +336,7 @@ def quiet(world: World) -> Fault:
 
 @FAULTS.add(1.0)
 def exchange_clock(world: World) -> Fault:
-    """It jumps while nobody is connected, since what it jumps over is never sent."""
+    """Make the clock jump while no client is connected, since events in the skipped time are never sent."""
     ex, by = world.exchange, world.rng.choice((-2_000, 1_500, 5_000, 30_000))
 
     def begin() -> None:
@@ -369,7 +369,7 @@ def exchange_stopped(world: World) -> Fault:
         os.kill(pid, signal.SIGCONT)
 
     def begin() -> None:
-        # By a thread of its own: whoever asks something of the exchange meanwhile waits until it goes on.
+        # In its own thread: a caller of the exchange would otherwise wait until it resumes.
         timer = threading.Timer(seconds, go_on)
         timer.daemon = True
         timer.start()
@@ -380,7 +380,7 @@ def exchange_stopped(world: World) -> Fault:
 
 @FAULTS.add(1.0)
 def busy(world: World) -> Fault:
-    """Threads that never let go of the interpreter by themselves."""
+    """Run threads that never release the interpreter by themselves."""
     seconds = _seconds(world.rng, 2.0, 6.0)
     over = threading.Event()
 
@@ -408,7 +408,7 @@ finally:
 
 @FAULTS.add(2.0)
 def process_stopped(world: World) -> Fault:
-    """This whole process is stopped, by a child that outlasts it."""
+    """Stop this whole process, through a child that keeps running."""
     seconds = world.rng.choice((0.1, 1.0, 5.0, 15.0))
 
     def begin() -> None:

@@ -1,4 +1,4 @@
-"""The manager under test: it tells where each read was answered from, and its clock can be disturbed."""
+"""The manager under test: it records where each read was answered from, and its clock can be disturbed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..runtime.counters import Counters
 
 
 class ReadSources(Counters):
-    """Counts that also tell each reading thread how its own reads were answered."""
+    """Counts that also record how each reading thread's own reads were answered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class ReadSources(Counters):
 
 
 class DisturbedTime:
-    """The machine's clocks, with a wall clock that jumps and a steady one that can stand still."""
+    """The machine's clocks, with a wall clock that can jump and a monotonic one that can stop."""
 
     def __init__(self) -> None:
         self._source = SystemTime()
@@ -50,18 +50,18 @@ class DisturbedTime:
         return stopped if stopped is not None else self._source.steady() - self._lost
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward, or back."""
+        """Set the wall clock forward or back."""
         with self._lock:
             self._wall += seconds
 
     def hold(self) -> None:
-        """Let the steady clock stand still, as where it does not count a sleep."""
+        """Stop the monotonic clock, as on a system where it does not count sleep."""
         with self._lock:
             if self._stopped is None:
                 self._stopped = self._source.steady() - self._lost
 
     def release(self) -> None:
-        """Let the steady clock go on from where it stood."""
+        """Let the monotonic clock continue from where it stopped."""
         with self._lock:
             if self._stopped is not None:
                 self._lost = self._source.steady() - self._stopped

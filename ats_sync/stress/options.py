@@ -9,18 +9,18 @@ DEFAULT_INTERVALS = ("1m", "15m", "1h", "4h", "1d")
 
 @dataclass(frozen=True)
 class Options:
-    """Times are seconds."""
+    """The options. Times are seconds."""
 
     seconds: float = 60.0
-    """How long faults are made; warming up before and comparing everything after come on top."""
+    """How long faults are made; the warm-up before and the comparison after take additional time."""
     symbols: int = 200
     intervals: tuple[str, ...] = DEFAULT_INTERVALS
     seed: int = 7
     readers: int = 4
     pause: bool = False
-    """Whether this process may be stopped (SIGSTOP) by a helper, too."""
+    """Whether a helper may also stop this process (SIGSTOP)."""
     checks_per_second: float = 8.0
-    """How many reads are compared with the exchange's truth; each costs it three answers."""
+    """How many reads are compared with the exchange's truth; each comparison costs the exchange three answers."""
     scan_seconds: float = 5.0
     """How long a reader takes for one scan of all symbols."""
     only: tuple[str, ...] = ()
@@ -31,9 +31,9 @@ class Options:
 class Bounds:
     """How far an answer from memory may be behind the exchange, seconds.
 
-    ``usual``: a connection counts as alive for its silence bound (3 s, books 2 s), an event comes within the
-    stream's period (0.25 s), and the machine is given the rest. ``silent``: while single streams are made silent or
-    lose events, which their siblings must tell first (2.5 s after the next trade, books 6.5 s).
+    ``usual``: a connection counts as alive for its silence bound (3 s, books 2 s), an event takes the stream's period
+    (0.25 s), and the rest is for the machine. ``silent``: the bound while single streams are silent or lose events,
+    which other streams must first reveal (2.5 s after the next trade, books 6.5 s).
     """
 
     usual: float
@@ -49,9 +49,9 @@ BOUNDS = {
 }
 
 CONVERGED_WITHIN = 30.0
-"""Candles and books agree with REST again this long after a fault's end."""
+"""Time after a fault's end within which candles and books must agree with REST again."""
 FINAL_AFTER = 5.0
-"""A candle's last word is in REST this long after its close."""
+"""Time after a candle's close from which REST shows its final version."""
 MOST_CONNECTIONS = 5
 SENT_ALL_THE_SAME = 1.5
-"""Seconds after which a request can no longer have been under way when the 429 was sent."""
+"""Seconds after which a request can no longer have been in flight when the 429 was sent."""

@@ -1,4 +1,4 @@
-"""Threads that read everything, as a scan does, and look at every answer's own consistency."""
+"""Threads that read everything, like a scan, and check the consistency of every answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .world import World
 CANDLES = 300
 TRADES = 50
 GONE_WITHIN = 90.0
-"""Seconds after which a symbol that has left the exchange must be refused."""
+"""Seconds after which a delisted symbol must be refused."""
 
 
 class Reader(threading.Thread):
-    """Scans all symbols again and again, each scan taking about as long as configured."""
+    """Scans all symbols repeatedly, with each scan taking about as long as configured."""
 
     def __init__(self, world: World, number: int) -> None:
         super().__init__(name=f"stress-reader-{number}", daemon=True)
@@ -34,7 +34,7 @@ class Reader(threading.Thread):
                 began = time.monotonic()
                 pace = world.options.scan_seconds / len(symbols)
                 for position in range(len(symbols)):
-                    # Readers begin at different symbols, so that they meet at some and not at all.
+                    # Readers begin at different symbols, so that some of their reads coincide and some do not.
                     self._symbol(symbols[(position + turn * 7) % len(symbols)])
                     if world.stop.wait(max(0.0, began + (position + 1) * pace - time.monotonic())):
                         return

@@ -1,4 +1,4 @@
-"""How soon after a fault everything lives again and equals REST."""
+"""How soon after a fault everything is live again and equals REST."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .world import World
 
 LOOK_EVERY = 0.25
 STEADY_FOR = 4.0
-"""Seconds without anything amiss before all counts as well: what has just died is not noticed at once."""
+"""Seconds without a problem before everything counts as recovered: a dead stream is not noticed at once."""
 GIVEN_UP_AFTER = 150.0
 SOUND = (FeedState.LIVE, FeedState.POLLED, FeedState.GONE)
 AWAITED = tuple(kind.value for kind in (Kind.KLINES, Kind.BOOK, Kind.MARK, Kind.OPEN_INTEREST, Kind.SPOT))
@@ -32,23 +32,23 @@ class Recovery:
     """Seconds from the end of a fault until …"""
 
     live: float | None = None
-    """… all series but the trades were live again. None: not before it was given up."""
+    """… all series except trades were live again. None if that did not happen before the wait ended."""
     equal: float | None = None
     """… and their closed candles equal those of REST."""
     trades: float | None = None
-    """… and all trades were live, too; None where they were not by then."""
+    """… and all trades were live as well; None if they were not by then."""
     delayed: float = 0.0
-    """Seconds in which the minute's budget, used up by then, had no room for repairing all candles."""
+    """Seconds in which the minute's budget, already used up, had no room for repairing all candles."""
     last: str = ""
-    """What was the last to be live again."""
+    """The last series to be live again."""
 
 
 def wait_for_recovery(world: World, ended: float, accountant: Accountant, grace: float = 0.0) -> Recovery:
-    """Watch until everything is well again; what takes too long is a finding."""
+    """Watch until everything has recovered; whatever takes too long is a finding."""
     recovery = Recovery()
     config = world.manager.config
     allowed = int(config.futures_weight_limit * config.weight_share)
-    # All candles may have to be requested; what was used up before the fault's end is nobody's fault now.
+    # All candles may have to be requested; weight used before the fault's end does not count against the recovery.
     recovery.delayed = accountant.room_in(len(all_series(world)), allowed)
     bound = CONVERGED_WITHIN + grace + recovery.delayed
     differing: set[Series] | None = None
@@ -97,7 +97,7 @@ def _shown(feed: FeedStatus) -> str:
 
 
 def note_feeds(world: World) -> list[FeedStatus]:
-    """Return the series (but trades) that are not as they should be. Notes whose trades are warm by now."""
+    """Return the series (except trades) that are not in order. Also notes whose trades are warm by now."""
     status = world.manager.status()
     trades = {feed.symbol for feed in status.feeds if feed.kind == Kind.TRADES.value and feed.state is FeedState.LIVE}
     if not trades <= world.warm:
@@ -114,13 +114,13 @@ def all_series(world: World) -> set[Series]:
 
 
 class _NotFromMemory(Exception):
-    """There is nothing in memory to be compared: the series is not live any more."""
+    """There is nothing in memory to compare: the series is no longer live."""
 
 
 def different(world: World, series: set[Series], closed: int) -> set[Series] | None:
-    """Those of ``series`` whose newest ``closed`` closed candles in memory are not those of REST.
+    """Return those of ``series`` whose newest ``closed`` closed candles in memory differ from REST.
 
-    None where a series turned out not to be answered from memory.
+    None if a series turned out not to be answered from memory.
     """
     try:
         return {each for each in sorted(series) if not world.stop.is_set() and not _equal(world, *each, closed)}

@@ -1,4 +1,4 @@
-"""What a run showed."""
+"""The results of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tally import Promise
 
 @dataclass
 class Report:
-    """The figures; ``broken`` names the promises that did not hold."""
+    """The figures; ``broken`` names the promises that were broken."""
 
     options: Options
     seconds: float = 0.0
@@ -31,16 +31,16 @@ class Report:
     requests: dict[str, int] = field(default_factory=dict)
     """By cause."""
     weight_most: int = 0
-    """Used in a minute, futures."""
+    """Highest weight used in a minute, futures host."""
     weight_allowed: int = 0
     recovery: dict[str, float] = field(default_factory=dict)
-    """The slowest, by fault; seconds."""
+    """The slowest recovery, by fault; seconds."""
     exchange_behind: float = 0.0
-    """Seconds that the embedded exchange was behind its own clock at most; above one the machine was too slow."""
+    """Longest time in seconds that the simulated exchange was behind its clock; above one, the machine was too slow."""
     delayed: int = 0
     """How many recoveries had to wait for budget that had been used before the fault's end."""
     trades_recovery: float = 0.0
-    """The slowest that was seen to its end."""
+    """The slowest recovery of trades that was observed to its end."""
     unsuspected: dict[str, float] = field(default_factory=dict)
     """The longest time a silent stream went unsuspected, by kind of data; seconds."""
     at_start: Resources = field(default_factory=lambda: Resources(0, None, None))
@@ -55,12 +55,12 @@ class Report:
         return not self.broken
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the table: what, and how much."""
+        """Return the table: names and figures."""
         rows = [
             ("faults made for", f"{self.seconds:.0f} s, seed {self.options.seed}"),
             ("streams", f"{self.streams}"),
             ("connections", f"{self.connections}, at most {self.connections_most} at once"),
-            ("messages a second", f"{self.messages_per_second:.0f}"),
+            ("messages per second", f"{self.messages_per_second:.0f}"),
             ("exchange behind its clock at most", f"{self.exchange_behind:.1f} s"),
             ("reconnects", f"{self.reconnects}"),
             ("faults", f"{sum(self.faults.values())}"),
@@ -72,13 +72,13 @@ class Report:
             ("  compared with the truth", f"{sum(self.checks.values())}"),
             ("requests", f"{sum(self.requests.values())}"),
             *((f"  {cause}", f"{count}") for cause, count in self.requests.items()),
-            ("weight used a minute at most", f"{self.weight_most} of {self.weight_allowed}"),
+            ("highest weight used in a minute", f"{self.weight_most} of {self.weight_allowed}"),
             (Promise.STALE.value, f"{self.broken.get(Promise.STALE.value, 0)}"),
             (Promise.DIVERGENCE.value, f"{self.broken.get(Promise.DIVERGENCE.value, 0)}"),
             ("slowest recovery", f"{max(self.recovery.values(), default=0.0):.1f} s"),
             *((f"  after {name}", f"{seconds:.1f} s") for name, seconds in sorted(self.recovery.items())),
             ("  that waited for the minute's budget", f"{self.delayed}"),
-            ("  trades (20 of weight each)", f"{self.trades_recovery:.1f} s"),
+            ("  trades (weight 20 each)", f"{self.trades_recovery:.1f} s"),
             ("longest time a dead stream went unsuspected", ""),
             *((f"  {kind}", f"{seconds:.1f} s") for kind, seconds in sorted(self.unsuspected.items())),
             ("threads, sockets, memory at the start", _shown(self.at_start)),

@@ -23,26 +23,27 @@ START_WITHIN = 300.0
 LONGEST_SPELL = 1.0
 SETTLED_WITHIN = 20.0
 DOCUMENTED_MESSAGES = 10
-"""Messages a second that the exchange allows a stream connection; it answers a few more, which nobody may rely on."""
+"""Messages per second that the exchange allows on a stream connection; it answers a few more, which clients must not
+rely on."""
 UNDER_WAY = 64
 DEPTH = 490
 MIDNIGHT_AFTER = 0.3
-"""When in a run, as a part of it, every interval turns at once."""
+"""The moment of a run, as a fraction of it, at which every interval turns at once."""
 WARM_UP_A_SECOND = 28.0
-"""Weight that the budget allows to warm-up, once its first minute is used."""
+"""Weight per second that the budget allows for warm-up, once its first minute is used up."""
 MEMORY_GROWTH = (1.3, 60.0)
-"""What the end may use beyond what was used when half the run was over: a factor, and MB on top."""
+"""What the end may use beyond what was used halfway through: a factor, and MB on top."""
 
 Tell = Callable[[str], None]
 
 
 def run_stress(options: Options, tell: Tell = lambda text: None) -> Report:
-    """Run it; ``tell`` gets a line about how far it is, now and then. Ctrl-C ends it early, with a report."""
+    """Run it; ``tell`` receives a progress line now and then. Ctrl-C ends it early, with a report."""
     begun = Tally()
     lead = _warm_up_takes(options) + options.seconds * MIDNIGHT_AFTER
     machine = DisturbedTime()
     start = before_midnight(lead)
-    # What is under way when a ban begins arrives during it, on every request thread at once.
+    # Requests in flight when a ban begins arrive during it, on every request thread at once.
     with SimulatedExchange(
         options.symbols,
         seed=options.seed,
@@ -109,7 +110,7 @@ class _Run:
     # --- episodes ------------------------------------------------------------------------------------
 
     def _episode(self) -> None:
-        """Some faults together, then time to recover."""
+        """Make some faults together, then allow time to recover."""
         world = self._world
         world.stop.wait(world.rng.uniform(0.0, LONGEST_SPELL))
         note_feeds(world)
@@ -165,7 +166,7 @@ class _Run:
     # --- the end ---------------------------------------------------------------------------------------
 
     def _compare_all(self) -> None:
-        """Everything that is kept, to its full depth."""
+        """Compare everything that is kept, to its full depth."""
         world = self._world
         self._tell(self._line("comparing everything"))
         wait_for_recovery(world, time.monotonic(), self._accountant)
@@ -207,7 +208,7 @@ class _Run:
         report.examples = tally.examples
 
     def _settle(self) -> None:
-        """Idle request threads retire by themselves; what they hold is no leak."""
+        """Wait for idle request threads, which end by themselves; what they use is not a leak."""
         manager, report = self._world.manager, self._report
         patience = threading.Event()
         deadline = time.monotonic() + (0.0 if report.interrupted else SETTLED_WITHIN)
@@ -234,4 +235,4 @@ class _Run:
         factor, more = MEMORY_GROWTH
         memory = (before.memory if before is not None else None), end.memory
         if memory[0] is not None and memory[1] is not None and memory[1] > memory[0] * factor + more:
-            found(Finding(Promise.LEAK, f"{memory[1]:.0f} MB, {memory[0]:.0f} when half was over"))
+            found(Finding(Promise.LEAK, f"{memory[1]:.0f} MB, {memory[0]:.0f} halfway through"))

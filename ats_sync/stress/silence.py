@@ -1,4 +1,4 @@
-"""How long a stream that has died alone, in silence, goes on being served from."""
+"""How long reads are still served from a stream that has silently died."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .world import World
 
 LOOK_EVERY = 0.1
 PERIOD = {"klines": 0.25, "orderbook": 0.1, "trades": 0.15}
-"""Seconds that an event may take by the stream's own pace."""
+"""Seconds that an event may take at the stream's own pace."""
 
 
 def watch_silence(world: World, symbol: str, kind: str, interval: str, seconds: float) -> None:
-    """Begin to watch a series whose stream is about to fall silent, for so long at most."""
+    """Start watching a series whose stream is about to fall silent, for at most this long."""
     truth = _truth(world, symbol, kind, interval)
     watcher = threading.Thread(
         target=_watch,

@@ -1,4 +1,4 @@
-"""What a run has found, counted by many threads."""
+"""The findings of a run, counted by many threads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MOST_EXAMPLES = 20
 
 
 class Promise(str, Enum):
-    """A promise, named by what is counted when it is broken."""
+    """A promise, with the name under which its violations are counted."""
 
     STALE = "stale reads"
     INVARIANT = "broken invariants"
     DIVERGENCE = "divergences"
     CONVERGENCE = "recoveries above 30 s"
     BUDGET = "minutes above the budget"
-    WAIT = "requests during a wait that was ordered"
-    BANNED = "refused requests (429, 418) not of a fault's making"
+    WAIT = "requests sent during a required wait"
+    BANNED = "refused requests (429, 418) not caused by a fault"
     CONNECTIONS = "times with too many connections"
     LEAK = "leaks"
     OLD_EPOCH = "entries of an old epoch"
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass
 class Tally:
-    """Counts. ``faults`` names what is being done to the exchange at a moment."""
+    """Counts. ``active`` names the faults of the moment."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Guards everything below."""
@@ -52,24 +52,24 @@ class Tally:
     began: float = field(default_factory=time.monotonic)
 
     def read(self, *, memory: bool) -> None:
-        """One read was answered."""
+        """Count a read that was answered."""
         with self.lock:
             self.reads += 1
             self.from_memory += memory
 
     def refused(self, error: Exception) -> None:
-        """One read raised, loudly."""
+        """Count a read that raised."""
         with self.lock:
             self.reads += 1
             self.raised[type(error).__name__] += 1
 
     def checked(self, kind: str) -> None:
-        """One answer was compared with the truth."""
+        """Count an answer that was compared with the truth."""
         with self.lock:
             self.checks[kind] += 1
 
     def found(self, finding: Finding) -> None:
-        """A promise was broken."""
+        """Count a broken promise."""
         with self.lock:
             self.broken[finding.promise] += 1
             if len(self.examples) < MOST_EXAMPLES or self.broken[finding.promise] == 1:

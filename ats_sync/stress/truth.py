@@ -41,21 +41,21 @@ class Check(ABC):
         self.world = world
         self.symbol = symbol
         self.samples: list[tuple[float, Any]] = []
-        """When it was known to be the truth (monotonic), and the truth."""
+        """The times (monotonic) at which the truth was sampled, and the truth."""
 
     def sample(self) -> None:
-        """Note the truth."""
+        """Sample the truth."""
         truth = self.truth()
         self.samples.append((time.monotonic(), truth))
 
     def due(self) -> float:
-        """Return when (monotonic) the next step is to be taken."""
+        """Return when (monotonic) the next step is due."""
         bounds = BOUNDS[self.kind]
         first = self.samples[0][0]
         return first + (bounds.silent - bounds.usual if len(self.samples) == 1 else bounds.silent) + 0.01
 
     def before(self, began: float, effects: Effects) -> Any:
-        """Return the newest truth that an answer to a read begun then must already know."""
+        """Return the newest truth that an answer to a read begun at ``began`` must already know."""
         bound = self.world.bound(self.kind, effects)
         known = [truth for at, truth in self.samples if at <= began - bound]
         return known[-1] if known else None
@@ -70,7 +70,7 @@ class Check(ABC):
     def compare(self, read: Any, before: Any, *, bounded: bool) -> list[Finding]: ...
 
     def finish(self) -> list[Finding]:
-        """Read, and compare."""
+        """Read and compare."""
         began = time.monotonic()
         effects = self.world.effects()
         try:
@@ -141,7 +141,7 @@ class TradesCheck(Check):
 
 
 class MarkCheck(Check):
-    """A mark price is judged by its own time."""
+    """A check of a mark price, which is judged by its own time."""
 
     kind = "mark"
 
@@ -158,7 +158,7 @@ class MarkCheck(Check):
 
 
 class OpenInterestCheck(Check):
-    """Rows but the newest never change."""
+    """A check of open interest: all rows except the newest never change."""
 
     kind = "oi"
 
@@ -175,7 +175,7 @@ class OpenInterestCheck(Check):
 
 
 class Checker(threading.Thread):
-    """Makes ``per_second`` checks, each on a symbol and kind chosen at random."""
+    """Makes ``per_second`` checks, each on a random symbol and kind."""
 
     def __init__(self, world: World, number: int, per_second: float) -> None:
         super().__init__(name=f"stress-check-{number}", daemon=True)
@@ -229,7 +229,7 @@ class Checker(threading.Thread):
 
 @contextmanager
 def catching(world: World) -> Iterator[None]:
-    """What a thread of the run dies of is a finding, unless the run is at its end."""
+    """Turn an error that ends a thread of the run into a finding, unless the run is ending."""
     try:
         yield
     except InvalidSymbol as error:
@@ -242,5 +242,5 @@ def catching(world: World) -> Iterator[None]:
 
 
 def checkers(world: World, options: Options, threads: int = 3) -> list[Checker]:
-    """Threads that together make the checks that the options require."""
+    """Return threads that together make the checks that the options require."""
     return [Checker(world, number, options.checks_per_second / threads) for number in range(threads)]

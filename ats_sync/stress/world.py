@@ -1,4 +1,4 @@
-"""What all parts of a run share: the exchange, the manager on it, and what is being done to them."""
+"""What all parts of a run share: the exchange, the manager on it, and the current faults."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .options import BOUNDS, Options
 from .tally import Tally
 
 AFTERMATH = 12.0
-"""Seconds for which the consequences of a fault may still be under way."""
+"""Seconds for which the consequences of a fault may last."""
 
 
 @dataclass
 class Effects:
-    """What a fault makes of the comparisons while it lasts and a little after."""
+    """How a fault affects the comparisons, while it lasts and for a short time after."""
 
     silent: bool = False
     """Single streams are silent or lose events."""
     lagging: bool = False
-    """REST itself may be old."""
+    """REST itself may be behind."""
     holding: bool = False
-    """Bytes are delayed: the other side cannot see who has closed or sent what when."""
+    """Bytes are delayed: neither side can see what the other has closed or sent, or when."""
 
 
 @dataclass
@@ -40,31 +40,31 @@ class World:
     rng: random.Random
     tally: Tally
     symbols: list[str]
-    """Followed and listed: replaced whole, never changed in place."""
+    """Symbols that are followed and listed: replaced as a whole, never changed in place."""
     stop: threading.Event = field(default_factory=threading.Event)
     warm: frozenset[str] = frozenset()
     """Symbols whose trades have been live once."""
     delisted: dict[str, float] = field(default_factory=dict)
-    """Symbols that have left the exchange, and when (monotonic)."""
+    """Symbols that have been delisted, and when (monotonic)."""
     foreign: Counter[int] = field(default_factory=Counter)
-    """Weight spent by others, by the minute (exchange ms)."""
+    """Weight spent by other programs, by the minute (exchange ms)."""
     made: Counter[str] = field(default_factory=Counter)
-    """Faults by name."""
+    """Number of faults made, by name."""
     unsuspected: dict[str, float] = field(default_factory=dict)
-    """Longest time a silent stream was served from, by kind of data."""
+    """Longest time that a silent stream was served from, by kind of data."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """Guards _effects."""
     _effects: list[tuple[float, Effects]] = field(default_factory=list)
 
     def affected(self, effects: Effects, seconds: float) -> None:
-        """These effects last so long from now on, and the aftermath."""
+        """Add effects that last this long from now on, plus the aftermath."""
         now = time.monotonic()
         with self._lock:
             self._effects = [(until, each) for until, each in self._effects if until > now]
             self._effects.append((now + seconds + AFTERMATH, effects))
 
     def effects(self) -> Effects:
-        """Return what must be reckoned with now."""
+        """Return the effects that must be expected now."""
         now = time.monotonic()
         with self._lock:
             lasting = [each for until, each in self._effects if until > now]

@@ -23,24 +23,24 @@ _HTTP_SCHEME = {"ws": "http", "wss": "https"}
 
 
 def proxy_for(url: str, config: Config) -> str | None:
-    """Return the proxy for ``url`` (http, https, ws or wss): from ``config.proxies``, or if that is None
-    from ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; None without a proxy.
+    """Return the proxy for ``url`` (http, https, ws or wss), or None: from ``config.proxies``, or if that is None
+    from ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``.
 
-    Raises ConfigError when it is not an HTTP proxy."""
+    Raises ConfigError if it is not an HTTP proxy."""
     scheme, _, rest = url.partition("://")
     url = f"{_HTTP_SCHEME.get(scheme, scheme)}://{rest}"
     proxies = get_environ_proxies(url) if config.proxies is None else dict(config.proxies)
     proxy = select_proxy(url, proxies)
     if not proxy:
         return None
-    # Of "host:port", requests takes the host for a scheme unless it is an IP address.
+    # In "host:port", requests takes the host for a scheme unless it is an IP address.
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"the proxy for {urlsplit(url).hostname} must be http://host:port or https://host:port, "
             f"not {parts.scheme}://{parts.hostname or ''} (from the environment or proxies=); many programs that offer "
-            "SOCKS take HTTP on the same port"
+            "SOCKS also accept HTTP on the same port"
         )
     return proxy
 
@@ -48,7 +48,7 @@ def proxy_for(url: str, config: Config) -> str | None:
 def open_tunnel(
     proxy: str, host: str, port: int, scope: CancelScope, context: ScopedContext, *, timeout: float
 ) -> ScopedSocket:
-    """Return a socket connected to ``host:port`` by the CONNECT method of ``proxy``."""
+    """Return a socket connected to ``host:port`` through the CONNECT method of ``proxy``."""
     parts = urlsplit(proxy)
     secure = parts.scheme == "https"
     connection = _TunnelConnection(
@@ -71,7 +71,7 @@ def open_tunnel(
 
 
 def _open(connection: HTTPConnection, scope: CancelScope) -> ScopedSocket:
-    # The exceptions of the method that this replaces: urllib3 and requests distinguish failures by them.
+    # The same exceptions as in the method that this replaces: urllib3 and requests tell failures apart by them.
     try:
         return open_socket(
             connection.host,
@@ -158,7 +158,7 @@ class _ScopedProxyPools(_ScopedPools, ProxyManager):
 
 
 class ScopedAdapter(HTTPAdapter):
-    """Connects through ``scope``, verifies by ``context``, keeps one connection a host, and never retries."""
+    """Connects through ``scope``, verifies with ``context``, keeps one connection per host, and never retries."""
 
     def __init__(self, scope: CancelScope, context: ScopedContext) -> None:
         self._scope = scope
@@ -196,5 +196,5 @@ class ScopedAdapter(HTTPAdapter):
 
 
 def as_proxies(proxy: str | None) -> dict[str, str]:
-    """Return ``proxy`` in the form that requests takes."""
+    """Return ``proxy`` in the form that requests expects."""
     return {} if proxy is None else {"all": proxy}

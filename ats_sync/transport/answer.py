@@ -1,4 +1,4 @@
-"""What a request brings: apart from the client, so that who requests nothing does not load requests."""
+"""The answer to a request: separate from the client, so that code without requests does not import requests."""
 
 from __future__ import annotations
 

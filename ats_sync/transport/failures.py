@@ -1,4 +1,4 @@
-"""Exceptions of sockets, urllib3 and requests, translated to our own."""
+"""Translates exceptions of sockets, urllib3 and requests to our own."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ def _translated(chain: list[BaseException], error: BaseException, what: str, hos
     for each in chain:
         if isinstance(each, ssl.SSLCertVerificationError):
             return CertificateRejected(
-                f"{what}: the certificate of {host} does not verify: {_why(each)}; where a proxy opens TLS, "
+                f"{what}: the certificate of {host} does not verify: {_why(each)}; if a proxy intercepts TLS, "
                 "set ca_file (or REQUESTS_CA_BUNDLE) to the file of its authority"
             )
         if isinstance(each, OSError) and (refusal := _REFUSED_TUNNEL.search(str(each))):
             return ProxyRefused(
                 f"{what}: the proxy refuses the connection: HTTP {refusal[1]}"
-                + (", set a user and a password: http://user:password@host:port" if refusal[1] == "407" else "")
+                + (", set a user name and password: http://user:password@host:port" if refusal[1] == "407" else "")
             )
     if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in chain):
         return RequestTimeout(f"{what}: no connection to {host} in time, or no answer: {_innermost(chain)}")
     if any(isinstance(each, requests.exceptions.ProxyError) for each in chain):
-        return ConnectionFailed(f"{what}: by proxy: {_innermost(chain)}")
+        return ConnectionFailed(f"{what}: via proxy: {_innermost(chain)}")
     for each in chain:
         if isinstance(each, _DAMAGED):
-            return MalformedAnswer(f"{what}: the body is cut short or damaged: {each}")
+            return MalformedAnswer(f"{what}: the body is truncated or damaged: {each}")
         if isinstance(each, http.client.HTTPException) and not isinstance(
             each, (http.client.RemoteDisconnected, ConnectionError)
         ):
             return MalformedAnswer(f"{what}: not an HTTP answer: {type(each).__name__} {each}")
     if isinstance(error, requests.exceptions.ChunkedEncodingError) and not any(map(_of_the_system, chain)):
-        return MalformedAnswer(f"{what}: the body is cut short: {error}")
+        return MalformedAnswer(f"{what}: the body is truncated: {error}")
     if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
         return RequestRejected(text)
     return ConnectionFailed(text)
@@ -82,7 +82,7 @@ def _why(error: ssl.SSLCertVerificationError) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, those it wraps (requests and urllib3 keep them in ``args`` or ``reason``), and its causes."""
+    """Yield the error, what it wraps (requests and urllib3 keep that in ``args`` or ``reason``), and its causes."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -97,7 +97,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _innermost(chain: list[BaseException]) -> str:
-    """Return the message of the operating system's error if there is one; the wrappers' messages show objects."""
+    """Return the message of the operating system's error, if there is one; the wrappers' messages show objects."""
     for each in reversed(chain):
         if isinstance(each, OSError) and each.strerror and _of_the_system(each):
             return each.strerror

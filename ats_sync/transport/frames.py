@@ -1,6 +1,6 @@
 """Cuts a received byte stream into messages.
 
-Whole, unfragmented, unmasked text frames, which the exchange sends, are cut here. Everything else (control
+Whole, unfragmented, unmasked text frames, which are what the exchange sends, are cut here. Everything else (control
 frames, binary, fragments, reserved bits, masks, frames too large to wait for) is read by websocket-client: its frame
 buffer is fed from here, keeps the part of a frame that has arrived, and continues at the next call. While it is
 inside a frame or a fragmented message, it gets every byte.
@@ -20,8 +20,8 @@ _NO_STATUS = 1005
 
 
 class StreamClosed(Exception):
-    """A stream is over. ``code`` is that of the peer's close frame (1005 if the frame had none), None without a close
-    frame: the connection ended or broke, or the bytes were not WebSocket."""
+    """A stream has ended. ``code`` is the one in the peer's close frame (1005 if the frame had none), or None without a
+    close frame: the connection ended or broke, or the bytes were not WebSocket."""
 
     def __init__(self, code: int | None, reason: str) -> None:
         super().__init__(reason if code is None else f"closed with {code}: {reason}")
@@ -43,7 +43,7 @@ class FrameReader:
         self._fragments = socket.cont_frame
         self._frames.recv = self._take
         # Its UTF-8 check loops over the bytes in Python and accepts a truncated last character; ours does
-        # neither. It still checks close reasons.
+        # neither. Close reasons are still checked by it.
         self._fragments.skip_utf8_validation = True
         self._data = b""
         self._position = 0
@@ -53,7 +53,7 @@ class FrameReader:
     def feed(self, data: bytes, messages: list[bytes]) -> None:
         """Append the payload of each text message that ``data`` completes to ``messages``.
 
-        Raises StreamClosed; messages appended before stay.
+        Raises StreamClosed; messages appended before that remain.
         """
         if self._position < len(self._data):
             data = self._data[self._position :] + data
@@ -111,7 +111,7 @@ class FrameReader:
         self._position = position
 
     def _waiting_for_rest(self) -> bool:
-        """Return whether the remaining bytes are the beginning of a frame for _cut()."""
+        """Return whether the remaining bytes are the beginning of a frame that _cut() can read."""
         data, position = self._data, self._position
         left = len(data) - position
         if left == 0:
@@ -126,7 +126,7 @@ class FrameReader:
         return length <= 127
 
     def _read_slowly(self, messages: list[bytes]) -> bool:
-        """Let websocket-client read one message or control frame; return False when it needs more bytes."""
+        """Let websocket-client read one message or control frame; return False if it needs more bytes."""
         try:
             opcode, frame = self._socket.recv_data_frame(True)
         except _NeedMore:

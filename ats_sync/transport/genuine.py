@@ -1,7 +1,7 @@
-"""The original classes that ours derive from, also where a program has replaced them.
+"""The original classes that ours derive from, even if a program has replaced them.
 
-truststore replaces ``ssl.SSLContext`` and requests-cache ``requests.Session``, before our import or after it. A class
-derived from the replacement inherits its behaviour; a class derived before breaks, since methods of the standard
+truststore replaces ``ssl.SSLContext`` and requests-cache replaces ``requests.Session``, before or after our import. A
+class derived from the replacement inherits its behaviour; a class derived before breaks, since methods of the standard
 library look the name up and find the replacement.
 """
 
@@ -30,9 +30,9 @@ else:
 
 
 class UnpatchedContext(SSLContext):
-    """A context whose attributes can be set also where ``ssl.SSLContext`` has been replaced.
+    """A context whose attributes can be set even if ``ssl.SSLContext`` has been replaced.
 
-    The setters of the standard library look that name up, and would recurse without end.
+    The setters of the standard library look that name up, and would recurse infinitely.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -44,5 +44,5 @@ class UnpatchedContext(SSLContext):
 
 
 def trusts_the_system() -> bool:
-    """Return whether the program uses truststore, so that the system's certificate authorities count."""
+    """Return whether the program uses truststore, so that the system's certificate authorities are trusted."""
     return ssl.SSLContext.__module__.partition(".")[0] == "truststore"

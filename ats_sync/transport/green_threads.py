@@ -1,4 +1,4 @@
-"""A check for programs whose threads or sockets are not those of the system."""
+"""A check for programs that have replaced the system's threads or sockets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ GREEN_PARTS = ("socket", "select", "thread", "threading", "ssl")
 
 
 def check_unpatched() -> None:
-    """Raise :class:`~ats_sync.errors.ConfigError` where threads or sockets are not those of the system.
+    """Raise :class:`~ats_sync.errors.ConfigError` if threads or sockets are not those of the system.
 
-    In such a program a thread that computes, or waits outside the patched calls, stops all the others.
+    In such a program, a thread that computes, or waits outside the patched calls, stops all the others.
     """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     by = ""
@@ -24,5 +24,5 @@ def check_unpatched() -> None:
     if by:
         raise ConfigError(
             f"{by} has replaced threads or sockets in this process (monkey patching), and ats_sync needs real ones: "
-            f"run it in a process of its own, or patch with {keep}"
+            f"run it in a separate process, or patch with {keep}"
         )

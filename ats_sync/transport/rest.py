@@ -1,4 +1,4 @@
-"""REST: one request, and retries."""
+"""REST: a single request, and retries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .sockets import CancelScope, tls_context
 T = TypeVar("T")
 
 MAX_BODY = 64 * 1024 * 1024
-"""The most bytes of a body, after decompression."""
+"""The maximum size of a body, after decompression."""
 
 _CHUNK = 64 * 1024
 _LONGEST_ERROR = 64 * 1024
@@ -41,7 +41,7 @@ _WAIT_MIN, _WAIT_MAX = 0.2, 2.0
 
 
 class RestClient:
-    """Sends GET requests, one at a time. Belongs to one thread; others may call ``scope.shutdown()`` only, which ends
+    """Sends GET requests, one at a time. Belongs to one thread; others may only call ``scope.shutdown()``, which ends
     the request in progress and refuses all later ones."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -50,7 +50,7 @@ class RestClient:
         self._clock = clock
         self._proxies: dict[str, str | None] = {}
         self._session = Session()
-        # proxy_for() reads the environment once a host; requests would read it, and a .netrc, for each request.
+        # proxy_for() reads the environment once per host; requests would read it, and a .netrc, for each request.
         self._session.trust_env = False
         self._session.headers = CaseInsensitiveDict(
             {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "ats-sync"}
@@ -122,7 +122,7 @@ class RestClient:
 
     def _failure(self, error: Exception, what: str, url: str, timeout: float) -> RequestError:
         if self.scope.stopped:
-            return ConnectionFailed(f"{what}: ended, this client is shut down")
+            return ConnectionFailed(f"{what}: ended because this client was shut down")
         if self.scope.expired:
             return RequestTimeout(f"{what}: not answered within {timeout:g} s")
         return translated(error, what, urlsplit(url).hostname or url)
@@ -132,12 +132,12 @@ def retrying(attempt: Callable[[], T], *, deadline: float, clock: Clock, stop: t
     """Return the result of ``attempt()``, repeated after a retryable RequestError other than RateLimited: at most
     ``attempts`` times, and never waiting past ``deadline`` (seconds of ``clock.now()``).
 
-    Raises the last error as it is, and NotRunning when ``stop`` is set before or between attempts.
+    Raises the last error unchanged, and NotRunning if ``stop`` is set before or between attempts.
     """
 
     def wait(seconds: float) -> None:
         if clock.wait(stop, seconds):
-            raise NotRunning("closed while waiting to try a request again")
+            raise NotRunning("closed while waiting to retry a request")
 
     def give_up_if_too_late(state: tenacity.RetryCallState) -> None:
         if state.next_action is not None and state.outcome is not None:

@@ -1,7 +1,7 @@
 """Sockets that can be cancelled: by one deadline for all their operations, or at once by another thread.
 
-A :class:`CancelScope` belongs to the thread that does the I/O. It knows every socket opened through it from before
-the connect until the close, also while the socket becomes a TLS socket.
+A :class:`CancelScope` belongs to the thread that does the I/O. It knows every socket opened through it, from before
+the connect until the close, even while the socket is turned into a TLS socket.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class CancelScope:
     """The deadline and the cancellation of all sockets of one thread.
 
     ``deadline`` (seconds of ``clock.now()``, or None) bounds all blocking operations together: each one may take
-    the time that is left. ``sent_at`` is when bytes were last handed to a socket. Name resolution alone can be
+    the time that is left. ``sent_at`` is when bytes were last passed to a socket. Only name resolution can be
     neither bounded nor interrupted; the operation after it fails.
     """
 
-    # Slots, since eventlet replaces the reentrant locks that it finds in the dictionaries of objects, also of those in
-    # use; two threads that then meet at one wait for ever.
+    # Slots, since eventlet replaces the reentrant locks that it finds in the dictionaries of objects, even those in
+    # use; two threads that then wait for such a lock wait forever.
     __slots__ = ("__weakref__", "_lock", "_sockets", "_stopped", "clock", "deadline", "sent_at")
 
     def __init__(self, clock: Clock) -> None:
@@ -51,8 +51,8 @@ class CancelScope:
         self.sent_at: float | None = None
         self._stopped = False
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        # Guards _stopped and _sockets, and keeps a descriptor from being closed (and its number reused) while it
-        # is being shut down. Reentrant: the garbage collector may close a forgotten socket inside it.
+        # Guards _stopped and _sockets, and prevents a descriptor from being closed (and its number reused) while it
+        # is being shut down. Reentrant: the garbage collector may close a forgotten socket while it is taken.
         self._lock = threading.RLock()
 
     @property
@@ -64,8 +64,8 @@ class CancelScope:
         return self.deadline is not None and self.clock.now() >= self.deadline
 
     def shutdown(self) -> None:
-        """Cancel every blocking operation now and for good, from any thread: sockets in use are shut down, new ones
-        refused."""
+        """Cancel every blocking operation at once and permanently, from any thread: sockets in use are shut down, new
+        ones refused."""
         with self._lock:
             self._stopped = True
             for sock in list(self._sockets):
@@ -82,7 +82,7 @@ class CancelScope:
             raise ConnectionAbortedError(errno.ECONNABORTED, "shut down by this program")
 
     def remaining(self) -> float | None:
-        """Return the seconds left, None without a deadline. Raises TimeoutError when none are left."""
+        """Return the seconds left, or None without a deadline. Raises TimeoutError if none are left."""
         self.check()
         if self.deadline is None:
             return None
@@ -104,8 +104,8 @@ class CancelScope:
 
     @staticmethod
     def _shut(sock: socket.socket) -> None:
-        # SSLSocket.shutdown() drops the TLS layer, so that the reading thread would take cipher text for an answer;
-        # and socket.socket may have been replaced. A socket that is not connected is fine: the operation in
+        # SSLSocket.shutdown() drops the TLS layer, so that the reading thread would take ciphertext for an answer;
+        # and socket.socket may have been replaced. It does not matter if the socket is not connected: the operation in
         # progress ends either way.
         with contextlib.suppress(OSError):
             _socket.socket.shutdown(sock, socket.SHUT_RDWR)
@@ -133,7 +133,7 @@ class ScopedSocket(socket.socket):
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         scope = self._begin()
-        # A plain socket takes 0 for "the whole buffer", a TLS socket None.
+        # A plain socket takes 0 as "the whole buffer", a TLS socket None.
         count = super().recv_into(buffer) if not nbytes else super().recv_into(buffer, nbytes, flags)
         if scope is not None:
             scope.check()
@@ -152,11 +152,11 @@ class ScopedSocket(socket.socket):
         super().sendall(data, flags)
 
     def recv_into_now(self, buffer: WriteableBuffer) -> int:
-        """``recv_into`` for a non-blocking socket, which needs no scope."""
+        """Act as ``recv_into`` for a non-blocking socket, which needs no scope."""
         return super().recv_into(buffer)
 
     def send_now(self, data: ReadableBuffer) -> int:
-        """``send`` for a non-blocking socket."""
+        """Act as ``send`` for a non-blocking socket."""
         return super().send(data)
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class ScopedSocket(socket.socket):
 
 
 class ScopedTlsSocket(ScopedSocket, ssl.SSLSocket):
-    """A TLS socket whose handshake, too, obeys ``scope``."""
+    """A TLS socket whose handshake also obeys ``scope``."""
 
     def do_handshake(self, block: bool = False) -> None:
         self._begin()
@@ -202,23 +202,23 @@ class ScopedContext(UnpatchedContext):
         return wrapped
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
-        """Nothing: urllib3 would set the same list at every connection, which is not safe while
-        another thread is making a connection from the same context."""
+        """Do nothing: urllib3 would set the same list at every connection, which is not safe while another thread
+        opens a connection from the same context."""
 
 
 def tls_context(ca_file: str | None) -> ScopedContext:
-    """Return the verifying context for these authorities: ``ca_file``, or else what requests would use
+    """Return the verifying context for these authorities: ``ca_file``, otherwise what requests would use
     (``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, certifi, and with truststore those that OpenSSL finds in the system).
-    Shared, since reading them takes long.
+    It is shared, since reading them takes long.
 
-    Raises ConfigError when they cannot be read."""
+    Raises ConfigError if they cannot be read."""
     path = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     system = path is None and trusts_the_system()
     path = path or str(DEFAULT_CA_BUNDLE_PATH)
     try:
         return _context(path, os.stat(path).st_mtime_ns, system)
     except OSError as error:
-        raise ConfigError(f"no certificate authorities can be read from {path!r}: {error}") from error
+        raise ConfigError(f"the certificate authorities in {path!r} cannot be read: {error}") from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -238,12 +238,12 @@ def _context(path: str, _modified: int, system: bool) -> ScopedContext:
 def _connect(sock: ScopedSocket, address: object, scope: CancelScope, timeout: float | None) -> None:
     sock.setblocking(False)
     status = sock.connect_ex(address)  # type: ignore[arg-type]
-    # A shutdown before connect_ex() had no connection to end, so it is checked here; a later one ends the wait.
+    # A shutdown before connect_ex() found no connection to end, so this checks for it; a later one ends the wait.
     scope.check()
     if status in (errno.EINPROGRESS, errno.EWOULDBLOCK):
         if not wait_for_write(sock, timeout):
             raise TimeoutError(errno.ETIMEDOUT, "no answer to the attempt to connect")
-        # A socket that was shut down while connecting looks connected.
+        # A socket that was shut down while connecting appears to be connected.
         scope.check()
         status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if status:

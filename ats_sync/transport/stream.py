@@ -39,7 +39,7 @@ from .tls import MAX_RECORD, RECEIVE_SIZE, SocketTransport, TlsTransport
 __all__ = ["StreamClosed", "WebSocketStream"]
 
 READS_PER_CALL = 4
-"""The most buffers of RECEIVE_SIZE that one call of receive() takes."""
+"""The maximum number of buffers of RECEIVE_SIZE that one call of receive() fills."""
 
 _PORTS = {"ws": 80, "wss": 443}
 _SWITCHING_PROTOCOLS = 101
@@ -78,10 +78,10 @@ class WebSocketStream:
 
     @classmethod
     def connect(cls, url: str, config: Config, clock: Clock, scope: CancelScope, *, timeout: float) -> WebSocketStream:
-        """Connect, by proxy if there is one, and shake hands, all within ``timeout`` seconds.
+        """Connect, through a proxy if there is one, and shake hands, all within ``timeout`` seconds.
 
-        Raises a RequestError: HostNotFound, RequestTimeout, ConnectionFailed (also an untrusted
-        certificate and ``scope.shutdown()``), AccessDenied, RateLimited, ExchangeFailure, RequestRejected
+        Raises a RequestError: HostNotFound, RequestTimeout, ConnectionFailed (also for an untrusted
+        certificate or after ``scope.shutdown()``), AccessDenied, RateLimited, ExchangeFailure, RequestRejected
         or MalformedAnswer.
         """
         parts = urlsplit(url)
@@ -111,9 +111,9 @@ class WebSocketStream:
 
     def receive(self) -> list[bytes]:
         """Return the payloads of the text messages that have arrived, in order, each valid UTF-8; often several,
-        perhaps none. Never blocks, and takes about 1 MB at most: the rest stays for the next call.
+        perhaps none. Never blocks, and returns about 1 MB at most: the rest is left for the next call.
 
-        Raises StreamClosed when a stream is over and everything it delivered has been returned.
+        Raises StreamClosed once the stream has ended and everything it delivered has been returned.
         """
         if self._ended is not None:
             raise self._ended
@@ -143,7 +143,7 @@ class WebSocketStream:
         """Wait for something to :meth:`receive`, until :meth:`wake`, or for ``timeout`` seconds; return whether there
         is something.
 
-        Also sends bytes that could not be sent before, after which it may return False early.
+        It also sends bytes that could not be sent before, after which it may return False early.
         """
         transport = self._transport
         if self._ended is not None or transport.buffered or transport.failure is not None:
@@ -163,16 +163,16 @@ class WebSocketStream:
         return readable
 
     def wake(self) -> None:
-        """End the present or the next :meth:`wait`. May be called from any thread, also after close()."""
+        """End the current or the next :meth:`wait`. May be called from any thread, also after close()."""
         with self._wake_lock:
             if self._wake_out is not None:
                 try:
                     self._wake_out.send(b"\0")
                 except BlockingIOError:
-                    pass  # A wake is pending already.
+                    pass  # A wake-up is pending already.
 
     def send_text(self, text: str) -> None:
-        """Send a message; bytes that the peer does not take at once are sent during :meth:`wait`.
+        """Send a message; bytes that the peer does not accept at once are sent during :meth:`wait`.
 
         receive() reports a broken connection. Raises NotRunning after close().
         """
@@ -186,7 +186,7 @@ class WebSocketStream:
 
     def shutdown(self) -> None:
         """End this connection at once, from any thread: receive() raises StreamClosed. To cancel an attempt to connect,
-        shut down its scope."""
+        shut down its scope instead."""
         self._scope.shut(self._transport.raw)
 
     def close(self) -> None:
@@ -205,7 +205,7 @@ class WebSocketStream:
 
     def _check_open(self) -> None:
         if self._wake_out is None:
-            raise NotRunning("this stream was closed")
+            raise NotRunning("this stream is closed")
 
     def _on_pong(self) -> None:
         self.last_pong = self._clock.now()
@@ -242,7 +242,7 @@ def _shake_hands(url: str, transport: SocketTransport, what: str, clock: Clock) 
     websocket = WebSocket(enable_multithread=False)
     headers: Mapping[str, str]
     try:
-        # websocket-client would follow a redirect on a connection of its own.
+        # websocket-client would follow a redirect on its own connection.
         websocket.connect(  # type: ignore[no-untyped-call]
             requote_uri(url),
             socket=transport,
@@ -257,7 +257,7 @@ def _shake_hands(url: str, transport: SocketTransport, what: str, clock: Clock) 
             raise
         status, body, headers = websocket.handshake_response.status, b"", websocket.handshake_response.headers
     except (ValueError, IndexError) as error:
-        # websocket-client raises these for a response head that is garbage.
+        # websocket-client raises these if the head of the response is garbage.
         raise MalformedAnswer(f"{what}: the answer is not a WebSocket handshake: {error}") from error
     else:
         status, body, headers = websocket.getstatus() or 0, b"", websocket.getheaders() or {}
@@ -276,7 +276,7 @@ def _shake_hands(url: str, transport: SocketTransport, what: str, clock: Clock) 
 
 def _connect_failure(error: Exception, what: str, host: str, scope: CancelScope, timeout: float) -> RequestError:
     if scope.stopped:
-        return ConnectionFailed(f"{what}: ended, shut down by this program")
+        return ConnectionFailed(f"{what}: shut down by this program")
     if scope.expired or isinstance(error, WebSocketTimeoutException):
         return RequestTimeout(f"{what}: not connected within {timeout:g} s")
     if isinstance(error, WebSocketConnectionClosedException):

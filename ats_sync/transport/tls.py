@@ -1,11 +1,11 @@
 """The byte stream under a WebSocket: plain, or TLS over memory BIOs.
 
 A transport has the methods of a socket that websocket-client calls. It starts blocking, bounded by the scope of
-its socket, as a handshake needs, and becomes non-blocking once by ``settimeout(0)``. From then on it never
+its socket, as a handshake requires, and ``settimeout(0)`` makes it non-blocking for good. From then on it never
 waits: bytes that cannot be sent at once are kept (``unsent``) until ``flush()``.
 
-``SSLSocket.recv`` returns one record a call, and the exchange sends one record a frame. An ``SSLObject`` decrypts
-all the cipher text that one system call returned.
+``SSLSocket.recv`` returns one record per call, and the exchange sends one record per frame. An ``SSLObject`` decrypts
+all the ciphertext that one system call returned.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .sockets import ScopedContext, ScopedSocket, ScopedTlsSocket
 RECEIVE_SIZE = 256 * 1024
 MAX_RECORD = 16 * 1024
 MAX_UNSENT = 1024 * 1024
-"""Bytes kept for a peer that does not read; more is a failed connection."""
+"""Maximum number of bytes kept for a peer that does not read; with more, the connection has failed."""
 MAX_HANDSHAKE = 256 * 1024
-"""The most bytes accepted as the answer to an HTTP upgrade."""
+"""Maximum number of bytes accepted as the answer to an HTTP upgrade."""
 
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -34,7 +34,7 @@ class SocketTransport:
         self.buffered = False
         """Whether ``recv_into`` may return bytes although a selector reports nothing."""
         self.failure: OSError | None = None
-        """Why nothing can be sent any more."""
+        """Why nothing more can be sent."""
         self._blocking = True
         self._handshake_bytes = 0
 
@@ -45,12 +45,12 @@ class SocketTransport:
         return None if self._blocking else 0.0
 
     def settimeout(self, timeout: float | None) -> None:
-        """Make the transport non-blocking for good, if ``timeout`` is zero; other values are ignored, since the scope
+        """Make the transport non-blocking permanently if ``timeout`` is zero; other values are ignored, since the scope
         bounds a blocking transport."""
         if timeout == 0 and self._blocking:
             self._blocking = False
             self.raw.settimeout(0.0)
-            # Bytes that arrived in one packet with the end of the handshake.
+            # Bytes that arrived in the same packet as the end of the handshake.
             self.buffered = self._holds_bytes()
 
     def recv(self, size: int) -> bytes:
@@ -64,8 +64,8 @@ class SocketTransport:
     def recv_into(self, buffer: memoryview) -> int:
         """Return how many received bytes were put into ``buffer``, 0 at the end of the stream.
 
-        ``buffer`` must have room for RECEIVE_SIZE + MAX_RECORD bytes. Non-blocking transports only. Raises
-        BlockingIOError when nothing has arrived.
+        ``buffer`` must have room for RECEIVE_SIZE + MAX_RECORD bytes. Only for non-blocking transports. Raises
+        BlockingIOError if nothing has arrived.
         """
         self.buffered = False
         try:
@@ -76,7 +76,7 @@ class SocketTransport:
     def send(self, data: bytes) -> int:
         """Send all of ``data``; a non-blocking transport sends what it can at once and keeps the rest.
 
-        A non-blocking transport reports a failure to send by ``recv_into``, after the bytes that were still received.
+        A non-blocking transport reports a failure to send through ``recv_into``, after the bytes that were received.
         """
         if self._blocking:
             self.raw.sendall(data)
@@ -162,14 +162,14 @@ class TlsTransport(SocketTransport):
 
     def close(self) -> None:
         if not self._blocking and self.failure is None:
-            # Writes our close_notify, then fails since the peer's has not arrived; nobody waits for it.
+            # Writes our close_notify, then fails because the peer's has not arrived; nobody waits for it.
             with contextlib.suppress(OSError):
                 self._tls.unwrap()
             super().send(self._outgoing.read())
         super().close()
 
     def _decrypt(self, buffer: memoryview) -> int:
-        """Decrypt what was received; return the count of bytes, 0 at the end of the stream, -1 if there are none."""
+        """Decrypt what was received; return the number of bytes, 0 at the end of the stream, -1 if there are none."""
         incoming, read = self._incoming, self._tls.read
         count, room = 0, len(buffer) - MAX_RECORD
         try:
@@ -213,7 +213,7 @@ class TlsTransport(SocketTransport):
             self._push()
             return False
         except ssl.SSLError:
-            # The alert names the reason to the server, which may have closed already.
+            # The alert tells the server the reason; it may already have closed.
             with contextlib.suppress(OSError):
                 self._push()
             raise

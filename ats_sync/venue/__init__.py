@@ -1,1 +1,1 @@
-"""What is particular to Binance: paths, stream names, weights, limits, calendars, payloads. Nothing else knows them."""
+"""Everything specific to Binance, kept out of all other parts: paths, stream names, weights, limits, payloads."""

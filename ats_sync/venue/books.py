@@ -1,7 +1,7 @@
 """Order books: the partial book of the stream, the snapshot of REST, and the events of the diff stream.
 
-Events are many and long, and none of them may be left out, so they are read without building objects where they are
-written as the exchange writes them.
+Events are many and long, and none of them may be skipped, so they are read without building objects if they have the
+form in which the exchange writes them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Levels best first, as the exchange wrote them; ``time`` is the event's, ms."""
+    """A book, levels best first, as the exchange wrote them; ``time`` is the event's, ms."""
 
     update_id: int
     time: int
@@ -48,7 +48,7 @@ _REST_SIDES: Final = re.compile(rb'"bids":' + _SIDE + rb',"asks":' + _SIDE + rb"
 
 
 def _sides(values: dict[str, Any], raw: bytes, names: tuple[str, str], plain: re.Pattern[bytes]) -> list[list[Level]]:
-    """Bids and asks. One match on their text shows that all levels are good; else each is checked."""
+    """Return bids and asks. One match on their text shows that all levels are good; otherwise each is checked."""
     sides = [field(values, name) for name in names]
     once = all(raw.count(b'"%s":' % name.encode()) == 1 for name in names)
     if once and plain.search(raw):
@@ -65,7 +65,7 @@ def _check_sides(bids: list[Level], asks: list[Level]) -> None:
 
 
 def scan_book(frame: bytes) -> tuple[int, int]:
-    """``(last update id, event time)`` of a depth frame."""
+    """Return ``(last update id, event time)`` of a depth frame."""
     if not frame.endswith(b"}}"):
         raise DecodeError("truncated depth frame")
     return number_after(frame, b'"u":'), number_after(frame, b'"E":')
@@ -95,7 +95,7 @@ def book_snapshot(body: bytes) -> Book:
 
 
 def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
-    """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
+    """Return ``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
     if not frame.endswith(b"}}"):
         raise DecodeError("truncated depth frame")
     first, last = number_after(frame, b'"U":'), number_after(frame, b'"u":')
@@ -111,7 +111,7 @@ def scan_diff_time(frame: bytes) -> int:
 
 
 def diff_levels(frame: bytes) -> tuple[dict[float, Pair], dict[float, Pair]]:
-    """Return the changed bids and the changed asks of a depth event, by price; the last of one price."""
+    """Return the changed bids and the changed asks of a depth event, by price; of several at one price, the last."""
     at, asks_at = frame.find(b'"b":['), frame.find(b'],"a":[')
     bids = _pairs(frame[at + 4 : asks_at + 1])
     asks = _pairs(frame[asks_at + 6 : frame.rfind(b"]") + 1])
@@ -122,7 +122,7 @@ def diff_levels(frame: bytes) -> tuple[dict[float, Pair], dict[float, Pair]]:
 
 
 def _pairs(levels: bytes) -> tuple[list[str], list[str]] | None:
-    """Prices and quantities where they stand there as the exchange writes them, None elsewhere."""
+    """Return prices and quantities if they are written the way the exchange writes them, otherwise None."""
     skeleton = levels.translate(None, b"0123456789.")
     if skeleton != b"[" + (b'["",""],' * (len(skeleton) // 8))[:-1] + b"]":
         return None
@@ -139,7 +139,7 @@ def _checked_pairs(levels: object) -> tuple[list[str], list[str]]:
 
 
 def by_price(prices: list[str], quantities: list[str]) -> dict[float, Pair]:
-    """``{price: (price, quantity)}``, the texts as they are."""
+    """Return ``{price: (price, quantity)}``, with the texts unchanged."""
     try:
         return dict(zip(map(float, prices), zip(prices, quantities, strict=True), strict=True))
     except ValueError as error:

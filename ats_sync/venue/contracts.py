@@ -12,7 +12,7 @@ from .payload import DecodeError, decimal, field, text_of
 
 DIGITS = 40
 """Numbers with more digits than this before or after the point are refused."""
-_EXACT = 8 * DIGITS  # digits: more than any quotient of two such numbers needs to be rounded correctly
+_EXACT = 8 * DIGITS  # digits: enough to round any quotient of two such numbers correctly
 ROUNDINGS = frozenset(
     f"ROUND_{name}" for name in ("CEILING", "DOWN", "FLOOR", "HALF_DOWN", "HALF_EVEN", "HALF_UP", "UP", "05UP")
 )
@@ -24,24 +24,24 @@ class SymbolInfo:
 
     symbol: str
     status: str
-    """As the exchange writes it, such as ``TRADING``."""
+    """The status as the exchange writes it, such as ``TRADING``."""
     contract_type: str
     """Such as ``PERPETUAL``, ``TRADIFI_PERPETUAL`` or ``CURRENT_QUARTER``; an open list."""
     underlying_type: str
-    """Such as ``COIN``, ``EQUITY`` or ``COMMODITY``; an open list, "" where the exchange does not say."""
+    """Such as ``COIN``, ``EQUITY`` or ``COMMODITY``; an open list, "" if the exchange does not say."""
     base_asset: str
     quote_asset: str
     tick_size: Decimal
-    """Prices of orders are multiples of it."""
+    """Order prices are multiples of it."""
     step_size: Decimal
     """Quantities of limit orders are multiples of it."""
     min_quantity: Decimal
     max_quantity: Decimal
-    """Of one limit order."""
+    """Largest quantity of one limit order."""
     market_max_quantity: Decimal
-    """Of one market order."""
+    """Largest quantity of one market order."""
     min_notional: Decimal
-    """The least value (price times quantity) of an order, in the quote asset."""
+    """Minimum value (price times quantity) of an order, in the quote asset."""
 
     def round_price(self, price: Decimal | str | int, rounding: str = ROUND_HALF_UP) -> Decimal:
         """Return the multiple of ``tick_size`` nearest to ``price``; a tie goes up.
@@ -55,7 +55,7 @@ class SymbolInfo:
     def round_quantity(self, quantity: Decimal | str | int, rounding: str = ROUND_DOWN) -> Decimal:
         """Return the largest multiple of ``step_size`` that is not above ``quantity``, so that no order grows.
 
-        Otherwise as :meth:`round_price`. The result may be below ``min_quantity``, even 0.
+        Otherwise like :meth:`round_price`. The result may be below ``min_quantity``, even 0.
         """
         return _multiple(_exact("quantity", quantity), self.step_size, rounding)
 
@@ -77,10 +77,10 @@ def _exact(what: str, value: object) -> Decimal:
 
 
 def _multiple(number: Decimal, size: Decimal, rounding: str) -> Decimal:
-    """Return a multiple of ``size``, with as many digits after the point."""
+    """Return a multiple of ``size``, with as many digits after the point as ``size``."""
     if rounding not in ROUNDINGS:
         raise InvalidArgument(f"rounding must be a constant of the module decimal, not {rounding!r}")
-    context = Context(prec=_EXACT, rounding=rounding)  # the caller's own has any precision
+    context = Context(prec=_EXACT, rounding=rounding)  # the caller's own may have any precision
     steps = context.divide(number, size).to_integral_value(rounding)
     return context.quantize(context.multiply(steps, size), size)
 
@@ -108,7 +108,7 @@ def symbol_info(row: dict[str, Any]) -> SymbolInfo:
 
 
 def symbol_infos(rows: Iterable[dict[str, Any]]) -> dict[str, SymbolInfo]:
-    """Return the rules by symbol, without those that cannot be read."""
+    """Return the rules by symbol, leaving out those that cannot be read."""
     found = {}
     for row in rows:
         try:

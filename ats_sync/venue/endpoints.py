@@ -26,16 +26,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Host(str, Enum):
-    """A REST host; bans and request weight are counted for each on its own."""
+    """A REST host; bans and request weight are counted separately for each."""
 
     FUTURES = "futures"
     SPOT = "spot"
     OTHER = "other"
-    """Not this exchange's market data: a full URL that somebody passed in."""
+    """Not a host of this exchange's market data: a full URL that a caller passed in."""
 
 
 class Bucket(str, Enum):
-    """What a request is counted in."""
+    """The limit that a request counts towards."""
 
     FUTURES = "futures weight"
     SPOT = "spot weight"
@@ -48,28 +48,28 @@ OPEN_INTEREST_LIMIT = (1000, 300.0)
 """Requests, seconds."""
 FUNDING_LIMIT = (500, 300.0)
 OTHER_LIMIT = (1200, 60.0)
-"""Nobody's rule but our own courtesy."""
+"""Not a rule of the exchange but our own courtesy."""
 CONNECTION_ATTEMPT_LIMIT = (300, 300.0)
 """Stream connection attempts, seconds."""
 WEIGHT_WINDOW = 60.0
 
 MESSAGES_PER_SECOND = {"public": 10, "market": 10, "spot": 5}
-"""Client messages a connection may send in a second; SUBSCRIBE, ping and pong all count."""
+"""Client messages that a connection may send per second; SUBSCRIBE, ping and pong all count."""
 NAMES_PER_SUBSCRIBE = 100
 BYTES_PER_MESSAGE = 4088
-"""What a client message may be long; a longer one is dropped in silence or closes the connection."""
+"""Maximum length of a client message; a longer one is silently dropped or closes the connection."""
 
 API_KEY_HEADER = "X-MBX-APIKEY"
 TIME_UNIT_HEADER = "X-MBX-TIME-UNIT"
-"""Of a request: the unit of times in the answer."""
+"""Request header: the unit of times in the answer."""
 MILLISECONDS = "MILLISECOND"
 UNKNOWN_INTERVAL = -1120
 UNKNOWN_SYMBOL = -1121
-"""The exchange's number for a symbol that it does not have."""
+"""The exchange's error code for a symbol that it does not have."""
 
 
 class Route(str, Enum):
-    """Where a stream is served. On a wrong route a subscription is accepted and stays silent for ever."""
+    """Where a stream is served. On a wrong route a subscription is accepted and stays silent forever."""
 
     PUBLIC = "public"
     MARKET = "market"
@@ -78,7 +78,7 @@ class Route(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[T_co]):
-    """One REST request, ready to be budgeted and sent, and how its answer is read."""
+    """One REST request, ready to be budgeted and sent, and how to decode its answer."""
 
     host: Host
     path: str
@@ -89,14 +89,14 @@ class Request(Generic[T_co]):
     """Whether the answer's used-weight header may correct the budget."""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     decode: Callable[[bytes], T_co] = field(default=json_answer, repr=False)
-    """What becomes of the answer's body. Raises :class:`~ats_sync.venue.payload.DecodeError` or
+    """Decodes the body of the answer. Raises :class:`~ats_sync.venue.payload.DecodeError` or
     :class:`~ats_sync.errors.MalformedAnswer`."""
     rows: int = field(default=0, compare=False)
-    """How many of the newest rows it asks for; 0 where it asks for a range, or for something else than rows."""
+    """How many of the newest rows it requests; 0 if it requests a range, or something other than rows."""
     from_id: int | None = field(default=None, compare=False)
-    """The trade from which on it asks, None where it does not say."""
+    """The id of the first trade it requests, None if it does not say."""
     cheaper: Request[T_co] | None = field(default=None, compare=False, repr=False)
-    """What answers it too, at an undocumented price: worth it while the exchange's own count confirms that price."""
+    """A request with the same answer at an undocumented price, used while the exchange's count confirms it."""
 
     def url(self, config: Config) -> str:
         base = {Host.FUTURES: config.fapi_base, Host.SPOT: config.spot_base, Host.OTHER: ""}[self.host]
@@ -107,7 +107,7 @@ class Request(Generic[T_co]):
         return replace(self, weight=weight)
 
     def as_json(self) -> Request[Any]:
-        """Return the same request, whose answer is taken as it is."""
+        """Return the same request, with the answer decoded only as JSON."""
         return replace(self, decode=json_answer, cheaper=None)
 
     def __str__(self) -> str:
@@ -134,10 +134,10 @@ def depth_weight(limit: int) -> int:
 
 
 DEPTH_ROWS, DEPTH_PRICE, DEPTH_DOCUMENTED = 500, 1, 10
-"""The levels of a book for which no limit is named, the weight that was measured for them on 2026-10-07, and the
-documented one."""
+"""For a depth request without a limit: the number of levels, the weight that was measured on 2026-10-07, and the
+documented weight."""
 CHEAPEST_DEPTH = 20
-"""Books of up to so many levels are requested with their limit."""
+"""Books of up to this many levels are requested with their limit."""
 DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 KLINES_MOST = 1500
 SPOT_KLINES_MOST = 1000
@@ -154,11 +154,11 @@ FUNDING_MOST = 1000
 
 
 BRIEFLY = 5.0
-"""Seconds for which an answer that changes all the time may be given to the next one who asks."""
+"""Seconds for which an answer that changes all the time may be reused for later callers."""
 FUNDING_EVERY = 3600.0
-"""Contracts are funded every 1, 4 or 8 hours, always at a full hour."""
+"""Seconds. Contracts are funded every 1, 4 or 8 hours, always on the hour."""
 FUNDING_LATE = 60.0
-"""Seconds after a full hour for which its funding may still be missing in an answer."""
+"""Seconds after the hour for which its funding may still be missing in an answer."""
 LIFETIMES = {
     "/fapi/v1/exchangeInfo": 3600.0,
     "/fapi/v1/fundingInfo": 3600.0,
@@ -171,11 +171,11 @@ LIFETIMES = {
     "/api/v3/ticker/price": BRIEFLY,
     "/api/v3/ticker/24hr": BRIEFLY,
 }
-"""Seconds for which the answer of a path is reused; the answers of other paths are not."""
+"""Seconds for which the answer of a path is reused; answers of other paths are not reused."""
 
 
 def funding_lifetime(exchange: float) -> float:
-    """Return for how long (seconds) an answer of funding rates may be reused at this exchange time: nothing changes
+    """Return how long (seconds) an answer with funding rates may be reused at this exchange time: nothing changes
     before the next funding."""
     since = exchange % FUNDING_EVERY
     return since - FUNDING_LATE if since > FUNDING_LATE else min(since, BRIEFLY)
@@ -190,7 +190,7 @@ def exchange_info() -> Request[ExchangeInfo]:
 
 
 def _newest(limit: int, start: int | None, end: int | None) -> int:
-    """``Request.rows`` of a request with such bounds."""
+    """Return ``Request.rows`` of a request with these bounds."""
     return limit if start is None and end is None else 0
 
 
@@ -219,12 +219,12 @@ def depth(symbol: str, limit: int) -> Request[Book]:
 
 
 def whole_depth(symbol: str) -> Request[Book]:
-    """Return the request of a book that names no limit: 500 levels, at the price that was measured."""
+    """Return the request of a book without a limit: 500 levels, at the measured price."""
     return Request(Host.FUTURES, DEPTH_PATH, _params(symbol=symbol), DEPTH_PRICE, decode=book_snapshot, rows=DEPTH_ROWS)
 
 
 def is_whole_depth(request: Request[Any]) -> bool:
-    """Return whether a request asks for a book and names no limit."""
+    """Return whether a request is for a book without a limit."""
     return request.path == DEPTH_PATH and all(name != "limit" for name, _ in request.params)
 
 
@@ -266,7 +266,7 @@ def book_ticker(symbol: str | None = None) -> Request[Any]:
 
 
 def best_quote(symbol: str) -> Request[BestQuote]:
-    """Return the same of one symbol, decoded."""
+    """Return the same for one symbol, decoded."""
     return replace(book_ticker(symbol), decode=rest_quote)
 
 
@@ -288,7 +288,7 @@ def ratio(
     start: int | None = None,
     end: int | None = None,
 ) -> Request[list[dict[str, Any]]]:
-    """One of the :data:`~ats_sync.venue.ratios.RATIOS`."""
+    """Return the request of one of the :data:`~ats_sync.venue.ratios.RATIOS`."""
     of = {"pair": pair_of(symbol), "contractType": contract_type} if RATIOS[kind].by_pair else {"symbol": symbol}
     params = _params(**of, period=period, limit=limit, startTime=start, endTime=end)
     path, rows = f"/futures/data/{kind}", _newest(limit, start, end)
@@ -315,7 +315,7 @@ _WRONG_WEIGHT_PATHS = frozenset({"/fapi/v1/ticker/bookTicker", "/fapi/v2/ticker/
 
 
 def any_request(path_or_url: str, params: Mapping[str, str | int], config: Config) -> Request[Any]:
-    """A request for whatever path (of the futures host) or full URL, weighed as far as it is known."""
+    """Return a request for any path (of the futures host) or full URL, with its weight as far as it is known."""
     url = path_or_url if "://" in path_or_url else config.fapi_base + path_or_url
     sent = tuple((name, value) for name, value in params.items())
     for host, base in ((Host.FUTURES, config.fapi_base), (Host.SPOT, config.spot_base)):
@@ -329,7 +329,7 @@ def any_request(path_or_url: str, params: Mapping[str, str | int], config: Confi
 def signed_request(
     path: str, params: Mapping[str, str | int], config: Config, *, key: str, secret: str, now: int
 ) -> Request[Any]:
-    """A request as by :func:`any_request`, signed with HMAC-SHA256; ``now`` is the exchange's time in ms."""
+    """Return a request like :func:`any_request`, signed with HMAC-SHA256; ``now`` is the exchange's time in ms."""
     signed = {**params, "timestamp": now}
     signature = hmac.new(secret.encode(), urlencode(signed).encode(), hashlib.sha256).hexdigest()
     request = any_request(path, {**signed, "signature": signature}, config)
@@ -371,7 +371,7 @@ def _limit_in(params: Mapping[str, str | int]) -> int:
 
 
 def stream_url(config: Config, route: Route) -> str:
-    """Where a combined-stream connection of this route begins."""
+    """Return the URL where a combined-stream connection of this route begins."""
     if route is Route.SPOT:
         return f"{config.spot_stream_base}/stream"
     return f"{config.fstream_base}/{route.value}/stream"
@@ -394,7 +394,7 @@ def diff_depth_stream(symbol: str) -> str:
 
 
 SPOT_PREFIX = "spot/"
-"""Marks a stream's name as one of the spot host, where futures have streams of the same names; never sent."""
+"""Marks a stream name as one of the spot host, since futures have streams of the same names; never sent."""
 MARK_PRICES_STREAM = "!markPrice@arr@1s"
 LIQUIDATIONS_STREAM = "!forceOrder@arr"
 TICKERS_STREAM = "!ticker@arr"

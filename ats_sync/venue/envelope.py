@@ -12,11 +12,11 @@ from .payload import DecodeError, number_after
 STREAM: Final = b'{"stream":"'
 _NAME_AT: Final = len(STREAM)
 SHUTDOWN: Final = b'"serverShutdown"'
-"""Stands in the announcement that a server will close its connections in about 10 minutes."""
+"""Part of the announcement that a server will close its connections in about 10 minutes."""
 
 
 def stream_name(frame: bytes) -> bytes | None:
-    """Return the stream a combined frame belongs to, where it stands first and unescaped; else None."""
+    """Return the stream that a combined frame belongs to, if its name comes first and unescaped; otherwise None."""
     if frame.startswith(STREAM):
         end = frame.find(b'"', _NAME_AT)
         name = frame[_NAME_AT:end]
@@ -26,9 +26,9 @@ def stream_name(frame: bytes) -> bytes | None:
 
 
 def normalised(frame: bytes) -> bytes | dict[str, Any]:
-    """A frame of any key order and spacing, rewritten as scanning expects it.
+    """Return a frame of any key order and spacing, rewritten in the form that scanning expects.
 
-    A message that is not a stream frame (an acknowledgement, an error) comes back as its object.
+    A message that is not a stream frame (an acknowledgement, an error) is returned as its object.
     """
     try:
         message = orjson.loads(frame)

@@ -1,4 +1,4 @@
-"""The kline calendar: which intervals exist, and when a candle opens and the next one begins."""
+"""The kline calendar: which intervals exist, when a candle opens and when the next one begins."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 
 
 def check_interval(interval: object) -> str:
-    """``interval`` itself where the exchange has it, else :class:`InvalidInterval`."""
+    """Return ``interval`` if the exchange has it; otherwise raise :class:`InvalidInterval`."""
     if isinstance(interval, str) and interval in INTERVALS:
         return interval
-    raise InvalidInterval(f"no interval {interval!r}; choose one of {', '.join(INTERVALS)}")
+    raise InvalidInterval(f"there is no interval {interval!r}; choose one of {', '.join(INTERVALS)}")
 
 
 def check_intervals(intervals: object) -> tuple[str, ...]:
-    """Several of them, each once."""
+    """Return several intervals, each checked, without repetitions."""
     if isinstance(intervals, str) or not isinstance(intervals, Iterable):
-        raise InvalidArgument(f"intervals is a list such as ['1h', '15m'], not {intervals!r}")
+        raise InvalidArgument(f"intervals must be a list such as ['1h', '15m'], not {intervals!r}")
     return tuple(dict.fromkeys(check_interval(interval) for interval in intervals))
 
 
 def check_period(period: object) -> str:
-    """``period`` itself where open interest history has it, else :class:`InvalidInterval`."""
+    """Return ``period`` if open interest history has it; otherwise raise :class:`InvalidInterval`."""
     if isinstance(period, str) and period in PERIODS:
         return period
-    raise InvalidInterval(f"no open interest period {period!r}; choose one of {', '.join(PERIODS)}")
+    raise InvalidInterval(f"there is no open interest period {period!r}; choose one of {', '.join(PERIODS)}")
 
 
 def nominal_length(interval: str) -> int:
@@ -87,7 +87,7 @@ def next_open(interval: str, opened: int) -> int:
 
 
 def next_opens(interval: str, opens: Sequence[int]) -> list[int]:
-    """Return :func:`next_open` of each of these."""
+    """Return :func:`next_open` for each of these."""
     length = _FIXED.get(interval)
     if length is None:
         return [next_open(interval, opened) for opened in opens]
@@ -110,10 +110,10 @@ def divides(smaller: str, larger: str) -> bool:
     """Return whether every candle of ``larger`` consists of whole candles of ``smaller``, wherever both begin."""
     length, within = _FIXED.get(smaller, 0), _FIXED.get(larger, DAY)
     if not 0 < length <= DAY or length >= nominal_length(larger):
-        return False  # of candles longer than a day, which begin on other days, none consists
+        return False  # candles longer than a day begin on different days, so no candle consists of them
     return (DAY if within > DAY else within) % length == 0
 
 
 def most_within(smaller: str, larger: str) -> int:
-    """Return how many candles of ``smaller``, which divides ``larger``, one of ``larger`` consists of at most."""
+    """Return the largest number of candles of ``smaller``, which divides ``larger``, that make up one of ``larger``."""
     return nominal_length(larger) // nominal_length(smaller)

@@ -1,4 +1,4 @@
-"""Candles: scanned where a frame arrives, decoded where they are kept or read.
+"""Candles: scanned when a frame arrives, decoded when they are kept or read.
 
 A row is kept as the text of one REST row without its brackets, such as
 ``1499040000000,"0.0163","0.8","0.0157","0.0158","148.1",1499644799999,"2.4",308,"17.3","2.8","0"``:
@@ -27,16 +27,16 @@ _WHOLE: Final = rb"(?:0|[1-9]\d{0,17})"
 _ROW: Final = b",".join([_WHOLE, *[QUOTED] * 5, _WHOLE, QUOTED, _WHOLE, *[QUOTED] * 3])
 _CANDLE_FIELDS: Final = itemgetter(*"tohlcvTqnVQ")
 _DECIMALS: Final = [(place, itemgetter(place)) for place in (11, 5, 9, 1, 2, 3, 4, 7, 10)]
-"""The decimals of a row; first those that are often whole numbers."""
+"""The decimals of a row; those that are often whole numbers come first."""
 _ROW_TYPES: Final = [int, *[str] * 5, int, str, int, *[str] * 3]
 _ONE_ROW: Final = re.compile(_ROW)
 _ROWS: Final = re.compile(rb"\[\[" + _ROW + rb"(?:\],\[" + _ROW + rb")*\]\]")
 EARLIEST, LATEST = 1_000_000_000_000, 4_000_000_000_000
-"""Times (ms) from 2001 to 2096: anything else is no time."""
+"""Times (ms) from 2001 to 2096; anything else is not a time."""
 
 
 def scan_kline(frame: bytes) -> tuple[int, int, bool, int]:
-    """``(open time, trades, final, event time)`` of a kline frame."""
+    """Return ``(open time, trades, final, event time)`` of a kline frame."""
     k = frame.find(b'"k":{')
     if k < 0 or not frame.endswith(b"}}"):
         raise DecodeError("kline frame without a candle")
@@ -55,7 +55,7 @@ def is_final(frame: bytes) -> bool:
 
 
 def scan_kline_last_trade(frame: bytes) -> int:
-    """Return the id of the last trade in a kline frame's candle (-1 where there is none)."""
+    """Return the id of the last trade in a kline frame's candle (-1 if there is none)."""
     try:
         return number_after(frame, b'"L":', frame.find(b'"k":{'))
     except DecodeError:
@@ -63,7 +63,7 @@ def scan_kline_last_trade(frame: bytes) -> int:
 
 
 def scan_kline_first_trade(frame: bytes) -> int:
-    """Return the id of the first trade in a kline frame's candle (-1 where there is none)."""
+    """Return the id of the first trade in a kline frame's candle (-1 if there is none)."""
     try:
         return number_after(frame, b'"f":', frame.find(b'"k":{'))
     except DecodeError:
@@ -71,7 +71,7 @@ def scan_kline_first_trade(frame: bytes) -> int:
 
 
 def kline_text(frame: bytes) -> bytes:
-    """Return the candle of a kline frame as the text of a REST row, every field checked."""
+    """Return the candle of a kline frame as the text of a REST row, with every field checked."""
     k = field(frame_data(frame), "k")
     if not isinstance(k, dict):
         raise DecodeError("kline frame without a candle", "the candle of the kline frame is not an object")
@@ -83,7 +83,7 @@ def kline_text(frame: bytes) -> bytes:
 
 
 def kline_text_of(row: Sequence[Any]) -> bytes:
-    """One REST kline row, already parsed, as its text; every field checked."""
+    """Return a parsed REST kline row as its text, with every field checked."""
     if not isinstance(row, (list, tuple)) or len(row) < 12:
         raise DecodeError("short kline row", "the kline row has fewer than 12 items")
     if list(map(type, row[:12])) == _ROW_TYPES:
@@ -103,7 +103,7 @@ def kline_text_of(row: Sequence[Any]) -> bytes:
 def kline_texts(body: bytes) -> list[bytes]:
     """Return the rows of a REST klines answer, each as its text, oldest first.
 
-    Raises :class:`~ats_sync.errors.MalformedAnswer` where any row is not whole: history has no holes.
+    Raises :class:`~ats_sync.errors.MalformedAnswer` if any row is incomplete: history must not have holes.
     """
     if body == b"[]":
         return []
@@ -119,44 +119,44 @@ def kline_texts(body: bytes) -> list[bytes]:
 def _checked_times(texts: list[bytes]) -> list[bytes]:
     opens = open_times(texts)
     if opens and not EARLIEST <= min(opens) <= max(opens) <= LATEST:
-        raise MalformedAnswer("the exchange sent a kline row with an open time that is none", status=200)
+        raise MalformedAnswer("the exchange sent a kline row with an impossible open time", status=200)
     return texts
 
 
 def string_rows(texts: Iterable[bytes]) -> list[Row]:
-    """Rows as REST gives them: whole numbers at 0, 6 and 8, exact strings elsewhere."""
+    """Return rows as REST does: whole numbers at 0, 6 and 8, exact strings elsewhere."""
     rows: list[Row] = orjson.loads(b"[[" + b"],[".join(texts) + b"]]")
     return rows if rows != [[]] else []
 
 
 def float_rows(texts: Iterable[bytes]) -> list[Row]:
-    """Rows with floats in place of the strings."""
+    """Return rows with floats instead of the strings."""
     return list(map(float_row, string_rows(texts)))
 
 
 def packed_string_rows(text: bytes) -> list[Row]:
-    """As :func:`string_rows`, of texts that are one piece with ``],[`` between them."""
+    """Like :func:`string_rows`, for texts that are joined with ``],[``."""
     return orjson.loads(b"[[" + text + b"]]") if text else []
 
 
 def packed_float_rows(text: bytes) -> list[Row]:
-    """As :func:`float_rows`, of texts that are one piece with ``],[`` between them; several times as fast."""
+    """Like :func:`float_rows`, for texts that are joined with ``],[``; several times as fast."""
     if not text:
         return []
     try:
         if b"-" in text:
-            raise ValueError("JSON has no whole number below zero that becomes -0.0")
+            raise ValueError("JSON has no negative zero among its whole numbers")
         rows: list[Row] = orjson.loads((b"[[" + text + b"]]").translate(None, b'"'))
-    except ValueError:  # JSON has no such decimals, as with "007.5"
+    except ValueError:  # not valid in JSON, such as "007.5"
         return list(map(float_row, packed_string_rows(text)))
-    # Decimals without a point have become int. How many there are the points tell, since none has two.
+    # Decimals without a point have become int. The points tell how many there are, since no decimal has two.
     whole_numbers = len(_DECIMALS) * len(rows) - text.count(b".")
     for place, item in _DECIMALS:
         if not whole_numbers:
             return rows
         if found := list(map(type, map(item, rows))).count(int):
             whole_numbers -= found
-            if not any(map(item, rows)):  # as the last item of nearly every row
+            if not any(map(item, rows)):  # the usual case for the last item of a row
                 for row in rows:
                     row[place] = 0.0
                 continue
@@ -166,7 +166,7 @@ def packed_float_rows(text: bytes) -> list[Row]:
 
 
 def float_row(row: Row) -> Row:
-    """A row of strings as one of floats."""
+    """Return a row of strings as a row of floats."""
     t, o, h, low, c, v, close_time, q, n, tb, tq, ignore = row
     return [
         t,
@@ -190,7 +190,7 @@ def text_open_time(text: bytes) -> int:
 
 def open_times(texts: Sequence[bytes]) -> list[int]:
     """Return the open times (ms) of rows' texts."""
-    # All that are between EARLIEST and LATEST have 13 digits, and can be parsed at once: at a start there are many.
+    # Times between EARLIEST and LATEST all have 13 digits and can be parsed at once: at a start there are many.
     heads = b"".join([text[:14] for text in texts])
     if heads[13::14] == b"," * len(texts) and heads.count(b",") == len(texts) and heads.replace(b",", b"").isdigit():
         return list(map(int, heads[:-1].split(b",")))
@@ -208,6 +208,6 @@ def text_trades(text: bytes) -> int:
 
 
 def flat_text(opened: int, close_time: int, previous: bytes) -> bytes:
-    """Return the row REST shows for a candle without trades after the candle ``previous``."""
+    """Return the row that REST shows for a candle without trades after the candle ``previous``."""
     close = previous.split(b",", 5)[4]
     return b'%d,%s,%s,%s,%s,"0",%d,"0",0,"0","0","0"' % (opened, close, close, close, close, close_time)

@@ -1,4 +1,4 @@
-"""What the exchange says of itself: who trades there, what it allows, what time it is.
+"""What the exchange says about itself: its contracts, its limits, its time.
 
 Statuses, contract types and underlying types are open lists: the exchange adds to them without notice.
 """
@@ -19,21 +19,21 @@ from .envelope import frame_data
 from .payload import DecodeError, field, json_answer, text_of, whole
 
 LEAST_WEIGHT_LIMIT = 100
-"""A limit a minute below this is no limit but a mistake: with it, next to nothing could be requested."""
+"""A limit per minute below this is taken for a mistake: almost nothing could be requested with it."""
 
 
 TEXTS = 5
-"""How many of the fields of a contract's rules after its symbol are texts; the others are decimals."""
+"""How many fields of a contract's rules after its symbol are texts; the others are decimals."""
 COIN_MARGINED = 2
-"""The ``st`` of what belongs to the COIN-M market; all-market streams carry both."""
+"""The ``st`` of rows that belong to the COIN-M market; all-market streams contain both markets."""
 
 
 class Phase(str, Enum):
-    """What a contract's status means for whoever reads its data."""
+    """What a contract's status means for readers of its data."""
 
     TRADING = "trading"
     PAUSED = "paused"
-    """It does not trade for now; its candles, its book and its mark are served as they rest."""
+    """It does not trade for now; its last candles, book and mark are served unchanged."""
     PENDING = "pending"
     """It is announced and has not traded yet."""
     GONE = "gone"
@@ -61,12 +61,12 @@ PHASES: Mapping[str, Phase] = {
 
 
 def phase_of(status: str) -> Phase:
-    """Return what a status means; one that nobody knows yet counts as trading, and its data decides."""
+    """Return what a status means; an unknown one counts as trading, and its data decides."""
     return PHASES.get(status, Phase.TRADING)
 
 
 def is_perpetual(contract_type: str) -> bool:
-    """Return whether a contract type (``PERPETUAL``, ``TRADIFI_PERPETUAL``, …) is one without a date of delivery."""
+    """Return whether a contract type (``PERPETUAL``, ``TRADIFI_PERPETUAL``, …) has no delivery date."""
     return contract_type.endswith("PERPETUAL")
 
 
@@ -77,21 +77,21 @@ def is_coin_margined(row: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeInfo:
-    """Which symbols there are, and the weight the exchange allows a minute (None where it does not say)."""
+    """Which symbols exist, and the weight that the exchange allows per minute (None if it does not say)."""
 
     trading: frozenset[str]
-    """Those that trade, are paused, or have a status that nobody knows: their data is served."""
+    """Symbols that trade, are paused, or have an unknown status: their data is served."""
     listed: frozenset[str]
     weight_limit: int | None
     statuses: Mapping[str, str] = attribute(default_factory=dict)
-    """By symbol, as the exchange writes them."""
+    """Statuses by symbol, as the exchange writes them."""
     onboarded: Mapping[str, int] = attribute(default_factory=dict)
-    """When (exchange ms) each symbol began or begins to trade, where that is known."""
+    """When (exchange ms) each symbol began or will begin to trade, if known."""
     rules: Mapping[str, SymbolInfo] = attribute(default_factory=dict)
-    """The trading rules of each symbol, where they can be read."""
+    """The trading rules of each symbol, if they can be read."""
 
     def phase(self, symbol: str) -> Phase:
-        """Return the phase of a symbol; what is not listed is gone."""
+        """Return the phase of a symbol; one that is not listed is gone."""
         if symbol in self.trading:
             return phase_of(self.statuses.get(symbol, ""))
         if symbol in self.listed and phase_of(self.statuses.get(symbol, "")) is Phase.PENDING:
@@ -99,12 +99,12 @@ class ExchangeInfo:
         return Phase.GONE
 
     def is_mostly_gone(self) -> bool:
-        """Return whether most of what is listed is not served, as in a maintenance."""
+        """Return whether most listed symbols are not served, as during maintenance."""
         return 2 * len(self.trading) < len(self.listed)
 
 
 def exchange_info(body: bytes) -> ExchangeInfo:
-    """Return the parts of an exchangeInfo answer that matter here."""
+    """Return the parts of an exchangeInfo answer that are needed here."""
     values = json_answer(body, dict)
     symbols = values.get("symbols")
     if not isinstance(symbols, list):
@@ -183,11 +183,11 @@ class ContractEvent:
     status: str
     time: int
     onboarded: int = 0
-    """When (exchange ms) it began or begins to trade, 0 where that is not known."""
+    """When (exchange ms) it began or will begin to trade, 0 if that is not known."""
 
 
 def stream_contract(frame: bytes) -> ContractEvent | None:
-    """Return the event of a ``!contractInfo`` frame, None where it is one of the COIN-M market."""
+    """Return the event of a ``!contractInfo`` frame, None if it belongs to the COIN-M market."""
     data = frame_data(frame)
     if is_coin_margined(data):
         return None

@@ -1,6 +1,6 @@
-"""The parts of the way from the exchange's bytes to values.
+"""Building blocks for turning the exchange's bytes into values.
 
-Two depths. *Scanning* takes from a frame what merging needs (ids, times, the final flag) by looking
+There are two depths. *Scanning* takes from a frame what merging needs (ids, times, the final flag) by looking
 for keys, without building objects: it runs for every frame. *Decoding* builds the values and checks
 every field: it runs when somebody reads, and for the few frames that end a candle.
 """
@@ -19,7 +19,7 @@ QUOTED: Final = rb'"\d+(?:\.\d+)?"'
 """A decimal as the exchange writes it, in the text of a payload."""
 _SERVER_TIME: Final = re.compile(rb'"serverTime":\s*(\d{10,16})', re.ASCII)
 _HEAD: Final = 4096
-"""Bytes in which an answer that states the time does so."""
+"""How an answer that states the time does so."""
 DECIMAL: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z", re.ASCII)
 
 
@@ -27,7 +27,7 @@ class DecodeError(ValueError):
     """A payload cannot be decoded.
 
     ``reason`` is a short noun phrase without any value of the payload, so that failures can be counted by it; ``text``
-    is the message where it says more.
+    is the message, if it says more.
     """
 
     def __init__(self, reason: str, text: str | None = None) -> None:
@@ -44,7 +44,7 @@ def number_after(frame: bytes, key: bytes, start: int = 0) -> int:
     digits = frame[at:comma] if comma > 0 else b""
     if digits.isdigit() and len(digits) <= 19:
         return int(digits)
-    # The last field of its object ends with a brace.
+    # The last field of an object ends with a brace.
     digits = frame[at : at + 20].split(b"}", 1)[0].split(b",", 1)[0]
     if not digits.isdigit() or len(digits) > 19:
         raise DecodeError("bad whole number", f"{key.decode()} is not a whole number")
@@ -77,7 +77,7 @@ def text_of(value: object) -> str:
 
 
 def each_of(values: object, decode_one: Callable[[dict[str, Any]], Any]) -> tuple[list[Any], int]:
-    """Each element decoded; a bad element drops only itself. Also how many were dropped."""
+    """Return the decoded elements, and how many were dropped: a bad element drops only itself."""
     if not isinstance(values, list):
         raise DecodeError("missing array", "the value is not an array")
     good: list[Any] = []
@@ -91,13 +91,13 @@ def each_of(values: object, decode_one: Callable[[dict[str, Any]], Any]) -> tupl
 
 
 def raw_answer(body: bytes) -> bytes:
-    """Return a REST body as it came. Raises :class:`~ats_sync.errors.MalformedAnswer` where it is not JSON."""
+    """Return a REST body unchanged. Raises :class:`~ats_sync.errors.MalformedAnswer` if it is not JSON."""
     json_answer(body)
     return body
 
 
 def as_of_now(body: bytes, elapsed: int) -> bytes:
-    """Return a body that was kept for ``elapsed`` ms with the exchange's time of now, where it states the time."""
+    """Return a body that was kept for ``elapsed`` ms; if it states the exchange's time, with the time of now."""
     found = _SERVER_TIME.search(body, 0, _HEAD)
     if found is None:
         return body
@@ -105,7 +105,7 @@ def as_of_now(body: bytes, elapsed: int) -> bytes:
 
 
 def json_answer(body: bytes, expected: type | tuple[type, ...] | None = None) -> Any:
-    """A REST body as JSON of the expected type, else :class:`~ats_sync.errors.MalformedAnswer`."""
+    """Return a REST body as JSON of the expected type. Raises :class:`~ats_sync.errors.MalformedAnswer`."""
     try:
         value = orjson.loads(body)
     except (ValueError, RecursionError) as error:

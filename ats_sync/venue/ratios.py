@@ -16,9 +16,9 @@ class Ratio(NamedTuple):
     numbers: tuple[str, ...]
     """Its decimals."""
     empty: str = ""
-    """The one of them that may be the empty string."""
+    """The field that may be the empty string."""
     by_pair: bool = False
-    """Whether it is requested by ``pair`` and ``contractType``, and not by ``symbol``."""
+    """Whether it is requested by ``pair`` and ``contractType`` instead of ``symbol``."""
 
 
 _ACCOUNTS = Ratio(("longShortRatio", "longAccount", "shortAccount"))
@@ -29,23 +29,23 @@ RATIOS = {
     "takerlongshortRatio": Ratio(("buySellRatio", "buyVol", "sellVol")),
     "basis": Ratio(
         ("basis", "basisRate", "annualizedBasisRate", "futuresPrice", "indexPrice"),
-        empty="annualizedBasisRate",  # of a perpetual, which has no term
+        empty="annualizedBasisRate",  # for a perpetual, which has no term
         by_pair=True,
     ),
 }
-"""By the last part of their path, which is their name."""
+"""The series by the last part of their path, which is their name."""
 
 
 def check_ratio(kind: object) -> str:
-    """Return the name of a series where there is such a one, else raise
+    """Return the name of a series if it exists; otherwise raise
     :class:`~ats_sync.errors.InvalidArgument`."""
     if isinstance(kind, str) and kind in RATIOS:
         return kind
-    raise InvalidArgument(f"no ratio {kind!r}; choose one of {', '.join(RATIOS)}")
+    raise InvalidArgument(f"there is no ratio {kind!r}; choose one of {', '.join(RATIOS)}")
 
 
 def pair_of(symbol: str) -> str:
-    """Return the pair of a contract: its name without the date of delivery."""
+    """Return the pair of a contract: its name without the delivery date."""
     return symbol.partition("_")[0]
 
 

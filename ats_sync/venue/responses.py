@@ -1,4 +1,4 @@
-"""HTTP responses of the exchange: error codes, bans, used weight; and errors of our own in the same form."""
+"""HTTP responses of the exchange: error codes, bans, used weight; and our own errors in the same form."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LONGEST_BAN = 3 * 86400.0
 def used_weight(headers: Mapping[str, str]) -> int | None:
     """Return the weight that this address has used in the minute, None if the response does not say.
 
-    ``headers`` must look names up without regard to case.
+    Lookups in ``headers`` must ignore case.
     """
     text = headers.get(USED_WEIGHT_HEADER, "")
     return int(text) if text.isdecimal() else None
@@ -49,20 +49,20 @@ def classify(
     now_exchange: float | None = None,
     what: str = "the request",
 ) -> RequestError | None:
-    """Return the error that a response means, None for a good status and a JSON-like body.
+    """Return the error that a response means, None for a good status with a JSON-like body.
 
-    ``headers`` must look names up without regard to case. ``now_wall`` is this machine's clock and ``now_exchange`` the
-    exchange's, None if unknown, both in epoch seconds: times of the exchange are compared with its own clock, and
-    ``retry_at`` is a time of this machine. Of the JSON only the first and last character are checked.
+    Lookups in ``headers`` must ignore case. ``now_wall`` is this machine's clock and ``now_exchange`` the
+    exchange's, None if unknown, both in epoch seconds: times from the exchange are compared with its own clock, and
+    ``retry_at`` is a time of this machine. Only the first and last character of the JSON are checked.
     """
     code, message = _exchange_error(status, body)
     text = f"{what}: HTTP {status}" + ("" if code is None else f", code {code}") + f": {message}"
     if status in (403, 451):
-        reason = "a firewall bars this address" if status == 403 else "the exchange does not serve this country"
-        return AccessDenied(f"{text} ({reason}; a retry does not help)", status=status, code=code)
+        reason = "a firewall blocks this address" if status == 403 else "the exchange does not serve this country"
+        return AccessDenied(f"{text} ({reason}; retrying does not help)", status=status, code=code)
     if status == 407:
         return ProxyRefused(
-            f"{text} (set a user and a password for the proxy: http://user:password@host:port)", status=status
+            f"{text} (set a user name and password for the proxy: http://user:password@host:port)", status=status
         )
     if status in (429, 418) or code == TOO_MANY_REQUESTS:
         now_there = _date(headers.get("Date"))
@@ -71,7 +71,7 @@ def classify(
         pause = _pause(status, message, headers.get("Retry-After"), now_there)
         text += f" (retry in {pause:.0f} s)"
         return RateLimited(text, retry_at=now_wall + pause, status=status, code=code)
-    # 408 is how the exchange reports a time-out behind its front end.
+    # 408 is how the exchange reports a timeout behind its front end.
     if status >= 500 or status == 408 or code in _SERVER_CODES:
         return ExchangeFailure(text, status=status, code=code)
     if status >= 400 or code is not None:
@@ -87,7 +87,7 @@ def classify(
 
 
 def _exchange_error(status: int, body: bytes) -> tuple[int | None, str]:
-    """Return the exchange's code and message; of a good answer only where the body is plainly an error object."""
+    """Return the exchange's code and message; for a good answer, only if the body is plainly an error object."""
     if status >= 400 or body.startswith(b'{"code":-'):
         try:
             value = orjson.loads(body)
@@ -117,8 +117,8 @@ def _looks_like_json(body: bytes) -> bool:
 def _pause(status: int, message: str, retry_after: str | None, now_there: float) -> float:
     """Return the seconds to wait after a refusal. ``now_there`` is the exchange's time, epoch seconds.
 
-    A number of seconds counts as it is. A date is compared with a clock that may be wrong, so it may lengthen the
-    default pause and never shortens it. Zero and garbage are ignored.
+    A number of seconds is used as it is. A date is compared with a clock that may be wrong, so it may lengthen the
+    default pause but never shortens it. Zero and garbage are ignored.
     """
     seconds = _seconds(retry_after)
     if seconds is not None and seconds > 0:

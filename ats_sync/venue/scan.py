@@ -1,7 +1,7 @@
-"""Scanning the frames that make up nearly all of the traffic, faster than key by key.
+"""Fast scanning of the frames that make up nearly all of the traffic.
 
-Each ``scan_…`` here answers what its namesake in ``books`` or ``trades`` answers, or leaves the
-frame to it: nothing is accepted here that is refused there.
+Each ``scan_…`` here returns what the function of the same name in ``books`` or ``trades`` returns, or passes the
+frame on to it: nothing is accepted here that is refused there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _LONGEST: Final = 19
 class KlineShape(NamedTuple):
     """What the frames of one open candle have in common: the exchange writes the keys of a stream in one order.
 
-    ``head`` is how they begin, ``mark`` what stands at ``mark_at``; together they hold everything up to the
-    candle's open time. The event time stands at ``event_at``; the trade count is looked for from ``count_from`` on.
+    ``head`` is how they begin, ``mark`` is the text at ``mark_at``; together they cover everything up to the candle's
+    open time. The event time is at ``event_at``; the search for the trade count starts at ``count_from``.
     """
 
     head: bytes
@@ -36,8 +36,7 @@ class KlineShape(NamedTuple):
 
 
 def kline_shape(frame: bytes, opened: int) -> KlineShape | None:
-    """Return the shape of the frames of the open candle in ``frame``, None where its order of keys is not one we
-    know."""
+    """Return the shape of the frames of the open candle in ``frame``, None if its order of keys is not a known one."""
     candle = frame.find(b'"k":{')
     time = frame.find(b'"t":%d,' % opened, candle)
     event = frame.find(b'"E":')
@@ -65,7 +64,7 @@ def kline_shape(frame: bytes, opened: int) -> KlineShape | None:
 
 
 def scan_open_kline(frame: bytes, shape: KlineShape) -> tuple[int, int] | None:
-    """``(trades, event time)`` where a frame is one more of the same candle, still open; None where it may not be."""
+    """Return ``(trades, event time)`` if a frame is one more of the same candle, still open; None if it may not be."""
     head, mark_at, mark, event_at, least, count_from = shape
     if not frame.startswith(head) or frame[mark_at] != mark or not frame.endswith(b"}}"):
         return None
@@ -79,7 +78,7 @@ def scan_open_kline(frame: bytes, shape: KlineShape) -> tuple[int, int] | None:
 
 
 def scan_book(frame: bytes) -> tuple[int, int]:
-    """``(last update id, event time)`` of a depth frame."""
+    """Return ``(last update id, event time)`` of a depth frame."""
     at = frame.find(b'"E":') + 4
     event = frame[at : at + _TIME]
     begin = frame.find(b'"u":') + 4
@@ -97,7 +96,7 @@ def scan_book(frame: bytes) -> tuple[int, int]:
 
 
 def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
-    """``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
+    """Return ``(first update id, last update id, last update id of the event before, event time)`` of a depth event."""
     at = frame.find(b'"E":') + 4
     event = frame[at : at + _TIME]
     begin = frame.find(b'"U":') + 4
@@ -125,7 +124,7 @@ def scan_diff(frame: bytes) -> tuple[int, int, int, int]:
 
 
 def scan_trade(frame: bytes) -> tuple[int, int]:
-    """``(aggregated trade id, event time)`` of an aggTrade frame."""
+    """Return ``(aggregated trade id, event time)`` of an aggTrade frame."""
     at = frame.find(b'"E":') + 4
     event = frame[at : at + _TIME]
     begin = frame.find(b'"a":') + 4
@@ -143,8 +142,8 @@ def scan_trade(frame: bytes) -> tuple[int, int]:
 
 
 def trade_entry(frame: bytes, begin: int) -> bytes:
-    """Return the object of an aggTrade frame that begins just before ``begin``, without its event's name and time
-    where they stand as they always do: they tell nothing of the trade."""
+    """Return the object of an aggTrade frame that begins just before ``begin``, without the event's name and time if
+    they are at their usual places: they say nothing about the trade."""
     start = begin + len(_TRADE)
     if frame.startswith(_TRADE, begin):
         stop = start + 4 + _TIME
@@ -156,7 +155,7 @@ def trade_entry(frame: bytes, begin: int) -> bytes:
 
 
 def shorter_trades(symbol: str) -> tuple[tuple[bytes, bytes], ...]:
-    """Return what else stands in the trades of a symbol and is the same in all of them, and what to write instead:
-    then they are what REST writes."""
+    """Return pairs of texts: parts of a symbol's trades that are the same in all of them, and their replacements, after
+    which the trades are written as REST writes them."""
     name = symbol.encode()
     return (b'"s":"%s",' % name, b""), (b',"st":1,"ps":"%s"' % name, b""), (b',"st":1}', b"}")

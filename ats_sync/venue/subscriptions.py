@@ -9,13 +9,13 @@ from typing import Any
 from .endpoints import BYTES_PER_MESSAGE, NAMES_PER_SUBSCRIBE, SPOT_PREFIX
 
 TOO_MANY_STREAMS = 4
-"""The code of an error that concerns no single stream: the connection has too many, and is closed."""
+"""The error code that concerns no single stream: the connection has too many, and is closed."""
 _SHUTDOWN = "serverShutdown"
 _MAX_ID_DIGITS = 18
 
 
 def message_text(names: Iterable[str], identity: int, *, subscribes: bool) -> str:
-    """Return a SUBSCRIBE or UNSUBSCRIBE of these streams, as it is sent."""
+    """Return a SUBSCRIBE or UNSUBSCRIBE message for these streams, as it is sent."""
     method = "SUBSCRIBE" if subscribes else "UNSUBSCRIBE"
     message = {"method": method, "params": [name.removeprefix(SPOT_PREFIX) for name in names], "id": identity}
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
@@ -37,23 +37,23 @@ def names_that_fit(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_acknowledgement(message: dict[str, Any]) -> bool:
-    """Return whether a message accepts a request of ours."""
+    """Return whether a message accepts one of our requests."""
     return message.get("result", "absent") is None and message.get("error") is None
 
 
 def is_error(message: dict[str, Any]) -> bool:
-    """Return whether a message is an error, of whatever kind."""
+    """Return whether a message is an error of any kind."""
     return message.get("error") is not None or "code" in message
 
 
 def is_refusal(message: dict[str, Any]) -> bool:
-    """Return whether a message is an error that concerns a request of ours."""
+    """Return whether a message is an error in answer to one of our requests."""
     error = message.get("error", message)
     return isinstance(error, dict) and "code" in error and error["code"] != TOO_MANY_STREAMS
 
 
 def refusal_text(message: dict[str, Any]) -> str:
-    """Return the text of a refusal, for a person."""
+    """Return the text of a refusal, for people."""
     error = message.get("error", message)
     text = error.get("msg") if isinstance(error, dict) else None
     return str(text or json.dumps(message))[:200]

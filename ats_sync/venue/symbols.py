@@ -10,17 +10,17 @@ from ..errors import InvalidArgument, InvalidSymbol
 _SEPARATORS = frozenset("@/?&#!%\\\"'+,;:=<>[]{}|^`~*()$")
 _LONGEST = 40
 _REMEMBERED = 2048
-"""The checks are as long as the cheapest reads: symbols that passed are remembered, few times as many as there are."""
+"""Checking takes as long as the cheapest reads, so symbols that passed are remembered, a few times as many as exist."""
 
 
 def check_symbol(symbol: object) -> str:
-    """Return the symbol in upper case; :class:`InvalidSymbol` for what cannot be one.
+    """Return the symbol in upper case. Raises :class:`InvalidSymbol` if it cannot be one.
 
     Letters and digits of any script pass (币安人生USDT is one), and so do ``_``, ``-`` and ``.``.
     Separators, white space and control characters are refused, before they reach a URL or a stream name.
     """
     if not isinstance(symbol, str):
-        raise InvalidSymbol(f"a symbol is a text such as 'BTCUSDT', not {symbol!r}")
+        raise InvalidSymbol(f"a symbol must be a string such as 'BTCUSDT', not {symbol!r}")
     return _checked(symbol)
 
 
@@ -31,16 +31,16 @@ def _checked(symbol: str) -> str:
     if len(symbol) > _LONGEST or not symbol.isprintable() or not _SEPARATORS.isdisjoint(symbol):
         raise InvalidSymbol(f"{symbol[:_LONGEST]!r} cannot be a symbol")
     if any(map(str.isspace, symbol)):
-        raise InvalidSymbol(f"{symbol!r} contains white space; write the symbol alone, such as 'BTCUSDT'")
+        raise InvalidSymbol(f"{symbol!r} contains white space; write only the symbol, such as 'BTCUSDT'")
     return symbol.upper()
 
 
 def check_symbols(symbols: Iterable[object]) -> tuple[str, ...]:
-    """Each symbol checked, upper-cased and once, in order; an empty list is refused."""
+    """Return the symbols checked, upper-cased and without repetitions, in order; an empty list is refused."""
     if isinstance(symbols, str):
-        raise InvalidArgument(f"symbols is a list such as ['BTCUSDT'], not the text {symbols!r}")
+        raise InvalidArgument(f"symbols must be a list such as ['BTCUSDT'], not the string {symbols!r}")
     if not isinstance(symbols, Iterable):
-        raise InvalidArgument(f"symbols is a list such as ['BTCUSDT'], not {symbols!r}")
+        raise InvalidArgument(f"symbols must be a list such as ['BTCUSDT'], not {symbols!r}")
     checked = tuple(dict.fromkeys(check_symbol(symbol) for symbol in symbols))
     if not checked:
         raise InvalidArgument("the list of symbols is empty; name at least one, such as 'BTCUSDT'")

@@ -28,12 +28,12 @@ DECIMALS = {
 }
 """The decimals of a ticker: as a stream names them, and as REST does, in the order of REST."""
 WHOLES = {"O": "openTime", "C": "closeTime", "F": "firstId", "L": "lastId", "n": "count"}
-"""The whole numbers of a ticker, likewise."""
+"""The whole numbers of a ticker, in the same way."""
 
 
 def tickers_of(values: object) -> dict[str, TickerRow]:
-    """Return the rows of an array of 24-hour tickers by symbol. Those without a symbol or the id of a last trade are
-    left out, and so are those of the COIN-M market."""
+    """Return the rows of an array of 24-hour tickers by symbol, without those that lack a symbol or the id of a last
+    trade, and without those of the COIN-M market."""
 
     def one(ticker: TickerRow) -> tuple[str, TickerRow]:
         streamed = "s" in ticker if isinstance(ticker, dict) else False
@@ -79,7 +79,7 @@ def as_rest_ticker(row: TickerRow) -> TickerRow:
 
 
 def best_quotes(frame: bytes) -> tuple[str, str, str, str]:
-    """``(bid, its quantity, ask, its quantity)`` of a bookTicker frame."""
+    """Return ``(bid, its quantity, ask, its quantity)`` of a bookTicker frame."""
     data = frame_data(frame)
     bid, bid_quantity, ask, ask_quantity = (decimal(field(data, key)) for key in "bBaA")
     return bid, bid_quantity, ask, ask_quantity
@@ -95,7 +95,7 @@ class BestQuote(NamedTuple):
     time: int
     transaction_time: int = 0
     update_id: int = 0
-    """0 where it is not known, as the one before."""
+    """0 if it is not known, like ``transaction_time``."""
 
 
 def streamed_quote(frame: bytes) -> BestQuote:
@@ -105,7 +105,7 @@ def streamed_quote(frame: bytes) -> BestQuote:
 
 
 def quote_text(symbol: str, quote: BestQuote) -> bytes | None:
-    """Return a quote as ``/fapi/v1/ticker/bookTicker`` writes it, None where it lacks a number of that."""
+    """Return a quote as ``/fapi/v1/ticker/bookTicker`` writes it, None if it lacks a number of that."""
     if not (quote.transaction_time and quote.update_id):
         return None
     return orjson.dumps(
@@ -133,7 +133,7 @@ def rest_quote(body: bytes) -> BestQuote:
 
 
 def scan_quotes(frame: bytes) -> tuple[str, int]:
-    """``(symbol, update id)`` of a bookTicker frame."""
+    """Return ``(symbol, update id)`` of a bookTicker frame."""
     at = frame.find(b'"s":"')
     end = frame.find(b'"', at + 5)
     name = frame[at + 5 : end]

@@ -19,9 +19,9 @@ _TAIL: Final = rb',"f":' + _WHOLE + rb',"l":' + _WHOLE + rb',"T":' + _WHOLE + rb
 _TRADES: Final = re.compile(rb"(?:," + _HEAD + rb'(?:,"nq":' + QUOTED + rb")?" + _TAIL + rb")*")
 _IDS: Final = re.compile(rb'\{"a":(\d+)')
 _AS_NUMBERS: Final = bytes.maketrans(b"tse", b"10 ")
-"""Makes 1 of true and 0 of false, once their other letters are gone; a number with an exponent becomes two."""
+"""Makes 1 of true and 0 of false, once their other letters are removed; a number with an exponent becomes two."""
 _NO_NUMBERS: Final = b'":{}apqnflTmru'
-"""The rest of an object in REST's form: names, and what JSON has around them."""
+"""The rest of an object in REST's form: names, and the punctuation of JSON."""
 
 _FORMS: Final = {
     7 + len(more): re.compile(
@@ -31,18 +31,18 @@ _FORMS: Final = {
     )
     for more in ((), (b',"nq":"[0-9.]+"',))
 }
-"""Trades in REST's form, by how many numbers each has, where these are numbers: twice as fast as all in one."""
+"""Trades in REST's form with plain numbers, by how many numbers each has: twice as fast as one pattern for all."""
 
 
 def scan_trade(frame: bytes) -> tuple[int, int]:
-    """``(aggregated trade id, event time)`` of an aggTrade frame."""
+    """Return ``(aggregated trade id, event time)`` of an aggTrade frame."""
     if not frame.endswith(b"}}"):
         raise DecodeError("truncated aggTrade frame")
     return number_after(frame, b'"a":'), number_after(frame, b'"E":')
 
 
 def scan_trade_end(frame: bytes) -> tuple[int, int]:
-    """``(id of the last trade it sums up, time of trading in ms)`` of an aggTrade frame."""
+    """Return ``(id of the last trade it includes, trade time in ms)`` of an aggTrade frame."""
     return number_after(frame, b'"l":'), number_after(frame, b'"T":')
 
 
@@ -60,16 +60,16 @@ class Trade(NamedTuple):
 
 
 class TradeNumbers(NamedTuple):
-    """The numbers of trades that follow each other."""
+    """The numbers of consecutive trades."""
 
     prices: list[float]
     """Those without a point are int."""
     quantities: list[float]
-    """Likewise."""
+    """Those without a point are int."""
     times: array[int]
     """In ms."""
     makers: list[int]
-    """1 where the buyer was the maker."""
+    """1 if the buyer was the maker."""
 
 
 _TRADE_FIELDS: Final = itemgetter("a", "p", "q", "f", "l", "T", "m")
@@ -96,7 +96,7 @@ def _trade(values: dict[str, Any]) -> Trade:
 
 
 def _trade_by_field(values: dict[str, Any]) -> Trade:
-    """As :func:`_trade`, field by field, so that the error names the one that is wrong."""
+    """Like :func:`_trade`, but field by field, so that the error names the wrong one."""
     maker = field(values, "m")
     if not isinstance(maker, bool):
         raise DecodeError("bad boolean", "'m' is not a boolean")
@@ -114,7 +114,7 @@ def _trade_by_field(values: dict[str, Any]) -> Trade:
 
 
 def trade_text(found: Trade) -> bytes:
-    """A trade as a JSON object."""
+    """Return a trade as a JSON object."""
     normal = "" if found.normal_quantity is None else f',"nq":"{found.normal_quantity}"'
     return (
         f'{{"a":{found.id},"p":"{found.price}","q":"{found.quantity}"{normal},"f":{found.first_trade},'
@@ -137,16 +137,16 @@ def trade_of(text: bytes) -> Trade:
 
 
 def is_written_as_by_rest(text: bytes, first: int, count: int) -> bool:
-    """Return whether ``text`` is ``count`` trades with the ids ``first``, ``first + 1``, … as they stand in REST's
-    array: then nothing in it has to be decoded to be passed on."""
+    """Return whether ``text`` is ``count`` trades with the ids ``first``, ``first + 1``, … exactly as in REST's array:
+    then nothing in it has to be decoded to be passed on."""
     if not text or _TRADES.fullmatch(b"," + text) is None:
         return not text and not count
     return list(map(int, _IDS.findall(text))) == list(range(first, first + count))
 
 
 def written_numbers(text: bytes, first: int, count: int) -> TradeNumbers | None:
-    """Return the numbers of ``count`` trades with the ids ``first``, ``first + 1``, … where they are surely written as
-    they stand in REST's array; None where a closer look is needed. Both together cost no more than that alone."""
+    """Return the numbers of ``count`` trades with the ids ``first``, ``first + 1``, … if they are certainly written as
+    in REST's array; None if a closer look is needed. Both together cost no more than the check alone."""
     found = _numbers_in(text, count)
     if found is None:
         return None
@@ -159,7 +159,7 @@ def written_numbers(text: bytes, first: int, count: int) -> TradeNumbers | None:
 def trade_numbers(text: bytes, count: int) -> TradeNumbers | None:
     """Return the numbers of ``count`` trades in REST's form, many times as fast as one by one.
 
-    None where a number is written in an uncommon way, or some trades have a normal quantity and some have not.
+    None if a number is written in an uncommon way, or if only some of the trades have a normal quantity.
     """
     found = _numbers_in(text, count)
     return None if found is None else _columns(*found)
@@ -193,7 +193,7 @@ def trades_of_text(text: bytes) -> list[Trade]:
 def trades_of(texts: Sequence[bytes], first: int) -> list[Trade]:
     """Return the trades of JSON objects with the ids ``first``, ``first + 1``, …, much faster than one by one.
 
-    Raises :class:`DecodeError` where any is not what it should be; :func:`trade_of` tells which.
+    Raises :class:`DecodeError` if any of them is malformed; :func:`trade_of` shows which.
     """
     try:
         values = orjson.loads(b"[" + b",".join(texts) + b"]")

@@ -24,12 +24,12 @@ class Mark:
     mark_price: str
     funding_rate: str
     next_funding_time: int
-    """0 where the contract has no funding (a quarterly, for example)."""
+    """0 if the contract has no funding (a quarterly, for example)."""
     time: int
     answer: dict[str, Any] | None = None
-    """The REST answer it came from, where it did."""
+    """The REST answer it came from, if it did."""
     streamed: dict[str, Any] | None = dataclass_field(default=None, compare=False, repr=False)
-    """The row of the stream it came from, where it did."""
+    """The stream row it came from, if it did."""
 
 
 def _stream_mark(values: dict[str, Any]) -> Mark:
@@ -57,7 +57,7 @@ def _rest_mark(values: dict[str, Any]) -> Mark:
 
 
 def stream_marks(frame: bytes, is_superseded: Callable[[dict[str, Any]], bool] | None = None) -> tuple[list[Mark], int]:
-    """Return the USDⓈ-M marks of a ``!markPrice@arr`` frame but for those whose rows are superseded, and how many
+    """Return the USDⓈ-M marks of a ``!markPrice@arr`` frame, except those whose rows are superseded, and how many
     elements were unusable.
 
     The exchange sends one second's rows in several frames, with rows of the COIN-M market among them.
@@ -79,9 +79,9 @@ _OF_STREAM: Final = (
 
 
 def premium_text(mark: Mark, interest_rate: str) -> bytes:
-    """A mark as premiumIndex writes it for one symbol. Its stream has all but ``interest_rate``.
+    """Return a mark as premiumIndex writes it for one symbol. Its stream has all fields except ``interest_rate``.
 
-    Raises :class:`~ats_sync.venue.payload.DecodeError` where a field is missing.
+    Raises :class:`~ats_sync.venue.payload.DecodeError` if a field is missing.
     """
     if mark.answer is not None:
         return orjson.dumps(mark.answer)
@@ -97,7 +97,7 @@ def rest_marks(body: bytes) -> list[Mark]:
 
 
 def rest_spot_prices(body: bytes) -> dict[str, str]:
-    """``{symbol: price}`` of a spot price answer for all symbols or for one."""
+    """Return ``{symbol: price}`` of a spot price answer for all symbols or for one."""
 
     def one(values: dict[str, Any]) -> tuple[str, str]:
         return text_of(field(values, "symbol")), decimal(field(values, "price"))
@@ -106,7 +106,7 @@ def rest_spot_prices(body: bytes) -> dict[str, str]:
 
 
 def _all_or_one(body: bytes, decode_one: Callable[[dict[str, Any]], Any], what: str) -> list[Any]:
-    """Return the good ones of an answer for all symbols or for one; at least one is."""
+    """Return the good elements of an answer for all symbols or for one; there must be at least one."""
     values = json_answer(body, (list, dict))
     good, _ = each_of(values if isinstance(values, list) else [values], decode_one)
     if not good:
@@ -129,7 +129,7 @@ def rest_open_interest(body: bytes) -> list[dict[str, Any]]:
 
 
 def _are_open_interest(rows: list[Any]) -> bool:
-    """Return whether every row is plainly usable; False where each has to be looked at."""
+    """Return whether every row is plainly usable; False if each has to be examined."""
     try:
         numbers = [*map(itemgetter("sumOpenInterest"), rows), *map(itemgetter("sumOpenInterestValue"), rows)]
         stamps = list(map(itemgetter("timestamp"), rows))
@@ -145,7 +145,7 @@ class Liquidation:
     symbol: str
     time: int
     order: dict[str, Any]
-    """As it came: what is optional may be missing."""
+    """The object as received: optional fields may be missing."""
 
     @property
     def side(self) -> str:
@@ -166,7 +166,7 @@ class Liquidation:
 
     @property
     def filled(self) -> str:
-        """The quantity of all its fills."""
+        """The total quantity of all its fills."""
         return str(self.order.get("z", "0"))
 
     @property
@@ -183,7 +183,7 @@ class Liquidation:
 
 
 def stream_liquidation(frame: bytes) -> Liquidation | None:
-    """Return the forced order of a ``!forceOrder@arr`` frame, None where it is one of the COIN-M market."""
+    """Return the forced order of a ``!forceOrder@arr`` frame, None if it belongs to the COIN-M market."""
     data = frame_data(frame)
     order = field(data, "o")
     if is_coin_margined(data) or is_coin_margined(order):

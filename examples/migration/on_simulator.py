@@ -1,4 +1,4 @@
-"""Run a migrated program on the embedded exchange, and show what the exchange saw of it.
+"""Run a migrated program on the simulated exchange, and show what the exchange saw of it.
 
 python examples/migration/on_simulator.py scanner --scans 3 --pause 5
 python examples/migration/on_simulator.py auto_trader --candles 1

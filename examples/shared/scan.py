@@ -1,8 +1,8 @@
-"""What a job of cron needs: three lines, no thread, no stream, and no request while a collector runs.
+"""All that a cron job needs: three lines, no thread, no stream, and no request while a collector runs.
 
     ATS_SYNC_SHARED=unix:///run/ats/shared.sock python examples/shared/scan.py BTCUSDT ETHUSDT
 
-Without symbols it scans all that the exchange trades most, 200 of them.
+Without arguments it scans the 200 most traded symbols of the exchange.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def test_a_cold_one_leaves_the_lease_to_those_who_need_no_warm_up(
         at[0] += collect.FREE_FOR
         waiting.join(60)
         assert not waiting.is_alive()
-    said = [line.removeprefix("stands by, cold: ") for line in capsys.readouterr().out.splitlines()]
+    said = [line.removeprefix("standing by, cold: ") for line in capsys.readouterr().out.splitlines()]
     first, second, away, again = said
     assert (first, second, again) == ("first leads", "second leads", "first leads")
     assert "does not answer" in away

@@ -41,9 +41,9 @@ def test_side_by_side_on_its_own_exchange() -> None:
     assert shown["weight"][0] == shown["weight 2"][0] == str(8 * 16)
     assert shown["weight 2"][1] == "0" or managed != "0"
     assert shown["calls answered with 429 or 418"] == ["0", "0"]
-    assert shown["refused by the exchange, of both"] == ["0"]
+    assert shown["refused by the exchange, both sides"] == ["0"]
     assert shown["calls that failed"] == ["2", "2"]
-    assert int(shown["most weight in a minute"][0]) >= 128
+    assert int(shown["highest weight in a minute"][0]) >= 128
     assert re.search(r"^The results are equal: \d{4,} settled rows string for string, \d+ other results", out, re.M)
     assert "Traceback" not in err
 
@@ -59,7 +59,7 @@ def test_live_is_the_exchange_of_the_environment(
     shown = figures(out)
     assert shown["requests 2"] == ["36", "0"]
     assert shown["weight"] == ["-", "-"], "the real exchange does not report it per scan"
-    assert "refused by the exchange, of both" not in shown
+    assert "refused by the exchange, both sides" not in shown
     assert at_exchange.stats().connections_now == 0
 
 

@@ -30,7 +30,7 @@ def scans(out: str) -> list[tuple[str, int, int]]:
 
 def test_the_whole_demo_on_its_own_exchange() -> None:
     with start("-m", "ats_sync", "demo", "--symbols", "6", "--seconds", "3") as process:
-        out = until_line(process, "a browser shows it at ")
+        out = until_line(process, "in a browser at ")
         page = requests.get(out.split()[-1], timeout=10)
         code, rest, err = finish(process)
     assert code == 0, err
@@ -41,7 +41,7 @@ def test_the_whole_demo_on_its_own_exchange() -> None:
     assert [title for title, _, _ in shown] == [
         "Scan 1 of 2",
         "Scan 2 of 2",
-        "Served by REST, inside its budget",
+        "Served by REST, within its budget",
         "From memory again",
     ]
     assert [symbols for _, symbols, _ in shown] == [6, 6, 6, 6]
@@ -53,7 +53,7 @@ def test_the_whole_demo_on_its_own_exchange() -> None:
     order = [
         "warming up: candles 24/24",
         "Ready after",
-        "Now every stream",
+        "Now all stream connections",
         "degraded",
         "restoring",
         "restored",

@@ -172,7 +172,7 @@ def test_where_it_is_killed_whoever_uses_it_starts_it_again(
         until(lambda: answers(folder) and run_id(folder) != began, what="another server")
         until(lambda: len(servers(folder)) == 3, what="the end of all that belonged to the first one")
         assert not servers(folder) & before
-        assert caplog.text.count("has ended; it is started again") == 1
+        assert caplog.text.count("has ended; starting it again") == 1
     until_clean(folder)
 
 
@@ -210,7 +210,7 @@ def test_where_it_cannot_be_started_again_that_is_said_and_tried_until_it_can(
         os.kill(the_server(folder), signal.SIGKILL)
         until(lambda: "did not start" in caplog.text)
         assert "/nowhere/valkey-server" in caplog.text
-        assert "another attempt follows" in caplog.text
+        assert "trying again" in caplog.text
         store._program = program
         until(lambda: answers(folder), what="the server")
     until_clean(folder)
@@ -220,7 +220,7 @@ def test_it_can_be_left_while_it_cannot_be_started(folder: Path, caplog: pytest.
     with EmbeddedStore(folder) as store:
         store._program = "/nowhere/valkey-server"
         os.kill(the_server(folder), signal.SIGKILL)
-        until(lambda: "another attempt follows" in caplog.text)
+        until(lambda: "trying again" in caplog.text)
     assert not [thread for thread in threading.enumerate() if thread.name == "ats-embedded-store"]
 
 

@@ -31,7 +31,7 @@ def probed() -> tuple[int, str, Seen]:
     return status, out.getvalue(), seen[0]
 
 
-def test_the_embedded_exchange_keeps_every_fact(probed: tuple[int, str, Seen]) -> None:
+def test_the_simulated_exchange_keeps_every_fact(probed: tuple[int, str, Seen]) -> None:
     status, out, seen = probed
     assert status == 0, out
     assert sum(line.lstrip().startswith("kept ") for line in out.splitlines()) == len(FACTS)
@@ -72,11 +72,11 @@ CHANGES: dict[str, tuple[str, Callable[[Seen], object]]] = {
         lambda seen: seen.replies["market"].remove({"result": None, "id": 3}),
     ),
     "a listing": (
-        "fields of !contractInfo, where one comes",
+        "fields of !contractInfo, if one comes",
         lambda seen: seen.frames.update({("market", "!contractInfo"): [{"E": 1, "s": "BTCUSDT", "ot": 1}]}),
     ),
     "a liquidation": (
-        "fields of !forceOrder@arr, where one comes",
+        "fields of !forceOrder@arr, if one comes",
         lambda seen: seen.frames.update({("market", "!forceOrder@arr"): [{"E": 1, "o": {"s": "BTCUSDT"}}]}),
     ),
     "exchangeInfo's price": ("exchangeInfo weighs 1", lambda seen: reply(seen, "exchangeInfo", grew=20)),
@@ -93,11 +93,11 @@ CHANGES: dict[str, tuple[str, Callable[[Seen], object]]] = {
         lambda seen: seen.answers["exchangeInfo"].body["symbols"][-1].update(status="NAPPING"),
     ),
     "exchangeInfo with another limit": (
-        "exchangeInfo allows 2400 of weight a minute",
+        "exchangeInfo allows a weight of 2400 per minute",
         lambda seen: seen.answers["exchangeInfo"].body["rateLimits"][0].update(limit=1200),
     ),
     "exchangeInfo without limits": (
-        "exchangeInfo allows 2400 of weight a minute",
+        "exchangeInfo allows a weight of 2400 per minute",
         lambda seen: seen.answers["exchangeInfo"].body.update(rateLimits=[]),
     ),
     "open interest weighs": ("openInterestHist weighs 0", lambda seen: reply(seen, "openInterestHist", grew=1)),
@@ -163,7 +163,7 @@ KEPT_IN_OCTOBER = {
     *("fields of a kline", "fields of aggTrade", "fields of markPrice", "fields of depth20", "fields of bookTicker"),
     *("fields of each row of !markPrice@arr@1s", "fields of each row of !ticker@arr"),
     *("fields of each contract in exchangeInfo", "filters of each contract in exchangeInfo"),
-    *("every status in exchangeInfo is a known one", "exchangeInfo allows 2400 of weight a minute"),
+    *("every status in exchangeInfo is a known one", "exchangeInfo allows a weight of 2400 per minute"),
     "fields of fundingRate, rateType among them",
 }
 
@@ -185,7 +185,7 @@ def test_what_was_not_seen_counts_as_changed() -> None:
         used=[None],
     )
     kept = [fact.name for fact in FACTS if fact.check(nothing)[0]]
-    assert all("silent" in name or "where one comes" in name for name in kept), kept
+    assert all("silent" in name or "if one comes" in name for name in kept), kept
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_connection_that_breaks_ends_it_and_keeps_what_came(
         assert main(["record", str(tmp_path / "a"), "--seconds", "30", "--symbols", "BTCUSDT"]) == 1
     finally:
         at_exchange.age_limit(None)
-    assert "closed by the exchange" in capsys.readouterr().err
+    assert "the exchange closed the stream" in capsys.readouterr().err
     assert frames(tmp_path / "a")
 
 

@@ -41,7 +41,7 @@ def test_the_real_recording(recording: Path) -> None:
     out = replayed(recording)
     assert "4 symbols (AKROUSDT, CTKUSDT, KEEPUSDT, SUSHIUSDT)" in out
     assert (
-        "the last candles equal the last of 67 kline frames, 4 final candles are final, 91 trades are in order"
+        "the last candles equal the last of the 67 kline frames, 4 final candles are final, 91 trades are in order"
     ) in out
 
 
@@ -52,7 +52,7 @@ def test_the_real_recording_all_at_once(recording: Path) -> None:
     assert "4 final candles are final, 91 trades are in order" in out
 
 
-def test_a_recording_of_the_embedded_exchange(tmp_path: Path) -> None:
+def test_a_recording_of_the_simulated_exchange(tmp_path: Path) -> None:
     with SimulatedExchange(["BTCUSDT", "ETHUSDT", "币安人生USDT"], start=before_turn("1m", 4)) as ex:
         asked = ["--symbols", ",".join(ex.symbols), "--streams", "aggTrade,kline_1m,depth20@100ms,!markPrice@arr@1s"]
         code, _, err = run(
@@ -86,4 +86,4 @@ def test_a_lost_trade_is_found(
 def test_a_directory_without_a_recording_is_2(tmp_path: Path) -> None:
     code, out, err = run(str(EXAMPLES / "replay_recording.py"), str(tmp_path))
     assert (code, out) == (2, "")
-    assert "is no recording" in err
+    assert "is not a recording" in err

@@ -105,7 +105,7 @@ def test_which_records_are_of_use(record: Record, why: str) -> None:
     [
         (MIDNIGHT, RECORD.onboarded, 0, ""),
         (MIDNIGHT, RECORD.onboarded, RECORD.onboarded, ""),
-        (MIDNIGHT + 1, RECORD.onboarded, 0, "later than it was written"),
+        (MIDNIGHT + 1, RECORD.onboarded, 0, "newer than the time it was written"),
         (MIDNIGHT, 0, 0, "not known"),
         (MIDNIGHT, RECORD.onboarded + DAY, 0, "another contract"),
         (MIDNIGHT, RECORD.onboarded - DAY, 0, "another contract"),

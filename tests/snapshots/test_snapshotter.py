@@ -177,7 +177,7 @@ def folders(launch: Launch) -> None:
         (of_another_exchange, "testnet.example"),
         (of_another_contract, "another contract"),
         (of_later, "clock was set back"),
-        (with_rows_of_later, "later than it was written"),
+        (with_rows_of_later, "newer than the time it was written"),
         (cut, "bytes of rows"),
         (empty, "first line"),
         (newer, "newer version"),
@@ -303,8 +303,8 @@ def test_whoever_found_the_directory_in_use_keeps_rows_once_it_is_free(
     until(written)
     second.close()
     assert [record.getMessage().partition(" in ")[0] for record in caplog.records] == [
-        "nothing is kept",
-        "rows are kept",
+        "keeping no rows",
+        "keeping rows",
     ]
     with launched(tmp_path, second.clock.exchange_ms()) as third:
         third.list()

@@ -1,4 +1,4 @@
-"""Everything that can be done to a running exchange, each control defined once.
+"""Everything that can be done to a running exchange; each control is defined once.
 
 The methods of :class:`Controls` and the HTTP route ``POST /control/<name>`` are the same functions; ``GET /control``
 lists them.
@@ -33,9 +33,9 @@ CONTROLS = controls_in(exchange, connections, streams, rest, market)
 class Controls:
     """The controls as methods of :class:`~ats_sync.simulator.SimulatedExchange`.
 
-    Each acts at once and from any thread. ``seconds`` (real time) ends a fault by itself; without it the fault
-    lasts until it is taken back or :attr:`clear_faults`. Bad arguments raise ValueError or TypeError; an exchange
-    that has ended raises :class:`~ats_sync.simulator.SimulatorError`.
+    Each acts at once and from any thread. With ``seconds`` (real time) a fault ends by itself; without it the fault
+    lasts until it is taken back or :attr:`clear_faults` is called. Bad arguments raise ValueError or TypeError; an
+    exchange that has ended raises :class:`~ats_sync.simulator.SimulatorError`.
     """
 
     now = exchange.now

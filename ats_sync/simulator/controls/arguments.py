@@ -1,4 +1,4 @@
-"""Checks of a control's arguments, and the words that describe them, both read from its annotations."""
+"""Checks of a control's arguments, and the words that describe them, both derived from its annotations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def describe(annotation: Any) -> str:
 
 
 def check(name: str, value: Any, annotation: Any) -> None:
-    """Raise ValueError for a word or number that ``name`` does not take, TypeError for a value of another type."""
+    """Raise ValueError for a word or number that ``name`` does not accept, TypeError for a value of another type."""
     if _fits(value, annotation):
         return
     members = _alternatives(annotation)

@@ -19,7 +19,7 @@ def cut(
     """Cut the open stream connections: all, those on ``route``, or the one numbered ``connection``.
 
     "close": a close frame, then the TCP connection is closed. "drop": closed without a close frame. "reset": a TCP
-    reset. "half_open": from now on no byte is sent and none is read, and the TCP connection stays, whatever the
+    reset. "half_open": from now on no bytes are sent or read, while the TCP connection stays open, whatever the
     client does, until ``clear_faults``. Returns how many were cut. Clients may connect again at once.
     """
     return server.broadcaster.cut(route, how, connection)
@@ -29,9 +29,9 @@ def cut(
 def lag(
     server: ExchangeServer, seconds: float | None, route: Route | None = None, *, connection: int | None = None
 ) -> int:
-    """Let everything that open stream connections are sent, pongs too, arrive ``seconds`` later (None: at once).
+    """Make everything sent to open stream connections, including pongs, arrive ``seconds`` later (None: at once).
 
-    In order, and for good: a backlog on the way that never drains. All connections, those on ``route``, or the one
+    In order, and permanently: a backlog in transit that never drains. All connections, those on ``route``, or the one
     numbered ``connection``; later connections do not lag. Returns how many were chosen.
     """
     if seconds is not None and not 0.0 < seconds <= 600.0:
@@ -43,8 +43,8 @@ def lag(
 def freeze(server: ExchangeServer, seconds: float | None = None, what: What = "streams") -> None:
     """Stop reading and writing on every connection, new ones included; nothing is lost.
 
-    What would have been sent is kept (up to eight send buffers, then a stream connection is cut) and sent, late, at
-    the thaw. The system accepts new connections, and nobody answers them.
+    What would have been sent is kept (up to eight send buffers, then a stream connection is cut) and sent, late, after
+    the thaw. The system accepts new connections, but nothing answers them.
     """
     for listener in server.aimed_at(what):
         listener.set_frozen(True)
@@ -64,7 +64,7 @@ def refuse(
     what: What = "streams",
     how: Literal["refuse", "reset"] = "refuse",
 ) -> None:
-    """Let nobody connect; open connections stay (``cut`` them too for an outage).
+    """Let no client connect; open connections stay (also ``cut`` them for an outage).
 
     "refuse": the port is closed (connection refused). "reset": connections are accepted and reset at once.
     """
@@ -86,9 +86,9 @@ def accept(server: ExchangeServer, what: What = "all") -> None:
 def trickle(
     server: ExchangeServer, bytes_per_second: float | None, what: What = "streams", *, seconds: float | None = None
 ) -> None:
-    """Let each connection send only so many bytes a second (None: as usual), cutting frames and TLS records.
+    """Limit each connection to this many bytes per second (None: no limit), cutting through frames and TLS records.
 
-    A stream connection whose backlog outgrows the send buffer is cut, as a slow reader's is.
+    A stream connection whose backlog outgrows the send buffer is cut, like that of a slow reader.
     """
     if bytes_per_second is not None and bytes_per_second <= 0:
         raise ValueError("bytes_per_second must be above 0")
@@ -97,7 +97,7 @@ def trickle(
 
 @control
 def age_limit(server: ExchangeServer, seconds: float | None) -> None:
-    """Close every stream connection at this age (None: as set at the start, 24 h by default)."""
+    """Close every stream connection at this age (None: the initial setting, 24 h by default)."""
     server.broadcaster.max_age = server.settings.max_age if seconds is None else seconds
 
 
@@ -105,7 +105,7 @@ def age_limit(server: ExchangeServer, seconds: float | None) -> None:
 def ping_every(server: ExchangeServer, seconds: float | None, deadline: float | None = None) -> None:
     """Ping every stream connection every ``seconds``; without a pong in ``deadline`` seconds it is closed.
 
-    None: as set at the start.
+    None: the initial settings.
     """
     server.broadcaster.set_pings(seconds, deadline)
 
@@ -120,7 +120,7 @@ def handshake(
 ) -> None:
     """Answer the next ``count`` (None: all) stream handshakes with an HTTP status, or never ("hang").
 
-    None: as usual; handshakes that hang are then cut.
+    None: normally; handshakes that hang are then cut.
     """
     if isinstance(answer, int) and not 400 <= answer <= 599:
         raise ValueError(f"answer must be an HTTP status from 400 to 599, not {answer!r}")

@@ -1,4 +1,4 @@
-"""What a control is: one function of the server, callable from the program that runs the exchange and over HTTP."""
+"""The control: one function of the server, callable from the program that runs the exchange and over HTTP."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Caller(Protocol):
     """A program's side of a running exchange."""
 
     def call(self, control: Control[Any, Any], arguments: dict[str, Any]) -> Any:
-        """Carry out ``control`` in the server; return its result as JSON gave it."""
+        """Carry out ``control`` in the server; return its result as decoded from JSON."""
 
 
 class Control(Generic[P, R]):
-    """A function whose first argument is the server, defined once for everybody who calls it.
+    """A function whose first argument is the server, defined once for all callers.
 
     The server runs it (:meth:`run`). As an attribute of a :class:`Caller`'s class it is a method that sends its
-    arguments there, and ``control(exchange, …)`` does the same. Its annotations are the check of its arguments, its
-    docstring is the documentation of both.
+    arguments there, and ``control(exchange, …)`` does the same. Its annotations define the check of its arguments, its
+    docstring documents both.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Control(Generic[P, R]):
         whole = inspect.signature(function)
         self.signature = whole.replace(parameters=list(whole.parameters.values())[1:])
         self.blocks = inspect.iscoroutinefunction(function)
-        """Whether it ends only after its argument ``seconds``."""
+        """Whether it ends only after the time in its argument ``seconds``."""
 
     # -- in the program
 
@@ -73,7 +73,7 @@ class Control(Generic[P, R]):
     async def run(self, server: ExchangeServer, arguments: Any) -> Any:
         """Check ``arguments``, a JSON value, and carry it out; return its result, a JSON value.
 
-        TypeError and ValueError for bad arguments; otherwise whatever the function raises.
+        Raises TypeError and ValueError for bad arguments; otherwise whatever the function raises.
         """
         if not isinstance(arguments, Mapping):
             raise TypeError(f"the arguments of {self.name} must be an object, not {arguments!r}")
@@ -111,9 +111,9 @@ def control(
 
 
 def control(function: Any = None, *, decode: Any = None) -> Any:
-    """Make a function of the server a control.
+    """Turn a function of the server into a control.
 
-    ``decode`` makes the caller's result of the JSON value that the function returns.
+    ``decode`` converts the JSON value that the function returns to the caller's result.
     """
     if function is None:
         return functools.partial(Control, decode=decode)
@@ -121,7 +121,7 @@ def control(function: Any = None, *, decode: Any = None) -> Any:
 
 
 def controls_in(*modules: types.ModuleType) -> dict[str, Control[Any, Any]]:
-    """Return the controls that ``modules`` define, by name; ValueError where two have one name."""
+    """Return the controls that ``modules`` define, by name; raises ValueError if two have the same name."""
     found: dict[str, Control[Any, Any]] = {}
     for module in modules:
         for value in vars(module).values():

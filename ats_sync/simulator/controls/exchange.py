@@ -1,4 +1,4 @@
-"""Controls of the exchange as a whole: what it shows of itself, its clock, and the end of all faults."""
+"""Controls of the exchange as a whole: its state, its clock, and the end of all faults."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def jump_clock(server: ExchangeServer, milliseconds: int) -> int:
 
 @control(decode=_names)
 def trading(server: ExchangeServer) -> list[str]:
-    """Return the symbols that trade at this moment."""
+    """Return the symbols that are trading now."""
     return list(server.market.symbols)
 
 
@@ -66,7 +66,7 @@ def request_log(server: ExchangeServer, since: int = 0, most: int = 100_000) -> 
 
 @control
 def subscriptions(server: ExchangeServer, connection: int) -> list[str] | None:
-    """Return the streams of one open connection (its number is in ``stats``), or None when it is gone."""
+    """Return the streams of one open connection (its number is in ``stats``), or None if it is gone."""
     found = server.broadcaster.connections.get(connection)
     return None if found is None else list(found.names)
 
@@ -75,7 +75,7 @@ def subscriptions(server: ExchangeServer, connection: int) -> list[str] | None:
 def rest(server: ExchangeServer, path: str, params: dict[str, str | int | float | bool | None] | None = None) -> Any:
     """Return what REST would answer at this moment: the truth, without weight, fault, latency or log.
 
-    Where the exchange would answer with an error body, this fails with its ``code``, ``msg`` and ``status``
+    If the exchange would answer with an error body, this fails with its ``code``, ``msg`` and ``status``
     (:class:`~ats_sync.simulator.ApiError`).
     """
     server.pump.step()
@@ -87,9 +87,9 @@ def rest(server: ExchangeServer, path: str, params: dict[str, str | int | float 
 
 @control
 def clear_faults(server: ExchangeServer) -> None:
-    """End every fault: streams speak, ports open, frozen bytes flow, half-open and hung connections are cut.
+    """End every fault: streams deliver, ports open, frozen bytes flow, half-open and hung connections are cut.
 
-    A refused client stays refused until its Retry-After (``pardon``), and the market stays as it was changed:
+    A refused client stays refused until its Retry-After has passed (``pardon``), and changes to the market remain:
     delisted and silent symbols, the clock.
     """
     server.clear_faults()

@@ -25,33 +25,33 @@ def trade(
 
 @control
 def silence(server: ExchangeServer, symbol: str, on: bool = True) -> None:
-    """Stop the symbol's trades and let its book rest, or let it trade again: a quiet market, no fault of streams."""
+    """Stop the symbol's trades and let its book rest, or let it trade again: a quiet market, not a stream fault."""
     server.change_market("silence", symbol=symbol, on=on)
 
 
 @control
 def halt_history(server: ExchangeServer, symbol: str, start: int, stop: int) -> None:
-    """Remove the symbol's candles that lie within ``[start, stop)`` (exchange ms, in the past) from REST.
+    """Remove the symbol's candles within ``[start, stop)`` (exchange ms, in the past) from REST.
 
-    At every interval: the hole that a halt of trading leaves. Its trades stay as they are.
+    At every interval, like the hole that a trading halt leaves. Its trades stay as they are.
     """
     server.change_market("halt_history", symbol=symbol, start=start, stop=stop)
 
 
 @control
 def restart_ids(server: ExchangeServer, symbol: str | None = None) -> None:
-    """Let the update ids and trade ids of a symbol (None: of all) count from low numbers on, in streams and REST.
+    """Restart the update ids and trade ids of a symbol (None: of all) from low numbers, in streams and REST.
 
-    ``aggTrades`` no longer knows the trades before, as after a reset of a test network.
+    ``aggTrades`` no longer knows earlier trades, as after a reset of a test network.
     """
     server.change_market("restart_ids", symbol=symbol)
 
 
 @control
 def recompute_candle(server: ExchangeServer, symbol: str) -> None:
-    """Take back nine tenths of the newest minute's trades: the symbol's open candles have fewer trades from now on.
+    """Take back nine tenths of the newest minute's trades: from then on the symbol's open candles have fewer trades.
 
-    ValueError where that minute has fewer than ten. The next trade shows it on the streams.
+    ValueError if that minute has fewer than ten. The next trade shows it on the streams.
     """
     server.change_market("recompute_candle", symbol=symbol)
 
@@ -60,7 +60,7 @@ def recompute_candle(server: ExchangeServer, symbol: str) -> None:
 def delist(server: ExchangeServer, symbol: str, status: str = "SETTLING") -> None:
     """Delist the symbol: exchangeInfo shows this status, ``!contractInfo`` announces it.
 
-    Its row rests in the mark stream (setting ``resting_marks``).
+    Its row stays in the mark stream (setting ``resting_marks``).
     """
     server.change_market("delist", symbol=symbol, status=status)
 
@@ -78,7 +78,7 @@ def list_symbol(
     """List a new contract, without history; ``activity`` scales how often it trades.
 
     ``pending``: it is announced (PENDING_TRADING) and trades from ``set_status(symbol, "TRADING")`` on; until its
-    first trade its klines and aggTrades are ``[]``. ``price``: where it begins. ``underlying_type``: EQUITY,
+    first trade its klines and aggTrades are ``[]``. ``price``: the price it starts at. ``underlying_type``: EQUITY,
     COMMODITY and so on for a TradFi perpetual.
     """
     server.change_market(
@@ -96,14 +96,14 @@ def set_status(server: ExchangeServer, symbol: str, status: str, *, candles: boo
     """Give the symbol a status, which ``!contractInfo`` announces.
 
     TRADING; a status that pauses it (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, any other word); or a final one
-    (SETTLING, CLOSE, DELIVERING, DELIVERED). Without ``candles``, REST has none of the pause (else they are flat).
+    (SETTLING, CLOSE, DELIVERING, DELIVERED). Without ``candles``, REST has none for the pause (otherwise flat ones).
     """
     server.change_market("set_status", symbol=symbol, status=status, candles=candles)
 
 
 @control
 def maintenance(server: ExchangeServer, seconds: float | None = None, status: str = "CLOSE") -> None:
-    """Show every contract with ``status`` in exchangeInfo, while all of them trade on, for ``seconds`` ("" ends it)."""
+    """Show every contract with ``status`` in exchangeInfo for ``seconds``, while all keep trading ("" ends it)."""
     server.change_market("maintenance", status=status)
     server.after("maintenance", seconds, lambda: server.change_market("maintenance", status=""))
 

@@ -28,11 +28,11 @@ def fail_rest(
     """Make REST requests fail: all, those to ``path``, those to ``host``; the next ``count``, or for ``seconds``.
 
     "429": with ``Retry-After: retry_after``. "418": and a real ban of ``retry_after`` seconds. "500" "502" "503"
-    "504": an HTML page. "403": a firewall's page. "451": the country is barred. "timeout": never answered (cut by
-    ``clear_faults``). "reset": TCP reset in the middle of the body. "trickle": a body that never ends, a byte at a
-    time. "html": 200 with a page. "empty": 200 without a body. "truncated": the connection closed in the middle of
+    "504": an HTML page. "403": a firewall's page. "451": the country is blocked. "timeout": never answered (cut by
+    ``clear_faults``). "reset": TCP reset in the middle of the body. "trickle": a body that never ends, one byte at a
+    time. "html": 200 with a page. "empty": 200 without a body. "truncated": the connection is closed in the middle of
     the body. "wrong_shape": 200 with other JSON. "slow": ``delay`` seconds late. "code": an error body with
-    ``code`` (-1000, -1001, -1007 …) and ``status`` (400, or 408 for -1007). The first rule that fits decides;
+    ``code`` (-1000, -1001, -1007 …) and ``status`` (400, or 408 for -1007). The first rule that matches decides;
     weight is counted as usual.
     """
     server.rest.faults.add(
@@ -56,7 +56,7 @@ def ban(server: ExchangeServer, seconds: float, host: Host = "fapi") -> int:
 
 @control
 def pardon(server: ExchangeServer) -> None:
-    """End all bans, also that of too many connections; used weight stays used."""
+    """End all bans, including the one for too many connections; used weight remains used."""
     for requests in server.request_log.hosts.values():
         requests.limits.pardon()
         requests.forget_refusals()
@@ -75,7 +75,7 @@ def latency(server: ExchangeServer, seconds: float) -> None:
 def lagging_replica(server: ExchangeServer, seconds: float | None, *, share: float = 1.0) -> None:
     """Answer REST, or a ``share`` of the requests chosen at random, from an older state; None ends it.
 
-    The replica stands still at first, falls behind until it is ``seconds`` behind, and follows at that distance.
+    The replica first stands still until it is ``seconds`` behind, then follows at that distance.
     ``/time`` and ``/ping`` are not affected, nor is the control ``rest``.
     """
     if not 0.0 < share <= 1.0:

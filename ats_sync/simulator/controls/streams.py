@@ -21,25 +21,25 @@ def drop_stream(
 ) -> int:
     """Silence one stream on the connections that have it now; no error, still listed as subscribed.
 
-    It comes back where it is unsubscribed and subscribed again, or on another connection. With ``sticky`` it stays
-    silent on these connections and speaks only on others; with ``everywhere`` it is silent on any connection.
-    Returns the number of connections that had it. ``restore_stream`` undoes all of it.
+    It comes back after it is unsubscribed and subscribed again, or on another connection. With ``sticky`` it stays
+    silent on these connections and delivers only on others; with ``everywhere`` it is silent on all connections.
+    Returns the number of connections that had it. ``restore_stream`` undoes all of this.
     """
     return server.broadcaster.drop_stream(name, spot=spot, sticky=sticky, everywhere=everywhere)
 
 
 @control
 def restore_stream(server: ExchangeServer, name: str | None = None) -> int:
-    """Undo ``drop_stream`` for one stream, or for all; return how many subscriptions speak again."""
+    """Undo ``drop_stream`` for one stream, or for all; return how many subscriptions deliver again."""
     return server.broadcaster.restore_stream(name)
 
 
 @control
 def refuse_stream(server: ExchangeServer, name: str, how: Refusal | None = "error") -> None:
-    """Refuse every SUBSCRIBE that has this name among others; None: accept it again.
+    """Refuse every SUBSCRIBE that contains this name, even among others; None: accept it again.
 
     "error": an error with the id of the message; "anonymous": an error without an id, as for a message that could
-    not be read; "silence": the message is dropped and never answered. Names already subscribed stay.
+    not be read; "silence": the message is dropped and never answered. Names already subscribed stay subscribed.
     """
     if how is None:
         server.broadcaster.refused_streams.pop(name, None)
@@ -52,7 +52,7 @@ def announce_shutdown(server: ExchangeServer, seconds: float = 600.0, *, wrapped
     """Send every spot connection the event ``serverShutdown`` and close it ``seconds`` later; return how many.
 
     Source: the exchange's page on spot streams (since 2026-06-09; about 10 minutes before the server closes). The
-    page does not show how the event comes on a combined stream: bare, or ``wrapped`` as the data of a stream.
+    page does not say how the event arrives on a combined stream: bare, or ``wrapped`` as the data of a stream.
     """
     if seconds <= 0:
         raise ValueError("seconds must be above 0")
@@ -116,7 +116,7 @@ def delay(
 ) -> None:
     """Send events ``late`` seconds late, after those that followed them; other arguments as for ``lose``.
 
-    Over a candle's turn that is an old candle's event after the new one began.
+    Across a candle's turn, this is an event of the old candle after the new one has begun.
     """
     server.stream_faults.add(
         "delay", selector, probability=probability, next_n=next_n, seconds=seconds, finals=finals, delay=late
@@ -142,13 +142,13 @@ def malformed(
     seconds: float | None = None,
     replace: bool = False,
 ) -> None:
-    """Send a malformed message before the next event(s); with ``replace`` in place of them.
+    """Send a malformed message before the next event(s); with ``replace`` instead of them.
 
-    "not_json"; "truncated" JSON; "wrong_types" (numbers where text belongs and so on); "missing_field";
+    "not_json"; "truncated" JSON; "wrong_types" (numbers instead of text and so on); "missing_field";
     "empty_field"; "nan" (a price "NaN"); "null" data; "unknown_event"; "binary" (a binary frame of noise);
-    "fragmented" (the good message in three fragments with a ping between: valid, always in its place); "huge" (10
-    MB); "invalid_utf8"; "bad_element" (one bad element in an array or a book's side, beside the good ones, or with
-    ``replace`` in place of one; only events that have an array); "empty_message"; "big_int" (a number of 6,000
+    "fragmented" (the good message in three fragments with a ping between them: valid, always instead of it); "huge" (10
+    MB); "invalid_utf8"; "bad_element" (one bad element in an array or a book's side, in addition to the good ones, or
+    with ``replace`` instead of one; only events that have an array); "empty_message"; "big_int" (a number of 6,000
     digits); "deep" (100,000 nested arrays).
     """
     server.stream_faults.add(

@@ -1,7 +1,7 @@
-"""A pure, seeded model of Binance USDⓈ-M futures and the spot prices beside them.
+"""A pure, seeded model of Binance USDⓈ-M futures and the corresponding spot prices.
 
-Candles, trades, books, mark prices, open interest and forced orders all follow from one trade process a symbol,
-so that REST answers and stream frames agree to the last digit. It has no clock, thread or socket: exchange time
+Candles, trades, books, mark prices, open interest and forced orders all follow from one trade process per symbol,
+so that REST answers and stream frames agree to the last digit. The model has no clock, thread or socket: exchange time
 is the argument of the last :meth:`Market.advance`.
 """
 

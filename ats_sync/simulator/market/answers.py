@@ -35,7 +35,7 @@ def klines(
         return []
     spec = instrument.spec
     places, decimals, tick = spec.price_decimals, spec.qty_decimals, spec.tick
-    # Written out for speed: most of what a REST answer costs is these texts.
+    # Optimised for speed: these texts are most of the cost of a REST answer.
     price_width, point = places + 1, -places
     quote_width, quote_point = places + decimals + 1, -places - decimals
     length = FIXED.get(interval)
@@ -173,7 +173,7 @@ def funding_rates(instrument: Instrument, now: int, start: int | None, end: int 
 
 
 def _close_before(candles: Candles, at: int) -> int:
-    """Return the price at ``at`` (on an hour), without splitting old candles into minutes."""
+    """Return the price at ``at`` (on the hour), without splitting old candles into minutes."""
     if at > candles.history.end:
         return candles.close_before(at)
     rows = candles.rows(at - QUARTER * 4, at, QUARTER * 4)
@@ -196,7 +196,7 @@ def funding_info(instrument: Instrument) -> Answer:
 def traded_periods(
     instrument: Instrument, period: str, now: int, start: int | None, end: int | None, limit: int
 ) -> list[tuple[int, Candle]]:
-    """Return the periods that traded, oldest first, each with the end that its row is stamped with; a month back."""
+    """Return the periods that traded, oldest first, each with the end time of its row; a month back."""
     if period not in OPEN_INTEREST_PERIODS:
         raise UnknownInterval(period)
     length = FIXED[period]
@@ -221,7 +221,7 @@ def traded_periods(
 def open_interest_hist(
     instrument: Instrument, period: str, now: int, start: int | None, end: int | None, limit: int
 ) -> list[Answer]:
-    """Return rows of ``/futures/data/openInterestHist``, one a period that traded."""
+    """Return rows of ``/futures/data/openInterestHist``, one per period that traded."""
     spec = instrument.spec
     rows = []
     for at, candle in traded_periods(instrument, period, now, start, end, limit):
@@ -268,7 +268,7 @@ def ticker_24hr(instrument: Instrument, now: int) -> Answer:
 
 
 def book_ticker(instrument: Instrument, now: int) -> Answer:
-    """Return ``/fapi/v1/ticker/bookTicker`` of one contract: of an empty book zeros (assumed)."""
+    """Return ``/fapi/v1/ticker/bookTicker`` of one contract: zeros for an empty book (assumed)."""
     state = instrument.state(now)
     bid, ask, (bid_qty, ask_qty) = state.bid, state.ask, instrument.book.touch(state)
     if instrument.pending:

@@ -1,8 +1,8 @@
 """The order book of one symbol, as a function of its state.
 
-No level is stored. What rests at a price follows from the price, from the best prices, and from how often the book
+No levels are stored. The quantity at a price follows from the price, from the best prices, and from how often the book
 has changed; so a snapshot, the difference between any two moments and a twenty-level frame agree by construction,
-and a book that nobody looks at costs nothing.
+and a book that nobody reads costs nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .decimals import mix
 from .symbols import SymbolSpec
 
-# Levels this near the touch change every few changes of the book, the others in turn over a longer round.
+# Levels this near the touch change every few changes of the book, the others in turn over a longer cycle.
 _NEAR = 8
 _NEAR_ROUND = 8
 _FAR_ROUND = 256
@@ -21,13 +21,13 @@ _STRIDE = 0x9E5  # odd, so that neighbours change at different times
 _FAR_INVERSE = pow(_STRIDE, -1, _FAR_ROUND)
 _MASK = 0xFFFFFFFF
 RESTARTED_AT = 10_000
-"""The update id at which a count that begins again stands."""
+"""The update id from which a restarted count continues."""
 
 Level = tuple[int, int]
 
 
 class BookState(NamedTuple):
-    """All that a book depends on: times changed, taker orders so far, and the best prices in ticks."""
+    """Everything that a book depends on: number of changes, number of taker orders, and the best prices in ticks."""
 
     changes: int
     orders: int
@@ -47,42 +47,42 @@ class Book:
         self._first_id = 600_000_000_000 + mix(salt, 6) % 9_000_000_000_000
 
     def update_id(self, state: BookState) -> int:
-        """Grows by several with every change."""
+        """Return the update id, which grows by several with every change."""
         return self._first_id + 7 * state.changes + 11 * state.orders
 
     def restart_ids(self, state: BookState) -> None:
-        """Count updates from a low number on, which is that of ``state``."""
+        """Restart the update ids from a low number, which is that of ``state``."""
         self._first_id += RESTARTED_AT - self.update_id(state)
 
     def top(self, state: BookState, limit: int) -> tuple[list[Level], list[Level]]:
-        """Best ``limit`` bids and asks as (ticks, steps), best first; fewer when the book is thin."""
+        """Return the best ``limit`` bids and asks as (ticks, steps), best first; fewer if the book is thin."""
         return (
             self._best(state, -1, state.bid, limit),
             self._best(state, 1, state.ask, limit),
         )
 
     def whole(self, state: BookState) -> tuple[list[Level], list[Level]]:
-        """Return all bids and asks, as :meth:`top` returns the best ones."""
+        """Return all bids and asks, in the form of :meth:`top`."""
         return self.top(state, self._width)
 
     def top_texts(self, state: BookState, limit: int, write: Callable[[int, int], str]) -> tuple[str, str]:
-        """:meth:`top` as two JSON arrays, each level written by ``write``; unchanged levels are not written again."""
+        """Return :meth:`top` as two JSON arrays of levels written by ``write``; unchanged levels are reused."""
         return (
             self._best_text(state, -1, state.bid, limit, write),
             self._best_text(state, 1, state.ask, limit, write),
         )
 
     def touch(self, state: BookState) -> tuple[int, int]:
-        """Quantities at the best bid and the best ask."""
+        """Return the quantities at the best bid and the best ask."""
         return (
             self._quantity(state, -1, state.bid, state.bid),
             self._quantity(state, 1, state.ask, state.ask),
         )
 
     def touched(self, before: BookState, after: BookState) -> tuple[set[int], set[int]]:
-        """Prices of the bids and of the asks at which something changed on the way, also if it changed back.
+        """Return the prices of the bids and of the asks at which something changed in between, even if it changed back.
 
-        On the way the book changed on its own first, then the best prices moved.
+        In between, the book changed on its own first, then the best prices moved.
         """
         return (
             self._touched(before, after, -1, before.bid, after.bid),
@@ -90,7 +90,7 @@ class Book:
         )
 
     def quantities(self, state: BookState, bids: set[int], asks: set[int]) -> tuple[list[Level], list[Level]]:
-        """Return what rests at these prices (0: nothing), bids and asks, best first."""
+        """Return the quantities at these prices (0: none), bids and asks, best first."""
         return (
             [(p, self._quantity(state, -1, state.bid, p)) for p in sorted(bids, reverse=True)],
             [(p, self._quantity(state, 1, state.ask, p)) for p in sorted(asks)],
@@ -135,7 +135,7 @@ class Book:
         return "[" + ",".join(texts) + "]"
 
     def _quantity(self, state: BookState, side: int, best: int, price: int) -> int:
-        """Steps resting at ``price``; 0 outside the book."""
+        """Return the steps at ``price``; 0 outside the book."""
         distance = (price - best) * side
         if not distance:
             epoch = state.orders * 65_537 + state.changes // 4

@@ -8,17 +8,17 @@ from .schedule import Schedule
 from .streams import BookStream
 
 DEPTH_PHASE = 60
-"""How long (ms) after a symbol's taker orders its depth frames go out."""
+"""How long (ms) after a symbol's taker orders its depth frames are sent."""
 
 
 class BookFrames:
-    """Each stream has an event of its own at its speed, for as long as it is subscribed."""
+    """Sends the events of each stream at the stream's own speed, for as long as it is subscribed."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
 
     def begin(self, plan: Plan, stream: BookStream, now: int) -> None:
-        """Follow a stream from the book's state at ``now``."""
+        """Follow a stream, starting from the book's state at ``now``."""
         action = self._best_prices if stream in plan.tickers else self._depth
         phase = (plan.instrument.phase + DEPTH_PHASE) % stream.speed
         stream.state = stream.noted = plan.instrument.state(now)
@@ -26,12 +26,12 @@ class BookFrames:
         self._schedule.at(now + 1 + (phase - now - 1) % stream.speed, action, (plan, stream))
 
     def traded(self, plan: Plan) -> None:
-        """Send the best prices that trades just made have changed."""
+        """Send the best prices if the trades just made have changed them."""
         for stream in plan.tickers:
             self._send_best_prices(plan, stream)
 
     def best_prices(self, plan: Plan, stream: BookStream) -> str | None:
-        """Return a bookTicker text; None if the best prices are those of the stream's last frame, or there are none."""
+        """Return a bookTicker text; None if the best prices are those of the last frame, or if there are none."""
         now = self._schedule.now
         instrument = plan.instrument
         if instrument.pending:

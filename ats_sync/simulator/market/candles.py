@@ -17,10 +17,10 @@ class Candles:
     def __init__(self, history: History) -> None:
         self.history = history
         self.current = flat(history.end, history.close)  # the minute of the last trade
-        self._minutes: list[Candle] = []  # those before it that traded
+        self._minutes: list[Candle] = []  # earlier minutes that traded
         self._hours: list[Candle] = []  # summed from them, for the coarser intervals
-        self._halts: list[tuple[int, int]] = []  # spans of which the exchange has no candles
-        self._summed = 0  # minutes that are in self._hours
+        self._halts: list[tuple[int, int]] = []  # spans for which the exchange has no candles
+        self._summed = 0  # how many minutes are included in self._hours
         self._earlier: tuple[int, int, Candle | None] = (0, 0, None)  # the last day before the newest minute: from, to
 
     def add(self, at: int, price: int, qty: int, trades: int, taker_buys: bool) -> None:
@@ -53,7 +53,7 @@ class Candles:
         )
 
     def recompute(self) -> bool:
-        """Take back nine tenths of the newest minute's trades; return False where it has too few."""
+        """Take back nine tenths of the newest minute's trades; return False if it has too few."""
         opened, open_, high, low, close, volume, count, quote, bought, buy_quote, previous = self.current
         kept = count // 10
         if not kept:
@@ -63,9 +63,9 @@ class Candles:
         return True
 
     def rows(self, start: int, stop: int, length: int) -> list[Candle]:
-        """Return the stored candles of ``[start, stop)``, of at most ``length`` ms, oldest first.
+        """Return the stored candles of ``[start, stop)``, each at most ``length`` ms long, oldest first.
 
-        Before the market's beginning quiet spans are there as flat candles, after it they are left out.
+        Before the market's beginning quiet spans are included as flat candles, after it they are left out.
         """
         found = self.history.rows(start, stop, length)
         if stop > self.history.end:
@@ -84,7 +84,7 @@ class Candles:
         return found
 
     def last_day(self, now: int) -> Candle:
-        """Return one candle of the last 24 hours, to the minute."""
+        """Return one candle for the last 24 hours, to the minute."""
         minute = now - now % MINUTE
         start = minute - DAY
         stop = self.current[0] if self.current[6] else minute + MINUTE
@@ -110,7 +110,7 @@ class Candles:
     def series(self, interval: str, first: int, last: int, *, before: int | None = None) -> list[Candle]:
         """Return the candles that open at ``first`` … ``last`` (open times of ``interval``), flat where nothing traded.
 
-        ``before``: only what traded before that time, a whole minute.
+        ``before``: include only what traded before that time, a whole minute.
         """
         found: list[Candle] = []
         opened = first
@@ -154,18 +154,18 @@ class Candles:
         return [candle for candle in self.series(interval, first, last) if candle[6]]
 
     def halt(self, start: int, stop: int = ENDLESS) -> None:
-        """Hide the candles that lie within ``[start, stop)``: as if trading had been halted, at every interval."""
+        """Hide the candles within ``[start, stop)`` at every interval, as if trading had been halted."""
         self._halts.append((start, stop))
 
     def resume(self, now: int) -> None:
-        """End the halts that have not ended."""
+        """End the halts that are still open."""
         self._halts = [(start, min(stop, now)) for start, stop in self._halts]
 
     def _halted(self, interval: str, opened: int) -> bool:
         return any(start <= opened and next_open(interval, opened) <= stop for start, stop in self._halts)
 
     def _shown(self, interval: str, first: int, last: int, limit: int, *, newest: bool) -> list[Candle]:
-        """Return the newest, or else the oldest, ``limit`` candles from ``first`` to ``last`` outside of halts."""
+        """Return the newest, otherwise the oldest, ``limit`` candles from ``first`` to ``last`` outside of halts."""
         shown = [candle for candle in self.series(interval, first, last) if not self._halted(interval, candle[0])]
         return shown[-limit:] if newest else shown[:limit]
 
@@ -202,7 +202,7 @@ class Candles:
         return opened + count * (next_open(interval, opened) - opened)
 
     def _sum_hours(self) -> None:
-        """Bring the hours up to the last full one; the first may begin within its hour."""
+        """Extend the hours up to the last full one; the first may begin within its hour."""
         ending = self.current[0] - self.current[0] % HOUR
         minutes = self._minutes
         while self._summed < len(minutes) and minutes[self._summed][0] < ending:

@@ -1,7 +1,7 @@
-"""The contracts the market knows by name: price, tick size, decimals of price and of quantity.
+"""The contracts that the market knows by name: price, tick size, decimals of price and of quantity.
 
-Figures are those of Binance USDⓈ-M ``exchangeInfo`` (tick and step sizes) with prices of a plausible order; the
-order is roughly that of trading volume, which sets how often a symbol trades.
+Tick and step sizes are those of Binance USDⓈ-M ``exchangeInfo``, prices are of a plausible magnitude; the order is
+roughly that of trading volume, which determines how often a symbol trades.
 """
 
 from __future__ import annotations
@@ -246,8 +246,8 @@ ALPACAUSDT 0.0512000 0.0000100 7 0
 DEFIUSDT 612.3 0.1 1 3
 """
 
-# Perpetuals on shares, metals and the like, after the table: name, underlying type (exchangeInfo of 2026-10-07; the
-# exchange had 201 of them, its types are an open list).
+# Perpetuals on shares, metals and the like, which follow the table: name, underlying type (exchangeInfo of 2026-10-07;
+# the exchange had 201 of them, its types are an open list).
 TRADIFI_TABLE = """
 XAUUSDT 4103.00 0.01 2 3
 XAGUSDT 59.6300 0.0100 4 3
@@ -263,10 +263,10 @@ TRADIFI = {
     "NVDAUSDT": "EQUITY",
 }
 
-# What the all-market streams carry of the COIN-M market since 2026-06-30.
+# What the all-market streams contain of the COIN-M market since 2026-06-30.
 COIN_MARGINED = ("BTCUSD_PERP", "ETHUSD_PERP", "BTCUSD_261225", "BNBUSD_PERP")
 
-# Contracts settled every 1 or 4 hours; all others every 8.
+# Contracts funded every 1 or 4 hours; all others every 8.
 FUNDING_HOURS = {
     "币安人生USDT": 4,
     "MONUSDT": 1,

@@ -1,4 +1,4 @@
-"""Mark price, funding and open interest: functions of a symbol, of exchange time and of what it traded."""
+"""Mark price, funding and open interest: functions of a symbol, of exchange time and of the symbol's trades."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLACES = 8
 
 
 class MarkValues(NamedTuple):
-    """The mark price's texts at one full second."""
+    """The texts of the mark price event at one full second."""
 
     mark: str
     average: str
@@ -23,8 +23,8 @@ class MarkValues(NamedTuple):
 
 
 TRADIFI_MARKS_AT = 684
-"""The marks of TradFi contracts come this long (ms) after the others of a second, in a frame of their own: two frames
-a second, with event times that end in 000 and in 684 (measured 2026-10-07)."""
+"""The marks of TradFi contracts come this long (ms) after the others of a second, in their own frame: two frames per
+second, with event times that end in 000 and in 684 (measured 2026-10-07)."""
 
 
 def marked_at(instrument: Instrument, now: int) -> int:
@@ -64,7 +64,7 @@ def settled_rate(instrument: Instrument, at: int) -> int:
 
 
 def running_rate(instrument: Instrument, at: int) -> int:
-    """Return the rate that would be settled if the period ended at ``at``; it arrives at the settled one."""
+    """Return the rate that would be settled if the period ended at ``at``; it converges to the settled one."""
     period = instrument.spec.funding_hours * HOUR
     if not period:
         return 0

@@ -11,7 +11,7 @@ from .spot import SpotPair
 
 
 def exchange_info(contracts: Iterable[tuple[Instrument, str]], now: int, *, weight_limit: int) -> dict[str, Any]:
-    """Return ``/fapi/v1/exchangeInfo`` of contracts, each with its status."""
+    """Return ``/fapi/v1/exchangeInfo`` for contracts, each with its status."""
     return {
         "timezone": "UTC",
         "serverTime": now,
@@ -139,7 +139,7 @@ def spot_exchange_info(pairs: list[SpotPair], now: int, *, weight_limit: int) ->
 
 
 def coin_margined_exchange_info(names: Iterable[str], now: int, *, weight_limit: int) -> dict[str, Any]:
-    """Return ``/dapi/v1/exchangeInfo``: the COIN-M contracts of these names."""
+    """Return ``/dapi/v1/exchangeInfo``: the COIN-M contracts with these names."""
     return {
         "timezone": "UTC",
         "serverTime": now,

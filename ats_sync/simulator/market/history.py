@@ -1,8 +1,8 @@
 """Candles before the market's beginning: generated on demand, from coarse to fine.
 
-The past is tiled by root candles (days, and shorter ones where the day is cut by the beginning or by the
-listing), drawn backwards in time from the price at the beginning. A candle is split into finer ones only when
-they are needed; the parts sum up to the whole exactly, so that all intervals agree however they are reached.
+The past is tiled by root candles (days, and shorter ones if the day is cut by the beginning or by the listing), drawn
+backwards in time from the price at the beginning. A candle is split into finer ones only when they are needed; the
+parts add up to the whole exactly, so that all intervals agree, however they are reached.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from .trades import effective_moments
 # taker buy quote volume, the close before it
 Candle = tuple[int, int, int, int, int, int, int, int, int, int, int]
 
-# Trades in the taker orders of one tenth of a second, in the mean.
+# Mean number of trades in the taker orders of one tenth of a second.
 TRADES_A_MOMENT = 2.6
 
 _FINER = {DAY: FOUR_HOURS, FOUR_HOURS: HOUR, HOUR: QUARTER, QUARTER: MINUTE}
 _LENGTHS = (DAY, FOUR_HOURS, HOUR, QUARTER, MINUTE)
 
-# Split candles kept a symbol: what four intervals of 500 rows need, with room to spare.
+# Split candles kept per symbol: what four intervals of 500 rows need, with room to spare.
 _KEPT = 512
 
 
 def merged(first: Candle, second: Candle) -> Candle:
-    """Return the candle of two adjacent ones, opened when ``first`` did."""
+    """Return the sum of two adjacent candles, ``first`` being the earlier one."""
     if not second[6]:
         return first
     if not first[6]:
@@ -52,12 +52,12 @@ def merged(first: Candle, second: Candle) -> Candle:
 
 
 def flat(opened: int, price: int) -> Candle:
-    """A candle in which nothing traded."""
+    """Return a candle without trades."""
     return (opened, price, price, price, price, 0, 0, 0, 0, 0, price)
 
 
 class History:
-    """The candles of one symbol in ``[begin, end)``; both are on whole minutes, ``close`` is the last price."""
+    """The candles of one symbol in ``[begin, end)``, both on whole minutes; ``close`` is the last price."""
 
     def __init__(self, spec: SymbolSpec, salt: int, *, begin: int, end: int, close: int) -> None:
         self.begin = begin
@@ -139,7 +139,7 @@ class History:
             spread = close * spec.daily_move * (length / DAY) ** 0.5
             lowest, highest = max(50, spec.price // 6), spec.price * 6
             drift = (spec.price - close) * 0.002 * length / DAY
-            # The sum of three draws is near enough to a normal one.
+            # The sum of three draws is close enough to a normal distribution.
             normal = ((more & 0xFFFF) + (more >> 16 & 0xFFFF) + (more >> 32 & 0xFFFF)) / 0x8000 - 3
             open_ = close + round(normal * spread + drift)
             open_ = min(max(open_, close - close // 4, lowest), close + close // 3, highest)
@@ -174,7 +174,7 @@ class History:
 
 
 def _mean_price(low: int, high: int, middle: int, chance: int) -> int:
-    """A price near ``middle``; ``chance`` is below 32."""
+    """Return a price near ``middle``; ``chance`` is below 32."""
     return min(high, max(low, middle + (high - low) * (chance - 16) // 160))
 
 
@@ -190,9 +190,9 @@ def _poisson(expected: float, chance: float) -> int:
 
 
 def split(candle: Candle, count: int, length: int, seed: int) -> list[Candle]:
-    """Cut ``candle`` into ``count`` parts of ``length`` ms that sum up to it exactly.
+    """Cut ``candle`` into ``count`` parts of ``length`` ms that add up to it exactly.
 
-    A candle of few trades is given to few parts, so that every part that traded has several trades, and with them
+    A candle with few trades is spread over few parts, so that every part that traded has several trades, and with them
     room for a range of prices; the other parts are flat.
     """
     opened, open_, high, low, close, volume, trades, quote, bought, buy_quote, previous = candle
@@ -271,7 +271,7 @@ def split(candle: Candle, count: int, length: int, seed: int) -> list[Candle]:
         _make_room(sell_quote, sells, lows, highs, low, high)
         buy_least, buy_most = _bounds(buys, lows, highs)
         sell_least, sell_most = _bounds(sells, lows, highs)
-    # Every part's quote volume lies as far between its least and its most as the whole's does.
+    # The quote volume of every part lies as far between its minimum and its maximum as that of the whole does.
     buy_room, sell_room = buy_most - buy_least or 1, sell_most - sell_least or 1
     buy_over, sell_over = buy_quote - buy_least, sell_quote - sell_least
     buy_rest, sell_rest = buy_quote, sell_quote
@@ -303,7 +303,7 @@ def split(candle: Candle, count: int, length: int, seed: int) -> list[Candle]:
 
 
 def _places(active: int, count: int, seed: int) -> list[int]:
-    """``active`` of ``count`` places, in order."""
+    """Return ``active`` of ``count`` places, in order."""
     chosen: list[int] = []
     for place in range(count):
         if mix(seed, place) % (count - place) < active - len(chosen):
@@ -312,7 +312,7 @@ def _places(active: int, count: int, seed: int) -> list[int]:
 
 
 def _capped(total: int, caps: list[int]) -> list[int]:
-    """``total`` cut in proportion to ``caps``, which it does not exceed in sum; none above its cap."""
+    """Return ``total`` split in proportion to ``caps``, whose sum it does not exceed; no part is above its cap."""
     whole = sum(caps)
     shares = [cap * total // whole for cap in caps]
     rest = total - sum(shares)
@@ -324,12 +324,12 @@ def _capped(total: int, caps: list[int]) -> list[int]:
 
 
 def _bounds(volumes: list[int], lows: list[int], highs: list[int]) -> tuple[int, int]:
-    """Least and greatest quote volume of ``volumes`` within the ranges."""
+    """Return the minimum and maximum quote volume of ``volumes`` within the ranges."""
     return sum(map(int.__mul__, volumes, lows)), sum(map(int.__mul__, volumes, highs))
 
 
 def _make_room(quote: int, volumes: list[int], lows: list[int], highs: list[int], low: int, high: int) -> None:
-    """Widen parts to the whole's range until ``quote`` is possible within their ranges."""
+    """Widen parts to the range of the whole until ``quote`` is possible within their ranges."""
     least, most = _bounds(volumes, lows, highs)
     for i, part in enumerate(volumes):
         if least <= quote <= most:
@@ -343,7 +343,7 @@ def _make_room(quote: int, volumes: list[int], lows: list[int], highs: list[int]
 
 
 def _add_rest(bought: int, sold: int, parts: list[Candle]) -> None:
-    """Add the few units of quote volume that division left to parts with room for them."""
+    """Add the few units of quote volume that division left over to parts with room for them."""
     for i, part in enumerate(parts):
         if not part[6]:
             continue

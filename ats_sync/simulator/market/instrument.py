@@ -1,4 +1,4 @@
-"""One symbol's trade process and all that it leaves behind."""
+"""One symbol's trade process and everything that follows from it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .intervals import DAY, MINUTE
 from .symbols import SymbolSpec
 from .trades import OLDER, AggTrades, effective_moments, make_back
 
-SLOT = 100  # ms; taker orders come at most once in each
+SLOT = 100  # ms; at most one taker order per slot
 
 
 class Instrument:
     """A contract that trades: its price, its book, its trades and candles.
 
-    Everything follows from the arguments and from the times of the moments processed, so that it does not matter
-    in which steps exchange time advances.
+    Everything follows from the arguments and from the times of the processed moments, so the steps in which exchange
+    time advances do not matter.
     """
 
     def __init__(self, spec: SymbolSpec, seed: int, start: int) -> None:
@@ -31,7 +31,7 @@ class Instrument:
         self.salt = mix(seed, zlib.crc32(spec.name.encode()))
         self.phase = self.salt % SLOT
         self.silent = False
-        self.pending = False  # announced, and not trading yet
+        self.pending = False  # announced, but not trading yet
         self.next_moment = 0  # the time it is scheduled for; 0: none
         self._random = Random(mix(self.salt, 7)).random
         self._price_texts: dict[int, str] = {}
@@ -68,7 +68,7 @@ class Instrument:
         self._begin = begin
         self._start = start
 
-        # Twice the standard deviation of the price in ticks a square root of ms.
+        # Twice the standard deviation of the price, in ticks per square root of ms.
         self._step = 2 * spec.price * spec.daily_move / DAY**0.5
         self._where = float(spec.price)
         self._moved_at = start
@@ -77,13 +77,13 @@ class Instrument:
         self.book = Book(spec, self.salt)
         self._book_origin = start - self.salt % 50_000_000 * spec.book_tick
         self._frozen_changes: int | None = None
-        self._frozen_since = 0  # transaction time of the last change before
+        self._frozen_since = 0  # transaction time of the last change before that
         self.marked = self.bid + self.ask  # twice the middle at the last full second
         self.forced_at = 0  # of the last forced order
 
     @property
     def untraded(self) -> bool:
-        """Whether there was never a trade of it."""
+        """Whether it has never traded."""
         return not self.spec.age and self.trades.next_id == self._first_order
 
     # -- the process -------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class Instrument:
         return at + 1 + (self.phase - at - 1) % SLOT + slots * SLOT
 
     def moment(self, now: int) -> None:
-        """The taker orders that arrive at ``now``: one, sometimes walking up the book, sometimes one against it."""
+        """Make the taker orders that arrive at ``now``: one, which may walk up the book, and maybe one against it."""
         random = self._random
         spec = self.spec
         at = now - 1 - int(random() * 12)
@@ -126,7 +126,7 @@ class Instrument:
             self._take(bid if buys else self.ask, not buys, at)
 
     def force(self, at: int, ticks: int, qty: int | None) -> None:
-        """One trade at the touch, after the touch has moved by ``ticks``."""
+        """Make one trade at the touch, after moving the touch by ``ticks``."""
         if self.bid + ticks < 1:
             raise ValueError(f"the price of {self.name} cannot fall by {-ticks} ticks")
         self._where += ticks
@@ -146,7 +146,7 @@ class Instrument:
         self.trades.add(price, qty, trades, at, not buys)
 
     def restart_ids(self, now: int) -> None:
-        """Count the updates of the book and the trades from low numbers on; older trades are forgotten."""
+        """Restart the ids of book updates and trades from low numbers; older trades are forgotten."""
         self.book.restart_ids(self.state(now))
         self._first_order -= self.trades.restart_ids()
         self._made = OLDER
@@ -180,19 +180,19 @@ class Instrument:
         return BookState(changes, self.trades.next_id - self._first_order, self.bid, self.ask)
 
     def changed_at(self, now: int) -> int:
-        """Transaction time of the book's last change."""
+        """Return the transaction time of the book's last change."""
         if self._frozen_changes is not None:
             return max(self._frozen_since, self.trades.last_time)
         return max(now - (now - self._book_origin) % self.spec.book_tick, self._frozen_since, self.trades.last_time)
 
     def freeze(self, now: int) -> None:
-        """The symbol stops trading and its book stops changing."""
+        """Stop the symbol's trades and the changes of its book."""
         self.silent = True
         self._frozen_since = self.changed_at(now)
         self._frozen_changes = self.state(now).changes
 
     def thaw(self, now: int) -> None:
-        """It trades again; the book goes on from where it stopped."""
+        """Let it trade again; the book continues from where it stopped."""
         self.silent = False
         if self._frozen_changes is not None:
             tick = self.spec.book_tick
@@ -212,7 +212,7 @@ class Instrument:
         return text
 
     def level_text(self, ticks: int, steps: int) -> str:
-        """One level of a book as JSON."""
+        """Return one level of a book as JSON."""
         return f'["{self.price_text(ticks)}","{fixed(steps, self.spec.qty_decimals)}"]'
 
     def qty_text(self, steps: int) -> str:

@@ -1,4 +1,4 @@
-"""Candle intervals: their lengths and where their candles open (UTC)."""
+"""Candle intervals: their lengths and when their candles open (UTC)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SOURCE = {
 
 
 class UnknownInterval(ValueError):
-    """No such candle interval or open-interest period exists; ``args[0]`` is its name. (As of a symbol.)"""
+    """There is no such candle interval or open-interest period; ``args[0]`` is its name."""
 
     def __str__(self) -> str:
         return f"unknown interval: {self.args[0]}"
@@ -56,12 +56,12 @@ def check_interval(interval: str) -> None:
 
 
 def source_length(interval: str) -> int:
-    """Length in ms of the stored candles that ``interval`` is summed from."""
+    """Return the length in ms of the stored candles that ``interval`` is summed from."""
     return _SOURCE[interval]
 
 
 def floor_open(interval: str, at: int) -> int:
-    """Open time of the candle that contains ``at``."""
+    """Return the open time of the candle that contains ``at``."""
     length = FIXED.get(interval)
     if length is not None:
         return at - at % length
@@ -71,7 +71,7 @@ def floor_open(interval: str, at: int) -> int:
 
 
 def next_open(interval: str, opened: int) -> int:
-    """Open time of the candle after the one that opened at ``opened``."""
+    """Return the open time of the candle after the one that opened at ``opened``."""
     length = FIXED.get(interval)
     if length is not None:
         return opened + length
@@ -82,7 +82,7 @@ def next_open(interval: str, opened: int) -> int:
 
 
 def opens_back(interval: str, opened: int, count: int) -> int:
-    """Open time of the candle ``count`` candles before the one that opened at ``opened``."""
+    """Return the open time of the candle ``count`` candles before the one that opened at ``opened``."""
     length = WEEK if interval == "1w" else FIXED.get(interval)
     if length is not None:
         return opened - count * length

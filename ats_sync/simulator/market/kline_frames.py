@@ -14,7 +14,7 @@ from .streams import FINAL_AFTER, KlineStream
 
 class KlineFrames:
     """``late_key``: ``E`` is the last key of an event. ``trailing``: a change that came too soon after an event of its
-    stream has one of its own as soon as it may; else it is sent with a later trade."""
+    stream gets its own event as soon as possible; otherwise it is sent with a later trade."""
 
     def __init__(self, schedule: Schedule, *, late_key: bool, trailing: bool) -> None:
         self._schedule = schedule
@@ -24,10 +24,10 @@ class KlineFrames:
     def traded(
         self, plan: Plan, streams: list[KlineStream], ended: Candle, current: Candle | None, last_id: int
     ) -> None:
-        """Send what trades just made have changed.
+        """Send what the trades just made have changed.
 
         ``ended`` is the minute of the trade before them, ``last_id`` that trade's id, ``current`` the minute that
-        they opened, or None while the old one goes on.
+        they opened, or None if they belong to the old one.
         """
         now = self._schedule.now
         earliest = 0
@@ -49,7 +49,7 @@ class KlineFrames:
             self._schedule.at(earliest, self._flush, plan)
 
     def finish(self, plans: Iterable[Plan]) -> None:
-        """Send the final events of candles that closed ``FINAL_AFTER`` ms ago without a trade since."""
+        """Send the final events of candles that closed ``FINAL_AFTER`` ms ago and have had no trade since."""
         boundary = self._schedule.now - FINAL_AFTER
         for plan in plans:
             instrument = plan.instrument
@@ -67,7 +67,7 @@ class KlineFrames:
 
     @staticmethod
     def first_finish(start: int) -> int:
-        """Return when after ``start`` candles may become final first; from there on every minute."""
+        """Return the first time after ``start`` when candles may become final; after that, every minute."""
         return start + 1 + (FINAL_AFTER - start - 1) % MINUTE
 
     def _flush(self, plan: Plan) -> None:

@@ -23,22 +23,22 @@ FINAL_STATUSES = frozenset({"SETTLING", "CLOSE", "DELIVERING", "DELIVERED"})
 
 
 class Market:
-    """A deterministic market of perpetual contracts and the spot pairs beside them.
+    """A deterministic market of perpetual contracts and the corresponding spot pairs.
 
-    ``symbols`` is how many contracts of the built-in catalogue there are, or their names; ``start`` the exchange
-    time in ms at the beginning; ``activity`` scales how often all of them trade (0: only what :meth:`trade`
-    forces). Two markets with the same arguments go through the same trades, candles and books, whatever the steps
-    in which they are advanced.
+    ``symbols`` is how many contracts of the built-in catalogue there are, or their names; ``start`` is the exchange
+    time in ms at the beginning; ``activity`` scales how often all of them trade (0: only trades forced by
+    :meth:`trade`). Two markets with the same arguments go through the same trades, candles and books, whatever the
+    steps in which they are advanced.
 
-    What the exchange has had since 2026 as well: names such as XAUUSDT are TradFi perpetuals, names such as
+    It also has what the exchange has had since 2026: names such as XAUUSDT are TradFi perpetuals, names such as
     BTCUSDT_261225 quarterlies without funding. ``coin_margined`` is how many COIN-M contracts the all-market streams
-    of marks and tickers carry too (30 of 745 marks on 2026-10-07). With ``resting_marks`` a contract that has left
+    of marks and tickers also contain (30 of 745 marks on 2026-10-07). With ``resting_marks`` a delisted contract
     keeps its row in the marks (130 contracts were SETTLING), at its last price and with fresh times.
 
     ``subscribed`` and ``spot_subscribed`` are the stream names for which :meth:`advance` builds frames; change them
     freely between calls. Names that no contract has are silent. With ``trailing_klines=False`` a change that came
     too soon after a kline event is sent only with a later trade, as in recordings of the real exchange; by default an
-    event follows as soon as 250 ms (spot: 2 s) are over.
+    event follows as soon as 250 ms (spot: 2 s) have passed.
 
     Methods named after REST paths return what the exchange would answer at ``now``: plain JSON values, decimals as
     strings, times in ms. They raise :class:`UnknownSymbol` and :class:`UnknownInterval`.
@@ -61,7 +61,7 @@ class Market:
             raise ValueError(f"coin_margined must be 0 to {len(COIN_MARGINED)}, not {coin_margined}")
         self.now = start
         self.weight_limit = 2400
-        """The limit that ``exchange_info`` prints; the server enforces it."""
+        """The limit that ``exchange_info`` states; the server enforces it."""
         self.spot_weight_limit = 6000
         self.subscribed: set[str] = set()
         self.spot_subscribed: set[str] = set()
@@ -81,7 +81,7 @@ class Market:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The contracts that trade now, those that are paused among them."""
+        """The contracts that trade now, including those that are paused."""
         return tuple(name for name, each in self._instruments.items() if not each.pending)
 
     @property
@@ -92,7 +92,7 @@ class Market:
     # -- time --------------------------------------------------------------------------------------------------
 
     def advance(self, now: int) -> list[Frame]:
-        """Let everything in ``(self.now, now]`` happen; return the frames of it, in order of event time."""
+        """Let everything in ``(self.now, now]`` happen; return its frames, in order of event time."""
         if now < self.now:
             raise ValueError(f"exchange time cannot go back from {self.now} to {now}")
         frames = self._pump.run(self.now, now, self.subscribed, self.spot_subscribed)
@@ -102,11 +102,11 @@ class Market:
     # -- control -----------------------------------------------------------------------------------------------
 
     def trade(self, symbol: str, *, at: int | None = None, ticks: int = 0, qty: int | None = None) -> list[Frame]:
-        """Force one trade, also in a silent symbol.
+        """Force one trade, even in a silent symbol.
 
         ``at`` is its time (default: now), no earlier than the symbol's last trade and in a candle that is not final;
         the best prices move by ``ticks`` before it, and a taker buys (sells, if they fall) ``qty`` steps of quantity.
-        Returns the frames due at once; aggregated trades and delayed kline events come out of :meth:`advance`.
+        Returns the frames due at once; :meth:`advance` returns aggregated trades and delayed kline events.
         """
         instrument = self._instrument(symbol)
         at = self.now if at is None else at
@@ -138,11 +138,11 @@ class Market:
         self._instrument(symbol).candles.halt(start, stop)
 
     def restart_ids(self, symbol: str | None = None) -> None:
-        """Let the update ids and trade ids of a symbol (None: of all) count from low numbers on, in streams and REST.
+        """Restart the update ids and trade ids of a symbol (None: of all) from low numbers, in streams and REST.
 
-        The exchange does so after a reset of a test network, or where an engine has moved.
+        The exchange does this after a reset of a test network, or when an engine has moved.
 
-        ``aggTrades`` no longer knows the trades before; candles and books stay as they are.
+        ``aggTrades`` no longer knows earlier trades; candles and books stay as they are.
         """
         for instrument in list(self._instruments.values()) if symbol is None else [self._instrument(symbol)]:
             self._pump.restart_ids(instrument, self.now)
@@ -158,7 +158,7 @@ class Market:
     def delist(self, symbol: str, status: str = "SETTLING") -> None:
         """Delist the symbol: ``exchange_info`` shows this status, and nothing else knows the symbol any more.
 
-        ``!contractInfo`` announces it, and its mark may rest.
+        ``!contractInfo`` announces it, and its mark may stay.
         """
         instrument = self._instrument(symbol)
         del self._instruments[symbol]
@@ -203,8 +203,8 @@ class Market:
         """Give a contract a status, which ``!contractInfo`` announces at once.
 
         TRADING: it trades. SETTLING, CLOSE, DELIVERING, DELIVERED: it leaves, as with :meth:`delist`. Any other
-        (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, an unknown one): it stays, its trades and its book rest.
-        Without ``candles`` REST has none from then on until it trades again, as of a halt; else they are flat.
+        (TRADING_HALT, TRADING_CANCEL_ONLY, PRE_SETTLE, an unknown one): it stays, but its trades and its book rest.
+        Without ``candles`` REST has none from then until it trades again, as in a halt; otherwise they are flat.
         """
         if not status:
             raise ValueError("status must be a word such as TRADING_HALT")
@@ -230,9 +230,9 @@ class Market:
         self._pump.announce(instrument, self.now, status)
 
     def maintenance(self, status: str = "") -> None:
-        """Show every contract with this status in ``exchange_info`` while all of them trade on ("": show the truth).
+        """Show every contract with this status in ``exchange_info`` while all keep trading ("": show the truth).
 
-        Clients of this exchange have met one such answer out of a maintenance window.
+        Clients of this exchange have seen one such answer outside a maintenance window.
         """
         self._shown_status = status
 
@@ -251,7 +251,7 @@ class Market:
     def pay_dividend(self, symbol: str, rate: str, rate_type: str = "Special") -> None:
         """Pay a dividend as a special funding: a row of ``funding_rate`` whose ``rateType`` is not "Regular".
 
-        Rows carry the field since 2026-07-28; its word for dividends is not recorded.
+        Rows have had the field since 2026-07-28; its value for dividends has not been recorded.
         """
         mark = answers.premium_index(self._instrument(symbol), self.now)["markPrice"]
         row = {"symbol": symbol, "fundingTime": self.now, "fundingRate": rate, "markPrice": mark, "rateType": rate_type}
@@ -290,8 +290,8 @@ class Market:
     ) -> list[Row]:
         """Return ``[open time, o, h, l, c, volume, close time, quote volume, trades, taker base, taker quote, "0"]``.
 
-        ``start`` and ``end`` bound the open time, both inclusive. Without ``start`` the newest ``limit`` rows, with
-        it the first ``limit`` from there; oldest first. The last row is the open candle.
+        ``start`` and ``end`` bound the open time, both inclusive. Returns the newest ``limit`` rows, or with ``start``
+        the first ``limit`` from there; oldest first. The last row is the open candle.
         """
         return answers.klines(self._instrument(symbol), interval, self.now, start, end, limit)
 
@@ -322,7 +322,7 @@ class Market:
     ) -> list[Answer]:
         """Return ``{"a", "p", "q", "nq", "f", "l", "T", "m"}`` from an id on, in a window, or the newest ``limit``.
 
-        The exchange keeps 48 hours; here at least the newest 20,000 a symbol are remembered.
+        The exchange keeps 48 hours; here at least the newest 20,000 per symbol are kept.
         """
         return answers.agg_trades(self._instrument(symbol), from_id, start, end, limit)
 
@@ -365,7 +365,7 @@ class Market:
         return rows[-limit:] if start is None else rows[:limit]
 
     def funding_info(self) -> list[Answer]:
-        """Return contracts whose funding differs from every 8 hours, and COIN-M ones, whose ``updateTime`` is null."""
+        """Return contracts that are not funded every 8 hours, and COIN-M ones, whose ``updateTime`` is null."""
         own = [
             answers.funding_info(each) for each in self._instruments.values() if each.spec.funding_hours not in (0, 8)
         ]
@@ -398,7 +398,7 @@ class Market:
         end: int | None = None,
         limit: int = 30,
     ) -> list[Answer]:
-        """Return one of the :data:`RATIOS` of the periods that traded; ``basis`` is of a pair and a contract type."""
+        """Return one of the :data:`RATIOS` of the periods that traded; ``basis`` takes a pair and a contract type."""
         if kind == "basis":
             found = [
                 each
@@ -432,7 +432,7 @@ class Market:
         }
 
     def coin_margined_exchange_info(self) -> Answer:
-        """Return ``/dapi/v1/exchangeInfo``: the COIN-M contracts. It prints the full weight limit."""
+        """Return ``/dapi/v1/exchangeInfo``: the COIN-M contracts. It states the full weight limit."""
         return coin_margined_exchange_info(self._pump.market.coin_margined, self.now, weight_limit=self.weight_limit)
 
     def coin_margined_premium_index(self, symbol: str | None = None) -> list[Answer]:

@@ -1,4 +1,4 @@
-"""What goes out every second: marks, tickers, sessions, and best prices of the whole market."""
+"""Frames sent every second: marks, tickers, sessions, and best prices of the whole market."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALL_MARKS = {"!markPrice@arr": 3 * SECOND, "!markPrice@arr@1s": SECOND}
 
 
 class MarketFrames:
-    """``plans``: the instruments that take part, by name; ``all_streams``: the subscribed streams of the whole market.
+    """``plans``: the participating instruments by name; ``all_streams``: the subscribed streams of the whole market.
 
     The caller changes both."""
 
@@ -29,9 +29,9 @@ class MarketFrames:
         self._all = all_streams
         self._books = books
         self.coin_margined: tuple[str, ...] = ()
-        """COIN-M contracts that the all-market streams carry, too."""
+        """COIN-M contracts that the all-market streams also contain."""
         self.resting: dict[str, MarkValues] = {}
-        """Contracts that have left and whose mark rests in the stream."""
+        """Delisted contracts whose mark stays in the stream."""
         self.sessions: dict[str, str] = {"equity": "REGULAR", "commodity": "REGULAR"}
         """The present session of TradFi contracts by market."""
         first = schedule.now - schedule.now % SECOND + SECOND
@@ -39,7 +39,7 @@ class MarketFrames:
         schedule.at(first + TRADIFI_MARKS_AT, self._tradifi_marks, None)
 
     def rest(self, instrument: Instrument, now: int) -> None:
-        """Let the mark of a contract that leaves rest where it is."""
+        """Keep the mark of a contract that leaves, unchanged."""
         self.resting[instrument.name] = mark_values(instrument, now - now % SECOND)
 
     def _second(self, _: object) -> None:
@@ -73,7 +73,7 @@ class MarketFrames:
                     self._schedule.emit(ALL_BEST_PRICES, text)
 
     def _tradifi_marks(self, _: object) -> None:
-        """Send the marks of TradFi contracts, in a frame of their own."""
+        """Send the marks of TradFi contracts, in their own frame."""
         now = self._schedule.now
         self._schedule.at(now + SECOND, self._tradifi_marks, None)
         second = now - TRADIFI_MARKS_AT
@@ -110,7 +110,7 @@ class MarketFrames:
             self._schedule.emit(own, text)
 
     def _other_marks(self, now: int) -> list[str]:
-        """Return the rows of contracts that have left, and those of the COIN-M market."""
+        """Return the rows of delisted contracts, and those of the COIN-M market."""
         rows = [payloads.mark_price(name, now, values) for name, values in self.resting.items()]
         first = next(iter(self._plans.values()), None)
         if first is not None and self.coin_margined:

@@ -1,4 +1,4 @@
-"""Stream frames' JSON texts, written as the exchange writes them."""
+"""The JSON texts of stream frames, written as the exchange writes them."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def trading_session(event: str, event_time: int, begins: int, ends: int, session
 
 
 def ticker(row: dict[str, Any], event_time: int, *, market: int = 1) -> str:
-    """Return the ``24hrTicker`` event of the REST row of the same moment; ``market`` as for :func:`mark_price`."""
+    """Return the ``24hrTicker`` event for the REST row of the same moment; ``market`` as in :func:`mark_price`."""
     return json.dumps(
         {
             "e": "24hrTicker",

@@ -10,7 +10,7 @@ from .trades import AggTrade
 
 
 class Plan:
-    """The streams for which an instrument's events give frames, and what has not been sent yet."""
+    """The streams for which an instrument's events produce frames, and what has not been sent yet."""
 
     def __init__(self, instrument: Instrument, pair: SpotPair | None) -> None:
         self.instrument = instrument
@@ -18,8 +18,8 @@ class Plan:
         self.klines: list[KlineStream] = []
         self.spot_klines: list[KlineStream] = []
         self.books: list[BookStream] = []
-        self.tickers: list[BookStream] = []  # of these, the best prices
-        self.differences: list[BookStream] = []  # and what changed
+        self.tickers: list[BookStream] = []  # streams of the best prices
+        self.differences: list[BookStream] = []  # streams of changes
         self.marks: dict[str, int] = {}  # stream name → ms between frames
         self.others: dict[str, str] = {}  # kind → stream name
         self.spot_others: dict[str, str] = {}
@@ -43,7 +43,7 @@ class Plan:
         stream.noted = state
 
     def show_book(self, state: BookState) -> None:
-        """Let the next frame of every stream of differences name the whole book, which nothing has shown before."""
+        """Make the next frame of every stream of differences contain the whole book, which has not been sent before."""
         bids, asks = self.instrument.book.whole(state)
         for stream in self.differences:
             stream.bids.update(price for price, _ in bids)

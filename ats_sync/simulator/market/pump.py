@@ -1,4 +1,4 @@
-"""What the instruments do when, and which streams get frames of it."""
+"""Runs the instruments' events, and builds frames for the subscribed streams."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Pump:
         self._announced.append(Frame(CONTRACT_INFO, now, payloads.contract_info(instrument, now, status), False))
 
     def leave(self, instrument: Instrument, now: int, *, rests: bool) -> None:
-        """Silence an instrument for good; if it ``rests``, its mark price stays where it is."""
+        """Silence an instrument permanently; if it ``rests``, its mark price stays where it is."""
         if rests:
             self.market.rest(instrument, now)
         plan = self._plans.pop(instrument.lower)
@@ -65,13 +65,13 @@ class Pump:
         plan.clear()
 
     def _forget_known(self, plan: Plan) -> None:
-        """Have the streams of this plan looked at again."""
+        """Make the next run examine the streams of this plan again."""
         self._known = {name for name in self._known if not name.startswith(plan.instrument.lower + "@")}
         if plan.pair is not None:
             self._spot_known = {n for n in self._spot_known if not n.startswith(plan.pair.lower + "@")}
 
     def restart_ids(self, instrument: Instrument, now: int) -> None:
-        """Begin the instrument's counts again; the last frame of each of its book streams gets a number of the new."""
+        """Restart the instrument's ids; the last frame of each of its book streams gets a number from the new count."""
         instrument.restart_ids(now)
         for stream in self._plans[instrument.lower].books:
             if stream.state is not None:
@@ -84,7 +84,7 @@ class Pump:
             self._schedule.at(instrument.next_moment, self._moment, self._plans[instrument.lower])
 
     def show_book(self, instrument: Instrument, now: int) -> None:
-        """Note that a book that was empty so far is there: its streams tell of all of it."""
+        """Note that a book that was empty so far now exists: its streams send all of it."""
         self._plans[instrument.lower].show_book(instrument.state(now))
 
     def run(self, since: int, now: int, subscribed: set[str], spot_subscribed: set[str]) -> list[Frame]:
@@ -139,7 +139,7 @@ class Pump:
         self.schedule(instrument, now)
 
     def _send(self, plan: Plan, minute: Candle, last_id: int, made: list[AggTrade]) -> None:
-        """Send the frames of trades just made; ``minute`` and ``last_id`` are from before them."""
+        """Send the frames of the trades just made; ``minute`` and ``last_id`` are from before them."""
         current = plan.instrument.candles.current
         turned = current if current[0] > minute[0] else None
         if plan.klines:

@@ -1,6 +1,6 @@
-"""The five series of ``/futures/data`` beside open interest: who is long, who buys, and the basis.
+"""The five series of ``/futures/data`` other than open interest: long and short positions, taker volumes, the basis.
 
-All follow from the symbol, the period and what it traded in it, so that every page of them agrees.
+All follow from the symbol, the period and its trades, so that every page of them agrees.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .intervals import MINUTE
 
 _ACCOUNTS = {"globalLongShortAccountRatio": 51, "topLongShortAccountRatio": 52, "topLongShortPositionRatio": 53}
 RATIOS = (*_ACCOUNTS, "takerlongshortRatio", "basis")
-"""The series' names, as the exchange has them in its paths."""
+"""The names of the series, as in the exchange's paths."""
 
 
 def ratio_row(kind: str, instrument: Instrument, candle: Candle, at: int) -> dict[str, Any]:

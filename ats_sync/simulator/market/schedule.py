@@ -1,4 +1,4 @@
-"""Events in order of time, and the frames that they give."""
+"""Events in order of time, and the frames that they produce."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Event = tuple[int, int, Callable[[Any], None], Any]
 
 @dataclass(slots=True)
 class Frame:
-    """One event of a stream, as the market hands it to the server: the ``data`` part of a message.
+    """One event of a stream, as the market passes it to the server: the ``data`` part of a message.
 
     ``stream`` is the stream's name with a lower-case symbol, ``event_time`` the exchange time in ms at which
     the exchange sends it, ``payload`` JSON text. ``spot`` is whether it is a stream of the spot exchange.
@@ -25,22 +25,22 @@ class Frame:
 
 
 class Schedule:
-    """What happens when. An event's action is called with its subject, at :attr:`now`."""
+    """A queue of events by time. An event's action is called with its subject, at :attr:`now`."""
 
     def __init__(self, start: int) -> None:
         self.now = start
         self.frames: list[Frame] = []
-        """Those since :meth:`take`."""
+        """The frames since the last :meth:`take`."""
         self._heap: list[_Event] = []
         self._number = 0
 
     def at(self, time: int, action: Callable[[Any], None], subject: Any) -> None:
-        """Let ``action(subject)`` happen at ``time``; events of one time happen in the order of their calls."""
+        """Call ``action(subject)`` at ``time``; events at the same time happen in the order of their calls."""
         self._number += 1
         heappush(self._heap, (time, self._number, action, subject))
 
     def run(self, now: int) -> None:
-        """Let everything happen that is due up to and with ``now``."""
+        """Run everything that is due up to and including ``now``."""
         heap = self._heap
         while heap and heap[0][0] <= now:
             self.now, _, action, subject = heappop(heap)

@@ -1,6 +1,6 @@
 """The spot pairs: each follows its perpetual's trades, shifted by a basis.
 
-Where the perpetual is a multiple (1000PEPEUSDT), the pair trades the single coin: prices divided, quantities
+If the perpetual is a multiple (1000PEPEUSDT), the pair trades the single coin: prices divided, quantities
 multiplied. All decimals have eight places, as on the spot exchange.
 """
 
@@ -15,7 +15,7 @@ _PLACES = 8
 
 
 class SpotPair:
-    """What one perpetual's trades look like on its spot pair."""
+    """How one perpetual's trades appear on its spot pair."""
 
     def __init__(self, instrument: Instrument, name: str) -> None:
         spec = instrument.spec
@@ -24,7 +24,7 @@ class SpotPair:
         self.instrument = instrument
         self.base_asset = name.removesuffix("USDT")
         self.multiple = spec.spot_multiple
-        # The perpetual is dearer or cheaper by up to eight hundredths of a percent.
+        # The perpetual is more or less expensive by up to eight hundredths of a percent.
         self.basis = round(spec.price * ((instrument.salt >> 8) % 17 - 8) / 10_000)
         self._price_unit = spec.tick * 10 ** (_PLACES - spec.price_decimals)
         self._qty_unit = 10 ** (_PLACES - spec.qty_decimals) * spec.spot_multiple
@@ -40,14 +40,14 @@ class SpotPair:
         return fixed(max(1, self._price_unit // self.multiple), _PLACES)
 
     def price(self, ticks: int) -> str:
-        """Spot price beside the perpetual's price in ticks."""
+        """Return the spot price that corresponds to the perpetual's price in ticks."""
         return fixed((ticks - self.basis) * self._price_unit // self.multiple, _PLACES)
 
     def qty(self, steps: int) -> str:
         return fixed(steps * self._qty_unit, _PLACES)
 
     def candle_texts(self, candle: Candle) -> tuple[str, str, str, str, str, str, str, str]:
-        """Open, high, low, close, volume, quote volume, taker buy volume, taker buy quote volume."""
+        """Return open, high, low, close, volume, quote volume, taker buy volume, taker buy quote volume."""
         _, open_, high, low, close, volume, _, quote, bought, buy_quote, _ = candle
         return (
             self.price(open_),

@@ -1,4 +1,4 @@
-"""The streams that are subscribed: their names taken apart, and what each remembers between two frames."""
+"""The subscribed streams: parsed names, and what each stream remembers between two frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FINAL_AFTER = 2_003
 
 _DEPTH = re.compile(
     r"depth(5|10|20)?(?:@(100|500)ms)?"
-)  # 250 ms is what comes without a speed; written out it is silent (measured)
+)  # 250 ms is the speed of a name without one; a name that states it is silent (measured)
 _DEFAULT_DEPTH_SPEED = 250
 
 
@@ -30,7 +30,7 @@ class StreamName(NamedTuple):
 
 
 def parse(name: str) -> StreamName | None:
-    """Return a stream's name taken apart, or None if the exchange has no such kind."""
+    """Return a parsed stream name, or None if the exchange has no such kind."""
     if name.startswith("!") or name == "tradingSession":
         return StreamName("", name)
     symbol, _, rest = name.partition("@")
@@ -48,7 +48,7 @@ def parse(name: str) -> StreamName | None:
 
 
 class KlineStream:
-    """One kline stream: the candle it is at, and when its next event may go out."""
+    """One kline stream: its current candle, and when its next event may be sent."""
 
     __slots__ = ("dirty", "ends", "finished", "interval", "name", "opened", "period", "prefix", "ready")
 
@@ -72,7 +72,7 @@ class KlineStream:
         return merged(self.prefix, minute) if self.prefix else minute
 
     def turn(self, ended: Candle, opened: int) -> bool:
-        """End the minute ``ended``, after which the one at ``opened`` trades; return whether the candle turned."""
+        """End the minute ``ended``, before trades in the one at ``opened``; return whether a new candle began."""
         if opened >= self.ends:
             self.opened = floor_open(self.interval, opened)
             self.ends = next_open(self.interval, self.opened)
@@ -97,7 +97,7 @@ class BookStream:
         self.state: BookState | None = None
         self.last_id = 0
         self.sent: object = None
-        # For a stream of differences: how far they are noted, and the prices noted since its last frame.
+        # For a stream of differences: up to where they are noted, and the prices noted since its last frame.
         self.noted: BookState | None = None
         self.bids: set[int] = set()
         self.asks: set[int] = set()

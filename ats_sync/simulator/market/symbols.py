@@ -1,4 +1,4 @@
-"""What is fixed about a symbol: its decimals, its size, how often it trades, its funding interval, its spot pair."""
+"""The fixed properties of a symbol: decimals, size, how often it trades, funding interval, spot pair."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MULTIPLES = (("1000000", 1_000_000), ("1000", 1000))
 
 
 class UnknownSymbol(ValueError):
-    """No such symbol trades here; ``args[0]`` is the symbol. (A control passes a ValueError on to the program.)"""
+    """No such symbol trades here; ``args[0]`` is the symbol. (A ValueError, so that controls pass it on.)"""
 
     def __str__(self) -> str:
         return f"unknown symbol: {self.args[0]}"
@@ -44,11 +44,11 @@ class SymbolSpec:
     tick: int  # in units of 10**-price_decimals
     price_decimals: int
     qty_decimals: int
-    moments: float  # expected taker orders a second
-    moments_for_size: float  # the same at an activity of 1: how big the contract is
+    moments: float  # expected taker orders per second
+    moments_for_size: float  # the same at an activity of 1: the size of the contract
     mean_qty: int
     spread: int
-    book_width: int  # ticks a side
+    book_width: int  # ticks per side
     book_density: float
     book_tick: int  # ms between two changes of the book
     daily_move: float
@@ -67,7 +67,7 @@ class SymbolSpec:
 
     @property
     def tradifi(self) -> bool:
-        """Whether it is a perpetual on something that has sessions."""
+        """Whether it is a perpetual on an underlying that has sessions."""
         return self.contract_type == TRADIFI_PERPETUAL
 
 
@@ -90,7 +90,7 @@ def _rows(table: str, first_rank: int) -> dict[str, tuple[int, str, str, int, in
 
 
 def names(symbols: int | Sequence[str]) -> tuple[str, ...]:
-    """Return the given names, or that many of the catalogue (and made-up ones after it)."""
+    """Return the given names, or that many names from the catalogue (then made-up ones)."""
     if not isinstance(symbols, int):
         listed = tuple(symbols)
         if len(set(listed)) != len(listed):
@@ -110,11 +110,11 @@ def spec_for(
     new: bool = False,
     underlying_type: str = "",
 ) -> SymbolSpec:
-    """Return the contract called ``name``; one the catalogue does not know gets parameters derived from its name.
+    """Return the contract called ``name``; one that is not in the catalogue gets parameters derived from its name.
 
-    ``new``: it has no history. ``price`` is in USDT. A name such as BTCUSDT_261225 is that of a quarterly, which has no
+    ``new``: it has no history. ``price`` is in USDT. A name such as BTCUSDT_261225 is a quarterly, which has no
     funding and is delivered on that day at 08:00 UTC. An ``underlying_type`` other than COIN makes it a
-    TRADIFI_PERPETUAL; those of the catalogue have their own.
+    TRADIFI_PERPETUAL; contracts in the catalogue have their own.
     """
     salt = zlib.crc32(name.encode())
     quarterly = _DELIVERY.fullmatch(name)

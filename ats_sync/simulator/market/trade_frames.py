@@ -1,4 +1,4 @@
-"""Frames of trades: aggregated ones, forced orders, and the spot pair's."""
+"""Frames of trades: aggregated ones, forced orders, and those of the spot pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AGGREGATED_AFTER = 150
 """How long (ms) trades of one order at one price may still join an aggregated trade."""
 ALL_FORCED = "!forceOrder@arr"
 
-# One aggregated trade in so many is a forced order, at most one a second a symbol.
+# One in this many aggregated trades is a forced order, at most one per second and symbol.
 _FORCED_ONE_IN = 601
 _FORCED_APART = 1000
 
@@ -25,7 +25,7 @@ class TradeFrames:
         self._late_key = late_key
 
     def traded(self, plan: Plan, made: list[AggTrade]) -> None:
-        """Send the frames of trades just made."""
+        """Send the frames of the trades just made."""
         name = plan.others.get("aggTrade")
         if name is not None:
             self._aggregate(plan, name, made)

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from .decimals import mix
 from .symbols import SymbolSpec
 
-# Trades made backwards from the market's beginning, and the most that are remembered since.
+# The number of trades made backwards from the market's beginning, and the most that are kept since.
 OLDER = 1_600
 KEPT = 20_000
 RESTARTED_AT = 1_000
-"""The id of the first aggregated trade of a count that begins again."""
+"""The first aggregated trade id of a restarted count."""
 
 _FIELDS = 5
 
@@ -51,7 +51,7 @@ class AggTrades:
         return self._first_id
 
     def add(self, price: int, qty: int, trades: int, at: int, maker_buys: bool) -> None:
-        """Append one; it gets the next ids."""
+        """Append a trade; it gets the next ids."""
         self._fields.extend((price, qty, self.next_trade, at, maker_buys))
         self.next_id += 1
         self.next_trade += trades
@@ -65,7 +65,7 @@ class AggTrades:
         return [self.get(each) for each in range(trade_id, self.next_id)]
 
     def restart_ids(self) -> int:
-        """Count from low numbers on, and remember no trade but the newest; by how much the next id has fallen."""
+        """Restart from low numbers and keep only the newest trade; return by how much the next id has fallen."""
         newest, before = self._fields[-_FIELDS:], self.next_id
         trades = self.next_trade - newest[2] if newest else 0
         self._first_id = RESTARTED_AT
@@ -91,7 +91,7 @@ class AggTrades:
         return AggTrade(trade_id, price, qty, first, last - 1, time, bool(maker_buys))
 
     def first_at(self, time: int) -> int:
-        """Id of the first remembered trade at ``time`` or later."""
+        """Return the id of the first remembered trade at ``time`` or later."""
         fields = self._fields
         index = bisect_left(range(len(self)), time, key=lambda i: fields[i * _FIELDS + 3])
         return self._first_id + index
@@ -131,5 +131,5 @@ def make_back(
 
 
 def effective_moments(moments: float) -> float:
-    """Taker orders a second that show, when those of one tenth of a second are taken together."""
+    """Return the visible taker orders per second, with those of one tenth of a second counted as one."""
     return 10 * (1 - exp(-moments / 10)) if moments > 0 else 1e-9

@@ -1,4 +1,4 @@
-"""Random schedules of what can go wrong between collectors, readers, their shared store and the exchange."""
+"""Random schedules of faults between collectors, readers, their shared store and the exchange."""
 
 from __future__ import annotations
 

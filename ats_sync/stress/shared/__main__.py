@@ -1,4 +1,4 @@
-"""The process that all others of a schedule are forked from."""
+"""The process that all other processes of a schedule are forked from."""
 
 from __future__ import annotations
 

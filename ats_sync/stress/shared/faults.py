@@ -1,4 +1,4 @@
-"""What goes wrong in a schedule."""
+"""The faults of a schedule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAILURES: tuple[RestFaultKind, ...] = ("500", "503", "timeout", "reset")
 
 @dataclass(frozen=True)
 class Fault:
-    """``begin`` makes it; ``end`` undoes it ``seconds`` later."""
+    """A fault: ``begin`` makes it; ``end`` undoes it ``seconds`` later."""
 
     name: str
     seconds: float
@@ -32,7 +32,7 @@ class Fault:
 Maker = Callable[["Scene", random.Random], Fault]
 
 FAULTS: Catalogue[Maker] = Catalogue()
-"""All of them."""
+"""All faults of this module."""
 
 
 # --- collectors ----------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def taken_over(scene: Scene, rng: random.Random) -> Fault:
 
 @FAULTS.add(1.5)
 def all_stopped(scene: Scene, rng: random.Random) -> Fault:
-    """As where the machine of the collectors stands still."""
+    """Stop all collectors, as if their machine stood still."""
     collectors = list(scene.living())
     return Fault(
         "all collectors stopped",
@@ -165,7 +165,7 @@ def rest_fails(scene: Scene, rng: random.Random) -> Fault:
 
 @FAULTS.add(1.5)
 def reader_comes(scene: Scene, rng: random.Random) -> Fault:
-    """It comes, and is gone without a word."""
+    """Start a reader that later ends without notice."""
     readers: list[int] = []
     return Fault(
         "a reader comes and goes",

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 INTERVALS = ("1m", "1h")
 HEALED_WITHIN = 30.0
-"""Seconds after the last fault within which every reader is served from the store again. (Generous: the machine runs
-seven processes more. The report has the slowest.)"""
+"""Seconds after the last fault within which every reader must be served from the store again. (Generous: the machine
+runs seven more processes. The report has the slowest.)"""
 SCARCE_LIMIT, SCARCE_HEALED_WITHIN = 700, 90.0
-"""Some schedules have a limit that collectors use up; what they then wait for is the minute's end."""
+"""Some schedules have a limit that collectors use up; they then wait for the end of the minute."""
 
 
 @dataclass(frozen=True)
 class SharedOptions:
-    """Times are seconds."""
+    """The options. Times are seconds."""
 
     seconds: float = 60.0
-    """Schedules are begun for so long."""
+    """Schedules are started for this long."""
     schedules: int | None = None
-    """So many schedules instead."""
+    """Run this many schedules instead."""
     seed: int = 1
-    """Of the first schedule; each further one has the next."""
+    """The seed of the first schedule; each further one uses the next number."""
     symbols: int = 3
     faults_for: float = 10.0
     """How long faults are made in one schedule."""

@@ -1,4 +1,4 @@
-"""The processes of a schedule: forked from one that has everything imported, since starts are most of their cost."""
+"""The processes of a schedule: forked from one that has imported everything, since starting is most of their cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...manager import DataManager
 
 
 class Nursery:
-    """Starts processes. All of them end with the block, or with the process that started it."""
+    """Starts processes. All of them end with the ``with`` block, or with the process that started it."""
 
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[3])
@@ -33,7 +33,7 @@ class Nursery:
         )
 
     def start(self, role: str, spec: dict[str, Any]) -> int:
-        """Start a process that does what its role says; return its process id."""
+        """Start a process with a role; return its process id."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([role, spec]).encode() + b"\n")
@@ -48,7 +48,7 @@ class Nursery:
 
 
 def send(process: int, number: int) -> bool:
-    """Send a signal; return whether the process is there (0: only look)."""
+    """Send a signal; return whether the process exists (0: only check)."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)
         return True
@@ -63,7 +63,7 @@ def serve() -> None:
     children: set[int] = set()
 
     def reap(*_: object) -> None:
-        # At once: the parent looks whether they are there. None is signalled later under a number that has passed on.
+        # Reap at once: the parent checks whether they exist. No process id is signalled after it may have been reused.
         with contextlib.suppress(ChildProcessError):
             while ended := os.waitpid(-1, os.WNOHANG)[0]:
                 children.discard(ended)
@@ -88,7 +88,7 @@ def serve() -> None:
 
 
 def _become(log: str) -> None:
-    """Have a log of its own instead of the parent's files."""
+    """Redirect this process's output to its own log instead of the parent's files."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -108,11 +108,11 @@ def until_terminated() -> threading.Event:
 
 
 def collect(spec: dict[str, Any]) -> None:
-    """Be a collector until SIGTERM, which hands over."""
+    """Run a collector until SIGTERM, which hands over."""
     ends = until_terminated()
     config = Config(**spec["config"], role="collector", take_over=spec.get("take_over", False))
     manager = DataManager(spec["symbols"], spec["intervals"], config=config)
-    starts = threading.Thread(target=manager.start, daemon=True)  # it may wait for long, and SIGTERM ends it
+    starts = threading.Thread(target=manager.start, daemon=True)  # it may wait for a long time, and SIGTERM ends it
     starts.start()
     ends.wait()
     manager.close()

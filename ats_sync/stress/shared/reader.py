@@ -1,4 +1,4 @@
-"""A reader that compares what it reads with the exchange's own truth, and writes down what it finds."""
+"""A reader that compares what it reads with the exchange's own truth, and records its findings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEPTH = 300
 
 
 class RemoteExchange(Controls):
-    """The exchange's controls, from another process than the one that started it."""
+    """The exchange's controls, used from a process other than the one that started it."""
 
     def __init__(self, url: str, token: str) -> None:
         self._client = ControlClient(url, token)
@@ -81,13 +81,13 @@ class _Reader:
         self._by_rest = 0
 
     def note(self, finding: Finding) -> None:
-        """Write a finding down at once: this process may be killed."""
+        """Record a finding at once: this process may be killed."""
         began = self._world.tally.began
         text = f"{finding.text} ({time.monotonic() - began:.2f} s after the reader's start)"
         self._file.write(json.dumps({"finding": [finding.promise.value, text]}) + "\n")
 
     def run(self, ends: threading.Event) -> None:
-        """Make checks: the truth, later a read that must know it, the truth again."""
+        """Make checks: sample the truth, later a read that must know it, the truth again."""
         pending: list[tuple[float, int, Check]] = []
         due = time.monotonic()
         while not ends.is_set():
@@ -138,7 +138,7 @@ class _Reader:
             self._finish(check)
 
     def _not_served(self) -> str:
-        """Return what is not served from the store, "" where everything is."""
+        """Return what is not served from the store, "" if everything is."""
         manager = self._world.manager
         for symbol in self._world.symbols:
             for name, read in (
@@ -178,7 +178,7 @@ class _Reader:
             self.note(Finding(Promise.DIVERGENCE, text))
 
     def finish(self) -> None:
-        """Write the counts down."""
+        """Record the counts."""
         tally = self._world.tally
         done = {
             "checks": tally.checks.total(),

@@ -1,4 +1,4 @@
-"""What the schedules showed."""
+"""The results of the schedules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Counts:
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     epochs: int = 0
-    """How many reigns there were."""
+    """Number of reigns."""
     readers: int = 0
     checks: int = 0
     """Reads that were compared with the exchange's truth."""
@@ -26,7 +26,7 @@ class Counts:
     raised: Counter[str] = field(default_factory=Counter)
 
     def count(self, other: Counts) -> None:
-        """Add what was counted elsewhere."""
+        """Add the counts of ``other``."""
         self.seconds += other.seconds
         self.faults.update(other.faults)
         self.epochs += other.epochs
@@ -42,16 +42,16 @@ class Outcome(Counts):
 
     seed: int = 0
     healed: float = 0.0
-    """The slowest reader: seconds from the last fault's end until reads caused no request."""
+    """The slowest reader: seconds from the last fault's end until its reads caused no requests."""
     weight_most: int = 0
     weight_allowed: int = 0
     findings: list[tuple[str, str]] = field(default_factory=list)
     """Promises that were broken, and how."""
     logs: str = ""
-    """Where the processes of a schedule with findings have written."""
+    """Where the processes of a schedule with findings have written their logs."""
 
     def line(self) -> str:
-        """Return it as one line."""
+        """Return the outcome as one line."""
         broken = "; ".join(f"{promise}: {text}" for promise, text in self.findings[:3]) or "kept"
         faults = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
         return (
@@ -68,7 +68,7 @@ class SharedReport(Counts):
     first_seed: int = 0
     healed: list[float] = field(default_factory=list)
     weight_most: float = 0.0
-    """Of what is allowed in a minute, the greatest part that was used in one."""
+    """The largest fraction of the allowed weight that was used in a minute."""
     broken: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     interrupted: bool = False
@@ -90,7 +90,7 @@ class SharedReport(Counts):
                 self.examples.append(f"seed {outcome.seed}  {promise}: {text} [{outcome.logs}]")
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the table: what, and how much."""
+        """Return the table: names and figures."""
         healed = sorted(self.healed) or [0.0]
         rows = [
             ("schedules", f"{self.schedules}, seeds from {self.first_seed} on, {self.seconds:.0f} s"),
@@ -103,7 +103,7 @@ class SharedReport(Counts):
             ("reads that raised", ", ".join(f"{count} {name}" for name, count in sorted(self.raised.items())) or "0"),
             ("healed after the last fault, median", f"{healed[len(healed) // 2]:.1f} s"),
             ("healed after the last fault, slowest", f"{healed[-1]:.1f} s"),
-            ("weight used of what a minute allows, at most", f"{self.weight_most:.0%}"),
+            ("highest share of a minute's allowed weight", f"{self.weight_most:.0%}"),
             *((promise.value, f"{self.broken.get(promise.value, 0)}") for promise in SHOWN),
         ]
         others = {name: count for name, count in self.broken.items() if name not in {each.value for each in SHOWN}}

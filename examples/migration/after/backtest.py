@@ -1,4 +1,4 @@
-"""Page through months of hourly candles and try a crossing of two averages on them.
+"""Fetch months of hourly candles page by page, and try a crossover of two averages on them.
 
 python backtest.py BTCUSDT --days 90
 """
@@ -16,7 +16,7 @@ FAST, SLOW = 12, 48
 
 
 def history(symbol: str, start: int, end: int) -> list[list[object]]:
-    """Every candle that opened from ``start`` to before ``end`` (ms)."""
+    """Return every candle that opened from ``start`` to before ``end`` (ms)."""
     rows: list[list[object]] = []
     while start < end:
         page = get_klines(symbol, "1h", limit=1500, start_time=start, end_time=end - 1)
@@ -28,7 +28,7 @@ def history(symbol: str, start: int, end: int) -> list[list[object]]:
 
 
 def profit(closes: list[float]) -> float:
-    """Of being long while the fast average is above the slow one."""
+    """Return the profit of being long while the fast average is above the slow one."""
     gained = 1.0
     for at in range(SLOW, len(closes) - 1):
         if fmean(closes[at - FAST : at]) > fmean(closes[at - SLOW : at]):

@@ -16,20 +16,20 @@ BATCH = 20
 
 
 def momentum(symbol: str) -> float:
-    """The last day's return, against the mark price."""
+    """Return the last day's return, up to the mark price."""
     rows = get_klines(symbol, "1h", 25)
     return get_mark_price(symbol) / float(rows[0][4]) - 1
 
 
 def spread(symbol: str) -> float:
-    """Between the best bid and the best ask, of the price."""
+    """Return the distance between the best bid and the best ask, relative to the bid."""
     book = get_orderbook_snapshot(symbol, limit=20)
     bid, ask = float(book["bids"][0][0]), float(book["asks"][0][0])
     return (ask - bid) / bid
 
 
 async def scan(symbols: list[str]) -> list[tuple[str, float, float, float]]:
-    """Symbol, momentum, spread, change of the open interest."""
+    """Return symbol, momentum, spread and change of the open interest of each symbol."""
     loop = asyncio.get_running_loop()
     interest = await batch_get_open_interest_hist(symbols, "1h", 25)
     found = []

@@ -1,4 +1,4 @@
-"""Look at symbols in turn, again and again.
+"""Analyse symbols one after the other, repeatedly.
 
 python scanner.py BTCUSDT ETHUSDT --scans 3 --pause 5
 """
@@ -20,7 +20,7 @@ from compat.binance import (
 
 
 def analyze_symbol(symbol: str) -> dict[str, float]:
-    """Momentum, open interest, book, basis and funding; nan for what cannot be had."""
+    """Return momentum, open interest, book, basis and funding; nan for data that is not available."""
     closes = [float(row[4]) for row in get_klines(symbol, "1h", 300)]
     slow = [float(row[4]) for row in get_klines(symbol, "4h", 200)]
     interest = [float(row["sumOpenInterest"]) for row in get_open_interest_hist(symbol, "1h", 300)]

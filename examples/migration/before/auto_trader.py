@@ -1,4 +1,4 @@
-"""Decide whenever a candle has closed, on paper: a breakout, its stop below the thickest bid. It places no orders.
+"""Decide on every closed candle: a breakout, with a stop below the largest bid. Paper trading, it places no orders.
 
 python auto_trader.py BTCUSDT --interval 1m --candles 3
 """
@@ -14,7 +14,7 @@ LOOK_BACK = 20
 
 
 def decide(symbol: str, rows: list[list[object]]) -> str:
-    """``rows``: closed candles, the newest last."""
+    """Return the decision from closed candles, the newest last."""
     highs = [float(str(row[2])) for row in rows[-LOOK_BACK - 1 : -1]]
     close = float(str(rows[-1][4]))
     if close <= max(highs):
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("symbol", nargs="?", default="BTCUSDT")
     parser.add_argument("--interval", default="1m")
-    parser.add_argument("--candles", type=int, default=3, help="end after so many")
+    parser.add_argument("--candles", type=int, default=3, help="stop after this many")
     options = parser.parse_args()
     last, decided = 0, 0
     while decided < options.candles:
