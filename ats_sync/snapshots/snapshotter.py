@@ -85,8 +85,8 @@ class _Files:
 class Snapshotter:
     """Loads the rows that earlier launches kept, and keeps those of this one.
 
-    If the directory cannot be used, it logs this once and keeps nothing; if another manager uses it, this one takes over
-    when that one has ended. (What is followed by then is not loaded.) Without a directory it only loads.
+    If the directory cannot be used, it logs this once and keeps nothing; if another manager uses it, this one takes
+    over when that one has ended. (What is followed by then is not loaded.) Without a directory it only loads.
     """
 
     def __init__(
