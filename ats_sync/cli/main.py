@@ -156,7 +156,9 @@ def _parser() -> ArgumentParser:
         action="store_true",
         help="use the real exchange (or the one that BINANCE_… variables name), without a cut",
     )
-    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
+    command.add_argument(
+        "--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="number of symbols (200)"
+    )
     _add_intervals(command)
     command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to keep scanning (20)")
     command.add_argument("--no-websocket", action="store_true", help="use REST alone")
@@ -179,7 +181,7 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "--shared",
         metavar="URL",
-        help="of the store (ATS_SYNC_SHARED; without either, an embedded Valkey on a Unix socket, in --state-dir or a "
+        help="the store (ATS_SYNC_SHARED; without either, an embedded Valkey on a Unix socket, in --state-dir or a "
         "folder of this user; all collectors started like this share it, and it ends with the last one)",
     )
     _add_followed(command)
@@ -192,7 +194,7 @@ def _parser() -> ArgumentParser:
     )
     command.add_argument("--take-over", action="store_true", help="make the leader hand over once this one is ready")
     command.add_argument(
-        "--flush", type=_seconds, default=0.05, metavar="S", help="how often to write what has changed (0.05)"
+        "--flush", type=_seconds, default=0.05, metavar="S", help="seconds between writes of what has changed (0.05)"
     )
     command.add_argument(
         "--shard",
@@ -206,19 +208,21 @@ def _parser() -> ArgumentParser:
         "shared-status", help="show who leads and who stands by in a shared store, ages, memory"
     )
     command.set_defaults(run=_shared_status)
-    command.add_argument("url", metavar="URL", nargs="?", help="of the store (ATS_SYNC_SHARED)")
+    command.add_argument("url", metavar="URL", nargs="?", help="the store (ATS_SYNC_SHARED)")
 
     command = commands.add_parser("top", help="show the state of a running endpoint in the terminal; once if piped")
     command.set_defaults(run=_top)
     command.add_argument(
-        "--url", default="http://127.0.0.1:8787", metavar="URL", help="of the endpoint (http://127.0.0.1:8787)"
+        "--url", default="http://127.0.0.1:8787", metavar="URL", help="the endpoint (http://127.0.0.1:8787)"
     )
     command.add_argument("--token", metavar="T", help="the one the endpoint was started with, if any")
 
-    command = commands.add_parser("stress", help="random faults on a simulated exchange, with every promise checked")
+    command = commands.add_parser("stress", help="run random faults on a simulated exchange and check every promise")
     command.set_defaults(run=_stress)
     command.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="how long to cause faults (60)")
-    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
+    command.add_argument(
+        "--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="number of symbols (200)"
+    )
     _add_intervals(command, ("1m", "15m", "1h", "4h", "1d"))
     command.add_argument("--seed", type=int, default=7, help="seed of the trades and the faults (7)")
     command.add_argument(
@@ -241,7 +245,9 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "--live", action="store_true", help="use the real exchange (or the one that BINANCE_… variables name)"
     )
-    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=40, metavar="N", help="how many (40)")
+    command.add_argument(
+        "--symbols", type=_whole(1, MOST_SYMBOLS), default=40, metavar="N", help="number of symbols (40)"
+    )
     command.add_argument(
         "--latency",
         type=_delay,
@@ -275,8 +281,10 @@ def _parser() -> ArgumentParser:
         metavar="N",
         help="port of futures REST; the next four: spot REST, futures streams, spot streams, controls (0: any free)",
     )
-    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="how many (200)")
-    command.add_argument("--seed", type=int, default=7, help="seed of its trades (7)")
+    command.add_argument(
+        "--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="number of symbols (200)"
+    )
+    command.add_argument("--seed", type=int, default=7, help="seed of the trades (7)")
     command.add_argument("--latency", type=_delay, default=0.0, metavar="S", help="seconds added to each REST answer")
     command.add_argument("--tls", action="store_true", help="use https and wss, with a generated certificate")
 
@@ -316,7 +324,11 @@ def _add_followed(command: ArgumentParser) -> None:
         "--symbols", type=_each(check_symbol), metavar="A,B", help="perpetuals to follow from the start"
     )
     command.add_argument(
-        "--top", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="otherwise this many, by turnover (200)"
+        "--top",
+        type=_whole(1, MOST_SYMBOLS),
+        default=200,
+        metavar="N",
+        help="without --symbols: follow this many, by turnover (200)",
     )
     _add_intervals(command)
 

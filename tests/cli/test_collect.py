@@ -104,7 +104,7 @@ def test_the_server_survives_whoever_dies_in_front_of_a_reader(host: Host) -> No
         assert run_id(host.folder) != began
         began = run_id(host.folder)
 
-        cold = enter(host.collector("--standby", "cold", line="stands by"))
+        cold = enter(host.collector("--standby", "cold", line="standing by"))
         taker = enter(host.collector("--take-over", line="leads"))
         quiet_again(watcher, watcher.last_request)
         assert str(taker.pid) in lease.view().label

@@ -30,7 +30,7 @@ def test_side_by_side_on_its_own_exchange() -> None:
     arguments = ["--symbols", "8", "--latency", "0.02", "--scans", "2", "--threads", "8"]
     code, out, err = run("-m", "ats_sync", "compare", *arguments)
     assert code == 0, err
-    assert "8 symbols, 12 calls each, 8 threads, on an exchange on this machine that takes 20 ms a request" in out
+    assert "8 symbols, 12 calls each, 8 threads, on a simulated exchange that takes 20 ms per request" in out
     shown = figures(out)
     # Each call is one request by REST alone; two of the eight perpetuals have no spot pair, which costs two refusals.
     assert shown["requests"][0] == "96"

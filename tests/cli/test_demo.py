@@ -61,7 +61,7 @@ def test_the_whole_demo_on_its_own_exchange() -> None:
     ]
     places = [out.index(text) for text in order]
     assert places == sorted(places)
-    assert re.search(r"requests refused for their rate +0$", out, re.MULTILINE)
+    assert re.search(r"requests refused by the rate limit +0$", out, re.MULTILINE)
     assert "stream connection" in err
     assert "Traceback" not in err
 

@@ -79,7 +79,7 @@ def test_a_recording_has_the_form_of_the_real_one_and_matches_the_exchange(
 def test_an_older_recording_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rest.txt").write_text("precious")
     assert main(["record", str(tmp_path)]) == 1
-    assert "holds a recording already (rest.txt)" in capsys.readouterr().err
+    assert "already contains a recording (rest.txt)" in capsys.readouterr().err
     assert (tmp_path / "rest.txt").read_text() == "precious"
 
 

@@ -212,7 +212,7 @@ def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedE
         first.send_signal(signal.SIGTERM)
         assert finish(first)[0] == 0
 
-        third = stack.enter_context(collector(exchange, valkey.url, "--standby", "cold", line="stands by"))
+        third = stack.enter_context(collector(exchange, valkey.url, "--standby", "cold", line="standing by"))
         assert any(label.endswith("(cold)") for label in lease.view().standbys)
         epoch, began = lease.view().epoch, time.monotonic()
         second.send_signal(signal.SIGSTOP)
