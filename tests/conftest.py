@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import hypothesis
 import pytest
 
-from . import leftovers, sharing
+from . import forked, leftovers, sharing
 
-# Other examples at each run, also where CI is set; what fails is printed so that it can be repeated. A machine that has
-# no time for the tests breaks no property.
+# Other examples at each run, also where CI is set, so that each run needs no more than some of them; what fails is
+# printed so that it can be repeated. A machine that has no time for the tests breaks no property.
 hypothesis.settings.register_profile(
     "fresh",
+    max_examples=60,
     derandomize=False,
     print_blob=True,
     deadline=None,
@@ -68,7 +70,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(50_000, 20, 100)  # Recordings are many objects that live long.
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,15 +81,24 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    item.stash[PROCESSES] = leftovers.children()
+    item.stash[PROCESSES] = leftovers.started()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def no_process_is_left() -> Iterator[None]:
     """Fail the last test when a process is left that a fixture started."""
-    before = leftovers.children()
+    before = leftovers.started()
     yield
     leftovers.check_children(before)
+    forked.PARENT.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exchanges_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Spare embedded exchanges most of their start, but for the tests of that."""
+    as_programs_do = "simulator" in PurePosixPath(request.node.nodeid).parts
+    with contextlib.nullcontext() if as_programs_do else forked.exchanges():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from .forked import PARENT
 from .support import until
 
 GRACE = 10.0
@@ -25,10 +26,20 @@ def children(pid: int | str = "self") -> set[int]:
     """Return the processes that a process (by default this one) has started and that have not been reaped; none where
     the system cannot tell."""
     found: set[int] = set()
-    for listed in PROC.glob(f"{pid}/task/*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-            found.update(map(int, listed.read_text().split()))
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It has just ended, as may one of its threads.
+        for task in os.listdir(threads := f"{PROC}/{pid}/task"):
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f"{threads}/{task}/children") as listed,
+            ):
+                found.update(map(int, listed.read().split()))
     return found
+
+
+def started() -> set[int]:
+    """Return the children of this process, the exchanges that are forked for it among them, but for who forks them."""
+    found = children()
+    return found - {PARENT.pid} | children(PARENT.pid) if PARENT.pid in found else found
 
 
 def orphans(started_by: str) -> set[int]:
@@ -62,7 +73,7 @@ def check_threads(before: set[threading.Thread]) -> None:
 
 def check_children(before: set[int]) -> None:
     """Fail when a process is left that was started since, and end it."""
-    _check(lambda: children() - before)
+    _check(lambda: started() - before)
 
 
 def check_orphans(started_by: str) -> None:

@@ -19,7 +19,7 @@ LONGEST = (
     *("tests/properties/test_regressions.py", "tests/shared/test_feed_events.py", "tests/properties/test_derived.py"),
     *("tests/shared/test_feed.py", "tests/shared/test_feed_processes.py", "tests/cli/test_collect.py"),
     *("tests/test_stress.py", "tests/compat/test_scan.py", "tests/compat/test_migration.py", "tests/test_depth.py"),
-    *("tests/properties/test_rest.py", "tests/properties/test_events.py", "tests/examples/test_replay_recording.py"),
+    *("tests/properties/test_promises.py", "tests/examples/test_replay_recording.py"),
     *("tests/examples/test_migration.py", "tests/test_manager.py", "tests/cli/test_demo.py"),
     *("tests/test_lifecycle.py", "tests/test_manager_events.py", "tests/test_stress_shared.py"),
     *("tests/endpoint/test_browser.py", "tests/cli/test_probe.py", "tests/shared/test_handover.py"),

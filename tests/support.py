@@ -13,21 +13,34 @@ from ats_sync.simulator import SimulatedExchange
 
 T = TypeVar("T")
 
-LOOK_EVERY = 0.02
+LOOK_EVERY, LOOK_AT_LEAST_EVERY = 0.02, 0.1
+"""Seconds between two looks at a condition, at the beginning and after a long wait."""
 PATIENCE = 90.0
 """Longest wait (seconds) for a condition, on a machine that is busy with other things. How soon the library must
 do something is shown on virtual time, where no machine is slow."""
 
 
-def until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "", every: float = LOOK_EVERY) -> Any:
-    """Wait until ``condition()`` is true and return it, looking ``every`` so many seconds; fail after ``timeout``."""
+def until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "", every: float | None = None) -> Any:
+    """Wait until ``condition()`` is true and return it; fail after ``timeout``.
+
+    Look ``every`` so many seconds; where that is not said, less often the longer it takes: most conditions ask another
+    process, and there are several waits on each core.
+    """
     pause = threading.Event()
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        if (waited := time.monotonic() - began) > timeout:
             raise AssertionError(f"not within {timeout} s: {what or condition}")
-        pause.wait(every)
+        pause.wait(every or min(max(LOOK_EVERY, waited / 25), LOOK_AT_LEAST_EVERY))
     return value
+
+
+def until_moment(exchange: SimulatedExchange, moment: int) -> None:
+    """Wait until the clock of the exchange shows ``moment`` (epoch ms), which goes on by itself: nothing is asked
+    before."""
+    pause = threading.Event()
+    while (left := moment - exchange.now()) > 0:
+        pause.wait(left / 1000)
 
 
 def requests_by_cause(dm: DataManager) -> dict[str, int]:

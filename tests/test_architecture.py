@@ -68,10 +68,16 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of a module. (To walk through them again for each test takes most of the time.)"""
+    return tuple(ast.walk(parsed(path)))
+
+
 def imports(path: Path, tree: ast.AST | None = None) -> Iterator[tuple[str, str]]:
     """Yield ``(module, name)`` of every import; ``name`` is "" where the module itself is imported."""
     package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
-    for node in ast.walk(tree if tree is not None else parsed(path)):
+    for node in nodes(path) if tree is None else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -158,9 +164,8 @@ SHAPING = ("shapes", "rest_shaped", "rest_text")
 def test_what_the_exchange_writes_is_known_in_venue_alone(part: str) -> None:
     single = LIBRARY / f"{part}.py"
     for path in [single] if single.exists() else modules(LIBRARY / part):
-        tree = parsed(path)
-        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
+        prose = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
+        for node in nodes(path):
             if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)) and id(node) not in prose:
                 for fact in VENUE_FACTS:
                     if fact.startswith("/") and name_of(path) in PATHS_ELSEWHERE:
@@ -203,7 +208,7 @@ def test_nobody_above_the_store_asks_which_class_a_series_is_of() -> None:
         f"{name_of(path)}:{node.lineno}"
         for path in LIBRARY_MODULES
         if part_of(name_of(path)) != "store"
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("isinstance", "issubclass")
         and classes & {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
@@ -216,9 +221,8 @@ def test_nobody_reaches_into_the_private_parts_of_another_object(part: str) -> N
     """But for another of its own class, in the module that defines them."""
     wrong = []
     for path in modules(LIBRARY / part):
-        nodes = list(ast.walk(parsed(path)))
-        attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
-        own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | {
+        attributes = [node for node in nodes(path) if isinstance(node, ast.Attribute)]
+        own = {node.name for node in nodes(path) if isinstance(node, ast.FunctionDef)} | {
             node.attr for node in attributes if isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
         }
         for node in attributes:
@@ -248,7 +252,7 @@ def test_kinds_are_distinguished_in_rows_and_nowhere_else() -> None:
     found: Counter[str] = Counter()
     classes, constants = series_classes(), kind_constants()
     for path in LIBRARY_MODULES:
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             compared = isinstance(node, ast.Compare) and any(
                 is_of_one_kind(each, constants) for each in (node.left, *node.comparators)
             )
@@ -296,7 +300,7 @@ def series_classes() -> set[str]:
     return {
         node.name
         for path in modules(LIBRARY / "store")
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.ClassDef) and node.name.endswith(("Series", "Board", "Klines"))
     }
 
@@ -304,7 +308,7 @@ def series_classes() -> set[str]:
 def tables_by_kind(path: Path) -> Iterator[str]:
     """Yield the tables that have something to do for each of some kinds; of names or numbers there may be as many as
     there are."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
@@ -320,7 +324,7 @@ def test_the_lock_of_the_engine_is_taken_in_one_place() -> None:
     taken = [
         name_of(path)
         for path in modules(LIBRARY)
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.With) and any("engine_lock" in ast.unparse(item) for item in node.items)
     ]
     assert taken == ["ats_sync.runtime.runtime"]
@@ -330,8 +334,9 @@ LOCK_RULE = re.compile(r"caller\s+holds\s+(?:the|\w+'s|the\s+\w+'s)\s+lock(?!,\s
 """What a helper says of itself that needs a lock; one that may also do without says when."""
 
 
+@cache
 def functions(path: Path) -> list[ast.FunctionDef]:
-    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)]
+    return [node for node in nodes(path) if isinstance(node, ast.FunctionDef)]
 
 
 def looks_at_a_lock(function: ast.FunctionDef) -> bool:
@@ -366,9 +371,8 @@ def test_the_page_on_the_architecture_names_every_thread() -> None:
     started: dict[bool, set[str]] = {True: set(), False: set()}
     for path in LIBRARY_MODULES:
         of_command = part_of(name_of(path)) == "cli"
-        tree = parsed(path)
-        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+        prose = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
+        texts = [node for node in nodes(path) if isinstance(node, ast.Constant) and id(node) not in prose]
         started[of_command] |= {
             text.value.rstrip("-")
             for text in texts
@@ -382,16 +386,15 @@ def test_the_page_on_the_architecture_names_every_thread() -> None:
 def test_the_simulator_stands_alone_but_for_the_settings_it_hands_out() -> None:
     """Its literals are its own: a mistake shared by client and simulator would hide the worst bugs."""
     for path in modules(LIBRARY / "simulator"):
-        tree = parsed(path)
         # Inside a function, or for the type checker only: importing the simulator does not load the library.
         later = {
             id(node)
-            for parent in ast.walk(tree)
+            for parent in nodes(path)
             if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef))
             or (isinstance(parent, ast.If) and "TYPE_CHECKING" in ast.unparse(parent.test))
             for node in ast.walk(parent)
         }
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 for imported in within_library(path, ast.Module([node], [])):
                     if part_of(imported) != "simulator":
@@ -403,7 +406,7 @@ def test_the_simulator_stands_alone_but_for_the_settings_it_hands_out() -> None:
 def test_the_shim_uses_public_names_only() -> None:
     public = {
         element.value
-        for node in ast.walk(parsed(LIBRARY / "__init__.py"))
+        for node in nodes(LIBRARY / "__init__.py")
         if isinstance(node, ast.Assign) and any(ast.unparse(target) == "__all__" for target in node.targets)
         for element in ast.walk(node.value)
         if isinstance(element, ast.Constant)
@@ -428,9 +431,9 @@ def check_pure(path: Path) -> None:
         assert (module, name) not in {("threading", "Thread"), ("threading", "Timer"), ("threading", "Event")}
         assert (module, name) not in {("datetime", "date")}
         assert not module.startswith("concurrent")
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            written = ast.unparse(node)
+            written = f"{node.value.id}.{node.attr}"
             assert written not in {"threading.Thread", "threading.Timer", "threading.Event", "threading.Condition"}
             assert written not in {"datetime.now", "datetime.utcnow", "datetime.today"}
 
@@ -527,7 +530,7 @@ def test_the_host_process_is_never_changed() -> None:
 
 def test_no_exception_is_swallowed_whole() -> None:
     for path in LIBRARY_MODULES:
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ExceptHandler):
                 whole = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
                 silent = all(isinstance(each, (ast.Pass, ast.Continue)) for each in node.body)
@@ -549,7 +552,7 @@ def packages_on_disk() -> set[str]:
 
 def test_setup_names_every_package() -> None:
     named: set[str] = set()
-    for node in ast.walk(parsed(ROOT / "setup.py")):
+    for node in nodes(ROOT / "setup.py"):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PACKAGES":
             named = set(ast.literal_eval(node.value))
     assert named == packages_on_disk()

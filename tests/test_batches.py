@@ -25,11 +25,17 @@ from ats_sync.tables import COLUMNS
 from .support import from_memory, reads, until
 
 numpy = pytest.importorskip("numpy")
-pandas = pytest.importorskip("pandas")
 pytestmark = pytest.mark.shared_threads
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 YOUNG = "NEWUSDT"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pandas() -> None:
+    """Without it there are no frames. (Each process that takes part in the suite collects this file, and loads it only
+    where it is used.)"""
+    pytest.importorskip("pandas")
 
 
 @pytest.fixture(scope="module")

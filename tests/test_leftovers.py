@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+
+from ats_sync.simulator import SimulatedExchange
 
 from . import leftovers
 from .cli.command import ROOT, run
@@ -23,12 +26,12 @@ print(subprocess.Popen([sys.executable, "-c", {FOREVER!r}], stdout=subprocess.DE
 LEAKS = {
     "socket": ("import socket; socket.socket()", "ResourceWarning"),
     "file": ("open(__file__)", "ResourceWarning"),
-    "socket in a cycle": (
+    "socket_in_a_cycle": (
         "import gc, socket; s = type('S', (socket.socket,), {})(); s.itself = s; del s; gc.collect()",
         "ResourceWarning",
     ),
-    "exception of a finalizer": ("type('Bad', (), {'__del__': lambda self: 1 / 0})()", "PytestUnraisableException"),
-    "exception of a thread": (
+    "exception_of_a_finalizer": ("type('Bad', (), {'__del__': lambda self: 1 / 0})()", "PytestUnraisableException"),
+    "exception_of_a_thread": (
         "import threading; t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()",
         "PytestUnhandledThreadException",
     ),
@@ -42,7 +45,7 @@ def this_test() -> str:
 
 def test_a_process_is_found_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "GRACE", 0.1)
-    before = leftovers.children()
+    before = leftovers.started()
     with subprocess.Popen([sys.executable, "-c", FOREVER]) as process:
         with pytest.raises(AssertionError, match=rf"left behind.*{process.pid}.*a_process_is_found"):
             leftovers.check_children(before)
@@ -93,8 +96,16 @@ def test_the_request_threads_of_a_manager_of_wider_scope_come_and_go(monkeypatch
             thread.join()
 
 
+def test_an_embedded_exchange_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it was forked by another process."""
+    before = leftovers.started()
+    with SimulatedExchange(["BTCUSDT"]) as exchange:
+        assert leftovers.started() - before == {exchange.pid}
+    leftovers.check_children(before)
+
+
 def test_threads_may_end_while_the_processes_are_counted() -> None:
-    before = leftovers.children()
+    before = leftovers.started()
     stop = threading.Event()
 
     def churn() -> None:
@@ -106,20 +117,21 @@ def test_threads_may_end_while_the_processes_are_counted() -> None:
         thread.start()
     try:
         for _ in range(300):
-            assert leftovers.children() == before
+            assert leftovers.started() == before
     finally:
         stop.set()
         for thread in threads:
             thread.join()
 
 
-@pytest.mark.parametrize("leak", LEAKS)
-def test_what_only_a_finalizer_or_a_thread_sees_fails_the_test(leak: str, tmp_path: Path) -> None:
-    statements, named = LEAKS[leak]
+def test_what_only_a_finalizer_or_a_thread_sees_fails_the_test(tmp_path: Path) -> None:
     planted = tmp_path / "test_planted.py"
-    planted.write_text(f"def test_leak():\n    {statements}\n")
+    planted.write_text("".join(f"def test_{name}():\n    {statements}\n\n" for name, (statements, _) in LEAKS.items()))
     settings = str(ROOT / "pyproject.toml")
     code, out, err = run("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-c", settings, str(planted))
     assert code == 1, out + err
-    assert "1 failed" in out, out + err
-    assert named in out, out + err
+    _, *reports = re.split(r"^_+ test_(\w+) _+$", out.partition("short test summary")[0], flags=re.MULTILINE)
+    shown = dict(zip(reports[::2], reports[1::2], strict=True))
+    assert shown.keys() == LEAKS.keys(), out + err
+    for name, (_, named) in LEAKS.items():
+        assert named in shown[name], out + err

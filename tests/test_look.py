@@ -60,7 +60,7 @@ class Compared:
 
     def _look(self) -> None:
         process, now = self._world.process, self._world.line.now
-        if now - self._looked < 250:
+        if now - self._looked < 500:
             return
         self._looked = now
         quick = feed_statuses(process.engine, process.store, process.clock)

@@ -21,7 +21,7 @@ from ats_sync import (
 )
 from ats_sync.simulator import SimulatedExchange, before_turn
 
-from .support import requests_by_cause, until
+from .support import requests_by_cause, until, until_moment
 
 INTERVAL = "1m"
 
@@ -41,7 +41,7 @@ def test_each_candle_comes_once_through_a_cut_at_the_turn() -> None:
             got: list[Any] = []
             reader = threading.Thread(target=lambda: got.extend(candles))
             reader.start()
-            until(lambda: ex.now() >= turn_at - 50)
+            until_moment(ex, turn_at - 50)
             ex.cut(how="reset")
             turn = next(turns)
             assert isinstance(turn, Turn)

@@ -14,8 +14,7 @@ from ats_sync.tables import COLUMNS, WHOLE, klines_array, klines_frame
 
 from .support import from_memory, reads
 
-numpy = pytest.importorskip("numpy")
-pandas = pytest.importorskip("pandas")
+pytest.importorskip("numpy")
 
 FIRST = 1_700_000_000_000
 ROWS: list[list[Any]] = [
@@ -26,6 +25,12 @@ ROWS: list[list[Any]] = [
 
 def columns_of(rows: list[list[Any]]) -> list[Any]:
     return [array("q" if name in WHOLE else "d", [row[index] for row in rows]) for index, name in enumerate(COLUMNS)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pandas() -> Any:
+    """The package, which is loaded where it is used: each process that takes part in the suite collects this file."""
+    return pytest.importorskip("pandas")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def test_no_candles_are_an_empty_table(candles: Any) -> None:
     assert len(klines_frame(candles)) == 0
 
 
-def test_a_frame_is_indexed_by_open_time() -> None:
+def test_a_frame_is_indexed_by_open_time(pandas: Any) -> None:
     frame = klines_frame(columns_of(ROWS))
     assert frame.index.name == "open_time"
     assert str(frame.index.tz) == "UTC"
@@ -68,7 +73,7 @@ def test_a_frame_is_indexed_by_open_time() -> None:
 
 @pytest.mark.parametrize("form", [list, columns_of], ids=["rows", "columns"])
 @pytest.mark.parametrize("count", [0, 1, 300])
-def test_a_frame_is_what_pandas_itself_makes_of_the_rows(form: Any, count: int) -> None:
+def test_a_frame_is_what_pandas_itself_makes_of_the_rows(pandas: Any, form: Any, count: int) -> None:
     rows = [
         [FIRST + i * 60_000, 0.1 * i, 2.5, 0.5, 2.0, 7.5 * i, FIRST + i * 60_000 + 59_999, 20.5, i, 5.0, 1e-9 * i, 0.0]
         for i in range(count)

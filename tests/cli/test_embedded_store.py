@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from ats_sync.cli.store_guard import USERS
 
 from ..leftovers import PROC
 from ..support import until
-from .command import environment, finish, start
+from .command import environment, finish, runs, start
 
 SOCKET = "shared.sock"
 ELSEWHERE = Config(fapi_base="http://127.0.0.1:1")
@@ -84,48 +85,91 @@ def until_clean(folder: Path) -> None:
     until(lambda: not servers(folder) and {path.name for path in folder.iterdir()} == locks, what="the end of it all")
 
 
-USE = """
-import sys
+USERS_OF_IT = """
+import os, signal, socket, traceback
 from pathlib import Path
 from ats_sync.cli.embedded_store import EmbeddedStore
-print("begins", flush=True)
-with EmbeddedStore(Path(sys.argv[1])) as store:
-    print("in use", flush=True)
-    sys.stdin.read()
+
+def use(folder, user):
+    user.sendall(b"begins\\n")
+    with EmbeddedStore(folder):
+        user.sendall(b"in use\\n")
+        user.recv(1)
+
+link = socket.socket(fileno=os.dup(0))
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits here for those that have ended
+while (message := socket.recv_fds(link, 4096, 1))[0]:
+    with socket.socket(fileno=message[1][0]) as user:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                link.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                use(Path(os.fsdecode(message[0])), user)
+                user.sendall(b"left\\n")
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+    link.sendall(b"%d\\n" % child)
 """
+"""Forks a process that uses the server of a folder for each folder it is sent, with a socket to talk to it."""
+
+
+@pytest.fixture(scope="module")
+def forking() -> Iterator[socket.socket]:
+    """Whoever forks the users: to start each of them by itself takes as long as all else that happens here."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = subprocess.Popen([sys.executable, "-c", USERS_OF_IT], stdin=theirs, env=environment())
+        yield ours
+    assert process.wait(60) == 0
 
 
 class User:
     """A process that uses the server until :meth:`end`, or until it is killed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", USE, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
+    def __init__(self, forking: socket.socket, folder: Path) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(60)
+        with theirs:
+            socket.send_fds(forking, [os.fsencode(folder)], [theirs.fileno()])
+            self.pid = int(line_of(forking))
 
     def begun(self) -> User:
         """Wait until it is about to start, or to join, the server."""
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "begins\n"
+        assert line_of(self._socket) == "begins"
         return self
 
     def ready(self) -> User:
         self.begun()
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "in use\n"
+        assert line_of(self._socket) == "in use"
         return self
 
     def end(self) -> None:
-        self.process.communicate(timeout=60)
-        assert self.process.returncode == 0
+        self._socket.shutdown(socket.SHUT_WR)
+        assert line_of(self._socket) == "left"
+        self._ended()
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate(timeout=60)
+        os.kill(self.pid, signal.SIGKILL)
+        self._ended()
+
+    def _ended(self) -> None:
+        until(lambda: not runs(self.pid))
+        self._socket.close()
+
+
+def line_of(connection: socket.socket) -> str:
+    """Return the next line, "" where the other side has ended."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := connection.recv(1)):
+        line += byte
+    return line.decode().removesuffix("\n")
 
 
 # --- its life -----------------------------------------------------------------------------------------
@@ -143,12 +187,14 @@ def test_it_ends_with_the_last_of_its_users(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("killed_first", [0, 1])
-def test_it_outlives_whoever_is_killed_and_ends_with_the_last(folder: Path, killed_first: int) -> None:
-    starter = User(folder).ready()
-    users = [starter, User(folder).ready()]
+def test_it_outlives_whoever_is_killed_and_ends_with_the_last(
+    forking: socket.socket, folder: Path, killed_first: int
+) -> None:
+    starter = User(forking, folder).ready()
+    users = [starter, User(forking, folder).ready()]
     began = run_id(folder)
     users.pop(killed_first).kill()
-    third = User(folder).ready()
+    third = User(forking, folder).ready()
     assert run_id(folder) == began
     users.pop().kill()
     assert run_id(folder) == began
@@ -176,12 +222,14 @@ def test_where_it_is_killed_whoever_uses_it_starts_it_again(
     until_clean(folder)
 
 
-def test_where_guard_and_users_are_killed_together_it_ends_and_the_next_one_starts_another(folder: Path) -> None:
+def test_where_guard_and_users_are_killed_together_it_ends_and_the_next_one_starts_another(
+    forking: socket.socket, folder: Path
+) -> None:
     """As with a signal to every Python of the machine."""
-    user = User(folder).ready()
+    user = User(forking, folder).ready()
     began, server = run_id(folder), the_server(folder)
     guard = parent_of(parent_of(server))
-    user.process.send_signal(signal.SIGSTOP)  # or it would start another at once
+    os.kill(user.pid, signal.SIGSTOP)  # or it would start another at once
     os.kill(guard, signal.SIGKILL)
     user.kill()
     until(lambda: not servers(folder), what="the end of the server")
@@ -245,8 +293,8 @@ def test_one_that_is_stopped_ends_with_the_last_all_the_same(folder: Path) -> No
 # --- those who come and go at the same moment -------------------------------------------------------------
 
 
-def test_those_who_start_at_the_same_moment_have_one_server(folder: Path) -> None:
-    users = [User(folder) for _ in range(5)]
+def test_those_who_start_at_the_same_moment_have_one_server(forking: socket.socket, folder: Path) -> None:
+    users = [User(forking, folder) for _ in range(5)]
     for user in users:
         user.ready()
     assert len(servers(folder)) == 3
@@ -290,19 +338,19 @@ def test_those_who_come_while_the_last_one_goes_always_find_it(folder: Path) -> 
     until_clean(folder)
 
 
-def test_those_who_are_killed_at_any_moment_leave_nothing(folder: Path) -> None:
+def test_those_who_are_killed_at_any_moment_leave_nothing(forking: socket.socket, folder: Path) -> None:
     """Also in the midst of starting it, or of leaving it; whoever stays always has one server."""
     chance = random.Random(seed := random.randrange(1 << 30))
     with EmbeddedStore(folder) as stays:
         stays.close()
     for _ in range(7):
-        users = [User(folder) for _ in range(2)]
+        users = [User(forking, folder) for _ in range(2)]
         for user in users:
             user.begun()
         time.sleep(chance.random() * 0.35)  # the moment is what is tested
         for user in users:
             user.kill()
-    last = User(folder).ready()
+    last = User(forking, folder).ready()
     until(lambda: len(servers(folder)) == 3, what=f"one server, seed {seed}")
     assert answers(folder)
     last.end()

@@ -76,19 +76,24 @@ wait_for(warm)
 OS_FORK = (
     COMMON
     + """
-# Readers in the midst of a call hold locks while the child is made.
-stop = threading.Event()
-def read_on():
+# Readers in the midst of a call hold locks while the child is made (and need not go on after that).
+stop, busy, rounds = threading.Event(), threading.Event(), [0] * 4
+def read_on(reader):
     while not stop.is_set():
+        busy.wait()
+        rounds[reader] += 1
         binance.get_klines("BTCUSDT", "1h", 300)
         binance.get_klines("ETHUSDT", "5m", 30)
         get_data_manager().get_stats()
-readers = [threading.Thread(target=read_on, daemon=True) for _ in range(4)]
+readers = [threading.Thread(target=read_on, args=(reader,), daemon=True) for reader in range(4)]
 for reader in readers:
     reader.start()
 children = []
 for _ in range(CHILDREN):
     inside, outside = os.pipe()
+    rounds[:] = [0] * 4
+    busy.set()
+    wait_for(lambda: min(rounds) > 3)
     pid = os.fork()
     if pid == 0:
         try:
@@ -101,11 +106,13 @@ for _ in range(CHILDREN):
             os.write(outside, json.dumps({"failed": repr(error)}).encode())
         finally:
             os._exit(0)
+    busy.clear()
     os.close(outside)
     with os.fdopen(inside, "rb") as pipe:
         children.append(json.loads(pipe.read()))
     os.waitpid(pid, 0)
 stop.set()
+busy.set()
 for reader in readers:
     reader.join()
 wait_for(warm)

@@ -20,7 +20,7 @@ def test_candles_that_trade_need_no_request_at_the_turn() -> None:
     assert all(map(bench.agrees, bench.symbols))
 
 
-def test_quiet_candles_are_confirmed_soon_by_small_requests_and_never_doubted() -> None:
+def test_the_close_of_quiet_candles_is_known_within_seven_seconds_by_small_requests_and_never_doubted() -> None:
     bench = Bench([deep(f"S{i}USDT", 0) for i in range(100)])
     bench.warm()
 
@@ -28,6 +28,10 @@ def test_quiet_candles_are_confirmed_soon_by_small_requests_and_never_doubted() 
         now = bench.exchange()
         return any(series.state(now).doubt for series in bench.store.of(KlineSeries))
 
+    assert not bench.run(TURN - bench.seconds + 7.0, until=doubted)
+    closed = TURN * 1000 + bench.exchange() - round(bench.seconds * 1000)
+    assert {series.following() for series in bench.store.of(KlineSeries)} == {closed}
+    assert all(map(bench.agrees, bench.symbols))
     assert not bench.run(TURN - bench.seconds + 55, until=doubted)
     confirmed = bench.of(Kind.KLINES, cause=Cause.REPAIR)
     assert len(confirmed) == 100
@@ -73,15 +77,6 @@ def test_a_clock_that_was_ahead_does_not_hold_up_the_turns() -> None:
     bench.warm()
     bench.run(TURN + 40)
     assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) == 1
-
-
-def test_the_close_of_a_quiet_candle_is_known_within_seven_seconds() -> None:
-    bench = Bench([deep(f"S{i}USDT", 0) for i in range(100)])
-    bench.warm()
-    bench.run(TURN - bench.seconds + 7.0)
-    closed = TURN * 1000 + bench.exchange() - round(bench.seconds * 1000)
-    assert {series.following() for series in bench.store.of(KlineSeries)} == {closed}
-    assert all(map(bench.agrees, bench.symbols))
 
 
 def test_a_halt_of_which_there_are_no_candles_costs_one_request_an_interval_and_is_served_from_memory() -> None:

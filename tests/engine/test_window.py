@@ -305,7 +305,7 @@ def others(scene: Scene, most: int, minutes: int = 4) -> None:
             left -= cost
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(seeds, starts, errors, st.sampled_from([0, 0, 800, 4_000, 30_000, 90_000]), st.sampled_from([0, 0, 50, 400]))
 def test_no_clock_minute_has_more_than_the_share(seed: int, start: int, error: int, lag: int, foreign: int) -> None:
     """Whatever else happens: others spend, clocks differ, reports are old or missing, answers are lost or refusals."""
@@ -327,7 +327,7 @@ def test_no_clock_minute_has_more_than_the_share(seed: int, start: int, error: i
     assert found.own.most() <= ALLOWED
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(seeds, starts, errors)
 def test_without_reports_no_minute_wherever_it_begins_has_more_than_the_share(
     seed: int, start: int, error: int
@@ -336,7 +336,7 @@ def test_without_reports_no_minute_wherever_it_begins_has_more_than_the_share(
     assert most_in_a_minute(found.sent) <= ALLOWED
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     seeds, starts, errors, st.integers(0, FRESH), st.one_of(st.just("sliding"), st.integers(1, MINUTE - 1)),
     st.sampled_from([0, 0, 60]),
@@ -352,7 +352,7 @@ def test_an_exchange_that_counts_otherwise_is_not_overrun(
     assert found.own.most() <= ALLOWED + ahead
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(seeds, starts, errors, st.integers(0, FRESH))
 def test_when_the_reports_end_so_does_what_they_had_shown(seed: int, start: int, error: int, lag: int) -> None:
     """From a minute after the last report on, no minute has more than the share."""

@@ -1,26 +1,11 @@
-"""The promises under schedules in which connections break.
-
-A failure prints its schedule; ``run()`` repeats it exactly.
-"""
+"""What an announced end of a connection costs."""
 
 from __future__ import annotations
 
 import pytest
 
 from ..virtual.faults import Shutdown
-from ..virtual.schedules import CONNECTION_KINDS, fixed
 from ..virtual.world import Schedule, run
-
-
-@pytest.mark.parametrize("number", range(4))
-def test_the_promises_hold(number: int) -> None:
-    run(fixed("connections", number, CONNECTION_KINDS))
-
-
-@pytest.mark.parametrize("number", [2, 4, 7, 10])
-def test_the_promises_hold_where_shutdowns_are_announced(number: int) -> None:
-    run(fixed("shutdown", number, ("shutdown", "cut", "half open")))
-
 
 WARM = 5_000
 

@@ -27,7 +27,7 @@ from ats_sync.shared.publish import QUALITY_EVERY
 from ats_sync.shared.shards import shards
 from ats_sync.simulator import SimulatedExchange, before_turn
 
-from ..support import until
+from ..support import until, until_moment
 from .feed import INTERVALS, Scene, config_of, managed, requests, scene_of, served
 from .servers import StoreServer
 from .test_feed_processes import collector as collector_process
@@ -271,7 +271,7 @@ def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valk
         reader.on_state(lambda *change: states.append(change))
         opened = open_candle(exchange)
         consumers = Consumers(reader)
-        until(lambda: exchange.now() >= opened + 59_900)
+        until_moment(exchange, opened + 59_900)
         leader.send_signal(signal.SIGKILL)
         consumers.until_come(opened, symbols)
         led = hot.status().shared
@@ -292,9 +292,9 @@ def test_no_candle_is_lost_or_doubled_by_a_store_that_comes_back_empty(valkey: S
             until(lambda: collector.status().state is Overall.LIVE)
             opened = open_candle(exchange)
             consumers = Consumers(reader)
-            until(lambda: exchange.now() >= opened + 59_500)
+            until_moment(exchange, opened + 59_500)
             valkey.kill()
-            until(lambda: exchange.now() >= opened + 61_000)
+            until_moment(exchange, opened + 61_000)
             valkey.start()
             consumers.until_come(opened, symbols)
             consumers.check(opened, symbols)
@@ -317,7 +317,7 @@ def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer)
                 served(reader, lambda dm, s=symbol: dm.get_klines(s, "1m", 1))  # type: ignore[misc]
             opened = open_candle(exchange)
             consumers = Consumers(reader)
-            until(lambda: exchange.now() >= opened + 55_000)
+            until_moment(exchange, opened + 55_000)
             second.close()
             until(lambda: consumers.have(opened, ours[0]), 30, what="the candles of the shard that is led")
             assert not consumers.have(opened, ours[1])

@@ -61,7 +61,7 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         symbol = self._exchange.symbols[0]
-        while not self._stop_it.wait(0.02):
+        while not self._stop_it.wait(0.05):
             newest = self._exchange.rest("/fapi/v1/aggTrades", symbol=symbol, limit=1)[0]
             closed = self._exchange.rest("/fapi/v1/klines", symbol=symbol, interval="1m", limit=3)
             now = self._exchange.now() / 1000.0

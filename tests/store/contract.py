@@ -28,7 +28,7 @@ ROUNDS = 12
 """Requests within which anything is closed."""
 # The same properties run for every class; new examples at every run.
 few = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

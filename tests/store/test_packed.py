@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -58,6 +59,7 @@ class LikeAList(RuleBasedStateMachine):
 
 
 TestLikeAList = LikeAList.TestCase
+TestLikeAList.settings = settings(max_examples=40)
 
 
 def test_a_slice_is_what_stands_in_a_json_array() -> None:
