@@ -143,7 +143,6 @@ class ClosedCandles:
         """How many there are."""
         self._first = 0
         self._history = PackedRows(b"],[")
-        self._loose = (-1, b"")  # of which version, and the rows after the full pages
         self.floats = FloatColumns()
         """What is remembered of them in numbers."""
         self.strings = ExactRows(budget)
@@ -175,9 +174,7 @@ class ClosedCandles:
 
     def body(self) -> list[bytes]:
         """Return the full pages and the rows after them, each the same object as long as it does not change."""
-        if self._loose[0] != self.version:
-            self._loose = self.version, self._history.loose()
-        return [*self._history.pages(), self._loose[1]]
+        return [*self._history.pages(), self._history.tail()]
 
     def bounds(self) -> tuple[int, int, bool, int]:
         """Return what :meth:`take_facts` takes, and how many rows of the first page do not count any more."""
@@ -185,8 +182,8 @@ class ClosedCandles:
 
     def take_body(self, body: Sequence[bytes], skipped: int) -> None:
         """Have the rows that :meth:`body` returned."""
-        *pages, loose = body
-        self._history.restore_joined(pages, skipped, loose)
+        *pages, tail = body
+        self._history.restore(pages, skipped, tail)
         self.count = len(self._history)
         self.version += 1
         self.strings.forget()
