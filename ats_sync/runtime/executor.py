@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
@@ -54,6 +55,9 @@ class RequestExecutor:
         self._budget = budget
         self._counters = counters
         self._lock = budget.shared()
+        # Guards the memory that decoding takes, many times that of what is kept: of the answers of a warm-up one is
+        # decoded at a time. Side by side they would take as long. Taken before the lock of a series.
+        self._decoding = threading.Lock()
 
     def execute(self, client: RestClient, dispatcher: Dispatcher, send: Send) -> Done | Retry:
         """Send a request, wait for its answer and merge it; return what the dispatcher decides."""
@@ -126,11 +130,12 @@ class RequestExecutor:
             if dispatcher.closed:
                 # A thread of a stopped manager that wakes up late must not change the store.
                 raise NotRunning("closed before the answer came")
-        value = self._store.merge(fetch.key, send.request, answer.body, requested_at, fetch.link)
-        if fetch.cause is Cause.WARM_UP and self._config.decode_ahead:
-            series = self._store.series.get(fetch.key)
-            if series is not None:
-                series.decode_ahead()
+        with self._decoding:
+            value = self._store.merge(fetch.key, send.request, answer.body, requested_at, fetch.link)
+            if fetch.cause is Cause.WARM_UP and self._config.decode_ahead:
+                series = self._store.series.get(fetch.key)
+                if series is not None:
+                    series.decode_ahead()
         feed = fetch.feed
         if feed is not None and feed.sets_clock:
             self._learn_time(send, value, answer)

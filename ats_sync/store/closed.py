@@ -1,7 +1,8 @@
 """The closed candles of one series, as REST shows them, when and by what each became final, and what is remembered of
-them decoded.
+them as numbers.
 
-Where the exchange's own history has a hole (a halt of hours), so have they; a hole that only we have is never kept.
+Where the exchange's own history has a hole (a halt of hours), theirs has it, too; a hole that is only ours is never
+kept.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from ..venue.klines import kline_texts, open_times, text_open_time
 from ..venue.payload import DecodeError
 from . import dump
 from .packed import PackedRows
-from .remembered import ExactRows, FloatColumns, RowBudget
+from .remembered import FloatColumns
 
 
 class Source(str, Enum):
-    """By what a candle became final."""
+    """What made a candle final."""
 
     STREAM = "stream"
     """The exchange's own final event."""
     REST = "rest"
     """An answer that was requested at least 5 s after the close."""
     FLAT = "flat"
-    """No event: the first trade of a later candle follows the last one of an earlier candle, so there was none."""
+    """No event came: the first trade of a later candle directly follows the last one of an earlier candle, so this one
+    had no trade."""
 
 
 SOURCES = tuple(Source)
@@ -40,14 +42,14 @@ class Closing(NamedTuple):
     """How one candle became final."""
 
     at: int
-    """Exchange time (ms) at which that was known here."""
+    """When (exchange ms) that was known here."""
     source: Source
 
 
 class Closings:
-    """At most ``most`` of them, the newest. Not thread-safe: the series that owns it holds its lock.
+    """How the newest candles became final. Not thread-safe: the series that owns it holds its lock.
 
-    Two numbers a candle, which the garbage collector does not see.
+    They are kept as two numbers per candle, which the garbage collector does not visit.
     """
 
     __slots__ = ("_noted", "_opened")
@@ -60,8 +62,8 @@ class Closings:
         return len(self._opened)
 
     def note(self, opened: int, closing: Closing, most: int) -> None:
-        """Note how the candle that opened at ``opened`` became final; one that is not newer than the last changes
-        nothing."""
+        """Note how the candle that opened at ``opened`` became final, and keep at least the newest ``most``. A candle
+        that is not newer than the last one changes nothing."""
         if self._opened and opened <= self._opened[-1]:
             return
         self._opened.append(opened)
@@ -70,7 +72,7 @@ class Closings:
             del self._opened[:-most], self._noted[:-most]
 
     def text(self, most: int) -> bytes:
-        """Return the newest of them, as :meth:`of` reads them."""
+        """Return the newest ``most``, as :meth:`of` reads them."""
         return self._opened[-most:].tobytes() + self._noted[-most:].tobytes()
 
     @classmethod
@@ -95,7 +97,7 @@ class Closings:
 
 
 class Dumped(NamedTuple):
-    """Closed candles that were written down: all from ``first`` until ``following`` (open times, ms)."""
+    """The closed candles of a dump: all from ``first`` until ``following`` (open times, ms)."""
 
     texts: list[bytes]
     first: int
@@ -124,9 +126,9 @@ class Dumped(NamedTuple):
 
 
 class ClosedCandles:
-    """At most ``depth`` of them. Not thread-safe: the series that owns it holds its lock."""
+    """At most ``depth`` closed candles. Not thread-safe: the series that owns it holds its lock."""
 
-    def __init__(self, interval: str, depth: int, budget: RowBudget) -> None:
+    def __init__(self, interval: str, depth: int) -> None:
         self.interval = interval
         self.depth = depth
         self.following = 0
@@ -138,62 +140,56 @@ class ClosedCandles:
         self.mismatches = 0
         """Of those, rows that differed."""
         self.version = 0
-        """Another one whenever they change."""
+        """A new number whenever they change."""
         self.count = 0
         """How many there are."""
         self._first = 0
         self._history = PackedRows(b"],[")
-        self._loose = (-1, b"")  # of which version, and the rows after the full pages
         self.floats = FloatColumns()
-        """What is remembered of them in numbers."""
-        self.strings = ExactRows(budget)
-        """The same as REST writes them."""
+        """What is remembered of them as numbers."""
 
     def __len__(self) -> int:
         return self.count
 
     def begin(self, first: int) -> None:
-        """An answer begins with the candle that opened at ``first``: so do they, as long as none has closed."""
+        """Begin with the candle that opened at ``first``, the oldest of an answer, unless one has closed already."""
         if not self.following or (not self._history and first < self.following):
             self._first = self.following = first
 
     def drop_before(self, first: int) -> None:
-        """Forget those that opened before ``first``: the history begins there."""
+        """Drop the candles that opened before ``first``: the history begins there."""
         if not self._history or self._first >= first:
             return
         kept = [text for text in self._history.texts() if text_open_time(text) >= first]
         self._replace(kept, first, max(first, self.following) if kept else first)
 
     def facts(self) -> dict[str, Any]:
-        """Return what a dump says of them beside the rows."""
+        """Return what a dump states beside the rows."""
         return {"first": self.first, "following": self.following, "complete": self.complete}
 
     def restore(self, written: Dumped) -> None:
-        """Begin with candles that were written down."""
+        """Begin with the candles of a dump."""
         self.complete = written.complete
         self._replace(written.texts, written.first, written.following)
 
     def body(self) -> list[bytes]:
         """Return the full pages and the rows after them, each the same object as long as it does not change."""
-        if self._loose[0] != self.version:
-            self._loose = self.version, self._history.loose()
-        return [*self._history.pages(), self._loose[1]]
+        return [*self._history.pages(), self._history.tail()]
 
     def bounds(self) -> tuple[int, int, bool, int]:
-        """Return what :meth:`take_facts` takes, and how many rows of the first page do not count any more."""
+        """Return what :meth:`take_facts` takes, and how many rows of the first page are dropped."""
         return self._first, self.following, self.complete, self._history.skipped
 
     def take_body(self, body: Sequence[bytes], skipped: int) -> None:
-        """Have the rows that :meth:`body` returned."""
-        *pages, loose = body
-        self._history.restore_joined(pages, skipped, loose)
+        """Take over the rows that :meth:`body` returned, of which ``skipped`` are dropped."""
+        *pages, tail = body
+        self._history.restore(pages, skipped, tail)
         self.count = len(self._history)
         self.version += 1
-        self.strings.forget()
         self.floats.forget()
 
     def take_facts(self, first: int, following: int, complete: bool) -> None:
-        """Have the bounds of the candles that were copied."""
+        """Take over the bounds of the copied candles."""
         self._first, self.following, self.complete = first, following, complete
 
     @property
@@ -202,14 +198,13 @@ class ClosedCandles:
         return self._first
 
     def append(self, text: bytes) -> None:
-        """The candle that follows has closed."""
+        """Add the candle that follows, which has closed."""
         if not self._history:
             self._first = self.following
         self._history.append(text)
         self.count += 1
         self.following = next_open(self.interval, self.following)
         self.version += 1
-        self.strings.closed(text)
         self.floats.closed(text)
         self._trim()
 
@@ -217,7 +212,7 @@ class ClosedCandles:
         """Merge final rows of one answer, by open time: all that the exchange has between the first of them and
         ``after``, the open time of the row that follows the last.
 
-        Returns those that cannot be joined before the rows between have come (older ones are of no use).
+        Returns those that cannot be joined until the rows between have come (older ones are of no use).
         """
         first = rows[0][0]
         texts = [text for _, text in rows]
@@ -244,7 +239,7 @@ class ClosedCandles:
         shown = dict(rows)
         changed = 0
         for opened in [opened for opened in known if first < opened < after and opened not in shown]:
-            # The exchange shows a hole there: of a contract that had the name before, or taken back.
+            # The exchange has no such candle: it was of a contract that had the name before, or was taken back.
             del known[opened]
             self.audited += 1
             self.mismatches += 1
@@ -274,7 +269,6 @@ class ClosedCandles:
         self.count = len(texts)
         self._first, self.following = first, after
         self.version += 1
-        self.strings.forget()
         self.floats.forget()
         self._trim()
 
@@ -284,7 +278,6 @@ class ClosedCandles:
             self._history.drop_oldest(surplus)
             self.count -= surplus
             self._first = text_open_time(self._history.first())
-            self.strings.keep(self.depth)
             self.floats.keep(self.depth)
             self.complete = False
 
@@ -295,8 +288,7 @@ class ClosedCandles:
         return self._history.last()
 
     def slice(self, count: int) -> bytes:
-        """Return the newest ``count`` rows as one piece, with what stands between rows in their JSON array between
-        them."""
+        """Return the newest ``count`` rows as they stand in their JSON array."""
         return self._history.slice(count)
 
     def newest(self, count: int) -> list[bytes]:
@@ -331,12 +323,7 @@ class ClosedCandles:
         """Return all texts, oldest first."""
         return self._history.texts()
 
-    def forget_decoded(self) -> None:
-        """Make the room that decoded rows take free for other series."""
-        self.floats.release()
-        self.strings.release()
-
     @property
     def size(self) -> int:
-        """Bytes in use, decoded rows included."""
-        return self._history.size + self.floats.size + self.strings.size
+        """Bytes in use, those of remembered numbers included."""
+        return self._history.size + self.floats.size

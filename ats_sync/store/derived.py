@@ -23,19 +23,18 @@ from .closed import Source
 from .klines import WARM_UP_ROWS, KlineSeries, Since, no_time
 from .link import Link
 from .pending import FINAL_BY_REST, FINAL_BY_STREAM, OPEN, Candle
-from .remembered import RowBudget
 from .series import Origin, SeriesState
 from .snapshot import KlineSnapshot, KlineText
 
 SPARE = 2
 """Rows of the source beyond those of one candle: just after its close it still has them and the first of the next."""
 PATIENCE = 10.0
-"""For so long (seconds) after an acknowledgement the source is worth waiting for: once it lacks nothing, neither does
-what is derived from it."""
+"""How long (seconds) after an acknowledgement the source is worth waiting for: once it lacks nothing, neither does what
+is derived from it."""
 CONFIRMED_LATER = 2.0
-"""By so much later (seconds) than its source a quiet candle is to be confirmed."""
+"""How much later (seconds) than its source a quiet candle is to be confirmed."""
 ATTEMPTS = 3
-"""How often what was found is looked up again where it has changed meanwhile."""
+"""How often the source is looked at where it keeps changing meanwhile."""
 NOT_PLAIN = (b"-", b"e", b"E")
 """What stands in a row where a decimal is negative or has an exponent."""
 NO_REACH = "what it is derived from does not reach back far enough"
@@ -89,18 +88,10 @@ class DerivedKlines(KlineSeries):
         interval: str,
         depth: int,
         *,
-        budget: RowBudget | None = None,
         warm_up: int = WARM_UP_ROWS,
         exchange_ms: Callable[[], int] = no_time,
     ) -> None:
-        super().__init__(
-            source.key.symbol,
-            interval,
-            depth,
-            budget=budget,
-            warm_up=warm_up,
-            exchange_ms=exchange_ms,
-        )
+        super().__init__(source.key.symbol, interval, depth, warm_up=warm_up, exchange_ms=exchange_ms)
         self.source: KlineSeries | None = source
         self._announced = 0  # what followed the closed ones at the last call of advance()
         self.apart = ""
@@ -124,7 +115,7 @@ class DerivedKlines(KlineSeries):
         source.reach_back(most_within(source.interval, interval) + SPARE)
 
     def separate(self) -> str:
-        """Be an ordinary series from now on, which lives once its own stream does; return why.
+        """Become an ordinary series, which is live once its own stream is; return why.
 
         Where one candle differed, the others are requested first.
         """
@@ -151,7 +142,8 @@ class DerivedKlines(KlineSeries):
                 source = self.source
                 if source is None:
                     return
-                mark = [self.answers, *source.changes()]  # before it is looked at: what changes meanwhile changes that
+                # Taken before the source is looked at, so that it differs where the source changes meanwhile.
+                mark = [self.answers, *source.changes()]
                 if now < self._valid_until and mark == self._mark:
                     return
                 self._mark, self._valid_until = mark, 0
@@ -252,8 +244,8 @@ class DerivedKlines(KlineSeries):
         return made
 
     def _place(self, made: dict[int, Candle]) -> None:
-        """Let these candles count. An answer of REST that is later and shows more trades is not outdone yet. The caller
-        holds the lock."""
+        """Let these candles count, except where a later answer of REST has shown more trades. The caller holds the
+        lock."""
         assert self._lock.locked()
         ahead, following = self._ahead, self._closed.following
         for opened, candle in self._made.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Container, Iterable
 from operator import ge
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ..feeds import FEEDS, Cause, Key, Kind
 from ..venue import endpoints, scan
@@ -35,49 +35,49 @@ from .kline_sequencer import FINAL_IN_REST_AFTER, KlineSequencer
 from .link import FirstFrame, Link
 from .order import LAGS_AT_MOST, is_to_come, shown_until
 from .pending import FINAL_BY_STREAM, OPEN, Candle
-from .remembered import ROW_BYTES, Memo, RowBudget
+from .remembered import Column
 from .series import FIRST_FRAME_WITHIN, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
 from .snapshot import LEAST_REMEMBERED, KlineSnapshot, KlineText, extent
 
 AUDIT_ROWS = 100
-"""The most rows that weigh 1."""
+"""The most rows that a request of weight 1 brings."""
 WARM_UP_ROWS = 499
 MOST_DECODED = 4
-"""Of them, how many are remembered decoded."""
+"""The most candles beyond the closed ones that are remembered decoded."""
 USUAL_ROWS = 300
-"""As many as a read takes that does not say how many."""
+"""The rows of a read that does not say how many it takes."""
 
-T = TypeVar("T")
 _new = tuple.__new__
 """Makes a named tuple without its constructor, which takes longer than all the rest of merging."""
 
 
 class Since(NamedTuple):
-    """What a series knows from one candle on, and how it is, at one and the same moment."""
+    """What a series knows from one candle on, and its state, at one and the same moment."""
 
     state: SeriesState
     heard: int
     """Exchange time (ms) of its newest event."""
     version: int
-    """Another one whenever its closed candles change."""
+    """A new number whenever its closed candles change."""
     begins: int
     """The open time (ms) from which on none of them is missing, 0 where they reach back to the listing."""
     oldest: int
-    """That of the oldest there is, 0 where there is none."""
+    """The open time (ms) of the oldest one, 0 where there is none."""
     following: int
     """The open time (ms) after the newest closed one, 0 where nothing is known."""
     closed: list[bytes] | None
-    """The texts of those from there on, None where they are those of the version that is known."""
+    """The texts of the closed candles from there on, None where the caller knows that version."""
     chain: list[Candle]
-    """The candles beyond."""
+    """The candles beyond the closed ones."""
     recomputed: tuple[int, int]
-    """Of which the trades last became fewer (its open time), and by which exchange time (ms) they had; 0 for never."""
+    """The open time (ms) of the candle that last lost trades, and the exchange time (ms) by which it had lost them; 0
+    where none ever did."""
     unchanged_until: int
     """Up to when (exchange ms) nothing of all this changes by time alone, 0 where it may at once."""
 
 
 def no_time() -> int:
-    """Nobody needs to know when candles became final."""
+    """Return 0, where nobody needs to know when candles became final."""
     return 0
 
 
@@ -85,7 +85,7 @@ class KlineSeries(Series):
     """The candles of one symbol and interval.
 
     It is live once a REST answer, requested after the subscription was acknowledged, has closed the gap before it, or
-    where the first frame of the subscription shows that there is none: a frame bears its whole candle.
+    where the first frame of the subscription shows that there is none: a frame contains its whole candle.
     """
 
     source: KlineSeries | None = None
@@ -98,7 +98,6 @@ class KlineSeries(Series):
         depth: int,
         *,
         kind: Kind = Kind.KLINES,
-        budget: RowBudget | None = None,
         warm_up: int = WARM_UP_ROWS,
         exchange_ms: Callable[[], int] = no_time,
     ) -> None:
@@ -107,13 +106,13 @@ class KlineSeries(Series):
         self.interval = interval
         self._final_within = self.feed.final_within
         self._warm_up = warm_up
-        # Replaced whole, since during a hand-over two threads deliver. What the open candle's frames look like.
+        # What the open candle's frames look like. Replaced whole, since during a hand-over two threads deliver.
         self._shape: tuple[int, scan.KlineShape | None] = (0, None)
         # By open time. Just after a turn there are two: the one before may not be final yet. Of two readers that decode
         # the same candle at once both put it here, and either is right.
         self._ahead_decoded: dict[int, tuple[Candle, bytes, Row, Row]] = {}
         self._lock = threading.Lock()  # guards everything below; heard_final() alone reads the last frame without it
-        self._closed = ClosedCandles(interval, depth, budget if budget is not None else RowBudget(depth * ROW_BYTES))
+        self._closed = ClosedCandles(interval, depth)
         self._sequencer = KlineSequencer(self.key, self._closed, exchange_ms)
         self._pending, self._halt = self._sequencer.pending, self._sequencer.halt
         self._ahead = self._pending.candles
@@ -246,7 +245,7 @@ class KlineSeries(Series):
             if count < LEAST_REMEMBERED or floats.take(count) is not None:
                 return
             text = closed.slice(count)
-        self.remember(floats, floats.columns(floats.decode(text)), version)
+        self.remember(floats.columns(floats.decode(text)), version)
 
     # --- written down ----------------------------------------------------------------------------
 
@@ -600,11 +599,11 @@ class KlineSeries(Series):
                 self._ahead_decoded.pop(opened, None)
         return remembered
 
-    def remember(self, memo: Memo[T], packed: T, version: int) -> None:
-        """Keep decoded closed rows, if no candle has closed since ``version``."""
+    def remember(self, columns: list[Column], version: int) -> None:
+        """Keep closed rows as numbers, if no candle has closed since ``version``."""
         with self._lock:
             if self._closed.version == version:
-                memo.put(packed)
+                self._closed.floats.put(columns)
 
     def following(self) -> int:
         """Return the open time (ms) of the first candle that is not closed here, 0 before the first answer."""
@@ -693,14 +692,9 @@ class KlineSeries(Series):
             return None
 
     def size(self) -> int:
-        """Return the bytes that the closed rows take, with what is remembered of them."""
+        """Return the bytes that the closed rows take, those of remembered numbers included."""
         with self._lock:
             return self._closed.size
-
-    def forget_decoded(self) -> None:
-        """Make the room that decoded rows take free for other series."""
-        with self._lock:
-            self._closed.forget_decoded()
 
     def closed_rows(self) -> list[bytes]:
         """Return the texts of the closed rows, oldest first (a copy)."""

@@ -25,15 +25,12 @@ from .link import Link
 from .listings import ContractBoard, ListingBoard, status_of
 from .order import dated_back
 from .periods import OpenInterestSeries, RatioSeries
-from .remembered import RowBudget
 from .series import Board, Change, Copied, Origin, Series, StoreEvent
 from .stream_router import NAME_AT, Reply, Sink, StreamRouter
 from .tickers import QuoteBoard, TickerBoard
 from .trades import TradeSeries
 from .values import ClockSeries, LiquidationBoard, MarkBoard, SpotBoard
 
-MOST_EXACT = 16 * 1024 * 1024
-"""Bytes of rows in strings that are remembered for those who read them again."""
 NEW_FOR = 86_400_000
 """How long (ms) after its listing a contract may still be without its first trade."""
 
@@ -83,7 +80,7 @@ class MarketStore:
         self.renewed: dict[str, int] = {}
         """Since when (exchange ms) a name belongs to a new contract."""
         self._counts_from: dict[str, int] = {}
-        """What was requested of a symbol before then (exchange ms) may be of the contract that had its name."""
+        """What was requested of a symbol before then (exchange ms) may be of the contract that had the name."""
         self._lock = threading.Lock()  # guards the replacement of the collections below
         # Replaced whole, never changed in place: readers and stream threads take no lock.
         self.series: dict[Key, Series] = {**self.boards}
@@ -94,13 +91,12 @@ class MarketStore:
         """Exchange time (seconds) up to which somebody looked out for streams that died in silence; replaced by the
         engine, read without a lock. Infinite while nobody does."""
         self.touched: set[Sink] | None = None
-        """Whose frames were merged, for the one thread that takes them out one by one (``pop``); None as long as there
-        is none. Each is put in after the merge."""
+        """The sinks whose frames were merged, for the one thread that removes them one by one (``pop``); None while
+        there is no such thread. Each is added after the merge."""
         self._router = StreamRouter()
         self._router.replace((), boards)
         self._of: dict[type[Series], list[Any]] = {}
         self._spot: list[KlineSeries] = []
-        self._exact_rows = RowBudget(MOST_EXACT)
 
     # --- what is followed ------------------------------------------------------------------------
 
@@ -135,7 +131,6 @@ class MarketStore:
         return begin(
             interval=key.interval,
             depth=max(self._config.max_klines, depth),
-            budget=self._exact_rows,
             warm_up=self._config.warmup_klines,
             exchange_ms=self._exchange_ms,
         )
@@ -170,7 +165,7 @@ class MarketStore:
         return gone
 
     def renew(self, keys: Iterable[Key], now: int) -> None:
-        """Begin these series again, with nothing of the contract that bore the name until now (exchange ms)."""
+        """Begin these series again, with nothing of the contract that had the name until now (exchange ms)."""
         symbols = self.begin_again(keys, now)
         self.renewed = {**self.renewed, **dict.fromkeys(symbols, now)}
         for symbol in symbols:
@@ -199,7 +194,7 @@ class MarketStore:
         assert self._lock.locked()
         series, gone, added = dict(self.series), list(gone), list(added)
         for key in gone:
-            series.pop(key).forget_decoded()
+            del series[key]
         series.update((each.key, each) for each in added)
         orphaned = self.derivations.sort(series)
         self.series, self._of = series, {}

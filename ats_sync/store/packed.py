@@ -1,8 +1,7 @@
-"""Rows kept as JSON text, packed back to back: those of REST so that a slice can be read, those of streams as small as
-possible.
+"""Rows kept as JSON text, packed back to back, so that reading is a slice.
 
-Text is a fifth of the size of decoded rows, and costs the garbage collector nothing. Each text as an object of its own
-would cost a quarter more, and every full garbage collection would visit all of them.
+Text takes a fifth of the memory of decoded rows and costs the garbage collector nothing. If each row were an object of
+its own, they would take a quarter more, and every full garbage collection would visit all of them.
 """
 
 from __future__ import annotations
@@ -10,201 +9,157 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 PAGE = 64
-"""Rows joined into one page; appending to a page does not touch the others."""
+"""Rows in one page; appending a row leaves the other pages alone."""
+BETWEEN_OBJECTS = b"\0"
+"""Separates JSON objects in memory: no JSON contains it."""
 
 
-class _Paged:
-    """Texts, oldest first: full pages, and the newest by themselves until they fill a page."""
+class PackedRows:
+    """The texts of rows, oldest first; no text is empty or contains ``between``.
 
-    __slots__ = ("_loose", "_pages", "skipped")
+    Full pages are one piece each. The rows after them are another piece, the tail; what is appended waits beside it
+    until the tail is read or becomes a page.
 
-    def __init__(self) -> None:
-        self._pages: list[bytes] = []
-        self.skipped = 0
-        """How many of the first page's texts are dropped, though not yet cut off."""
-        self._loose: list[bytes] = []
-
-    def __len__(self) -> int:
-        return len(self._pages) * PAGE - self.skipped + len(self._loose)
-
-    def pages(self) -> list[bytes]:
-        """Return the full pages: each stays the same object."""
-        return self._pages.copy()
-
-    def restore(self, pages: Iterable[bytes], skipped: int, loose: Iterable[bytes]) -> None:
-        """Have these pages, without the first ``skipped`` texts, and after them these texts."""
-        self._pages, self.skipped, self._loose = list(pages), skipped, list(loose)
-
-    def drop_oldest(self, count: int) -> None:
-        """Forget the ``count`` oldest."""
-        pages, self.skipped = divmod(self.skipped + count, PAGE)
-        if pages >= len(self._pages):
-            del self._loose[: (pages - len(self._pages)) * PAGE + self.skipped]
-            pages, self.skipped = len(self._pages), 0
-        del self._pages[:pages]
-
-
-class PackedRows(_Paged):
-    """Row texts without their outer brackets, oldest first.
-
-    ``between`` is what stands between two rows in their JSON array, such as ``],[``. No text may contain it.
-    Full pages are one piece each; the newest rows wait one by one until they fill a page.
+    ``between`` separates two rows in memory, ``shown`` in their JSON array: the same unless it is given. ``shorter``
+    are pairs of a piece of text and its replacement, which must leave a row JSON: they are applied before rows are
+    packed.
 
     Not thread-safe: the series that owns it holds its lock.
     """
 
-    __slots__ = ("_between",)
+    __slots__ = ("_between", "_loose", "_pages", "_shorter", "_shown", "_tail", "_tail_rows", "skipped")
 
-    def __init__(self, between: bytes, texts: Iterable[bytes] = ()) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        between: bytes,
+        texts: Iterable[bytes] = (),
+        *,
+        shown: bytes | None = None,
+        shorter: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         self._between = between
+        self._shown = between if shown is None else shown
+        self._shorter = shorter
+        self._pages: list[bytes] = []
+        self.skipped = 0
+        """How many rows of the first page are dropped, but not cut off yet."""
+        self._tail, self._tail_rows = b"", 0
+        self._loose: list[bytes] = []
         self.replace(texts)
+
+    def __len__(self) -> int:
+        return len(self._pages) * PAGE - self.skipped + self._tail_rows + len(self._loose)
 
     @property
     def size(self) -> int:
         """Bytes of text in memory."""
-        return sum(map(len, self._pages)) + sum(map(len, self._loose))
+        return sum(map(len, self._pages)) + len(self._tail) + sum(map(len, self._loose))
+
+    def pages(self) -> list[bytes]:
+        """Return the full pages. Each stays the same object; the list must not be changed."""
+        return self._pages
+
+    def tail(self) -> bytes:
+        """Return the rows after the full pages as one piece, the same object until another row is appended."""
+        if loose := self._loose:
+            added = self._shortened(self._between.join(loose))
+            self._tail = self._tail + self._between + added if self._tail else added
+            self._tail_rows += len(loose)
+            loose.clear()
+        return self._tail
+
+    def restore(self, pages: Iterable[bytes], skipped: int, tail: bytes) -> None:
+        """Take over what :meth:`pages`, ``skipped`` and :meth:`tail` were elsewhere."""
+        self._pages, self.skipped = list(pages), skipped
+        self._tail, self._tail_rows = tail, tail.count(self._between) + 1 if tail else 0
+        self._loose.clear()
 
     def replace(self, texts: Iterable[bytes]) -> None:
         """Keep these rows and no others."""
         texts = list(texts)
         full = len(texts) - len(texts) % PAGE
-        self._pages = [self._between.join(texts[start : start + PAGE]) for start in range(0, full, PAGE)]
+        self._pages = [self._packed(texts[start : start + PAGE]) for start in range(0, full, PAGE)]
         self.skipped = 0
-        self._loose = texts[full:]
-
-    def loose(self) -> bytes:
-        """Return the rows after the full pages as one piece."""
-        return self._between.join(self._loose)
-
-    def restore_joined(self, pages: Iterable[bytes], skipped: int, loose: bytes) -> None:
-        """As :meth:`restore`, of what :meth:`pages` and :meth:`loose` return."""
-        self.restore(pages, skipped, loose.split(self._between) if loose else ())
+        self._tail, self._tail_rows = self._packed(texts[full:]), len(texts) - full
+        self._loose.clear()
 
     def append(self, text: bytes) -> None:
         """Add the row that follows the newest one."""
         loose = self._loose
         loose.append(text)
-        if len(loose) == PAGE:
-            self._pages.append(self._between.join(loose))
-            loose.clear()
+        if len(loose) + self._tail_rows == PAGE:
+            self._pages.append(self.tail())
+            self._tail, self._tail_rows = b"", 0
+
+    def drop_oldest(self, count: int) -> None:
+        """Drop the ``count`` oldest rows."""
+        pages, self.skipped = divmod(self.skipped + count, PAGE)
+        if pages >= len(self._pages):
+            gone = (pages - len(self._pages)) * PAGE + self.skipped
+            left = tail.split(self._between)[gone:] if (tail := self.tail()) else []
+            self._tail, self._tail_rows = self._between.join(left), len(left)
+            pages, self.skipped = len(self._pages), 0
+        del self._pages[:pages]
+
+    def _packed(self, texts: Iterable[bytes]) -> bytes:
+        return self._shortened(self._between.join(texts))
+
+    def _shortened(self, text: bytes) -> bytes:
+        for piece, replacement in self._shorter:
+            text = text.replace(piece, replacement)
+        return text
+
+    # --- reading ---------------------------------------------------------------------------------
 
     def first(self) -> bytes:
         """Return the oldest row. Raises IndexError where there is none."""
-        if self._pages:
-            return self._pages[0].split(self._between, self.skipped + 1)[self.skipped]
-        return self._loose[0]
+        return self.row(0)
 
     def last(self) -> bytes:
-        """Return the newest row. Raises IndexError where there is none."""
-        if self._loose:
-            return self._loose[-1]
-        return self._pages[-1].rsplit(self._between, 1)[-1]
+        """Return the newest row, which may not be shortened yet. Raises IndexError where there is none."""
+        return self._loose[-1] if self._loose else (self._tail or self._pages[-1]).rpartition(self._between)[2]
 
     def row(self, index: int) -> bytes:
         """Return the row at ``index``, counted from the oldest. Raises IndexError where there is none."""
         page, place = divmod(self.skipped + index, PAGE)
-        if page < len(self._pages):
-            return self._pages[page].split(self._between, place + 1)[place]
-        return self._loose[self.skipped + index - len(self._pages) * PAGE]
+        if page > len(self._pages) or (page == len(self._pages) and place >= self._tail_rows + len(self._loose)):
+            raise IndexError(f"there is no row {index}")
+        piece = self._pages[page] if page < len(self._pages) else self.tail()
+        return piece.split(self._between, place + 1)[place]
 
     def slice(self, count: int) -> bytes:
-        """Return the newest ``count`` rows (or as many as there are) as one piece, with ``between`` between them."""
-        loose = self._loose
-        if count <= len(loose):
-            return self._between.join(loose[len(loose) - count :])
-        packed = min(count, len(self)) - len(loose)
-        pages = -(-packed // PAGE)
-        pieces = self._pages[len(self._pages) - pages :]
-        if surplus := pages * PAGE - packed:
-            pieces[0] = pieces[0].split(self._between, surplus)[-1]
-        return self._between.join(pieces + loose)
+        """Return the newest ``count`` rows (or as many as there are) as they stand in their JSON array."""
+        piece = self._newest(count)
+        return piece if self._shown is self._between else piece.replace(self._between, self._shown)
 
     def newest(self, count: int) -> list[bytes]:
         """Return the newest ``count`` rows (or as many as there are), each as its text, oldest first."""
-        count = min(count, len(self))
-        return self.slice(count).split(self._between) if count else []
+        piece = self._newest(count)
+        return piece.split(self._between) if piece else []
 
     def texts(self) -> list[bytes]:
         """Return all rows, each as its text, oldest first."""
         return self.newest(len(self))
 
-
-_BETWEEN = b"\0"  # no JSON holds it
-_NOTHING = b"null"
-
-
-class Pages(_Paged):
-    """JSON texts, oldest first: the older ones in pages, the newest few by themselves. One that holds a zero byte is no
-    JSON and becomes ``null``. ``shorter`` are pieces and what pages have instead; JSON must stay JSON by that.
-
-    Not thread-safe: the series that owns it holds its lock.
-    """
-
-    __slots__ = ("_joined", "_shorter")
-
-    def __init__(self, texts: Iterable[bytes] = (), shorter: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        super().__init__()
-        self._shorter = shorter
-        self._joined: tuple[int, bytes, bytes] = 0, b"", b""  # of so many, the first of which is this: their piece
-        for text in texts:
-            self.append(text)
-
-    def append(self, text: bytes) -> None:
-        loose = self._loose
-        loose.append(text if _BETWEEN not in text else _NOTHING)
-        if len(loose) == PAGE:
-            self._pages.append(self._shortened(_BETWEEN.join(loose)))
-            loose.clear()
-
-    def _shortened(self, text: bytes) -> bytes:
-        for piece, instead in self._shorter:
-            text = text.replace(piece, instead)
-        return text
-
-    def json(self, count: int) -> bytes:
-        """Return the newest ``count`` (or as many as there are) as they stand in a JSON array, all shortened."""
-        loose = self._loose
-        if count <= len(loose):
-            return self._shortened(b",".join(loose[len(loose) - count :]))
-        packed = min(count, len(self)) - len(loose)
+    def _newest(self, count: int) -> bytes:
+        """Return the newest ``count`` rows (or as many as there are) as one piece."""
+        if count <= 0:
+            return b""
+        tail, between = self.tail(), self._between
+        packed = min(count, len(self)) - self._tail_rows
+        if packed < 0:
+            return between.join(tail.rsplit(between, count)[1:])
+        if not packed:
+            return tail
         pages = -(-packed // PAGE)
         pieces = self._pages[len(self._pages) - pages :]
         if surplus := pages * PAGE - packed:
-            pieces[0] = pieces[0].split(_BETWEEN, surplus)[-1]
-        if loose:
-            pieces.append(self._shortened(b",".join(loose)))
-        return _BETWEEN.join(pieces).replace(_BETWEEN, b",")
+            pieces[0] = pieces[0].split(between, surplus)[-1]
+        if tail:
+            pieces.append(tail)
+        return between.join(pieces)
 
-    def joined(self) -> tuple[list[bytes], int, bytes]:
-        """Return the full pages (each stays the same object; the list is not to be changed), how many texts of the
-        first one do not count, and the texts after them as one piece."""
-        loose = self._loose
-        count, first, piece = self._joined
-        # As long as the first is the same, others have only been added.
-        if not count or count > len(loose) or loose[0] is not first or first is _NOTHING:
-            piece = _BETWEEN.join(loose)
-        elif count < len(loose):
-            piece = _BETWEEN.join((piece, *loose[count:]))
-        self._joined = (len(loose), loose[0], piece) if loose else (0, b"", b"")
-        return self._pages, self.skipped, piece
 
-    def restore_joined(self, pages: Iterable[bytes], skipped: int, loose: bytes) -> None:
-        """As :meth:`restore`, of what :meth:`joined` returned."""
-        self.restore(pages, skipped, loose.split(_BETWEEN) if loose else ())
-
-    def newest(self, count: int) -> list[bytes]:
-        """Return at most ``count`` of the newest, oldest first."""
-        loose = self._loose
-        if count <= len(loose):
-            return loose[len(loose) - count :]
-        packed = min(count, len(self)) - len(loose)
-        if not packed:
-            return loose.copy()
-        pages = -(-packed // PAGE)
-        texts = _BETWEEN.join(self._pages[len(self._pages) - pages :]).split(_BETWEEN)
-        return texts[len(texts) - packed :] + loose
-
-    def all(self) -> list[bytes]:
-        """Return all of them, oldest first."""
-        return self.newest(len(self))
+def packed_objects(texts: Iterable[bytes] = (), shorter: Sequence[tuple[bytes, bytes]] = ()) -> PackedRows:
+    """Return rows that are JSON objects."""
+    return PackedRows(BETWEEN_OBJECTS, texts, shown=b",", shorter=shorter)

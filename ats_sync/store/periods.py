@@ -1,12 +1,13 @@
-"""Open interest, long/short ratios, taker volumes and the basis: rows of one symbol and period that are polled, kept as
-the exchange wrote them in one piece of JSON."""
+"""Open interest, long/short ratios, taker volumes and the basis: rows of one symbol and period that are polled, and
+kept as the exchange wrote them."""
 
 from __future__ import annotations
 
 import threading
 from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
@@ -19,11 +20,34 @@ from ..venue.intervals import candles_between, nominal_length
 from ..venue.payload import DecodeError
 from . import dump
 from .link import Link
+from .packed import packed_objects
 from .series import Copied, Origin, Restored, Series, SeriesState
 
 Rows: TypeAlias = list[dict[str, Any]]
 Wholes: TypeAlias = "array[int]"
 Doubles: TypeAlias = "array[float]"
+
+
+class _Row(NamedTuple):
+    """One row as it is kept."""
+
+    stamp: int
+    """Its timestamp (ms)."""
+    requested_at: int
+    """When (exchange ms) it was requested."""
+    text: bytes
+
+
+def _rows_of(rows: Rows, requested_at: Sequence[int]) -> list[_Row]:
+    """Return rows as they are kept."""
+    # Not one by one: whatever orjson writes has room for kilobytes, however short it is.
+    texts = orjson.dumps(rows)[2:-2].split(b"},{")
+    if len(texts) == len(rows):  # else the same stands within some row
+        texts = [b"{%b}" % text for text in texts]
+    else:
+        texts = [bytes(bytearray(orjson.dumps(row))) for row in rows]
+    stamps = [int(row["timestamp"]) for row in rows]
+    return list(map(_Row, stamps, requested_at, texts))
 
 
 class PeriodSeries(Series):
@@ -38,7 +62,8 @@ class PeriodSeries(Series):
         self._depth = depth
         self._warm_up = depth if warm_up is None else warm_up
         self._lock = threading.Lock()  # guards everything below
-        self._text = b"[]"
+        self._rows = packed_objects()
+        self._version = 0  # another one whenever the rows change
         # Replaced whole, never changed in place: readers share them.
         self._stamps: Wholes = array("q")
         self._requested_at: Wholes = array("q")
@@ -61,44 +86,76 @@ class PeriodSeries(Series):
         rows, at = answer, origin.requested_at
         with self._lock:
             stamps = self._stamps
-            known_rows = dict(zip(stamps, zip(self._requested_at, orjson.loads(self._text), strict=True), strict=True))
             whole, length = len(rows) < origin.rows, nominal_length(self.key.interval)
-            if not known_rows and rows:
-                self.complete = False  # That there were none shows nothing of those that have come since.
-            if known_rows and rows and not whole and int(rows[0]["timestamp"]) > stamps[-1] + length:
+            if not stamps and rows:
+                self.complete = False  # An answer without rows says nothing about those that have come since.
+            if stamps and rows and not whole and int(rows[0]["timestamp"]) > stamps[-1] + length:
                 # It does not reach back to what is known: there may be rows in between.
-                known_rows.clear()
+                self._keep(0, [])
                 self.complete = False
-            elif known_rows and rows and int(rows[-1]["timestamp"]) + length < stamps[0]:
-                rows = []  # It came late, and ends before what is known: likewise.
-            elif whole and (not known_rows or (rows and int(rows[0]["timestamp"]) <= stamps[0])):
+            elif stamps and rows and int(rows[-1]["timestamp"]) + length < stamps[0]:
+                rows = []  # It came late and ends before what is known: again there may be rows in between.
+            elif whole and (not stamps or (rows and int(rows[0]["timestamp"]) <= stamps[0])):
                 self.complete = True
-            for row in rows:
-                stamp = int(row["timestamp"])
-                known = known_rows.get(stamp)
-                if known is None or known[0] <= at:
-                    known_rows[stamp] = (at, row)
+            if rows:
+                self._merge(rows, at)
             self._answered = max(self._answered, at)
             self.unaudited = False
             self._known_as_of = max(self._known_as_of, at)
-            oldest = self._known_as_of - OPEN_INTEREST_REACH
-            merged = sorted(item for item in known_rows.items() if item[0] >= oldest)
-            if len(merged) > self._depth:
-                del merged[: len(merged) - self._depth]
-                self.complete = False
-            self._keep(merged)
+            self._drop_old()
 
-    def _keep(self, merged: list[tuple[int, tuple[int, dict[str, Any]]]]) -> None:
-        """Replace the rows. The caller holds the lock."""
+    def _merge(self, rows: Rows, at: int) -> None:
+        """Merge rows (at least one) that were requested at exchange time ``at`` (ms). The caller holds the lock."""
         assert self._lock.locked()
-        rows = [row for _, (_, row) in merged]
-        self._text = orjson.dumps(rows)
-        self._requested_at = array("q", [requested_at for _, (requested_at, _) in merged])
-        self._stamps = array("q", [stamp for stamp, _ in merged])
-        self._kept(rows)
+        kept = bisect_left(self._stamps, int(rows[0]["timestamp"]))
+        texts = self._rows.newest(len(self._stamps) - kept)
+        later = {
+            stamp: _Row(stamp, requested_at, text)
+            for stamp, requested_at, text in zip(self._stamps[kept:], self._requested_at[kept:], texts, strict=True)
+        }
+        for row in _rows_of(rows, [at] * len(rows)):
+            known = later.get(row.stamp)
+            if known is None or known.requested_at <= at:
+                later[row.stamp] = row
+        self._keep(kept, sorted(later.values()))
 
-    def _kept(self, rows: Rows) -> None:
-        """Take note of the rows that are now kept. The caller holds the lock."""
+    def _keep(self, kept: int, later: Sequence[_Row]) -> None:
+        """Keep the ``kept`` oldest rows, and after them those that are ``later``. The caller holds the lock."""
+        assert self._lock.locked()
+        texts = [row.text for row in later]
+        known = self._rows.newest(len(self._stamps) - kept)
+        if texts[: len(known)] != known:
+            self._rows.replace([*self._rows.texts()[:kept], *texts])
+            self._version += 1
+        elif len(texts) > len(known):
+            for text in texts[len(known) :]:
+                self._rows.append(text)
+            self._rows.tail()  # joins them: no more is appended soon
+            self._version += 1
+        self._stamps = self._stamps[:kept] + array("q", [row.stamp for row in later])
+        self._requested_at = self._requested_at[:kept] + array("q", [row.requested_at for row in later])
+        self._note(kept, texts)
+
+    def _drop_old(self) -> None:
+        """Drop the rows that are older than the exchange's own, and those beyond the depth. The caller holds the
+        lock."""
+        assert self._lock.locked()
+        gone = bisect_left(self._stamps, self._known_as_of - OPEN_INTEREST_REACH)
+        beyond = len(self._stamps) - gone - self._depth
+        if beyond > 0:
+            gone += beyond
+            self.complete = False
+        if gone:
+            self._rows.drop_oldest(gone)
+            self._stamps, self._requested_at = self._stamps[gone:], self._requested_at[gone:]
+            self._version += 1
+            self._forget(gone)
+
+    def _note(self, kept: int, texts: Sequence[bytes]) -> None:
+        """Take note that the ``kept`` oldest rows stay, and that these follow them now. The caller holds the lock."""
+
+    def _forget(self, count: int) -> None:
+        """Take note that the ``count`` oldest rows are dropped. The caller holds the lock."""
 
     def check_empty(self, origin: Origin, may_be_new: Callable[[], bool], shows_no_trade: Callable[[], bool]) -> None:
         if len(self):
@@ -109,7 +166,7 @@ class PeriodSeries(Series):
     def dump(self) -> Iterable[bytes]:
         """Return all rows, and when each was requested."""
         with self._lock:
-            text, requested_at, complete = self._text, self._requested_at, self.complete
+            text, requested_at, complete = self._text(len(self)), self._requested_at, self.complete
         if not requested_at:
             return ()
         return dump.write(self.key, [text], requested_at=requested_at.tolist(), complete=complete)
@@ -128,29 +185,29 @@ class PeriodSeries(Series):
         requested_at, complete = written.facts.get("requested_at"), written.flag("complete")
         if not isinstance(requested_at, list) or any(type(at) is not int for at in requested_at):
             raise DecodeError("bad dump", "the dump does not say when its rows were requested")
-        merged = {int(row["timestamp"]): (at, row) for at, row in zip(requested_at, rows, strict=False)}
-        if not rows or not len(merged) == len(rows) == len(requested_at):
+        if not rows or not len({int(row["timestamp"]) for row in rows}) == len(rows) == len(requested_at):
             raise DecodeError("bad dump", "the dump's rows are not those that its header names")
-        as_of, kept = max(requested_at), sorted(merged.items())
-        return Restored(as_of, lambda: self._begin_restored(kept, as_of, complete=complete))
+        found = sorted(_rows_of(rows, requested_at))
+        as_of = max(requested_at)
+        return Restored(as_of, lambda: self._begin_restored(found, as_of, complete=complete))
 
-    def _begin_restored(
-        self, merged: list[tuple[int, tuple[int, dict[str, Any]]]], as_of: int, *, complete: bool
-    ) -> None:
+    def _begin_restored(self, found: Sequence[_Row], as_of: int, *, complete: bool) -> None:
         with self._lock:
             if self._requested_at:
                 return
             self.answers += 1
-            self.complete = complete and len(merged) <= self._depth
+            self.complete = complete and len(found) <= self._depth
             self._known_as_of = as_of
             self.unaudited = True
-            self._keep(merged[-self._depth :])
+            self._keep(0, found[-self._depth :])
 
     # --- for other processes ---------------------------------------------------------------------
 
     def copied(self, mark: object = None) -> Copied | None:
         with self._lock:
-            return Copied(None, "", [self._answered, self._known_as_of, self.complete], [], [self._text])
+            body = [self._text(len(self))] if mark != self._version else None
+            facts = [self._answered, self._known_as_of, self.complete]
+            return Copied(None, "", facts, [], body, self._version)
 
     def take_copy(self, copied: Copied) -> bool:
         answered, known_as_of, complete = copied.facts
@@ -159,11 +216,8 @@ class PeriodSeries(Series):
             if answered < self._answered:
                 return False
             self._answered, self._known_as_of, self.complete = answered, known_as_of, complete
-            if copied.body is not None and rows is not None:
-                self._text = copied.body[0]
-                self._stamps = array("q", [int(row["timestamp"]) for row in rows])
-                self._requested_at = array("q", [known_as_of] * len(rows))
-                self._kept(rows)
+            if rows is not None:
+                self._keep(0, _rows_of(rows, [known_as_of] * len(rows)))
         return True
 
     @staticmethod
@@ -186,7 +240,7 @@ class PeriodSeries(Series):
         return "" if self._answered else "the answer was about the contract that had the name before"
 
     def state(self, now: int) -> SeriesState:
-        # It is as old as the answer that brought it, and all of that counts at once.
+        # It is as old as the answer that brought it, all of which counts at once.
         with self._lock:
             return SeriesState(event=self._known_as_of, answered=self._answered, rows=len(self), complete=self.complete)
 
@@ -201,8 +255,15 @@ class PeriodSeries(Series):
 
     def read(self, limit: int) -> Rows:
         """Return the newest ``limit`` rows, the caller's own, oldest first, as the exchange wrote them."""
-        rows: Rows = orjson.loads(self._text)
-        return rows[-limit:]
+        with self._lock:
+            text = self._text(limit)
+        rows: Rows = orjson.loads(text)
+        return rows
+
+    def _text(self, limit: int) -> bytes:
+        """Return the newest ``limit`` rows as a JSON array. The caller holds the lock."""
+        assert self._lock.locked()
+        return b"[" + self._rows.slice(limit) + b"]"
 
     def __len__(self) -> int:
         return len(self._stamps)
@@ -217,7 +278,7 @@ class OpenInterestColumns(NamedTuple):
 
 
 class OpenInterestSeries(PeriodSeries):
-    """Open interest history of one symbol and period."""
+    """The open interest of one symbol and period."""
 
     def __init__(self, symbol: str, period: str, depth: int, *, warm_up: int | None = None) -> None:
         super().__init__(Key(Kind.OPEN_INTEREST, symbol, period), depth, warm_up=warm_up)
@@ -227,16 +288,23 @@ class OpenInterestSeries(PeriodSeries):
     def newest_rows(self, limit: int) -> Request[Rows]:
         return endpoints.open_interest_hist(self.key.symbol, self.key.interval, limit)
 
-    def _kept(self, rows: Rows) -> None:
+    def _note(self, kept: int, texts: Sequence[bytes]) -> None:
         assert self._lock.locked()
+        _, amounts, values = self._columns
+        rows = orjson.loads(b"[" + b",".join(texts) + b"]")
         self._columns = OpenInterestColumns(
             self._stamps,
-            array("d", [float(row["sumOpenInterest"]) for row in rows]),
-            array("d", [float(row["sumOpenInterestValue"]) for row in rows]),
+            amounts[:kept] + array("d", [float(row["sumOpenInterest"]) for row in rows]),
+            values[:kept] + array("d", [float(row["sumOpenInterestValue"]) for row in rows]),
         )
 
+    def _forget(self, count: int) -> None:
+        assert self._lock.locked()
+        _, amounts, values = self._columns
+        self._columns = OpenInterestColumns(self._stamps, amounts[count:], values[count:])
+
     def columns(self, limit: int) -> OpenInterestColumns:
-        """Return :meth:`read` in numbers."""
+        """Return what :meth:`read` does, as columns of numbers."""
         stamps, amounts, values = self._columns
         return OpenInterestColumns(stamps[-limit:], amounts[-limit:], values[-limit:])
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..venue.endpoints import AGG_TRADES_MOST
 from ..venue.payload import DecodeError
 from ..venue.trades import Trade, scan_trade_end, trade_of
-from .packed import Pages
+from .packed import packed_objects
 
 MOST_SEGMENTS = 8
 NEVER = 1 << 62
@@ -22,16 +22,16 @@ class Taken(NamedTuple):
     first: int
     rows: int
     text: bytes
-    """As in REST's array, if all of them are written as by REST."""
+    """As they stand in REST's array, if all of them are written as by REST."""
     unchecked: int
-    """The first id of which that is not known."""
+    """The first id of a trade of which that is not known."""
     suspect: bytes
     """The text from there on."""
 
 
 class Segment:
-    """Trades ``first``, ``first + 1``, … as JSON objects, checked when read. They are made ``shorter`` (see
-    :class:`~ats_sync.store.packed.Pages`)."""
+    """Trades ``first``, ``first + 1``, … as JSON objects, checked when they are read. ``shorter`` is that of
+    :class:`~ats_sync.store.packed.PackedRows`."""
 
     __slots__ = ("checked", "entries", "first", "shorter")
 
@@ -45,7 +45,7 @@ class Segment:
     ) -> None:
         self.first = first
         self.shorter = shorter
-        self.entries = Pages(entries, shorter)
+        self.entries = packed_objects(entries, shorter)
         self.checked = first, self.after if checked else first
         """From which id up to which (not included) they are known to stand as REST writes them."""
 
@@ -60,8 +60,8 @@ class Segment:
         if b.after <= a.after:
             return a
         overlap = max(0, a.after - b.first)
-        joined = Segment(a.first, a.entries.all() + b.entries.all()[overlap:], self.shorter)
-        # What both have is kept as the older run has it.
+        joined = Segment(a.first, a.entries.texts() + b.entries.texts()[overlap:], self.shorter)
+        # Trades that are in both are kept as the older run has them.
         joined.checked = max(a.after, b.checked[0]), max(a.after, b.checked[1])
         joined.check(*a.checked)
         return joined
@@ -80,21 +80,21 @@ class Segment:
             self.checked = begin, end
 
     def rewrite(self, first: int, texts: Sequence[bytes]) -> None:
-        """Write those from ``first`` on as REST does."""
-        entries = self.entries.all()
+        """Replace those from ``first`` on by these texts, which are written as by REST."""
+        entries = self.entries.texts()
         offset = first - self.first
         if offset < 0:
             texts, offset, first = texts[-offset:], 0, self.first
         entries[offset : offset + len(texts)] = texts
-        self.entries = Pages(entries, self.shorter)
+        self.entries = packed_objects(entries, self.shorter)
         self.check(first, first + len(texts))
 
     def taken(self, count: int) -> Taken:
         """Return the newest ``count`` trades (at least one)."""
         first, after = self.after - count, self.after
         unchecked = self.unchecked(first)
-        text = self.entries.json(count)
-        suspect = text if unchecked == first else self.entries.json(after - unchecked)
+        text = self.entries.slice(count)
+        suspect = text if unchecked == first else self.entries.slice(after - unchecked)
         return Taken(self, first, count, text, unchecked, suspect)
 
     def without(self, number: int) -> list[Segment]:
@@ -102,7 +102,7 @@ class Segment:
         offset = number - self.first
         if not 0 <= offset < len(self.entries):
             return [self]
-        entries = self.entries.all()
+        entries = self.entries.texts()
         older, younger = entries[:offset], entries[offset + 1 :]
         parts = (self.first, older), (number + 1, younger)
         return [Segment(first, texts, self.shorter) for first, texts in parts if texts]
@@ -112,13 +112,13 @@ class Segment:
     def is_of_new_count(self, number: int, traded: int) -> bool:
         """Return whether a trade with a lower id than the newest one here was made (exchange ms) later than the one
         that bears the same id here, or than the oldest where none does."""
-        return traded > _traded(self.entries.newest(self.after - max(number, self.first))[0])
+        return traded > _traded(self.entries.row(max(0, number - self.first)))
 
     def shows_new_count(self, answer: Sequence[Trade]) -> bool:
         """Return whether an answer, ordered by id, has trades of another count than those that are here."""
         newest, last = self.after - 1, answer[-1]
         if last.id > newest:
-            # The one that is the newest here may be another one there.
+            # The newest trade here may be another one there.
             index = newest - last.id - 1
             last = answer[index] if -len(answer) <= index and answer[index].id == newest else last
         return last.id <= newest and (self.is_of_new_count(last.id, last.time) or self._is_renumbered(last))
@@ -128,7 +128,7 @@ class Segment:
         if trade.id >= self.first - AGG_TRADES_MOST:
             return False  # A replica that lags by less may show another trade of the same ms.
         try:
-            last = trade_of(self.entries.newest(1)[0])
+            last = trade_of(self.entries.last())
         except DecodeError:
             return False
         return (trade.time, trade.price, trade.quantity) == (last.time, last.price, last.quantity)
@@ -165,7 +165,7 @@ def trimmed(segments: Sequence[Segment], room: int) -> tuple[list[Segment], bool
 
 
 def _traded(entry: bytes) -> int:
-    """Return when a trade was made (exchange ms). Of one that does not say nothing can be shown to be later."""
+    """Return when a trade was made (exchange ms); where it does not say, a time that nothing is later than."""
     try:
         return scan_trade_end(entry)[1]
     except DecodeError:

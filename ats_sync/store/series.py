@@ -214,8 +214,8 @@ class Series(ABC):
         return None
 
     def take_copy(self, copied: Copied) -> bool:
-        """Be as the series that was copied; return False where what this process has requested itself is newer, and
-        stays. Raises :class:`~ats_sync.venue.payload.DecodeError` for a copy of a kind
+        """Become like the series that was copied; return False where what this process has requested itself is newer,
+        and stays. Raises :class:`~ats_sync.venue.payload.DecodeError` for a copy of a kind
         that has none; one that was not made by :meth:`copied` raises any error, and leaves the series unusable."""
         raise DecodeError("bad copy", f"{self.key} is not copied")
 
@@ -368,9 +368,6 @@ class Series(ABC):
 
     def begin_with(self, rows: int) -> None:
         """Fetch so many rows at first, in place of the usual number."""
-
-    def forget_decoded(self) -> None:
-        """Free what was decoded for readers."""
 
     def counts(self) -> Counts:
         """Return the totals since it was begun."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..venue.intervals import candles_between, next_open, open_time
-from ..venue.klines import Row, flat_text, float_row, string_rows
+from ..venue.klines import Row, flat_text, float_row, packed_string_rows, string_rows
 from .closed import ClosedCandles
 from .pending import MOST_PENDING, Candle
-from .remembered import Column, FloatColumns, Memo
+from .remembered import Column, FloatColumns
 
 if TYPE_CHECKING:
     from .klines import KlineSeries
@@ -32,10 +32,10 @@ def extent(rows: ClosedCandles, chain: Sequence[Candle], limit: int, now: int | 
 
 
 class KlineSnapshot:
-    """Made under the series' lock; what it does needs none.
+    """The newest rows at one moment. It is made under the series' lock; its methods need none.
 
-    ``closed`` of the closed ``rows`` are among the newest ``limit``. ``chain`` are the candles beyond, and ``missing``
-    is how many candles have no event yet though their time has come, from ``beyond`` on, flat at the close before.
+    ``closed`` of the closed ``rows`` are among the newest ``limit``. ``chain`` are the candles beyond them. From
+    ``beyond`` on, ``missing`` candles have no event yet though their time has come: they are flat at the close before.
     """
 
     __slots__ = (
@@ -43,9 +43,9 @@ class KlineSnapshot:
         "_chain",
         "_closed",
         "_exact",
+        "_floats",
         "_last",
         "_limit",
-        "_memo",
         "_missing",
         "_picked",
         "_series",
@@ -71,34 +71,38 @@ class KlineSnapshot:
         self._beyond = beyond
         self._missing = missing
         self._closed = closed
-        self._memo: Memo[Any] = rows.strings if exact else rows.floats
-        self._picked = picked = self._memo.take(closed)
-        self._text = rows.slice(closed + SPARE) if picked is None and closed else b""
+        self._floats = floats = rows.floats
+        if exact:
+            self._picked, self._text = None, rows.slice(closed)
+        else:
+            self._picked = picked = floats.take(closed)
+            self._text = rows.slice(closed + SPARE) if picked is None and closed else b""
         self._last = rows.last() if missing and not chain else b""
         self._version = rows.version
 
     def rows(self) -> list[Row]:
         """Return the rows, the caller's own. Raises :class:`~ats_sync.venue.payload.DecodeError` where the open candle
         turns out to be unusable."""
-        memo = self._memo
         if len(self._chain) == 1 and not self._missing and self._picked is not None:
-            # One open candle and remembered rows: what nearly every read takes.
-            _, _, row, floats = self._series.decoded(self._chain[0])
-            rows = memo.rows(self._picked)
-            rows.append(row.copy() if self._exact else floats.copy())
+            # One open candle and remembered numbers: what nearly every read takes.
+            floats = self._series.decoded(self._chain[0])[3]
+            rows = FloatColumns.rows(self._picked)
+            rows.append(floats.copy())
             return rows
         tail = self._tail()
-        rows = memo.rows(self._picked) if self._picked is not None else self._decoded()
-        rows += tail if self._exact else map(float_row, tail)
+        if self._exact:
+            return packed_string_rows(self._text) + tail
+        rows = FloatColumns.rows(self._picked) if self._picked is not None else self._decoded()
+        rows += map(float_row, tail)
         return rows
 
     def columns(self) -> list[Column]:
         """Return the rows as twelve columns, the caller's own: 64-bit whole numbers at 0, 6 and 8, doubles elsewhere.
         Raises as :meth:`rows`."""
+        if self._exact:
+            raise TypeError("columns are cut from floats")
         tail = self._tail()
         columns = self._picked if self._picked is not None else FloatColumns.columns(self._decoded())
-        if self._exact or not isinstance(columns, list):
-            raise TypeError("columns are cut from floats")
         for row in map(float_row, tail):
             for column, item in zip(columns, row, strict=True):
                 column.append(item)
@@ -117,16 +121,16 @@ class KlineSnapshot:
         return tail[-self._limit :]
 
     def _decoded(self) -> list[Row]:
-        """Return the closed rows, decoded."""
-        memo = self._memo
-        rows = memo.decode(self._text)
-        if self._closed >= LEAST_REMEMBERED and (packed := memo.pack(rows)) is not None:
-            self._series.remember(memo, packed, self._version)
+        """Decode the closed rows, and remember them where they are read again; return them as floats."""
+        floats = self._floats
+        rows = floats.decode(self._text)
+        if self._closed >= LEAST_REMEMBERED and (columns := floats.pack(rows)) is not None:
+            self._series.remember(columns, self._version)
         return rows[len(rows) - self._closed :]
 
 
 class KlineText:
-    """The text of the newest rows at one moment, of which all is as in :class:`KlineSnapshot`."""
+    """The text of the newest rows at one moment; the parameters are those of :class:`KlineSnapshot`."""
 
     __slots__ = ("_beyond", "_chain", "_closed", "_last", "_limit", "_missing", "_series")
 

@@ -26,8 +26,8 @@ class TradeColumns:
 
     @classmethod
     def of(cls, first: int, text: bytes, count: int, found: TradeNumbers | None = None) -> TradeColumns:
-        """Return those of ``count`` trades in REST's form whose ids follow each other from ``first`` on; ``found`` are
-        their numbers, where they are known."""
+        """Return the columns of ``count`` trades in REST's form, whose ids follow each other from ``first`` on;
+        ``found`` are their numbers, where they are known."""
         found = found or trade_numbers(text, count)
         if found is None:
             trades = trades_of_text(text)
@@ -60,7 +60,7 @@ class TradeColumns:
         )
 
     def joined(self, later: TradeColumns) -> TradeColumns:
-        """These and the ones that follow them."""
+        """Return these and ``later``, which follow them."""
         return TradeColumns(
             self.first,
             self.prices + later.prices,

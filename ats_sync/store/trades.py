@@ -30,7 +30,7 @@ from ..venue.trades import (
 )
 from . import dump
 from .link import FirstFrame, Link
-from .packed import Pages
+from .packed import BETWEEN_OBJECTS, PackedRows
 from .segments import MOST_SEGMENTS, Segment, Taken, inserted, trimmed
 from .series import FIRST_FRAME_WITHIN, Change, Copied, Counts, Origin, Restored, Series, SeriesState, StoreEvent
 from .trade_columns import TradeColumns
@@ -40,7 +40,7 @@ LEFT_TO_STREAM_FOR = 300.0
 twice that at most."""
 
 USUAL_TRADES = 500
-"""As many as a read takes that does not say how many."""
+"""The trades of a read that does not say how many it takes."""
 SPARE = 64
 """Trades kept beyond the capacity, so that not each new one drops an old one."""
 _new = tuple.__new__
@@ -50,7 +50,7 @@ _new = tuple.__new__
 class TradeSeries(Series):
     """At most ``capacity`` trades of a symbol.
 
-    It is live as candles are; that older trades are still to come does not change that.
+    It is live as candles are, even while older trades are still to come.
     """
 
     def __init__(self, symbol: str, capacity: int) -> None:
@@ -61,18 +61,18 @@ class TradeSeries(Series):
         self._answered = 0
         self.counted_since = 0
         """Exchange time (ms) before which ids were those of an old count, 0 where they never began again."""
-        self._left_to_stream = False  # what it lacks is not requested yet: its stream brings as much by itself
+        self._left_to_stream = False  # what is missing is not requested yet: the stream brings as much by itself
         self._page_was_empty = False  # the newest page of older trades was empty
-        # Of a frame only what describes the trade is kept, where it has the form that all have.
+        # Where a frame has the usual form, only what describes the trade is kept.
         self._head = STREAM + endpoints.agg_trade_stream(symbol).encode() + b'","data":{'
         self._shorter = scan.shorter_trades(symbol)
         self._lock = threading.Lock()  # guards everything below
         self._segments: list[Segment] = []
         self._columns: TradeColumns | None = None
-        # Those of the series that this one is a copy of: its full pages, and the rest.
+        # The full pages and the tail of the series that this one is a copy of.
         self._copied_pages: list[bytes] = []
-        self._copied_loose = b""
-        self._copied_entries: Pages | None = None  # what the newest copy brought, as long as nobody rewrites it
+        self._copied_tail = b""
+        self._copied_entries: PackedRows | None = None  # what the newest copy brought, as long as nobody rewrites it
         self._event = 0
         self._first_frame = FirstFrame()  # in order by id
         self._has_gap = StoreEvent(Change.GAP, self.key)
@@ -83,6 +83,8 @@ class TradeSeries(Series):
         number, event = scan.scan_trade(frame)
         head = self._head
         entry = scan.trade_entry(frame, len(head)) if frame.startswith(head) else data_text(frame)
+        if BETWEEN_OBJECTS in entry:
+            raise DecodeError("aggTrade frame with a zero byte")
         with self._lock:
             self.received += 1
             known = self._event
@@ -131,8 +133,8 @@ class TradeSeries(Series):
             return self._has_gap if self._segments[0].after <= number else None
 
     def _restart(self, since: int) -> None:
-        """Forget what bears the ids of an old count: at exchange time ``since`` (ms) another one was found to have
-        begun. The caller holds the lock."""
+        """Forget the trades of an old count: at exchange time ``since`` (ms) ids were found to have begun again. The
+        caller holds the lock."""
         assert self._lock.locked()
         self.counted_since = since
         self._segments, self._columns = [], None
@@ -164,7 +166,7 @@ class TradeSeries(Series):
         run: list[bytes] = []
         first = found[0].id
         with self._lock:
-            # That there were none shows nothing of those that have come since.
+            # An answer without trades says nothing about those that have come since.
             self.complete = (self.complete and bool(self._segments)) or no_more
             self._event = max(self._event, min(origin.requested_at, found[-1].time))
             for trade in found:
@@ -176,8 +178,8 @@ class TradeSeries(Series):
                 run.append(trade_text(trade))
             self._insert(self._segment(first, run, checked=True))
             if no_more:
-                # What is older cannot be joined any more: the exchange has forgotten what was between, or the trades
-                # are those of a contract that had the name before.
+                # Older trades can no longer be joined: the exchange has forgotten what was between, or they are of a
+                # contract that had the name before.
                 self._segments = [segment for segment in self._segments if segment.after > found[0].id]
             self._trim()
 
@@ -267,12 +269,13 @@ class TradeSeries(Series):
             newest = self._segments[-1] if self._segments else Segment(0, ())
             complete = self.complete and len(self._segments) <= 1
             entries = newest.entries
-            pages, skipped, loose = entries.joined()
-            facts = self._event, self._answered, complete, self.counted_since, (newest.first, skipped, newest.checked)
-            # Pages are added at the end and dropped at the beginning; what else happens makes other entries.
+            tail, pages = entries.tail(), entries.pages()
+            run = newest.first, entries.skipped, newest.checked
+            facts = self._event, self._answered, complete, self.counted_since, run
+            # Pages are added at the end and dropped at the beginning; whatever else happens makes other entries.
             now = entries, len(pages), pages[0] if pages else None
             body = pages.copy() if mark != now else None
-            return _new(Copied, (self.link, self.suspected, facts, [loose], body, now, None))
+            return _new(Copied, (self.link, self.suspected, facts, [tail], body, now, None))
 
     def take_copy(self, copied: Copied) -> bool:
         event, answered, complete, counted_since, (first, skipped, checked) = copied.facts
@@ -285,9 +288,9 @@ class TradeSeries(Series):
                 self._columns = self._copied_entries = None
             if copied.body is not None:
                 self._copied_pages = copied.body
-            self._copied_loose = copied.texts[0]
+            self._copied_tail = copied.texts[0]
             newest = self._segment(first, ())
-            newest.entries.restore_joined(self._copied_pages, skipped, copied.texts[0])
+            newest.entries.restore(self._copied_pages, skipped, copied.texts[0])
             newest.check(*checked)
             if before is not None and before.entries is self._copied_entries:
                 newest.check(*before.checked)  # none of them had to be written in another way
@@ -308,7 +311,7 @@ class TradeSeries(Series):
             pages = known
         if pages:
             return bool(known) and (pages is known or known[-1] in pages)
-        return not known and bool(copied.texts[0].startswith(self._copied_loose))
+        return not known and bool(copied.texts[0].startswith(self._copied_tail))
 
     # --- liveness and what it needs -------------------------------------------------------------
 
@@ -321,8 +324,8 @@ class TradeSeries(Series):
 
     def patience(self, *, live_once: bool) -> float:
         if self._left_to_stream:
-            # Every request weighs as much as one for all that is kept. So that they do not come as one crowd, those of
-            # different symbols are spread.
+            # Every request weighs as much as one for all that is kept. Those of different symbols are spread, so that
+            # they do not come all at once.
             return LEFT_TO_STREAM_FOR * (1.0 + zlib.crc32(self.key.symbol.encode()) / 0xFFFFFFFF)
         return 0.0 if self._first_frame.place >= 0 or not len(self) else FIRST_FRAME_WITHIN
 
@@ -381,7 +384,7 @@ class TradeSeries(Series):
         return self.first_id() if len(self) else None
 
     def is_down(self, exchange: float) -> bool:
-        return False  # That trades are complete is promised by no time, and their warm-up is long.
+        return False  # No time is promised by which trades are complete, and their warm-up is long.
 
     def counts(self) -> Counts:
         return Counts(self.received, self._missed, self._out_of_order)
@@ -394,11 +397,11 @@ class TradeSeries(Series):
         (Of the trade itself, of which an aggregated trade sums up several.)
         """
         with self._lock:
-            newest = self._segments[-1].entries.newest(1) if self._segments else []
-        if not newest:
+            newest = self._segments[-1].entries.last() if self._segments else None
+        if newest is None:
             return -1, 0
         try:
-            return scan_trade_end(newest[0])
+            return scan_trade_end(newest)
         except DecodeError:
             return -1, 0
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ from ats_sync.store.klines import newest_klines
 from ats_sync.store.market import MarketStore
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import WEIGHT_WINDOW
+
+from ..support import until
 
 ALLOWED = 80
 PATIENCE = 3.0
@@ -115,3 +118,32 @@ def test_what_is_warmed_up_is_decoded_ahead_where_the_settings_say_so(ahead: boo
         before = series.size()
         series.decode_ahead()
         assert (series.size() == before) == (ahead and cause is Cause.WARM_UP)
+
+
+def test_answers_are_decoded_one_at_a_time() -> None:
+    """Side by side they take as long, and many times the memory: what 64 of them had taken stayed in the process."""
+    with SimulatedExchange(symbols=4, seed=7) as exchange:
+        config, clock = exchange.config(), Clock()
+        counters = Counters()
+        decoding: list[Key] = []
+        most: list[int] = []
+
+        class Store(MarketStore):
+            def merge(self, key: Key, *arguments: Any) -> Any:
+                decoding.append(key)
+                until(lambda: sum(counters.outcomes().values()) == len(exchange.symbols))  # all answers have come
+                most.append(len(decoding))
+                try:
+                    return super().merge(key, *arguments)
+                finally:
+                    decoding.remove(key)
+
+        store = Store(config, clock.now)
+        requests = RequestThreads(config, clock, store, Budget(config), counters, lambda fetch, error: None)
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                assert all(pool.map(lambda symbol: requests.ask(book(symbol), 10.0), exchange.symbols))
+        finally:
+            for thread in requests.stop():
+                thread.join()
+    assert most == [1] * 4

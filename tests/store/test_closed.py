@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ats_sync.store.closed import ClosedCandles
-from ats_sync.store.remembered import ROW_BYTES, Memo, RowBudget
-from ats_sync.venue.klines import text_open_time
+from ats_sync.venue.klines import float_rows, text_open_time
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, MINUTE
@@ -23,7 +19,7 @@ def texts(first: int, after: int) -> list[bytes]:
 
 
 def closed(first: int = 0, after: int = 0, *, depth: int = 100) -> ClosedCandles:
-    candles = ClosedCandles("1m", depth, RowBudget(depth * ROW_BYTES))
+    candles = ClosedCandles("1m", depth)
     if after > first:
         merge(candles, first, after)
     return candles
@@ -114,28 +110,23 @@ def test_a_row_reported_otherwise_is_replaced_and_counted() -> None:
     assert candles.version != before
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_what_is_remembered_follows_every_change(exact: bool) -> None:
+def test_what_is_remembered_follows_every_change() -> None:
     candles = closed(0, 30, depth=32)
-    memo: Memo[Any] = candles.strings if exact else candles.floats
+    floats = candles.floats
 
     def agrees() -> bool:
-        count = len(candles)
-        picked = memo.take(count)
-        return picked is None or memo.rows(picked) == memo.decode(b"],[".join(candles.texts()))
+        columns = floats.take(len(candles))
+        return columns is None or floats.rows(columns) == float_rows(candles.texts())
 
-    rows = memo.decode(b"],[".join(candles.texts()))
-    memo.pack(rows)
-    memo.put(memo.pack(rows))
-    assert memo.take(30) is not None
+    floats.put(floats.columns(float_rows(candles.texts())))
+    assert floats.take(30) is not None
     for minute in range(30, 36):
         candles.append(text(minute))
         assert agrees()
+        assert floats.take(len(candles)) is not None
     assert len(candles) == 32
     merge(candles, 2, 5)
     assert agrees()
-    candles.forget_decoded()
-    assert memo.take(1) is None
 
 
 @settings(deadline=None, max_examples=60)

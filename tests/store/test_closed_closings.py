@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from ats_sync.store.closed import ClosedCandles, Closing, Closings, Source
 from ats_sync.store.packed import PackedRows
-from ats_sync.store.remembered import RowBudget
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, MINUTE
@@ -46,7 +45,7 @@ def test_each_packed_row_is_found_by_its_place(count: int, dropped: int, data: s
 
 @given(st.sets(st.integers(0, 150), min_size=1), st.integers(-3, 155), st.integers(-1, 1))
 def test_the_first_row_from_a_time_on_is_found_across_holes(there: set[int], number: int, off: int) -> None:
-    closed = ClosedCandles("1m", 500, RowBudget(10**6))
+    closed = ClosedCandles("1m", 500)
     rows = [(at, samples.row_text(samples.row(at))) for at in (MIDNIGHT + n * MINUTE for n in sorted(there))]
     closed.begin(rows[0][0])
     closed.merge(rows, rows[-1][0] + MINUTE)

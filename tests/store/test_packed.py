@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ats_sync.store.packed import PAGE, PackedRows, Pages
+from ats_sync.store.packed import PAGE, PackedRows, packed_objects
 
 BETWEEN = b"],["
 
@@ -21,10 +20,15 @@ texts = st.integers(0, 10**12).map(lambda number: b'%d,"%d.5"' % (number, number
 class LikeAList(RuleBasedStateMachine):
     """The same operations on packed rows and on a plain list."""
 
+    shown = BETWEEN
+
     def __init__(self) -> None:
         super().__init__()
-        self.packed = PackedRows(BETWEEN)
+        self.packed = self.empty()
         self.plain: list[bytes] = []
+
+    def empty(self) -> PackedRows:
+        return PackedRows(BETWEEN)
 
     @rule(added=st.lists(texts, max_size=3 * PAGE))
     def replace(self, added: list[bytes]) -> None:
@@ -48,18 +52,59 @@ class LikeAList(RuleBasedStateMachine):
     def newest(self, count: int) -> None:
         expected = self.plain[max(0, len(self.plain) - count) :]
         assert self.packed.newest(count) == expected
-        assert self.packed.slice(count) == BETWEEN.join(expected)
+        assert self.packed.slice(count) == self.shown.join(expected)
+
+    @precondition(lambda self: self.plain)
+    @rule(data=st.data())
+    def row(self, data: Any) -> None:
+        index = data.draw(st.integers(0, len(self.plain) - 1))
+        assert self.packed.row(index) == self.plain[index]
+
+    @rule()
+    def copy(self) -> None:
+        """Another process is given the pieces."""
+        there = self.empty()
+        there.restore(self.packed.pages(), self.packed.skipped, self.packed.tail())
+        self.packed = there
+
+    @rule(added=texts)
+    def pieces_stay_the_same_objects(self, added: bytes) -> None:
+        pages, tail = list(self.packed.pages()), self.packed.tail()
+        assert self.packed.tail() is tail
+        self.packed.append(added)
+        self.plain.append(added)
+        assert all(one is other for one, other in zip(pages, self.packed.pages(), strict=False))
+
+    @rule()
+    def whole(self) -> None:
+        assert self.packed.texts() == self.plain
+        if self.plain:
+            assert self.packed.first() == self.plain[0]
 
     @invariant()
     def the_same(self) -> None:
+        """(This reads nothing that joins the newest rows.)"""
         assert len(self.packed) == len(self.plain)
-        assert self.packed.texts() == self.plain
         if self.plain:
-            assert (self.packed.first(), self.packed.last()) == (self.plain[0], self.plain[-1])
+            assert self.packed.last() == self.plain[-1]
+
+    def teardown(self) -> None:
+        self.whole()
+
+
+class ObjectsLikeAList(LikeAList):
+    """The same of JSON objects, which another text separates in memory."""
+
+    shown = b","
+
+    def empty(self) -> PackedRows:
+        return packed_objects()
 
 
 TestLikeAList = LikeAList.TestCase
 TestLikeAList.settings = settings(max_examples=40)
+TestObjectsLikeAList = ObjectsLikeAList.TestCase
+TestObjectsLikeAList.settings = settings(max_examples=40)
 
 
 def test_a_slice_is_what_stands_in_a_json_array() -> None:
@@ -71,7 +116,7 @@ def test_a_slice_is_what_stands_in_a_json_array() -> None:
 
 def test_nothing_is_first_or_last_of_nothing() -> None:
     empty = PackedRows(BETWEEN)
-    for ask in (empty.first, empty.last):
+    for ask in (empty.first, empty.last, lambda: PackedRows(BETWEEN, [b"1,1"]).row(1)):
         with pytest.raises(IndexError):
             ask()
     assert empty.slice(5) == b""
@@ -101,49 +146,16 @@ def test_what_was_dropped_is_let_go() -> None:
     assert packed.size < 2 * whole
 
 
-def numbered(count: int, first: int = 0) -> list[bytes]:
-    return [b'{"a":%d}' % number for number in range(first, first + count)]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_they_are_a_list_that_loses_its_oldest(seed: int) -> None:
-    dice = random.Random(seed)
-    pages, truth, number = Pages(), list[bytes](), 0
-    for _ in range(60):
-        for text in numbered(dice.randrange(2 * PAGE), number):
-            pages.append(text)
-            truth.append(text)
-            number += 1
-        gone = dice.randrange(len(truth) + 1) if dice.random() < 0.1 else min(len(truth), dice.randrange(PAGE))
-        pages.drop_oldest(gone)
-        del truth[:gone]
-        assert len(pages) == len(truth)
-        assert pages.all() == truth
-        count = dice.randrange(len(truth) + 2)
-        assert pages.newest(count) == truth[max(0, len(truth) - count) :]
-        assert pages.json(count) == b",".join(truth[max(0, len(truth) - count) :])
-    assert Pages(truth).all() == truth
-
-
-def test_what_is_given_is_the_callers_own() -> None:
-    for count in (3, PAGE, PAGE + 3):
-        pages = Pages(numbered(count))
-        for some in (2, count):
-            pages.newest(some).clear()
-        assert pages.all() == numbered(count)
-
-
-def test_a_text_with_a_zero_byte_moves_no_other() -> None:
-    bad = 5
-    held = numbered(PAGE)
-    held[bad] = b'{"a":\0}'
-    found = Pages(held).all()
-    assert found[bad] == b"null"
-    assert found[:bad] + found[bad + 1 :] == held[:bad] + held[bad + 1 :]
-
-
-def test_pages_are_shortened() -> None:
-    held = [b'{"s":"BTCUSDT","a":%d,"st":1}' % number for number in range(PAGE + 3)]
-    pages = Pages(held, ((b'"s":"BTCUSDT",', b""), (b',"st":1}', b"}")))
-    assert pages.all() == numbered(PAGE) + held[PAGE:]
-    assert pages.json(PAGE + 2) == b",".join(numbered(PAGE + 3)[1:]), "as the newest are in an array"
+@pytest.mark.parametrize("count", [1, PAGE - 1, PAGE, PAGE + 3, 3 * PAGE + 3])
+@pytest.mark.parametrize("appended", [True, False])
+def test_objects_are_shortened_however_they_come(count: int, appended: bool) -> None:
+    long = [b'{"s":"BTCUSDT","a":%d,"st":1}' % number for number in range(count)]
+    short = [b'{"a":%d}' % number for number in range(count)]
+    shorter = (b'"s":"BTCUSDT",', b""), (b',"st":1}', b"}")
+    packed = packed_objects(() if appended else long, shorter)
+    for text in long if appended else ():
+        packed.append(text)
+        assert packed.last() in (text, short[len(packed) - 1])
+    assert packed.texts() == short
+    assert json.loads(b"[" + packed.slice(count) + b"]") == [{"a": number} for number in range(count)]
+    assert packed.size == packed_objects(short).size

@@ -4,6 +4,7 @@ import itertools
 import threading
 from typing import Any
 
+import orjson
 import pytest
 
 from ats_sync.feeds import RATIOS, Cause, Key, Kind
@@ -41,10 +42,10 @@ def test_an_answer_counts_only_once_its_rows_are_there(monkeypatch: pytest.Monke
     keep, seen = series._keep, []
     reader = threading.Thread(target=lambda: seen.append(series.state(0)))
 
-    def slowly(merged: Any) -> None:
+    def slowly(kept: int, later: Any) -> None:
         reader.start()
         reader.join(0.2)
-        keep(merged)
+        keep(kept, later)
 
     monkeypatch.setattr(series, "_keep", slowly)
     series.replace(interest(0, 4, 8), Origin(MIDNIGHT + 12 * HOUR, 500))
@@ -134,6 +135,62 @@ def test_numbers_are_those_of_the_rows() -> None:
     assert columns.values.tolist() == [float(row["sumOpenInterestValue"]) for row in rows]
     columns.amounts[0] = 0.0
     assert series.columns(3).amounts[0] == float(rows[0]["sumOpenInterest"])
+
+
+def test_a_poll_that_brings_one_more_row_writes_none_of_the_others_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 100)
+    series.replace(interest(*range(100)), Origin(MIDNIGHT + 100 * HOUR, 100))
+    page = series._rows.pages()[0]
+    written: list[Any] = []
+    honest = orjson.dumps
+
+    def counting(rows: Any) -> bytes:
+        written.extend(rows)
+        return honest(rows)
+
+    monkeypatch.setattr(orjson, "dumps", counting)
+    for hour in (99, 100, 101):
+        series.replace(interest(hour, hour + 1), Origin(MIDNIGHT + (hour + 2) * HOUR, 2))
+    assert written == interest(99, 100, 100, 101, 101, 102)
+    assert series._rows.pages()[0] is page
+    assert stamps(series) == list(range(3, 103))
+
+
+def test_rows_that_differ_from_those_known_take_their_place_and_columns_follow() -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 100)
+    series.replace(interest(*range(70)), Origin(MIDNIGHT + 70 * HOUR, 100))
+    series.replace(interest(30, 31, value="5."), Origin(MIDNIGHT + 71 * HOUR, 2))
+    series.replace(interest(31, 32, value="4."), Origin(MIDNIGHT + 69 * HOUR, 2))
+    series.replace(interest(69, 70), Origin(MIDNIGHT + 72 * HOUR, 2))
+    expected = interest(*range(30)) + interest(30, 31, value="5.") + interest(*range(32, 71))
+    assert series.read(100) == expected
+    assert series.read(3) == expected[-3:]
+    assert series.columns(100).amounts.tolist() == [float(row["sumOpenInterest"]) for row in expected]
+    assert series.columns(100).stamps.tolist() == [row["timestamp"] for row in expected]
+
+
+@pytest.mark.parametrize("odd", [{"more": [{"a": 1}, {"b": 2}]}, {"symbol": "},{"}, {"more": {}}])
+def test_rows_keep_what_the_exchange_adds_to_them(odd: dict[str, Any]) -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 50)
+    answer = [{**row, **odd} for row in interest(0, 1, 2)]
+    series.replace(answer, Origin(MIDNIGHT + 3 * HOUR, 3))
+    assert series.read(5) == answer
+    assert series.read(1) == answer[-1:]
+
+
+def test_its_body_is_copied_only_when_its_rows_have_changed() -> None:
+    series, copy = (OpenInterestSeries("BTCUSDT", "1h", 50) for _ in range(2))
+    mark: object = None
+    bodies: list[bool] = []
+    for hours, at in (((0, 1), 2), ((0, 1), 3), ((1, 2), 4), ((), 5)):
+        series.replace(interest(*hours), Origin(MIDNIGHT + at * HOUR, 2))
+        copied = series.copied(mark)
+        assert copied is not None
+        mark = copied.mark
+        bodies.append(copied.body is not None)
+        assert copy.take_copy(copied)
+        assert (copy.read(9), copy.columns(9), copy.state(0)) == (series.read(9), series.columns(9), series.state(0))
+    assert bodies == [True, False, True, False]
 
 
 KEY = Key(Kind.TOP_POSITIONS, "BTCUSDT", "1h")

@@ -24,7 +24,7 @@ def run(first: int, count: int) -> Segment:
 
 
 def ids(segments: list[Segment]) -> list[list[int]]:
-    return [[int(text) for text in segment.entries.all()] for segment in segments]
+    return [[int(text) for text in segment.entries.texts()] for segment in segments]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)), max_size=12))
@@ -64,7 +64,7 @@ def test_what_is_shortened_stays_out_of_a_joined_run() -> None:
         for first in (0, 64)
     )
     (joined,) = inserted([a], b)
-    assert joined.entries.all()[:64] == [b"%d" % number for number in range(64)]
+    assert joined.entries.texts()[:64] == [b"%d" % number for number in range(64)]
     assert joined.after == 128
 
 
@@ -82,7 +82,7 @@ def test_what_is_known_to_be_written_as_by_rest_stays_so_in_a_joined_run(
     for segment in kept:
         begin, end = segment.checked
         assert segment.first <= begin <= end <= segment.after
-        assert set(segment.entries.all()[begin - segment.first : end - segment.first]) <= {b"+"}
+        assert set(segment.entries.texts()[begin - segment.first : end - segment.first]) <= {b"+"}
     if len(kept) == 1 and one[2] and other[2]:
         assert kept[0].checked == (kept[0].first, kept[0].after)
 
@@ -97,7 +97,7 @@ def test_only_the_part_that_is_not_known_is_to_be_checked() -> None:
     segment.check(10, 12)
     assert segment.unchecked(15) == 30, "the longer stretch is the one to be noted"
     segment.rewrite(8, [b"gone", b"gone", b"ten", b"eleven"])
-    assert segment.entries.all()[:3] == [b"ten", b"eleven", b"12"]
+    assert segment.entries.texts()[:3] == [b"ten", b"eleven", b"12"]
     assert len(segment.entries) == 20
 
 

@@ -395,6 +395,17 @@ def test_only_what_is_new_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(decoded) == 3
 
 
+def test_a_frame_with_a_zero_byte_is_refused_and_moves_no_other_trade() -> None:
+    ring = ring_of()
+    stream(ring, 1)
+    with pytest.raises(DecodeError):
+        ring.apply(samples.trade_frame(2).replace(b'"p":"', b'"p":"\0'), LINK)
+    assert ids(ring) == [1]
+    assert ring.last_id() == 1
+    stream(ring, 2, 3)
+    assert ids(ring) == [1, 2, 3]
+
+
 def test_an_unusable_trade_is_cut_off_where_it_is_decoded_ahead() -> None:
     ring = ring_of(100)
     stream(ring, *range(10))
