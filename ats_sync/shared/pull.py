@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..store.link import Link
 from ..store.series import Series
 from .client import Script
-from .layout import Feed, Head, MalformedFeed, feed_in, numbers_in
+from .layout import Head, MalformedFeed, numbers_in
 
 HANDED_OVER_FOR = 1.0
 """Seconds for which a feed is read whose collector has handed its lease over, until its successor's can be. Nobody can
@@ -83,7 +83,8 @@ for i = 1, #fields do
   out[#out + 1] = parts
 end
 return out
-""".replace("HANDED_OVER", f"{HANDED_OVER_FOR * 1e6:.0f}")
+""".replace("HANDED_OVER", f"{HANDED_OVER_FOR * 1e6:.0f}"),
+    repeatable=True,
 )
 
 
@@ -116,8 +117,8 @@ class Pulled(NamedTuple):
     server: float
     """The store's time (s)."""
     life: bytes = b""
-    feed: Feed | None = None
-    """None where nobody leads."""
+    feed: bytes | None = None
+    """The feed's state, None where nobody leads."""
     heads: Sequence[bytes | None] = ()
     """Of each series that was requested, None where the collector has none."""
     parts: Sequence[list[bytes | None]] = ()
@@ -125,15 +126,14 @@ class Pulled(NamedTuple):
 
     @classmethod
     def of(cls, answer: list[Any]) -> Pulled:
-        """Return what an answer holds. Raises :class:`Resharded`, and
-        :class:`~ats_sync.shared.layout.MalformedFeed`."""
+        """Return what an answer holds. Raises :class:`Resharded`."""
         seconds, micros, *rest = answer
         server = int(seconds) + int(micros) / 1e6
         if len(rest) == 1:
             raise Resharded(int(rest[0]))
         if len(rest) < 2 or rest[1] is None:
             return cls(server)
-        return cls(server, rest[0], feed_in(rest[1]), rest[2::2], rest[3::2])
+        return cls(server, rest[0], rest[1], rest[2::2], rest[3::2])
 
 
 def joined(had: Known | None, head: Head, bodies: list[bytes | None]) -> tuple[dict[int, bytes], list[int]]:

@@ -28,7 +28,7 @@ from .client import SharedStore
 from .layout import Feed, Head, MalformedFeed, board_of, head_in, wish_of
 from .liquidations import LiquidationReplica
 from .notices import Notices
-from .pull import PULL, Known, Pulled, Resharded, joined, link_of
+from .pull import PULL, Known, Pulled, Resharded, joined
 from .sources import AT_ONCE, Source, Sources
 from .wishes import Wishes
 
@@ -197,10 +197,10 @@ class Replica(MarketStore):
         for (source, batch), answer in zip(batches, self._shared.evaluate_all(PULL, calls), strict=True):
             why = self._take(source, (), (), answer[:4], self._clock.now() - now)
             self.sources.note(source, why)
-            feed = source.feed  # another thread may lose it meanwhile
-            if why or feed is None:
+            if why or source.feed is None:  # another thread may lose it meanwhile
                 continue
-            time, links = self._clock.reading(), feed.links
+            _, links = source.decoded(answer[3])
+            time = self._clock.reading()
             for key, text in zip(batch, answer[4::2], strict=True):
                 if text is not None:
                     head = head_in(text)
@@ -214,12 +214,11 @@ class Replica(MarketStore):
             raise MalformedFeed(f"what the shared store has of {key} cannot be used: {error!r}") from error
 
     @staticmethod
-    def _doubt(key: Key, head: Head, links: Mapping[int, tuple[str, bool, float]], reads: Reads, time: Reading) -> str:
+    def _doubt(key: Key, head: Head, links: Mapping[int, Link], reads: Reads, time: Reading) -> str:
         feed = FEEDS[key.kind]
         if not feed.own_stream:
             return ""
-        known = links.get(head.link) if head.link is not None else None
-        link = link_of(head.link or 0, *known) if known is not None else None
+        link = links.get(head.link) if head.link is not None else None
         return reads.stream_doubt(SeriesState(link, head.suspected), time, feed.stream_timeout)
 
     def lose(self, why: str) -> None:
@@ -296,11 +295,11 @@ class Replica(MarketStore):
         self, source: Source, keys: Sequence[Key], had: Sequence[Known | None], answer: list[Any], took: float
     ) -> str:
         """Take over one answer, which came ``took`` seconds after it was requested; return "", or why there is none."""
-        server, life, feed, heads, parts = Pulled.of(answer)
-        if feed is None:
+        server, life, text, heads, parts = Pulled.of(answer)
+        if text is None:
             source.feed = None
             return source.unled()
-        links = {number: link_of(number, *known) for number, known in feed.links.items()}
+        feed, links = source.decoded(text)
         with self._applying:
             if life != source.life:
                 source.life, source.known, source.renewed = life, {}, feed.renewed

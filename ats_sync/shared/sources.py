@@ -8,10 +8,11 @@ from typing import Any
 
 from ..feeds import Key
 from ..logs import RateLimitedLogger
+from ..store.link import Link
 from .client import SharedStore
-from .layout import Feed, field_of
+from .layout import Feed, feed_in, field_of
 from .publish import WISHES_KEY
-from .pull import Known
+from .pull import Known, link_of
 from .shards import SHARDS_KEY, Shard, home, shards
 
 AT_ONCE = 64
@@ -33,6 +34,7 @@ class Source:
         """The renewals of names that had been seen when the life began for this process: they are not news."""
         self.watched: tuple[float, float] = (0.0, float("-inf"))
         """Up to when it has looked out for silent streams, and when (steady) it said so."""
+        self._decoded: tuple[bytes, Feed, Mapping[int, Link]] | None = None  # replaced whole
 
     def question(self, keys: Sequence[Key], wishes: Sequence[bytes]) -> tuple[list[Any], list[Known | None]]:
         """Return the arguments of the script that brings these series, and what this process has of each by now."""
@@ -46,6 +48,16 @@ class Source:
     def look(self, keys: Sequence[Key]) -> list[Any]:
         """Return the arguments of the script that brings the heads of these series and none of their parts."""
         return [b"", 0, self.count, *(part for key in keys for part in (field_of(key), b"*"))]
+
+    def decoded(self, text: bytes) -> tuple[Feed, Mapping[int, Link]]:
+        """Return the state of the feed that a text shows, and the connections in it by number. (A collector writes some
+        twenty texts a second, and a reader may read thousands of times.) Raises
+        :class:`~ats_sync.shared.layout.MalformedFeed`."""
+        known = self._decoded
+        if known is None or known[0] != text:
+            feed = feed_in(text)
+            known = self._decoded = text, feed, {number: link_of(number, *each) for number, each in feed.links.items()}
+        return known[1:]
 
     def unled(self) -> str:
         """Return what is to be said where nobody leads this shard."""

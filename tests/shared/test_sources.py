@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.feeds import Key, Kind
-from ats_sync.shared.layout import Feed
+from ats_sync.shared.layout import Feed, MalformedFeed, feed_text
 from ats_sync.shared.pull import Known
 from ats_sync.shared.shards import Shard, home
 from ats_sync.shared.sources import AT_ONCE, Source, Sources
@@ -42,6 +42,21 @@ def test_each_shard_has_keys_and_words_of_its_own() -> None:
     assert whole.unled().endswith("ats_sync collect")
     assert "shard 2/3" in second.unled()
     assert second.unled().endswith("--shard 2/3")
+
+
+def test_a_text_of_the_feed_is_decoded_once_and_another_one_by_itself() -> None:
+    source = Source(Shard())
+    feed, links = source.decoded(feed_text(FEED))
+    assert feed == FEED
+    assert (links[7].route, links[7].up, links[7].watermark) == ("market", True, 4.0)
+    assert source.decoded(feed_text(FEED))[1] is links
+    later = FEED._replace(links={7: ("market", False, 5.0)})
+    found, links = source.decoded(feed_text(later))
+    assert found == later
+    assert (links[7].up, links[7].watermark) == (False, 5.0)
+    for _ in range(2):
+        with pytest.raises(MalformedFeed):
+            source.decoded(b"{")
 
 
 def test_keys_are_shared_out_as_their_symbols_are_and_few_enough_for_one_script() -> None:
