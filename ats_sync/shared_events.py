@@ -22,8 +22,6 @@ from .logs import RateLimitedLogger
 from .publisher.iterator import LONGEST_WAIT, EventIterator, MissedCount
 from .publisher.publisher import Call, CallbackHandle, EventThread, OnClosed, OnContract, Publisher
 from .reentry import refuse_reentry
-from .shared.layout import MalformedFeed, key_of
-from .shared.publish import EVERYTHING
 from .shared.replica import Replica
 from .shared.wishes import WISHED_EVERY
 from .status import Overall
@@ -42,8 +40,6 @@ LOOK_AGAIN = 5.0
 """After so many seconds (since the last answer) everything is looked at again, ..."""
 LOOK_ANYWAY = WISHED_EVERY
 """... and every so many seconds in any case: the collector follows what readers say they follow."""
-MOST = 1000
-"""Notices of one answer; where there may be more, everything is looked at."""
 _never = threading.Event()  # a wait for it ends by its timeout
 
 
@@ -55,7 +51,7 @@ class Listener:
         self._replica = replica
         self._clock = clock
         self._keys = keys
-        self._after = b"0"  # the newest notice that was read
+        self._notices = replica.notices()
         self._heard = self._looked = float("-inf")
         self._owed: set[Key] = set()  # may have news, and could not be brought yet
         self._again = False
@@ -63,7 +59,7 @@ class Listener:
     @property
     def away(self) -> bool:
         """Whether nothing could be brought the last time: the store did not answer, or nobody led."""
-        return not any(self._replica.feeds())
+        return not self._replica.sources.feeds()
 
     @property
     def series(self) -> object:
@@ -83,7 +79,7 @@ class Listener:
         """Bring everything that is followed up to date, and return what of it could be. Raises
         :class:`~ats_sync.errors.SharedStoreUnavailable`."""
         self._again = False
-        self._after = self._replica.newest_notice()
+        self._notices.skip()
         came = self._bring(self._keys())
         self._heard = self._looked = self._clock.now()
         return came
@@ -94,30 +90,20 @@ class Listener:
         try:
             if self._again or now - self._heard > LOOK_AGAIN or now - self._looked > LOOK_ANYWAY:
                 return self.look()
-            notices = self._replica.notices(self._after, min(seconds, BLOCKED), MOST)
+            named = self._notices.wait(min(seconds, BLOCKED))
             self._heard = self._clock.now()
-            if notices:
-                self._after = notices[-1][0]
-                if len(notices) >= MOST or any(fields == EVERYTHING for _, fields in notices):
-                    return self.look()
+            if named is None:
+                return self.look()
         except (SharedStoreUnavailable, ConfigError):
             self._heard = float("-inf")
             return ()
-        named = {key for _, fields in notices for key in _keys_in(fields)} | self._owed
+        named |= self._owed
         return self._bring([key for key in self._keys() if key in named]) if named else ()
 
     def _bring(self, keys: Sequence[Key]) -> Sequence[Key]:
         came = self._replica.pull_each(keys, 0) if keys else ()
         self._owed = set(keys).difference(came)
         return came
-
-
-def _keys_in(fields: bytes) -> list[Key]:
-    """Return the series that a notice names; none where it cannot be read."""
-    try:
-        return [key_of(field) for field in fields.split(b"\n")]
-    except MalformedFeed:
-        return []
 
 
 class _Listening:

@@ -23,6 +23,7 @@ from .shared.client import SharedStore
 from .shared.lease_keeper import LeaseKeeper
 from .shared.lease_state import Role
 from .shared.publish import Condition, FeedPublisher
+from .shared.quality import quality_of
 from .shared.reading import SharedReads
 from .shared.replica import Replica
 from .shared.shards import Shard, check_count
@@ -156,8 +157,8 @@ class SharedLifecycle(Lifecycle):
 
     def _overall(self) -> tuple[Overall, str]:
         """Return the state as a reader has last seen it, and the reason for it."""
-        unled = self._replica.unled()
-        feeds = [feed for feed in self._replica.feeds() if feed is not None]
+        sources = self._replica.sources
+        unled, feeds = sources.unled(), sources.feeds()
         if unled or not feeds:
             return Overall.DEGRADED, unled
         worst = next((feed for feed in feeds if feed.state != Overall.LIVE.value), feeds[0])
@@ -227,7 +228,7 @@ class SharedLifecycle(Lifecycle):
             if not self._open:
                 raise NotRunning("the manager was closed while it was starting")
             missing = self._replica.lacking(waits_for, self.reads)
-            feed = self._replica.feed
+            feed = self._replica.sources.feed
             if feed is not None and clock.now() >= patience:
                 missing, by_rest = _left_to_rest(missing)
                 if by_rest and not missing:
@@ -239,16 +240,16 @@ class SharedLifecycle(Lifecycle):
             if is_served and (self._knows_listings() or clock.now() >= patience):
                 self.publisher.started()
                 return
-            if not checked and self._replica.feed is not None and self.store.listings.get() is not None:
+            if not checked and feed is not None and self.store.listings.get() is not None:
                 checked = True
                 self._check_started(symbols)
-            leads = self._replica.feed is not None
+            leads = self._replica.sources.feed is not None
             until = deadline if deadline is not None or leads else patience
             left = None if until is None else until - clock.now()
             if left is not None and left <= 0:
                 names = [str(key) for key in missing]
                 shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-                why = (f"missing: {shown}" if missing else WARMS_UP) if leads else self._replica.why
+                why = (f"missing: {shown}" if missing else WARMS_UP) if leads else self._replica.sources.why
                 raise StartTimeout(f"not ready in time; {why}; until then REST answers, inside the budget", names)
             clock.wait(self._closing, LOOK_EVERY if left is None else min(LOOK_EVERY, left))
 
@@ -375,7 +376,7 @@ class SharedLifecycle(Lifecycle):
         if not (self._reads_shared and self._open):
             return super().quality(symbol)
         refuse_reentry()
-        return self._replica.quality(symbol)
+        return quality_of(symbol, self._replica, self._shared, self._clock)
 
     def shared_status(self) -> SharedStatus:
         found, grants = self._shared_role(), self.grants
@@ -388,7 +389,7 @@ class SharedLifecycle(Lifecycle):
             found,
             leader=leaders if found.role == Role.STANDBY.value else found.leader,
             standbys=users.standbys,
-            readers=users.processes[READER] if users.processes is not None else None,
+            readers=users.readers,
             memory=users.memory,
             alone=grants.alone,
         )
@@ -400,12 +401,12 @@ class SharedLifecycle(Lifecycle):
             return SharedStatus(role.value, epoch, keeper.lease.label if role is Role.LEADER else "")
         if not self._reads_shared:
             return SharedStatus(Role.STANDBY.value)  # not started
-        replica = self._replica
-        feeds = [feed for feed in replica.feeds() if feed is not None]
+        sources = self._replica.sources
+        feeds = sources.feeds()
         reason = self._overall()[1]
         if not feeds:
             return SharedStatus(READER, reason=reason)
-        return SharedStatus(READER, replica.epoch, ", ".join(feed.leader for feed in feeds), reason)
+        return SharedStatus(READER, sources.epoch, ", ".join(feed.leader for feed in feeds), reason)
 
     def shared_totals(self) -> SharedTotals | None:
         totals, users, feed = super().shared_totals(), self._census(), self._feed
@@ -424,12 +425,10 @@ class SharedLifecycle(Lifecycle):
             written=feed.written if feed is not None else None,
         )
         if self._reads_shared:
-            totals = totals._replace(feed_ages=self._replica.ages())
+            totals = totals._replace(feed_ages=self._replica.sources.ages(self._clock.exchange()))
         if users is None:
             return totals
-        return totals._replace(
-            readers=users.processes[READER] if users.processes is not None else None, memory=users.memory
-        )
+        return totals._replace(readers=users.readers, memory=users.memory)
 
     def summary(self) -> Summary:
         return summary_of(self.status()) if self._reads_shared and self._open else super().summary()
@@ -440,7 +439,7 @@ class SharedLifecycle(Lifecycle):
         replica = self._replica
         keys = [*replica.followed(), *BOARDS]
         seen = replica.look(keys, self.reads, whole=True)
-        feeds = [feed for feed in replica.feeds() if feed is not None]
+        feeds = replica.sources.feeds()
         connections = tuple(
             ConnectionStatus(f"{route}-{number}", route, "open" if up else "closed", 0, 0, watermark, 0, "")
             for feed in feeds
@@ -450,7 +449,7 @@ class SharedLifecycle(Lifecycle):
         followed = tuple(
             copied_feed(key, one.event, one.doubt, exchange)
             if (one := seen.get(key)) is not None
-            else copied_feed(key, None, "" if feeds else replica.why, exchange)
+            else copied_feed(key, None, "" if feeds else replica.sources.why, exchange)
             for key in keys
         )
         overall = self._overall()[0]

@@ -13,8 +13,8 @@ from ats_sync.events.queues import EventQueue
 from ats_sync.feeds import Key, Kind
 from ats_sync.publisher.iterator import MissedCount
 from ats_sync.shared.layout import field_of
-from ats_sync.shared.publish import EVERYTHING
-from ats_sync.shared_events import LOOK_AGAIN, LOOK_ANYWAY, MOST, Listener, SharedIterator
+from ats_sync.shared.notices import AT_ONCE, EVERYTHING, Notices
+from ats_sync.shared_events import LOOK_AGAIN, LOOK_ANYWAY, Listener, SharedIterator
 
 BTC, ETH, SOL = (Key(Kind.KLINES, symbol, "1m") for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"))
 
@@ -30,18 +30,30 @@ class Replica:
         self.wished: list[set[Key]] = []
         self.series: dict[Key, None] = {}
 
+    @property
+    def sources(self) -> Replica:
+        return self
+
     def feeds(self) -> list[object]:
-        return [True if self.led else None]
+        return [True] if self.led else []
 
-    def newest_notice(self) -> bytes:
+    def notices(self) -> Notices:
+        store: Any = self
+        return Notices(store)
+
+    # Its store, and the client of that.
+
+    def run(self, call: Callable[[Replica], Any]) -> Any:
         if self.failure is not None:
             raise self.failure
-        return self.sent[-1][0] if self.sent else b"0"
+        return call(self)
 
-    def notices(self, after: bytes, seconds: float, most: int) -> list[tuple[bytes, bytes]]:
-        if self.failure is not None:
-            raise self.failure
-        return [each for each in self.sent if each[0] > after][:most]
+    def xrevrange(self, key: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        return [(number, {b"closed": text}) for number, text in self.sent[-count:]]
+
+    def xread(self, after: dict[str, bytes], count: int, block: int) -> list[tuple[bytes, list[Any]]]:
+        [(key, last)] = after.items()
+        return [(key.encode(), [(number, {b"closed": text}) for number, text in self.sent if number > last][:count])]
 
     def pull_each(self, keys: Sequence[Key], rows: int | None = None) -> Sequence[Key]:
         self.pulled.append(set(keys))
@@ -102,7 +114,7 @@ class TestListener:
     def test_a_notice_of_everything_and_too_many_bring_everything(self, stage: Stage) -> None:
         stage.close()
         assert stage.listen() == {BTC, ETH}
-        for _ in range(MOST):
+        for _ in range(AT_ONCE):
             stage.close(BTC)
         assert stage.listen() == {BTC, ETH}
         assert stage.listen() == set()

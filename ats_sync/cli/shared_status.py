@@ -67,7 +67,7 @@ def _readers(users: Census) -> str:
     if users.processes is None:
         return f"unknown, since this user may not list clients; {users.clients} connections"
     alone = f", {users.processes['alone']} that share only the account of requests" if users.processes["alone"] else ""
-    return f"{users.processes['reader'] or 'none'}{alone}"
+    return f"{users.readers or 'none'}{alone}"
 
 
 def _feed(store: SharedStore, shard: Shard, now: float) -> list[str]:

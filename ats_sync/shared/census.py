@@ -37,6 +37,11 @@ class Census(NamedTuple):
     """Bytes that it may use, 0 where there is no limit."""
 
     @property
+    def readers(self) -> int | None:
+        """Return how many processes read, None where the server does not say."""
+        return None if self.processes is None else self.processes["reader"]
+
+    @property
     def standbys(self) -> tuple[str, ...]:
         """Return the labels of all who stand by."""
         return tuple(label for _, view in self.leases for label in view.standbys)

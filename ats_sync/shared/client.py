@@ -13,16 +13,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from hashlib import sha1
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from .. import forks
 from ..config import Config
 from ..errors import AtsSyncError, ConfigError, MissingExtra, SharedStoreUnavailable
 from ..logs import RateLimitedLogger
 from ..store_url import StoreUrl
-from .protocol import Argument, Packed, pack_command
+from .protocol import Command, pack_command
 from .server import FORMAT, FORMATS_KEY, ServerInfo, check_format, checked
 
 Redis = Any
@@ -100,12 +100,73 @@ class Connections:
             connection_class = redis.SSLConnection if url.tls else redis.Connection
             pool = redis.ConnectionPool(connection_class=connection_class, host=host, port=port, **options, **tls)
         self.redis: Redis = redis.Redis(connection_pool=pool)
+        known = redis_module("redis.exceptions")
+        self.absent = known.NoScriptError
+        self._refused, self._gone = known.ResponseError, (known.ConnectionError, OSError)
+        self._idle: list[Any] = []  # connections of execute() that nobody uses; each change of it is one step
+        self._lock = threading.Lock()  # guards what is below
+        self._own: WeakSet[Any] = WeakSet()  # all of them
+        self._closes = 0
+
+    def execute(self, command: Command, *, repeatable: bool) -> Any:
+        """Return the answer to a command, which is sent as one piece.
+
+        What redis-py does around each command takes as long as the round trip: retries and statistics are left out. So
+        is the look whether the server has closed the connection meanwhile, where the command is ``repeatable``: then it
+        is sent again on a new one.
+        """
+        text, closes = pack_command(command), self._closes
+        try:
+            connection, used = self._idle.pop(), True
+        except IndexError:
+            connection, used = self._made(), False
+        if used and not repeatable:
+            self._look_at(connection)
+        try:
+            return self._answer(connection, text)
+        except self._gone:
+            if not (used and repeatable) or closes != self._closes:
+                raise
+        return self._answer(self._made(), text)
+
+    def _answer(self, connection: Any, text: bytes) -> Any:
+        try:
+            connection.send_packed_command([text])
+            answer = connection.read_response()
+        except self._refused:
+            self._idle.append(connection)
+            raise
+        except BaseException:
+            connection.disconnect()  # an answer may be on its way
+            raise
+        self._idle.append(connection)
+        return answer
+
+    def _made(self) -> Any:
+        connection = self.redis.connection_pool.make_connection()
+        with self._lock:
+            self._own.add(connection)
+        return connection
+
+    def _look_at(self, connection: Any) -> None:
+        """Let a connection be made again that the server has closed, or that leads to another server than the one that
+        counts by now."""
+        try:
+            usable = self.redis.connection_pool.owns_connection(connection) and not connection.can_read()
+        except self._gone:
+            usable = False
+        if not usable:
+            connection.disconnect()
 
     def close(self) -> None:
         """Close every connection, also those in use by other threads."""
-        self.redis.connection_pool.disconnect()
-        for each in self._sentinels:
-            each.connection_pool.disconnect()
+        self._idle.clear()
+        with self._lock:
+            self._closes += 1
+            own = list(self._own)
+        pools = [self.redis.connection_pool, *(sentinel.connection_pool for sentinel in self._sentinels)]
+        for each in [*own, *pools]:
+            each.disconnect()
 
 
 T = TypeVar("T")
@@ -118,31 +179,13 @@ PREFIX = f"ats:{FORMAT}:"
 PROGRAM = "ats_sync"
 
 
-MANY_ARGUMENTS = 64
-"""From so many on a command is packed as one piece; the client would send every large argument by itself."""
-
-
-def _execute_at_once(redis: Redis, *command: Argument) -> Any:
-    """Return the answer to a command that is sent as one piece."""
-    packed = pack_command(command)
-    pool = redis.connection_pool
-    connection = pool.get_connection()
-    try:
-        connection.send_packed_command([packed])
-        return connection.read_response()
-    except BaseException as error:
-        if not isinstance(error, redis_module("redis.exceptions").ResponseError):
-            connection.disconnect()  # an answer may be on its way
-        raise
-    finally:
-        pool.release(connection)
-
-
 class Script:
-    """A Lua script, and the name under which a server that has seen it knows it."""
+    """A Lua script, and the name under which a server that has seen it knows it. ``repeatable``: it makes no difference
+    whether it runs once or twice."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, repeatable: bool = False) -> None:
         self.text = text
+        self.repeatable = repeatable
         self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -211,13 +254,17 @@ class SharedStore:
         :class:`~ats_sync.errors.SharedStoreUnavailable` where the store does not answer in time or refuses, and
         :class:`~ats_sync.errors.ConfigError` where it never will as things are set.
         """
-        pool, closes = self._connections, self._closes
+        connections = self._connections
+        return self._run(lambda: call(connections.redis), insist=insist)
+
+    def _run(self, call: Callable[[], T], *, insist: bool = False) -> T:
+        closes = self._closes
         if self._away_until:
             self._check_pause(insist)
         with self._lock:
             self._round_trips += 1
         try:
-            value = call(pool.redis)
+            value = call()
         except AtsSyncError:
             raise
         except Exception as error:
@@ -234,21 +281,19 @@ class SharedStore:
         self, script: Script, keys: Sequence[str | bytes], args: Sequence[Any], *, insist: bool = False
     ) -> Any:
         """Return what a script answers, in one round trip but for the first one of a server's life."""
-        absent = redis_module("redis.exceptions").NoScriptError
+        connections, repeatable = self._connections, script.repeatable
 
-        def call(redis: Redis) -> Any:
-            at_once = len(args) >= MANY_ARGUMENTS or any(type(each) is Packed for each in args)
-            evaluate = partial(_execute_at_once, redis) if at_once else redis.execute_command
+        def call() -> Any:
             try:
-                return evaluate("EVALSHA", script.sha, len(keys), *keys, *args)
-            except absent:
-                return evaluate("EVAL", script.text, len(keys), *keys, *args)
+                return connections.execute(("EVALSHA", script.sha, len(keys), *keys, *args), repeatable=repeatable)
+            except connections.absent:
+                return connections.execute(("EVAL", script.text, len(keys), *keys, *args), repeatable=repeatable)
 
-        return self.run(call, insist=insist)
+        return self._run(call, insist=insist)
 
     def evaluate_all(self, script: Script, calls: Sequence[tuple[Sequence[str | bytes], Sequence[Any]]]) -> list[Any]:
         """Return what a script answers to each of several calls (keys and arguments), all in one round trip."""
-        absent = redis_module("redis.exceptions").NoScriptError
+        absent = self._connections.absent
 
         def send(redis: Redis, *, known: bool) -> list[Any]:
             with redis.pipeline(transaction=False) as pipeline:

@@ -32,6 +32,7 @@ from .layout import (
 )
 from .lease import MOST_ARGUMENTS
 from .lease_keeper import LeaseKeeper
+from .notices import EVERYTHING, NOTICES_KEY, notice
 from .protocol import Command, Packed
 from .shards import SHARDS_KEY, WHOLE, Shard
 
@@ -96,11 +97,6 @@ class Names:
 
 FEED_KEY = WHOLE.feed_key
 WISHES_KEY = SharedStore.key("feed", "wishes")
-NOTICES_KEY = SharedStore.key("feed", "notices")
-"""A stream: the fields of series in which a candle has closed, by lines."""
-EVERYTHING = b"*"
-"""In place of the fields: look at all of them."""
-MOST_NOTICES = 4096
 
 
 class FeedPublisher:
@@ -286,7 +282,7 @@ class FeedPublisher:
             *(("RENAME", here, there) for here, there, size in zip(unread, names, sizes, strict=True) if size),
             ("HSET", self._feed_key, "life", names.life, "epoch", epoch),
             ("SET", SHARDS_KEY, self._shards) if self._shards is not None else ("UNLINK", SHARDS_KEY),
-            _notice(EVERYTHING),
+            notice([EVERYTHING]),
             *self._renewals(names),
         ]
         if old is not None:
@@ -377,7 +373,7 @@ class FeedPublisher:
         commands += [("HDEL", names.parts, *batch) for batch in _batched(changes.gone_parts)]
         commands.append(("HSET", names.meta, "feed", feed_text(feed)))
         if changes.closed:
-            commands.append(_notice(b"\n".join(changes.closed)))
+            commands.append(notice(changes.closed))
         return commands
 
     def _renewals(self, names: Names) -> list[Command]:
@@ -477,10 +473,6 @@ class FeedPublisher:
             ("ZREMRANGEBYRANK", WISHES_KEY, 0, -MOST_WISHES - 1),
         ]
         self._keeper.write(commands)
-
-
-def _notice(fields: bytes) -> Command:
-    return ("XADD", NOTICES_KEY, "MAXLEN", "~", MOST_NOTICES, "*", "closed", fields)
 
 
 def _sizes(names: Names) -> list[Command]:

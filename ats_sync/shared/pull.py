@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..feeds import Key
 from ..store.link import Link
 from ..store.series import Series
-from .client import Script, SharedStore
-from .layout import Feed, Head, MalformedFeed, feed_in, field_of, numbers_in
-from .publish import WISHES_KEY
-from .shards import SHARDS_KEY, Shard
+from .client import Script
+from .layout import Head, MalformedFeed, numbers_in
 
 HANDED_OVER_FOR = 1.0
 """Seconds for which a feed is read whose collector has handed its lease over, until its successor's can be. Nobody can
@@ -86,7 +83,8 @@ for i = 1, #fields do
   out[#out + 1] = parts
 end
 return out
-""".replace("HANDED_OVER", f"{HANDED_OVER_FOR * 1e6:.0f}")
+""".replace("HANDED_OVER", f"{HANDED_OVER_FOR * 1e6:.0f}"),
+    repeatable=True,
 )
 
 
@@ -113,49 +111,14 @@ class Known(NamedTuple):
     """The store's time (s)."""
 
 
-class Source:
-    """What this process has of one shard's feed. Replaced by another one where the number of shards changes."""
-
-    def __init__(self, shard: Shard) -> None:
-        self.shard = shard
-        self.keys = (SharedStore.key("lease", shard.lease), shard.feed_key, WISHES_KEY, SHARDS_KEY)
-        self.count = str(shard.count)
-        self.life = b""
-        self.known: dict[Key, Known] = {}
-        self.feed: Feed | None = None
-        self.renewed: Mapping[str, int] = {}
-        """The renewals of names that had been seen when the life began for this process: they are not news."""
-        self.watched: tuple[float, float] = (0.0, float("-inf"))
-        """Up to when it has looked out for silent streams, and when (steady) it said so."""
-
-    def question(self, keys: Sequence[Key], wishes: Sequence[bytes]) -> tuple[list[Any], list[Known | None]]:
-        """Return the arguments of the script that brings these series, and what this process has of each by now."""
-        life, known = self.life, self.known
-        arguments: list[Any] = [life, len(wishes), self.count, *wishes]
-        had = [known.get(key) for key in keys]
-        for key, one in zip(keys, had, strict=True):
-            arguments += field_of(key), one.parts if one is not None and one.life == life else b""
-        return arguments, had
-
-    def look(self, keys: Sequence[Key]) -> list[Any]:
-        """Return the arguments of the script that brings the heads of these series and none of their parts."""
-        return [b"", 0, self.count, *(part for key in keys for part in (field_of(key), b"*"))]
-
-    def unled(self) -> str:
-        """Return what is to be said where nobody leads this shard."""
-        part = f" shard {self.shard}" if self.shard.count > 1 else ""
-        option = f" --shard {self.shard}" if self.shard.count > 1 else ""
-        return f"no collector leads{part}; start one with: python -m ats_sync collect{option}"
-
-
 class Pulled(NamedTuple):
     """What an answer of the script holds."""
 
     server: float
     """The store's time (s)."""
     life: bytes = b""
-    feed: Feed | None = None
-    """None where nobody leads."""
+    feed: bytes | None = None
+    """The feed's state, None where nobody leads."""
     heads: Sequence[bytes | None] = ()
     """Of each series that was requested, None where the collector has none."""
     parts: Sequence[list[bytes | None]] = ()
@@ -163,15 +126,14 @@ class Pulled(NamedTuple):
 
     @classmethod
     def of(cls, answer: list[Any]) -> Pulled:
-        """Return what an answer holds. Raises :class:`Resharded`, and
-        :class:`~ats_sync.shared.layout.MalformedFeed`."""
+        """Return what an answer holds. Raises :class:`Resharded`."""
         seconds, micros, *rest = answer
         server = int(seconds) + int(micros) / 1e6
         if len(rest) == 1:
             raise Resharded(int(rest[0]))
         if len(rest) < 2 or rest[1] is None:
             return cls(server)
-        return cls(server, rest[0], feed_in(rest[1]), rest[2::2], rest[3::2])
+        return cls(server, rest[0], rest[1], rest[2::2], rest[3::2])
 
 
 def joined(had: Known | None, head: Head, bodies: list[bytes | None]) -> tuple[dict[int, bytes], list[int]]:

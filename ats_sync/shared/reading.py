@@ -60,7 +60,7 @@ class SharedReads(Reads):
         return replica.pull(keys, rows) if exactly else replica.bring(keys[0], rows)
 
     def disbelief(self, feed: Feed, state: SeriesState) -> str:
-        return self._replica.why or super().disbelief(feed, state)
+        return self._replica.sources.why or super().disbelief(feed, state)
 
     def check_listed(self, symbol: str) -> None:
         self._replica.pull([self._replica.listings.key, Key(Kind.CONTRACTS, symbol)])

@@ -7,45 +7,37 @@ wrote.
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from ..clock import Clock, Reading
 from ..config import Config
-from ..engine.quality import Quality
-from ..errors import ConfigError, DataUnavailableError, InvalidSymbol, SharedStoreUnavailable, StaleDataError
-from ..feeds import FEEDS, Key, Kind
-from ..logs import RateLimitedLogger
+from ..errors import ConfigError, SharedStoreUnavailable
+from ..feeds import FEEDS, Key
 from ..reads import Reads, reads_memory_only
 from ..store.klines import KlineSeries
 from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.series import Copied, SeriesState
 from ..store.tickers import TickerReplica
-from ..store.values import EVERYBODY, LiquidationBoard
 from ..venue.listings import Phase
 from ..venue.payload import DecodeError
-from ..venue.values import Liquidation
 from .ahead import ReadAhead
 from .client import SharedStore
-from .layout import Feed, Head, MalformedFeed, board_of, head_in, quality_field, quality_in, wish_of
-from .publish import EVERYTHING, NOTICES_KEY, QUALITY_EVERY, Names
-from .pull import PULL, Known, Pulled, Resharded, Source, joined, link_of
-from .shards import home, shards
+from .layout import Feed, Head, MalformedFeed, board_of, head_in, wish_of
+from .liquidations import LiquidationReplica
+from .notices import Notices
+from .pull import PULL, Known, Pulled, Resharded, joined
+from .sources import AT_ONCE, Source, Sources
 from .wishes import Wishes
 
-AT_ONCE = 64
-"""The most series that one script looks up: others wait meanwhile."""
+T = TypeVar("T")
+
 WISHES_AT_ONCE = 1000
 PREFETCHED_FOR = 1.0
 """Seconds for which reads take what :meth:`Replica.prefetch` has brought."""
 NOTHING: Mapping[Key, int] = {}
-QUALITY_FOR = 3 * QUALITY_EVERY
-"""Seconds for which what the collector wrote of a symbol's quality is believed."""
-ATTEMPTS = 2
-"""Looks for a symbol's quality: another collector may become the leader between two round trips."""
 UNREADABLE = (SharedStoreUnavailable, ConfigError, MalformedFeed)
 """Errors of a store that cannot be read, after which reads go to REST."""
 
@@ -70,19 +62,16 @@ class Replica(MarketStore):
             config,
             clock.now,
             clock.exchange_ms,
-            liquidations=_LiquidationReplica(config.max_liquidations, self),
+            liquidations=LiquidationReplica(
+                config.max_liquidations, lambda key: "" if self.pull([key]) else self.sources.why
+            ),
             tickers=self._ticker_replica,
         )
-        self._log = RateLimitedLogger(logging.getLogger(__name__))
         self._clock = clock
         self._shared = shared
-        self._sources = [Source(shard) for shard in shards(1)]
+        self.sources = Sources()
+        """Where it comes from."""
         self.watched_until = 0.0
-        self.feed: Feed | None = None
-        """How the feed was when it was last looked at; None where nobody led, or the store was away. With several
-        shards, that of one of those that were needed."""
-        self.why = "nothing was read yet"
-        """Why there is none."""
         self.pulls = 0
         """Round trips."""
         self._applying = threading.Lock()  # guards the sources, and the order of what is taken over; never over I/O
@@ -102,7 +91,7 @@ class Replica(MarketStore):
         if self.has_prefetched(keys):
             return True
         came = self._pull(keys, rows, now)
-        return came is not None and len(came) == len(keys) and (bool(keys) or self.feed is not None)
+        return came is not None and len(came) == len(keys) and (bool(keys) or self.sources.feed is not None)
 
     def bring(self, key: Key, rows: int) -> bool:
         """Bring one series up to date for a read of so many rows, and what is usually read after it in the same round
@@ -117,40 +106,9 @@ class Replica(MarketStore):
         self._ahead.brought(came, self._clock.now())
         return key in came
 
-    @property
-    def epoch(self) -> int:
-        """Return the epoch under which what was read last of the first shard has been written; 0 before."""
-        return int(self._sources[0].life.partition(b"-")[0] or 0)
-
-    def feeds(self) -> list[Feed | None]:
-        """Return how the feed of each shard was when it was last looked at, None where nobody led or the store was
-        away."""
-        return [source.feed for source in self._sources]
-
-    def ages(self) -> dict[str, float]:
-        """Return by shard how long ago (seconds), by what was read last, a connection of the collector that leads last
-        proved that it delivers."""
-        now = self._clock.exchange()
-        newest = {
-            str(source.shard): max((watermark for _, _, watermark in feed.links.values()), default=0.0)
-            for source in self._sources
-            if (feed := source.feed) is not None
-        }
-        return {shard: max(0.0, now - watermark) for shard, watermark in newest.items() if watermark}
-
-    def newest_notice(self) -> bytes:
-        """Return the id of the newest notice. Raises :class:`~ats_sync.errors.SharedStoreUnavailable`."""
-        found: list[tuple[bytes, Any]] = self._shared.run(lambda redis: redis.xrevrange(NOTICES_KEY, count=1))
-        return found[0][0] if found else b"0"
-
-    def notices(self, after: bytes, seconds: float, most: int) -> list[tuple[bytes, bytes]]:
-        """Wait at most so long for notices after one; return the id and the text of each, oldest first.
-
-        Raises :class:`~ats_sync.errors.SharedStoreUnavailable`.
-        """
-        block = max(1, int(seconds * 1000))
-        answer = self._shared.run(lambda redis: redis.xread({NOTICES_KEY: after}, count=most, block=block))
-        return [(number, fields.get(b"closed", EVERYTHING)) for _, found in answer or () for number, fields in found]
+    def notices(self) -> Notices:
+        """Return the stream of notices for one who reads it from its beginning on."""
+        return Notices(self._shared)
 
     def pull_each(self, keys: Sequence[Key], rows: int | None = None) -> Sequence[Key]:
         """Bring these series up to date as :meth:`pull` does; return those of which that could be done."""
@@ -158,59 +116,8 @@ class Replica(MarketStore):
 
     def has_listings(self) -> bool:
         """Return whether the listings are those by which the collector went when its feed was last looked at."""
-        first, listings = self._sources[0].feed, self.listings.get()
+        first, listings = self.sources.all[0].feed, self.listings.get()
         return first is None or first.listed_as_of <= (listings.as_of if listings is not None else 0)
-
-    def unled(self) -> str:
-        """Return why some symbols, or all, are not served now, as far as it was last looked at; "" where all are."""
-        unled = next((source for source in self._sources if source.feed is None), None)
-        return "" if unled is None else self.why or unled.unled()
-
-    def quality(self, symbol: str) -> Quality:
-        """Return how good a symbol's data was, as its collector wrote it at most a moment ago.
-
-        Raises :class:`~ats_sync.errors.DataUnavailableError` where nobody leads and where it was not measured yet,
-        :class:`~ats_sync.errors.StaleDataError` where it was not written for a while,
-        :class:`~ats_sync.errors.InvalidSymbol` for what nobody follows.
-        """
-        for _ in range(ATTEMPTS):
-            self._pull([], None, self._clock.now())
-            source = next(each for each in self._sources if each.shard.has_symbol(symbol))
-            life = source.life
-            if source.feed is None:
-                raise DataUnavailableError(
-                    f"how good the data of {symbol} is, its collector knows alone, and {self.why or source.unled()}"
-                )
-            try:
-                text = self._quality_text(Names(life.decode(), source.shard).meta, symbol)
-            except UNREADABLE as error:
-                self._lost(str(error))
-                raise DataUnavailableError(f"how good the data of {symbol} is, cannot be read: {error}") from error
-            if text is not None:
-                break
-        else:
-            if all(key.symbol != symbol for key in self.followed()):
-                raise InvalidSymbol(f"{symbol} is not watched; watch(['{symbol}']) first")
-            raise DataUnavailableError(
-                f"the collector has not measured {symbol} yet; it does so every {QUALITY_EVERY:g} s"
-            )
-        try:
-            quality, at = quality_in(text)
-        except MalformedFeed as error:
-            raise DataUnavailableError(f"what the shared store has of {symbol} cannot be used: {error}") from error
-        age = self._clock.exchange() - at / 1000.0
-        if age > QUALITY_FOR:
-            raise StaleDataError(
-                f"the collector has written no quality of {symbol} for {age:.0f} s",
-                age=age,
-                bound=QUALITY_FOR,
-                data=quality,
-            )
-        return quality
-
-    def _quality_text(self, meta: str, symbol: str) -> bytes | None:
-        text: bytes | None = self._shared.run(lambda redis: redis.hget(meta, quality_field(symbol)))
-        return text
 
     def has_prefetched(self, keys: Iterable[Key]) -> bool:
         """Return whether :meth:`prefetch` has brought all of these a moment ago."""
@@ -245,15 +152,15 @@ class Replica(MarketStore):
         try:
             for start in range(0, len(needed), WISHES_AT_ONCE):
                 wishes = [wish_of(key, 0) for key in needed[start : start + WISHES_AT_ONCE]]
-                source = self._sources[0]
+                source = self.sources.all[0]
                 answer = self._shared.evaluate(PULL, source.keys, source.question((), wishes)[0])
                 try:
-                    self._note(source, self._take(source, (), (), answer, self._clock.now() - now))
+                    self.sources.note(source, self._take(source, (), (), answer, self._clock.now() - now))
                 except Resharded as other:
                     self._share_out(other.count)  # the wishes have been noted
         except UNREADABLE as error:
             self._wishes.failed(needed)
-            self._lost(str(error))
+            self.lose(str(error))
 
     def intend(self, keys: Iterable[Key]) -> None:
         """As :meth:`wish`, but without I/O: it is said when these are looked at."""
@@ -280,32 +187,20 @@ class Replica(MarketStore):
         """
         if later := self._wishes.take_failed():
             self.wish(later)
-        try:
-            try:
-                return self._look(keys, reads, whole)
-            except Resharded as other:
-                self._share_out(other.count)
-                return self._look(keys, reads, whole)
-        except Resharded as other:
-            self._lost(f"the number of shards changes again and again; {other}")
-        except UNREADABLE as error:
-            self._lost(str(error))
-        return {}
+        return self._attempted(lambda: self._look(keys, reads, whole)) or {}
 
     def _look(self, keys: Sequence[Key], reads: Reads, whole: bool) -> dict[Key, Seen]:
-        batches = self._batches(keys)
-        if whole:
-            batches = [*self._batches(()), *batches]
+        batches = self.sources.batches(keys, whole=whole)
         calls = [(source.keys, source.look(batch)) for source, batch in batches]
         now = self._clock.now()
         found: dict[Key, Seen] = {}
         for (source, batch), answer in zip(batches, self._shared.evaluate_all(PULL, calls), strict=True):
             why = self._take(source, (), (), answer[:4], self._clock.now() - now)
-            self._note(source, why)
-            feed = source.feed  # another thread may lose it meanwhile
-            if why or feed is None:
+            self.sources.note(source, why)
+            if why or source.feed is None:  # another thread may lose it meanwhile
                 continue
-            time, links = self._clock.reading(), feed.links
+            _, links = source.decoded(answer[3])
+            time = self._clock.reading()
             for key, text in zip(batch, answer[4::2], strict=True):
                 if text is not None:
                     head = head_in(text)
@@ -319,78 +214,55 @@ class Replica(MarketStore):
             raise MalformedFeed(f"what the shared store has of {key} cannot be used: {error!r}") from error
 
     @staticmethod
-    def _doubt(key: Key, head: Head, links: Mapping[int, tuple[str, bool, float]], reads: Reads, time: Reading) -> str:
+    def _doubt(key: Key, head: Head, links: Mapping[int, Link], reads: Reads, time: Reading) -> str:
         feed = FEEDS[key.kind]
         if not feed.own_stream:
             return ""
-        known = links.get(head.link) if head.link is not None else None
-        link = link_of(head.link or 0, *known) if known is not None else None
+        link = links.get(head.link) if head.link is not None else None
         return reads.stream_doubt(SeriesState(link, head.suspected), time, feed.stream_timeout)
 
-    def _lost(self, why: str) -> None:
-        """Nothing in memory may be judged."""
-        self.feed, self.why = None, why
-        for source in self._sources:
-            source.feed = None
+    def lose(self, why: str) -> None:
+        """Note that the store cannot be read: nothing in memory may be judged."""
         self._prefetched = 0.0, frozenset()
-        self._log.info("no feed", "reads go to REST: %s", why)
-
-    def _note(self, source: Source, why: str) -> None:
-        """Note whether one shard has a leader, or why it has none."""
-        self.feed, self.why = source.feed, why
-        if why:
-            self._log.info("no feed", "reads go to REST: %s", why)
+        self.sources.lose(why)
 
     def _share_out(self, count: int) -> None:
         """Look for each symbol where so many shards have it."""
         with self._applying:
-            self._sources = [Source(shard) for shard in shards(count)]
+            self.sources.share_out(count)
             self._prefetched = 0.0, frozenset()
 
-    def _batches(self, keys: Sequence[Key]) -> list[tuple[Source, Sequence[Key]]]:
-        """Return keys by shard, few enough for one script each; all shards where there are none."""
-        sources = self._sources
-        if len(sources) == 1:
-            shared_out: list[tuple[Source, Sequence[Key]]] = [(sources[0], keys)]
-        elif not keys:
-            shared_out = [(source, ()) for source in sources]
-        else:
-            by_number: dict[int, list[Key]] = {}
-            for key in keys:
-                by_number.setdefault(home(key, len(sources)), []).append(key)
-            shared_out = [(sources[number - 1], own) for number, own in by_number.items()]
-        return [
-            (source, own[start : start + AT_ONCE])
-            for source, own in shared_out
-            for start in range(0, max(1, len(own)), AT_ONCE)
-        ]
+    def _attempted(self, call: Callable[[], T]) -> T | None:
+        """Return what a call returns that reads the store, made again where it shows another number of shards; None
+        where the store cannot be read."""
+        try:
+            try:
+                return call()
+            except Resharded as other:
+                self._share_out(other.count)
+            try:
+                return call()
+            except Resharded as other:
+                raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
+        except UNREADABLE as error:
+            self.lose(str(error))
+            return None
 
     def _pull(
         self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int] = NOTHING
     ) -> Sequence[Key] | None:
         """Bring series up to date; return those whose shard has a leader, None where the store cannot be read. Of those
         in ``along`` it is so many rows that are wished for."""
-        try:
-            try:
-                return self._request(keys, rows, now, along)
-            except Resharded as other:
-                self._share_out(other.count)
-            try:
-                return self._request(keys, rows, now, along)
-            except Resharded as other:
-                raise MalformedFeed(f"the number of shards changes again and again; {other}") from None
-        except UNREADABLE as error:
-            self._lost(str(error))
-            return None
+        return self._attempted(lambda: self._request(keys, rows, now, along))
 
     def _request(self, keys: Sequence[Key], rows: int | None, now: float, along: Mapping[Key, int]) -> Sequence[Key]:
-        sources, needed = self._sources, keys
+        needed = keys
         if not self.has_listings():
             keys = [*keys, self.listings.key]  # at the end: batches are cut from the beginning
         wishes: list[bytes] = []
         if rows is not None:
             wishes = [wish_of(key, along.get(key, rows)) for key in keys if self._wishes.due(key, now)]
-        batches = self._batches(keys)
+        batches = self.sources.batches(keys)
         calls: list[list[Any]] = []
         had: list[list[Known | None]] = []
         for source, batch in batches:
@@ -408,7 +280,7 @@ class Replica(MarketStore):
         lost: set[Source] = set()
         for (source, batch), before, answer in zip(batches, had, answers, strict=True):
             why = self._take(source, batch, before, answer, took)
-            self._note(source, why)
+            self.sources.note(source, why)
             if why:
                 lost.add(source)
         feeds = [source.feed for source, _ in batches]
@@ -416,17 +288,18 @@ class Replica(MarketStore):
             self._clock.doubt()  # whatever the other shards say
         if not lost:
             return needed
-        return [key for key in needed if sources[home(key, len(sources)) - 1] not in lost]
+        without = {key for source, batch in batches if source in lost for key in batch}
+        return [key for key in needed if key not in without]
 
     def _take(
         self, source: Source, keys: Sequence[Key], had: Sequence[Known | None], answer: list[Any], took: float
     ) -> str:
         """Take over one answer, which came ``took`` seconds after it was requested; return "", or why there is none."""
-        server, life, feed, heads, parts = Pulled.of(answer)
-        if feed is None:
+        server, life, text, heads, parts = Pulled.of(answer)
+        if text is None:
             source.feed = None
             return source.unled()
-        links = {number: link_of(number, *known) for number, known in feed.links.items()}
+        feed, links = source.decoded(text)
         with self._applying:
             if life != source.life:
                 source.life, source.known, source.renewed = life, {}, feed.renewed
@@ -450,10 +323,11 @@ class Replica(MarketStore):
         now = self._clock.now()
         source.watched = feed.watched_until, now
         # Of all whose series may be judged now: those that were brought a moment ago.
-        recent = (watched for each in self._sources for watched, at in [each.watched] if now - at < 2 * PREFETCHED_FOR)
+        recent = (
+            watched for each in self.sources.all for watched, at in [each.watched] if now - at < 2 * PREFETCHED_FOR
+        )
         self.watched_until = min(recent, default=feed.watched_until)
-        feeds = (each.feed for each in self._sources if each.feed is not None)
-        self.delisted = {symbol: why for each in feeds for symbol, why in each.delisted.items()}
+        self.delisted = {symbol: why for each in self.sources.feeds() for symbol, why in each.delisted.items()}
 
     def _apply(
         self,
@@ -511,7 +385,7 @@ class Replica(MarketStore):
     # --- what a reader looks up beside its series ------------------------------------------------------
 
     def is_gone(self, symbol: str) -> bool:
-        feed = self.feed
+        feed = self.sources.feed
         return self.phase(symbol) is Phase.GONE and not (feed is not None and symbol in feed.traded)
 
     def spot_candles(self, symbol: str) -> list[KlineSeries]:
@@ -521,22 +395,3 @@ class Replica(MarketStore):
         if not found or (reads_memory_only() and not self.has_prefetched(keys)) or not self.pull(keys):
             return []
         return super().spot_candles(symbol)
-
-
-class _LiquidationReplica(LiquidationBoard):
-    """The liquidations that the collector has seen."""
-
-    def __init__(self, capacity: int, replica: Replica) -> None:
-        super().__init__(capacity)
-        self._replica = replica
-
-    def read(self, symbol: str | None, limit: int) -> list[Liquidation]:
-        """As in the collector. Raises :class:`~ats_sync.errors.DataUnavailableError` where there is none: they cannot
-        be requested."""
-        replica = self._replica
-        if not replica.pull([Key(Kind.LIQUIDATIONS, symbol if symbol is not None else EVERYBODY)]):
-            raise DataUnavailableError(f"liquidations come by stream alone, and {replica.why}")
-        return super().read(symbol, limit)
-
-    def forget(self, symbol: str) -> None:
-        """Of this symbol the collector has seen none."""

@@ -28,6 +28,7 @@ GIVING = (
         "shared/client.py",
         "shared/replica.py",
         "shared/pull.py",
+        "shared/sources.py",
         "shared/layout.py",
     ),
     *("transport/failures.py", "transport/frames.py", "transport/rest.py", "transport/stream.py"),

@@ -42,6 +42,7 @@ def test_processes_are_counted_by_role_and_not_their_connections(
         looks = stack.enter_context(closing(SharedStore(server.url)))
         found = census(looks)
         assert found.processes == {"reader": 2, "alone": 1}
+        assert found.readers == 2
         assert found.clients == 5
         assert found.memory > 100_000
         assert abs(found.time - time_ms(looks) / 1000.0) < 60
@@ -79,7 +80,7 @@ def test_a_user_who_may_not_list_clients_learns_the_rest(guarded: StoreServer) -
     with closing(SharedStore(f"unix://app:pw@{guarded.socket}", role="reader")) as store:
         assert Lease(store, "1", label="host:1").acquire(0).mine
         found = census(store)
-        assert found.processes is None
+        assert found.processes is found.readers is None
         assert found.leases[0][1].label == "host:1"
         assert found.memory > 0
 

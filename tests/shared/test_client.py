@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import trustme
 
 from ats_sync.config import Config
@@ -174,6 +176,99 @@ def test_whoever_waits_while_it_is_closed_gets_the_one_error_and_others_go_on(va
         assert not store.away
         assert ping(store)
     store.close()
+
+
+ECHO = Script("return ARGV[1]", repeatable=True)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["", "repeatable"])
+def test_a_connection_that_the_server_has_closed_is_made_again(valkey: StoreServer, again: bool) -> None:
+    script = Script("return ARGV[1]", repeatable=again)
+    with closing(SharedStore(valkey.url)) as store, closing(valkey.client()) as admin:
+        for number in range(3):
+            assert store.evaluate(script, [], [number]) == b"%d" % number
+            assert admin.client_kill_filter(_type="normal", skipme=True) == 1
+        assert store.calls() == (3, 0)
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(valkey: StoreServer) -> None:
+    with closing(SharedStore(valkey.url, answer_timeout=0.2)) as store:
+        assert store.evaluate(ECHO, [], ["one"]) == b"one"
+        valkey.pause()
+        with pytest.raises(SharedStoreUnavailable):
+            store.evaluate(ECHO, [], ["two"])
+        valkey.resume()
+        until(lambda: answers(store, insist=True))
+        assert store.evaluate(ECHO, [], ["three"], insist=True) == b"three"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["", "repeatable"])
+def test_what_was_sent_on_a_connection_that_is_lost_is_sent_again_where_it_may_be(
+    valkey: StoreServer, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    script = Script("return redis.call('INCR', KEYS[1])", repeatable=again)
+    with closing(SharedStore(valkey.url)) as store, closing(valkey.client()) as admin:
+        assert store.evaluate(script, ["runs"], []) == 1
+        [connection] = store._connections._idle
+
+        def lost() -> None:
+            until(lambda: int(admin.get("runs")) == 2)  # the server has run it
+            raise redis.ConnectionError("lost")
+
+        monkeypatch.setattr(connection, "read_response", lost)
+        if again:
+            assert store.evaluate(script, ["runs"], []) == 3
+        else:
+            with pytest.raises(SharedStoreUnavailable, match="lost"):
+                store.evaluate(script, ["runs"], [])
+        assert int(admin.get("runs")) == 2 + again
+
+
+def test_closing_ends_the_wait_for_a_script_too(valkey: StoreServer) -> None:
+    with closing(SharedStore(valkey.url, answer_timeout=60.0)) as store:
+        assert store.evaluate(ECHO, [], ["one"]) == b"one"
+        failures: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                store.evaluate(ECHO, [], ["two"])
+            except SharedStoreUnavailable as failure:
+                failures.append(failure)
+
+        valkey.pause()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        until(lambda: is_reading(thread))
+        store.close()
+        thread.join(10.0)
+        assert not thread.is_alive()
+        assert "left" in str(failures)
+        assert not store.away
+        valkey.resume()
+        assert store.evaluate(ECHO, [], ["three"]) == b"three"
+
+
+def test_nothing_is_sent_again_once_it_is_closed(valkey: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(SharedStore(valkey.url)) as store:
+        assert store.evaluate(ECHO, [], ["one"]) == b"one"
+        [connection] = store._connections._idle
+
+        def lost() -> None:
+            store.close()
+            raise redis.ConnectionError("lost")
+
+        monkeypatch.setattr(connection, "read_response", lost)
+        with pytest.raises(SharedStoreUnavailable, match="left"):
+            store.evaluate(ECHO, [], ["two"])
+        assert not store.away
+
+
+def is_reading(thread: threading.Thread) -> bool:
+    """Return whether a thread waits for an answer."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code.co_name != "read_response":
+        frame = frame.f_back
+    return frame is not None
 
 
 def test_nobody_listens(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from ats_sync import (
     Quality,
     StaleDataError,
 )
+from ats_sync.shared.notices import Notices
 from ats_sync.shared.publish import QUALITY_EVERY
 from ats_sync.shared.shards import shards
 from ats_sync.simulator import SimulatedExchange, before_turn
@@ -206,16 +207,15 @@ def test_an_unforeseen_failure_is_logged_and_the_thread_goes_on(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with managed(scene.config, scene.symbols) as reader:
-        replica: Any = reader._life.store
-        listen, calls = replica.notices, []
+        listen, calls = Notices.wait, []
 
-        def notices(*arguments: Any) -> Any:
-            calls.append(arguments)
+        def wait(notices: Notices, seconds: float) -> Any:
+            calls.append(seconds)
             if len(calls) < 3:
                 raise RuntimeError("unforeseen")
-            return listen(*arguments)
+            return listen(notices, seconds)
 
-        monkeypatch.setattr(replica, "notices", notices)
+        monkeypatch.setattr(Notices, "wait", wait)
         reader.on_closed(lambda event: None)
         until(lambda: len(calls) > 4)
         assert [record.message for record in caplog.records if "could not be brought" in record.message]
@@ -433,7 +433,7 @@ def test_a_quality_that_was_not_written_for_a_while_is_refused_with_its_age(
     symbol, config = scene.symbols[0], config_of(scene.exchange, valkey.url)
     with managed(config, [symbol], role="collector"), managed(config, [symbol]) as reader:
         until(lambda: quality_or_none(reader, symbol))
-        monkeypatch.setattr("ats_sync.shared.replica.QUALITY_FOR", -1.0)
+        monkeypatch.setattr("ats_sync.shared.quality.BELIEVED_FOR", -1.0)
         with pytest.raises(StaleDataError) as failure:
             reader.quality(symbol)
         assert isinstance(failure.value.data, Quality)

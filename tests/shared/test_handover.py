@@ -15,8 +15,9 @@ from ats_sync.shared import publish
 from ats_sync.shared.client import SharedStore
 from ats_sync.shared.layout import feed_text
 from ats_sync.shared.lease import Lease
-from ats_sync.shared.pull import HANDED_OVER_FOR, PULL, Pulled, Source
+from ats_sync.shared.pull import HANDED_OVER_FOR, PULL, Pulled
 from ats_sync.shared.shards import WHOLE
+from ats_sync.shared.sources import Source
 from ats_sync.simulator import SimulatedExchange
 from ats_sync.status import FeedState
 
@@ -83,8 +84,8 @@ class Scene:
                 for symbol in self._symbols:
                     self.reader.get_orderbook(symbol)
                     reads[0] += 1
-                    if replica.why:  # type: ignore[attr-defined]
-                        why.append(replica.why)  # type: ignore[attr-defined]
+                    if replica.sources.why:  # type: ignore[attr-defined]
+                        why.append(replica.sources.why)  # type: ignore[attr-defined]
 
         thread = threading.Thread(target=read_on)
         thread.start()
@@ -110,7 +111,7 @@ def test_a_leader_that_is_closed_leaves_when_its_successor_has_written_everythin
     with scene.watched() as why:
         scene.leader.close()
         until(lambda: scene.leads(second))
-        until(lambda: scene.reader._life.store.epoch > before)  # type: ignore[attr-defined]
+        until(lambda: scene.reader._life.store.sources.epoch > before)  # type: ignore[attr-defined]
     assert why == []
     assert scene.unread() == set()
 
@@ -120,7 +121,7 @@ def test_who_takes_over_has_written_everything_before(scene: Scene) -> None:
     with scene.watched() as why:
         second = scene.collector(take_over=True)
         until(lambda: scene.leads(second))
-        until(lambda: scene.reader._life.store.epoch > before)  # type: ignore[attr-defined]
+        until(lambda: scene.reader._life.store.sources.epoch > before)  # type: ignore[attr-defined]
         until(lambda: not scene.leads(scene.leader))
     assert why == []
     assert scene.unread() == set()
@@ -213,7 +214,7 @@ def test_a_store_without_memory_for_two_lives_has_one_after_the_other(scene: Sce
     scene.leader.close()
     until(lambda: scene.leads(second))
     symbol = scene.reader.symbols[0]
-    until(lambda: scene.reader.get_orderbook(symbol) and scene.reader._life.store.epoch == scene.epoch())  # type: ignore[attr-defined]
+    until(lambda: scene.reader.get_orderbook(symbol) and scene.reader._life.store.sources.epoch == scene.epoch())  # type: ignore[attr-defined]
 
 
 # --- what readers take -----------------------------------------------------------------------------------
