@@ -63,7 +63,7 @@ class Replica(MarketStore):
             clock.now,
             clock.exchange_ms,
             liquidations=LiquidationReplica(
-                config.max_liquidations, lambda key: "" if self.pull([key]) else self.sources.why
+                config.max_liquidations, lambda key: None if self.pull([key]) else self.sources.why
             ),
             tickers=self._ticker_replica,
         )
