@@ -13,8 +13,8 @@ from ..store.link import Link
 from ..store.series import Series
 from .client import Script, SharedStore
 from .layout import Feed, Head, MalformedFeed, feed_in, field_of, numbers_in
-from .publish import WISHES_KEY
 from .shards import SHARDS_KEY, Shard
+from .wishes import WISHES_KEY
 
 HANDED_OVER_FOR = 1.0
 """Seconds for which a feed is read whose collector has handed its lease over, until its successor's can be. Nobody can
