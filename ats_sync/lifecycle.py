@@ -94,8 +94,8 @@ class Lifecycle:
     Neither this nor anything that its threads refer to may refer to the manager, which is closed when it is collected.
     """
 
-    polls = True
-    """Whether this process polls what it follows."""
+    reads_shared = False
+    """Whether a collector follows for this process, and polls: it reads what that one writes into the shared store."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
@@ -314,6 +314,10 @@ class Lifecycle:
         self._close()
 
     def _close(self) -> None:
+        self._end(self._clock.now() + self._config.close_timeout)
+
+    def _end(self, deadline: float) -> None:
+        """End everything; ``deadline`` (steady) is that of all that is waited for together."""
         with self.lock:
             runtime, self.runtime = self.runtime, None
             snapshotter, self._snapshotter = self._snapshotter, None
@@ -325,18 +329,21 @@ class Lifecycle:
             thread = self.publisher.detach() if runtime is not None else None
         direct.close()
         if runtime is not None:
-            deadline = self._clock.now() + self._config.close_timeout
             if snapshotter is not None:
                 snapshotter.stop(deadline)
             self.reconnects_before += runtime.reconnects()
             self.frames_before += runtime.frames()
-            runtime.close(self._config.close_timeout)
+            runtime.close(self._left(deadline))
             if snapshotter is not None:
                 snapshotter.join(deadline)
             if thread is not None:
-                join_events(thread, max(0.0, deadline - self._clock.now()))
+                join_events(thread, self._left(deadline))
         if self.grants is not None:
             self.grants.close()
+
+    def _left(self, deadline: float) -> float:
+        """Return the seconds until a deadline (steady)."""
+        return max(0.0, deadline - self._clock.now())
 
     # --- what is followed ------------------------------------------------------------------------------
 
@@ -463,11 +470,6 @@ class Lifecycle:
         """Return what is kept on disk, None where nothing is."""
         snapshotter = self._snapshotter
         return snapshotter.status() if snapshotter is not None and self._config.state_dir is not None else None
-
-    @property
-    def needs_symbols(self) -> bool:
-        """Whether it cannot start without a symbol to follow."""
-        return True
 
     @property
     def running(self) -> bool:

@@ -131,7 +131,7 @@ class DataManager:
         file of certificate authorities that cannot be used, and where gevent or eventlet has replaced threads or
         sockets.
         """
-        if not self.symbols and self._life.needs_symbols:
+        if not self.symbols and not self._life.reads_shared:
             check_symbols(())
         timeout = check_timeout(timeout)
         self._life.forked = False

@@ -75,7 +75,7 @@ class SharedLifecycle(Lifecycle):
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._shared = SharedStore.of(config)
-        self.polls = self._collects = config.role == "collector"
+        self.reads_shared = config.role != "collector"
         self._shard = Shard.parse(config.shard)
         self._open = False
         self._closing = threading.Event()
@@ -83,22 +83,14 @@ class SharedLifecycle(Lifecycle):
         self._feed: FeedPublisher | None = None
         super().__init__(config, clock)
 
-    @property
-    def _reads_shared(self) -> bool:
-        return not self._collects
-
-    @property
-    def needs_symbols(self) -> bool:
-        return self._collects
-
     def _begin_afresh(self) -> None:
         super()._begin_afresh()
         self._observer = Observer(self._shared, self._clock.now)
-        if self._reads_shared:
+        if self.reads_shared:
             self.publisher = ReaderPublisher(self._clock)
 
     def reset(self) -> None:
-        if not self._reads_shared:
+        if not self.reads_shared:
             super().reset()
             return
         self.store = self._replica = Replica(self._config, self._clock, self._shared)
@@ -123,7 +115,7 @@ class SharedLifecycle(Lifecycle):
         demand: Callable[[Key, int], None] = lambda key, rows: None,
         left: Kept | None = None,
     ) -> tuple[Runtime | None, bool]:
-        if self._collects:
+        if not self.reads_shared:
             return self._launch_collector(keys, touch, streams, demand)
         refuse_reentry()
         take_left_over()
@@ -259,32 +251,32 @@ class SharedLifecycle(Lifecycle):
             self._replica.pull([Key(Kind.LISTINGS)]) and self.store.listings.get() is not None
         )
 
-    def _close(self) -> None:
-        deadline = self._clock.now() + self._config.close_timeout
+    def _end(self, deadline: float) -> None:
         with self.lock:
-            events = self.publisher.detach() if self._reads_shared else None
+            events = self.publisher.detach() if self.reads_shared else None
             self._open = False
             self._closing.set()
         keeper, feed, self._keeper, self._feed = self._keeper, self._feed, None, None
         if keeper is not None:
             # The longer this may take, the more series a process that stands by can write before it leads.
             keeper.leave(max(self._config.close_timeout - ENDS_WITHIN, self._config.close_timeout / 2))
+        # Where the store does not answer, each of these takes its share, and the last one is that of the streams.
         if feed is not None:
-            feed.close(max(0.1, (deadline - self._clock.now()) / 2))
+            feed.close(self._left(deadline) / 3)
         if keeper is not None:
-            keeper.close(max(0.1, deadline - self._clock.now()))
-        super()._close()
+            keeper.close(self._left(deadline) / 2)
+        super()._end(deadline)
         self._shared.close()
         if events is not None:
-            join_events(events, max(0.0, deadline - self._clock.now()))
+            join_events(events, self._left(deadline))
             self._shared.close()  # what it was in the middle of may have connected again
 
     @property
     def running(self) -> bool:
-        return self._open if self._reads_shared else super().running
+        return self._open if self.reads_shared else super().running
 
     def launched(self) -> Runtime | None:
-        if self._reads_shared and self._open:
+        if self.reads_shared and self._open:
             refuse_reentry()
             return None
         return super().launched()
@@ -297,7 +289,7 @@ class SharedLifecycle(Lifecycle):
         """A child reads what its parent collects or reads."""
         ran = self._open or self.runtime is not None
         followed = self.followed_keys() if ran else []
-        self.polls = self._collects = False
+        self.reads_shared = True
         self._open = ran
         self._shared.serve_as(READER)
         self._keeper = self._feed = None
@@ -310,19 +302,19 @@ class SharedLifecycle(Lifecycle):
     # --- what is followed ------------------------------------------------------------------------------
 
     def watch(self, keys: list[Key]) -> None:
-        if self._reads_shared:
+        if self.reads_shared:
             self._replica.intend(keys)
         else:
             super().watch(keys)
 
     def bring_watched(self, keys: list[Key]) -> None:
-        if self._reads_shared:
+        if self.reads_shared:
             self._replica.wish(keys)
             self._replica.pull_each(keys)  # what has closed before is not news
             self.publisher.followed(keys)
 
     def unwatch(self, symbols: Collection[str]) -> None:
-        if self._reads_shared:
+        if self.reads_shared:
             gone = [key for key in self._replica.followed() if key.symbol in symbols]
             self._replica.forget_wishes(symbols)
             self.publisher.unfollowed(gone)
@@ -330,21 +322,21 @@ class SharedLifecycle(Lifecycle):
             super().unwatch(symbols)
 
     def prefetch(self, symbols: Collection[str], intervals: Collection[str]) -> None:
-        if not self._reads_shared:
+        if not self.reads_shared:
             return
         keys = keys_of(symbols, intervals, self._config.open_interest_periods)
         shared = [Key(kind, symbol) for symbol in symbols for kind in (Kind.MARK, Kind.QUOTES)]
         self._replica.prefetch([*keys, *shared, Key(Kind.SPOT)])
 
     def bring(self, keys: Sequence[Key]) -> None:
-        if self._reads_shared:
+        if self.reads_shared:
             self._replica.prefetch(keys)
 
     def followed_keys(self) -> list[Key]:
-        return self._replica.followed() if self._reads_shared else super().followed_keys()
+        return self._replica.followed() if self.reads_shared else super().followed_keys()
 
     def wait_closed(self, key: Key, after: int, deadline: float | None) -> bytes | None:
-        if not self._reads_shared:
+        if not self.reads_shared:
             return super().wait_closed(key, after, deadline)
         self.launched()
         if key not in self._replica.followed():
@@ -373,7 +365,7 @@ class SharedLifecycle(Lifecycle):
         return None
 
     def quality(self, symbol: str) -> Quality:
-        if not (self._reads_shared and self._open):
+        if not (self.reads_shared and self._open):
             return super().quality(symbol)
         refuse_reentry()
         return quality_of(symbol, self._replica, self._shared, self._clock)
@@ -399,7 +391,7 @@ class SharedLifecycle(Lifecycle):
         if keeper is not None:
             role, epoch = keeper.known()
             return SharedStatus(role.value, epoch, keeper.lease.label if role is Role.LEADER else "")
-        if not self._reads_shared:
+        if not self.reads_shared:
             return SharedStatus(Role.STANDBY.value)  # not started
         sources = self._replica.sources
         feeds = sources.feeds()
@@ -424,17 +416,17 @@ class SharedLifecycle(Lifecycle):
             ),
             written=feed.written if feed is not None else None,
         )
-        if self._reads_shared:
+        if self.reads_shared:
             totals = totals._replace(feed_ages=self._replica.sources.ages(self._clock.exchange()))
         if users is None:
             return totals
         return totals._replace(readers=users.readers, memory=users.memory)
 
     def summary(self) -> Summary:
-        return summary_of(self.status()) if self._reads_shared and self._open else super().summary()
+        return summary_of(self.status()) if self.reads_shared and self._open else super().summary()
 
     def status(self) -> Status:
-        if not (self._reads_shared and self._open):
+        if not (self.reads_shared and self._open):
             return super().status()
         replica = self._replica
         keys = [*replica.followed(), *BOARDS]

@@ -135,7 +135,7 @@ class Watchlist:
         any.
         """
         life = self._life
-        if not life.polls:
+        if life.reads_shared:
             return list(keys)
         assert life.lock.locked()
         known = life.store.series

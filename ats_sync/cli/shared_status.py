@@ -11,8 +11,9 @@ from ..shared.account import Account, egresses
 from ..shared.census import Census, census
 from ..shared.client import SharedStore
 from ..shared.layout import MalformedFeed, feed_in
-from ..shared.publish import WISHES_KEY, Names
+from ..shared.publish import Names
 from ..shared.shards import Shard
+from ..shared.wishes import WISHES_KEY
 from ..venue.endpoints import Bucket, Host
 from .exits import FAILED, OK, USAGE, CommandFailed
 

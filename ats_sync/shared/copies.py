@@ -1,14 +1,14 @@
 """What has changed in a market store since it was last written into the shared one.
 
-Which series has changed is noted on the way in of frames, one addition to a set for each. Whatever gets round that,
-such as a frame in unusual spacing, is found a few turns later by the counts that each series keeps anyway.
+Which series has changed is noted on the way in of frames, one addition to a set for each. What an answer of REST has
+changed is found a few turns later by the count of answers that each series keeps anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import compress
-from operator import attrgetter, is_, is_not
+from operator import attrgetter, is_, is_not, ne
 from typing import Any, NamedTuple
 
 from ..feeds import Key, Kind
@@ -16,13 +16,13 @@ from ..store.link import Link
 from ..store.market import MarketStore
 from ..store.series import Board, Series
 from ..store.stream_router import Sink
-from .layout import facts_text, field_of, head_pieces, lead_text, part_of, ranges
+from .layout import facts_text, field_of, head_begin, head_pieces, lead_text, part_of, ranges
 from .protocol import END, pack
 
 ROUND = 200
 """Every series is compared whole once in so many turns, whatever its counts say."""
 LOOK_EVERY = 4
-"""Turns between two looks for answers of REST, and for frames that were not noted."""
+"""Turns between two looks for answers of REST."""
 LINKS_EVERY = 2
 """Turns between two looks at the connections of all series. (That of one that gets frames is looked at with each.)"""
 BOARDS_EVERY = 0.5
@@ -33,7 +33,7 @@ BOARDS_LATEST = 1.0
 
 NO_LEAD = lead_text(None, "", b"")
 """How the heads of the symbols of boards begin: a board has neither a connection nor parts."""
-_LINK = attrgetter("link")
+_LINK, _ANSWERS = attrgetter("link"), attrgetter("answers")
 
 
 class Changes(NamedTuple):
@@ -60,7 +60,6 @@ class _Tracked:
         "before",
         "body",
         "copied_link",
-        "facts",
         "field",
         "form",
         "is_written",
@@ -72,6 +71,7 @@ class _Tracked:
         "received",
         "series",
         "size",
+        "stem",
         "suspected",
         "text",
         "written",
@@ -86,12 +86,11 @@ class _Tracked:
         self.copied_link: Link | None = None  # what the head refers to
         self.suspected = ""
         self.lead = b""  # how the head begins; empty where that has to be worked out
-        # What stands in the head after its lead.
         self.is_written = False
-        self.facts = b""
+        self.stem = b""  # how the head begins, and its facts: all but its texts
         self.text: bytes | list[bytes] = b""  # the one text, or all
         self.form: object = None
-        # All that is sent before a frame of the usual size.
+        # All that is sent before a frame of that size.
         self.before = b""
         self.size = -1
         self.body: list[bytes] = []
@@ -127,6 +126,7 @@ class Copies:
         # Of each of the list, in order. Lists are compared by the interpreter's own loops, since there are thousands.
         self._one_by_one: list[Series] = []
         self._linked: list[Link | None] = []
+        self._answers: list[int] = []
         self._boards: list[tuple[Board, _Tracked, dict[str, Any]]] = []
         self._names: dict[Kind, dict[str, bytes]] = {}  # the packed fields of boards' symbols
         self._boards_due = 0.0
@@ -151,12 +151,11 @@ class Copies:
                 self._linked = linked
                 self.relinked += 1
         if self._turn % LOOK_EVERY == 0:
-            for each in [
-                each
-                for each in tracked
-                if (series := each.series).received != each.received or series.answers != each.answers
-            ]:
-                self._copy(each, found)
+            answers = list(map(_ANSWERS, self._one_by_one))
+            if answers != self._answers:
+                for each in compress(tracked, map(ne, answers, self._answers)):
+                    self._copy(each, found)
+                self._answers = answers
         for each in tracked[self._turn % ROUND :: ROUND]:
             self._copy(each, found)
         if (began := self._now()) >= self._boards_due:
@@ -203,6 +202,7 @@ class Copies:
             if not each.series.feed.shared:
                 self._copy(each, found)
         self._linked = [each.copied_link for each in self._list]
+        self._answers = [each.answers for each in self._list]
         self.relinked += 1
 
     def _copy_touched(self, found: Changes) -> None:
@@ -217,7 +217,6 @@ class Copies:
             if each is None:
                 continue
             series = each.series
-            each.received = series.received
             # Before the frame: it is at least as new as they are.
             alone = each.form is not None and not series.suspected and series.link is each.copied_link
             frame = series.frame_alone(each.form) if alone else None
@@ -229,7 +228,7 @@ class Copies:
             each.text = frame
             if len(frame) != each.size:
                 each.size = len(frame)
-                each.before = b"".join(head_pieces(each.name, each.lead, each.facts, (frame,))[:-2])
+                each.before = head_begin(each.name, each.stem, each.size)
             heads += (each.before, frame, END)
             ends.append(len(heads))
 
@@ -248,21 +247,19 @@ class Copies:
             if series.feed.notifies:
                 found.closed.append(each.field)
         link, suspected = copied.link, copied.suspected
-        # A lead that is worked out again is another one, and so is the head.
-        fresh = bool(each.lead) and link is each.copied_link and suspected == each.suspected
-        if not fresh:
+        if not each.lead or link is not each.copied_link or suspected != each.suspected:
             each.copied_link, each.suspected = link, suspected
             each.lead = lead_text(link, suspected, each.parts)
             if link is not None:
                 self.links[link.number] = link
-        facts, texts = facts_text(copied), copied.texts
+        stem, texts = each.lead + facts_text(copied), copied.texts
         text = texts[0] if len(texts) == 1 else texts
         each.form = copied.form if not suspected else None
-        if not fresh or facts != each.facts or text != each.text:
+        if stem != each.stem or text != each.text:
             self.heads += not each.is_written
             each.is_written = True
-            each.facts, each.text, each.size = facts, text, -1
-            found.heads.extend(head_pieces(each.name, each.lead, facts, texts))
+            each.stem, each.text, each.size = stem, text, -1
+            found.heads.extend(head_pieces(each.name, stem, texts))
             found.ends.append(len(found.heads))
 
     def _number(self, each: _Tracked, body: list[bytes], found: Changes) -> None:
@@ -303,7 +300,7 @@ class Copies:
             name = names.get(symbol)
             if name is None:
                 name = names[symbol] = pack(field_of(Key(kind, symbol)))
-            found.heads.extend(head_pieces(name, NO_LEAD, facts_text(copied), copied.texts))
+            found.heads.extend(head_pieces(name, NO_LEAD + facts_text(copied), copied.texts))
             found.ends.append(len(found.heads))
         if len(written) > len(entries):
             for symbol in [symbol for symbol in written if symbol not in entries]:
@@ -318,6 +315,6 @@ class Copies:
         found.gone_parts.extend(part_of(each.field, number) for number in each.numbers)
         self.parts -= len(each.numbers)
         each.is_written, each.form = False, None
-        each.lead = each.facts = each.parts = b""
+        each.lead = each.stem = each.parts = b""
         each.text = b""
         each.body, each.numbers, each.mark = [], [], None

@@ -132,12 +132,19 @@ def facts_text(copied: Copied) -> bytes:
     return facts if type(facts) is bytes else orjson.dumps(facts)
 
 
-def head_pieces(name: bytes, lead: bytes, facts: bytes, texts: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Return a series' head after the name of its field, both packed: what :func:`lead_text` and :func:`facts_text`
-    have returned, and the texts."""
+def head_begin(name: bytes, stem: bytes, size: int) -> bytes:
+    """Return a head up to its one text of so many bytes, after the name of its field, both packed; ``stem``: what
+    :func:`lead_text` and :func:`facts_text` have returned."""
+    ends = b",[%d]]\n" % size
+    return b"%b$%d\r\n%b%b" % (name, len(stem) + len(ends) + size, stem, ends)
+
+
+def head_pieces(name: bytes, stem: bytes, texts: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return a head with any number of texts, packed as by :func:`head_begin`."""
+    if len(texts) == 1:
+        return head_begin(name, stem, len(texts[0])), texts[0], END
     ends = b",%b]\n" % orjson.dumps(list(map(len, texts)))
-    size = len(lead) + len(facts) + len(ends) + sum(map(len, texts))
-    return name, begin(size), lead, facts, ends, *texts, END
+    return name, begin(len(stem) + len(ends) + sum(map(len, texts))), stem, ends, *texts, END
 
 
 def head_in(text: bytes) -> Head:

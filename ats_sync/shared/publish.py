@@ -11,30 +11,19 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from ..clock import Clock
 from ..engine.quality import SAMPLE_EVERY, Quality
-from ..errors import AtsSyncError, InvalidArgument, SharedStoreUnavailable, ThreadUnavailable
-from ..feeds import FEEDS, Key
+from ..errors import AtsSyncError, SharedStoreUnavailable, ThreadUnavailable
+from ..feeds import Key
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
-from ..venue.intervals import check_interval, check_period
-from ..venue.symbols import check_symbol
 from .client import SharedStore
-from .copies import Changes, Copies
-from .layout import (
-    EXCHANGE,
-    Feed,
-    MalformedFeed,
-    board_of,
-    exchange_text,
-    feed_text,
-    quality_field,
-    quality_text,
-    wish_in,
-)
+from .copies import Copies
+from .layout import EXCHANGE, Feed, exchange_text, feed_text, quality_field, quality_text
 from .lease import MOST_ARGUMENTS
 from .lease_keeper import LeaseKeeper
 from .notices import EVERYTHING, NOTICES_KEY, notice
 from .protocol import Command, Packed
 from .shards import SHARDS_KEY, WHOLE, Shard
+from .wishes import WishList
 
 T = TypeVar("T")
 Write = Callable[[Sequence[Command]], "list[Any] | None"]
@@ -62,11 +51,6 @@ QUALITY_EVERY = SAMPLE_EVERY
 """Seconds between two writes of how good the data of each symbol is, ..."""
 FIRST_QUALITY_EVERY = 1.0
 """... and while that of one is not known yet."""
-WISHES_EVERY = 0.5
-WISHES_KEPT = 120.0
-"""Seconds for which a wish stands in the store; readers renew it while they read."""
-MOST_WISHES = 10_000
-MOST_ROWS = 100_000
 
 
 class Condition(NamedTuple):
@@ -96,7 +80,6 @@ class Names:
 
 
 FEED_KEY = WHOLE.feed_key
-WISHES_KEY = SharedStore.key("feed", "wishes")
 
 
 class FeedPublisher:
@@ -136,7 +119,6 @@ class FeedPublisher:
         self._clock = clock
         self._store = store
         self._condition = condition
-        self._demand = demand
         self._complete = complete
         self._take_over = take_over
         self._qualities = qualities
@@ -145,6 +127,7 @@ class FeedPublisher:
         self._feed_key = shard.feed_key
         self._shards = str(shard.count).encode() if shard.count > 1 else None
         self._copies = Copies(store, clock.now)
+        self._wishes = WishList(shared, shard, demand)
         self._names: Names | None = None
         self._unread: Names | None = None  # a life that no reader knows, ...
         self._whole = False  # ... and whether it has been written whole
@@ -156,12 +139,9 @@ class FeedPublisher:
         self._assessed = -1  # how often series had changed their connections by then
         self._able = False
         self._patient_until = math.inf  # for every series to be fresh
-        self._state_due = self._able_due = self._wishes_due = self._trim_due = self._renew_due = 0.0
+        self._state_due = self._able_due = self._renew_due = 0.0
         self._quality_due = 0.0
         self._measured: set[str] = set()  # symbols whose quality is written in this life
-        self._looked_at = self._wished_until = (
-            0.0  # the server's time (s) of the last look, and of the newest wish then
-        )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.flushes = 0
@@ -223,14 +203,14 @@ class FeedPublisher:
         except _Refused:
             self._whole = False
             return
-        self._grant_due(now)
-        self._trim_wishes(now)
+        self._wishes.follow_due(now)
+        self._wishes.trim_due(now, self._keeper.write)
 
     # --- writing -----------------------------------------------------------------------------------
 
     def _stand_by(self, now: float) -> None:
         """Write everything before this process leads, where it should; remove what was written where it need not."""
-        self._grant_due(now)  # what it would have to follow the moment it leads
+        self._wishes.follow_due(now)  # what it would have to follow the moment it leads
         self._look_whether_able(now)
         prepared = False
         try:
@@ -304,12 +284,7 @@ class FeedPublisher:
         names = self._unread = Names(f"unread-{self._keeper.lease.holder}-{self._lives}", self._shard)
         self._whole = False
         self._copies.restart()
-        feed = self._feed()
-        changes = self._copies.changes()
-        for batch in _batches(changes.parts):
-            self._write([("HSET", names.parts, *batch), ("PEXPIRE", names.parts, UNREAD_KEPT * 1000)], write)
-        commands = self._commands(names, feed, changes._replace(closed=[]))
-        commands.append(("HSET", names.meta, EXCHANGE, self._exchange))
+        commands = [*self._changes(names, write), ("HSET", names.meta, EXCHANGE, self._exchange)]
         self._write([*commands, *_kept(names, UNREAD_KEPT)], write)
         self._whole = True
 
@@ -327,7 +302,7 @@ class FeedPublisher:
         # Before anything is copied, which is not to wait for it.
         measurements = self._measurements(names) if began >= self._quality_due else []
         self._names = None  # unless it is written: then what was copied counts as written
-        commands = self._changes(names, self._keeper.write, notify=True) + measurements
+        commands = self._changes(names, self._keeper.write) + measurements
         if self._clock.now() >= self._renew_due:
             commands += self._renewals(names)
         if self._finish(names, commands):
@@ -350,21 +325,18 @@ class FeedPublisher:
             self._shared.run(lambda redis: redis.execute_command(*unread.unlinked()))
             self._unread, self._whole = None, False
 
-    def _changes(self, names: Names, write: Write, *, notify: bool = False) -> list[Command]:
-        """Write most of the parts that are new, and return the commands that write the rest and make it true."""
+    def _changes(self, names: Names, write: Write) -> list[Command]:
+        """Write most of the parts that are new, and return the commands that write the rest and then make all of it
+        true: the heads, and after them what vouches for them."""
+        unread = names is self._unread
         feed = self._feed()
         changes = self._copies.changes()
-        *large, rest = [*_batches(changes.parts, BATCH)] or [[]]
+        *large, rest = [*_batches(changes.parts)] or [[]]
         for batch in large:
-            self._write([("HSET", names.parts, *batch)], write)
-        commands = self._commands(names, feed, changes if notify else changes._replace(closed=[]))
-        if rest:
-            commands.insert(1, ("HSET", names.parts, *rest))
-        return commands
-
-    def _commands(self, names: Names, feed: Feed, changes: Changes) -> list[Command]:
-        """Return what makes the changes true: the heads, and after them what vouches for them."""
+            self._write([("HSET", names.parts, *batch), *(_kept([names.parts], UNREAD_KEPT) if unread else ())], write)
         commands: list[Command] = [("TIME",)]
+        if rest:
+            commands.append(("HSET", names.parts, *rest))
         begin = 0
         for ends in _batched(changes.ends, 2):
             commands.append(("HSET", names.heads, Packed(2 * len(ends), changes.heads[begin : ends[-1]])))
@@ -372,7 +344,7 @@ class FeedPublisher:
         commands += [("HDEL", names.heads, *batch) for batch in _batched(changes.gone_heads)]
         commands += [("HDEL", names.parts, *batch) for batch in _batched(changes.gone_parts)]
         commands.append(("HSET", names.meta, "feed", feed_text(feed)))
-        if changes.closed:
+        if changes.closed and not unread:  # readers of a new life look at everything
             commands.append(notice(changes.closed))
         return commands
 
@@ -434,46 +406,6 @@ class FeedPublisher:
             store.renewed,
         )
 
-    # --- wishes ------------------------------------------------------------------------------------
-
-    def _grant_due(self, now: float) -> None:
-        """Follow what readers have wished for since the last look, if one is due."""
-        if now < self._wishes_due:
-            return
-        self._wishes_due = now + WISHES_EVERY
-
-        def look(redis: Any) -> list[Any]:
-            with redis.pipeline(transaction=False) as pipeline:
-                pipeline.time()
-                since = self._wished_until
-                pipeline.zrangebyscore(WISHES_KEY, since, "+inf", start=0, num=MOST_WISHES, withscores=True)
-                return list(pipeline.execute())
-
-        (seconds, _), wishes = self._shared.run(look)
-        for member, score in wishes:
-            self._wished_until = max(self._wished_until, score)
-            try:
-                key, rows = _checked(*wish_in(member))
-                if self._shard.has(key):
-                    self._demand(key, rows)
-            except (MalformedFeed, InvalidArgument) as error:
-                self._log.warning("wish", "a wish of a reader is left out: %s", error)
-            except AtsSyncError as error:
-                self._log.warning("wish", "what a reader wants cannot be followed: %s", error)
-        self._looked_at = float(seconds)
-        self._wished_until = min(self._wished_until, self._looked_at + 1.0)
-
-    def _trim_wishes(self, now: float) -> None:
-        """Remove wishes that nobody has renewed, and those that are too many."""
-        if now < self._trim_due:
-            return
-        self._trim_due = now + WISHES_EVERY
-        commands: list[Command] = [
-            ("ZREMRANGEBYSCORE", WISHES_KEY, "-inf", f"({self._looked_at - WISHES_KEPT}"),
-            ("ZREMRANGEBYRANK", WISHES_KEY, 0, -MOST_WISHES - 1),
-        ]
-        self._keeper.write(commands)
-
 
 def _sizes(names: Names) -> list[Command]:
     return [("HLEN", names.heads), ("HLEN", names.parts)]
@@ -483,21 +415,6 @@ def _kept(keys: Iterable[str], seconds: int) -> list[Command]:
     return [("PEXPIRE", key, seconds * 1000) for key in keys]
 
 
-def _checked(key: Key, rows: int) -> tuple[Key, int]:
-    """Return a wish that can be granted. Raises :class:`~ats_sync.errors.InvalidArgument`: anybody may write one."""
-    feed = FEEDS.get(key.kind)
-    if feed is None or feed.shared or board_of(key) is not None:
-        raise InvalidArgument(f"{key} is not followed by symbol")
-    check_symbol(key.symbol)
-    if feed.closes:
-        check_interval(key.interval)
-    elif feed.poll is not None and feed.poll.shares_limit:
-        check_period(key.interval)
-    elif key.interval:
-        raise InvalidArgument(f"{key} has no interval")
-    return key, min(rows, MOST_ROWS)
-
-
 def _batched(items: list[T], arguments: int = 1) -> Iterator[list[T]]:
     """Yield as many items at once as one command can take; each stands for so many arguments."""
     most = (MOST_ARGUMENTS - 4) // arguments
@@ -505,14 +422,14 @@ def _batched(items: list[T], arguments: int = 1) -> Iterator[list[T]]:
         yield items[start : start + most]
 
 
-def _batches(parts: list[bytes], most: int = BATCH) -> Iterator[list[bytes]]:
-    """Yield pairs of fields and parts, some ``most`` bytes together."""
+def _batches(parts: list[bytes]) -> Iterator[list[bytes]]:
+    """Yield pairs of fields and parts, some :data:`BATCH` bytes together."""
     batch: list[bytes] = []
     size = 0
     for field, part in zip(parts[::2], parts[1::2], strict=True):
         batch += field, part
         size += len(part)
-        if size >= most or len(batch) >= MOST_ARGUMENTS - 8:
+        if size >= BATCH or len(batch) >= MOST_ARGUMENTS - 8:
             yield batch
             batch, size = [], 0
     if batch:

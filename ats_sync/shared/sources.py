@@ -11,9 +11,9 @@ from ..logs import RateLimitedLogger
 from ..store.link import Link
 from .client import SharedStore
 from .layout import Feed, feed_in, field_of
-from .publish import WISHES_KEY
 from .pull import Known, link_of
 from .shards import SHARDS_KEY, Shard, home, shards
+from .wishes import WISHES_KEY
 
 AT_ONCE = 64
 """The most series that one script looks up: others wait meanwhile."""

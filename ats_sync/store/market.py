@@ -393,7 +393,7 @@ class MarketStore:
                 if touched is not None:
                     touched.add(sink)
             else:
-                event = router.apply_carefully(frame, link, sinks, replies)
+                event = router.apply_carefully(frame, link, sinks, replies, touched)
             if event is not None:
                 events.append(event)
                 if event.change is Change.CLOSED:

@@ -49,9 +49,12 @@ class StreamRouter:
                 (spot if series.feed.spot else futures)[_beginning(name)] = series.apply
         self.futures, self.spot = futures, spot
 
-    def apply_carefully(self, frame: bytes, link: Link, sinks: Sinks, replies: list[Reply]) -> StoreEvent | None:
+    def apply_carefully(
+        self, frame: bytes, link: Link, sinks: Sinks, replies: list[Reply], touched: set[Sink] | None = None
+    ) -> StoreEvent | None:
         """Merge a frame of any spacing and order of keys, or find out what else it is: an answer to a request on the
-        stream is added to ``replies``, what is unusable is counted and dropped."""
+        stream is added to ``replies``, what is unusable is counted and dropped. Whatever has merged it is added to
+        ``touched``."""
         name = stream_name(frame)
         try:
             if SHUTDOWN in frame and isinstance(rewritten := normalised(frame), bytes):
@@ -72,13 +75,16 @@ class StreamRouter:
                 self.count_dropped("a stream that is not followed")
                 return None
             try:
-                return sink(frame, link)
+                event = sink(frame, link)
             except DecodeError:
                 # Scanning is strict about white space and escapes; rewritten, the frame may well be good.
                 rewritten = normalised(frame)
                 if rewritten == frame or isinstance(rewritten, dict):
                     raise
-                return sink(rewritten, link)
+                event = sink(rewritten, link)
+            if touched is not None:
+                touched.add(sink)
+            return event
         except DecodeError as error:
             self.count_dropped(error.reason)
         except Exception as error:  # noqa: BLE001

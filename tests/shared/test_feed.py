@@ -33,7 +33,8 @@ from ats_sync.endpoint.views import Views
 from ats_sync.errors import ConfigError, RequestRejected
 from ats_sync.shared.client import SharedStore
 from ats_sync.shared.lease_state import TTL
-from ats_sync.shared.publish import FEED_KEY, WISHES_KEY
+from ats_sync.shared.publish import FEED_KEY
+from ats_sync.shared.wishes import WISHES_KEY
 from ats_sync.simulator import SimulatedExchange, before_turn
 
 from ..support import until
