@@ -12,6 +12,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Generic, NoReturn, TypeVar
 
 from .clock import Clock, Reading
@@ -90,6 +91,12 @@ class Query(ABC, Generic[T]):
         """Rows, 0 where there are none to be counted."""
         self.max_age = max_age
         """The caller's own bound (seconds), None for the kind's."""
+
+    def by_rest(self) -> Query[T]:
+        """Return the same query for a read that uses nothing in memory. (Queries are shared by reads: none changes.)"""
+        found = copy(self)
+        found.max_age = 0
+        return found
 
     @abstractmethod
     def look(self, series: Any, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], T | None]]:
