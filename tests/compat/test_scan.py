@@ -125,7 +125,7 @@ def scanner() -> Iterator[Scanner]:
         seed=7,
         start=before_turn("1h", LEAD),
         latency=0.02,
-        activity=0.1,
+        activity=0.02,
         weight_limit=WEIGHT_LIMIT,
         spot_weight_limit=WEIGHT_LIMIT,
     ) as exchange:
