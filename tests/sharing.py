@@ -16,11 +16,11 @@ from xdist.workermanage import WorkerController
 COMPUTING = frozenset({"engine", "explore", "market", "properties", "reads", "store", "venue"})
 """Folders of tests that keep a core busy, since they use no sockets and clocks."""
 LONGEST = (
-    *("tests/properties/test_regressions.py", "tests/shared/test_feed_events.py", "tests/properties/test_derived.py"),
-    *("tests/shared/test_feed.py", "tests/shared/test_feed_processes.py", "tests/cli/test_collect.py"),
-    *("tests/test_stress.py", "tests/compat/test_scan.py", "tests/compat/test_migration.py", "tests/test_depth.py"),
-    *("tests/properties/test_promises.py", "tests/examples/test_replay_recording.py"),
-    *("tests/examples/test_migration.py", "tests/test_manager.py", "tests/cli/test_demo.py"),
+    *("tests/properties/test_regressions.py", "tests/shared/test_feed_events.py", "tests/properties/test_promises.py"),
+    *("tests/cli/test_collect.py", "tests/properties/test_derived.py", "tests/shared/test_feed.py"),
+    *("tests/shared/test_feed_processes.py", "tests/compat/test_scan.py", "tests/compat/test_migration.py"),
+    *("tests/examples/test_replay_recording.py", "tests/test_stress.py", "tests/cli/test_embedded_store.py"),
+    *("tests/examples/test_migration.py", "tests/test_manager.py", "tests/test_depth.py", "tests/cli/test_demo.py"),
     *("tests/test_lifecycle.py", "tests/test_manager_events.py", "tests/test_stress_shared.py"),
     *("tests/endpoint/test_browser.py", "tests/cli/test_probe.py", "tests/shared/test_handover.py"),
 )

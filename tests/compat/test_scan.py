@@ -15,7 +15,7 @@ import pytest
 from ats_sync.simulator import RequestRecord, SimulatedExchange, before_turn
 
 from ..cli.command import ROOT, environment
-from ..support import until, until_moment
+from ..support import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -221,7 +221,7 @@ def test_nor_after_the_turn_of_the_hour(scanner: Scanner, first: tuple[Any, list
     assert exchange.settings.start is not None
     turn = exchange.settings.start + round(1000 * LEAD)
     scanner.until_warm()
-    until_moment(exchange, turn + 1)
+    until(lambda: exchange.now() > turn, LEAD, every=0.5)
     sent = scanner.scan_from_memory()
     assert all(map(documented, sent))
     stats = exchange.stats()

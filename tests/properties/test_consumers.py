@@ -27,14 +27,14 @@ def played(schedule: Schedule, seed: int) -> Consumers:
     return consumers
 
 
-@settings(max_examples=3, phases=NO_SHRINKING)
+@settings(max_examples=2, phases=NO_SHRINKING)
 @given(seed=st.integers(0, 2**48))
 def test_each_closed_candle_comes_once_in_order_and_is_true(seed: int) -> None:
     rng = random.Random(seed)
     played(a_schedule(rng, rng.choice(SETTINGS), kinds=FAULT_KINDS), seed)
 
 
-@settings(max_examples=3, phases=NO_SHRINKING)
+@settings(max_examples=2, phases=NO_SHRINKING)
 @given(seed=st.integers(0, 2**48))
 def test_so_does_each_that_is_derived(seed: int) -> None:
     rng = random.Random(seed)
@@ -42,7 +42,7 @@ def test_so_does_each_that_is_derived(seed: int) -> None:
     played(replace(a_schedule(rng, setting, kinds=FAULT_KINDS), derive=True), seed)
 
 
-@settings(max_examples=3, phases=NO_SHRINKING)
+@settings(max_examples=2, phases=NO_SHRINKING)
 @given(setting=st.integers(0, len(SETTINGS) - 1), off=st.integers(-1_500, 1_500), abrupt=st.booleans())
 def test_connections_that_end_at_the_very_turn_cost_no_candle(setting: int, off: int, abrupt: bool) -> None:
     turn = 60_000 - SETTINGS[setting].start % 60_000

@@ -15,8 +15,7 @@ from ..virtual.script import Setting
 from ..virtual.world import Read, Schedule, run
 
 
-@pytest.mark.parametrize("symbol", [0, 1, 2])
-@pytest.mark.parametrize("setting", [0, 3])
+@pytest.mark.parametrize(("setting", "symbol"), [(0, 0), (0, 1), (3, 1), (3, 2)])
 def test_a_delisted_symbol_is_found_out_and_left_alone(setting: int, symbol: int) -> None:
     names = ("BTCUSDT", "币安人生USDT", "BTCDOMUSDT")
     world = run(
