@@ -85,7 +85,9 @@ class LeftFeed:
 
     def records(self, keys: Collection[Key]) -> Iterator[tuple[Key, Record | str]]:
         onboarded = self._listed()
-        for key, copied in self._copies(list(keys)):
+        # Until a collector has written its listings, it is not known of which contract its rows are.
+        known = [key for key in keys if not key.symbol or key.symbol in onboarded]
+        for key, copied in self._copies(known):
             if isinstance(copied, str):
                 yield key, copied
                 continue

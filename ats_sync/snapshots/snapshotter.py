@@ -108,7 +108,9 @@ class Snapshotter:
         self._stop = threading.Event()
         self._wake = threading.Event()  # set with _stop, and when something is followed later
         self._loads = left is not None
-        sources: list[Kept] = [left, self._files] if left is not None else [self._files]
+        sources: list[Kept] = [left] if left is not None else []
+        if config.state_dir is not None:
+            sources.append(self._files)
         self._loader = Loader(config, clock, store, sources, self._stop, demand)
         self._deadline = 0.0  # until when (monotonic) the last rows may be written; set before _stop
         self._thread: threading.Thread | None = None
