@@ -12,7 +12,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
 from typing import Any, Generic, NoReturn, TypeVar
 
 from .clock import Clock, Reading
@@ -34,7 +33,7 @@ from .runtime.counters import Counters
 from .runtime.requests import Requests
 from .store.link import stream_doubt, within
 from .store.market import MarketStore
-from .store.series import SeriesState
+from .store.series import Series, SeriesState
 from .store.values import AnswerCache, Dated
 from .venue.endpoints import UNKNOWN_SYMBOL, Bucket, Request
 from .venue.payload import DecodeError
@@ -92,12 +91,6 @@ class Query(ABC, Generic[T]):
         self.max_age = max_age
         """The caller's own bound (seconds), None for the kind's."""
 
-    def by_rest(self) -> Query[T]:
-        """Return the same query for a read that uses nothing in memory. (Queries are shared by reads: none changes.)"""
-        found = copy(self)
-        found.max_age = 0
-        return found
-
     @abstractmethod
     def look(self, series: Any, reads: Reads, time: Reading) -> tuple[SeriesState, Callable[[], T | None]]:
         """Return the series' state at ``time``, and what takes the value out of memory as it is at the same moment.
@@ -153,7 +146,7 @@ class Reads:
         self._answers: AnswerCache[bytes] = AnswerCache(ANSWERS_KEPT, now=clock.now)
 
     def read(self, query: Query[T], shape: Callable[[T], U]) -> U:
-        """Return the answer to a query, shaped for the caller."""
+        """Return the answer to a query, shaped for the caller. (A query may be used again: nothing in it changes.)"""
         key, store = query.key, self.store
         feed = FEEDS[key.kind]
         if store.delisted and not feed.spot:
@@ -174,6 +167,16 @@ class Reads:
                     if value is not None:
                         self.counters.hit(key.kind)
                         return shape(value)
+        return self._fetched(query, series, shape)
+
+    def read_by_rest(self, query: Query[T], shape: Callable[[T], U]) -> U:
+        """Return the answer to a query as :meth:`read` does, but use nothing in memory."""
+        key, store = query.key, self.store
+        if store.delisted and not FEEDS[key.kind].spot:
+            self.check_delisted(key.symbol)
+        return self._fetched(query, store.series.get(key), shape)
+
+    def _fetched(self, query: Query[T], series: Series | None, shape: Callable[[T], U]) -> U:
         try:
             value = query.fetch(series, self)
         except RequestError as error:

@@ -40,7 +40,7 @@ class SharedReads(Reads):
     def read(self, query: Query[T], shape: Callable[[T], U]) -> U:
         key = query.shown()
         if query.max_age != 0 and not self._bring(key, query.limit, exactly=query.max_age is not None):
-            query = query.by_rest()  # nothing in memory may be judged
+            return self.read_by_rest(query, shape)  # nothing in memory may be judged
         return super().read(query, shape)
 
     def _bring(self, key: Key, rows: int, *, exactly: bool) -> bool:

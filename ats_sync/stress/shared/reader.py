@@ -106,7 +106,7 @@ class _Reader:
         for finding in check.finish():
             self.note(finding)
         self._by_rest += self._world.manager.sources.by_rest()
-        epoch = self._world.manager._life.store.epoch  # type: ignore[attr-defined]
+        epoch = self._world.manager._life.store.sources.epoch  # type: ignore[attr-defined]
         if epoch < self._epoch:
             self.note(Finding(Promise.OLD_EPOCH, f"{check.symbol} {check.kind}: epoch {epoch} after {self._epoch}"))
         self._epoch = max(self._epoch, epoch)
