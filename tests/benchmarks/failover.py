@@ -30,6 +30,8 @@ from .ingest import GENEROUS, UNLIMITED, settings
 from .machine import Child, child
 from .report import OURS, Report
 
+WITHOUT_INTEREST: Mapping[str, Any] = {**GENEROUS, "open_interest_periods": ()}
+"""So many starts in so few minutes are more than the limit of requests for open interest allows."""
 INTERVALS = ("1m", "15m", "1h", "4h")
 PAUSE = 0.005
 BOUND = 3.5
@@ -302,7 +304,7 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
 
 
 def _measure_leaders(report: Report, section: str, server: StoreServer, ex: SimulatedExchange) -> None:
-    config = settings(ex, shared=server.url, **GENEROUS)
+    config = settings(ex, shared=server.url, **WITHOUT_INTEREST)
     with ExitStack() as stack:
         collectors = Collectors(config, ex.symbols)
         stack.callback(collectors.close)
@@ -336,7 +338,7 @@ def _measure_network(report: Report, section: str, server: StoreServer, ex: Simu
     server.restart()
     with ExitStack() as stack:
         proxy = stack.enter_context(Proxy(server.port))
-        config = settings(ex, shared=proxy.url, **GENEROUS)
+        config = settings(ex, shared=proxy.url, **WITHOUT_INTEREST)
         collectors = Collectors(config, ex.symbols)
         stack.callback(collectors.close)
         collectors.start()
