@@ -159,14 +159,12 @@ class Lifecycle:
         *,
         streams: bool,
         demand: Callable[[Key, int], None] = _unwanted,
-        left: Kept | None = None,
     ) -> tuple[Runtime | None, bool]:
         """Start the threads, unless they run already; do not wait. Return the runtime, and whether this call launched
         it.
 
         ``keys()`` is what to follow from the start; ``touch`` is called with what reads would have followed as well,
-        ``demand`` with what other processes want or what was read before this start, and how many rows. ``left`` has
-        rows of another process, with which the series begin.
+        ``demand`` with what other processes want or what was read before this start, and how many rows.
         Raises :class:`~ats_sync.errors.ConfigError` where no request could ever be sent with these settings.
         """
         refuse_reentry()
@@ -177,6 +175,7 @@ class Lifecycle:
 
         if self.grants is not None:
             self.grants.check()
+        left = self._rows_left() if not self.running else None
         with self.lock:
             if self.runtime is not None and not self.runtime.stopped:
                 return self.runtime, False
@@ -216,6 +215,10 @@ class Lifecycle:
                 snapshotter.start(runtime)
             runtime.follow([*SHARED, *(WITNESSES if streams else ()), *followed])
             return runtime, True
+
+    def _rows_left(self) -> Kept | None:
+        """Return the rows that another process left for this start, None if there are none. Called without the lock."""
+        return None
 
     def _assess(self, runtime: Runtime) -> tuple[Overall, str]:
         """Return the overall state and the reason for it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .clock import Clock
 from .config import Config
 from .errors import ConfigError, NotRunning, SharedStoreUnavailable, StartTimeout
-from .feeds import FEEDS, Key, Kind
+from .feeds import FEEDS, LISTINGS, TICKERS, Key, Kind
 from .lifecycle import Lifecycle, join_events, refuse_unfollowed
 from .look import copied_feed, feeds_summary
 from .reads import Reads
@@ -58,7 +58,7 @@ LOOK_EVERY = 0.1
 """While a reader starts, it looks so often (seconds) whether the collector serves what it follows."""
 BOARDS = tuple(Key(kind) for kind, feed in FEEDS.items() if feed.shared and feed.copied and feed.shown)
 """What a collector has of all symbols and a status shows."""
-ANYWAY = [Key(Kind.TICKERS), Key(Kind.LISTINGS)]
+ANYWAY = [TICKERS, LISTINGS]
 """What a reader without symbols waits for: by that it can choose some."""
 WARMS_UP = "the collector is warming up"
 
@@ -113,7 +113,6 @@ class SharedLifecycle(Lifecycle):
         *,
         streams: bool,
         demand: Callable[[Key, int], None] = lambda key, rows: None,
-        left: Kept | None = None,
     ) -> tuple[Runtime | None, bool]:
         if not self.reads_shared:
             return self._launch_collector(keys, touch, streams, demand)
@@ -172,12 +171,9 @@ class SharedLifecycle(Lifecycle):
         if not streams:
             raise ConfigError("a collector serves others from its streams; give it enable_websocket=True")
         self._connect(writes=True)
-        left = None
         with contextlib.suppress(SharedStoreUnavailable):
             check_count(self._shared, self._shard)
-            if not self.running:
-                left = LeftFeed.look(self._shared, self._config, self._clock, self._shard)
-        runtime, launched = super().launch(keys, touch, streams=streams, demand=demand, left=left)
+        runtime, launched = super().launch(keys, touch, streams=streams, demand=demand)
         if launched:
             assert runtime is not None
             keeper = LeaseKeeper(self._shared, self._clock, name=self._shard.lease, prepares=True)
@@ -199,6 +195,11 @@ class SharedLifecycle(Lifecycle):
             keeper.start()
             feed.start()
         return runtime, launched
+
+    def _rows_left(self) -> Kept | None:
+        with contextlib.suppress(SharedStoreUnavailable):
+            return LeftFeed.look(self._shared, self._config, self._clock, self._shard)
+        return None
 
     def _condition(self, runtime: Runtime) -> Condition:
         state, reason = self._assess(runtime)
@@ -247,9 +248,8 @@ class SharedLifecycle(Lifecycle):
 
     def _knows_listings(self) -> bool:
         """Return whether the listings are there, without which it is not known what happens to contracts later."""
-        return self.store.listings.get() is not None or (
-            self._replica.pull([Key(Kind.LISTINGS)]) and self.store.listings.get() is not None
-        )
+        listings = self.store.listings
+        return listings.get() is not None or (self._replica.pull([LISTINGS]) and listings.get() is not None)
 
     def _end(self, deadline: float) -> None:
         with self.lock:

@@ -12,7 +12,7 @@ from ats_sync.look import _Look, feed_statuses, feeds_summary
 from ats_sync.status import GOOD, FeedState, FeedStatus, by_kind
 from ats_sync.store.link import DOWN
 
-from .virtual.faults import Dark, Delist, Refuse
+from .virtual.faults import Dark, Delist, Fault, Refuse
 from .virtual.schedules import FAULT_KINDS, fixed
 from .virtual.world import Schedule, World
 
@@ -32,20 +32,22 @@ def states(world: World, at: int) -> dict[str, tuple[FeedState, str]]:
     return {each.kind: (each.state, each.reason) for each in found if each.kind in SHARED}
 
 
-def test_streams_of_all_symbols_that_are_cut_are_degraded_and_not_warming_up_again() -> None:
-    world = World(Schedule(faults=(Dark(30_000, 20_000),)))
+def started(fault: Fault) -> World:
+    """Return a world that has been started, in which this fault will happen."""
+    world = World(Schedule(faults=(fault,)))
     world.process.start(world.symbols, world.intervals)
-    for fault in world.schedule.faults:
-        fault.arm(world)
+    fault.arm(world)
+    return world
+
+
+def test_streams_of_all_symbols_that_are_cut_are_degraded_and_not_warming_up_again() -> None:
+    world = started(Dark(30_000, 20_000))
     assert set(states(world, 29_000).values()) == {(FeedState.LIVE, "")}
     assert set(states(world, 48_000).values()) == {(FeedState.DEGRADED, DOWN)}
 
 
 def test_streams_that_never_were_there_are_warming_up() -> None:
-    world = World(Schedule(faults=(Refuse(0, 30_000),)))
-    world.process.start(world.symbols, world.intervals)
-    for fault in world.schedule.faults:
-        fault.arm(world)
+    world = started(Refuse(0, 30_000))
     assert set(states(world, 20_000).values()) == {(FeedState.WARMING_UP, "it is not streamed yet")}
 
 

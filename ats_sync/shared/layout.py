@@ -199,6 +199,11 @@ class Feed(NamedTuple):
     renewed: dict[str, int]
     """Since when (exchange ms) a name belongs to a new contract, where the collector has seen that."""
 
+    @property
+    def proved_until(self) -> float:
+        """Return the exchange time up to which some connection has proved that it delivers; 0 where none has."""
+        return max((watermark for _, _, watermark in self.links.values()), default=0.0)
+
 
 def feed_text(feed: Feed) -> bytes:
     """Return a feed as JSON."""

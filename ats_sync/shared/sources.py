@@ -88,14 +88,14 @@ class Sources:
         """Return keys by source, few enough for one script each. ``whole``, and where there are no keys: a source that
         has none of them is there, too."""
         sources = self.all
-        by_number: dict[int, Sequence[Key]]
+        by_number: Mapping[int, Sequence[Key]]
         if len(sources) == 1:
             by_number = {1: keys}
         else:
             sorted_out: dict[int, list[Key]] = {each.shard.number: [] for each in sources if whole or not keys}
             for key in keys:
                 sorted_out.setdefault(home(key, len(sources)), []).append(key)
-            by_number = {**sorted_out}
+            by_number = sorted_out
         return [
             (sources[number - 1], own[start : start + AT_ONCE])
             for number, own in by_number.items()
@@ -138,9 +138,5 @@ class Sources:
     def ages(self, now: float) -> dict[str, float]:
         """Return by shard how long before exchange time ``now`` (seconds) a connection of the collector that leads last
         proved that it delivers."""
-        newest = {
-            str(source.shard): max((watermark for _, _, watermark in feed.links.values()), default=0.0)
-            for source in self.all
-            if (feed := source.feed) is not None
-        }
-        return {shard: max(0.0, now - watermark) for shard, watermark in newest.items() if watermark}
+        proved = {str(source.shard): feed.proved_until for source in self.all if (feed := source.feed) is not None}
+        return {shard: max(0.0, now - until) for shard, until in proved.items() if until}

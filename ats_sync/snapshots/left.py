@@ -17,7 +17,6 @@ from ..feeds import LISTINGS, Key
 from ..shared.client import Redis, SharedStore
 from ..shared.layout import (
     EXCHANGE,
-    Head,
     MalformedFeed,
     exchange_text,
     feed_in,
@@ -51,6 +50,7 @@ class LeftFeed:
         self._names = names
         self._fields = fields
         self._known = known
+        self._scratch = MarketStore(config, clock.now, clock.exchange_ms)  # takes what is read from the store
         self._onboarded: dict[str, int] | None = None
 
     @classmethod
@@ -77,8 +77,7 @@ class LeftFeed:
             feed = feed_in(text)
         except MalformedFeed:
             return None  # another version's
-        known = max((watermark for _, _, watermark in feed.links.values()), default=0.0)
-        return cls(shared, config, clock, names, frozenset(fields), int(known * 1000))
+        return cls(shared, config, clock, names, frozenset(fields), int(feed.proved_until * 1000))
 
     def has(self, key: Key) -> bool:
         return field_of(key) in self._fields
@@ -108,22 +107,24 @@ class LeftFeed:
     def _listed(self) -> dict[str, int]:
         """Return when each contract was listed (exchange ms), as far as the collector knew."""
         if self._onboarded is None:
-            self._onboarded = {}
-            scratch = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
+            board = self._scratch.listings
             for _, copied in self._copies([LISTINGS]):
                 if not isinstance(copied, str):
-                    scratch.listings.take_copy(copied)
-            if (known := scratch.listings.get()) is not None:
-                self._onboarded = dict(known.value.onboarded)
+                    board.take_copy(copied)
+            known = board.get()
+            self._onboarded = dict(known.value.onboarded) if known is not None else {}
         return self._onboarded
 
     def _record(self, key: Key, copied: Copied, onboarded: dict[str, int]) -> Record:
-        scratch = MarketStore(self._config, self._clock.now, self._clock.exchange_ms)
-        scratch.follow([key])
+        scratch = self._scratch
+        followed = scratch.follow([key])
         series = scratch.series[key]
-        series.take_copy(copied)
-        known = max(self._known, scratch.event_in(key, copied))
-        return Record(exchange_of(self._config), onboarded.get(key.symbol, 0), known, tuple(series.dump()))
+        try:
+            series.take_copy(copied)
+            known = max(self._known, scratch.event_in(key, copied))
+            return Record(exchange_of(self._config), onboarded.get(key.symbol, 0), known, tuple(series.dump()))
+        finally:
+            scratch.unfollow(followed)
 
     def _copies(self, keys: Sequence[Key]) -> Iterator[tuple[Key, Copied | str]]:
         """Yield what the store has of these series, in two round trips for all of them."""
@@ -133,16 +134,13 @@ class LeftFeed:
         try:
             texts = self._shared.run(lambda redis: redis.hmget(names.heads, [field_of(key) for key in keys]))
             heads = {key: head_in(text) for key, text in zip(keys, texts, strict=True) if text is not None}
-            needed = [part for key, head in heads.items() for part in _parts_of(key, head)]
+            parts = {key: [part_of(field_of(key), each) for each in numbers_in(heads[key].parts)] for key in heads}
+            needed = [part for own in parts.values() for part in own]
             bodies = iter(self._shared.run(lambda redis: redis.hmget(names.parts, needed)) if needed else ())
         except (SharedStoreUnavailable, MalformedFeed) as error:
             yield from ((key, str(error)) for key in keys)
             return
         for key, head in heads.items():
-            body = list(islice(bodies, len(_parts_of(key, head))))
+            body = list(islice(bodies, len(parts[key])))
             if all(part is not None for part in body):  # its collector may have replaced some since
                 yield key, Copied(None, "", head.facts, head.texts, body)
-
-
-def _parts_of(key: Key, head: Head) -> list[bytes]:
-    return [part_of(field_of(key), number) for number in numbers_in(head.parts)]

@@ -7,7 +7,7 @@ import random
 from ats_sync.engine.moment import Moment
 from ats_sync.engine.schedule import BARRED_RETRY, RETRY_MOST, DueQueue
 from ats_sync.engine.state import State
-from ats_sync.errors import AccessDenied, ExchangeFailure
+from ats_sync.errors import AccessDenied, AtsSyncError, ExchangeFailure
 from ats_sync.feeds import FEEDS, Cause, Key, Kind
 
 from ..venue.samples import compact
@@ -115,12 +115,17 @@ def test_audits_are_spread_and_those_of_books_rarer() -> None:
         assert state.due == before, "its turn has not come"
 
 
-def test_failures_are_tried_again_after_growing_pauses() -> None:
+def failed(error: AtsSyncError) -> tuple[Bench, list[float]]:
+    """Have open interest fail with this error; return the bench, and when it was requested."""
     bench = Bench([deep("AUSDT", 0)], follow=False)
-    bench.fails = failing(Kind.OPEN_INTEREST, ExchangeFailure("x"))
+    bench.fails = failing(Kind.OPEN_INTEREST, error)
     bench.follow("AUSDT")
     bench.run(200)
-    times = [when for when, _ in bench.of(Kind.OPEN_INTEREST)]
+    return bench, [when for when, _ in bench.of(Kind.OPEN_INTEREST)]
+
+
+def test_failures_are_tried_again_after_growing_pauses() -> None:
+    bench, times = failed(ExchangeFailure("x"))
     pauses = [b - a for a, b in itertools.pairwise(times)]
     assert 6 <= len(times) <= 30
     assert pauses[0] < 2 < pauses[2] < pauses[4]
@@ -130,12 +135,8 @@ def test_failures_are_tried_again_after_growing_pauses() -> None:
     assert bench.engine.reconciler.states[Key(Kind.OPEN_INTEREST, "AUSDT", "1h")].error is None
 
 
-def test_what_can_not_be_helped_is_not_hammered() -> None:
-    bench = Bench([deep("AUSDT", 0)], follow=False)
-    bench.fails = failing(Kind.OPEN_INTEREST, AccessDenied("403"))
-    bench.follow("AUSDT")
-    bench.run(200)
-    times = [when for when, _ in bench.of(Kind.OPEN_INTEREST)]
+def test_what_cannot_be_helped_is_not_hammered() -> None:
+    _, times = failed(AccessDenied("403"))
     assert min(b - a for a, b in itertools.pairwise(times)) >= BARRED_RETRY
 
 
