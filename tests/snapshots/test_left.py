@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from ats_sync import Clock, DataManager
+from ats_sync import Clock, Config, DataManager
 from ats_sync.feeds import Key, Kind
 from ats_sync.shared.client import SharedStore
 from ats_sync.shared.publish import Names
@@ -37,13 +38,21 @@ def valkey() -> Iterator[StoreServer]:
         yield server
 
 
-def leave(exchange: SimulatedExchange, server: StoreServer) -> None:
-    """Have a collector lead, and end once everything is fresh and written."""
+@contextmanager
+def led(exchange: SimulatedExchange, server: StoreServer) -> Iterator[Config]:
+    """Have a collector lead that has written everything; yield its settings."""
     config = config_of(exchange, server.url, futures_weight_limit=24_000)
-    with managed(config, exchange.symbols, role="collector") as dm, managed(config, exchange.symbols) as reader:
-        until(lambda: all_live(dm, "trades"))
-        for symbol in exchange.symbols:
-            served(reader, lambda dm, symbol=symbol: dm.get_agg_trades(symbol, 500))  # type: ignore[misc]
+    with managed(config, exchange.symbols, role="collector"):
+        with managed(config, exchange.symbols) as reader:
+            for symbol in exchange.symbols:
+                served(reader, lambda dm, symbol=symbol: dm.get_agg_trades(symbol, 500))  # type: ignore[misc]
+        yield config
+
+
+def leave(exchange: SimulatedExchange, server: StoreServer) -> None:
+    """Have a collector lead, and end once everything is written."""
+    with led(exchange, server):
+        pass
 
 
 def left_in(exchange: SimulatedExchange, server: StoreServer, **changes: object) -> LeftFeed | None:
@@ -91,13 +100,13 @@ def test_a_successor_begins_with_the_rows_that_were_left(exchange: SimulatedExch
 def test_one_that_stands_by_begins_with_the_rows_of_the_leader(
     exchange: SimulatedExchange, valkey: StoreServer
 ) -> None:
-    config = config_of(exchange, valkey.url, futures_weight_limit=24_000)
-    with managed(config, exchange.symbols, role="collector") as first:
-        until(lambda: all_live(first, "trades"))
-        until(lambda: left_in(exchange, valkey) is not None)
+    with led(exchange, valkey) as config:
         begun = exchange.now()
         with managed(config, exchange.symbols, role="collector") as second:
-            until(lambda: all_live(second, "trades"))
+            loader = second._life._snapshotter._loader  # type: ignore[union-attr]
+            until(lambda: all(Key(Kind.TRADES, symbol) in loader.loaded for symbol in exchange.symbols))
+            for symbol in exchange.symbols:
+                assert len(from_memory(second, lambda symbol=symbol: second.get_agg_trades(symbol, 500))) == 500  # type: ignore[misc]
             assert TRADES not in weights(exchange, begun)
 
 
