@@ -66,7 +66,10 @@ class KlineSequencer:
             # REST showed this candle first; its first event means that the ones before it should be final by now.
             return notice or (self._has_gap if opened > closed.following and not known.streamed else None)
         if opened < closed.following:
-            self.out_of_order += 1
+            if closed:
+                self.out_of_order += 1
+            else:
+                ahead[opened] = candle  # An answer that begins before it joins it.
             return None
         ahead[opened] = candle
         if self.untraded:
@@ -105,6 +108,7 @@ class KlineSequencer:
         self.halt.note_answer(at, after_newest)
         if whole and all(next_open(self.interval, a) == b for (a, _), (b, _) in itertools.pairwise(rows)):
             closed.drop_before(first)  # of a contract that had the name before
+            self.pending.forget_before(first)
         known = 0 if begins else closed.following
         closed.begin(first)
         final = bisect_right(next_opens(self.interval, [opened for opened, _ in rows]), final_before)
@@ -122,6 +126,8 @@ class KlineSequencer:
                 self.pending.add_row(Candle(opened, OPEN, text_trades(text), at, text, False), streaming=streaming)
         self.promote()
         self._flatten()
+        if closed:
+            self.pending.forget_before(closed.following)
 
     def note_untraded(self) -> bool:
         """Note that the exchange has no candle at all; return whether that may be: none is known here."""
@@ -142,6 +148,8 @@ class KlineSequencer:
         closed, ahead = self.closed, self.pending.candles
         notice = None
         while (candle := ahead.get(closed.following)) is not None and candle.final:
+            if not closed:
+                self.pending.forget_before(candle.opened)
             del ahead[candle.opened]
             closed.append(candle.text())
             if candle.rank == FINAL_BY_REST:

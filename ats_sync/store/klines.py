@@ -226,7 +226,6 @@ class KlineSeries(Series):
             self._audit_restored(rows[0][0], mismatches)
             if whole and closed.first <= rows[0][0]:
                 closed.complete = True  # An answer that came late may end before what is known begins.
-            self._pending.forget_before(closed.following)
 
     def _note_untraded(self, at: int) -> None:
         """Note that the exchange has no candle at all: the contract has not traded yet."""
@@ -543,7 +542,7 @@ class KlineSeries(Series):
             closed=closed.count,
             following=closed.following,
             chain=chain,
-            stray=len(self._ahead) > len(chain),
+            stray=pending.has_strays(closed.following, chain),
             spoilt=pending.unusable >= closed.following > 0 and pending.unusable not in self._ahead,
             doubted_from=pending.doubted_from(),
             may_be_other=self._may_be_other,

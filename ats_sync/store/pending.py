@@ -242,8 +242,14 @@ class PendingCandles:
             opened = next_open(self.interval, opened)
         return chain
 
+    def has_strays(self, following: int, chain: list[Candle]) -> bool:
+        """Return whether there are candles from the open time ``following`` on that are not in its ``chain``."""
+        if len(self.candles) <= len(chain):
+            return False
+        return sum(opened >= following for opened in self.candles) > len(chain)
+
     def forget_before(self, following: int) -> None:
-        """Forget the candles that opened before ``following``: they are closed."""
+        """Forget the candles that opened before ``following``, which need no stream any more."""
         for opened in [opened for opened in self.candles if opened < following]:
             del self.candles[opened]
 

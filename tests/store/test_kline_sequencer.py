@@ -49,6 +49,44 @@ def test_what_was_buffered_before_the_answer_joins_it() -> None:
     assert not series.state(now).doubt
 
 
+@pytest.mark.parametrize("first", ["the final event", "the answer of one row"])
+def test_the_last_word_on_a_candle_before_an_answer_of_one_row_counts_once_another_reaches_back(first: str) -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 3, 4, 5])
+    series = series_of(truth)
+    now = truth.opens[3] + 250
+
+    def show(rows: int) -> None:
+        series.replace(truth.texts(now, rows), Origin(now, rows))
+
+    if first == "the final event":
+        series.apply(truth.frame(2, final=True), LINK)
+        show(1)
+    else:
+        show(1)
+        assert series.apply(truth.frame(2, final=True), LINK) is None
+    assert series.following() == truth.opens[3]
+    assert series.rows(5, now, exact=True) == [truth.row(3, 0)]
+    assert series.counts().out_of_order == 0
+    show(3)
+    assert series.following() == truth.opens[3]
+    assert series.closed_rows() == truth.texts(now, 3)[:2]
+
+
+def test_what_came_before_the_first_candle_that_closed_is_out_of_order() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 3, 4, 5])
+    series = series_of(truth)
+    now = truth.opens[2] + 250
+    series.replace(truth.texts(now, 1), Origin(now, 1))
+    series.apply(truth.frame(0, final=True), LINK)
+    series.apply(truth.frame(2, final=True), LINK)
+    series.apply(truth.frame(3, 1), LINK)
+    assert series.following() == truth.opens[3]
+    assert series.counts().out_of_order == 0
+    assert not series.state(truth.told_at(3, 1)).doubt
+    series.apply(truth.frame(1, final=True), LINK)
+    assert series.counts().out_of_order == 1
+
+
 @pytest.mark.parametrize("late", [-1, 0])
 def test_a_row_of_rest_is_final_five_seconds_after_its_close(late: int) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
