@@ -119,6 +119,11 @@ class Config:
     wait for ``flush`` as well, no longer than a quarter of that."""
 
     @property
+    def exchange(self) -> tuple[str, ...]:
+        """What identifies the exchange: its base URLs."""
+        return self.fapi_base, self.spot_base, self.fstream_base, self.spot_stream_base
+
+    @property
     def gathers(self) -> float:
         """For how long (seconds) the frames of a busy connection gather."""
         is_collector = self.shared is not None and self.role == "collector"

@@ -30,7 +30,6 @@ from .shared.shards import Shard, check_count
 from .shared_events import AWAY, BLOCKED, Listener, ReaderPublisher
 from .snapshots.left import LeftFeed
 from .snapshots.loader import Kept
-from .snapshots.records import exchange_of
 from .status import (
     READER,
     ConnectionStatus,
@@ -182,7 +181,7 @@ class SharedLifecycle(Lifecycle):
                 keeper,
                 self._clock,
                 self.store,
-                exchange=exchange_of(self._config),
+                exchange=self._config.exchange,
                 condition=lambda: self._condition(runtime),
                 qualities=runtime.qualities,
                 demand=demand,

@@ -27,7 +27,6 @@ from urllib.parse import quote
 from ..config import Config
 from ..errors import ThreadUnavailable
 from ..logs import RateLimitedLogger
-from ..snapshots.records import exchange_of
 from ..store_url import StoreUrl
 from . import store_guard
 from .exits import USAGE, CommandFailed
@@ -80,10 +79,10 @@ def folder_of_user(config: Config, *, simulated: bool) -> Path:
     """
     user = os.getuid() if hasattr(os, "getuid") else "user"  # (a platform without it has no server either)
     base = Path(tempfile.gettempdir()).resolve() / f"ats-sync-{user}"
-    exchange = exchange_of(config)
+    exchange = config.exchange
     if simulated:
         return base / "simulated"
-    return base / "live" if exchange == exchange_of(Config()) else base / f"{zlib.crc32(repr(exchange).encode()):08x}"
+    return base / "live" if exchange == Config().exchange else base / f"{zlib.crc32(repr(exchange).encode()):08x}"
 
 
 def _make_private(folder: Path) -> None:

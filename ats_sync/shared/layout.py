@@ -231,6 +231,14 @@ def exchange_text(bases: Sequence[str]) -> bytes:
     return orjson.dumps(list(bases))
 
 
+def exchange_in(text: bytes) -> Sequence[str]:
+    """Return what :func:`exchange_text` wrote. Raises :class:`MalformedFeed`."""
+    try:
+        return [str(each) for each in orjson.loads(text)]
+    except (ValueError, TypeError):
+        raise MalformedFeed(f"the feed's exchange is malformed: {text[:80]!r}") from None
+
+
 # --- quality ---------------------------------------------------------------------------------------------
 
 

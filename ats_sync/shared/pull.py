@@ -46,7 +46,9 @@ end
 local base = KEYS[2] .. ':' .. feed[1] .. ':'
 local same = feed[1] == ARGV[1]
 out[3] = feed[1]
-out[4] = redis.call('HGET', base .. 'meta', 'feed')
+local meta = redis.call('HMGET', base .. 'meta', 'feed', 'exchange')
+out[4] = meta[1]
+out[5] = not same and (meta[2] or '')
 local first = 4 + wishes
 local fields = {}
 for i = first, #ARGV, 2 do
@@ -119,6 +121,8 @@ class Pulled(NamedTuple):
     life: bytes = b""
     feed: bytes | None = None
     """The feed's state, None where nobody leads."""
+    exchange: bytes | None = None
+    """Of which exchange it is, None where it is the life that this process named."""
     heads: Sequence[bytes | None] = ()
     """Of each series that was requested, None where the collector has none."""
     parts: Sequence[list[bytes | None]] = ()
@@ -133,7 +137,8 @@ class Pulled(NamedTuple):
             raise Resharded(int(rest[0]))
         if len(rest) < 2 or rest[1] is None:
             return cls(server)
-        return cls(server, rest[0], rest[1], rest[2::2], rest[3::2])
+        life, feed, exchange, *series = rest
+        return cls(server, life, feed, exchange, series[::2], series[1::2])
 
 
 def joined(had: Known | None, head: Head, bodies: list[bytes | None]) -> tuple[dict[int, bytes], list[int]]:

@@ -25,7 +25,7 @@ from ..venue.listings import Phase
 from ..venue.payload import DecodeError
 from .ahead import ReadAhead
 from .client import SharedStore
-from .layout import Feed, Head, MalformedFeed, board_of, head_in, wish_of
+from .layout import Feed, Head, MalformedFeed, board_of, exchange_text, head_in, wish_of
 from .liquidations import LiquidationReplica
 from .notices import Notices
 from .pull import PULL, Known, Pulled, Resharded, joined
@@ -69,6 +69,7 @@ class Replica(MarketStore):
         )
         self._clock = clock
         self._shared = shared
+        self._exchange = exchange_text(config.exchange)
         self.sources = Sources()
         """Where it comes from."""
         self.watched_until = 0.0
@@ -195,13 +196,13 @@ class Replica(MarketStore):
         now = self._clock.now()
         found: dict[Key, Seen] = {}
         for (source, batch), answer in zip(batches, self._shared.evaluate_all(PULL, calls), strict=True):
-            why = self._take(source, (), (), answer[:4], self._clock.now() - now)
+            why = self._take(source, (), (), answer[:5], self._clock.now() - now)
             self.sources.note(source, why)
             if why or source.feed is None:  # another thread may lose it meanwhile
                 continue
             _, links = source.decoded(answer[3])
             time = self._clock.reading()
-            for key, text in zip(batch, answer[4::2], strict=True):
+            for key, text in zip(batch, answer[5::2], strict=True):
                 if text is not None:
                     head = head_in(text)
                     found[key] = Seen(self._event_in(key, head), self._doubt(key, head, links, reads, time))
@@ -295,10 +296,13 @@ class Replica(MarketStore):
         self, source: Source, keys: Sequence[Key], had: Sequence[Known | None], answer: list[Any], took: float
     ) -> str:
         """Take over one answer, which came ``took`` seconds after it was requested; return "", or why there is none."""
-        server, life, text, heads, parts = Pulled.of(answer)
+        server, life, text, exchange, heads, parts = Pulled.of(answer)
         if text is None:
             source.feed = None
             return source.unled()
+        if exchange not in (self._exchange, None):
+            source.feed = None
+            return source.foreign(exchange, self._exchange)
         feed, links = source.decoded(text)
         with self._applying:
             if life != source.life:

@@ -10,7 +10,7 @@ from ..feeds import Key
 from ..logs import RateLimitedLogger
 from ..store.link import Link
 from .client import SharedStore
-from .layout import Feed, feed_in, field_of
+from .layout import Feed, exchange_in, feed_in, field_of
 from .pull import Known, link_of
 from .shards import SHARDS_KEY, Shard, home, shards
 from .wishes import WISHES_KEY
@@ -64,6 +64,15 @@ class Source:
         part = f" shard {self.shard}" if self.shard.count > 1 else ""
         option = f" --shard {self.shard}" if self.shard.count > 1 else ""
         return f"no collector leads{part}; start one with: python -m ats_sync collect{option}"
+
+    def foreign(self, exchange: bytes, own: bytes) -> str:
+        """Return what is to be said where the collector that leads is one of another exchange."""
+        theirs, ours = exchange_in(exchange), exchange_in(own)
+        differ = next((pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]), ("?", ours[0]))
+        return (
+            f"the collector of this store is one of another exchange: it reads {differ[0]}, and here {differ[1]} is "
+            "configured; let both have the same base URLs, or keep each exchange in a store of its own"
+        )
 
 
 class Sources:

@@ -30,7 +30,7 @@ from ..shared.shards import Shard
 from ..store.market import MarketStore
 from ..store.series import Copied, Series
 from ..venue.payload import DecodeError
-from .records import Record, exchange_of
+from .records import Record
 
 
 class LeftFeed:
@@ -71,7 +71,7 @@ class LeftFeed:
                 return list(pipeline.execute())
 
         (text, exchange), fields = shared.run(look)
-        if text is None or exchange != exchange_text(exchange_of(config)):
+        if text is None or exchange != exchange_text(config.exchange):
             return None
         try:
             feed = feed_in(text)
@@ -122,7 +122,7 @@ class LeftFeed:
         try:
             series.take_copy(copied)
             known = max(self._known, scratch.event_in(key, copied))
-            return Record(exchange_of(self._config), onboarded.get(key.symbol, 0), known, tuple(series.dump()))
+            return Record(self._config.exchange, onboarded.get(key.symbol, 0), known, tuple(series.dump()))
         finally:
             scratch.unfollow(followed)
 

@@ -18,7 +18,7 @@ from ..feeds import FEEDS, LISTINGS, Key
 from ..store.market import MarketStore
 from ..store.series import Restored, Series
 from ..venue.payload import DecodeError
-from .records import Record, contract_refusal, exchange_of, is_demanded, is_kept, key_of, refusal
+from .records import Record, contract_refusal, is_demanded, is_kept, key_of, refusal
 
 if TYPE_CHECKING:
     from ..runtime.runtime import Runtime
@@ -88,7 +88,7 @@ class Loader:
         self._sources = sources
         self._stop = stop
         self._demand = demand
-        self._exchange = exchange_of(config)
+        self._exchange = config.exchange
         self._runtime: Runtime | None = None
         self.resuming: Key | None = None
         """The series that is being followed again: it expects the rows that were kept of it."""

@@ -43,14 +43,9 @@ class Record(NamedTuple):
     """How many of its rows were kept, if it was followed because it was read; 0 if it was followed anyway."""
 
 
-def exchange_of(config: Config) -> tuple[str, ...]:
-    """Return what identifies an exchange: its base URLs."""
-    return config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base
-
-
 def folder_of(config: Config) -> str:
     """Return the name of the folder for the rows of one exchange; a simulated exchange gets another folder."""
-    exchange = exchange_of(config)
+    exchange = config.exchange
     host = exchange[0].partition("://")[2]
     return f"{quote(host, safe='')[:100]}-{zlib.crc32(json.dumps(exchange).encode()):08x}"
 

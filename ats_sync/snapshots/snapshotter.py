@@ -20,7 +20,7 @@ from ..store.series import Series
 from ..venue.payload import DecodeError
 from .directory import Directory, InUse
 from .loader import Kept, Loader
-from .records import Record, exchange_of, file_name, folder_of, is_kept, unpack
+from .records import Record, file_name, folder_of, is_kept, unpack
 from .schedule import WriteSchedule
 from .writer import Writer, reason_of
 
@@ -102,7 +102,7 @@ class Snapshotter:
         self._clock = clock
         self._store = store
         self._path = f"{config.state_dir}/{folder_of(config)}" if config.state_dir is not None else ""
-        self._writer = Writer(exchange_of(config), self._path, clock, store)
+        self._writer = Writer(config.exchange, self._path, clock, store)
         self._files = _Files(self._path, self._writer)
         self._runtime: Runtime | None = None
         self._stop = threading.Event()

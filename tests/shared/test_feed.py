@@ -512,6 +512,28 @@ def test_a_reader_does_not_wait_for_what_the_collector_has_no_room_to_poll(
         assert requests(reader) == before + 1
 
 
+def test_the_feed_of_another_exchange_is_not_read(scene: Scene) -> None:
+    symbol = scene.symbols[0]
+    with SimulatedExchange(2, seed=11, start=scene.exchange.now()) as other:
+        reader = DataManager([symbol], INTERVALS, config=config_of(other, scene.server.url))
+        with closing(reader):
+            with pytest.raises(StartTimeout, match="another exchange") as failure:
+                reader.start(0.3)
+            theirs, ours = scene.config.fapi_base, reader.config.fapi_base
+            assert f"it reads {theirs}, and here {ours} is configured" in str(failure.value)
+            rows = reader.rest_shaped.klines(symbol, "1h", 50)
+            assert rows[:-1] == other.rest("/fapi/v1/klines", symbol=symbol, interval="1h", limit=50)[:-1]
+            assert rows[:-1] != served(scene.reader, lambda dm: dm.rest_shaped.klines(symbol, "1h", 50))[:-1]
+            assert requests(reader) == 1
+            with pytest.raises(DataUnavailableError, match="another exchange"):
+                reader.get_liquidations(symbol)
+            with pytest.raises(DataUnavailableError, match="another exchange"):
+                reader.quality(symbol)
+            shared = reader.status().shared
+            assert shared is not None
+            assert "another exchange" in shared.reason
+
+
 def test_a_reader_without_symbols_is_ready_when_a_collector_has_the_tickers(
     exchange: SimulatedExchange, valkey: StoreServer
 ) -> None:

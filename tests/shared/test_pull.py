@@ -15,11 +15,11 @@ def known(life: bytes = b"one", parts: bytes = b"1-2") -> Known:
 
 
 def test_an_answer_has_the_time_the_feed_and_of_each_series_its_head_and_new_parts() -> None:
-    pulled = Pulled.of([*TIME, b"one", feed_text(FEED), b"head", [b"c"], None, []])
-    assert pulled == Pulled(100.25, b"one", feed_text(FEED), [b"head", None], [[b"c"], []])
+    pulled = Pulled.of([*TIME, b"one", feed_text(FEED), b"[]", b"head", [b"c"], None, []])
+    assert pulled == Pulled(100.25, b"one", feed_text(FEED), b"[]", [b"head", None], [[b"c"], []])
 
 
-@pytest.mark.parametrize("rest", [[], [b"one", None]])
+@pytest.mark.parametrize("rest", [[], [b"one", None, b"[]"]])
 def test_where_nobody_leads_there_is_no_feed(rest: list[bytes | None]) -> None:
     assert Pulled.of([*TIME, *rest]) == Pulled(100.25)
 

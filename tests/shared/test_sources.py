@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.feeds import Key, Kind
-from ats_sync.shared.layout import Feed, MalformedFeed, feed_text
+from ats_sync.shared.layout import Feed, MalformedFeed, exchange_text, feed_text
 from ats_sync.shared.pull import Known
-from ats_sync.shared.shards import Shard, home
+from ats_sync.shared.shards import Shard, home, shards
 from ats_sync.shared.sources import AT_ONCE, Source, Sources
 from ats_sync.store.klines import KlineSeries
 
@@ -107,3 +107,12 @@ def test_it_is_known_who_leads_and_why_nobody_does() -> None:
     assert sources.feeds() == []
     assert sources.ages(5.5) == {}
     assert sources.unled() == "the store is away"
+
+
+def test_of_a_feed_of_another_exchange_the_first_base_url_that_differs_is_named() -> None:
+    source = Source(shards(1)[0])
+    own = exchange_text(("https://a", "https://b"))
+    said = source.foreign(exchange_text(("https://a", "https://c")), own)
+    assert "it reads https://c, and here https://b is configured" in said
+    with pytest.raises(MalformedFeed):
+        source.foreign(b"", own)

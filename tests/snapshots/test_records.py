@@ -14,7 +14,6 @@ from ats_sync.snapshots import records
 from ats_sync.snapshots.records import (
     Record,
     contract_refusal,
-    exchange_of,
     file_name,
     folder_of,
     is_demanded,
@@ -29,7 +28,7 @@ from ats_sync.venue.payload import DecodeError
 from ..store.candles import Truth, warmed
 from ..venue.samples import DAY, MIDNIGHT
 
-EXCHANGE = exchange_of(Config())
+EXCHANGE = Config().exchange
 ROWS = tuple(warmed(Truth("1m", MIDNIGHT, [3, 1, 0, 2, 4, 2, 1, 3]), 5).dump())
 RECORD = Record(EXCHANGE, MIDNIGHT - 100 * DAY, MIDNIGHT, ROWS)
 FILE = records.pack(RECORD)
