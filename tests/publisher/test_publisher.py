@@ -155,17 +155,25 @@ class TestCallbacks:
         calls: list[str] = []
         steady = 0.0
         stage.clock.now = lambda: steady
+        entered, closed = threading.Event(), threading.Event()
+
+        def wait_until_all_have_closed(event: CandleEvent | Missed) -> None:
+            entered.set()
+            assert closed.wait(PATIENCE)
 
         def takes_time(event: CandleEvent | Missed) -> None:
             nonlocal steady
             calls.append("this")
             steady += 2 * QUICK if slow else 0.0
 
+        stage.on_closed(wait_until_all_have_closed)
         stage.on_closed(takes_time)
         stage.on_closed(lambda event: calls.append("other"))
-        for number in range(20):
-            stage.market.close(number)
-        stage.close(20)
+        stage.close(0)
+        assert entered.wait(PATIENCE)
+        for number in range(1, 21):
+            stage.close(number)
+        closed.set()
         until(lambda: len(calls) == 2 * 2 * 21)
         assert max(len(list(group)) for who, group in groupby(calls) if who == "this") == most
 
