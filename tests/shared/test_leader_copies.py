@@ -10,25 +10,30 @@ from typing import Any
 
 import pytest
 
-from ats_sync import Clock, Config, DataManager
+from ats_sync import Config, DataManager
 from ats_sync.feeds import FEEDS, RATIOS, Key, Kind
 from ats_sync.runtime.executor import RequestExecutor
 from ats_sync.shared.client import SharedStore
-from ats_sync.shared.layout import MalformedFeed, field_of
+from ats_sync.shared.copies import Copies
+from ats_sync.shared.layout import EXCHANGE, MalformedFeed, exchange_text, feed_text, field_of
 from ats_sync.shared.leader_copies import LeaderCopies
 from ats_sync.shared.publish import Names
-from ats_sync.shared.shards import WHOLE, Shard
+from ats_sync.shared.shards import SHARDS_KEY, WHOLE
 from ats_sync.simulator import SimulatedExchange
+from ats_sync.store.market import MarketStore
 from ats_sync.store.periods import OpenInterestSeries
-from ats_sync.store.series import Series
+from ats_sync.store.series import Copied, Origin, Series
 from ats_sync.venue.endpoints import Bucket
 
 from ..support import until
+from ..venue.samples import MIDNIGHT, open_interest_row
 from .feed import config_of, managed, served
 from .servers import StoreServer
+from .test_pull import FEED
+from .written import heads_of
 
 LIMITED = "/futures/data/"
-EVERY, MAX_AGE = 1.0, 60.0
+EVERY, MAX_AGE = 0.5, 60.0
 """Polls come often, and those of a leader that gets no time on a busy machine still count as fresh."""
 
 
@@ -117,8 +122,8 @@ def test_what_the_leader_has_polled_is_not_requested(exchange: SimulatedExchange
                 until(lambda s=symbol: known(interest(second, s)) == known(interest(first, s)))  # type: ignore[misc]
                 assert len(interest(second, symbol)) == 300
             assert sent.by(second) == {}
-            assert second._life.budget.windows  # it has one, ...
-            assert not second._life.budget.own(Bucket.OPEN_INTEREST, Clock().now())  # of which nothing is used
+            requests = second._life.runtime.requests  # type: ignore[union-attr]
+            until(lambda: not requests.usage(Bucket.OPEN_INTEREST).cost)  # it counts until the store has answered
         assert (sent.by(first) - before).keys() == set(symbols)
 
 
@@ -173,3 +178,94 @@ def test_a_leader_on_another_exchange_spares_nothing(exchange: SimulatedExchange
             until_polled_again(interest(second, symbol))
         assert sent.by(second).keys() == set(symbols)
         assert min(sent.by(second).values()) >= 3
+
+
+# --- by itself -----------------------------------------------------------------------------------------------
+
+
+KEY = Key(Kind.OPEN_INTEREST, "BTCUSDT", "1h")
+ROWS = [open_interest_row(MIDNIGHT)]
+CONFIG = Config()
+NAMES = Names("1-1")
+
+
+class Led:
+    """A store with a feed of one series, whose collector leads, and one that stands by."""
+
+    def __init__(self, store: SharedStore) -> None:
+        self.store = store
+        self.stands_by = iter([True] * 9)
+        self.copies = LeaderCopies(store, CONFIG, WHOLE, lambda: next(self.stands_by))
+        market = MarketStore(CONFIG, lambda: 0.0)
+        market.follow([KEY])
+        market.series[KEY].replace(ROWS, Origin(MIDNIGHT + 5, 50))
+        changes = Copies(market, lambda: 0.0).changes()
+        seconds, _ = store.run(lambda redis: redis.time())
+        self.lease = {"epoch": 1, "until": (int(seconds) + 60) * 1_000_000}
+        self.write(store.key("lease", WHOLE.lease), self.lease)
+        self.write(WHOLE.feed_key, {"life": "1-1", "epoch": 1})
+        self.write(NAMES.meta, {"feed": feed_text(FEED), EXCHANGE: exchange_text(CONFIG.exchange)})
+        self.write(NAMES.heads, heads_of(changes))
+        self.write(NAMES.parts, dict(zip(changes.parts[::2], changes.parts[1::2], strict=True)))
+
+    def write(self, key: str, fields: Any) -> None:
+        self.store.run(lambda redis: redis.hset(key, mapping=fields))
+
+    def copied(self) -> Copied | None:
+        return self.copies.copied(KEY)
+
+
+@pytest.fixture
+def led(valkey: StoreServer) -> Iterator[Led]:
+    store = SharedStore(valkey.url)
+    yield Led(store)
+    store.close()
+
+
+def test_a_series_is_copied_whole_as_the_leader_has_it(led: Led) -> None:
+    copied = led.copied()
+    assert copied is not None
+    series = OpenInterestSeries(KEY.symbol, KEY.interval, 50)
+    assert series.take_copy(copied)
+    assert (series.read(9), answered(series)) == (ROWS, MIDNIGHT + 5)
+    assert led.copies.copied(Key(Kind.OPEN_INTEREST, "ABSENT", "1h")) is None
+
+
+@pytest.mark.parametrize("roles", [[False], [True, False]])
+def test_nothing_is_copied_from_a_feed_that_may_be_its_own(led: Led, roles: list[bool]) -> None:
+    led.stands_by = iter(roles)
+    assert led.copied() is None
+    assert next(led.stands_by, None) is None
+
+
+@pytest.mark.parametrize("change", [{"until": 1}, {"epoch": 2}])
+def test_nothing_is_copied_where_nobody_leads_or_who_leads_has_not_written(led: Led, change: dict[str, int]) -> None:
+    led.write(led.store.key("lease", WHOLE.lease), change)
+    assert led.copied() is None
+
+
+def test_nothing_is_copied_from_another_exchange(led: Led) -> None:
+    led.write(NAMES.meta, {EXCHANGE: exchange_text(["http://127.0.0.1:1"])})
+    assert led.copied() is None
+
+
+def test_nothing_is_copied_whose_age_the_leader_does_not_know(led: Led) -> None:
+    led.write(NAMES.meta, {"feed": feed_text(FEED._replace(proven=False))})
+    assert led.copied() is None
+
+
+def test_nothing_is_copied_where_the_symbols_are_shared_out_in_another_way(led: Led) -> None:
+    led.store.run(lambda redis: redis.set(SHARDS_KEY, 2))
+    assert led.copied() is None
+
+
+def test_nothing_is_copied_from_a_store_that_is_away(led: Led, valkey: StoreServer) -> None:
+    valkey.kill()
+    assert led.copied() is None
+
+
+@pytest.mark.parametrize("head", [b"|{", b'2-2|[null,"",[],[]]\n'])
+def test_what_the_store_has_may_be_malformed(led: Led, head: bytes) -> None:
+    led.write(NAMES.heads, {field_of(KEY): head})
+    with pytest.raises(MalformedFeed):
+        led.copied()
