@@ -26,8 +26,9 @@ seconds: everything looks older by as much, and the path may have become quicker
 VERY_UNCERTAIN = 5_000
 SLEPT = 5.0
 FRESH = 0.9
-"""A poll is due again after this part of the time for which an answer counts as fresh."""
+"""A poll is due again after this part of the time for which an answer counts as fresh, if not sooner."""
 LEAST_PAUSE = 1.0
+"""Seconds between two polls of a series, however old its answer was when it came."""
 PATIENCE_WITH_CLOCK = 3
 """After so many failures of ``/time`` the rest is requested without it."""
 
