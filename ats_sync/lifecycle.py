@@ -26,6 +26,7 @@ from .reentry import (
 )
 from .runtime.counters import Counters
 from .runtime.direct import DirectRequests
+from .runtime.executor import Elsewhere
 from .runtime.requests import Requests
 from .snapshots.loader import Kept
 from .snapshots.snapshotter import Snapshotter
@@ -192,6 +193,7 @@ class Lifecycle:
                 streams=streams,
                 notices=self.publisher,
                 grants=self.grants,
+                elsewhere=self._elsewhere(),
             )
             self._read_by(runtime.requests, streams=streams, touch=touch)
             self.runtime = runtime
@@ -218,6 +220,10 @@ class Lifecycle:
 
     def _rows_left(self) -> Kept | None:
         """Return the rows that another process left for this start, None if there are none. Called without the lock."""
+        return None
+
+    def _elsewhere(self) -> Elsewhere | None:
+        """Return the process whose answers spare this one requests, None where there is none. Performs no I/O."""
         return None
 
     def _assess(self, runtime: Runtime) -> tuple[Overall, str]:

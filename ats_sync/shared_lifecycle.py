@@ -20,6 +20,7 @@ from .reentry import refuse_reentry, take_left_over
 from .runtime.direct import DirectRequests
 from .shared.census import Census, Observer
 from .shared.client import SharedStore
+from .shared.leader_copies import LeaderCopies
 from .shared.lease_keeper import LeaseKeeper
 from .shared.lease_state import Role
 from .shared.publish import Condition, FeedPublisher
@@ -199,6 +200,14 @@ class SharedLifecycle(Lifecycle):
         with contextlib.suppress(SharedStoreUnavailable):
             return LeftFeed.look(self._shared, self._config, self._clock, self._shard)
         return None
+
+    def _elsewhere(self) -> LeaderCopies:
+        return LeaderCopies(self._shared, self._config, self._shard, self._stands_by)
+
+    def _stands_by(self) -> bool:
+        """Return whether this process is surely not the one that writes the feed."""
+        keeper = self._keeper
+        return keeper is None or keeper.known()[0] is Role.STANDBY
 
     def _condition(self, runtime: Runtime) -> Condition:
         state, reason = self._assess(runtime)

@@ -239,6 +239,14 @@ class Dispatcher:
         self.queue.requeue(job)
         return Retry(until, self._too_late(request, until, at))
 
+    def spared(self, send: Send, value: Any, at: Moment) -> Done | None:
+        """Settle a request that was not sent, since another process has the answer ``value``; None where a reader has
+        joined it, who gets an answer that is requested now."""
+        if send.job.readers:
+            return None
+        self._ended(send, at, unsent=True)
+        return self._settle(send, value, None)
+
     def _next_attempt(self, send: Send, error: AtsSyncError, at: Moment) -> float | None:
         """Queue the next attempt and return when (steady) it is due; None if there is none."""
         job, fetch = send.job, send.fetch

@@ -32,6 +32,8 @@ class Fetch:
     """The number of that subscription."""
     order: int = 0
     """Among fetches of one cause the smaller is sent first."""
+    since: int | None = None
+    """From when on (exchange ms) what another process has requested serves as well; None: nothing does."""
 
     @property
     def identity(self) -> tuple[Key, Request[Any]]:

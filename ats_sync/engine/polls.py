@@ -25,6 +25,10 @@ UNCERTAIN, UNCERTAIN_AGAIN_AFTER = 500, 15.0
 seconds: everything looks older by as much, and the path may have become quicker."""
 VERY_UNCERTAIN = 5_000
 SLEPT = 5.0
+FRESH = 0.9
+"""A poll is due again after this part of the time for which an answer counts as fresh, if not sooner."""
+LEAST_PAUSE = 1.0
+"""Seconds between two polls of a series, however old its answer was when it came."""
 PATIENCE_WITH_CLOCK = 3
 """After so many failures of ``/time`` the rest is requested without it."""
 
@@ -90,6 +94,17 @@ class Polls:
             self._once_more, pause = False, 0.0
         self._queue.schedule(state, at.steady + pause, state.poll_cause)
 
+    def since(self, state: State, at: Moment) -> int | None:
+        """Return from when on (exchange ms) an answer serves that another process has requested, None where none does.
+
+        It serves where it would not be due again at once, had this process requested it at that time. Only kinds that
+        share a limit are spared requests: of others there are few.
+        """
+        bound = state.feed.poll.max_age if state.feed.poll is not None else None
+        if not state.feed.shares_limit or bound is None or not at.proven:
+            return None
+        return max(state.outdated_until, at.exchange - round((FRESH * bound - LEAST_PAUSE) * 1000))
+
     def check(self, at: Moment) -> None:
         """Poll the exchange's time where it is not sure, and everything where the machine has slept."""
         if not at.proven:
@@ -126,9 +141,10 @@ class Polls:
 def _still_fresh_for(feed: Feed, series: Series, at: Moment) -> float:
     """Return how long (seconds) what was just merged counts as fresh, less a tenth of its bound; 1 at least.
 
-    An answer is as old as its request: one that reached a process which was stopped meanwhile may be old already.
+    An answer is as old as its request: one that reached a process which was stopped meanwhile may be old already, and
+    so may one that another process has requested.
     """
     bound, requested_at = feed.poll.max_age if feed.poll is not None else None, series.state(at.exchange).answered
     if bound is None or not requested_at or not at.proven:
         return math.inf
-    return max(1.0, 0.9 * bound - (at.exchange - requested_at) / 1000.0)
+    return max(LEAST_PAUSE, FRESH * bound - (at.exchange - requested_at) / 1000.0)

@@ -141,6 +141,7 @@ class Reconciler:
         for key, state in self.states.items():
             if key.symbol == symbol and not state.feed.spot and not state.delisted:
                 state.count_from_zero()
+                state.outdated_until = at.exchange
                 self._queue.schedule(state, at.steady, state.repair_cause)
 
     # --- what happened ---------------------------------------------------------------------------
@@ -409,7 +410,8 @@ class Reconciler:
         if request is not None:
             # An answer for all symbols is of use whether its stream lives on or not.
             link = None if state.feed.shared else state.link
-            state.fetching = Fetch(state.key, request, state.cause, link, state.epoch, state.feed.warm_up_order)
+            order, since = state.feed.warm_up_order, self.polls.since(state, at)
+            state.fetching = Fetch(state.key, request, state.cause, link, state.epoch, order, since)
             self.fetches.append(state.fetching)
 
     @staticmethod

@@ -33,6 +33,8 @@ class State:
     cause: Cause = Cause.WARM_UP
     attempts: int = 0
     error: AtsSyncError | None = None
+    outdated_until: int = 0
+    """Exchange time (ms) before which no request can have had the answer that is needed now."""
     retry_at: float | None = None
     """When (steady) what failed last is tried again, None where the last answer was good."""
     delisted: str = ""

@@ -12,9 +12,10 @@ from ..engine.budget import Budget
 from ..engine.dispatch import Dispatcher, Done, Retry, Send
 from ..engine.moment import moment
 from ..errors import AtsSyncError, NotRunning, RateLimited, RequestError, RequestTimeout
-from ..feeds import Cause
+from ..feeds import Cause, Key
 from ..logs import RateLimitedLogger
 from ..store.market import MarketStore
+from ..store.series import Copied
 from ..transport.answer import Answer
 from ..venue.listings import ExchangeInfo
 from ..venue.responses import used_weight
@@ -36,6 +37,13 @@ class Grants(Protocol):
         """Note how a request ended that :meth:`take` had let pass."""
 
 
+class Elsewhere(Protocol):
+    """Another process that requests the same. Its method may wait for I/O."""
+
+    def copied(self, key: Key) -> Copied | None:
+        """Return how it has a series now; None where there is no such process, or it lacks the series."""
+
+
 class RequestExecutor:
     """Executes requests on the calling threads, which share it; the budget's lock guards the dispatchers."""
 
@@ -47,10 +55,12 @@ class RequestExecutor:
         budget: Budget,
         counters: Counters,
         grants: Grants | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._grants = grants
+        self._elsewhere = elsewhere
         self._store = store
         self._budget = budget
         self._counters = counters
@@ -60,7 +70,10 @@ class RequestExecutor:
         self._decoding = threading.Lock()
 
     def execute(self, client: RestClient, dispatcher: Dispatcher, send: Send) -> Done | Retry:
-        """Send a request, wait for its answer and merge it; return what the dispatcher decides."""
+        """Send a request, wait for its answer and merge it; return what the dispatcher decides. What another process
+        has requested lately is taken from there."""
+        if (spared := self._spare(dispatcher, send)) is not None:
+            return spared
         request = send.request
         outcome: Answer | AtsSyncError
         try:
@@ -86,6 +99,25 @@ class RequestExecutor:
                 dispatcher.failed(send, RequestTimeout(f"{request.path}: interrupted"), moment(self._clock))
             raise
         return self.delivered(dispatcher, send, outcome)
+
+    def _spare(self, dispatcher: Dispatcher, send: Send) -> Done | None:
+        """Settle a request with what another process has requested; None where it must be sent."""
+        fetch = send.fetch
+        if self._elsewhere is None or fetch.since is None:
+            return None
+        try:
+            copied = self._elsewhere.copied(fetch.key)
+            if copied is None or dispatcher.closed:
+                return None
+            with self._decoding:
+                value = self._store.merge_copied(fetch.key, send.request, copied, fetch.since)
+        except Exception:
+            log.exception("copy", "what another process has of %s could not be used; it is requested", fetch.key)
+            return None
+        if value is None:
+            return None
+        with self._lock:
+            return dispatcher.spared(send, value, moment(self._clock))
 
     def sending(self, send: Send) -> None:
         """Note that a request is being sent."""

@@ -21,7 +21,7 @@ from ..errors import AtsSyncError, ThreadUnavailable
 from ..store.market import MarketStore
 from ..venue.endpoints import Bucket
 from .counters import Counters
-from .executor import Grants, RequestExecutor
+from .executor import Elsewhere, Grants, RequestExecutor
 
 if TYPE_CHECKING:
     from ..transport.rest import RestClient
@@ -54,6 +54,7 @@ class RequestThreads:
         counters: Counters,
         done: Callable[[Fetch, AtsSyncError | None], None],
         grants: Grants | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         # (Not at the top: a process that reads from a shared store does without REST and all that it imports.)
         from ..transport.rest import RestClient
@@ -70,7 +71,7 @@ class RequestThreads:
         self._idle = 0
         self._refused: Exception | None = None  # why the last thread could not be started; None once one was
         self._numbers = itertools.count(1)
-        self._executor = RequestExecutor(config, clock, store, budget, counters, grants)
+        self._executor = RequestExecutor(config, clock, store, budget, counters, grants, elsewhere)
 
     def submit(self, fetch: Fetch) -> None:
         """Queue a fetch of the engine; a request thread will call ``done``."""

@@ -38,7 +38,7 @@ from ..store.market import MarketStore
 from ..store.series import StoreEvent
 from ..venue.endpoints import stream_url
 from .counters import Counters, Traffic
-from .executor import Grants
+from .executor import Elsewhere, Grants
 from .requests import RequestThreads
 from .streams import StreamThread
 
@@ -77,6 +77,7 @@ class Runtime:
         streams: bool,
         notices: Notices | None = None,
         grants: Grants | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._config = config
         self.log = RateLimitedLogger(logging.getLogger(__name__))
@@ -90,7 +91,7 @@ class Runtime:
         self.demand = self._engine.demand
         """Which series are followed because they are read. It has a lock of its own."""
         self._engine_lock = self._engine.shared()  # guards the engine; taken by query() alone
-        self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched, grants)
+        self.requests = RequestThreads(config, clock, store, budget, counters, self._fetched, grants, elsewhere)
         self.closed_candle = Condition(threading.Lock())
         """Notified when a candle has become final. (Plain locks: eventlet replaces existing reentrant ones.)"""
         self.changed = Condition(threading.Lock())

@@ -285,18 +285,41 @@ class MarketStore:
             answer = request.decode(body)
             series = self.series.get(key)
             if series is not None and self._counts(series, request, at):
-                origin = Origin(at, request.rows, request.from_id, link)
-                if not answer:
-                    symbol = key.symbol
-                    series.check_empty(
-                        origin, lambda: self._may_be_new(symbol, at), lambda: self._candles_show_no_trade(symbol)
-                    )
-                series.replace(answer, origin)
-                series.answers += 1
-                self.derivations.advance(key)
+                self._merge(series, answer, Origin(at, request.rows, request.from_id, link))
             return answer
         except DecodeError as error:
             raise MalformedAnswer(f"the exchange sent an unusable answer for {key}: {error}", status=200) from None
+
+    def merge_copied(self, key: Key, request: Request[Any], copied: Copied, since: int) -> Any:
+        """Merge what REST answered another process, as if it had answered ``request`` here; return that answer, None
+        where nothing was merged: the copy does not contain it, it was requested before exchange time ``since`` (ms), or
+        it may be of another contract. Errors as of :meth:`merge`; a copy that is malformed raises any error."""
+        series, listed = self.series.get(key), self._listed_at(key.symbol)
+        found = series.answer_in(copied, request, listed) if series is not None and listed else None
+        if series is None or found is None:
+            return None
+        answer, at = found
+        if not since <= at <= self._exchange_ms() or not self._counts(series, request, at):
+            return None
+        self._merge(series, answer, Origin(at, request.rows, request.from_id))
+        return answer
+
+    def _merge(self, series: Series, answer: Any, origin: Origin) -> None:
+        """Merge an answer. Raises :class:`~ats_sync.errors.MalformedAnswer` for an empty one that cannot be true."""
+        if not answer:
+            symbol, at = series.key.symbol, origin.requested_at
+            series.check_empty(
+                origin, lambda: self._may_be_new(symbol, at), lambda: self._candles_show_no_trade(symbol)
+            )
+        series.replace(answer, origin)
+        series.answers += 1
+        self.derivations.advance(series.key)
+
+    def _listed_at(self, symbol: str) -> int:
+        """Return when (exchange ms) the contract was listed that has the name now, 0 where that is not known."""
+        info, event = self.listings.get(), self.contracts.get(symbol)
+        listed = info.value.onboarded.get(symbol, 0) if info is not None else 0
+        return listed if event is None or event.onboarded <= listed else 0
 
     def _counts(self, series: Series, request: Request[Any], at: int) -> bool:
         """Return whether an answer is merged: a range of rows is not, nor what was requested of another contract."""

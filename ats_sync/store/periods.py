@@ -224,6 +224,19 @@ class PeriodSeries(Series):
     def event_in(copied: Copied) -> int:
         return int(copied.facts[1])
 
+    def answer_in(self, copied: Copied, request: Request[Rows], listed: int) -> tuple[Rows, int] | None:
+        answered, _, complete = copied.facts
+        if not answered or copied.body is None:
+            return None
+        rows = request.decode(copied.body[0])
+        if len(rows) < request.rows and not complete:
+            return None
+        # Of the others it is not known when they were requested last.
+        newest = rows[-request.rows :]
+        if newest and int(newest[0]["timestamp"]) + nominal_length(self.key.interval) < listed:
+            return None
+        return newest, answered
+
     # --- what it needs ---------------------------------------------------------------------------
 
     @abstractmethod

@@ -225,6 +225,12 @@ class Series(ABC):
         its body nothing is needed. Errors as of :meth:`take_copy`."""
         raise DecodeError("bad copy", "nothing of that kind is copied")
 
+    def answer_in(self, copied: Copied, request: Request[Any], listed: int) -> tuple[Any, int] | None:
+        """Return what REST answered the process that was copied, as the answer to this request, and when (exchange ms)
+        it was requested; None where the copy lacks some of it, or has rows from before the contract was ``listed``
+        (exchange ms). A copy that was not made by :meth:`copied` raises any error."""
+        return None
+
     def follow_link(self, link: Link | None) -> None:
         """Go on as copied, with what is known by now of the connection."""
         self.link = link

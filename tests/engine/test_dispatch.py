@@ -624,3 +624,23 @@ class TestARefusalByAnAccountThatOthersShare:
         assert isinstance(done, Done)
         assert isinstance(done.error, NotRunning)
         assert dispatcher.under_way == 0
+
+
+class TestAnAnswerOfAnotherProcess:
+    def test_settles_a_request_that_costs_nothing(self) -> None:
+        dispatcher = dispatcher_of()
+        dispatcher.submit(fetch(cause=Cause.POLL, weight=30))
+        send = sent(dispatcher)
+        assert dispatcher.spared(send, "rows", at(0.1)) == Done(send.fetch, None, [])
+        assert used(dispatcher) == 0
+        assert (len(dispatcher), dispatcher.under_way, send.under_way) == (0, 0, False)
+
+    def test_is_not_for_a_reader_who_has_joined(self) -> None:
+        dispatcher = dispatcher_of()
+        dispatcher.submit(fetch(cause=Cause.POLL, weight=30))
+        send = sent(dispatcher)
+        reader = ask(dispatcher, fetch(weight=30))
+        assert dispatcher.spared(send, "rows", at(0.1)) is None
+        assert (send.under_way, reader.settled, used(dispatcher)) == (True, False, 30)
+        assert dispatcher.done(send, "newer rows", at(0.2)).readers == [reader]
+        assert reader.value == "newer rows"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,15 @@ def test_a_reader_hurries_a_job_in_line() -> None:
     assert queue.add(fetch("slow", Cause.READ)) is slow
     assert slow.fetch.cause is Cause.READ
     assert popped(queue) == ["slow", "first"]
+
+
+def test_what_another_process_has_requested_does_not_serve_a_reader() -> None:
+    queue = queue_of()
+    queue.add(replace(fetch("first"), since=MIDNIGHT))
+    job = queue.add(fetch("first", Cause.READ))
+    assert job.fetch.since is None
+    queue.add(replace(fetch("first", Cause.AUDIT), since=MIDNIGHT))
+    assert job.fetch.since is None
 
 
 def test_a_lesser_cause_does_not_slow_a_job_down() -> None:

@@ -7,12 +7,21 @@ import pytest
 
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
-from ats_sync.engine.polls import CLOCK_AGAIN_AFTER, SLEPT, UNCERTAIN, UNCERTAIN_AGAIN_AFTER, Polls
+from ats_sync.engine.polls import (
+    CLOCK_AGAIN_AFTER,
+    FRESH,
+    LEAST_PAUSE,
+    SLEPT,
+    UNCERTAIN,
+    UNCERTAIN_AGAIN_AFTER,
+    Polls,
+)
 from ats_sync.engine.schedule import DueQueue
 from ats_sync.engine.state import State
 from ats_sync.errors import ExchangeFailure
 from ats_sync.feeds import CLOCK, FEEDS, LISTINGS, Cause, Key, Kind
 from ats_sync.store.periods import OpenInterestSeries
+from ats_sync.store.series import Origin
 from ats_sync.venue.endpoints import open_interest_hist
 
 from ..venue.samples import MIDNIGHT
@@ -197,3 +206,83 @@ def test_an_answer_that_came_late_is_requested_again_before_it_is_too_old(late: 
     state.due = None
     scene.polls.settled(scene.states[KLINES], series, Fetch(KLINES, request, Cause.REPAIR), scene.at())
     assert scene.states[KLINES].due is None
+
+
+# --- what another process polls -------------------------------------------------------------------
+
+POLL = FEEDS[Kind.OPEN_INTEREST].poll
+assert POLL is not None
+assert POLL.max_age is not None
+SERVES_FOR = round((FRESH * POLL.max_age - LEAST_PAUSE) * 1000)
+"""How old (ms) an answer of another process may be."""
+
+
+def test_an_answer_of_another_process_serves_until_it_would_be_due_again_at_once() -> None:
+    scene = Scene()
+    state, at = scene.states[INTEREST], scene.at()
+    assert scene.polls.since(state, at) == at.exchange - SERVES_FOR
+    assert scene.polls.since(state, scene.at(proven=False)) is None
+    state.outdated_until = at.exchange - 5_000
+    assert scene.polls.since(state, at) == at.exchange - 5_000
+    assert scene.polls.since(scene.states[KLINES], at) is None
+    for key in (CLOCK, LISTINGS):
+        assert scene.polls.since(State(key, FEEDS[key.kind]), at) is None, "it shares no limit"
+
+
+class Follower:
+    """A process that takes what another one polls, whose answers were requested at ``leader`` (seconds)."""
+
+    def __init__(self, leader: list[float]) -> None:
+        self.scene = Scene()
+        self.series = OpenInterestSeries("AUSDT", "1h", 500)
+        self.requested: list[float] = []
+        self.ages: list[float] = []
+        self._begun = self.scene.steady
+        self._leader = leader
+
+    def run(self, seconds: float) -> None:
+        state, cause = self.scene.states[INTEREST], Cause.WARM_UP
+        while (passed := self.scene.steady - self._begun) < seconds:
+            at = self.scene.at()
+            since = self.scene.polls.since(state, at)
+            assert since is not None
+            taken = max(each for each in self._leader if each + 0.5 <= passed)  # it is written a while later
+            requested_at = MIDNIGHT + round(taken * 1000)
+            if requested_at < since:
+                self.requested.append(passed)
+                requested_at = at.exchange
+            self.series.replace([], Origin(requested_at, 2))
+            state.due = None
+            self.scene.polls.settled(state, self.series, Fetch(INTEREST, REQUEST, cause), at)
+            cause = Cause.POLL
+            assert state.due is not None
+            self.scene.steady = state.due
+            self.ages.append((self.scene.at().exchange - self.series.state(0).answered) / 1000)
+
+
+REQUEST = open_interest_hist("AUSDT", "1h", 2)
+LATE = 0.3
+"""How much later (seconds) than it was due a poll is answered."""
+
+
+@pytest.mark.parametrize("first", range(-265, 0, 20))
+def test_whoever_follows_another_process_needs_no_poll_of_its_own(first: int) -> None:
+    assert POLL is not None
+    follower = Follower([first + count * (POLL.every + LATE) for count in range(40)])
+    follower.run(7_200)
+    assert follower.requested == []
+    assert len(follower.ages) <= 2 * 7_200 / POLL.every + 2
+    assert max(follower.ages) <= SERVES_FOR / 1000 + LEAST_PAUSE
+
+
+@pytest.mark.parametrize("first", range(-265, 0, 20))
+def test_whoever_followed_another_process_polls_itself_before_its_answers_are_too_old(first: int) -> None:
+    assert POLL is not None
+    assert POLL.max_age is not None
+    follower = Follower([first + count * (POLL.every + LATE) for count in range(5)])
+    last = first + 4 * (POLL.every + LATE)
+    follower.run(7_200)
+    assert last < follower.requested[0] <= last + FRESH * POLL.max_age
+    assert max(follower.ages) <= FRESH * POLL.max_age
+    pauses = [later - sooner for sooner, later in itertools.pairwise(follower.requested)]
+    assert pauses == pytest.approx([POLL.every] * len(pauses))

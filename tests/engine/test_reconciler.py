@@ -215,3 +215,24 @@ def test_what_is_requested_for_all_symbols_at_once_depends_on_no_connection() ->
     assert fetch.link is None, "or it would be dropped in line with the connection, and never come again"
     bench.cut_route()
     assert bench.engine.reconciler.states[Key(Kind.TICKERS)].fetching is fetch
+
+
+def test_polls_that_share_a_limit_say_which_answers_of_another_process_serve() -> None:
+    bench = Bench([deep("AUSDT", 12)])
+    bench.warm()
+    ((_, interest),) = bench.of(Kind.OPEN_INTEREST)
+    assert interest.since is not None
+    assert interest.since < bench.exchange() - 60_000
+    assert {fetch.since for _, fetch in bench.asked if fetch.key.kind is not Kind.OPEN_INTEREST} == {None}
+
+
+def test_what_another_process_requested_before_a_symbol_began_to_trade_does_not_serve() -> None:
+    bench = Bench([deep("AUSDT", 12)])
+    bench.warm()
+    bench.engine.reconciler.begin_trading("AUSDT", bench.at())
+    begun = bench.exchange()
+    bench.run(1.0)
+    (_, interest), *more = reversed(bench.of(Kind.OPEN_INTEREST))
+    assert len(more) == 1
+    assert interest.since is not None
+    assert interest.since >= begun

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -8,19 +10,23 @@ import pytest
 
 from ats_sync.clock import Clock
 from ats_sync.engine.budget import Budget
+from ats_sync.engine.dispatch import Send
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import AtsSyncError, RateLimited, RequestTimeout
-from ats_sync.feeds import Cause, Key, Kind
+from ats_sync.feeds import LISTINGS, Cause, Key, Kind
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.requests import RequestThreads
 from ats_sync.simulator import SimulatedExchange
 from ats_sync.store.klines import newest_klines
 from ats_sync.store.market import MarketStore
+from ats_sync.store.periods import OpenInterestSeries
+from ats_sync.store.series import Copied, Origin
 from ats_sync.venue import endpoints
-from ats_sync.venue.endpoints import WEIGHT_WINDOW
+from ats_sync.venue.endpoints import WEIGHT_WINDOW, Bucket
 
 from ..support import until
+from ..venue.samples import compact
 
 ALLOWED = 80
 PATIENCE = 3.0
@@ -147,3 +153,137 @@ def test_answers_are_decoded_one_at_a_time() -> None:
             for thread in requests.stop():
                 thread.join()
     assert most == [1] * 4
+
+
+# --- what another process has requested -------------------------------------------------------------------
+
+
+class Leader:
+    """Another process that has one series."""
+
+    def __init__(self, exchange: SimulatedExchange) -> None:
+        self.key = Key(Kind.OPEN_INTEREST, exchange.symbols[0], "1h")
+        self.rows = exchange.rest("/futures/data/openInterestHist", symbol=self.key.symbol, period="1h", limit=30)
+        self.at = exchange.now()
+        self.broken = False
+        self.copies: list[Key] = []
+
+    def copied(self, key: Key) -> Copied | None:
+        self.copies.append(key)
+        if self.broken:
+            raise ValueError("planted")
+        if key != self.key:
+            return None
+        series = OpenInterestSeries(key.symbol, key.interval, 50)
+        series.replace(self.rows, Origin(self.at, 30))
+        return series.copied()
+
+
+class Account:
+    """The account of an address, which counts what is sent."""
+
+    def __init__(self) -> None:
+        self.taken: list[Fetch] = []
+
+    def take(self, send: Send) -> None:
+        self.taken.append(send.fetch)
+
+    def ended(self, send: Send, outcome: object) -> None:
+        pass
+
+
+class Standby:
+    """The request threads of a process that takes what another one has."""
+
+    def __init__(self, exchange: SimulatedExchange, leader: Leader) -> None:
+        self.config, self.clock = exchange.config(), Clock()
+        self.clock.set_exchange(exchange.now() / 1000.0)
+        self.store = MarketStore(self.config, self.clock.now, self.clock.exchange_ms)
+        self.leader, self.account, self.counters = leader, Account(), Counters()
+        info = exchange.rest("/fapi/v1/exchangeInfo")
+        self.store.merge(LISTINGS, endpoints.exchange_info(), compact(info), exchange.now(), None)
+        self.store.follow([self.key])
+        self.settled: list[tuple[Fetch, AtsSyncError | None]] = []
+        self.requests = RequestThreads(
+            self.config,
+            self.clock,
+            self.store,
+            Budget(self.config),
+            self.counters,
+            lambda fetch, error: self.settled.append((fetch, error)),
+            self.account,
+            leader,
+        )
+
+    @property
+    def key(self) -> Key:
+        return self.leader.key
+
+    def poll(self, since: int | None, cause: Cause = Cause.POLL) -> Fetch:
+        """Poll, and return what was settled without an error."""
+        fetch = Fetch(self.key, endpoints.open_interest_hist(self.key.symbol, "1h", 30), cause, since=since)
+        before = len(self.settled)
+        self.requests.submit(fetch)
+        until(lambda: len(self.settled) > before)
+        assert self.settled[-1][1] is None
+        return self.settled[-1][0]
+
+    def answered(self) -> int:
+        return self.store.series[self.key].state(0).answered
+
+
+@pytest.fixture
+def standby() -> Iterator[Standby]:
+    with SimulatedExchange(symbols=2, seed=7) as exchange:
+        standby = Standby(exchange, Leader(exchange))
+        try:
+            yield standby
+        finally:
+            for thread in standby.requests.stop():
+                thread.join()
+
+
+def test_what_another_process_has_requested_is_neither_sent_nor_counted(standby: Standby) -> None:
+    standby.poll(standby.leader.at)
+    assert (standby.answered(), standby.leader.copies) == (standby.leader.at, [standby.key])
+    assert standby.account.taken == []
+    assert sum(standby.counters.requests().values()) == sum(standby.counters.outcomes().values()) == 0
+    assert standby.requests.usage(Bucket.OPEN_INTEREST)[:2] == (0, 0)
+    assert standby.requests.waiting() == 0
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_what_another_process_has_requested_too_early_or_cannot_say_is_sent(
+    standby: Standby, broken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    standby.leader.broken = broken
+    fetch = standby.poll(standby.leader.at + (0 if broken else 1))
+    assert standby.account.taken == [fetch]
+    assert standby.counters.requests()["poll"] == 1
+    assert standby.answered() > standby.leader.at
+    assert ["could not be used" in each.getMessage() for each in caplog.records] == [True] * broken
+
+
+def test_where_nothing_another_process_has_requested_serves_it_is_not_looked_up(standby: Standby) -> None:
+    fetch = standby.poll(None)
+    assert (standby.account.taken, standby.leader.copies) == ([fetch], [])
+
+
+def test_a_reader_who_joins_a_poll_gets_an_answer_that_is_requested_now(standby: Standby) -> None:
+    reader = Fetch(standby.key, endpoints.open_interest_hist(standby.key.symbol, "1h", 30), Cause.READ)
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(standby.requests.ask(reader, 10.0)))
+    jobs = standby.requests._dispatcher.queue._jobs
+    copied = standby.leader.copied
+
+    def joined(key: Key) -> Copied | None:
+        thread.start()
+        until(lambda: jobs[reader.identity].readers)
+        return copied(key)
+
+    standby.leader.copied = joined  # type: ignore[method-assign]
+    fetch = standby.poll(standby.leader.at)
+    thread.join()
+    assert len(answers[0]) == 30
+    assert standby.account.taken == [fetch]
+    assert standby.answered() > standby.leader.at

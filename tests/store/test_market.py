@@ -4,17 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from ats_sync.config import Config
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import FEEDS, Key, Kind, route_of, stream_of
 from ats_sync.store.klines import KlineSeries
-from ats_sync.store.market import keys_of
-from ats_sync.store.series import Change, Origin, StoreEvent
+from ats_sync.store.market import MarketStore, keys_of
+from ats_sync.store.periods import OpenInterestSeries
+from ats_sync.store.series import Change, Copied, Origin, StoreEvent
 from ats_sync.venue import endpoints
 from ats_sync.venue.endpoints import Route
 
 from ..venue import recording as real
 from ..venue import samples
-from ..venue.samples import DAY, MIDNIGHT, MINUTE
+from ..venue.samples import DAY, HOUR, MIDNIGHT, MINUTE
 from .markets import CHINESE, SYMBOL, market, store_of
 
 
@@ -172,3 +174,88 @@ def test_the_recording_goes_through_whole(recording: Path) -> None:
     for symbol in symbols:
         assert store.trades(symbol).hole() is None
     assert sum(store.klines(symbol, "1m").received for symbol in symbols) == 67
+
+
+# --- what another process was answered ----------------------------------------------------------------
+
+INTEREST = Key(Kind.OPEN_INTEREST, SYMBOL, "1h")
+LISTED = MIDNIGHT - 100 * DAY
+NOW = MIDNIGHT + 3 * HOUR
+REQUEST = endpoints.open_interest_hist(SYMBOL, "1h", 2)
+
+
+class Follower:
+    """A store at :data:`NOW` that knows which contract has the name."""
+
+    def __init__(self, listed: int = LISTED) -> None:
+        self.store = MarketStore(Config(), lambda: 0.0, lambda: NOW)
+        self.store.follow([INTEREST])
+        info = samples.exchange_info({SYMBOL: "TRADING"}, onboarded={SYMBOL: listed} if listed else None)
+        self.store.merge(Key(Kind.LISTINGS), endpoints.exchange_info(), samples.compact(info), NOW, None)
+
+    @property
+    def series(self) -> OpenInterestSeries:
+        found = self.store.open_interest(SYMBOL, "1h")
+        assert found is not None
+        return found
+
+    def takes(self, copied: Copied, since: int = 0) -> bool:
+        """Whether it takes something, which it then has as a process that was answered so has it."""
+        before = self.series.answers, self.series.state(0)
+        answer = self.store.merge_copied(INTEREST, REQUEST, copied, since)
+        if answer is None:
+            assert before == (self.series.answers, self.series.state(0))
+            return False
+        direct = Follower()
+        at = copied.facts[0]
+        assert direct.store.merge(INTEREST, REQUEST, samples.compact(answer), at, None) == answer
+        assert (self.series.read(9), self.series.state(0)) == (direct.series.read(9), direct.series.state(0))
+        assert self.series.answers == before[0] + 1
+        return True
+
+
+def copy_of(*hours: int, at: int = NOW - MINUTE) -> Copied:
+    series = OpenInterestSeries(SYMBOL, "1h", 50)
+    series.replace([samples.open_interest_row(MIDNIGHT + hour * HOUR) for hour in hours], Origin(at, 50))
+    copied = series.copied()
+    assert copied is not None
+    return copied
+
+
+def test_what_rest_answered_another_process_is_merged_as_if_it_had_been_answered_here() -> None:
+    assert Follower().takes(copy_of(0, 1, 2, 3), NOW - MINUTE)
+    assert Follower().takes(copy_of(3))
+    assert Follower().takes(copy_of())
+
+
+def test_what_another_process_requested_too_early_or_at_a_time_to_come_is_not_merged() -> None:
+    assert not Follower().takes(copy_of(2, 3), NOW - MINUTE + 1)
+    assert Follower().takes(copy_of(2, 3, at=NOW))
+    assert not Follower().takes(copy_of(2, 3, at=NOW + 1))
+
+
+def test_what_may_be_of_another_contract_is_not_merged() -> None:
+    assert not Follower(listed=0).takes(copy_of(2, 3)), "it is not known which contract has the name"
+    follower = Follower()
+    follower.store.ingest([samples.contract_frame(SYMBOL, "TRADING", onboarded=LISTED + 1)], market())
+    assert not follower.takes(copy_of(2, 3)), "another one is announced"
+    follower = Follower()
+    follower.store.renew([INTEREST], NOW - MINUTE + 1)
+    assert not follower.takes(copy_of(2, 3)), "it was requested before this one had the name"
+    assert follower.takes(copy_of(2, 3, at=NOW - MINUTE + 1))
+
+
+def test_an_empty_copy_of_what_has_rows_is_refused() -> None:
+    follower = Follower()
+    assert follower.takes(copy_of(2, 3))
+    with pytest.raises(MalformedAnswer, match="no rows"):
+        follower.takes(copy_of())
+
+
+def test_nothing_is_merged_that_is_not_followed_or_has_no_copies_of_answers() -> None:
+    follower = Follower()
+    other = Key(Kind.OPEN_INTEREST, SYMBOL, "4h")
+    assert follower.store.merge_copied(other, REQUEST, copy_of(2, 3), 0) is None
+    klines = Key(Kind.KLINES, SYMBOL, "1m")
+    follower.store.follow([klines])
+    assert follower.store.merge_copied(klines, endpoints.klines(SYMBOL, "1m", 2), copy_of(2, 3), 0) is None

@@ -10,6 +10,8 @@ import pytest
 from ats_sync.feeds import RATIOS, Cause, Key, Kind
 from ats_sync.store.periods import OpenInterestSeries, RatioSeries
 from ats_sync.store.series import Origin
+from ats_sync.venue import endpoints
+from ats_sync.venue.endpoints import Request
 
 from ..venue import samples
 from ..venue.samples import HOUR, MIDNIGHT, ratio_row
@@ -267,3 +269,64 @@ def test_a_quarterly_is_requested_by_the_type_it_has_now() -> None:
     for kind in ("NEXT_QUARTER", "CURRENT_QUARTER"):
         params = dict(series.request(MIDNIGHT, Cause.POLL, None).params)
         assert (params["pair"], params["contractType"]) == ("BTCUSDT", kind)
+
+
+LISTED = MIDNIGHT - 100 * 24 * HOUR
+
+
+def asking(count: int) -> Request[Any]:
+    return endpoints.open_interest_hist("BTCUSDT", "1h", count)
+
+
+def test_a_copy_contains_the_answer_to_a_request_for_as_many_rows_as_it_has() -> None:
+    series, own = (OpenInterestSeries("BTCUSDT", "1h", 50) for _ in range(2))
+    series.replace(interest(0, 1, 2), Origin(MIDNIGHT + 3 * HOUR, 3))
+    series.replace(interest(2, 3), Origin(MIDNIGHT + 4 * HOUR, 2))
+    copied = series.copied()
+    assert copied is not None
+    assert own.answer_in(copied, asking(2), LISTED) == (interest(2, 3), MIDNIGHT + 4 * HOUR)
+    assert own.answer_in(copied, asking(4), LISTED) == (interest(0, 1, 2, 3), MIDNIGHT + 4 * HOUR)
+    assert own.answer_in(copied, asking(5), LISTED) is None, "there may be older ones"
+    assert own.answer_in(copied._replace(body=None), asking(2), LISTED) is None
+
+
+def test_a_copy_of_a_whole_history_contains_the_answer_to_every_request() -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 50)
+    series.replace([], Origin(MIDNIGHT, 50))
+    copied = series.copied()
+    assert copied is not None
+    assert series.answer_in(copied, asking(50), LISTED) == ([], MIDNIGHT)
+    series.replace(interest(0, 1), Origin(MIDNIGHT + 2 * HOUR, 50))
+    copied = series.copied()
+    assert copied is not None
+    assert series.answer_in(copied, asking(50), LISTED) == (interest(0, 1), MIDNIGHT + 2 * HOUR)
+
+
+def test_a_copy_of_what_was_only_loaded_contains_no_answer() -> None:
+    series, loaded = (OpenInterestSeries("BTCUSDT", "1h", 50) for _ in range(2))
+    series.replace(interest(0, 1), Origin(MIDNIGHT + 2 * HOUR, 50))
+    loaded.load(series.dump())
+    copied = loaded.copied()
+    assert copied is not None
+    assert loaded.answer_in(copied, asking(1), LISTED) is None
+
+
+def test_a_copy_with_rows_from_before_the_contract_was_listed_contains_no_answer() -> None:
+    series = OpenInterestSeries("BTCUSDT", "1h", 50)
+    series.replace(interest(0, 9, 10), Origin(MIDNIGHT + 10 * HOUR, 3))
+    copied = series.copied()
+    assert copied is not None
+    listed = MIDNIGHT + 9 * HOUR + HOUR // 2  # a row may bear the beginning of its period
+    assert series.answer_in(copied, asking(2), listed) is not None
+    assert series.answer_in(copied, asking(3), listed) is None
+    assert series.answer_in(copied, asking(2), listed + HOUR) is None
+
+
+@pytest.mark.parametrize("kind", RATIOS)
+def test_a_copy_of_a_ratio_contains_the_answer_too(kind: Kind) -> None:
+    series = series_of(Key(kind, "BTCUSDT", "1h"))
+    series.replace([ratio_row(kind.value, MIDNIGHT)], Origin(MIDNIGHT + 5, 50))
+    copied = series.copied()
+    assert copied is not None
+    request = series.request(MIDNIGHT, Cause.POLL, None)
+    assert series.answer_in(copied, request, LISTED) == ([ratio_row(kind.value, MIDNIGHT)], MIDNIGHT + 5)
